@@ -1,0 +1,1 @@
+"""Model front end, CPU runtime, PIM driver, executor, platforms, command line and reports."""

@@ -1,0 +1,55 @@
+"""The `pimloop` command: one module of this package for each group of subcommands.
+
+A command module has a function `register(subparsers)` that adds its subparsers and sets their
+default `func`, a callable that takes the parsed arguments and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from host.errors import PimloopError
+from partitioner.errors import PartitionerError
+from sim.errors import SimError
+
+#: Modules of this package that add subcommands, in the order `pimloop --help` lists them.
+COMMAND_MODULES = ("partition",)
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every subcommand registered."""
+    parser = argparse.ArgumentParser(
+        prog="pimloop",
+        description="Hardware-in-the-loop co-simulation of a DRAM processing-in-memory device.",
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMAND_MODULES:
+        importlib.import_module(f"host.cli.{name}").register(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code (2: an error the user can mend, 130: Ctrl-C)."""
+    # A supervisor's SIGTERM unwinds like Ctrl-C, so that devices are closed and files removed.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.func(args))
+    except (PimloopError, PartitionerError, SimError) as error:
+        print(f"pimloop {args.command}: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except BrokenPipeError:
+        # The reader of our output went away (`pimloop ... | head`): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"pimloop {args.command}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED

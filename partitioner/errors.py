@@ -1,0 +1,5 @@
+"""Errors of the partitioner that name the culprit and say what to do next."""
+
+
+class PartitionerError(ValueError):
+    """A graph, cost or plan that cannot be worked with; the message names the culprit."""

@@ -1,0 +1,1 @@
+"""Verilator builds, the cocotb device server and in-process unit harness of the PIM device."""
