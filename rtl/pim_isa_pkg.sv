@@ -1,0 +1,161 @@
+// Generated from isa.toml by `python -m rtl.generate`: do not edit.
+
+/// The programming interface of the device: registers, descriptors, codes.
+package pim_isa_pkg;
+
+  localparam logic [31:0] DeviceId = 32'h50494D31;
+  localparam logic [31:0] DeviceVersion = 32'h00010000;
+
+  // Register offsets in bytes.
+  localparam logic [11:0] RegId = 12'h000;
+  localparam logic [11:0] RegVersion = 12'h004;
+  localparam logic [11:0] RegCtrl = 12'h008;
+  localparam logic [11:0] RegStatus = 12'h00C;
+  localparam logic [11:0] RegIrq = 12'h010;
+  localparam logic [11:0] RegDoorbell = 12'h014;
+  localparam logic [11:0] RegListLo = 12'h018;
+  localparam logic [11:0] RegListHi = 12'h01C;
+  localparam logic [11:0] RegHostBaseLo = 12'h020;
+  localparam logic [11:0] RegHostBaseHi = 12'h024;
+  localparam logic [11:0] RegHostSizeLo = 12'h028;
+  localparam logic [11:0] RegHostSizeHi = 12'h02C;
+  localparam logic [11:0] RegChainLimit = 12'h030;
+  localparam logic [11:0] RegDescLo = 12'h034;
+  localparam logic [11:0] RegDescHi = 12'h038;
+  localparam logic [11:0] RegDescCount = 12'h03C;
+  localparam logic [11:0] RegDoorbellDropped = 12'h040;
+  localparam logic [11:0] RegCapacityLo = 12'h080;
+  localparam logic [11:0] RegCapacityHi = 12'h084;
+  localparam logic [11:0] RegStyle = 12'h088;
+  localparam logic [11:0] RegBanks = 12'h08C;
+  localparam logic [11:0] RegRowBytes = 12'h090;
+  localparam logic [11:0] RegAtomBytes = 12'h094;
+  localparam logic [11:0] RegBeatBytes = 12'h098;
+  localparam logic [11:0] RegLanes = 12'h09C;
+  localparam logic [11:0] RegAccGroups = 12'h0A0;
+  localparam logic [11:0] RegScalarDepth = 12'h0A4;
+  localparam logic [11:0] RegCkRatio = 12'h0A8;
+  localparam logic [11:0] RegTckFs = 12'h0AC;
+  localparam logic [11:0] RegLaneLatency = 12'h0B0;
+  localparam logic [11:0] RegCntCyclesLo = 12'h100;
+  localparam logic [11:0] RegCntCyclesHi = 12'h104;
+  localparam logic [11:0] RegCntActLo = 12'h108;
+  localparam logic [11:0] RegCntActHi = 12'h10C;
+  localparam logic [11:0] RegCntPreLo = 12'h110;
+  localparam logic [11:0] RegCntPreHi = 12'h114;
+  localparam logic [11:0] RegCntRdLo = 12'h118;
+  localparam logic [11:0] RegCntRdHi = 12'h11C;
+  localparam logic [11:0] RegCntWrLo = 12'h120;
+  localparam logic [11:0] RegCntWrHi = 12'h124;
+  localparam logic [11:0] RegCntRefLo = 12'h128;
+  localparam logic [11:0] RegCntRefHi = 12'h12C;
+  localparam logic [11:0] RegCntMacLo = 12'h130;
+  localparam logic [11:0] RegCntMacHi = 12'h134;
+  localparam logic [11:0] RegCntStallLo = 12'h138;
+  localparam logic [11:0] RegCntStallHi = 12'h13C;
+
+  // Words of a descriptor.
+  localparam int unsigned WordControl = 0;
+  localparam int unsigned WordNextLo = 1;
+  localparam int unsigned WordNextHi = 2;
+  localparam int unsigned WordHostLo = 3;
+  localparam int unsigned WordHostHi = 4;
+  localparam int unsigned WordAddrA = 5;
+  localparam int unsigned WordAddrB = 6;
+  localparam int unsigned WordAddrY = 7;
+  localparam int unsigned WordRows = 8;
+  localparam int unsigned WordInner = 9;
+  localparam int unsigned WordCols = 10;
+  localparam int unsigned WordStrideA = 11;
+  localparam int unsigned WordStrideB = 12;
+  localparam int unsigned WordStrideY = 13;
+  localparam int unsigned WordTile = 14;
+  localparam int unsigned WordStatus = 15;
+
+  typedef enum logic [7:0] {
+    OpcodeCopyIn = 8'h01,
+    OpcodeCopyOut = 8'h02,
+    OpcodeMatmul = 8'h03,
+    OpcodeMatmulT = 8'h04,
+    OpcodeAdd = 8'h05,
+    OpcodeSub = 8'h06,
+    OpcodeMul = 8'h07,
+    OpcodeFence = 8'h08,
+    OpcodeEnd = 8'h09
+  } opcode_e;
+
+  typedef enum logic [1:0] {
+    BroadcastNone = 2'h0,
+    BroadcastRow = 2'h1,
+    BroadcastColumn = 2'h2,
+    BroadcastScalar = 2'h3
+  } broadcast_e;
+
+  typedef enum logic [1:0] {
+    InitZero = 2'h0,
+    InitRow = 2'h1,
+    InitF32 = 2'h2
+  } init_e;
+
+  typedef enum logic [7:0] {
+    CodePending = 8'h00,
+    CodeDone = 8'h01,
+    CodeOpcode = 8'h81,
+    CodeReserved = 8'h82,
+    CodeSize = 8'h83,
+    CodeMisaligned = 8'h84,
+    CodeRange = 8'h85,
+    CodeHostRange = 8'h86,
+    CodeOverlap = 8'h87,
+    CodeLoop = 8'h88,
+    CodeChain = 8'h89,
+    CodeAxiRead = 8'h8A,
+    CodeAxiWrite = 8'h8B
+  } code_e;
+
+  /// Word 0 of a descriptor.
+  typedef struct packed {
+    logic [17:0] reserved;
+    logic record;
+    logic out_f32;
+    logic [1:0] init;
+    logic [1:0] broadcast;
+    logic [7:0] opcode;
+  } control_t;
+
+  /// A descriptor; word 0 in the low bits.
+  typedef struct packed {
+    logic [31:0] status;
+    logic [31:0] tile;
+    logic [31:0] stride_y;
+    logic [31:0] stride_b;
+    logic [31:0] stride_a;
+    logic [31:0] cols;
+    logic [31:0] inner;
+    logic [31:0] rows;
+    logic [31:0] addr_y;
+    logic [31:0] addr_b;
+    logic [31:0] addr_a;
+    logic [31:0] host_hi;
+    logic [31:0] host_lo;
+    logic [31:0] next_hi;
+    logic [31:0] next_lo;
+    control_t control;
+  } descriptor_t;
+
+  /// A completion record; word 0 in the low bits.
+  typedef struct packed {
+    logic [191:0] unused;
+    logic [31:0] stall;
+    logic [31:0] mac;
+    logic [31:0] ref;
+    logic [31:0] wr;
+    logic [31:0] rd;
+    logic [31:0] pre;
+    logic [31:0] act;
+    logic [31:0] cycles_hi;
+    logic [31:0] cycles_lo;
+    logic [31:0] status;
+  } record_t;
+
+endpackage
