@@ -1,0 +1,81 @@
+/// The arithmetic lanes of a beat for fast simulation: ports, bits and cycles of pim_lanes, with
+/// the arithmetic and the accumulators in C++ (sim/dpi/pim_lane_dpi.cpp). Not synthesizable.
+///
+/// One call for an operation, one for a read and none in idle cycles. Every instance owns its
+/// accumulators, so several can live in one process.
+///
+/// Latency: that of pim_lanes. An operation presented in cycle n is visible to a dependent
+/// operation or a read in n+1; a read in cycle n returns what the accumulators held before the
+/// operation of cycle n, with the outputs valid in n+1. Dependent operations are LaneLatency
+/// apart by the sequencer's rule, as with pim_lanes. No back-pressure, no reset.
+module pim_lanes_native_sim #(
+  /// Lanes in the beat, even.
+  parameter int unsigned Lanes = 32,
+  /// Accumulators of a lane, a power of two of at least 2.
+  parameter int unsigned Groups = 16,
+  /// Parts of the lane mask, of Lanes / Parts lanes each; at most 32.
+  parameter int unsigned Parts = 1
+) (
+  /// Clock.
+  input  logic                      clk_i,
+  /// An operation in this cycle.
+  input  logic                      valid_i,
+  /// The operation.
+  input  pim_pkg::lane_op_e         op_i,
+  /// Accumulator set the operation works on.
+  input  logic [$clog2(Groups)-1:0] group_i,
+  /// Parts of the lanes that take part; bit 0 is the part with lane 0.
+  input  logic [Parts-1:0]          mask_i,
+  /// bfloat16 operand of all lanes; bit 0 names the half of the lanes for LaneLoadF32.
+  input  logic [15:0]               scalar_i,
+  /// bfloat16 operands, lane 0 in the low bits; Lanes / 2 binary32 for LaneLoadF32.
+  input  logic [Lanes*16-1:0]       vector_i,
+  /// Read an accumulator set into the output registers.
+  input  logic                      read_i,
+  /// Accumulator set to read.
+  input  logic [$clog2(Groups)-1:0] read_group_i,
+  /// The set last read, rounded to bfloat16.
+  output logic [Lanes*16-1:0]       read_bf16_o,
+  /// The set last read, binary32.
+  output logic [Lanes*32-1:0]       read_f32_o
+);
+
+  if (Groups < 2 || (Groups & (Groups - 1)) != 0) begin : gen_check_groups
+    $fatal(0, "%m: Groups must be a power of two of at least 2, is %0d", Groups);
+  end
+  if (Lanes < 2 || Lanes % 2 != 0) begin : gen_check_lanes
+    $fatal(0, "%m: Lanes must be even and at least 2, is %0d", Lanes);
+  end
+  if (Parts < 1 || Parts > 32 || Lanes % Parts != 0) begin : gen_check_parts
+    $fatal(0, "%m: Parts must divide Lanes (%0d) and be 1 to 32, is %0d", Lanes, Parts);
+  end
+
+  import "DPI-C" function chandle pim_lanes_new(
+    input int unsigned lanes, input int unsigned groups, input int unsigned parts);
+  import "DPI-C" function void pim_lanes_delete(input chandle lanes);
+  import "DPI-C" function void pim_lanes_operate(
+    input chandle lanes, input int unsigned op, input int unsigned group,
+    input int unsigned mask, input int unsigned scalar, input bit [Lanes*16-1:0] vector);
+  import "DPI-C" function void pim_lanes_read(
+    input chandle lanes, input int unsigned group, output bit [Lanes*16-1:0] bf16,
+    output bit [Lanes*32-1:0] f32);
+
+  chandle state;
+  initial state = pim_lanes_new(Lanes, Groups, Parts);
+  final pim_lanes_delete(state);
+
+  // The read comes first: it returns what the set held before an operation of the same cycle.
+  always_ff @(posedge clk_i) begin
+    if (read_i) begin
+      bit [Lanes*16-1:0] bf16;
+      bit [Lanes*32-1:0] f32;
+      pim_lanes_read(state, 32'(read_group_i), bf16, f32);
+      read_bf16_o <= bf16;
+      read_f32_o <= f32;
+    end
+    if (valid_i) begin
+      pim_lanes_operate(state, 32'(op_i), 32'(group_i), 32'(mask_i), 32'(scalar_i), vector_i);
+    end
+  end
+
+endmodule
