@@ -62,34 +62,6 @@ module pim_lane #(
   localparam logic [8:0] MaxProductShift = 9'd42;
   localparam logic [8:0] MaxAddendShift = 9'd18;
 
-  /// Count of leading zeros of a value that is not 0.
-  function automatic logic [5:0] leading_zeros(input logic [63:0] value);
-    logic [63:0] rest;
-    rest = value;
-    leading_zeros = '0;
-    if (rest[63:32] == '0) begin
-      leading_zeros[5] = 1'b1;
-      rest = {rest[31:0], 32'b0};
-    end
-    if (rest[63:48] == '0) begin
-      leading_zeros[4] = 1'b1;
-      rest = {rest[47:0], 16'b0};
-    end
-    if (rest[63:56] == '0) begin
-      leading_zeros[3] = 1'b1;
-      rest = {rest[55:0], 8'b0};
-    end
-    if (rest[63:60] == '0) begin
-      leading_zeros[2] = 1'b1;
-      rest = {rest[59:0], 4'b0};
-    end
-    if (rest[63:62] == '0) begin
-      leading_zeros[1] = 1'b1;
-      rest = {rest[61:0], 2'b0};
-    end
-    leading_zeros[0] = !rest[63];
-  endfunction
-
   /// a * b + c where one operand at least is infinite or NaN.
   function automatic logic [31:0] fma_special(input logic [15:0] a, input logic [15:0] b,
                                               input logic [31:0] c);
@@ -107,23 +79,44 @@ module pim_lane #(
   endfunction
 
   /// The value sign * magnitude * 2**(weight - 268) rounded to binary32, nearest even.
-  /// The magnitude is not 0 and below 2**60, the weight at least 100.
-  function automatic logic [31:0] round_f32(input logic sign, input logic [63:0] magnitude,
+  /// The magnitude is not 0 and the weight at least 100.
+  function automatic logic [31:0] round_f32(input logic sign, input logic [58:0] magnitude,
                                             input logic [8:0] weight);
-    logic [5:0] zeros, shift;
+    logic [58:0] normal;
     logic [8:0] room;
-    logic [63:0] normal;
     logic [33:0] packed_bits;
-    // The shift that brings the leading one to bit 63, or the last place to that of the
-    // subnormals when this comes first: the exponent field then follows from the shift.
-    zeros = leading_zeros(magnitude);
-    room = weight - 9'd79;
-    shift = (room < {3'b0, zeros}) ? room[5:0] : zeros;
-    normal = magnitude << shift;
+    // Left until the leading one is in the top bit, or until the last place is that of the
+    // subnormals when this comes first. What is left of the room is the exponent field.
+    normal = magnitude;
+    room = weight - 9'd84;
+    if (normal[58:27] == '0 && room >= 9'd32) begin
+      normal = {normal[26:0], 32'b0};
+      room = room - 9'd32;
+    end
+    if (normal[58:43] == '0 && room >= 9'd16) begin
+      normal = {normal[42:0], 16'b0};
+      room = room - 9'd16;
+    end
+    if (normal[58:51] == '0 && room >= 9'd8) begin
+      normal = {normal[50:0], 8'b0};
+      room = room - 9'd8;
+    end
+    if (normal[58:55] == '0 && room >= 9'd4) begin
+      normal = {normal[54:0], 4'b0};
+      room = room - 9'd4;
+    end
+    if (normal[58:57] == '0 && room >= 9'd2) begin
+      normal = {normal[56:0], 2'b0};
+      room = room - 9'd2;
+    end
+    if (!normal[58] && room >= 9'd1) begin
+      normal = {normal[57:0], 1'b0};
+      room = room - 9'd1;
+    end
     // The hidden bit, where there is one, carries into the exponent field, and so does a
     // rounding to the next binade.
-    packed_bits = {2'b0, room - {3'b0, shift}, 23'b0} + {10'b0, normal[63:40]};
-    if (normal[39] && (normal[40] || normal[38:0] != '0)) packed_bits = packed_bits + 34'd1;
+    packed_bits = {2'b0, room, 23'b0} + {10'b0, normal[58:35]};
+    if (normal[34] && (normal[35] || normal[33:0] != '0)) packed_bits = packed_bits + 34'd1;
     if (packed_bits[33:23] >= 11'd255) packed_bits = {3'b0, 8'hFF, 23'b0};
     round_f32 = {sign, packed_bits[30:0]};
   endfunction
@@ -133,18 +126,18 @@ module pim_lane #(
                                       input logic [31:0] c);
     /*verilator no_inline_task*/
     logic [15:0] product;
-    logic [23:0] addend;
+    logic [23:0] addend, narrow;
     logic [8:0] product_weight, addend_weight, distance, weight;
-    logic [63:0] wide_product, wide_addend, magnitude;
-    logic product_sign, sign;
+    logic [58:0] wide;
+    logic [59:0] sum;
+    logic product_sign, sign, subtract;
     product = {8'b0, a[14:7] != '0, a[6:0]} * {8'b0, b[14:7] != '0, b[6:0]};
     addend = {c[30:23] != '0, c[22:0]};
-    product_weight = {1'b0, a[14:7]} + {1'b0, b[14:7]};
-    if (a[14:7] == '0) product_weight = product_weight + 9'd1;
-    if (b[14:7] == '0) product_weight = product_weight + 9'd1;
-    addend_weight = {1'b0, c[30:23]} + AddendBias;
-    if (c[30:23] == '0) addend_weight = addend_weight + 9'd1;
+    product_weight = {1'b0, a[14:7]} + {1'b0, b[14:7]} + {8'b0, a[14:7] == '0}
+        + {8'b0, b[14:7] == '0};
+    addend_weight = {1'b0, c[30:23]} + AddendBias + {8'b0, c[30:23] == '0};
     product_sign = a[15] ^ b[15];
+    subtract = product_sign ^ c[31];
 
     if (a[14:7] == '1 || b[14:7] == '1 || c[30:23] == '1) begin
       fma = fma_special(a, b, c);
@@ -152,41 +145,38 @@ module pim_lane #(
       // A zero product must not reach the alignment: its weight says nothing about its size.
       fma = (c[30:0] == '0) ? {product_sign && c[31], 31'b0} : c;
     end else begin
+      // The operand of the larger weight moves left until both have the same one.
       if (product_weight >= addend_weight) begin
-        distance = product_weight - addend_weight;
-        if (distance <= MaxProductShift) begin
-          wide_product = {48'b0, product} << distance[5:0];
-          wide_addend = {40'b0, addend};
-          weight = addend_weight;
-        end else begin
-          wide_product = {48'b0, product} << MaxProductShift[5:0];
-          wide_addend = '0;
-          weight = product_weight - MaxProductShift;
-        end
-      end else begin
-        distance = addend_weight - product_weight;
-        if (distance <= MaxAddendShift) begin
-          wide_product = {48'b0, product};
-          wide_addend = {40'b0, addend} << distance[5:0];
-          weight = product_weight;
-        end else begin
-          // What is left of the product: not zero, which keeps its sign if the sum underflows.
-          wide_product = 64'd1;
-          wide_addend = {40'b0, addend} << MaxAddendShift[5:0];
-          weight = addend_weight - MaxAddendShift;
-        end
-      end
-      if (product_sign == c[31]) begin
-        sign = c[31];
-        magnitude = wide_product + wide_addend;
-      end else if (wide_product > wide_addend) begin
         sign = product_sign;
-        magnitude = wide_product - wide_addend;
+        weight = addend_weight;
+        distance = product_weight - addend_weight;
+        wide = {43'b0, product};
+        narrow = addend;
+        if (distance > MaxProductShift) begin
+          weight = product_weight - MaxProductShift;
+          distance = MaxProductShift;
+          narrow = '0;
+        end
       end else begin
         sign = c[31];
-        magnitude = wide_addend - wide_product;
+        weight = product_weight;
+        distance = addend_weight - product_weight;
+        wide = {35'b0, addend};
+        narrow = {8'b0, product};
+        if (distance > MaxAddendShift) begin
+          // Not zero, so that the product keeps its sign where the sum underflows.
+          weight = addend_weight - MaxAddendShift;
+          distance = MaxAddendShift;
+          narrow = 24'd1;
+        end
       end
-      fma = (magnitude == '0) ? '0 : round_f32(sign, magnitude, weight);
+      wide = wide << distance[5:0];
+      sum = subtract ? {1'b0, wide} - {36'b0, narrow} : {1'b0, wide} + {36'b0, narrow};
+      if (sum[59]) begin
+        sum = -sum;
+        sign = !sign;
+      end
+      fma = (sum == '0) ? '0 : round_f32(sign, sum[58:0], weight);
     end
   endfunction
 
