@@ -1,0 +1,280 @@
+"""Builds simulators with Verilator into a cache named by everything a build depends on.
+
+A build folder's name ends in a hash of sources, parameters, flags and tools, so that a changed
+file or flag never meets an old binary and a traced build never replaces a fast one. A build
+appears under its name only when complete (made elsewhere, then renamed), and a lock lets runs of
+the same clone at the same time share the work. Neighbours: `sim.verilator` finds the tools,
+`sim.unit` and `sim.device` say what to build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cocotb_tools.config
+
+from sim.errors import SimError
+from sim.ports import control_file
+from sim.verilator import Toolchain, find_toolchain, has_header, missing
+
+log = logging.getLogger(__name__)
+
+SIM = Path(__file__).parent
+REPOSITORY = SIM.parent
+
+#: Reasons for every lint waiver are in this file.
+LINT_WAIVERS = SIM / "lint.vlt"
+
+#: Name of the program in a build folder.
+PROGRAM = "simulator"
+
+#: Bound on one build, seconds; the largest design takes about one minute.
+BUILD_TIMEOUT = 1800.0
+
+#: Jobs of one make. More would fight with whatever else runs on a small machine.
+_JOBS = min(2, os.cpu_count() or 1)
+
+#: Compiler options for Verilator's runtime library.
+_RUNTIME_OPTIMISE = "-O2"
+
+_MAX_SHOWN = 300  # characters of the first error line
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """Everything that decides what a simulator is."""
+
+    top: str  # top module; its ports become public
+    sources: tuple[Path, ...]  # SystemVerilog, packages first
+    main: Path  # C++ file with main()
+    cpp_sources: tuple[Path, ...] = ()  # bodies of DPI imports
+    headers: tuple[Path, ...] = ()  # further files the C++ includes
+    params: Mapping[str, int | str] = field(default_factory=dict)  # parameters of `top`
+    flags: tuple[str, ...] = ()  # further arguments for Verilator
+    timescale: str = "1ns/1ps"  # unit/precision
+    optimise: str = "-O2"  # OPT_FAST: compiler options for what runs every cycle
+    make_rules: str = ""  # lines added to the makefile
+    trace: bool = False  # able to write FST waveforms
+    assertions: bool = True  # SystemVerilog assertions checked
+    coverage: bool = False  # line and toggle coverage counted
+
+
+def build_root() -> Path:
+    """Return the folder of all builds: $PIMLOOP_BUILD_DIR, or `build` of this clone."""
+    return Path(os.environ.get("PIMLOOP_BUILD_DIR") or REPOSITORY / "build").resolve()
+
+
+def build_key(spec: BuildSpec, toolchain: Toolchain) -> str:
+    """Return a hash of everything that the build of `spec` depends on.
+
+    Raises
+    ------
+    SimError
+        A source cannot be read.
+    """
+    digest = hashlib.sha256()
+    settings = {
+        "top": spec.top,
+        "params": dict(spec.params),
+        "flags": spec.flags,
+        "timescale": spec.timescale,
+        "optimise": spec.optimise,
+        "make_rules": spec.make_rules,
+        "options": [spec.trace, spec.assertions, spec.coverage],
+        "tools": toolchain.identity(),
+        "cocotb": str(cocotb_tools.config.libs_dir),
+    }
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    recipe = (Path(__file__), SIM / "ports.py", SIM / "verilator.py", LINT_WAIVERS)
+    for path in (*spec.sources, spec.main, *spec.cpp_sources, *spec.headers, *recipe):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise SimError(f"cannot read {path}: {error.strerror}") from error
+        digest.update(f"{path.name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def build(spec: BuildSpec) -> Path:
+    """Return the simulator program for `spec`, building it when it is not in the cache.
+
+    Raises
+    ------
+    SimError
+        A tool is missing, the build folder is not writable, or Verilator or the compiler refuses
+        the sources; the message shows the first error line and the path of the log.
+    """
+    toolchain = find_toolchain()
+    name = f"{spec.top}-{build_key(spec, toolchain)}"
+    folder = build_root() / name
+    program = folder / PROGRAM
+    if program.exists():
+        return program
+    if re.search(r"\s", str(folder)):
+        raise SimError(
+            f"make cannot build in a path with spaces, {folder}; set PIMLOOP_BUILD_DIR to another"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.parent / f".{name}.lock"):
+            if not program.exists():
+                work = folder.parent / f".{folder.name}.tmp"
+                try:
+                    _build_into(spec, toolchain, folder, work)
+                finally:
+                    shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise SimError(
+            f"cannot write in the build folder {folder.parent}: {error.strerror or error}; "
+            "make it writable, or set PIMLOOP_BUILD_DIR to a folder that is"
+        ) from error
+    return program
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; the holder's own build is bounded by BUILD_TIMEOUT."""
+    deadline = time.monotonic() + 2 * BUILD_TIMEOUT
+    with path.open("w") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SimError(
+                        f"another process holds {path} for too long; end it and start again"
+                    ) from None
+                time.sleep(0.1)
+        yield
+
+
+def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path) -> None:
+    """Build in the temporary folder `work`, then rename the result to `folder`."""
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed; we hold the lock
+    shutil.rmtree(folder, ignore_errors=True)
+    work.mkdir()
+    started = time.monotonic()
+    log.info("building %s", folder.name)
+    environment = os.environ | toolchain.environment
+    log_path = work / "build.log"
+    runtime = folder.parent / f".runtime-{_runtime_key(spec, toolchain)}"
+    with log_path.open("w", encoding="utf-8") as log_file:
+        for step, command in enumerate(_commands(spec, toolchain, work)):
+            if step == 1:
+                _copy_objects(runtime, work)
+            log_file.write(" ".join(command) + "\n")
+            log_file.flush()
+            try:
+                result = subprocess.run(
+                    command,
+                    cwd=work,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log_file,
+                    stderr=subprocess.STDOUT,
+                    timeout=BUILD_TIMEOUT,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise SimError(
+                    f"building {spec.top} took more than {BUILD_TIMEOUT:.0f} s; see {log_path}"
+                ) from None
+            if result.returncode != 0:
+                raise _build_error(spec, log_path, folder)
+    if not runtime.exists():
+        _keep_objects(work, runtime)
+    final = work / "final"
+    final.mkdir()
+    for kept in (PROGRAM, "build.log"):
+        (work / kept).rename(final / kept)
+    final.rename(folder)
+    log.info("built %s in %.1f s", folder.name, time.monotonic() - started)
+
+
+def _runtime_key(spec: BuildSpec, toolchain: Toolchain) -> str:
+    """Return a hash of what the objects of Verilator's own runtime library depend on."""
+    parts = (toolchain.identity(), spec.make_rules, spec.trace, spec.coverage, spec.assertions)
+    return hashlib.sha256(repr((parts, _RUNTIME_OPTIMISE)).encode()).hexdigest()[:16]
+
+
+def _copy_objects(runtime: Path, work: Path) -> None:
+    """Put runtime objects of an earlier build into `work`, newer than all they are made from."""
+    for path in runtime.glob("verilated*.o"):
+        shutil.copyfile(path, work / path.name)
+
+
+def _keep_objects(work: Path, runtime: Path) -> None:
+    """Keep the runtime objects of a finished build: they are most of a small design's build."""
+    kept = work / "runtime"
+    kept.mkdir()
+    for path in work.glob("verilated*.o"):
+        shutil.copyfile(path, kept / path.name)
+    # Another top with the same settings may have been faster: then its objects stay.
+    with contextlib.suppress(OSError):
+        kept.rename(runtime)
+
+
+def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[str]]:
+    """Write the control file and makefile into `work`; return the commands to run there."""
+    ports = work / "ports.vlt"
+    ports.write_text(control_file(spec.top, spec.sources), encoding="utf-8")
+    rules = work / "rules.mk"
+    rules.write_text(spec.make_rules, encoding="utf-8")
+    libraries = cocotb_tools.config.libs_dir
+    verilate = [toolchain.verilator.path, "--cc", "--exe", "--vpi", "--no-timing", "-Wall"]
+    verilate += ["--top-module", spec.top, "--prefix", "Vtop", "--Mdir", str(work), "-o", PROGRAM]
+    verilate += ["--timescale", spec.timescale, "--assert" if spec.assertions else "--no-assert"]
+    verilate += [f"-G{name}={value}" for name, value in spec.params.items()]
+    verilate += list(spec.flags)
+    if spec.trace:
+        verilate += ["--trace-fst", "--trace-structs"]
+    if spec.coverage:
+        verilate += ["--coverage-line", "--coverage-toggle"]
+    # -rdynamic: cocotb's libraries and the device server call functions of the program.
+    link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator -rdynamic"
+    verilate += ["-LDFLAGS", link]
+    verilate += [str(path) for path in (LINT_WAIVERS, ports, *spec.sources)]
+    verilate += [str(path) for path in (*spec.cpp_sources, spec.main)]
+    compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]
+    # Only what runs every cycle is optimised: the rest is most of the code and runs once.
+    compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
+    compile_ += toolchain.make_overrides
+    if spec.trace:
+        compile_ += _trace_arguments(toolchain)
+    return [verilate, compile_]
+
+
+def _trace_arguments(toolchain: Toolchain) -> list[str]:
+    """Return arguments for make that let the FST writer build, with or without lz4's headers."""
+    if not has_header("zlib.h", toolchain.compiler):
+        raise missing("zlib", "FST tracing needs the headers of zlib")
+    if has_header("lz4.h", toolchain.compiler):
+        return []
+    # Our own writer of the LZ4 block format: a header, so there is no library to link.
+    return [f"USER_CPPFLAGS=-I{SIM / 'lz4'}", "LDLIBS=-lz -pthread"]
+
+
+def _build_error(spec: BuildSpec, log_path: Path, folder: Path) -> SimError:
+    """Return the error that shows the first error line; keep the log beside the builds."""
+    kept = folder.parent / f"{folder.name}.failed.log"
+    text = log_path.read_text(encoding="utf-8", errors="replace")
+    shutil.copyfile(log_path, kept)
+    lines = text.splitlines()[1:]
+    pattern = re.compile(r"%Error|%Warning|\berror:|fatal error|undefined reference|\*\*\*", re.I)
+    found = (line.strip() for line in lines if pattern.search(line))
+    first = next(found, "no error line in the log")
+    return SimError(f"building {spec.top} failed: {first[:_MAX_SHOWN]}\n  full log: {kept}")

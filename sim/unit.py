@@ -1,0 +1,234 @@
+"""Runs a cocotb bench of one RTL module from a pytest function.
+
+The bench and its pytest function live in the same file, `tests/rtl/test_<module>.py`:
+
+    import cocotb
+    from cocotb.clock import Clock
+    from cocotb.triggers import RisingEdge
+    from sim.unit import run_bench, rtl
+
+    @cocotb.test()
+    async def counts(dut):
+        Clock(dut.clk_i, 4, unit="ns").start()
+        await RisingEdge(dut.clk_i)
+        ...
+
+    def test_pim_counter():
+        run_bench("pim_counter", rtl("pim_counter"), bench=__file__, params={"Width": 8})
+
+`run_bench` builds the module with Verilator (cached; `-Wall`, assertions on), with cocotb's stock
+main, runs every `@cocotb.test` of the bench in a process of its own, and raises `BenchFailure`
+with the failed tests and the end of the log when one fails. All ports are visible to the bench,
+internal signals are not; a bench that must watch an internal signal wraps the module in a test-only
+module with the signal as a port.
+
+Environment: COCOTB_RANDOM_SEED repeats a run (every failure names its seed), COCOTB_TEST_FILTER
+selects tests, PIMLOOP_WAVES=<folder> writes `<folder>/<top>.fst`, PIMLOOP_COVERAGE_DIR=<folder>
+counts coverage and leaves one data file for each run there.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cocotb_tools.config
+import find_libpython
+
+from sim.build import REPOSITORY, BuildSpec, build
+from sim.errors import SimError
+from sim.verilator import missing
+
+#: cocotb's main loop for Verilator.
+STOCK_MAIN = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
+
+#: Lines of the log shown with a failure.
+_TAIL_LINES = 60
+
+
+class BenchFailure(AssertionError):
+    """A cocotb bench did not pass; the message has the failed tests and the end of the log."""
+
+
+def rtl(*modules: str) -> tuple[Path, ...]:
+    """Return the packages of `rtl/` and the files of `modules` (names without `.sv`), in order."""
+    names = ("pim_isa_pkg", "pim_pkg", *modules)
+    return tuple(REPOSITORY / "rtl" / f"{name}.sv" for name in names)
+
+
+def cocotb_environment(top: str, test_module: str, *folders: Path) -> dict[str, str]:
+    """Return the variables that make cocotb in a simulator run `test_module` on `top`.
+
+    Parameters
+    ----------
+    top
+        Name of the top module.
+    test_module
+        Name of the Python module with the `@cocotb.test`s.
+    folders
+        Further folders to import from.
+
+    Raises
+    ------
+    SimError
+        This Python has no shared library to load into the simulator.
+    """
+    library = find_libpython.find_libpython()
+    if library is None:
+        raise missing("libpython", f"{sys.executable} has no shared library")
+    path = [str(folder) for folder in (*folders, REPOSITORY)] + [p for p in sys.path if p]
+    return {
+        "COCOTB_TOPLEVEL": top,
+        "COCOTB_TEST_MODULES": test_module,
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "GPI_USERS": f"{library};{cocotb_tools.config.pygpi_entry_point()}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+        "TOPLEVEL_LANG": "verilog",
+    }
+
+
+def run_bench(
+    top: str,
+    sources: Sequence[Path],
+    *,
+    bench: str | Path,
+    params: Mapping[str, int | str] | None = None,
+    cpp_sources: Sequence[Path] = (),
+    flags: Sequence[str] = (),
+    plusargs: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    seed: int | None = None,
+    timeout: float = 300.0,
+) -> None:
+    """Build module `top` and run every `@cocotb.test` of the file `bench` on it.
+
+    Parameters
+    ----------
+    top
+        Name of the module under test.
+    sources
+        Its SystemVerilog files, packages first; see `rtl`.
+    bench
+        The Python file with the tests: `__file__` of the caller.
+    params
+        Parameters of `top`.
+    cpp_sources
+        C++ bodies of DPI imports.
+    flags
+        Further arguments for Verilator, e.g. `-Wno-UNUSEDSIGNAL` for one bench.
+    plusargs
+        Arguments of the simulator, e.g. `+depth=4`.
+    environment
+        Variables for the bench to read with `os.environ`.
+    seed
+        Of Python's and cocotb's random numbers and of the values registers start with;
+        None: $COCOTB_RANDOM_SEED, or a new one.
+    timeout
+        Wall-clock bound on the run, seconds.
+
+    Raises
+    ------
+    BenchFailure
+        A test failed, none ran, or the simulator died or did not end in time.
+    SimError
+        The simulator could not be built.
+    """
+    waves = os.environ.get("PIMLOOP_WAVES")
+    coverage = os.environ.get("PIMLOOP_COVERAGE_DIR")
+    spec = BuildSpec(
+        top=top,
+        sources=tuple(sources),
+        main=STOCK_MAIN,
+        cpp_sources=tuple(cpp_sources),
+        params=dict(params or {}),
+        # Registers without a reset start with random values, so that relying on 0 is seen.
+        flags=("--x-assign", "unique", "--x-initial", "unique", *flags),
+        optimise="-O1",
+        trace=waves is not None,
+        coverage=coverage is not None,
+    )
+    program = build(spec)
+    if seed is None:
+        seed = int(os.environ.get("COCOTB_RANDOM_SEED") or random.randrange(1, 2**31))
+    bench = Path(bench).resolve()
+    with tempfile.TemporaryDirectory(prefix="pimloop-bench-") as folder:
+        results = Path(folder) / "results.xml"
+        variables = cocotb_environment(top, bench.stem, bench.parent) | {
+            "COCOTB_RESULTS_FILE": str(results),
+            "COCOTB_RANDOM_SEED": str(seed),
+            **(environment or {}),
+        }
+        command = [str(program), *plusargs, f"+verilator+seed+{seed}", "+verilator+rand+reset+2"]
+        if waves is not None:
+            Path(waves).mkdir(parents=True, exist_ok=True)
+            command += ["--trace", "--trace-file", str(Path(waves).resolve() / f"{top}.fst")]
+        if coverage is not None:
+            Path(coverage).mkdir(parents=True, exist_ok=True)
+            data = Path(coverage).resolve() / f"{bench.stem}-{program.parent.name}-{seed}.dat"
+            command.append(f"+verilator+coverage+file+{data}")
+        status, output = _run(command, os.environ | variables, folder, timeout)
+        failures = _failures(results)
+    if status == 0 and not failures:
+        return
+    tail = "\n".join(output.splitlines()[-_TAIL_LINES:])
+    what = "; ".join(failures) or f"the simulator ended with {_describe(status)}"
+    raise BenchFailure(
+        f"{top} ({bench.name}, COCOTB_RANDOM_SEED={seed}): {what}\n--- end of the log ---\n{tail}"
+    )
+
+
+def _run(
+    command: list[str], environment: Mapping[str, str], folder: str, timeout: float
+) -> tuple[int | None, str]:
+    """Run a simulator; return its exit status (None: ended by us after `timeout`) and output."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        status: int | None = None
+        try:
+            output = process.communicate(timeout=timeout)[0]
+            status = process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output = process.communicate()[0]
+        except BaseException:
+            process.kill()
+            raise
+    return status, output.decode(errors="replace")
+
+
+def _describe(status: int | None) -> str:
+    if status is None:
+        return "no result in time"
+    return signal.Signals(-status).name if status < 0 else f"status {status}"
+
+
+def _failures(results: Path) -> list[str]:
+    """Return one line for each failed test of a results file; a missing file is a failure too."""
+    try:
+        cases = list(ElementTree.parse(results).getroot().iter("testcase"))
+    except (OSError, ElementTree.ParseError):
+        return ["no test ended"]
+    if not cases:
+        return ["the bench has no test to run"]
+    return [
+        f"{case.get('name')} failed"
+        for case in cases
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
+
+
+__all__ = ["BenchFailure", "SimError", "cocotb_environment", "rtl", "run_bench"]

@@ -1,0 +1,58 @@
+"""`sim.unit.run_bench`: passes what passes, fails with the reason what fails."""
+
+import os
+from pathlib import Path
+
+import cocotb
+import pytest
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge
+
+from sim.errors import SimError
+from sim.unit import BenchFailure, run_bench
+
+COUNTER = (Path(__file__).parent / "rtl" / "counter.sv",)
+
+
+async def start(dut):
+    dut.rst_ni.value = 0
+    dut.en_i.value = 0
+    Clock(dut.clk_i, 4, unit="ns").start()
+    await ClockCycles(dut.clk_i, 2)
+    dut.rst_ni.value = 1
+
+
+@cocotb.test()
+async def counts_enabled_cycles(dut):
+    await start(dut)
+    dut.en_i.value = 1
+    await ClockCycles(dut.clk_i, 10)
+    dut.en_i.value = 0
+    await RisingEdge(dut.clk_i)
+    await RisingEdge(dut.clk_i)
+    wrong = int(os.environ.get("WRONG", "0"))
+    assert dut.count_o.value == 10 % 2 ** len(dut.count_o) + wrong
+
+
+@pytest.mark.parametrize("width", [3, 8])
+def test_passing_bench(width):
+    run_bench("counter", COUNTER, bench=__file__, params={"Width": width})
+
+
+def test_failing_bench_names_test_seed_and_log():
+    with pytest.raises(BenchFailure) as failure:
+        run_bench("counter", COUNTER, bench=__file__, environment={"WRONG": "1"}, seed=77)
+    text = str(failure.value)
+    assert "counts_enabled_cycles failed" in text
+    assert "COCOTB_RANDOM_SEED=77" in text
+    assert "AssertionError" in text
+
+
+def test_unknown_top():
+    with pytest.raises(SimError, match=r"module missing is in none of the sources \(counter.sv\)"):
+        run_bench("missing", COUNTER, bench=__file__)
+
+
+def test_timeout_is_a_failure():
+    with pytest.raises(BenchFailure, match="no test ended"):
+        run_bench("counter", COUNTER, bench=__file__, timeout=0.01)
