@@ -1,0 +1,361 @@
+"""The device as a plain functional model: same registers, descriptors, codes and bits, no timing.
+
+It is the specification the simulated device is compared with. What it does not have is time:
+every counter and every count in a completion record is 0, and a list runs at the moment the host
+waits for it (`wait_irq`, or the second STATUS read after the doorbell), so that a list can be seen
+running and a doorbell can be dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from host import golden
+from host.device.base import DeviceError, DeviceTimeoutError
+from host.device.geometry import BF16_BYTES, Geometry
+from host.device.validate import (
+    COPIES,
+    ELEMENTWISE,
+    PRODUCTS,
+    Fields,
+    copy_sides,
+    round_up,
+    validate,
+)
+from rtl.isa import (
+    DESCRIPTOR,
+    DESCRIPTOR_BYTES,
+    DEVICE_ID,
+    DEVICE_VERSION,
+    RECORD,
+    Broadcast,
+    Code,
+    Init,
+    Opcode,
+    Reg,
+)
+
+Element = TypeVar("Element", np.uint8, np.uint16, np.float32)
+
+logger = logging.getLogger(__name__)
+
+#: Where the shared buffer lies in the model's host address space.
+BUFFER_ADDRESS = 0x1_4000_0000
+#: Bytes of the shared buffer unless told otherwise.
+DEFAULT_BUFFER_BYTES = 64 << 20
+
+_CHAIN_LIMIT_RESET = 1 << 20
+_STATUS_OFFSET = int(DESCRIPTOR.fields["status"][1]) if DESCRIPTOR.fields else 60
+_IRQ_ENABLE = 0b10
+_OPERATIONS: dict[int, golden.ElementwiseOp] = {
+    Opcode.ADD: "add",
+    Opcode.SUB: "sub",
+    Opcode.MUL: "mul",
+}
+_WRITABLE = (
+    Reg.LIST_LO,
+    Reg.LIST_HI,
+    Reg.HOST_BASE_LO,
+    Reg.HOST_BASE_HI,
+    Reg.HOST_SIZE_LO,
+    Reg.HOST_SIZE_HI,
+    Reg.CHAIN_LIMIT,
+)
+
+
+class _RefusedError(Exception):
+    """A descriptor ended with this code."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class ModelDevice:
+    """A `host.device.base.Device` in numpy.
+
+    Parameters
+    ----------
+    geometry
+        Sizes and limits to report and to obey.
+    buffer_bytes
+        Size of the shared buffer (a multiple of 64).
+    """
+
+    def __init__(self, geometry: Geometry, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> None:
+        self.geometry = geometry
+        #: Device memory, (capacity,) bytes; pages cost only when touched.
+        self.memory: NDArray[np.uint8] = np.zeros(geometry.capacity, np.uint8)
+        self._words: NDArray[np.uint16] = self.memory.view(np.uint16)
+        self._floats: NDArray[np.float32] = self.memory.view(np.float32)
+        self._buffer: NDArray[np.uint8] = np.zeros(buffer_bytes, np.uint8)
+        self._closed = False
+        self._pending = False
+        self._seen_busy = False
+        self._registers: dict[int, int] = {}
+        self._reset_registers()
+
+    @property
+    def buffer(self) -> NDArray[np.uint8]:
+        """The memory shared with the host, (bytes,)."""
+        return self._buffer
+
+    @property
+    def buffer_address(self) -> int:
+        """Its address as the device sees it."""
+        return BUFFER_ADDRESS
+
+    def read32(self, offset: int) -> int:
+        """Return a register; an offset without one reads 0."""
+        self._require_open()
+        value = self._registers.get(offset, 0)
+        if offset == Reg.STATUS and self._pending:
+            # The host polls: it sees the list running once, then finished.
+            if self._seen_busy:
+                self._run()
+                value = self._registers[Reg.STATUS]
+            self._seen_busy = True
+        return value
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write a register; a write to a read-only one is dropped."""
+        self._require_open()
+        value &= 0xFFFFFFFF
+        if offset == Reg.CTRL:
+            if value & 1:
+                self._reset_registers()
+            self._registers[Reg.CTRL] = value & _IRQ_ENABLE
+        elif offset == Reg.IRQ:
+            self._registers[Reg.IRQ] &= ~value
+        elif offset == Reg.DOORBELL:
+            if self._pending:
+                self._registers[Reg.DOORBELL_DROPPED] += 1
+            else:
+                self._pending, self._seen_busy = True, False
+                self._registers[Reg.STATUS] = 1
+        elif offset in _WRITABLE:
+            self._registers[offset] = value
+
+    def wait_irq(self, timeout: float) -> None:
+        """Run the pending list; DeviceTimeoutError at once when no interrupt can come."""
+        self._require_open()
+        if self._pending:
+            self._run()
+        if not (self._registers[Reg.IRQ] and self._registers[Reg.CTRL] & _IRQ_ENABLE):
+            names = ("CTRL", "STATUS", "IRQ", "DESC_COUNT")
+            dump = ", ".join(f"{name}=0x{self._registers[Reg[name]]:X}" for name in names)
+            raise DeviceTimeoutError(
+                f"no interrupt within {timeout:g} s: no list is running or the interrupt is not "
+                f"enabled in CTRL ({dump})"
+            )
+
+    def reset(self) -> None:
+        """Drop the pending list and set the registers to their reset values."""
+        self.write32(Reg.CTRL, 1)
+
+    def close(self) -> None:
+        """Refuse every further access."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise DeviceError("the model device is closed: open a new one")
+
+    def _reset_registers(self) -> None:
+        g = self.geometry
+        self._pending = False
+        self._seen_busy = False
+        self._registers = {
+            **dict.fromkeys(Reg, 0),
+            Reg.ID: DEVICE_ID,
+            Reg.VERSION: DEVICE_VERSION,
+            Reg.CHAIN_LIMIT: _CHAIN_LIMIT_RESET,
+            Reg.CAPACITY_LO: g.capacity & 0xFFFFFFFF,
+            Reg.CAPACITY_HI: g.capacity >> 32,
+            Reg.STYLE: int(g.all_bank) | int(g.native_lanes) << 8,
+            Reg.BANKS: g.banks | g.bank_groups << 16,
+            Reg.ROW_BYTES: g.row_bytes,
+            Reg.ATOM_BYTES: g.atom_bytes,
+            Reg.BEAT_BYTES: g.beat_bytes,
+            Reg.LANES: g.lanes,
+            Reg.ACC_GROUPS: g.acc_groups,
+            Reg.SCALAR_DEPTH: g.scalar_depth,
+            Reg.CK_RATIO: g.ck_ratio,
+            Reg.TCK_FS: g.tck_fs,
+            Reg.LANE_LATENCY: g.lane_latency,
+        }
+
+    def _wide(self, low: Reg, high: Reg) -> int:
+        return self._registers[low] | self._registers[high] << 32
+
+    def _run(self) -> None:
+        """Execute the list and set STATUS and IRQ."""
+        self._pending = False
+        code = self._walk()
+        self._registers[Reg.STATUS] = 0 if code is None else 0b10 | code << 8
+        self._registers[Reg.IRQ] = 1
+
+    def _walk(self) -> Code | None:
+        """Execute descriptors until END; return the code of an error."""
+        start = self._wide(Reg.HOST_BASE_LO, Reg.HOST_BASE_HI)
+        window = (start, start + self._wide(Reg.HOST_SIZE_LO, Reg.HOST_SIZE_HI))
+        address = self._wide(Reg.LIST_LO, Reg.LIST_HI)
+        self._registers[Reg.DESC_COUNT] = 0
+        if address % DESCRIPTOR_BYTES:
+            return Code.MISALIGNED
+        if not (window[0] <= address and address + DESCRIPTOR_BYTES <= window[1]):
+            return Code.HOST_RANGE
+        index = 0
+        while True:
+            self._registers[Reg.DESC_LO] = address & 0xFFFFFFFF
+            self._registers[Reg.DESC_HI] = address >> 32
+            self._registers[Reg.DESC_COUNT] = index + 1
+            try:
+                d = self._fetch(address, index)
+                refused = validate(d, address, self.geometry, window)
+                if refused is not None:
+                    raise _RefusedError(refused)
+                self._execute(d)
+                status = Code.DONE | (index & 0xFFFFFF) << 8
+                if d.record:
+                    record = np.zeros((), RECORD)
+                    record["status"] = status
+                    self._host_write(address + DESCRIPTOR_BYTES, record.tobytes())
+                self._set_status(address, status)
+            except _RefusedError as refusal:
+                logger.debug("descriptor %d at 0x%X: %s", index, address, refusal.code.name)
+                self._set_status(address, refusal.code | (index & 0xFFFFFF) << 8)
+                return refusal.code
+            if d.opcode == Opcode.END:
+                return None
+            address = d.next
+            index += 1
+
+    def _fetch(self, address: int, index: int) -> Fields:
+        d = Fields.parse(self._host_read(address, DESCRIPTOR_BYTES))
+        if index >= self._registers[Reg.CHAIN_LIMIT]:
+            raise _RefusedError(Code.CHAIN)
+        if d.status != Code.PENDING:
+            raise _RefusedError(Code.LOOP)
+        return d
+
+    def _host_span(self, address: int, size: int, code: Code) -> slice:
+        start = address - BUFFER_ADDRESS
+        if start < 0 or start + size > self._buffer.size:
+            raise _RefusedError(code)
+        return slice(start, start + size)
+
+    def _host_read(self, address: int, size: int) -> bytes:
+        return self._buffer[self._host_span(address, size, Code.AXI_READ)].tobytes()
+
+    def _host_write(self, address: int, data: bytes) -> None:
+        span = self._host_span(address, len(data), Code.AXI_WRITE)
+        self._buffer[span] = np.frombuffer(data, np.uint8)
+
+    def _set_status(self, address: int, status: int) -> None:
+        """Write a status word; where nothing answers there is no one to read it either."""
+        try:
+            self._host_write(address + _STATUS_OFFSET, status.to_bytes(4, "little"))
+        except _RefusedError:
+            logger.debug("status word at 0x%X is outside host memory", address)
+
+    def _execute(self, d: Fields) -> None:
+        if d.opcode in COPIES:
+            self._copy(d)
+        elif d.opcode in PRODUCTS:
+            self._product(d)
+        elif d.opcode in ELEMENTWISE:
+            self._elementwise(d)
+
+    def _copy(self, d: Fields) -> None:
+        host, device = copy_sides(d)
+        inward = d.opcode == Opcode.COPY_IN
+        code = Code.AXI_READ if inward else Code.AXI_WRITE
+        self._host_span(host.address, host.end - host.address, code)
+        outside = self._matrix(
+            self._buffer, host.address - BUFFER_ADDRESS, d.rows, d.inner, host.stride
+        )
+        inside = self._matrix(self.memory, device.address, d.rows, d.inner, device.stride)
+        if inward:
+            inside[...] = outside
+        else:
+            outside[...] = inside
+
+    @staticmethod
+    def _matrix(
+        memory: NDArray[Element], address: int, rows: int, columns: int, stride: int
+    ) -> NDArray[Element]:
+        """Return a writable (rows, columns) view of elements, rows `stride` bytes apart."""
+        size = memory.itemsize
+        return as_strided(memory[address // size :], (rows, columns), (stride, size))
+
+    def _product(self, d: Fields) -> None:
+        g = self.geometry
+        padded = round_up(d.cols, g.beat_columns)
+        a = self._matrix(self._words, d.addr_a, d.rows, d.inner, d.stride_a)
+        b = self._tiles(d) if d.opcode == Opcode.MATMUL else self._blocks(d)
+        if d.init == Init.ROW:
+            row = self._matrix(self._words, d.host_lo, 1, padded, 0)
+            start = np.repeat(golden.bf16_to_f32(row), d.rows, axis=0)
+        elif d.init == Init.F32:
+            start = self._matrix(self._floats, d.host_lo, d.rows, padded, d.host_hi).copy()
+        else:
+            start = np.zeros((d.rows, padded), np.float32)
+        # Columns past `cols` receive no product: they keep the initial value, bit for bit.
+        start[:, : d.cols] = golden.matmul(a, b, start[:, : d.cols], out_f32=True)
+        if d.out_f32:
+            self._matrix(self._floats, d.addr_y, d.rows, padded, d.stride_y)[...] = start
+        else:
+            y = self._matrix(self._words, d.addr_y, d.rows, padded, d.stride_y)
+            y[...] = golden.to_bf16_bits(start)
+
+    def _tiles(self, d: Fields) -> golden.Bits:
+        """Gather MATMUL's right operand, (inner, cols), from its column tiles."""
+        width = d.tile * self.geometry.beat_columns
+        flat = self._words[d.addr_b // BF16_BYTES :][: d.inner * d.cols]
+        whole = d.cols // width * width
+        tiles = flat[: d.inner * whole].reshape(-1, d.inner, width)
+        rest = flat[d.inner * whole :].reshape(d.inner, d.cols - whole)
+        return np.concatenate([tiles.transpose(1, 0, 2).reshape(d.inner, whole), rest], axis=1)
+
+    def _blocks(self, d: Fields) -> golden.Bits:
+        """Gather MATMUL_T's right operand, (inner, cols), from its blocks of an atom."""
+        atom = self.geometry.atom_columns
+        blocks = -(-d.inner // atom)
+        view = as_strided(
+            self._words[d.addr_b // BF16_BYTES :],
+            (blocks, atom, d.cols),
+            (d.tile, BF16_BYTES, d.stride_b),
+        )
+        return view.reshape(blocks * atom, d.cols)[: d.inner]
+
+    def _elementwise(self, d: Fields) -> None:
+        a = self._matrix(self._words, d.addr_a, d.rows, d.cols, d.stride_a)
+        start = d.addr_b // BF16_BYTES
+        if d.broadcast == Broadcast.NONE:
+            b = self._matrix(self._words, d.addr_b, d.rows, d.cols, d.stride_b)
+        elif d.broadcast == Broadcast.ROW:
+            b = self._words[start : start + d.cols]
+        elif d.broadcast == Broadcast.COLUMN:
+            b = self._words[start : start + d.rows].reshape(d.rows, 1)
+        else:
+            b = self._words[start : start + 1]
+        y = self._matrix(self._words, d.addr_y, d.rows, d.cols, d.stride_y)
+        y[...] = golden.elementwise(_OPERATIONS[d.opcode], a, b)
