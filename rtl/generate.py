@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import tomllib
 from pathlib import Path
@@ -163,8 +162,10 @@ def tables(isa: Isa) -> dict[str, str]:
 def readme(text: str, isa: Isa) -> str:
     """Return `text` with the tables between its marks replaced."""
     for name, table in tables(isa).items():
-        pattern = rf"(<!-- generated:{name} -->\n).*?(\n<!-- end -->)"
-        text = re.sub(pattern, lambda m, t=table: m[1] + t + m[2], text, flags=re.DOTALL)
+        mark = f"<!-- generated:{name} -->\n"
+        head, found, rest = text.partition(mark)
+        if found:
+            text = f"{head}{mark}{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
     return text
 
 

@@ -46,4 +46,56 @@ package pim_pkg;
     logic [15:0] bl;      // clocks of data of one burst
   } timing_t;
 
+  /// Where the data of a read go, where the data of a write come from.
+  typedef enum logic [3:0] {
+    KindCopyOut = 4'd0,   // read: to the host
+    KindScalar = 4'd1,    // read: scalar buffer
+    KindLoad = 4'd2,      // read: bfloat16 into the accumulators
+    KindLoadF32 = 4'd3,   // read: binary32 into the accumulators, two beats a group
+    KindMac = 4'd4,       // read: right operand of a multiply, times a scalar
+    KindEw = 4'd5,        // read: right operand of an element-wise operation
+    KindBlock = 4'd6,     // read: block to be transposed
+    KindCopyIn = 4'd7,    // write: from the host
+    KindBf16 = 4'd8,      // write: accumulators rounded to bfloat16
+    KindF32 = 4'd9        // write: accumulators as binary32, two beats a group
+  } kind_e;
+
+  /// A run of consecutive accesses to device memory.
+  typedef struct packed {
+    logic [31:0] addr;    // byte address of the first
+    logic [31:0] count;   // accesses: of BeatBytes when `all`, else of AtomBytes
+    kind_e kind;
+    logic all;            // every bank at once (all_bank style)
+    logic hold;           // wait until earlier reads are consumed and the lanes have settled
+    logic [5:0] period;   // KindMac: beats of one step of the inner dimension
+  } stream_t;
+
+  /// A stream, or the part of one, that lies in a single page; `last` in its final part.
+  typedef struct packed {
+    stream_t run;
+    logic last;
+  } span_t;
+
+  /// What travels with an access from its command to its data.
+  typedef struct packed {
+    logic valid;
+    logic [31:0] addr;
+    kind_e kind;
+    logic all;
+    logic step_end;       // last beat of a step of the inner dimension
+    logic last;           // last access of the stream
+  } access_t;
+
+  /// A two-dimensional transfer on the AXI side: `rows` rows of `bytes`.
+  typedef struct packed {
+    logic [63:0] addr;
+    logic [31:0] rows;
+    logic [31:0] bytes;   // multiple of 64
+    logic [31:0] stride;
+  } job_t;
+
+  function automatic logic is_write(kind_e kind);
+    return kind == KindCopyIn || kind == KindBf16 || kind == KindF32;
+  endfunction
+
 endpackage

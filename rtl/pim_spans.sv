@@ -1,0 +1,66 @@
+/// Cuts a stream of accesses into spans that stay in one DRAM page.
+///
+/// A page is what one row address holds: a row of one bank in per_bank style, the same row of
+/// every bank in all_bank style. One stream at a time; a span leaves one clock after it became
+/// the next one, so streams and spans are both registered.
+module pim_spans #(
+  /// Bytes of a page; a power of two.
+  parameter int unsigned PageBytes = 8192,
+  /// Bytes of an access to one bank.
+  parameter int unsigned AtomBytes = 64,
+  /// Bytes of an access to all banks at once.
+  parameter int unsigned BeatBytes = 64
+) (
+  input  logic             clk_i,
+  input  logic             rst_ni,
+  /// Drop what is waiting.
+  input  logic             flush_i,
+  input  logic             valid_i,
+  output logic             ready_o,
+  input  pim_pkg::stream_t stream_i,
+  output logic             valid_o,
+  input  logic             ready_i,
+  output pim_pkg::span_t   span_o
+);
+
+  localparam int unsigned PageBits = $clog2(PageBytes);
+  localparam int unsigned AtomBits = $clog2(AtomBytes);
+  localparam int unsigned BeatBits = $clog2(BeatBytes);
+
+  logic valid_q;
+  pim_pkg::stream_t stream_q;
+  logic [31:0] to_page_end, count;
+  logic final_part;
+
+  always_comb begin
+    to_page_end = 32'(PageBytes) - 32'(stream_q.addr[PageBits-1:0]);
+    to_page_end = stream_q.all ? to_page_end >> BeatBits : to_page_end >> AtomBits;
+    final_part = stream_q.count <= to_page_end;
+    count = final_part ? stream_q.count : to_page_end;
+  end
+
+  assign ready_o = !valid_q || (ready_i && final_part);
+  assign valid_o = valid_q;
+
+  always_comb begin
+    span_o.run = stream_q;
+    span_o.run.count = count;
+    span_o.last = final_part;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || flush_i) begin
+      valid_q <= 1'b0;
+      stream_q <= '0;
+    end else if (valid_i && ready_o) begin
+      valid_q <= 1'b1;
+      stream_q <= stream_i;
+    end else if (valid_q && ready_i) begin
+      valid_q <= !final_part;
+      stream_q.addr <= stream_q.addr + (stream_q.all ? count << BeatBits : count << AtomBits);
+      stream_q.count <= stream_q.count - count;
+      stream_q.hold <= 1'b0;
+    end
+  end
+
+endmodule
