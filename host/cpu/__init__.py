@@ -1,0 +1,1 @@
+"""CPU devices: ONNX Runtime, one operator at a time, serial or parallel."""

@@ -1,0 +1,62 @@
+"""CPU memory of a model in execution: one fixed buffer for each tensor.
+
+The same bytes are a numpy array and an ONNX Runtime value, so binding an operator once serves
+every run and nothing is copied between operators.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+
+from host.errors import PimloopError
+from host.models.graph import Array, Graph
+
+#: Cache line and vector alignment, bytes.
+ALIGNMENT = 64
+
+
+class TensorBuffers:
+    """Buffers of the tensors of one graph, made when first asked for, kept until dropped."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._arrays: dict[str, Array] = {}
+        self._values: dict[str, ort.OrtValue] = {}
+
+    def array(self, name: str) -> Array:
+        """Return the buffer of a tensor, or the value of a constant."""
+        constant = self._graph.constants.get(name)
+        if constant is not None:
+            return constant
+        if name not in self._arrays:
+            self._arrays[name] = _aligned(self._graph, name)
+        return self._arrays[name]
+
+    def value(self, name: str) -> ort.OrtValue:
+        """Return the same memory as ONNX Runtime's value."""
+        if name not in self._values:
+            array = np.ascontiguousarray(self.array(name))
+            self._values[name] = ort.OrtValue.ortvalue_from_numpy(array)
+        return self._values[name]
+
+    def store(self, name: str, value: Array) -> None:
+        """Copy `value` into the buffer of a tensor; its shape must be the tensor's."""
+        np.copyto(self.array(name), value, casting="no")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers made so far, constants apart."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+
+def _aligned(graph: Graph, name: str) -> Array:
+    info = graph.tensors[name]
+    if info.dtype.kind not in "fiub":
+        raise PimloopError(
+            f"model {graph.name}: tensor '{name}' of type {info.dtype} cannot be executed;"
+            " numbers and booleans can"
+        )
+    raw = np.zeros(info.nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + info.nbytes].view(info.dtype).reshape(info.shape)

@@ -1,0 +1,162 @@
+"""Emits operators at the granularity of an exporter: one ONNX node for each arithmetic step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from host.models.config import ModelConfig
+from host.models.graph import Array, Graph, TensorInfo
+from host.models.normalize import RawModel, normalize
+from host.models.weights import Weights
+
+#: Operator set of the built-in models: the last in which ReduceMean takes its axes as an attribute.
+OPSET = 17
+
+#: Additive score of a masked position, as in the original BERT and GPT-2.
+MASKED_SCORE = -10000.0
+
+
+class GraphBuilder:
+    """Collects nodes and constants; every method adds operators and returns the tensor they make.
+
+    Nodes are named `<Op>_<n>` in the order of their creation, as exporters name them.
+    """
+
+    def __init__(self, config: ModelConfig, weights: Weights, sequence_length: int) -> None:
+        self.config = config
+        self.weights = weights
+        self.sequence_length = sequence_length
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, Array] = {}
+        self._inputs: dict[str, TensorInfo] = {}
+        self._ranges: dict[str, int] = {}
+
+    def input(
+        self, name: str, shape: Sequence[int], dtype: Any = np.int64, *, below: int | None = None
+    ) -> str:
+        """Declare a model input; integer inputs are at least 0 and less than `below`."""
+        self._inputs[name] = TensorInfo(tuple(shape), np.dtype(dtype))
+        if below is not None:
+            self._ranges[name] = below
+        return name
+
+    def op(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+        """Add one operator and return its first output."""
+        return self.multi(op, *inputs, outputs=outputs, **attributes)[0]
+
+    def multi(self, op: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        """Add one operator and return all its outputs."""
+        name = f"{op}_{len(self._nodes)}"
+        names = [f"{name}_out{i}" if i else f"{name}_out" for i in range(outputs)]
+        self._nodes.append(helper.make_node(op, list(inputs), names, name=name, **attributes))
+        return names
+
+    def constant(self, name: str, value: Array) -> str:
+        """Add a constant under a name of its own; a name given twice is the same constant."""
+        self._constants.setdefault(name, value)
+        return name
+
+    def scalar(self, value: float) -> str:
+        """Return a float32 scalar constant."""
+        return self.constant(f"scalar_{value!r}", np.array(value, dtype=np.float32))
+
+    def integers(self, *values: int) -> str:
+        """Return an int64 vector constant (shapes, axes)."""
+        name = "ints_" + "_".join(str(v) for v in values)
+        return self.constant(name, np.array(values, dtype=np.int64))
+
+    def parameter(self, name: str, shape: tuple[int, ...]) -> str:
+        """Return a parameter of the model as it is stored."""
+        return self.constant(name, self.weights.get(name, shape))
+
+    def transposed(self, name: str, shape: tuple[int, int]) -> str:
+        """Return a stored matrix transposed, once, when the graph is built."""
+        return self.constant(f"{name}.T", np.ascontiguousarray(self.weights.get(name, shape).T))
+
+    def table_rows(self, name: str, shape: tuple[int, int], first: int) -> str:
+        """Return the rows `first`.. of a table that the positions read, as (1, length, width)."""
+        table = self.weights.get(name, shape)
+        rows: NDArray[np.float32] = table[None, first : first + self.sequence_length]
+        return self.constant(f"{name}.rows", np.ascontiguousarray(rows))
+
+    def linear(self, x: str, name: str, inputs: int, outputs: int) -> str:
+        """x W^T + b as MatMul and Add; the parameters are `name`.weight (out, in) and .bias."""
+        product = self.op("MatMul", x, self.transposed(f"{name}.weight", (outputs, inputs)))
+        return self.op("Add", product, self.parameter(f"{name}.bias", (outputs,)))
+
+    def gemm(self, x: str, name: str, inputs: int, outputs: int) -> str:
+        """x W^T + b as one Gemm with transB = 1 on a matrix of rows."""
+        return self.op(
+            "Gemm",
+            x,
+            self.parameter(f"{name}.weight", (outputs, inputs)),
+            self.parameter(f"{name}.bias", (outputs,)),
+            alpha=1.0,
+            beta=1.0,
+            transB=1,
+        )
+
+    def layer_norm(self, x: str, name: str) -> str:
+        """Layer normalization over the last axis in nine operators."""
+        width = self.config.hidden
+        mean = self.op("ReduceMean", x, axes=[-1], keepdims=1)
+        centred = self.op("Sub", x, mean)
+        square = self.op("Pow", centred, self.scalar(2.0))
+        variance = self.op("ReduceMean", square, axes=[-1], keepdims=1)
+        epsilon = self.scalar(self.config.layer_norm_epsilon)
+        deviation = self.op("Sqrt", self.op("Add", variance, epsilon))
+        normal = self.op("Div", centred, deviation)
+        scaled = self.op("Mul", normal, self.parameter(f"{name}.weight", (width,)))
+        return self.op("Add", scaled, self.parameter(f"{name}.bias", (width,)))
+
+    def activation(self, x: str) -> str:
+        """The configuration's activation function in single operators."""
+        kind = self.config.activation
+        if kind == "relu":
+            return self.op("Relu", x)
+        if kind == "gelu":
+            return self._gelu(x)
+        return self._gelu_tanh(x)
+
+    def _gelu(self, x: str) -> str:
+        """x (1 + erf(x / sqrt 2)) / 2; exporters differ in which product comes first."""
+        root = self.scalar(float(np.float32(np.sqrt(2.0))))
+        one = self.op("Add", self.op("Erf", self.op("Div", x, root)), self.scalar(1.0))
+        if self.config.architecture == "roberta":
+            return self.op("Mul", self.op("Mul", x, self.scalar(0.5)), one)
+        return self.op("Mul", self.op("Mul", x, one), self.scalar(0.5))
+
+    def _gelu_tanh(self, x: str) -> str:
+        """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 in eight operators."""
+        half = self.op("Mul", x, self.scalar(0.5))
+        cubic = self.op("Mul", self.op("Pow", x, self.scalar(3.0)), self.scalar(0.044715))
+        inner = self.op("Add", x, cubic)
+        factor = self.scalar(float(np.float32(np.sqrt(2.0 / np.pi))))
+        bent = self.op("Tanh", self.op("Mul", inner, factor))
+        return self.op("Mul", half, self.op("Add", bent, self.scalar(1.0)))
+
+    def finish(self, outputs: dict[str, str]) -> Graph:
+        """Return the graph; `outputs` maps the model's output names to tensors."""
+        renamed = {tensor: name for name, tensor in outputs.items()}
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for index, name in enumerate(names):
+                    names[index] = renamed.get(name, name)
+        return normalize(
+            RawModel(
+                name=self.config.name,
+                nodes=self._nodes,
+                constants=self._constants,
+                inputs=self._inputs,
+                outputs=tuple(outputs),
+                opsets={"": OPSET},
+                sequence_length=self.sequence_length,
+                input_ranges=self._ranges,
+            )
+        )

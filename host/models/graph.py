@@ -1,0 +1,233 @@
+"""The computational graph CG(Vc, Ec): static shapes, constants apart from the operators.
+
+Everything that executes, costs or partitions a model works on `Graph`. `normalize` makes one
+from operators in the ONNX form; `host.cpu` and `host.executor` run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+Array = NDArray[Any]
+
+#: Constants up to this many bytes are written into a model's protobuf; larger ones are handed to
+#: ONNX Runtime beside it (no copy, and no 2 GiB limit of protobuf).
+INLINE_BYTES = 1024
+
+#: Version of the ONNX file format written; the oldest that carries every operator set used here.
+IR_VERSION = 10
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What is known of a tensor before the model runs."""
+
+    shape: tuple[int, ...]  # elements along each axis
+    dtype: np.dtype[Any]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements (1 for a scalar)."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in CPU memory."""
+        return self.elements * self.dtype.itemsize
+
+    @property
+    def onnx_type(self) -> int:
+        """The element type as ONNX numbers it."""
+        return int(helper.np_dtype_to_tensor_dtype(self.dtype))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator of the graph."""
+
+    id: str
+    op: str
+    domain: str  # "" for the standard operators
+    inputs: tuple[str, ...]  # tensor names; "" is an optional input left out
+    outputs: tuple[str, ...]  # tensor names; "" is an optional output left out
+    attributes: Mapping[str, Any]  # values as onnx.helper.make_node takes them
+
+    def proto(self) -> onnx.NodeProto:
+        """Return the operator in the ONNX form."""
+        return helper.make_node(
+            self.op,
+            list(self.inputs),
+            list(self.outputs),
+            name=self.id,
+            domain=self.domain,
+            **self.attributes,
+        )
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model with static shapes; `nodes` are in a topological order.
+
+    A tensor is a model input, a constant or the output of one node. Constants cost nothing per
+    inference and are not edges.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    tensors: Mapping[str, TensorInfo]  # every tensor, constants included
+    constants: Mapping[str, Array]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opsets: Mapping[str, int]  # operator-set version of each domain
+    sequence_length: int | None = None
+    input_ranges: Mapping[str, int] | None = None  # exclusive bound of integer inputs (token ids)
+
+    @cached_property
+    def producer(self) -> Mapping[str, Node]:
+        """The node that makes each tensor; inputs and constants are absent."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """The nodes that read each tensor, once each, in order."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                if name:
+                    found.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def activations(self, node: Node) -> Iterator[str]:
+        """Yield the tensors `node` reads that are not constants, once each, in order."""
+        for name in dict.fromkeys(node.inputs):
+            if name and name not in self.constants:
+                yield name
+
+    def edges(self) -> list[tuple[str, str, str]]:
+        """Return (producer id, consumer id, tensor) for every tensor between two nodes."""
+        return [
+            (self.producer[name].id, node.id, name)
+            for node in self.nodes
+            for name in self.activations(node)
+            if name in self.producer
+        ]
+
+    def node(self, identifier: str) -> Node:
+        """Return a node by its id.
+
+        Raises
+        ------
+        KeyError
+            When the graph has no such node.
+        """
+        return self._by_id[identifier]
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Node]:
+        return {node.id: node for node in self.nodes}
+
+    @cached_property
+    def parameters(self) -> int:
+        """Elements of all floating-point constants."""
+        return sum(c.size for c in self.constants.values() if c.dtype.kind == "f")
+
+
+@dataclass(frozen=True)
+class RunnableModel:
+    """A model in the form ONNX Runtime loads: small protobuf, large constants beside it."""
+
+    proto: onnx.ModelProto
+    external: Mapping[str, Array]  # pass to SessionOptions.add_external_initializers
+
+
+def to_model(
+    graph: Graph,
+    nodes: tuple[Node, ...] | None = None,
+    *,
+    outputs: tuple[str, ...] | None = None,
+    inline: bool = False,
+) -> RunnableModel:
+    """Return `nodes` of `graph` (default: all) as a model of their own.
+
+    Parameters
+    ----------
+    graph
+        Where the nodes, shapes and constants come from.
+    nodes
+        The operators of the model, in topological order.
+    outputs
+        Tensors the model returns; default: the graph's outputs when `nodes` is left out, else
+        every tensor the nodes make that another node of the graph, or the graph, needs.
+    inline
+        Put every constant into the protobuf (for a file; limited to 2 GiB by protobuf).
+    """
+    chosen = graph.nodes if nodes is None else nodes
+    made = [name for node in chosen for name in node.outputs if name]
+    made_set = set(made)
+    read = dict.fromkeys(name for node in chosen for name in node.inputs if name)
+    constants = [name for name in read if name in graph.constants]
+    if nodes is None:
+        inputs = list(graph.inputs)
+    else:
+        inputs = [n for n in read if n not in graph.constants and n not in made_set]
+    if outputs is None:
+        outputs = graph.outputs if nodes is None else _needed_outside(graph, chosen, made)
+
+    def value_info(name: str) -> onnx.ValueInfoProto:
+        info = graph.tensors[name]
+        return helper.make_tensor_value_info(name, info.onnx_type, list(info.shape))
+
+    external: dict[str, Array] = {}
+    initializers: list[TensorProto] = []
+    for name in dict.fromkeys(constants + [n for n in outputs if n in graph.constants]):
+        array = graph.constants[name]
+        if inline or array.nbytes <= INLINE_BYTES:
+            initializers.append(onnx.numpy_helper.from_array(array, name))
+        else:
+            initializers.append(_external_tensor(name, graph.tensors[name]))
+            external[name] = array
+    proto = helper.make_model(
+        helper.make_graph(
+            [node.proto() for node in chosen],
+            graph.name,
+            [value_info(name) for name in inputs],
+            [value_info(name) for name in outputs],
+            initializers,
+        ),
+        opset_imports=[helper.make_opsetid(d, v) for d, v in graph.opsets.items()],
+        ir_version=IR_VERSION,
+        producer_name="pimloop",
+    )
+    return RunnableModel(proto, external)
+
+
+def _needed_outside(graph: Graph, chosen: tuple[Node, ...], made: list[str]) -> tuple[str, ...]:
+    inside = {node.id for node in chosen}
+    return tuple(
+        name
+        for name in made
+        if name in graph.outputs
+        or any(node.id not in inside for node in graph.consumers.get(name, ()))
+    )
+
+
+def _external_tensor(name: str, info: TensorInfo) -> TensorProto:
+    tensor = TensorProto()
+    tensor.name = name
+    tensor.data_type = info.onnx_type
+    tensor.dims.extend(info.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    # ONNX Runtime replaces it by the value handed over in memory; the place is never opened.
+    for key, value in (("location", "memory"), ("offset", "0"), ("length", str(info.nbytes))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    return tensor

@@ -1,0 +1,79 @@
+"""Inputs of a model: read from an .npz file, or seeded random ones of the right type and range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from host.errors import PimloopError
+from host.models.graph import Array, Graph, TensorInfo
+
+
+def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
+    """Return a value for every input: masks of ones, token ids in range, normal floats."""
+    generator = np.random.default_rng(seed)
+    ranges = graph.input_ranges or {}
+    return {
+        name: _random(name, graph.tensors[name], ranges.get(name, 2), generator)
+        for name in graph.inputs
+    }
+
+
+def _random(name: str, info: TensorInfo, below: int, generator: np.random.Generator) -> Array:
+    kind = info.dtype.kind
+    if kind == "b" or "mask" in name.lower():
+        # A mask hides nothing: additive ones are 0, the others 1.
+        filled = np.zeros if kind == "f" else np.ones
+        return filled(info.shape, info.dtype)
+    if kind in "iu":
+        return generator.integers(0, below, info.shape).astype(info.dtype)
+    if kind == "f":
+        return generator.standard_normal(info.shape).astype(info.dtype)
+    raise PimloopError(f"input '{name}' has type {info.dtype}; numbers and booleans are supported")
+
+
+def load_inputs(graph: Graph, path: Path) -> dict[str, Array]:
+    """Read every input of `graph` from an .npz file (no pickled objects are ever loaded).
+
+    Raises
+    ------
+    PimloopError
+        When the file cannot be read, or the inputs do not fit; see `check_inputs`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise PimloopError(f"inputs {path}: cannot be read as .npz: {error}") from error
+    except TypeError as error:  # numpy returns a bare array for a .npy file
+        raise PimloopError(f"inputs {path}: this is one array; save with numpy.savez") from error
+    check_inputs(graph, found, str(path))
+    return found
+
+
+def check_inputs(graph: Graph, values: Mapping[str, Array], where: str) -> None:
+    """Raise PimloopError unless `values` are the inputs of `graph`: names, shapes, types, range."""
+    wanted = ", ".join(
+        f"{n} {graph.tensors[n].dtype}{list(graph.tensors[n].shape)}" for n in graph.inputs
+    )
+    for name in values:
+        if name not in graph.inputs:
+            raise PimloopError(f"{where}: unknown input '{name}'; the model takes {wanted}")
+    for name in graph.inputs:
+        if name not in values:
+            raise PimloopError(f"{where}: input '{name}' is missing; the model takes {wanted}")
+        info, value = graph.tensors[name], values[name]
+        if value.shape != info.shape or value.dtype != info.dtype:
+            raise PimloopError(
+                f"{where}: input '{name}' is {value.dtype}{list(value.shape)}, the model takes"
+                f" {info.dtype}{list(info.shape)}"
+            )
+        below = (graph.input_ranges or {}).get(name)
+        if below is not None and value.size and (value.min() < 0 or value.max() >= below):
+            raise PimloopError(
+                f"{where}: input '{name}' has values outside 0..{below - 1}"
+                f" ({value.min()}..{value.max()})"
+            )
