@@ -1,0 +1,167 @@
+"""Device memory and the host's DMA buffer: who owns which range.
+
+Where a tensor lies matters in the per_bank style: two streams in one bank close each other's rows.
+Weights are therefore placed from the first bank upward and activations from the last bank
+downward, each result in a bank that none of its operands is in while there is room.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from host.device.geometry import Geometry
+from host.device.validate import HOST_GRANULE, round_up
+from host.driver.errors import DriverError, OutOfDeviceMemoryError
+
+
+@dataclass(frozen=True)
+class Block:
+    """An allocated range of device memory."""
+
+    address: int
+    nbytes: int
+
+    @property
+    def end(self) -> int:
+        """The first address after it."""
+        return self.address + self.nbytes
+
+
+class DeviceMemory:
+    """Allocator of device memory: best place first, free neighbours joined.
+
+    Parameters
+    ----------
+    geometry
+        Gives the capacity, the alignment (a beat) and the bytes of a bank.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._capacity = geometry.capacity
+        self._granule = max(geometry.beat_bytes, HOST_GRANULE)
+        self._span = geometry.bank_span
+        # Free ranges as sorted, disjoint, never adjacent (start, end).
+        self._free: list[tuple[int, int]] = [(0, geometry.capacity)]
+        self._blocks: dict[int, Block] = {}
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of device memory."""
+        return self._capacity
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes not allocated."""
+        return sum(end - start for start, end in self._free)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes allocated, alignment included."""
+        return self._capacity - self.free_bytes
+
+    def banks_of(self, block: Block) -> range:
+        """Return the indices of the banks a block lies in."""
+        return range(block.address // self._span, (block.end - 1) // self._span + 1)
+
+    def allocate_low(self, nbytes: int) -> Block:
+        """Return the lowest free range that fits: for what stays, the weights."""
+        size = round_up(nbytes, self._granule)
+        for start, end in self._free:
+            if end - start >= size:
+                return self._take(start, size)
+        raise self._full(size)
+
+    def allocate_high(self, nbytes: int, avoid: Collection[int] = ()) -> Block:
+        """Return the highest free range that fits, for what comes and goes.
+
+        Parameters
+        ----------
+        nbytes
+            Size in bytes.
+        avoid
+            Banks to stay out of while another one has room.
+        """
+        size = round_up(nbytes, self._granule)
+        fallback = None
+        for bank in reversed(range(-(-self._capacity // self._span))):
+            low, high = bank * self._span, (bank + 1) * self._span
+            for start, end in reversed(self._free):
+                top = min(end, high)
+                if top - max(start, low) >= size:
+                    if bank not in avoid:
+                        return self._take(top - size, size)
+                    if fallback is None:
+                        fallback = top - size
+                    break
+        if fallback is not None:
+            return self._take(fallback, size)
+        for start, end in reversed(self._free):
+            if end - start >= size:
+                return self._take(end - size, size)
+        raise self._full(size)
+
+    def free(self, block: Block) -> None:
+        """Give a block back; DriverError when it is not an allocated one (a double free)."""
+        if self._blocks.get(block.address) != block:
+            raise DriverError(
+                f"the {block.nbytes} bytes at device address 0x{block.address:X} are not "
+                "allocated: they were freed before, or belong to another device"
+            )
+        del self._blocks[block.address]
+        start, end = block.address, block.end
+        index = bisect.bisect(self._free, (start, end))
+        if index < len(self._free) and self._free[index][0] == end:
+            end = self._free.pop(index)[1]
+        if index > 0 and self._free[index - 1][1] == start:
+            index -= 1
+            start = self._free.pop(index)[0]
+        self._free.insert(index, (start, end))
+
+    def _take(self, address: int, size: int) -> Block:
+        index = bisect.bisect(self._free, (address, self._capacity)) - 1
+        start, end = self._free[index]
+        rest = [part for part in ((start, address), (address + size, end)) if part[0] < part[1]]
+        self._free[index : index + 1] = rest
+        block = Block(address, size)
+        self._blocks[address] = block
+        return block
+
+    def _full(self, size: int) -> OutOfDeviceMemoryError:
+        largest = max((end - start for start, end in self._free), default=0)
+        return OutOfDeviceMemoryError(
+            f"device memory is full: {size} bytes requested, {self.free_bytes} free (largest free "
+            f"range {largest}), capacity {self._capacity}: free tensors that are no longer needed, "
+            "or choose a platform with more memory"
+        )
+
+
+class HostArena:
+    """Bump allocator over the data part of the DMA buffer; emptied after every list.
+
+    Parameters
+    ----------
+    start, size
+        The range of the buffer, in bytes.
+    """
+
+    def __init__(self, start: int, size: int) -> None:
+        self._start = start
+        self.size = size
+        self._used = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes left."""
+        return self.size - self._used
+
+    def take(self, nbytes: int) -> int:
+        """Return the buffer offset of `nbytes` (a multiple of 64); the caller has checked room."""
+        offset = self._start + self._used
+        self._used += round_up(nbytes, HOST_GRANULE)
+        return offset
+
+    def clear(self) -> None:
+        """Forget everything taken."""
+        self._used = 0

@@ -1,0 +1,82 @@
+"""Where tensors get their device memory: sizes, strides, slack and banks."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
+from host.device.validate import round_up
+from host.driver import layout
+from host.driver.memory import Block, DeviceMemory
+from host.driver.tensors import DeviceMatrix, DeviceTensor, Shape
+
+
+class TensorStore:
+    """Allocates tensors and resident matrices.
+
+    Parameters
+    ----------
+    geometry
+        Of the device.
+    column_granule
+        Columns that a resident right operand is padded to.
+    """
+
+    def __init__(self, geometry: Geometry, column_granule: int) -> None:
+        self._geometry = geometry
+        self._granule = column_granule
+        self.memory = DeviceMemory(geometry)
+
+    def tensor(
+        self,
+        shape: Shape,
+        *,
+        dtype: Literal["bf16", "f32"] = "bf16",
+        columns: int | None = None,
+        packed: bool = True,
+        apart_from: tuple[DeviceTensor | DeviceMatrix, ...] = (),
+    ) -> DeviceTensor:
+        """Allocate a tensor whose content is not defined.
+
+        Parameters
+        ----------
+        shape, dtype
+            Logical shape, element type.
+        columns
+            Elements a row has room for (default: the last axis), padded to a beat.
+        packed
+            Lay several rows of one element out as one row.
+        apart_from
+            Operands it will be used with: it is placed in another bank where one has room.
+        """
+        last = shape[-1] if shape else 1
+        rows = math.prod(shape[:-1])
+        packed = packed and last == 1 and rows > 1
+        if packed:
+            rows, last = 1, rows
+        itemsize = F32_BYTES if dtype == "f32" else BF16_BYTES
+        stride = layout.row_stride(last if columns is None else columns, self._geometry, itemsize)
+        # Room for what the opcodes read past the end: a bias to the column granule, a transposed
+        # operand to a whole number of atoms of rows.
+        widest = max(stride, round_up(last, self._granule) * itemsize)
+        read_rows = round_up(rows, self._geometry.atom_columns) if len(shape) > 1 else rows
+        avoid = {bank for other in apart_from for bank in self.memory.banks_of(other.block)}
+        block = self.memory.allocate_high((read_rows - 1) * stride + widest, avoid)
+        return DeviceTensor(block, self.memory.free, shape, stride, dtype, packed)
+
+    def matrix(self, shape: tuple[int, int], opcode: Literal["MATMUL", "MATMUL_T"]) -> DeviceMatrix:
+        """Allocate a resident right operand (q, r) laid out for `opcode`."""
+        q, r = shape
+        if opcode == "MATMUL":
+            columns = round_up(r, self._granule)
+            block = self.memory.allocate_low(q * columns * BF16_BYTES)
+            return DeviceMatrix(block, self.memory.free, shape, columns, "tiled")
+        atom = self._geometry.atom_columns
+        columns = round_up(r, atom)
+        block = self.memory.allocate_low(round_up(q, atom) * columns * BF16_BYTES)
+        return DeviceMatrix(block, self.memory.free, shape, columns, "blocked")
+
+    def scratch(self, nbytes: int) -> Block:
+        """Allocate an intermediate; `memory.free` gives it back."""
+        return self.memory.allocate_high(nbytes)
