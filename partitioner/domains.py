@@ -1,0 +1,115 @@
+"""Which memories each operator can sit in once forbidden transfers are thought through.
+
+Arc consistency: a memory is struck from an operator's list when some neighbour has no memory left
+that goes with it. What remains is what the solvers have to choose from; an operator with nothing
+left proves that no assignment is feasible and is named with the tensors that led there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from partitioner.errors import PartitionerError
+from partitioner.problem import MODEL_INPUT, Flow, Problem
+
+
+def feasible_domains(
+    problem: Problem, pinned: Mapping[int, int] | None = None
+) -> list[tuple[int, ...]]:
+    """Return for each operator the memories it may sit in, in ascending order.
+
+    Parameters
+    ----------
+    pinned
+        Operators that must sit in a given memory.
+
+    Raises
+    ------
+    PartitionerError
+        When forbidden transfers leave an operator without a memory. With two memories this is
+        complete: if it does not raise, a feasible assignment exists.
+    """
+    domains = [set(costs) for costs in problem.ticks]
+    for operator, memory in (pinned or {}).items():
+        domains[operator] &= {memory}
+    restricted = [flow for flow in problem.flows if _can_be_forbidden(problem, flow, domains)]
+    touching: dict[int, list[Flow]] = {}
+    for flow in restricted:
+        for operator in {flow.producer, *flow.consumers} - {MODEL_INPUT}:
+            touching.setdefault(operator, []).append(flow)
+    queue = deque(restricted)
+    queued = {flow.id for flow in restricted}
+    while queue:
+        flow = queue.popleft()
+        queued.discard(flow.id)
+        for operator in _revise(problem, flow, domains):
+            if not domains[operator]:
+                _raise_infeasible(problem, operator, flow)
+            for other in touching[operator]:
+                if other.id not in queued:
+                    queued.add(other.id)
+                    queue.append(other)
+    for operator, domain in enumerate(domains):
+        if not domain:  # pinned to a memory it cannot run in
+            name = problem.costs.graph.operators[operator].id
+            raise PartitionerError(
+                f"{problem.costs.graph.name}: node {name!r} cannot run in the memory asked for"
+            )
+    return [tuple(sorted(domain)) for domain in domains]
+
+
+def _can_be_forbidden(problem: Problem, flow: Flow, domains: list[set[int]]) -> bool:
+    """Tell whether some placement of the flow's ends needs a move that is not allowed."""
+    sources = _sources(problem, flow, domains)
+    targets = {memory for consumer in flow.consumers for memory in domains[consumer]}
+    if flow.output and problem.home is not None:
+        targets.add(problem.home)
+    return any(
+        source != target and (source, target) not in flow.ticks
+        for source in sources
+        for target in targets
+    )
+
+
+def _sources(problem: Problem, flow: Flow, domains: list[set[int]]) -> set[int]:
+    if flow.producer != MODEL_INPUT:
+        return domains[flow.producer]
+    assert problem.home is not None
+    return {problem.home}
+
+
+def _revise(problem: Problem, flow: Flow, domains: list[set[int]]) -> list[int]:
+    """Strike memories that `flow` rules out; return the operators that lost one."""
+
+    def allowed(source: int, target: int) -> bool:
+        return source == target or (source, target) in flow.ticks
+
+    sources = _sources(problem, flow, domains)
+    changed = []
+    for consumer in flow.consumers:
+        kept = {m for m in domains[consumer] if any(allowed(s, m) for s in sources)}
+        if kept != domains[consumer]:
+            domains[consumer] = kept
+            changed.append(consumer)
+    if flow.producer != MODEL_INPUT:
+        ends = [domains[consumer] for consumer in flow.consumers]
+        if flow.output and problem.home is not None:
+            ends.append({problem.home})
+        kept = {s for s in sources if all(any(allowed(s, m) for m in end) for end in ends)}
+        if kept != sources:
+            domains[flow.producer] = kept
+            changed.append(flow.producer)
+    return changed
+
+
+def _raise_infeasible(problem: Problem, operator: int, flow: Flow) -> None:
+    graph = problem.costs.graph
+    tensor = next(tensor for tensor in graph.tensors if tensor.id == flow.id)
+    allowed = sorted(f"{source}>{target}" for source, target in tensor.moves)
+    raise PartitionerError(
+        f"{graph.name}: no feasible assignment: node {graph.operators[operator].id!r} "
+        f"(devices {list(graph.operators[operator].devices)}) has no device left, because tensor "
+        f"{flow.id!r} from {tensor.producer or 'the model input'!r} to {list(tensor.consumers)} "
+        f"may move only {allowed or 'nowhere'}; allow a transfer or add a device"
+    )

@@ -1,0 +1,74 @@
+"""The result of partitioning and its file format `pimloop-plan/1`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PLAN_FORMAT = "pimloop-plan/1"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One interval of a schedule."""
+
+    kind: str  # "operator" or "transfer"
+    id: str  # operator or tensor id
+    resource: str  # memory whose devices compute, or "dma"
+    start_us: float
+    end_us: float
+    detail: str  # the device, or "source>destination"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An assignment with its exact cost and what is known about its optimality."""
+
+    policy: str
+    objective: str  # "sequential" or "makespan"
+    assignment: Mapping[str, str]  # operator id -> device
+    total_us: float  # the objective's value
+    compute_us: float  # sum of operator times
+    transfer_us: float  # sum of transfer times
+    lower_bound_us: float  # no assignment is cheaper than this
+    optimal: bool  # total_us equals lower_bound_us
+    method: str
+    proof: Mapping[str, Any] = field(default_factory=dict)  # what shows the bound
+    overfull: Mapping[str, int] = field(default_factory=dict)  # memory -> bytes over its capacity
+    schedule: Sequence[Step] = ()  # only for the makespan objective
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the `pimloop-plan/1` object."""
+        result: dict[str, Any] = {
+            "format": PLAN_FORMAT,
+            "policy": self.policy,
+            "objective": self.objective,
+            "total_us": self.total_us,
+            "compute_us": self.compute_us,
+            "transfer_us": self.transfer_us,
+            "optimal": self.optimal,
+            "method": self.method,
+            "lower_bound_us": self.lower_bound_us,
+            "proof": dict(self.proof),
+            "assignment": dict(self.assignment),
+        }
+        if self.overfull:
+            result["overfull_bytes"] = dict(self.overfull)
+        if self.schedule:
+            result["gap"] = self.gap
+            result["schedule"] = [vars(step) for step in self.schedule]
+        return result
+
+    @property
+    def gap(self) -> float:
+        """Return the distance to the bound as a fraction of the total."""
+        return (self.total_us - self.lower_bound_us) / self.total_us if self.total_us else 0.0
+
+
+def save_plan(plan: Plan, path: str | Path) -> None:
+    """Write `plan` as a `pimloop-plan/1` file."""
+    text = json.dumps(plan.to_dict(), indent=1, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
