@@ -174,7 +174,7 @@ RECORD = np.dtype(
         ("pre", "<u4"),
         ("rd", "<u4"),
         ("wr", "<u4"),
-        ("ref", "<u4"),
+        ("ref_count", "<u4"),
         ("mac", "<u4"),
         ("stall", "<u4"),
         ("unused", "<u4", (6,)),

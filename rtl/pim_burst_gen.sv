@@ -22,8 +22,8 @@ module pim_burst_gen (
 
   logic active_q;
   logic [63:0] row_addr_q, addr_q;
-  logic [31:0] rows_q, bytes_q, stride_q;
-  logic [25:0] beats_left_q;
+  logic [31:0] rows_q, stride_q;
+  logic [25:0] row_beats_q, beats_left_q;
 
   logic [6:0] to_boundary;
   logic [4:0] beats;
@@ -49,7 +49,7 @@ module pim_burst_gen (
       row_addr_q <= '0;
       addr_q <= '0;
       rows_q <= '0;
-      bytes_q <= '0;
+      row_beats_q <= '0;
       stride_q <= '0;
       beats_left_q <= '0;
     end else if (!active_q) begin
@@ -58,7 +58,7 @@ module pim_burst_gen (
         row_addr_q <= job_i.addr;
         addr_q <= job_i.addr;
         rows_q <= job_i.rows;
-        bytes_q <= job_i.bytes;
+        row_beats_q <= job_i.bytes[31:6];
         stride_q <= job_i.stride;
         beats_left_q <= job_i.bytes[31:6];
       end
@@ -70,7 +70,7 @@ module pim_burst_gen (
         row_addr_q <= row_addr_q + 64'(stride_q);
         addr_q <= row_addr_q + 64'(stride_q);
         rows_q <= rows_q - 32'd1;
-        beats_left_q <= bytes_q[31:6];
+        beats_left_q <= row_beats_q;
       end else begin
         active_q <= 1'b0;
       end

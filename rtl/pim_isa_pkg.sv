@@ -148,7 +148,7 @@ package pim_isa_pkg;
     logic [191:0] unused;
     logic [31:0] stall;
     logic [31:0] mac;
-    logic [31:0] ref;
+    logic [31:0] ref_count;
     logic [31:0] wr;
     logic [31:0] rd;
     logic [31:0] pre;

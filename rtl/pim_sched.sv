@@ -65,8 +65,8 @@ module pim_sched #(
   output logic [$clog2(CkRatio)-1:0] col_slot_o,
   output logic [$clog2(CkRatio)-1:0] row_slot_o,
   output logic [$clog2(Rows)-1:0] row_row_o,
-  /// Column address of the column command, in atoms of its bank's row.
-  output logic [$clog2(RowBytes/AtomBytes)-1:0] col_col_o,
+  /// Row the column command is meant for.
+  output logic [$clog2(Rows)-1:0] col_row_o,
   /// Banks that are open.
   output logic [Banks-1:0]  open_o
 );
@@ -465,8 +465,7 @@ module pim_sched #(
   assign col_all_o = AllBank && head_q.run.all;
   assign col_bank_o = col_bank;
   assign col_slot_o = SlotBits'(col_at - now_q);
-  assign col_col_o = AllBank ? head_q.run.addr[AtomBits+BankBits+:ColBits]
-                             : head_q.run.addr[AtomBits+:ColBits];
+  assign col_row_o = row_of(head_q.run.addr);
   assign row_cmd_o = row_go ? row_cmd : pim_pkg::CmdNop;
   assign row_all_o = row_all;
   assign row_bank_o = row_bank;

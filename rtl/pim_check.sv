@@ -1,0 +1,329 @@
+/// Validates a descriptor before anything is done with it.
+///
+/// The order of the checks is part of the interface: of several faults the first one here is
+/// reported. Address ranges are hulls, from the first byte of the first row to the last byte of
+/// the last row; they are computed one after the other with one multiplier. `done_o` is up for
+/// one clock, at most 24 clocks after `start_i`; `code_o` is CodeDone for a good descriptor.
+module pim_check #(
+  /// Bytes of device memory.
+  parameter longint unsigned Capacity = 512 * 1024 * 1024,
+  parameter int unsigned AtomBytes = 64,
+  parameter int unsigned BeatBytes = 64,
+  parameter int unsigned AccGroups = 16,
+  parameter int unsigned ScalarDepth = 4096
+) (
+  input  logic                     clk_i,
+  input  logic                     rst_ni,
+  input  logic                     start_i,
+  input  pim_isa_pkg::descriptor_t desc_i,
+  /// Host address of the descriptor.
+  input  logic [63:0]              desc_addr_i,
+  /// Range of host memory that may be touched: first byte and bytes.
+  input  logic [63:0]              window_base_i,
+  input  logic [63:0]              window_size_i,
+  output logic                     done_o,
+  output pim_isa_pkg::code_e       code_o
+);
+
+  localparam int unsigned BeatElems = BeatBytes / 2;
+  localparam int unsigned AtomElems = AtomBytes / 2;
+  localparam int unsigned BeatElemBits = $clog2(BeatElems);
+  localparam int unsigned AtomElemBits = $clog2(AtomElems);
+  localparam int unsigned BeatBits = $clog2(BeatBytes);
+  localparam int unsigned AtomBits = $clog2(AtomBytes);
+
+  // Wide enough for any sum of products of 32-bit fields and a 64-bit address.
+  typedef logic [66:0] wide_t;
+
+  typedef enum logic [2:0] {
+    StIdle, StStatic, StSize, StHull, StSum, StHost, StOverlap, StDone
+  } state_e;
+  typedef enum logic [2:0] { OpA, OpB, OpC, OpY, OpHost } operand_e;
+
+  state_e state_q;
+  operand_e operand_q;
+  pim_isa_pkg::code_e code_q;
+  pim_isa_pkg::descriptor_t desc_q;
+  logic [63:0] product_q;
+  wide_t b_bytes_q;
+  wide_t start_q [4];
+  wide_t end_q [4];
+  wide_t host_end_q;
+
+  pim_isa_pkg::opcode_e opcode;
+  logic is_copy, is_product, is_ew, in_rows, out_rows;
+  assign opcode = pim_isa_pkg::opcode_e'(desc_q.control.opcode);
+  assign is_copy = opcode inside {pim_isa_pkg::OpcodeCopyIn, pim_isa_pkg::OpcodeCopyOut};
+  assign is_product = opcode inside {pim_isa_pkg::OpcodeMatmul, pim_isa_pkg::OpcodeMatmulT};
+  assign is_ew = opcode inside {pim_isa_pkg::OpcodeAdd, pim_isa_pkg::OpcodeSub,
+                                pim_isa_pkg::OpcodeMul};
+
+  pim_isa_pkg::broadcast_e broadcast;
+  pim_isa_pkg::init_e init;
+  assign broadcast = pim_isa_pkg::broadcast_e'(desc_q.control.broadcast);
+  assign init = pim_isa_pkg::init_e'(desc_q.control.init);
+
+  // ---- checks that need no arithmetic ---------------------------------------------------
+  pim_isa_pkg::code_e static_code;
+  logic reserved, size, misaligned;
+
+  function automatic logic off_beat(logic [31:0] value);
+    return value[BeatBits-1:0] != '0;
+  endfunction
+
+  function automatic logic off_atom(logic [31:0] value);
+    return value[AtomBits-1:0] != '0;
+  endfunction
+
+  always_comb begin
+    reserved = desc_q.control.reserved != '0 || (desc_q.control.broadcast != '0 && !is_ew) ||
+        ((desc_q.control.init != '0 || desc_q.control.out_f32) && !is_product) ||
+        desc_q.control.init == 2'd3;
+
+    size = 1'b0;
+    misaligned = opcode != pim_isa_pkg::OpcodeEnd && desc_q.next_lo[5:0] != '0;
+    if (is_copy) begin
+      size = desc_q.rows == '0 || desc_q.inner == '0 || desc_q.inner[5:0] != '0;
+      misaligned |= desc_q.host_lo[5:0] != '0 || desc_q.stride_a[5:0] != '0 ||
+          desc_q.stride_y[5:0] != '0 ||
+          (opcode == pim_isa_pkg::OpcodeCopyIn ? desc_q.addr_y[5:0] : desc_q.addr_a[5:0]) != '0;
+    end
+    if (is_product) begin
+      size = desc_q.rows == '0 || desc_q.inner == '0 || desc_q.inner > ScalarDepth ||
+          desc_q.cols == '0;
+      misaligned |= off_beat(desc_q.addr_a) || off_beat(desc_q.addr_y) ||
+          off_beat(desc_q.stride_a) || off_beat(desc_q.stride_y);
+      if (init == pim_isa_pkg::InitRow) misaligned |= off_beat(desc_q.host_lo);
+      if (init == pim_isa_pkg::InitF32) begin
+        misaligned |= off_beat(desc_q.host_lo) || off_beat(desc_q.host_hi);
+      end
+      if (opcode == pim_isa_pkg::OpcodeMatmul) begin
+        size |= desc_q.cols[BeatElemBits-1:0] != '0 || desc_q.tile == '0 ||
+            desc_q.tile > AccGroups;
+        misaligned |= off_beat(desc_q.addr_b);
+      end else begin
+        size |= desc_q.cols[AtomElemBits-1:0] != '0;
+        misaligned |= off_atom(desc_q.addr_b) || off_atom(desc_q.stride_b) ||
+            off_atom(desc_q.tile);
+      end
+    end
+    if (is_ew) begin
+      size = desc_q.rows == '0 || desc_q.cols == '0 || desc_q.cols[BeatElemBits-1:0] != '0 ||
+          (broadcast == pim_isa_pkg::BroadcastColumn && desc_q.rows > ScalarDepth);
+      misaligned |= off_beat(desc_q.addr_a) || off_beat(desc_q.addr_b) ||
+          off_beat(desc_q.addr_y) || off_beat(desc_q.stride_a) || off_beat(desc_q.stride_y);
+      if (broadcast == pim_isa_pkg::BroadcastNone) misaligned |= off_beat(desc_q.stride_b);
+    end
+
+    static_code = pim_isa_pkg::CodeDone;
+    if (!(is_copy || is_product || is_ew || opcode == pim_isa_pkg::OpcodeFence ||
+          opcode == pim_isa_pkg::OpcodeEnd)) static_code = pim_isa_pkg::CodeOpcode;
+    else if (reserved) static_code = pim_isa_pkg::CodeReserved;
+    else if (size) static_code = pim_isa_pkg::CodeSize;
+    else if (misaligned) static_code = pim_isa_pkg::CodeMisaligned;
+  end
+
+  // ---- hulls ----------------------------------------------------------------------------
+  // The operand of this step: does it exist, where are its rows, how long is one.
+  logic exists;
+  logic [31:0] addr, rows, stride;
+  wide_t row_bytes;
+  wide_t columns;     // columns padded to whole beats
+  logic [31:0] blocks;// blocks of the inner dimension, MATMUL_T
+
+  assign columns = ((67'(desc_q.cols) + 67'(BeatElems - 1)) >> BeatElemBits) << BeatElemBits;
+  assign blocks = (desc_q.inner + 32'(AtomElems - 1)) >> AtomElemBits;
+
+  always_comb begin
+    exists = 1'b1;
+    addr = desc_q.addr_a;
+    rows = desc_q.rows;
+    stride = desc_q.stride_a;
+    row_bytes = columns << 1;
+    unique case (operand_q)
+      OpA: begin
+        exists = opcode != pim_isa_pkg::OpcodeCopyIn;
+        if (is_copy) row_bytes = 67'(desc_q.inner);
+        if (is_product) begin
+          row_bytes = (((67'(desc_q.inner) << 1) + 67'(BeatBytes - 1)) >> BeatBits) << BeatBits;
+        end
+      end
+      OpB: begin
+        exists = !is_copy;
+        addr = desc_q.addr_b;
+        stride = desc_q.stride_b;
+        if (opcode == pim_isa_pkg::OpcodeMatmul) begin
+          rows = 32'd1;
+          row_bytes = b_bytes_q;
+        end else if (opcode == pim_isa_pkg::OpcodeMatmulT) begin
+          rows = desc_q.cols;
+          row_bytes = b_bytes_q + 67'(AtomBytes);
+        end else if (broadcast != pim_isa_pkg::BroadcastNone) begin
+          rows = 32'd1;
+          if (broadcast == pim_isa_pkg::BroadcastColumn) begin
+            row_bytes = (((67'(desc_q.rows) << 1) + 67'(BeatBytes - 1)) >> BeatBits) << BeatBits;
+          end else if (broadcast == pim_isa_pkg::BroadcastScalar) begin
+            row_bytes = 67'(BeatBytes);
+          end
+        end
+      end
+      OpC: begin
+        exists = is_product && init != pim_isa_pkg::InitZero;
+        addr = desc_q.host_lo;
+        stride = desc_q.host_hi;
+        if (init == pim_isa_pkg::InitRow) rows = 32'd1;
+        else row_bytes = columns << 2;
+      end
+      OpY: begin
+        exists = opcode != pim_isa_pkg::OpcodeCopyOut;
+        addr = desc_q.addr_y;
+        stride = desc_q.stride_y;
+        if (is_copy) row_bytes = 67'(desc_q.inner);
+        else if (is_product && desc_q.control.out_f32) row_bytes = columns << 2;
+      end
+      default: begin
+        exists = is_copy;
+        stride = opcode == pim_isa_pkg::OpcodeCopyIn ? desc_q.stride_a : desc_q.stride_y;
+        row_bytes = 67'(desc_q.inner);
+      end
+    endcase
+  end
+
+  logic [31:0] factor_a, factor_b;
+  wide_t hull_start, hull_end, window_end;
+
+  always_comb begin
+    if (state_q == StSize) begin
+      factor_a = opcode == pim_isa_pkg::OpcodeMatmul ? desc_q.inner << 1 : blocks - 32'd1;
+      factor_b = opcode == pim_isa_pkg::OpcodeMatmul ? desc_q.cols : desc_q.tile;
+    end else begin
+      factor_a = rows - 32'd1;
+      factor_b = stride;
+    end
+    hull_start = operand_q == OpHost ? 67'({desc_q.host_hi, desc_q.host_lo}) : 67'(addr);
+    hull_end = hull_start + 67'(product_q) + row_bytes;
+  end
+
+  assign window_end = 67'(window_base_i) + 67'(window_size_i);
+
+  function automatic logic outside(wide_t first, wide_t past, wide_t low, wide_t high);
+    return first < low || past > high;
+  endfunction
+
+  // ---- host side and overlaps -----------------------------------------------------------
+  logic host_bad, overlap;
+  wide_t next_addr;
+
+  assign next_addr = 67'({desc_q.next_hi, desc_q.next_lo});
+
+  always_comb begin
+    host_bad = 1'b0;
+    if (opcode != pim_isa_pkg::OpcodeEnd) begin
+      host_bad |= outside(next_addr, next_addr + 67'd64, 67'(window_base_i), window_end);
+    end
+    if (desc_q.control.record) host_bad |= 67'(desc_addr_i) + 67'd128 > window_end;
+    if (is_copy) begin
+      host_bad |= outside(67'({desc_q.host_hi, desc_q.host_lo}), host_end_q, 67'(window_base_i),
+                          window_end);
+      host_bad |= host_end_q > {3'd1, 64'd0};
+    end
+  end
+
+  function automatic logic meets(logic [1:0] operand);
+    return start_q[operand] < end_q[3] && start_q[3] < end_q[operand];
+  endfunction
+
+  always_comb begin
+    in_rows = 1'b0;
+    out_rows = 1'b0;
+    overlap = 1'b0;
+    if (is_copy) begin
+      overlap = desc_q.rows != 32'd1 && desc_q.stride_y < desc_q.inner;
+    end else if (is_product || is_ew) begin
+      overlap = desc_q.rows != 32'd1 && 67'(desc_q.stride_y) <
+          (is_product && desc_q.control.out_f32 ? columns << 2 : columns << 1);
+      in_rows = is_ew && desc_q.addr_a == desc_q.addr_y && desc_q.stride_a == desc_q.stride_y;
+      out_rows = is_ew && broadcast == pim_isa_pkg::BroadcastNone &&
+          desc_q.addr_b == desc_q.addr_y && desc_q.stride_b == desc_q.stride_y;
+      overlap |= meets(2'd0) && !in_rows;
+      overlap |= meets(2'd1) && !out_rows;
+      if (is_product && init != pim_isa_pkg::InitZero) begin
+        overlap |= meets(2'd2) && !(init == pim_isa_pkg::InitF32 && desc_q.control.out_f32 &&
+                                 desc_q.host_lo == desc_q.addr_y &&
+                                 desc_q.host_hi == desc_q.stride_y);
+      end
+    end
+  end
+
+  assign done_o = state_q == StDone;
+  assign code_o = code_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      operand_q <= OpA;
+      code_q <= pim_isa_pkg::CodePending;
+      desc_q <= '0;
+      product_q <= '0;
+      b_bytes_q <= '0;
+      host_end_q <= '0;
+      for (int unsigned i = 0; i < 4; i++) begin
+        start_q[i] <= '0;
+        end_q[i] <= '0;
+      end
+    end else begin
+      unique case (state_q)
+        StIdle: if (start_i) begin
+          desc_q <= desc_i;
+          operand_q <= OpA;
+          state_q <= StStatic;
+        end
+        StStatic: begin
+          code_q <= static_code;
+          if (static_code != pim_isa_pkg::CodeDone) state_q <= StDone;
+          else if (is_copy || is_product || is_ew) state_q <= StSize;
+          else state_q <= StHost;
+        end
+        StSize: begin
+          // Bytes of the right operand of a product, up to its last block.
+          product_q <= factor_a * 64'(factor_b);
+          b_bytes_q <= '0;
+          state_q <= StHull;
+        end
+        StHull: begin
+          if (operand_q == OpA) b_bytes_q <= 67'(product_q);
+          product_q <= factor_a * 64'(factor_b);
+          state_q <= StSum;
+        end
+        StSum: begin
+          if (operand_q == OpHost) begin
+            host_end_q <= hull_end;
+            state_q <= StHost;
+          end else begin
+            start_q[operand_q[1:0]] <= hull_start;
+            end_q[operand_q[1:0]] <= hull_end;
+            operand_q <= operand_e'(operand_q + 3'd1);
+            state_q <= StHull;
+            if (exists && hull_end > 67'(Capacity)) begin
+              code_q <= pim_isa_pkg::CodeRange;
+              state_q <= StDone;
+            end
+          end
+        end
+        StHost: begin
+          state_q <= StOverlap;
+          if (host_bad) begin
+            code_q <= pim_isa_pkg::CodeHostRange;
+            state_q <= StDone;
+          end
+        end
+        StOverlap: begin
+          if (overlap) code_q <= pim_isa_pkg::CodeOverlap;
+          state_q <= StDone;
+        end
+        default: state_q <= StIdle;
+      endcase
+    end
+  end
+
+endmodule

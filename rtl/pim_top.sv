@@ -1,0 +1,616 @@
+/// The PIM device: a DRAM channel with compute beside the banks, behind AXI.
+///
+/// The host writes a list of descriptors to its memory and rings the doorbell (AXI4-Lite); the
+/// device fetches them (AXI4 master), moves data, computes, writes a status word to each and
+/// raises the interrupt. Blocks, registers, descriptors and timing: README.md.
+///
+/// One clock is one clock of the memory controller's fabric, `CkRatio` DRAM clocks. The bus on
+/// the AXI master's side must be reset with `bus_rst_no`, because a soft reset drops bursts.
+module pim_top #(
+  /// 0: per_bank style (operands stream through the channel), 1: all_bank style.
+  parameter int unsigned AllBank = 0,
+  parameter int unsigned Banks = 16,
+  parameter int unsigned BankGroups = 4,
+  /// Bytes of one row of one bank; rows of a bank; bytes of one column access of a bank.
+  parameter int unsigned RowBytes = 8192,
+  parameter int unsigned Rows = 4096,
+  parameter int unsigned AtomBytes = 64,
+  /// DRAM clocks in a fabric clock.
+  parameter int unsigned CkRatio = 4,
+  /// Multiply-add lanes that work in one fabric clock.
+  parameter int unsigned Lanes = 32,
+  /// Beats of results the accumulators hold.
+  parameter int unsigned AccGroups = 16,
+  /// Elements of the scalar buffer.
+  parameter int unsigned ScalarDepth = 4096,
+  /// Fabric clocks between two operations on the same accumulators.
+  parameter int unsigned LaneLatency = 4,
+  /// Fabric clocks to set up an element-wise vector instruction.
+  parameter int unsigned VectorSetup = 0,
+  /// 1: the lanes are DPI code with the same bits.
+  parameter int unsigned NativeLanes = 0,
+  /// DRAM clock period in femtoseconds.
+  parameter int unsigned TckFs = 833333,
+  /// DRAM timing in DRAM clocks (defaults: DDR4-2400, JESD79-4).
+  parameter int unsigned TRcdRd = 17,
+  parameter int unsigned TRcdWr = 17,
+  parameter int unsigned TRp = 17,
+  parameter int unsigned TRas = 39,
+  parameter int unsigned TRc = 56,
+  parameter int unsigned TCcdS = 4,
+  parameter int unsigned TCcdL = 6,
+  parameter int unsigned TRrdS = 4,
+  parameter int unsigned TRrdL = 6,
+  parameter int unsigned TFaw = 26,
+  parameter int unsigned TWr = 18,
+  parameter int unsigned TRtp = 9,
+  parameter int unsigned TWtrS = 3,
+  parameter int unsigned TWtrL = 9,
+  parameter int unsigned TRefi = 9360,
+  parameter int unsigned TRfc = 420,
+  parameter int unsigned TXs = 432,
+  parameter int unsigned TCl = 17,
+  parameter int unsigned TCwl = 12,
+  parameter int unsigned TBl = 4
+) (
+  input  logic         clk_i,
+  input  logic         rst_ni,
+  /// Level interrupt.
+  output logic         irq_o,
+  /// A list is running; nothing changes inside while it is low and AXI4-Lite is idle.
+  output logic         busy_o,
+  /// Reset for the bus side of the AXI master.
+  output logic         bus_rst_no,
+
+  input  logic [11:0]  s_axil_awaddr_i,
+  input  logic         s_axil_awvalid_i,
+  output logic         s_axil_awready_o,
+  input  logic [31:0]  s_axil_wdata_i,
+  input  logic [3:0]   s_axil_wstrb_i,
+  input  logic         s_axil_wvalid_i,
+  output logic         s_axil_wready_o,
+  output logic [1:0]   s_axil_bresp_o,
+  output logic         s_axil_bvalid_o,
+  input  logic         s_axil_bready_i,
+  input  logic [11:0]  s_axil_araddr_i,
+  input  logic         s_axil_arvalid_i,
+  output logic         s_axil_arready_o,
+  output logic [31:0]  s_axil_rdata_o,
+  output logic [1:0]   s_axil_rresp_o,
+  output logic         s_axil_rvalid_o,
+  input  logic         s_axil_rready_i,
+
+  output logic [63:0]  m_axi_araddr_o,
+  output logic [7:0]   m_axi_arlen_o,
+  output logic [2:0]   m_axi_arsize_o,
+  output logic [1:0]   m_axi_arburst_o,
+  output logic         m_axi_arvalid_o,
+  input  logic         m_axi_arready_i,
+  input  logic [511:0] m_axi_rdata_i,
+  input  logic [1:0]   m_axi_rresp_i,
+  input  logic         m_axi_rlast_i,
+  input  logic         m_axi_rvalid_i,
+  output logic         m_axi_rready_o,
+  output logic [63:0]  m_axi_awaddr_o,
+  output logic [7:0]   m_axi_awlen_o,
+  output logic [2:0]   m_axi_awsize_o,
+  output logic [1:0]   m_axi_awburst_o,
+  output logic         m_axi_awvalid_o,
+  input  logic         m_axi_awready_i,
+  output logic [511:0] m_axi_wdata_o,
+  output logic [63:0]  m_axi_wstrb_o,
+  output logic         m_axi_wlast_o,
+  output logic         m_axi_wvalid_o,
+  input  logic         m_axi_wready_i,
+  input  logic [1:0]   m_axi_bresp_i,
+  input  logic         m_axi_bvalid_i,
+  output logic         m_axi_bready_o
+);
+
+  localparam int unsigned BeatBytes = AllBank != 0 ? Banks * AtomBytes : AtomBytes;
+  localparam int unsigned BeatElems = BeatBytes / 2;
+  localparam int unsigned PageBytes = AllBank != 0 ? Banks * RowBytes : RowBytes;
+  localparam longint unsigned Capacity = 64'(Banks) * 64'(RowBytes) * 64'(Rows);
+  localparam int unsigned LaneSpacing = CkRatio * ((BeatElems + Lanes - 1) / Lanes);
+  localparam int unsigned GroupBits = $clog2(AccGroups);
+  localparam int unsigned IndexBits = $clog2(ScalarDepth);
+  localparam int unsigned PartBits = $clog2(BeatBytes / AtomBytes + 1);
+  localparam int unsigned SliceBits = $clog2(AtomBytes / 2 + 1);
+  localparam int unsigned BankBits = $clog2(Banks);
+  localparam int unsigned RowBits = $clog2(Rows);
+  localparam int unsigned SlotBits = $clog2(CkRatio);
+
+  localparam pim_pkg::timing_t Timing = '{
+      rcd_rd: 16'(TRcdRd), rcd_wr: 16'(TRcdWr), rp: 16'(TRp), ras: 16'(TRas), rc: 16'(TRc),
+      ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL),
+      faw: 16'(TFaw), wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL),
+      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), cl: 16'(TCl), cwl: 16'(TCwl),
+      bl: 16'(TBl)};
+
+  if (CkRatio < 2 || (CkRatio & (CkRatio - 1)) != 0) begin : gen_check_ratio
+    $error("%m: CkRatio must be a power of two, at least 2");
+  end
+  if ((Banks & (Banks - 1)) != 0 || (RowBytes & (RowBytes - 1)) != 0 ||
+      (Rows & (Rows - 1)) != 0) begin : gen_check_geometry
+    $error("%m: Banks, RowBytes and Rows must be powers of two");
+  end
+  if (Capacity > 64'd4294967296) begin : gen_check_capacity
+    $error("%m: device addresses have 32 bits: at most 4 GiB");
+  end
+  if (Lanes == 0 || Lanes > BeatElems) begin : gen_check_lanes
+    $error("%m: Lanes must be 1..BeatElems, more could not be fed");
+  end
+  if (AccGroups > 32) begin : gen_check_groups
+    $error("%m: AccGroups must be at most 32");
+  end
+  if (BeatBytes < 64) begin : gen_check_beat
+    $error("%m: a beat must have at least 64 bytes");
+  end
+
+  // ---- reset ----------------------------------------------------------------------------
+  logic soft_reset, core_rst_nq;
+
+  always_ff @(posedge clk_i) core_rst_nq <= rst_ni && !soft_reset;
+
+  assign bus_rst_no = core_rst_nq;
+
+  // ---- registers and list engine --------------------------------------------------------
+  logic doorbell, busy, ended, wake, sleep, asleep;
+  pim_isa_pkg::code_e end_code;
+  logic [63:0] list_addr, window_base, window_size, desc_addr;
+  logic [31:0] chain_limit, desc_count;
+  logic [7:0][63:0] totals;
+  logic [7:0][31:0] current;
+  logic [63:0] current_cycles;
+  pim_isa_pkg::descriptor_t desc;
+  logic count_clear;
+
+  logic list_rd_start, list_wr_start, list_wr_valid, check_start, check_done;
+  pim_isa_pkg::code_e check_code;
+  pim_pkg::job_t list_job, copy_job, job;
+  logic [63:0] list_strobe;
+  logic [511:0] list_wr_data, copy_wr_data;
+  logic copy_start, copy_done, copy_active_q, seq_start, seq_done;
+  pim_isa_pkg::code_e copy_code;
+  logic copy_rd_start, copy_wr_start, copy_wr_valid;
+
+  logic rd_busy, rd_error, rd_room, rd_burst, rd_valid, rd_stall;
+  logic [4:0] rd_burst_beats;
+  logic [511:0] rd_data;
+  logic wr_busy, wr_error, wr_ready, wr_stall;
+
+  assign busy_o = busy || doorbell;
+
+  pim_regs #(
+    .Capacity(Capacity),
+    .Style({23'd0, NativeLanes != 0, 7'd0, AllBank != 0}),
+    .Banks(Banks),
+    .BankGroups(BankGroups),
+    .RowBytes(RowBytes),
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes),
+    .Lanes(Lanes),
+    .AccGroups(AccGroups),
+    .ScalarDepth(ScalarDepth),
+    .CkRatio(CkRatio),
+    .TckFs(TckFs),
+    .LaneLatency(LaneLatency)
+  ) u_regs (
+    .clk_i,
+    .rst_ni,
+    .s_axil_awaddr_i,
+    .s_axil_awvalid_i,
+    .s_axil_awready_o,
+    .s_axil_wdata_i,
+    .s_axil_wstrb_i,
+    .s_axil_wvalid_i,
+    .s_axil_wready_o,
+    .s_axil_bresp_o,
+    .s_axil_bvalid_o,
+    .s_axil_bready_i,
+    .s_axil_araddr_i,
+    .s_axil_arvalid_i,
+    .s_axil_arready_o,
+    .s_axil_rdata_o,
+    .s_axil_rresp_o,
+    .s_axil_rvalid_o,
+    .s_axil_rready_i,
+    .irq_o,
+    .soft_reset_o(soft_reset),
+    .doorbell_o(doorbell),
+    .list_o(list_addr),
+    .window_base_o(window_base),
+    .window_size_o(window_size),
+    .chain_limit_o(chain_limit),
+    .busy_i(busy),
+    .ended_i(ended),
+    .end_code_i(end_code),
+    .desc_addr_i(desc_addr),
+    .desc_count_i(desc_count),
+    .counters_i(totals)
+  );
+
+  pim_list u_list (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .doorbell_i(doorbell),
+    .list_i(list_addr),
+    .window_base_i(window_base),
+    .window_size_i(window_size),
+    .chain_limit_i(chain_limit),
+    .busy_o(busy),
+    .ended_o(ended),
+    .end_code_o(end_code),
+    .desc_addr_o(desc_addr),
+    .desc_count_o(desc_count),
+    .wake_o(wake),
+    .sleep_o(sleep),
+    .asleep_i(asleep),
+    .rd_start_o(list_rd_start),
+    .rd_busy_i(rd_busy),
+    .rd_error_i(rd_error),
+    .rd_valid_i(rd_valid),
+    .rd_data_i(rd_data),
+    .wr_start_o(list_wr_start),
+    .wr_strobe_o(list_strobe),
+    .wr_busy_i(wr_busy),
+    .wr_error_i(wr_error),
+    .wr_valid_o(list_wr_valid),
+    .wr_ready_i(wr_ready && !copy_active_q),
+    .wr_data_o(list_wr_data),
+    .job_o(list_job),
+    .check_start_o(check_start),
+    .check_done_i(check_done),
+    .check_code_i(check_code),
+    .copy_start_o(copy_start),
+    .copy_done_i(copy_done),
+    .copy_code_i(copy_code),
+    .seq_start_o(seq_start),
+    .seq_done_i(seq_done),
+    .desc_o(desc),
+    .count_clear_o(count_clear),
+    .count_i(current),
+    .count_cycles_i(current_cycles)
+  );
+
+  pim_check #(
+    .Capacity(Capacity),
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes),
+    .AccGroups(AccGroups),
+    .ScalarDepth(ScalarDepth)
+  ) u_check (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .start_i(check_start),
+    .desc_i(desc),
+    .desc_addr_i(desc_addr),
+    .window_base_i(window_base),
+    .window_size_i(window_size),
+    .done_o(check_done),
+    .code_o(check_code)
+  );
+
+  // ---- DMA ------------------------------------------------------------------------------
+  // The list engine and the copy engine never use a DMA engine at the same time.
+  always_ff @(posedge clk_i) begin
+    if (!core_rst_nq) copy_active_q <= 1'b0;
+    else if (copy_start) copy_active_q <= 1'b1;
+    else if (copy_done) copy_active_q <= 1'b0;
+  end
+
+  assign job = copy_rd_start || copy_wr_start ? copy_job : list_job;
+
+  pim_dma_rd u_dma_rd (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .start_i(list_rd_start || copy_rd_start),
+    .job_i(job),
+    .busy_o(rd_busy),
+    .error_o(rd_error),
+    .room_i(!copy_active_q || rd_room),
+    .burst_o(rd_burst),
+    .burst_beats_o(rd_burst_beats),
+    .valid_o(rd_valid),
+    .data_o(rd_data),
+    .stall_o(rd_stall),
+    .m_axi_araddr_o,
+    .m_axi_arlen_o,
+    .m_axi_arvalid_o,
+    .m_axi_arready_i,
+    .m_axi_rdata_i,
+    .m_axi_rresp_i,
+    .m_axi_rlast_i,
+    .m_axi_rvalid_i,
+    .m_axi_rready_o
+  );
+
+  pim_dma_wr u_dma_wr (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .start_i(list_wr_start || copy_wr_start),
+    .job_i(job),
+    .strobe_i(copy_wr_start ? '1 : list_strobe),
+    .busy_o(wr_busy),
+    .error_o(wr_error),
+    .valid_i(copy_active_q ? copy_wr_valid : list_wr_valid),
+    .ready_o(wr_ready),
+    .data_i(copy_active_q ? copy_wr_data : list_wr_data),
+    .stall_o(wr_stall),
+    .m_axi_awaddr_o,
+    .m_axi_awlen_o,
+    .m_axi_awvalid_o,
+    .m_axi_awready_i,
+    .m_axi_wdata_o,
+    .m_axi_wstrb_o,
+    .m_axi_wlast_o,
+    .m_axi_wvalid_o,
+    .m_axi_wready_i,
+    .m_axi_bresp_i,
+    .m_axi_bvalid_i,
+    .m_axi_bready_o
+  );
+
+  assign m_axi_arsize_o = 3'd6;
+  assign m_axi_arburst_o = 2'b01;
+  assign m_axi_awsize_o = 3'd6;
+  assign m_axi_awburst_o = 2'b01;
+
+  // ---- copies and compute ---------------------------------------------------------------
+  logic copy_stream_valid, seq_stream_valid, stream_valid, stream_ready, flush;
+  pim_pkg::stream_t copy_stream, seq_stream, stream;
+  logic span_valid, span_ready, sched_idle, lanes_busy, memory_idle, quiet;
+  pim_pkg::span_t span;
+  logic copy_issue, copy_out_room, copy_in_ready, atom_valid, atom_pop;
+  logic [AtomBytes*8-1:0] atom_out, atom_in;
+
+  logic zero_init, splat, splat_zero, splat_negate, block_open, block_room, mac;
+  pim_pkg::lane_op_e ew_op;
+  logic [1:0] ew_scalar;
+  logic [IndexBits-1:0] scalar_index, block_base;
+  logic [GroupBits-1:0] splat_group, block_group;
+  logic [PartBits-1:0] block_part;
+  logic [SliceBits-1:0] block_slices;
+
+  pim_copy #(
+    .AtomBytes(AtomBytes)
+  ) u_copy (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .start_i(copy_start),
+    .desc_i(desc),
+    .done_o(copy_done),
+    .code_o(copy_code),
+    .rd_start_o(copy_rd_start),
+    .wr_start_o(copy_wr_start),
+    .job_o(copy_job),
+    .rd_busy_i(rd_busy),
+    .rd_error_i(rd_error),
+    .rd_room_o(rd_room),
+    .rd_burst_i(rd_burst),
+    .rd_burst_beats_i(rd_burst_beats),
+    .rd_valid_i(rd_valid),
+    .rd_data_i(rd_data),
+    .wr_busy_i(wr_busy),
+    .wr_error_i(wr_error),
+    .wr_valid_o(copy_wr_valid),
+    .wr_ready_i(wr_ready && copy_active_q),
+    .wr_data_o(copy_wr_data),
+    .stream_valid_o(copy_stream_valid),
+    .stream_ready_i(stream_ready),
+    .stream_o(copy_stream),
+    .flush_o(flush),
+    .memory_idle_i(memory_idle),
+    .issue_i(copy_issue),
+    .out_room_o(copy_out_room),
+    .in_ready_o(copy_in_ready),
+    .atom_valid_i(atom_valid),
+    .atom_i(atom_out),
+    .atom_pop_i(atom_pop),
+    .atom_o(atom_in)
+  );
+
+  pim_seq #(
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes),
+    .AccGroups(AccGroups),
+    .ScalarDepth(ScalarDepth),
+    .LaneLatency(LaneLatency),
+    .VectorSetup(VectorSetup)
+  ) u_seq (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .start_i(seq_start),
+    .desc_i(desc),
+    .done_o(seq_done),
+    .stream_valid_o(seq_stream_valid),
+    .stream_ready_i(stream_ready),
+    .stream_o(seq_stream),
+    .quiet_i(quiet),
+    .zero_init_o(zero_init),
+    .ew_op_o(ew_op),
+    .ew_scalar_o(ew_scalar),
+    .scalar_index_o(scalar_index),
+    .splat_o(splat),
+    .splat_zero_o(splat_zero),
+    .splat_negate_o(splat_negate),
+    .splat_group_o(splat_group),
+    .block_open_o(block_open),
+    .block_group_o(block_group),
+    .block_part_o(block_part),
+    .block_base_o(block_base),
+    .block_slices_o(block_slices),
+    .block_room_i(block_room)
+  );
+
+  assign stream_valid = copy_active_q ? copy_stream_valid : seq_stream_valid;
+  assign stream = copy_active_q ? copy_stream : seq_stream;
+  assign memory_idle = !span_valid && sched_idle;
+  assign quiet = memory_idle && !lanes_busy;
+
+  pim_spans #(
+    .PageBytes(PageBytes),
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes)
+  ) u_spans (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .flush_i(flush),
+    .valid_i(stream_valid),
+    .ready_o(stream_ready),
+    .stream_i(stream),
+    .valid_o(span_valid),
+    .ready_i(span_ready),
+    .span_o(span)
+  );
+
+  // ---- device memory --------------------------------------------------------------------
+  pim_pkg::access_t read, write, array_write;
+  pim_pkg::dram_cmd_e col_cmd, row_cmd;
+  logic col_all, row_all;
+  logic [BankBits-1:0] col_bank, row_bank;
+  logic [SlotBits-1:0] col_slot, row_slot;
+  logic [RowBits-1:0] row_row, col_row;
+  logic [Banks-1:0] open;
+  logic [BeatBytes*8-1:0] read_data, write_data;
+
+  pim_sched #(
+    .AllBank(AllBank != 0),
+    .Banks(Banks),
+    .BankGroups(BankGroups),
+    .RowBytes(RowBytes),
+    .Rows(Rows),
+    .AtomBytes(AtomBytes),
+    .CkRatio(CkRatio),
+    .LaneSpacing(LaneSpacing),
+    .LaneLatency(LaneLatency),
+    .Timing(Timing)
+  ) u_sched (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .wake_i(wake),
+    .sleep_i(sleep),
+    .asleep_o(asleep),
+    .flush_i(flush),
+    .valid_i(span_valid),
+    .ready_o(span_ready),
+    .span_i(span),
+    .idle_o(sched_idle),
+    .copy_out_room_i(copy_out_room),
+    .copy_in_ready_i(copy_in_ready),
+    .lanes_busy_i(lanes_busy),
+    .copy_issue_o(copy_issue),
+    .read_o(read),
+    .write_o(write),
+    .col_cmd_o(col_cmd),
+    .row_cmd_o(row_cmd),
+    .col_all_o(col_all),
+    .row_all_o(row_all),
+    .col_bank_o(col_bank),
+    .row_bank_o(row_bank),
+    .col_slot_o(col_slot),
+    .row_slot_o(row_slot),
+    .row_row_o(row_row),
+    .col_row_o(col_row),
+    .open_o(open)
+  );
+
+  pim_lane_ctl #(
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes),
+    .AccGroups(AccGroups),
+    .ScalarDepth(ScalarDepth),
+    .LaneLatency(LaneLatency),
+    .NativeLanes(NativeLanes != 0)
+  ) u_lane_ctl (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .flush_i(flush),
+    .read_i(read),
+    .write_i(write),
+    .read_data_i(read_data),
+    .write_o(array_write),
+    .write_data_o(write_data),
+    .busy_o(lanes_busy),
+    .zero_init_i(zero_init),
+    .ew_op_i(ew_op),
+    .ew_scalar_i(ew_scalar),
+    .scalar_index_i(scalar_index),
+    .splat_i(splat),
+    .splat_zero_i(splat_zero),
+    .splat_negate_i(splat_negate),
+    .splat_group_i(splat_group),
+    .block_open_i(block_open),
+    .block_group_i(block_group),
+    .block_part_i(block_part),
+    .block_base_i(block_base),
+    .block_slices_i(block_slices),
+    .block_room_o(block_room),
+    .copy_out_valid_o(atom_valid),
+    .copy_out_data_o(atom_out),
+    .copy_in_data_i(atom_in),
+    .copy_in_pop_o(atom_pop),
+    .mac_o(mac)
+  );
+
+  pim_dram_sim #(
+    .Capacity(Capacity),
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes)
+  ) u_dram (
+    .clk_i,
+    .read_i(read.valid),
+    .read_all_i(read.all),
+    .read_addr_i(read.addr),
+    .read_data_o(read_data),
+    .write_i(array_write.valid),
+    .write_all_i(array_write.all),
+    .write_addr_i(array_write.addr),
+    .write_data_i(write_data)
+  );
+
+  pim_counters #(
+    .Banks(Banks),
+    .CkRatio(CkRatio)
+  ) u_counters (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .busy_i(busy),
+    .clear_i(count_clear),
+    .col_cmd_i(col_cmd),
+    .row_cmd_i(row_cmd),
+    .row_all_i(row_all),
+    .open_i(open),
+    .mac_i(mac),
+    .stall_i(rd_stall || wr_stall),
+    .total_o(totals),
+    .current_o(current),
+    .current_cycles_o(current_cycles)
+  );
+
+`ifndef SYNTHESIS
+  pim_timing_check #(
+    .Banks(Banks),
+    .BankGroups(BankGroups),
+    .Rows(Rows),
+    .CkRatio(CkRatio),
+    .Timing(Timing)
+  ) u_timing_check (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .wake_i(wake),
+    .asleep_i(asleep),
+    .col_cmd_i(col_cmd),
+    .row_cmd_i(row_cmd),
+    .col_all_i(col_all),
+    .row_all_i(row_all),
+    .col_bank_i(col_bank),
+    .row_bank_i(row_bank),
+    .col_slot_i(col_slot),
+    .row_slot_i(row_slot),
+    .row_row_i(row_row),
+    .col_row_i(col_row)
+  );
+`endif
+
+endmodule
