@@ -284,7 +284,7 @@ module pim_seq #(
         end
         StSetup: begin
           setup_q <= setup_q + 1'b1;
-          if (32'(setup_q) + 32'd1 >= VectorSetup) state_q <= after_setup;
+          if (setup_q == SetupBits'(VectorSetup - 1)) state_q <= after_setup;
         end
         StSplat: begin
           splatting_q <= splat_go;
