@@ -30,6 +30,7 @@ module pim_counters #(
   localparam int unsigned StepBits = $clog2(Banks + 1);
 
   logic [63:0] start_q;
+  logic [7:1][31:0] base_q;
   logic act, pre, rd, wr, refresh;
   logic [StepBits-1:0] act_step, pre_step;
 
@@ -46,8 +47,6 @@ module pim_counters #(
     current_o[0] = current_cycles_o[31:0];
     for (int unsigned i = 1; i < 8; i++) current_o[i] = total_o[i][31:0] - base_q[i];
   end
-
-  logic [7:1][31:0] base_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
