@@ -247,8 +247,8 @@ def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[st
     # -rdynamic: cocotb's libraries and the device server call functions of the program.
     link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator -rdynamic"
     verilate += ["-LDFLAGS", link]
-    verilate += [str(path) for path in (LINT_WAIVERS, ports, *spec.sources)]
-    verilate += [str(path) for path in (*spec.cpp_sources, spec.main)]
+    inputs = (LINT_WAIVERS, ports, *spec.sources, *spec.cpp_sources, spec.main)
+    verilate += [str(path.resolve()) for path in inputs]
     compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]
     # Only what runs every cycle is optimised: the rest is most of the code and runs once.
     compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]

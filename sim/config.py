@@ -1,0 +1,158 @@
+"""What a simulated device is made of: its configuration and the build that follows from it.
+
+Neighbours: `sim.build` builds what `build_spec` describes, `sim.device` runs it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sim.build import REPOSITORY, SIM, BuildSpec
+from sim.errors import SimError
+
+TOP = "pimloop_tb"
+TEST_BENCH = SIM / "rtl" / f"{TOP}.sv"
+
+#: Verilator's registration of callbacks goes through vpi_watch.cpp.
+MAKE_RULES = (
+    "verilated_vpi.o: CPPFLAGS += -Dvpi_register_cb=verilated_vpi_register_cb"
+    " -Dvpi_remove_cb=verilated_vpi_remove_cb\n"
+)
+
+#: Page size that the size of the shared memory must be a multiple of, bytes.
+PAGE_BYTES = 4096
+
+_MAX_STALL = 255
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """Timing of the simulated host memory, in fabric clocks; see sim/rtl/pim_hostmem_sim.sv."""
+
+    read_latency: int = 2  # from a read address to its first beat, at least 2
+    read_gap: int = 1  # from one read beat to the next, at least 1
+    write_latency: int = 2  # from the last write beat to its response, at least 2
+    write_gap: int = 1  # from one write beat to the next, at least 1
+    stall: int = 0  # chance in 256 that a channel pauses in a cycle, 0..255
+    seed: int = 1  # of the pauses, at least 1
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("read_latency", 2),
+            ("read_gap", 1),
+            ("write_latency", 2),
+            ("write_gap", 1),
+            ("stall", 0),
+            ("seed", 1),
+        ):
+            if getattr(self, name) < least:
+                raise SimError(f"host memory: {name} is {getattr(self, name)}, must be >= {least}")
+        if self.stall > _MAX_STALL:
+            raise SimError(f"host memory: stall is {self.stall}, must be <= {_MAX_STALL}")
+
+    def plusargs(self) -> list[str]:
+        """Return the arguments of the simulator that set these values."""
+        return [
+            f"+hostmem_read_latency={self.read_latency}",
+            f"+hostmem_read_gap={self.read_gap}",
+            f"+hostmem_write_latency={self.write_latency}",
+            f"+hostmem_write_gap={self.write_gap}",
+            f"+hostmem_stall={self.stall}",
+            f"+hostmem_seed={self.seed}",
+        ]
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """One simulated device.
+
+    Raises
+    ------
+    SimError
+        A value makes no sense; the message says which and what would.
+    """
+
+    params: Mapping[str, int] = field(default_factory=dict)  # of pim_top; others: their defaults
+    flavour: Literal["native", "rtl"] = "native"  # arithmetic lanes: DPI calls or RTL
+    trace: bool = False  # able to write FST waveforms (slower)
+    assertions: bool = True  # assertions and the DRAM timing checker on (slower)
+    coverage: Path | None = None  # file for line and toggle coverage, written at close
+    host_memory: HostMemory = HostMemory()
+    memory_bytes: int = 1 << 30  # memory shared with the device; costs only touched pages
+    memory_address: int = 1 << 32  # bus address of its first byte
+    device_sources: tuple[Path, ...] | None = None  # instead of rtl/: tests of the simulator
+    log_dir: Path | None = None  # for simulator.log and simulator.jsonl; None: log kept in memory
+    start_timeout: float = 60.0  # seconds until the simulator answers
+    answer_timeout: float = 60.0  # seconds until a register access is answered
+
+    def __post_init__(self) -> None:
+        known = parameter_names()
+        unknown = sorted(set(self.params) - known)
+        if unknown:
+            raise SimError(f"pim_top has no parameter {unknown[0]!r}; there are {sorted(known)}")
+        if "NativeLanes" in self.params:
+            raise SimError("NativeLanes follows from the flavour; set flavour instead")
+        if self.flavour not in ("native", "rtl"):
+            raise SimError(f"there is no flavour {self.flavour!r}; choose 'native' or 'rtl'")
+        if self.memory_bytes <= 0 or self.memory_bytes % PAGE_BYTES:
+            raise SimError(
+                f"memory_bytes is {self.memory_bytes}, must be a multiple of {PAGE_BYTES}"
+            )
+        if self.memory_address % PAGE_BYTES or self.memory_address < 0:
+            raise SimError(
+                f"memory_address is {self.memory_address:#x}, must be a multiple of 4096"
+            )
+
+    @property
+    def clock_period(self) -> int:
+        """Period of the fabric clock in femtoseconds."""
+        defaults = parameter_defaults()
+        tck = self.params.get("TckFs", defaults["TckFs"])
+        return tck * self.params.get("CkRatio", defaults["CkRatio"])
+
+
+def parameter_defaults() -> dict[str, int]:
+    """Return the parameters of the test bench, which are those of `pim_top`, with defaults."""
+    text = TEST_BENCH.read_text(encoding="utf-8")
+    return {name: int(value) for name, value in re.findall(r"parameter int (\w+) = (\d+)", text)}
+
+
+def parameter_names() -> frozenset[str]:
+    """Return the names of the parameters of the test bench."""
+    return frozenset(parameter_defaults())
+
+
+def rtl_sources() -> tuple[Path, ...]:
+    """Return the files of the device: packages first, then all modules by name."""
+    folder = REPOSITORY / "rtl"
+    packages = (folder / "pim_isa_pkg.sv", folder / "pim_pkg.sv")
+    return packages + tuple(sorted(set(folder.glob("pim_*.sv")) - set(packages)))
+
+
+def build_spec(config: SimConfig) -> BuildSpec:
+    """Return what to build for `config`."""
+    native = config.flavour == "native" and config.device_sources is None
+    device = config.device_sources or rtl_sources()
+    dpi = SIM / "dpi"
+    cpp_sources = [SIM / "vpi_watch.cpp", dpi / "pim_memory_dpi.cpp"]
+    if native:
+        cpp_sources.append(dpi / "pim_lane_dpi.cpp")
+    headers = [SIM / name for name in ("vpi_watch.h", "host_watch.h", "trace_window.h")]
+    return BuildSpec(
+        top=TOP,
+        sources=(*device, SIM / "rtl" / "pim_hostmem_sim.sv", TEST_BENCH),
+        main=SIM / "main.cpp",
+        cpp_sources=tuple(cpp_sources),
+        headers=(*headers, *sorted(dpi.glob("*.h"))),
+        params={**config.params, "NativeLanes": int(native)},
+        flags=("--x-assign", "fast", "--x-initial", "fast", "-O3"),
+        timescale="1fs/1fs",
+        make_rules=MAKE_RULES,
+        trace=config.trace,
+        assertions=config.assertions,
+        coverage=config.coverage is not None,
+    )

@@ -1,0 +1,348 @@
+"""The simulated device as the host sees it: the `Device` interface over a simulator process.
+
+`SimDevice` builds the simulator when needed, starts it as a process of its own with the device
+server of `sim.server` in it, and talks to it over a socket pair; operands and results go through
+memory that both processes map. Nothing of it has a name in the file system: memory and log are
+anonymous files, so whatever ends either process leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.isa import Reg
+from sim.build import build
+from sim.config import TOP, SimConfig, build_spec
+from sim.errors import DeviceError, DeviceTimeoutError, SimError
+from sim.unit import cocotb_environment
+from sim.wire import PeerGoneError, receive, send
+
+#: Registers shown when an interrupt does not come.
+DUMP = (
+    Reg.CTRL,
+    Reg.STATUS,
+    Reg.IRQ,
+    Reg.LIST_HI,
+    Reg.LIST_LO,
+    Reg.DESC_HI,
+    Reg.DESC_LO,
+    Reg.DESC_COUNT,
+    Reg.CNT_CYCLES_LO,
+)
+
+#: Seconds given to a simulator to end in order before it is killed.
+CLOSE_SECONDS = 10.0
+
+#: Lines and bytes of the log shown in an error.
+_TAIL_LINES = 15
+_TAIL_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class SimStats:
+    """What a simulator has done since its start."""
+
+    cycles: int  # fabric clocks
+    fast_cycles: int  # of them, in stretches in which Python was not called
+    fast_seconds: float  # wall time of those stretches
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Speed of the fast stretches in fabric clocks; 0 when there was none."""
+        return self.fast_cycles / self.fast_seconds if self.fast_seconds > 0 else 0.0
+
+
+class SimDevice:
+    """A PIM device simulated from its RTL.
+
+    Parameters
+    ----------
+    config
+        What to simulate.
+
+    Attributes
+    ----------
+    buffer : NDArray[uint8], shape (config.memory_bytes,)
+        Memory shared with the device.
+    buffer_address : int
+        Its address as the device sees it.
+
+    Raises
+    ------
+    SimError
+        The simulator cannot be built.
+    DeviceError
+        It does not start.
+    """
+
+    def __init__(self, config: SimConfig | None = None) -> None:
+        self.config = config or SimConfig()
+        program = build(build_spec(self.config))
+        self.buffer_address = self.config.memory_address
+        self._exchange_lock = threading.Lock()
+        self._failure: str | None = None  # why the device cannot be used any more
+        with contextlib.ExitStack() as stack:
+            memory_fd = _anonymous_file("pimloop-memory", self.config.memory_bytes)
+            stack.callback(os.close, memory_fd)
+            self.buffer: NDArray[np.uint8] = np.frombuffer(
+                mmap.mmap(memory_fd, self.config.memory_bytes), np.uint8
+            )
+            self._log_fd = self._open_log()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stack.callback(theirs.close)
+            self._socket = ours
+            try:
+                self._process = self._start(program, memory_fd, theirs)
+            except BaseException:
+                ours.close()
+                os.close(self._log_fd)
+                raise
+        # Runs at `close`, when the object is collected, and when the host ends.
+        self._cleanup = weakref.finalize(self, _end, self._process, self._socket, self._log_fd)
+        try:
+            self._receive(self.config.start_timeout, "start")
+        except BaseException:
+            self._cleanup()
+            raise
+
+    def _open_log(self) -> int:
+        folder = self.config.log_dir
+        if folder is None:
+            return _anonymous_file("pimloop-log", 0)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.open(folder / "simulator.log", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        except OSError as error:
+            raise SimError(
+                f"cannot write the simulator's log in {folder}: {error.strerror}; "
+                "choose another log_dir"
+            ) from error
+
+    def _start(
+        self, program: Path, memory_fd: int, theirs: socket.socket
+    ) -> subprocess.Popen[bytes]:
+        config = self.config
+        environment = os.environ | cocotb_environment(TOP, "sim.server")
+        environment |= {
+            "COCOTB_ANSI_OUTPUT": "0",
+            "COCOTB_RESULTS_FILE": os.devnull,
+            "COCOTB_REWRITE_ASSERTION_FILES": "",
+            "PIMLOOP_CLOCK_PERIOD": str(config.clock_period),
+            "PIMLOOP_HOST_PID": str(os.getpid()),
+            "PIMLOOP_MEMORY_ADDRESS": str(config.memory_address),
+            "PIMLOOP_MEMORY_FD": str(memory_fd),
+            "PIMLOOP_SOCKET_FD": str(theirs.fileno()),
+        }
+        if config.log_dir is not None:
+            environment["PIMLOOP_EVENT_LOG"] = str(config.log_dir.resolve() / "simulator.jsonl")
+        command = [str(program), f"+clock_period={config.clock_period}"]
+        command += config.host_memory.plusargs()
+        if config.coverage is not None:
+            command.append(f"+verilator+coverage+file+{config.coverage.resolve()}")
+        try:
+            return subprocess.Popen(
+                command,
+                cwd="/",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log_fd,
+                stderr=subprocess.STDOUT,
+                pass_fds=(memory_fd, theirs.fileno()),
+                start_new_session=True,  # Ctrl-C at the terminal is for the host alone
+            )
+        except OSError as error:
+            raise DeviceError(f"cannot start the simulator {program}: {error.strerror}") from error
+
+    # ---- The Device interface.
+
+    def read32(self, offset: int) -> int:
+        """Return the register at `offset` (bytes).
+
+        Raises
+        ------
+        DeviceError
+            The bus answers with an error, or the simulator died.
+        """
+        return int(self._exchange("read32", offset=int(offset))["value"])
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write `value`, 0..2**32-1, to the register at `offset` (bytes).
+
+        Raises
+        ------
+        DeviceError
+            The bus answers with an error, or the simulator died.
+        """
+        self._exchange("write32", offset=int(offset), value=int(value))
+
+    def wait_irq(self, timeout: float) -> None:
+        """Wait until the interrupt line is high; at once when it is.
+
+        Parameters
+        ----------
+        timeout
+            Bound in seconds of wall time.
+
+        Raises
+        ------
+        DeviceTimeoutError
+            It does not rise in time, or the device is idle and will not raise it. The message has
+            the registers and the last log lines; the device can still be used.
+        DeviceError
+            The simulator died.
+        """
+        answer = self._exchange("wait_irq", extra_time=timeout, timeout=float(timeout))
+        if "timeout" in answer:
+            registers = ", ".join(f"{reg.name}=0x{self.read32(reg):08X}" for reg in DUMP)
+            raise DeviceTimeoutError(f"{answer['timeout']}; {registers}{self._tail()}")
+
+    def reset(self) -> None:
+        """Reset the device; its memory keeps its contents.
+
+        Raises
+        ------
+        DeviceError
+            The simulator died.
+        """
+        self._exchange("reset")
+
+    def close(self) -> None:
+        """End the simulator and wait for its end; does nothing the second time."""
+        if not self._cleanup.alive:
+            return
+        if self._failure is None and self._process.poll() is None:
+            # In order, so that coverage and waveforms are written.
+            with contextlib.suppress(DeviceError, subprocess.TimeoutExpired):
+                self._exchange("close")
+                self._process.wait(CLOSE_SECONDS)
+        self._failure = "it was closed"
+        self._cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ---- What only a simulated device can do.
+
+    @property
+    def pid(self) -> int:
+        """Process id of the simulator."""
+        return self._process.pid
+
+    def open_trace(self, path: Path) -> None:
+        """Start to write an FST waveform to `path`.
+
+        Raises
+        ------
+        DeviceError
+            The device was configured without `trace`, the file cannot be written, or a waveform is
+            being written already.
+        """
+        if not self.config.trace:
+            raise DeviceError("this simulator cannot write waveforms; configure it with trace=True")
+        self._exchange("trace_open", path=str(path.resolve()))
+
+    def close_trace(self) -> None:
+        """Finish the waveform, if one is being written."""
+        self._exchange("trace_close")
+
+    def inject_memory_error(self, address: int | None) -> None:
+        """Make the 64-byte line at bus address `address` answer with an error; None: no line."""
+        self._exchange("memory_error", address=2**64 - 1 if address is None else int(address))
+
+    def stats(self) -> SimStats:
+        """Return how much was simulated, and how fast."""
+        answer = self._exchange("stats")
+        return SimStats(answer["cycles"], answer["fast_cycles"], answer["fast_ns"] * 1e-9)
+
+    # ---- Talking to the simulator.
+
+    def _exchange(
+        self, operation: str, extra_time: float = 0.0, **arguments: Any
+    ) -> dict[str, Any]:
+        """Send one request and return its answer; see `sim.server` for the operations."""
+        with self._exchange_lock:
+            if self._failure is not None:
+                raise DeviceError(f"the simulated device cannot be used: {self._failure}")
+            try:
+                send(self._socket, {"op": operation, **arguments})
+                answer = self._receive(self.config.answer_timeout + extra_time, operation)
+            except PeerGoneError:
+                raise self._dead(operation) from None
+            except DeviceError:
+                raise
+            except BaseException:
+                # Ctrl-C between request and answer: the next answer would be the wrong one.
+                self._failure = f"it was interrupted in {operation}"
+                self._process.kill()
+                raise
+        if "error" in answer:
+            raise DeviceError(answer["error"])
+        return answer
+
+    def _receive(self, timeout: float, operation: str) -> dict[str, Any]:
+        self._socket.settimeout(timeout)
+        try:
+            return receive(self._socket)
+        except TimeoutError:
+            self._failure = f"no answer to {operation} within {timeout:g} s"
+            self._process.kill()
+            raise DeviceTimeoutError(
+                f"the simulator hangs: {self._failure}{self._tail()}"
+            ) from None
+        except PeerGoneError:
+            raise self._dead(operation) from None
+
+    def _dead(self, operation: str) -> DeviceError:
+        """Return the error for a simulator whose socket is closed."""
+        try:
+            status = self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        self._failure = f"the simulator died ({how}) in {operation}"
+        return DeviceError(f"{self._failure}{self._tail()}")
+
+    def _tail(self) -> str:
+        """Return the last lines of the log, ready to end a message."""
+        size = os.fstat(self._log_fd).st_size
+        data = os.pread(self._log_fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+        lines = data.decode(errors="replace").splitlines()[-_TAIL_LINES:]
+        return "".join(f"\n  | {line}" for line in lines) or "\n  | (its log is empty)"
+
+
+def _anonymous_file(name: str, size: int) -> int:
+    """Return the descriptor of a file in memory that has no path."""
+    descriptor = os.memfd_create(name)
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def _end(process: subprocess.Popen[bytes], connection: socket.socket, log_fd: int) -> None:
+    """Make sure that the simulator has ended, and release what belongs to it."""
+    process.kill()
+    process.wait()
+    connection.close()
+    os.close(log_fd)

@@ -1,0 +1,277 @@
+/// Simulated host memory: an AXI4 slave over the memory that the host process shares.
+///
+/// Takes INCR bursts of up to 16 beats of 64 bytes, up to `Outstanding` reads and as many writes at
+/// a time, each channel in order. Latencies, spacing and back-pressure are plusargs, so that they
+/// change without a new build:
+///
+///   +hostmem_read_latency=N   cycles from a read address to its first beat, at least 2 (default 2)
+///   +hostmem_read_gap=N       cycles from one read beat to the next, at least (default 1)
+///   +hostmem_write_latency=N  cycles from the last write beat to its response, at least 2
+///                             (default 2)
+///   +hostmem_write_gap=N      cycles from one write beat to the next, at least (default 1)
+///   +hostmem_stall=N          chance in 256 that a channel pauses in a cycle (default 0)
+///   +hostmem_seed=N           of the pauses; not 0 (default 1)
+///
+/// The pauses come from a shift register that is loaded with the seed while `busy_i` is low and
+/// steps while it is high, so they restart with every descriptor list: its cycle count depends on
+/// the list and these parameters only. Lines outside the shared memory answer DECERR, the line
+/// chosen with `pimloop_hostmem_error` SLVERR; nothing is written there.
+///
+/// Back-pressure: `arready`, `awready` and `wready` do not depend on the `valid` of this cycle;
+/// read data and responses are registered and stable until taken. One DPI call per beat.
+module pim_hostmem_sim #(
+    parameter int Outstanding = 4  /// bursts of each direction that are accepted at a time
+) (
+    input logic clk_i,
+    input logic rst_ni,  /// low: every burst in flight is forgotten
+    input logic busy_i,  /// the device works on a list
+
+    input  logic [ 63:0] s_axi_araddr,
+    input  logic [  7:0] s_axi_arlen,
+    input  logic [  2:0] s_axi_arsize,
+    input  logic [  1:0] s_axi_arburst,
+    input  logic         s_axi_arvalid,
+    output logic         s_axi_arready,
+    output logic [511:0] s_axi_rdata,
+    output logic [  1:0] s_axi_rresp,
+    output logic         s_axi_rlast,
+    output logic         s_axi_rvalid,
+    input  logic         s_axi_rready,
+    input  logic [ 63:0] s_axi_awaddr,
+    input  logic [  7:0] s_axi_awlen,
+    input  logic [  2:0] s_axi_awsize,
+    input  logic [  1:0] s_axi_awburst,
+    input  logic         s_axi_awvalid,
+    output logic         s_axi_awready,
+    input  logic [511:0] s_axi_wdata,
+    input  logic [ 63:0] s_axi_wstrb,
+    input  logic         s_axi_wlast,
+    input  logic         s_axi_wvalid,
+    output logic         s_axi_wready,
+    output logic [  1:0] s_axi_bresp,
+    output logic         s_axi_bvalid,
+    input  logic         s_axi_bready
+);
+
+  import "DPI-C" function int pim_hostmem_read(
+    input longint unsigned address,
+    output bit [511:0] data
+  );
+  import "DPI-C" function int pim_hostmem_write(
+    input longint unsigned address,
+    input longint unsigned strobe,
+    input bit [511:0] data
+  );
+
+  localparam logic [63:0] BeatBytes = 64;
+  localparam int IndexBits = Outstanding > 1 ? $clog2(Outstanding) : 1;
+  localparam int CountBits = $clog2(Outstanding + 1);
+  localparam logic [1:0] Okay = 2'b00;
+
+  typedef logic [IndexBits-1:0] index_t;
+  typedef logic [CountBits-1:0] count_t;
+  typedef logic [31:0] cycle_t;
+
+  typedef struct packed {
+    logic [63:0] addr;   // of the next beat
+    logic [7:0]  beats;  // still to come, minus one
+  } burst_t;
+
+  typedef struct packed {
+    logic [1:0] resp;
+    cycle_t     ready;
+  } response_t;
+
+  if (Outstanding < 1) begin : gen_check_outstanding
+    $error("%m: Outstanding must be at least 1");
+  end
+
+  int unsigned read_latency, read_gap, write_latency, write_gap, stall;
+  longint unsigned seed;
+
+  function automatic int unsigned plusarg(input string pattern, input int unsigned otherwise);
+    int unsigned value;
+    if ($value$plusargs(pattern, value) == 0) value = otherwise;
+    return value;
+  endfunction
+
+  initial begin
+    read_latency  = plusarg("hostmem_read_latency=%d", 2);
+    read_gap      = plusarg("hostmem_read_gap=%d", 1);
+    write_latency = plusarg("hostmem_write_latency=%d", 2);
+    write_gap     = plusarg("hostmem_write_gap=%d", 1);
+    stall         = plusarg("hostmem_stall=%d", 0);
+    seed          = {32'h9E37_79B9, plusarg("hostmem_seed=%d", 1)};
+  end
+
+  function automatic index_t next_index(input index_t index);
+    return 32'(index) == Outstanding - 1 ? '0 : index + 1'b1;
+  endfunction
+
+  // ---- Pauses: one byte of the shift register for each channel.
+
+  longint unsigned random_q;
+  logic [4:0] pause;
+
+  function automatic longint unsigned xorshift(input longint unsigned value);
+    longint unsigned x;
+    x = value ^ (value << 13);
+    x = x ^ (x >> 7);
+    return x ^ (x << 17);
+  endfunction
+
+  always_ff @(posedge clk_i) begin
+    if (!busy_i) random_q <= seed;
+    else if (stall != 0) random_q <= xorshift(random_q);
+  end
+
+  always_comb begin
+    for (int i = 0; i < 5; i++) pause[i] = 32'(random_q[8*i+:8]) < stall;
+  end
+
+  // ---- A cycle counter for the latencies; only differences matter.
+
+  cycle_t now_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) now_q <= '0;
+    else now_q <= now_q + 1'b1;
+  end
+
+  function automatic logic reached(input cycle_t when_, input cycle_t now);
+    return $signed(now - when_) >= 0;
+  endfunction
+
+  // ---- Reads.
+
+  burst_t reads_q[Outstanding];
+  cycle_t read_ready_q[Outstanding];  // first cycle in which the burst may start
+  index_t read_head_q, read_tail_q;
+  count_t read_count_q;
+  cycle_t read_next_q;  // first cycle in which the next beat may appear
+  burst_t read_head;
+  logic read_pop, read_push, read_issue;
+
+  assign read_head = reads_q[read_head_q];
+  assign s_axi_arready = 32'(read_count_q) < Outstanding && !pause[0];
+  assign read_push = s_axi_arvalid && s_axi_arready;
+  assign read_issue = read_count_q != 0 && (!s_axi_rvalid || s_axi_rready) && !pause[1] &&
+      reached(read_ready_q[read_head_q], now_q) && reached(read_next_q, now_q);
+  assign read_pop = read_issue && read_head.beats == 0;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      read_head_q  <= '0;
+      read_tail_q  <= '0;
+      read_count_q <= '0;
+      read_next_q  <= '0;
+      s_axi_rvalid <= 1'b0;
+    end else begin
+      read_count_q <= read_count_q + count_t'(read_push) - count_t'(read_pop);
+      if (read_push) begin
+        reads_q[read_tail_q] <= '{s_axi_araddr, s_axi_arlen};
+        read_ready_q[read_tail_q] <= now_q + read_latency - 1;
+        read_tail_q <= next_index(read_tail_q);
+      end
+      if (read_issue) begin
+        bit [511:0] data;
+        s_axi_rresp <= 2'(pim_hostmem_read(read_head.addr, data));
+        s_axi_rdata <= data;
+        s_axi_rlast <= read_pop;
+        s_axi_rvalid <= 1'b1;
+        read_next_q <= now_q + read_gap;
+        reads_q[read_head_q].addr <= read_head.addr + BeatBytes;
+        reads_q[read_head_q].beats <= read_head.beats - 1'b1;
+        if (read_pop) read_head_q <= next_index(read_head_q);
+      end else if (s_axi_rready) begin
+        s_axi_rvalid <= 1'b0;
+      end
+    end
+  end
+
+  // ---- Writes: beats go to the oldest burst whose data is not complete.
+
+  burst_t writes_q[Outstanding];
+  index_t write_head_q, write_tail_q;
+  count_t write_count_q;
+  cycle_t write_next_q;  // first cycle in which the next beat is taken
+  logic [1:0] write_resp_q;  // worst response of the burst so far
+  burst_t write_head;
+  logic write_pop, write_push, write_beat;
+
+  response_t responses_q[Outstanding];
+  index_t response_head_q, response_tail_q;
+  count_t response_count_q;
+  logic response_pop;
+
+  assign write_head = writes_q[write_head_q];
+  // Responses not yet given count as outstanding too.
+  assign s_axi_awready = 32'(write_count_q) + 32'(response_count_q) < Outstanding && !pause[2];
+  assign write_push = s_axi_awvalid && s_axi_awready;
+  assign s_axi_wready = write_count_q != 0 && !pause[3] && reached(write_next_q, now_q);
+  assign write_beat = s_axi_wvalid && s_axi_wready;
+  assign write_pop = write_beat && write_head.beats == 0;
+  assign response_pop = response_count_q != 0 && (!s_axi_bvalid || s_axi_bready) && !pause[4] &&
+      reached(responses_q[response_head_q].ready, now_q);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      write_head_q     <= '0;
+      write_tail_q     <= '0;
+      write_count_q    <= '0;
+      write_next_q     <= '0;
+      write_resp_q     <= Okay;
+      response_head_q  <= '0;
+      response_tail_q  <= '0;
+      response_count_q <= '0;
+      s_axi_bvalid     <= 1'b0;
+    end else begin
+      write_count_q <= write_count_q + count_t'(write_push) - count_t'(write_pop);
+      response_count_q <= response_count_q + count_t'(write_pop) - count_t'(response_pop);
+      if (write_push) begin
+        writes_q[write_tail_q] <= '{s_axi_awaddr, s_axi_awlen};
+        write_tail_q <= next_index(write_tail_q);
+      end
+      if (write_beat) begin
+        logic [1:0] resp;
+        resp = 2'(pim_hostmem_write(write_head.addr, s_axi_wstrb, s_axi_wdata));
+        if (write_resp_q > resp) resp = write_resp_q;
+        write_next_q <= now_q + write_gap;
+        writes_q[write_head_q].addr <= write_head.addr + BeatBytes;
+        writes_q[write_head_q].beats <= write_head.beats - 1'b1;
+        write_resp_q <= write_pop ? Okay : resp;
+        if (write_pop) begin
+          write_head_q <= next_index(write_head_q);
+          responses_q[response_tail_q] <= '{resp, now_q + write_latency - 1};
+          response_tail_q <= next_index(response_tail_q);
+        end
+      end
+      if (response_pop) begin
+        s_axi_bresp <= responses_q[response_head_q].resp;
+        s_axi_bvalid <= 1'b1;
+        response_head_q <= next_index(response_head_q);
+      end else if (s_axi_bready) begin
+        s_axi_bvalid <= 1'b0;
+      end
+    end
+  end
+
+  // ---- What the master must keep to.
+
+  function automatic logic legal(input logic [11:0] addr, input logic [7:0] len,
+                                 input logic [2:0] size, input logic [1:0] burst);
+    return size == 3'd6 && burst == 2'b01 && len < 16 && addr[5:0] == 0 &&
+        32'(addr[11:6]) + 32'(len) < 64;
+  endfunction
+
+  always_ff @(posedge clk_i) begin
+    if (rst_ni) begin
+      assert (!read_push || legal(s_axi_araddr[11:0], s_axi_arlen, s_axi_arsize, s_axi_arburst))
+      else $error("illegal read burst: address %h, len %0d", s_axi_araddr, s_axi_arlen);
+      assert (!write_push || legal(s_axi_awaddr[11:0], s_axi_awlen, s_axi_awsize, s_axi_awburst))
+      else $error("illegal write burst: address %h, len %0d", s_axi_awaddr, s_axi_awlen);
+      assert (!write_beat || s_axi_wlast == (write_head.beats == 0))
+      else $error("wlast is %b with %0d beats to come", s_axi_wlast, write_head.beats);
+    end
+  end
+
+endmodule

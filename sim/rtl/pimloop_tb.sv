@@ -1,0 +1,208 @@
+/// The simulated board: the device and the memory of its host, with only the register bus, the
+/// interrupt and the busy signal as ports, which is all that the device server needs.
+///
+/// Parameters are those of `pim_top`; the build sets every one (sim/config.py).
+module pimloop_tb #(
+    parameter int AllBank = 0,  /// 1: every bank reads its own column at once; 0: one bank at a time
+    parameter int Banks = 16,  /// banks of the channel
+    parameter int BankGroups = 4,  /// groups the banks are in
+    parameter int RowBytes = 8192,  /// bytes of one row of one bank
+    parameter int AtomBytes = 64,  /// bytes of one column access of one bank
+    parameter int Rows = 4096,  /// rows of one bank
+    parameter int CkRatio = 4,  /// DRAM clocks in one fabric clock
+    parameter int Lanes = 32,  /// multiply-add lanes that work in one fabric clock
+    parameter int AccGroups = 16,  /// beats of results the accumulators hold
+    parameter int ScalarDepth = 4096,  /// elements of the scalar buffer
+    parameter int LaneLatency = 4,  /// fabric clocks between two operations on the same accumulators
+    parameter int VectorSetup = 0,  /// see pim_top
+    parameter int NativeLanes = 0,  /// 1: the lanes are DPI calls
+    parameter int TckFs = 833333,  /// DRAM clock period in femtoseconds
+    // DRAM timing, in DRAM clocks.
+    parameter int TRcdRd = 17,
+    parameter int TRcdWr = 17,
+    parameter int TRp = 17,
+    parameter int TRas = 39,
+    parameter int TRc = 56,
+    parameter int TCcdS = 4,
+    parameter int TCcdL = 6,
+    parameter int TRrdS = 4,
+    parameter int TRrdL = 6,
+    parameter int TFaw = 26,
+    parameter int TWr = 18,
+    parameter int TRtp = 9,
+    parameter int TWtrS = 3,
+    parameter int TWtrL = 9,
+    parameter int TRefi = 9360,
+    parameter int TRfc = 420,
+    parameter int TXs = 432,
+    parameter int TCl = 17,
+    parameter int TCwl = 12,
+    parameter int TBl = 4
+) (
+    input  logic        clk_i,
+    input  logic        rst_ni,
+    input  logic [11:0] s_axil_awaddr,
+    input  logic        s_axil_awvalid,
+    output logic        s_axil_awready,
+    input  logic [31:0] s_axil_wdata,
+    input  logic  [3:0] s_axil_wstrb,
+    input  logic        s_axil_wvalid,
+    output logic        s_axil_wready,
+    output logic  [1:0] s_axil_bresp,
+    output logic        s_axil_bvalid,
+    input  logic        s_axil_bready,
+    input  logic [11:0] s_axil_araddr,
+    input  logic        s_axil_arvalid,
+    output logic        s_axil_arready,
+    output logic [31:0] s_axil_rdata,
+    output logic  [1:0] s_axil_rresp,
+    output logic        s_axil_rvalid,
+    input  logic        s_axil_rready,
+    output logic        irq_o,
+    output logic        busy_o
+);
+
+  logic [ 63:0]  m_axi_araddr;
+  logic [  7:0]  m_axi_arlen;
+  logic [  2:0]  m_axi_arsize;
+  logic [  1:0]  m_axi_arburst;
+  logic         m_axi_arvalid;
+  logic         m_axi_arready;
+  logic [511:0]  m_axi_rdata;
+  logic [  1:0]  m_axi_rresp;
+  logic         m_axi_rlast;
+  logic         m_axi_rvalid;
+  logic         m_axi_rready;
+  logic [ 63:0]  m_axi_awaddr;
+  logic [  7:0]  m_axi_awlen;
+  logic [  2:0]  m_axi_awsize;
+  logic [  1:0]  m_axi_awburst;
+  logic         m_axi_awvalid;
+  logic         m_axi_awready;
+  logic [511:0]  m_axi_wdata;
+  logic [ 63:0]  m_axi_wstrb;
+  logic         m_axi_wlast;
+  logic         m_axi_wvalid;
+  logic         m_axi_wready;
+  logic [  1:0]  m_axi_bresp;
+  logic         m_axi_bvalid;
+  logic         m_axi_bready;
+  logic         bus_rst_n;  // low while a soft reset drops what is on the bus
+
+  pim_top #(
+      .AllBank(AllBank),
+      .Banks(Banks),
+      .BankGroups(BankGroups),
+      .RowBytes(RowBytes),
+      .AtomBytes(AtomBytes),
+      .Rows(Rows),
+      .CkRatio(CkRatio),
+      .Lanes(Lanes),
+      .AccGroups(AccGroups),
+      .ScalarDepth(ScalarDepth),
+      .LaneLatency(LaneLatency),
+      .VectorSetup(VectorSetup),
+      .NativeLanes(NativeLanes),
+      .TckFs(TckFs),
+      .TRcdRd(TRcdRd),
+      .TRcdWr(TRcdWr),
+      .TRp(TRp),
+      .TRas(TRas),
+      .TRc(TRc),
+      .TCcdS(TCcdS),
+      .TCcdL(TCcdL),
+      .TRrdS(TRrdS),
+      .TRrdL(TRrdL),
+      .TFaw(TFaw),
+      .TWr(TWr),
+      .TRtp(TRtp),
+      .TWtrS(TWtrS),
+      .TWtrL(TWtrL),
+      .TRefi(TRefi),
+      .TRfc(TRfc),
+      .TXs(TXs),
+      .TCl(TCl),
+      .TCwl(TCwl),
+      .TBl(TBl)
+  ) dut (
+      .clk_i,
+      .rst_ni,
+      .s_axil_awaddr,
+      .s_axil_awvalid,
+      .s_axil_awready,
+      .s_axil_wdata,
+      .s_axil_wstrb,
+      .s_axil_wvalid,
+      .s_axil_wready,
+      .s_axil_bresp,
+      .s_axil_bvalid,
+      .s_axil_bready,
+      .s_axil_araddr,
+      .s_axil_arvalid,
+      .s_axil_arready,
+      .s_axil_rdata,
+      .s_axil_rresp,
+      .s_axil_rvalid,
+      .s_axil_rready,
+      .m_axi_araddr,
+      .m_axi_arlen,
+      .m_axi_arsize,
+      .m_axi_arburst,
+      .m_axi_arvalid,
+      .m_axi_arready,
+      .m_axi_rdata,
+      .m_axi_rresp,
+      .m_axi_rlast,
+      .m_axi_rvalid,
+      .m_axi_rready,
+      .m_axi_awaddr,
+      .m_axi_awlen,
+      .m_axi_awsize,
+      .m_axi_awburst,
+      .m_axi_awvalid,
+      .m_axi_awready,
+      .m_axi_wdata,
+      .m_axi_wstrb,
+      .m_axi_wlast,
+      .m_axi_wvalid,
+      .m_axi_wready,
+      .m_axi_bresp,
+      .m_axi_bvalid,
+      .m_axi_bready,
+      .irq_o,
+      .busy_o,
+      .bus_rst_no(bus_rst_n)
+  );
+
+  pim_hostmem_sim hostmem (
+      .clk_i,
+      .rst_ni(rst_ni && bus_rst_n),
+      .busy_i(busy_o),
+      .s_axi_araddr(m_axi_araddr),
+      .s_axi_arlen(m_axi_arlen),
+      .s_axi_arsize(m_axi_arsize),
+      .s_axi_arburst(m_axi_arburst),
+      .s_axi_arvalid(m_axi_arvalid),
+      .s_axi_arready(m_axi_arready),
+      .s_axi_rdata(m_axi_rdata),
+      .s_axi_rresp(m_axi_rresp),
+      .s_axi_rlast(m_axi_rlast),
+      .s_axi_rvalid(m_axi_rvalid),
+      .s_axi_rready(m_axi_rready),
+      .s_axi_awaddr(m_axi_awaddr),
+      .s_axi_awlen(m_axi_awlen),
+      .s_axi_awsize(m_axi_awsize),
+      .s_axi_awburst(m_axi_awburst),
+      .s_axi_awvalid(m_axi_awvalid),
+      .s_axi_awready(m_axi_awready),
+      .s_axi_wdata(m_axi_wdata),
+      .s_axi_wstrb(m_axi_wstrb),
+      .s_axi_wlast(m_axi_wlast),
+      .s_axi_wvalid(m_axi_wvalid),
+      .s_axi_wready(m_axi_wready),
+      .s_axi_bresp(m_axi_bresp),
+      .s_axi_bvalid(m_axi_bvalid),
+      .s_axi_bready(m_axi_bready)
+  );
+
+endmodule
