@@ -157,8 +157,14 @@ class OperatorFactory:
             ) from error
 
 
-def run_reference(graph: Graph, feeds: Mapping[str, Array], threads: int = 0) -> dict[str, Array]:
-    """Run the whole graph in float32 in one ONNX Runtime session; return its outputs by name.
+def run_reference(
+    graph: Graph,
+    feeds: Mapping[str, Array],
+    *,
+    outputs: tuple[str, ...] | None = None,
+    threads: int = 0,
+) -> dict[str, Array]:
+    """Run the whole graph in float32 in one ONNX Runtime session; return values by name.
 
     Parameters
     ----------
@@ -166,14 +172,17 @@ def run_reference(graph: Graph, feeds: Mapping[str, Array], threads: int = 0) ->
         The model.
     feeds
         Every input, by name.
+    outputs
+        The tensors to return; None: the model's outputs.
     threads
         Threads of the session; 0: all cores.
     """
-    model = to_model(graph)
+    wanted = graph.outputs if outputs is None else outputs
+    model = to_model(graph, outputs=wanted)
     options = session_options(threads or all_cores())
     names = list(model.external)
     options.add_external_initializers(
         names, [ort.OrtValue.ortvalue_from_numpy(model.external[name]) for name in names]
     )
     session = ort.InferenceSession(model.proto.SerializeToString(), options, providers=_PROVIDERS)
-    return dict(zip(graph.outputs, session.run(list(graph.outputs), dict(feeds)), strict=True))
+    return dict(zip(wanted, session.run(list(wanted), dict(feeds)), strict=True))

@@ -30,7 +30,7 @@ def test_operator_by_operator_equals_one_session(name, threads):
     operators = [factory.bind(node) for node in graph.nodes]
     for _ in range(2):
         assert all(operator.run() > 0 for operator in operators)
-    for output, wanted in run_reference(graph, feeds, threads).items():
+    for output, wanted in run_reference(graph, feeds, threads=threads).items():
         np.testing.assert_allclose(buffers.array(output), wanted, rtol=1e-5, atol=1e-6)
 
 

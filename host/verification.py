@@ -1,0 +1,209 @@
+"""Checks every result of the PIM device bit for bit against the golden model, beside the run.
+
+One worker thread computes the expected bits while the device works. It stands still while the
+caller holds `paused()`, so that it never disturbs the timing of CPU operators.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host import golden
+from host.capabilities import ElementwiseOperation, PimOperation
+
+Bits = NDArray[np.uint16]
+
+#: Multiply-adds between two looks at the gate: about 20 ms of numpy.
+_BLOCK_WORK = 4_000_000
+
+#: Bound on waiting for one block of golden arithmetic, seconds.
+_BLOCK_TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One result to verify; operands and result are bfloat16 bits in their logical shapes."""
+
+    node: str
+    operation: PimOperation
+    left: Bits
+    right: Bits
+    bias: Bits | None
+    result: Bits
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A result that differs from the golden model."""
+
+    node: str
+    different: int  # elements
+    elements: int
+    first: tuple[int, ...]  # index of the first difference
+    device_bits: int
+    golden_bits: int
+
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        return (
+            f"{self.node}: {self.different} of {self.elements} elements differ, first at"
+            f" {list(self.first)}: device 0x{self.device_bits:04X},"
+            f" golden 0x{self.golden_bits:04X}"
+        )
+
+
+class Verifier:
+    """A queue of checks and the thread that works on it; a context manager."""
+
+    def __init__(self) -> None:
+        self.mismatches: list[Mismatch] = []
+        self.checked = 0
+        self._queue: deque[Check] = deque()
+        self._condition = threading.Condition()
+        self._paused = False
+        self._busy = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="golden", daemon=True)
+        self._thread.start()
+
+    def submit(self, check: Check) -> None:
+        """Queue a check."""
+        with self._condition:
+            self._queue.append(check)
+            self._condition.notify_all()
+
+    @property
+    def pending(self) -> int:
+        """Checks not finished yet."""
+        with self._condition:
+            return len(self._queue)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stand still while the body runs."""
+        with self._condition:
+            self._paused = True
+            if not self._condition.wait_for(lambda: not self._busy, _BLOCK_TIMEOUT):
+                raise TimeoutError("the golden model did not finish a block of work")
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._paused = False
+                self._condition.notify_all()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for all checks; return whether they are done.
+
+        An exception of the worker is raised here.
+        """
+        with self._condition:
+            self._condition.wait_for(lambda: not self._queue or self._failure is not None, timeout)
+            if self._failure is not None:
+                raise self._failure
+            return not self._queue
+
+    def close(self) -> None:
+        """Stop the worker; checks not done are dropped."""
+        with self._condition:
+            self._closing = True
+            self._paused = False
+            self._condition.notify_all()
+        self._thread.join(_BLOCK_TIMEOUT)
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                with self._condition:
+                    self._condition.wait_for(lambda: self._queue or self._closing)
+                    if self._closing:
+                        return
+                    check = self._queue[0]
+                mismatch = self._compare(check)
+                if self._closing:
+                    return
+                with self._condition:
+                    self._queue.popleft()
+                    self.checked += 1
+                    if mismatch is not None:
+                        self.mismatches.append(mismatch)
+                    self._condition.notify_all()
+        except BaseException as error:
+            with self._condition:
+                self._failure = error
+                self._busy = False
+                self._condition.notify_all()
+
+    @contextmanager
+    def _block(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: not self._paused or self._closing)
+            self._busy = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._busy = False
+                self._condition.notify_all()
+
+    def _compare(self, check: Check) -> Mismatch | None:
+        expected = np.empty(check.result.shape, np.uint16)
+        for region, bits in self._expected(check):
+            expected[region] = bits
+            if self._closing:
+                return None
+        different = expected != check.result
+        if not different.any():
+            return None
+        first = tuple(int(i) for i in np.argwhere(different)[0])
+        return Mismatch(
+            node=check.node,
+            different=int(different.sum()),
+            elements=different.size,
+            first=first,
+            device_bits=int(check.result[first]),
+            golden_bits=int(expected[first]),
+        )
+
+    def _expected(self, check: Check) -> Iterator[tuple[Any, Bits]]:
+        """Yield (index, golden bits) for parts of the result, each a short piece of work."""
+        operation = check.operation
+        if isinstance(operation, ElementwiseOperation):
+            with self._block():
+                bits = golden.elementwise(operation.op, check.left, check.right)
+            yield (...,), bits
+            return
+        right = check.right.swapaxes(-1, -2) if operation.transposed else check.right
+        q, r = right.shape[-2:]
+        batched = right.ndim > 2
+        left = check.left if batched else check.left.reshape(1, -1, q)
+        p = left.shape[-2]
+        width = max(32, _BLOCK_WORK // max(p * q, 1))
+        for batch in np.ndindex(left.shape[:-2]):
+            for start in range(0, r, width):
+                columns = slice(start, start + width)
+                with self._block():
+                    bits = golden.matmul(
+                        left[batch],
+                        right[(*batch, slice(None), columns)] if batched else right[:, columns],
+                        None if check.bias is None else check.bias[columns],
+                    )
+                if batched:
+                    yield (*batch, slice(None), columns), bits
+                else:
+                    yield (..., columns), bits.reshape(*check.result.shape[:-1], -1)
