@@ -11,8 +11,9 @@
 #endif
 
 // The hot loops are compiled for several instruction sets and chosen once at load time. All of
-// them give the same bits: every operation is an IEEE one and the order is per lane.
-#if defined(__x86_64__) && defined(__gnu_linux__)
+// them give the same bits: every operation is an IEEE one and the order is per lane. With
+// PIM_SINGLE_TARGET the compiler's options alone choose.
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(PIM_SINGLE_TARGET)
 #define PIM_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define PIM_CLONES

@@ -1,0 +1,142 @@
+"""Drives the pair of lane bodies (sv/pim_lane_pair.sv) in this process."""
+
+from __future__ import annotations
+
+import numpy as np
+from lane_reference import (
+    DPI_HEADER,
+    DPI_SOURCE,
+    LOAD_F32,
+    MAC,
+    PAIR_SOURCES,
+    bf16_wide,
+    fma_wide,
+)
+
+from sim.inprocess import InProcessModel
+
+
+class LaneBench(InProcessModel):
+    """RTL and native lanes on the same operations; every read checks that they agree.
+
+    Words go in and come out as numpy arrays: bfloat16 uint16[lanes], binary32 uint32[lanes].
+    """
+
+    def __init__(self, lanes: int = 32, groups: int = 16, parts: int = 1) -> None:
+        super().__init__(
+            "pim_lane_pair",
+            PAIR_SOURCES,
+            params={"Lanes": lanes, "Groups": groups, "Parts": parts},
+            cpp_sources=[DPI_SOURCE],
+            headers=[DPI_HEADER],
+        )
+        self.lanes, self.groups, self.parts = lanes, groups, parts
+        self._in = {name: self.view(name) for name in self.inputs}
+        self["mask_i"] = (1 << parts) - 1
+
+    def present(
+        self, op: int, group: int, scalar: int, vector: np.ndarray, read: int | None = None
+    ) -> None:
+        """Spend one cycle on an operation, reading set `read` at the same time."""
+        self._in["valid_i"][0] = 1
+        self._in["op_i"][0] = op
+        self._in["group_i"][0] = group
+        self._in["scalar_i"][0] = scalar
+        self._in["vector_i"][:] = vector.view(np.uint32)
+        self._cycle(read)
+
+    def idle(self, read: int | None = None) -> None:
+        """Spend one cycle without an operation."""
+        self._in["valid_i"][0] = 0
+        self._cycle(read)
+
+    def _cycle(self, read: int | None) -> None:
+        self._in["read_i"][0] = read is not None
+        if read is not None:
+            self._in["read_group_i"][0] = read
+        self.tick()
+
+    def load(self, group: int, words: np.ndarray, read: int | None = None) -> None:
+        """Put binary32 words into an accumulator set: two cycles, the first one may read."""
+        half = self.lanes // 2
+        self.present(LOAD_F32, group, 0, words[:half], read)
+        self.present(LOAD_F32, group, 1, words[half:])
+
+    def outputs_now(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outputs (bfloat16, binary32), which both bodies must agree on."""
+        bf16, f32 = self.view("rtl_bf16_o").copy(), self.view("rtl_f32_o").copy()
+        assert np.array_equal(bf16, self.view("native_bf16_o"))
+        assert np.array_equal(f32, self.view("native_f32_o"))
+        return bf16.view(np.uint16)[: self.lanes], f32[: self.lanes]
+
+    def read(self, group: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return an accumulator set as bfloat16 and as binary32 bits."""
+        self.idle(read=group)
+        self.idle()
+        return self.outputs_now()
+
+    def mac(self, scalars: np.ndarray, vectors: np.ndarray, words: np.ndarray) -> np.ndarray:
+        """Return fma(scalars[i], vectors[i], words[i]) for every row i, on group i mod groups.
+
+        Shapes: (n,), (n, lanes), (n, lanes).
+        """
+        results = np.empty_like(words)
+        for row, (scalar, vector, word) in enumerate(zip(scalars, vectors, words, strict=True)):
+            group = row % self.groups
+            # The read of the previous row overlaps the loads of this one.
+            self.load(group, word, read=(row - 1) % self.groups if row else None)
+            if row:
+                results[row - 1] = self.outputs_now()[1]
+            self.present(MAC, group, int(scalar), vector)
+        if len(scalars):
+            results[-1] = self.read((len(scalars) - 1) % self.groups)[1]
+        return results
+
+    def check_mac(self, scalars: np.ndarray, vectors: np.ndarray, words: np.ndarray) -> None:
+        """Assert that `mac` equals the wide oracle."""
+        got = self.mac(scalars, vectors, words)
+        expected = fma_wide(scalars[:, None], vectors, words)
+        for row, lane in np.argwhere(got != expected)[:1]:
+            raise AssertionError(
+                f"{scalars[row]:04x} * {vectors[row, lane]:04x} + {words[row, lane]:08x} gives "
+                f"{got[row, lane]:08x}, not {expected[row, lane]:08x}"
+            )
+
+
+class LaneModel:
+    """What the lanes hold, operation by operation, in numpy."""
+
+    def __init__(self, lanes: int, groups: int, parts: int) -> None:
+        self.words = np.zeros((groups, lanes), dtype=np.uint32)
+        self._part = np.arange(lanes) // (lanes // parts)
+
+    def apply(self, op: int, group: int, mask: int, scalar: int, vector: np.ndarray) -> None:
+        """Do one operation (see pim_pkg::lane_op_e)."""
+        old = self.words[group]
+        shared = np.full(vector.shape, scalar, dtype=np.uint16)
+        lanes = len(vector)
+        takes_part = (mask >> self._part & 1).astype(bool)
+        minus_zero = np.full(old.shape, 0x80000000, dtype=np.uint32)
+        match op:
+            case 0:
+                new = fma_wide(shared, vector, old)
+            case 1:
+                new = fma_wide(shared, vector, np.zeros_like(old))
+            case 2:
+                new = fma_wide((old >> np.uint32(16)).astype(np.uint16), vector, minus_zero)
+            case 3:
+                new = fma_wide(shared, vector, minus_zero)
+            case 4:
+                new = vector.astype(np.uint32) << np.uint32(16)
+            case 5:
+                new = np.tile(vector.view(np.uint32), 2)
+                takes_part &= np.arange(lanes) // (lanes // 2) == (scalar & 1)
+            case 6:
+                new = shared.astype(np.uint32) << np.uint32(16)
+            case _:
+                raise ValueError(f"no operation {op}")
+        self.words[group] = np.where(takes_part, new, old)
+
+    def read(self, group: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return an accumulator set as bfloat16 and as binary32 bits."""
+        return bf16_wide(self.words[group]), self.words[group].copy()

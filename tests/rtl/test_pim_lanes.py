@@ -1,0 +1,221 @@
+"""pim_lanes and pim_lanes_native_sim: operations, masks and cycles, equal in both bodies."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lane_bench import LaneBench, LaneModel
+from lane_reference import (
+    DPI_HEADER,
+    DPI_SOURCE,
+    LANE_SOURCES,
+    LOAD,
+    LOAD_F32,
+    MAC,
+    NATIVE_SOURCES,
+    SPLAT,
+    fma_wide,
+    random_bf16,
+)
+
+from sim.errors import SimError
+from sim.inprocess import InProcessModel, build_library
+
+# (Lanes, Groups, Parts): the per_bank beat; the parts of an all_bank beat, of an odd size.
+SHAPES = [(32, 16, 1), (48, 2, 16)]
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+def bench(request):
+    with LaneBench(*request.param) as lanes:
+        # The sets have no reset: both bodies start from the same known contents.
+        for group in range(lanes.groups):
+            lanes.present(SPLAT, group, 0, np.zeros(lanes.lanes, dtype=np.uint16))
+        # Before the first read, the outputs hold nothing defined.
+        lanes.read(0)
+        before = lanes["mismatches_o"]
+        yield lanes
+        assert lanes["mismatches_o"] == before
+
+
+def start(bench):
+    """Give every set the same contents in the lanes and in a new model."""
+    model = LaneModel(bench.lanes, bench.groups, bench.parts)
+    bench["mask_i"] = (1 << bench.parts) - 1
+    for group in range(bench.groups):
+        bench.present(SPLAT, group, 0, np.zeros(bench.lanes, dtype=np.uint16))
+    return model
+
+
+def check_all(bench, model):
+    for group in range(bench.groups):
+        bf16, words = bench.read(group)
+        expected_bf16, expected_words = model.read(group)
+        assert np.array_equal(words, expected_words)
+        assert np.array_equal(bf16, expected_bf16)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_operations(bench, seed):
+    """Operations, idle cycles and reads at random; a read sees what was there before its cycle."""
+    rng = np.random.default_rng(seed)
+    model = start(bench)
+    pending: tuple[np.ndarray, np.ndarray] | None = None
+    for _ in range(1500):
+        mask = int(rng.choice([rng.integers(0, 1 << bench.parts), (1 << bench.parts) - 1]))
+        operation = int(rng.choice(7, p=[0.4, 0.1, 0.1, 0.1, 0.1, 0.15, 0.05]))
+        group, read_group = (int(x) for x in rng.integers(0, min(bench.groups, 3), 2))
+        scalar = int(random_bf16(rng, 1)[0])
+        vector = random_bf16(rng, bench.lanes)
+        read = read_group if rng.random() < 0.3 else None
+        expected = pending
+        pending = None if read is None else model.read(read)
+        bench["mask_i"] = mask
+        if rng.random() < 0.8:
+            bench.present(operation, group, scalar, vector, read)
+            model.apply(operation, group, mask, scalar, vector)
+        else:
+            bench.idle(read)
+        # The input registers of the bench make the outputs one cycle late.
+        bf16, words = bench.outputs_now()
+        if expected is not None:
+            assert np.array_equal(words, expected[1])
+            assert np.array_equal(bf16, expected[0])
+    check_all(bench, model)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_operations(bench, data):
+    model = start(bench)
+    count = data.draw(st.integers(1, 12))
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        operation = data.draw(st.integers(0, 6))
+        group = data.draw(st.integers(0, bench.groups - 1))
+        mask = data.draw(st.integers(0, (1 << bench.parts) - 1))
+        scalar = data.draw(st.integers(0, 0xFFFF))
+        vector = random_bf16(rng, bench.lanes)
+        bench["mask_i"] = mask
+        bench.present(operation, group, scalar, vector)
+        model.apply(operation, group, mask, scalar, vector)
+    check_all(bench, model)
+
+
+def test_masked_parts_keep_their_accumulators(bench):
+    model = start(bench)
+    vector = np.arange(bench.lanes, dtype=np.uint16)
+    for part in range(bench.parts):
+        bench["mask_i"] = 1 << part
+        bench.present(LOAD, 1, 0, vector)
+        model.apply(LOAD, 1, 1 << part, 0, vector)
+        bf16, _ = bench.read(1)
+        in_part = np.arange(bench.lanes) // (bench.lanes // bench.parts) <= part
+        assert np.array_equal(bf16, np.where(in_part, vector, 0))
+    bench["mask_i"] = 0
+    bench.present(SPLAT, 1, 0x4000, vector)
+    check_all(bench, model)
+
+
+def test_load_f32_is_verbatim_and_reaches_one_half(bench):
+    """NaN payloads and subnormals are kept; the other half of the lanes is not touched."""
+    start(bench)
+    half = bench.lanes // 2
+    words = np.resize(
+        np.array([0x7F800001, 0xFFFFFFFF, 0x00000001, 0x80000000, 0xFF800000], dtype=np.uint32),
+        half,
+    )
+    bench.present(LOAD_F32, 1, 0xFFFE, words)
+    assert np.array_equal(bench.read(1)[1], np.concatenate([words, np.zeros_like(words)]))
+    bench.present(LOAD_F32, 1, 0x0001, words[::-1].copy())
+    assert np.array_equal(bench.read(1)[1], np.concatenate([words, words[::-1]]))
+
+
+def test_loads_of_bf16_keep_nan_payloads_until_rounded(bench):
+    start(bench)
+    bench.present(LOAD, 0, 0, np.full(bench.lanes, 0xFF81, dtype=np.uint16))
+    bf16, words = bench.read(0)
+    assert np.all(words == 0xFF810000)
+    assert np.all(bf16 == 0x7FC0)
+    bench.present(SPLAT, 0, 0x7FFF, np.zeros(bench.lanes, dtype=np.uint16))
+    assert np.all(bench.read(0)[1] == 0x7FFF0000)
+
+
+def test_outputs_keep_the_last_read(bench):
+    start(bench)
+    bench.present(SPLAT, 0, 0x3F80, np.zeros(bench.lanes, dtype=np.uint16))
+    _, words = bench.read(0)
+    bench.present(SPLAT, 0, 0x4000, np.zeros(bench.lanes, dtype=np.uint16))
+    for _ in range(3):
+        bench.idle()
+        assert np.array_equal(bench.outputs_now()[1], words)
+
+
+def test_instances_do_not_share_accumulators():
+    """Two models of one library, and so two native instances of one process."""
+    with LaneBench(*SHAPES[0]) as first, LaneBench(*SHAPES[0]) as second:
+        ones = np.full(first.lanes, 0x3F80, dtype=np.uint16)
+        for lanes, value in ((first, 0x3F80), (second, 0x4000)):
+            lanes.present(SPLAT, 3, value, ones)
+        for lanes, value in ((first, 0x40000000), (second, 0x40400000)):
+            lanes.present(MAC, 3, 0x3F80, ones)
+            assert np.all(lanes.read(3)[1] == value)
+
+
+def test_all_bank_beat_of_the_native_body():
+    """256 lanes in 16 parts, as in the all_bank style."""
+    rng = np.random.default_rng(9)
+    with InProcessModel(
+        "pim_lanes_native_sim",
+        NATIVE_SOURCES,
+        params={"Lanes": 256, "Groups": 16, "Parts": 16},
+        cpp_sources=[DPI_SOURCE],
+        headers=[DPI_HEADER],
+    ) as lanes:
+        model = LaneModel(256, 16, 16)
+        lanes["valid_i"] = 1
+        for operation, mask in [(SPLAT, 0xFFFF)] + [(MAC, int(rng.integers(1 << 16)))] * 40:
+            scalar, vector = int(random_bf16(rng, 1)[0]), random_bf16(rng, 256)
+            lanes["op_i"], lanes["mask_i"], lanes["scalar_i"] = operation, mask, scalar
+            lanes.view("vector_i")[:] = vector.view(np.uint32)
+            lanes.tick()
+            model.apply(operation, 0, mask, scalar, vector)
+        lanes["valid_i"], lanes["read_i"] = 0, 1
+        lanes.tick()
+        bf16, words = model.read(0)
+        assert np.array_equal(lanes.view("read_f32_o"), words)
+        assert np.array_equal(lanes.view("read_bf16_o").view(np.uint16), bf16)
+
+
+def test_one_lane_alone():
+    """pim_lane as its own top, without the wrapper that slices the beat."""
+    rng = np.random.default_rng(10)
+    with InProcessModel("pim_lane", LANE_SOURCES[:2], params={"Groups": 4}) as lane:
+        expected = np.zeros(1, dtype=np.uint32)
+        lane["valid_i"], lane["op_i"], lane["word_i"], lane["group_i"] = 1, LOAD_F32, 0, 2
+        lane.tick()
+        lane["op_i"] = MAC
+        for scalar, vector in random_bf16(rng, (50, 2)) & np.uint16(0xBFFF):
+            lane["scalar_i"], lane["vector_i"] = int(scalar), int(vector)
+            lane.tick()
+            expected = fma_wide(np.array([scalar]), np.array([vector]), expected)
+        lane["valid_i"], lane["read_i"], lane["read_group_i"] = 0, 1, 2
+        lane.tick()
+        assert lane["read_f32_o"] == int(expected[0])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"Lanes": 31}, "Lanes must be even"),
+        ({"Parts": 3}, r"Parts must divide Lanes \(32\)"),
+        ({"Lanes": 64, "Parts": 64}, "be 1 to 32, is 64"),
+        ({"Groups": 12}, "Groups must be a power of two"),
+    ],
+)
+@pytest.mark.parametrize("body", ["pim_lanes", "pim_lanes_native_sim"])
+def test_wrong_parameters_stop_the_elaboration(body, params, message):
+    sources = LANE_SOURCES if body == "pim_lanes" else NATIVE_SOURCES
+    with pytest.raises(SimError, match=message):
+        build_library(body, sources, params=params)
