@@ -31,9 +31,13 @@ module pim_dram_sim #(
 
   initial array = pim_dram_new(Capacity);
 
+  // A DPI output is assigned at once; the register must change with all others.
+  logic [BeatBytes*8-1:0] read_data;
+
   always_ff @(posedge clk_i) begin
     if (read_i) begin
-      pim_dram_read(array, 64'(read_addr_i), read_all_i ? BeatBytes : AtomBytes, read_data_o);
+      pim_dram_read(array, 64'(read_addr_i), read_all_i ? BeatBytes : AtomBytes, read_data);
+      read_data_o <= read_data;
     end
     if (write_i) begin
       pim_dram_write(array, 64'(write_addr_i), write_all_i ? BeatBytes : AtomBytes, write_data_i);
