@@ -7,8 +7,8 @@ run leaves in CPU memory also serve `time_cpu`, which times the CPU side without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Literal
@@ -130,6 +130,7 @@ class Executor:
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._last_run = Execution()
         self.weight_stats = OpStats()
+        self.device_seconds = 0.0  # wall time of driver calls
         self._cycles = 0
 
     def __enter__(self) -> Executor:
@@ -194,15 +195,16 @@ class Executor:
             bits = golden.to_bf16_bits(self.graph.constants[name])
             self._constant_bits[name] = bits
         values = bits.view(ml_dtypes.bfloat16)
-        if form == "tensor":
-            self._constants[name] = self.driver.upload(values)
-        elif form == "bias":
-            self._biases[name] = self.driver.upload(values.reshape(-1))
-        else:
-            transposed = form == "transposed"
-            self._matrices[name, transposed] = self.driver.load_matrix(
-                values, transposed=transposed
-            )
+        with self._on_device():
+            if form == "tensor":
+                self._constants[name] = self.driver.upload(values)
+            elif form == "bias":
+                self._biases[name] = self.driver.upload(values.reshape(-1))
+            else:
+                transposed = form == "transposed"
+                self._matrices[name, transposed] = self.driver.load_matrix(
+                    values, transposed=transposed
+                )
         self.weight_stats += self._count()
 
     def _bind_cpu(self) -> dict[str, BoundOperator]:
@@ -272,29 +274,18 @@ class Executor:
 
     def _run_pim(self, node: Node, execution: Execution) -> None:
         operation = self._operations[node.id]
-        if isinstance(operation, ElementwiseOperation):
-            left = self._operand(operation.left, execution)
-            right = self._operand(operation.right, execution)
-            result = self.driver.elementwise(operation.op, left, right)
-            names = [operation.left, operation.right]
-        else:
-            left = self._operand(operation.left, execution)
-            bias = None
-            if operation.bias is not None:
-                bias = self._biases.get(operation.bias) or self._operand(operation.bias, execution)
+        names = [operation.left, operation.right]
+        matrix = bias = right = None
+        left = self._operand(operation.left, execution)
+        if isinstance(operation, MatmulOperation):
             matrix = self._matrices.get((operation.right, operation.transposed))
-            if matrix is not None:
-                result = self.driver.matmul(left, matrix, bias=bias)
-            else:
-                result = self.driver.matmul(
-                    left,
-                    self._operand(operation.right, execution),
-                    transpose_b=operation.transposed,
-                    bias=bias,
-                )
-            names = [operation.left, operation.right]
-            if operation.bias:
+            if operation.bias is not None:
                 names.append(operation.bias)
+                bias = self._biases.get(operation.bias) or self._operand(operation.bias, execution)
+        if matrix is None:
+            right = self._operand(operation.right, execution)
+        with self._on_device():
+            result = self._call(operation, left, right, matrix, bias)
         execution.pim[node.id] = self._count()
         name = node.outputs[0]
         self._resident[name] = result
@@ -311,13 +302,30 @@ class Executor:
                 self._release_unused(used)
         self._release_unused(name)
 
+    def _call(
+        self,
+        operation: PimOperation,
+        left: DeviceTensor,
+        right: DeviceTensor | None,
+        matrix: DeviceMatrix | None,
+        bias: DeviceTensor | None,
+    ) -> DeviceTensor:
+        """Call the driver; the right operand is a resident `matrix` or a tensor."""
+        if matrix is not None:
+            return self.driver.matmul(left, matrix, bias=bias)
+        assert right is not None
+        if isinstance(operation, ElementwiseOperation):
+            return self.driver.elementwise(operation.op, left, right)
+        return self.driver.matmul(left, right, transpose_b=operation.transposed, bias=bias)
+
     def _operand(self, name: str, execution: Execution) -> DeviceTensor:
         """Return a tensor in device memory, moved there when it is not."""
         if name in self._constants:
             return self._constants[name]
         if name not in self._resident:
             bits = golden.to_bf16_bits(self._buffers.array(name))
-            self._resident[name] = self.driver.upload(bits.view(ml_dtypes.bfloat16))
+            with self._on_device():
+                self._resident[name] = self.driver.upload(bits.view(ml_dtypes.bfloat16))
             self._bits[name] = bits
             self._add_transfer(execution, name, "cpu>pim")
         return self._resident[name]
@@ -329,7 +337,8 @@ class Executor:
         )
         if not needed and self._verifier is None and name not in self._kept:
             return
-        values = self.driver.download(self._resident[name])
+        with self._on_device():
+            values = self.driver.download(self._resident[name])
         stats = self._count()
         self._bits[name] = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
         if name in self._kept:
@@ -352,6 +361,12 @@ class Executor:
         if self._uses[name] == 0 and name in self._resident:
             self._resident.pop(name).free()
             self._bits.pop(name, None)
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        start = perf_counter_ns()
+        yield
+        self.device_seconds += (perf_counter_ns() - start) / 1e9
 
     def _count(self) -> OpStats:
         stats = self.driver.last

@@ -1,0 +1,140 @@
+"""`pimloop models`: the models that are built in, and what a model consists of."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from host.cli.output import console, emit_json
+from host.errors import PimloopError
+
+if TYPE_CHECKING:
+    from host.models.graph import Graph
+    from host.platform import Platform
+
+
+def register(subparsers: Any) -> None:
+    """Add `models` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "models",
+        help="list the built-in models, or show what one consists of",
+        description="List the built-in models; `models show MODEL` shows the graph of any model.",
+    )
+    parser.add_argument("action", nargs="?", choices=("list", "show"), default="list")
+    parser.add_argument(
+        "model", nargs="?", help="a built-in model, a Hugging Face folder, an .onnx file"
+    )
+    parser.add_argument("--seq", type=int, metavar="N", help="tokens (default 16)")
+    parser.add_argument("--platform", metavar="NAME", help="whose PIM operators to mark")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(func=run_models)
+
+
+def run_models(args: argparse.Namespace) -> int:
+    """Run `pimloop models`."""
+    if args.action == "list":
+        if args.model is not None:
+            raise PimloopError(f"`models list` takes no model; try `models show {args.model}`")
+        return _list(args)
+    if args.model is None:
+        raise PimloopError("which model? `pimloop models` lists the built-in ones")
+    return _show(args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from host.models.config import BUILT_IN, DESCRIPTIONS
+
+    models = [
+        {
+            "name": name,
+            "description": DESCRIPTIONS[name],
+            "layers": config.layers,
+            "hidden": config.hidden,
+            "max_sequence": config.max_sequence,
+        }
+        for name, config in BUILT_IN.items()
+    ]
+    if args.json:
+        emit_json({"models": models})
+        return 0
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("model", "sequence", "what"):
+        table.add_column(heading)
+    for model in models:
+        limit = f"1..{model['max_sequence']}"
+        table.add_row(str(model["name"]), limit, str(model["description"]))
+    console().print(table)
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from host.models.loader import LoadOptions, load_model
+    from host.platform import DEFAULT_PLATFORM, load_platform
+
+    platform = load_platform(args.platform or DEFAULT_PLATFORM)
+    graph = load_model(args.model, LoadOptions(sequence_length=args.seq))
+    summary = summarize(graph, platform)
+    if args.json:
+        emit_json(summary)
+    else:
+        _print(summary)
+    return 0
+
+
+def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
+    """Return what a graph consists of, and which operators `platform` can put on its PIM."""
+    from host.capabilities import pim_capable
+
+    capable = pim_capable(graph, platform.capabilities)
+    count = Counter(node.op for node in graph.nodes)
+    on_pim = Counter(graph.node(identifier).op for identifier in capable)
+
+    def describe(names: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "type": str(graph.tensors[name].dtype),
+                "shape": list(graph.tensors[name].shape),
+            }
+            for name in names
+        ]
+
+    return {
+        "model": graph.name,
+        "sequence_length": graph.sequence_length,
+        "platform": platform.name,
+        "nodes": len(graph.nodes),
+        "edges": len(graph.edges()),
+        "pim_nodes": len(capable),
+        "parameters": graph.parameters,
+        "opsets": dict(graph.opsets),
+        "inputs": describe(graph.inputs),
+        "outputs": describe(graph.outputs),
+        "operators": [
+            {"op": op, "count": n, "pim": on_pim.get(op, 0)} for op, n in count.most_common()
+        ],
+    }
+
+
+def _print(summary: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    out = console()
+    out.print(
+        f"{summary['model']}: {summary['nodes']} operators, {summary['edges']} edges,"
+        f" {summary['pim_nodes']} operators can run on the PIM of {summary['platform']},"
+        f" {summary['parameters']:,} parameters"
+    )
+    for kind in ("inputs", "outputs"):
+        for one in summary[kind]:
+            out.print(f"  {kind[:-1]} {one['name']}: {one['type']} {one['shape']}", markup=False)
+    table = Table()
+    table.add_column("operator")
+    table.add_column("count", justify="right")
+    table.add_column("on the PIM", justify="right")
+    for row in summary["operators"]:
+        table.add_row(row["op"], str(row["count"]), str(row["pim"] or ""))
+    out.print(table)

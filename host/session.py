@@ -1,0 +1,140 @@
+"""One execution of a model under one assignment, from opening the device to the verdict.
+
+`pimloop sim` and `pimloop run` are thin layers above `execute_model`; `host.report` turns its
+result into report.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from host.accuracy import Comparison, compare, compared_tensors
+from host.capabilities import pim_capable
+from host.cpu.operators import run_reference
+from host.cpu.timing import Timing
+from host.device.open import Backend, Flavour, open_device
+from host.driver import OpStats, PimDriver
+from host.errors import PimloopError
+from host.executor import Execution, Executor, Progress
+from host.models.graph import Array, Graph
+from host.platform import Platform
+from host.verification import Mismatch, Verifier
+
+#: Bound on the golden model's work left when the device has finished, seconds.
+VERIFICATION_TIMEOUT = 3600.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to execute."""
+
+    backend: Backend = "sim"
+    flavour: Flavour = "native"
+    rounds: int = 10  # of CPU timing
+    device_timeout: float = 600.0  # bound of every wait for the device, wall seconds
+
+
+@dataclass
+class Result:
+    """What an execution found out."""
+
+    graph: Graph
+    platform: Platform
+    settings: Settings
+    assignment: Mapping[str, str]
+    execution: Execution
+    cpu_times: Mapping[str, Timing]  # CPU nodes by id, conversions by `Transfer.key`
+    comparisons: list[Comparison]  # the outputs, and what small outputs come from
+    checked: int  # PIM results compared with the golden model
+    mismatches: list[Mismatch] = field(default_factory=list)
+    weights: OpStats = field(default_factory=OpStats)
+    device_totals: OpStats = field(default_factory=OpStats)
+    device_seconds: float = 0.0  # wall time of driver calls
+
+    @property
+    def pim_bit_exact(self) -> bool:
+        """Whether every PIM result has the golden model's bits."""
+        return not self.mismatches
+
+    @property
+    def passed(self) -> bool:
+        """Whether the bits are right and every compared tensor is within its limit."""
+        return self.pim_bit_exact and all(c.passed for c in self.comparisons)
+
+    @property
+    def outputs(self) -> dict[str, Array]:
+        """The model's outputs by name."""
+        return {name: self.execution.values[name] for name in self.graph.outputs}
+
+
+def execute_model(
+    graph: Graph,
+    feeds: Mapping[str, Array],
+    assignment: Mapping[str, str],
+    platform: Platform,
+    settings: Settings | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Execute `graph` under `assignment` and check it.
+
+    Raises
+    ------
+    PimloopError, SimError
+        When the assignment or the inputs do not fit, or the device fails.
+    """
+    settings = settings or Settings()
+    report = progress or (lambda _: None)
+    report(Progress("reference", "float32 in ONNX Runtime", 0, 1, 0))
+    tensors = compared_tensors(graph)
+    wanted = run_reference(graph, feeds, outputs=tuple(dict.fromkeys((*graph.outputs, *tensors))))
+    operations = pim_capable(graph, platform.capabilities)
+    with ExitStack() as stack:
+        driver = None
+        if "pim" in assignment.values():
+            report(Progress("device", f"opening {settings.backend}", 0, 1, 0))
+            device = stack.enter_context(
+                open_device(platform, settings.backend, flavour=settings.flavour)
+            )
+            driver = stack.enter_context(
+                PimDriver(
+                    device,
+                    timeout=settings.device_timeout,
+                    column_granule=platform.driver.tile_columns,
+                )
+            )
+        verifier = stack.enter_context(Verifier())
+        executor = stack.enter_context(
+            Executor(
+                graph, assignment, operations, driver,
+                verifier=verifier, progress=report, keep=tensors,
+            )
+        )  # fmt: skip
+        weights = executor.load_weights()
+        execution = executor.run(feeds)
+        report(Progress("verify", "golden model", 0, 1, 0))
+        if not verifier.wait(VERIFICATION_TIMEOUT):
+            raise PimloopError(
+                f"the golden model has {verifier.pending} results left to check after"
+                f" {VERIFICATION_TIMEOUT:.0f} s: give the machine more time, or a shorter sequence"
+            )
+        mismatches, checked = list(verifier.mismatches), verifier.checked
+    # The device is closed: nothing else runs while the CPU is timed.
+    report(Progress("cpu", "timing CPU operators", 0, 1, 0))
+    return Result(
+        graph=graph,
+        platform=platform,
+        settings=settings,
+        assignment=assignment,
+        execution=execution,
+        cpu_times=executor.time_cpu(rounds=settings.rounds),
+        comparisons=compare(
+            graph, assignment, execution.values, {name: wanted[name] for name in tensors}
+        ),
+        checked=checked,
+        mismatches=mismatches,
+        weights=weights,
+        device_totals=driver.totals if driver is not None else OpStats(),
+        device_seconds=executor.device_seconds,
+    )

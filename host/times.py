@@ -1,0 +1,80 @@
+"""Time on a platform: what an execution's operators and transfers take there.
+
+PIM time is cycles over the clock plus the driver's cost of a call; CPU time is measured on this
+machine; a transfer is the platform's model, or its fixed part, the simulated copy and the measured
+conversion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from host.cpu import timing
+from host.cpu.operators import all_cores
+from host.executor import Transfer
+from host.session import Result
+
+#: The words of a report for CPU times taken here.
+CPU_TIME_SOURCE = "native measurement on this machine"
+
+
+@dataclass(frozen=True)
+class ScheduleTimes:
+    """Times of one executed schedule, microseconds."""
+
+    nodes: dict[str, float]  # by node id
+    transfers: list[float]  # in the order of `Execution.transfers`
+    pim_us: float
+    cpu_us: float
+
+    @property
+    def compute_us(self) -> float:
+        """All operators."""
+        return self.pim_us + self.cpu_us
+
+    @property
+    def transfer_us(self) -> float:
+        """All transfers."""
+        return sum(self.transfers)
+
+    @property
+    def total_us(self) -> float:
+        """Operators and transfers, one after the other (DESIGN 3.5)."""
+        return self.compute_us + self.transfer_us
+
+
+def schedule_times(result: Result) -> ScheduleTimes | None:
+    """Return the times of an execution; None when its device has no time (the model)."""
+    if result.execution.pim and result.settings.backend == "model":
+        return None
+    platform = result.platform
+    nodes: dict[str, float] = {}
+    for node in result.graph.nodes:
+        stats = result.execution.pim.get(node.id)
+        if stats is None:
+            nodes[node.id] = result.cpu_times[node.id].us
+        else:
+            nodes[node.id] = platform.pim_time_us(stats.cycles)
+    pim = result.execution.pim
+    return ScheduleTimes(
+        nodes=nodes,
+        transfers=[transfer_us(result, transfer) for transfer in result.execution.transfers],
+        pim_us=sum(us for identifier, us in nodes.items() if identifier in pim),
+        cpu_us=sum(us for identifier, us in nodes.items() if identifier not in pim),
+    )
+
+
+def transfer_us(result: Result, transfer: Transfer) -> float:
+    """Return the time of one transfer, conversion included."""
+    platform = result.platform
+    us = platform.transfer_us(
+        "to_pim" if transfer.direction == "cpu>pim" else "to_cpu", transfer.elements
+    )
+    if platform.driver.conversion == "measured":
+        us += platform.device_us(transfer.stats.cycles) + result.cpu_times[transfer.key].us
+    return us
+
+
+def cpu_time_method() -> str:
+    """Return how CPU times were taken, for a report."""
+    return f"{timing.METHOD}; cpu_serial: 1 thread, cpu_parallel: {all_cores()} threads"
