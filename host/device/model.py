@@ -218,14 +218,14 @@ class ModelDevice:
         window = (start, start + self._wide(Reg.HOST_SIZE_LO, Reg.HOST_SIZE_HI))
         address = self._wide(Reg.LIST_LO, Reg.LIST_HI)
         self._registers[Reg.DESC_COUNT] = 0
+        self._note_address(address)
         if address % DESCRIPTOR_BYTES:
             return Code.MISALIGNED
         if not (window[0] <= address and address + DESCRIPTOR_BYTES <= window[1]):
             return Code.HOST_RANGE
         index = 0
         while True:
-            self._registers[Reg.DESC_LO] = address & 0xFFFFFFFF
-            self._registers[Reg.DESC_HI] = address >> 32
+            self._note_address(address)
             self._registers[Reg.DESC_COUNT] = index + 1
             try:
                 d = self._fetch(address, index)
@@ -247,6 +247,10 @@ class ModelDevice:
                 return None
             address = d.next
             index += 1
+
+    def _note_address(self, address: int) -> None:
+        self._registers[Reg.DESC_LO] = address & 0xFFFFFFFF
+        self._registers[Reg.DESC_HI] = address >> 32
 
     def _fetch(self, address: int, index: int) -> Fields:
         d = Fields.parse(self._host_read(address, DESCRIPTOR_BYTES))

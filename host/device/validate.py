@@ -17,6 +17,9 @@ from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Broadcast, Cod
 #: Granule of host addresses, copied rows and descriptors in bytes.
 HOST_GRANULE = 64
 
+# Host addresses have 64 bits and do not wrap.
+_HOST_SPACE = 1 << 64
+
 _DEFINED_CONTROL = sum(((1 << width) - 1) << low for low, width in CONTROL_FIELDS.values())
 COPIES = (Opcode.COPY_IN, Opcode.COPY_OUT)
 PRODUCTS = (Opcode.MATMUL, Opcode.MATMUL_T)
@@ -268,7 +271,7 @@ def _host_ranges(d: Fields, address: int) -> Iterator[tuple[int, int]]:
 
 
 def _inside(start: int, end: int, window: tuple[int, int]) -> bool:
-    return window[0] <= start and end <= window[1]
+    return window[0] <= start and end <= min(window[1], _HOST_SPACE)
 
 
 def _overlaps(d: Fields, geometry: Geometry) -> bool:
