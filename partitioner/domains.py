@@ -33,7 +33,7 @@ def feasible_domains(
     domains = [set(costs) for costs in problem.ticks]
     for operator, memory in (pinned or {}).items():
         domains[operator] &= {memory}
-    restricted = [flow for flow in problem.flows if _can_be_forbidden(problem, flow, domains)]
+    restricted = restricted_flows(problem)
     touching: dict[int, list[Flow]] = {}
     for flow in restricted:
         for operator in {flow.producer, *flow.consumers} - {MODEL_INPUT}:
@@ -59,17 +59,21 @@ def feasible_domains(
     return [tuple(sorted(domain)) for domain in domains]
 
 
-def _can_be_forbidden(problem: Problem, flow: Flow, domains: list[set[int]]) -> bool:
-    """Tell whether some placement of the flow's ends needs a move that is not allowed."""
-    sources = _sources(problem, flow, domains)
-    targets = {memory for consumer in flow.consumers for memory in domains[consumer]}
-    if flow.output and problem.home is not None:
-        targets.add(problem.home)
-    return any(
-        source != target and (source, target) not in flow.ticks
-        for source in sources
-        for target in targets
-    )
+def restricted_flows(problem: Problem) -> list[Flow]:
+    """Return the flows whose ends can be placed so that a move is needed but not allowed."""
+    domains = [set(costs) for costs in problem.ticks]
+    result = []
+    for flow in problem.flows:
+        targets = {memory for consumer in flow.consumers for memory in domains[consumer]}
+        if flow.output and problem.home is not None:
+            targets.add(problem.home)
+        if any(
+            source != target and (source, target) not in flow.ticks
+            for source in _sources(problem, flow, domains)
+            for target in targets
+        ):
+            result.append(flow)
+    return result
 
 
 def _sources(problem: Problem, flow: Flow, domains: list[set[int]]) -> set[int]:

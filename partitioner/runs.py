@@ -1,0 +1,116 @@
+"""Profile runs built one at a time, each to measure as much as possible that is still missing.
+
+Used where nothing better is known: for the edge runs of the paper's mode, for grouped items, and as
+a bound from above where the construction of `partitioner.words` does not apply.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from partitioner.coverage import Coverage, Item
+from partitioner.graph import HOME_MEMORY
+
+#: Attempts with different tie-breaks before giving up.
+DEFAULT_ATTEMPTS = 24
+
+
+def greedy_runs(
+    coverage: Coverage,
+    wanted: AbstractSet[Item],
+    limit: int,
+    attempts: int = DEFAULT_ATTEMPTS,
+) -> list[dict[str, str]] | None:
+    """Return at most `limit` runs that cover `wanted`, or None when no attempt gets there."""
+    for seed in range(attempts):
+        rng = random.Random(seed)
+        missing = set(wanted)
+        runs: list[dict[str, str]] = []
+        while missing and len(runs) < limit:
+            run = greedy_run(coverage, missing, rng)
+            gained = coverage.covered(run) & missing
+            if not gained or coverage.forbidden(run):
+                break
+            runs.append(run)
+            missing -= gained
+        if not missing:
+            return runs
+    return None
+
+
+def choose_runs(
+    coverage: Coverage, wanted: AbstractSet[Item], candidates: Sequence[dict[str, str]]
+) -> list[dict[str, str]]:
+    """Return some of `candidates` that together cover `wanted`, the most useful first.
+
+    Parameters
+    ----------
+    candidates
+        Feasible runs that cover all of `wanted` together.
+    """
+    missing = set(wanted)
+    shows = [coverage.covered(run) for run in candidates]
+    runs: list[dict[str, str]] = []
+    while missing:
+        best = max(range(len(candidates)), key=lambda i: len(shows[i] & missing))
+        runs.append(candidates[best])
+        missing -= shows[best]
+    return runs
+
+
+def greedy_run(
+    coverage: Coverage, missing: AbstractSet[Item], rng: random.Random
+) -> dict[str, str]:
+    """Return one assignment, chosen operator by operator in topological order.
+
+    Each operator takes the device that covers most of `missing` now; forbidden moves count as a
+    large loss, ties are broken at random, and a memory that can cause a missing transfer of the
+    operator's own output counts a little.
+    """
+    graph = coverage.graph
+    inputs: list[list[int]] = [[] for _ in graph.operators]
+    outputs: list[list[int]] = [[] for _ in graph.operators]
+    for t, tensor in enumerate(graph.tensors):
+        for consumer in tensor.consumers:
+            inputs[graph.index[consumer]].append(t)
+        if tensor.producer is not None:
+            outputs[graph.index[tensor.producer]].append(t)
+    place: dict[int, str] = {}
+    covered: set[Item] = set()
+    run: dict[str, str] = {}
+    for v in graph.order:
+        best: tuple[float, str, set[Item]] | None = None
+        for device, item in coverage.node_items[v].items():
+            memory = graph.memory_of[device]
+            gain = {item}
+            score = 0.0
+            for t in inputs[v]:
+                tensor = graph.tensors[t]
+                source = (
+                    HOME_MEMORY if tensor.producer is None else place[graph.index[tensor.producer]]
+                )
+                if source == memory:
+                    continue
+                move = coverage.transfer_items[t].get((source, memory))
+                if move is None:
+                    score -= 1000.0
+                else:
+                    gain.add(move)
+            for t in outputs[v]:
+                for (source, destination), move in coverage.transfer_items[t].items():
+                    if source == memory and move in missing and move not in covered:
+                        score += 0.5
+                        if graph.tensors[t].output and destination == HOME_MEMORY:
+                            gain.add(move)
+            gain = {i for i in gain if i in missing and i not in covered}
+            score += len(gain) + rng.random() * 0.4
+            if best is None or score > best[0]:
+                best = (score, device, gain)
+        assert best is not None
+        _, device, gain = best
+        covered |= gain
+        place[v] = graph.memory_of[device]
+        run[graph.operators[v].id] = device
+    return run
