@@ -183,6 +183,22 @@ def test_sweep_of_alignments(bench):
         bench.check_mac(scalars, vectors, (sign << 31 | field << 23 | tail).astype(np.uint32))
 
 
+def test_powers_of_two_less_something_at_every_distance(bench):
+    """Just below a power of two the places are half as large: the strictest case for dropping."""
+    fields = np.arange(255)
+    tails = np.array([0, 1, 0x400000, 0x400001, 0x7FFFFF])
+    for scalar in (0x0001, 0x0040, 0x0080, 0x3F80):
+        factors, addends, ends = np.meshgrid(fields, fields, tails, indexing="ij")
+        vectors = (factors << 7).astype(np.uint16).reshape(-1)
+        words = (1 << 31 | addends << 23 | ends).astype(np.uint32).reshape(-1)
+        # Further than 64 places apart, nothing new can happen.
+        distance = (scalar >> 7) + factors - addends - 127
+        near = np.flatnonzero(np.abs(distance.reshape(-1)) < 64)
+        near = near[: len(near) // LANES * LANES].reshape(-1, LANES)
+        scalars = np.full(len(near), scalar, dtype=np.uint16)
+        bench.check_mac(scalars, vectors[near], words[near])
+
+
 @pytest.mark.parametrize("kind", ["normal", "any"])
 @pytest.mark.parametrize("steps", [1, 7, 768, 4096])
 def test_chain(bench, kind, steps):
