@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 
 #: Cycles after which an access is given up.
 ACCESS_CYCLES = 1000
@@ -28,6 +28,9 @@ class RegisterBus:
     def __init__(self, dut: Any) -> None:
         self._dut = dut
         self._edge = RisingEdge(dut.clk_i)
+        # An access starts in mid-cycle: who was woken by a timer at the very time of a rising edge
+        # would otherwise see that edge before what it drives has arrived.
+        self._start = FallingEdge(dut.clk_i)
         for name in ("awaddr", "awvalid", "wdata", "wstrb", "wvalid", "bready"):
             self._port(name).value = 0
         for name in ("araddr", "arvalid", "rready"):
@@ -44,6 +47,7 @@ class RegisterBus:
         RegisterError
             The response is an error, or there is none within ACCESS_CYCLES.
         """
+        await self._start
         self._port("awaddr").value = offset
         self._port("wdata").value = value
         self._port("wstrb").value = 0xF
@@ -72,6 +76,7 @@ class RegisterBus:
         RegisterError
             The response is an error, or there is none within ACCESS_CYCLES.
         """
+        await self._start
         self._port("araddr").value = offset
         self._port("arvalid").value = 1
         self._port("rready").value = 1

@@ -244,28 +244,30 @@ def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[st
         verilate += ["--trace-fst", "--trace-structs"]
     if spec.coverage:
         verilate += ["--coverage-line", "--coverage-toggle"]
-    # -rdynamic: cocotb's libraries and the device server call functions of the program.
-    link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator -rdynamic"
-    verilate += ["-LDFLAGS", link]
     inputs = (LINT_WAIVERS, ports, *spec.sources, *spec.cpp_sources, spec.main)
     verilate += [str(path.resolve()) for path in inputs]
     compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]
     # Only what runs every cycle is optimised: the rest is most of the code and runs once.
     compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
     compile_ += toolchain.make_overrides
+    # -rdynamic: cocotb's libraries and the device server call functions of the program.
+    link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator -rdynamic -pthread"
     if spec.trace:
-        compile_ += _trace_arguments(toolchain)
+        lz4_folder, lz4_library = _trace_compression(toolchain)
+        compile_.append(f"USER_CPPFLAGS={lz4_folder}")
+        link += f" {lz4_library} -lz"
+    compile_.append(f"LDLIBS={link}")
     return [verilate, compile_]
 
 
-def _trace_arguments(toolchain: Toolchain) -> list[str]:
-    """Return arguments for make that let the FST writer build, with or without lz4's headers."""
+def _trace_compression(toolchain: Toolchain) -> tuple[str, str]:
+    """Return the include option and the library for the LZ4 that the FST writer needs."""
     if not has_header("zlib.h", toolchain.compiler):
         raise missing("zlib", "FST tracing needs the headers of zlib")
     if has_header("lz4.h", toolchain.compiler):
-        return []
+        return "", "-llz4"
     # Our own writer of the LZ4 block format: a header, so there is no library to link.
-    return [f"USER_CPPFLAGS=-I{SIM / 'lz4'}", "LDLIBS=-lz -pthread"]
+    return f"-I{SIM / 'lz4'}", ""
 
 
 def _build_error(spec: BuildSpec, log_path: Path, folder: Path) -> SimError:
