@@ -18,8 +18,8 @@ def test_yosys_accepts_the_lanes(tmp_path):
         shutil.copy(source, tmp_path)
     names = " ".join(source.name for source in LANE_SOURCES)
     script = (
-        f"read_slang -j 1 --keep-hierarchy --top pim_lanes -G Lanes=4 {names}; proc; check -assert; "
-        "select -assert-none t:$dlatch t:$adlatch; select -assert-count 4 t:*u_lane"
+        f"read_slang -j 1 --keep-hierarchy --top pim_lanes -G Lanes=4 {names}; proc; "
+        "check -assert; select -assert-none t:$dlatch t:$adlatch; select -assert-count 4 t:*u_lane"
     )
     result = subprocess.run(
         [str(program), "-q", "-p", script],
