@@ -1,17 +1,22 @@
 """The one way in: a model's name, and out comes its graph.
 
-A name is a built-in model (`config.BUILT_IN`).
+A name is a built-in model (`config.BUILT_IN`), a Hugging Face folder (`checkpoint`) or an .onnx
+file (`onnx_file`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from host.errors import PimloopError
+from host.models.checkpoint import CheckpointWeights, read_config
 from host.models.config import BUILT_IN, ModelConfig
 from host.models.decoder import build_decoder
 from host.models.encoder import build_encoder
 from host.models.graph import Graph
+from host.models.onnx_file import load_onnx
 from host.models.weights import RandomWeights, Weights
 
 #: Sequence length when none is given.
@@ -20,11 +25,12 @@ DEFAULT_SEQUENCE = 16
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What a user may choose about a model; fields a kind of model lacks are refused."""
+    """What a user may choose about a model."""
 
-    sequence_length: int | None = None  # tokens; None: DEFAULT_SEQUENCE
+    sequence_length: int | None = None  # tokens; None: DEFAULT_SEQUENCE, of .onnx: no such axis
     seed: int = 0  # of random weights
     hidden_states: bool = False  # also return the last layer's output
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of an .onnx file's inputs
 
 
 def load_model(name: str, options: LoadOptions | None = None) -> Graph:
@@ -33,13 +39,30 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
     Raises
     ------
     PimloopError
-        When there is no such model, or the sequence length is outside 1..the model's limit.
+        When there is no such model, its files are damaged, or the sequence length is outside
+        1..the model's limit.
     """
     options = options or LoadOptions()
-    config = BUILT_IN.get(name)
-    if config is None:
-        raise PimloopError(f"unknown model '{name}'; known models: {', '.join(BUILT_IN)}")
-    return build_graph(config, RandomWeights(config, options.seed), options)
+    path = Path(name)
+    if name not in BUILT_IN and path.suffix == ".onnx":
+        _check_length(options.sequence_length)
+        return load_onnx(path, options.sequence_length, options.shapes)
+    if options.shapes:
+        raise PimloopError(f"model {name}: --shape is for .onnx files; use --seq")
+    if name in BUILT_IN:
+        config = BUILT_IN[name]
+        return build_graph(config, RandomWeights(config, options.seed), options)
+    if path.is_dir():
+        return build_graph(read_config(path), CheckpointWeights(path), options)
+    raise PimloopError(
+        f"unknown model '{name}'; known models: {', '.join(BUILT_IN)}, or give a Hugging Face"
+        " folder or an .onnx file"
+    )
+
+
+def _check_length(length: int | None) -> None:
+    if length is not None and length < 1:
+        raise PimloopError(f"sequence length {length}: at least 1 token is needed")
 
 
 def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> Graph:

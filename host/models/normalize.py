@@ -18,8 +18,14 @@ from onnx import helper, numpy_helper
 from host.errors import PimloopError
 from host.models.graph import INLINE_BYTES, IR_VERSION, Array, Graph, Node, TensorInfo
 
+#: The operator set of a model that names none.
+OLDEST_OPSET = 11
+
 #: Folding never makes a constant larger than this (a hostile ConstantOfShape must not eat memory).
 MAX_FOLDED_BYTES = 1 << 30
+
+#: No tensor of a model may be larger than this; it would have to be held in memory.
+MAX_TENSOR_BYTES = 1 << 34
 
 #: Standard operators whose results differ from run to run: never folded.
 _RANDOM = frozenset(
@@ -113,6 +119,9 @@ class _Normalizer:
             attributes={a.name: helper.get_attribute_value(a) for a in proto.attribute},
         )
         infos = self._infer(node, where)
+        for name, info in zip(node.outputs, infos, strict=True):
+            if info.nbytes > MAX_TENSOR_BYTES:
+                raise PimloopError(f"{where}: '{name}' has {info.elements} elements, too many")
         constant = bool(node.inputs) and all(
             not name or name in self.constants for name in node.inputs
         )
@@ -209,6 +218,8 @@ class _Normalizer:
         )
 
     def _infer_standard(self, node: Node, where: str) -> list[TensorInfo]:
+        if not onnx.defs.has(node.op, self.raw.opsets.get("", OLDEST_OPSET), ""):
+            raise PimloopError(f"{where}: ONNX has no such operator in this operator set")
         model = self._one_node_model(node, inline=INLINE_BYTES)
         try:
             inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)

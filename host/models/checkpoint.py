@@ -1,0 +1,129 @@
+"""A Hugging Face model folder: config.json and model.safetensors, single or sharded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.errors import PimloopError
+from host.models.config import ModelConfig, from_hugging_face
+from host.models.safetensors import SafetensorsFile
+
+CONFIG = "config.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+#: Names that a base model's checkpoint leaves out of its parameters.
+_BASE_PREFIXES = ("bert.", "roberta.", "distilbert.", "transformer.")
+
+#: What old TensorFlow conversions call the parameters of LayerNorm.
+_OLD_NAMES = {".LayerNorm.weight": ".LayerNorm.gamma", ".LayerNorm.bias": ".LayerNorm.beta"}
+
+#: Largest JSON file read, bytes.
+_MAX_JSON = 64 << 20
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Return the configuration of a model folder; its name is the folder's.
+
+    Raises
+    ------
+    PimloopError
+        When there is no readable config.json or it describes a model not supported.
+    """
+    path = folder / CONFIG
+    data = _read_json(path)
+    return replace(from_hugging_face(data, str(path)), name=folder.resolve().name)
+
+
+class CheckpointWeights:
+    """The parameters of a model folder, by their Hugging Face names.
+
+    Raises
+    ------
+    PimloopError
+        When the folder has no safetensors file, or one of them is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, SafetensorsFile] = {}
+        if (folder / SINGLE).is_file():
+            file = SafetensorsFile(folder / SINGLE)
+            self._files = dict.fromkeys(file.names, file)
+        elif (folder / INDEX).is_file():
+            self._files = self._read_shards(folder / INDEX)
+        else:
+            raise PimloopError(
+                f"{folder} has neither {SINGLE} nor {INDEX}; pickled weights"
+                " (pytorch_model.bin) are never loaded: save the model with safe_serialization"
+            )
+
+    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return one parameter as float32.
+
+        Raises
+        ------
+        PimloopError
+            When it is missing or has another shape.
+        """
+        for candidate in _candidates(name):
+            if candidate in self._files:
+                array = self._files[candidate].get(candidate)
+                if array.shape != shape:
+                    raise PimloopError(
+                        f"{self._folder}: weight '{candidate}' has the shape"
+                        f" {list(array.shape)}, {CONFIG} asks for {list(shape)}"
+                    )
+                return array
+        raise PimloopError(
+            f"{self._folder}: weight '{name}' of shape {list(shape)} is missing; the checkpoint"
+            f" has {len(self._files)} others: is it of the architecture that {CONFIG} names?"
+        )
+
+    def _read_shards(self, index: Path) -> dict[str, SafetensorsFile]:
+        places = _read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
+            raise PimloopError(f"{index}: weight_map must be a table of file names")
+        opened: dict[str, SafetensorsFile] = {}
+        found = {}
+        for name, place in places.items():
+            if place not in opened:
+                if Path(place).name != place or not place.endswith(".safetensors"):
+                    raise PimloopError(
+                        f"{index}: '{place}' is no .safetensors file inside the model's folder"
+                    )
+                opened[place] = SafetensorsFile(index.parent / place)
+            if name not in opened[place]:
+                raise PimloopError(f"{index.parent / place} lacks the weight '{name}' of the index")
+            found[name] = opened[place]
+        return found
+
+
+def _candidates(name: str) -> list[str]:
+    names = [name]
+    for prefix in _BASE_PREFIXES:
+        if name.startswith(prefix):
+            names.append(name.removeprefix(prefix))
+    for new, old in _OLD_NAMES.items():
+        names += [n.removesuffix(new) + old for n in list(names) if n.endswith(new)]
+    return names
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise PimloopError(f"{path} is larger than {_MAX_JSON} bytes")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PimloopError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PimloopError(f"{path} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise PimloopError(f"{path}: expected a table, found {type(data).__name__}")
+    return data

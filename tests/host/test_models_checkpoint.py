@@ -1,0 +1,171 @@
+"""Hugging Face folders: the same graph as from the parameters; damaged and hostile ones named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_checkpoints import hugging_face_config, parameters, write_checkpoint, write_safetensors
+from tiny_models import TINY
+
+from host.cpu.operators import run_reference
+from host.errors import PimloopError
+from host.models.checkpoint import CheckpointWeights, read_config
+from host.models.config import from_hugging_face
+from host.models.inputs import random_inputs
+from host.models.loader import LoadOptions, build_graph, load_model
+from host.models.safetensors import SafetensorsFile
+from host.models.weights import RandomWeights
+
+OPTIONS = LoadOptions(sequence_length=5)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_folder_gives_the_graph_of_its_parameters(name, tmp_path):
+    config = write_checkpoint(tmp_path / "model", name, seed=7)
+    graph = load_model(str(tmp_path / "model"), OPTIONS)
+    wanted = build_graph(config, RandomWeights(config, 7), OPTIONS)
+    assert graph.name == "model"
+    assert [n.op for n in graph.nodes] == [n.op for n in wanted.nodes]
+    feeds = random_inputs(wanted)
+    found = run_reference(graph, feeds)["logits"]
+    assert np.array_equal(found, run_reference(wanted, feeds)["logits"])
+
+
+def test_config_round_trip():
+    for config in TINY.values():
+        data = json.loads(json.dumps(hugging_face_config(config)))
+        assert replace(from_hugging_face(data, "here"), name=config.name) == config
+
+
+def test_shards(tmp_path):
+    config = write_checkpoint(tmp_path, "bert")
+    whole = parameters(config)
+    (tmp_path / "model.safetensors").unlink()
+    places = {}
+    for index in range(2):
+        part = dict(list(whole.items())[index::2])
+        write_safetensors(tmp_path / f"part-{index}.safetensors", part)
+        places |= dict.fromkeys(part, f"part-{index}.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    weights = CheckpointWeights(tmp_path)
+    assert all(np.array_equal(weights.get(n, a.shape), a) for n, a in whole.items())
+    for place, message in [
+        ("../part-0.safetensors", "inside the model's folder"),
+        ("pytorch_model.bin", "inside the model's folder"),
+        ("part-1.safetensors", "lacks the weight"),
+    ]:
+        changed = places | {next(iter(whole)): place}
+        index.write_text(json.dumps({"weight_map": changed}))
+        with pytest.raises(PimloopError, match=message):
+            CheckpointWeights(tmp_path)
+    index.write_text(json.dumps({"weight_map": ["a"]}))
+    with pytest.raises(PimloopError, match="weight_map"):
+        CheckpointWeights(tmp_path)
+
+
+def test_base_model_names_half_precision_and_old_names(tmp_path):
+    config = write_checkpoint(tmp_path, "bert")
+    whole = parameters(config)
+    renamed = {
+        n.removeprefix("bert.").replace("LayerNorm.weight", "LayerNorm.gamma"): a
+        for n, a in whole.items()
+    }
+    write_safetensors(tmp_path / "model.safetensors", renamed, "F16")
+    weights = CheckpointWeights(tmp_path)
+    for name, array in whole.items():
+        assert np.array_equal(weights.get(name, array.shape), array.astype(np.float16))
+
+
+def test_base_model_without_a_head_returns_hidden_states(tmp_path):
+    config = write_checkpoint(tmp_path, "roberta")
+    data = hugging_face_config(config) | {"architectures": ["RobertaModel"]}
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    graph = load_model(str(tmp_path), OPTIONS)
+    assert graph.outputs == ("last_hidden_state",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "t5"}, "model_type 't5' is not supported; known: bert"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number"),
+        ({"hidden_size": "64"}, "hidden_size must be a whole number"),
+        ({"vocab_size": 1 << 40}, "vocab_size must be a whole number"),
+        ({"num_attention_heads": 5}, "64 is no multiple of 5 heads"),
+        ({"hidden_act": "swish"}, "activation 'swish' is not supported"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        ({"hidden_size": 128}, r"has the shape \[101, 64\], config.json asks for \[101, 128\]"),
+        ({"num_hidden_layers": 3}, r"weight 'bert.encoder.layer.2.*is missing"),
+    ],
+)
+def test_wrong_configurations_are_named(change, message, tmp_path):
+    config = write_checkpoint(tmp_path, "bert")
+    (tmp_path / "config.json").write_text(json.dumps(hugging_face_config(config) | change))
+    with pytest.raises(PimloopError, match=message):
+        load_model(str(tmp_path), OPTIONS)
+
+
+def test_unreadable_configurations(tmp_path):
+    with pytest.raises(PimloopError, match=r"cannot read .*config\.json"):
+        read_config(tmp_path)
+    for text, message in [("{", "not JSON"), ("[1]", "expected a table"), ("[" * 9999, "not JSON")]:
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(PimloopError, match=message):
+            read_config(tmp_path)
+
+
+def test_pickled_weights_are_never_loaded(tmp_path):
+    write_checkpoint(tmp_path, "bert")
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(PimloopError, match="never loaded"):
+        load_model(str(tmp_path), OPTIONS)
+
+
+def header(**entries):
+    text = json.dumps(entries).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot read the weights"),
+        (b"\x01\x02", "truncated: 2 bytes"),
+        ((1 << 60).to_bytes(8, "little") + b"{}", "header should be"),
+        ((50).to_bytes(8, "little") + b"{}", "header should be 50"),
+        ((2).to_bytes(8, "little") + b"{]", "not JSON"),
+        ((2).to_bytes(8, "little") + b"[]", "no table"),
+        (header(w=[1]), "malformed"),
+        (header(w={"dtype": "F32", "shape": [2], "data_offsets": [0]}), "malformed"),
+        (header(w={"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}), "whole numbers"),
+        (header(w={"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]}), "whole numbers"),
+        (header(w={"dtype": "X9", "shape": [2], "data_offsets": [0, 8]}), "unknown type 'X9'"),
+        (header(w={"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}), "its offsets span 4"),
+        (header(w={"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 4]}), "span 4"),
+        (header(w={"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}), "is truncated"),
+        (header(w={"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}), "span -8"),
+    ],
+)
+def test_damaged_safetensors(content, message, tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(PimloopError, match=message):
+        SafetensorsFile(tmp_path / "x.safetensors")
+
+
+def test_integer_weights_can_be_there_but_not_read(tmp_path):
+    content = header(w={"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}) + bytes(8)
+    (tmp_path / "x.safetensors").write_bytes(content)
+    file = SafetensorsFile(tmp_path / "x.safetensors")
+    assert "w" in file
+    with pytest.raises(PimloopError, match="has type I64"):
+        file.get("w")
+
+
+def test_shapes_are_for_onnx_files(tmp_path):
+    write_checkpoint(tmp_path, "bert")
+    with pytest.raises(PimloopError, match=r"--shape is for \.onnx"):
+        load_model(str(tmp_path), LoadOptions(shapes={"input_ids": (1, 4)}))
