@@ -86,10 +86,18 @@ class ModelDevice:
         Sizes and limits to report and to obey.
     buffer_bytes
         Size of the shared buffer (a multiple of 64).
+    buffer_address
+        Its address as the device sees it (a multiple of 64).
     """
 
-    def __init__(self, geometry: Geometry, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+        buffer_address: int = BUFFER_ADDRESS,
+    ) -> None:
         self.geometry = geometry
+        self._buffer_address = buffer_address
         #: Device memory, (capacity,) bytes; pages cost only when touched.
         self.memory: NDArray[np.uint8] = np.zeros(geometry.capacity, np.uint8)
         self._words: NDArray[np.uint16] = self.memory.view(np.uint16)
@@ -109,7 +117,7 @@ class ModelDevice:
     @property
     def buffer_address(self) -> int:
         """Its address as the device sees it."""
-        return BUFFER_ADDRESS
+        return self._buffer_address
 
     def read32(self, offset: int) -> int:
         """Return a register; an offset without one reads 0."""
@@ -261,7 +269,7 @@ class ModelDevice:
         return d
 
     def _host_span(self, address: int, size: int, code: Code) -> slice:
-        start = address - BUFFER_ADDRESS
+        start = address - self._buffer_address
         if start < 0 or start + size > self._buffer.size:
             raise _RefusedError(code)
         return slice(start, start + size)
@@ -294,7 +302,7 @@ class ModelDevice:
         code = Code.AXI_READ if inward else Code.AXI_WRITE
         self._host_span(host.address, host.end - host.address, code)
         outside = self._matrix(
-            self._buffer, host.address - BUFFER_ADDRESS, d.rows, d.inner, host.stride
+            self._buffer, host.address - self._buffer_address, d.rows, d.inner, host.stride
         )
         inside = self._matrix(self.memory, device.address, d.rows, d.inner, device.stride)
         if inward:
