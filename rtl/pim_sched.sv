@@ -83,6 +83,7 @@ module pim_sched #(
   // Two clocks less than the data need: the accumulators are read and rounded in them.
   localparam int unsigned WriteLatency =
       (32'(Timing.cwl) + 32'(Timing.bl) + CkRatio - 1) / CkRatio - 2;
+  localparam int unsigned PaceBits = LaneLatency > 1 ? LaneLatency - 1 : 1;
   localparam int unsigned WriteSlotBits = WriteLatency > 1 ? $clog2(WriteLatency) : 1;
   // Bus turnaround, two idle clocks between read and write data (JESD79-4, 4.25).
   localparam logic [15:0] ReadToWrite = Timing.cl + Timing.bl + 16'd2 - Timing.cwl;
@@ -151,7 +152,7 @@ module pim_sched #(
 
   // Pace of multiply steps.
   logic [5:0] step_q;
-  logic [$clog2(LaneLatency+1)-1:0] gap_q;
+  logic [PaceBits-1:0] issued_q;  // fabric clocks before this one with a beat to be multiplied
 
   // Look-ahead over the atoms of the span (all_bank style).
   logic [BankBits-1:0] look_q;
@@ -189,7 +190,9 @@ module pim_sched #(
     if (head_q.run.hold && !quiet) col_go = 1'b0;
     if (head_q.run.kind == pim_pkg::KindCopyOut && !copy_out_room_i) col_go = 1'b0;
     if (head_q.run.kind == pim_pkg::KindCopyIn && !copy_in_ready_i) col_go = 1'b0;
-    if (head_q.run.kind == pim_pkg::KindMac && step_q == '0 && gap_q != '0) col_go = 1'b0;
+    // The beat `period` beats ago met the same accumulators.
+    if (head_q.run.kind == pim_pkg::KindMac && LaneLatency > 1 &&
+        6'($countones(issued_q)) >= head_q.run.period) col_go = 1'b0;
 
     col_access.valid = col_go;
     col_access.addr = head_q.run.addr;
@@ -254,8 +257,9 @@ module pim_sched #(
   end
 
   // ---- queue ----------------------------------------------------------------------------
-  logic head_done, take;
+  logic head_done, mac_go, take;
 
+  assign mac_go = col_go && head_q.run.kind == pim_pkg::KindMac;
   assign head_done = col_go && head_q.run.count == 32'd1;
   assign ready_o = !next_valid_q;
   assign take = valid_i && ready_o;
@@ -272,7 +276,7 @@ module pim_sched #(
       next_q <= '0;
       look_q <= '0;
       step_q <= '0;
-      gap_q <= '0;
+      issued_q <= '0;
     end else begin
       if (col_go) begin
         head_q.run.addr <= head_q.run.addr +
@@ -294,13 +298,8 @@ module pim_sched #(
         else if (col_go) look_q <= look_q == '0 ? '0 : look_q - 1'b1;
         else if (look_hit && look_q != '1 && 32'(look_q) < head_q.run.count) look_q <= look_q + 1'b1;
       end
-      if (col_go && head_q.run.kind == pim_pkg::KindMac) begin
-        step_q <= col_access.step_end ? '0 : step_q + 6'd1;
-        if (step_q == '0) gap_q <= ($clog2(LaneLatency+1))'(LaneLatency - 1);
-        else if (gap_q != '0) gap_q <= gap_q - 1'b1;
-      end else if (gap_q != '0) begin
-        gap_q <= gap_q - 1'b1;
-      end
+      if (mac_go) step_q <= col_access.step_end ? '0 : step_q + 6'd1;
+      issued_q <= PaceBits'({issued_q, mac_go});
     end
   end
 

