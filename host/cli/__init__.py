@@ -18,7 +18,7 @@ from partitioner.errors import PartitionerError
 from sim.errors import SimError
 
 #: Modules of this package that add subcommands, in the order `pimloop --help` lists them.
-COMMAND_MODULES = ("partition",)
+COMMAND_MODULES = ("sim", "models", "partition")
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
