@@ -11,17 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sim import cpp_clock
 from sim.build import REPOSITORY, SIM, BuildSpec
 from sim.errors import SimError
 
 TOP = "pimloop_tb"
 TEST_BENCH = SIM / "rtl" / f"{TOP}.sv"
-
-#: Verilator's registration of callbacks goes through vpi_watch.cpp.
-MAKE_RULES = (
-    "verilated_vpi.o: CPPFLAGS += -Dvpi_register_cb=verilated_vpi_register_cb"
-    " -Dvpi_remove_cb=verilated_vpi_remove_cb\n"
-)
 
 #: Page size that the size of the shared memory must be a multiple of, bytes.
 PAGE_BYTES = 4096
@@ -138,20 +133,19 @@ def build_spec(config: SimConfig) -> BuildSpec:
     native = config.flavour == "native" and config.device_sources is None
     device = config.device_sources or rtl_sources()
     dpi = SIM / "dpi"
-    cpp_sources = [SIM / "vpi_watch.cpp", dpi / "pim_memory_dpi.cpp"]
+    cpp_sources = [*cpp_clock.SOURCES, dpi / "pim_memory_dpi.cpp"]
     if native:
         cpp_sources.append(dpi / "pim_lane_dpi.cpp")
-    headers = [SIM / name for name in ("vpi_watch.h", "host_watch.h", "trace_window.h")]
     return BuildSpec(
         top=TOP,
         sources=(*device, SIM / "rtl" / "pim_hostmem_sim.sv", TEST_BENCH),
-        main=SIM / "main.cpp",
+        main=cpp_clock.MAIN,
         cpp_sources=tuple(cpp_sources),
-        headers=(*headers, *sorted(dpi.glob("*.h"))),
+        headers=(*cpp_clock.HEADERS, *sorted(dpi.glob("*.h"))),
         params={**config.params, "NativeLanes": int(native)},
         flags=("--x-assign", "fast", "--x-initial", "fast", "-O3"),
         timescale="1fs/1fs",
-        make_rules=MAKE_RULES,
+        make_rules=cpp_clock.MAKE_RULES,
         trace=config.trace,
         assertions=config.assertions,
         coverage=config.coverage is not None,

@@ -8,6 +8,7 @@
 //
 // The top module needs an input `clk_i` (-DCLOCK=name for another). `+clock_period=N` is its period
 // in units of the time precision; it starts low and rises first after half a period.
+// `--trace --trace-file FILE` writes a waveform of the whole run, as with cocotb's main.
 
 #include <algorithm>
 #include <chrono>
@@ -88,10 +89,11 @@ private:
             settle_values();
             VerilatedVpi::callTimedCbs();
             settle_values();
-            if (context_.time() == next_edge_) {
-                toggle_clock();
-                settle_values();  // who waits for the edge sees the values before it
-            }
+            // What a timed callback drives at the time of an edge arrives together with the edge:
+            // cocotb's own clock is driven by one more such callback.
+            VerilatedVpi::doInertialPuts();
+            if (context_.time() == next_edge_) toggle_clock();
+            settle_values();  // who waits for the edge sees the values before it
             top_.eval_step();
         }
         finish_time_step();
@@ -200,6 +202,9 @@ int main(int argc, char** argv) {
     Simulation the_simulation(context, clock_period(context));
     simulation = &the_simulation;
     vlog_startup_routines_bootstrap();
+    for (int i = 1; i + 1 < argc; ++i) {
+        if (std::string(argv[i]) == "--trace-file") pimloop_trace_open(argv[i + 1]);
+    }
     the_simulation.run();
 #if VM_COVERAGE
     context.coveragep()->write();

@@ -42,6 +42,7 @@ from pathlib import Path
 import cocotb_tools.config
 import find_libpython
 
+from sim import cpp_clock
 from sim.build import REPOSITORY, BuildSpec, build
 from sim.errors import SimError
 from sim.verilator import missing
@@ -106,6 +107,7 @@ def run_bench(
     plusargs: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     seed: int | None = None,
+    cpp_clock_period: int | None = None,
     timeout: float = 300.0,
 ) -> None:
     """Build module `top` and run every `@cocotb.test` of the file `bench` on it.
@@ -131,6 +133,9 @@ def run_bench(
     seed
         Of Python's and cocotb's random numbers and of the values registers start with;
         None: $COCOTB_RANDOM_SEED, or a new one.
+    cpp_clock_period
+        Run the clock `clk_i` in C++ with this period in picoseconds (`sim.cpp_clock`), for long
+        benches that rarely look at the clock; None: cocotb's main, and the bench runs its clock.
     timeout
         Wall-clock bound on the run, seconds.
 
@@ -143,11 +148,14 @@ def run_bench(
     """
     waves = os.environ.get("PIMLOOP_WAVES")
     coverage = os.environ.get("PIMLOOP_COVERAGE_DIR")
+    own_main = cpp_clock_period is not None
     spec = BuildSpec(
         top=top,
         sources=tuple(sources),
-        main=STOCK_MAIN,
-        cpp_sources=tuple(cpp_sources),
+        main=cpp_clock.MAIN if own_main else STOCK_MAIN,
+        cpp_sources=(*cpp_sources, *(cpp_clock.SOURCES if own_main else ())),
+        headers=cpp_clock.HEADERS if own_main else (),
+        make_rules=cpp_clock.MAKE_RULES if own_main else "",
         params=dict(params or {}),
         # Registers without a reset start with random values, so that relying on 0 is seen.
         flags=("--x-assign", "unique", "--x-initial", "unique", *flags),
@@ -167,6 +175,9 @@ def run_bench(
             **(environment or {}),
         }
         command = [str(program), *plusargs, f"+verilator+seed+{seed}", "+verilator+rand+reset+2"]
+        if cpp_clock_period is not None:
+            command.append(f"+clock_period={cpp_clock_period}")
+            variables[cpp_clock.VARIABLE] = str(cpp_clock_period)
         if waves is not None:
             Path(waves).mkdir(parents=True, exist_ok=True)
             command += ["--trace", "--trace-file", str(Path(waves).resolve() / f"{top}.fst")]
