@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from host.capabilities import Capabilities, pim_capable
 from host.models.graph import Graph
 
@@ -16,3 +18,21 @@ def pim_first(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
     """
     capable = pim_capable(graph, capabilities)
     return {node.id: "pim" if node.id in capable else "cpu_parallel" for node in graph.nodes}
+
+
+def cpu_serial(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
+    """Place everything on one CPU core."""
+    return {node.id: "cpu_serial" for node in graph.nodes}
+
+
+def cpu_parallel(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
+    """Place everything on all CPU cores."""
+    return {node.id: "cpu_parallel" for node in graph.nodes}
+
+
+#: The placements by the name that the command line gives them.
+POLICIES: Mapping[str, Callable[[Graph, Capabilities], dict[str, str]]] = {
+    "pim_first": pim_first,
+    "cpu_serial": cpu_serial,
+    "cpu_parallel": cpu_parallel,
+}

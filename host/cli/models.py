@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from host.cli.output import console, emit_json
+from host.cli.sim import add_model_options, load_options
 from host.errors import PimloopError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "model", nargs="?", help="a built-in model, a Hugging Face folder, an .onnx file"
     )
-    parser.add_argument("--seq", type=int, metavar="N", help="tokens (default 16)")
+    add_model_options(parser)
     parser.add_argument("--platform", metavar="NAME", help="whose PIM operators to mark")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(func=run_models)
@@ -71,11 +72,11 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from host.models.loader import LoadOptions, load_model
+    from host.models.loader import load_model
     from host.platform import DEFAULT_PLATFORM, load_platform
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM)
-    graph = load_model(args.model, LoadOptions(sequence_length=args.seq))
+    graph = load_model(args.model, load_options(args))
     summary = summarize(graph, platform)
     if args.json:
         emit_json(summary)
@@ -126,7 +127,8 @@ def _print(summary: dict[str, Any]) -> None:
     out.print(
         f"{summary['model']}: {summary['nodes']} operators, {summary['edges']} edges,"
         f" {summary['pim_nodes']} operators can run on the PIM of {summary['platform']},"
-        f" {summary['parameters']:,} parameters"
+        f" {summary['parameters']:,} parameters",
+        soft_wrap=True,
     )
     for kind in ("inputs", "outputs"):
         for one in summary[kind]:

@@ -11,6 +11,7 @@ from host.cli.output import console, emit_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from host.models.loader import LoadOptions
     from host.session import Result
 
 EXIT_VERIFICATION_FAILED = 1
@@ -53,6 +54,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how a model is loaded."""
     parser.add_argument("--seq", type=int, metavar="N", help="tokens (default 16)")
     parser.add_argument(
+        "--shape",
+        type=parse_shape,
+        action="append",
+        default=[],
+        metavar="INPUT=1,16",
+        help="shape of an .onnx file's input with dynamic axes",
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of random weights and inputs (default 0)"
     )
 
@@ -74,20 +83,43 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Parse `name=1,16`.
+
+    >>> parse_shape("x=1,16")
+    ('x', (1, 16))
+    """
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form INPUT=1,16")
+    return name, shape
+
+
+def load_options(args: argparse.Namespace) -> LoadOptions:
+    """Return what `add_model_options` parsed."""
+    from host.models.loader import LoadOptions
+
+    return LoadOptions(sequence_length=args.seq, seed=args.seed, shapes=dict(args.shape))
+
+
 def run_sim(args: argparse.Namespace) -> int:
     """Run `pimloop sim`."""
     from host.cli.progress import ProgressDisplay
     from host.models.inputs import random_inputs
-    from host.models.loader import LoadOptions, load_model
+    from host.models.loader import load_model
     from host.platform import DEFAULT_PLATFORM, load_platform
     from host.policies import pim_first
     from host.report import build_report, make_folder, write_report
     from host.session import Settings, execute_model
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM)
-    graph = load_model(args.model, LoadOptions(sequence_length=args.seq, seed=args.seed))
-    name = Path(graph.name).name
-    folder = args.out or Path("out") / f"{name}-{graph.sequence_length}-{platform.name}"
+    graph = load_model(args.model, load_options(args))
+    parts = [graph.name, graph.sequence_length, platform.name]
+    folder = args.out or Path("out") / "-".join(str(part) for part in parts if part is not None)
     make_folder(folder)
     with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
         result = execute_model(
@@ -98,31 +130,37 @@ def run_sim(args: argparse.Namespace) -> int:
             Settings(backend=args.device, flavour=args.flavour),
             progress,
         )
-    report = build_report(result, "pim_first", _command(args))
+    report = build_report(result, "pim_first", repeat_command(args))
     path = write_report(report, folder)
     if args.json:
         emit_json(report)
     elif not args.quiet:
-        print_report(console(), report, result, path)
+        print_report(console(), report, result)
+        console().print(f"report: {path}", soft_wrap=True)
     return 0 if result.passed else EXIT_VERIFICATION_FAILED
 
 
-def _command(args: argparse.Namespace) -> list[str]:
-    command = ["pimloop", "sim", args.model]
-    for option in ("seq", "seed", "platform", "device", "flavour"):
-        value = getattr(args, option)
+def repeat_command(args: argparse.Namespace) -> list[str]:
+    """Return the command that repeats a `sim` or `run`."""
+    command = ["pimloop", args.command, args.model]
+    for option in ("plan", "policy", "seq", "seed", "platform", "device", "flavour", "inputs"):
+        value = getattr(args, option, None)
         if value is not None:
             command += [f"--{option}", str(value)]
+    for name, shape in args.shape:
+        command += ["--shape", f"{name}={','.join(str(size) for size in shape)}"]
     return command
 
 
-def print_report(out: Console, report: dict[str, Any], result: Result, path: Path) -> None:
+def print_report(out: Console, report: dict[str, Any], result: Result) -> None:
     """Print the tables that end a run."""
     from rich.table import Table
 
     (schedule,) = report["schedules"].values()
     simulation = report["simulation"]
-    title = f"{report['model']}, {report['sequence_length']} tokens, {report['platform']}"
+    tokens = report["sequence_length"]
+    length = "" if tokens is None else f", {tokens} tokens"
+    title = f"{report['model']}{length}, {report['platform']}"
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -146,7 +184,6 @@ def print_report(out: Console, report: dict[str, Any], result: Result, path: Pat
         if report["cpu_times_disturbed"]:
             out.print("CPU times are not trusted: other work disturbed the rounds", style="yellow")
     _print_verification(out, report["verification"], result)
-    out.print(f"report: {path}", soft_wrap=True)
 
 
 def _operator_table(report: dict[str, Any]) -> Any:

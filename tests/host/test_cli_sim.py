@@ -1,0 +1,240 @@
+"""`pimloop sim`, `run` and `models` on tiny models and the functional device."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_checkpoints import write_checkpoint
+
+import host.cli
+import host.session
+from host.models.inputs import random_inputs
+from host.models.loader import LoadOptions, load_model
+from host.verification import Verifier
+
+
+@pytest.fixture(autouse=True)
+def commands(monkeypatch):
+    monkeypatch.setattr(host.cli, "COMMAND_MODULES", ("sim", "run", "models"))
+
+
+@pytest.fixture
+def bert(tmp_path):
+    write_checkpoint(tmp_path / "tiny-bert", "bert")
+    return str(tmp_path / "tiny-bert")
+
+
+def pimloop(capsys, *arguments):
+    """Return (exit code, stdout, stderr)."""
+    code = host.cli.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def sim(capsys, model, tmp_path, *arguments):
+    return pimloop(capsys, "sim", model, "--device", "model", "--out", tmp_path / "out", *arguments)
+
+
+def test_sim_writes_the_report_and_prints_the_tables(bert, tmp_path, capsys):
+    code, out, err = sim(capsys, bert, tmp_path, "--seq", 6)
+    assert code == 0
+    for text in ("58 of 122", "PIM bit exact: yes (58 results", "verification: passed", "cosine"):
+        assert text in out
+    assert "executing ..." in err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["model"] == "tiny-bert"
+    assert report["sequence_length"] == 6
+    assert report["platform"] == "htg-z920"
+    assert report["cpu_time_source"] == "native measurement on this machine"
+    schedule = report["schedules"]["pim_first"]
+    assert schedule["pim_nodes"] == 58
+    # The functional device has no clock, so no time is claimed.
+    assert schedule["executed_us"] is None
+    verification = report["verification"]
+    assert verification["pim_bit_exact"] is True
+    assert verification["pim_results_checked"] == 58
+    assert verification["cosine"] > 0.99
+    assert 0 < verification["max_abs_error"] < 0.1
+    assert {"cycles", "wall_s", "cycles_per_s", "flavour"} <= set(report["simulation"])
+    assert {"python", "numpy", "onnxruntime"} <= set(report["versions"])
+    assert len(report["nodes"]) == 122
+    assert sum(row["count"] for row in report["operators"]) == 122
+
+
+def test_sim_json_is_one_object_and_nothing_else(bert, tmp_path, capsys):
+    code, out, err = sim(capsys, bert, tmp_path, "--json")
+    assert code == 0
+    assert json.loads(out)["sequence_length"] == 16
+    assert err == ""
+
+
+def test_quiet_says_nothing(bert, tmp_path, capsys):
+    assert sim(capsys, bert, tmp_path, "--quiet") == (0, "", "")
+
+
+def test_a_wrong_bit_fails_the_command(bert, tmp_path, capsys, monkeypatch):
+    submit = Verifier.submit
+
+    def corrupt(self, check):
+        if check.node == "MatMul_20":
+            wrong = check.result.copy()
+            wrong.flat[0] ^= 1
+            check = replace(check, result=wrong)
+        submit(self, check)
+
+    monkeypatch.setattr(Verifier, "submit", corrupt)
+    code, out, _ = sim(capsys, bert, tmp_path)
+    assert code == 1
+    assert "PIM bit exact: NO" in out
+    assert "MatMul_20: 1 of 1024 elements differ, first at [0, 0, 0]" in out
+    assert "verification: FAILED" in out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["verification"]["passed"] is False
+    assert len(report["verification"]["pim_results_wrong"]) == 1
+
+
+def test_an_output_far_from_float32_fails_the_command(bert, tmp_path, capsys, monkeypatch):
+    reference = host.session.run_reference
+
+    def shifted(*arguments, **options):
+        return {name: value + 1 for name, value in reference(*arguments, **options).items()}
+
+    monkeypatch.setattr(host.session, "run_reference", shifted)
+    code, out, _ = sim(capsys, bert, tmp_path)
+    assert code == 1
+    assert "PIM bit exact: yes" in out
+    assert "verification: FAILED" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sim", "bart"], "unknown model 'bart'; known models: bert, bert-small, roberta, gpt2"),
+        (["sim", "bert", "--seq", "0"], "sequence length 0 is outside 1..512"),
+        (["sim", "bert", "--seq", "513"], "sequence length 513 is outside 1..512"),
+        (["sim", "bert", "--platform", "z80"], "no platform 'z80': choose one of aim, htg-z920"),
+        (["run", "bert", "--policy", "best"], "unknown policy 'best'; known: pim_first"),
+        (["models", "show"], "which model?"),
+        (["models", "list", "bert"], "takes no model"),
+        (["models", "show", "gpt3"], "unknown model 'gpt3'"),
+    ],
+)
+def test_input_errors_are_one_message(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = pimloop(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.startswith(f"pimloop {arguments[0]}: ")
+    assert "Traceback" not in err
+
+
+def test_an_output_folder_that_is_a_file(bert, tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    code, _, err = sim(capsys, bert, tmp_path)
+    assert code == 2
+    assert "choose another with --out" in err
+
+
+@pytest.mark.parametrize("shape", ["x", "x=", "=1", "x=1,a"])
+def test_malformed_shapes(shape, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        host.cli.main(["sim", "bert", "--shape", shape])
+    assert stopped.value.code == 2
+    assert "INPUT=1,16" in capsys.readouterr().err
+
+
+def test_run_with_inputs_outputs_and_a_plan(bert, tmp_path, capsys):
+    graph = load_model(bert, LoadOptions(sequence_length=4))
+    feeds = random_inputs(graph, seed=9)
+    np.savez(tmp_path / "in.npz", **feeds)
+    plan = {
+        "format": "pimloop-plan/1",
+        "assignment": {
+            node.id: "pim" if node.op == "MatMul" and "Add" in node.inputs[0] else "cpu_serial"
+            for node in graph.nodes
+        },
+    }
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    code, out, _ = pimloop(
+        capsys, "run", bert, "--seq", 4, "--device", "model", "--plan", tmp_path / "plan.json",
+        "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz", "--json",
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(out)
+    pim_nodes = sum(device == "pim" for device in plan["assignment"].values())
+    assert pim_nodes > 0
+    assert report["schedules"]["plan"]["pim_nodes"] == pim_nodes
+    assert report["command"][:3] == ["pimloop", "run", bert]
+    logits = np.load(tmp_path / "out.npz")["logits"]
+    code, _, _ = pimloop(
+        capsys, "run", bert, "--seq", 4, "--policy", "cpu_serial", "--device", "model",
+        "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "cpu.npz", "--quiet",
+    )  # fmt: skip
+    assert code == 0
+    wanted = np.load(tmp_path / "cpu.npz")["logits"]
+    assert np.linalg.norm(logits - wanted) < 0.02 * np.linalg.norm(wanted)
+    assert not np.array_equal(logits, wanted)
+
+
+def test_all_on_the_cpu_has_times_without_a_device(bert, capsys):
+    code, out, _ = pimloop(capsys, "run", bert, "--policy", "cpu_parallel", "--json")
+    assert code == 0
+    report = json.loads(out)
+    schedule = report["schedules"]["cpu_parallel"]
+    assert schedule["executed_us"] == pytest.approx(sum(row["us"] for row in report["nodes"]))
+    assert schedule["transfer_us"] == 0
+    assert report["simulation"]["cycles"] == 0
+    assert report["verification"]["max_abs_error"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "is no plan"),
+        ('{"format": "pimloop-plan/2"}', "is no plan"),
+        ('{"format": "pimloop-plan/1"}', "has no assignment"),
+        ('{"format": "pimloop-plan/1", "assignment": {"a": 1}}', "has no assignment"),
+        ('{"format": "pimloop-plan/1", "assignment": {"a": "pim"}}', "no device for node"),
+    ],
+)
+def test_bad_plans(content, message, bert, tmp_path, capsys):
+    (tmp_path / "plan.json").write_text(content)
+    code, _, err = pimloop(
+        capsys, "run", bert, "--device", "model", "--plan", tmp_path / "plan.json", "--quiet"
+    )
+    assert code == 2
+    assert message in err
+
+
+def test_plan_and_output_files_that_cannot_be_opened(bert, tmp_path, capsys):
+    base = ["run", bert, "--device", "model", "--quiet"]
+    code, _, err = pimloop(capsys, *base, "--plan", tmp_path / "absent.json")
+    assert code == 2
+    assert "cannot read the plan" in err
+    code, _, err = pimloop(capsys, *base, "--outputs", tmp_path / "none" / "out.npz")
+    assert code == 2
+    assert "cannot write the outputs" in err
+
+
+def test_models_lists_and_shows(bert, capsys):
+    code, out, _ = pimloop(capsys, "models", "--json")
+    assert code == 0
+    assert [m["name"] for m in json.loads(out)["models"]] == [
+        "bert", "bert-small", "roberta", "gpt2",
+    ]  # fmt: skip
+    code, out, _ = pimloop(capsys, "models")
+    assert code == 0
+    assert "bert-small" in out
+    code, out, _ = pimloop(capsys, "models", "show", bert, "--json", "--seq", 3)
+    assert code == 0
+    shown = json.loads(out)
+    assert (shown["nodes"], shown["edges"], shown["pim_nodes"]) == (122, 142, 58)
+    assert shown["inputs"][0] == {"name": "input_ids", "type": "int64", "shape": [1, 3]}
+    code, out, _ = pimloop(capsys, "models", "show", bert, "--platform", "aim")
+    assert code == 0
+    assert "122 operators" in out
