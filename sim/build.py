@@ -169,7 +169,8 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     work.mkdir()
     started = time.monotonic()
     log.info("building %s", folder.name)
-    environment = os.environ | toolchain.environment
+    # LC_ALL: an error line is recognised by its English words.
+    environment = os.environ | toolchain.environment | {"LC_ALL": "C"}
     log_path = work / "build.log"
     runtime = folder.parent / f".runtime-{_runtime_key(spec, toolchain)}"
     with log_path.open("w", encoding="utf-8") as log_file:
@@ -191,7 +192,8 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
                 )
             except subprocess.TimeoutExpired:
                 raise SimError(
-                    f"building {spec.top} took more than {BUILD_TIMEOUT:.0f} s; see {log_path}"
+                    f"building {spec.top} took more than {BUILD_TIMEOUT:.0f} s; "
+                    "the machine may be overloaded: try again"
                 ) from None
             if result.returncode != 0:
                 raise _build_error(spec, log_path, folder)
