@@ -23,8 +23,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cocotb_tools.config
-
 from sim.errors import SimError
 from sim.ports import control_file
 from sim.verilator import Toolchain, find_toolchain, has_header, missing
@@ -76,6 +74,16 @@ def build_root() -> Path:
     return Path(os.environ.get("PIMLOOP_BUILD_DIR") or REPOSITORY / "build").resolve()
 
 
+def _cocotb_libraries() -> Path:
+    """Return the folder of the libraries that connect cocotb to a simulator."""
+    try:
+        # Imported here: `pimloop doctor` must work where cocotb is missing.
+        from cocotb_tools.config import libs_dir
+    except ImportError as error:
+        raise missing("cocotb", "cocotb is not installed in this Python") from error
+    return Path(libs_dir)
+
+
 def build_key(spec: BuildSpec, toolchain: Toolchain) -> str:
     """Return a hash of everything that the build of `spec` depends on.
 
@@ -94,7 +102,7 @@ def build_key(spec: BuildSpec, toolchain: Toolchain) -> str:
         "make_rules": spec.make_rules,
         "options": [spec.trace, spec.assertions, spec.coverage],
         "tools": toolchain.identity(),
-        "cocotb": str(cocotb_tools.config.libs_dir),
+        "cocotb": str(_cocotb_libraries()),
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     recipe = (Path(__file__), SIM / "ports.py", SIM / "verilator.py", LINT_WAIVERS)
@@ -236,7 +244,7 @@ def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[st
     ports.write_text(control_file(spec.top, spec.sources), encoding="utf-8")
     rules = work / "rules.mk"
     rules.write_text(spec.make_rules, encoding="utf-8")
-    libraries = cocotb_tools.config.libs_dir
+    libraries = _cocotb_libraries()
     verilate = [toolchain.verilator.path, "--cc", "--exe", "--vpi", "--no-timing", "-Wall"]
     verilate += ["--top-module", spec.top, "--prefix", "Vtop", "--Mdir", str(work), "-o", PROGRAM]
     verilate += ["--timescale", spec.timescale, "--assert" if spec.assertions else "--no-assert"]

@@ -1,4 +1,4 @@
-"""FST waveforms: windows opened and closed at run time, with our own LZ4 where there is no other."""
+"""FST waveforms: windows opened and closed at run time, with our LZ4 where there is no other."""
 
 import random
 import subprocess
