@@ -21,6 +21,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
+import itertools
 import json
 import logging
 import os
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 #: coverage and every model leaves one data file there when it is closed.
 COVERAGE_VARIABLE = "PIMLOOP_COVERAGE_DIR"
 
+_serial = itertools.count()  # tells the coverage files of one process apart
 _WRAPPER = "pyverilator_wrapper.cpp"
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&?(\w+),(\d+),0(?:,\d+)?\);")
 # The first line of the log that matches the first of these that matches any: the warnings that
@@ -287,7 +289,8 @@ def _build(top: str, verilate: Sequence[str], clock: str, toolchain: Toolchain, 
     ports = [(kind, name, int(high) + 1) for kind, name, high in _PORT.findall(header)]
     (work / _WRAPPER).write_text(_wrapper(top, ports, clock), encoding="utf-8")
     make = [toolchain.make.path, "-f", f"V{top}.mk", "-j2", "model.so"]
-    make += ["OPT_FAST=-O2", "OPT_SLOW=", "OPT_GLOBAL=-O1", *toolchain.make_overrides]
+    # Verilator's own library is half of a small build and hardly runs.
+    make += ["OPT_FAST=-O2", "OPT_SLOW=", "OPT_GLOBAL=-O0", *toolchain.make_overrides]
     _run(make, top, toolchain, work)
     (work / "final").mkdir()
     (work / "model.so").rename(work / "final" / "model.so")
@@ -495,7 +498,8 @@ class InProcessModel:
         coverage = os.environ.get(COVERAGE_VARIABLE)
         if coverage:
             Path(coverage).mkdir(parents=True, exist_ok=True)
-            data = Path(coverage).resolve() / f"{self._library.parent.name}-{id(self):x}.dat"
+            name = f"{self._library.parent.name}-{os.getpid()}-{next(_serial)}.dat"
+            data = Path(coverage).resolve() / name
             self._functions.pimloop_coverage(self._top, os.fsencode(data))
         self._functions.pimloop_dispose(self._top, self._context)
         self.simulation.model = None

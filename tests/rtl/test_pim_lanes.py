@@ -14,6 +14,7 @@ from lane_reference import (
     MAC,
     NATIVE_SOURCES,
     SPLAT,
+    bf16_wide,
     fma_wide,
     random_bf16,
 )
@@ -192,17 +193,24 @@ def test_one_lane_alone():
     """pim_lane as its own top, without the wrapper that slices the beat."""
     rng = np.random.default_rng(10)
     with InProcessModel("pim_lane", LANE_SOURCES[:2], params={"Groups": 4}) as lane:
-        expected = np.zeros(1, dtype=np.uint32)
-        lane["valid_i"], lane["op_i"], lane["word_i"], lane["group_i"] = 1, LOAD_F32, 0, 2
-        lane.tick()
-        lane["op_i"] = MAC
-        for scalar, vector in random_bf16(rng, (50, 2)) & np.uint16(0xBFFF):
-            lane["scalar_i"], lane["vector_i"] = int(scalar), int(vector)
+        for group in range(4):
+            lane["valid_i"], lane["read_i"], lane["op_i"] = 1, 0, LOAD_F32
+            lane["group_i"] = lane["read_group_i"] = group
+            for word in rng.integers(0, 1 << 32, 20):
+                lane["word_i"] = int(word)
+                lane.tick()
+            lane["word_i"] = 0
             lane.tick()
-            expected = fma_wide(np.array([scalar]), np.array([vector]), expected)
-        lane["valid_i"], lane["read_i"], lane["read_group_i"] = 0, 1, 2
-        lane.tick()
-        assert lane["read_f32_o"] == int(expected[0])
+            expected = np.zeros(1, dtype=np.uint32)
+            lane["op_i"] = MAC
+            for scalar, vector in random_bf16(rng, (50, 2)) & np.uint16(0xBFFF):
+                lane["scalar_i"], lane["vector_i"] = int(scalar), int(vector)
+                lane.tick()
+                expected = fma_wide(np.array([scalar]), np.array([vector]), expected)
+            lane["valid_i"], lane["read_i"] = 0, 1
+            lane.tick()
+            assert lane["read_f32_o"] == int(expected[0])
+            assert lane["read_bf16_o"] == int(bf16_wide(expected)[0])
 
 
 @pytest.mark.parametrize(
