@@ -1,0 +1,116 @@
+"""What several benches of this folder share: clock and reset, bounded waits, packed structs.
+
+A bench samples at the rising edge (values from before it) and drives right after it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge, Timer
+
+#: Chance of an idle clock, by the name the tests are parametrized with.
+CHANCES = (0.0, 0.3, 0.8)
+
+
+class Kind(IntEnum):
+    """pim_pkg::kind_e."""
+
+    COPY_OUT = 0
+    SCALAR = 1
+    LOAD = 2
+    LOAD_F32 = 3
+    MAC = 4
+    EW = 5
+    BLOCK = 6
+    COPY_IN = 7
+    BF16 = 8
+    F32 = 9
+
+    @property
+    def writes(self) -> bool:
+        return self >= Kind.COPY_IN
+
+
+class Packed:
+    """A packed struct: names and widths from the highest bits down, as in SystemVerilog."""
+
+    def __init__(self, **widths: int) -> None:
+        self.places: dict[str, tuple[int, int]] = {}
+        self.bits = sum(widths.values())
+        low = self.bits
+        for name, width in widths.items():
+            low -= width
+            self.places[name] = (low, (1 << width) - 1)
+
+    def pack(self, values: Mapping[str, int]) -> int:
+        """Return the bits of `values`; a field that is absent is 0."""
+        word = 0
+        for name, value in values.items():
+            low, mask = self.places[name]
+            assert value == value & mask, f"{name} = {value} does not fit"
+            word |= value << low
+        return word
+
+    def unpack(self, word: int) -> dict[str, int]:
+        """Return the fields of `word`."""
+        return {name: word >> low & mask for name, (low, mask) in self.places.items()}
+
+
+STREAM = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=6)
+SPAN = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=6, last=1)
+ACCESS = Packed(valid=1, addr=32, kind=4, all=1, step_end=1, last=1)
+JOB = Packed(addr=64, rows=32, bytes=32, stride=32)
+
+
+def seeded(dut: Any) -> np.random.Generator:
+    """Return the generator of a test and log the seed that repeats it."""
+    dut._log.info("COCOTB_RANDOM_SEED=%s", os.environ["COCOTB_RANDOM_SEED"])
+    return np.random.default_rng(random.getrandbits(64))
+
+
+async def start(dut: Any, **inputs: int) -> None:
+    """Give every input its idle value, start the clock and go through a reset."""
+    for name, value in inputs.items():
+        getattr(dut, name).value = value
+    dut.rst_ni.value = 0
+    # The inputs started with random values: they are in place before the first edge.
+    await Timer(1, unit="ns")
+    Clock(dut.clk_i, 4, unit="ns").start()
+    await ClockCycles(dut.clk_i, 3)
+    dut.rst_ni.value = 1
+    await RisingEdge(dut.clk_i)
+
+
+async def until(dut: Any, condition: Callable[[], bool], what: str, bound: int = 10000) -> int:
+    """Wait for `condition` at a rising edge; return the clocks it took.
+
+    Raises
+    ------
+    AssertionError
+        It does not come true within `bound` clocks.
+    """
+    for clocks in range(bound):
+        await RisingEdge(dut.clk_i)
+        if condition():
+            return clocks + 1
+    raise AssertionError(f"no {what} within {bound} clocks")
+
+
+def cut(stream: dict[str, int], page_bytes: int, step: int) -> Iterator[dict[str, int]]:
+    """Yield the spans of a stream: the specification of pim_spans.
+
+    `step` is the bytes of one access.
+    """
+    address, left, hold = stream["addr"], stream["count"], stream["hold"]
+    while left:
+        count = min(left, (page_bytes - address % page_bytes) // step)
+        left -= count
+        yield stream | {"addr": address, "count": count, "hold": hold, "last": int(left == 0)}
+        address, hold = address + count * step, 0

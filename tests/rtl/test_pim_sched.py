@@ -1,0 +1,381 @@
+"""pim_sched and pim_timing_check: order, data times, gates, refresh, sleep, and every rule."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import cocotb
+import numpy as np
+import pytest
+from bench_tools import ACCESS, CHANCES, SPAN, Kind, cut, seeded, start
+from cocotb.triggers import RisingEdge
+
+from sim.unit import REPOSITORY, BenchFailure, rtl, run_bench
+
+SOURCES = (
+    *rtl("pim_sched", "pim_timing_check"),
+    REPOSITORY / "tests" / "rtl" / "sv" / "pim_sched_bench.sv",
+)
+
+#: Small geometries with the timing of the two presets; refresh far more often than real.
+DDR4 = {"AllBank": 0, "Banks": 16, "BankGroups": 4, "RowBytes": 512, "Rows": 16, "AtomBytes": 64}
+DDR4 |= {"CkRatio": 4, "LaneSpacing": 4, "LaneLatency": 4}
+DDR4 |= {"TRcdRd": 17, "TRcdWr": 17, "TRp": 17, "TRas": 39, "TRc": 56, "TCcdS": 4, "TCcdL": 6}
+DDR4 |= {"TRrdS": 4, "TRrdL": 6, "TFaw": 26, "TWr": 18, "TRtp": 9, "TWtrS": 3, "TWtrL": 9}
+DDR4 |= {"TRefi": 1500, "TRfc": 90, "TXs": 100, "TCl": 17, "TCwl": 12, "TBl": 4}
+GDDR6 = {"AllBank": 1, "Banks": 8, "BankGroups": 4, "RowBytes": 256, "Rows": 16, "AtomBytes": 32}
+GDDR6 |= {"CkRatio": 2, "LaneSpacing": 2, "LaneLatency": 4}
+GDDR6 |= {"TRcdRd": 36, "TRcdWr": 28, "TRp": 32, "TRas": 54, "TRc": 86, "TCcdS": 2, "TCcdL": 3}
+GDDR6 |= {"TRrdS": 5, "TRrdL": 7, "TFaw": 28, "TWr": 26, "TRtp": 4, "TWtrS": 9, "TWtrL": 11}
+GDDR6 |= {"TRefi": 1800, "TRfc": 110, "TXs": 120, "TCl": 24, "TCwl": 6, "TBl": 2}
+STYLES = {"per_bank": DDR4, "all_bank": GDDR6}
+
+#: timing_t from its last field on, with what pim_timing_check says when the rule is broken.
+RULES = {"cl": (2, "tRTW"), "xs": (3, "tXS"), "rfc": (4, "tRFC"), "refi": (5, "refresh lost")}
+RULES |= {"wtr_l": (6, "tWTR_L"), "wtr_s": (7, "tWTR_S"), "rtp": (8, "tRTP"), "wr": (9, "tWR")}
+RULES |= {"faw": (10, "tFAW"), "rrd_l": (11, "tRRD_L"), "rrd_s": (12, "tRRD_S")}
+RULES |= {"ccd_l": (13, "tCCD_L"), "ccd_s": (14, "tCCD_S"), "rc": (15, "tRC")}
+RULES |= {"ras": (16, "tRAS"), "rp": (17, "tRP"), "rcd_wr": (18, "tRCD"), "rcd_rd": (19, "tRCD")}
+
+#: Rules broken in each style: those that its commands come up against.
+STRICT = {
+    "per_bank": [rule for rule in RULES if rule != "faw"],
+    "all_bank": ["faw"],
+}
+
+NOP, ACT, PRE, RD, WR, REF = range(6)
+ALL_KINDS = (Kind.LOAD, Kind.LOAD_F32, Kind.MAC, Kind.EW, Kind.BF16, Kind.F32)
+
+
+@dataclass
+class Column:
+    """A column command as seen: fabric clock, DRAM clock, and the access it is."""
+
+    clock: int
+    time: int
+    access: dict[str, int]
+    index: int  # in its stream
+    hold: bool
+    period: int
+
+
+@dataclass
+class TB:
+    """Feeds spans, opens and closes the gates, and checks every output of every clock."""
+
+    dut: Any
+    p: dict[str, int]
+    rng: np.random.Generator
+    idle: float = 0.0  # chance of a clock without an offered span
+    closed: float = 0.0  # chance of a gate to change to, or stay, closed
+    clock: int = 0
+    columns: list[Column] = field(default_factory=list)
+    rows: list[tuple[int, int, int]] = field(default_factory=list)  # time, command, bank
+    expected: list[Column] = field(default_factory=list)  # commands still to come, in order
+    offered: list[dict[str, int]] = field(default_factory=list)
+    reads: dict[int, dict[str, int]] = field(default_factory=dict)  # by the clock of their data
+    writes: dict[int, dict[str, int]] = field(default_factory=dict)
+    now: dict[str, int] = field(default_factory=dict)  # inputs of this clock
+    seen: int = 0  # outputs of the last clock
+    woken: int = 0  # fabric clock of the last wake-up
+
+    def __post_init__(self) -> None:
+        p = self.p
+        self.beat = p["AtomBytes"] * (p["Banks"] if p["AllBank"] else 1)
+        self.page = p["RowBytes"] * (p["Banks"] if p["AllBank"] else 1)
+        self.capacity = p["Banks"] * p["RowBytes"] * p["Rows"]
+        self.read_latency = -(-(p["TCl"] + p["TBl"]) // p["CkRatio"])
+        self.write_latency = -(-(p["TCwl"] + p["TBl"]) // p["CkRatio"]) - 2
+
+    async def begin(self) -> None:
+        inputs = {"wake_i": 0, "sleep_i": 0, "flush_i": 0, "valid_i": 0, "span_i": 0}
+        inputs |= {"copy_out_room_i": 1, "copy_in_ready_i": 1, "lanes_busy_i": 0}
+        self.now = dict(inputs)
+        await start(self.dut, stricter_i=int(os.environ.get("STRICTER", "0")), **inputs)
+
+    def drive(self, **inputs: int) -> None:
+        for name, value in inputs.items():
+            if self.now[name] != value:
+                self.now[name] = value
+                getattr(self.dut, name).value = value
+
+    def place(self, addr: int) -> tuple[int, int]:
+        """Return bank and row of a byte address."""
+        p = self.p
+        if p["AllBank"]:
+            return addr // p["AtomBytes"] % p["Banks"], addr // self.page
+        bank, rest = divmod(addr, p["RowBytes"] * p["Rows"])
+        return bank, rest // p["RowBytes"]
+
+    def stream(self, kind: Kind, addr: int, count: int, hold: int = 0, period: int = 0) -> None:
+        """Queue a stream."""
+        every = int(bool(self.p["AllBank"]) and kind in ALL_KINDS)
+        step = self.beat if every else self.p["AtomBytes"]
+        whole = {"addr": addr, "count": count, "kind": kind, "all": every, "hold": hold}
+        whole["period"] = period
+        self.offered += cut(whole, self.page, step)
+        for i in range(count):
+            access = {"valid": 1, "addr": addr + i * step, "kind": kind, "all": every}
+            access["step_end"] = int(period != 0 and i % period == period - 1)
+            access["last"] = int(i == count - 1)
+            self.expected.append(Column(0, 0, access, i, bool(hold and i == 0), period))
+
+    def random_stream(self, near: int) -> int:
+        """Queue a random stream, often in the page or the bank of address `near`."""
+        rng = self.rng
+        kind = Kind(int(rng.integers(10)))
+        step = self.beat if self.p["AllBank"] and kind in ALL_KINDS else self.p["AtomBytes"]
+        where = rng.random()
+        if where < 0.3:
+            addr = near - near % self.page + int(rng.integers(self.page))
+        elif where < 0.5:
+            addr = near + int(rng.integers(-3, 4)) * self.page
+        else:
+            addr = int(rng.integers(self.capacity))
+        addr = addr % self.capacity // step * step
+        room = (self.capacity - addr) // step
+        count = min(room, int(rng.choice([1, 1, 2, 5, 12, 40])))
+        period = 0
+        if kind == Kind.MAC:
+            period = min(int(rng.choice([1, 2, 3, 4, 6, 16])), room)
+            count = period * max(1, count // period)
+        self.stream(kind, addr, count, int(rng.random() < 0.25), period)
+        return addr
+
+    def check(self, word: int) -> None:
+        """Check the outputs of one clock."""
+        read, write = word >> 112 & (1 << 40) - 1, word >> 152 & (1 << 40) - 1
+        due = self.reads.pop(self.clock, None)
+        assert (ACCESS.unpack(read) if read >> 39 else None) == due, f"read at {self.clock}"
+        due = self.writes.pop(self.clock, None)
+        assert (ACCESS.unpack(write) if write >> 39 else None) == due, f"write at {self.clock}"
+        column, row = word >> 4 & 15, word >> 8 & 15
+        base = self.clock * self.p["CkRatio"]
+        if row != NOP:
+            bank = -1 if word >> 13 & 1 else word >> 24 & 255
+            self.rows.append((base + (word >> 40 & 255), row, bank))
+        issue = 0
+        if column != NOP:
+            issue = self.check_column(word, column, base + (word >> 32 & 255))
+        assert word >> 3 & 1 == issue
+        idle = not (self.reads or self.writes or self.expected) or bool(word & 1 and self.offered)
+        assert idle or not word >> 1 & 1, "idle with work left"
+
+    def check_column(self, word: int, command: int, time: int) -> int:
+        """Check a column command against the next one expected; return copy_issue_o."""
+        assert self.expected, "a command that nobody asked for"
+        wanted = self.expected.pop(0)
+        wanted.clock, wanted.time = self.clock, time
+        access, kind = wanted.access, Kind(wanted.access["kind"])
+        assert command == (WR if kind.writes else RD)
+        bank, row = self.place(access["addr"])
+        assert word >> 12 & 1 == access["all"]
+        assert word >> 48 & 0xFFFF == row
+        assert access["all"] or word >> 16 & 255 == bank
+        if wanted.hold:
+            assert not self.reads, "hold, but read data are still on their way"
+            assert not self.now["lanes_busy_i"], "hold, but the lanes are busy"
+        assert kind != Kind.COPY_OUT or self.now["copy_out_room_i"]
+        assert kind != Kind.COPY_IN or self.now["copy_in_ready_i"]
+        self.check_pace(wanted, kind)
+        self.columns.append(wanted)
+        later = self.writes if kind.writes else self.reads
+        later[self.clock + (self.write_latency if kind.writes else self.read_latency)] = access
+        return int(kind in (Kind.COPY_IN, Kind.COPY_OUT))
+
+    def check_pace(self, wanted: Column, kind: Kind) -> None:
+        """Lanes need their clocks for a beat, and LaneLatency between steps of one sum."""
+        fed = (Kind.MAC, Kind.EW)
+        if kind in fed and self.columns and self.columns[-1].access["kind"] in fed:
+            assert wanted.time - self.columns[-1].time >= self.p["LaneSpacing"]
+        if kind == Kind.MAC and wanted.index >= wanted.period:
+            gap = wanted.clock - self.columns[-wanted.period].clock
+            assert gap >= self.p["LaneLatency"], (
+                f"{gap} clocks between two products of one accumulator, period {wanted.period}"
+            )
+
+    async def step(self) -> None:
+        """One clock: sample, check, choose the inputs of the next one."""
+        await RisingEdge(self.dut.clk_i)
+        word = int(self.dut.monitor_o.value)
+        self.check(word)
+        self.seen = word
+        if self.now["flush_i"]:
+            self.offered.clear()
+            self.expected.clear()
+            self.drive(valid_i=0, flush_i=0)
+        elif self.now["valid_i"] and word & 1:
+            self.offered.pop(0)
+            self.drive(valid_i=0)
+        rng = self.rng
+        if self.offered and not self.now["valid_i"] and rng.random() >= self.idle:
+            self.drive(valid_i=1, span_i=SPAN.pack(self.offered[0]))
+        if self.closed:
+            chances = rng.random(3) < self.closed
+            self.drive(
+                copy_out_room_i=int(not chances[0]),
+                copy_in_ready_i=int(not chances[1]),
+                lanes_busy_i=int(chances[2]),
+            )
+        self.clock += 1
+
+    async def wake(self) -> None:
+        self.drive(wake_i=1)
+        await self.step()
+        self.drive(wake_i=0)
+        self.woken = self.clock
+
+    async def drain(self) -> None:
+        """Go on until everything queued has been done and its data have passed."""
+        bound = 400 + 200 * len(self.offered) + 40 * len(self.expected)
+        for _ in range(bound):
+            if not self.expected and not self.reads and not self.writes and self.seen >> 1 & 1:
+                return
+            await self.step()
+        raise AssertionError(f"{len(self.expected)} accesses left after {bound} clocks")
+
+    async def sleep(self) -> None:
+        self.drive(sleep_i=1)
+        await self.step()
+        for _ in range(400):
+            if self.seen >> 2 & 1:
+                break
+            await self.step()
+        assert self.seen >> 2 & 1, "does not fall asleep"
+        assert self.seen >> 80 & 0xFFFFFFFF == 0, "asleep with open banks"
+        self.drive(sleep_i=0)
+
+    def refreshes(self) -> list[int]:
+        """DRAM clocks of the refreshes since the last wake-up, counted from there."""
+        since = self.woken * self.p["CkRatio"]
+        return [time - since for time, command, _ in self.rows if command == REF and time > since]
+
+
+def bench(dut: Any, **options: float) -> TB:
+    return TB(dut, STYLES[os.environ["STYLE"]], seeded(dut), **options)
+
+
+@cocotb.test()
+@cocotb.parametrize(idle=CHANCES, closed=(0.0, 0.5, 0.9))
+async def random_spans(dut, idle, closed):
+    tb = bench(dut, idle=idle, closed=closed)
+    await tb.begin()
+    near = 0
+    for _ in range(4):
+        await tb.wake()
+        for _ in range(int(tb.rng.integers(0, 25))):
+            near = tb.random_stream(near)
+        await tb.drain()
+        await tb.sleep()
+        for _ in range(int(tb.rng.integers(0, 20))):
+            await tb.step()
+            assert tb.seen >> 2 & 1, "woke up by itself"
+
+
+@cocotb.test()
+@cocotb.parametrize(closed=(0.0, 0.8))
+async def flushed_spans_are_forgotten(dut, closed):
+    """Commands already sent still bring their data; what waited is gone; the next spans work."""
+    tb = bench(dut, closed=closed)
+    await tb.begin()
+    await tb.wake()
+    near = 0
+    for _ in range(40):
+        for _ in range(int(tb.rng.integers(1, 6))):
+            near = tb.random_stream(near)
+        for _ in range(int(tb.rng.integers(1, 60))):
+            await tb.step()
+        tb.drive(flush_i=1)
+        await tb.step()
+        if tb.rng.random() < 0.5:
+            await tb.drain()
+    await tb.drain()
+    await tb.sleep()
+
+
+@cocotb.test()
+@cocotb.parametrize(kind=(Kind.SCALAR, Kind.MAC))
+async def stream_of_reads_runs_at_the_rate_of_the_timing(dut, kind):
+    """One read every tCCD_L; tRTP + tRP + tRCD from the last read of a row to the next one."""
+    tb = bench(dut)
+    p = tb.p
+    await tb.begin()
+    await tb.wake()
+    every = p["AllBank"] and kind == Kind.MAC
+    step = tb.beat if every else p["AtomBytes"]
+    in_row = tb.page // step
+    tb.stream(kind, 0, 3 * in_row, period=8 if kind == Kind.MAC else 0)
+    await tb.drain()
+    gaps = np.diff([column.time for column in tb.columns])
+    if p["AllBank"] and not every:
+        # Neighbouring atoms lie in other bank groups; rows are opened ahead within a page.
+        assert set(gaps[p["Banks"] : in_row - 1]) == {p["TCcdS"]}
+        return
+    boundary = np.arange(1, len(gaps) + 1) % in_row == 0
+    assert set(gaps[~boundary]) == {p["TCcdL"]}
+    assert set(gaps[boundary]) == {p["TRtp"] + p["TRp"] + p["TRcdRd"]}
+
+
+@cocotb.test()
+async def rows_of_other_banks_are_opened_ahead(dut):
+    """A stream that walks through the banks row by row loses nothing at the changes (per_bank)."""
+    tb = bench(dut)
+    if tb.p["AllBank"]:
+        return
+    await tb.begin()
+    await tb.wake()
+    in_row = tb.page // tb.beat
+    for bank in (0, 1, 5, 2):
+        tb.stream(Kind.SCALAR, bank * tb.page * tb.p["Rows"], in_row)
+    await tb.drain()
+    gaps = np.diff([column.time for column in tb.columns])
+    changes = gaps[in_row - 1 :: in_row]
+    assert changes.tolist() == [tb.p["TCcdS"], tb.p["TCcdL"], tb.p["TCcdS"]]
+
+
+@cocotb.test()
+@cocotb.parametrize(busy=(False, True))
+async def refresh_keeps_its_average(dut, busy):
+    """Every tREFI one refresh, never later than the open rows need to be closed."""
+    tb = bench(dut)
+    p = tb.p
+    await tb.begin()
+    await tb.wake()
+    intervals = 12
+    while tb.clock - tb.woken < intervals * p["TRefi"] // p["CkRatio"]:
+        if busy and len(tb.offered) < 3:
+            tb.random_stream(int(tb.rng.integers(tb.capacity)))
+        await tb.step()
+    times = np.array(tb.refreshes())
+    late = times - p["TRefi"] * np.arange(1, len(times) + 1)
+    close = p["TRas"] + p["TCwl"] + p["TBl"] + p["TWr"] + p["TRp"] + 4 * p["CkRatio"]
+    assert len(times) >= intervals - 1
+    assert late.min() >= -p["CkRatio"]
+    assert late.max() <= close
+
+
+def options(style: str) -> dict[str, Any]:
+    """Return the arguments of `run_bench` that all runs of a style share."""
+    rules = sum(1 << RULES[rule][0] for rule in STRICT[style])
+    return {
+        "bench": __file__,
+        "params": STYLES[style] | {"StrictFields": rules},
+        # The checkers' loops over the banks: a third of the build time when not unrolled.
+        "flags": ("--unroll-count", "1"),
+    }
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_pim_sched(style):
+    run_bench("pim_sched_bench", SOURCES, environment={"STYLE": style}, **options(style))
+
+
+@pytest.mark.parametrize(
+    ("style", "rule"), [(style, rule) for style, rules in STRICT.items() for rule in rules]
+)
+def test_pim_timing_check_sees_a_rule_kept_one_clock_too_short(style, rule):
+    """The checker's value is one above the scheduler's: also shows that no clock is wasted."""
+    field, message = RULES[rule]
+    environment = {"STYLE": style, "STRICTER": str(field + 1), "COCOTB_TEST_FILTER": "random_spans"}
+    with pytest.raises(BenchFailure, match=message):
+        run_bench("pim_sched_bench", SOURCES, environment=environment, **options(style))
