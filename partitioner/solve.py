@@ -14,6 +14,7 @@ from partitioner.domains import feasible_domains
 from partitioner.elimination import DEFAULT_TABLE_LIMIT, solve_by_elimination
 from partitioner.errors import PartitionerError
 from partitioner.ilp import RELATIVE_TOLERANCE, IlpResult, solve_by_ilp
+from partitioner.makespan import makespan_plan, schedule_assignment
 from partitioner.mincut import solve_two_memories
 from partitioner.plan import Plan
 from partitioner.problem import MODEL_INPUT, Evaluation, Problem
@@ -30,35 +31,46 @@ def partition(
     costs: CostGraph,
     policy: str = "optimal",
     *,
+    objective: str = "sequential",
     method: str = "auto",
     table_limit: int = DEFAULT_TABLE_LIMIT,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
 ) -> Plan:
-    """Return the plan of `policy` for the sequential objective.
+    """Return the plan of `policy`.
 
     Parameters
     ----------
     policy
         One of `POLICIES`.
+    objective
+        "sequential" (the sum of all times) or "makespan" (the end of a schedule in which memories
+        and the DMA engine overlap; `partitioner.schedule` says exactly how).
     method
-        How to find the optimum, one of `METHODS`; ignored by the other policies.
+        How to find the sequential optimum, one of `METHODS`; ignored by the other policies.
     table_limit
         Largest table of the dynamic programme, in entries of 8 bytes.
     time_limit_s
-        Bound on integer programming; a plan that it stops is marked as not optimal and carries
-        the bound reached.
+        Bound on integer programming and on the makespan search; a plan that it stops is marked
+        as not optimal and carries the bound reached.
 
     Raises
     ------
     PartitionerError
         For an unknown policy or method, an infeasible graph, or a method that does not apply.
     """
+    if policy not in POLICIES:
+        raise PartitionerError(f"unknown policy {policy!r}; choose one of {list(POLICIES)}")
+    if objective not in OBJECTIVES:
+        raise PartitionerError(f"unknown objective {objective!r}; choose {list(OBJECTIVES)}")
     problem = Problem.of(costs)
     if policy == "optimal":
-        return optimal_plan(problem, method, table_limit, time_limit_s)
-    if policy not in BASELINES:
-        raise PartitionerError(f"unknown policy {policy!r}; choose one of {list(POLICIES)}")
+        plan = optimal_plan(problem, method, table_limit, time_limit_s)
+        if objective == "makespan":
+            return makespan_plan(problem, plan.assignment, time_limit_s)
+        return plan
     assignment = BASELINES[policy](problem)
+    if objective == "makespan":
+        return schedule_assignment(problem, policy, assignment, policy)
     # The cheapest device of every operator, with free transfers: crude, but no solver is asked.
     bound = sum(min(by_memory.values()) for by_memory in problem.ticks)
     evaluation = problem.evaluate(assignment)

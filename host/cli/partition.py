@@ -6,7 +6,7 @@ The solvers are imported when a command runs, so that `pimloop --help` stays qui
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,16 @@ from partitioner.graph import HOME_MEMORY
 if TYPE_CHECKING:
     from partitioner.plan import Plan
 
+#: Lines of a long list that the human-readable output shows.
+LISTED = 12
+
 
 def register(subparsers: Any) -> None:
     """Add the commands of this module to `subparsers`."""
     _register_partition(subparsers)
+    _register_profile_plan(subparsers)
+    _register_dcg(subparsers)
+    _register_import_ort(subparsers)
 
 
 def _register_partition(subparsers: Any) -> None:
@@ -86,11 +92,18 @@ def run_partition(args: argparse.Namespace) -> int:
 def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
     from partitioner.solve import partition
 
-    return partition(costs, policy, method=args.method, time_limit_s=args.time_limit)
+    return partition(
+        costs,
+        policy,
+        objective=args.objective,
+        method=args.method,
+        time_limit_s=args.time_limit,
+    )
 
 
 def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
     from rich.table import Table
+    from rich.text import Text
 
     from partitioner.solve import POLICIES
 
@@ -113,9 +126,12 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
             }
         )
         return 0
-    table = Table(title=f"{args.costs}: {args.objective} objective, times in us")
-    for column in ("policy", "total", "compute", "transfer", "over optimal", "note"):
-        table.add_column(column, justify="left" if column in ("policy", "note") else "right")
+    table = Table(title=Text(f"{args.costs}: {args.objective} objective, times in us"))
+    over_name = "over optimal" if best.optimal else "over best"
+    table.add_column("policy", no_wrap=True)
+    for column in ("total", "compute", "transfer", over_name):
+        table.add_column(column, justify="right")
+    table.add_column("note")
     for name, plan in plans.items():
         over = plan.total_us / best.total_us - 1 if best.total_us else 0.0
         note = plan.method if name == "optimal" else ""
@@ -127,16 +143,16 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
             f"{plan.compute_us:.3f}",
             f"{plan.transfer_us:.3f}",
             f"{over:+.2%}",
-            note,
+            Text(note),
         )
     for name, message in failures.items():
-        table.add_row(name, "-", "-", "-", "-", message)
+        table.add_row(name, "-", "-", "-", "-", Text(message))
     console().print(table)
     return 0
 
 
 def _print_plan(plan: Plan, costs: CostGraph) -> None:
-    out = console()
+    out = _Lines()
     out.print(
         f"{plan.policy} ({plan.method}), {plan.objective} objective: {plan.total_us:.3f} us "
         f"= {plan.compute_us:.3f} compute + {plan.transfer_us:.3f} transfer"
@@ -157,6 +173,16 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
         out.print(f"warning: weights exceed the capacity: {_bytes_text(plan)}")
 
 
+class _Lines:
+    """Print lines as they are: no wrapping, and no markup in names that hold brackets."""
+
+    def __init__(self) -> None:
+        self._console = console()
+
+    def print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False)
+
+
 def _bytes_text(plan: Plan) -> str:
     return ", ".join(f"{memory} holds {size} bytes" for memory, size in plan.overfull.items())
 
@@ -168,7 +194,7 @@ def _write_plan(path: Path | None, plan: Plan) -> None:
         _guard_write(path, lambda: save_plan(plan, path))
 
 
-def _guard_write(path: Path, write: Any) -> None:
+def _guard_write(path: Path, write: Callable[[], None]) -> None:
     try:
         write()
     except OSError as error:
@@ -186,6 +212,171 @@ def _capacities(options: Sequence[str], costs: CostGraph) -> dict[str, int]:
         targets = [memory] if equals else [m for m in costs.graph.memories if m != HOME_MEMORY]
         limits.update(dict.fromkeys(targets, int(number)))
     return limits
+
+
+def _register_profile_plan(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "profile-plan",
+        help="plan the fewest runs that measure every operator and transfer",
+        description="Plan the fewest profile runs that measure every operator on every device "
+        "and every transfer, and prove their number.",
+    )
+    _add_costs(parser)
+    parser.add_argument(
+        "--group",
+        choices=("signature", "none"),
+        help="measure one of each class of equal operators and transfers, or each by itself "
+        "(default: none in minimal mode; signature, for transfers only, in paper mode)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("minimal", "paper"),
+        default="minimal",
+        help="runs that measure both (default), or the paper's node runs, then edge runs",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=_positive_seconds,
+        default=60.0,
+        metavar="S",
+        help="bound in seconds on each question to the exact solver (default 60)",
+    )
+    _add_json(parser)
+    parser.set_defaults(func=run_profile_plan)
+
+
+def run_profile_plan(args: argparse.Namespace) -> int:
+    """Run `pimloop profile-plan`."""
+    from partitioner.profile_plan import plan_profile
+
+    costs = load_costs(args.costs)
+    plan = plan_profile(costs.graph, args.mode, args.group, args.time_limit)
+    if args.json:
+        emit_json(plan.to_dict())
+        return 0
+    out = _Lines()
+    kinds = f" ({plan.node_runs} node + {plan.edge_runs} edge)" if args.mode == "paper" else ""
+    proof = "proved" if plan.proved else "not proved minimal"
+    out.print(f"{len(plan.runs)} runs{kinds}, lower bound {plan.lower_bound}, {proof}")
+    out.print(plan.certificate)
+    out.print(
+        f"measured: {plan.nodes_covered} of {plan.nodes_total} operator costs, "
+        f"{plan.transfers_covered} of {plan.transfers_total} transfers (grouping: {plan.group})"
+    )
+    for number, run in enumerate(plan.runs, start=1):
+        counts: dict[str, int] = {}
+        for device in run.values():
+            counts[device] = counts.get(device, 0) + 1
+        listed = ", ".join(f"{device} {count}" for device, count in sorted(counts.items()))
+        out.print(f"  run {number}: {listed}")
+    if plan.uncoverable:
+        out.print(f"{len(plan.uncoverable)} that no assignment can cause:")
+        for item in plan.uncoverable[:LISTED]:
+            out.print(f"  {item.kind} {item.id} {item.where}: {item.reason}")
+        if len(plan.uncoverable) > LISTED:
+            out.print("  ... (all of them with --json)")
+    return 0
+
+
+def _register_dcg(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "dcg",
+        help="count the device-mapped computational graph",
+        description="Count operators, edges, device-mapped nodes and edges, and DA edges.",
+    )
+    _add_costs(parser)
+    _add_json(parser)
+    parser.set_defaults(func=run_dcg)
+
+
+def run_dcg(args: argparse.Namespace) -> int:
+    """Run `pimloop dcg`."""
+    from partitioner.dcg import count_dcg
+
+    counts = count_dcg(load_costs(args.costs).graph)
+    if args.json:
+        emit_json(
+            {
+                "cg_nodes": counts.cg_nodes,
+                "cg_edges": counts.cg_edges,
+                "dcg_nodes": counts.dcg_nodes,
+                "dcg_edges": counts.dcg_edges,
+                "dcg_edges_same_device": counts.dcg_edges_same_device,
+                "da_edges": len(counts.da_edges),
+                "da_edge_list": [vars(edge) for edge in counts.da_edges],
+                "io_da_edges": len(counts.io_da_edges),
+                "pim_capable": counts.offload_capable,
+            }
+        )
+        return 0
+    out = _Lines()
+    out.print(f"|Vc| operators                        {counts.cg_nodes}")
+    out.print(f"|Ec| pairs of operators               {counts.cg_edges}")
+    out.print(f"|Vd| operators on devices             {counts.dcg_nodes}")
+    out.print(f"|Ed| tensors between two devices      {counts.dcg_edges}")
+    out.print(f"     the same within one device       {counts.dcg_edges_same_device}")
+    out.print(f"PIM-capable operators                 {counts.offload_capable}")
+    out.print(f"DA edges (transfers that differ)      {len(counts.da_edges)}")
+    for edge in counts.da_edges[:LISTED]:
+        size = f"{edge.bytes} bytes" if edge.bytes is not None else f"tensor {edge.tensors[0]}"
+        kind = f" {edge.type}" if edge.type else ""
+        out.print(f"  {edge.source}>{edge.destination} {size}{kind}: {len(edge.tensors)} tensors")
+    if len(counts.da_edges) > LISTED:
+        out.print("  ... (all of them with --json)")
+    return 0
+
+
+def _register_import_ort(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "import-ort",
+        help="make a cost graph from ONNX Runtime profiling traces",
+        description="Make a cost graph from ONNX Runtime profiling traces that name the "
+        "neighbours of each node (input_nodes, output_nodes).",
+    )
+    for option, text in (
+        ("--cpu-serial", "every operator on one CPU thread; the graph is read from it"),
+        ("--cpu-parallel", "every operator on all CPU cores"),
+        ("--pim", "every PIM-capable operator on PIM"),
+    ):
+        parser.add_argument(option, type=Path, required=True, metavar="FILE", help=f"trace: {text}")
+    parser.add_argument(
+        "--edge", type=Path, metavar="FILE", help="trace: many transfers (default: those of --pim)"
+    )
+    parser.add_argument(
+        "--statistic",
+        choices=("min", "median"),
+        default="min",
+        help="of the repetitions of one measurement (default min)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="cost graph (pimloop-costs/1) to write"
+    )
+    _add_json(parser)
+    parser.set_defaults(func=run_import_ort)
+
+
+def run_import_ort(args: argparse.Namespace) -> int:
+    """Run `pimloop import-ort`."""
+    from partitioner.costs import save_costs
+    from partitioner.ort_trace import import_ort
+
+    costs = import_ort(args.cpu_serial, args.cpu_parallel, args.pim, args.edge, args.statistic)
+    _guard_write(args.output, lambda: save_costs(costs, args.output))
+    on_pim = sum("pim" in by_device for by_device in costs.cost_us.values())
+    summary = {
+        "output": str(args.output),
+        "nodes": len(costs.graph.operators),
+        "tensors": len(costs.graph.tensors),
+        "pim_capable": on_pim,
+    }
+    if args.json:
+        emit_json(summary)
+    else:
+        _Lines().print(
+            f"{args.output}: {summary['nodes']} operators ({on_pim} on PIM), "
+            f"{summary['tensors']} tensors"
+        )
+    return 0
 
 
 def _positive_seconds(text: str) -> float:

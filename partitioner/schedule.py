@@ -1,0 +1,235 @@
+"""Schedules in which memories compute and the DMA engine copies at the same time.
+
+Each memory executes one operator at a time (its devices share it), and one DMA engine makes all
+transfers, one at a time. An operator starts when its inputs are in its memory; a transfer starts
+when its tensor is made; no task is interrupted. The makespan is the end of the last operator or of
+the last output's transfer home.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from partitioner.errors import PartitionerError
+from partitioner.plan import Plan, Step
+from partitioner.problem import MODEL_INPUT, Problem
+
+#: Resource number of the DMA engine; memory m is resource m.
+DMA = -1
+
+
+@dataclass(frozen=True)
+class TaskGraph:
+    """The tasks of one placement: operators 0 .. n-1, then one task for each transfer."""
+
+    duration: Sequence[int]  # ticks
+    resource: Sequence[int]  # memory index, or `DMA`
+    successors: Sequence[Sequence[int]]
+    waiting: Sequence[int]  # number of predecessors
+    transfers: Sequence[tuple[int, int, int]]  # (flow, source, destination) of task n + i
+
+    def ranks(self) -> list[int]:
+        """Return for each task the longest chain of durations from its start to the end."""
+        rank = list(self.duration)
+        for task in reversed(self.topological()):
+            after = max((rank[s] for s in self.successors[task]), default=0)
+            rank[task] = self.duration[task] + after
+        return rank
+
+    def topological(self) -> list[int]:
+        """Return the tasks in an order that respects precedence."""
+        waiting = list(self.waiting)
+        order = [task for task, count in enumerate(waiting) if count == 0]
+        for task in order:  # the list grows while it is read
+            for successor in self.successors[task]:
+                waiting[successor] -= 1
+                if waiting[successor] == 0:
+                    order.append(successor)
+        return order
+
+
+def task_graph(problem: Problem, place: Sequence[int], compute: Sequence[int]) -> TaskGraph:
+    """Return the tasks of placing operator i in memory `place[i]` for `compute[i]` ticks.
+
+    Raises
+    ------
+    PartitionerError
+        When the placement needs a forbidden transfer.
+    """
+    operators = len(place)
+    duration, resource = list(compute), list(place)
+    successors: list[list[int]] = [[] for _ in range(operators)]
+    waiting = [0] * operators
+    transfers: list[tuple[int, int, int]] = []
+    for f, flow in enumerate(problem.flows):
+        source = problem.source_of(flow, place)
+        copy_in: dict[int, int] = {}
+        for destination in sorted(problem.destinations(flow, place)):
+            ticks = flow.ticks.get((source, destination))
+            if ticks is None:
+                raise PartitionerError(
+                    f"{problem.costs.graph.name}: the schedule needs tensor {flow.id!r} moved from "
+                    f"{problem.memories[source]!r} to {problem.memories[destination]!r}, "
+                    "which is forbidden"
+                )
+            copy_in[destination] = len(duration)
+            transfers.append((f, source, destination))
+            duration.append(ticks)
+            resource.append(DMA)
+            successors.append([])
+            waiting.append(0)
+            if flow.producer != MODEL_INPUT:
+                successors[flow.producer].append(copy_in[destination])
+                waiting[copy_in[destination]] += 1
+        for consumer in flow.consumers:
+            feeder = copy_in.get(place[consumer], flow.producer)
+            if feeder != MODEL_INPUT:
+                successors[feeder].append(consumer)
+                waiting[consumer] += 1
+    return TaskGraph(duration, resource, successors, waiting, transfers)
+
+
+def list_schedule(tasks: TaskGraph, priority: Sequence[float]) -> list[int]:
+    """Return start times: an idle resource takes the ready task of highest priority at once."""
+    starts = [0] * len(tasks.duration)
+    waiting = list(tasks.waiting)
+    ready: dict[int, list[tuple[float, int]]] = {}
+    for task, count in enumerate(waiting):
+        if count == 0:
+            ready.setdefault(tasks.resource[task], []).append((-priority[task], task))
+    for queue in ready.values():
+        heapq.heapify(queue)
+    busy: set[int] = set()
+    events: list[tuple[int, int]] = []  # (end, task)
+    now = 0
+    while True:
+        for resource, queue in ready.items():
+            if queue and resource not in busy:
+                _, task = heapq.heappop(queue)
+                starts[task] = now
+                busy.add(resource)
+                heapq.heappush(events, (now + tasks.duration[task], task))
+        if not events:
+            return starts
+        now = events[0][0]
+        while events and events[0][0] == now:
+            _, task = heapq.heappop(events)
+            busy.discard(tasks.resource[task])
+            for successor in tasks.successors[task]:
+                waiting[successor] -= 1
+                if waiting[successor] == 0:
+                    queue = ready.setdefault(tasks.resource[successor], [])
+                    heapq.heappush(queue, (-priority[successor], successor))
+
+
+def sequence_schedule(tasks: TaskGraph, wish: Sequence[float]) -> list[int]:
+    """Return start times: tasks queue for their resources in order of `wish`, as far as allowed.
+
+    Of the tasks whose predecessors are queued, the one with the smallest wish is queued next and
+    starts as early as its predecessors and its resource allow. Some wish gives the optimum.
+    """
+    starts = [0] * len(tasks.duration)
+    earliest = [0] * len(tasks.duration)
+    waiting = list(tasks.waiting)
+    free: dict[int, int] = {}
+    queue = [(wish[task], task) for task, count in enumerate(waiting) if count == 0]
+    heapq.heapify(queue)
+    while queue:
+        _, task = heapq.heappop(queue)
+        resource = tasks.resource[task]
+        starts[task] = max(earliest[task], free.get(resource, 0))
+        end = starts[task] + tasks.duration[task]
+        free[resource] = end
+        for successor in tasks.successors[task]:
+            earliest[successor] = max(earliest[successor], end)
+            waiting[successor] -= 1
+            if waiting[successor] == 0:
+                heapq.heappush(queue, (wish[successor], successor))
+    return starts
+
+
+def makespan(tasks: TaskGraph, starts: Sequence[int]) -> int:
+    """Return the end of the last task, in ticks."""
+    return max(start + length for start, length in zip(starts, tasks.duration, strict=True))
+
+
+def steps(
+    problem: Problem, assignment: Mapping[str, str], tasks: TaskGraph, starts: Sequence[int]
+) -> list[Step]:
+    """Return the schedule with names and microseconds, in order of start."""
+    graph = problem.costs.graph
+    result = []
+    for task, (start, length) in enumerate(zip(starts, tasks.duration, strict=True)):
+        begin, end = problem.to_us(start), problem.to_us(start + length)
+        if task < len(graph.operators):
+            name = graph.operators[task].id
+            memory = problem.memories[tasks.resource[task]]
+            result.append(Step("operator", name, memory, begin, end, assignment[name]))
+        else:
+            flow, source, destination = tasks.transfers[task - len(graph.operators)]
+            move = f"{problem.memories[source]}>{problem.memories[destination]}"
+            name = problem.flows[flow].id
+            result.append(Step("transfer", name, "dma", begin, end, move))
+    return sorted(result, key=lambda step: (step.start_us, step.end_us))
+
+
+def verify_schedule(problem: Problem, plan: Plan, tolerance_us: float = 1e-6) -> None:
+    """Check that the steps of `plan` are a schedule of its assignment with its makespan.
+
+    Raises
+    ------
+    PartitionerError
+        Naming the first rule that is broken.
+    """
+
+    def fail(text: str) -> None:
+        raise PartitionerError(f"{problem.costs.graph.name}: not a schedule: {text}")
+
+    graph = problem.costs.graph
+    operators = {step.id: step for step in plan.schedule if step.kind == "operator"}
+    copies = {(step.id, step.detail): step for step in plan.schedule if step.kind == "transfer"}
+    if operators.keys() != graph.index.keys():
+        fail("its operators are not those of the graph")
+    for name, step in operators.items():
+        needed = problem.costs.cost_us[name][plan.assignment[name]]
+        if abs(step.end_us - step.start_us - needed) > tolerance_us:
+            fail(f"operator {name!r} does not take its {needed} us")
+    place = problem.places(plan.assignment)
+    needed_copies = 0
+    for flow in problem.flows:
+        source = problem.source_of(flow, place)
+        made = operators[graph.operators[flow.producer].id].end_us if flow.producer >= 0 else 0.0
+        arrival = {source: made}
+        for destination in problem.destinations(flow, place):
+            needed_copies += 1
+            move = (problem.memories[source], problem.memories[destination])
+            copy = copies.get((flow.id, f"{move[0]}>{move[1]}"))
+            if copy is None:
+                fail(f"tensor {flow.id!r} is not moved to {move[1]!r}")
+                return
+            cost = problem.costs.transfer_us[flow.id][move]
+            if abs(copy.end_us - copy.start_us - cost) > tolerance_us:
+                fail(f"the transfer of {flow.id!r} does not take its {cost} us")
+            if copy.start_us < made - tolerance_us:
+                fail(f"tensor {flow.id!r} is moved before it is made")
+            arrival[destination] = copy.end_us
+        for consumer in flow.consumers:
+            reader = operators[graph.operators[consumer].id]
+            if reader.start_us < arrival[place[consumer]] - tolerance_us:
+                fail(f"operator {reader.id!r} starts before its input {flow.id!r} is there")
+    if needed_copies != len(copies):
+        fail("it makes transfers that nobody needs")
+    by_resource: dict[str, list[Step]] = {}
+    for step in plan.schedule:
+        by_resource.setdefault(step.resource, []).append(step)
+    for resource, members in by_resource.items():
+        members.sort(key=lambda step: (step.start_us, step.end_us))
+        for first, second in itertools.pairwise(members):
+            if second.start_us < first.end_us - tolerance_us:
+                fail(f"{first.id!r} and {second.id!r} overlap on {resource!r}")
+    end = max(step.end_us for step in plan.schedule)
+    if abs(end - plan.total_us) > tolerance_us:
+        fail(f"it ends at {end} us, not at {plan.total_us} us")
