@@ -35,8 +35,8 @@ module pim_check #(
   // Wide enough for any sum of products of 32-bit fields and a 64-bit address.
   typedef logic [66:0] wide_t;
 
-  typedef enum logic [2:0] {
-    StIdle, StStatic, StSize, StHull, StSum, StHost, StOverlap, StDone
+  typedef enum logic [3:0] {
+    StIdle, StStatic, StSize, StRows, StHull, StSum, StHost, StOverlap, StDone
   } state_e;
   typedef enum logic [2:0] { OpA, OpB, OpC, OpY, OpHost } operand_e;
 
@@ -51,7 +51,7 @@ module pim_check #(
   wide_t host_end_q;
 
   pim_isa_pkg::opcode_e opcode;
-  logic is_copy, is_product, is_ew, in_rows, out_rows;
+  logic is_copy, is_product, is_ew;
   assign opcode = pim_isa_pkg::opcode_e'(desc_q.control.opcode);
   assign is_copy = opcode inside {pim_isa_pkg::OpcodeCopyIn, pim_isa_pkg::OpcodeCopyOut};
   assign is_product = opcode inside {pim_isa_pkg::OpcodeMatmul, pim_isa_pkg::OpcodeMatmulT};
@@ -64,9 +64,7 @@ module pim_check #(
   assign init = pim_isa_pkg::init_e'(desc_q.control.init);
 
   // ---- checks that need no arithmetic ---------------------------------------------------
-  pim_isa_pkg::code_e static_code;
-  logic reserved, size, misaligned;
-
+  // Functions, so that nothing of this is evaluated but in the state that needs it.
   function automatic logic off_beat(logic [31:0] value);
     return value[BeatBits-1:0] != '0;
   endfunction
@@ -75,7 +73,8 @@ module pim_check #(
     return value[AtomBits-1:0] != '0;
   endfunction
 
-  always_comb begin
+  function automatic pim_isa_pkg::code_e static_code();
+    logic reserved, size, misaligned;
     reserved = desc_q.control.reserved != '0 || (desc_q.control.broadcast != '0 && !is_ew) ||
         ((desc_q.control.init != '0 || desc_q.control.out_f32) && !is_product) ||
         desc_q.control.init == 2'd3;
@@ -115,94 +114,99 @@ module pim_check #(
       if (broadcast == pim_isa_pkg::BroadcastNone) misaligned |= off_beat(desc_q.stride_b);
     end
 
-    static_code = pim_isa_pkg::CodeDone;
     if (!(is_copy || is_product || is_ew || opcode == pim_isa_pkg::OpcodeFence ||
-          opcode == pim_isa_pkg::OpcodeEnd)) static_code = pim_isa_pkg::CodeOpcode;
-    else if (reserved) static_code = pim_isa_pkg::CodeReserved;
-    else if (size) static_code = pim_isa_pkg::CodeSize;
-    else if (misaligned) static_code = pim_isa_pkg::CodeMisaligned;
-  end
+          opcode == pim_isa_pkg::OpcodeEnd)) return pim_isa_pkg::CodeOpcode;
+    if (reserved) return pim_isa_pkg::CodeReserved;
+    if (size) return pim_isa_pkg::CodeSize;
+    if (misaligned) return pim_isa_pkg::CodeMisaligned;
+    return pim_isa_pkg::CodeDone;
+  endfunction
 
   // ---- hulls ----------------------------------------------------------------------------
-  // The operand of this step: does it exist, where are its rows, how long is one.
-  logic exists;
-  logic [31:0] addr, rows, stride;
-  wide_t row_bytes;
-  wide_t columns;     // columns padded to whole beats
-  logic [31:0] blocks;// blocks of the inner dimension, MATMUL_T
+  // An operand: does it exist, where are its rows, how long is one.
+  typedef struct packed {
+    logic exists;
+    logic [31:0] addr;
+    logic [31:0] rows;
+    logic [31:0] stride;
+    wide_t row_bytes;
+  } rows_t;
+  rows_t rows_q;
 
-  assign columns = ((67'(desc_q.cols) + 67'(BeatElems - 1)) >> BeatElemBits) << BeatElemBits;
-  assign blocks = (desc_q.inner + 32'(AtomElems - 1)) >> AtomElemBits;
+  // Columns padded to whole beats.
+  function automatic wide_t columns();
+    return ((67'(desc_q.cols) + 67'(BeatElems - 1)) >> BeatElemBits) << BeatElemBits;
+  endfunction
 
-  always_comb begin
-    exists = 1'b1;
-    addr = desc_q.addr_a;
-    rows = desc_q.rows;
-    stride = desc_q.stride_a;
-    row_bytes = columns << 1;
+  // Blocks of the inner dimension, MATMUL_T.
+  function automatic logic [31:0] blocks();
+    return (desc_q.inner + 32'(AtomElems - 1)) >> AtomElemBits;
+  endfunction
+
+  function automatic rows_t operand();
+    rows_t r;
+    r.exists = 1'b1;
+    r.addr = desc_q.addr_a;
+    r.rows = desc_q.rows;
+    r.stride = desc_q.stride_a;
+    r.row_bytes = columns() << 1;
     unique case (operand_q)
       OpA: begin
-        exists = opcode != pim_isa_pkg::OpcodeCopyIn;
-        if (is_copy) row_bytes = 67'(desc_q.inner);
+        r.exists = opcode != pim_isa_pkg::OpcodeCopyIn;
+        if (is_copy) r.row_bytes = 67'(desc_q.inner);
         if (is_product) begin
-          row_bytes = (((67'(desc_q.inner) << 1) + 67'(BeatBytes - 1)) >> BeatBits) << BeatBits;
+          r.row_bytes = (((67'(desc_q.inner) << 1) + 67'(BeatBytes - 1)) >> BeatBits) << BeatBits;
         end
       end
       OpB: begin
-        exists = !is_copy;
-        addr = desc_q.addr_b;
-        stride = desc_q.stride_b;
+        r.exists = !is_copy;
+        r.addr = desc_q.addr_b;
+        r.stride = desc_q.stride_b;
         if (opcode == pim_isa_pkg::OpcodeMatmul) begin
-          rows = 32'd1;
-          row_bytes = b_bytes_q;
+          r.rows = 32'd1;
+          r.row_bytes = b_bytes_q;
         end else if (opcode == pim_isa_pkg::OpcodeMatmulT) begin
-          rows = desc_q.cols;
-          row_bytes = b_bytes_q + 67'(AtomBytes);
+          r.rows = desc_q.cols;
+          r.row_bytes = b_bytes_q + 67'(AtomBytes);
         end else if (broadcast != pim_isa_pkg::BroadcastNone) begin
-          rows = 32'd1;
+          r.rows = 32'd1;
           if (broadcast == pim_isa_pkg::BroadcastColumn) begin
-            row_bytes = (((67'(desc_q.rows) << 1) + 67'(BeatBytes - 1)) >> BeatBits) << BeatBits;
+            r.row_bytes = (((67'(desc_q.rows) << 1) + 67'(BeatBytes - 1)) >> BeatBits) << BeatBits;
           end else if (broadcast == pim_isa_pkg::BroadcastScalar) begin
-            row_bytes = 67'(BeatBytes);
+            r.row_bytes = 67'(BeatBytes);
           end
         end
       end
       OpC: begin
-        exists = is_product && init != pim_isa_pkg::InitZero;
-        addr = desc_q.host_lo;
-        stride = desc_q.host_hi;
-        if (init == pim_isa_pkg::InitRow) rows = 32'd1;
-        else row_bytes = columns << 2;
+        r.exists = is_product && init != pim_isa_pkg::InitZero;
+        r.addr = desc_q.host_lo;
+        r.stride = desc_q.host_hi;
+        if (init == pim_isa_pkg::InitRow) r.rows = 32'd1;
+        else r.row_bytes = columns() << 2;
       end
       OpY: begin
-        exists = opcode != pim_isa_pkg::OpcodeCopyOut;
-        addr = desc_q.addr_y;
-        stride = desc_q.stride_y;
-        if (is_copy) row_bytes = 67'(desc_q.inner);
-        else if (is_product && desc_q.control.out_f32) row_bytes = columns << 2;
+        r.exists = opcode != pim_isa_pkg::OpcodeCopyOut;
+        r.addr = desc_q.addr_y;
+        r.stride = desc_q.stride_y;
+        if (is_copy) r.row_bytes = 67'(desc_q.inner);
+        else if (is_product && desc_q.control.out_f32) r.row_bytes = columns() << 2;
       end
       default: begin
-        exists = is_copy;
-        stride = opcode == pim_isa_pkg::OpcodeCopyIn ? desc_q.stride_a : desc_q.stride_y;
-        row_bytes = 67'(desc_q.inner);
+        r.exists = is_copy;
+        r.stride = opcode == pim_isa_pkg::OpcodeCopyIn ? desc_q.stride_a : desc_q.stride_y;
+        r.row_bytes = 67'(desc_q.inner);
       end
     endcase
-  end
+    return r;
+  endfunction
 
-  logic [31:0] factor_a, factor_b;
-  wide_t hull_start, hull_end, window_end;
+  wide_t hull_start, window_end;
+  assign hull_start = operand_q == OpHost ? 67'({desc_q.host_hi, desc_q.host_lo})
+                                          : 67'(rows_q.addr);
 
-  always_comb begin
-    if (state_q == StSize) begin
-      factor_a = opcode == pim_isa_pkg::OpcodeMatmul ? desc_q.inner << 1 : blocks - 32'd1;
-      factor_b = opcode == pim_isa_pkg::OpcodeMatmul ? desc_q.cols : desc_q.tile;
-    end else begin
-      factor_a = rows - 32'd1;
-      factor_b = stride;
-    end
-    hull_start = operand_q == OpHost ? 67'({desc_q.host_hi, desc_q.host_lo}) : 67'(addr);
-    hull_end = hull_start + 67'(product_q) + row_bytes;
-  end
+  function automatic wide_t hull_end();
+    return hull_start + 67'(product_q) + rows_q.row_bytes;
+  endfunction
 
   assign window_end = 67'(window_base_i) + 67'(window_size_i);
 
@@ -211,12 +215,9 @@ module pim_check #(
   endfunction
 
   // ---- host side and overlaps -----------------------------------------------------------
-  logic host_bad, overlap;
-  wide_t next_addr;
-
-  assign next_addr = 67'({desc_q.next_hi, desc_q.next_lo});
-
-  always_comb begin
+  function automatic logic host_bad();
+    wide_t next_addr;
+    next_addr = 67'({desc_q.next_hi, desc_q.next_lo});
     host_bad = 1'b0;
     if (opcode != pim_isa_pkg::OpcodeEnd) begin
       host_bad |= outside(next_addr, next_addr + 67'd64, 67'(window_base_i), window_end);
@@ -227,33 +228,32 @@ module pim_check #(
                           window_end);
       host_bad |= host_end_q > {3'd1, 64'd0};
     end
-  end
-
-  function automatic logic meets(logic [1:0] operand);
-    return start_q[operand] < end_q[3] && start_q[3] < end_q[operand];
   endfunction
 
-  always_comb begin
-    in_rows = 1'b0;
-    out_rows = 1'b0;
+  function automatic logic meets(logic [1:0] which);
+    return start_q[which] < end_q[3] && start_q[3] < end_q[which];
+  endfunction
+
+  function automatic logic overlap();
+    logic in_place_a, in_place_b;
     overlap = 1'b0;
     if (is_copy) begin
       overlap = desc_q.rows != 32'd1 && desc_q.stride_y < desc_q.inner;
     end else if (is_product || is_ew) begin
       overlap = desc_q.rows != 32'd1 && 67'(desc_q.stride_y) <
-          (is_product && desc_q.control.out_f32 ? columns << 2 : columns << 1);
-      in_rows = is_ew && desc_q.addr_a == desc_q.addr_y && desc_q.stride_a == desc_q.stride_y;
-      out_rows = is_ew && broadcast == pim_isa_pkg::BroadcastNone &&
+          (is_product && desc_q.control.out_f32 ? columns() << 2 : columns() << 1);
+      in_place_a = is_ew && desc_q.addr_a == desc_q.addr_y && desc_q.stride_a == desc_q.stride_y;
+      in_place_b = is_ew && broadcast == pim_isa_pkg::BroadcastNone &&
           desc_q.addr_b == desc_q.addr_y && desc_q.stride_b == desc_q.stride_y;
-      overlap |= meets(2'd0) && !in_rows;
-      overlap |= meets(2'd1) && !out_rows;
+      overlap |= meets(2'd0) && !in_place_a;
+      overlap |= meets(2'd1) && !in_place_b;
       if (is_product && init != pim_isa_pkg::InitZero) begin
         overlap |= meets(2'd2) && !(init == pim_isa_pkg::InitF32 && desc_q.control.out_f32 &&
                                  desc_q.host_lo == desc_q.addr_y &&
                                  desc_q.host_hi == desc_q.stride_y);
       end
     end
-  end
+  endfunction
 
   assign done_o = state_q == StDone;
   assign code_o = code_q;
@@ -266,6 +266,7 @@ module pim_check #(
       desc_q <= '0;
       product_q <= '0;
       b_bytes_q <= '0;
+      rows_q <= '0;
       host_end_q <= '0;
       for (int unsigned i = 0; i < 4; i++) begin
         start_q[i] <= '0;
@@ -279,32 +280,39 @@ module pim_check #(
           state_q <= StStatic;
         end
         StStatic: begin
-          code_q <= static_code;
-          if (static_code != pim_isa_pkg::CodeDone) state_q <= StDone;
+          code_q <= static_code();
+          if (static_code() != pim_isa_pkg::CodeDone) state_q <= StDone;
           else if (is_copy || is_product || is_ew) state_q <= StSize;
           else state_q <= StHost;
         end
         StSize: begin
           // Bytes of the right operand of a product, up to its last block.
-          product_q <= factor_a * 64'(factor_b);
-          b_bytes_q <= '0;
+          if (opcode == pim_isa_pkg::OpcodeMatmul) begin
+            product_q <= 64'(desc_q.inner << 1) * 64'(desc_q.cols);
+          end else begin
+            product_q <= 64'(blocks() - 32'd1) * 64'(desc_q.tile);
+          end
+          state_q <= StRows;
+        end
+        StRows: begin
+          if (operand_q == OpA) b_bytes_q <= 67'(product_q);
+          rows_q <= operand();
           state_q <= StHull;
         end
         StHull: begin
-          if (operand_q == OpA) b_bytes_q <= 67'(product_q);
-          product_q <= factor_a * 64'(factor_b);
+          product_q <= 64'(rows_q.rows - 32'd1) * 64'(rows_q.stride);
           state_q <= StSum;
         end
         StSum: begin
           if (operand_q == OpHost) begin
-            host_end_q <= hull_end;
+            host_end_q <= hull_end();
             state_q <= StHost;
           end else begin
             start_q[operand_q[1:0]] <= hull_start;
-            end_q[operand_q[1:0]] <= hull_end;
+            end_q[operand_q[1:0]] <= hull_end();
             operand_q <= operand_e'(operand_q + 3'd1);
-            state_q <= StHull;
-            if (exists && hull_end > 67'(Capacity)) begin
+            state_q <= StRows;
+            if (rows_q.exists && hull_end() > 67'(Capacity)) begin
               code_q <= pim_isa_pkg::CodeRange;
               state_q <= StDone;
             end
@@ -312,13 +320,13 @@ module pim_check #(
         end
         StHost: begin
           state_q <= StOverlap;
-          if (host_bad) begin
+          if (host_bad()) begin
             code_q <= pim_isa_pkg::CodeHostRange;
             state_q <= StDone;
           end
         end
         StOverlap: begin
-          if (overlap) code_q <= pim_isa_pkg::CodeOverlap;
+          if (overlap()) code_q <= pim_isa_pkg::CodeOverlap;
           state_q <= StDone;
         end
         default: state_q <= StIdle;

@@ -19,18 +19,17 @@ module pim_counters #(
   input  logic [Banks-1:0]   open_i,
   input  logic               mac_i,
   input  logic               stall_i,
+  /// Take the counters of the current descriptor; they are out one clock later.
+  input  logic               capture_i,
   /// Totals: cycles, act, pre, rd, wr, ref, mac, stall.
   output logic [7:0][63:0]   total_o,
-  /// The same of the current descriptor.
-  output logic [7:0][31:0]   current_o,
-  /// Cycles of the current descriptor in full.
-  output logic [63:0]        current_cycles_o
+  /// Those of the descriptor when captured, the cycles in full.
+  output logic [7:0][31:0]   captured_o,
+  output logic [63:0]        captured_cycles_o
 );
 
   localparam int unsigned StepBits = $clog2(Banks + 1);
 
-  logic [63:0] start_q;
-  logic [7:1][31:0] base_q;
   logic act, pre, rd, wr, refresh;
   logic [StepBits-1:0] act_step, pre_step;
 
@@ -41,30 +40,38 @@ module pim_counters #(
   assign wr = col_cmd_i == pim_pkg::CmdWr;
   assign act_step = row_all_i ? StepBits'(Banks) : StepBits'(1);
   assign pre_step = row_all_i ? StepBits'($countones(open_i)) : StepBits'(1);
-  assign current_cycles_o = total_o[0] - start_q;
 
-  always_comb begin
-    current_o[0] = current_cycles_o[31:0];
-    for (int unsigned i = 1; i < 8; i++) current_o[i] = total_o[i][31:0] - base_q[i];
-  end
+  logic [63:0] cycles_q, act_q, pre_q, rd_q, wr_q, ref_q, mac_q, stall_q;
+  logic [7:0][63:0] base_q;
+
+  assign total_o = {stall_q, mac_q, ref_q, wr_q, rd_q, pre_q, act_q, cycles_q};
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      total_o <= '0;
+      cycles_q <= '0;
+      act_q <= '0;
+      pre_q <= '0;
+      rd_q <= '0;
+      wr_q <= '0;
+      ref_q <= '0;
+      mac_q <= '0;
+      stall_q <= '0;
       base_q <= '0;
-      start_q <= '0;
+      captured_o <= '0;
+      captured_cycles_o <= '0;
     end else begin
-      if (busy_i) total_o[0] <= total_o[0] + 64'(CkRatio);
-      if (act) total_o[1] <= total_o[1] + 64'(act_step);
-      if (pre) total_o[2] <= total_o[2] + 64'(pre_step);
-      if (rd) total_o[3] <= total_o[3] + 64'd1;
-      if (wr) total_o[4] <= total_o[4] + 64'd1;
-      if (refresh) total_o[5] <= total_o[5] + 64'd1;
-      if (mac_i) total_o[6] <= total_o[6] + 64'd1;
-      if (busy_i && stall_i) total_o[7] <= total_o[7] + 64'(CkRatio);
-      if (clear_i) begin
-        start_q <= total_o[0];
-        for (int unsigned i = 1; i < 8; i++) base_q[i] <= total_o[i][31:0];
+      if (busy_i) cycles_q <= cycles_q + 64'(CkRatio);
+      if (act) act_q <= act_q + 64'(act_step);
+      if (pre) pre_q <= pre_q + 64'(pre_step);
+      if (rd) rd_q <= rd_q + 64'd1;
+      if (wr) wr_q <= wr_q + 64'd1;
+      if (refresh) ref_q <= ref_q + 64'd1;
+      if (mac_i) mac_q <= mac_q + 64'd1;
+      if (busy_i && stall_i) stall_q <= stall_q + 64'(CkRatio);
+      if (clear_i) base_q <= total_o;
+      if (capture_i) begin
+        captured_cycles_o <= cycles_q - base_q[0];
+        for (int unsigned i = 0; i < 8; i++) captured_o[i] <= 32'(total_o[i] - base_q[i]);
       end
     end
   end

@@ -51,7 +51,8 @@ module pim_list (
 
   /// Start the counters of a descriptor.
   output logic                     count_clear_o,
-  /// Counters of this descriptor: cycles, act, pre, rd, wr, ref, mac, stall.
+  /// Take them: cycles, act, pre, rd, wr, ref, mac, stall; used from the next clock on.
+  output logic                     count_capture_o,
   input  logic [7:0][31:0]         count_i,
   input  logic [63:0]              count_cycles_i
 );
@@ -68,7 +69,7 @@ module pim_list (
   logic [63:0] addr_q;
   logic [31:0] index_q;
   pim_isa_pkg::code_e code_q;
-  pim_isa_pkg::record_t record_q;
+  pim_isa_pkg::record_t record;
   logic sent_q;
   logic first_misaligned, first_outside;
   logic is_copy, is_compute;
@@ -105,7 +106,22 @@ module pim_list (
   assign wr_start_o = state_q inside {StRecord, StStatus};
   assign wr_strobe_o = state_q == StRecord ? '1 : StatusStrobe;
   assign wr_valid_o = state_q inside {StRecorded, StWritten} && !sent_q;
-  assign wr_data_o = state_q == StRecorded ? record_q : {status, 480'd0};
+  assign wr_data_o = state_q == StRecorded ? record : {status, 480'd0};
+  assign count_capture_o = state_q == StRecord;
+
+  always_comb begin
+    record = '0;
+    record.status = status;
+    record.cycles_lo = count_cycles_i[31:0];
+    record.cycles_hi = count_cycles_i[63:32];
+    record.act = count_i[1];
+    record.pre = count_i[2];
+    record.rd = count_i[3];
+    record.wr = count_i[4];
+    record.ref_count = count_i[5];
+    record.mac = count_i[6];
+    record.stall = count_i[7];
+  end
 
   always_comb begin
     job_o = '0;
@@ -121,7 +137,6 @@ module pim_list (
       addr_q <= '0;
       index_q <= '0;
       code_q <= pim_isa_pkg::CodePending;
-      record_q <= '0;
       sent_q <= 1'b0;
     end else begin
       if (wr_valid_o && wr_ready_i) sent_q <= 1'b1;
@@ -170,17 +185,6 @@ module pim_list (
           end
         end
         StRecord: begin
-          record_q <= '0;
-          record_q.status <= status;
-          record_q.cycles_lo <= count_cycles_i[31:0];
-          record_q.cycles_hi <= count_cycles_i[63:32];
-          record_q.act <= count_i[1];
-          record_q.pre <= count_i[2];
-          record_q.rd <= count_i[3];
-          record_q.wr <= count_i[4];
-          record_q.ref_count <= count_i[5];
-          record_q.mac <= count_i[6];
-          record_q.stall <= count_i[7];
           sent_q <= 1'b0;
           state_q <= StRecorded;
         end

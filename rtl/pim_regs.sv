@@ -71,7 +71,6 @@ module pim_regs #(
   pim_isa_pkg::code_e code_q;
   logic [63:0] list_q, base_q, size_q;
   logic [31:0] limit_q, dropped_q, high_q;
-  logic [31:0] read_data;
   logic read;
 
   assign s_axil_awready_o = !aw_valid_q;
@@ -174,7 +173,8 @@ module pim_regs #(
   end
 
   // ---- read side ------------------------------------------------------------------------
-  always_comb begin
+  // A function, so that it is evaluated only when a register is read.
+  function automatic logic [31:0] read_data();
     read_data = '0;
     if (s_axil_araddr_i[11:6] == pim_isa_pkg::RegCntCyclesLo[11:6]) begin
       // Pairs of words from CNT_CYCLES_LO on; the upper half was latched with the lower one.
@@ -213,7 +213,7 @@ module pim_regs #(
         default: ;
       endcase
     end
-  end
+  endfunction
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -224,7 +224,7 @@ module pim_regs #(
       if (s_axil_rvalid_o && s_axil_rready_i) s_axil_rvalid_o <= 1'b0;
       if (read) begin
         s_axil_rvalid_o <= 1'b1;
-        s_axil_rdata_o <= read_data;
+        s_axil_rdata_o <= read_data();
         if (s_axil_araddr_i[11:6] == pim_isa_pkg::RegCntCyclesLo[11:6] && !s_axil_araddr_i[2]) begin
           high_q <= counters_i[s_axil_araddr_i[5:3]][63:32];
         end

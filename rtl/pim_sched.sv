@@ -131,17 +131,16 @@ module pim_sched #(
 
   // Bank state and stamps; `_all` stamps hold for every bank besides its own.
   logic [Banks-1:0] open_q;
-  logic [RowBits-1:0] row_q [Banks];
-  stamp_t act_at_q [Banks];
-  stamp_t read_at_q [Banks];
-  stamp_t write_at_q [Banks];
-  stamp_t pre_at_q [Banks];
+  logic [Banks-1:0][RowBits-1:0] row_q;
+  stamp_t [Banks-1:0] act_at_q;
+  stamp_t [Banks-1:0] read_at_q, write_at_q, pre_at_q;  // of a closed bank: without meaning
   stamp_t act_last_q, read_last_q, write_last_q, pre_last_q;  // latest over the banks
-  stamp_t rrd_s_q, rrd_l_q [BankGroups];
-  stamp_t faw_q [4];
+  stamp_t rrd_s_q;
+  stamp_t [BankGroups-1:0] rrd_l_q;
+  stamp_t [3:0] faw_q;
   logic [1:0] faw_head_q;
-  stamp_t read_s_q, read_l_q [BankGroups];
-  stamp_t write_s_q, write_l_q [BankGroups];
+  stamp_t read_s_q, write_s_q;
+  stamp_t [BankGroups-1:0] read_l_q, write_l_q;
   stamp_t read_far_q, write_far_q;  // latest over the bank groups
   logic together_q;             // all banks were opened by one ACT and share their row
 
@@ -342,19 +341,15 @@ module pim_sched #(
     if (!rst_ni || wake_i || refresh) begin
       open_q <= '0;
       together_q <= 1'b0;
-      for (int unsigned b = 0; b < Banks; b++) begin
-        row_q[b] <= '0;
-        act_at_q[b] <= refresh ? Timing.rfc : Timing.xs;
-        read_at_q[b] <= '0;
-        write_at_q[b] <= '0;
-        pre_at_q[b] <= '0;
-      end
-      for (int unsigned g = 0; g < BankGroups; g++) begin
-        rrd_l_q[g] <= '0;
-        read_l_q[g] <= '0;
-        write_l_q[g] <= '0;
-      end
-      for (int unsigned i = 0; i < 4; i++) faw_q[i] <= '0;
+      row_q <= '0;
+      act_at_q <= {Banks{refresh ? Timing.rfc : Timing.xs}};
+      read_at_q <= '0;
+      write_at_q <= '0;
+      pre_at_q <= '0;
+      rrd_l_q <= '0;
+      read_l_q <= '0;
+      write_l_q <= '0;
+      faw_q <= '0;
       faw_head_q <= '0;
       act_last_q <= refresh ? Timing.rfc : Timing.xs;
       read_last_q <= '0;
@@ -380,15 +375,14 @@ module pim_sched #(
         end else begin
           read_far_q <= later(read_far_q, col_at + Timing.ccd_l);
         end
-        for (int unsigned g = 0; g < BankGroups; g++) begin
-          if ((AllBank && head_q.run.all) || GroupBits'(g) == group_of(col_bank)) begin
-            if (col_write) begin
-              write_l_q[g] <= col_at + Timing.ccd_l;
-              read_l_q[g] <= col_at + WriteEnd + Timing.wtr_l;
-            end else begin
-              read_l_q[g] <= col_at + Timing.ccd_l;
-            end
-          end
+        if (AllBank && head_q.run.all) begin
+          if (col_write) write_l_q <= {BankGroups{col_at + Timing.ccd_l}};
+          read_l_q <= {BankGroups{col_write ? col_at + WriteEnd + Timing.wtr_l
+                                            : col_at + Timing.ccd_l}};
+        end else begin
+          if (col_write) write_l_q[group_of(col_bank)] <= col_at + Timing.ccd_l;
+          read_l_q[group_of(col_bank)] <= col_write ? col_at + WriteEnd + Timing.wtr_l
+                                                    : col_at + Timing.ccd_l;
         end
         if (AllBank && head_q.run.all) begin
           for (int unsigned b = 0; b < Banks; b++) pre_at_q[b] <= later(pre_at_q[b], col_pre_at);
@@ -398,15 +392,22 @@ module pim_sched #(
         pre_last_q <= later(pre_last_q, col_pre_at);
       end
       if (row_go && row_cmd == pim_pkg::CmdAct) begin
-        for (int unsigned b = 0; b < Banks; b++) begin
-          if (row_all || BankBits'(b) == row_bank) begin
-            open_q[b] <= 1'b1;
-            row_q[b] <= row_of(row_addr);
-            act_at_q[b] <= row_at + Timing.rc;
-            read_at_q[b] <= row_at + Timing.rcd_rd;
-            write_at_q[b] <= row_at + Timing.rcd_wr;
-            pre_at_q[b] <= row_at + Timing.ras;
-          end
+        if (AllBank && row_all) begin
+          open_q <= '1;
+          row_q <= {Banks{row_of(row_addr)}};
+          act_at_q <= {Banks{row_at + Timing.rc}};
+          read_at_q <= {Banks{row_at + Timing.rcd_rd}};
+          write_at_q <= {Banks{row_at + Timing.rcd_wr}};
+          pre_at_q <= {Banks{row_at + Timing.ras}};
+          rrd_l_q <= {BankGroups{row_at + Timing.rrd_l}};
+        end else begin
+          open_q[row_bank] <= 1'b1;
+          row_q[row_bank] <= row_of(row_addr);
+          act_at_q[row_bank] <= row_at + Timing.rc;
+          read_at_q[row_bank] <= row_at + Timing.rcd_rd;
+          write_at_q[row_bank] <= row_at + Timing.rcd_wr;
+          pre_at_q[row_bank] <= row_at + Timing.ras;
+          rrd_l_q[group_of(row_bank)] <= row_at + Timing.rrd_l;
         end
         together_q <= row_all;
         act_last_q <= row_at + Timing.rc;
@@ -414,19 +415,19 @@ module pim_sched #(
         write_last_q <= row_at + Timing.rcd_wr;
         pre_last_q <= later(later(pre_last_q, row_at + Timing.ras), col_go ? col_pre_at : '0);
         rrd_s_q <= row_at + Timing.rrd_s;
-        for (int unsigned g = 0; g < BankGroups; g++) begin
-          if (row_all || GroupBits'(g) == group_of(row_bank)) rrd_l_q[g] <= row_at + Timing.rrd_l;
-        end
         faw_q[faw_head_q] <= row_at + Timing.faw;
         faw_head_q <= faw_head_q + 2'd1;
       end
       if (row_go && row_cmd == pim_pkg::CmdPre) begin
         together_q <= 1'b0;
-        for (int unsigned b = 0; b < Banks; b++) begin
-          if ((row_all && open_q[b]) || (!row_all && BankBits'(b) == row_bank)) begin
-            open_q[b] <= 1'b0;
-            act_at_q[b] <= later(act_at_q[b], row_at + Timing.rp);
+        if (row_all) begin
+          open_q <= '0;
+          for (int unsigned b = 0; b < Banks; b++) begin
+            if (open_q[b]) act_at_q[b] <= later(act_at_q[b], row_at + Timing.rp);
           end
+        end else begin
+          open_q[row_bank] <= 1'b0;
+          act_at_q[row_bank] <= later(act_at_q[row_bank], row_at + Timing.rp);
         end
         act_last_q <= later(act_last_q, row_at + Timing.rp);
       end

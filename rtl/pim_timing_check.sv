@@ -52,31 +52,32 @@ module pim_timing_check #(
     return GroupBits'(a) == b[GroupBits-1:0];
   endfunction
 
-  longint signed col_clock, row_clock;
-  assign col_clock = clock_q + longint'(col_slot_i);
-  assign row_clock = clock_q + longint'(row_slot_i);
+  longint signed col_clock, row_clock;  // of this clock's commands
 
   `define PIM_RULE(since, least, now, name) \
     assert ((now) - (since) >= (least)) \
     else $fatal(1, "DRAM timing: %s: %0d clocks, at least %0d (bank %0d, clock %0d)", name, \
                 (now) - (since), least, b, now);
 
+  // The state is private to this block: blocking assignments, which cost nothing in a clock
+  // without a command.
   always_ff @(posedge clk_i) begin
     if (!rst_ni || wake_i) begin
-      clock_q <= '0;
-      open_q <= '0;
-      ref_q <= Never;
-      wake_q <= '0;
+      clock_q = '0;
+      open_q = '0;
+      ref_q = Never;
+      wake_q = '0;
       for (int unsigned b = 0; b < Banks; b++) begin
-        act_q[b] <= Never;
-        pre_q[b] <= Never;
-        rd_q[b] <= Never;
-        wr_q[b] <= Never;
-        row_q[b] <= '0;
+        act_q[b] = Never;
+        pre_q[b] = Never;
+        rd_q[b] = Never;
+        wr_q[b] = Never;
+        row_q[b] = '0;
       end
-      for (int unsigned i = 0; i < 4; i++) acts_q[i] <= Never;
+      for (int unsigned i = 0; i < 4; i++) acts_q[i] = Never;
     end else begin
-      clock_q <= clock_q + longint'(CkRatio);
+      col_clock = clock_q + longint'(col_slot_i);
+      row_clock = clock_q + longint'(row_slot_i);
 
       assert (col_cmd_i == pim_pkg::CmdNop || row_cmd_i == pim_pkg::CmdNop ||
               col_slot_i != row_slot_i) else $fatal(1, "two commands in one slot");
@@ -108,33 +109,33 @@ module pim_timing_check #(
             end
           end
           if (col_all_i || b == 32'(col_bank_i)) begin
-            if (col_cmd_i == pim_pkg::CmdRd) rd_q[b] <= col_clock;
-            else wr_q[b] <= col_clock;
+            if (col_cmd_i == pim_pkg::CmdRd) rd_q[b] = col_clock;
+            else wr_q[b] = col_clock;
           end
         end
       end
 
       if (row_cmd_i == pim_pkg::CmdAct) begin
         for (int unsigned b = 0; b < Banks; b++) begin
+          `PIM_RULE(act_q[b], longint'(Timing.rrd_s), row_clock, "tRRD_S")
+          if (row_all_i || same_group(b, row_bank_i)) begin
+            `PIM_RULE(act_q[b], longint'(Timing.rrd_l), row_clock, "tRRD_L")
+          end
           if (row_all_i || b == 32'(row_bank_i)) begin
             assert (!open_q[b]) else $fatal(1, "ACT to an open bank (%0d)", b);
             `PIM_RULE(act_q[b], longint'(Timing.rc), row_clock, "tRC")
             `PIM_RULE(pre_q[b], longint'(Timing.rp), row_clock, "tRP")
             `PIM_RULE(ref_q, longint'(Timing.rfc), row_clock, "tRFC")
             `PIM_RULE(wake_q, longint'(Timing.xs), row_clock, "tXS")
-            act_q[b] <= row_clock;
-            open_q[b] <= 1'b1;
-            row_q[b] <= row_row_i;
-          end
-          `PIM_RULE(act_q[b], longint'(Timing.rrd_s), row_clock, "tRRD_S")
-          if (row_all_i || same_group(b, row_bank_i)) begin
-            `PIM_RULE(act_q[b], longint'(Timing.rrd_l), row_clock, "tRRD_L")
+            act_q[b] = row_clock;
+            open_q[b] = 1'b1;
+            row_q[b] = row_row_i;
           end
         end
         assert (row_clock - acts_q[3] >= longint'(Timing.faw))
         else $fatal(1, "DRAM timing: tFAW: %0d clocks", row_clock - acts_q[3]);
-        acts_q[0] <= row_clock;
-        for (int unsigned i = 1; i < 4; i++) acts_q[i] <= acts_q[i-1];
+        for (int unsigned i = 3; i > 0; i--) acts_q[i] = acts_q[i-1];
+        acts_q[0] = row_clock;
       end
 
       if (row_cmd_i == pim_pkg::CmdPre) begin
@@ -144,9 +145,9 @@ module pim_timing_check #(
               `PIM_RULE(act_q[b], longint'(Timing.ras), row_clock, "tRAS")
               `PIM_RULE(rd_q[b], longint'(Timing.rtp), row_clock, "tRTP")
               `PIM_RULE(wr_q[b], WriteEnd + longint'(Timing.wr), row_clock, "tWR")
-              pre_q[b] <= row_clock;
+              pre_q[b] = row_clock;
             end
-            open_q[b] <= 1'b0;
+            open_q[b] = 1'b0;
           end
         end
       end
@@ -157,8 +158,10 @@ module pim_timing_check #(
           `PIM_RULE(pre_q[b], longint'(Timing.rp), row_clock, "tRP before REF")
         end
         assert (row_clock - ref_q >= longint'(Timing.rfc)) else $fatal(1, "tRFC");
-        ref_q <= row_clock;
+        ref_q = row_clock;
       end
+
+      clock_q = clock_q + longint'(CkRatio);
     end
   end
 

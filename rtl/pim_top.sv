@@ -160,10 +160,10 @@ module pim_top #(
   logic [63:0] list_addr, window_base, window_size, desc_addr;
   logic [31:0] chain_limit, desc_count;
   logic [7:0][63:0] totals;
-  logic [7:0][31:0] current;
-  logic [63:0] current_cycles;
+  logic [7:0][31:0] captured;
+  logic [63:0] captured_cycles;
   pim_isa_pkg::descriptor_t desc;
-  logic count_clear;
+  logic count_clear, count_capture;
 
   logic list_rd_start, list_wr_start, list_wr_valid, check_start, check_done;
   pim_isa_pkg::code_e check_code;
@@ -269,8 +269,9 @@ module pim_top #(
     .seq_done_i(seq_done),
     .desc_o(desc),
     .count_clear_o(count_clear),
-    .count_i(current),
-    .count_cycles_i(current_cycles)
+    .count_capture_o(count_capture),
+    .count_i(captured),
+    .count_cycles_i(captured_cycles)
   );
 
   pim_check #(
@@ -583,9 +584,10 @@ module pim_top #(
     .open_i(open),
     .mac_i(mac),
     .stall_i(rd_stall || wr_stall),
+    .capture_i(count_capture),
     .total_o(totals),
-    .current_o(current),
-    .current_cycles_o(current_cycles)
+    .captured_o(captured),
+    .captured_cycles_o(captured_cycles)
   );
 
 `ifndef SYNTHESIS
