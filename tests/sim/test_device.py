@@ -31,7 +31,7 @@ from fixture_device import (
 
 from sim.config import HostMemory
 from sim.device import SimDevice
-from sim.errors import DeviceError, DeviceTimeoutError
+from sim.errors import DeviceError, DeviceTimeoutError, SimError
 
 KIB = 1024
 BURST_BYTES = 16 * 64
@@ -265,6 +265,49 @@ def test_hung_simulator_is_killed_after_the_bound():
     assert not running(device.pid)
 
 
+@pytest.mark.parametrize(
+    ("script", "error", "message"),
+    [
+        ("exit 3", DeviceError, r"the simulator died \(exit status 3\) in start\n  \| starting"),
+        (
+            "exec sleep 60",
+            DeviceTimeoutError,
+            "the simulator hangs: no answer to start within 0.5 s",
+        ),
+    ],
+)
+def test_simulator_that_does_not_start(monkeypatch, tmp_path, script, error, message):
+    program = tmp_path / "simulator"
+    program.write_text(f"#!/bin/sh\necho starting\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sim.device.build", lambda _spec: program)
+    with pytest.raises(error, match=message):
+        SimDevice(config(start_timeout=0.5))
+
+
+def test_simulator_that_is_no_program(monkeypatch, tmp_path):
+    program = tmp_path / "simulator"
+    program.write_text("")
+    monkeypatch.setattr("sim.device.build", lambda _spec: program)
+    with pytest.raises(DeviceError, match=r"cannot start the simulator .*: Permission denied"):
+        SimDevice(config())
+
+
+def test_failed_starts_leak_no_descriptor(monkeypatch, tmp_path):
+    monkeypatch.setattr("sim.device.build", lambda _spec: tmp_path / "gone")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(DeviceError):
+            SimDevice(config())
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_log_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SimError, match=r"cannot write the simulator's log in .*choose another"):
+        SimDevice(config(log_dir=tmp_path / "file" / "log"))
+
+
 def test_close_twice_and_use_after_close():
     device = SimDevice(config())
     device.buffer[:4] = 1
@@ -365,3 +408,16 @@ def test_logs(tmp_path):
     assert events[-1]["answer"] == {"value": 2}
     cycles = [event["cycle"] for event in events]
     assert cycles == sorted(cycles)
+
+
+@pytest.mark.full  # a build of its own
+def test_coverage_is_written_at_close(tmp_path):
+    data = tmp_path / "coverage.dat"
+    with SimDevice(config(coverage=data)) as device:
+        device.read32(ID)
+        assert not data.exists()
+    lines = data.read_text(errors="replace").splitlines()
+    counts = [int(line.rsplit("' ", 1)[1]) for line in lines if "pim_top.sv" in line]
+    assert len(counts) > 50
+    assert any(count > 0 for count in counts)
+    assert any(count == 0 for count in counts)

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 import cocotb
+import fst_reader
 import pytest
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from sim.errors import SimError
-from sim.unit import BenchFailure, run_bench
+from sim.unit import BenchFailure, rtl, run_bench
 
 COUNTER = (Path(__file__).parent / "rtl" / "counter.sv",)
 
@@ -56,3 +57,23 @@ def test_unknown_top():
 def test_timeout_is_a_failure():
     with pytest.raises(BenchFailure, match="no test ended"):
         run_bench("counter", COUNTER, bench=__file__, timeout=0.01)
+
+
+@pytest.mark.full  # a build of its own
+def test_waves_and_coverage_on_request(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIMLOOP_WAVES", str(tmp_path / "waves"))
+    monkeypatch.setenv("PIMLOOP_COVERAGE_DIR", str(tmp_path / "coverage"))
+    run_bench("counter", COUNTER, bench=__file__, seed=5)
+    waveform = fst_reader.read(tmp_path / "waves" / "counter.fst")
+    assert b"count_o" in waveform.hierarchy
+    assert waveform.end > waveform.start
+    (data,) = (tmp_path / "coverage").iterdir()
+    assert data.name.startswith("test_unit-counter-")
+    assert data.name.endswith("-5.dat")
+    assert "counter.sv" in data.read_text(errors="replace")
+
+
+def test_rtl_lists_packages_first():
+    names = [path.name for path in rtl("pim_fifo", "pim_lane")]
+    assert names == ["pim_isa_pkg.sv", "pim_pkg.sv", "pim_fifo.sv", "pim_lane.sv"]
+    assert all(path.exists() for path in rtl("pim_fifo", "pim_lane"))
