@@ -59,14 +59,18 @@ def parameters(config, seed=0):
 
 
 def write_safetensors(path, tensors, dtype="F32"):
-    header, blob = {"__metadata__": {"format": "pt"}}, b""
+    header, offset = {"__metadata__": {"format": "pt"}}, 0
     for name, array in tensors.items():
-        data = np.ascontiguousarray(array.astype(NAMES[dtype])).tobytes()
-        header[name] = {"dtype": dtype, "shape": list(array.shape),
-                        "data_offsets": [len(blob), len(blob) + len(data)]}  # fmt: skip
-        blob += data
+        end = offset + array.size * np.dtype(NAMES[dtype]).itemsize
+        header[name] = {
+            "dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, end],
+        }  # fmt: skip
+        offset = end
     text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + blob)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in tensors.values():
+            file.write(np.ascontiguousarray(array.astype(NAMES[dtype])).tobytes())
 
 
 def write_checkpoint(folder, name, seed=0):
