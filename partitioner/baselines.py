@@ -6,8 +6,8 @@ weights, except `paper_dp`, which knows of none.
 
 - ``cpu_serial``: every operator on the device of that name.
 - ``cpu_parallel_first``: the first capable device of (CPU_P, PIM, CPU_S); ``pim_first``: of
-  (PIM, CPU_P, CPU_S). The manual priorities of Kim et al. 2024, section 5, which are the order of
-  execution providers in ONNX Runtime. PIM stands for every device outside the memory ``cpu``.
+  (PIM, CPU_P, CPU_S). The manual priorities of Kim et al. 2024, which are the order of execution
+  providers in ONNX Runtime. PIM stands for every device outside the memory ``cpu``.
   A device that no list names comes last, in the order of the memory table.
 - ``greedy``: the device with the least execution time plus the transfers it causes now
   (Albayrak et al. 2012); ties go to the device that comes first in the memory table.

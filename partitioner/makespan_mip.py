@@ -211,14 +211,14 @@ def _meeting_pairs(
     copies: dict[tuple[int, int], _Copy],
 ) -> tuple[list[tuple[int, int, int]], list[tuple[tuple[int, int], tuple[int, int]]]]:
     """Return (operator, operator, memory) and (transfer, transfer) that have no given order."""
+    if len(domains) > 400:
+        # Too many operators for all pairs: report more than the limit without listing them.
+        return [(0, 0, 0)] * (MAX_PAIRS + 1), []
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(domains)))
     for flow in problem.flows:
         if flow.producer != MODEL_INPUT:
             graph.add_edges_from((flow.producer, consumer) for consumer in flow.consumers)
-    if len(domains) > 400:
-        # Too many operators for all pairs: report more than the limit without listing them.
-        return [(0, 0, 0)] * (MAX_PAIRS + 1), []
     after = {v: nx.descendants(graph, v) for v in graph}
     operators = [
         (u, v, memory)
