@@ -9,8 +9,11 @@ from fractions import Fraction
 import pytest
 from cost_graphs import brute_force, random_costs, total_cost
 
+from partitioner import solve
 from partitioner.costs import costs_from_dict
 from partitioner.errors import PartitionerError
+from partitioner.ilp import IlpResult
+from partitioner.problem import Problem
 from partitioner.solve import partition
 
 
@@ -226,3 +229,25 @@ def test_huge_and_tiny_costs_together_stay_exact() -> None:
         expected = brute_force(data)
         assert expected is not None
         check_proved(data, partition(costs_from_dict(data)), expected)
+
+
+def test_a_stopped_integer_programme_is_not_called_optimal(monkeypatch) -> None:
+    """Whatever the solver's bound leaves open is open in the plan."""
+    data = random_costs(random.Random(2), 2, 10)
+    costs = costs_from_dict(data)
+    best = partition(costs)
+    ticks = Problem.of(costs).evaluate(best.assignment).total
+    place = tuple(Problem.of(costs).places(best.assignment))
+
+    def stopped(bound: float, solved: bool):
+        return lambda *_: IlpResult(place, bound, solved, variables=1, constraints=1)
+
+    monkeypatch.setattr(solve, "solve_by_ilp", stopped(ticks * 0.9, solved=False))
+    plan = partition(costs, method="ilp")
+    assert not plan.optimal
+    assert plan.lower_bound_us == pytest.approx(best.total_us * 0.9)
+    assert plan.proof["certainty"] == "stopped by the limit"
+    # One tick less than the costs' common divisor leaves no room, so the bound is rounded up.
+    room = Problem.of(costs).granularity - 1
+    monkeypatch.setattr(solve, "solve_by_ilp", stopped(float(ticks - room), solved=False))
+    assert partition(costs, method="ilp").optimal

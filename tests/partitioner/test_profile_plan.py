@@ -10,11 +10,12 @@ from cost_graphs import all_assignments, random_costs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from partitioner import profile_plan
 from partitioner.costs import costs_from_dict
 from partitioner.coverage import Coverage
 from partitioner.errors import PartitionerError
 from partitioner.feasibility import split_coverable
-from partitioner.profile_exact import exact_runs
+from partitioner.profile_exact import ExactAnswer, exact_runs
 from partitioner.profile_plan import plan_profile
 from partitioner.words import runs_by_words
 
@@ -224,3 +225,12 @@ def test_every_plan_measures_everything(seed: int, size: int, memories: int) -> 
         for run in plan.runs:
             for node in data["nodes"]:
                 assert run[node["id"]] in node["cost_us"]
+
+
+def test_an_exact_solver_out_of_time_leaves_the_number_unproved(monkeypatch) -> None:
+    graph = costs_from_dict(complete_graph(4)).graph
+    monkeypatch.setattr(profile_plan, "exact_runs", lambda *_: ExactAnswer(None, None))
+    plan = plan_profile(graph)
+    assert (len(plan.runs), plan.lower_bound, plan.proved) == (4, 3, False)
+    assert "not proved" in plan.certificate
+    assert plan.transfers_covered == plan.transfers_total
