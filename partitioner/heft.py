@@ -17,6 +17,15 @@ from partitioner.schedule import list_schedule, makespan, task_graph
 
 Place = list[int]
 
+#: Descents of the local search, all but the first from a disturbed best placement.
+ROUNDS = 12
+
+#: A descent ends after this many failures for each operator that has a choice.
+PATIENCE = 40
+
+#: How many operators move together with the first one.
+GROUP_SIZES = (0, 0, 1, 2, 4, 8)
+
 
 def heft_place(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Place | None:
     """Return HEFT's placement within `domains`, or None where it runs into a forbidden move.
@@ -94,12 +103,41 @@ def improve(
     best, place = min(scored, key=lambda pair: pair[0])
     movable = [v for v, domain in enumerate(domains) if len(domain) > 1]
     neighbours = _neighbours(problem, domains)
+    for round_number in range(ROUNDS if movable else 0):
+        current = list(place)
+        if round_number:
+            for v in rng.sample(movable, max(1, len(movable) // 5)):
+                current[v] = rng.choice(domains[v])
+        found = _descend(problem, domains, current, movable, neighbours, rng, deadline)
+        if found is not None and found[0] < best:
+            best, place = found
+        if time.monotonic() >= deadline:
+            break
+    return best, place
+
+
+def _descend(
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    start: Place,
+    movable: Sequence[int],
+    neighbours: Sequence[Sequence[int]],
+    rng: random.Random,
+    deadline: float,
+) -> tuple[int, Place] | None:
+    """Move random connected groups from `start` for as long as that finds improvements.
+
+    None when `start` needs a forbidden move or breaks a capacity.
+    """
+    best, place = _span(problem, start), start
+    if best is None or problem.overfull(start):
+        return None
     failures = 0
-    while movable and time.monotonic() < deadline and failures < 60 * len(movable):
+    while time.monotonic() < deadline and failures < PATIENCE * len(movable):
         trial = list(place)
         group = [rng.choice(movable)]
         memory = rng.choice(domains[group[0]])
-        for _ in range(rng.choice((0, 0, 1, 2, 4, 8))):
+        for _ in range(rng.choice(GROUP_SIZES)):
             around = [w for w in neighbours[rng.choice(group)] if w not in group]
             if around:
                 group.append(rng.choice(around))
