@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from host.device.base import Device
 from host.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
@@ -14,12 +16,41 @@ Backend = Literal["sim", "model"]
 Flavour = Literal["native", "rtl"]
 
 
+@runtime_checkable
+class _TracedDevice(Protocol):
+    """A device whose signals can be recorded."""
+
+    def open_trace(self, path: Path) -> None:
+        """Start to write an FST file."""
+
+    def close_trace(self) -> None:
+        """Finish it."""
+
+
+@contextmanager
+def recorded(device: Device, waves: Path | None) -> Iterator[None]:
+    """Record what the device does in the block to an FST file; None: record nothing.
+
+    The device must have been opened with `trace`.
+    """
+    if waves is None:
+        yield
+        return
+    if not isinstance(device, _TracedDevice):
+        raise PimloopError("the model device has no signals: record waves with --device sim")
+    device.open_trace(waves)
+    try:
+        yield
+    finally:
+        device.close_trace()
+
+
 def open_device(
     platform: Platform,
     backend: Backend = "sim",
     *,
     flavour: Flavour = "native",
-    waves: Path | None = None,
+    trace: bool = False,
     assertions: bool = True,
     buffer_bytes: int = DEFAULT_BUFFER_BYTES,
     log_dir: Path | None = None,
@@ -35,8 +66,8 @@ def open_device(
         model, which needs no compiler and has no time: its counters are 0.
     flavour
         Arithmetic lanes of `sim`: `native` (DPI calls) or `rtl`.
-    waves
-        File for FST waveforms of everything the device does; `sim` only.
+    trace
+        `sim`: build it so that `recorded` can write waveforms (slower).
     assertions
         `sim`: check every DRAM timing rule and assertion.
     buffer_bytes
@@ -46,14 +77,10 @@ def open_device(
 
     Raises
     ------
-    PimloopError
-        When the backend cannot do what is asked.
     SimError
         When the simulator cannot be built or started.
     """
     if backend == "model":
-        if waves is not None:
-            raise PimloopError("the model device has no signals: record waves with the device sim")
         return ModelDevice(platform.geometry(), buffer_bytes)
     # Imported here: the model must work where the simulator's tools are missing.
     from sim.config import HostMemory, SimConfig
@@ -63,7 +90,7 @@ def open_device(
     config = SimConfig(
         params=platform.rtl_parameters(),
         flavour=flavour,
-        trace=waves is not None,
+        trace=trace,
         assertions=assertions,
         host_memory=HostMemory(
             read_latency=memory.read_latency,
@@ -74,11 +101,4 @@ def open_device(
         memory_bytes=buffer_bytes,
         log_dir=log_dir,
     )
-    device = SimDevice(config)
-    if waves is not None:
-        try:
-            device.open_trace(waves)
-        except BaseException:
-            device.close()
-            raise
-    return device
+    return SimDevice(config)

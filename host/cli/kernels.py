@@ -1,0 +1,190 @@
+"""`pimloop gemm` and `pimloop elementwise`: one operation on the device, checked and timed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from host.cli.output import console, emit_json
+from host.device.base import Device
+from host.device.open import open_device
+from host.kernels import KernelResult, run_elementwise, run_gemm
+from host.platform import DEFAULT_PLATFORM, Platform, load_platform
+
+EXIT_WRONG_BITS = 1
+
+
+def register(subparsers: Any) -> None:
+    """Add `gemm` and `elementwise` to `subparsers`."""
+    gemm = subparsers.add_parser(
+        "gemm",
+        help="multiply random (P,Q) and (Q,R) on the device",
+        description=(
+            "Multiply random matrices (P,Q) x (Q,R) on the device, with the right operand "
+            "resident, and compare every bit with the golden model. Exit code 1: bits differ."
+        ),
+    )
+    for name, what in (("P", "rows"), ("Q", "inner dimension"), ("R", "columns")):
+        gemm.add_argument(name.lower(), type=int, metavar=name, help=what)
+    gemm.add_argument(
+        "--transposed", action="store_true", help="the right operand is (R,Q): opcode MATMUL_T"
+    )
+    gemm.add_argument("--bias", action="store_true", help="add a row (R)")
+    _add_common(gemm)
+    gemm.set_defaults(func=gemm_command)
+
+    elementwise = subparsers.add_parser(
+        "elementwise",
+        help="add, subtract or multiply random operands on the device",
+        description=(
+            "Add, subtract or multiply a random (P,R) and an operand broadcast to it on the "
+            "device, and compare every bit with the golden model. Exit code 1: bits differ."
+        ),
+    )
+    elementwise.add_argument("op", choices=("add", "sub", "mul"), help="operation")
+    elementwise.add_argument("p", type=int, metavar="P", help="rows")
+    elementwise.add_argument("r", type=int, metavar="R", help="columns")
+    elementwise.add_argument(
+        "--broadcast",
+        choices=("none", "row", "column", "scalar"),
+        default="none",
+        help="shape of the right operand: (P,R) (default), (R), (P,1), (1)",
+    )
+    _add_common(elementwise)
+    elementwise.set_defaults(func=elementwise_command)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--platform",
+        default=DEFAULT_PLATFORM,
+        metavar="NAME",
+        help="a platform (`pimloop platforms`) or a .toml file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("sim", "model"),
+        default="sim",
+        help="the simulated RTL (default), or the functional model: same bits, no time",
+    )
+    parser.add_argument(
+        "--flavour",
+        choices=("rtl", "native"),
+        default="native",
+        help="arithmetic lanes of the simulation (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the operands")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="bound of the wait for the device, seconds (default: 600)",
+    )
+    parser.add_argument("--waves", type=Path, metavar="FILE.fst", help="record the operation")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def gemm_command(args: argparse.Namespace) -> int:
+    """Run `pimloop gemm`."""
+    return _run(
+        args,
+        {"operation": "gemm", "transposed": args.transposed, "bias": args.bias},
+        lambda device, platform: run_gemm(
+            device,
+            platform,
+            (args.p, args.q, args.r),
+            transposed=args.transposed,
+            bias=args.bias,
+            seed=args.seed,
+            timeout=args.timeout,
+            waves=args.waves,
+        ),
+    )
+
+
+def elementwise_command(args: argparse.Namespace) -> int:
+    """Run `pimloop elementwise`."""
+    return _run(
+        args,
+        {"operation": args.op, "broadcast": args.broadcast},
+        lambda device, platform: run_elementwise(
+            device,
+            platform,
+            args.op,
+            (args.p, args.r),
+            broadcast=args.broadcast,
+            seed=args.seed,
+            timeout=args.timeout,
+            waves=args.waves,
+        ),
+    )
+
+
+def _run(
+    args: argparse.Namespace,
+    what: dict[str, Any],
+    kernel: Callable[[Device, Platform], KernelResult],
+) -> int:
+    platform = load_platform(args.platform)
+    trace = args.waves is not None
+    with open_device(platform, args.device, flavour=args.flavour, trace=trace) as device:
+        result = kernel(device, platform)
+    report = what | _report(result, platform, args)
+    if args.json:
+        emit_json(report)
+    else:
+        _print(report)
+    return 0 if result.bit_exact else EXIT_WRONG_BITS
+
+
+def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the JSON object; what the functional model cannot know is null."""
+    timed = args.device == "sim"
+    cycles = result.stats.cycles
+    report: dict[str, Any] = {
+        "shape": list(result.shape),
+        "platform": platform.name,
+        "device": args.device,
+        "flavour": args.flavour if timed else None,
+        "bit_exact": result.bit_exact,
+        "cycles": cycles if timed else None,
+        "us": platform.pim_time_us(cycles) if timed else None,
+        "device_us": platform.device_us(cycles) if timed else None,
+        "call_overhead_us": platform.driver.call_overhead_us,
+        "counters": result.stats.counters if timed else None,
+        "useful_macs": result.useful_macs,
+        "done_macs": result.done_macs if timed else None,
+        "descriptors": result.stats.descriptors,
+        "wall_s": result.wall_s,
+        "cycles_per_s": cycles / result.wall_s if timed else None,
+    }
+    return report
+
+
+def _print(report: dict[str, Any]) -> None:
+    shape = " x ".join(str(size) for size in report["shape"])
+    table = Table("", "", show_header=False, title=f"{report['operation']} {shape}")
+    table.add_row("platform, device", f"{report['platform']}, {report['device']}")
+    table.add_row("bits equal to golden model", "yes" if report["bit_exact"] else "NO")
+    if report["cycles"] is not None:
+        table.add_row("device time", f"{report['device_us']:.1f} us")
+        table.add_row("driver's cost of the call", f"{report['call_overhead_us']:.1f} us")
+        table.add_row("PIM time", f"{report['us']:.1f} us")
+        table.add_row("cycles (DRAM clocks)", f"{report['cycles']:,}")
+        for name, value in report["counters"].items():
+            table.add_row(f"  {name}", f"{value:,}")
+        useful, done = report["useful_macs"], report["done_macs"]
+        share = f" ({useful / done:.1%} useful)" if done else ""
+        table.add_row("multiply-adds done", f"{done:,}{share}")
+    out = console()
+    out.print(table)
+    if report["cycles"] is None:
+        out.print("The functional model has no time: use --device sim for cycles.")
+    else:
+        speed = report["cycles_per_s"] / 1e6
+        out.print(f"simulated {speed:.2f} M cycles/s, {report['wall_s']:.2f} s")

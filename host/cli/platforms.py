@@ -1,0 +1,79 @@
+"""`pimloop platforms`: the platforms there are, and every number of one with its source."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from host.cli.output import console, emit_json
+from host.platform import Platform, load_platform, platform_names, platform_path, sources
+
+
+def register(subparsers: Any) -> None:
+    """Add `platforms` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "platforms",
+        help="list the platforms, or show one with the source of every number",
+        description="List the platforms, or show one with unit and source of every number.",
+    )
+    parser.add_argument("action", nargs="?", choices=("show",), help="show one platform")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a platform, or a .toml file")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    parser.set_defaults(func=run_platforms, parser=parser)
+
+
+def run_platforms(args: argparse.Namespace) -> int:
+    """List the platforms or show one."""
+    if args.action is None:
+        platforms = [load_platform(name) for name in platform_names()]
+        if args.json:
+            emit_json({"platforms": [_summary(platform) for platform in platforms]})
+            return 0
+        table = Table("platform", "style", "memory", "clock", "what it is")
+        for platform in platforms:
+            one = _summary(platform)
+            memory = f"{one['capacity_bytes'] >> 20} MiB"
+            table.add_row(
+                one["name"], one["style"], memory, f"{one['clock_mhz']:.0f} MHz", one["title"]
+            )
+        console().print(table)
+        return 0
+    if args.name is None:
+        args.parser.error("show needs the NAME of a platform")
+    return _show(load_platform(args.name), args)
+
+
+def _show(platform: Platform, args: argparse.Namespace) -> int:
+    values = {
+        f"{section.removesuffix('_section')}.{key}": value
+        for section, table in asdict(platform).items()
+        if isinstance(table, dict)
+        for key, value in table.items()
+    }
+    origin = sources(platform_path(args.name))
+    if args.json:
+        rows = {
+            key: {"value": value, "unit": origin[key][0], "source": origin[key][1]}
+            for key, value in values.items()
+        }
+        emit_json({**_summary(platform), "values": rows})
+        return 0
+    table = Table("key", "value", "unit", "source", title=platform.title)
+    for key, value in values.items():
+        text = ", ".join(value) if isinstance(value, tuple) else str(value)
+        table.add_row(key, text, *origin[key])
+    console().print(table)
+    return 0
+
+
+def _summary(platform: Platform) -> dict[str, Any]:
+    return {
+        "name": platform.name,
+        "title": platform.title,
+        "style": platform.device.style,
+        "capacity_bytes": platform.geometry().capacity,
+        "clock_mhz": 1e9 / platform.device.tck_fs,
+    }
