@@ -42,6 +42,12 @@ IDLE = {
     "atom_valid_i": 0,
     "atom_i": 0,
     "atom_pop_i": 0,
+    # What the slave drives later: no answer before there was a question.
+    "m_axi_arready": 0,
+    "m_axi_rvalid": 0,
+    "m_axi_awready": 0,
+    "m_axi_wready": 0,
+    "m_axi_bvalid": 0,
 }
 
 

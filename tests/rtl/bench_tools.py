@@ -15,6 +15,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
 
+from rtl.isa import CONTROL_FIELDS, DESCRIPTOR
+
 #: Chance of an idle clock, by the name the tests are parametrized with.
 CHANCES = (0.0, 0.3, 0.8)
 
@@ -114,3 +116,21 @@ def cut(stream: dict[str, int], page_bytes: int, step: int) -> Iterator[dict[str
         left -= count
         yield stream | {"addr": address, "count": count, "hold": hold, "last": int(left == 0)}
         address, hold = address + count * step, 0
+
+
+def descriptor(opcode: int, **words: int) -> int:
+    """Return the 512 bits of a descriptor.
+
+    `words` are words of the descriptor, fields of its control word, `host` and `next` (64 bits).
+    """
+    for name in ("host", "next"):
+        if name in words:
+            whole = words.pop(name)
+            words |= {f"{name}_lo": whole & 0xFFFFFFFF, f"{name}_hi": whole >> 32}
+    control = opcode | words.pop("reserved", 0) << 14
+    for name, (low, _) in CONTROL_FIELDS.items():
+        control |= words.pop(name, 0) << low
+    record = np.zeros((), DESCRIPTOR)
+    for name, value in (words | {"control": control}).items():
+        record[name] = value
+    return int.from_bytes(record.tobytes(), "little")
