@@ -3,9 +3,13 @@
 The limit follows from the placement. Rounding to bfloat16 (8 significant bits) errs by at most
 2^-9 of a value, 2^-9 / sqrt(3) of it in the mean square; results rounded one after the other add
 up like a random walk. So a tensor behind R such results on its longest path is expected to be off
-by about sqrt(R) 2^-9 / sqrt(3) in relative L2 norm, and 1.5 times that is the limit. Measured on
-BERT-base, 16 tokens, four seeds: at most 2.3e-2 with every PIM-capable operator on the PIM (R =
-432, limit 3.5e-2), 6.3e-3 with the matrix products alone (R = 98, limit 1.7e-2).
+by about sqrt(R) 2^-9 / sqrt(3) in relative L2 norm, and twice that is the limit: over 360 runs of
+tiny models (four architectures, 30 seeds, three placements) the error was 0.8 of the expected one
+in the median, with a tail to 1.55 where 64 features are compared. BERT-base, 16 tokens, four
+seeds: at most 2.3e-2 with every PIM-capable operator on the PIM (R = 432, limit 4.7e-2), 6.3e-3
+with the matrix products alone (R = 98, limit 2.2e-2).
+
+This is a check of the whole, and a blunt one; `host.verification` checks every operator sharply.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from host.models.graph import Array, Graph
 ROUNDING = 2.0**-9 / sqrt(3.0)
 
 #: The limit as a multiple of the expected error.
-MARGIN = 1.5
+MARGIN = 2.0
 
 #: Least cosine between a tensor and its float32 value.
 MIN_COSINE = 0.999

@@ -294,7 +294,7 @@ class Executor:
             operands = [self._operand_bits(n) for n in names]
             bias_bits = operands[2].reshape(-1) if len(operands) > 2 else None
             self._verifier.submit(
-                Check(node.id, operation, operands[0], operands[1], bias_bits, self._bits[name])
+                Check(node, operation, operands[0], operands[1], bias_bits, self._bits[name])
             )
         for used in dict.fromkeys(names):
             if used not in self.graph.constants:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform as machine
 import tempfile
@@ -15,6 +16,7 @@ from host.driver import OpStats
 from host.errors import PimloopError
 from host.session import Result
 from host.times import CPU_TIME_SOURCE, ScheduleTimes, cpu_time_method, schedule_times
+from host.verification import OPERATOR_LIMIT
 from rtl.isa import DEVICE_VERSION
 
 FORMAT = "pimloop-report/1"
@@ -122,9 +124,23 @@ def _verification(result: Result) -> dict[str, Any]:
         "pim_bit_exact": result.pim_bit_exact,
         "pim_results_checked": result.checked,
         "pim_results_wrong": [str(mismatch) for mismatch in result.mismatches],
+        "pim_operators_against_float32": _operator_errors(result),
         "max_abs_error": None if None in errors else max(errors, default=0.0),
         "cosine": None if None in cosines else min(cosines, default=1.0),
         "compared": [c.to_json() for c in result.comparisons],
+    }
+
+
+def _operator_errors(result: Result) -> dict[str, Any] | None:
+    """Return the worst PIM operator against float32, None without PIM operators."""
+    if not result.operator_errors:
+        return None
+    node, worst = max(result.operator_errors.items(), key=lambda item: item[1])
+    return {
+        "worst": worst if math.isfinite(worst) else None,
+        "node": node,
+        "limit": OPERATOR_LIMIT,
+        "passed": worst <= OPERATOR_LIMIT,
     }
 
 

@@ -20,7 +20,7 @@ from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
 from host.models.graph import Array, Graph
 from host.platform import Platform
-from host.verification import Mismatch, Verifier
+from host.verification import OPERATOR_LIMIT, Mismatch, Verifier
 
 #: Bound on the golden model's work left when the device has finished, seconds.
 VERIFICATION_TIMEOUT = 3600.0
@@ -49,6 +49,7 @@ class Result:
     comparisons: list[Comparison]  # the outputs, and what small outputs come from
     checked: int  # PIM results compared with the golden model
     mismatches: list[Mismatch] = field(default_factory=list)
+    operator_errors: Mapping[str, float] = field(default_factory=dict)  # PIM nodes, to float32
     weights: OpStats = field(default_factory=OpStats)
     device_totals: OpStats = field(default_factory=OpStats)
     device_seconds: float = 0.0  # wall time of driver calls
@@ -60,8 +61,9 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether the bits are right and every compared tensor is within its limit."""
-        return self.pim_bit_exact and all(c.passed for c in self.comparisons)
+        """Whether bits, every PIM operator and every compared tensor are as they should be."""
+        operators = all(error <= OPERATOR_LIMIT for error in self.operator_errors.values())
+        return self.pim_bit_exact and operators and all(c.passed for c in self.comparisons)
 
     @property
     def outputs(self) -> dict[str, Array]:
@@ -104,7 +106,7 @@ def execute_model(
                     column_granule=platform.driver.tile_columns,
                 )
             )
-        verifier = stack.enter_context(Verifier())
+        verifier = stack.enter_context(Verifier(graph))
         executor = stack.enter_context(
             Executor(
                 graph, assignment, operations, driver,
@@ -120,6 +122,7 @@ def execute_model(
                 f" {VERIFICATION_TIMEOUT:.0f} s: give the machine more time, or a shorter sequence"
             )
         mismatches, checked = list(verifier.mismatches), verifier.checked
+        errors = dict(verifier.errors)
     # The device is closed: nothing else runs while the CPU is timed.
     report(Progress("cpu", "timing CPU operators", 0, 1, 0))
     return Result(
@@ -134,6 +137,7 @@ def execute_model(
         ),
         checked=checked,
         mismatches=mismatches,
+        operator_errors=errors,
         weights=weights,
         device_totals=driver.totals if driver is not None else OpStats(),
         device_seconds=executor.device_seconds,

@@ -210,6 +210,14 @@ def _print_verification(out: Console, verification: dict[str, Any], result: Resu
     out.print(f"PIM bit exact: {exact} ({checked} results against the golden model)")
     for line in verification["pim_results_wrong"][:5]:
         out.print(f"  {line}", style="red", markup=False, soft_wrap=True)
+    operators = verification["pim_operators_against_float32"]
+    if operators is not None:
+        worst = "not finite" if operators["worst"] is None else f"{operators['worst']:.2g}"
+        out.print(
+            f"PIM operators against float32 on the same operands: worst {worst}"
+            f" (at most {operators['limit']:.2g}), {operators['node']}",
+            soft_wrap=True,
+        )
     for one in result.comparisons:
         bound = f" (at most {one.limit:.2g})"
         cosine = "" if one.min_cosine is None else f" (at least {one.min_cosine})"

@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from host.cpu.buffers import TensorBuffers
 from host.errors import PimloopError
-from host.models.graph import INLINE_BYTES, Array, Graph, Node, TensorInfo, to_model
+from host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
 
 _PROVIDERS = ["CPUExecutionProvider"]
 
@@ -120,41 +120,65 @@ class OperatorFactory:
         )
 
     def _make(self, node: Node, ports: dict[str, str]) -> ort.InferenceSession:
-        renamed = Node(
-            id=node.id,
-            op=node.op,
-            domain=node.domain,
-            inputs=tuple(ports.get(name, "") for name in node.inputs),
-            outputs=tuple(ports.get(name, "") for name in node.outputs),
-            attributes=node.attributes,
-        )
-        tensors: dict[str, TensorInfo] = {p: self._graph.tensors[n] for n, p in ports.items()}
-        constants = {
-            p: self._graph.constants[n] for n, p in ports.items() if n in self._graph.constants
-        }
-        alone = Graph(
-            name=node.id,
-            nodes=(renamed,),
-            tensors=tensors,
-            constants=constants,
-            inputs=tuple(dict.fromkeys(n for n in renamed.inputs if n and n not in constants)),
-            outputs=tuple(n for n in renamed.outputs if n),
-            opsets=self._graph.opsets,
-        )
-        model = to_model(alone)
-        options = session_options(self._threads)
-        names = list(model.external)
-        values = [ort.OrtValue.ortvalue_from_numpy(model.external[name]) for name in names]
-        options.add_external_initializers(names, values)
-        try:
-            return ort.InferenceSession(
-                model.proto.SerializeToString(), options, providers=_PROVIDERS
-            )
-        except Exception as error:  # onnxruntime's exceptions share no public base class
-            raise PimloopError(
-                f"node '{node.id}' ({node.op}) of model {self._graph.name}: ONNX Runtime cannot"
-                f" run it on the CPU: {error}"
-            ) from error
+        return _open_session(_alone(self._graph, node, ports), node, self._threads)
+
+
+def run_node(graph: Graph, node: Node, feeds: Mapping[str, Array]) -> list[Array]:
+    """Run one operator of a graph, once, on one thread.
+
+    Parameters
+    ----------
+    graph, node
+        The operator; constants among its inputs are the graph's.
+    feeds
+        Its other inputs, by tensor name.
+
+    Returns
+    -------
+    list
+        Its outputs, in order.
+    """
+    ports = {name: name for name in (*node.inputs, *node.outputs) if name}
+    session = _open_session(_alone(graph, node, ports), node, 1)
+    return list(session.run([name for name in node.outputs if name], dict(feeds)))
+
+
+def _alone(graph: Graph, node: Node, ports: Mapping[str, str]) -> Graph:
+    """Return `node` as a graph of its own, its tensors renamed by `ports`."""
+    renamed = Node(
+        id=node.id,
+        op=node.op,
+        domain=node.domain,
+        inputs=tuple(ports.get(name, "") for name in node.inputs),
+        outputs=tuple(ports.get(name, "") for name in node.outputs),
+        attributes=node.attributes,
+    )
+    constants = {p: graph.constants[n] for n, p in ports.items() if n in graph.constants}
+    return Graph(
+        name=graph.name,
+        nodes=(renamed,),
+        tensors={p: graph.tensors[n] for n, p in ports.items()},
+        constants=constants,
+        inputs=tuple(dict.fromkeys(n for n in renamed.inputs if n and n not in constants)),
+        outputs=tuple(n for n in renamed.outputs if n),
+        opsets=graph.opsets,
+    )
+
+
+def _open_session(alone: Graph, node: Node, threads: int) -> ort.InferenceSession:
+    """Open a session on a graph of one node; PimloopError when ONNX Runtime has no kernel."""
+    model = to_model(alone)
+    options = session_options(threads)
+    names = list(model.external)
+    values = [ort.OrtValue.ortvalue_from_numpy(model.external[name]) for name in names]
+    options.add_external_initializers(names, values)
+    try:
+        return ort.InferenceSession(model.proto.SerializeToString(), options, providers=_PROVIDERS)
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise PimloopError(
+            f"node '{node.id}' ({node.op}) of model {alone.name}: ONNX Runtime cannot run it on"
+            f" the CPU: {error}"
+        ) from error
 
 
 def run_reference(

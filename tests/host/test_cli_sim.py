@@ -79,7 +79,7 @@ def test_a_wrong_bit_fails_the_command(bert, tmp_path, capsys, monkeypatch):
     submit = Verifier.submit
 
     def corrupt(self, check):
-        if check.node == "MatMul_20":
+        if check.node.id == "MatMul_20":
             wrong = check.result.copy()
             wrong.flat[0] ^= 1
             check = replace(check, result=wrong)
