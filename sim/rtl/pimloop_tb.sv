@@ -3,7 +3,7 @@
 ///
 /// Parameters are those of `pim_top`; the build sets every one (sim/config.py).
 module pimloop_tb #(
-    parameter int AllBank = 0,  /// 1: every bank reads its own column at once; 0: one bank at a time
+    parameter int AllBank = 0,  /// 1: all banks at once; 0: one bank at a time
     parameter int Banks = 16,  /// banks of the channel
     parameter int BankGroups = 4,  /// groups the banks are in
     parameter int RowBytes = 8192,  /// bytes of one row of one bank
@@ -13,8 +13,8 @@ module pimloop_tb #(
     parameter int Lanes = 32,  /// multiply-add lanes that work in one fabric clock
     parameter int AccGroups = 16,  /// beats of results the accumulators hold
     parameter int ScalarDepth = 4096,  /// elements of the scalar buffer
-    parameter int LaneLatency = 4,  /// fabric clocks between two operations on the same accumulators
-    parameter int VectorSetup = 0,  /// see pim_top
+    parameter int LaneLatency = 4,  /// clocks between operations on the same accumulators
+    parameter int VectorSetup = 0,  /// clocks to set up an element-wise instruction
     parameter int NativeLanes = 0,  /// 1: the lanes are DPI calls
     parameter int TckFs = 833333,  /// DRAM clock period in femtoseconds
     // DRAM timing, in DRAM clocks.

@@ -1,6 +1,7 @@
 """The build cache: what makes a new build, and what the user is told when one fails."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -12,8 +13,8 @@ import pytest
 from fixture_device import config
 
 from sim import build as build_module
-from sim.build import PROGRAM, BuildSpec, build, build_key
-from sim.config import HostMemory, SimConfig, build_spec
+from sim.build import PROGRAM, REPOSITORY, BuildSpec, build, build_key
+from sim.config import HostMemory, SimConfig, build_spec, parameter_defaults
 from sim.errors import SimError
 from sim.ports import control_file
 from sim.unit import STOCK_MAIN
@@ -238,3 +239,9 @@ def test_clang_gets_its_own_way_of_precompiled_headers():
     assert "CFG_GCH_IF_CLANG=.gch" in clang.make_overrides
     gcc = replace(tools, compiler=Tool("c++", "/usr/bin/g++", "g++ (Debian) 12"))
     assert "CFG_CXXFLAGS_PCH_I=-include" in gcc.make_overrides
+
+
+def test_board_has_the_parameters_of_the_device():
+    text = (REPOSITORY / "rtl" / "pim_top.sv").read_text()
+    device = dict(re.findall(r"parameter int unsigned (\w+) = (\d+)", text))
+    assert {name: int(value) for name, value in device.items()} == parameter_defaults()
