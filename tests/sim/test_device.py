@@ -1,5 +1,6 @@
 """`SimDevice`: registers, shared memory, interrupt, and what goes wrong, on the stand-in device."""
 
+import gc
 import json
 import os
 import signal
@@ -295,10 +296,12 @@ def test_simulator_that_is_no_program(monkeypatch, tmp_path):
 
 def test_failed_starts_leak_no_descriptor(monkeypatch, tmp_path):
     monkeypatch.setattr("sim.device.build", lambda _spec: tmp_path / "gone")
+    gc.collect()  # what earlier tests left
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(DeviceError):
             SimDevice(config())
+    gc.collect()  # the errors hold frames, and these the mapped memory
     assert len(os.listdir("/proc/self/fd")) == before
 
 
