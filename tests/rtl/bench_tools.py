@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -78,15 +78,18 @@ def seeded(dut: Any) -> np.random.Generator:
 
 
 async def start(dut: Any, **inputs: int) -> None:
-    """Give every input its idle value, start the clock and go through a reset."""
+    """Give every input its idle value, start the clock and go through a reset if there is one."""
     for name, value in inputs.items():
         getattr(dut, name).value = value
-    dut.rst_ni.value = 0
+    reset = getattr(dut, "rst_ni", None)
+    if reset is not None:
+        reset.value = 0
     # The inputs started with random values: they are in place before the first edge.
     await Timer(1, unit="ns")
     Clock(dut.clk_i, 4, unit="ns").start()
     await ClockCycles(dut.clk_i, 3)
-    dut.rst_ni.value = 1
+    if reset is not None:
+        reset.value = 1
     await RisingEdge(dut.clk_i)
 
 
@@ -134,3 +137,43 @@ def descriptor(opcode: int, **words: int) -> int:
     for name, value in (words | {"control": control}).items():
         record[name] = value
     return int.from_bytes(record.tobytes(), "little")
+
+
+async def pipe(
+    dut: Any,
+    words: Sequence[int],
+    count: int,
+    ports: tuple[str, str],
+    rng: np.random.Generator,
+    idle: float,
+    stall: float,
+) -> list[int]:
+    """Push `words` through a valid/ready block and return the `count` words that come out.
+
+    `ports` are the names of data input and output; `idle` and `stall` the chances of a clock
+    without an offer and without readiness. What is offered must be held until it is taken.
+    """
+    sent, offered, held = 0, False, None
+    result: list[int] = []
+    for _ in range(200 + 40 * (len(words) + count)):
+        if not offered and sent < len(words) and rng.random() >= idle:
+            getattr(dut, ports[0]).value = words[sent]
+            offered = True
+        ready = rng.random() >= stall
+        dut.valid_i.value = int(offered)
+        dut.ready_i.value = int(ready)
+        await RisingEdge(dut.clk_i)
+        if offered and int(dut.ready_o.value):
+            sent, offered = sent + 1, False
+        if int(dut.valid_o.value):
+            word = int(getattr(dut, ports[1]).value)
+            assert held in (None, word), "an offer changed before it was taken"
+            held = None if ready else word
+            if ready:
+                result.append(word)
+        else:
+            assert held is None, "an offer was taken back"
+        if sent == len(words) and len(result) == count:
+            dut.valid_i.value = dut.ready_i.value = 0
+            return result
+    raise AssertionError(f"{sent} of {len(words)} words went in, {len(result)} of {count} came out")

@@ -1,0 +1,42 @@
+"""pim_scalar_buf: atoms in, elements out, a read sees what was there before the clock's write."""
+
+import cocotb
+import numpy as np
+from bench_tools import seeded, start
+from cocotb.triggers import RisingEdge
+
+from sim.unit import rtl, run_bench
+
+DEPTH, ATOM = 64, 8
+
+
+@cocotb.test()
+async def random_accesses(dut):
+    rng = seeded(dut)
+    await start(dut, write_i=0, write_index_i=0, write_data_i=0, read_index_i=0)
+    model = np.zeros(DEPTH, dtype=np.uint16)
+    known = np.zeros(DEPTH, dtype=bool)
+    for _ in range(1500):
+        write, atom = int(rng.random() < 0.4), int(rng.integers(DEPTH // ATOM))
+        data = rng.integers(1 << 16, size=ATOM, dtype=np.uint16)
+        index = int(rng.integers(DEPTH))
+        if rng.random() < 0.3:
+            index = atom * ATOM + index % ATOM
+        dut.write_i.value, dut.write_index_i.value, dut.read_index_i.value = write, atom, index
+        dut.write_data_i.value = int.from_bytes(data.tobytes(), "little")
+        await RisingEdge(dut.clk_i)
+        if known[index]:
+            assert int(dut.read_data_o.value) == model[index]
+        if write:
+            model[atom * ATOM : (atom + 1) * ATOM] = data
+            known[atom * ATOM : (atom + 1) * ATOM] = True
+    assert known.all()
+
+
+def test_pim_scalar_buf():
+    run_bench(
+        "pim_scalar_buf",
+        rtl("pim_scalar_buf"),
+        bench=__file__,
+        params={"Depth": DEPTH, "AtomElems": ATOM},
+    )
