@@ -35,7 +35,7 @@ _BLOCK_WORK = 4_000_000
 _BLOCK_TIMEOUT = 120.0
 
 
-#: Limit of an operator's error against float32, as a fraction of `_scale` (issue 4: MatMul 5e-3).
+#: Limit of an operator's error against float32, as a fraction of the terms summed.
 #: Rounding the weights and the result accounts for about 1.6e-3.
 OPERATOR_LIMIT = 5e-3
 
