@@ -106,14 +106,40 @@ class Products:
         matrix_bytes = b.shape[-2] * b.stride
         if transpose_b:
             columns = round_up(b.shape[-2], g.atom_columns)
+            address, spare = b.address, (columns - b.shape[-2]) * b.stride
+            if b.rows * b.stride + spare > b.nbytes:
+                address = self._copy_with_room(b, spare, temporaries, label)
             return RightOperand(
-                b.address, matrix_bytes, columns, True, b.stride, g.atom_bytes, BF16_BYTES
+                address, matrix_bytes, columns, True, b.stride, g.atom_bytes, BF16_BYTES
             )
         # Rows one stride apart are one column tile as wide as the stride.
         columns, tile, address = b.stride // BF16_BYTES, b.stride // g.beat_bytes, b.address
         if tile > g.acc_groups:
             tile, address = g.acc_groups, self._tiled_copy(b, temporaries, label)
         return RightOperand(address, matrix_bytes, columns, False, 0, tile, b.stride)
+
+    def _copy_with_room(
+        self, b: DeviceTensor, spare: int, temporaries: ExitStack, label: str
+    ) -> int:
+        """Copy a tensor to where `spare` bytes follow it; return the address.
+
+        MATMUL_T reads whole atoms of rows; what is in the spare ones goes to padding columns.
+        """
+        block = self._store.scratch(b.rows * b.stride + spare)
+        temporaries.callback(self._store.memory.free, block)
+        copy = descriptors.elementwise(
+            Opcode.MUL,
+            b.address,
+            self._elementwise.ones_address,
+            block.address,
+            rows=b.rows,
+            cols=b.stride // BF16_BYTES,
+            stride_a=b.stride,
+            stride_y=b.stride,
+            broadcast=Broadcast.SCALAR,
+        )
+        self._emit(copy, label)
+        return block.address
 
     def _tiled_copy(self, b: DeviceTensor, temporaries: ExitStack, label: str) -> int:
         """Lay a tensor with rows wider than a column tile out in tiles; return the address.

@@ -11,6 +11,9 @@ from host.driver import layout
 from host.driver.memory import Block, DeviceMemory
 from host.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 
+# Most bytes kept free behind a tensor for its use as a transposed operand.
+_MOST_SPARE_BYTES = 1 << 16
+
 
 class TensorStore:
     """Allocates tensors and resident matrices.
@@ -57,12 +60,20 @@ class TensorStore:
             rows, last = 1, rows
         itemsize = F32_BYTES if dtype == "f32" else BF16_BYTES
         stride = layout.row_stride(last if columns is None else columns, self._geometry, itemsize)
-        # Room for what the opcodes read past the end: a bias to the column granule, a transposed
-        # operand to a whole number of atoms of rows.
+        # Room for what the opcodes read past the end: a bias to the column granule and, where that
+        # costs little, a transposed operand to a whole number of atoms of rows.
         widest = max(stride, round_up(last, self._granule) * itemsize)
-        read_rows = round_up(rows, self._geometry.atom_columns) if len(shape) > 1 else rows
+        spare = 0
+        if len(shape) > 1 and not packed:
+            atom = self._geometry.atom_columns
+            spare = -shape[-2] % atom
+            if last == 1:
+                # All rows together are one transposed operand when the column is gathered.
+                spare = max(spare, -rows % atom)
+            elif spare * stride > _MOST_SPARE_BYTES:
+                spare = 0
         avoid = {bank for other in apart_from for bank in self.memory.banks_of(other.block)}
-        block = self.memory.allocate_high((read_rows - 1) * stride + widest, avoid)
+        block = self.memory.allocate_high((rows + spare - 1) * stride + widest, avoid)
         return DeviceTensor(block, self.memory.free, shape, stride, dtype, packed)
 
     def matrix(self, shape: tuple[int, int], opcode: Literal["MATMUL", "MATMUL_T"]) -> DeviceMatrix:
