@@ -34,6 +34,7 @@ module pim_check #(
 
   // Wide enough for any sum of products of 32-bit fields and a 64-bit address.
   typedef logic [66:0] wide_t;
+  localparam wide_t LastAddress = {3'd1, 64'd0};
 
   typedef enum logic [3:0] {
     StIdle, StStatic, StSize, StRows, StHull, StSum, StHost, StOverlap, StDone
@@ -208,7 +209,11 @@ module pim_check #(
     return hull_start + 67'(product_q) + rows_q.row_bytes;
   endfunction
 
-  assign window_end = 67'(window_base_i) + 67'(window_size_i);
+  // A window that reaches past the last address ends there: no transfer may wrap.
+  always_comb begin
+    window_end = 67'(window_base_i) + 67'(window_size_i);
+    if (window_end > LastAddress) window_end = LastAddress;
+  end
 
   function automatic logic outside(wide_t first, wide_t past, wide_t low, wide_t high);
     return first < low || past > high;
@@ -226,7 +231,6 @@ module pim_check #(
     if (is_copy) begin
       host_bad |= outside(67'({desc_q.host_hi, desc_q.host_lo}), host_end_q, 67'(window_base_i),
                           window_end);
-      host_bad |= host_end_q > {3'd1, 64'd0};
     end
   endfunction
 

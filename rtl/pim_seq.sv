@@ -340,8 +340,9 @@ module pim_seq #(
           tile_b_q <= tile_b_q + desc_i.inner * 32'(width_q) * BeatBytes;
           state_q <= StNext;
         end
-        // The scalar of a row is looked up when its data arrive: it must not change before.
-        StNext: if (!from_scalars || quiet_i) begin
+        // The scalar of a row is looked up when its data arrive: it must not change before. And a
+        // block announced now would keep the lanes busy that the result's `hold` waits for.
+        StNext: if (!(from_scalars || is_t) || quiet_i) begin
           state_q <= StTile;
           if (beats_left_q == '0) begin
             row_q <= row_q + 32'd1;
