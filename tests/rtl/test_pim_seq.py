@@ -1,0 +1,237 @@
+"""pim_seq against a plain model of its loops: streams, splats and blocks in order."""
+
+import os
+
+import cocotb
+import pytest
+from bench_tools import CHANCES, STREAM, Kind, descriptor, seeded, start
+from cocotb.triggers import RisingEdge
+
+from rtl.isa import Broadcast, Init, Opcode
+from sim.unit import rtl, run_bench
+
+GROUPS, DEPTH, LATENCY = 4, 256, 4
+STYLES = {
+    "per_bank": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0},
+    "all_bank": {"AtomBytes": 32, "BeatBytes": 128, "VectorSetup": 3},
+}
+PRODUCTS = (Opcode.MATMUL, Opcode.MATMUL_T)
+MAC, MUL, MULS = 0, 2, 3  # pim_pkg::lane_op_e
+PLUS_ONE, MINUS_ONE, BUFFER = range(3)
+
+
+class Loops:
+    """What a descriptor asks for, in order: the specification of the sequencer."""
+
+    def __init__(self, style, opcode, words):
+        self.atom, self.beat = style["AtomBytes"], style["BeatBytes"]
+        self.every = int(self.atom != self.beat)
+        self.opcode, self.w = opcode, words
+        self.events = []
+        if opcode in PRODUCTS:
+            self.product()
+        else:
+            self.elementwise()
+
+    def stream(self, kind, addr, count, hold=0, period=0):
+        single = kind in (Kind.SCALAR, Kind.BLOCK)
+        values = {"addr": addr, "count": count, "kind": kind, "hold": hold, "period": period}
+        self.events.append(("stream", values | {"all": 0 if single else self.every}))
+
+    def tiles(self, limit):
+        """Yield (first beat, beats) of the tiles of a row."""
+        beats = -(-2 * self.w["cols"] // self.beat)
+        for first in range(0, beats, limit):
+            yield first, min(limit, beats - first)
+
+    def write(self, row, first, width):
+        wide = 2 if self.w.get("out_f32") else 1
+        addr = self.w["addr_y"] + row * self.w["stride_y"] + first * self.beat * wide
+        self.stream(Kind.F32 if wide == 2 else Kind.BF16, addr, width * wide, hold=1)
+
+    def splats(self, width, zero, negate, index):
+        self.events += [("splat", (group, zero, negate, index)) for group in range(width)]
+
+    def load_init(self, row, first, width):
+        """Fill the accumulators of a product's tile with its initial value."""
+        if self.w["init"] == Init.ROW:
+            self.stream(Kind.LOAD, self.w["host_lo"] + first * self.beat, width)
+        elif self.w["init"] == Init.F32:
+            addr = self.w["host_lo"] + row * self.w["host_hi"] + 2 * first * self.beat
+            self.stream(Kind.LOAD_F32, addr, 2 * width)
+
+    def product(self):
+        w, elems = self.w, self.atom // 2
+        normal = self.opcode == Opcode.MATMUL
+        for row in range(w["rows"]):
+            self.stream(Kind.SCALAR, w["addr_a"] + row * w["stride_a"], -(-w["inner"] // elems))
+            right = w["addr_b"]
+            for first, width in self.tiles(w["tile"] if normal else GROUPS):
+                if not normal and w["init"] == Init.ZERO:
+                    self.splats(width, 1, 0, 0)
+                self.load_init(row, first, width)
+                if normal:
+                    # Scalars that fit in one atom are not there yet when the products begin.
+                    hold = int(w["init"] != Init.ZERO or w["inner"] <= elems)
+                    self.stream(Kind.MAC, right, w["inner"] * width, hold, width)
+                    right += w["inner"] * width * self.beat
+                else:
+                    self.blocks(first, width)
+                self.write(row, first, width)
+
+    def blocks(self, first, width):
+        w, elems, parts = self.w, self.atom // 2, self.beat // self.atom
+        for column in range(first * parts, min((first + width) * parts, w["cols"] // elems)):
+            group, part = divmod(column - first * parts, parts)
+            for block in range(-(-w["inner"] // elems)):
+                slices = min(elems, w["inner"] - block * elems)
+                self.events.append(("block", (group, part, block * elems, slices)))
+                addr = w["addr_b"] + column * elems * w["stride_b"] + block * w["tile"]
+                if w["stride_b"] == self.atom:
+                    self.stream(Kind.BLOCK, addr, elems)
+                else:
+                    for line in range(elems):
+                        self.stream(Kind.BLOCK, addr + line * w["stride_b"], 1)
+
+    def elementwise(self):
+        w, elems = self.w, self.atom // 2
+        broadcast = w["broadcast"]
+        scalars = broadcast in (Broadcast.COLUMN, Broadcast.SCALAR)
+        if scalars:
+            column = broadcast == Broadcast.COLUMN
+            self.stream(Kind.SCALAR, w["addr_b"], -(-w["rows"] // elems) if column else 1)
+        for row in range(w["rows"]):
+            left = w["addr_a"] + row * w["stride_a"]
+            right = w["addr_b"] + (row * w["stride_b"] if broadcast == Broadcast.NONE else 0)
+            for first, width in self.tiles(GROUPS):
+                at = first * self.beat
+                if not scalars:
+                    self.stream(Kind.LOAD, left + at, width)
+                    self.stream(Kind.EW, right + at, width, hold=int(width < LATENCY))
+                else:
+                    index = row if broadcast == Broadcast.COLUMN else 0
+                    if self.opcode != Opcode.MUL:
+                        self.splats(width, 0, int(self.opcode == Opcode.SUB), index)
+                    self.stream(Kind.EW, left + at, width, hold=1)
+                    self.events[-1] += (index,)
+                self.write(row, first, width)
+
+    def settings(self):
+        """Return the lane operation and the scalar of KindEw."""
+        if self.opcode == Opcode.MUL:
+            scalars = self.w["broadcast"] in (Broadcast.COLUMN, Broadcast.SCALAR)
+            return (MULS, BUFFER) if scalars else (MUL, None)
+        minus = self.opcode == Opcode.SUB and self.w["broadcast"] in (Broadcast.NONE, Broadcast.ROW)
+        return MAC, MINUS_ONE if minus else PLUS_ONE
+
+
+class TB:
+    """Takes streams at random, is busy for a while after each, compares every event."""
+
+    def __init__(self, dut, idle):
+        self.dut, self.rng, self.idle = dut, seeded(dut), idle
+        self.style = STYLES[os.environ["STYLE"]]
+
+    def pick(self, *values):
+        return values[int(self.rng.integers(len(values)))]
+
+    def random_descriptor(self, opcode):
+        atom, beat = self.style["AtomBytes"], self.style["BeatBytes"]
+        words = {"rows": self.pick(1, 2, 3), "cols": beat // 2 * self.pick(1, 2, 4, 5, 9)}
+        for name in ("addr_a", "addr_b", "addr_y", "host_lo"):
+            words[name] = int(self.rng.integers(1 << 20)) * beat
+        for name in ("stride_a", "stride_b", "stride_y", "host_hi"):
+            words[name] = int(self.rng.integers(1 << 12)) * beat
+        if opcode not in PRODUCTS:
+            words |= {"broadcast": int(self.pick(*Broadcast)), "rows": self.pick(1, 3, 40)}
+            words["cols"] = beat // 2 * self.pick(1, 3, 5) if words["rows"] > 3 else words["cols"]
+            return words
+        words |= {"inner": self.pick(1, 15, 16, 17, 32, 33, 100), "init": int(self.pick(*Init))}
+        words |= {"out_f32": self.pick(0, 1), "tile": self.pick(1, 2, 3, GROUPS)}
+        if opcode == Opcode.MATMUL_T:
+            words["cols"] = atom // 2 * self.pick(1, 2, 3, 4, 7, 19)
+            words["stride_b"] = atom * self.pick(1, 1, 3)
+            words["tile"] = atom * self.pick(1, 5, 64)
+            words["inner"] = self.pick(1, atom // 2, atom // 2 + 1, 3 * atom // 2)
+        return words
+
+    async def run(self, opcode):
+        """Run one descriptor."""
+        dut, rng = self.dut, self.rng
+        words = self.random_descriptor(opcode)
+        loops = Loops(self.style, opcode, words)
+        expected = iter(loops.events)
+        dut.desc_i.value = descriptor(opcode, **words)
+        dut.start_i.value = 1
+        await RisingEdge(dut.clk_i)
+        dut.start_i.value = 0
+        busy = left = 0
+        for _ in range(200 + 60 * len(loops.events)):
+            ready, room = int(rng.random() >= self.idle), int(rng.random() >= self.idle)
+            quiet = int(busy == 0)
+            dut.stream_ready_i.value, dut.block_room_i.value, dut.quiet_i.value = ready, room, quiet
+            await RisingEdge(dut.clk_i)
+            busy = max(0, busy - 1)
+            if int(dut.splat_o.value):
+                assert quiet or left, "a splat while something is under way"
+                self.check_splat(next(expected), words)
+                busy, left = LATENCY + 2, 1
+            else:
+                left = 0
+            if int(dut.block_open_o.value):
+                assert room
+                ports = (dut.block_group_o, dut.block_part_o, dut.block_base_o, dut.block_slices_o)
+                seen = tuple(int(port.value) for port in ports)
+                assert next(expected) == ("block", seen)
+            if ready and int(dut.stream_valid_o.value):
+                self.check_stream(next(expected), loops)
+                busy = max(busy, int(rng.integers(1, 30)))
+            if int(dut.done_o.value):
+                assert quiet or busy == 0, "done before everything has settled"
+                assert next(expected, None) is None, "done too early"
+                await RisingEdge(dut.clk_i)
+                return
+        raise AssertionError(f"{opcode.name} {words} does not end")
+
+    def check_splat(self, event, words):
+        dut = self.dut
+        zero = int(dut.splat_zero_o.value)
+        seen = [int(dut.splat_group_o.value), zero]
+        # Group and zero always count; sign and entry only when there is a value.
+        if not zero:
+            seen += [int(dut.splat_negate_o.value), int(dut.scalar_index_o.value)]
+        assert event[0] == "splat"
+        assert list(event[1][: len(seen)]) == seen, words
+
+    def check_stream(self, event, loops):
+        dut = self.dut
+        seen = STREAM.unpack(int(dut.stream_o.value))
+        assert event[:2] == ("stream", seen), loops.w
+        if seen["kind"] == Kind.EW:
+            operation, scalar = loops.settings()
+            assert int(dut.ew_op_o.value) == operation
+            assert scalar is None or int(dut.ew_scalar_o.value) == scalar
+            assert len(event) == 2 or int(dut.scalar_index_o.value) == event[2]
+        if seen["kind"] == Kind.MAC:
+            assert int(dut.zero_init_o.value) == int(loops.w["init"] == Init.ZERO)
+
+
+@cocotb.test()
+@cocotb.parametrize(opcode=(*PRODUCTS, Opcode.ADD, Opcode.SUB, Opcode.MUL), idle=CHANCES)
+async def descriptors(dut, opcode, idle):
+    tb = TB(dut, idle)
+    await start(dut, start_i=0, desc_i=0, stream_ready_i=0, quiet_i=1, block_room_i=0)
+    for _ in range(10):
+        await tb.run(opcode)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_pim_seq(style):
+    limits = {"AccGroups": GROUPS, "ScalarDepth": DEPTH, "LaneLatency": LATENCY}
+    run_bench(
+        "pim_seq",
+        rtl("pim_seq"),
+        bench=__file__,
+        params=STYLES[style] | limits,
+        environment={"STYLE": style},
+    )
