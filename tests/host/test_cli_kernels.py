@@ -1,0 +1,215 @@
+"""`pimloop gemm`, `pimloop elementwise` and `pimloop platforms` as a user calls them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from host.cli import kernels, platforms
+from host.device.model import ModelDevice
+from host.errors import PimloopError
+from host.kernels import run_gemm
+from host.platform import load_platform
+from rtl.isa import Opcode
+
+
+def call(*arguments: str) -> int:
+    """Run a command; its errors are exceptions here."""
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers(required=True)
+    kernels.register(subparsers)
+    platforms.register(subparsers)
+    args = parser.parse_args(arguments)
+    return int(args.func(args))
+
+
+def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    assert call(*arguments, "--json") == 0
+    out = capsys.readouterr().out
+    value = json.loads(out)
+    assert isinstance(value, dict)
+    return value
+
+
+KEYS = {"shape", "cycles", "us", "bit_exact", "counters", "wall_s", "cycles_per_s"}
+
+#: The paper's board, microseconds (DESIGN section 4).
+BOARD = [
+    ((8, 512, 512), 379),
+    ((16, 512, 512), 740),
+    ((8, 512, 2048), 1454),
+    ((8, 768, 3072), 3264),
+]
+
+
+@pytest.mark.parametrize(("shape", "board_us"), BOARD)
+def test_matmul_takes_what_it_takes_on_the_board(
+    capsys: pytest.CaptureFixture[str], shape: tuple[int, ...], board_us: float
+) -> None:
+    got = report(capsys, "gemm", *map(str, shape))
+    assert got.keys() >= KEYS
+    assert got["bit_exact"] is True
+    assert got["us"] == pytest.approx(board_us, rel=0.10)
+    assert got["us"] == pytest.approx(got["device_us"] + got["call_overhead_us"])  # type: ignore[operator]
+    assert got["done_macs"] == got["useful_macs"]
+
+
+@pytest.mark.parametrize("platform", ["htg-z920", "aim"])
+@pytest.mark.parametrize(
+    "options", [(), ("--bias",), ("--transposed",), ("--transposed", "--bias")]
+)
+def test_gemm_of_an_odd_shape(
+    capsys: pytest.CaptureFixture[str], platform: str, options: tuple[str, ...]
+) -> None:
+    got = report(capsys, "gemm", "3", "70", "45", "--platform", platform, *options)
+    assert got["bit_exact"] is True
+    assert got["shape"] == [3, 70, 45]
+    assert got["useful_macs"] == 3 * 70 * 45
+    # Padding shows.
+    assert got["done_macs"] > got["useful_macs"]  # type: ignore[operator]
+    counters = got["counters"]
+    assert isinstance(counters, dict)
+    assert counters["mac"] > 0
+    assert counters["rd"] > 0
+
+
+def test_deep_gemm_is_one_call(capsys: pytest.CaptureFixture[str]) -> None:
+    got = report(capsys, "gemm", "1", "5000", "40")
+    assert got["bit_exact"] is True
+    assert got["descriptors"] == 3
+
+
+def test_flavours_agree_and_seeds_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [
+        report(capsys, "gemm", "2", "64", "100", "--flavour", flavour, "--seed", seed)
+        for flavour, seed in (("rtl", "1"), ("native", "1"), ("native", "2"))
+    ]
+    assert len({run["cycles"] for run in runs}) == 1
+    assert all(run["bit_exact"] for run in runs)
+    assert [run["flavour"] for run in runs] == ["rtl", "native", "native"]
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul"])
+@pytest.mark.parametrize("broadcast", ["none", "row", "column", "scalar"])
+def test_elementwise(capsys: pytest.CaptureFixture[str], op: str, broadcast: str) -> None:
+    got = report(capsys, "elementwise", op, "9", "100", "--broadcast", broadcast)
+    assert got.keys() >= KEYS
+    assert got["bit_exact"] is True
+    assert got["shape"] == [9, 100]
+    assert got["cycles"] > 0  # type: ignore[operator]
+
+
+def test_model_has_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    got = report(capsys, "gemm", "3", "70", "45", "--device", "model")
+    assert got["bit_exact"] is True
+    for key in ("cycles", "us", "counters", "cycles_per_s", "done_macs"):
+        assert got[key] is None
+    assert call("gemm", "3", "70", "45", "--device", "model") == 0
+    assert "no time" in capsys.readouterr().out
+
+
+def test_table_shows_time_padding_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("gemm", "2", "64", "40") == 0
+    out = capsys.readouterr().out
+    for text in ("PIM time", "cycles (DRAM clocks)", "% useful", "M cycles/s", "yes"):
+        assert text in out
+
+
+def test_wrong_bits_are_exit_code_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that computes something else is found out."""
+    right = ModelDevice._execute
+
+    def wrong(self: ModelDevice, d: object) -> None:
+        right(self, d)  # type: ignore[arg-type]
+        if d.opcode == Opcode.MATMUL:  # type: ignore[attr-defined]
+            self.memory[d.addr_y] ^= 1  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(ModelDevice, "_execute", wrong)
+    assert call("gemm", "3", "70", "45", "--device", "model", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["bit_exact"] is False
+    assert call("gemm", "3", "70", "45", "--device", "model") == 1
+    assert "NO" in capsys.readouterr().out
+
+
+def test_transposed_runs_its_opcode(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    right = ModelDevice._execute
+
+    def spy(self: ModelDevice, d: object) -> None:
+        seen.append(d.opcode)  # type: ignore[attr-defined]
+        right(self, d)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ModelDevice, "_execute", spy)
+    platform = load_platform("htg-z920")
+    for transposed in (False, True):
+        with ModelDevice(platform.geometry()) as device:
+            assert run_gemm(device, platform, (2, 40, 9), transposed=transposed).bit_exact
+    assert seen.count(Opcode.MATMUL) == seen.count(Opcode.MATMUL_T) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gemm", "0", "5", "5"), "0 x 5 x 5 has a size below 1"),
+        (("gemm", "5", "-1", "5"), "5 x -1 x 5 has a size below 1"),
+        (("elementwise", "add", "5", "0"), "5 x 0 has a size below 1"),
+        (("gemm", "1000000", "1000000", "8"), "gemm 1000000 1000000 8 needs at least"),
+        (("elementwise", "mul", "1000000", "1000"), "of 536870912 are free"),
+        (("gemm", "1", "1", "1", "--platform", "nope"), "no platform 'nope'"),
+        (("gemm", "1", "1", "1", "--waves", "x.fst"), "record waves with --device sim"),
+        (("platforms", "show", "nope"), "no platform 'nope'"),
+    ],
+)
+def test_bad_input_is_told(arguments: tuple[str, ...], message: str) -> None:
+    extra = () if arguments[0] == "platforms" else ("--device", "model")
+    with pytest.raises(PimloopError) as caught:
+        call(*arguments, *extra)
+    assert message in str(caught.value)
+
+
+def test_waves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file is an FST waveform: a header block of type 0 and length 329."""
+    path = tmp_path / "one.fst"
+    got = report(capsys, "gemm", "1", "32", "32", "--waves", str(path))
+    plain = report(capsys, "gemm", "1", "32", "32")
+    assert got["cycles"] == plain["cycles"]
+    content = path.read_bytes()
+    assert content[0] == 0
+    assert int.from_bytes(content[1:9], "big") == 329
+
+
+# ---- platforms ---------------------------------------------------------------------------------
+
+
+def test_list_of_platforms(capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(capsys, "platforms")["platforms"]
+    assert isinstance(found, list)
+    assert [one["name"] for one in found] == ["aim", "htg-z920", "native"]
+    assert all(one["capacity_bytes"] == 512 << 20 for one in found)
+    assert call("platforms") == 0
+    assert "htg-z920" in capsys.readouterr().out
+
+
+def test_platform_with_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    got = report(capsys, "platforms", "show", "htg-z920")
+    values = got["values"]
+    assert isinstance(values, dict)
+    assert values["dram.tccd_l"] == {
+        "value": 6,
+        "unit": "DRAM clocks",
+        "source": "issue 2, DDR4-2400",
+    }
+    assert values["capabilities.activation_matmul"]["value"] is False
+    assert call("platforms", "show", "htg-z920") == 0
+    assert "tccd_l" in capsys.readouterr().out
+
+
+def test_show_needs_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call("platforms", "show")
+    assert "NAME" in capsys.readouterr().err

@@ -1,0 +1,164 @@
+"""Platform files: what comes with pimloop is valid and complete; what is wrong is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from host.platform import (
+    PlatformError,
+    load_platform,
+    platform_names,
+    platform_path,
+    sources,
+)
+
+NAMES = ("aim", "htg-z920", "native")
+
+
+def test_names() -> None:
+    assert tuple(platform_names()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_has_a_source(name: str) -> None:
+    platform = load_platform(name)
+    assert platform.name == name
+    found = sources(platform_path(name))
+    assert len(found) == 13 + 20 + 4 + 7 + 3
+    assert all(source.strip() for _, source in found.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_those_of_the_top_level(name: str) -> None:
+    """Every parameter of the RTL is set, so that no default of it is used unseen."""
+    rtl = Path(__file__).parents[2] / "rtl" / "pim_top.sv"
+    header = rtl.read_text(encoding="utf-8").split(") (")[0]
+    declared = set(re.findall(r"parameter int unsigned (\w+)", header))
+    assert set(load_platform(name).rtl_parameters()) == declared - {"NativeLanes"}
+
+
+def test_the_board() -> None:
+    platform = load_platform("htg-z920")
+    parameters = platform.rtl_parameters()
+    assert (parameters["TRcdRd"], parameters["TCcdL"], parameters["TRefi"]) == (17, 6, 9360)
+    geometry = platform.geometry()
+    assert geometry.capacity == 512 << 20
+    assert geometry.beat_bytes == geometry.atom_bytes == 64
+    assert platform.driver.tile_columns == geometry.tile_columns == 512
+    assert not platform.capabilities.activation_matmul
+    assert load_platform("native").capabilities.activation_matmul
+    assert load_platform("native").device == platform.device
+
+
+def test_all_bank_beat() -> None:
+    geometry = load_platform("aim").geometry(native_lanes=True)
+    assert geometry.beat_bytes == 16 * 32
+    assert geometry.native_lanes
+    assert geometry.bank_span == geometry.capacity
+
+
+def test_times() -> None:
+    platform = load_platform("htg-z920")
+    assert platform.device_us(1_200_000) == pytest.approx(1000, rel=1e-6)
+    overhead = platform.driver.call_overhead_us
+    assert 15 <= overhead <= 25
+    assert platform.pim_time_us(0) == overhead
+    assert platform.pim_time_us(1200, calls=3) == pytest.approx(1 + 3 * overhead, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("direction", "elements", "board_us"),
+    # Means of the paper's BERT at 16 and 32 tokens (shared/paper).
+    [
+        ("to_pim", 8192, 102.74),
+        ("to_pim", 65536, 622.8),
+        ("to_cpu", 8192, 167.0),
+        ("to_cpu", 65536, 1166.6),
+    ],
+)
+def test_transfers_take_what_they_take_on_the_board(
+    direction: str, elements: int, board_us: float
+) -> None:
+    platform = load_platform("htg-z920")
+    assert platform.transfer_us(direction, elements) == pytest.approx(board_us, rel=0.08)  # type: ignore[arg-type]
+
+
+# ---- bad files ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Return a function that writes the board's file with a piece replaced."""
+
+    def edit(old: str, new: str) -> Path:
+        text = platform_path("htg-z920").read_text(encoding="utf-8")
+        assert text.count(old) == 1, old
+        path = tmp_path / "mine.toml"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        return path
+
+    return edit
+
+
+BANKS = 'banks = { value = 16, unit = "banks", source = "DDR4-2400 x8, 16 banks (JESD79-4)" }'
+
+
+def banks(value: str, unit: str = "banks", more: str = "") -> str:
+    return f'banks = {{ value = {value}, unit = "{unit}", source = "mine"{more} }}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (BANKS, "", "the key device.banks is missing"),
+        (BANKS, "banks = 16", r"device\.banks must be a table with source, unit, value"),
+        (BANKS, 'banks = { value = 16, source = "x" }', "the key device.banks.unit is missing"),
+        (BANKS, 'banks = { value = 16, unit = "banks" }', "the key device.banks.source is missing"),
+        (BANKS, banks("16", more=", note = 1"), "the key device.banks.note is unknown"),
+        (BANKS, banks("16", unit="bank"), "device.banks.unit must be 'banks', not 'bank'"),
+        (BANKS, banks("16").replace("mine", " "), "device.banks.source must say"),
+        (BANKS, banks('"16"'), "device.banks.value must be a whole number, not '16'"),
+        (BANKS, banks("16.0"), "device.banks.value must be a whole number, not 16.0"),
+        (BANKS, banks("true"), "device.banks.value must be a whole number, not True"),
+        (BANKS, banks("0"), "device.banks.value must be at least 1, not 0"),
+        (BANKS, banks("12"), "device.banks.value must be a power of two, not 12"),
+        (BANKS, banks("256"), "at most 4 GiB"),
+        (BANKS, banks("2"), "device.bank_groups does not divide device.banks"),
+        (BANKS, BANKS + "\nbancs = 1", "the key device.bancs is unknown; known here: acc_groups"),
+        ("[dram]\n", "[drams]\n", "the key dram is missing"),
+        ("[host_memory]\n", "[more]\n\n[host_memory]\n", "the key more is unknown"),
+        ('title = "', 'title = ""\nother = "', "the key other is unknown"),
+        ('value = "modelled"', 'value = "guessed"', "driver.conversion.value: 'guessed' is not"),
+        ('value = ["MatMul"', 'value = ["Conv", "MatMul"', "operators.value: 'Conv' is not one of"),
+        ("value = false", "value = 0", "activation_matmul.value: 0 is not one of False, True"),
+        ("value = 21.6", "value = nan", "call_overhead_us.value must be at least 0"),
+        ("value = 9.51", 'value = "9.51"', "to_pim_ns_per_element.value must be a number"),
+        ("[driver.tile_columns]\nvalue = 512", "[driver.tile_columns]\nvalue = 500", "multiple"),
+        ("[device.lanes]\nvalue = 32", "[device.lanes]\nvalue = 64", "a beat feeds at most 32"),
+        ("title =", "title", "is not TOML"),
+    ],
+)
+def test_bad_file_is_named(
+    edited: Callable[[str, str], Path], old: str, new: str, message: str
+) -> None:
+    path = edited(old, new)
+    with pytest.raises(PlatformError) as caught:
+        load_platform(str(path))
+    assert "mine.toml" in str(caught.value)
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def test_own_file(edited: Callable[[str, str], Path]) -> None:
+    platform = load_platform(str(edited(BANKS, banks("8"))))
+    assert platform.name == "mine"
+    assert platform.geometry().capacity == 256 << 20
+
+
+@pytest.mark.parametrize("name", ["", "nope", "../platforms/aim", "aim.toml", "/nowhere/x.toml"])
+def test_unknown_platform_lists_the_known(name: str) -> None:
+    with pytest.raises(PlatformError, match="choose one of aim, htg-z920, native"):
+        load_platform(name)
