@@ -1,0 +1,356 @@
+"""pim_lane_ctl with RTL lanes and an array behind it, against `host.golden`."""
+
+import os
+
+import cocotb
+import numpy as np
+import pytest
+from bench_tools import ACCESS, Kind, seeded, start
+from cocotb.triggers import RisingEdge
+from lane_reference import CORNERS_BF16, CORNERS_F32
+
+from host.golden import bf16_to_f32, elementwise, matmul, to_bf16_bits
+from sim.unit import rtl, run_bench
+
+GROUPS, DEPTH, LATENCY = 4, 64, 4
+STYLES = {"per_bank": (64, 64), "all_bank": (32, 64)}
+IDLE = dict.fromkeys(
+    ("flush_i", "read_i", "write_i", "read_data_i", "zero_init_i", "ew_op_i", "ew_scalar_i",
+     "scalar_index_i", "splat_i", "splat_zero_i", "splat_negate_i", "splat_group_i",
+     "block_open_i", "block_group_i", "block_part_i", "block_base_i", "block_slices_i",
+     "copy_in_data_i"), 0,
+)  # fmt: skip
+MAC, MUL, MULS = 0, 2, 3  # pim_pkg::lane_op_e
+
+
+class TB:
+    """Plays scheduler, sequencer and array; every access may be preceded by idle clocks."""
+
+    def __init__(self, dut, idle):
+        self.dut, self.rng, self.idle = dut, seeded(dut), idle
+        self.atom, self.beat = STYLES[os.environ["STYLE"]]
+        self.elems, self.atom_elems = self.beat // 2, self.atom // 2
+        self.read_data = None  # of the read of the last clock
+        self.written = []  # (access, data bytes) of write_o
+        self.copied_out, self.popped, self.macs = [], 0, 0
+        self.clock = 0
+        self.due = {}  # write accesses, by the clock of write_o
+
+    async def begin(self):
+        await start(self.dut, **IDLE)
+
+    def bits(self, *shape):
+        """Return bfloat16 operands: random numbers with every corner case among them."""
+        values = self.rng.integers(1 << 16, size=shape, dtype=np.uint16)
+        corner = self.rng.random(shape) < 0.2
+        return np.where(corner, self.rng.choice(CORNERS_BF16, shape), values).astype(np.uint16)
+
+    async def step(self, read=None, data=None, write=None):
+        """One clock, with an access and, one clock later, the data of the read."""
+        dut = self.dut
+        dut.read_i.value = ACCESS.pack(read) if read else 0
+        dut.write_i.value = ACCESS.pack(write) if write else 0
+        # Between reads the array's output holds whatever it was: here noise.
+        late = self.read_data if self.read_data is not None else self.rng.bytes(self.beat)
+        dut.read_data_i.value = int.from_bytes(late.ljust(self.beat, b"\xa5"), "little")
+        self.read_data = data
+        if write:
+            self.due[self.clock + 2] = write
+        await RisingEdge(dut.clk_i)
+        seen = int(dut.write_o.value)
+        expected = self.due.pop(self.clock, None)
+        assert (ACCESS.unpack(seen) if seen >> 39 else None) == expected
+        if expected:
+            word = int(dut.write_data_o.value).to_bytes(self.beat, "little")
+            self.written.append((expected, word))
+        if int(dut.copy_out_valid_o.value):
+            self.copied_out.append(int(dut.copy_out_data_o.value).to_bytes(self.atom, "little"))
+        self.popped += int(dut.copy_in_pop_o.value)
+        self.macs += int(dut.mac_o.value)
+        self.clock += 1
+
+    async def gap(self):
+        while self.rng.random() < self.idle:
+            await self.step()
+
+    async def settle(self):
+        """Wait as `hold` does."""
+        await self.step()
+        for _ in range(400):
+            if not int(self.dut.busy_o.value):
+                return
+            await self.step()
+        raise AssertionError("the lanes stay busy")
+
+    def access(self, kind, last, step_end=0):
+        single = kind in (Kind.SCALAR, Kind.BLOCK, Kind.COPY_IN, Kind.COPY_OUT)
+        return {
+            "valid": 1,
+            "addr": int(self.rng.integers(1 << 32)),
+            "kind": kind,
+            "all": int(not single),
+            "step_end": int(step_end),
+            "last": int(last),
+        }
+
+    async def read(self, kind, beats, period=0):
+        """Read a stream: `beats` uint16[n, elements]."""
+        for i, beat in enumerate(beats):
+            await self.gap()
+            last = i == len(beats) - 1
+            ended = period and i % period == period - 1
+            await self.step(self.access(kind, last, ended), np.ascontiguousarray(beat).tobytes())
+
+    async def scalars(self, values):
+        """Fill the scalar buffer from its start."""
+        padded = np.resize(self.bits(DEPTH), -(-len(values) // self.atom_elems) * self.atom_elems)
+        padded[: len(values)] = values
+        await self.read(Kind.SCALAR, padded.reshape(-1, self.atom_elems))
+
+    async def result(self, width, f32):
+        """Write the accumulators; return what reached the array, [1, width x elements]."""
+        await self.settle()
+        self.written.clear()
+        count = width * (2 if f32 else 1)
+        accesses = [
+            self.access(Kind.F32 if f32 else Kind.BF16, i == count - 1) for i in range(count)
+        ]
+        for access in accesses:
+            await self.gap()
+            await self.step(write=access)
+        for _ in range(3):
+            await self.step()
+        assert [access for access, _ in self.written] == accesses
+        data = b"".join(word for _, word in self.written)
+        return np.frombuffer(data, np.uint32 if f32 else np.uint16).reshape(1, -1)
+
+    async def load(self, init, width):
+        """Load the initial value of a product's tile and wait until it has settled."""
+        if init is None:
+            return
+        kind = Kind.LOAD if init.dtype == np.uint16 else Kind.LOAD_F32
+        await self.read(kind, init.view(np.uint16).reshape(-1, self.elems))
+        assert width == len(init.reshape(-1)) // self.elems
+        await self.settle()
+
+    def random_init(self, width):
+        columns = width * self.elems
+        match int(self.rng.integers(3)):
+            case 0:
+                return None
+            case 1:
+                return self.bits(columns)
+            case _:
+                words = self.rng.choice(CORNERS_F32, columns).astype(np.uint32)
+                noise = self.rng.integers(1 << 32, size=columns, dtype=np.uint32)
+                return np.where(self.rng.random(columns) < 0.5, words, noise).view(np.float32)
+
+    def expect(self, result, a, b, init, f32):
+        start_value = init.reshape(1, -1) if init is not None and init.dtype != np.uint16 else init
+        expected = matmul(a, b, start_value, out_f32=f32)
+        if f32:
+            expected = expected.view(np.uint32)
+        assert np.array_equal(result, expected)
+
+
+@cocotb.test()
+@cocotb.parametrize(idle=(0.0, 0.5))
+async def products(dut, idle):
+    """Rows of A x B tile by tile, with every initial value and both results."""
+    tb = TB(dut, idle)
+    await tb.begin()
+    for _ in range(12):
+        inner, width = (int(tb.rng.choice(x)) for x in ((1, 2, 17, 32, 33, 64), (1, 2, 3, GROUPS)))
+        a, b = tb.bits(1, inner), tb.bits(inner, width * tb.elems)
+        init, f32 = tb.random_init(width), bool(tb.rng.integers(2))
+        dut.zero_init_i.value = int(init is None)
+        await tb.scalars(a[0])
+        await tb.load(init, width)
+        await tb.settle()
+        before = tb.macs
+        # Beats of a step must be LaneLatency apart from those of the next one.
+        for k in range(inner):
+            for i, beat in enumerate(b[k].reshape(width, tb.elems)):
+                await tb.gap()
+                last = k == inner - 1 and i == width - 1
+                await tb.step(tb.access(Kind.MAC, last, i == width - 1), beat.tobytes())
+            for _ in range(LATENCY - width):
+                await tb.step()
+        result = await tb.result(width, f32)
+        tb.expect(result, a, b, init, f32)
+        assert tb.macs - before == inner * width
+
+
+@cocotb.test()
+async def products_follow_the_scalars_at_once(dut):
+    """More than one atom of scalars: no wait between the last of them and the first product."""
+    tb = TB(dut, 0.0)
+    await tb.begin()
+    dut.zero_init_i.value = 1
+    for _ in range(6):
+        inner = int(tb.rng.choice([tb.atom_elems + 1, 2 * tb.atom_elems]))
+        a, b = tb.bits(1, inner), tb.bits(inner, GROUPS * tb.elems)
+        await tb.scalars(a[0])
+        await tb.read(Kind.MAC, b.reshape(-1, tb.elems), GROUPS)
+        tb.expect(await tb.result(GROUPS, False), a, b, None, False)
+
+
+@cocotb.test()
+@cocotb.parametrize(idle=(0.0, 0.5))
+async def transposed_products(dut, idle):
+    """Blocks through the transpose buffer, part by part of the beat."""
+    tb = TB(dut, idle)
+    await tb.begin()
+    parts = tb.beat // tb.atom
+    for _ in range(6):
+        inner = int(tb.rng.choice([1, tb.atom_elems - 1, tb.atom_elems, 2 * tb.atom_elems + 3]))
+        inner = min(inner, DEPTH)
+        columns = tb.atom_elems * int(tb.rng.integers(1, GROUPS * parts + 1))
+        width = -(-columns // tb.elems)
+        a, b = tb.bits(1, inner), tb.bits(columns, inner)
+        init, f32 = tb.random_init(width), bool(tb.rng.integers(2))
+        dut.zero_init_i.value = int(init is None)
+        await tb.scalars(a[0])
+        if init is None:
+            await tb.settle()
+            await splat(tb, width, zero=1)
+        await tb.load(init, width)
+        before = tb.macs
+        for column in range(0, columns, tb.atom_elems):
+            for base in range(0, inner, tb.atom_elems):
+                await block(tb, b, column, base)
+        result = await tb.result(width, f32)
+        assert tb.macs - before == inner * columns // tb.atom_elems
+        used = None if init is None else init[:columns]
+        tb.expect(result[:, :columns], a, b.T, used, f32)
+        # Columns that are not there keep their initial value, without a product.
+        rest = np.zeros(width * tb.elems, np.float32) if init is None else init
+        if rest.dtype == np.uint16:
+            rest = bf16_to_f32(rest)
+        rest = rest[columns:]
+        expected = rest.view(np.uint32) if f32 else to_bf16_bits(rest)
+        assert np.array_equal(result[0, columns:], expected)
+
+
+async def splat(tb, width, zero, negate=0, index=0):
+    """Fill accumulators with one value, without a break."""
+    dut = tb.dut
+    dut.splat_i.value, dut.splat_zero_i.value, dut.splat_negate_i.value = 1, zero, negate
+    dut.scalar_index_i.value = index
+    for group in range(width):
+        dut.splat_group_i.value = group
+        await tb.step()
+    dut.splat_i.value = 0
+
+
+async def block(tb, b, column, base):
+    """Announce one block of B^T and read its atoms."""
+    dut = tb.dut
+    inner = b.shape[1]
+    for _ in range(400):
+        if int(dut.block_room_o.value):
+            break
+        await tb.step()
+    dut.block_open_i.value = 1
+    dut.block_group_i.value = column // tb.elems
+    dut.block_part_i.value = column % tb.elems // tb.atom_elems
+    dut.block_base_i.value = base
+    slices = min(tb.atom_elems, inner - base)
+    dut.block_slices_i.value = slices
+    await tb.step()
+    dut.block_open_i.value = 0
+    # What follows the last element in memory is not zero.
+    atoms = tb.bits(tb.atom_elems, tb.atom_elems)
+    atoms[:, :slices] = b[column : column + tb.atom_elems, base : base + slices]
+    await tb.read(Kind.BLOCK, atoms)
+
+
+@cocotb.test()
+@cocotb.parametrize(idle=(0.0, 0.5), op=("add", "sub", "mul"))
+async def elementwise_operations(dut, idle, op):
+    """With a beat of B or a scalar on the right."""
+    tb = TB(dut, idle)
+    await tb.begin()
+    for _ in range(12):
+        width, scalar = int(tb.rng.integers(1, GROUPS + 1)), bool(tb.rng.integers(2))
+        a = tb.bits(width * tb.elems)
+        left = a.reshape(width, tb.elems)
+        if scalar:
+            entries = tb.bits(int(tb.rng.integers(1, DEPTH + 1)))
+            index = int(tb.rng.integers(len(entries)))
+            b = entries[index]
+            await tb.scalars(entries)
+            await tb.settle()
+            if op != "mul":
+                await splat(tb, width, zero=0, negate=int(op == "sub"), index=index)
+            dut.scalar_index_i.value = index
+            dut.ew_op_i.value, dut.ew_scalar_i.value = (MULS, 2) if op == "mul" else (MAC, 0)
+            await tb.settle()
+            await tb.read(Kind.EW, left)
+        else:
+            b = tb.bits(width * tb.elems)
+            await tb.read(Kind.LOAD, left)
+            await tb.settle()
+            dut.ew_op_i.value = MUL if op == "mul" else MAC
+            dut.ew_scalar_i.value = int(op == "sub")
+            await tb.read(Kind.EW, b.reshape(width, tb.elems))
+        result = await tb.result(width, False)
+        assert np.array_equal(result[0], elementwise(op, a, np.asarray(b)))
+
+
+@cocotb.test()
+@cocotb.parametrize(idle=(0.0, 0.5))
+async def copies_pass_through(dut, idle):
+    tb = TB(dut, idle)
+    await tb.begin()
+    out = tb.bits(30, tb.atom_elems)
+    await tb.read(Kind.COPY_OUT, out)
+    for _ in range(3):
+        await tb.step()
+    assert tb.copied_out == [atom.tobytes() for atom in out]
+    atoms = [tb.rng.bytes(tb.atom) for _ in range(30)]
+    for i, atom in enumerate(atoms):
+        await tb.gap()
+        dut.copy_in_data_i.value = int.from_bytes(atom, "little")
+        await tb.step(write=tb.access(Kind.COPY_IN, i == len(atoms) - 1))
+    for _ in range(3):
+        await tb.step()
+    assert tb.popped == len(atoms)
+    assert [word[: tb.atom] for _, word in tb.written] == atoms
+    assert tb.macs == 0
+
+
+@cocotb.test()
+async def flush_starts_everything_anew(dut):
+    """Counters left in mid-stream by a flush do not shift the next product."""
+    tb = TB(dut, 0.0)
+    await tb.begin()
+    dut.zero_init_i.value = 1
+    for kind in (Kind.SCALAR, Kind.LOAD, Kind.LOAD_F32, Kind.MAC, Kind.EW):
+        for _ in range(int(tb.rng.integers(1, 4))):
+            await tb.step(tb.access(kind, last=0), tb.bits(tb.elems).tobytes())
+        await tb.step()
+        dut.flush_i.value = 1
+        await tb.step()
+        dut.flush_i.value = 0
+        await tb.step()
+        assert not int(dut.busy_o.value)
+        a, b = tb.bits(1, 33), tb.bits(33, GROUPS * tb.elems)
+        await tb.scalars(a[0])
+        await tb.read(Kind.MAC, b.reshape(-1, tb.elems), GROUPS)
+        tb.expect(await tb.result(GROUPS, False), a, b, None, False)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_pim_lane_ctl(style):
+    atom, beat = STYLES[style]
+    sources = rtl("pim_scalar_buf", "pim_transpose", "pim_lane", "pim_lanes",
+                  "pim_lanes_native_sim", "pim_lane_ctl")  # fmt: skip
+    params = {"AtomBytes": atom, "BeatBytes": beat, "AccGroups": GROUPS, "ScalarDepth": DEPTH}
+    run_bench(
+        "pim_lane_ctl",
+        sources,
+        bench=__file__,
+        params=params | {"LaneLatency": LATENCY},
+        environment={"STYLE": style},
+    )
