@@ -81,6 +81,10 @@ module pim_regs #(
   assign write = aw_valid_q && w_valid_q && !s_axil_bvalid_o;
   assign read = s_axil_arvalid_i && s_axil_arready_o;
 
+  // The core is in reset one clock after the pulse; until then its list counts as dropped.
+  logic soft_reset_q, dropping;
+  assign dropping = soft_reset_o || soft_reset_q;
+
   assign irq_o = irq_q && irq_enable_q;
   assign list_o = list_q;
   assign window_base_o = base_q;
@@ -110,9 +114,11 @@ module pim_regs #(
       limit_q <= ChainLimitReset;
       dropped_q <= '0;
       soft_reset_o <= 1'b0;
+      soft_reset_q <= 1'b0;
       doorbell_o <= 1'b0;
     end else begin
       soft_reset_o <= 1'b0;
+      soft_reset_q <= soft_reset_o;
       doorbell_o <= 1'b0;
       if (s_axil_awvalid_i && s_axil_awready_o) begin
         aw_valid_q <= 1'b1;
@@ -124,7 +130,7 @@ module pim_regs #(
         for (int unsigned i = 0; i < 4; i++) w_mask_q[i*8+:8] <= {8{s_axil_wstrb_i[i]}};
       end
       if (s_axil_bvalid_o && s_axil_bready_i) s_axil_bvalid_o <= 1'b0;
-      if (ended_i) begin
+      if (ended_i && !dropping) begin
         irq_q <= 1'b1;
         error_q <= end_code_i != pim_isa_pkg::CodeDone;
         code_q <= end_code_i == pim_isa_pkg::CodeDone ? pim_isa_pkg::CodePending : end_code_i;
@@ -145,7 +151,7 @@ module pim_regs #(
           end
           pim_isa_pkg::RegIrq: if (w_data_q[0] && w_mask_q[0] && !ended_i) irq_q <= 1'b0;
           pim_isa_pkg::RegDoorbell: begin
-            if (busy_i || doorbell_o) dropped_q <= dropped_q + 32'd1;
+            if ((busy_i && !dropping) || doorbell_o) dropped_q <= dropped_q + 32'd1;
             else begin
               doorbell_o <= 1'b1;
               error_q <= 1'b0;

@@ -18,7 +18,15 @@ from partitioner.errors import PartitionerError
 from sim.errors import SimError
 
 #: Modules of this package that add subcommands, in the order `pimloop --help` lists them.
-COMMAND_MODULES = ("sim", "models", "partition")
+COMMAND_MODULES = (
+    "doctor",
+    "kernels",
+    "sim",
+    "run",
+    "models",
+    "platforms",
+    "partition",
+)
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
