@@ -1,4 +1,4 @@
-"""Plan files (`pimloop-plan/1`, DESIGN 3.5) as the executor takes them."""
+"""Plan files (`pimloop-plan/1`) as the executor takes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report.json: what a run found, under the keys of DESIGN 3.6."""
+"""report.json: what a run found, under the keys."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class ScheduleTimes:
 
     @property
     def total_us(self) -> float:
-        """Operators and transfers, one after the other (DESIGN 3.5)."""
+        """Operators and transfers, one after the other."""
         return self.compute_us + self.transfer_us
 
 

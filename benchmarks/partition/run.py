@@ -24,7 +24,7 @@ from partitioner.costs import CostGraph, costs_from_dict
 from partitioner.profile_plan import plan_profile
 from partitioner.solve import partition
 
-#: (name of a series and size, seconds to stay below), from DESIGN section 5.
+#: (name of a series and size, seconds to stay below).
 TARGETS = {("encoder, 2 memories", 12): 0.1, ("random DAG, 2 memories", 10_000): 2.0}
 COLOURS = ("#1b6ca8", "#c0392b", "#27864b", "#8e44ad", "#b7791f")
 

@@ -36,7 +36,7 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, obj
 
 KEYS = {"shape", "cycles", "us", "bit_exact", "counters", "wall_s", "cycles_per_s"}
 
-#: The paper's board, microseconds (DESIGN section 4).
+#: The paper's board, microseconds.
 BOARD = [
     ((8, 512, 512), 379),
     ((16, 512, 512), 740),
