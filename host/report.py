@@ -1,4 +1,4 @@
-"""report.json: what a run found, under the keys."""
+"""report.json: what a run found, under keys that tools can rely on."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 The source side of the cut is one memory, the sink side the other. An operator's arcs to source and
 sink carry its costs; a tensor's transfer in one direction is one arc behind which all consumers
 hang with unbreakable arcs, so it is paid once however many consumers cross (Stone 1977 for the
-cut; docs/partitioner.md for once per destination memory). Maximum flow = minimum cut = cost of the plan.
+cut; docs/partitioner.md for once per destination memory). Maximum flow = minimum cut = cost of the
+plan.
 """
 
 from __future__ import annotations

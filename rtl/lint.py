@@ -69,7 +69,14 @@ def verilator(params: dict[str, int]) -> int:
     """Lint the test bench with these parameters of the device; return the exit code."""
     tool, root = find_verilator()
     bench = sorted((ROOT / "sim" / "rtl").glob("*.sv"))
-    command = [tool.path, "--lint-only", "--quiet", "-Wall", "--assert", str(ROOT / "sim" / "lint.vlt")]
+    command = [
+        tool.path,
+        "--lint-only",
+        "--quiet",
+        "-Wall",
+        "--assert",
+        str(ROOT / "sim" / "lint.vlt"),
+    ]
     command += [str(path) for path in (*sources(), *bench)]
     command += ["--top-module", "pimloop_tb", *(f"-G{k}={v}" for k, v in params.items())]
     environment = dict(os.environ)
