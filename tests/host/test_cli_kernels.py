@@ -202,7 +202,7 @@ def test_platform_with_sources(capsys: pytest.CaptureFixture[str]) -> None:
     assert values["dram.tccd_l"] == {
         "value": 6,
         "unit": "DRAM clocks",
-        "source": "issue 2, DDR4-2400",
+        "source": "JEDEC JESD79-4, DDR4-2400",
     }
     assert values["capabilities.activation_matmul"]["value"] is False
     assert call("platforms", "show", "htg-z920") == 0

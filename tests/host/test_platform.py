@@ -72,7 +72,7 @@ def test_times() -> None:
 
 @pytest.mark.parametrize(
     ("direction", "elements", "board_us"),
-    # Means of the paper's BERT at 16 and 32 tokens (shared/paper).
+    # Means of the paper's BERT at 16 and 32 tokens, published.
     [
         ("to_pim", 8192, 102.74),
         ("to_pim", 65536, 622.8),
