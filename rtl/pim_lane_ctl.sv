@@ -233,8 +233,8 @@ module pim_lane_ctl #(
   // ---- lanes ----------------------------------------------------------------------------
   logic [BeatBytes*8-1:0] vector;
   logic [Parts-1:0] mask;
-  logic acc_read_q;
-  logic [GroupBits-1:0] acc_group_q;
+  logic acc_read;
+  logic [GroupBits-1:0] acc_group;
   logic [BeatElems*16-1:0] acc_bf16;
   logic [BeatElems*32-1:0] acc_f32;
 
@@ -257,8 +257,8 @@ module pim_lane_ctl #(
       .mask_i(mask),
       .scalar_i(lane_scalar_q),
       .vector_i(vector),
-      .read_i(acc_read_q),
-      .read_group_i(acc_group_q),
+      .read_i(acc_read),
+      .read_group_i(acc_group),
       .read_bf16_o(acc_bf16),
       .read_f32_o(acc_f32)
     );
@@ -275,8 +275,8 @@ module pim_lane_ctl #(
       .mask_i(mask),
       .scalar_i(lane_scalar_q),
       .vector_i(vector),
-      .read_i(acc_read_q),
-      .read_group_i(acc_group_q),
+      .read_i(acc_read),
+      .read_group_i(acc_group),
       .read_bf16_o(acc_bf16),
       .read_f32_o(acc_f32)
     );
@@ -289,8 +289,8 @@ module pim_lane_ctl #(
   logic write_half_q;
   logic [AtomBytes*8-1:0] copy_in_q;
 
-  assign acc_read_q = write_i.valid && write_i.kind != pim_pkg::KindCopyIn;
-  assign acc_group_q = out_group_q;
+  assign acc_read = write_i.valid && write_i.kind != pim_pkg::KindCopyIn;
+  assign acc_group = out_group_q;
   assign copy_in_pop_o = write_i.valid && write_i.kind == pim_pkg::KindCopyIn;
 
   always_ff @(posedge clk_i) begin
