@@ -34,6 +34,7 @@ class TB:
         self.written = []  # (access, data bytes) of write_o
         self.copied_out, self.popped, self.macs = [], 0, 0
         self.clock = 0
+        self.fed = -100  # clock of the last access or splat
         self.due = {}  # write accesses, by the clock of write_o
 
     async def begin(self):
@@ -67,6 +68,9 @@ class TB:
             self.copied_out.append(int(dut.copy_out_data_o.value).to_bytes(self.atom, "little"))
         self.popped += int(dut.copy_in_pop_o.value)
         self.macs += int(dut.mac_o.value)
+        assert int(dut.busy_o.value) or not 0 < self.clock - self.fed <= LATENCY
+        if read or int(dut.splat_i.value):
+            self.fed = self.clock
         self.clock += 1
 
     async def gap(self):
@@ -332,6 +336,7 @@ async def flush_starts_everything_anew(dut):
         await tb.step()
         dut.flush_i.value = 1
         await tb.step()
+        tb.fed = -100
         dut.flush_i.value = 0
         await tb.step()
         assert not int(dut.busy_o.value)

@@ -304,7 +304,7 @@ async def stream_of_reads_runs_at_the_rate_of_the_timing(dut, kind):
     every = p["AllBank"] and kind == Kind.MAC
     step = tb.beat if every else p["AtomBytes"]
     in_row = tb.page // step
-    tb.stream(kind, 0, 3 * in_row, period=8 if kind == Kind.MAC else 0)
+    tb.stream(kind, 0, 3 * in_row, hold=1, period=8 if kind == Kind.MAC else 0)
     await tb.drain()
     gaps = np.diff([column.time for column in tb.columns])
     if p["AllBank"] and not every:

@@ -166,12 +166,17 @@ class TB:
         await RisingEdge(dut.clk_i)
         dut.start_i.value = 0
         busy = left = 0
+        settling, index = False, None  # a result waits; entry a stream still has to look up
         for _ in range(200 + 60 * len(loops.events)):
             ready, room = int(rng.random() >= self.idle), int(rng.random() >= self.idle)
             quiet = int(busy == 0)
             dut.stream_ready_i.value, dut.block_room_i.value, dut.quiet_i.value = ready, room, quiet
             await RisingEdge(dut.clk_i)
             busy = max(0, busy - 1)
+            if quiet:
+                settling, index = False, None
+            # The entry is looked up when the data arrive.
+            assert index is None or int(dut.scalar_index_o.value) == index
             if int(dut.splat_o.value):
                 assert quiet or left, "a splat while something is under way"
                 self.check_splat(next(expected), words)
@@ -180,11 +185,16 @@ class TB:
                 left = 0
             if int(dut.block_open_o.value):
                 assert room
+                # The lanes would be busy with it, and the result waits for them.
+                assert not settling, "a block is announced while a result waits"
                 ports = (dut.block_group_o, dut.block_part_o, dut.block_base_o, dut.block_slices_o)
                 seen = tuple(int(port.value) for port in ports)
                 assert next(expected) == ("block", seen)
             if ready and int(dut.stream_valid_o.value):
-                self.check_stream(next(expected), loops)
+                event = next(expected)
+                self.check_stream(event, loops)
+                settling |= Kind(event[1]["kind"]).writes
+                index = event[2] if len(event) > 2 else index
                 busy = max(busy, int(rng.integers(1, 30)))
             if int(dut.done_o.value):
                 assert quiet or busy == 0, "done before everything has settled"
