@@ -11,6 +11,8 @@ module pim_lane_ctl #(
   parameter int unsigned AccGroups = 16,
   parameter int unsigned ScalarDepth = 4096,
   parameter int unsigned LaneLatency = 4,
+  /// Fabric clocks the lanes need for a beat.
+  parameter int unsigned LanePasses = 1,
   /// 1: the lanes are DPI code.
   parameter bit NativeLanes = 1'b0
 ) (
@@ -66,7 +68,8 @@ module pim_lane_ctl #(
   localparam int unsigned GroupBits = $clog2(AccGroups);
   localparam int unsigned PartBits = $clog2(Parts + 1);
   localparam int unsigned IndexBits = $clog2(ScalarDepth);
-  localparam int unsigned SettleBits = $clog2(LaneLatency + 2);
+  localparam int unsigned SettleClocks = LaneLatency + LanePasses;
+  localparam int unsigned SettleBits = $clog2(SettleClocks + 1);
   localparam logic [15:0] PlusOne = 16'h3F80;
   localparam logic [15:0] MinusOne = 16'hBF80;
 
@@ -120,7 +123,7 @@ module pim_lane_ctl #(
   pim_transpose #(
     .Size(AtomElems),
     .TagBits(GroupBits + PartBits),
-    .Spacing(LaneLatency),
+    .Spacing(LanePasses > LaneLatency ? LanePasses : LaneLatency),
     .IndexBits(IndexBits)
   ) u_transpose (
     .clk_i,
@@ -167,7 +170,7 @@ module pim_lane_ctl #(
       lane_valid_q <= 1'b0;
       lane_slice_q <= 1'b0;
       if (settle_q != '0) settle_q <= settle_q - 1'b1;
-      if (read_i.valid || splat_i || slice_valid) settle_q <= SettleBits'(LaneLatency + 1);
+      if (read_i.valid || splat_i || slice_valid) settle_q <= SettleBits'(SettleClocks);
       if (splat_i) begin
         lane_valid_q <= 1'b1;
         lane_op_q <= pim_pkg::LaneSplat;

@@ -364,7 +364,7 @@ module pim_sched #(
       if (col_go) begin
         if (col_write) begin
           write_s_q <= col_at + Timing.ccd_s;
-          read_s_q <= col_at + WriteEnd + Timing.wtr_s;
+          read_s_q <= later(read_s_q, col_at + WriteEnd + Timing.wtr_s);
         end else begin
           read_s_q <= col_at + col_ccd;
           write_s_q <= later(write_s_q, col_at + ReadToWrite);

@@ -111,7 +111,8 @@ module pim_top #(
   localparam int unsigned BeatElems = BeatBytes / 2;
   localparam int unsigned PageBytes = AllBank != 0 ? Banks * RowBytes : RowBytes;
   localparam longint unsigned Capacity = 64'(Banks) * 64'(RowBytes) * 64'(Rows);
-  localparam int unsigned LaneSpacing = CkRatio * ((BeatElems + Lanes - 1) / Lanes);
+  localparam int unsigned LanePasses = (BeatElems + Lanes - 1) / Lanes;
+  localparam int unsigned LaneSpacing = CkRatio * LanePasses;
   localparam int unsigned GroupBits = $clog2(AccGroups);
   localparam int unsigned IndexBits = $clog2(ScalarDepth);
   localparam int unsigned PartBits = $clog2(BeatBytes / AtomBytes + 1);
@@ -522,6 +523,7 @@ module pim_top #(
     .AccGroups(AccGroups),
     .ScalarDepth(ScalarDepth),
     .LaneLatency(LaneLatency),
+    .LanePasses(LanePasses),
     .NativeLanes(NativeLanes != 0)
   ) u_lane_ctl (
     .clk_i,
