@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sim.config import rtl_sources
 from sim.verilator import find_verilator
 
 HERE = Path(__file__).parent
@@ -52,17 +53,13 @@ endmodule
 """
 
 
-def sources(*, synthesis: bool = False) -> list[Path]:
-    """Return the packages, then every module; without simulation bodies for `synthesis`."""
-    packages = [HERE / "pim_isa_pkg.sv", HERE / "pim_pkg.sv"]
-    modules = sorted(set(HERE.glob("pim_*.sv")) - set(packages))
-    if synthesis:
-        modules = [
-            path
-            for path in modules
-            if not path.stem.endswith("_sim") and path.stem != "pim_timing_check"
-        ]
-    return packages + modules
+def synthesizable() -> list[Path]:
+    """Return the packages, then every module that is not for simulation or proofs alone."""
+    return [
+        path
+        for path in rtl_sources()
+        if not path.stem.endswith("_sim") and path.stem != "pim_timing_check"
+    ]
 
 
 def verilator(params: dict[str, int]) -> int:
@@ -77,7 +74,7 @@ def verilator(params: dict[str, int]) -> int:
         "--assert",
         str(ROOT / "sim" / "lint.vlt"),
     ]
-    command += [str(path) for path in (*sources(), *bench)]
+    command += [str(path) for path in (*rtl_sources(), *bench)]
     command += ["--top-module", "pimloop_tb", *(f"-G{k}={v}" for k, v in params.items())]
     environment = dict(os.environ)
     if root is not None:
@@ -92,7 +89,7 @@ def yosys(params: dict[str, int]) -> int:
     array = folder / "array.sv"
     array.write_text(_ARRAY, encoding="utf-8")
     # The WebAssembly build of Yosys sees only the current folder: relative paths.
-    files = [str(path.relative_to(ROOT)) for path in (*sources(synthesis=True), array)]
+    files = [str(path.relative_to(ROOT)) for path in (*synthesizable(), array)]
     options = " ".join(f"-G {name}={value}" for name, value in params.items())
     script = f"read_slang -j 1 -D SYNTHESIS {options} --top pim_top {' '.join(files)}"
     command = [sys.executable, "-c", _YOSYS, "-q", "-p", script]
