@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from host.cli.output import console, emit_json
+from host.cli.sim import add_device_options
 from host.device.base import Device
 from host.device.open import open_device
 from host.kernels import KernelResult, run_elementwise, run_gemm
@@ -59,24 +60,8 @@ def register(subparsers: Any) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--platform",
-        default=DEFAULT_PLATFORM,
-        metavar="NAME",
-        help="a platform (`pimloop platforms`) or a .toml file (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--device",
-        choices=("sim", "model"),
-        default="sim",
-        help="the simulated RTL (default), or the functional model: same bits, no time",
-    )
-    parser.add_argument(
-        "--flavour",
-        choices=("rtl", "native"),
-        default="native",
-        help="arithmetic lanes of the simulation (default: %(default)s)",
-    )
+    add_device_options(parser)
+    parser.set_defaults(platform=DEFAULT_PLATFORM)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the operands")
     parser.add_argument(
         "--timeout",

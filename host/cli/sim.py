@@ -67,8 +67,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says where a model runs."""
-    parser.add_argument("--platform", metavar="NAME", help="default: htg-z920")
+    """Add what says where a model or an operation runs."""
+    parser.add_argument(
+        "--platform",
+        metavar="NAME",
+        help="a platform (`pimloop platforms`) or a .toml file (default: htg-z920)",
+    )
     parser.add_argument(
         "--device",
         choices=("sim", "model"),
