@@ -50,6 +50,10 @@ from sim.verilator import missing
 #: cocotb's main loop for Verilator.
 STOCK_MAIN = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
 
+# cocotb prepares every module that a bench imports for readable assertions. Those of benches are
+# enough; the rest, numpy above all, costs more than half a second a run.
+_REWRITTEN = "test_*.py *_bench.py bench_tools.py"
+
 #: Lines of the log shown with a failure.
 _TAIL_LINES = 60
 
@@ -172,6 +176,7 @@ def run_bench(
         variables = cocotb_environment(top, bench.stem, bench.parent) | {
             "COCOTB_RESULTS_FILE": str(results),
             "COCOTB_RANDOM_SEED": str(seed),
+            "COCOTB_REWRITE_ASSERTION_FILES": _REWRITTEN,
             **(environment or {}),
         }
         command = [str(program), *plusargs, f"+verilator+seed+{seed}", "+verilator+rand+reset+2"]
