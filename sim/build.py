@@ -19,7 +19,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,7 +106,19 @@ def build_key(spec: BuildSpec, toolchain: Toolchain) -> str:
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     recipe = (Path(__file__), SIM / "ports.py", SIM / "verilator.py", LINT_WAIVERS)
-    for path in (*spec.sources, spec.main, *spec.cpp_sources, *spec.headers, *recipe):
+    files = (*spec.sources, spec.main, *spec.cpp_sources, *spec.headers, *recipe)
+    return key_of_files(digest, files)
+
+
+def key_of_files(digest: hashlib._Hash, files: Iterable[Path]) -> str:
+    """Return the key of a build: `digest`, which has its settings, and the content of `files`.
+
+    Raises
+    ------
+    SimError
+        A file cannot be read.
+    """
+    for path in files:
         try:
             content = path.read_bytes()
         except OSError as error:

@@ -38,7 +38,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.build import BUILD_TIMEOUT, LINT_WAIVERS, build_root
+from sim.build import BUILD_TIMEOUT, LINT_WAIVERS, build_root, key_of_files
 from sim.errors import SimError
 from sim.verilator import Toolchain, find_toolchain
 
@@ -272,13 +272,7 @@ def build_library(
 
 def _key(settings: Sequence[str], files: Sequence[Path], toolchain: Toolchain) -> str:
     digest = hashlib.sha256(json.dumps([*settings, toolchain.identity()]).encode())
-    for path in (*files, Path(__file__)):
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise SimError(f"cannot read {path}: {error.strerror}") from error
-        digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()[:16]
+    return key_of_files(digest, (*files, Path(__file__)))
 
 
 def _build(top: str, verilate: Sequence[str], clock: str, toolchain: Toolchain, work: Path) -> None:
