@@ -1,22 +1,34 @@
 """Platforms: a PIM device, its timing and the costs around it, from a TOML file.
 
 Every value of a platform file is a table `{ value, unit, source }`, so that a number never stands
-without its unit and where it comes from. The schema is the dataclasses below: a missing, unknown
-or mistyped key and a wrong unit are errors that name file and key. How to add a platform:
-docs/; the files: host/platforms/.
+without its unit and where it comes from. The schema is the dataclasses below and
+`host.cpu.parameters`: a missing, unknown or mistyped key and a wrong unit are errors that name file
+and key. How to add a platform: docs/platforms.md; the files: host/platforms/.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from host.capabilities import Capabilities
+from host.cpu.model import CpuModel
+from host.cpu.parameters import CpuSection
 from host.device.geometry import Geometry
-from host.errors import PimloopError
+from host.schema import PlatformError, check_keys, choice, number, parse_section
+
+__all__ = [
+    "DEFAULT_PLATFORM",
+    "Platform",
+    "PlatformError",
+    "load_platform",
+    "platform_names",
+    "platform_path",
+    "sources",
+]
 
 PLATFORM_DIR = Path(__file__).parent / "platforms"
 DEFAULT_PLATFORM = "htg-z920"
@@ -28,95 +40,81 @@ CLOCKS = "DRAM clocks"
 FABRIC = "fabric clocks"
 
 
-class PlatformError(PimloopError):
-    """A platform does not exist or its file is wrong."""
-
-
-def _number(unit: str, low: float = 0, *, power_of_two: bool = False) -> Any:
-    """Declare a numeric value: its unit and smallest value."""
-    return field(metadata={"unit": unit, "low": low, "power_of_two": power_of_two})
-
-
-def _choice(*values: object) -> Any:
-    """Declare a value out of a fixed set."""
-    return field(metadata={"unit": "", "choices": values})
-
-
 @dataclass(frozen=True)
 class DeviceSection:
     """The device: geometry and lanes."""
 
-    style: Literal["per_bank", "all_bank"] = _choice("per_bank", "all_bank")
-    banks: int = _number("banks", 1, power_of_two=True)
-    bank_groups: int = _number("bank groups", 1, power_of_two=True)
-    row_bytes: int = _number("bytes", 64, power_of_two=True)
-    rows: int = _number("rows of a bank", 1, power_of_two=True)
-    atom_bytes: int = _number("bytes", 32, power_of_two=True)
-    tck_fs: int = _number("femtoseconds", 1)
-    ck_ratio: int = _number("DRAM clocks in a fabric clock", 2, power_of_two=True)
-    lanes: int = _number("multiply-adds in a fabric clock", 1)
-    lane_latency: int = _number(FABRIC, 1)
-    vector_setup: int = _number(FABRIC)
-    acc_groups: int = _number("beats", 2, power_of_two=True)
-    scalar_depth: int = _number("elements", 32, power_of_two=True)
+    style: Literal["per_bank", "all_bank"] = choice("per_bank", "all_bank")
+    banks: int = number("banks", 1, power_of_two=True)
+    bank_groups: int = number("bank groups", 1, power_of_two=True)
+    row_bytes: int = number("bytes", 64, power_of_two=True)
+    rows: int = number("rows of a bank", 1, power_of_two=True)
+    atom_bytes: int = number("bytes", 32, power_of_two=True)
+    tck_fs: int = number("femtoseconds", 1)
+    ck_ratio: int = number("DRAM clocks in a fabric clock", 2, power_of_two=True)
+    lanes: int = number("multiply-adds in a fabric clock", 1)
+    lane_latency: int = number(FABRIC, 1)
+    vector_setup: int = number(FABRIC)
+    acc_groups: int = number("beats", 2, power_of_two=True)
+    scalar_depth: int = number("elements", 32, power_of_two=True)
 
 
 @dataclass(frozen=True)
 class DramSection:
     """DRAM timing, JEDEC names."""
 
-    trcd_rd: int = _number(CLOCKS, 1)
-    trcd_wr: int = _number(CLOCKS, 1)
-    trp: int = _number(CLOCKS, 1)
-    tras: int = _number(CLOCKS, 1)
-    trc: int = _number(CLOCKS, 1)
-    tccd_s: int = _number(CLOCKS, 1)
-    tccd_l: int = _number(CLOCKS, 1)
-    trrd_s: int = _number(CLOCKS, 1)
-    trrd_l: int = _number(CLOCKS, 1)
-    tfaw: int = _number(CLOCKS, 1)
-    twr: int = _number(CLOCKS, 1)
-    trtp: int = _number(CLOCKS, 1)
-    twtr_s: int = _number(CLOCKS, 1)
-    twtr_l: int = _number(CLOCKS, 1)
-    trefi: int = _number(CLOCKS, 1)
-    trfc: int = _number(CLOCKS, 1)
-    txs: int = _number(CLOCKS, 1)
-    tcl: int = _number(CLOCKS, 1)
-    tcwl: int = _number(CLOCKS, 1)
-    tbl: int = _number(CLOCKS, 1)
+    trcd_rd: int = number(CLOCKS, 1)
+    trcd_wr: int = number(CLOCKS, 1)
+    trp: int = number(CLOCKS, 1)
+    tras: int = number(CLOCKS, 1)
+    trc: int = number(CLOCKS, 1)
+    tccd_s: int = number(CLOCKS, 1)
+    tccd_l: int = number(CLOCKS, 1)
+    trrd_s: int = number(CLOCKS, 1)
+    trrd_l: int = number(CLOCKS, 1)
+    tfaw: int = number(CLOCKS, 1)
+    twr: int = number(CLOCKS, 1)
+    trtp: int = number(CLOCKS, 1)
+    twtr_s: int = number(CLOCKS, 1)
+    twtr_l: int = number(CLOCKS, 1)
+    trefi: int = number(CLOCKS, 1)
+    trfc: int = number(CLOCKS, 1)
+    txs: int = number(CLOCKS, 1)
+    tcl: int = number(CLOCKS, 1)
+    tcwl: int = number(CLOCKS, 1)
+    tbl: int = number(CLOCKS, 1)
 
 
 @dataclass(frozen=True)
 class HostMemorySection:
     """The host memory that the device's AXI master sees."""
 
-    read_latency: int = _number(FABRIC, 2)
-    read_gap: int = _number(FABRIC, 1)
-    write_latency: int = _number(FABRIC, 2)
-    write_gap: int = _number(FABRIC, 1)
+    read_latency: int = number(FABRIC, 2)
+    read_gap: int = number(FABRIC, 1)
+    write_latency: int = number(FABRIC, 2)
+    write_gap: int = number(FABRIC, 1)
 
 
 @dataclass(frozen=True)
 class DriverSection:
     """What the driver does and costs."""
 
-    tile_columns: int = _number("columns", 1)
-    call_overhead_us: float = _number("microseconds a call")
-    conversion: Literal["modelled", "measured"] = _choice("modelled", "measured")
-    to_pim_fixed_us: float = _number("microseconds a transfer")
-    to_pim_ns_per_element: float = _number("nanoseconds an element")
-    to_cpu_fixed_us: float = _number("microseconds a transfer")
-    to_cpu_ns_per_element: float = _number("nanoseconds an element")
+    tile_columns: int = number("columns", 1)
+    call_overhead_us: float = number("microseconds a call")
+    conversion: Literal["modelled", "measured"] = choice("modelled", "measured")
+    to_pim_fixed_us: float = number("microseconds a transfer")
+    to_pim_ns_per_element: float = number("nanoseconds an element")
+    to_cpu_fixed_us: float = number("microseconds a transfer")
+    to_cpu_ns_per_element: float = number("nanoseconds an element")
 
 
 @dataclass(frozen=True)
 class CapabilitiesSection:
     """Which operators of a model the PIM takes."""
 
-    operators: tuple[str, ...] = _choice("MatMul", "Gemm", "Add", "Sub", "Mul")
-    activation_matmul: bool = _choice(False, True)
-    elementwise_max_rank: int = _number("axes", 1)
+    operators: tuple[str, ...] = choice("MatMul", "Gemm", "Add", "Sub", "Mul")
+    activation_matmul: bool = choice(False, True)
+    elementwise_max_rank: int = number("axes", 1)
 
 
 @dataclass(frozen=True)
@@ -130,6 +128,7 @@ class Platform:
     host_memory: HostMemorySection
     driver: DriverSection
     capabilities_section: CapabilitiesSection
+    cpu: CpuSection | None = None  # None: CPU operators are timed on this machine
 
     @property
     def capabilities(self) -> Capabilities:
@@ -187,6 +186,10 @@ class Platform:
             for one in fields(DramSection)
         }
         return device | dram
+
+    def cpu_model(self) -> CpuModel | None:
+        """Return the model of the platform's CPU; None when CPU times are measured here."""
+        return None if self.cpu is None else CpuModel(self.cpu, self.name)
 
     def device_us(self, cycles: int) -> float:
         """Return the time of `cycles` DRAM clocks in microseconds."""
@@ -282,15 +285,15 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "capabilities": CapabilitiesSection,
 }
 
-Section = TypeVar("Section")
-
 
 def _parse(data: dict[str, Any], path: Path) -> Platform:
-    _check_keys(data, {"title", *_SECTIONS}, path, "")
+    check_keys(data, {"title", *_SECTIONS}, path, "", optional=frozenset({"cpu"}))
     title = data["title"]
     if not isinstance(title, str) or not title:
         raise PlatformError(f"{path}: title must be a text that is not empty, not {title!r}")
-    sections = {name: _section(kind, data[name], path, name) for name, kind in _SECTIONS.items()}
+    sections = {
+        name: parse_section(kind, data[name], path, name) for name, kind in _SECTIONS.items()
+    }
     return Platform(
         name=path.stem,
         title=title,
@@ -299,67 +302,8 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
         host_memory=sections["host_memory"],
         driver=sections["driver"],
         capabilities_section=sections["capabilities"],
+        cpu=parse_section(CpuSection, data["cpu"], path, "cpu") if "cpu" in data else None,
     )
-
-
-def _section(kind: type[Section], table: Any, path: Path, name: str) -> Section:
-    if not isinstance(table, dict):
-        raise PlatformError(f"{path}: {name} must be a table, not {table!r}")
-    declared = fields(kind)  # type: ignore[arg-type]
-    _check_keys(table, {one.name for one in declared}, path, f"{name}.")
-    values = {
-        one.name: _value(table[one.name], one.type, one.metadata, path, f"{name}.{one.name}")
-        for one in declared
-    }
-    return kind(**values)
-
-
-def _check_keys(table: dict[str, Any], expected: set[str], path: Path, prefix: str) -> None:
-    for key in sorted(expected - table.keys()):
-        raise PlatformError(f"{path}: the key {prefix}{key} is missing")
-    for key in sorted(table.keys() - expected):
-        raise PlatformError(
-            f"{path}: the key {prefix}{key} is unknown; known here: {', '.join(sorted(expected))}"
-        )
-
-
-def _value(entry: Any, kind: Any, metadata: Mapping[str, Any], path: Path, key: str) -> Any:
-    """Return the checked value of one `{ value, unit, source }` table."""
-    unit = metadata["unit"]
-    keys = {"value", "source"} | ({"unit"} if unit else set())
-    if not isinstance(entry, dict):
-        raise PlatformError(
-            f"{path}: {key} must be a table with {', '.join(sorted(keys))}, not {entry!r}"
-        )
-    _check_keys(entry, keys, path, f"{key}.")
-    if unit and entry["unit"] != unit:
-        raise PlatformError(f"{path}: {key}.unit must be {unit!r}, not {entry['unit']!r}")
-    if not isinstance(entry["source"], str) or not entry["source"].strip():
-        raise PlatformError(f"{path}: {key}.source must say where the value comes from")
-    value = entry["value"]
-    if "choices" in metadata:
-        return _chosen(value, str(kind), metadata["choices"], path, key)
-    whole = str(kind) == "int"
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        expected = "a whole number" if whole else "a number"
-        raise PlatformError(f"{path}: {key}.value must be {expected}, not {value!r}")
-    if not metadata["low"] <= value < float("inf"):
-        raise PlatformError(f"{path}: {key}.value must be at least {metadata['low']}, not {value}")
-    if metadata["power_of_two"] and int(value) & (int(value) - 1):
-        raise PlatformError(f"{path}: {key}.value must be a power of two, not {value}")
-    return value if whole else float(value)
-
-
-def _chosen(value: Any, kind: str, choices: tuple[Any, ...], path: Path, key: str) -> Any:
-    several = kind.startswith("tuple")
-    if several and not isinstance(value, list):
-        raise PlatformError(f"{path}: {key}.value must be a list, not {value!r}")
-    for one in value if several else [value]:
-        # 1 == True in Python: a whole number is no switch.
-        if not any(one == choice and type(one) is type(choice) for choice in choices):
-            allowed = ", ".join(repr(choice) for choice in choices)
-            raise PlatformError(f"{path}: {key}.value: {one!r} is not one of {allowed}")
-    return tuple(value) if several else value
 
 
 def _check_consistency(platform: Platform, path: Path) -> None:

@@ -1,0 +1,109 @@
+"""How long an operator takes on the platform's CPU, from few physical parameters.
+
+One core: a fixed cost for the call, then amounts of work times nanoseconds each
+(`host.cpu.work`). For a product with weights this is
+
+    t = call + weights * weight_ns + rows * weights * mac_ns
+
+the weights are read and packed once, whatever the rows: its rate rises with the rows until the
+multiply-adds dominate (the roofline of a packed sgemm).
+
+All cores: products with weights are `product_speedup` times faster. Each product of a batch has a
+thread for every `batched_thread_macs` multiply-adds, and a fork and join once it has two.
+Element-wise operators and functions of `elementwise_parallel_elements` and more are shared: streams
+until the memory is saturated, arithmetic by the number of cores. Everything else takes its time on
+one core: reductions, movement, Erf and Softmax are not shared by the ONNX Runtime of the board's
+traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from host.cpu.parameters import CpuSection
+from host.cpu.work import Work, operator_work
+from host.models.graph import Graph, Node
+
+CpuDevice = Literal["cpu_serial", "cpu_parallel"]
+
+_NS_PER_US = 1e3
+
+#: Amounts that saturate the memory when cores share them; other shared amounts scale with cores.
+_MEMORY_BOUND = frozenset({"stream_ns", "row_ns"})
+
+#: Functions that ONNX Runtime keeps on one core whatever their size.
+_UNSHARED = frozenset({"erf_ns", "softmax_ns"})
+
+
+class CpuModel:
+    """The time of operators on a CPU; deterministic.
+
+    Parameters
+    ----------
+    parameters
+        The `[cpu]` section of a platform.
+    platform
+        The platform's name, for `source`.
+    """
+
+    def __init__(self, parameters: CpuSection, platform: str) -> None:
+        self.parameters = parameters
+        self.source = f"modelled: the CPU of platform {platform}, {parameters.cores} cores"
+        self.method = (
+            "call + amounts x ns of [cpu] in the platform file (docs/platforms.md); operators of"
+            " unknown type as streams of their elements; cpu_serial: 1 core, cpu_parallel:"
+            f" {parameters.cores} cores"
+        )
+
+    def time_us(self, graph: Graph, node: Node, device: CpuDevice) -> float:
+        """Return the time of `node` on `device`, microseconds."""
+        return self.work_us(operator_work(graph, node), device)
+
+    def work_us(self, work: Work, device: CpuDevice) -> float:
+        """Return the time of `work` on `device`, microseconds."""
+        call = float(getattr(self.parameters, work.call))
+        if device == "cpu_serial":
+            return call + self._serial_us(work.amounts)
+        return call + self._shared_us(work)
+
+    def _serial_us(self, amounts: Mapping[str, float]) -> float:
+        return sum(
+            amount * float(getattr(self.parameters, name)) / _NS_PER_US
+            for name, amount in amounts.items()
+        )
+
+    def _shared_us(self, work: Work) -> float:
+        p = self.parameters
+        serial = self._serial_us(work.amounts)
+        if work.kind == "product":
+            return serial / p.product_speedup
+        if work.kind == "batched product":
+            threads = batch_threads(work, p)
+            fork = work.products * p.batched_fork_us if threads > 1 else 0.0
+            return serial / threads + fork
+        if not is_shared(work, p):
+            return serial
+        memory = self._serial_us({k: v for k, v in work.amounts.items() if k in _MEMORY_BOUND})
+        return memory / p.elementwise_speedup + (serial - memory) / p.cores
+
+    @staticmethod
+    def fallbacks(graph: Graph, nodes: Iterable[Node] | None = None) -> list[str]:
+        """Return the operator types (of `nodes`, default all) that have a stated fallback only."""
+        chosen = graph.nodes if nodes is None else nodes
+        return sorted({node.op for node in chosen if operator_work(graph, node).fallback})
+
+
+def batch_threads(work: Work, parameters: CpuSection) -> int:
+    """Return how many cores share each product of a batch."""
+    wanted = work.product_macs // parameters.batched_thread_macs + 1
+    return min(parameters.cores, wanted)
+
+
+def is_shared(work: Work, parameters: CpuSection) -> bool:
+    """Return whether cores share an operator that is no product."""
+    return (
+        work.kind in ("element-wise", "function", "other")
+        and work.elements >= parameters.elementwise_parallel_elements
+        and _UNSHARED.isdisjoint(work.amounts)
+    )
