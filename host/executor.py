@@ -11,28 +11,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import Literal
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from host import golden
-from host.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
+from host.capabilities import MatmulOperation, PimOperation
 from host.cpu.buffers import TensorBuffers
 from host.cpu.operators import BoundOperator, OperatorFactory, all_cores
 from host.cpu.timing import Timing, time_rounds
-from host.driver import DeviceMatrix, DeviceTensor, OpStats, PimDriver
+from host.driver import OpStats
 from host.errors import PimloopError
 from host.models.graph import Array, Graph, Node
 from host.models.inputs import check_inputs
 from host.policies import DEVICE_MEMORY
+from host.resident import ResidentModel
 from host.verification import Check, Verifier
 
 Bits = NDArray[np.uint16]
-
-#: What a constant is to the operators that read it on the PIM.
-_Form = Literal["tensor", "bias", "matrix", "transposed"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Execution:
 
 
 class Executor:
-    """Runs one assignment on one device; a context manager that frees device memory.
+    """Runs one assignment on one device.
 
     Parameters
     ----------
@@ -82,8 +79,9 @@ class Executor:
         The device of every node: a key of `DEVICE_MEMORY`.
     operations
         How the PIM runs its nodes (`capabilities.pim_capable`).
-    driver
-        The PIM device's driver; None when no node is assigned to it.
+    resident
+        The model on the PIM device; None when no node is assigned to it. It stays open: other
+        executors may use it after this one.
     verifier
         Checks every result of the PIM; None: no check.
     progress
@@ -102,7 +100,7 @@ class Executor:
         graph: Graph,
         assignment: Mapping[str, str],
         operations: Mapping[str, PimOperation],
-        driver: PimDriver | None = None,
+        resident: ResidentModel | None = None,
         *,
         verifier: Verifier | None = None,
         progress: Callable[[Progress], None] | None = None,
@@ -112,100 +110,47 @@ class Executor:
         self.graph = graph
         self.assignment = assignment
         self._operations = operations
-        self._driver = driver
+        self._resident = resident
         self._verifier = verifier
         self._progress = progress or (lambda _: None)
         self._buffers = TensorBuffers(graph)
         self._on_pim = [node for node in graph.nodes if assignment[node.id] == "pim"]
-        if self._on_pim and driver is None:
+        if self._on_pim and resident is None:
             raise PimloopError("the assignment uses the PIM, but no device is open")
         self._kept = tuple(dict.fromkeys((*graph.outputs, *keep)))
         self._bound = self._bind_cpu()
-        self._matrices: dict[tuple[str, bool], DeviceMatrix] = {}
-        self._constants: dict[str, DeviceTensor] = {}
-        self._biases: dict[str, DeviceTensor] = {}  # constants as rows, without leading axes
-        self._constant_bits: dict[str, Bits] = {}
-        self._resident: dict[str, DeviceTensor] = {}  # activations in device memory
-        self._bits: dict[str, Bits] = {}  # their content, for the verifier
+        self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._last_run = Execution()
         self.weight_stats = OpStats()
         self.device_seconds = 0.0  # wall time of driver calls
         self._cycles = 0
 
-    def __enter__(self) -> Executor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free everything this executor holds in device memory; more calls do nothing."""
-        for held in (self._matrices, self._constants, self._biases, self._resident):
-            for operand in held.values():
-                operand.free()
-            held.clear()
-
     # -- preparation -------------------------------------------------------------------------
 
     def load_weights(self) -> OpStats:
         """Make the constants of the PIM's operators resident; return what the copies cost.
+
+        Constants that an earlier execution left there cost nothing.
 
         Raises
         ------
         PimloopError
             When they do not fit into device memory; the message has the numbers.
         """
-        wanted: list[tuple[str, _Form]] = []
-        for node in self._on_pim:
-            operation = self._operations[node.id]
-            if isinstance(operation, MatmulOperation):
-                if operation.right in self.graph.constants:
-                    form: _Form = "transposed" if operation.transposed else "matrix"
-                    wanted.append((operation.right, form))
-                if operation.bias is not None and operation.bias in self.graph.constants:
-                    wanted.append((operation.bias, "bias"))
-            else:
-                wanted += [
-                    (name, "tensor")
-                    for name in (operation.left, operation.right)
-                    if name in self.graph.constants
-                ]
-        wanted = list(dict.fromkeys(wanted))
-        total = sum(self.graph.tensors[name].elements for name, _ in wanted)
-        self._check_capacity(2 * total)
-        done = 0
-        for name, form in wanted:
-            self._progress(Progress("weights", name, done, total, self._cycles))
-            done += self.graph.tensors[name].elements
-            self._load_constant(name, form)
-        self._progress(Progress("weights", "", total, total, self._cycles))
-        return self.weight_stats
+        if not self._on_pim:
+            return self.weight_stats
 
-    def _check_capacity(self, nbytes: int) -> None:
-        if self._driver is not None and nbytes > self._driver.geometry.capacity:
-            raise PimloopError(
-                f"the weights of the PIM's operators take {nbytes} bytes as bfloat16, the device"
-                f" has {self._driver.geometry.capacity}: place fewer operators on it"
+        def report(name: str, done: int, total: int) -> None:
+            self._progress(
+                Progress("weights", name, done, total, self.resident.driver.totals.cycles)
             )
 
-    def _load_constant(self, name: str, form: _Form) -> None:
-        bits = self._constant_bits.get(name)
-        if bits is None:
-            bits = golden.to_bf16_bits(self.graph.constants[name])
-            self._constant_bits[name] = bits
-        values = bits.view(ml_dtypes.bfloat16)
         with self._on_device():
-            if form == "tensor":
-                self._constants[name] = self.driver.upload(values)
-            elif form == "bias":
-                self._biases[name] = self.driver.upload(values.reshape(-1))
-            else:
-                transposed = form == "transposed"
-                self._matrices[name, transposed] = self.driver.load_matrix(
-                    values, transposed=transposed
-                )
-        self.weight_stats += self._count()
+            stats = self.resident.load_weights([node.id for node in self._on_pim], report)
+        self.weight_stats += stats
+        self._cycles += stats.cycles
+        return self.weight_stats
 
     def _bind_cpu(self) -> dict[str, BoundOperator]:
         threads = {"cpu_serial": 1, "cpu_parallel": all_cores()}
@@ -222,10 +167,10 @@ class Executor:
     # -- execution ---------------------------------------------------------------------------
 
     @property
-    def driver(self) -> PimDriver:
-        """The PIM's driver (there is one whenever a node is on the PIM)."""
-        assert self._driver is not None
-        return self._driver
+    def resident(self) -> ResidentModel:
+        """The model on the PIM (there is one whenever a node is on it)."""
+        assert self._resident is not None
+        return self._resident
 
     def run(self, feeds: Mapping[str, Array]) -> Execution:
         """Execute the model once; `load_weights` must have been called.
@@ -237,6 +182,9 @@ class Executor:
         """
         check_inputs(self.graph, feeds, "inputs")
         execution = Execution()
+        self._bits.clear()
+        if self._resident is not None:
+            self._resident.clear()
         for name, value in feeds.items():
             self._buffers.store(name, value)
         self._uses = {
@@ -274,61 +222,40 @@ class Executor:
 
     def _run_pim(self, node: Node, execution: Execution) -> None:
         operation = self._operations[node.id]
-        names = [operation.left, operation.right]
-        matrix = bias = right = None
-        left = self._operand(operation.left, execution)
-        if isinstance(operation, MatmulOperation):
-            matrix = self._matrices.get((operation.right, operation.transposed))
-            if operation.bias is not None:
-                names.append(operation.bias)
-                bias = self._biases.get(operation.bias) or self._operand(operation.bias, execution)
-        if matrix is None:
-            right = self._operand(operation.right, execution)
+        moved = self.resident.operands(node)
+        for name in moved:
+            self._move_operand(name, execution)
         with self._on_device():
-            result = self._call(operation, left, right, matrix, bias)
-        execution.pim[node.id] = self._count()
-        name = node.outputs[0]
-        self._resident[name] = result
-        self._fetch_result(name, execution)
+            execution.pim[node.id] = self._count(self.resident.run(node))
+        result = node.outputs[0]
+        self._fetch_result(result, execution)
         if self._verifier is not None:
-            operands = [self._operand_bits(n) for n in names]
-            bias_bits = operands[2].reshape(-1) if len(operands) > 2 else None
-            self._verifier.submit(
-                Check(node, operation, operands[0], operands[1], bias_bits, self._bits[name])
-            )
-        for used in dict.fromkeys(names):
-            if used not in self.graph.constants:
-                self._uses[used] -= 1
-                self._release_unused(used)
-        self._release_unused(name)
+            self._verifier.submit(self._check(node, operation))
+        for used in moved:
+            self._uses[used] -= 1
+            self._release_unused(used)
+        self._release_unused(result)
 
-    def _call(
-        self,
-        operation: PimOperation,
-        left: DeviceTensor,
-        right: DeviceTensor | None,
-        matrix: DeviceMatrix | None,
-        bias: DeviceTensor | None,
-    ) -> DeviceTensor:
-        """Call the driver; the right operand is a resident `matrix` or a tensor."""
-        if matrix is not None:
-            return self.driver.matmul(left, matrix, bias=bias)
-        assert right is not None
-        if isinstance(operation, ElementwiseOperation):
-            return self.driver.elementwise(operation.op, left, right)
-        return self.driver.matmul(left, right, transpose_b=operation.transposed, bias=bias)
+    def _check(self, node: Node, operation: PimOperation) -> Check:
+        bias = operation.bias if isinstance(operation, MatmulOperation) else None
+        return Check(
+            node,
+            operation,
+            self._operand_bits(operation.left),
+            self._operand_bits(operation.right),
+            None if bias is None else self._operand_bits(bias).reshape(-1),
+            self._bits[node.outputs[0]],
+        )
 
-    def _operand(self, name: str, execution: Execution) -> DeviceTensor:
-        """Return a tensor in device memory, moved there when it is not."""
-        if name in self._constants:
-            return self._constants[name]
-        if name not in self._resident:
-            bits = golden.to_bf16_bits(self._buffers.array(name))
-            with self._on_device():
-                self._resident[name] = self.driver.upload(bits.view(ml_dtypes.bfloat16))
-            self._bits[name] = bits
-            self._add_transfer(execution, name, "cpu>pim")
-        return self._resident[name]
+    def _move_operand(self, name: str, execution: Execution) -> None:
+        """See to it that a tensor is in device memory."""
+        if self.resident.holds(name):
+            return
+        bits = golden.to_bf16_bits(self._buffers.array(name))
+        with self._on_device():
+            stats = self._count(self.resident.upload(name, bits))
+        self._bits[name] = bits
+        self._add_transfer(execution, name, "cpu>pim", stats)
 
     def _fetch_result(self, name: str, execution: Execution) -> None:
         """Move a result to CPU memory where it is needed there; read it for the verifier."""
@@ -337,9 +264,10 @@ class Executor:
         )
         if not needed and self._verifier is None and name not in self._kept:
             return
+        driver = self.resident.driver
         with self._on_device():
-            values = self.driver.download(self._resident[name])
-        stats = self._count()
+            values = driver.download(self.resident.tensor(name))
+        stats = self._count(driver.last)
         self._bits[name] = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
         if name in self._kept:
             execution.values[name] = values
@@ -348,18 +276,18 @@ class Executor:
             self._add_transfer(execution, name, "pim>cpu", stats)
 
     def _add_transfer(
-        self, execution: Execution, name: str, direction: str, stats: OpStats | None = None
+        self, execution: Execution, name: str, direction: str, stats: OpStats
     ) -> None:
         elements = self.graph.tensors[name].elements
-        stats = self._count() if stats is None else stats
         execution.transfers.append(Transfer(name, direction, elements, 2 * elements, stats))
 
     def _operand_bits(self, name: str) -> Bits:
-        return self._bits[name] if name in self._bits else self._constant_bits[name]
+        constant = self.graph.constants.get(name)
+        return self._bits[name] if constant is None else self.resident.weights.bits.of(constant)
 
     def _release_unused(self, name: str) -> None:
-        if self._uses[name] == 0 and name in self._resident:
-            self._resident.pop(name).free()
+        if self._uses[name] == 0:
+            self.resident.release(name)
             self._bits.pop(name, None)
 
     @contextmanager
@@ -368,8 +296,7 @@ class Executor:
         yield
         self.device_seconds += (perf_counter_ns() - start) / 1e9
 
-    def _count(self) -> OpStats:
-        stats = self.driver.last
+    def _count(self, stats: OpStats) -> OpStats:
         self._cycles += stats.cycles
         return stats
 

@@ -20,6 +20,7 @@ from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
 from host.models.graph import Array, Graph
 from host.platform import Platform
+from host.resident import ResidentModel
 from host.verification import OPERATOR_LIMIT, Mismatch, Verifier
 
 #: Bound on the golden model's work left when the device has finished, seconds.
@@ -93,7 +94,7 @@ def execute_model(
     wanted = run_reference(graph, feeds, outputs=tuple(dict.fromkeys((*graph.outputs, *tensors))))
     operations = pim_capable(graph, platform.capabilities)
     with ExitStack() as stack:
-        driver = None
+        driver = resident = None
         if "pim" in assignment.values():
             report(Progress("device", f"opening {settings.backend}", 0, 1, 0))
             device = stack.enter_context(
@@ -106,12 +107,11 @@ def execute_model(
                     column_granule=platform.driver.tile_columns,
                 )
             )
+            resident = stack.enter_context(ResidentModel(graph, operations, driver))
         verifier = stack.enter_context(Verifier(graph))
-        executor = stack.enter_context(
-            Executor(
-                graph, assignment, operations, driver,
-                verifier=verifier, progress=report, keep=tensors,
-            )
+        executor = Executor(
+            graph, assignment, operations, resident,
+            verifier=verifier, progress=report, keep=tensors,
         )  # fmt: skip
         weights = executor.load_weights()
         execution = executor.run(feeds)

@@ -19,14 +19,15 @@ from host.device.base import Device
 from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry, read_geometry
 from host.device.validate import HOST_GRANULE, round_up
 from host.driver import descriptors, layout
+from host.driver.descriptors import Descriptor
 from host.driver.elementwise import Elementwise
 from host.driver.errors import DriverError, ShapeError
-from host.driver.memory import DeviceMemory
+from host.driver.memory import Block, DeviceMemory
 from host.driver.products import Products
 from host.driver.queue import CommandQueue
 from host.driver.stats import OpStats
 from host.driver.store import TensorStore
-from host.driver.tensors import DeviceMatrix, DeviceTensor
+from host.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 
 #: float32 or bfloat16 (ml_dtypes) of any shape.
 HostArray = NDArray[np.generic]
@@ -68,9 +69,9 @@ class PimDriver:
         self._last = OpStats()
         self._depth = 0
         self._closed = False
-        emit = self._queue.add
-        self._elementwise = Elementwise(self._geometry, emit, self._store, self.upload)
-        self._products = Products(self._geometry, emit, self._store, self._elementwise)
+        self._rehearsing = False
+        self._elementwise = Elementwise(self._geometry, self._emit, self._store, self.upload)
+        self._products = Products(self._geometry, self._emit, self._store, self._elementwise)
         self._totals = self._last = OpStats()
 
     @property
@@ -143,6 +144,23 @@ class PimDriver:
         """Wait for what `submit` started."""
         self._queue.wait()
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[list[Block]]:
+        """Run operations without the device: memory is allocated and freed, nothing is queued.
+
+        Operations of the body place their operands, intermediates and results as they would in
+        earnest. Afterwards the memory is as it was before, so nothing made in the body may be
+        used after it. Yields the list of all blocks that the body allocates.
+        """
+        if self._depth or self._rehearsing:
+            raise DriverError("a rehearsal cannot start inside a batch or another rehearsal")
+        self._rehearsing = True
+        try:
+            with self.memory.trial() as taken:
+                yield taken
+        finally:
+            self._rehearsing = False
+
     def upload(self, array: HostArray) -> DeviceTensor:
         """Copy an array to device memory as bfloat16 (nearest even).
 
@@ -154,12 +172,35 @@ class PimDriver:
             For a type other than float32 and bfloat16.
         """
         array = np.asarray(array)
-        _require_elements(array.shape, "upload")
-        tensor = self._store.tensor(array.shape)
-        rows = array.reshape(1, -1) if tensor.packed else array.reshape(tensor.rows, -1)
-        with tensor.freed_on_error(), self.batch():
-            self._write(rows, tensor.address, tensor.stride, f"upload {array.shape}")
+        tensor = self.new_tensor(array.shape)
+        with tensor.freed_on_error():
+            self.write(tensor, array)
         return tensor
+
+    def new_tensor(self, shape: Shape) -> DeviceTensor:
+        """Allocate a tensor as `upload` does; its content is not defined until `write`."""
+        _require_elements(shape, "upload")
+        return self._store.tensor(shape)
+
+    def write(self, tensor: DeviceTensor, array: HostArray) -> None:
+        """Copy an array to where a bfloat16 tensor of its shape lies.
+
+        Raises
+        ------
+        ShapeError
+            When the shapes differ, or the tensor holds binary32 sums.
+        TypeError
+            For a type other than float32 and bfloat16.
+        """
+        self._check(tensor, "upload")
+        array = np.asarray(array)
+        if array.shape != tensor.shape or tensor.dtype != "bf16":
+            raise ShapeError(
+                f"upload of shape {array.shape} to a {tensor.dtype} tensor {tensor.shape}"
+            )
+        rows = array.reshape(1, -1) if tensor.packed else array.reshape(tensor.rows, -1)
+        with self.batch():
+            self._write(rows, tensor.address, tensor.stride, f"upload {array.shape}")
 
     def download(self, tensor: DeviceTensor) -> NDArray[np.float32]:
         """Return the values of a tensor as float32, in its logical shape."""
@@ -211,23 +252,49 @@ class PimDriver:
             MATMUL_T keeps rows of the transpose and lets the device transpose them.
         """
         array = np.asarray(array)
-        if array.ndim != 2:
-            raise ShapeError(f"a right operand has 2 axes, not the shape {array.shape}")
-        _require_elements(array.shape, "load_matrix")
-        q, r = array.shape[::-1] if transposed else array.shape
+        matrix = self.new_matrix(array.shape, transposed=transposed, opcode=opcode)
+        with matrix.freed_on_error():
+            self.write_matrix(matrix, array, transposed=transposed)
+        return matrix
+
+    def new_matrix(
+        self,
+        shape: Shape,
+        *,
+        transposed: bool = False,
+        opcode: Literal["MATMUL", "MATMUL_T"] = "MATMUL",
+    ) -> DeviceMatrix:
+        """Allocate a matrix as `load_matrix` does; undefined until `write_matrix`."""
+        if len(shape) != 2:
+            raise ShapeError(f"a right operand has 2 axes, not the shape {shape}")
+        _require_elements(shape, "load_matrix")
+        q, r = shape[::-1] if transposed else shape
+        return self._store.matrix((q, r), opcode)
+
+    def write_matrix(
+        self, matrix: DeviceMatrix, array: HostArray, *, transposed: bool = False
+    ) -> None:
+        """Copy an array, or its transpose, to where a resident matrix lies.
+
+        Raises
+        ------
+        ShapeError
+            When the shapes differ.
+        """
+        self._check(matrix, "load_matrix")
+        array = np.asarray(array)
         operand = array.T if transposed else array
-        label = f"load_matrix {array.shape}"
-        matrix = self._store.matrix((q, r), opcode)
-        if opcode == "MATMUL":
+        if operand.shape != matrix.shape:
+            raise ShapeError(f"load_matrix of {operand.shape} to a matrix {matrix.shape}")
+        if matrix.layout == "tiled":
             parts = layout.tiles(operand, matrix.columns, self._geometry)
         else:
             parts = layout.blocks(operand.T, matrix.columns, self._geometry)
-        with matrix.freed_on_error(), self.batch():
+        with self.batch():
             address = matrix.address
             for part in parts:
-                self._write(part.reshape(1, -1), address, 0, label)
+                self._write(part.reshape(1, -1), address, 0, f"load_matrix {array.shape}")
                 address += part.nbytes
-        return matrix
 
     def matmul(
         self,
@@ -277,6 +344,11 @@ class PimDriver:
         self._check(b, op)
         return self._result(lambda: self._elementwise.run(op, a, b))
 
+    def _emit(self, descriptor: Descriptor, label: str) -> None:
+        """Queue a descriptor, unless this is a rehearsal."""
+        if not self._rehearsing:
+            self._queue.add(descriptor, label)
+
     def _result(self, queue: Callable[[], DeviceTensor]) -> DeviceTensor:
         """Queue an operation, run it unless in a batch, free its result if that fails."""
         result = None
@@ -313,6 +385,8 @@ class PimDriver:
 
     def _write(self, rows: HostArray, address: int, stride: int, label: str) -> None:
         """Copy (rows, columns) of floats, or of bits as uint16, to rows `stride` bytes apart."""
+        if self._rehearsing:
+            return
         for row, count, left, width in self._pieces(rows.shape[0], rows.shape[1], BF16_BYTES):
             part = rows[row : row + count, left : left + width]
             bits = part if part.dtype == np.uint16 else layout.as_bits(part)

@@ -8,12 +8,16 @@ downward, each result in a bank that none of its operands is in while there is r
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from host.device.geometry import Geometry
 from host.device.validate import HOST_GRANULE, round_up
 from host.driver.errors import DriverError, OutOfDeviceMemoryError
+
+#: Free ranges of device memory, (start, end) each, sorted and never adjacent.
+FreeRanges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class DeviceMemory:
         # Free ranges as sorted, disjoint, never adjacent (start, end).
         self._free: list[tuple[int, int]] = [(0, geometry.capacity)]
         self._blocks: dict[int, Block] = {}
+        self._taken: list[Block] | None = None  # blocks allocated in a trial
 
     @property
     def capacity(self) -> int:
@@ -60,6 +65,51 @@ class DeviceMemory:
     def used_bytes(self) -> int:
         """Bytes allocated, alignment included."""
         return self._capacity - self.free_bytes
+
+    @property
+    def free_ranges(self) -> FreeRanges:
+        """What is free now, for `restricted`."""
+        return tuple(self._free)
+
+    @contextmanager
+    def restricted(self, free: FreeRanges) -> Iterator[None]:
+        """Allocate from `free` alone in the body; afterwards everything is as it was before.
+
+        The caller sees to it that nothing in use lies in `free`. What the body allocates and does
+        not free is not an allocation of this memory: its place belongs to whoever chose `free`.
+        """
+        kept = self._free, self._blocks
+        self._free, self._blocks = list(free), {}
+        try:
+            yield
+        finally:
+            self._free, self._blocks = kept
+
+    @contextmanager
+    def trial(self) -> Iterator[list[Block]]:
+        """Try allocations: afterwards everything is as it was before; yields the blocks taken."""
+        kept = list(self._free), dict(self._blocks)
+        self._taken = []
+        try:
+            yield self._taken
+        finally:
+            self._free, self._blocks = kept
+            self._taken = None
+
+    def reserve(self, block: Block) -> Block:
+        """Allocate this very range.
+
+        Raises
+        ------
+        OutOfDeviceMemoryError
+            When a part of it is in use.
+        """
+        for start, end in self._free:
+            if start <= block.address and block.end <= end:
+                return self._take(block.address, block.nbytes)
+        raise OutOfDeviceMemoryError(
+            f"the {block.nbytes} bytes at device address 0x{block.address:X} are in use"
+        )
 
     def banks_of(self, block: Block) -> range:
         """Return the indices of the banks a block lies in."""
@@ -126,6 +176,8 @@ class DeviceMemory:
         self._free[index : index + 1] = rest
         block = Block(address, size)
         self._blocks[address] = block
+        if self._taken is not None:
+            self._taken.append(block)
         return block
 
     def _full(self, size: int) -> OutOfDeviceMemoryError:
@@ -135,6 +187,22 @@ class DeviceMemory:
             f"range {largest}), capacity {self._capacity}: free tensors that are no longer needed, "
             "or choose a platform with more memory"
         )
+
+
+def joined(blocks: Collection[Block]) -> list[Block]:
+    """Return the fewest blocks that cover the same addresses as `blocks`.
+
+    >>> joined([Block(0, 64), Block(256, 64), Block(32, 96)])
+    [Block(address=0, nbytes=128), Block(address=256, nbytes=64)]
+    """
+    found: list[Block] = []
+    for block in sorted(blocks, key=lambda one: one.address):
+        if found and block.address <= found[-1].end:
+            last = found[-1]
+            found[-1] = Block(last.address, max(last.end, block.end) - last.address)
+        else:
+            found.append(block)
+    return found
 
 
 class HostArena:

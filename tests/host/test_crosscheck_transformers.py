@@ -20,6 +20,7 @@ from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
 from host.platform import load_platform
 from host.policies import pim_first
+from host.resident import ResidentModel
 
 NEEDED = "needs torch and transformers: pip install 'pimloop[crosscheck]'"
 torch = pytest.importorskip("torch", reason=NEEDED)
@@ -95,11 +96,13 @@ def test_pim_first_in_bfloat16(model):
         Capabilities(operators=frozenset({"MatMul", "Gemm"}), activation_matmul=False),
     ):
         assignment = pim_first(graph, capabilities)
+        operations = pim_capable(graph, capabilities)
         with (
             ModelDevice(platform.geometry()) as device,
             PimDriver(device) as driver,
-            Executor(graph, assignment, pim_capable(graph, capabilities), driver) as executor,
+            ResidentModel(graph, operations, driver) as resident,
         ):
+            executor = Executor(graph, assignment, operations, resident)
             executor.load_weights()
             found = executor.run(feeds).values
         tensors = {name: wanted[name] for name in graph.outputs}

@@ -24,6 +24,7 @@ from host.models.loader import LoadOptions, build_graph
 from host.models.normalize import RawModel, normalize
 from host.models.weights import RandomWeights
 from host.policies import pim_first
+from host.resident import ResidentModel
 from host.verification import OPERATOR_LIMIT, Check, Verifier, operator_error
 
 GEOMETRY = Geometry(
@@ -55,10 +56,8 @@ def small(nodes, inputs, outputs, constants=None):
 
 def execute(graph, assignment, operations, driver, feeds, **options):
     held = driver.memory.used_bytes
-    with (
-        Verifier(graph) as verifier,
-        Executor(graph, assignment, operations, driver, verifier=verifier, **options) as executor,
-    ):
+    with Verifier(graph) as verifier, ResidentModel(graph, operations, driver) as resident:
+        executor = Executor(graph, assignment, operations, resident, verifier=verifier, **options)
         executor.load_weights()
         execution = executor.run(feeds)
         assert verifier.wait(60)
@@ -107,10 +106,10 @@ def test_everything_on_the_cpu_needs_no_device():
     graph = tiny("roberta")
     feeds = random_inputs(graph)
     assignment = {node.id: "cpu_serial" for node in graph.nodes}
-    with Executor(graph, assignment, {}) as executor:
-        executor.load_weights()
-        execution = executor.run(feeds)
-        times = executor.time_cpu(rounds=2)
+    executor = Executor(graph, assignment, {})
+    executor.load_weights()
+    execution = executor.run(feeds)
+    times = executor.time_cpu(rounds=2)
     wanted = run_reference(graph, feeds, threads=1)["logits"]
     np.testing.assert_allclose(execution.values["logits"], wanted, rtol=1e-5, atol=1e-6)
     assert execution.transfers == []
@@ -145,10 +144,11 @@ def test_conversions_are_timed_once_for_each_transfer(driver):
     graph = tiny("bert")
     operations = pim_capable(graph, PAPER)
     assignment = pim_first(graph, PAPER)
-    with Executor(graph, assignment, operations, driver) as executor:
+    with ResidentModel(graph, operations, driver) as resident:
+        executor = Executor(graph, assignment, operations, resident)
         executor.load_weights()
         execution = executor.run(random_inputs(graph))
-        times = executor.time_cpu(rounds=2)
+    times = executor.time_cpu(rounds=2)
     keys = [transfer.key for transfer in execution.transfers]
     assert len(set(keys)) == len(keys)
     on_cpu = {identifier for identifier, device in assignment.items() if device != "pim"}
@@ -243,17 +243,17 @@ def test_weights_beyond_the_capacity_say_the_numbers():
     with ModelDevice(geometry, 1 << 20) as device, PimDriver(device) as opened:
         tight = product(896, 256)
         operations = pim_capable(tight, Capabilities())
-        with Executor(tight, {"n": "pim"}, operations, opened) as executor:
+        with ResidentModel(tight, operations, opened) as resident:
             # The weights fit; with an operand of 256 KiB they leave no room.
+            executor = Executor(tight, {"n": "pim"}, operations, resident)
             executor.load_weights()
             with pytest.raises(PimloopError, match=r"262144 bytes requested.*capacity 1048576"):
                 executor.run({"x": np.ones((256, 512), np.float32)})
         large = product(1025, 2)
-        with (
-            Executor(large, {"n": "pim"}, operations, opened) as executor,
-            pytest.raises(PimloopError, match=r"1049600 bytes as bfloat16.*has 1048576"),
-        ):
-            executor.load_weights()
+        with ResidentModel(large, operations, opened) as resident:
+            executor = Executor(large, {"n": "pim"}, operations, resident)
+            with pytest.raises(PimloopError, match=r"1049600 bytes as bfloat16.*has 1048576"):
+                executor.load_weights()
 
 
 @pytest.mark.parametrize(

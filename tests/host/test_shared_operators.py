@@ -16,6 +16,7 @@ from host.executor import Executor
 from host.models.graph import TensorInfo
 from host.models.normalize import RawModel, normalize
 from host.platform import load_platform
+from host.resident import ResidentModel
 from host.verification import OPERATOR_LIMIT, Verifier
 
 RANDOM = settings(
@@ -47,10 +48,8 @@ def check_both(driver, node, seed, shapes, constants):
     graph = normalize(RawModel("one", [node], held, inputs, ("y",), {"": 17}))
     operations = pim_capable(graph, Capabilities())
     assert set(operations) == {"n"}
-    with (
-        Verifier(graph) as verifier,
-        Executor(graph, {"n": "pim"}, operations, driver, verifier=verifier) as executor,
-    ):
+    with Verifier(graph) as verifier, ResidentModel(graph, operations, driver) as resident:
+        executor = Executor(graph, {"n": "pim"}, operations, resident, verifier=verifier)
         executor.load_weights()
         found = executor.run({n: values[n] for n in inputs}).values["y"]
         assert verifier.wait(60)

@@ -1,0 +1,221 @@
+"""A model on one PIM device: its weights and activations, kept between executions.
+
+One device runs many assignments of a model; what is loaded for one stays for the next. Addresses
+are static (`host.placement`) where everything fits, so that an operator is the same descriptor
+list whatever else is on the PIM. Where it does not fit, memory is given out as it is needed and
+only the weights of the operators in use are kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+
+import ml_dtypes
+
+from host import golden
+from host.capabilities import ElementwiseOperation, PimOperation
+from host.driver import DeviceTensor, OpStats, OutOfDeviceMemoryError, PimDriver
+from host.driver.memory import Block
+from host.errors import PimloopError
+from host.models.graph import Graph, Node
+from host.placement import Placement, moved_operands, rehearse
+from host.weights import DeviceWeights, Use, constant_uses
+
+logger = logging.getLogger(__name__)
+
+#: Called before each constant: (tensor, elements loaded so far, elements in all).
+LoadProgress = Callable[[str, int, int], None]
+
+
+class ResidentModel:
+    """The PIM side of a model on one device; a context manager that frees device memory.
+
+    Parameters
+    ----------
+    graph
+        The model.
+    operations
+        Every operator that may run on the PIM (`capabilities.pim_capable`).
+    driver
+        Of the device.
+    weights
+        Constants shared with other models of this device; default: its own, freed at the end.
+
+    Attributes
+    ----------
+    static
+        Whether addresses are the same in every schedule.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        operations: Mapping[str, PimOperation],
+        driver: PimDriver,
+        weights: DeviceWeights | None = None,
+    ) -> None:
+        self.graph = graph
+        self.operations = operations
+        self.driver = driver
+        self.weights = weights or DeviceWeights(driver)
+        self._owned: DeviceWeights | None = self.weights if weights is None else None
+        self._uses = {node_id: constant_uses(graph, one) for node_id, one in operations.items()}
+        self._tensors: dict[str, DeviceTensor] = {}  # activations in device memory now
+        self._reserved: list[Block] = []
+        self._placed: list[Use] = []  # constants that this model placed
+        self._placement = self._place()
+
+    @property
+    def static(self) -> bool:
+        """Whether addresses are the same in every schedule."""
+        return self._placement is not None
+
+    def __enter__(self) -> ResidentModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free what this model holds in device memory; more calls do nothing."""
+        self.clear()
+        for block in self._reserved:
+            self.driver.memory.free(block)
+        self._reserved.clear()
+        if self._owned is not None:
+            self._owned.close()
+
+    def _place(self) -> Placement | None:
+        """Give everything its static address; None when that does not fit."""
+        every = list(dict.fromkeys(use for uses in self._uses.values() for use in uses))
+        memory = self.driver.memory
+        try:
+            self._placed = self.weights.place(self.graph, every)
+            placement = rehearse(self.graph, self.operations, self.driver, self._call)
+        except OutOfDeviceMemoryError as error:
+            self.weights.drop(self.graph, self._placed)
+            self._placed = []
+            logger.info(
+                "model %s: not all that may run on the PIM fits into its %d bytes (%s); memory is"
+                " given out as it is needed, and cycles may depend on the schedule",
+                self.graph.name, memory.capacity, error,
+            )  # fmt: skip
+            return None
+        self._reserved = [memory.reserve(block) for block in placement.blocks]
+        return placement
+
+    # -- weights -----------------------------------------------------------------------------
+
+    def load_weights(self, nodes: Collection[str], progress: LoadProgress | None = None) -> OpStats:
+        """Make the constants that operators read resident; return what the copies cost.
+
+        Parameters
+        ----------
+        nodes
+            Ids of the operators; constants that are there already cost nothing.
+        progress
+            Called before each constant.
+
+        Raises
+        ------
+        PimloopError
+            When they do not fit into device memory; the message has the numbers.
+        """
+        chosen = [self._uses[node_id] for node_id in self._uses if node_id in set(nodes)]
+        wanted = list(dict.fromkeys(use for uses in chosen for use in uses))
+        sizes = [self.graph.tensors[use.name].elements for use in wanted]
+        if not self.static:
+            self._make_room(wanted, 2 * sum(sizes))
+        report = progress or (lambda *_: None)
+        done, stats = 0, OpStats()
+        for use, elements in zip(wanted, sizes, strict=True):
+            report(use.name, done, sum(sizes))
+            stats += self.weights.load(self.graph, use)
+            done += elements
+        report("", done, sum(sizes))
+        return stats
+
+    def _make_room(self, wanted: list[Use], nbytes: int) -> None:
+        """Place the constants of one assignment, in place of another's where they do not fit."""
+        capacity = self.driver.geometry.capacity
+        if nbytes > capacity:
+            raise PimloopError(
+                f"the weights of the PIM's operators take {nbytes} bytes as bfloat16, the device"
+                f" has {capacity}: place fewer operators on it"
+            )
+        try:
+            self._placed += self.weights.place(self.graph, wanted)
+        except OutOfDeviceMemoryError:
+            self.weights.drop(self.graph, self._placed)
+            self._placed = self.weights.place(self.graph, wanted)
+
+    # -- operators ---------------------------------------------------------------------------
+
+    def holds(self, name: str) -> bool:
+        """Whether an activation is in device memory."""
+        return name in self._tensors
+
+    def upload(self, name: str, bits: golden.Bits) -> OpStats:
+        """Move an activation to device memory; return what the copy cost."""
+        values = bits.view(ml_dtypes.bfloat16)
+        if self._placement is None:
+            self._tensors[name] = self.driver.upload(values)
+        else:
+            self.driver.write(self._placement.tensors[name], values)
+            self._tensors[name] = self._placement.tensors[name]
+        return self.driver.last
+
+    def run(self, node: Node) -> OpStats:
+        """Run an operator, its operands in device memory; the result stays there."""
+        operation = self.operations[node.id]
+        if self._placement is None:
+            result = self._call(operation, self._tensors)
+        else:
+            with self.driver.memory.restricted(self._placement.free[node.id]):
+                result = self._call(operation, self._tensors)
+        self._tensors[node.outputs[0]] = result
+        return self.driver.last
+
+    def tensor(self, name: str) -> DeviceTensor:
+        """Return an activation in device memory."""
+        return self._tensors[name]
+
+    def operands(self, node: Node) -> list[str]:
+        """Return the operands of an operator that are no constants, in the order to move them."""
+        return moved_operands(self.graph, self.operations[node.id])
+
+    def release(self, name: str) -> None:
+        """Forget an activation: nothing on the PIM reads it any more."""
+        tensor = self._tensors.pop(name)
+        if self._placement is None:
+            tensor.free()
+
+    def clear(self) -> None:
+        """Forget all activations, as before an execution."""
+        for name in list(self._tensors):
+            self.release(name)
+
+    def _call(self, operation: PimOperation, tensors: Mapping[str, DeviceTensor]) -> DeviceTensor:
+        """Run an operation on tensors by name and on constants; return the result."""
+
+        def operand(name: str) -> DeviceTensor:
+            if name in self.graph.constants:
+                return self.weights.tensor(self.graph, name, "tensor")
+            return tensors[name]
+
+        left = operand(operation.left)
+        if isinstance(operation, ElementwiseOperation):
+            return self.driver.elementwise(operation.op, left, operand(operation.right))
+        bias = None if operation.bias is None else self._bias(operation.bias, tensors)
+        transposed = operation.transposed
+        if operation.right in self.graph.constants:
+            matrix = self.weights.matrix(self.graph, operation.right, transposed=transposed)
+            return self.driver.matmul(left, matrix, bias=bias)
+        right = tensors[operation.right]
+        return self.driver.matmul(left, right, transpose_b=transposed, bias=bias)
+
+    def _bias(self, name: str, tensors: Mapping[str, DeviceTensor]) -> DeviceTensor:
+        if name in self.graph.constants:
+            return self.weights.tensor(self.graph, name, "bias")
+        return tensors[name]
