@@ -2,7 +2,8 @@
 
 `SimDevice` builds the simulator when needed, starts it as a process of its own with the device
 server of `sim.server` in it, and talks to it over a socket pair; operands and results go through
-memory that both processes map. Nothing of it has a name in the file system: memory and log are
+memory that both processes map, and so is the device's own memory, for who can compute with the
+same bits without a simulation. Nothing of it has a name in the file system: memories and log are
 anonymous files, so whatever ends either process leaves nothing behind.
 """
 
@@ -80,6 +81,11 @@ class SimDevice:
         Memory shared with the device.
     buffer_address : int
         Its address as the device sees it.
+    memory : NDArray[uint8], shape (capacity,)
+        The device's own memory as the simulator keeps it, for the host to look at or to change
+        while the device is idle; empty for a device without one. A page costs memory when touched.
+    build_name : str
+        Name of the build that runs: it ends in a hash of everything the build depends on.
 
     Raises
     ------
@@ -92,32 +98,35 @@ class SimDevice:
     def __init__(self, config: SimConfig | None = None) -> None:
         self.config = config or SimConfig()
         program = build(build_spec(self.config))
+        self.build_name = program.parent.name
         self.buffer_address = self.config.memory_address
         self._exchange_lock = threading.Lock()
         self._failure: str | None = None  # why the device cannot be used any more
         with contextlib.ExitStack() as stack:
             memory_fd = _anonymous_file("pimloop-memory", self.config.memory_bytes)
             stack.callback(os.close, memory_fd)
-            self.buffer: NDArray[np.uint8] = np.frombuffer(
-                mmap.mmap(memory_fd, self.config.memory_bytes), np.uint8
-            )
+            self.buffer: NDArray[np.uint8] = _map_whole(memory_fd)
+            dram_fd = _anonymous_file("pimloop-dram", 0)  # the simulator knows its size
+            stack.callback(os.close, dram_fd)
             self._log_fd = self._open_log()
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.callback(theirs.close)
             self._socket = ours
             try:
-                self._process = self._start(program, memory_fd, theirs)
+                self._process = self._start(program, memory_fd, dram_fd, theirs)
             except BaseException:
                 ours.close()
                 os.close(self._log_fd)
                 raise
-        # Runs at `close`, when the object is collected, and when the host ends.
-        self._cleanup = weakref.finalize(self, _end, self._process, self._socket, self._log_fd)
-        try:
-            self._receive(self.config.start_timeout, "start")
-        except BaseException:
-            self._cleanup()
-            raise
+            theirs.close()  # now only the simulator has it, so its end is noticed
+            # Runs at `close`, when the object is collected, and when the host ends.
+            self._cleanup = weakref.finalize(self, _end, self._process, self._socket, self._log_fd)
+            try:
+                self._receive(self.config.start_timeout, "start")
+                self.memory: NDArray[np.uint8] = _map_whole(dram_fd)
+            except BaseException:
+                self._cleanup()
+                raise
 
     def _open_log(self) -> int:
         folder = self.config.log_dir
@@ -133,7 +142,7 @@ class SimDevice:
             ) from error
 
     def _start(
-        self, program: Path, memory_fd: int, theirs: socket.socket
+        self, program: Path, memory_fd: int, dram_fd: int, theirs: socket.socket
     ) -> subprocess.Popen[bytes]:
         config = self.config
         environment = os.environ | cocotb_environment(TOP, "sim.server")
@@ -142,6 +151,7 @@ class SimDevice:
             "COCOTB_RESULTS_FILE": os.devnull,
             "COCOTB_REWRITE_ASSERTION_FILES": "",
             "PIMLOOP_CLOCK_PERIOD": str(config.clock_period),
+            "PIMLOOP_DRAM_FD": str(dram_fd),
             "PIMLOOP_HOST_PID": str(os.getpid()),
             "PIMLOOP_MEMORY_ADDRESS": str(config.memory_address),
             "PIMLOOP_MEMORY_FD": str(memory_fd),
@@ -161,7 +171,7 @@ class SimDevice:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log_fd,
                 stderr=subprocess.STDOUT,
-                pass_fds=(memory_fd, theirs.fileno()),
+                pass_fds=(memory_fd, dram_fd, theirs.fileno()),
                 start_new_session=True,  # Ctrl-C at the terminal is for the host alone
             )
         except OSError as error:
@@ -220,6 +230,10 @@ class SimDevice:
         """
         self._exchange("reset")
 
+    def kill(self) -> None:
+        """End the simulator at once, from any thread; who waits for it gets a DeviceError."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the simulator and wait for its end; does nothing the second time."""
         if not self._cleanup.alive:
@@ -244,6 +258,11 @@ class SimDevice:
         self.close()
 
     # ---- What only a simulated device can do.
+
+    @property
+    def alive(self) -> bool:
+        """Whether the device can still be used: its simulator runs and has always answered."""
+        return self._failure is None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -338,6 +357,14 @@ def _anonymous_file(name: str, size: int) -> int:
     descriptor = os.memfd_create(name)
     os.ftruncate(descriptor, size)
     return descriptor
+
+
+def _map_whole(descriptor: int) -> NDArray[np.uint8]:
+    """Return all bytes of a file in memory, shared with whoever else maps it."""
+    size = os.fstat(descriptor).st_size
+    if size == 0:
+        return np.zeros(0, np.uint8)
+    return np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
 
 
 def _end(process: subprocess.Popen[bytes], connection: socket.socket, log_fd: int) -> None:

@@ -10,38 +10,24 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from host import golden
 from host.device.base import DeviceError, DeviceTimeoutError
-from host.device.geometry import BF16_BYTES, Geometry
-from host.device.validate import (
-    COPIES,
-    ELEMENTWISE,
-    PRODUCTS,
-    Fields,
-    copy_sides,
-    round_up,
-    validate,
-)
+from host.device.execution import Execution, RefusedError
+from host.device.geometry import Geometry
+from host.device.validate import Fields, validate
 from rtl.isa import (
-    DESCRIPTOR,
     DESCRIPTOR_BYTES,
     DEVICE_ID,
     DEVICE_VERSION,
     RECORD,
-    Broadcast,
     Code,
-    Init,
     Opcode,
     Reg,
 )
-
-Element = TypeVar("Element", np.uint8, np.uint16, np.float32)
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +37,7 @@ BUFFER_ADDRESS = 0x1_4000_0000
 DEFAULT_BUFFER_BYTES = 64 << 20
 
 _CHAIN_LIMIT_RESET = 1 << 20
-_STATUS_OFFSET = int(DESCRIPTOR.fields["status"][1]) if DESCRIPTOR.fields else 60
 _IRQ_ENABLE = 0b10
-_OPERATIONS: dict[int, golden.ElementwiseOp] = {
-    Opcode.ADD: "add",
-    Opcode.SUB: "sub",
-    Opcode.MUL: "mul",
-}
 _WRITABLE = (
     Reg.LIST_LO,
     Reg.LIST_HI,
@@ -67,14 +47,6 @@ _WRITABLE = (
     Reg.HOST_SIZE_HI,
     Reg.CHAIN_LIMIT,
 )
-
-
-class _RefusedError(Exception):
-    """A descriptor ended with this code."""
-
-    def __init__(self, code: Code) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class ModelDevice:
@@ -100,9 +72,8 @@ class ModelDevice:
         self._buffer_address = buffer_address
         #: Device memory, (capacity,) bytes; pages cost only when touched.
         self.memory: NDArray[np.uint8] = np.zeros(geometry.capacity, np.uint8)
-        self._words: NDArray[np.uint16] = self.memory.view(np.uint16)
-        self._floats: NDArray[np.float32] = self.memory.view(np.float32)
         self._buffer: NDArray[np.uint8] = np.zeros(buffer_bytes, np.uint8)
+        self._execution = Execution(geometry, self.memory, self._buffer, buffer_address)
         self._closed = False
         self._pending = False
         self._seen_busy = False
@@ -239,17 +210,17 @@ class ModelDevice:
                 d = self._fetch(address, index)
                 refused = validate(d, address, self.geometry, window)
                 if refused is not None:
-                    raise _RefusedError(refused)
-                self._execute(d)
+                    raise RefusedError(refused)
+                self._execution.execute(d)
                 status = Code.DONE | (index & 0xFFFFFF) << 8
                 if d.record:
                     record = np.zeros((), RECORD)
                     record["status"] = status
-                    self._host_write(address + DESCRIPTOR_BYTES, record.tobytes())
-                self._set_status(address, status)
-            except _RefusedError as refusal:
+                    self._execution.host_write(address + DESCRIPTOR_BYTES, record.tobytes())
+                self._execution.set_status(address, status)
+            except RefusedError as refusal:
                 logger.debug("descriptor %d at 0x%X: %s", index, address, refusal.code.name)
-                self._set_status(address, refusal.code | (index & 0xFFFFFF) << 8)
+                self._execution.set_status(address, refusal.code | (index & 0xFFFFFF) << 8)
                 return refusal.code
             if d.opcode == Opcode.END:
                 return None
@@ -261,113 +232,9 @@ class ModelDevice:
         self._registers[Reg.DESC_HI] = address >> 32
 
     def _fetch(self, address: int, index: int) -> Fields:
-        d = Fields.parse(self._host_read(address, DESCRIPTOR_BYTES))
+        d = Fields.parse(self._execution.host_read(address, DESCRIPTOR_BYTES))
         if index >= self._registers[Reg.CHAIN_LIMIT]:
-            raise _RefusedError(Code.CHAIN)
+            raise RefusedError(Code.CHAIN)
         if d.status != Code.PENDING:
-            raise _RefusedError(Code.LOOP)
+            raise RefusedError(Code.LOOP)
         return d
-
-    def _host_span(self, address: int, size: int, code: Code) -> slice:
-        start = address - self._buffer_address
-        if start < 0 or start + size > self._buffer.size:
-            raise _RefusedError(code)
-        return slice(start, start + size)
-
-    def _host_read(self, address: int, size: int) -> bytes:
-        return self._buffer[self._host_span(address, size, Code.AXI_READ)].tobytes()
-
-    def _host_write(self, address: int, data: bytes) -> None:
-        span = self._host_span(address, len(data), Code.AXI_WRITE)
-        self._buffer[span] = np.frombuffer(data, np.uint8)
-
-    def _set_status(self, address: int, status: int) -> None:
-        """Write a status word; where nothing answers there is no one to read it either."""
-        try:
-            self._host_write(address + _STATUS_OFFSET, status.to_bytes(4, "little"))
-        except _RefusedError:
-            logger.debug("status word at 0x%X is outside host memory", address)
-
-    def _execute(self, d: Fields) -> None:
-        if d.opcode in COPIES:
-            self._copy(d)
-        elif d.opcode in PRODUCTS:
-            self._product(d)
-        elif d.opcode in ELEMENTWISE:
-            self._elementwise(d)
-
-    def _copy(self, d: Fields) -> None:
-        host, device = copy_sides(d)
-        inward = d.opcode == Opcode.COPY_IN
-        code = Code.AXI_READ if inward else Code.AXI_WRITE
-        self._host_span(host.address, host.end - host.address, code)
-        outside = self._matrix(
-            self._buffer, host.address - self._buffer_address, d.rows, d.inner, host.stride
-        )
-        inside = self._matrix(self.memory, device.address, d.rows, d.inner, device.stride)
-        if inward:
-            inside[...] = outside
-        else:
-            outside[...] = inside
-
-    @staticmethod
-    def _matrix(
-        memory: NDArray[Element], address: int, rows: int, columns: int, stride: int
-    ) -> NDArray[Element]:
-        """Return a writable (rows, columns) view of elements, rows `stride` bytes apart."""
-        size = memory.itemsize
-        return as_strided(memory[address // size :], (rows, columns), (stride, size))
-
-    def _product(self, d: Fields) -> None:
-        g = self.geometry
-        padded = round_up(d.cols, g.beat_columns)
-        a = self._matrix(self._words, d.addr_a, d.rows, d.inner, d.stride_a)
-        b = self._tiles(d) if d.opcode == Opcode.MATMUL else self._blocks(d)
-        if d.init == Init.ROW:
-            row = self._matrix(self._words, d.host_lo, 1, padded, 0)
-            start = np.repeat(golden.bf16_to_f32(row), d.rows, axis=0)
-        elif d.init == Init.F32:
-            start = self._matrix(self._floats, d.host_lo, d.rows, padded, d.host_hi).copy()
-        else:
-            start = np.zeros((d.rows, padded), np.float32)
-        # Columns past `cols` receive no product: they keep the initial value, bit for bit.
-        start[:, : d.cols] = golden.matmul(a, b, start[:, : d.cols], out_f32=True)
-        if d.out_f32:
-            self._matrix(self._floats, d.addr_y, d.rows, padded, d.stride_y)[...] = start
-        else:
-            y = self._matrix(self._words, d.addr_y, d.rows, padded, d.stride_y)
-            y[...] = golden.to_bf16_bits(start)
-
-    def _tiles(self, d: Fields) -> golden.Bits:
-        """Gather MATMUL's right operand, (inner, cols), from its column tiles."""
-        width = d.tile * self.geometry.beat_columns
-        flat = self._words[d.addr_b // BF16_BYTES :][: d.inner * d.cols]
-        whole = d.cols // width * width
-        tiles = flat[: d.inner * whole].reshape(-1, d.inner, width)
-        rest = flat[d.inner * whole :].reshape(d.inner, d.cols - whole)
-        return np.concatenate([tiles.transpose(1, 0, 2).reshape(d.inner, whole), rest], axis=1)
-
-    def _blocks(self, d: Fields) -> golden.Bits:
-        """Gather MATMUL_T's right operand, (inner, cols), from its blocks of an atom."""
-        atom = self.geometry.atom_columns
-        blocks = -(-d.inner // atom)
-        view = as_strided(
-            self._words[d.addr_b // BF16_BYTES :],
-            (blocks, atom, d.cols),
-            (d.tile, BF16_BYTES, d.stride_b),
-        )
-        return view.reshape(blocks * atom, d.cols)[: d.inner]
-
-    def _elementwise(self, d: Fields) -> None:
-        a = self._matrix(self._words, d.addr_a, d.rows, d.cols, d.stride_a)
-        start = d.addr_b // BF16_BYTES
-        if d.broadcast == Broadcast.NONE:
-            b = self._matrix(self._words, d.addr_b, d.rows, d.cols, d.stride_b)
-        elif d.broadcast == Broadcast.ROW:
-            b = self._words[start : start + d.cols]
-        elif d.broadcast == Broadcast.COLUMN:
-            b = self._words[start : start + d.rows].reshape(d.rows, 1)
-        else:
-            b = self._words[start : start + 1]
-        y = self._matrix(self._words, d.addr_y, d.rows, d.cols, d.stride_y)
-        y[...] = golden.elementwise(_OPERATIONS[d.opcode], a, b)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from host.cache.lists import ListCache
 from host.device.base import Device
+from host.device.cached import CachedDevice
 from host.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
 from host.errors import PimloopError
 from host.platform import Platform
+
+if TYPE_CHECKING:
+    from sim.device import SimDevice
 
 Backend = Literal["sim", "model"]
 Flavour = Literal["native", "rtl"]
@@ -54,6 +60,7 @@ def open_device(
     assertions: bool = True,
     buffer_bytes: int = DEFAULT_BUFFER_BYTES,
     log_dir: Path | None = None,
+    cache: bool = False,
 ) -> Device:
     """Open the PIM device of a platform.
 
@@ -74,16 +81,46 @@ def open_device(
         Size of the memory shared with the device.
     log_dir
         `sim`: folder for the simulator's log.
+    cache
+        `sim`: do not simulate lists again whose cost is known from an earlier simulation; see
+        `host.device.cached`.
 
     Raises
     ------
     SimError
         When the simulator cannot be built or started.
     """
+    opener = device_opener(
+        platform,
+        backend,
+        flavour=flavour,
+        trace=trace,
+        assertions=assertions,
+        buffer_bytes=buffer_bytes,
+        cache=cache,
+    )
+    return opener(log_dir)
+
+
+def device_opener(
+    platform: Platform,
+    backend: Backend,
+    *,
+    flavour: Flavour,
+    trace: bool,
+    assertions: bool,
+    buffer_bytes: int,
+    cache: bool,
+) -> Callable[[Path | None], Device]:
+    """Build what `open_device` opens, and return a function that opens it with a log folder.
+
+    The function may be called from several threads at once. SimError as `open_device`.
+    """
     if backend == "model":
-        return ModelDevice(platform.geometry(), buffer_bytes)
+        return lambda _log_dir: ModelDevice(platform.geometry(), buffer_bytes)
     # Imported here: the model must work where the simulator's tools are missing.
-    from sim.config import HostMemory, SimConfig
+    from sim.build import build
+    from sim.config import HostMemory, SimConfig, build_spec
     from sim.device import SimDevice
 
     memory = platform.host_memory
@@ -99,6 +136,31 @@ def open_device(
             write_gap=memory.write_gap,
         ),
         memory_bytes=buffer_bytes,
-        log_dir=log_dir,
     )
-    return SimDevice(config)
+    build(build_spec(config))
+
+    def open_simulator(log_dir: Path | None) -> Device:
+        simulator = SimDevice(replace(config, log_dir=log_dir))
+        return with_cache(simulator, ListCache.of_user() if cache else None)
+
+    return open_simulator
+
+
+def with_cache(simulator: SimDevice, cache: ListCache | None) -> CachedDevice:
+    """Return the device that uses `cache` instead of simulating a list again.
+
+    Random pauses of the host memory and measured coverage are there to be simulated: with them
+    nothing is taken from the cache.
+    """
+    config = simulator.config
+    identity = (
+        f"{simulator.build_name} {config.host_memory} "
+        f"{config.memory_bytes} bytes at {config.memory_address}"
+    )
+    if config.host_memory.stall or config.coverage is not None:
+        cache = None
+    try:
+        return CachedDevice(simulator, cache, identity)
+    except BaseException:
+        simulator.close()
+        raise

@@ -1,12 +1,14 @@
 // Bodies of the memories of the simulated board, called from SystemVerilog through DPI-C.
 //
-// Device array (rtl/pim_dram_sim.sv): an anonymous mapping without reservation, so a device of
-// 512 MiB costs only the pages it touches. Host memory (sim/rtl/pim_hostmem_sim.sv): the memory the
+// Device array (rtl/pim_dram_sim.sv): the file in memory whose descriptor the host passes
+// ($PIMLOOP_DRAM_FD), so that both see the same bytes, or without a host an anonymous mapping. Either
+// way a device of 512 MiB costs only the pages it touches. Host memory (sim/rtl/pim_hostmem_sim.sv): the memory the
 // host shares by file descriptor ($PIMLOOP_MEMORY_FD), mapped once. Both are plain memory here: who
 // may touch what, and when, is the business of the SystemVerilog around them.
 
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cinttypes>
 #include <cstdint>
@@ -44,6 +46,16 @@ uint8_t* dram_at(void* handle, uint64_t address, uint32_t bytes) {
         fail("access outside the device array");
     }
     return dram->base + address;
+}
+
+/// Map the array that the host shares; the host learns its size from the file.
+void* map_shared_dram(const char* fd_text, uint64_t bytes) {
+    static bool taken = false;
+    if (taken) fail("the host shares the memory of one device array, and there are two");
+    taken = true;
+    const int fd = std::atoi(fd_text);
+    if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) fail("PIMLOOP_DRAM_FD is no open file");
+    return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 }
 
 /// Memory of the host as the bus sees it.
@@ -84,8 +96,10 @@ HostMemory& host_memory() {
 extern "C" {
 
 void* pim_dram_new(unsigned long long bytes) {
-    void* const base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const char* const fd_text = std::getenv("PIMLOOP_DRAM_FD");
+    void* const base = fd_text ? map_shared_dram(fd_text, bytes)
+                               : mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) fail("cannot map the device array: too large for this machine");
     return new Dram{static_cast<uint8_t*>(base), bytes};
 }
