@@ -17,6 +17,7 @@ import socket
 import subprocess
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,13 @@ DUMP = (
     Reg.DESC_COUNT,
     Reg.CNT_CYCLES_LO,
 )
+
+#: A step of `SimDevice.script`.
+Step = tuple[str] | tuple[str, int] | tuple[str, int, int]
+_STEP_ARGUMENTS = {"read": 1, "write": 2, "delay": 1, "reset": 0}
+
+#: Most fabric clocks of one pause in a script.
+MOST_DELAY = 1_000_000
 
 #: Seconds given to a simulator to end in order before it is killed.
 CLOSE_SECONDS = 10.0
@@ -285,6 +293,26 @@ class SimDevice:
     def close_trace(self) -> None:
         """Finish the waveform, if one is being written."""
         self._exchange("trace_close")
+
+    def script(self, steps: Sequence[Step]) -> list[int]:
+        """Do several accesses in a row at exact times; return the values read, in order.
+
+        Unlike separate calls, between which a running list goes on for as long as the host takes,
+        the fabric clocks from one step to the next are always the same. For tests of resets and
+        doorbells at chosen moments.
+
+        Parameters
+        ----------
+        steps
+            ("read", offset), ("write", offset, value), ("delay", fabric clocks) or ("reset",).
+        """
+        for name, *arguments in steps:
+            if _STEP_ARGUMENTS.get(name) != len(arguments):
+                raise ValueError(f"{(name, *arguments)} is no step of a script")
+            if name == "delay" and not 1 <= arguments[0] <= MOST_DELAY:
+                raise ValueError(f"a delay is 1 to {MOST_DELAY} fabric clocks, not {arguments[0]}")
+        answer = self._exchange("script", steps=[list(step) for step in steps])
+        return [int(value) for value in answer["values"]]
 
     def inject_memory_error(self, address: int | None) -> None:
         """Make the 64-byte line at bus address `address` answer with an error; None: no line."""

@@ -71,6 +71,7 @@ class Server:
             "write32": self._write32,
             "wait_irq": self._wait_irq,
             "reset": self._reset,
+            "script": self._script,
             "trace_open": self._trace_open,
             "trace_close": self._trace_close,
             "memory_error": self._memory_error,
@@ -158,6 +159,20 @@ class Server:
         self._dut.rst_ni.value = 1
         await Timer(RESET_CYCLES * self._period, unit="step")
         return {}
+
+    async def _script(self, steps: list[list[Any]]) -> dict[str, Any]:
+        """Do several accesses and pauses with nothing in between; return what was read."""
+        values = []
+        for name, *arguments in steps:
+            if name == "delay":
+                await Timer(arguments[0] * self._period, unit="step")
+            elif name == "read":
+                values.append(await self._bus.read(arguments[0]))
+            elif name == "write":
+                await self._bus.write(*arguments)
+            else:
+                await self._reset()
+        return {"values": values}
 
     async def _trace_open(self, path: str) -> dict[str, Any]:
         if not self._program.pimloop_trace_open(path.encode()):
