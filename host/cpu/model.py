@@ -64,8 +64,14 @@ class CpuModel:
         """Return the time of `work` on `device`, microseconds."""
         call = float(getattr(self.parameters, work.call))
         if device == "cpu_serial":
-            return call + self._serial_us(work.amounts)
+            return call + self._serial_us(self._amounts(work))
         return call + self._shared_us(work)
+
+    def _amounts(self, work: Work) -> Mapping[str, float]:
+        """Return the amounts that cost something: a tensor in the cache is read in any order."""
+        if work.source_bytes > self.parameters.l1_bytes:
+            return work.amounts
+        return {name: n for name, n in work.amounts.items() if name != "permute_miss_ns"}
 
     def _serial_us(self, amounts: Mapping[str, float]) -> float:
         return sum(
@@ -75,7 +81,8 @@ class CpuModel:
 
     def _shared_us(self, work: Work) -> float:
         p = self.parameters
-        serial = self._serial_us(work.amounts)
+        amounts = self._amounts(work)
+        serial = self._serial_us(amounts)
         if work.kind == "product":
             return serial / p.product_speedup
         if work.kind == "batched product":
@@ -84,7 +91,7 @@ class CpuModel:
             return serial / threads + fork
         if not is_shared(work, p):
             return serial
-        memory = self._serial_us({k: v for k, v in work.amounts.items() if k in _MEMORY_BOUND})
+        memory = self._serial_us({k: v for k, v in amounts.items() if k in _MEMORY_BOUND})
         return memory / p.elementwise_speedup + (serial - memory) / p.cores
 
     @staticmethod

@@ -20,6 +20,7 @@ class CpuSection:
     """Few, physical parameters for each class of operators; nothing for a single shape."""
 
     cores: int = number("cores", 1)
+    l1_bytes: int = number("bytes", 1)  # data cache of one core
 
     # Products with one right operand for all rows (weights).
     product_call_us: float = number(CALL)
@@ -39,6 +40,7 @@ class CpuSection:
     unary_call_us: float = number(CALL)
     stream_ns: float = number(ELEMENT)  # each tensor read or written from end to end
     row_ns: float = number(ELEMENT)  # a row repeated, out of the cache
+    span_ns: float = number("nanoseconds a piece")  # each stretch that is broadcast alike
     divide_ns: float = number(ELEMENT)
     power_ns: float = number(ELEMENT)
     elementwise_parallel_elements: int = number("elements", 1)
@@ -55,8 +57,10 @@ class CpuSection:
 
     # Movement: blocks of neighbouring elements, or one element after the other.
     copy_call_us: float = number(CALL)
+    slice_call_us: float = number(CALL)
     copy_ns: float = number(ELEMENT)
     permute_ns: float = number(ELEMENT)
+    permute_miss_ns: float = number(ELEMENT)  # more, where the tensor exceeds the data cache
 
     # Nothing is moved.
     reshape_call_us: float = number(CALL)

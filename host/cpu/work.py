@@ -44,6 +44,7 @@ class Work:
     elements: int = 0  # of the result: what decides whether cores share it
     products: int = 0  # matrix products in a batch
     product_macs: int = 0  # multiply-adds of each
+    source_bytes: int = 0  # of a tensor read in strides
     fallback: bool = False  # of a type the model has no parameters for
 
 
@@ -109,7 +110,8 @@ def _product(macs: int, *, right_elements: int, elements: int) -> Work:
 
 def _elementwise(extra: str | None = None) -> Callable[[Graph, Node], Work]:
     def describe(graph: Graph, node: Node) -> Work:
-        elements = _result(graph, node).elements
+        result = _result(graph, node)
+        elements = result.elements
         inputs = _inputs(graph, node)
         streams = elements + sum(info.elements for info in inputs if info.elements == elements)
         # A smaller operand with a last axis of one is a scalar for each row: nothing is read.
@@ -119,12 +121,39 @@ def _elementwise(extra: str | None = None) -> Callable[[Graph, Node], Work]:
             if 1 < info.elements < elements and info.shape and info.shape[-1] > 1
         )
         amounts: dict[str, float] = {"stream_ns": streams, "row_ns": rows}
+        if len(inputs) > 1:
+            amounts["span_ns"] = max(_spans(info.shape, result.shape) for info in inputs)
         if extra is not None:
             amounts[extra] = elements
         call = "elementwise_call_us" if len(inputs) > 1 else "unary_call_us"
         return Work("element-wise", call, amounts, elements)
 
     return describe
+
+
+def _spans(shape: tuple[int, ...], result: tuple[int, ...]) -> int:
+    """Return in how many pieces the runtime walks through a result that `shape` is broadcast to.
+
+    A piece runs over the last axes as long as all of them are broadcast, or none is. A last axis
+    of one is walked element by element.
+
+    >>> [_spans(s, (8, 32, 64)) for s in ((8, 32, 64), (64,), (32, 64), (8, 32, 1), ())]
+    [1, 256, 8, 256, 1]
+    >>> _spans((), (1, 32, 1))
+    32
+    """
+    if not result or result[-1] == 1:
+        return prod(result)
+    full = (1,) * (len(result) - len(shape)) + shape
+    span, state = 1, None
+    for size, whole in zip(reversed(full), reversed(result), strict=True):
+        if whole == 1:
+            continue
+        if state is not None and (size == whole) != state:
+            break
+        state = size == whole
+        span *= whole
+    return prod(result) // span if span else 0
 
 
 def _function(parameter: str, *, fallback: bool = False) -> Callable[[Graph, Node], Work]:
@@ -146,7 +175,8 @@ def _reduction(graph: Graph, node: Node) -> Work:
 
 def _copy(graph: Graph, node: Node) -> Work:
     elements = sum(graph.tensors[name].elements for name in node.outputs if name)
-    return Work("movement", "copy_call_us", {"copy_ns": elements}, elements)
+    call = "slice_call_us" if node.op == "Slice" else "copy_call_us"
+    return Work("movement", call, {"copy_ns": elements}, elements)
 
 
 def _transpose(graph: Graph, node: Node) -> Work:
@@ -157,7 +187,13 @@ def _transpose(graph: Graph, node: Node) -> Work:
     if moved == sorted(moved) or (moved and moved[-1] == max(moved)):
         return _copy(graph, node)
     elements = prod(shape)
-    return Work("movement", "copy_call_us", {"permute_ns": elements}, elements)
+    return Work(
+        kind="movement",
+        call="copy_call_us",
+        amounts={"permute_ns": elements, "permute_miss_ns": elements},
+        elements=elements,
+        source_bytes=graph.tensors[node.inputs[0]].nbytes,
+    )
 
 
 def _view(call: str) -> Callable[[Graph, Node], Work]:
