@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from host import golden
 from host.capabilities import MatmulOperation, PimOperation
 from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import BoundOperator, OperatorFactory, all_cores
-from host.cpu.timing import Timing, time_rounds
+from host.cpu.stretches import BoundStretch, SessionCache, Stretch, split
+from host.cpu.timing import Step, Timing, shared_out, time_rounds
 from host.driver import OpStats
 from host.errors import PimloopError
 from host.models.graph import Array, Graph, Node
@@ -88,6 +88,8 @@ class Executor:
         Called before each operator and each weight.
     keep
         Tensors to return besides the model's outputs.
+    sessions
+        CPU sessions to share with other executors; default: its own.
 
     Raises
     ------
@@ -105,6 +107,7 @@ class Executor:
         verifier: Verifier | None = None,
         progress: Callable[[Progress], None] | None = None,
         keep: tuple[str, ...] = (),
+        sessions: SessionCache | None = None,
     ) -> None:
         check_assignment(graph, assignment, operations)
         self.graph = graph
@@ -118,7 +121,10 @@ class Executor:
         if self._on_pim and resident is None:
             raise PimloopError("the assignment uses the PIM, but no device is open")
         self._kept = tuple(dict.fromkeys((*graph.outputs, *keep)))
-        self._bound = self._bind_cpu()
+        self._sessions = sessions or SessionCache()
+        self._stretches = split(graph, assignment)
+        for stretch in self._cpu_stretches():
+            self._sessions.prepare(graph, stretch, self._kept)
         self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._last_run = Execution()
@@ -152,17 +158,8 @@ class Executor:
         self._cycles += stats.cycles
         return self.weight_stats
 
-    def _bind_cpu(self) -> dict[str, BoundOperator]:
-        threads = {"cpu_serial": 1, "cpu_parallel": all_cores()}
-        factories = {
-            device: OperatorFactory(self.graph, self._buffers, count)
-            for device, count in threads.items()
-        }
-        return {
-            node.id: factories[device].bind(node)
-            for node in self.graph.nodes
-            if (device := self.assignment[node.id]) in factories
-        }
+    def _cpu_stretches(self) -> list[Stretch]:
+        return [stretch for stretch in self._stretches if stretch.device != "pim"]
 
     # -- execution ---------------------------------------------------------------------------
 
@@ -191,34 +188,31 @@ class Executor:
             name: sum(self.assignment[n.id] == "pim" for n in self.graph.consumers.get(name, ()))
             for name in self.graph.tensors
         }
-        work = [_work(self.graph, node, self.assignment[node.id]) for node in self.graph.nodes]
-        total, done = sum(work), 0
-        stretch: list[Node] = []
-        for node, cost in zip(self.graph.nodes, work, strict=True):
-            if self.assignment[node.id] != "pim":
-                stretch.append(node)
+        work = {n.id: _work(self.graph, n) for n in self._on_pim}
+        total, done = sum(work.values()), 0
+        for stretch in self._stretches:
+            if stretch.device != "pim":
+                self._run_cpu(stretch)
                 continue
-            self._run_cpu(stretch)
-            stretch = []
-            self._progress(Progress("run", node.id, done, total, self._cycles))
-            done += cost
-            self._run_pim(node, execution)
-        self._run_cpu(stretch)
+            for node in stretch.nodes:
+                self._progress(Progress("run", node.id, done, total, self._cycles))
+                done += work[node.id]
+                self._run_pim(node, execution)
         self._progress(Progress("run", "", total, total, self._cycles))
         for name in self._kept:
             execution.values.setdefault(name, self._buffers.array(name).copy())
         self._last_run = execution
         return execution
 
-    def _run_cpu(self, nodes: list[Node]) -> None:
-        if not nodes:
-            return
+    def _run_cpu(self, stretch: Stretch) -> None:
         quiet: AbstractContextManager[None] = nullcontext()
         if self._verifier is not None:
             quiet = self._verifier.paused()
         with quiet:
-            for node in nodes:
-                self._bound[node.id].run()
+            self._bind(stretch).run()
+
+    def _bind(self, stretch: Stretch) -> BoundStretch:
+        return self._sessions.bind(self.graph, stretch, self._buffers, self._kept)
 
     def _run_pim(self, node: Node, execution: Execution) -> None:
         operation = self._operations[node.id]
@@ -305,20 +299,32 @@ class Executor:
     def time_cpu(self, *, rounds: int = 10) -> dict[str, Timing]:
         """Time the CPU side of the last run: CPU nodes by id, conversions by `Transfer.key`.
 
-        The operators run on the values that the run left, in the model's order; the device is
-        idle meanwhile.
+        Every stretch is timed as it is executed, in the model's order, on the values that the run
+        left; the device is idle meanwhile. In the same rounds each operator runs in a session of
+        its own, and a stretch's time is shared out among its operators in those proportions.
         """
         moved: dict[str, list[Transfer]] = {}
         for transfer in self._last_run.transfers:
             moved.setdefault(transfer.tensor, []).append(transfer)
-        steps: list[tuple[str, Callable[[], int]]] = []
-        for node in self.graph.nodes:
-            if node.id in self._bound:
-                steps.append((node.id, self._bound[node.id].run))
-            for name in (*node.inputs, *node.outputs):
-                for transfer in moved.pop(name, ()):
-                    steps.append((transfer.key, self._conversion(transfer)))
-        return time_rounds(steps, rounds=rounds)
+        steps: list[Step] = []
+        for stretch in self._stretches:
+            on_cpu, parallel = stretch.device != "pim", stretch.device == "cpu_parallel"
+            if on_cpu and len(stretch.nodes) > 1:
+                steps.append(Step(_stretch_key(stretch), self._bind(stretch).run, parallel))
+            for node in stretch.nodes:
+                if on_cpu:
+                    alone = self._bind(Stretch(stretch.device, (node,)))
+                    steps.append(Step(node.id, alone.run, parallel))
+                for name in (*node.inputs, *node.outputs):
+                    for transfer in moved.pop(name, ()):
+                        steps.append(Step(transfer.key, self._conversion(transfer)))
+        times = time_rounds(steps, rounds=rounds)
+        for stretch in self._cpu_stretches():
+            whole = times.pop(_stretch_key(stretch), None)
+            if whole is not None:
+                names = [node.id for node in stretch.nodes]
+                times |= shared_out(whole, {name: times[name] for name in names})
+        return times
 
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:
         values = self._buffers.array(transfer.tensor).astype(np.float32)
@@ -357,10 +363,13 @@ def check_assignment(
         )
 
 
-def _work(graph: Graph, node: Node, device: str) -> int:
+def _stretch_key(stretch: Stretch) -> str:
+    """Return the name of a stretch's time among those of its nodes."""
+    return f"stretch of {len(stretch.nodes)} from {stretch.nodes[0].id}"
+
+
+def _work(graph: Graph, node: Node) -> int:
     """Return the multiply-adds of a node on the PIM: what simulating it takes is in proportion."""
-    if device != "pim":
-        return 0
     elements = graph.tensors[node.outputs[0]].elements
     if node.op not in ("MatMul", "Gemm"):
         return elements

@@ -1,17 +1,21 @@
 """Time on a platform: what an execution's operators and transfers take there.
 
-PIM time is cycles over the clock plus the driver's cost of a call; CPU time is measured on this
-machine; a transfer is the platform's model, or its fixed part, the simulated copy and the measured
-conversion.
+PIM time is cycles over the clock plus the driver's cost of a call. CPU time comes from the
+platform's model of its cores, or is measured on this machine where it has none. A transfer is the
+platform's model, or its fixed part, the simulated copy and the measured conversion.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from host.cpu import timing
+from host.cpu.model import CpuDevice
 from host.cpu.operators import all_cores
 from host.executor import Transfer
+from host.models.graph import Node
+from host.platform import Platform
 from host.session import Result
 
 #: The words of a report for CPU times taken here.
@@ -52,7 +56,7 @@ def schedule_times(result: Result) -> ScheduleTimes | None:
     for node in result.graph.nodes:
         stats = result.execution.pim.get(node.id)
         if stats is None:
-            nodes[node.id] = result.cpu_times[node.id].us
+            nodes[node.id] = cpu_node_us(result, node)
         else:
             nodes[node.id] = platform.pim_time_us(stats.cycles)
     pim = result.execution.pim
@@ -62,6 +66,14 @@ def schedule_times(result: Result) -> ScheduleTimes | None:
         pim_us=sum(us for identifier, us in nodes.items() if identifier in pim),
         cpu_us=sum(us for identifier, us in nodes.items() if identifier not in pim),
     )
+
+
+def cpu_node_us(result: Result, node: Node) -> float:
+    """Return the time of an operator that the execution ran on the CPU, microseconds."""
+    model = result.platform.cpu_model()
+    if model is None:
+        return result.cpu_times[node.id].us
+    return model.time_us(result.graph, node, cast(CpuDevice, result.assignment[node.id]))
 
 
 def transfer_us(result: Result, transfer: Transfer) -> float:
@@ -75,6 +87,15 @@ def transfer_us(result: Result, transfer: Transfer) -> float:
     return us
 
 
-def cpu_time_method() -> str:
-    """Return how CPU times were taken, for a report."""
-    return f"{timing.METHOD}; cpu_serial: 1 thread, cpu_parallel: {all_cores()} threads"
+def cpu_time_source(platform: Platform) -> str:
+    """Return where CPU times on a platform come from, for a report."""
+    model = platform.cpu_model()
+    return CPU_TIME_SOURCE if model is None else model.source
+
+
+def cpu_time_method(platform: Platform) -> str:
+    """Return how CPU times on a platform are found, for a report."""
+    model = platform.cpu_model()
+    if model is not None:
+        return model.method
+    return f"{timing.method()}; cpu_serial: 1 thread, cpu_parallel: {all_cores()} threads"

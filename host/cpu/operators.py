@@ -1,19 +1,17 @@
-"""One operator as an ONNX Runtime session of its own, its inputs and outputs bound once.
+"""ONNX Runtime: its options, one operator or a whole model run once.
 
-Operators alike in kind, attributes, shapes and constants share a session; each has its binding.
+`host.cpu.stretches` has the sessions that execute a schedule.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from time import perf_counter_ns
 
 import onnxruntime as ort
 
-from host.cpu.buffers import TensorBuffers
 from host.errors import PimloopError
-from host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
+from host.models.graph import Array, Graph, Node, RunnableModel, to_model
 
 _PROVIDERS = ["CPUExecutionProvider"]
 
@@ -27,8 +25,9 @@ def session_options(threads: int) -> ort.SessionOptions:
     """Return options for a session that computes with `threads` threads and never spins.
 
     Spinning pools of many sessions fight for the cores: 193 sessions took 1650 ms with the
-    default and 21 ms without. One operator has no use for optimization passes; weights are packed
-    all the same when the session is made.
+    default and 21 ms without. One thread needs no pool. Operators are not fused: a plan is made
+    of the costs of single operators, and what is executed must be what was planned. Weights are
+    packed all the same when the session is made.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -39,88 +38,21 @@ def session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-class BoundOperator:
-    """An operator ready to run on the buffers of its graph."""
-
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        inputs: dict[str, str],
-        outputs: dict[str, str],
-        buffers: TensorBuffers,
-    ) -> None:
-        self._session = session
-        self._binding = session.io_binding()
-        # The binding does not keep the values alive, so the operator does.
-        self._values = []
-        for bind, names in (
-            (self._binding.bind_ortvalue_input, inputs),
-            (self._binding.bind_ortvalue_output, outputs),
-        ):
-            for port, tensor in names.items():
-                value = buffers.value(tensor)
-                self._values.append(value)
-                bind(port, value)
-
-    def run(self) -> int:
-        """Run once; return the wall time in nanoseconds (about 4000 of them are the call)."""
-        start = perf_counter_ns()
-        self._session.run_with_iobinding(self._binding)
-        return perf_counter_ns() - start
+def open_session(model: RunnableModel, threads: int) -> ort.InferenceSession:
+    """Open a session; ONNX Runtime's own errors (of no common class) when it cannot."""
+    options = session_options(threads)
+    names = list(model.external)
+    values = [ort.OrtValue.ortvalue_from_numpy(model.external[name]) for name in names]
+    options.add_external_initializers(names, values)
+    return ort.InferenceSession(model.proto.SerializeToString(), options, providers=_PROVIDERS)
 
 
-class OperatorFactory:
-    """Makes bound operators for one graph and one number of threads."""
-
-    def __init__(self, graph: Graph, buffers: TensorBuffers, threads: int) -> None:
-        self._graph = graph
-        self._buffers = buffers
-        self._threads = threads
-        self._sessions: dict[object, ort.InferenceSession] = {}
-
-    def bind(self, node: Node) -> BoundOperator:
-        """Return `node` ready to run.
-
-        Raises
-        ------
-        PimloopError
-            When ONNX Runtime has no such operator on the CPU; the message names the node.
-        """
-        inputs = {name: f"i{k}" for k, name in enumerate(node.inputs) if name}
-        outputs = {name: f"o{k}" for k, name in enumerate(node.outputs) if name}
-        key = self._key(node)
-        if key not in self._sessions:
-            self._sessions[key] = self._make(node, {**inputs, **outputs})
-        return BoundOperator(
-            self._sessions[key],
-            {port: n for n, port in inputs.items() if n not in self._graph.constants},
-            {port: n for n, port in outputs.items()},
-            self._buffers,
-        )
-
-    def _key(self, node: Node) -> object:
-        def describe(name: str) -> object:
-            if not name:
-                return None
-            info = self._graph.tensors[name]
-            constant = self._graph.constants.get(name)
-            if constant is None:
-                # Which inputs are the same tensor is part of the operator.
-                return (info.shape, info.dtype.str, node.inputs.index(name))
-            if constant.nbytes <= INLINE_BYTES:
-                return (info.shape, info.dtype.str, constant.tobytes())
-            return (info.shape, info.dtype.str, id(constant))
-
-        return (
-            node.op,
-            node.domain,
-            repr(sorted(node.attributes.items())),
-            tuple(describe(name) for name in node.inputs),
-            tuple(bool(name) for name in node.outputs),
-        )
-
-    def _make(self, node: Node, ports: dict[str, str]) -> ort.InferenceSession:
-        return _open_session(_alone(self._graph, node, ports), node, self._threads)
+def no_kernel(graph: Graph, node: Node, error: Exception) -> PimloopError:
+    """Return the error of an operator that ONNX Runtime cannot run."""
+    return PimloopError(
+        f"node '{node.id}' ({node.op}) of model {graph.name}: ONNX Runtime cannot run it on the"
+        f" CPU: {error}"
+    )
 
 
 def run_node(graph: Graph, node: Node, feeds: Mapping[str, Array]) -> list[Array]:
@@ -137,48 +69,18 @@ def run_node(graph: Graph, node: Node, feeds: Mapping[str, Array]) -> list[Array
     -------
     list
         Its outputs, in order.
+
+    Raises
+    ------
+    PimloopError
+        When ONNX Runtime has no such operator on the CPU; the message names the node.
     """
-    ports = {name: name for name in (*node.inputs, *node.outputs) if name}
-    session = _open_session(_alone(graph, node, ports), node, 1)
-    return list(session.run([name for name in node.outputs if name], dict(feeds)))
-
-
-def _alone(graph: Graph, node: Node, ports: Mapping[str, str]) -> Graph:
-    """Return `node` as a graph of its own, its tensors renamed by `ports`."""
-    renamed = Node(
-        id=node.id,
-        op=node.op,
-        domain=node.domain,
-        inputs=tuple(ports.get(name, "") for name in node.inputs),
-        outputs=tuple(ports.get(name, "") for name in node.outputs),
-        attributes=node.attributes,
-    )
-    constants = {p: graph.constants[n] for n, p in ports.items() if n in graph.constants}
-    return Graph(
-        name=graph.name,
-        nodes=(renamed,),
-        tensors={p: graph.tensors[n] for n, p in ports.items()},
-        constants=constants,
-        inputs=tuple(dict.fromkeys(n for n in renamed.inputs if n and n not in constants)),
-        outputs=tuple(n for n in renamed.outputs if n),
-        opsets=graph.opsets,
-    )
-
-
-def _open_session(alone: Graph, node: Node, threads: int) -> ort.InferenceSession:
-    """Open a session on a graph of one node; PimloopError when ONNX Runtime has no kernel."""
-    model = to_model(alone)
-    options = session_options(threads)
-    names = list(model.external)
-    values = [ort.OrtValue.ortvalue_from_numpy(model.external[name]) for name in names]
-    options.add_external_initializers(names, values)
+    outputs = tuple(name for name in node.outputs if name)
     try:
-        return ort.InferenceSession(model.proto.SerializeToString(), options, providers=_PROVIDERS)
+        session = open_session(to_model(graph, (node,), outputs=outputs), 1)
     except Exception as error:  # onnxruntime's exceptions share no public base class
-        raise PimloopError(
-            f"node '{node.id}' ({node.op}) of model {alone.name}: ONNX Runtime cannot run it on"
-            f" the CPU: {error}"
-        ) from error
+        raise no_kernel(graph, node, error) from error
+    return list(session.run(list(outputs), dict(feeds)))
 
 
 def run_reference(
@@ -202,11 +104,5 @@ def run_reference(
         Threads of the session; 0: all cores.
     """
     wanted = graph.outputs if outputs is None else outputs
-    model = to_model(graph, outputs=wanted)
-    options = session_options(threads or all_cores())
-    names = list(model.external)
-    options.add_external_initializers(
-        names, [ort.OrtValue.ortvalue_from_numpy(model.external[name]) for name in names]
-    )
-    session = ort.InferenceSession(model.proto.SerializeToString(), options, providers=_PROVIDERS)
+    session = open_session(to_model(graph, outputs=wanted), threads or all_cores())
     return dict(zip(wanted, session.run(list(wanted), dict(feeds)), strict=True))

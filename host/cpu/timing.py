@@ -6,24 +6,38 @@ product two to three times, so a round runs every step of the model once, in its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 
 import numpy as np
 
 #: A round whose canary took more than this times the best canary was disturbed.
 CANARY_LIMIT = 1.5
 
+#: Cores that other processes may use before times on all cores are not trusted.
+OTHER_WORK_LIMIT = 0.1
+
 #: Rounds tried for every round asked for, before disturbed ones are accepted.
 _PATIENCE = 3
 
-#: The words a report uses for how these times were taken.
-METHOD = (
-    "median of undisturbed rounds in model order, prebound one-operator ONNX Runtime sessions,"
-    " spinning off, simulator idle"
-)
+#: Seconds over which the kernel's count of busy time says something (it counts in 10 ms).
+_COUNTABLE_S = 0.2
+
+_PRIORITY = 1  # the lowest of the real-time ones: before everything that is not
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of work to time."""
+
+    name: str
+    run: Callable[[], int]  # does it once, returns its nanoseconds
+    parallel: bool = False  # it uses all cores, so other work on any of them disturbs it
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Timing:
     min_us: float
     median_us: float
     rounds: int  # rounds that counted
-    disturbed: bool  # too few undisturbed rounds: all were counted
+    disturbed: bool  # not trusted: too few calm rounds, or all cores needed on a busy machine
 
     @property
     def us(self) -> float:
@@ -41,15 +55,22 @@ class Timing:
         return self.median_us
 
 
-def time_rounds(
-    steps: Sequence[tuple[str, Callable[[], int]]], *, rounds: int = 10, warmup: int = 2
-) -> dict[str, Timing]:
+def method() -> str:
+    """Return how times are taken here, in the words of a report."""
+    priority = "real-time priority" if _realtime_permitted() else "no real-time priority (refused)"
+    return (
+        "median of undisturbed rounds in model order, one ONNX Runtime session a stretch and"
+        f" prebound one-operator sessions, spinning off, {priority}, simulator idle"
+    )
+
+
+def time_rounds(steps: Sequence[Step], *, rounds: int = 10, warmup: int = 2) -> dict[str, Timing]:
     """Run all steps in order, `rounds` times; return the time of each by its name.
 
     Parameters
     ----------
     steps
-        (name, function) pairs; a function does the work once and returns its nanoseconds.
+        The work, in the order of the model.
     rounds
         Undisturbed rounds wanted.
     warmup
@@ -57,30 +78,121 @@ def time_rounds(
     """
     canary = _Canary()
     taken: list[tuple[int, list[int]]] = []
-    for _ in range(warmup):
-        for _, step in steps:
-            step()
-    best = min(canary.run() for _ in range(5))
-    for _ in range(_PATIENCE * rounds):
-        before = canary.run()
-        times = [step() for _, step in steps]
-        worst = max(before, canary.run())
-        best = min(best, worst)
-        taken.append((worst, times))
-        if sum(c <= CANARY_LIMIT * best for c, _ in taken) >= rounds:
-            break
+    with realtime(), _OtherWork() as other:
+        for _ in range(warmup):
+            for step in steps:
+                step.run()
+        best = min(canary.run() for _ in range(5))
+        for _ in range(_PATIENCE * rounds):
+            before = canary.run()
+            times = [step.run() for step in steps]
+            worst = max(before, canary.run())
+            best = min(best, worst)
+            taken.append((worst, times))
+            if sum(c <= CANARY_LIMIT * best for c, _ in taken) >= rounds:
+                break
     calm = [times for c, times in taken if c <= CANARY_LIMIT * best]
     disturbed = len(calm) < rounds
     counted = [times for _, times in taken] if disturbed else calm
+    busy = other.cores() > OTHER_WORK_LIMIT
     return {
-        name: Timing(
+        step.name: Timing(
             min_us=min(times[index] for times in counted) / 1000,
             median_us=median(times[index] for times in counted) / 1000,
             rounds=len(counted),
-            disturbed=disturbed,
+            disturbed=disturbed or (step.parallel and busy),
         )
-        for index, (name, _) in enumerate(steps)
+        for index, step in enumerate(steps)
     }
+
+
+def shared_out(whole: Timing, parts: Mapping[str, Timing]) -> dict[str, Timing]:
+    """Return `parts` scaled so that they add up to `whole`, in the median.
+
+    >>> whole, one = Timing(5, 6, 10, False), Timing(3, 4, 10, False)
+    >>> [part.us for part in shared_out(whole, {"a": one, "b": one}).values()]
+    [3.0, 3.0]
+    """
+    factor = whole.us / sum(part.us for part in parts.values())
+    return {
+        name: replace(
+            part,
+            min_us=part.min_us * factor,
+            median_us=part.median_us * factor,
+            disturbed=part.disturbed or whole.disturbed,
+        )
+        for name, part in parts.items()
+    }
+
+
+@contextmanager
+def realtime() -> Iterator[bool]:
+    """Give all threads of this process real-time priority in the body where that is permitted."""
+    changed: list[int] = []
+    try:
+        for thread in _threads():
+            try:
+                if os.sched_getscheduler(thread) == os.SCHED_OTHER:
+                    os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+                    changed.append(thread)
+            except ProcessLookupError:  # it ended meanwhile
+                continue
+            except OSError:
+                break
+        yield bool(changed)
+    finally:
+        for thread in changed:
+            try:
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+            except ProcessLookupError:
+                continue
+
+
+def _realtime_permitted() -> bool:
+    with realtime() as permitted:
+        return permitted
+
+
+def _threads() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc/self/task")]
+    except OSError:
+        return [0]  # no such folder here: the calling thread
+
+
+class _OtherWork:
+    """Counts the cores that other processes use while the body runs."""
+
+    def __enter__(self) -> _OtherWork:
+        self._start = perf_counter(), _busy_seconds(), _own_seconds()
+        self._end = self._start
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end = perf_counter(), _busy_seconds(), _own_seconds()
+
+    def cores(self) -> float:
+        """Return how many; the load average beyond this process where nothing was counted."""
+        elapsed = self._end[0] - self._start[0]
+        start, end = self._start[1], self._end[1]
+        if start is None or end is None or elapsed < _COUNTABLE_S:
+            return max(0.0, os.getloadavg()[0] - 1.0)
+        return max(0.0, end - start - (self._end[2] - self._start[2])) / elapsed
+
+
+def _busy_seconds() -> float | None:
+    """Return the seconds that all cores were busy since the start; None where nothing says so."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
+        user, nice, system = (int(field) for field in fields[1:4])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
 
 
 class _Canary:

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_models import TINY
 
 from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import OperatorFactory, run_reference
+from host.cpu.operators import run_reference
+from host.cpu.stretches import SessionCache, Stretch
 from host.errors import PimloopError
 from host.models.graph import to_model
 from host.models.inputs import random_inputs
@@ -139,9 +140,7 @@ def test_fused_operators_of_onnx_runtime_run_on_the_cpu(tmp_path):
     feeds = random_inputs(graph)
     buffers = TensorBuffers(graph)
     buffers.store("x", feeds["x"])
-    factory = OperatorFactory(graph, buffers, 1)
-    for node in graph.nodes:
-        factory.bind(node).run()
+    SessionCache().bind(graph, Stretch("cpu_serial", graph.nodes), buffers).run()
     np.testing.assert_allclose(buffers.array("y"), run_reference(graph, feeds)["y"], rtol=1e-6)
 
 

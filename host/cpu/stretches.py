@@ -1,0 +1,245 @@
+"""Stretches: operators that follow each other on one CPU device, run as one session.
+
+A session is made for the operators, not for the tensors they are called in one model, so alike
+stretches (and stretches of a single operator, whose time is the operator's) share one. What a
+session computes from and into is bound to it once, and a call costs about 4 us.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import onnxruntime as ort
+
+from host.cpu.buffers import TensorBuffers
+from host.cpu.operators import all_cores, no_kernel, open_session
+from host.errors import PimloopError
+from host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
+
+#: Constants that the sessions of a cache hold, bytes; a session also keeps a packed copy of them.
+CACHE_BYTES = 1 << 30
+
+
+def device_threads() -> dict[str, int]:
+    """Return the threads of each CPU device."""
+    return {"cpu_serial": 1, "cpu_parallel": all_cores()}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Operators of one device without another device's between them."""
+
+    device: str
+    nodes: tuple[Node, ...]
+
+
+def split(graph: Graph, assignment: Mapping[str, str]) -> list[Stretch]:
+    """Return the longest stretches of an assignment, in the order of the graph, the PIM's too."""
+    found: list[tuple[str, list[Node]]] = []
+    for node in graph.nodes:
+        device = assignment[node.id]
+        if not found or found[-1][0] != device:
+            found.append((device, []))
+        found[-1][1].append(node)
+    return [Stretch(device, tuple(nodes)) for device, nodes in found]
+
+
+class BoundStretch:
+    """A stretch ready to run on the buffers of its graph."""
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        inputs: Mapping[str, str],
+        outputs: Mapping[str, str],
+        buffers: TensorBuffers,
+    ) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        # The binding does not keep the values alive, so this object does.
+        self._values = []
+        for bind, names in (
+            (self._binding.bind_ortvalue_input, inputs),
+            (self._binding.bind_ortvalue_output, outputs),
+        ):
+            for port, tensor in names.items():
+                value = buffers.value(tensor)
+                self._values.append(value)
+                bind(port, value)
+
+    def run(self) -> int:
+        """Run once; return the wall time in nanoseconds (about 4000 of them are the call)."""
+        start = perf_counter_ns()
+        self._session.run_with_iobinding(self._binding)
+        return perf_counter_ns() - start
+
+
+class SessionCache:
+    """Sessions of stretches, the least used dropped; safe in several threads.
+
+    Parameters
+    ----------
+    limit_bytes
+        Constants that all sessions together may hold.
+    """
+
+    def __init__(self, limit_bytes: int = CACHE_BYTES) -> None:
+        self._limit = limit_bytes
+        self._lock = threading.Lock()
+        self._open: OrderedDict[object, _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return the number of sessions held."""
+        return len(self._open)
+
+    def prepare(self, graph: Graph, stretch: Stretch, keep: Collection[str] = ()) -> None:
+        """Open the session of a stretch, so that what cannot run is known before anything runs.
+
+        Raises
+        ------
+        PimloopError
+            When ONNX Runtime has no such operator on the CPU; the message names the node.
+        """
+        self._session(_Ports(graph, stretch, keep))
+
+    def bind(
+        self, graph: Graph, stretch: Stretch, buffers: TensorBuffers, keep: Collection[str] = ()
+    ) -> BoundStretch:
+        """Return a stretch ready to run.
+
+        Parameters
+        ----------
+        graph, stretch
+            The operators.
+        buffers
+            Of the graph: what they read and where their results go.
+        keep
+            Tensors to write to the buffers beside those that are read outside the stretch.
+
+        Raises
+        ------
+        PimloopError
+            When ONNX Runtime has no such operator on the CPU; the message names the node.
+        """
+        ports = _Ports(graph, stretch, keep)
+        return BoundStretch(self._session(ports), ports.inputs, ports.outputs, buffers)
+
+    def _session(self, ports: _Ports) -> ort.InferenceSession:
+        key = ports.key()
+        with self._lock:
+            if key in self._open:
+                self._open.move_to_end(key)
+                return self._open[key].session
+        entry = _Entry(ports.open(), ports.held)
+        with self._lock:
+            self._open[key] = entry
+            held = sum(one.nbytes for one in self._open.values())
+            while held > self._limit and len(self._open) > 1:
+                held -= self._open.popitem(last=False)[1].nbytes
+        return entry.session
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A session and the constants it was made with: while it lives, their identity is theirs."""
+
+    session: ort.InferenceSession
+    constants: tuple[Array, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(constant.nbytes for constant in self.constants)
+
+
+class _Ports:
+    """A stretch whose tensors are named after their place in it."""
+
+    def __init__(self, graph: Graph, stretch: Stretch, keep: Collection[str]) -> None:
+        self._graph = graph
+        self._stretch = stretch
+        nodes = stretch.nodes
+        used = dict.fromkeys(n for node in nodes for n in (*node.inputs, *node.outputs) if n)
+        self._port = {name: f"t{index}" for index, name in enumerate(used)}
+        made = {name for node in nodes for name in node.outputs if name}
+        inside = {node.id for node in nodes}
+        #: Tensors by port.
+        self.inputs = {
+            port: n for n, port in self._port.items() if n not in made and n not in graph.constants
+        }
+        self.outputs = {
+            port: name
+            for name, port in self._port.items()
+            if name in made
+            and (
+                len(nodes) == 1
+                or name in keep
+                or name in graph.outputs
+                or any(reader.id not in inside for reader in graph.consumers.get(name, ()))
+            )
+        }
+        self.held = tuple(graph.constants[name] for name in used if name in graph.constants)
+
+    def key(self) -> object:
+        """Return what two stretches have in common when one session serves both."""
+        nodes = tuple(
+            (
+                node.op,
+                node.domain,
+                repr(sorted(node.attributes.items())),
+                tuple(self._port.get(name) for name in node.inputs),
+                tuple(self._port.get(name) for name in node.outputs),
+            )
+            for node in self._stretch.nodes
+        )
+        threads = device_threads()[self._stretch.device]
+        tensors = tuple(self._describe(name) for name in self._port)
+        return nodes, tensors, tuple(self.outputs), threads, tuple(self._graph.opsets.items())
+
+    def _describe(self, name: str) -> object:
+        info = self._graph.tensors[name]
+        constant = self._graph.constants.get(name)
+        if constant is None:
+            return info.shape, info.dtype.str
+        small = constant.nbytes <= INLINE_BYTES
+        return info.shape, info.dtype.str, constant.tobytes() if small else id(constant)
+
+    def open(self) -> ort.InferenceSession:
+        graph, nodes = self._graph, self._stretch.nodes
+        threads = device_threads()[self._stretch.device]
+        try:
+            return open_session(to_model(self._renamed(), outputs=tuple(self.outputs)), threads)
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            if len(nodes) == 1:
+                raise no_kernel(graph, nodes[0], error) from error
+            for node in nodes:
+                _Ports(graph, Stretch(self._stretch.device, (node,)), ()).open()
+            raise PimloopError(
+                f"model {graph.name}: ONNX Runtime runs each operator from '{nodes[0].id}' to"
+                f" '{nodes[-1].id}' on the CPU, but not all in one session: {error}"
+            ) from error
+
+    def _renamed(self) -> Graph:
+        graph, port = self._graph, self._port
+        return Graph(
+            name=graph.name,
+            nodes=tuple(
+                Node(
+                    id=node.id,
+                    op=node.op,
+                    domain=node.domain,
+                    inputs=tuple(port.get(name, "") for name in node.inputs),
+                    outputs=tuple(port.get(name, "") for name in node.outputs),
+                    attributes=node.attributes,
+                )
+                for node in self._stretch.nodes
+            ),
+            tensors={new: graph.tensors[name] for name, new in port.items()},
+            constants={n: graph.constants[o] for o, n in port.items() if o in graph.constants},
+            inputs=tuple(self.inputs),
+            outputs=tuple(self.outputs),
+            opsets=graph.opsets,
+        )
