@@ -1,14 +1,37 @@
-"""Placements that need no costs."""
+"""Policies: how operators are placed, with costs (the partitioner's and plug-ins') or without."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from host.capabilities import Capabilities, pim_capable
+from host.errors import PimloopError
 from host.models.graph import Graph
+from host.plugins import find_policy
+from partitioner.costs import CostGraph
+from partitioner.errors import PartitionerError
+from partitioner.makespan import schedule_assignment
+from partitioner.plan import Plan
+from partitioner.problem import Problem
+from partitioner.solve import DEFAULT_TIME_LIMIT_S, partition
+from partitioner.solve import POLICIES as WITH_COSTS
 
 #: The devices an operator can be placed on, and the memory each works in.
 DEVICE_MEMORY = {"cpu_serial": "cpu", "cpu_parallel": "cpu", "pim": "pim"}
+
+#: A policy of a plug-in: from costs to the device of every operator.
+Policy = Callable[[CostGraph], Mapping[str, str]]
+
+#: What the policies with costs do, for `pimloop policies`.
+DESCRIPTIONS: Mapping[str, str] = {
+    "optimal": "the cheapest assignment, proved",
+    "cpu_serial": "every operator on one CPU core",
+    "cpu_parallel_first": "the first capable of all CPU cores, PIM, one CPU core",
+    "pim_first": "the first capable of PIM, all CPU cores, one CPU core",
+    "greedy": "each operator's cheapest device at its turn, transfers included",
+    "paper_dp": "the paper's assembly-line dynamic programme",
+}
 
 
 def pim_first(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
@@ -30,9 +53,91 @@ def cpu_parallel(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
     return {node.id: "cpu_parallel" for node in graph.nodes}
 
 
-#: The placements by the name that the command line gives them.
+#: The placements that need no costs, by the name that the command line gives them.
 POLICIES: Mapping[str, Callable[[Graph, Capabilities], dict[str, str]]] = {
     "pim_first": pim_first,
     "cpu_serial": cpu_serial,
     "cpu_parallel": cpu_parallel,
 }
+
+
+def find_policies(further: Sequence[str] = ()) -> dict[str, Policy | None]:
+    """Return the partitioner's policies (None) and those of plug-ins named in `further`.
+
+    Raises
+    ------
+    PimloopError
+        When a name is unknown, or its plug-in does not load.
+    """
+    found: dict[str, Policy | None] = dict.fromkeys(WITH_COSTS)
+    for name in further:
+        if name not in found:
+            found[name] = find_policy(name)
+    return found
+
+
+def make_plan(
+    costs: CostGraph,
+    name: str,
+    policy: Policy | None = None,
+    objective: str = "sequential",
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+    method: str = "auto",
+) -> Plan:
+    """Return the plan of a policy.
+
+    Parameters
+    ----------
+    policy
+        A plug-in's function; None: the partitioner's own policy `name`.
+    objective, time_limit_s, method
+        As `partitioner.solve.partition` takes them; a plug-in places, so it has no use for the
+        last two.
+
+    Raises
+    ------
+    PartitionerError
+        When there is no plan.
+    PimloopError
+        When a plug-in fails or places wrongly; the message names it.
+    """
+    if policy is None:
+        return partition(costs, name, objective=objective, method=method, time_limit_s=time_limit_s)
+    problem = Problem.of(costs)
+    assignment = _placed(policy, name, costs)
+    try:
+        if objective == "makespan":
+            return schedule_assignment(problem, name, assignment, name)
+        evaluation = problem.evaluate(assignment)
+        overfull = problem.overfull(problem.places(assignment))
+    except PartitionerError as error:
+        raise PimloopError(f"policy '{name}' of a plug-in: {error}") from error
+    bound = sum(min(by_memory.values()) for by_memory in problem.ticks)
+    return Plan(
+        policy=name,
+        objective="sequential",
+        assignment=assignment,
+        total_us=problem.to_us(evaluation.total),
+        compute_us=problem.to_us(evaluation.compute),
+        transfer_us=problem.to_us(evaluation.transfer),
+        lower_bound_us=problem.to_us(bound),
+        optimal=evaluation.total == bound,
+        method=f"plug-in {name}",
+        proof={"kind": "cheapest device of every operator, transfers free"},
+        overfull=overfull,
+    )
+
+
+def _placed(policy: Policy, name: str, costs: CostGraph) -> dict[str, str]:
+    try:
+        answer: Any = policy(costs)
+    except Exception as error:  # whatever a stranger's code raises
+        raise PimloopError(
+            f"policy '{name}' of a plug-in failed: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(answer, Mapping):
+        raise PimloopError(
+            f"policy '{name}' of a plug-in returned {type(answer).__name__}; it must return the"
+            " device of every operator as a mapping"
+        )
+    return {str(operator): str(device) for operator, device in answer.items()}

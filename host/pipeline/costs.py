@@ -1,0 +1,102 @@
+"""Costs of a model from the store and from profile runs, and into the store.
+
+A cost graph is put together from what is known: a profile run is one execution's times; what the
+store knows has the same form. Only when something is missing do the profile runs happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import partitioner.graph as network
+from host.models.graph import Graph
+from host.pipeline.cost_store import Cost, CostStore
+from host.pipeline.keys import device_key, digest, machine_key, transfer_key
+from host.pipeline.network import MEMORIES
+from host.pipeline.options import Options
+from host.platform import Platform
+from partitioner.coverage import Coverage
+from partitioner.merge import ProfileRun
+
+
+class StoredCosts:
+    """The costs of one model on one platform, as the store keeps them.
+
+    Parameters
+    ----------
+    store
+        Where.
+    graph, operators
+        The model, and the partitioner's graph of it.
+    platform, options
+        What the times depend on.
+    """
+
+    def __init__(
+        self,
+        store: CostStore,
+        graph: Graph,
+        operators: network.Graph,
+        platform: Platform,
+        options: Options,
+    ) -> None:
+        self._store = store
+        self._operators = operators
+        cpu = platform.cpu_model()
+        # Modelled times follow from the platform's parameters, measured ones from this machine.
+        here = digest("native", machine_key()) if cpu is None else digest("model", platform.cpu)
+        self._contexts = {device: digest(here, device) for device in MEMORIES["cpu"]}
+        self._contexts["pim"] = device_key(platform, options)
+        self._transfers = transfer_key(platform, options)
+        self._variant = digest(
+            [(node.id, node.inputs) for node in graph.nodes],
+            [(name, info.shape) for name, info in graph.tensors.items()],
+            platform.capabilities_section,
+        )
+
+    def find(self) -> list[ProfileRun]:
+        """Return what is known, one pseudo run for each device."""
+        possible = Coverage(self._operators, group_operators=False, group_transfers=False)
+        moves = {
+            (tensor.id, *move): [us]
+            for tensor, items in zip(self._operators.tensors, possible.transfer_items, strict=True)
+            for move in items
+            if (us := self._find_transfer(tensor, move)) is not None
+        }
+        runs = []
+        for device, context in self._contexts.items():
+            able = [o for o in self._operators.operators if device in o.devices]
+            found = {
+                operator.id: [us]
+                for operator in able
+                if (us := self._store.find(context, str(operator.signature), self._of(operator.id)))
+                is not None
+            }
+            runs.append(ProfileRun(dict.fromkeys(found, device), found, moves))
+            moves = {}
+        return runs
+
+    def add(self, runs: Iterable[ProfileRun]) -> None:
+        """Keep what profile runs measured."""
+        index = {operator.id: operator for operator in self._operators.operators}
+        tensors = {tensor.id: tensor for tensor in self._operators.tensors}
+        costs = []
+        for run in runs:
+            for name, (us, *_) in run.node_us.items():
+                context = self._contexts[run.assignment[name]]
+                costs.append(Cost(context, str(index[name].signature), self._of(name), us))
+            for (name, source, destination), (us, *_) in run.transfer_us.items():
+                kind = _transfer_signature(tensors[name], (source, destination))
+                costs.append(Cost(self._transfers, kind, self._of(name), us))
+        self._store.add(costs)
+
+    def _find_transfer(self, tensor: network.Tensor, move: network.Move) -> float | None:
+        kind = _transfer_signature(tensor, move)
+        return self._store.find(self._transfers, kind, self._of(tensor.id))
+
+    def _of(self, name: str) -> str:
+        return f"{self._variant}/{name}"
+
+
+def _transfer_signature(tensor: network.Tensor, move: network.Move) -> str:
+    return f"transfer/{move[0]}>{move[1]}/{tensor.bytes}"

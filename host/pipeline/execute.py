@@ -1,0 +1,261 @@
+"""Executes assignments of one model on a pool of devices and checks every one of them.
+
+`Runner.run` takes assignments and returns a `host.session.Result` for each, in order. Executions
+run side by side, each on a device of its own that keeps the model's weights for the next one; the
+golden model works beside them. CPU operators are timed afterwards, when no simulator runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from host.accuracy import compare, compared_tensors
+from host.capabilities import pim_capable
+from host.cpu.operators import run_reference
+from host.cpu.timing import Timing
+from host.device.pool import DevicePool, Worker
+from host.device.usage import Usage
+from host.driver import OpStats, PimDriver
+from host.errors import PimloopError
+from host.executor import Execution, Executor, Progress
+from host.models.graph import Array, Graph
+from host.pipeline.options import Options
+from host.platform import Platform
+from host.resident import ResidentModel
+from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
+from host.verification import Verifier
+
+#: Key of a `Worker`'s state under which its device has the model.
+_RESIDENT = "resident"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution of the model."""
+
+    name: str  # for progress and reports: "run 1", "optimal"
+    assignment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Where an execution is."""
+
+    job: str
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Executed:
+    """An execution that is over, but neither verified nor timed."""
+
+    executor: Executor
+    execution: Execution
+    verifier: Verifier
+    weights: OpStats
+    totals: OpStats  # of the device, weights included
+
+
+class Runner:
+    """Executes assignments of one model; a context manager that closes the devices.
+
+    Parameters
+    ----------
+    graph, feeds
+        The model and its inputs.
+    platform
+        Whose device.
+    options
+        Backend, flavour, number of devices, caches.
+    progress
+        Called with an `Event` from the thread of each job.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        feeds: Mapping[str, Array],
+        platform: Platform,
+        options: Options,
+        progress: Callable[[Event], None],
+    ) -> None:
+        self.graph, self.feeds, self.platform, self.options = graph, feeds, platform, options
+        self.operations = pim_capable(graph, platform.capabilities)
+        self.settings = Settings(
+            options.backend, options.flavour, options.rounds, options.device_timeout
+        )
+        self._progress = progress
+        self._tensors = compared_tensors(graph)
+        self._wanted: Mapping[str, Array] | None = None
+        self._pool = DevicePool(
+            platform,
+            options.backend,
+            flavour=options.flavour,
+            jobs=options.jobs,
+            cache=options.cache,
+        )
+
+    def __enter__(self) -> Runner:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.close()
+
+    @property
+    def usage(self) -> Usage:
+        """What the simulators did so far."""
+        return self._pool.usage
+
+    def run(
+        self, jobs: Sequence[Job], done: Callable[[Job, Result], None] | None = None
+    ) -> list[Result]:
+        """Execute `jobs`; return their results in order.
+
+        Parameters
+        ----------
+        done
+            Called with each result as soon as it is complete, CPU times included.
+
+        Raises
+        ------
+        PimloopError, SimError
+            When an assignment does not fit the model, or a device fails twice.
+        """
+        results: dict[int, Result] = {}
+
+        def finish(index: int, one: _Executed, cpu_times: Mapping[str, Timing]) -> None:
+            result = self._result(jobs[index], one, cpu_times)
+            results[index] = result
+            if done is not None:
+                done(jobs[index], result)
+            self._report(jobs[index], "done", "")
+
+        with ExitStack() as stack:
+            futures = {self._start(jobs[index], stack): index for index in _devices_first(jobs)}
+            executed: dict[int, _Executed] = {}
+            for future in as_completed(futures):
+                index, one = futures[future], future.result()
+                self._report(jobs[index], "verify", "")
+                _finish(one.verifier)
+                executed[index] = one
+                if not measures_cpu(self.platform):
+                    finish(index, one, {})
+            for index in sorted(executed.keys() - results.keys()):
+                one = executed[index]
+                finish(index, one, self._cpu_times(jobs[index], one.executor))
+        return [results[index] for index in range(len(jobs))]
+
+    def _report(self, job: Job, phase: str, label: str) -> None:
+        self._progress(Event(job.name, Progress(phase, label, 0, 1, 0)))
+
+    def _reference(self) -> Mapping[str, Array]:
+        """Return the float32 values to compare with, computed once, beside the devices."""
+        if self._wanted is None:
+            names = tuple(dict.fromkeys((*self.graph.outputs, *self._tensors)))
+            self._wanted = run_reference(self.graph, self.feeds, outputs=names)
+        return self._wanted
+
+    def _start(self, job: Job, stack: ExitStack) -> Future[_Executed]:
+        """Execute a job on a device of the pool, or here and now when it needs none."""
+
+        def on_device(worker: Worker) -> _Executed:
+            # A job that is done again on a fresh device is verified anew.
+            return self._execute(job, self._resident(job, worker), stack)
+
+        if "pim" in job.assignment.values():
+            return self._pool.submit(on_device)
+        future: Future[_Executed] = Future()
+        future.set_result(self._execute(job, None, stack))
+        return future
+
+    def _resident(self, job: Job, worker: Worker) -> ResidentModel:
+        """Return the model on a worker's device, opened at its first job."""
+        resident = worker.state.get(_RESIDENT)
+        if not isinstance(resident, ResidentModel):
+            self._report(job, "device", "")
+            driver = PimDriver(
+                worker.device,
+                timeout=self.options.device_timeout,
+                column_granule=self.platform.driver.tile_columns,
+            )
+            resident = worker.state[_RESIDENT] = ResidentModel(self.graph, self.operations, driver)
+        return resident
+
+    def _execute(self, job: Job, resident: ResidentModel | None, stack: ExitStack) -> _Executed:
+        verifier = stack.enter_context(Verifier(self.graph))
+        executor = Executor(
+            self.graph, job.assignment, self.operations, resident,
+            verifier=verifier,
+            progress=lambda progress: self._progress(Event(job.name, progress)),
+            keep=self._tensors,
+        )  # fmt: skip
+        before = OpStats() if resident is None else resident.driver.totals
+        weights = executor.load_weights()
+        execution = executor.run(self.feeds)
+        after = OpStats() if resident is None else resident.driver.totals
+        return _Executed(executor, execution, verifier, weights, _difference(after, before))
+
+    def _cpu_times(self, job: Job, executor: Executor) -> Mapping[str, Timing]:
+        """Return the CPU times of an execution, measured while no simulator runs."""
+        if not measures_cpu(self.platform):
+            return {}
+        self._report(job, "cpu", "")
+        with self._pool.quiet():
+            return executor.time_cpu(rounds=self.options.rounds)
+
+    def _result(
+        self,
+        job: Job,
+        one: _Executed,
+        cpu_times: Mapping[str, Timing],
+    ) -> Result:
+        wanted = self._reference()
+        return Result(
+            graph=self.graph,
+            platform=self.platform,
+            settings=self.settings,
+            assignment=job.assignment,
+            execution=one.execution,
+            cpu_times=cpu_times,
+            comparisons=compare(
+                self.graph,
+                job.assignment,
+                one.execution.values,
+                {name: wanted[name] for name in self._tensors},
+            ),
+            checked=one.verifier.checked,
+            mismatches=list(one.verifier.mismatches),
+            operator_errors=dict(one.verifier.errors),
+            weights=one.weights,
+            device_totals=one.totals,
+            device_seconds=one.executor.device_seconds,
+        )
+
+
+def _devices_first(jobs: Sequence[Job]) -> list[int]:
+    """Return the numbers of `jobs`, those that need a device first: others run meanwhile."""
+    return sorted(range(len(jobs)), key=lambda i: "pim" not in jobs[i].assignment.values())
+
+
+def _difference(after: OpStats, before: OpStats) -> OpStats:
+    """Return what was done between two totals."""
+    return OpStats(
+        cycles=after.cycles - before.cycles,
+        counters={name: n - before.counters[name] for name, n in after.counters.items()},
+        descriptors=after.descriptors - before.descriptors,
+        lists=after.lists - before.lists,
+        host_bytes_in=after.host_bytes_in - before.host_bytes_in,
+        host_bytes_out=after.host_bytes_out - before.host_bytes_out,
+    )
+
+
+def _finish(verifier: Verifier) -> None:
+    if not verifier.wait(VERIFICATION_TIMEOUT):
+        raise PimloopError(
+            f"the golden model has {verifier.pending} results left to check after"
+            f" {VERIFICATION_TIMEOUT:.0f} s: give the machine more time, or a shorter sequence"
+        )

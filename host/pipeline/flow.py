@@ -1,0 +1,234 @@
+"""The whole way: profile in the fewest runs, partition, execute every schedule, verify."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+
+import partitioner.graph as network
+from host.cache.folder import cache_folder
+from host.errors import PimloopError
+from host.models.graph import Array, Graph
+from host.models.inputs import check_inputs
+from host.pipeline.cost_store import CostStore
+from host.pipeline.costs import StoredCosts
+from host.pipeline.execute import Event, Job, Runner
+from host.pipeline.keys import run_key
+from host.pipeline.network import partition_graph
+from host.pipeline.options import Options
+from host.pipeline.outcome import Outcome, Schedule
+from host.pipeline.planning import Executed, in_sequence, make_plans, overlapped
+from host.pipeline.profiling import merge_costs, plan_runs, to_profile_run
+from host.pipeline.state import State
+from host.platform import Platform
+from host.policies import POLICIES as WITHOUT_COSTS
+from host.policies import find_policies
+from host.report import write_json
+from host.session import Result
+from host.times import ScheduleTimes, schedule_times
+from partitioner.costs import CostGraph, costs_to_dict
+from partitioner.errors import PartitionerError
+from partitioner.merge import ProfileRun
+from partitioner.plan import Plan
+
+log = logging.getLogger(__name__)
+
+#: The schedule names of placements without costs, where the partitioner's differ.
+_NAMES = {"cpu_parallel": "cpu_parallel_first"}
+
+
+class Pipeline:
+    """One model on one platform with one set of options; a context manager.
+
+    Parameters
+    ----------
+    graph, feeds
+        The model and its inputs.
+    platform
+        Its device and its CPU.
+    options
+        How.
+    progress
+        Called with an `Event` from any thread.
+
+    Raises
+    ------
+    PimloopError, SimError
+        When the inputs do not fit the model.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        feeds: Mapping[str, Array],
+        platform: Platform,
+        options: Options | None = None,
+        progress: Callable[[Event], None] | None = None,
+    ) -> None:
+        options = options or Options()
+        check_inputs(graph, feeds, "inputs")
+        self.graph, self.platform, self.options = graph, platform, options
+        self.runner = Runner(graph, feeds, platform, options, progress or (lambda _: None))
+        self.operators: network.Graph = partition_graph(graph, self.runner.operations)
+        self.outcome = Outcome(graph, platform, options, self.runner.operations, self.operators)
+        self._policies = find_policies(options.policies)
+        with self._phase("prepare"):
+            context = "" if options.folder is None else run_key(graph, feeds, platform, options)
+        self._state = State(options.folder, context, graph, platform, self.runner.settings)
+        if options.fresh:
+            self._state.clear()
+
+    def __enter__(self) -> Pipeline:
+        self.runner.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.__exit__()
+
+    def run(self) -> Outcome:
+        """Do everything; files are left in the folder of the options."""
+        if self.options.backend == "model":
+            self._place_without_costs()
+        else:
+            costs = self.profile()
+            self.schedule(costs)
+        self._state.clear()
+        self.outcome.usage = self.runner.usage
+        return self.outcome
+
+    def profile(self) -> CostGraph:
+        """Return every cost: what the store knows, or what the profile runs measure.
+
+        Raises
+        ------
+        PimloopError, SimError
+            When the device has no clock, or fails.
+        """
+        if self.options.backend == "model":
+            raise PimloopError("the model device has no clock: profile on --device sim")
+        with self._phase("plan profile"):
+            profile = plan_runs(self.graph, self.operators, self.runner.operations)
+        self.outcome.profile = profile
+        folder = None if self.options.fresh else cache_folder()
+        with CostStore(folder) as store:
+            known = StoredCosts(store, self.graph, self.operators, self.platform, self.options)
+            costs = self._merge_known(known.find())
+            if costs is None:
+                with self._phase("profile"):
+                    results = self._execute(profile.jobs)
+                self.outcome.profile_results = results
+                measured = [to_profile_run(result) for result in results]
+                known.add(measured)
+                costs = self._merge(measured)
+        self.outcome.costs = costs
+        self._write("costs.json", costs_to_dict(costs))
+        return costs
+
+    def schedule(self, costs: CostGraph) -> None:
+        """Plan with every policy, execute every distinct plan, and time it."""
+        with self._phase("partition"):
+            plans, failed = make_plans(
+                costs, self._policies, self.options.objective, self.options.time_limit_s
+            )
+        self.outcome.failed = failed
+        for name, plan in plans.items():
+            self._write(f"plan-{name}.json", plan.to_dict())
+        jobs: dict[tuple[tuple[str, str], ...], Job] = {}
+        for name, plan in plans.items():
+            jobs.setdefault(_key(plan.assignment), Job(name, plan.assignment))
+        with self._phase("execute"):
+            results = dict(zip(jobs, self._execute(list(jobs.values())), strict=True))
+        with self._phase("evaluate"):
+            for name, plan in plans.items():
+                result = results[_key(plan.assignment)]
+                self.outcome.schedules[name] = _timed(costs, plan, result)
+
+    def _place_without_costs(self) -> None:
+        """Execute the placements that need no costs: the device has no clock."""
+        capabilities = self.platform.capabilities
+        jobs = [
+            Job(_NAMES.get(name, name), place(self.graph, capabilities))
+            for name, place in WITHOUT_COSTS.items()
+        ]
+        with self._phase("execute"):
+            results = self._execute(jobs)
+        for job, result in zip(jobs, results, strict=True):
+            self.outcome.schedules[job.name] = _without_costs(result)
+
+    def _execute(self, jobs: list[Job]) -> list[Result]:
+        """Return the results of `jobs`, those that an interrupted run left not made again."""
+        found = {job.name: self._state.load(job) for job in jobs}
+        waiting = [job for job in jobs if found[job.name] is None]
+        self.outcome.resumed += len(jobs) - len(waiting)
+        if len(waiting) < len(jobs):
+            log.info("taking up %d executions of a run before", len(jobs) - len(waiting))
+        for job, result in zip(waiting, self.runner.run(waiting, self._state.save), strict=True):
+            found[job.name] = result
+        return [result for result in found.values() if result is not None]
+
+    def _merge_known(self, known: list[ProfileRun]) -> CostGraph | None:
+        """Return the costs when all are known."""
+        try:
+            return self._merge(known)
+        except PartitionerError as error:
+            log.debug("profiling: %s", error)
+            return None
+
+    def _merge(self, runs: list[ProfileRun]) -> CostGraph:
+        return merge_costs(self.operators, runs, self.platform.geometry().capacity)
+
+    def _write(self, name: str, data: object) -> None:
+        if self.options.folder is not None:
+            write_json(self.options.folder / name, data)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        self.outcome.phases.append((name, perf_counter() - start))
+
+
+def execute_once(
+    graph: Graph,
+    feeds: Mapping[str, Array],
+    platform: Platform,
+    name: str,
+    assignment: Mapping[str, str],
+    options: Options,
+    progress: Callable[[Event], None],
+) -> Outcome:
+    """Execute one placement, made elsewhere; return it as a run of one schedule called `name`."""
+    with Runner(graph, feeds, platform, options, progress) as runner:
+        operators = partition_graph(graph, runner.operations)
+        outcome = Outcome(graph, platform, options, runner.operations, operators)
+        start = perf_counter()
+        (result,) = runner.run([Job(name, assignment)])
+        outcome.phases.append(("execute", perf_counter() - start))
+        outcome.schedules[name] = _without_costs(result)
+        outcome.usage = runner.usage
+    return outcome
+
+
+def _without_costs(result: Result) -> Schedule:
+    times = schedule_times(result)
+    return Schedule(result, None, times, None if times is None else _sequence(result, times))
+
+
+def _key(assignment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(assignment.items()))
+
+
+def _sequence(result: Result, times: ScheduleTimes) -> Executed:
+    return in_sequence(result.graph, result.assignment, result.execution.transfers, times)
+
+
+def _timed(costs: CostGraph, plan: Plan, result: Result) -> Schedule:
+    times = schedule_times(result)
+    assert times is not None  # plans are made from costs, which a device with a clock gave
+    if plan.objective == "makespan":
+        executed = overlapped(costs, plan, result.execution.transfers, times)
+    else:
+        executed = _sequence(result, times)
+    return Schedule(result, plan, times, executed)

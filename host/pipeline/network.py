@@ -1,0 +1,116 @@
+"""A model as the partitioner sees it: operators with capable devices, tensors with sizes.
+
+Unlike `partitioner.onnx_graph` this starts from the host's own graph, so that names, capabilities
+and shapes are those of the executor. The graph is the same for every platform that has the same
+capabilities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from itertools import permutations
+
+import numpy as np
+
+import partitioner.graph as network
+from host.capabilities import ElementwiseOperation, PimOperation
+from host.models.graph import Graph, Node
+
+#: Memories and their devices, in the order that breaks the partitioner's ties.
+MEMORIES: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("cpu_serial", "cpu_parallel"),
+    "pim": ("pim",),
+}
+
+#: Bytes of an element in device memory (bfloat16).
+_DEVICE_ELEMENT = 2
+
+
+def partition_graph(graph: Graph, operations: Mapping[str, PimOperation]) -> network.Graph:
+    """Return the partitioner's graph of a model.
+
+    Parameters
+    ----------
+    graph
+        The model.
+    operations
+        The operators that the PIM can run (`host.capabilities.pim_capable`).
+    """
+    cpu = MEMORIES["cpu"]
+    moves = frozenset(permutations(MEMORIES, 2))
+    operators = tuple(
+        network.Operator(
+            id=node.id,
+            op=node.op,
+            devices=(*cpu, *MEMORIES["pim"]) if node.id in operations else cpu,
+            signature=signature(graph, node),
+            weight_bytes=_weight_bytes(graph, operations.get(node.id)),
+        )
+        for node in graph.nodes
+    )
+    tensors = tuple(
+        network.Tensor(
+            id=name,
+            producer=graph.producer[name].id if name in graph.producer else None,
+            consumers=tuple(node.id for node in graph.consumers.get(name, ())),
+            output=name in graph.outputs,
+            bytes=_bytes(graph, name),
+            type=str(graph.tensors[name].dtype),
+            moves=moves if graph.tensors[name].dtype == np.float32 else frozenset(),
+        )
+        for name in _activations(graph)
+    )
+    return network.Graph(MEMORIES, operators, tensors, name=graph.name)
+
+
+def signature(graph: Graph, node: Node) -> str:
+    """Return what an operator's time depends on: type, shapes, attributes, which inputs are fixed.
+
+    >>> from host.models.loader import load_model
+    >>> graph = load_model("bert-small")
+    >>> signature(graph, next(node for node in graph.nodes if node.op == "MatMul"))
+    'MatMul/1x16x512/512x512/const=1'
+    """
+    parts = [f"{node.domain}.{node.op}" if node.domain else node.op]
+    fixed = []
+    for index, name in enumerate(node.inputs):
+        if not name:
+            parts.append("-")
+            continue
+        info = graph.tensors[name]
+        shape = "x".join(map(str, info.shape)) or "scalar"
+        parts.append(shape if info.dtype == np.float32 else f"{info.dtype}:{shape}")
+        if name in graph.constants:
+            fixed.append(str(index))
+    if fixed:
+        parts.append(f"const={','.join(fixed)}")
+    for name in sorted(node.attributes):
+        text = str(node.attributes[name])
+        if len(text) > 40:
+            text = hashlib.sha256(text.encode()).hexdigest()[:12]
+        parts.append(f"{name}={text}")
+    return "/".join(parts)
+
+
+def _activations(graph: Graph) -> list[str]:
+    """Return the tensors that are no constants: inputs, then results in the graph's order."""
+    made = [name for node in graph.nodes for name in node.outputs if name]
+    return [*graph.inputs, *made]
+
+
+def _weight_bytes(graph: Graph, operation: PimOperation | None) -> int:
+    """Return the bytes that an operator's constants take in device memory."""
+    if operation is None:
+        return 0
+    names = [operation.left, operation.right]
+    if not isinstance(operation, ElementwiseOperation) and operation.bias is not None:
+        names.append(operation.bias)
+    return sum(
+        _DEVICE_ELEMENT * graph.tensors[name].elements for name in names if name in graph.constants
+    )
+
+
+def _bytes(graph: Graph, name: str) -> int:
+    info = graph.tensors[name]
+    return _DEVICE_ELEMENT * info.elements if info.dtype == np.float32 else info.nbytes

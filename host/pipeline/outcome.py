@@ -1,0 +1,79 @@
+"""What a run of the pipeline found out: everything that its report is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import partitioner.graph as network
+from host.capabilities import PimOperation
+from host.device.usage import Usage, total_usage
+from host.models.graph import Graph
+from host.pipeline.options import Options
+from host.pipeline.planning import Executed
+from host.pipeline.profiling import Profile
+from host.platform import Platform
+from host.session import Result
+from host.times import ScheduleTimes, schedule_times
+from partitioner.costs import CostGraph
+from partitioner.plan import Plan
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One placement of the model, planned and executed."""
+
+    result: Result
+    plan: Plan | None = None  # None: placed without costs
+    times: ScheduleTimes | None = None  # None: the device has no clock
+    executed: Executed | None = None  # the same
+
+
+@dataclass
+class Outcome:
+    """A run, from its model to its schedules."""
+
+    graph: Graph
+    platform: Platform
+    options: Options
+    operations: Mapping[str, PimOperation]
+    operators: network.Graph  # the same model as the partitioner sees it
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    profile: Profile | None = None  # None: placed without costs
+    profile_results: list[Result] = field(default_factory=list)  # empty: the costs were known
+    costs: CostGraph | None = None
+    failed: dict[str, str] = field(default_factory=dict)  # policies without a plan, and why
+    usage: Usage = field(default_factory=lambda: total_usage([]))
+    resumed: int = 0  # executions taken up from an interrupted run
+    phases: list[tuple[str, float]] = field(default_factory=list)  # name, wall seconds
+
+    @property
+    def main(self) -> str:
+        """The schedule that the report is about."""
+        return "optimal" if "optimal" in self.schedules else next(iter(self.schedules))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every execution is verified."""
+        return all(result.passed for result in self.results)
+
+    @property
+    def results(self) -> list[Result]:
+        """Every execution once, profile runs first."""
+        found = [*self.profile_results, *(s.result for s in self.schedules.values())]
+        return list({id(result): result for result in found}.values())
+
+    def total_us(self, result: Result) -> float | None:
+        """Return operators and transfers of an execution, one after the other."""
+        times = schedule_times(result)
+        return None if times is None else times.total_us
+
+    def least_us(self, schedule: Schedule) -> float | None:
+        """Return a schedule's time with the fastest of all rounds, where CPU times are measured.
+
+        The distance to the executed time, which takes medians, shows how much they spread.
+        """
+        if self.platform.cpu_model() is not None or schedule.executed is None:
+            return None
+        timings = schedule.result.cpu_times.values()
+        return schedule.executed.total_us - sum(timing.us - timing.min_us for timing in timings)

@@ -1,0 +1,170 @@
+"""Plans of every policy, and what their execution took, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from host.executor import Transfer
+from host.models.graph import Graph
+from host.policies import Policy, make_plan
+from host.times import ScheduleTimes
+from partitioner.costs import CostGraph
+from partitioner.errors import PartitionerError
+from partitioner.plan import Plan
+from partitioner.problem import Problem
+from partitioner.schedule import sequence_schedule, steps, task_graph
+
+
+@dataclass(frozen=True)
+class Step:
+    """One interval of an executed schedule."""
+
+    kind: Literal["node", "transfer"]
+    lane: str  # "cpu_serial", "cpu_parallel", "dma" or "pim"
+    name: str  # the operator's id, or "tensor source>destination"
+    start_us: float
+    us: float
+    node: str | None = None
+    tensor: str | None = None
+
+
+@dataclass(frozen=True)
+class Executed:
+    """When everything of an executed schedule happened, on the platform's clock."""
+
+    total_us: float  # end of the last step
+    steps: tuple[Step, ...]
+
+
+def make_plans(
+    costs: CostGraph,
+    policies: Mapping[str, Policy | None],
+    objective: str,
+    time_limit_s: float,
+) -> tuple[dict[str, Plan], dict[str, str]]:
+    """Return the plan of every policy, and why there is none for the others.
+
+    Parameters
+    ----------
+    policies
+        Name to function, None for the partitioner's own (`host.policies.find_policies`).
+
+    Raises
+    ------
+    PartitionerError
+        When there is no optimal plan: then the graph is at fault, not the policy.
+    """
+    plans: dict[str, Plan] = {}
+    failed: dict[str, str] = {}
+    for name, policy in policies.items():
+        try:
+            plans[name] = make_plan(costs, name, policy, objective, time_limit_s)
+        except PartitionerError as error:
+            if name == "optimal":
+                raise
+            failed[name] = str(error)
+    return plans, failed
+
+
+def in_sequence(
+    graph: Graph,
+    assignment: Mapping[str, str],
+    transfers: Sequence[Transfer],
+    times: ScheduleTimes,
+) -> Executed:
+    """Return the steps of an execution one after the other, as it made them.
+
+    Parameters
+    ----------
+    graph, assignment
+        What was executed.
+    transfers
+        In the order of `Execution.transfers`.
+    times
+        Of the same execution.
+    """
+    waiting: dict[tuple[str, str], list[float]] = {}
+    for transfer, us in zip(transfers, times.transfers, strict=True):
+        waiting.setdefault((transfer.tensor, transfer.direction), []).append(us)
+    made: list[Step] = []
+    now = 0.0
+
+    def move(tensor: str, direction: str) -> None:
+        nonlocal now
+        for us in waiting.pop((tensor, direction), ()):
+            made.append(Step("transfer", "dma", f"{tensor} {direction}", now, us, tensor=tensor))
+            now += us
+
+    for node in graph.nodes:
+        device = assignment[node.id]
+        if device == "pim":
+            for name in node.inputs:
+                move(name, "cpu>pim")
+        us = times.nodes[node.id]
+        made.append(Step("node", device, node.id, now, us, node=node.id))
+        now += us
+        for name in node.outputs:
+            move(name, "pim>cpu")
+    assert not waiting, f"transfers of no operator: {sorted(waiting)}"
+    return Executed(now, tuple(made))
+
+
+def overlapped(
+    costs: CostGraph, plan: Plan, transfers: Sequence[Transfer], times: ScheduleTimes
+) -> Executed:
+    """Return the steps of a makespan plan with the times of its execution, in the plan's order.
+
+    Parameters
+    ----------
+    costs
+        What the plan was made from.
+    plan
+        With a schedule.
+    transfers, times
+        Of the plan's execution.
+    """
+    problem = Problem.of(_with_times(costs, plan, transfers, times))
+    scale = 10**problem.decimals
+    graph = costs.graph
+    place = problem.places(plan.assignment)
+    compute = [round(times.nodes[operator.id] * scale) for operator in graph.operators]
+    tasks = task_graph(problem, place, compute)
+    planned = {
+        (step.kind, step.id, step.detail): (step.start_us + step.end_us) / 2
+        for step in plan.schedule
+    }
+    wish = [
+        planned["operator", operator.id, plan.assignment[operator.id]]
+        for operator in graph.operators
+    ]
+    for flow, source, destination in tasks.transfers:
+        move = f"{problem.memories[source]}>{problem.memories[destination]}"
+        wish.append(planned["transfer", problem.flows[flow].id, move])
+    starts = sequence_schedule(tasks, wish)
+    made = []
+    for step in steps(problem, plan.assignment, tasks, starts):
+        us = step.end_us - step.start_us
+        if step.kind == "operator":
+            made.append(Step("node", step.detail, step.id, step.start_us, us, node=step.id))
+        else:
+            name = f"{step.id} {step.detail}"
+            made.append(Step("transfer", "dma", name, step.start_us, us, tensor=step.id))
+    made.sort(key=lambda step: step.start_us)
+    return Executed(max(step.start_us + step.us for step in made), tuple(made))
+
+
+def _with_times(
+    costs: CostGraph, plan: Plan, transfers: Sequence[Transfer], times: ScheduleTimes
+) -> CostGraph:
+    """Return `costs` with the times of an execution in place of those of the profile."""
+    cost_us = {
+        name: {**by_device, plan.assignment[name]: times.nodes[name]}
+        for name, by_device in costs.cost_us.items()
+    }
+    transfer_us = {name: dict(by_move) for name, by_move in costs.transfer_us.items()}
+    for transfer, us in zip(transfers, times.transfers, strict=True):
+        source, _, destination = transfer.direction.partition(">")
+        transfer_us[transfer.tensor][source, destination] = us
+    return replace(costs, cost_us=cost_us, transfer_us=transfer_us)

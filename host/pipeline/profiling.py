@@ -1,0 +1,91 @@
+"""Measures every operator on every device and every transfer, in the fewest runs.
+
+Every run of the plan really executes; what the cost store knows already needs no run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import partitioner.graph as network
+from host.capabilities import PimOperation
+from host.models.graph import Graph
+from host.pipeline.balance import balance_runs
+from host.pipeline.execute import Job
+from host.session import Result
+from host.times import schedule_times
+from partitioner.costs import CostGraph
+from partitioner.merge import ProfileRun, merge_runs
+from partitioner.profile_plan import ProfilePlan, plan_profile
+
+#: How the repetitions of one measurement become one cost: as schedules are timed.
+STATISTIC = "median"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The plan of a profile, its runs balanced."""
+
+    plan: ProfilePlan
+    runs: tuple[Mapping[str, str], ...]  # as executed
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The runs as jobs, "run 1" and so on."""
+        return [Job(f"run {number}", run) for number, run in enumerate(self.runs, start=1)]
+
+
+def plan_runs(
+    graph: Graph, operators: network.Graph, operations: Mapping[str, PimOperation]
+) -> Profile:
+    """Plan the profile runs of a model.
+
+    Raises
+    ------
+    PartitionerError
+        When no assignment is feasible.
+    """
+    plan = plan_profile(operators)
+    work = {identifier: simulated_work(graph, identifier) for identifier in operations}
+    return Profile(plan, balance_runs(operators, plan.runs, work))
+
+
+def simulated_work(graph: Graph, identifier: str) -> int:
+    """Return the multiply-adds of an operator: simulating it takes about in proportion."""
+    node = graph.node(identifier)
+    elements = graph.tensors[node.outputs[0]].elements
+    if node.op not in ("MatMul", "Gemm"):
+        return elements
+    return elements * graph.tensors[node.inputs[0]].shape[-1]
+
+
+def to_profile_run(result: Result) -> ProfileRun:
+    """Return the times of an execution as the partitioner merges them."""
+    times = schedule_times(result)
+    assert times is not None  # profiles are made on devices with a clock
+    moved: dict[tuple[str, str, str], list[float]] = {}
+    for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
+        source, _, destination = transfer.direction.partition(">")
+        moved.setdefault((transfer.tensor, source, destination), []).append(us)
+    return ProfileRun(
+        assignment=result.assignment,
+        node_us={name: [us] for name, us in times.nodes.items()},
+        transfer_us=moved,
+    )
+
+
+def merge_costs(operators: network.Graph, runs: Sequence[ProfileRun], capacity: int) -> CostGraph:
+    """Return the cost graph that the runs measured.
+
+    Parameters
+    ----------
+    capacity
+        Bytes of device memory for weights.
+
+    Raises
+    ------
+    PartitionerError
+        When a cost is missing.
+    """
+    return merge_runs(operators, runs, STATISTIC, capacity_bytes={"pim": capacity})

@@ -1,0 +1,95 @@
+"""What an interrupted run leaves in OUT/state, and the next one takes up.
+
+One file for each finished execution, named by everything it depends on, so a file that is there
+is right. The folder is removed when a run is complete. A file that cannot be read is as good as
+none; a disk that cannot be written to costs the next run time, not this one its result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from host.models.graph import Graph
+from host.pipeline.execute import Job
+from host.pipeline.record import from_dict, to_dict
+from host.platform import Platform
+from host.session import Result, Settings
+
+log = logging.getLogger(__name__)
+
+FOLDER = "state"
+_FORMAT = "pimloop-state/1"
+
+
+class State:
+    """The finished executions of one run.
+
+    Parameters
+    ----------
+    folder
+        The output folder of the run; None: nothing is kept.
+    context
+        A text that differs for runs whose results may differ (`host.pipeline.keys`).
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        context: str,
+        graph: Graph,
+        platform: Platform,
+        settings: Settings,
+    ) -> None:
+        self._folder = None if folder is None else folder / FOLDER
+        self._context = context
+        self._graph, self._platform, self._settings = graph, platform, settings
+
+    def load(self, job: Job) -> Result | None:
+        """Return the result of `job` that an earlier run left."""
+        path = self._path(job)
+        if path is None or not path.exists():
+            return None
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != _FORMAT:
+                return None
+            return from_dict(data["result"], self._graph, self._platform, self._settings)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s is no result of an earlier run (%s): it is made again", path, error)
+            return None
+
+    def save(self, job: Job, result: Result) -> None:
+        """Keep a result."""
+        path = self._path(job)
+        if path is None:
+            return
+        temporary = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
+            ) as file:
+                temporary = Path(file.name)
+                json.dump({"format": _FORMAT, "result": to_dict(result)}, file)
+            os.replace(temporary, path)
+        except OSError as error:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+            log.warning("cannot keep %s for a later run: %s", path, error.strerror or error)
+
+    def clear(self) -> None:
+        """Forget everything: the run is complete."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, job: Job) -> Path | None:
+        if self._folder is None:
+            return None
+        text = json.dumps([self._context, sorted(job.assignment.items())])
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
