@@ -1,0 +1,107 @@
+"""The top of the page: what was gained, in a sentence and one card for each baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from host.html.words import format_us, schedule_order, schedule_words
+
+#: Ratios this close to 1 are called equally fast.
+_EQUAL = 0.005
+
+MAIN = "optimal"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The speed-up over one baseline."""
+
+    title: str
+    meaning: str
+    ratio: float
+    share: float  # of the widest card's bar, percent
+    executed: str
+
+
+def title(report: dict[str, Any]) -> str:
+    """Return the heading: the model and its length."""
+    length = report.get("sequence_length")
+    return str(report["model"]) if length is None else f"{report['model']}, {length} tokens"
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """Return what the run found, in plain words."""
+    model, platform = _subject(report), report["platform"]
+    schedules = report["schedules"]
+    best = schedules.get(MAIN)
+    if best is None:
+        return f"{model} ran on {platform} under {len(schedules)} placements."
+    if best.get("executed_us") is None:
+        checked = (report.get("verification") or {}).get("pim_results_checked")
+        results = "every PIM result" if checked is None else f"{checked} PIM results"
+        return (
+            f"{model} ran on the functional model of {platform}, which checks {results}"
+            " but has no clock: there are no executed times in this report."
+        )
+    gains = _ratios(report)
+    text = f"{model} takes {format_us(best['executed_us'])} on {platform} in the best placement"
+    said = [_gain(name, gains[name]) for name in _told(gains)]
+    return text + (": " + ", ".join(said) if said else "") + "."
+
+
+def _subject(report: dict[str, Any]) -> str:
+    length = report.get("sequence_length")
+    return str(report["model"]) if length is None else f"{report['model']} with {length} tokens"
+
+
+def where(report: dict[str, Any]) -> str:
+    """Return where the operators of the best placement run, "" without one."""
+    best = report["schedules"].get(MAIN)
+    if best is None:
+        return ""
+    nodes, pim = best["nodes"], best["pim_nodes"]
+    if not pim:
+        return f"All {nodes} operators stay on the CPU: moving any of them to the PIM costs time."
+    moved = f", with {best['transfers']} transfers between their memories"
+    rest = "" if pim == nodes else ", the others on the CPU"
+    return f"{pim} of {nodes} operators run on the PIM{rest}{moved}."
+
+
+def proof(report: dict[str, Any]) -> str:
+    """Return how it is known that no placement is faster, "" when it is not."""
+    best = report["schedules"].get(MAIN)
+    if best is None or not best.get("optimal"):
+        return ""
+    return f"No placement is faster, by proof ({best['method']})."
+
+
+def cards(report: dict[str, Any]) -> list[Card]:
+    """Return the speed-up over each baseline; none without a clock."""
+    gains = _ratios(report)
+    widest = max([1.0, *gains.values()])
+    found = []
+    for name in schedule_order(gains):
+        words = schedule_words(name)
+        us = (report["schedules"].get(name) or {}).get("executed_us")
+        executed = "" if us is None else format_us(us)
+        share = 100.0 * gains[name] / widest
+        found.append(Card(words.title, words.meaning, gains[name], share, executed))
+    return found
+
+
+def _ratios(report: dict[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in (report.get("speedup") or {}).items() if v is not None}
+
+
+def _told(gains: dict[str, float]) -> list[str]:
+    """Return the two baselines that every reader knows, else the first one there is."""
+    known: list[str] = [name for name in ("cpu_serial", "cpu_parallel_first") if name in gains]
+    return known or list(gains)[:1]
+
+
+def _gain(name: str, ratio: float) -> str:
+    than = schedule_words(name).than
+    if abs(ratio - 1.0) < _EQUAL:
+        return f"as fast as {than}"
+    return f"{ratio:.2f} times as fast as {than}"

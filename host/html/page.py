@@ -1,0 +1,102 @@
+"""Joins the parts of report.html and writes it whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shlex
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from host.errors import PimloopError
+from host.html import charts, headline, words
+from host.html.payload import payload
+
+#: Scripts in the order they are run; they share one scope.
+_SCRIPTS = ("core", "graph", "timeline", "roofline", "matrix", "operators", "main")
+
+
+def write_html(report: dict[str, Any], path: Path) -> None:
+    """Write the page of a report.
+
+    Parameters
+    ----------
+    report
+        The object of report.json (`pimloop-report/2`); optional parts may be null or absent.
+    path
+        The file; replaced when it exists.
+
+    Raises
+    ------
+    PimloopError
+        When the file cannot be written.
+    """
+    text = render(report)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".html", delete=False, encoding="utf-8"
+        ) as file:
+            temporary = file.name
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise PimloopError(f"cannot write {path}: {error.strerror}; choose --out") from error
+
+
+def render(report: dict[str, Any]) -> str:
+    """Return the page of a report as text."""
+    environment = Environment(
+        loader=PackageLoader("host.html"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(
+        us=words.format_us,
+        number=words.format_number,
+        error=charts.error_text,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    script = _script()
+    meters, counters = charts.counters(report)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        title=headline.title(report),
+        sentence=headline.sentence(report),
+        where=headline.where(report),
+        proof=headline.proof(report),
+        cards=headline.cards(report),
+        rows=charts.schedule_rows(report),
+        by_operator=charts.operator_breakdown(report),
+        by_device=charts.device_breakdown(report),
+        devices=charts.devices_used(report),
+        device_title=words.device_title,
+        operator_colours=words.OPERATOR_COLOURS,
+        meters=meters,
+        counters=counters,
+        verification=charts.verification_rows(report),
+        command=shlex.join(report.get("command") or ()),
+        style=_asset("report.css"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=payload(report),
+    )
+
+
+def _script() -> str:
+    body = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
+    return f'(() => {{\n"use strict";\n{body}\n}})();\n'
+
+
+def _asset(name: str) -> str:
+    return (resources.files("host.html") / "assets" / name).read_text(encoding="utf-8")

@@ -1,0 +1,150 @@
+"""What the pictures call schedules, devices and counters, and the colours they give them.
+
+The colours of devices are from Okabe and Ito's palette, those of operator types from Paul Tol's
+"muted" scheme; both can be told apart with every common colour blindness. The page has its own
+shades of the former for the dark theme (assets/report.css).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: Lanes of a timeline from top to bottom; devices that a report adds come after them.
+LANES = ("cpu_serial", "cpu_parallel", "dma", "pim")
+
+DEVICE_TITLES = {
+    "cpu_serial": "CPU serial",
+    "cpu_parallel": "CPU parallel",
+    "pim": "PIM",
+    "dma": "Transfers",
+}
+
+#: Colours on white.
+DEVICE_COLOURS = {
+    "cpu_serial": "#56b4e9",
+    "cpu_parallel": "#0072b2",
+    "pim": "#d55e00",
+    "dma": "#cc79a7",
+}
+
+OPERATOR_COLOURS = (
+    "#332288",
+    "#88ccee",
+    "#117733",
+    "#ddcc77",
+    "#44aa99",
+    "#882255",
+    "#999933",
+)
+OTHER_COLOUR = "#9a9a9a"
+
+#: What a part of a bar is called when its operator types are too many to show.
+OTHERS = "others"
+
+
+@dataclass(frozen=True)
+class ScheduleWords:
+    """How a schedule is called and what it does."""
+
+    title: str
+    meaning: str
+    than: str  # ends "times as fast as ..."
+
+
+_SCHEDULES = {
+    "optimal": ScheduleWords(
+        "Optimal", "the placement with the least total time", "the optimal placement"
+    ),
+    "cpu_serial": ScheduleWords(
+        "CPU serial", "every operator on one CPU core", "one CPU core alone"
+    ),
+    "cpu_parallel_first": ScheduleWords(
+        "CPU parallel first", "every operator on all CPU cores", "all CPU cores without the PIM"
+    ),
+    "pim_first": ScheduleWords(
+        "PIM first",
+        "on the PIM whatever can run there, the rest on all CPU cores",
+        "putting everything possible on the PIM",
+    ),
+    "greedy": ScheduleWords(
+        "Greedy", "each operator where it is cheapest at its turn", "the greedy placement"
+    ),
+    "paper_dp": ScheduleWords(
+        "Paper's DP",
+        "the dynamic programming of Kim et al., ACM TODAES 2024",
+        "the paper's dynamic programming",
+    ),
+}
+
+_COUNTERS = {
+    "CYCLES": "DRAM clocks spent in descriptor lists",
+    "ACT": "bank activations",
+    "PRE": "banks precharged",
+    "RD": "read column commands",
+    "WR": "write column commands",
+    "REF": "all-bank refreshes",
+    "MAC": "beats of multiply-add work, padding included",
+    "STALL": "DRAM clocks waiting for the host memory",
+    "row_hits": "column commands that found their row open",
+}
+
+
+def schedule_words(name: str) -> ScheduleWords:
+    """Return the words for a schedule; a plug-in's policy is called by its name."""
+    return _SCHEDULES.get(name) or ScheduleWords(name, "a policy of this installation", name)
+
+
+def schedule_order(names: Iterable[str]) -> list[str]:
+    """Return schedule names in the order of every picture: known ones first.
+
+    >>> schedule_order(["mine", "greedy", "optimal"])
+    ['optimal', 'greedy', 'mine']
+    """
+    given = list(names)
+    return [n for n in _SCHEDULES if n in given] + [n for n in given if n not in _SCHEDULES]
+
+
+def device_title(device: str) -> str:
+    """Return what a device or lane is called."""
+    return DEVICE_TITLES.get(device, device)
+
+
+def counter_meaning(name: str) -> str:
+    """Return what a counter counts, "" for one unknown here."""
+    key = name.upper().removeprefix("CNT_")
+    return _COUNTERS.get(key) or _COUNTERS.get(name, "")
+
+
+def lane_order(lanes: Iterable[str]) -> list[str]:
+    """Return lanes in drawing order.
+
+    >>> lane_order({"pim", "npu", "cpu_serial"})
+    ['cpu_serial', 'pim', 'npu']
+    """
+    given = set(lanes)
+    return [lane for lane in LANES if lane in given] + sorted(given - set(LANES))
+
+
+def format_us(us: float) -> str:
+    """Return a time with its unit.
+
+    >>> format_us(0), format_us(0.5), format_us(1234.5), format_us(2_345_678)
+    ('0', '0.500 µs', '1.23 ms', '2.35 s')
+    """
+    if not us:
+        return "0"
+    scale, unit = (1.0, "µs") if us < 1e3 else (1e3, "ms") if us < 1e6 else (1e6, "s")
+    return f"{format_number(us / scale)} {unit}"
+
+
+def format_number(value: float) -> str:
+    """Return a number to three significant digits, whole from a hundred on.
+
+    >>> format_number(0.123456), format_number(12.345), format_number(12345)
+    ('0.123', '12.3', '12,345')
+    """
+    size = abs(value)
+    if size >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"

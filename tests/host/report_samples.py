@@ -1,0 +1,332 @@
+"""Reports to draw: the shape of an encoder, costs from plain rules, plans from the partitioner.
+
+The numbers are invented; the sums are right (node times and transfers add up to the totals), so
+that a picture that drops or doubles something can be caught.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from partitioner.costs import costs_from_dict
+from partitioner.profile_plan import plan_profile
+from partitioner.solve import partition
+
+SCHEDULES = ("optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp")
+BASELINES = SCHEDULES[1:]
+
+_PIM_OPS = frozenset({"MatMul", "Gemm", "Add", "Sub", "Mul"})
+
+
+class _Builder:
+    """Nodes and edges of an encoder, in the order the real models have."""
+
+    def __init__(self, hidden: int, tokens: int, seed: int) -> None:
+        self.hidden, self.tokens = hidden, tokens
+        self.nodes: list[dict[str, Any]] = []
+        self.edges: list[dict[str, Any]] = []
+        self._random = random.Random(seed)
+
+    def add(
+        self, op: str, inputs: list[str | None], width: int | None = None, inner: int = 0
+    ) -> str:
+        """Add a node that reads the outputs of `inputs` (None: a model input)."""
+        width = self.hidden if width is None else width
+        elements = self.tokens * width
+        identifier = f"{op}_{len(self.nodes)}"
+        work = elements * max(inner, 1)
+        serial = 8 + work / (900 if inner else 260) * self._random.uniform(0.9, 1.1)
+        cost = {"cpu_serial": round(serial, 3), "cpu_parallel": round(10 + serial / 3.3, 3)}
+        source = dict.fromkeys(cost, "modelled")
+        if op in _PIM_OPS:
+            cost["pim"] = round(3 + work / (5600 if inner else 420), 3)
+            source["pim"] = "simulated"
+        self.nodes.append(
+            {
+                "id": identifier,
+                "op": op,
+                "signature": f"{op}/{self.tokens}x{width}" + (f"/{inner}" if inner else ""),
+                "shape": [1, self.tokens, width],
+                "macs": work if inner else 0,
+                "cost_us": cost,
+                "source": source,
+            }
+        )
+        for name in inputs:
+            self._edge(name, identifier, elements)
+        return identifier
+
+    def _edge(self, producer: str | None, consumer: str | None, elements: int) -> None:
+        tensor = "input_ids" if producer is None else f"{producer}_out"
+        known = next((edge for edge in self.edges if edge["tensor"] == tensor), None)
+        self.edges.append(
+            {
+                "tensor": tensor,
+                "producer": producer,
+                "consumer": consumer,
+                "bytes": known["bytes"] if known else elements * 2,
+                "transfer_us": known["transfer_us"]
+                if known
+                else {
+                    "cpu>pim": round(4 + elements / 400, 3),
+                    "pim>cpu": round(5 + elements / 300, 3),
+                },
+            }
+        )
+
+    def output(self, producer: str) -> None:
+        """Let the model return what `producer` makes."""
+        self._edge(producer, None, self.tokens)
+
+    def norm(self, x: str) -> str:
+        """Add a layer normalisation."""
+        mean = self.add("ReduceMean", [x], 1)
+        centred = self.add("Sub", [x, mean])
+        variance = self.add("ReduceMean", [self.add("Pow", [centred])], 1)
+        deviation = self.add("Sqrt", [self.add("Add", [variance], 1)], 1)
+        scaled = self.add("Mul", [self.add("Div", [centred, deviation])])
+        return self.add("Add", [scaled])
+
+    def dense(self, x: str, width: int, inner: int) -> str:
+        """Add a matrix multiplication and its bias."""
+        return self.add("Add", [self.add("MatMul", [x], width, inner)], width)
+
+    def layer(self, x: str, mask: str) -> str:
+        """Add an encoder layer of 50 operators."""
+        hidden, heads = self.hidden, self.tokens * 8
+        query, key, value = (
+            self.add("Transpose", [self.add("Reshape", [self.dense(x, hidden, hidden)])])
+            for _ in range(3)
+        )
+        scores = self.add("Div", [self.add("MatMul", [query, key], heads, 64)], heads)
+        weights = self.add("Softmax", [self.add("Add", [scores, mask], heads)], heads)
+        mixed = self.add("MatMul", [weights, value], hidden, self.tokens)
+        joined = self.add("Reshape", [self.add("Transpose", [mixed])])
+        x = self.norm(self.add("Add", [self.dense(joined, hidden, hidden), x]))
+        up = self.dense(x, 4 * hidden, hidden)
+        erf = self.add("Erf", [self.add("Div", [up], 4 * hidden)], 4 * hidden)
+        gate = self.add("Mul", [up, self.add("Add", [erf], 4 * hidden)], 4 * hidden)
+        half = self.add("Mul", [gate], 4 * hidden)
+        return self.norm(self.add("Add", [self.dense(half, hidden, 4 * hidden), x]))
+
+
+def make_report(layers: int = 12, hidden: int = 768, tokens: int = 16) -> dict[str, Any]:
+    """Return a complete report of an encoder with about 50 operators a layer."""
+    builder = _Builder(hidden, tokens, seed=7)
+    x = builder.norm(
+        builder.add("Add", [builder.add("Gather", [None]), builder.add("Gather", [None])])
+    )
+    mask = builder.add("Mul", [builder.add("Cast", [builder.add("Unsqueeze", [None], 1)], 1)], 1)
+    for _ in range(layers):
+        x = builder.layer(x, mask)
+    pooled = builder.add(
+        "Tanh", [builder.add("Gemm", [builder.add("Gather", [x])], hidden, hidden)]
+    )
+    builder.output(builder.add("Gemm", [pooled], 2, hidden))
+    return _report(builder, "bert" if layers == 12 else "tiny", tokens)
+
+
+def tiny_report() -> dict[str, Any]:
+    """Return a complete report of five operators."""
+    builder = _Builder(64, 4, seed=1)
+    x = builder.add("Add", [None])
+    y = builder.add("Softmax", [builder.add("MatMul", [x], 64, 64)])
+    builder.output(builder.add("Mul", [builder.add("Tanh", [y]), y]))
+    return _report(builder, "tiny", 4)
+
+
+def bare_report() -> dict[str, Any]:
+    """Return the least a report may hold: no clock, every optional part null or absent."""
+    report = tiny_report()
+    for schedule in report["schedules"].values():
+        for key in ("executed_us", "compute_us", "transfer_us", "pim_us", "cpu_us"):
+            schedule[key] = None
+        schedule["timeline"] = None
+        schedule["operators"] = None
+        schedule["lower_bound_us"] = None
+    for key in ("speedup", "roofline", "counters", "board", "simulation", "machine", "profile"):
+        report[key] = None
+    report["device"] = "model"
+    report["sequence_length"] = None
+    del report["cpu_times_disturbed"], report["platform_title"], report["verification"]["compared"]
+    report["verification"].update(max_abs_error=None, cosine=None)
+    return report
+
+
+def _report(builder: _Builder, model: str, tokens: int) -> dict[str, Any]:
+    costs = costs_from_dict(
+        {
+            "format": "pimloop-costs/1",
+            "memories": {"cpu": ["cpu_serial", "cpu_parallel"], "pim": ["pim"]},
+            "nodes": [
+                {k: n[k] for k in ("id", "op", "signature", "cost_us")} for n in builder.nodes
+            ],
+            "tensors": _tensors(builder.edges),
+        }
+    )
+    profile = plan_profile(costs.graph)
+    schedules = {}
+    for name in SCHEDULES:
+        plan = partition(costs, name)
+        schedules[name] = _schedule(builder, plan.to_dict())
+    best = schedules["optimal"]["executed_us"]
+    points = [
+        {
+            "node": node["id"],
+            "op": node["op"],
+            "macs": node["macs"],
+            "bytes": node["macs"] // builder.tokens * 2,
+            "us": node["cost_us"]["pim"],
+        }
+        for node in builder.nodes
+        if node["macs"] and "pim" in node["cost_us"]
+    ]
+    verification = {
+        "passed": True,
+        "pim_bit_exact": True,
+        "pim_results_checked": len(points),
+        "pim_results_wrong": [],
+        "pim_operators_against_float32": {
+            "worst": 0.0018, "node": points[0]["node"], "limit": 0.005, "passed": True,
+        },
+        "max_abs_error": 0.0123,
+        "cosine": 0.99991,
+        "compared": [],
+        "schedules": {
+            name: {"passed": True, "pim_bit_exact": True, "pim_results_checked": s["pim_nodes"],
+                   "max_abs_error": 0.0123, "cosine": 0.99991}
+            for name, s in schedules.items()
+        },
+    }  # fmt: skip
+    return {
+        "format": "pimloop-report/2",
+        "model": model,
+        "sequence_length": tokens,
+        "platform": "htg-z920",
+        "platform_title": "HTG-Z920 board: Silent-PIM on DDR4-2400 beside 4x Cortex-A53",
+        "device": "sim",
+        "objective": "sequential",
+        "cpu_time_source": "calibrated model of 4x Cortex-A53 at 1.5 GHz",
+        "cpu_time_method": "fitted to the published operator times",
+        "cpu_times_disturbed": False,
+        "profile": {
+            "runs": len(profile.runs),
+            "runs_lower_bound": profile.lower_bound,
+            "nodes": profile.nodes_total,
+            "nodes_covered": profile.nodes_covered,
+            "transfers": profile.transfers_total,
+            "transfers_covered": profile.transfers_covered,
+            "matrix": [
+                {"name": f"run {i}", "assignment": run, "executed_us": 1000.0 * i}
+                for i, run in enumerate(profile.runs, 1)
+            ],
+        },
+        "graph": {"nodes": builder.nodes, "edges": builder.edges},
+        "schedules": schedules,
+        "speedup": {name: schedules[name]["executed_us"] / best for name in BASELINES},
+        "roofline": {
+            "peak_macs_per_us": 9600.0, "bandwidth_bytes_per_us": 19200.0, "points": points,
+        },
+        "counters": {
+            "CYCLES": 91_234_567, "ACT": 412_345, "PRE": 412_300, "RD": 9_123_456, "WR": 312_345,
+            "REF": 9_700, "MAC": 8_812_345, "STALL": 120_034,
+            "row_hits": 9_011_156, "row_hit_rate": 0.956, "refresh_share": 0.0448, "bus_use": 0.613,
+        },
+        "verification": verification,
+        "simulation": {
+            "cycles": 91_234_567, "cycles_cached": 31_000_000, "lists_simulated": 812,
+            "lists_cached": 301, "wall_s": 31.4, "cycles_per_s": 2.9e6, "flavour": "native",
+            "jobs": 2,
+        },
+        "board": {name: schedules[name]["executed_us"] * 1.04 for name in BASELINES[:3]},
+        "versions": {"python": "3.11.2", "pimloop": "0.1.0", "numpy": "2.4.0"},
+        "machine": {"cpu": "an example processor", "cores": 2},
+        "command": ["pimloop", "sim", model, "--seq", str(tokens), "--platform", "htg-z920"],
+    }  # fmt: skip
+
+
+def _tensors(edges: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for edge in edges:
+        tensor = found.setdefault(
+            edge["tensor"],
+            {
+                "id": edge["tensor"],
+                "producer": edge["producer"],
+                "consumers": [],
+                "output": False,
+                "bytes": edge["bytes"],
+                "transfer_us": edge["transfer_us"],
+            },
+        )
+        if edge["consumer"] is None:
+            tensor["output"] = True
+        else:
+            tensor["consumers"].append(edge["consumer"])
+    return list(found.values())
+
+
+def _schedule(builder: _Builder, plan: dict[str, Any]) -> dict[str, Any]:
+    assignment = plan["assignment"]
+    place = {node: "pim" if device == "pim" else "cpu" for node, device in assignment.items()}
+    reads: dict[str | None, list[dict[str, Any]]] = {}
+    for edge in builder.edges:
+        reads.setdefault(edge["consumer"], []).append(edge)
+    resident: set[tuple[str, str]] = set()
+    timeline: list[dict[str, Any]] = []
+    now = 0.0
+
+    def fetch(consumer: str | None, memory: str) -> float:
+        spent = 0.0
+        for edge in reads.get(consumer, []):
+            source = "cpu" if edge["producer"] is None else place[edge["producer"]]
+            key = (edge["tensor"], memory)
+            if source != memory and key not in resident:
+                resident.add(key)
+                us = edge["transfer_us"][f"{source}>{memory}"]
+                timeline.append(
+                    {"lane": "dma", "start_us": now + spent, "us": us,
+                     "name": f"{edge['tensor']} {source}>{memory}", "node": None,
+                     "tensor": edge["tensor"], "kind": "transfer"}
+                )  # fmt: skip
+                spent += us
+        return spent
+
+    operators: dict[tuple[str, str], dict[str, Any]] = {}
+    for node in builder.nodes:
+        device = assignment[node["id"]]
+        now += fetch(node["id"], place[node["id"]])
+        us = node["cost_us"][device]
+        timeline.append(
+            {"lane": device, "start_us": now, "us": us, "name": node["id"], "node": node["id"],
+             "tensor": None, "kind": "node"}
+        )  # fmt: skip
+        now += us
+        row = operators.setdefault(
+            (node["op"], device), {"op": node["op"], "device": device, "count": 0, "us": 0.0}
+        )
+        row["count"] += 1
+        row["us"] += us
+    now += fetch(None, "cpu")
+    moves = [segment for segment in timeline if segment["kind"] == "transfer"]
+    transfer_us = sum(segment["us"] for segment in moves)
+    pim_us = sum(s["us"] for s in timeline if s["lane"] == "pim")
+    return {
+        "predicted_us": plan["total_us"],
+        "executed_us": now,
+        "compute_us": now - transfer_us,
+        "transfer_us": transfer_us,
+        "pim_us": pim_us,
+        "cpu_us": now - transfer_us - pim_us,
+        "pim_nodes": sum(device == "pim" for device in assignment.values()),
+        "nodes": len(builder.nodes),
+        "transfers": len(moves),
+        "transfer_bytes": 2048 * len(moves),
+        "optimal": plan["optimal"],
+        "method": plan["method"],
+        "lower_bound_us": plan["lower_bound_us"],
+        "assignment": assignment,
+        "timeline": timeline,
+        "operators": list(operators.values()),
+    }
