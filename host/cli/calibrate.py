@@ -1,0 +1,243 @@
+"""`pimloop calibrate`: fit a platform's CPU model to measured times."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from host.board.samples import board_samples
+from host.cli.output import console, emit_json
+from host.cpu.calibrate import (
+    REPORTED_US,
+    Errors,
+    Fit,
+    Sample,
+    errors,
+    fit,
+    held_out,
+    merged,
+    samples_of,
+)
+from host.cpu.operators import all_cores
+from host.cpu.parameters import CpuSection
+from host.cpu.toml import cpu_table, with_cpu_table
+from host.errors import PimloopError
+from host.models.loader import LoadOptions, load_model
+from host.platform import load_platform, platform_path, sources
+from partitioner.costs import load_costs
+
+#: The parameters from which a fit starts when the platform has no CPU model of its own.
+_START = "htg-z920"
+
+_BOARD = "published data of the paper's board"
+
+
+def register(subparsers: Any) -> None:
+    """Add `calibrate` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="fit a platform's CPU model to measured times",
+        description="Fit the [cpu] section of a platform file to CPU times: those of this machine "
+        "(measured now, the default), of the paper's board, or of your costs files. Prints the "
+        "errors of the fit, and of predicting each sequence length, and each model, from a fit "
+        "to the others.",
+    )
+    parser.set_defaults(func=run_calibrate, parser=parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--board", action="store_true", help=f"fit the {_BOARD}")
+    source.add_argument(
+        "--costs",
+        nargs=3,
+        action="append",
+        metavar=("MODEL", "LENGTH", "FILE"),
+        help="a costs file (pimloop-costs/1) of a model at a sequence length; give it repeatedly",
+    )
+    parser.add_argument(
+        "--platform",
+        metavar="NAME",
+        help="the platform to take all other values from (default: native; with --board htg-z920)",
+    )
+    parser.add_argument("--cores", type=int, metavar="N", help="cores that the times are of")
+    parser.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="rounds of measuring (default 10)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write a platform file (.toml)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+
+
+def run_calibrate(args: argparse.Namespace) -> int:
+    """Fit, report, write."""
+    _check(args)
+    base = args.platform or (_START if args.board else "native")
+    text = platform_path(base).read_text(encoding="utf-8")
+    own = load_platform(base).cpu
+    model = own or load_platform(_START).cpu
+    assert model is not None
+    samples, what, disturbed = _samples(args)
+    cores = args.cores or (model.cores if args.board or args.costs else all_cores())
+    start = replace(model, cores=cores)
+    fitted = fit(samples, start)
+    tables = {"fit": errors(fitted.parameters, samples)}
+    parts: dict[str, Callable[[Sample], object]] = {
+        "held out: sequence length": attrgetter("length"),
+        "held out: model": attrgetter("model"),
+    }
+    for title, key in parts.items():
+        if len({key(s) for s in samples}) > 1:
+            tables[title] = held_out(samples, start, key)
+    if args.output is not None:
+        described = _sources(fitted, what, base, own is not None)
+        if cores != model.cores:
+            described["cores"] = f"the times are of {cores} cores"
+        _write(args.output, text, fitted, described)
+    if args.json:
+        emit_json(_as_json(fitted, tables, what, disturbed))
+        return 0
+    _print(fitted, tables, what, disturbed, args.output)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.cores is not None and args.cores < 1:
+        args.parser.error("--cores must be at least 1")
+    if args.rounds < 1:
+        args.parser.error("--rounds must be at least 1")
+    if args.output is not None and args.output.suffix != ".toml":
+        args.parser.error(f"--output must end in .toml, not {str(args.output)!r}")
+
+
+def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
+    """Return the samples, what they are in words, and whether measuring was disturbed."""
+    if args.board:
+        return board_samples(), _BOARD, False
+    if args.costs:
+        samples = [
+            one for name, length, path in args.costs for one in _from_file(name, length, path)
+        ]
+        return samples, f"{len(args.costs)} costs file(s)", False
+    # ONNX Runtime is loaded only where something is measured.
+    from host.cpu.measure import machine_samples
+
+    out = console(stderr=True)
+    samples, disturbed = machine_samples(
+        rounds=args.rounds,
+        progress=None if args.json else lambda text: out.print(f"measuring {text}"),
+    )
+    return samples, f"measured on this machine, {all_cores()} cores", disturbed
+
+
+def _from_file(name: str, length: str, path: str) -> list[Sample]:
+    if not length.isdecimal() or int(length) < 1:
+        raise PimloopError(f"--costs {name} {length}: the sequence length must be at least 1")
+    costs = load_costs(path)
+    graph = load_model(name, LoadOptions(sequence_length=int(length)))
+    return samples_of(graph, costs.cost_us, model=name, length=int(length))
+
+
+def _sources(fitted: Fit, what: str, base: str, has_model: bool) -> dict[str, str]:
+    """Say where each parameter comes from; one that was kept keeps its source."""
+    kept = sources(platform_path(base if has_model else _START))
+    return {
+        one.name: f"calibrated: {what}" if one.name in fitted.fitted else kept[f"cpu.{one.name}"][1]
+        for one in fields(CpuSection)
+    }
+
+
+def _write(path: Path, text: str, fitted: Fit, described: dict[str, str]) -> None:
+    try:
+        path.write_text(with_cpu_table(text, cpu_table(fitted.parameters, described)), "utf-8")
+    except OSError as error:
+        raise PimloopError(f"cannot write {path}: {error.strerror}") from error
+    load_platform(str(path))
+
+
+def _as_json(
+    fitted: Fit,
+    tables: dict[str, dict[tuple[str, str], Errors]],
+    what: str,
+    disturbed: bool,
+) -> dict[str, Any]:
+    return {
+        "samples": what,
+        "disturbed": disturbed,
+        "parameters": {
+            one.name: {
+                "value": getattr(fitted.parameters, one.name),
+                "unit": one.metadata["unit"],
+                "fitted": one.name in fitted.fitted,
+            }
+            for one in fields(CpuSection)
+        },
+        "reported_from_us": REPORTED_US,
+        "errors": {
+            title: [
+                {
+                    "class": kind,
+                    "device": device,
+                    "samples": len(found.signed),
+                    "median": found.median,
+                    "p90": found.p90,
+                    "worst": found.worst[0],
+                    "worst_operator": found.worst[1],
+                }
+                for (kind, device), found in sorted(table.items())
+            ]
+            for title, table in tables.items()
+        },
+    }
+
+
+def _print(
+    fitted: Fit,
+    tables: dict[str, dict[tuple[str, str], Errors]],
+    what: str,
+    disturbed: bool,
+    output: Path | None,
+) -> None:
+    out = console()
+    values = Table("parameter", "value", "unit", "", title=what)
+    for one in fields(CpuSection):
+        value = getattr(fitted.parameters, one.name)
+        text = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+        note = "" if one.name in fitted.fitted else "kept: the data do not tell"
+        values.add_row(one.name, text, one.metadata["unit"], note)
+    values.columns[1].justify = "right"
+    out.print(values)
+    for title, table in tables.items():
+        out.print(error_table(table, f"{title}; operators of {REPORTED_US:.0f} us and more"))
+    if disturbed:
+        out.print("other work ran meanwhile: measure again on an idle machine")
+    if output is not None:
+        out.print(f"platform file: {output}")
+
+
+def error_table(table: dict[tuple[str, str], Errors], title: str) -> Table:
+    """Return errors by class and device as a table, all of them in the last row."""
+    shown = Table("class", "device", "samples", "median", "90 %", "worst", "which", title=title)
+    for (kind, device), found in sorted(table.items()):
+        shown.add_row(kind, device, *_numbers(found))
+    overall = merged(table.values())
+    if overall.signed:
+        shown.add_row("all", "", *_numbers(overall))
+    for column in shown.columns[2:6]:
+        column.justify = "right"
+    return shown
+
+
+def _numbers(found: Errors) -> tuple[str, ...]:
+    worst, name = found.worst
+    return (
+        str(len(found.signed)),
+        f"{100 * found.median:.1f} %",
+        f"{100 * found.p90:.1f} %",
+        f"{100 * worst:+.0f} %",
+        name,
+    )
