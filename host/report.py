@@ -160,7 +160,7 @@ def _profile(outcome: Outcome) -> dict[str, Any] | None:
         "from_cost_store": not outcome.profile_results,
         "nodes": plan.nodes_total,
         "nodes_covered": plan.nodes_covered,
-        "transfers": plan.transfers_total - sum(u.kind == "transfer" for u in plan.uncoverable),
+        "transfers": plan.transfers_total,
         "transfers_covered": plan.transfers_covered,
         "matrix": [
             {

@@ -18,7 +18,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     """Print what a report says, in a page."""
     tokens = report["sequence_length"]
     length = "" if tokens is None else f", {tokens} tokens"
-    out.print(_schedules(report, f"{report['model']}{length}, {report['platform']}"))
+    out.print(_schedules(report, f"{report['model']}{length}, {report['platform']}, {_nodes(report)} operators"))
     for name, reason in report["failed_policies"].items():
         _line(out, f"{name}: no plan: {reason}", "yellow")
     schedule = report["schedules"][report["main_schedule"]]
@@ -44,17 +44,15 @@ def _line(out: Console, text: str, style: str = "") -> None:
 def _schedules(report: dict[str, Any], title: str) -> Table:
     table = Table(title=escape(title), title_justify="left")
     table.add_column("schedule", no_wrap=True)
-    table.add_column("on PIM", justify="right")
-    table.add_column("transfers", justify="right")
-    for column in ("predicted us", "executed us", "difference", "speed-up"):
-        table.add_column(column, justify="right")
+    for column in ("on PIM", "moves", "predicted us", "executed us", "diff.", "slower"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, row in report["schedules"].items():
         predicted, executed = row["predicted_us"], row["executed_us"]
         both = predicted and executed is not None
         speedup = report["speedup"].get(name)
         table.add_row(
-            name,
-            f"{row['pim_nodes']} of {row['nodes']}",
+            escape(name),
+            str(row["pim_nodes"]),
             str(row["transfers"]),
             _us(predicted),
             _us(executed),
@@ -65,8 +63,15 @@ def _schedules(report: dict[str, Any], title: str) -> Table:
     return table
 
 
+def _nodes(report: dict[str, Any]) -> int:
+    return int(report["schedules"][report["main_schedule"]]["nodes"])
+
+
 def _us(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
+    """Return a time for a table: a decimal only where it says something."""
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if value < 10_000 else f"{value:,.0f}"
 
 
 def _operators(name: str, schedule: dict[str, Any]) -> Table:

@@ -10,7 +10,7 @@ import pytest
 from tiny_checkpoints import write_checkpoint
 
 import host.cli
-import host.session
+import host.pipeline.execute
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
 from host.verification import Verifier
@@ -41,14 +41,16 @@ def sim(capsys, model, tmp_path, *arguments):
 def test_sim_writes_the_report_and_prints_the_tables(bert, tmp_path, capsys):
     code, out, err = sim(capsys, bert, tmp_path, "--seq", 6)
     assert code == 0
-    for text in ("58 of 122", "PIM bit exact: yes (58 results", "verification: passed", "cosine"):
+    for text in ("122 operators", "pim_first", "PIM bit exact: yes (58 results", "verification: passed"):
         assert text in out
-    assert "executing ..." in err
+    assert "pim_first: executing ..." in err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["model"] == "tiny-bert"
     assert report["sequence_length"] == 6
     assert report["platform"] == "htg-z920"
-    assert report["cpu_time_source"] == "native measurement on this machine"
+    assert report["cpu_time_source"].startswith("modelled: the CPU of platform htg-z920")
+    assert set(report["schedules"]) == {"pim_first", "cpu_serial", "cpu_parallel_first"}
+    assert report["profile"] is None
     schedule = report["schedules"]["pim_first"]
     assert schedule["pim_nodes"] == 58
     # The functional device has no clock, so no time is claimed.
@@ -60,8 +62,8 @@ def test_sim_writes_the_report_and_prints_the_tables(bert, tmp_path, capsys):
     assert 0 < verification["max_abs_error"] < 0.1
     assert {"cycles", "wall_s", "cycles_per_s", "flavour"} <= set(report["simulation"])
     assert {"python", "numpy", "onnxruntime"} <= set(report["versions"])
-    assert len(report["nodes"]) == 122
-    assert sum(row["count"] for row in report["operators"]) == 122
+    assert len(report["graph"]["nodes"]) == len(schedule["assignment"]) == 122
+    assert sum(row["count"] for row in schedule["operators"]) == 122
 
 
 def test_sim_json_is_one_object_and_nothing_else(bert, tmp_path, capsys):
@@ -97,12 +99,12 @@ def test_a_wrong_bit_fails_the_command(bert, tmp_path, capsys, monkeypatch):
 
 
 def test_an_output_far_from_float32_fails_the_command(bert, tmp_path, capsys, monkeypatch):
-    reference = host.session.run_reference
+    reference = host.pipeline.execute.run_reference
 
     def shifted(*arguments, **options):
         return {name: value + 1 for name, value in reference(*arguments, **options).items()}
 
-    monkeypatch.setattr(host.session, "run_reference", shifted)
+    monkeypatch.setattr(host.pipeline.execute, "run_reference", shifted)
     code, out, _ = sim(capsys, bert, tmp_path)
     assert code == 1
     assert "PIM bit exact: yes" in out
@@ -185,7 +187,7 @@ def test_all_on_the_cpu_has_times_without_a_device(bert, capsys):
     assert code == 0
     report = json.loads(out)
     schedule = report["schedules"]["cpu_parallel"]
-    assert schedule["executed_us"] == pytest.approx(sum(row["us"] for row in report["nodes"]))
+    assert schedule["executed_us"] == pytest.approx(sum(row["us"] for row in schedule["operators"]))
     assert schedule["transfer_us"] == 0
     assert report["simulation"]["cycles"] == 0
     assert report["verification"]["max_abs_error"] < 1e-5

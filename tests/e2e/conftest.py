@@ -1,0 +1,35 @@
+"""What the end-to-end tests share: a cache of their own, and a model on which the PIM pays off."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
+
+from tiny_models import TINY
+
+from host.models.graph import Graph
+from host.models.loader import LoadOptions, build_graph
+from host.models.weights import RandomWeights
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the tests a cache folder of their own: never the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def wide() -> Graph:
+    """Return one layer of 512 features, 4 tokens: products are quicker on the board's PIM."""
+    config = replace(
+        TINY["bert"], name="wide", layers=1, hidden=512, heads=8, intermediate=512, labels=3
+    )
+    return build_graph(config, RandomWeights(config, 0), LoadOptions(sequence_length=4))

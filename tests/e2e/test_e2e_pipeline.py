@@ -1,0 +1,239 @@
+"""The whole pipeline on the simulated device: costs, plans, executions, report, resume."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import host.pipeline.flow
+from host.cache.folder import cache_folder
+from host.models.inputs import random_inputs
+from host.pipeline.flow import Pipeline
+from host.pipeline.options import Options
+from host.pipeline.state import FOLDER
+from host.platform import load_platform
+from host.report import build_report
+from partitioner.costs import load_costs
+from partitioner.solve import partition
+
+SCHEDULES = ["optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp"]
+
+
+def run(graph, folder, platform="htg-z920", **options):
+    """Run the pipeline; return its outcome and the report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = Options(folder=folder, jobs=2, rounds=3, **options)
+    feeds = random_inputs(graph, 0)
+    with Pipeline(graph, feeds, load_platform(platform), chosen) as pipeline:
+        outcome = pipeline.run()
+    report = build_report(outcome)
+    json.dumps(report, allow_nan=False)
+    return outcome, report
+
+
+@pytest.fixture(scope="module")
+def first(wide, tmp_path_factory):
+    """Return folder, outcome and report of a run that found nothing in the caches."""
+    folder = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path_factory.mktemp("cold")))
+        yield folder, *run(wide, folder)
+
+
+def test_every_schedule_is_planned_executed_and_verified(first):
+    _, outcome, report = first
+    assert list(report["schedules"]) == SCHEDULES
+    assert outcome.passed
+    assert report["verification"]["pim_bit_exact"]
+    for schedule in report["schedules"].values():
+        assert schedule["verification"]["passed"]
+        assert len(schedule["assignment"]) == schedule["nodes"] == len(outcome.graph.nodes)
+    assert 0 < report["schedules"]["optimal"]["pim_nodes"]
+
+
+def test_predicted_is_executed(first):
+    _, _, report = first
+    for name, schedule in report["schedules"].items():
+        assert schedule["executed_us"] == pytest.approx(schedule["predicted_us"], rel=0.01), name
+        assert schedule["executed_us"] == pytest.approx(
+            schedule["compute_us"] + schedule["transfer_us"]
+        )
+
+
+def test_optimal_is_the_best_executed(first):
+    _, _, report = first
+    assert report["schedules"]["optimal"]["optimal"]
+    assert min(report["speedup"].values()) >= 0.999
+    assert report["speedup"]["cpu_serial"] > 1.05
+
+
+def test_the_profile_is_minimal_and_complete(first):
+    _, outcome, report = first
+    profile = report["profile"]
+    assert profile["runs"] == profile["runs_lower_bound"] == 3
+    assert profile["nodes_covered"] == profile["nodes"]
+    assert profile["transfers_covered"] == profile["transfers"]
+    assert len(profile["matrix"]) == 3
+    assert not profile["from_cost_store"]
+    on_pim = [
+        {name for name, device in run["assignment"].items() if device == "pim"}
+        for run in profile["matrix"]
+    ]
+    assert set().union(*on_pim) == set(outcome.operations)
+    for node in report["graph"]["nodes"]:
+        capable = {"cpu_serial", "cpu_parallel"} | (
+            {"pim"} if node["id"] in outcome.operations else set()
+        )
+        assert set(node["cost_us"]) == set(node["source"]) == capable
+
+
+def test_every_operator_is_simulated_once(first):
+    """Lists are the same in every schedule, so a profile simulates all that schedules need."""
+    _, outcome, report = first
+    simulation = report["simulation"]
+    assert simulation["lists_simulated"] >= len(outcome.operations)
+    executed = sum(len(result.execution.pim) for result in outcome.results)
+    assert simulation["lists_cached"] > executed - len(outcome.operations)
+    assert simulation["cycles"] > 0
+    assert simulation["wall_s"] > 0
+
+
+def test_timelines_add_up(first):
+    _, _, report = first
+    for schedule in report["schedules"].values():
+        steps = schedule["timeline"]
+        assert sum(step["us"] for step in steps) == pytest.approx(schedule["executed_us"])
+        assert sum(step["kind"] == "transfer" for step in steps) == schedule["transfers"]
+        now = 0.0
+        for step in steps:
+            assert step["start_us"] == pytest.approx(now)
+            now += step["us"]
+        lanes = {step["node"]: step["lane"] for step in steps if step["kind"] == "node"}
+        assert lanes == schedule["assignment"]
+
+
+def test_files_can_be_read_by_the_next_step(first):
+    folder, _, report = first
+    costs = load_costs(folder / "costs.json")
+    plan = partition(costs)
+    written = json.loads((folder / "plan-optimal.json").read_text())
+    assert written == plan.to_dict()
+    assert plan.total_us == report["schedules"]["optimal"]["predicted_us"]
+    assert not (folder / FOLDER).exists()
+
+
+def test_counters_and_roofline_say_what_can_be(first):
+    _, outcome, report = first
+    counters = report["counters"]
+    assert counters["act"] > 0
+    assert counters["rd"] > counters["row_hits"] > 0
+    for share in ("row_hit_rate", "refresh_share", "bus_use"):
+        assert 0 < counters[share] < 1
+    roofline = report["roofline"]
+    assert len(roofline["points"]) == len(outcome.operations)
+    for point in roofline["points"]:
+        assert point["macs"] / point["us"] <= roofline["peak_macs_per_us"]
+
+
+def test_a_second_run_needs_no_profile_and_no_simulation(wide, first, tmp_path, monkeypatch):
+    folder, _, report = first
+    again = run(wide, tmp_path / "again")[1]
+    assert again["profile"]["from_cost_store"]
+    assert again["simulation"]["lists_simulated"] == 0
+    assert again["simulation"]["cycles_per_s"] == 0
+    for name in SCHEDULES:
+        one, other = again["schedules"][name], report["schedules"][name]
+        assert one["assignment"] == other["assignment"]
+        assert one["executed_us"] == other["executed_us"]
+    fresh = run(wide, tmp_path / "fresh", fresh=True)[1]
+    assert not fresh["profile"]["from_cost_store"]
+    assert fresh["graph"] == report["graph"]
+    assert (cache_folder() / host.pipeline.cost_store.FILE_NAME).exists()
+    assert folder.exists()
+
+
+def test_results_do_not_depend_on_the_number_of_simulators(wide, first, tmp_path):
+    _, _, report = first
+    chosen = Options(folder=tmp_path, jobs=1, fresh=True)
+    with Pipeline(wide, random_inputs(wide, 0), load_platform("htg-z920"), chosen) as pipeline:
+        one = build_report(pipeline.run())
+    assert one["schedules"] == report["schedules"]
+    assert one["profile"] == report["profile"]
+
+
+def test_overlapped_devices(wide, first, tmp_path):
+    _, _, sequential = first
+    _, report = run(wide, tmp_path, objective="makespan", time_limit_s=2.0)
+    for name, schedule in report["schedules"].items():
+        assert schedule["executed_us"] == pytest.approx(schedule["predicted_us"], rel=0.01), name
+        ends = [step["start_us"] + step["us"] for step in schedule["timeline"]]
+        assert max(ends) == pytest.approx(schedule["executed_us"])
+        assert schedule["executed_us"] <= schedule["compute_us"] + schedule["transfer_us"] + 1e-6
+    best = report["schedules"]["optimal"]["executed_us"]
+    assert best <= sequential["schedules"]["optimal"]["executed_us"] * 1.001
+
+
+def test_native_cpu_times_show_their_spread(wide, tmp_path):
+    _, report = run(wide, tmp_path, platform="native")
+    assert report["cpu_time_source"].startswith("native measurement")
+    for schedule in report["schedules"].values():
+        assert 0 < schedule["executed_min_us"] <= schedule["executed_us"]
+    assert {source for node in report["graph"]["nodes"] for source in node["source"].values()} == {
+        "measured",
+        "simulated",
+    }
+
+
+def test_an_interrupted_run_goes_on(wide, tmp_path, monkeypatch, caplog):
+    """Stopped when the first two executions of the profile are done."""
+    save, saved = host.pipeline.state.State.save, []
+
+    def stop_after_two(self, job, result):
+        save(self, job, result)
+        saved.append(job.name)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.pipeline.state.State, "save", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            run(wide, tmp_path, fresh=True, cache=False)
+    assert len(list((tmp_path / FOLDER).iterdir())) == 2
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "empty"))
+    outcome, report = run(wide, tmp_path, cache=False)
+    assert outcome.resumed == report["resumed"] == 2
+    assert outcome.passed
+    assert "taking up 2 executions" in caplog.text
+    assert not (tmp_path / FOLDER).exists()
+    left = [r for r in outcome.profile_results if not r.execution.values]
+    assert len(left) == 2
+
+
+def test_damaged_state_is_made_again(wide, tmp_path, monkeypatch, caplog):
+    feeds = random_inputs(wide, 0)
+    platform = replace(load_platform("htg-z920"))
+    options = Options(folder=tmp_path, jobs=2)
+    with Pipeline(wide, feeds, platform, options) as pipeline:
+        costs = pipeline.profile()
+        monkeypatch.setattr(pipeline._state, "clear", lambda: None)
+        pipeline.schedule(costs)
+    for path in (tmp_path / FOLDER).iterdir():
+        path.write_text('{"format": "pimloop-state/1", "result": {}}')
+    with Pipeline(wide, feeds, platform, options) as pipeline:
+        outcome = pipeline.run()
+    assert outcome.resumed == 0
+    assert outcome.passed
+    assert "is no result of an earlier run" in caplog.text
+
+
+def test_the_folder_can_be_moved(first, tmp_path):
+    folder, *_ = first
+    assert {path.name for path in Path(folder).iterdir()} >= {
+        "costs.json",
+        *(f"plan-{name}.json" for name in SCHEDULES),
+    }
