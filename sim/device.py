@@ -46,8 +46,8 @@ DUMP = (
     Reg.CNT_CYCLES_LO,
 )
 
-#: A step of `SimDevice.script`.
-Step = tuple[str] | tuple[str, int] | tuple[str, int, int]
+#: A step of `SimDevice.script`: its name and its numbers.
+Step = tuple[str, *tuple[int, ...]]
 _STEP_ARGUMENTS = {"read": 1, "write": 2, "delay": 1, "reset": 0}
 
 #: Most fabric clocks of one pause in a script.

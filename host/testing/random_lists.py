@@ -137,7 +137,7 @@ def random_list(
     faults
         Chance that the list ends with a corrupted descriptor instead of END.
     """
-    return _Maker(rng, geometry, buffer_address).make(length, faults)
+    return ListMaker(rng, geometry, buffer_address).make(length, faults)
 
 
 def run(raw: RawDevice, case: RandomList) -> Outcome:
@@ -184,8 +184,8 @@ def _without_counts(slots: NDArray[np.void], positions: tuple[int, ...]) -> NDAr
     return words.view(np.uint8).reshape(-1)
 
 
-class _Maker:
-    """The state of one random list under construction."""
+class ListMaker:
+    """Makes descriptors over areas of device memory and a part of the buffer, all at random."""
 
     def __init__(self, rng: np.random.Generator, geometry: Geometry, base: int) -> None:
         self._rng = rng
@@ -202,7 +202,7 @@ class _Maker:
         for place in (int(place) for place in places):
             if all(abs(place - other) >= area_bytes for other in chosen):
                 chosen.append(place)
-        self._areas = tuple(
+        self.areas = tuple(
             (place, random_bits(rng, area_bytes // 2).view(np.uint8)) for place in chosen
         )
         self._area_bytes = area_bytes
@@ -223,31 +223,31 @@ class _Maker:
             if last and not bad:
                 item = descriptors.end()
             else:
-                item = self._legal(address, following)
+                item = self.legal(address, following)
                 if last:
                     self._corrupt(item, address)
             record = rng.random() < 0.3
             item["control"] |= int(record) << CONTROL_FIELDS["record"][0]
             memory[slot] = item
         host = random_bits(rng, HOST_BYTES // 2).view(np.uint8)
-        return RandomList(memory, positions, host, self._areas)
+        return RandomList(memory, positions, host, self.areas)
 
     def _address(self, slot: int) -> int:
         return self._base + LIST_OFFSET + slot * DESCRIPTOR_BYTES
 
-    def _legal(self, address: int, following: int) -> Descriptor:
+    def legal(self, address: int, following: int) -> Descriptor:
         """Return a descriptor the device will accept."""
         for _ in range(_ATTEMPTS):
-            item = self._any()
+            item = self.any()
             _link(item, following)
             fields = Fields.parse(item.tobytes())
-            if validate(fields, address, self._g, self._window) is None and self._inside(fields):
+            if validate(fields, address, self._g, self._window) is None and self.inside(fields):
                 return item
         item = descriptors.fence()
         _link(item, following)
         return item
 
-    def _inside(self, d: Fields) -> bool:
+    def inside(self, d: Fields) -> bool:
         """Return whether all that is read and written is in the areas that are compared."""
         if d.opcode == Opcode.FENCE:
             return True
@@ -262,10 +262,10 @@ class _Maker:
     def _in_area(self, part: Rows) -> bool:
         return any(
             place <= part.address and part.end <= place + self._area_bytes
-            for place, _ in self._areas
+            for place, _ in self.areas
         )
 
-    def _any(self) -> Descriptor:
+    def any(self) -> Descriptor:
         opcode = Opcode(int(self._rng.choice(list(_MIX), p=list(_MIX.values()))))
         if opcode in COPIES:
             return self._copy(opcode)
@@ -284,7 +284,7 @@ class _Maker:
     def _place(self, rows: int, stride: int, row_bytes: int, granule: int) -> int:
         """Return an aligned address in an area; where nothing fits, the area's start."""
         hull = Rows(0, rows, stride, row_bytes).end
-        start = int(self._rng.choice([place for place, _ in self._areas]))
+        start = int(self._rng.choice([place for place, _ in self.areas]))
         room = (self._area_bytes - hull) // granule
         return start + int(self._rng.integers(0, max(room, 0) + 1)) * granule
 
