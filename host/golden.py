@@ -25,7 +25,7 @@ NAN_BF16 = 0x7FC0
 NAN_F32 = 0x7FC00000
 
 # Elements of the accumulator block of `matmul`: small enough for the second-level cache.
-_BLOCK_ELEMENTS = 32768
+_BLOCK_ELEMENTS = 65536
 # A product of two bfloat16 is exact in binary32 while the exponents of its factors sum to this
 # range: above, it overflows; below, its last bit is under the smallest subnormal.
 _EXACT_EXPONENTS = (-135, 126)
@@ -156,7 +156,7 @@ def _products_exact(a: Bits, b: Bits) -> bool:
 def _exponents(bits: Bits) -> tuple[int, int]:
     """Return (lowest, highest) exponent of the non-zero values; subnormals count as -133."""
     magnitude = bits & np.uint16(0x7FFF)
-    lowest = int(np.where(magnitude == 0, np.uint16(0x7FFF), magnitude).min())
+    lowest = int((magnitude - np.uint16(1)).min()) + 1  # 0 wraps around: above all others
     highest = int(magnitude.max())
     if highest == 0:
         return 0, 0
@@ -164,10 +164,15 @@ def _exponents(bits: Bits) -> tuple[int, int]:
 
 
 def _accumulate_f32(columns: Floats, rows: Floats, acc: Floats) -> None:
-    product = np.empty_like(acc)
-    for column, row in zip(columns, rows, strict=True):
-        np.multiply(column, row, out=product)
-        np.add(acc, product, out=acc)
+    # Products of several steps in one call: for few or short rows the calls are what costs.
+    depth = min(len(rows), max(1, _BLOCK_ELEMENTS // max(acc.size, 1)))
+    products = np.empty((depth, *acc.shape), np.float32)
+    for start in range(0, len(rows), depth):
+        steps = slice(start, start + depth)
+        count = len(rows[steps])
+        np.multiply(columns[steps], rows[steps, np.newaxis], out=products[:count])
+        for product in products[:count]:
+            np.add(acc, product, out=acc)
 
 
 def _accumulate_f64(columns: Floats, rows: Floats, acc: Floats) -> None:
