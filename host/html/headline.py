@@ -10,7 +10,10 @@ from host.html.words import format_us, schedule_order, schedule_words
 #: Ratios this close to 1 are called equally fast.
 _EQUAL = 0.005
 
-MAIN = "optimal"
+
+def main_schedule(report: dict[str, Any]) -> str:
+    """Return the name of the schedule that the others are compared with."""
+    return str(report.get("main_schedule") or "optimal")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def sentence(report: dict[str, Any]) -> str:
     """Return what the run found, in plain words."""
     model, platform = _subject(report), report["platform"]
     schedules = report["schedules"]
-    best = schedules.get(MAIN)
+    best = schedules.get(main_schedule(report))
     if best is None:
         return f"{model} ran on {platform} under {len(schedules)} placements."
     if best.get("executed_us") is None:
@@ -45,7 +48,10 @@ def sentence(report: dict[str, Any]) -> str:
             " but has no clock: there are no executed times in this report."
         )
     gains = _ratios(report)
-    text = f"{model} takes {format_us(best['executed_us'])} on {platform} in the best placement"
+    main = main_schedule(report)
+    placement = "best" if main == "optimal" else schedule_words(main).title
+    took = format_us(best["executed_us"])
+    text = f"{model} takes {took} on {platform} in the {placement} placement"
     said = [_gain(name, gains[name]) for name in _told(gains)]
     return text + (": " + ", ".join(said) if said else "") + "."
 
@@ -57,7 +63,7 @@ def _subject(report: dict[str, Any]) -> str:
 
 def where(report: dict[str, Any]) -> str:
     """Return where the operators of the best placement run, "" without one."""
-    best = report["schedules"].get(MAIN)
+    best = report["schedules"].get(main_schedule(report))
     if best is None:
         return ""
     nodes, pim = best["nodes"], best["pim_nodes"]
@@ -70,7 +76,7 @@ def where(report: dict[str, Any]) -> str:
 
 def proof(report: dict[str, Any]) -> str:
     """Return how it is known that no placement is faster, "" when it is not."""
-    best = report["schedules"].get(MAIN)
+    best = report["schedules"].get(main_schedule(report))
     if best is None or not best.get("optimal"):
         return ""
     return f"No placement is faster, by proof ({best['method']})."

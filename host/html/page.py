@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import shlex
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from host.errors import PimloopError
 from host.html import charts, headline, words
+from host.html.files import write_whole
 from host.html.payload import payload
 
 #: Scripts in the order they are run; they share one scope.
@@ -36,20 +34,7 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     PimloopError
         When the file cannot be written.
     """
-    text = render(report)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".html", delete=False, encoding="utf-8"
-        ) as file:
-            temporary = file.name
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise PimloopError(f"cannot write {path}: {error.strerror}; choose --out") from error
+    write_whole(path, render(report).encode())
 
 
 def render(report: dict[str, Any]) -> str:
@@ -76,6 +61,7 @@ def render(report: dict[str, Any]) -> str:
         where=headline.where(report),
         proof=headline.proof(report),
         cards=headline.cards(report),
+        main=headline.main_schedule(report),
         rows=charts.schedule_rows(report),
         by_operator=charts.operator_breakdown(report),
         by_device=charts.device_breakdown(report),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from host.html.charts import devices_used, operator_colours
+from host.html.headline import main_schedule
 from host.html.layout import lay_out
 from host.html.words import device_title, lane_order, schedule_order, schedule_words
 
@@ -29,6 +30,8 @@ def payload(report: dict[str, Any]) -> dict[str, Any]:
     tensors: dict[str, int] = {}
     edges = [_edge(edge, index, tensors) for edge in graph.get("edges") or ()]
     inner = [(edge[0], edge[1]) for edge in edges if edge[0] >= 0 and edge[1] >= 0]
+    names = schedule_order(schedules)
+    main = main_schedule(report)
     layout = lay_out([node["op"] for node in nodes], inner)
     return {
         "devices": [[device, device_title(device), _short(device)] for device in devices],
@@ -42,8 +45,9 @@ def payload(report: dict[str, Any]) -> dict[str, Any]:
         "places": layout.places,
         "schedules": [
             _schedule(name, schedules[name], nodes, devices, lanes, index, tensors)
-            for name in schedule_order(schedules)
+            for name in names
         ],
+        "main": names.index(main) if main in names else 0,
         "runs": [
             {
                 "name": run["name"],

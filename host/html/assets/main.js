@@ -31,4 +31,4 @@ drawTimeline();
 drawRoofline();
 drawMatrix();
 drawOperators();
-if (data.schedules.length) choose(0);
+if (data.schedules.length) choose(data.main);
