@@ -201,6 +201,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 DeviceName = Literal["cpu_serial", "cpu_parallel", "pim"]
+DEVICES: tuple[DeviceName, ...] = ("cpu_serial", "cpu_parallel", "pim")
 
 
 def class_costs(

@@ -1,0 +1,329 @@
+"""The paper's Figure 9 on the simulated platform, beside the published totals.
+
+The authors' own graphs are priced (ours of GPT-2 has its shape arithmetic folded away), with the
+platform's costs in place of the board's: its PIM simulated, its CPU and transfers modelled. Then
+the same code partitions and adds up both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from host.board.data import (
+    DEVICES,
+    SCHEDULES,
+    BoardModel,
+    class_costs,
+    class_graph,
+    class_name,
+    load_board,
+)
+from host.board.templates import Template
+from host.cpu.model import CpuModel
+from host.errors import PimloopError
+from host.platform import Platform
+from partitioner.costs import CostGraph
+from partitioner.paper import paper_costs
+from partitioner.problem import Problem
+from partitioner.solve import partition
+
+#: Time of a class on the PIM at a length; None: it does not run there.
+PimTime = Callable[[Template, int], float | None]
+
+#: What the board's driver spends on a Gemm whose weights are stored transposed (transB = 1): it
+#: transposes them in uncached memory at each call. A row of the transposed matrix, and an element
+#: of it; rows beyond one tile of 512 columns are padded to whole tiles. From the four such
+#: operators of the published data (9.3 to 188.6 ms). pimloop's driver transposes once, when it
+#: loads the weights.
+TRANSPOSED_ROW_US = 17.7
+TRANSPOSED_ELEMENT_US = 0.215
+_TILE = 512
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """A part of the difference between the simulated platform and the board."""
+
+    what: str
+    us: float  # ours minus the board's
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model, length and schedule; times in microseconds."""
+
+    model: str
+    length: int
+    schedule: str
+    board_us: float | None  # published; None: the board was not measured at this length
+    ours_us: float  # the simulated platform, weights transposed at each call as on the board
+    own_us: float  # the simulated platform as it is
+    pim_nodes: int  # operators on the PIM in our plan
+    contributions: tuple[Contribution, ...] = ()  # largest first; their sum is the difference
+
+    @property
+    def error(self) -> float | None:
+        """Simulated over published, minus one."""
+        return None if self.board_us is None else self.ours_us / self.board_us - 1
+
+
+@dataclass(frozen=True)
+class ClassTime:
+    """One class of operators on one device, board and platform."""
+
+    model: str
+    length: int
+    name: str
+    op: str
+    device: str
+    count: int
+    board_us: float  # median of the nodes
+    ours_us: float
+    transposing_us: float  # what the board's driver adds for transposed weights
+
+    @property
+    def error(self) -> float:
+        """Ours over the board's, minus one."""
+        return self.ours_us / self.board_us - 1
+
+
+def transposed_us(template: Template, length: int) -> float:
+    """Return what the board's driver adds to an operator for transposing its weights."""
+    if not dict(template.attributes).get("transB"):
+        return 0.0
+    columns, rows = template.operands[1].at(length)
+    if columns > _TILE:
+        columns = -(-columns // _TILE) * _TILE
+    return rows * (TRANSPOSED_ROW_US + columns * TRANSPOSED_ELEMENT_US)
+
+
+def platform_costs(
+    board: BoardModel,
+    length: int,
+    platform: Platform,
+    pim_us: PimTime,
+    *,
+    transposing: bool,
+) -> CostGraph:
+    """Return the cost graph of a board's model with the simulated platform's times.
+
+    Parameters
+    ----------
+    pim_us
+        Times on the PIM.
+    transposing
+        Add what the board's driver spends on transposed weights.
+
+    Raises
+    ------
+    PimloopError
+        When the platform has no CPU model.
+    """
+    model = _cpu_model(platform)
+    by_class: list[dict[str, float]] = []
+    for template in board.classes:
+        graph = class_graph(template, length)
+        costs = {
+            "cpu_serial": model.time_us(graph, graph.nodes[0], "cpu_serial"),
+            "cpu_parallel": model.time_us(graph, graph.nodes[0], "cpu_parallel"),
+        }
+        pim = pim_us(template, length)
+        if pim is not None:
+            costs["pim"] = pim + (transposed_us(template, length) if transposing else 0.0)
+        by_class.append(costs)
+    sizes = sorted({template.nbytes("output", length) // 2 for template in board.classes})
+    rows = {
+        "to_pim": [{"bytes": n, "us_mean": platform.transfer_us("to_pim", n // 2)} for n in sizes],
+        "to_cpu": [{"bytes": n, "us_mean": platform.transfer_us("to_cpu", n // 2)} for n in sizes],
+    }
+    return _costs(board, length, [by_class[index] for index in board.node_classes], rows)
+
+
+def measured_costs(board: BoardModel, length: int) -> CostGraph:
+    """Return the cost graph that the board's own measurements make."""
+    measured = board.measurements[length]
+    costs = [
+        {
+            device: float(us)
+            for device, times in measured.cost_us.items()
+            if (us := times[node]) is not None
+        }
+        for node in range(len(board.node_ids))
+    ]
+    return _costs(board, length, costs, measured.transfers)
+
+
+def _cpu_model(platform: Platform) -> CpuModel:
+    model = platform.cpu_model()
+    if model is None:
+        raise PimloopError(
+            f"platform {platform.name} has no [cpu] section: its CPU times are those of this "
+            "machine, which is not the board; choose htg-z920, or `pimloop calibrate` it"
+        )
+    return model
+
+
+def _costs(
+    board: BoardModel,
+    length: int,
+    costs: Sequence[Mapping[str, float]],
+    transfers: Mapping[str, Sequence[Mapping[str, float]]],
+) -> CostGraph:
+    """Return a cost graph by the rules of `partitioner.paper`."""
+    nodes = []
+    for name, index, us in zip(board.node_ids, board.node_classes, costs, strict=True):
+        template = board.classes[index]
+        nodes.append(
+            {
+                "id": name,
+                "op": template.op,
+                "cost_us": us,
+                "activation_bytes": template.nbytes("activation", length),
+                "parameter_bytes": template.nbytes("constant", length),
+                "output_bytes": template.nbytes("output", length),
+            }
+        )
+    ids = board.node_ids
+    edges = [[ids[a], ids[b]] for a, b in board.edges]
+    return paper_costs(
+        {"model": board.name, "nodes": nodes, "edges": edges, "transfers": transfers}
+    )
+
+
+def compare(model: str, length: int, platform: Platform, pim_us: PimTime) -> list[Cell]:
+    """Return the cells of one model and length, one for each published schedule."""
+    board = load_board(model)
+    own = platform_costs(board, length, platform, pim_us, transposing=False)
+    like = platform_costs(board, length, platform, pim_us, transposing=True)
+    measured = measured_costs(board, length) if length in board.measurements else None
+    cells = []
+    for schedule in SCHEDULES:
+        plan = partition(like, schedule)
+        published = contributions = None
+        if measured is not None:
+            published = board.measurements[length].totals_us[schedule]
+            assignment = dict(plan.assignment)
+            if schedule == "optimal":
+                assignment = published_optimum(board, length)
+            contributions = _contributions(
+                board, length, like, measured, assignment, plan.total_us, published
+            )
+        cells.append(
+            Cell(
+                model=model,
+                length=length,
+                schedule=schedule,
+                board_us=published,
+                ours_us=plan.total_us,
+                own_us=partition(own, schedule).total_us,
+                pim_nodes=sum(device == "pim" for device in plan.assignment.values()),
+                contributions=tuple(contributions or ()),
+            )
+        )
+    return cells
+
+
+def published_optimum(board: BoardModel, length: int) -> dict[str, str]:
+    """Return the published optimal assignment.
+
+    Its PIM operators are published; the others take the better CPU device on the board's costs.
+    """
+    measured = board.measurements[length]
+    serial, parallel = measured.cost_us["cpu_serial"], measured.cost_us["cpu_parallel"]
+    found = {}
+    for node, name in enumerate(board.node_ids):
+        if node in measured.optimal_pim:
+            found[name] = "pim"
+        else:
+            faster = (parallel[node] or 0.0) < (serial[node] or 0.0)
+            found[name] = "cpu_parallel" if faster else "cpu_serial"
+    return found
+
+
+def _contributions(
+    board: BoardModel,
+    length: int,
+    ours: CostGraph,
+    theirs: CostGraph,
+    assignment: Mapping[str, str],
+    total_us: float,
+    published_us: float,
+) -> list[Contribution]:
+    """Split `total_us` - `published_us` by class and device; largest first, and a sum exactly."""
+    parts: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for name, index in zip(board.node_ids, board.node_classes, strict=True):
+        device = assignment[name]
+        what = f"{class_name(board.classes[index], length)} on {device}"
+        counts[what] = counts.get(what, 0) + 1
+        difference = ours.cost_us[name][device] - theirs.cost_us[name][device]
+        parts[what] = parts.get(what, 0.0) + difference
+    for tensor, move in moves(theirs, assignment):
+        what = f"transfers {move[0]} to {move[1]}"
+        counts[what] = counts.get(what, 0) + 1
+        difference = ours.transfer_us[tensor][move] - theirs.transfer_us[tensor][move]
+        parts[what] = parts.get(what, 0.0) + difference
+    found = [Contribution(f"{counts[what]} {what}", us) for what, us in parts.items()]
+    found.append(Contribution("our optimum is another plan", total_us - _total(ours, assignment)))
+    found.append(
+        Contribution(
+            "the board's total is not the sum of its costs",
+            _total(theirs, assignment) - published_us,
+        )
+    )
+    return sorted(found, key=lambda one: -abs(one.us))
+
+
+def _total(costs: CostGraph, assignment: Mapping[str, str]) -> float:
+    problem = Problem.of(costs)
+    return problem.to_us(problem.evaluate(assignment).total)
+
+
+def moves(costs: CostGraph, assignment: Mapping[str, str]) -> list[tuple[str, tuple[str, str]]]:
+    """Return every (tensor, (source, destination)) that an assignment moves between memories."""
+    graph = costs.graph
+    memory_of = {device: memory for memory, devices in graph.memories.items() for device in devices}
+    found = []
+    for tensor in graph.tensors:
+        if tensor.producer is None:
+            continue
+        source = memory_of[assignment[tensor.producer]]
+        wanted = {memory_of[assignment[consumer]] for consumer in tensor.consumers}
+        if tensor.output:
+            wanted.add("cpu")
+        found += [(tensor.id, (source, memory)) for memory in sorted(wanted - {source})]
+    return found
+
+
+def class_times(model: str, length: int, platform: Platform, pim_us: PimTime) -> list[ClassTime]:
+    """Return board and platform time of every class, on every device that was measured."""
+    board = load_board(model)
+    cpu = _cpu_model(platform)
+    found = []
+    for device in DEVICES:
+        for template, times in zip(board.classes, class_costs(board, length, device), strict=True):
+            if not times:
+                continue
+            graph = class_graph(template, length)
+            if device == "pim":
+                ours = pim_us(template, length)
+                if ours is None:
+                    continue
+            else:
+                ours = cpu.time_us(graph, graph.nodes[0], device)
+            found.append(
+                ClassTime(
+                    model=model,
+                    length=length,
+                    name=class_name(template, length),
+                    op=template.op,
+                    device=device,
+                    count=len(times),
+                    board_us=median(times),
+                    ours_us=ours,
+                    transposing_us=transposed_us(template, length),
+                )
+            )
+    return found

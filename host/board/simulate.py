@@ -1,0 +1,99 @@
+"""Times of the board's operators on the simulated PIM, one operator for each signature.
+
+Operators of equal shapes take equal cycles (they never depend on the data), so each class is
+simulated once, whatever the number of its nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.board.data import class_graph, class_name
+from host.board.templates import Template
+from host.capabilities import ElementwiseOperation, PimOperation, pim_operation
+from host.cpu.work import signature
+from host.device.base import Device
+from host.driver import PimDriver
+from host.models.graph import Graph
+from host.platform import Platform
+
+#: What identifies equal work on the device.
+Signature = tuple[object, ...]
+
+
+class PimTimes:
+    """Times on the PIM by class and length; simulates what it has not seen.
+
+    Parameters
+    ----------
+    platform
+        The platform; its capabilities decide what the PIM runs.
+    device
+        An open device of that platform, with a clock.
+    timeout
+        Bound of each wait for the device, seconds.
+    progress
+        Called with the name of each operator before it is simulated.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        device: Device,
+        *,
+        timeout: float = 600.0,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self._platform = platform
+        self._device = device
+        self._timeout = timeout
+        self._progress = progress or (lambda _: None)
+        self._cycles: dict[Signature, int] = {}
+
+    @property
+    def simulated(self) -> int:
+        """Operators simulated so far."""
+        return len(self._cycles)
+
+    def time_us(self, template: Template, length: int) -> float | None:
+        """Return the time of an operator of a class, microseconds; None: not on the PIM."""
+        graph = class_graph(template, length)
+        node = graph.nodes[0]
+        operation = pim_operation(graph, node, self._platform.capabilities)
+        if operation is None:
+            return None
+        key = signature(graph, node)
+        if key not in self._cycles:
+            self._progress(class_name(template, length))
+            self._cycles[key] = self._run(graph, operation)
+        return self._platform.pim_time_us(self._cycles[key])
+
+    def _run(self, graph: Graph, operation: PimOperation) -> int:
+        """Return the DRAM clocks of one operator with random operands."""
+        rng = np.random.default_rng(0)
+
+        def random(name: str) -> NDArray[np.float32]:
+            return rng.standard_normal(graph.tensors[name].shape, dtype=np.float32)
+
+        with ExitStack() as stack:
+            driver = stack.enter_context(
+                PimDriver(
+                    self._device,
+                    timeout=self._timeout,
+                    column_granule=self._platform.driver.tile_columns,
+                )
+            )
+            left = driver.upload(random(operation.left))
+            if isinstance(operation, ElementwiseOperation):
+                driver.elementwise(operation.op, left, driver.upload(random(operation.right)))
+                return driver.last.cycles
+            matrix = driver.load_matrix(random(operation.right), transposed=operation.transposed)
+            bias = None
+            if operation.bias is not None:
+                bias = driver.upload(random(operation.bias).reshape(-1))
+            driver.matmul(left, matrix, bias=bias)
+            return driver.last.cycles

@@ -1,0 +1,174 @@
+"""`pimloop validate-board`: the paper's Figure 9 on the simulated platform, cell by cell."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from host.board.compare import Cell, ClassTime, class_times, compare
+from host.board.data import MODELS
+from host.board.page import TITLES, page, summary
+from host.board.samples import board_samples
+from host.board.simulate import PimTimes
+from host.board.transfers import TransferTime, transfer_times
+from host.cli.output import console, emit_json
+from host.cpu.calibrate import held_out
+from host.device.open import open_device
+from host.errors import PimloopError
+from host.platform import DEFAULT_PLATFORM, Platform, load_platform
+
+LENGTHS = (8, 16, 32)
+
+#: Longest sequence of a model in the comparison: GPT-2's position table.
+_LONGEST = 1024
+
+
+def register(subparsers: Any) -> None:
+    """Add `validate-board` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "validate-board",
+        help="compare the simulated platform with the paper's board",
+        description="Price the paper's models, lengths and schedules on the simulated platform and "
+        "compare them with the published totals: cell by cell, and by operator. The exit code is 1 "
+        "when a cell differs by more than 15 %, or the median by more than 7 %.",
+    )
+    parser.set_defaults(func=run_validate_board, parser=parser)
+    parser.add_argument(
+        "--models", default=",".join(MODELS), metavar="A,B", help="of bert, roberta, gpt2"
+    )
+    parser.add_argument(
+        "--seq",
+        default=",".join(map(str, LENGTHS)),
+        metavar="8,16",
+        help="sequence lengths; those beyond 8, 16 and 32 have no board column",
+    )
+    parser.add_argument("--platform", default=DEFAULT_PLATFORM, metavar="NAME")
+    parser.add_argument(
+        "--fresh", action="store_true", help="simulate every operator again, ignore the list cache"
+    )
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page (docs/board.md)")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+
+
+def run_validate_board(args: argparse.Namespace) -> int:
+    """Compare, print, write; 1 when the limits are exceeded."""
+    models, lengths = _models(args.models), _lengths(args.seq)
+    platform = load_platform(args.platform)
+    cells: list[Cell] = []
+    times: list[ClassTime] = []
+    status = console(stderr=True)
+    show = (lambda _: None) if args.json else (lambda name: status.print(f"simulating {name}"))
+    with open_device(platform, "sim", cache=not args.fresh) as device:
+        pim = PimTimes(platform, device, progress=show)
+        for model in models:
+            for length in lengths:
+                cells += compare(model, length, platform, pim.time_us)
+                if length in LENGTHS:
+                    times += class_times(model, length, platform, pim.time_us)
+    transfers = transfer_times(models, lengths, platform)
+    if args.write is not None:
+        _write(args.write, _page(args, cells, times, transfers, platform))
+    found = summary(cells)
+    if args.json:
+        emit_json(_as_json(cells, times, transfers, platform, pim.simulated))
+    else:
+        _print(cells, found)
+    return 0 if found["passed"] else 1
+
+
+def _models(text: str) -> list[str]:
+    chosen = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in MODELS]
+    if unknown or not chosen:
+        raise PimloopError(
+            f"--models {text!r}: the board's models are {', '.join(MODELS)}, separated by commas"
+        )
+    return list(dict.fromkeys(chosen))
+
+
+def _lengths(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() and 1 <= int(part) <= _LONGEST for part in parts):
+        raise PimloopError(
+            f"--seq {text!r}: give sequence lengths from 1 to {_LONGEST}, separated by commas"
+        )
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _page(
+    args: argparse.Namespace,
+    cells: list[Cell],
+    times: list[ClassTime],
+    transfers: list[TransferTime],
+    platform: Platform,
+) -> str:
+    command = "pimloop validate-board"
+    if args.models != ",".join(MODELS):
+        command += f" --models {args.models}"
+    if args.seq != ",".join(map(str, LENGTHS)):
+        command += f" --seq {args.seq}"
+    samples = board_samples()
+    assert platform.cpu is not None  # `compare` has refused a platform without
+    errors = {
+        "held out by sequence length": held_out(samples, platform.cpu, attrgetter("length")),
+        "held out by model": held_out(samples, platform.cpu, attrgetter("model")),
+    }
+    return page(
+        cells, times, transfers, errors,
+        platform=platform.name,
+        command=f"{command} --write {args.write}",
+    )  # fmt: skip
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise PimloopError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _as_json(
+    cells: list[Cell],
+    times: list[ClassTime],
+    transfers: list[TransferTime],
+    platform: Platform,
+    simulated: int,
+) -> dict[str, Any]:
+    return {
+        "platform": platform.name,
+        "operators_simulated": simulated,
+        "summary": summary(cells),
+        "cells": [{**asdict(cell), "error": cell.error} for cell in cells],
+        "operators": [{**asdict(one), "error": one.error} for one in times],
+        "transfers": [asdict(one) for one in transfers],
+    }
+
+
+def _print(cells: list[Cell], found: dict[str, float | int | bool]) -> None:
+    table = Table(
+        "model", "tokens", "schedule", "board ms", "pimloop ms", "difference",
+        title="the paper's Figure 9 on the simulated platform",
+    )  # fmt: skip
+    for cell in cells:
+        table.add_row(
+            TITLES[cell.model],
+            str(cell.length),
+            cell.schedule,
+            "-" if cell.board_us is None else f"{cell.board_us / 1000:,.1f}",
+            f"{cell.ours_us / 1000:,.1f}",
+            "-" if cell.error is None else f"{100 * cell.error:+.1f} %",
+        )
+    for column in (1, 3, 4, 5):
+        table.columns[column].justify = "right"
+    out = console()
+    out.print(table)
+    out.print(
+        f"{found['cells']} cells: median {100 * float(found['median']):.1f} %, worst"
+        f" {100 * float(found['worst']):.1f} %: {'within' if found['passed'] else 'OUTSIDE'} the"
+        " limits (7 %, 15 %)"
+    )
