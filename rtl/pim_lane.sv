@@ -7,15 +7,20 @@
 /// - an exact zero sum of opposite signs is +0.
 /// Loads (LaneLoad, LaneLoadF32, LaneSplat) store their bits as they are, NaN payloads included.
 ///
-/// Latency: an operation presented in cycle n is in the accumulator after the edge that ends
-/// cycle n, so a dependent operation or a read may follow in n+1. The sequencer keeps dependent
-/// operations LaneLatency apart all the same, so that a pipelined lane can replace this one
-/// without a change in bits or cycles. A read in cycle n returns what the accumulator held
-/// before the operation of cycle n and is valid in n+1. No back-pressure. The accumulators have
-/// no reset: a set holds no defined value before its first write.
+/// A pipeline of `Depth` (4) clocks, one operation a clock:
+///   1 multiply; compare the exponents, choose who moves; decide what needs no arithmetic
+///   2 align, add
+///   3 normalise by whole bytes
+///   4 normalise by bits, round, write the accumulator
+/// The accumulator is read in clock 1 and written at the end of clock 4: an operation presented
+/// in cycle n must not meet, as operation or read, its own accumulator in n+1..n+3. The control
+/// keeps LaneLatency clocks between the two; an assertion here watches it. A read in cycle n
+/// returns what the accumulator held before the operation of cycle n and is valid in n+1. No
+/// back-pressure. Neither pipeline nor accumulators have a reset: what is in flight at power-up
+/// ends in accumulators that hold no defined value yet.
 ///
-/// The arithmetic is in functions of at most 64-bit values called under the enable: Verilator
-/// then evaluates it only in cycles that use it, in machine words.
+/// Each stage computes under its own enable in words of at most 64 bits: Verilator then evaluates
+/// it only in cycles that use it, in machine words.
 module pim_lane #(
   /// Accumulators, a power of two of at least 2.
   parameter int unsigned Groups = 16
@@ -49,6 +54,7 @@ module pim_lane #(
     $fatal(0, "%m: Groups must be a power of two of at least 2, is %0d", Groups);
   end
 
+  localparam int unsigned GroupBits = $clog2(Groups);
   localparam logic [31:0] CanonicalNan = 32'h7FC0_0000;
 
   // Exponents below are those of the least significant bit of a significand, biased by 268, so
@@ -61,6 +67,15 @@ module pim_lane #(
   // the addend's has one normal factor at least, so it is at least 2**7 there.
   localparam logic [8:0] MaxProductShift = 9'd42;
   localparam logic [8:0] MaxAddendShift = 9'd18;
+
+  // A sum whose last place has this weight is a subnormal with its leading one in bit 58 of the
+  // adder. Above, the difference is the room to move left before the subnormals begin.
+  localparam logic [8:0] LeastWeight = 9'd84;
+
+  /// The exponent field of a number: that of a subnormal counts as 1.
+  function automatic logic [7:0] place(input logic [7:0] field);
+    place = {field[7:1], field[0] || field == '0};
+  endfunction
 
   /// a * b + c where one operand at least is infinite or NaN.
   function automatic logic [31:0] fma_special(input logic [15:0] a, input logic [15:0] b,
@@ -78,108 +93,6 @@ module pim_lane #(
     else fma_special = {product_sign, 8'hFF, 23'b0};
   endfunction
 
-  /// The value sign * magnitude * 2**(weight - 268) rounded to binary32, nearest even.
-  /// The magnitude is not 0 and the weight at least 100.
-  function automatic logic [31:0] round_f32(input logic sign, input logic [58:0] magnitude,
-                                            input logic [8:0] weight);
-    logic [58:0] normal;
-    logic [8:0] room;
-    logic [33:0] packed_bits;
-    // Left until the leading one is in the top bit, or until the last place is that of the
-    // subnormals when this comes first. What is left of the room is the exponent field.
-    normal = magnitude;
-    room = weight - 9'd84;
-    if (normal[58:27] == '0 && room >= 9'd32) begin
-      normal = {normal[26:0], 32'b0};
-      room = room - 9'd32;
-    end
-    if (normal[58:43] == '0 && room >= 9'd16) begin
-      normal = {normal[42:0], 16'b0};
-      room = room - 9'd16;
-    end
-    if (normal[58:51] == '0 && room >= 9'd8) begin
-      normal = {normal[50:0], 8'b0};
-      room = room - 9'd8;
-    end
-    if (normal[58:55] == '0 && room >= 9'd4) begin
-      normal = {normal[54:0], 4'b0};
-      room = room - 9'd4;
-    end
-    if (normal[58:57] == '0 && room >= 9'd2) begin
-      normal = {normal[56:0], 2'b0};
-      room = room - 9'd2;
-    end
-    if (!normal[58] && room >= 9'd1) begin
-      normal = {normal[57:0], 1'b0};
-      room = room - 9'd1;
-    end
-    // The hidden bit, where there is one, carries into the exponent field, and so does a
-    // rounding to the next binade.
-    packed_bits = {2'b0, room, 23'b0} + {10'b0, normal[58:35]};
-    if (normal[34] && (normal[35] || normal[33:0] != '0)) packed_bits = packed_bits + 34'd1;
-    if (packed_bits[33:23] >= 11'd255) packed_bits = {3'b0, 8'hFF, 23'b0};
-    round_f32 = {sign, packed_bits[30:0]};
-  endfunction
-
-  /// a * b + c, rounded once.
-  function automatic logic [31:0] fma(input logic [15:0] a, input logic [15:0] b,
-                                      input logic [31:0] c);
-    /*verilator no_inline_task*/
-    logic [15:0] product;
-    logic [23:0] addend, narrow;
-    logic [8:0] product_weight, addend_weight, distance, weight;
-    logic [58:0] wide;
-    logic [59:0] sum;
-    logic product_sign, sign, subtract;
-    product = {8'b0, a[14:7] != '0, a[6:0]} * {8'b0, b[14:7] != '0, b[6:0]};
-    addend = {c[30:23] != '0, c[22:0]};
-    product_weight = {1'b0, a[14:7]} + {1'b0, b[14:7]} + {8'b0, a[14:7] == '0}
-        + {8'b0, b[14:7] == '0};
-    addend_weight = {1'b0, c[30:23]} + AddendBias + {8'b0, c[30:23] == '0};
-    product_sign = a[15] ^ b[15];
-    subtract = product_sign ^ c[31];
-
-    if (a[14:7] == '1 || b[14:7] == '1 || c[30:23] == '1) begin
-      fma = fma_special(a, b, c);
-    end else if (product == '0) begin
-      // A zero product must not reach the alignment: its weight says nothing about its size.
-      fma = (c[30:0] == '0) ? {product_sign && c[31], 31'b0} : c;
-    end else begin
-      // The operand of the larger weight moves left until both have the same one.
-      if (product_weight >= addend_weight) begin
-        sign = product_sign;
-        weight = addend_weight;
-        distance = product_weight - addend_weight;
-        wide = {43'b0, product};
-        narrow = addend;
-        if (distance > MaxProductShift) begin
-          weight = product_weight - MaxProductShift;
-          distance = MaxProductShift;
-          narrow = '0;
-        end
-      end else begin
-        sign = c[31];
-        weight = product_weight;
-        distance = addend_weight - product_weight;
-        wide = {35'b0, addend};
-        narrow = {8'b0, product};
-        if (distance > MaxAddendShift) begin
-          // Not zero, so that the product keeps its sign where the sum underflows.
-          weight = addend_weight - MaxAddendShift;
-          distance = MaxAddendShift;
-          narrow = 24'd1;
-        end
-      end
-      wide = wide << distance[5:0];
-      sum = subtract ? {1'b0, wide} - {36'b0, narrow} : {1'b0, wide} + {36'b0, narrow};
-      if (sum[59]) begin
-        sum = -sum;
-        sign = !sign;
-      end
-      fma = (sum == '0) ? '0 : round_f32(sign, sum[58:0], weight);
-    end
-  endfunction
-
   /// A binary32 rounded to bfloat16, nearest even.
   function automatic logic [15:0] round_bf16(input logic [31:0] value);
     /*verilator no_inline_task*/
@@ -188,31 +101,205 @@ module pim_lane #(
     else round_bf16 = value[31:16];
   endfunction
 
+  /// Zeros before the first one of seven bits; 7 where there is none.
+  function automatic logic [2:0] leading_zeros(input logic [6:0] bits);
+    leading_zeros[2] = bits[6:3] == '0;
+    leading_zeros[1] = bits[6:5] == '0 && (bits[4:3] != '0 || bits[2:1] == '0);
+    leading_zeros[0] = !bits[6] && (bits[5] || (!bits[4] && (bits[3] || (!bits[2]
+                       && (bits[1] || !bits[0])))));
+  endfunction
+
+  /// Seven bits with a one behind `zeros` zeros; none when there are seven.
+  function automatic logic [6:0] stop_at(input logic [2:0] zeros);
+    stop_at = 7'b1000000 >> zeros;
+  endfunction
+
   logic [31:0] acc_q [Groups];
 
+  // What goes from one stage to the next; the number is that of the stage that reads it. A
+  // result that needs no arithmetic (loads, specials, zero products) passes by as `word`.
+  logic valid_2_q, valid_3_q, valid_4_q;
+  logic [GroupBits-1:0] group_2_q, group_3_q, group_4_q;
+  logic bypass_2_q, bypass_3_q, bypass_4_q;
+  logic [31:0] word_2_q, word_3_q, word_4_q;
+  logic sign_2_q, sign_3_q, sign_4_q;
+  logic [8:0] room_3_q, room_4_q;
+  logic subtract_2_q;
+  logic [5:0] distance_2_q;
+  logic [15:0] product_2_q;
+  logic [23:0] addend_2_q, moving_2_q;
+  logic [8:0] product_weight_2_q, addend_weight_2_q;
+  logic product_leads_2_q, far_2_q;
+  logic [58:0] magnitude_3_q;
+  logic [6:0] stop_3_q, stop_4_q;
+  logic [31:0] normal_4_q;
+  logic sticky_4_q;
+
+  always_ff @(posedge clk_i) begin
+    valid_2_q <= valid_i;
+    valid_3_q <= valid_2_q;
+    valid_4_q <= valid_3_q;
+  end
+
+  // ---- 1: multiply, compare ---------------------------------------------------------------
   // One multiplier and one adder serve all arithmetic operations: only the first factor and
   // the addend differ. The addend -0 keeps the sign of a zero product.
   always_ff @(posedge clk_i) begin
-    if (valid_i) begin
+    if (valid_i) begin : stage_1
+      automatic logic [31:0] held = acc_q[group_i];
+      automatic logic [15:0] a = (op_i == pim_pkg::LaneMul) ? held[31:16] : scalar_i;
+      automatic logic [15:0] b = vector_i;
+      automatic logic [31:0] c = (op_i == pim_pkg::LaneMac) ? held
+          : {op_i != pim_pkg::LaneMacz, 31'b0};
+      automatic logic [15:0] product =
+          {8'b0, a[14:7] != '0, a[6:0]} * {8'b0, b[14:7] != '0, b[6:0]};
+      automatic logic [23:0] addend = {c[30:23] != '0, c[22:0]};
+      automatic logic [8:0] product_weight = {1'b0, place(a[14:7])} + {1'b0, place(b[14:7])};
+      automatic logic [8:0] addend_place = {1'b0, place(c[30:23])};
+      automatic logic [8:0] addend_weight = addend_place + AddendBias;
+      automatic logic product_leads = product_weight >= addend_weight;
+      automatic logic product_far = product_weight > addend_place + (AddendBias + MaxProductShift);
+      automatic logic addend_far = product_weight < addend_place + (AddendBias - MaxAddendShift);
+      automatic logic product_sign = a[15] ^ b[15];
+
+      group_2_q <= group_i;
+      subtract_2_q <= product_sign ^ c[31];
+      product_2_q <= product;
+      addend_2_q <= addend;
+      product_weight_2_q <= product_weight;
+      addend_weight_2_q <= addend_weight;
+      // The operand of the larger weight moves left until both have the same one.
+      product_leads_2_q <= product_leads;
+      far_2_q <= product_leads ? product_far : addend_far;
+      if (product_leads) begin
+        sign_2_q <= product_sign;
+        moving_2_q <= {8'b0, product};
+        distance_2_q <= product_far ? MaxProductShift[5:0]
+                                    : product_weight[5:0] - addend_weight[5:0];
+      end else begin
+        sign_2_q <= c[31];
+        moving_2_q <= addend;
+        distance_2_q <= addend_far ? MaxAddendShift[5:0]
+                                   : addend_weight[5:0] - product_weight[5:0];
+      end
+
+      bypass_2_q <= 1'b1;
       case (op_i)
-        pim_pkg::LaneLoad:    acc_q[group_i] <= {vector_i, 16'b0};
-        pim_pkg::LaneLoadF32: acc_q[group_i] <= word_i;
-        pim_pkg::LaneSplat:   acc_q[group_i] <= {scalar_i, 16'b0};
+        pim_pkg::LaneLoad:    word_2_q <= {vector_i, 16'b0};
+        pim_pkg::LaneLoadF32: word_2_q <= word_i;
+        pim_pkg::LaneSplat:   word_2_q <= {scalar_i, 16'b0};
         default: begin
-          acc_q[group_i] <= fma(
-              (op_i == pim_pkg::LaneMul) ? acc_q[group_i][31:16] : scalar_i, vector_i,
-              (op_i == pim_pkg::LaneMac) ? acc_q[group_i]
-                  : {op_i != pim_pkg::LaneMacz, 31'b0});
+          if (a[14:7] == '1 || b[14:7] == '1 || c[30:23] == '1) begin
+            word_2_q <= fma_special(a, b, c);
+          end else begin
+            // A zero product must not reach the alignment: its weight says nothing about its
+            // size.
+            word_2_q <= (c[30:0] == '0) ? {product_sign && c[31], 31'b0} : c;
+            bypass_2_q <= a[14:0] == '0 || b[14:0] == '0;
+          end
         end
       endcase
     end
   end
 
+  // ---- 2: align, add ----------------------------------------------------------------------
+  always_ff @(posedge clk_i) begin
+    if (valid_2_q) begin : stage_2
+      // An operand too far behind is dropped. Behind an addend a one stands in for it, so that
+      // a product that alone is not zero keeps its sign where the sum underflows.
+      automatic logic [23:0] standing = far_2_q ? {23'b0, !product_leads_2_q}
+          : product_leads_2_q ? addend_2_q : {8'b0, product_2_q};
+      automatic logic [8:0] weight = !far_2_q
+          ? (product_leads_2_q ? addend_weight_2_q : product_weight_2_q)
+          : product_leads_2_q ? product_weight_2_q - MaxProductShift
+                              : addend_weight_2_q - MaxAddendShift;
+      automatic logic [8:0] room = weight - LeastWeight;
+      automatic logic [58:0] moved = {35'b0, moving_2_q} << distance_2_q;
+      automatic logic [59:0] sum = subtract_2_q ? {1'b0, moved} - {36'b0, standing}
+                                                : {1'b0, moved} + {36'b0, standing};
+      // The sum is negative only where the moved operand is the smaller one, of 24 bits then.
+      automatic logic [23:0] opposite = standing - moved[23:0];
+      group_3_q <= group_2_q;
+      bypass_3_q <= bypass_2_q;
+      word_3_q <= word_2_q;
+      room_3_q <= room;
+      stop_3_q <= (room[8:6] == '0) ? stop_at(room[5:3]) : '0;
+      sign_3_q <= sign_2_q ^ sum[59];
+      magnitude_3_q <= sum[59] ? {35'b0, opposite} : sum[58:0];
+    end
+  end
+
+  // ---- 3: normalise by bytes --------------------------------------------------------------
+  // Left until the leading one is in the top byte, or until less than a byte of room is left:
+  // `stop` counts as a one where the room ends.
+  always_ff @(posedge clk_i) begin
+    if (valid_3_q) begin : stage_3
+      automatic logic [63:0] bytes = {magnitude_3_q, 5'b0};
+      automatic logic [7:0] used = {bytes[63:56] != '0, bytes[55:48] != '0, bytes[47:40] != '0,
+                                    bytes[39:32] != '0, bytes[31:24] != '0, bytes[23:16] != '0,
+                                    bytes[15:8] != '0, bytes[7:0] != '0};
+      automatic logic [2:0] moved = leading_zeros(used[7:1] | stop_3_q);
+      bytes = bytes << {moved, 3'b0};
+      group_4_q <= group_3_q;
+      // A sum of opposite signs that is exactly zero is +0.
+      bypass_4_q <= bypass_3_q || used == '0;
+      word_4_q <= bypass_3_q ? word_3_q : '0;
+      sign_4_q <= sign_3_q;
+      room_4_q <= {room_3_q[8:3] - {3'b0, moved}, room_3_q[2:0]};
+      stop_4_q <= (room_3_q[8:3] == {3'b0, moved}) ? stop_at(room_3_q[2:0]) : '0;
+      normal_4_q <= bytes[63:32];
+      sticky_4_q <= (used[3:0] & (4'b1111 >> moved)) != '0;
+    end
+  end
+
+  // ---- 4: normalise by bits, round, write -------------------------------------------------
+  always_ff @(posedge clk_i) begin
+    if (valid_4_q) begin : stage_4
+      automatic logic [2:0] moved = leading_zeros(normal_4_q[31:25] | stop_4_q);
+      automatic logic [31:0] normal = normal_4_q << moved;
+      // What is left of the room is the exponent field, less the hidden bit. This one, where
+      // there is one, carries into the field, and so does a rounding to the next binade.
+      automatic logic [8:0] room = room_4_q - {6'b0, moved};
+      automatic logic up = normal[7] && (normal[8] || normal[6:0] != '0 || sticky_4_q);
+      automatic logic [30:0] rounded =
+          {room[7:0], 23'b0} + {7'b0, normal[31:8]} + {30'b0, up};
+      if (bypass_4_q) acc_q[group_4_q] <= word_4_q;
+      else if (room >= 9'd254) acc_q[group_4_q] <= {sign_4_q, 8'hFF, 23'b0};
+      else acc_q[group_4_q] <= {sign_4_q, rounded};
+    end
+  end
+
+  // ---- read -------------------------------------------------------------------------------
   always_ff @(posedge clk_i) begin
     if (read_i) begin
       read_f32_o <= acc_q[read_group_i];
       read_bf16_o <= round_bf16(acc_q[read_group_i]);
     end
   end
+
+`ifndef SYNTHESIS
+  // Accumulators that an operation in flight will write. What was in the pipeline at power-up is
+  // none.
+  logic [2:0] powered_q;
+  initial powered_q = '0;
+  always_ff @(posedge clk_i) powered_q <= {powered_q[1:0], 1'b1};
+
+  function automatic logic in_flight(input logic [GroupBits-1:0] group);
+    in_flight = powered_q[0] && ((valid_2_q && group_2_q == group)
+        || (powered_q[1] && valid_3_q && group_3_q == group)
+        || (powered_q[2] && valid_4_q && group_4_q == group));
+  endfunction
+
+  always_ff @(posedge clk_i) begin
+    if (valid_i) begin
+      assert (!in_flight(group_i))
+      else $error("%m: operation on accumulator %0d before the last one on it is done", group_i);
+    end
+    if (read_i) begin
+      assert (!in_flight(read_group_i))
+      else $error("%m: read of accumulator %0d before the operation on it is done", read_group_i);
+    end
+  end
+`endif
 
 endmodule

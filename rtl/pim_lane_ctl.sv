@@ -269,7 +269,8 @@ module pim_lane_ctl #(
     pim_lanes #(
       .Lanes(BeatElems),
       .Groups(AccGroups),
-      .Parts(Parts)
+      .Parts(Parts),
+      .Latency(LaneLatency)
     ) u_lanes (
       .clk_i,
       .valid_i(lane_valid_q),

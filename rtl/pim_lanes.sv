@@ -3,18 +3,20 @@
 /// pim_lanes_native_sim has the same ports, bits and cycles with a C++ body.
 ///
 /// Latency: an operation presented in cycle n is in the accumulators after the edge that ends
-/// cycle n, so a dependent operation or a read may follow in n+1. The sequencer keeps dependent
-/// operations LaneLatency apart all the same, so that pipelined lanes can replace these without
-/// a change in bits or cycles. A read in cycle n returns what the accumulators held before the
-/// operation of cycle n; the outputs are valid in n+1 and keep their value until the next read.
-/// No back-pressure, no reset: a set holds no defined value before its first write.
+/// cycle n+3. So a lane must not be given an operation on, or a read of, the same accumulator in
+/// n+1..n+3; the control keeps them `Latency` cycles apart. A read in cycle n returns what the
+/// accumulators held before the operation of cycle n; the outputs are valid in n+1 and keep their
+/// value until the next read. No back-pressure, no reset: a set holds no defined value before its
+/// first write.
 module pim_lanes #(
   /// Lanes in the beat, even.
   parameter int unsigned Lanes = 32,
   /// Accumulators of a lane, a power of two of at least 2.
   parameter int unsigned Groups = 16,
   /// Parts of the lane mask, of Lanes / Parts lanes each; at most 32.
-  parameter int unsigned Parts = 1
+  parameter int unsigned Parts = 1,
+  /// Clocks the control keeps between operations on one set, at least 4: the depth of pim_lane.
+  parameter int unsigned Latency = 4
 ) (
   /// Clock.
   input  logic                      clk_i,
@@ -45,6 +47,9 @@ module pim_lanes #(
   end
   if (Parts < 1 || Parts > 32 || Lanes % Parts != 0) begin : gen_check_parts
     $fatal(0, "%m: Parts must divide Lanes (%0d) and be 1 to 32, is %0d", Lanes, Parts);
+  end
+  if (Latency < 4) begin : gen_check_latency
+    $fatal(0, "%m: Latency must be at least 4, the depth of the lanes, is %0d", Latency);
   end
 
   localparam int unsigned LanesPerPart = Lanes / Parts;

@@ -4,10 +4,11 @@
 /// One call for an operation, one for a read and none in idle cycles. Every instance owns its
 /// accumulators, so several can live in one process.
 ///
-/// Latency: that of pim_lanes. An operation presented in cycle n is visible to a dependent
-/// operation or a read in n+1; a read in cycle n returns what the accumulators held before the
-/// operation of cycle n, with the outputs valid in n+1. Dependent operations are LaneLatency
-/// apart by the sequencer's rule, as with pim_lanes. No back-pressure, no reset.
+/// Latency: none, an operation is done at the edge that ends its cycle. Under the rule that the
+/// control keeps for pim_lanes (nothing meets an accumulator while an operation on it is in
+/// flight) that cannot be told from a pipeline. A read in cycle n returns what the accumulators
+/// held before the operation of cycle n, with the outputs valid in n+1. No back-pressure, no
+/// reset.
 module pim_lanes_native_sim #(
   /// Lanes in the beat, even.
   parameter int unsigned Lanes = 32,

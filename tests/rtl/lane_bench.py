@@ -16,9 +16,15 @@ from lane_reference import (
 from sim.inprocess import InProcessModel
 
 
+#: Cycles between operations on one accumulator (pim_top: LaneLatency).
+LATENCY = 4
+
+
 class LaneBench(InProcessModel):
     """RTL and native lanes on the same operations; every read checks that they agree.
 
+    Like the control of the device, it keeps operations on, and reads of, one accumulator
+    `LATENCY` cycles behind the last operation on it, waiting where that is necessary.
     Words go in and come out as numpy arrays: bfloat16 uint16[lanes], binary32 uint32[lanes].
     """
 
@@ -33,11 +39,17 @@ class LaneBench(InProcessModel):
         self.lanes, self.groups, self.parts = lanes, groups, parts
         self._in = {name: self.view(name) for name in self.inputs}
         self["mask_i"] = (1 << parts) - 1
+        self._clock = 0
+        # Cycle in which each half of the lanes may meet its accumulator again.
+        self._free = np.zeros((groups, 2), dtype=np.int64)
 
     def present(
         self, op: int, group: int, scalar: int, vector: np.ndarray, read: int | None = None
     ) -> None:
         """Spend one cycle on an operation, reading set `read` at the same time."""
+        halves = slice(scalar & 1, (scalar & 1) + 1) if op == LOAD_F32 else slice(0, 2)
+        self._wait(max(self._free[group, halves].max(), self._settled(read)))
+        self._free[group, halves] = self._clock + LATENCY
         self._in["valid_i"][0] = 1
         self._in["op_i"][0] = op
         self._in["group_i"][0] = group
@@ -47,14 +59,26 @@ class LaneBench(InProcessModel):
 
     def idle(self, read: int | None = None) -> None:
         """Spend one cycle without an operation."""
+        self._wait(self._settled(read))
         self._in["valid_i"][0] = 0
         self._cycle(read)
+
+    def _settled(self, group: int | None) -> int:
+        """Return the cycle in which a set may be read."""
+        return 0 if group is None else int(self._free[group].max())
+
+    def _wait(self, clock: int) -> None:
+        if clock > self._clock:
+            self._in["valid_i"][0] = self._in["read_i"][0] = 0
+            self.tick(clock - self._clock)
+            self._clock = clock
 
     def _cycle(self, read: int | None) -> None:
         self._in["read_i"][0] = read is not None
         if read is not None:
             self._in["read_group_i"][0] = read
         self.tick()
+        self._clock += 1
 
     def load(self, group: int, words: np.ndarray, read: int | None = None) -> None:
         """Put binary32 words into an accumulator set: two cycles, the first one may read."""
@@ -81,15 +105,18 @@ class LaneBench(InProcessModel):
         Shapes: (n,), (n, lanes), (n, lanes).
         """
         results = np.empty_like(words)
-        for row, (scalar, vector, word) in enumerate(zip(scalars, vectors, words, strict=True)):
-            group = row % self.groups
-            # The read of the previous row overlaps the loads of this one.
-            self.load(group, word, read=(row - 1) % self.groups if row else None)
-            if row:
-                results[row - 1] = self.outputs_now()[1]
-            self.present(MAC, group, int(scalar), vector)
-        if len(scalars):
-            results[-1] = self.read((len(scalars) - 1) % self.groups)[1]
+        for first in range(0, len(words), self.groups):
+            rows = range(first, min(first + self.groups, len(words)))
+            for row in rows:
+                # The read of the last round's row overlaps the loads of this one.
+                done = row - self.groups
+                self.load(row % self.groups, words[row], row % self.groups if done >= 0 else None)
+                if done >= 0:
+                    results[done] = self.outputs_now()[1]
+            for row in rows:
+                self.present(MAC, row % self.groups, int(scalars[row]), vectors[row])
+        for row in range(max(0, len(words) - self.groups), len(words)):
+            results[row] = self.read(row % self.groups)[1]
         return results
 
     def check_mac(self, scalars: np.ndarray, vectors: np.ndarray, words: np.ndarray) -> None:

@@ -202,7 +202,7 @@ def test_powers_of_two_less_something_at_every_distance(bench):
 @pytest.mark.parametrize("kind", ["normal", "any"])
 @pytest.mark.parametrize("steps", [1, 7, 768, 4096])
 def test_chain(bench, kind, steps):
-    """Dependent operations in consecutive cycles: a sum of `steps` products in order."""
+    """Operations that depend on each other: a sum of `steps` products in order."""
     rng = np.random.default_rng(steps)
     if kind == "normal":
         values = rng.standard_normal((steps, LANES + 1)).astype(np.float32)

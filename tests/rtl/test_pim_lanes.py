@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_bench import LaneBench, LaneModel
+from lane_bench import LATENCY, LaneBench, LaneModel
 from lane_reference import (
     DPI_HEADER,
     DPI_SOURCE,
@@ -192,25 +192,45 @@ def test_all_bank_beat_of_the_native_body():
 def test_one_lane_alone():
     """pim_lane as its own top, without the wrapper that slices the beat."""
     rng = np.random.default_rng(10)
+    operands = random_bf16(rng, (50, LATENCY, 2)) & np.uint16(0xBFFF)
+    expected = rng.integers(0, 1 << 30, LATENCY, dtype=np.uint32)
     with InProcessModel("pim_lane", LANE_SOURCES[:2], params={"Groups": 4}) as lane:
-        for group in range(4):
-            lane["valid_i"], lane["read_i"], lane["op_i"] = 1, 0, LOAD_F32
-            lane["group_i"] = lane["read_group_i"] = group
-            for word in rng.integers(0, 1 << 32, 20):
-                lane["word_i"] = int(word)
-                lane.tick()
-            lane["word_i"] = 0
+        lane["valid_i"], lane["op_i"] = 1, LOAD_F32
+        for group, word in enumerate(expected):
+            lane["group_i"], lane["word_i"] = group, int(word)
             lane.tick()
-            expected = np.zeros(1, dtype=np.uint32)
-            lane["op_i"] = MAC
-            for scalar, vector in random_bf16(rng, (50, 2)) & np.uint16(0xBFFF):
-                lane["scalar_i"], lane["vector_i"] = int(scalar), int(vector)
+        # One operation a cycle: each meets its accumulator in the first cycle that it may.
+        lane["op_i"] = MAC
+        for row in operands:
+            for group, (scalar, vector) in enumerate(row):
+                lane["group_i"], lane["scalar_i"] = group, int(scalar)
+                lane["vector_i"] = int(vector)
                 lane.tick()
-                expected = fma_wide(np.array([scalar]), np.array([vector]), expected)
-            lane["valid_i"], lane["read_i"] = 0, 1
+            expected = fma_wide(row[:, 0], row[:, 1], expected)
+        lane["valid_i"], lane["read_i"] = 0, 1
+        for group, word in enumerate(expected):
+            lane["read_group_i"] = group
             lane.tick()
-            assert lane["read_f32_o"] == int(expected[0])
-            assert lane["read_bf16_o"] == int(bf16_wide(expected)[0])
+            assert lane["read_f32_o"] == int(word)
+            assert lane["read_bf16_o"] == int(bf16_wide(expected[group : group + 1])[0])
+
+
+@pytest.mark.parametrize("distance", range(1, LATENCY + 1))
+@pytest.mark.parametrize("port", ["valid_i", "read_i"])
+def test_what_comes_too_early_is_caught(port, distance):
+    """An operation or a read that meets an accumulator before it is written."""
+    with InProcessModel("pim_lane", LANE_SOURCES[:2], params={"Groups": 4}) as lane:
+        lane["op_i"], lane["group_i"], lane["read_group_i"] = SPLAT, 2, 2
+        lane["scalar_i"], lane["valid_i"] = 0x3F80, 1
+        lane.tick()
+        lane["valid_i"] = 0
+        lane.tick(distance - 1)
+        lane[port] = 1
+        if distance < LATENCY:
+            with pytest.raises(SimError, match=r"pim_lane.*assertion"):
+                lane.tick()
+        else:
+            lane.tick()
 
 
 @pytest.mark.parametrize(
@@ -220,10 +240,13 @@ def test_one_lane_alone():
         ({"Parts": 3}, r"Parts must divide Lanes \(32\)"),
         ({"Lanes": 64, "Parts": 64}, "be 1 to 32, is 64"),
         ({"Groups": 12}, "Groups must be a power of two"),
+        ({"Latency": 3}, "Latency must be at least 4"),
     ],
 )
 @pytest.mark.parametrize("body", ["pim_lanes", "pim_lanes_native_sim"])
 def test_wrong_parameters_stop_the_elaboration(body, params, message):
+    if body == "pim_lanes_native_sim" and "Latency" in params:
+        pytest.skip("the native body has no pipeline")
     sources = LANE_SOURCES if body == "pim_lanes" else NATIVE_SOURCES
     with pytest.raises(SimError, match=message):
         build_library(body, sources, params=params)
