@@ -10,6 +10,7 @@ anonymous files, so whatever ends either process leaves nothing behind.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import os
 import signal
@@ -56,6 +57,9 @@ MOST_DELAY = 1_000_000
 #: Seconds given to a simulator to end in order before it is killed.
 CLOSE_SECONDS = 10.0
 
+# Missing in Python's mmap; the same number on every Linux that Verilator runs on.
+_MAP_FIXED = 0x10
+
 #: Lines and bytes of the log shown in an error.
 _TAIL_LINES = 15
 _TAIL_BYTES = 8192
@@ -75,6 +79,24 @@ class SimStats:
         return self.fast_cycles / self.fast_seconds if self.fast_seconds > 0 else 0.0
 
 
+class SharedMemory:
+    """The first bytes of the memory of several devices: one copy, which all of them see.
+
+    For operands that every one of them loads to the same addresses: loading them again writes the
+    bytes that are there. Close it after the devices, or before: each keeps its own hold.
+
+    Parameters
+    ----------
+    nbytes
+        Size; rounded down to whole pages.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes // mmap.PAGESIZE * mmap.PAGESIZE
+        self.descriptor = _anonymous_file("pimloop-shared", self.nbytes)
+        self.close = weakref.finalize(self, os.close, self.descriptor)
+
+
 class SimDevice:
     """A PIM device simulated from its RTL.
 
@@ -82,6 +104,8 @@ class SimDevice:
     ----------
     config
         What to simulate.
+    shared
+        Memory that this device has in common with others; default: all memory is its own.
 
     Attributes
     ----------
@@ -103,8 +127,9 @@ class SimDevice:
         It does not start.
     """
 
-    def __init__(self, config: SimConfig | None = None) -> None:
+    def __init__(self, config: SimConfig | None = None, shared: SharedMemory | None = None) -> None:
         self.config = config or SimConfig()
+        self._shared = shared if shared is not None and shared.nbytes else None
         program = build(build_spec(self.config))
         self.build_name = program.parent.name
         self.buffer_address = self.config.memory_address
@@ -132,6 +157,8 @@ class SimDevice:
             try:
                 self._receive(self.config.start_timeout, "start")
                 self.memory: NDArray[np.uint8] = _map_whole(dram_fd)
+                if self._shared is not None:
+                    _map_over(self.memory, self._shared)
             except BaseException:
                 self._cleanup()
                 raise
@@ -165,6 +192,10 @@ class SimDevice:
             "PIMLOOP_MEMORY_FD": str(memory_fd),
             "PIMLOOP_SOCKET_FD": str(theirs.fileno()),
         }
+        inherited = [memory_fd, dram_fd, theirs.fileno()]
+        if self._shared is not None:
+            environment["PIMLOOP_SHARED_DRAM_FD"] = str(self._shared.descriptor)
+            inherited.append(self._shared.descriptor)
         if config.log_dir is not None:
             environment["PIMLOOP_EVENT_LOG"] = str(config.log_dir.resolve() / "simulator.jsonl")
         command = [str(program), f"+clock_period={config.clock_period}"]
@@ -179,7 +210,7 @@ class SimDevice:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log_fd,
                 stderr=subprocess.STDOUT,
-                pass_fds=(memory_fd, dram_fd, theirs.fileno()),
+                pass_fds=inherited,
                 start_new_session=True,  # Ctrl-C at the terminal is for the host alone
             )
         except OSError as error:
@@ -393,6 +424,31 @@ def _map_whole(descriptor: int) -> NDArray[np.uint8]:
     if size == 0:
         return np.zeros(0, np.uint8)
     return np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
+
+
+def _map_over(memory: NDArray[np.uint8], shared: SharedMemory) -> None:
+    """Let the first bytes of a mapped file be `shared`, as the simulator does with its own."""
+    if shared.nbytes > memory.size:
+        raise DeviceError(
+            f"{shared.nbytes} bytes of shared device memory, the device has {memory.size}"
+        )
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = (
+        *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int),
+        ctypes.c_long,
+    )
+    mapped = libc.mmap(
+        memory.ctypes.data,
+        shared.nbytes,
+        mmap.PROT_READ | mmap.PROT_WRITE,
+        mmap.MAP_SHARED | _MAP_FIXED,
+        shared.descriptor,
+        0,
+    )
+    if mapped != memory.ctypes.data:
+        reason = os.strerror(ctypes.get_errno())
+        raise DeviceError(f"cannot map {shared.nbytes} bytes of shared device memory: {reason}")
 
 
 def _end(process: subprocess.Popen[bytes], connection: socket.socket, log_fd: int) -> None:

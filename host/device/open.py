@@ -106,6 +106,7 @@ def device_opener(
     platform: Platform,
     backend: Backend,
     *,
+    shared_bytes: int = 0,
     flavour: Flavour,
     trace: bool,
     assertions: bool,
@@ -114,14 +115,16 @@ def device_opener(
 ) -> Callable[[Path | None], Device]:
     """Build what `open_device` opens, and return a function that opens it with a log folder.
 
-    The function may be called from several threads at once. SimError as `open_device`.
+    The function may be called from several threads at once. SimError as `open_device`. The first
+    `shared_bytes` of device memory, rounded down to pages, are the same memory in all devices that
+    the function opens (`sim`).
     """
     if backend == "model":
         return lambda _log_dir: ModelDevice(platform.geometry(), buffer_bytes)
     # Imported here: the model must work where the simulator's tools are missing.
     from sim.build import build
     from sim.config import HostMemory, SimConfig, build_spec
-    from sim.device import SimDevice
+    from sim.device import SharedMemory, SimDevice
 
     memory = platform.host_memory
     config = SimConfig(
@@ -138,9 +141,10 @@ def device_opener(
         memory_bytes=buffer_bytes,
     )
     build(build_spec(config))
+    shared = SharedMemory(shared_bytes)
 
     def open_simulator(log_dir: Path | None) -> Device:
-        simulator = SimDevice(replace(config, log_dir=log_dir))
+        simulator = SimDevice(replace(config, log_dir=log_dir), shared)
         return with_cache(simulator, ListCache.of_user() if cache else None)
 
     return open_simulator

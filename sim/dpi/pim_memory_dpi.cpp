@@ -49,13 +49,23 @@ uint8_t* dram_at(void* handle, uint64_t address, uint32_t bytes) {
 }
 
 /// Map the array that the host shares; the host learns its size from the file.
+///
+/// With $PIMLOOP_SHARED_DRAM_FD its first bytes are that file: memory of several devices.
 void* map_shared_dram(const char* fd_text, uint64_t bytes) {
     static bool taken = false;
     if (taken) fail("the host shares the memory of one device array, and there are two");
     taken = true;
     const int fd = std::atoi(fd_text);
     if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) fail("PIMLOOP_DRAM_FD is no open file");
-    return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* const base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    const char* const shared_text = std::getenv("PIMLOOP_SHARED_DRAM_FD");
+    if (base == MAP_FAILED || !shared_text) return base;
+    const int shared = std::atoi(shared_text);
+    struct stat status;
+    if (fstat(shared, &status) != 0) fail("PIMLOOP_SHARED_DRAM_FD is no open file");
+    const uint64_t size = static_cast<uint64_t>(status.st_size);
+    if (size > bytes) fail("the memory shared between devices is larger than the device");
+    return mmap(base, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shared, 0);
 }
 
 /// Memory of the host as the bus sees it.

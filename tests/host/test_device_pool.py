@@ -271,3 +271,47 @@ def test_interrupted_host_leaves_no_process(
     if how == signal.SIGINT:
         assert errors.rstrip().endswith("KeyboardInterrupt")
         assert "Exception ignored" not in errors
+
+
+def test_constants_are_in_memory_once() -> None:
+    """Two devices that load the same weights, with and without a shared start of their memory."""
+    weights = np.random.default_rng(1).standard_normal((2048, 2048), np.float32)
+    nbytes = 2 * weights.size
+    results, touched = [], []
+    for shared in (0, nbytes):
+        together = threading.Barrier(2, timeout=PATIENCE)
+
+        def job(worker: Worker, scale: int, together: threading.Barrier = together) -> object:
+            with PimDriver(worker.device) as driver:
+                matrix = driver.load_matrix(weights)
+                together.wait()
+                a = driver.upload(np.full((1, 2048), scale, np.float32))
+                result = driver.download(driver.matmul(a, matrix)).tobytes()
+                together.wait()
+                return result, dram_kib(simulator(worker))
+
+        with DevicePool(
+            PLATFORM, jobs=2, cache=True, buffer_bytes=BUFFER_BYTES, shared_bytes=shared
+        ) as devices:
+            done = devices.map(job, [1, 2])
+        results.append([result for result, _ in done])  # type: ignore[misc]
+        touched.append(sum(kib for _, kib in done))  # type: ignore[misc]
+    assert results[0] == results[1]
+    assert touched[0] > 2 * nbytes // 1024
+    # Shared pages count for a part with each process that has them: together once.
+    assert touched[1] < 1.2 * nbytes // 1024
+
+
+def dram_kib(pid: int) -> float:
+    """Return the device memory of a simulator in KiB, shared pages with its part of them.
+
+    The host maps them too, so each page of a device counts half here, and a page that two devices
+    share a quarter in each.
+    """
+    total, inside = 0.0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = "pimloop-dram" in line or "pimloop-shared" in line
+        elif inside and line.startswith("Pss:"):
+            total += float(line.split()[1])
+    return 2 * total
