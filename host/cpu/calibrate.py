@@ -48,7 +48,7 @@ _SERIAL: Mapping[WorkClass, tuple[str, ...]] = {
     "movement": (
         "copy_call_us", "slice_call_us", "copy_ns", "permute_ns", "permute_miss_ns",
     ),
-    "view": ("reshape_call_us", "view_call_us"),
+    "view": ("reshape_call_us", "view_call_us", "view_ns"),
 }  # fmt: skip
 _SHARING: Mapping[WorkClass, str] = {
     "product": "product_speedup",
@@ -289,6 +289,9 @@ def held_out(
 ) -> dict[tuple[str, str], Errors]:
     """Return the errors of predicting each part of the samples from a fit to all the others.
 
+    Samples with a parameter that the others do not determine (an operator of one model only) are
+    left out: they would be predicted from `start`.
+
     Parameters
     ----------
     key
@@ -305,12 +308,16 @@ def held_out(
     pooled: dict[tuple[str, str], Errors] = {}
     for part in parts:
         fitted = fit([s for s in samples if key(s) != part], start)
-        for kind, found in errors(
-            fitted.parameters, [s for s in samples if key(s) == part]
-        ).items():
+        predicted = [s for s in samples if key(s) == part and _determined(s.work, fitted)]
+        for kind, found in errors(fitted.parameters, predicted).items():
             before = pooled.get(kind, Errors((), ()))
             pooled[kind] = Errors(before.signed + found.signed, before.names + found.names)
     return pooled
+
+
+def _determined(work: Work, fitted: Fit) -> bool:
+    used = {work.call, *(name for name, amount in work.amounts.items() if amount)}
+    return used <= fitted.fitted
 
 
 def merged(parts: Iterable[Errors]) -> Errors:

@@ -62,6 +62,7 @@ class CpuSection:
     permute_ns: float = number(ELEMENT)
     permute_miss_ns: float = number(ELEMENT)  # more, where the tensor exceeds the data cache
 
-    # Nothing is moved.
+    # Another shape of the same elements; a runtime may copy them all the same.
     reshape_call_us: float = number(CALL)
     view_call_us: float = number(CALL)
+    view_ns: float = number(ELEMENT)

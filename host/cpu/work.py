@@ -198,7 +198,8 @@ def _transpose(graph: Graph, node: Node) -> Work:
 
 def _view(call: str) -> Callable[[Graph, Node], Work]:
     def describe(graph: Graph, node: Node) -> Work:
-        return Work("view", call, elements=_result(graph, node).elements)
+        elements = _result(graph, node).elements
+        return Work("view", call, {"view_ns": elements}, elements)
 
     return describe
 
