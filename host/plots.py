@@ -25,7 +25,7 @@ from host.html.words import (
     schedule_order,
     schedule_words,
 )
-from host.plots_style import STYLE, new_figure, save
+from host.plots_style import STYLE, new_figure, plain, save
 from host.plots_sweep import write_sweep_plots
 
 __all__ = ["write_plots", "write_sweep_plots"]
@@ -127,9 +127,9 @@ def _breakdown(report: dict[str, Any]) -> Figure | None:
             hatch="////" if moved else None,
             edgecolor="white",
             linewidth=0.4,
-            label=text,
+            label=plain(text),
         )
-    axes.set_yticks(range(_bars(breakdown)), [bar.title for bar in breakdown.bars])
+    axes.set_yticks(range(_bars(breakdown)), [plain(bar.title) for bar in breakdown.bars])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.set_xlabel(f"time, {unit}")
@@ -151,7 +151,7 @@ def _timeline(report: dict[str, Any]) -> Figure | None:
         for lane in lanes:
             spans = [(a / scale, (b - a) / scale) for a, b in _busy(one["timeline"], lane)]
             colour = DEVICE_COLOURS.get(lane, OTHER_COLOUR)
-            label = device_title(lane) if place == 0 else None
+            label = plain(device_title(lane)) if place == 0 else None
             axes.broken_barh(spans, (place - 0.34, 0.68), facecolors=colour, label=label)
     _name_rows(axes, schedules)
     axes.set_xlim(0.0, max(ends) / scale * 1.02)
@@ -185,7 +185,7 @@ def _roofline(report: dict[str, Any]) -> Figure | None:
             linewidths=0,
             marker=_MARKERS[kind % len(_MARKERS)],
             color=OPERATOR_COLOURS[colours[op]] if op in colours else OTHER_COLOUR,
-            label=op,
+            label=plain(op),
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -238,12 +238,11 @@ def _unit(longest_us: float) -> tuple[float, str]:
 
 
 def _caption(report: dict[str, Any]) -> str:
-    # matplotlib takes what stands between two dollar signs for mathematics.
-    return f"{title(report)}; {report['platform']}".replace("$", r"\$")
+    return plain(f"{title(report)}; {report['platform']}")
 
 
 def _name_rows(axes: Axes, schedules: Iterable[str]) -> None:
-    titles = [schedule_words(name).title for name in schedules]
+    titles = [plain(schedule_words(name).title) for name in schedules]
     axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()
     axes.grid(False, axis="y")

@@ -15,6 +15,9 @@ from host.html.files import write_whole
 #: Dots per inch of the PNG files: sharp in a paper's column.
 _DPI = 200
 
+#: Characters of the longest name or title shown.
+_LONGEST = 60
+
 #: For `matplotlib.rc_context`.
 STYLE: Any = {
     "font.size": 9.0,
@@ -27,6 +30,21 @@ STYLE: Any = {
     "hatch.linewidth": 0.7,
     "svg.hashsalt": "pimloop",  # equal input, equal file
 }
+
+
+def plain(text: str) -> str:
+    """Return a text that matplotlib shows as it is, on one line, cut where it is very long.
+
+    It takes what stands between two dollar signs for mathematics, and leaves names that begin with
+    an underscore out of legends.
+
+    >>> plain("_a $b$")
+    ' _a \\\\$b\\\\$'
+    """
+    line = " ".join(text.split())
+    short = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    escaped = short.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from host.html.words import schedule_order, schedule_words
-from host.plots_style import STYLE, save
+from host.plots_style import STYLE, plain, save
 
 Row = dict[str, Any]
 
@@ -98,11 +98,11 @@ def _sweep(points: list[Row], along: str, label: str) -> Figure:
             )
             shown.setdefault(name, drawn)
         axes.axhline(1.0, color="#555555", linewidth=0.8, linestyle="--")
-        axes.set_xticks(range(len(places)), [_text(place) for place in places])
+        axes.set_xticks(range(len(places)), [plain(_text(place)) for place in places])
         axes.set_xlim(-0.3, len(places) - 0.7)
         axes.set_ylim(bottom=0.0)
-        axes.set_title(", ".join(panel), fontsize=8.5, loc="left")
-        axes.set_xlabel(label)
+        axes.set_title(plain(", ".join(panel)), fontsize=8.5, loc="left")
+        axes.set_xlabel(plain(label))
     for axes in list(grid.flat)[len(panels) :]:
         axes.remove()
     for row in grid:
@@ -110,7 +110,7 @@ def _sweep(points: list[Row], along: str, label: str) -> Figure:
     names = schedule_order(shown)
     figure.legend(
         [shown[name] for name in names],
-        [schedule_words(name).title for name in names],
+        [plain(schedule_words(name).title) for name in names],
         loc="outside lower center",
         ncols=min(5, len(names)),
         frameon=False,

@@ -34,7 +34,7 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     PimloopError
         When the file cannot be written.
     """
-    write_whole(path, render(report).encode())
+    write_whole(path, render(report).encode("utf-8", "replace"))
 
 
 def render(report: dict[str, Any]) -> str:

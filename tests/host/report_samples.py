@@ -154,6 +154,35 @@ def bare_report() -> dict[str, Any]:
     return report
 
 
+#: What a hostile model calls its operators: markup, quotes, a line break, mathematics of LaTeX.
+HOSTILE = """</script><img src="x" onerror="document.title='owned'">'"&${}\n\u2028$x_1$"""
+
+
+def hostile_report() -> dict[str, Any]:
+    """Return the report of five operators with every name ending in `HOSTILE`."""
+    report = tiny_report()
+    names = {node["id"] for node in report["graph"]["nodes"]}
+    names |= {node["op"] for node in report["graph"]["nodes"]}
+    names |= {edge["tensor"] for edge in report["graph"]["edges"]}
+
+    def rename(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {rename(key): rename(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [rename(item) for item in value]
+        return value + HOSTILE if isinstance(value, str) and value in names else value
+
+    report = rename(report)
+    report["schedules"]["mine" + HOSTILE] = report["schedules"]["greedy"]
+    for key in ("model", "platform", "platform_title", "cpu_time_source", "cpu_time_method"):
+        report[key] += HOSTILE
+    report["machine"]["cpu"] += HOSTILE
+    report["versions"]["python"] += HOSTILE
+    report["command"].append(HOSTILE)
+    report["verification"]["pim_results_wrong"] = [HOSTILE]
+    return report
+
+
 def _report(builder: _Builder, model: str, tokens: int) -> dict[str, Any]:
     costs = costs_from_dict(
         {

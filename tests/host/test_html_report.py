@@ -1,0 +1,219 @@
+"""report.html without a browser: what it says, that it escapes, that parts may be missing."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import report_samples as samples
+
+from host import plots_style
+from host.errors import PimloopError
+from host.html import charts, layout, payload, words, write_html
+from host.html.headline import cards, proof, sentence, where
+from host.html.page import render
+
+
+class _Page(HTMLParser):
+    """The tags, the text and the data of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.words: list[str] = []
+        self.data = ""
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = dict(attrs)
+        self._inside = f"{tag}#{given.get('id', '')}"
+        for key in ("src", "href", "srcset", "action"):
+            value = given.get(key)
+            if value and not value.startswith("#"):
+                self.loads.append(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script#data":
+            self.data += data
+        elif not self._inside.startswith(("script", "style")):
+            self.words.append(data)
+
+
+@pytest.mark.parametrize("module", [layout, words, payload, charts, plots_style])
+def test_examples_of_the_modules(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def test_the_page_stands_alone_and_is_small(tmp_path):
+    path = tmp_path / "report.html"
+    write_html(samples.make_report(), path)
+    page = _Page(path.read_text(encoding="utf-8"))
+    assert page.loads == ["data:,"]  # the empty icon
+    assert "link" in page.tags
+    assert path.stat().st_size < 1_000_000
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_headline_tells_the_gain():
+    report = samples.make_report()
+    best = report["schedules"]["optimal"]["executed_us"]
+    serial = report["schedules"]["cpu_serial"]["executed_us"]
+    text = sentence(report)
+    assert f"{serial / best:.2f} times as fast as one CPU core alone" in text
+    assert words.format_us(best) in text
+    assert f"{report['schedules']['optimal']['pim_nodes']} of 619 operators" in where(report)
+    assert report["schedules"]["optimal"]["method"] in proof(report)
+    assert [card.title for card in cards(report)][:2] == ["CPU serial", "CPU parallel first"]
+    assert max(card.share for card in cards(report)) == 100.0
+    text = " ".join(_Page(render(report)).words)
+    assert f"{serial / best:.2f}" in text
+
+
+def test_an_equal_baseline_is_not_called_slower():
+    report = samples.tiny_report()
+    report["speedup"] = {"cpu_serial": 1.001}
+    assert "as fast as one CPU core alone" in sentence(report)
+    assert "times" not in sentence(report)
+
+
+def test_a_plan_without_proof_claims_none():
+    report = samples.tiny_report()
+    report["schedules"]["optimal"]["optimal"] = False
+    assert proof(report) == ""
+
+
+def test_another_main_schedule_is_named():
+    report = samples.tiny_report()
+    report["main_schedule"] = "greedy"
+    assert "in the Greedy placement" in sentence(report)
+    assert payload.payload(report)["main"] == 4
+
+
+def test_bars_add_up_to_the_totals():
+    report = samples.make_report()
+    longest = max(one["executed_us"] for one in report["schedules"].values())
+    for breakdown in (charts.operator_breakdown(report), charts.device_breakdown(report)):
+        assert breakdown is not None
+        for bar, name in zip(breakdown.bars, samples.SCHEDULES, strict=True):
+            drawn = sum(part.share for part in bar.parts)
+            wanted = 100.0 * report["schedules"][name]["executed_us"] / longest
+            assert drawn == pytest.approx(wanted, rel=1e-9)
+    by_operator = charts.operator_breakdown(report)
+    assert by_operator is not None
+    assert len(by_operator.keys) == len(words.OPERATOR_COLOURS) + 2  # others, transfers
+
+
+def test_differences_are_signed_and_relative():
+    report = samples.tiny_report()
+    report["schedules"]["optimal"].update(predicted_us=100.0, executed_us=101.0)
+    report["schedules"]["greedy"].update(predicted_us=100.0, executed_us=99.98)
+    report["board"] = {"optimal": 202.0}
+    rows = {row.name: row for row in charts.schedule_rows(report)}
+    assert rows["optimal"].difference == "+1.0 %"
+    assert rows["greedy"].difference == "-0.020 %"
+    assert rows["cpu_serial"].difference == "0 %"
+    assert rows["optimal"].board_error == "-50.0 %"
+    assert rows["greedy"].board == ""
+
+
+def test_the_data_is_what_the_report_says():
+    report = samples.make_report(layers=2)
+    data = json.loads(_Page(render(report)).data)
+    devices = [device for device, *_ in data["devices"]]
+    ids = [node[0] for node in data["nodes"]]
+    assert ids == [node["id"] for node in report["graph"]["nodes"]]
+    for drawn in data["schedules"]:
+        one = report["schedules"][drawn["name"]]
+        assert [devices[ord(c) - 97] for c in drawn["devices"]] == [
+            one["assignment"][node] for node in ids
+        ]
+        assert len(drawn["timeline"]) == len(one["timeline"])
+        assert sum(segment[2] for segment in drawn["timeline"]) == pytest.approx(
+            one["executed_us"], rel=1e-5
+        )
+    for run, wanted in zip(data["runs"], report["profile"]["matrix"], strict=True):
+        assert [devices[ord(c) - 97] for c in run["devices"]] == list(wanted["assignment"].values())
+    assert len(data["edges"]) == len(report["graph"]["edges"])
+    assert len(data["roofline"]["points"]) == len(report["roofline"]["points"])
+
+
+def test_names_from_a_model_are_never_markup():
+    report = samples.hostile_report()
+    page = _Page(render(report))
+    clean = _Page(render(samples.tiny_report()))
+    assert "img" not in page.tags
+    assert page.tags.count("script") == clean.tags.count("script") == 2
+    names = [node[0] for node in json.loads(page.data)["nodes"]]
+    assert names == [node["id"] for node in report["graph"]["nodes"]]
+
+
+def test_only_the_pages_own_script_may_run():
+    text = render(samples.tiny_report())
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert "default-src 'none'" in policy[1]
+    assert "script-src 'sha256-" in policy[1]
+    assert "unsafe-inline'; script" in policy[1]  # of styles, which run nothing
+    assert "unsafe-eval" not in policy[1]
+
+
+@pytest.mark.parametrize("key", sorted(samples.bare_report()))
+def test_a_missing_part_is_left_out(key):
+    report = samples.bare_report()
+    if key in ("model", "platform", "schedules", "format"):
+        return  # a report without these is none
+    del report[key]
+    assert "pimloop report" in render(report)
+
+
+def test_a_report_without_a_clock_says_so():
+    text = " ".join(_Page(render(samples.bare_report())).words)
+    assert "has no clock" in text
+    assert "×" not in text.split("Schedules: predicted")[0].split("pimloop report")[1]
+
+
+def test_layers_are_found_whatever_the_names():
+    ops = ["A", "B", "C"] + list("DEFGHIJKLMN") * 5 + ["A"]
+    assert layout.find_layers(ops) == (3, 11, 5)
+    assert layout.find_layers([f"Op{i}" for i in range(40)]) is None
+    assert layout.find_layers([]) is None
+
+
+def test_no_two_operators_stand_in_one_place():
+    report = samples.make_report(layers=3)
+    data = payload.payload(report)
+    places = [tuple(place) for place in data["places"]]
+    assert len(set(places)) == len(places) == len(report["graph"]["nodes"])
+    titles = [group[0] for group in data["groups"]]
+    assert titles == ["input", "layer 1", "layer 2", "layer 3", "output"]
+    for producer, consumer, *_ in data["edges"]:
+        if producer >= 0 and consumer >= 0:
+            assert places[producer][:2] < places[consumer][:2]
+
+
+def test_a_model_without_layers_is_cut_into_rows():
+    ops = [f"Op{i}" for i in range(100)]
+    found = layout.lay_out(ops, [(i, i + 1) for i in range(99)])
+    assert [group.title for group in found.groups] == ["1–48", "49–96", "97–100"]
+    assert [group.count for group in found.groups] == [48, 48, 4]
+
+
+def test_codes_of_operators_differ():
+    ops = ["MatMul", "Mul", "MaxPool", "Max", "Min", "Mod", "Multinomial", "Mu", "Mean", "MM"]
+    codes = payload.operator_codes(ops)
+    assert len(set(codes.values())) == len(ops)
+    assert all(1 <= len(code) <= 3 for code in codes.values())
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(PimloopError, match="cannot write"):
+        write_html(samples.tiny_report(), tmp_path / "nowhere" / "report.html")

@@ -1,0 +1,117 @@
+"""Figures for papers: which files there are and what they show; equal input, equal files."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import report_samples as samples
+from PIL import Image
+
+from host.errors import PimloopError
+from host.plots import write_plots, write_sweep_plots
+from host.plots_sweep import _speedups, _sweep
+
+NAMES = ("schedules", "breakdown", "timeline", "roofline")
+
+
+def _rows(settings=({},), models=("bert-small",), lengths=(8, 16, 32)):
+    return [
+        {
+            "model": model,
+            "sequence_length": length,
+            "platform": "htg-z920",
+            "settings": setting,
+            "schedule": schedule,
+            "executed_us": 1000.0 * length / factor,
+            "predicted_us": 1000.0 * length / factor,
+        }
+        for setting in settings
+        for model in models
+        for length in lengths
+        for schedule, factor in (("cpu_serial", 1), ("optimal", 5), ("pim_first", 4), ("mine", 3))
+    ]
+
+
+def _lines(figure):
+    """Return {panel title: {number of line: its heights}} of a sweep."""
+    return {
+        axes.get_title(loc="left"): [list(line.get_ydata()) for line in axes.lines[:-1]]
+        for axes in figure.axes
+    }
+
+
+def test_each_figure_is_a_picture_in_both_kinds(tmp_path):
+    paths = write_plots(samples.make_report(layers=2), tmp_path / "plots")
+    wanted = [f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")]
+    assert [path.name for path in paths] == wanted
+    for path in paths:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert min(picture.size) > 300
+                assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8  # not blank
+        else:
+            assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+def test_equal_reports_give_equal_files(tmp_path):
+    report = samples.tiny_report()
+    first, second = (write_plots(report, tmp_path / name) for name in "ab")
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+
+
+def test_without_a_clock_there_is_nothing_to_draw(tmp_path):
+    assert write_plots(samples.bare_report(), tmp_path) == []
+
+
+def test_hostile_names_are_drawn_as_they_are(tmp_path):
+    assert len(write_plots(samples.hostile_report(), tmp_path)) == 8
+    rows = _rows(models=(samples.HOSTILE,), settings=({"$a$": "$1_"}, {"$a$": 2}))
+    assert len(write_sweep_plots(rows, tmp_path)) == 4
+
+
+def test_speed_ups_are_over_cpu_serial_of_the_same_cell():
+    rows = _rows(lengths=(8, 16))
+    for row in rows:
+        if row["schedule"] == "optimal" and row["sequence_length"] == 16:
+            row["executed_us"] /= 2
+    found = {(p["schedule"], p["sequence_length"]): p["speedup"] for p in _speedups(rows)}
+    assert found[("optimal", 8)] == pytest.approx(5)
+    assert found[("optimal", 16)] == pytest.approx(10)
+    assert ("cpu_serial", 8) not in found
+
+
+def test_a_panel_for_each_model_with_a_line_for_each_schedule():
+    figure = _sweep(_speedups(_rows(models=("a", "b"))), "sequence_length", "tokens")
+    lines = _lines(figure)
+    assert list(lines) == ["a, htg-z920", "b, htg-z920"]
+    assert lines["a, htg-z920"] == [[5.0] * 3, [4.0] * 3, [3.0] * 3]
+
+
+def test_settings_have_a_figure_of_their_own(tmp_path):
+    rows = _rows(settings=({"pim.lanes": 8}, {"pim.lanes": 16}))
+    names = [path.name for path in write_sweep_plots(rows, tmp_path)]
+    assert names == [
+        f"{n}.{kind}" for n in ("speedup", "speedup-pim.lanes") for kind in ("png", "svg")
+    ]
+    panels = [a.get_title(loc="left") for a in _sweep(_speedups(rows), "pim.lanes", "x").axes]
+    assert panels == [f"bert-small, htg-z920, {n} tokens" for n in (8, 16, 32)]
+
+
+def test_rows_that_did_not_finish_are_left_out(tmp_path):
+    rows = _rows()
+    for row in rows:
+        if row["sequence_length"] == 8 and row["schedule"] == "cpu_serial":
+            row["executed_us"] = None
+        if row["sequence_length"] == 16 and row["schedule"] == "optimal":
+            row["executed_us"] = None
+    assert {(p["schedule"], p["sequence_length"]) for p in _speedups(rows)} == {
+        ("pim_first", 16), ("mine", 16), ("optimal", 32), ("pim_first", 32), ("mine", 32),
+    }  # fmt: skip
+    assert write_sweep_plots(rows[:1], tmp_path) == []
+
+
+def test_a_place_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PimloopError, match="cannot make"):
+        write_plots(samples.tiny_report(), tmp_path / "file" / "plots")
