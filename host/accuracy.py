@@ -93,6 +93,7 @@ def compare(
     assignment: Mapping[str, str],
     found: Mapping[str, Array],
     wanted: Mapping[str, Array],
+    inputs: Mapping[str, int] | None = None,
 ) -> list[Comparison]:
     """Compare tensors of a run with their float32 values.
 
@@ -102,8 +103,10 @@ def compare(
         The model and where its nodes ran.
     found, wanted
         The run's and the float32 values of the same tensors, by name.
+    inputs
+        Roundings behind the model's inputs, see `rounding_depth`.
     """
-    depth = rounding_depth(graph, assignment)
+    depth = rounding_depth(graph, assignment, inputs)
     return [_compare(name, depth[name], found[name], wanted[name]) for name in wanted]
 
 
@@ -134,12 +137,15 @@ def tolerance(roundings: int) -> float:
     return max(MARGIN * ROUNDING * sqrt(roundings), 1e-5)
 
 
-def rounding_depth(graph: Graph, assignment: Mapping[str, str]) -> dict[str, int]:
+def rounding_depth(
+    graph: Graph, assignment: Mapping[str, str], inputs: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """Return, for each tensor, the most bfloat16 roundings on a path to it.
 
-    Results of the PIM count, and values moved to it.
+    Results of the PIM count, and values moved to it. `inputs` has the roundings behind model
+    inputs that an earlier execution made, such as a cache.
     """
-    depth = dict.fromkeys(graph.tensors, 0)
+    depth = dict.fromkeys(graph.tensors, 0) | dict(inputs or {})
     for node in graph.nodes:
         on_pim = assignment[node.id] == "pim"
         deepest = 0

@@ -24,6 +24,7 @@ def build_decoder(
     *,
     hidden_states: bool = False,
     cache: bool = False,
+    last_only: bool = False,
 ) -> Graph:
     """Return GPT-2 over a sequence from its start.
 
@@ -40,11 +41,14 @@ def build_decoder(
     cache
         Also return each layer's keys and values, `present.<layer>.key` and `.value`
         (1, heads, length, head size).
+    last_only
+        Return the logits of the last token alone, as generating the next one needs them.
 
     Returns
     -------
     Graph
-        Input `input_ids` (1, length) int64; output `logits` (1, length, vocabulary).
+        Input `input_ids` (1, length) int64; output `logits` (1, length, vocabulary), with
+        `last_only` (1, 1, vocabulary).
     """
     build = GraphBuilder(config, weights, sequence_length)
     ids = build.input("input_ids", (1, sequence_length), below=config.vocabulary)
@@ -60,6 +64,8 @@ def build_decoder(
         if cache:
             outputs[f"present.{layer}.key"] = key
             outputs[f"present.{layer}.value"] = value
+    if last_only:
+        x = build.op("Gather", x, build.integers(sequence_length - 1), axis=1)
     return _finish(build, x, outputs, hidden_states=hidden_states)
 
 

@@ -1,0 +1,224 @@
+"""Token-by-token runs: `pimloop sim gpt2 --generate N`, its tables and its report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from host.cli.output import console, emit_json
+from host.errors import PimloopError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rich.console import Console
+
+    from host.generate import Generation, Phase, Planner
+    from host.models.graph import Array, Graph
+    from host.pipeline.execute import Event
+    from host.pipeline.options import Options
+    from host.platform import Platform
+
+FORMAT = "pimloop-generation/1"
+FILE_NAME = "generation.json"
+EXIT_VERIFICATION_FAILED = 1
+
+#: The schedule that both phases are executed under.
+OPTIMAL = "optimal"
+
+_TOKEN_ROWS = 16
+
+
+def run_generate(args: argparse.Namespace) -> int:
+    """Generate `args.generate` tokens; return 1 when the verification failed.
+
+    Both phases get the fastest plan, from costs profiled for each; on the model device, which has
+    no clock, every PIM-capable operator is on the PIM.
+
+    Parameters
+    ----------
+    args
+        What `pimloop sim` parsed.
+    """
+    from host.cli.progress import ProgressDisplay
+    from host.cli.sim import repeat_command
+    from host.generate import generate
+    from host.models.generator import load_generator
+    from host.models.inputs import random_inputs
+    from host.models.loader import LoadOptions
+    from host.pipeline.execute import Event
+    from host.pipeline.options import Options, default_jobs
+    from host.platform import DEFAULT_PLATFORM, load_platform
+    from host.plugins import platform_argument
+    from host.report import make_folder, write_json
+    from host.session import Settings
+
+    platform = load_platform(platform_argument(args.platform or DEFAULT_PLATFORM))
+    if args.shape:
+        raise PimloopError("--generate takes the prompt's length from --seq, not from --shape")
+    wanted = LoadOptions(sequence_length=args.seq, seed=args.seed)
+    generator = load_generator(args.model, args.generate, wanted)
+    name, length = generator.config.name, generator.prompt_length
+    folder = args.out or Path("out") / f"{name}-{length}-generate-{args.generate}-{platform.name}"
+    make_folder(folder)
+    options = Options(
+        objective=args.objective,
+        backend=args.device,
+        flavour=args.flavour,
+        jobs=args.jobs or default_jobs(),
+        fresh=args.fresh,
+        cache=not args.no_cache,
+    )
+    with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
+        found = generate(
+            generator,
+            random_inputs(generator.prefill, args.seed)["input_ids"],
+            platform,
+            planner(platform, options, progress),
+            Settings(options.backend, options.flavour, options.rounds, options.device_timeout),
+            lambda one: progress(Event("generate", one)),
+            cache=options.cache,
+        )
+    report = generation_report(found, platform, repeat_command(args))
+    path = folder / FILE_NAME
+    write_json(path, report)
+    if args.json:
+        emit_json(report)
+    elif not args.quiet:
+        print_generation(console(), report)
+        console().print(f"report: {path}", soft_wrap=True)
+    return 0 if found.passed else EXIT_VERIFICATION_FAILED
+
+
+def planner(platform: Platform, options: Options, progress: Callable[[Event], None]) -> Planner:
+    """Return what plans a phase: profiling and the optimum, or `pim_first` without a clock."""
+    from host.pipeline.execute import Event
+    from host.pipeline.flow import Pipeline
+    from host.pipeline.planning import make_plans
+    from host.policies import pim_first
+
+    def plan(graph: Graph, feeds: Mapping[str, Array]) -> Mapping[str, str]:
+        if options.backend == "model":
+            return pim_first(graph, platform.capabilities)
+
+        def show(event: Event) -> None:
+            progress(Event(f"{graph.name} {event.job}", event.progress))
+
+        with Pipeline(graph, feeds, platform, options, show) as pipeline:
+            costs = pipeline.profile()
+        chosen = {OPTIMAL: None}
+        plans, _ = make_plans(costs, chosen, options.objective, options.time_limit_s)
+        return plans[OPTIMAL].assignment
+
+    return plan
+
+
+def generation_report(
+    found: Generation, platform: Platform, command: Sequence[str]
+) -> dict[str, Any]:
+    """Return what a generation found as one JSON object."""
+    from host.times import cpu_time_method, cpu_time_source
+
+    judged = [token for token in found.tokens if token.judged]
+    return {
+        "format": FORMAT,
+        "model": found.generator.config.name,
+        "platform": platform.name,
+        "device": found.settings.backend,
+        "cpu_time_source": cpu_time_source(platform),
+        "cpu_time_method": cpu_time_method(platform),
+        "prompt": found.prompt,
+        "tokens": [
+            {
+                "token": one.token,
+                "float32": one.reference,
+                "margin": one.margin,
+                "tolerance": one.tolerance,
+                "judged": one.judged,
+                "passed": one.passed,
+            }
+            for one in found.tokens
+        ],
+        "phases": [_phase(phase, found.settings.backend) for phase in found.phases],
+        "verification": {
+            "passed": found.passed,
+            "tokens": len(found.tokens),
+            "tokens_judged": len(judged),
+            "tokens_equal": sum(one.token == one.reference for one in found.tokens),
+            "pim_bit_exact": all(p.result and p.result.pim_bit_exact for p in found.phases),
+            "pim_results_checked": sum(p.result.checked for p in found.phases if p.result),
+        },
+        "simulation": {
+            "cycles": found.device_totals.cycles,
+            "wall_s": found.device_seconds,
+            "weights_cycles": found.weights.cycles,
+        },
+        "command": list(command),
+    }
+
+
+def _phase(phase: Phase, backend: str) -> dict[str, Any]:
+    times, cycles = phase.times(), phase.cycles()
+    return {
+        "name": phase.name,
+        "schedule": "pim_first" if backend == "model" else OPTIMAL,
+        "nodes": len(phase.graph.nodes),
+        "pim_nodes": sum(device == "pim" for device in phase.assignment.values()),
+        "assignment": dict(phase.assignment),
+        "executions": len(phase.executions),
+        "us_per_execution": times and times.total_us,
+        "pim_us": times and times.pim_us,
+        "cpu_us": times and times.cpu_us,
+        "transfer_us": times and times.transfer_us,
+        "cycles_per_execution": cycles,
+        "transfers": len(phase.executions[-1].transfers),
+        "logits": [comparison.to_json() for comparison in phase.comparisons],
+    }
+
+
+def print_generation(out: Console, report: dict[str, Any]) -> None:
+    """Print the tables that end a generation."""
+    from rich.table import Table
+
+    table = Table(title=f"{report['model']}, {report['platform']}", title_justify="left")
+    table.add_column("phase")
+    for heading in ("runs", "on the PIM", "PIM us", "CPU us", "moves us", "DRAM clocks"):
+        table.add_column(heading, justify="right")
+    for phase in report["phases"]:
+        times = [phase[key] for key in ("pim_us", "cpu_us", "transfer_us")]
+        table.add_row(
+            phase["name"],
+            str(phase["executions"]),
+            f"{phase['pim_nodes']} of {phase['nodes']}",
+            *("-" if us is None else f"{us:,.1f}" for us in times),
+            f"{max(phase['cycles_per_execution']):,}",
+        )
+    out.print(table)
+    for phase in report["phases"]:
+        us, what = phase["us_per_execution"], "token" if phase["name"] == "decode" else "prompt"
+        if us is None:
+            out.print(f"{phase['name']}: no time, the model device has no clock")
+        else:
+            out.print(f"{phase['name']}: {us:,.1f} us a {what}, its placement: {phase['schedule']}")
+    out.print(f"CPU time: {report['cpu_time_source']}", style="dim", soft_wrap=True)
+    tokens = Table(title="tokens", title_justify="left")
+    for heading in ("token", "float32", "margin", "tolerance", ""):
+        tokens.add_column(heading, justify="right")
+    for row in report["tokens"][:_TOKEN_ROWS]:
+        verdict = "equal" if row["token"] == row["float32"] else "differs"
+        if not row["judged"]:
+            verdict += ", margin too small to say"
+        numbers = [f"{row[key]:.3g}" for key in ("margin", "tolerance")]
+        tokens.add_row(str(row["token"]), str(row["float32"]), *numbers, verdict)
+    out.print(tokens)
+    checks = report["verification"]
+    out.print(
+        f"{checks['tokens_equal']} of {checks['tokens']} tokens equal float32's,"
+        f" {checks['tokens_judged']} had to; PIM bit exact:"
+        f" {'yes' if checks['pim_bit_exact'] else 'NO'} ({checks['pim_results_checked']} results)"
+    )
+    passed = checks["passed"]
+    out.print(
+        f"verification: {'passed' if passed else 'FAILED'}", style="green" if passed else "bold red"
+    )

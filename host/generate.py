@@ -1,0 +1,314 @@
+"""Token by token: a prompt, then one step a token, each with a plan of its own.
+
+Both phases run on one device, which holds their weights once. The tokens are the greedy ones of
+what was executed. Beside them the same graphs run in float32 on the same tokens, and wherever
+float32 prefers its best token by more than the tolerance, the tokens must be the same.
+
+The tolerance follows from the placement as the limits of `host.accuracy` do. A tensor behind R
+roundings to bfloat16 may be off by tolerance(R) of its norm, an element of the logits thus by
+tolerance(R) times their root mean square, and the difference of two logits by twice that. Where the
+logits come from the PIM, each of the two is rounded once more: 2^-8 of the best one together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnxruntime as ort
+
+from host.accuracy import Comparison, compare, rounding_depth, tolerance
+from host.capabilities import pim_capable
+from host.cpu.operators import all_cores, open_session
+from host.cpu.stretches import SessionCache
+from host.device.open import open_device
+from host.driver import OpStats, PimDriver
+from host.errors import PimloopError
+from host.executor import Execution, Executor, Progress
+from host.models.generator import Cache, Generator
+from host.models.graph import Array, Graph, to_model
+from host.models.inputs import check_inputs
+from host.platform import Platform
+from host.resident import ResidentModel
+from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
+from host.times import ScheduleTimes, schedule_times
+from host.verification import Verifier
+from host.weights import DeviceWeights
+
+#: Makes a placement for a graph that will be executed on such inputs.
+Planner = Callable[[Graph, Mapping[str, Array]], Mapping[str, str]]
+
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token and what float32 makes of it."""
+
+    token: int  # greedy choice of what was executed
+    reference: int  # greedy choice of float32 after the same tokens
+    margin: float  # between the two best logits of float32
+    tolerance: float  # a smaller margin decides nothing
+
+    @property
+    def judged(self) -> bool:
+        """Whether float32 is sure enough that the tokens must be equal."""
+        return self.margin > self.tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether the tokens are equal where they must be."""
+        return self.token == self.reference or not self.judged
+
+
+@dataclass
+class Phase:
+    """The executions of one graph under one plan."""
+
+    name: str  # "prefill", "decode"
+    graph: Graph
+    assignment: Mapping[str, str]
+    executions: list[Execution] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)  # logits, one a token
+    result: Result | None = None  # of the last execution, with the checks of all
+
+    def cycles(self) -> list[int]:
+        """Return the DRAM clocks of each execution, operators and transfers."""
+        return [
+            sum(stats.cycles for stats in one.pim.values())
+            + sum(transfer.stats.cycles for transfer in one.transfers)
+            for one in self.executions
+        ]
+
+    def times(self) -> ScheduleTimes | None:
+        """Return the times of one execution; None where the device has no clock."""
+        return None if self.result is None else schedule_times(self.result)
+
+
+@dataclass
+class Generation:
+    """What was generated, and how."""
+
+    generator: Generator
+    platform: Platform
+    settings: Settings
+    prompt: list[int]
+    phases: list[Phase]
+    tokens: list[Token] = field(default_factory=list)
+    weights: OpStats = field(default_factory=OpStats)  # loading them, both phases
+    device_totals: OpStats = field(default_factory=OpStats)
+    device_seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether all tokens, bits, operators and logits are as they should be."""
+        results = [phase.result for phase in self.phases]
+        return all(token.passed for token in self.tokens) and all(
+            result is not None and result.passed for result in results
+        )
+
+
+def generate(
+    generator: Generator,
+    prompt: Array,
+    platform: Platform,
+    plan: Planner,
+    settings: Settings | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    cache: bool = False,
+) -> Generation:
+    """Generate tokens behind a prompt.
+
+    Parameters
+    ----------
+    generator
+        The model; `generator.tokens` are generated.
+    prompt
+        (1, prompt length) int64.
+    platform, settings
+        Where and how to execute.
+    plan
+        Makes the placement of each phase; called before the device is opened.
+    progress
+        Called before each operator and each weight.
+    cache
+        Do not simulate descriptor lists again whose cost is known (`host.device.cached`).
+
+    Raises
+    ------
+    PimloopError, SimError
+        When the prompt or a placement does not fit, or the device fails.
+    """
+    settings = settings or Settings()
+    report = progress or (lambda _: None)
+    check_inputs(generator.prefill, {"input_ids": prompt}, "prompt")
+    run = _Run(generator, platform, settings, report)
+    phases = run.plan(plan, prompt)
+    found = Generation(generator, platform, settings, prompt.reshape(-1).tolist(), phases)
+    with ExitStack() as stack:
+        driver = run.open(stack, phases, cache=cache)
+        runners = {phase.name: run.prepare(stack, phase, driver) for phase in phases}
+        for runner in runners.values():
+            found.weights += runner.executor.load_weights()
+        run.tokens(found, prompt, runners)
+        report(Progress("verify", "golden model", 0, 1, 0))
+        for runner in runners.values():
+            if not runner.verifier.wait(VERIFICATION_TIMEOUT):
+                raise PimloopError(
+                    f"the golden model has {runner.verifier.pending} results left to check after"
+                    f" {VERIFICATION_TIMEOUT:.0f} s: generate fewer tokens"
+                )
+        if driver is not None:
+            found.device_totals = driver.totals
+    # The device is closed: nothing else runs while the CPU is timed.
+    for runner in runners.values():
+        found.device_seconds += runner.executor.device_seconds
+        runner.phase.result = run.result(runner)
+    return found
+
+
+@dataclass
+class _Runner:
+    """One phase ready to execute."""
+
+    phase: Phase
+    executor: Executor
+    verifier: Verifier
+    reference: ort.InferenceSession
+
+    def execute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        execution = self.executor.run(feeds)
+        self.phase.executions.append(execution)
+        return execution.values
+
+    def float32(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        names = list(self.phase.graph.outputs)
+        return dict(zip(names, self.reference.run(names, dict(feeds)), strict=True))
+
+
+class _Run:
+    def __init__(
+        self,
+        generator: Generator,
+        platform: Platform,
+        settings: Settings,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._generator = generator
+        self._platform = platform
+        self._settings = settings
+        self._report = report
+        self._sessions = SessionCache()
+        self._weights: DeviceWeights | None = None
+
+    def plan(self, plan: Planner, prompt: Array) -> list[Phase]:
+        """Return the phases; a phase is planned on inputs like those it will have."""
+        generator = self._generator
+        prefill = generator.prefill
+        phases = [Phase("prefill", prefill, plan(prefill, {"input_ids": prompt}))]
+        if generator.step is not None:
+            like = Cache(generator, used=generator.prompt_length).feeds(int(prompt[0, -1]))
+            phases.append(Phase("decode", generator.step, plan(generator.step, like)))
+        return phases
+
+    def open(self, stack: ExitStack, phases: list[Phase], *, cache: bool) -> PimDriver | None:
+        """Open the device and the weights' store when a phase uses the PIM."""
+        if not any("pim" in phase.assignment.values() for phase in phases):
+            return None
+        settings = self._settings
+        self._report(Progress("device", f"opening {settings.backend}", 0, 1, 0))
+        device = stack.enter_context(
+            open_device(self._platform, settings.backend, flavour=settings.flavour, cache=cache)
+        )
+        driver = stack.enter_context(
+            PimDriver(
+                device,
+                timeout=settings.device_timeout,
+                column_granule=self._platform.driver.tile_columns,
+            )
+        )
+        self._weights = DeviceWeights(driver)
+        stack.callback(self._weights.close)
+        return driver
+
+    def prepare(self, stack: ExitStack, phase: Phase, driver: PimDriver | None) -> _Runner:
+        operations = pim_capable(phase.graph, self._platform.capabilities)
+        resident = None
+        if driver is not None:
+            resident = stack.enter_context(
+                ResidentModel(phase.graph, operations, driver, self._weights)
+            )
+        verifier = stack.enter_context(Verifier(phase.graph))
+
+        def report(progress: Progress) -> None:
+            self._report(replace(progress, label=f"{phase.name} {progress.label}".rstrip()))
+
+        executor = Executor(
+            phase.graph, phase.assignment, operations, resident,
+            verifier=verifier, progress=report, sessions=self._sessions,
+        )  # fmt: skip
+        reference = open_session(to_model(phase.graph), all_cores())
+        return _Runner(phase, executor, verifier, reference)
+
+    def tokens(self, found: Generation, prompt: Array, runners: Mapping[str, _Runner]) -> None:
+        """Execute both phases; append every token."""
+        executed, reference = Cache(self._generator), Cache(self._generator)
+        feeds: Mapping[str, Array] = {"input_ids": prompt}
+        wanted_feeds = feeds
+        depth: dict[str, int] = {}  # roundings behind the cache
+        for index in range(self._generator.tokens):
+            runner = runners["decode" if index else "prefill"]
+            phase = runner.phase
+            values, wanted = runner.execute(feeds), runner.float32(wanted_feeds)
+            phase.comparisons += compare(
+                phase.graph, phase.assignment, values, {LOGITS: wanted[LOGITS]}, depth
+            )
+            behind = rounding_depth(phase.graph, phase.assignment, depth)
+            found.tokens.append(_judge(phase, values[LOGITS], wanted[LOGITS], behind[LOGITS]))
+            token = found.tokens[-1].token
+            if index + 1 < self._generator.tokens:
+                executed.add(values)
+                reference.add(wanted)
+                feeds, wanted_feeds = executed.feeds(token), reference.feeds(token)
+                for name in executed.arrays:
+                    made = behind[name.replace("past.", "present.", 1)]
+                    depth[name] = max(depth.get(name, 0), made)
+
+    def result(self, runner: _Runner) -> Result:
+        """Return what the last execution of a phase found, with the checks of all of them."""
+        phase, verifier, executor = runner.phase, runner.verifier, runner.executor
+        cpu_times = {}
+        if measures_cpu(self._platform):
+            self._report(Progress("cpu", f"timing CPU operators of {phase.name}", 0, 1, 0))
+            cpu_times = executor.time_cpu(rounds=self._settings.rounds)
+        return Result(
+            graph=phase.graph,
+            platform=self._platform,
+            settings=self._settings,
+            assignment=phase.assignment,
+            execution=phase.executions[-1],
+            cpu_times=cpu_times,
+            comparisons=phase.comparisons,
+            checked=verifier.checked,
+            mismatches=list(verifier.mismatches),
+            operator_errors=dict(verifier.errors),
+            weights=executor.weight_stats,
+            device_seconds=executor.device_seconds,
+        )
+
+
+def _judge(phase: Phase, logits: Array, wanted: Array, roundings: int) -> Token:
+    found, sure = logits.reshape(-1), wanted.reshape(-1)
+    second, best = np.partition(sure, -2)[-2:]
+    limit = 2 * tolerance(roundings) * float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
+    if phase.assignment[phase.graph.producer[LOGITS].id] == "pim":
+        limit += 2.0**-8 * abs(float(best))
+    return Token(
+        token=int(found.argmax()),
+        reference=int(sure.argmax()),
+        margin=float(best) - float(second),
+        tolerance=limit,
+    )

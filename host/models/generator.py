@@ -1,0 +1,160 @@
+"""A generating model as two graphs: the prompt at once, then one token at a time.
+
+The second graph has a cache of a fixed length, so that one graph, one plan and the same descriptor
+lists on the PIM serve every step. The graphs share their parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.errors import PimloopError
+from host.models.builder import MASKED_SCORE
+from host.models.checkpoint import CheckpointWeights, read_config
+from host.models.config import BUILT_IN, ModelConfig
+from host.models.decoder import build_decoder, build_decoder_step
+from host.models.graph import Array, Graph
+from host.models.loader import DEFAULT_SEQUENCE, LoadOptions
+from host.models.weights import RandomWeights, Weights
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The two graphs of a model for one length of prompt and one number of tokens."""
+
+    config: ModelConfig
+    prefill: Graph  # input_ids (1, length) -> logits (1, 1, vocabulary), present.*
+    step: Graph | None  # see `decoder.build_decoder_step`; None: one token, which prefill gives
+    prompt_length: int
+    tokens: int  # to generate
+
+    @property
+    def context(self) -> int:
+        """Rows of the cache."""
+        return self.prompt_length + self.tokens - 2
+
+
+def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -> Generator:
+    """Return the graphs that generate `tokens` tokens.
+
+    Parameters
+    ----------
+    name
+        A built-in model or a Hugging Face folder, of the architecture gpt2.
+    tokens
+        How many to generate.
+    options
+        `sequence_length` is the prompt's.
+
+    Raises
+    ------
+    PimloopError
+        When there is no such model, it does not generate, or prompt and tokens are more than it
+        has positions for.
+    """
+    options = options or LoadOptions()
+    path = Path(name)
+    if name in BUILT_IN:
+        config = BUILT_IN[name]
+        return build_generator(config, RandomWeights(config, options.seed), tokens, options)
+    if path.is_dir():
+        return build_generator(read_config(path), CheckpointWeights(path), tokens, options)
+    raise PimloopError(
+        f"model '{name}' cannot generate: --generate takes gpt2 or a Hugging Face folder of that"
+        " architecture"
+    )
+
+
+def build_generator(
+    config: ModelConfig, weights: Weights, tokens: int, options: LoadOptions
+) -> Generator:
+    """Return the graphs of a configuration; see `load_generator`."""
+    if config.architecture != "gpt2" or config.head != "lm":
+        raise PimloopError(
+            f"model {config.name} cannot generate: its architecture is {config.architecture} with"
+            f" the head '{config.head}'; gpt2 with a language-model head can"
+        )
+    length = min(DEFAULT_SEQUENCE, config.max_sequence)
+    if options.sequence_length is not None:
+        length = options.sequence_length
+    if length < 1 or tokens < 1 or length + tokens > config.max_sequence:
+        raise PimloopError(
+            f"model {config.name}: a prompt of {length} and {tokens} generated tokens; both must"
+            f" be at least 1, and together at most {config.max_sequence}"
+        )
+    kept = _Kept(weights)
+    prefill = build_decoder(config, kept, length, cache=True, last_only=True)
+    prefill = replace(prefill, name=f"{config.name}-prefill")
+    step = None
+    if tokens > 1:
+        step = build_decoder_step(config, kept, length + tokens - 2)
+        shared = {
+            n: prefill.constants[n] if _same(prefill.constants.get(n), array) else array
+            for n, array in step.constants.items()
+        }
+        step = replace(step, name=f"{config.name}-step", constants=shared)
+    return Generator(config, prefill, step, length, tokens)
+
+
+def _same(one: Array | None, other: Array) -> bool:
+    return one is not None and one.dtype == other.dtype and np.array_equal(one, other)
+
+
+class _Kept:
+    """Parameters that are read or drawn once for both graphs."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._arrays: dict[str, NDArray[np.float32]] = {}
+
+    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        if name not in self._arrays:
+            self._arrays[name] = self._weights.get(name, shape)
+        return self._arrays[name]
+
+
+@dataclass
+class Cache:
+    """Keys and values of the tokens so far, as the inputs of the step graph."""
+
+    generator: Generator
+    used: int = 0  # rows written
+    arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        step = self.generator.step
+        if step is not None:
+            self.arrays = {
+                name: np.zeros(step.tensors[name].shape, np.float32)
+                for name in step.inputs
+                if name.startswith("past.")
+            }
+
+    def add(self, values: Mapping[str, Array]) -> None:
+        """Write the `present.*` outputs of an execution behind what is there."""
+        added = 0
+        for name, cached in self.arrays.items():
+            present = values[name.replace("past.", "present.", 1)]
+            added = present.shape[2]
+            # The last token of all is never attended to by another one.
+            room = cached[:, :, self.used : self.used + added]
+            room[...] = present[:, :, : room.shape[2]]
+        self.used += added
+
+    def feeds(self, token: int) -> dict[str, Array]:
+        """Return the inputs of the step that follows, for its token."""
+        context = self.generator.context
+        mask = np.full((1, 1, 1, context + 1), MASKED_SCORE, np.float32)
+        mask[..., : self.used] = 0
+        mask[..., context] = 0
+        return {
+            "input_ids": np.array([[token]], np.int64),
+            "position_ids": np.array([[self.used]], np.int64),
+            "cache_mask": mask,
+            **self.arrays,
+        }

@@ -1,0 +1,230 @@
+"""Generation token by token: both phases, the cache, the tokens against float32."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_checkpoints import write_checkpoint
+from tiny_models import TINY, decoder_logits
+
+from host.accuracy import tolerance
+from host.cli.generate import run_generate
+from host.cpu.operators import run_reference
+from host.errors import PimloopError
+from host.generate import LOGITS, Phase, Token, _judge, generate
+from host.models.config import BUILT_IN
+from host.models.generator import Cache, build_generator, load_generator
+from host.models.inputs import random_inputs
+from host.models.loader import LoadOptions
+from host.models.weights import RandomWeights
+from host.platform import load_platform
+from host.policies import cpu_serial, pim_first
+from host.session import Settings
+
+PLATFORM = load_platform("htg-z920")
+MODEL = Settings(backend="model", rounds=1)
+
+
+def tiny(length=6, tokens=5, seed=0):
+    config = TINY["gpt2"]
+    weights = RandomWeights(config, seed)
+    return build_generator(config, weights, tokens, LoadOptions(sequence_length=length)), weights
+
+
+def on_pim(graph, _feeds):
+    return pim_first(graph, PLATFORM.capabilities)
+
+
+def on_cpu(graph, _feeds):
+    return cpu_serial(graph, PLATFORM.capabilities)
+
+
+def prompt_of(generator, seed=1):
+    return random_inputs(generator.prefill, seed)["input_ids"]
+
+
+def test_the_two_graphs_share_their_parameters():
+    generator, _ = tiny()
+    assert generator.context == 9
+    shared = set(generator.prefill.constants) & set(generator.step.constants)
+    assert {"transformer.wte.weight.T", "transformer.h.1.mlp.c_fc.weight"} <= shared
+    for name in shared:
+        assert generator.prefill.constants[name] is generator.step.constants[name]
+
+
+@pytest.mark.parametrize("length", [1, 7])
+def test_steps_give_the_logits_of_the_whole_sequence(length):
+    """In float32 on the CPU, against an independent forward pass."""
+    generator, weights = tiny(length, 4)
+    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert found.passed
+    sequence = [*found.prompt, *(one.token for one in found.tokens)]
+    logits = decoder_logits(generator.config, weights, np.array(sequence[:-1]))
+    wanted = logits[length - 1 :].argmax(-1)
+    assert [one.token for one in found.tokens] == wanted.tolist()
+    assert [one.reference for one in found.tokens] == wanted.tolist()
+    for index, comparison in enumerate(c for phase in found.phases for c in phase.comparisons):
+        assert comparison.roundings == 0
+        assert comparison.relative_l2 < 1e-5, index
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tokens_on_the_pim(seed):
+    generator, _ = tiny(6, 5, seed)
+    found = generate(generator, prompt_of(generator, seed), PLATFORM, on_pim, MODEL)
+    assert found.passed
+    assert len(found.tokens) == 5
+    assert [len(phase.executions) for phase in found.phases] == [1, 4]
+    prefill, decode = (phase.result for phase in found.phases)
+    capable = [sum(d == "pim" for d in p.assignment.values()) for p in found.phases]
+    assert (prefill.checked, decode.checked) == (capable[0], 4 * capable[1])
+    assert capable[1] > 0
+    # Weights are loaded once: the step graph adds no more than its own small constants.
+    first, second = (result.weights.host_bytes_in for result in (prefill, decode))
+    assert 0 <= second < first / 50
+    depth = {c.roundings for c in found.phases[1].comparisons}
+    assert len(depth) == 1, "the roundings behind a token must not grow with the steps"
+
+
+def test_each_phase_has_its_own_plan_made_on_its_own_inputs():
+    generator, _ = tiny(5, 3)
+    seen = []
+
+    def plan(graph, feeds):
+        assert set(feeds) == set(graph.inputs)
+        run_reference(graph, feeds)
+        seen.append(graph.name)
+        return (on_cpu if "prefill" in graph.name else on_pim)(graph, feeds)
+
+    found = generate(generator, prompt_of(generator), PLATFORM, plan, MODEL)
+    assert seen == ["tiny-gpt2-prefill", "tiny-gpt2-step"]
+    assert found.passed
+    assert not found.phases[0].executions[0].pim
+    assert found.phases[1].executions[0].pim
+
+
+def test_one_token_needs_no_step():
+    generator, _ = tiny(4, 1)
+    assert generator.step is None
+    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert [phase.name for phase in found.phases] == ["prefill"]
+    assert len(found.tokens) == 1
+
+
+def test_the_cache_hides_what_is_not_written():
+    generator, _ = tiny(3, 4)
+    cache = Cache(generator)
+    presents = {
+        name.replace("past.", "present."): np.ones((1, 4, 3, 16), np.float32)
+        for name in cache.arrays
+    }
+    cache.add(presents)
+    feeds = cache.feeds(7)
+    assert feeds["position_ids"].item() == 3
+    assert feeds["cache_mask"].reshape(-1).tolist() == [0, 0, 0, -10000, -10000, 0]
+    past = feeds["past.0.key"]
+    assert past.shape == (1, 4, 5, 16)
+    assert past[:, :, :3].all()
+    assert not past[:, :, 3:].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "options", "message"),
+    [
+        ("bert", 4, LoadOptions(), "architecture is bert"),
+        ("m.onnx", 4, LoadOptions(), "cannot generate"),
+        ("gpt2", 0, LoadOptions(), "at least 1"),
+        ("gpt2", 4, LoadOptions(sequence_length=1022), "together at most 1024"),
+    ],
+)
+def test_what_cannot_generate(name, tokens, options, message):
+    with pytest.raises(PimloopError, match=message):
+        load_generator(name, tokens, options)
+
+
+def test_a_prompt_outside_the_vocabulary_is_refused():
+    generator, _ = tiny(2, 2)
+    with pytest.raises(PimloopError, match=r"outside 0\.\.100"):
+        generate(generator, np.array([[3, 101]]), PLATFORM, on_cpu, MODEL)
+
+
+def test_the_margin_decides_what_is_judged():
+    generator, _ = tiny(2, 1)
+    graph = generator.prefill
+    phase = Phase("prefill", graph, on_pim(graph, {}))
+    wanted = np.zeros((1, 1, 101), np.float32)
+    wanted[..., 5], wanted[..., 9] = 4.0, 3.0
+    found = wanted.copy()
+    found[..., 9] = 4.5
+    token = _judge(phase, found, wanted, 100)
+    rms = np.sqrt((16 + 9) / 101)
+    assert token == Token(9, 5, 1.0, 2 * tolerance(100) * rms + 4.0 / 256)
+    assert token.judged
+    assert not token.passed
+    assert replace(token, margin=0.01).passed
+    on_the_cpu = Phase("prefill", graph, on_cpu(graph, {}))
+    assert _judge(on_the_cpu, found, wanted, 100).tolerance == 2 * tolerance(100) * rms
+
+
+def test_a_wrong_token_fails_the_run():
+    generator, _ = tiny(4, 2)
+    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert found.passed
+    found.tokens[1] = replace(found.tokens[1], token=found.tokens[1].reference ^ 1)
+    assert not found.passed
+
+
+def arguments(model, tmp_path, **changes):
+    given = {
+        "model": str(model), "seq": 5, "seed": 2, "platform": None, "device": "model",
+        "flavour": "native", "generate": 3, "out": tmp_path / "out", "json": False, "quiet": False,
+        "shape": [], "objective": "sequential", "jobs": 1, "fresh": False, "no_cache": False,
+        "command": "sim",
+    }  # fmt: skip
+    return argparse.Namespace(**given | changes)
+
+
+def test_the_command_on_a_folder(tmp_path, capsys):
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    assert run_generate(arguments(tmp_path / "tiny", tmp_path, json=True)) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "out" / "generation.json").read_text())
+    assert printed["verification"]["passed"]
+    assert len(printed["prompt"]) == 5
+    assert len(printed["tokens"]) == 3
+    assert [phase["executions"] for phase in printed["phases"]] == [1, 2]
+    assert run_generate(arguments(tmp_path / "tiny", tmp_path)) == 0
+    text = capsys.readouterr().out
+    assert "verification: passed" in text
+    assert "no clock" in text
+
+
+def test_steps_on_the_simulator_take_the_same_cycles():
+    generator, _ = tiny(5, 4)
+    settings = Settings(rounds=1)
+    found = generate(generator, prompt_of(generator), PLATFORM, on_pim, settings)
+    assert found.passed
+    prefill, decode = found.phases
+    assert len(set(decode.cycles())) == 1
+    assert 0 < decode.cycles()[0] < prefill.cycles()[0]
+    assert decode.times().total_us > 0
+    tokens = [one.token for one in found.tokens]
+    again = generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
+    assert tokens == [one.token for one in again.tokens]
+
+
+@pytest.mark.full
+def test_gpt2_of_full_size():
+    config = BUILT_IN["gpt2"]
+    options = LoadOptions(sequence_length=64)
+    generator = build_generator(config, RandomWeights(config), 16, options)
+    prompt = prompt_of(generator)
+    found = generate(generator, prompt, PLATFORM, on_pim, Settings(rounds=2), cache=True)
+    assert found.passed
+    assert len(set(found.phases[1].cycles())) == 1
+    assert sum(one.judged for one in found.tokens) > 0
+    assert found.phases[0].graph.outputs[0] == LOGITS
