@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from host.board.data import published_totals
 from host.driver import OpStats
 from host.driver.stats import COUNTER_REGISTERS
 from host.errors import PimloopError
@@ -57,7 +58,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         "counters": _counters(outcome, main),
         "verification": _overall_verification(outcome, main.result),
         "simulation": _simulation(outcome),
-        "board": None,
+        "board": _board(outcome),
         "phases": [{"name": name, "wall_s": seconds} for name, seconds in outcome.phases],
         "resumed": outcome.resumed,
         "versions": _versions(),
@@ -209,6 +210,12 @@ def _graph(outcome: Outcome) -> dict[str, Any]:
             for end in ends
         ]
     return {"nodes": nodes, "edges": edges}
+
+
+def _board(outcome: Outcome) -> dict[str, float] | None:
+    """Return the totals that were published for this model and length, by schedule."""
+    length = outcome.graph.sequence_length
+    return None if length is None else published_totals(outcome.graph.name, length)
 
 
 def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:

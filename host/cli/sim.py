@@ -45,6 +45,12 @@ def register(subparsers: Any) -> None:
         metavar="NAME",
         help="execute this policy of a plug-in too (`pimloop policies`)",
     )
+    parser.add_argument(
+        "--generate",
+        type=parse_count,
+        metavar="N",
+        help="of gpt2: generate N tokens, each step on the device under its phase's plan",
+    )
     add_output_options(parser)
     parser.set_defaults(func=run_sim)
 
@@ -95,7 +101,10 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         help="sum of all times (default), or the end of a schedule where devices overlap",
     )
     parser.add_argument(
-        "--jobs", type=_count, metavar="N", help="simulators side by side (default: one a core)"
+        "--jobs",
+        type=parse_count,
+        metavar="N",
+        help="simulators side by side (default: one a core)",
     )
     parser.add_argument(
         "--fresh",
@@ -113,7 +122,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, no tables")
 
 
-def _count(text: str) -> int:
+def parse_count(text: str) -> int:
+    """Parse a number of 1 or more."""
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)
@@ -153,6 +163,10 @@ def load(args: argparse.Namespace) -> tuple[Platform, Graph]:
 
 def run_sim(args: argparse.Namespace) -> int:
     """Run `pimloop sim`."""
+    if args.generate is not None:
+        from host.cli.generate import run_generate
+
+        return run_generate(args)
     from host.cli.progress import ProgressDisplay
     from host.cli.summary import print_summary
     from host.models.inputs import random_inputs
@@ -192,7 +206,7 @@ def run_sim(args: argparse.Namespace) -> int:
 
 #: Options of a command that decide its result, in the order they are repeated in.
 _REPEATED = ("plan", "policy", "seq", "seed", "platform", "objective", "device", "flavour",
-             "jobs", "inputs")  # fmt: skip
+             "jobs", "inputs", "generate")  # fmt: skip
 
 
 def repeat_command(args: argparse.Namespace) -> list[str]:

@@ -18,7 +18,8 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     """Print what a report says, in a page."""
     tokens = report["sequence_length"]
     length = "" if tokens is None else f", {tokens} tokens"
-    out.print(_schedules(report, f"{report['model']}{length}, {report['platform']}, {_nodes(report)} operators"))
+    title = f"{report['model']}{length}, {report['platform']}, {_nodes(report)} operators; us"
+    out.print(_schedules(report, title))
     for name, reason in report["failed_policies"].items():
         _line(out, f"{name}: no plan: {reason}", "yellow")
     schedule = report["schedules"][report["main_schedule"]]
@@ -32,8 +33,9 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     _line(out, _profile(report))
     _line(out, _simulation(report))
     _print_verification(out, report)
-    for path in files:
-        _line(out, f"wrote {path}")
+    for folder in dict.fromkeys(path.parent for path in files):
+        names = ", ".join(path.name for path in files if path.parent == folder)
+        _line(out, f"{folder}: {names}")
 
 
 def _line(out: Console, text: str, style: str = "") -> None:
@@ -43,8 +45,8 @@ def _line(out: Console, text: str, style: str = "") -> None:
 
 def _schedules(report: dict[str, Any], title: str) -> Table:
     table = Table(title=escape(title), title_justify="left")
-    table.add_column("schedule", no_wrap=True)
-    for column in ("on PIM", "moves", "predicted us", "executed us", "diff.", "slower"):
+    table.add_column("schedule", no_wrap=True, min_width=18)
+    for column in ("on PIM", "moves", "predicted", "executed", "diff.", "slower"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in report["schedules"].items():
         predicted, executed = row["predicted_us"], row["executed_us"]

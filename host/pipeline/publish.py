@@ -5,19 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from host.annotate import write_annotated
+from host.chrome_trace import write_trace
+from host.errors import PimloopError
+from host.html import write_html
 from host.models.graph import Graph
 from host.report import write_report
 
+PAGE = "report.html"
+TRACE = "trace.json"
+PLOTS = "plots"
+ANNOTATED = "model-annotated.onnx"
 
-def publish(report: dict[str, Any], graph: Graph | None, folder: Path) -> list[Path]:
-    """Write everything that a report is shown as; return the files.
+
+def publish(report: dict[str, Any], graph: Graph, folder: Path) -> list[Path]:
+    """Write report.json and everything that shows it; return the files.
+
+    Raises
+    ------
+    PimloopError
+        When a file cannot be written.
+    """
+    return [write_report(report, folder), *draw(report, graph, folder)]
+
+
+def draw(report: dict[str, Any], graph: Graph | None, folder: Path) -> list[Path]:
+    """Write what shows a report; return the files.
 
     Parameters
     ----------
-    report
-        Of `host.report.build_report`.
     graph
-        The model, for the annotated .onnx; None: leave it out.
+        The model, for the annotated .onnx; None: it is left as it is.
     folder
         Where; it exists.
 
@@ -26,4 +44,20 @@ def publish(report: dict[str, Any], graph: Graph | None, folder: Path) -> list[P
     PimloopError
         When a file cannot be written.
     """
-    return [write_report(report, folder)]
+    files = [folder / PAGE, folder / TRACE]
+    try:
+        write_html(report, files[0])
+        write_trace(report, files[1])
+        if graph is not None:
+            files.append(folder / ANNOTATED)
+            write_annotated(graph, report, files[-1])
+        # Imported here: matplotlib takes a second, which `pimloop report --help` need not.
+        from host.plots import write_plots
+
+        files += write_plots(report, folder / PLOTS)
+    except OSError as error:
+        raise PimloopError(
+            f"cannot write {error.filename or folder}: {error.strerror or error}; the results"
+            f" are in {folder}/report.json, `pimloop report {folder}` draws them again"
+        ) from error
+    return files

@@ -1,0 +1,50 @@
+"""`pimloop policies`: what places operators, built in and of plug-ins."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from host.cli.output import console, emit_json
+
+
+def register(subparsers: Any) -> None:
+    """Add `policies` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "policies",
+        help="list the partition policies",
+        description="List the partition policies: those built in and those of plug-ins.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
+    parser.set_defaults(func=run_policies)
+
+
+def run_policies(args: argparse.Namespace) -> int:
+    """Run `pimloop policies`."""
+    from rich.table import Table
+
+    from host import plugins
+    from host.policies import DESCRIPTIONS
+
+    rows = [
+        {"name": name, "source": "built in", "description": text, "error": None}
+        for name, text in DESCRIPTIONS.items()
+    ]
+    for plugin in plugins.plugins(plugins.POLICIES).values():
+        row = {"name": plugin.name, "source": plugin.package, "description": "", "error": None}
+        try:
+            lines = (plugins.find_policy(plugin.name).__doc__ or "").strip().splitlines()
+            row["description"] = lines[0] if lines else plugin.value
+        except plugins.PluginError as error:
+            row["error"] = str(error)
+        rows.append(row)
+    if args.json:
+        emit_json({"policies": rows})
+        return 0
+    table = Table()
+    for column in ("policy", "from", "places"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(row["name"], row["source"], row["error"] or row["description"])
+    console().print(table)
+    return 0

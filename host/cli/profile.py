@@ -1,0 +1,101 @@
+"""`pimloop profile`: every cost of a model on a platform, as a file for `pimloop partition`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from host.cli.output import console, emit_json
+from host.cli.sim import add_device_options, add_model_options, load, parse_count, repeat_command
+
+
+def register(subparsers: Any) -> None:
+    """Add `profile` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "profile",
+        help="measure every operator on every device, in the fewest runs",
+        description=(
+            "Measure every operator of a model on every device and every transfer, in the smallest"
+            " number of runs, and write a cost graph (pimloop-costs/1). Costs that earlier runs"
+            " measured are taken from the cost store. Exit code 1: a result was wrong."
+        ),
+    )
+    parser.add_argument(
+        "model", help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file"
+    )
+    add_model_options(parser)
+    add_device_options(parser)
+    parser.add_argument(
+        "--jobs",
+        type=parse_count,
+        metavar="N",
+        help="simulators side by side (default: one a core)",
+    )
+    parser.add_argument("--fresh", action="store_true", help="profile anew: leave out stored costs")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="cost graph to write"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    parser.set_defaults(func=run_profile)
+
+
+def run_profile(args: argparse.Namespace) -> int:
+    """Run `pimloop profile`."""
+    from host.cli.progress import ProgressDisplay
+    from host.cli.sim import EXIT_VERIFICATION_FAILED
+    from host.models.inputs import random_inputs
+    from host.pipeline.flow import Pipeline
+    from host.pipeline.options import Options, default_jobs
+    from host.report import write_json
+    from partitioner.costs import costs_to_dict
+
+    platform, graph = load(args)
+    options = Options(
+        backend=args.device,
+        flavour=args.flavour,
+        jobs=args.jobs or default_jobs(),
+        fresh=args.fresh,
+        cache=not args.no_cache,
+        command=tuple(repeat_command(args)),
+    )
+    with (
+        ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress,
+        Pipeline(graph, random_inputs(graph, args.seed), platform, options, progress) as pipeline,
+    ):
+        costs = pipeline.profile()
+        outcome, usage = pipeline.outcome, pipeline.runner.usage
+    write_json(args.output, costs_to_dict(costs))
+    assert outcome.profile is not None
+    plan = outcome.profile.plan
+    summary = {
+        "output": str(args.output),
+        "nodes": len(costs.graph.operators),
+        "runs": len(plan.runs),
+        "runs_lower_bound": plan.lower_bound,
+        "nodes_covered": plan.nodes_covered,
+        "transfers_covered": plan.transfers_covered,
+        "from_cost_store": not outcome.profile_results,
+        "cycles": usage["cycles_simulated"],
+        "cycles_cached": usage["cycles_cached"],
+        "passed": outcome.passed,
+    }
+    if args.json:
+        emit_json(summary)
+    elif not args.quiet:
+        how = (
+            f"{summary['runs']} runs (lower bound {summary['runs_lower_bound']})"
+            if outcome.profile_results
+            else "known from the cost store"
+        )
+        console().print(
+            f"{args.output}: {summary['nodes_covered']} operator costs and"
+            f" {summary['transfers_covered']} transfers of {summary['nodes']} operators, {how}",
+            markup=False,
+            soft_wrap=True,
+        )
+    return 0 if outcome.passed else EXIT_VERIFICATION_FAILED

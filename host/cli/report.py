@@ -1,0 +1,40 @@
+"""`pimloop report`: draw page, trace and plots of a finished run again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from host.cli.output import console, emit_json
+
+
+def register(subparsers: Any) -> None:
+    """Add `report` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "report",
+        help="draw the page, trace and plots of a report.json again",
+        description=(
+            "Read report.json from a folder that `pimloop sim` wrote and write report.html,"
+            " trace.json and the plots beside it again; print the tables."
+        ),
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder with report.json")
+    parser.add_argument("--json", action="store_true", help="print the report on stdout")
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    parser.set_defaults(func=run_report)
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Run `pimloop report`."""
+    from host.cli.summary import print_summary
+    from host.pipeline.publish import draw
+    from host.report import read_report
+
+    report = read_report(args.folder)
+    files = draw(report, None, args.folder)
+    if args.json:
+        emit_json(report)
+    elif not args.quiet:
+        print_summary(console(), report, files)
+    return 0

@@ -1,0 +1,71 @@
+"""`pimloop waves`: the signals of the device while it runs one operator of a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from host.cli.output import console, emit_json
+from host.cli.sim import add_device_options, add_model_options, load
+from host.errors import PimloopError
+
+_NAMES_SHOWN = 8
+
+
+def register(subparsers: Any) -> None:
+    """Add `waves` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "waves",
+        help="record waveforms of one operator",
+        description=(
+            "Run one operator of a model on the simulated device and record every signal meanwhile"
+            " to an FST file (GTKWave, Surfer). The operands are those of the model, computed in"
+            " float32 up to the operator."
+        ),
+    )
+    parser.add_argument(
+        "model", help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file"
+    )
+    add_model_options(parser)
+    add_device_options(parser)
+    parser.add_argument("--node", required=True, metavar="NAME", help="the operator's name")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.fst", help="where to (default: <node>.fst)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
+    parser.set_defaults(func=run_waves)
+
+
+def run_waves(args: argparse.Namespace) -> int:
+    """Run `pimloop waves`."""
+    from host.capabilities import pim_capable
+    from host.models.inputs import random_inputs
+    from host.pipeline.waves import record_operator
+
+    platform, graph = load(args)
+    if args.device != "sim":
+        raise PimloopError("the model device has no signals: record waves with --device sim")
+    operations = pim_capable(graph, platform.capabilities)
+    if args.node not in {node.id for node in graph.nodes}:
+        raise PimloopError(
+            f"model {graph.name} has no operator '{args.node}'; some that the PIM runs:"
+            f" {', '.join(list(operations)[:_NAMES_SHOWN])}"
+        )
+    if args.node not in operations:
+        raise PimloopError(
+            f"operator '{args.node}' ({graph.node(args.node).op}) does not run on the PIM of"
+            f" {platform.name}; some that do: {', '.join(list(operations)[:_NAMES_SHOWN])}"
+        )
+    output = args.output or Path(f"{args.node.replace('/', '_')}.fst")
+    cycles = record_operator(
+        graph, random_inputs(graph, args.seed), platform, args.node, output, args.flavour
+    )
+    result = {"node": args.node, "cycles": cycles, "output": str(output)}
+    if args.json:
+        emit_json(result)
+    else:
+        console().print(
+            f"{output}: {cycles:,} DRAM clocks of {args.node}", markup=False, soft_wrap=True
+        )
+    return 0

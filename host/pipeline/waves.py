@@ -1,0 +1,68 @@
+"""Records the device's signals while it runs one operator of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from host.capabilities import pim_capable
+from host.cpu.operators import run_reference
+from host.device.open import Flavour, open_device, recorded
+from host.driver import PimDriver
+from host.executor import Executor
+from host.models.graph import Array, Graph
+from host.platform import Platform
+from host.resident import ResidentModel
+
+
+def record_operator(
+    graph: Graph,
+    feeds: Mapping[str, Array],
+    platform: Platform,
+    node_id: str,
+    output: Path,
+    flavour: Flavour = "native",
+) -> int:
+    """Record one operator to `output`, an FST file; return its DRAM clocks.
+
+    The operator runs alone, on the operands that the model computes in float32.
+    Weights are loaded before the recording begins.
+
+    Raises
+    ------
+    SimError
+        When the simulator cannot be built or fails.
+    """
+    operation = pim_capable(graph, platform.capabilities)[node_id]
+    node = graph.node(node_id)
+    names = tuple(graph.activations(node))
+    made = tuple(name for name in names if name not in feeds)
+    values = dict(feeds)
+    if made:
+        values |= run_reference(graph, feeds, outputs=made)
+    alone = operator_alone(graph, node_id, names)
+    with (
+        open_device(platform, "sim", flavour=flavour, trace=True) as device,
+        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+        ResidentModel(alone, {node_id: operation}, driver) as resident,
+    ):
+        executor = Executor(alone, {node_id: "pim"}, {node_id: operation}, resident)
+        executor.load_weights()
+        with recorded(device, output):
+            execution = executor.run({name: values[name] for name in names})
+    return execution.pim[node_id].cycles
+
+
+def operator_alone(graph: Graph, node_id: str, inputs: tuple[str, ...]) -> Graph:
+    """Return one operator as a model of its own, with the tensors `inputs` as its inputs."""
+    node = graph.node(node_id)
+    names = [name for name in (*node.inputs, *node.outputs) if name]
+    return Graph(
+        name=f"{graph.name}/{node_id}",
+        nodes=(node,),
+        tensors={name: graph.tensors[name] for name in names},
+        constants={name: graph.constants[name] for name in names if name in graph.constants},
+        inputs=inputs,
+        outputs=tuple(name for name in node.outputs if name),
+        opsets=graph.opsets,
+    )
