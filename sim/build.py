@@ -35,6 +35,10 @@ REPOSITORY = SIM.parent
 #: Reasons for every lint waiver are in this file.
 LINT_WAIVERS = SIM / "lint.vlt"
 
+#: Environment variable with the folder for coverage data: when set, everything that is built
+#: counts coverage, and every run leaves one data file there (`python -m sim.coverage`).
+COVERAGE_VARIABLE = "PIMLOOP_COVERAGE_DIR"
+
 #: Name of the program in a build folder.
 PROGRAM = "simulator"
 
@@ -66,7 +70,7 @@ class BuildSpec:
     make_rules: str = ""  # lines added to the makefile
     trace: bool = False  # able to write FST waveforms
     assertions: bool = True  # SystemVerilog assertions checked
-    coverage: bool = False  # line and toggle coverage counted
+    coverage: bool = False  # line, toggle and user coverage counted
 
 
 def build_root() -> Path:
@@ -265,7 +269,7 @@ def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[st
     if spec.trace:
         verilate += ["--trace-fst", "--trace-structs"]
     if spec.coverage:
-        verilate += ["--coverage-line", "--coverage-toggle"]
+        verilate += ["--coverage-line", "--coverage-toggle", "--coverage-user"]
     inputs = (LINT_WAIVERS, ports, *spec.sources, *spec.cpp_sources, spec.main)
     verilate += [str(path.resolve()) for path in inputs]
     compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]

@@ -5,6 +5,8 @@ Neighbours: `sim.build` builds what `build_spec` describes, `sim.device` runs it
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from sim import cpp_clock
-from sim.build import REPOSITORY, SIM, BuildSpec
+from sim.build import COVERAGE_VARIABLE, REPOSITORY, SIM, BuildSpec
 from sim.errors import SimError
 
 TOP = "pimloop_tb"
@@ -22,6 +24,8 @@ TEST_BENCH = SIM / "rtl" / f"{TOP}.sv"
 PAGE_BYTES = 4096
 
 _MAX_STALL = 255
+
+_serial = itertools.count()  # tells the coverage files of one process apart
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,15 @@ class HostMemory:
         ]
 
 
+def _coverage_file() -> Path | None:
+    """Return a new file in $PIMLOOP_COVERAGE_DIR; None when the variable is not set."""
+    folder = os.environ.get(COVERAGE_VARIABLE)
+    if not folder:
+        return None
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder).resolve() / f"device-{os.getpid()}-{next(_serial)}.dat"
+
+
 @dataclass(frozen=True)
 class SimConfig:
     """One simulated device.
@@ -75,11 +88,12 @@ class SimConfig:
     flavour: Literal["native", "rtl"] = "native"  # arithmetic lanes: DPI calls or RTL
     trace: bool = False  # able to write FST waveforms (slower)
     assertions: bool = True  # assertions and the DRAM timing checker on (slower)
-    coverage: Path | None = None  # file for line and toggle coverage, written at close
+    coverage: Path | None = field(default_factory=_coverage_file)  # written at close
     host_memory: HostMemory = HostMemory()
     memory_bytes: int = 1 << 30  # memory shared with the device; costs only touched pages
     memory_address: int = 1 << 32  # bus address of its first byte
     device_sources: tuple[Path, ...] | None = None  # instead of rtl/: tests of the simulator
+    command_trace: Path | None = None  # file for every DRAM command; see sim/protocol.py
     log_dir: Path | None = None  # for simulator.log and simulator.jsonl; None: log kept in memory
     start_timeout: float = 60.0  # seconds until the simulator answers
     answer_timeout: float = 60.0  # seconds until a register access is answered
@@ -101,6 +115,13 @@ class SimConfig:
             raise SimError(
                 f"memory_address is {self.memory_address:#x}, must be a multiple of 4096"
             )
+
+    def plusargs(self) -> list[str]:
+        """Return the arguments of the simulator that need no build of their own."""
+        arguments = self.host_memory.plusargs()
+        if self.command_trace is not None:
+            arguments.append(f"+command_trace={self.command_trace.resolve()}")
+        return arguments
 
     @property
     def clock_period(self) -> int:
@@ -132,13 +153,16 @@ def build_spec(config: SimConfig) -> BuildSpec:
     """Return what to build for `config`."""
     native = config.flavour == "native" and config.device_sources is None
     device = config.device_sources or rtl_sources()
+    # The cover points look at signals inside the device: for the device of this project only.
+    counted = config.coverage is not None and config.device_sources is None
+    cover = (SIM / "rtl" / "pim_cover_sim.sv",) if counted else ()
     dpi = SIM / "dpi"
     cpp_sources = [*cpp_clock.SOURCES, dpi / "pim_memory_dpi.cpp"]
     if native:
         cpp_sources.append(dpi / "pim_lane_dpi.cpp")
     return BuildSpec(
         top=TOP,
-        sources=(*device, SIM / "rtl" / "pim_hostmem_sim.sv", TEST_BENCH),
+        sources=(*device, SIM / "rtl" / "pim_hostmem_sim.sv", TEST_BENCH, *cover),
         main=cpp_clock.MAIN,
         cpp_sources=tuple(cpp_sources),
         headers=(*cpp_clock.HEADERS, *sorted(dpi.glob("*.h"))),

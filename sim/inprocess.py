@@ -38,15 +38,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.build import BUILD_TIMEOUT, LINT_WAIVERS, build_root, key_of_files
+from sim.build import BUILD_TIMEOUT, COVERAGE_VARIABLE, LINT_WAIVERS, build_root, key_of_files
 from sim.errors import SimError
 from sim.verilator import Toolchain, find_toolchain
 
 log = logging.getLogger(__name__)
-
-#: Environment variable with the folder for coverage data; set: builds count line and toggle
-#: coverage and every model leaves one data file there when it is closed.
-COVERAGE_VARIABLE = "PIMLOOP_COVERAGE_DIR"
 
 _serial = itertools.count()  # tells the coverage files of one process apart
 _WRAPPER = "pyverilator_wrapper.cpp"
@@ -238,7 +234,7 @@ def build_library(
     verilate += ["--trace-vcd", "--top-module", top, "--prefix", f"V{top}", "-o", "model.so"]
     verilate += [f"-G{name}={value}" for name, value in (params or {}).items()]
     if coverage:
-        verilate += ["--coverage-line", "--coverage-toggle"]
+        verilate += ["--coverage-line", "--coverage-toggle", "--coverage-user"]
     # Several libraries live in one process: no symbol may be shared between them.
     verilate += ["-CFLAGS", "-fPIC -DVL_TIME_CONTEXT"]
     verilate += ["-CFLAGS", "-DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL"]

@@ -207,6 +207,8 @@ int main(int argc, char** argv) {
     }
     the_simulation.run();
 #if VM_COVERAGE
+    // Turns of a generate loop are cover points of their own.
+    context.coveragep()->forcePerInstance(true);
     context.coveragep()->write();
 #endif
     return context.errorCount() > 0 ? EXIT_FAILURE : EXIT_SUCCESS;

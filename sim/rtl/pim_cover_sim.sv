@@ -1,0 +1,203 @@
+/// Functional cover points of the device, bound into `pim_top` in builds that count coverage.
+///
+/// What a test suite must have met, whatever lines it ran: every opcode at every size and place,
+/// with and without somebody in its way; every code; a refresh in every state; the conflicts of
+/// banks. `python -m sim.coverage` lists those not hit. Points that cannot be hit are not made.
+module pim_cover_sim #(
+  parameter int unsigned Banks = 16,
+  parameter int unsigned BankGroups = 4,
+  /// Bytes an address range covers before the next row of a bank: a page.
+  parameter int unsigned PageBytes = 8192,
+  parameter int unsigned BeatBytes = 64
+) (
+  input logic                      clk_i,
+  input logic                      rst_ni,
+  input pim_isa_pkg::descriptor_t  desc_i,
+  input logic                      start_i,   // of a copy or a computation
+  input logic                      done_i,    // end of it
+  input logic                      record_i,  // a completion record is written
+  input logic                      ended_i,
+  input pim_isa_pkg::code_e        end_code_i,
+  input logic                      busy_i,
+  input logic                      doorbell_i,
+  input logic                      soft_reset_i,
+  input logic                      stall_i,   // the bus master waits for host memory
+  input logic                      asleep_i,
+  input logic                      lanes_busy_i,
+  input pim_pkg::dram_cmd_e        col_cmd_i,
+  input pim_pkg::dram_cmd_e        row_cmd_i,
+  input logic [$clog2(Banks)-1:0]  col_bank_i,
+  input logic [$clog2(Banks)-1:0]  row_bank_i,
+  input logic [Banks-1:0]          open_i
+);
+
+  localparam int unsigned GroupBits = $clog2(BankGroups);
+  localparam int unsigned Opcodes = 7;  // the copies and computations: 1..7
+  localparam int unsigned Codes = 11;   // the errors: 8'h81..8'h8B
+
+  // ---- what is running -------------------------------------------------------------------
+  logic active_q, refreshed_q;
+  logic [31:0] stalls_q;
+  logic [7:0] opcode;
+  logic refresh;
+
+  assign opcode = desc_i.control.opcode;
+  assign refresh = row_cmd_i == pim_pkg::CmdRef;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      {active_q, refreshed_q} <= '0;
+      stalls_q <= '0;
+    end else if (start_i) begin
+      active_q <= 1'b1;
+      stalls_q <= '0;
+      refreshed_q <= 1'b0;
+    end else begin
+      if (done_i) active_q <= 1'b0;
+      stalls_q <= stalls_q + 32'(stall_i);
+      refreshed_q <= refreshed_q || refresh;
+    end
+  end
+
+  // ---- opcode x size x place x what is in the way ----------------------------------------
+  logic copy, one_beat, one_row, crosses, at_start, disturbed;
+  logic [31:0] bytes, place;
+  logic [1:0] size, where;
+
+  assign copy = opcode == pim_isa_pkg::OpcodeCopyIn || opcode == pim_isa_pkg::OpcodeCopyOut;
+  assign bytes = copy ? desc_i.inner : desc_i.control.out_f32 ? 4 * desc_i.cols : 2 * desc_i.cols;
+  assign place = (opcode == pim_isa_pkg::OpcodeCopyOut ? desc_i.addr_a : desc_i.addr_y) &
+                 32'(PageBytes - 1);
+  assign one_row = desc_i.rows == 32'd1;
+  assign one_beat = one_row && bytes <= 32'(BeatBytes);
+  assign at_start = place == '0;
+  assign crosses = place + bytes > 32'(PageBytes);
+  assign size = one_beat ? 2'd0 : one_row ? 2'd1 : 2'd2;
+  assign where = crosses ? 2'd2 : at_start ? 2'd0 : 2'd1;
+  // A copy meets host memory that pauses for half as long as it works, a computation a refresh.
+  assign disturbed = copy ? stalls_q > 32'd16 + desc_i.rows * bytes / 32'd128 :
+                            refreshed_q || refresh;
+
+  for (genvar op = 1; op <= Opcodes; op++) begin : gen_op
+    for (genvar s = 0; s < 3; s++) begin : gen_size
+      for (genvar w = 0; w < 3; w++) begin : gen_where
+        for (genvar d = 0; d < 2; d++) begin : gen_disturbed
+          // One beat lies in one page.
+          if (!(s == 0 && w == 2)) begin : gen_possible
+            operation: cover property (@(posedge clk_i) rst_ni && done_i && opcode == op &&
+                size == s && where == w && disturbed == d);
+          end
+        end
+      end
+    end
+    recorded: cover property (@(posedge clk_i) rst_ni && record_i && opcode == op);
+    refused: cover property (@(posedge clk_i) rst_ni && ended_i && opcode == op &&
+        end_code_i != pim_isa_pkg::CodeDone);
+    // A refresh while it works, with rows open, and with lanes at work.
+    refreshing: cover property (@(posedge clk_i) rst_ni && active_q && refresh && opcode == op);
+  end
+
+  for (genvar b = 0; b < 4; b++) begin : gen_broadcast
+    broadcast: cover property (@(posedge clk_i) rst_ni && done_i &&
+        opcode >= pim_isa_pkg::OpcodeAdd && desc_i.control.broadcast == b);
+  end
+  for (genvar i = 0; i < 3; i++) begin : gen_init
+    for (genvar f = 0; f < 2; f++) begin : gen_f32
+      for (genvar t = 0; t < 2; t++) begin : gen_transposed
+        product: cover property (@(posedge clk_i) rst_ni && done_i &&
+            opcode == 8'(pim_isa_pkg::OpcodeMatmul) + 8'(t) && desc_i.control.init == i &&
+            desc_i.control.out_f32 == f);
+      end
+    end
+  end
+
+  // ---- ends ------------------------------------------------------------------------------
+  for (genvar c = 0; c < Codes; c++) begin : gen_code
+    code: cover property (@(posedge clk_i) rst_ni && ended_i && end_code_i == 8'h81 + 8'(c));
+  end
+  ended: cover property (@(posedge clk_i) rst_ni && ended_i && end_code_i == pim_isa_pkg::CodeDone);
+  dropped_doorbell: cover property (@(posedge clk_i) rst_ni && busy_i && doorbell_i);
+  reset_in_flight: cover property (@(posedge clk_i) rst_ni && busy_i && soft_reset_i);
+  reset_at_work: cover property (@(posedge clk_i) rst_ni && active_q && soft_reset_i);
+  reset_idle: cover property (@(posedge clk_i) rst_ni && !busy_i && soft_reset_i);
+
+  // ---- refresh and banks -----------------------------------------------------------------
+  refresh_between: cover property (@(posedge clk_i) rst_ni && busy_i && !active_q && refresh);
+  refresh_stalled: cover property (@(posedge clk_i) rst_ni && active_q && stall_i && refresh);
+  refresh_lanes: cover property (@(posedge clk_i) rst_ni && lanes_busy_i && refresh);
+  asleep: cover property (@(posedge clk_i) rst_ni && asleep_i);
+
+  logic [Banks-1:0] conflict_q;  // banks closed although another row of them is wanted
+  pim_pkg::dram_cmd_e last_col_q;
+  logic [$clog2(Banks)-1:0] last_bank_q, last_act_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      conflict_q <= '0;
+      last_col_q <= pim_pkg::CmdNop;
+      {last_bank_q, last_act_q} <= '0;
+    end else begin
+      if (refresh) conflict_q <= '0;
+      if (row_cmd_i == pim_pkg::CmdPre) conflict_q[row_bank_i] <= 1'b1;
+      if (row_cmd_i == pim_pkg::CmdAct) begin
+        conflict_q[row_bank_i] <= 1'b0;
+        last_act_q <= row_bank_i;
+      end
+      if (col_cmd_i != pim_pkg::CmdNop) begin
+        last_col_q <= col_cmd_i;
+        last_bank_q <= col_bank_i;
+      end
+    end
+  end
+
+  function automatic logic same_group(logic [$clog2(Banks)-1:0] a, logic [$clog2(Banks)-1:0] b);
+    return a[GroupBits-1:0] == b[GroupBits-1:0];
+  endfunction
+
+  logic act, read, write;
+  assign act = row_cmd_i == pim_pkg::CmdAct;
+  assign read = col_cmd_i == pim_pkg::CmdRd;
+  assign write = col_cmd_i == pim_pkg::CmdWr;
+
+  bank_conflict: cover property (@(posedge clk_i) rst_ni && act && conflict_q[row_bank_i]);
+  act_while_open: cover property (@(posedge clk_i) rst_ni && act && open_i != '0);
+  act_same_group: cover property (@(posedge clk_i) rst_ni && act && open_i != '0 &&
+      row_bank_i != last_act_q && same_group(row_bank_i, last_act_q));
+  row_and_column: cover property (@(posedge clk_i) rst_ni && act && (read || write));
+  read_after_write: cover property (@(posedge clk_i) rst_ni && read &&
+      last_col_q == pim_pkg::CmdWr);
+  read_after_write_same_bank: cover property (@(posedge clk_i) rst_ni && read &&
+      last_col_q == pim_pkg::CmdWr && col_bank_i == last_bank_q);
+  write_after_read: cover property (@(posedge clk_i) rst_ni && write &&
+      last_col_q == pim_pkg::CmdRd);
+  column_same_group: cover property (@(posedge clk_i) rst_ni && (read || write) &&
+      col_bank_i != last_bank_q && same_group(col_bank_i, last_bank_q));
+
+endmodule
+
+bind pim_top pim_cover_sim #(
+  .Banks(Banks),
+  .BankGroups(BankGroups),
+  .PageBytes(PageBytes),
+  .BeatBytes(BeatBytes)
+) u_cover (
+  .clk_i(clk_i),
+  .rst_ni(core_rst_nq),
+  .desc_i(desc),
+  .start_i(copy_start || seq_start),
+  .done_i(copy_done || seq_done),
+  .record_i(count_capture),
+  .ended_i(ended),
+  .end_code_i(end_code),
+  .busy_i(busy),
+  .doorbell_i(doorbell),
+  .soft_reset_i(soft_reset),
+  .stall_i(rd_stall || wr_stall),
+  .asleep_i(asleep),
+  .lanes_busy_i(lanes_busy),
+  .col_cmd_i(col_cmd),
+  .row_cmd_i(row_cmd),
+  .col_bank_i(col_bank),
+  .row_bank_i(row_bank),
+  .open_i(open)
+);
