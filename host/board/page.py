@@ -57,7 +57,7 @@ def page(
         _elementwise(times),
         _transfers(transfers),
         _cpu(held_out),
-        _inventory(),
+        _inventory(sorted({cell.model for cell in cells}, key=list(BUILT_IN).index)),
     ]
     return "\n".join(parts)
 
@@ -268,7 +268,7 @@ def _cpu(held_out: dict[str, dict[tuple[str, str], Errors]]) -> str:
     return "\n".join(lines)
 
 
-def _inventory() -> str:
+def _inventory(models: Sequence[str]) -> str:
     lines = [
         "## Graphs: the authors' and ours",
         "",
@@ -279,8 +279,8 @@ def _inventory() -> str:
         "| model | operators | board | pimloop | differing types (board, pimloop) |",
         "|---|---|---:|---:|---|",
     ]
-    for name, ours in BUILT_IN.items():
-        board = load_board(name)
+    for name in models:
+        ours, board = BUILT_IN[name], load_board(name)
         theirs = Counter(board.classes[index].op for index in board.node_classes)
         built = Counter(node.op for node in load_model(ours, LoadOptions(sequence_length=8)).nodes)
         differing = [

@@ -1,0 +1,372 @@
+"""The board's data, and the simulated platform beside them."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from host.board.compare import (
+    compare,
+    measured_costs,
+    moves,
+    platform_costs,
+    published_optimum,
+    transposed_us,
+)
+from host.board.data import (
+    BUILT_IN,
+    MODELS,
+    class_costs,
+    class_graph,
+    load_board,
+    published_totals,
+)
+from host.board.distil import distil
+from host.board.page import summary
+from host.board.simulate import PimTimes
+from host.board.templates import Template
+from host.capabilities import pim_operation
+from host.cli import calibrate, validate_board
+from host.device.base import Device
+from host.errors import PimloopError
+from host.models.loader import LoadOptions, load_model
+from host.platform import load_platform
+from partitioner.paper import load_tables, paper_costs
+from partitioner.problem import Problem
+from partitioner.solve import partition
+
+PLATFORM = load_platform("htg-z920")
+LENGTHS = (8, 16, 32)
+CASES = [(model, length) for model in MODELS for length in LENGTHS]
+
+
+def nowhere(template: Template, length: int) -> None:
+    """No operator runs on the PIM."""
+
+
+def run(module: Any, *arguments: str) -> int:
+    """Run one command of the command line."""
+    parser = ArgumentParser()
+    module.register(parser.add_subparsers())
+    args = parser.parse_args([str(a) for a in arguments])
+    return int(args.func(args))
+
+
+# ---- data --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "length"), CASES)
+def test_data_agree_with_the_tables_that_ship(model: str, length: int) -> None:
+    """Classes, counts, bytes and sums are those that were distilled on another way."""
+    board = load_board(model)
+    table = next(
+        row
+        for row in load_tables()["measurements"]
+        if row["model"] == model and row["sequence_length"] == length
+    )
+    sums: dict[tuple[Any, ...], list[float | None]] = {}
+    for index, template in enumerate(board.classes):
+        kinds = ("activation", "constant", "output")
+        key = (template.op, *(template.nbytes(kind, length) for kind in kinds))  # type: ignore[arg-type]
+        row = sums.setdefault(key, [0.0, 0.0, 0.0, None])
+        row[0] = (row[0] or 0) + len(board.members()[index])
+        for place, device in enumerate(("cpu_serial", "cpu_parallel", "pim"), start=1):
+            times = class_costs(board, length, device)[index]  # type: ignore[arg-type]
+            if times:
+                row[place] = (row[place] or 0) + sum(times)
+    assert sums == {tuple(row[:4]): row[4:] for row in table["operators"]}
+
+
+@pytest.mark.parametrize(("model", "length"), CASES)
+def test_measured_costs_give_the_published_cpu_totals(model: str, length: int) -> None:
+    costs = measured_costs(load_board(model), length)
+    totals = published_totals(BUILT_IN[model], length)
+    assert totals is not None
+    for schedule in ("cpu_serial", "cpu_parallel_first"):
+        assert partition(costs, schedule).total_us == totals[schedule]
+    for schedule in ("pim_first", "optimal"):
+        assert partition(costs, schedule).total_us == pytest.approx(totals[schedule], rel=0.05)
+
+
+def test_published_totals_of_what_was_not_measured() -> None:
+    assert published_totals("bert", 8) is None  # BERT-base: the board's is the small one
+    assert published_totals("gpt2", 64) is None
+    with pytest.raises(PimloopError, match="no model 't5'"):
+        load_board("t5")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_platform_takes_the_operators_that_the_board_took(model: str) -> None:
+    board = load_board(model)
+    for length in LENGTHS:
+        for template, times in zip(board.classes, class_costs(board, length, "pim"), strict=True):
+            graph = class_graph(template, length)
+            capable = pim_operation(graph, graph.nodes[0], PLATFORM.capabilities) is not None
+            assert capable == bool(times), template
+
+
+@pytest.mark.parametrize("model", ["bert", pytest.param("roberta", marks=pytest.mark.full)])
+def test_built_in_models_have_the_boards_operators(model: str) -> None:
+    """The same operators with the same shapes, except that scalars and tables are stored alike."""
+    board = load_board(model)
+    theirs = Counter(board.classes[index].op for index in board.node_classes)
+    graph = load_model(BUILT_IN[model], LoadOptions(sequence_length=8))
+    assert Counter(node.op for node in graph.nodes) == theirs
+    products = Counter(
+        (board.classes[index].op, *(one.at(8) for one in board.classes[index].operands[:2]))
+        for index in board.node_classes
+        if board.classes[index].op in ("MatMul", "Gemm")
+    )
+    ours = Counter(
+        (node.op, *(graph.tensors[name].shape for name in node.inputs[:2]))
+        for node in graph.nodes
+        if node.op in ("MatMul", "Gemm")
+    )
+    assert ours == products
+
+
+def _published_file(model: str, length: int) -> dict[str, Any]:
+    """Return a file as the authors' data are given, made from what ships."""
+    board, names = load_board(model), load_board(model).node_ids
+    measured = board.measurements[length]
+    nodes = [
+        {
+            "id": name,
+            "op": board.classes[index].op,
+            "cost_us": {d: t[i] for d, t in measured.cost_us.items() if t[i] is not None},
+            "activation_bytes": board.classes[index].nbytes("activation", length),
+            "parameter_bytes": board.classes[index].nbytes("constant", length),
+            "output_bytes": board.classes[index].nbytes("output", length),
+        }
+        for i, (name, index) in enumerate(zip(names, board.node_classes, strict=True))
+    ]
+    return {
+        "model": model,
+        "nodes": nodes,
+        "edges": [[names[a], names[b]] for a, b in board.edges],
+        "transfers": measured.transfers,
+        "published_totals_us": {},
+        "published_opt_pim_nodes": [names[i] for i in sorted(measured.optimal_pim)],
+    }
+
+
+def test_distilling_again_gives_the_data_that_ship(tmp_path: Path) -> None:
+    files = {length: _published_file("bert", length) for length in LENGTHS}
+    for length, data in files.items():
+        (tmp_path / f"bert_seq{length}.json").write_text(json.dumps(data), encoding="utf-8")
+    shipped = Path(validate_board.__file__).parents[1] / "board" / "data" / "bert.json"
+    again, wanted = distil(tmp_path, "bert"), json.loads(shipped.read_text(encoding="utf-8"))
+    for measurement in wanted["measurements"].values():
+        measurement["optimal_pim"].sort()
+    assert json.loads(json.dumps(again)) == wanted
+
+    files[16]["nodes"][3]["output_bytes"] += 4
+    (tmp_path / "bert_seq16.json").write_text(json.dumps(files[16]), encoding="utf-8")
+    with pytest.raises(PimloopError, match="0 templates have its bytes"):
+        distil(tmp_path, "bert")
+    files[16]["edges"].pop()
+    (tmp_path / "bert_seq16.json").write_text(json.dumps(files[16]), encoding="utf-8")
+    with pytest.raises(PimloopError, match="at length 16 is another one"):
+        distil(tmp_path, "bert")
+
+
+# ---- comparison --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["cpu_serial", "cpu_parallel_first"])
+def test_the_cpu_columns_of_figure_9(schedule: str) -> None:
+    """Without any simulation: these schedules use the CPU alone."""
+    errors = []
+    for model, length in CASES:
+        board = load_board(model)
+        costs = platform_costs(board, length, PLATFORM, nowhere, transposing=False)
+        published = board.measurements[length].totals_us[schedule]
+        errors.append(abs(partition(costs, schedule).total_us / published - 1))
+    assert max(errors) <= 0.15
+    assert median(errors) <= 0.07
+
+
+@pytest.mark.parametrize("model", ["bert", "roberta"])
+def test_transposing_explains_the_boards_gemm(model: str) -> None:
+    board = load_board(model)
+    for length in LENGTHS:
+        for template, times in zip(board.classes, class_costs(board, length, "pim"), strict=True):
+            added = transposed_us(template, length)
+            assert (added > 0) == (template.op == "Gemm")
+            if added:
+                assert added == pytest.approx(times[0], rel=0.06)
+
+
+def test_moves_are_those_that_are_paid() -> None:
+    board = load_board("bert")
+    costs = measured_costs(board, 8)
+    assignment = published_optimum(board, 8)
+    problem = Problem.of(costs)
+    paid = problem.to_us(problem.evaluate(assignment).transfer)
+    found = moves(costs, assignment)
+    assert len(set(found)) == len(found)
+    assert paid == pytest.approx(sum(costs.transfer_us[t][move] for t, move in found))
+
+
+def test_our_graph_of_costs_is_the_partitioners() -> None:
+    """The same conversion of the authors' data, from what ships in two places."""
+    direct = paper_costs(_published_file("bert", 16))
+    assert measured_costs(load_board("bert"), 16) == direct
+
+
+def test_bert_at_8_tokens_on_the_simulated_platform(devices: Callable[[str], Device]) -> None:
+    times = PimTimes(PLATFORM, devices("native-per_bank"))
+    cells = compare("bert", 8, PLATFORM, times.time_us)
+    assert [cell.schedule for cell in cells] == [
+        "cpu_serial", "cpu_parallel_first", "pim_first", "optimal",
+    ]  # fmt: skip
+    found = summary(cells)
+    assert found["cells"] == 4
+    assert found["passed"], found
+    for cell in cells:
+        assert cell.board_us is not None
+        assert cell.error is not None
+        parts = sum(one.us for one in cell.contributions)
+        assert parts == pytest.approx(cell.ours_us - cell.board_us, abs=0.01)
+        sizes = [abs(one.us) for one in cell.contributions]
+        assert sizes == sorted(sizes, reverse=True)
+    serial, _, pim_first, optimal = cells
+    assert serial.own_us == serial.ours_us
+    assert pim_first.own_us < pim_first.ours_us - 60_000  # two transposed Gemms
+    assert optimal.ours_us < min(serial.ours_us, pim_first.ours_us)
+    # Nothing is simulated twice.
+    before = times.simulated
+    assert compare("bert", 8, PLATFORM, times.time_us) == cells
+    assert times.simulated == before
+
+
+def test_a_length_without_a_board_column(devices: Callable[[str], Device]) -> None:
+    cells = compare("bert", 3, PLATFORM, PimTimes(PLATFORM, devices("native-per_bank")).time_us)
+    assert all(cell.board_us is cell.error is None for cell in cells)
+    assert all(cell.ours_us > 0 for cell in cells)
+    assert summary(cells) == {"cells": 0, "worst": 0.0, "median": 0.0, "passed": True}
+
+
+def test_cells_outside_the_limits_are_seen() -> None:
+    board = load_board("bert")
+    slow = replace(PLATFORM, cpu=replace(PLATFORM.cpu, product_mac_ns=2.0))  # type: ignore[type-var]
+    costs = platform_costs(board, 8, slow, nowhere, transposing=False)
+    published = board.measurements[8].totals_us["cpu_serial"]
+    assert partition(costs, "cpu_serial").total_us / published > 1.15
+
+
+@pytest.mark.full
+def test_every_cell_of_figure_9_is_within_limits(devices: Callable[[str], Device]) -> None:
+    times = PimTimes(PLATFORM, devices("native-per_bank-cold"))
+    cells = [cell for m, n in CASES for cell in compare(m, n, PLATFORM, times.time_us)]
+    found = summary(cells)
+    assert found["cells"] == 36
+    assert found["passed"], found
+
+
+# ---- commands ----------------------------------------------------------------------------------
+
+
+def test_validate_board_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], devices: Callable[[str], Device]
+) -> None:
+    path = tmp_path / "board.md"
+    common = ("validate-board", "--models", "bert", "--seq", "8")
+    assert run(validate_board, *common, "--json", "--write", str(path)) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["summary"]["passed"]
+    assert len(data["cells"]) == 4
+    assert {one["device"] for one in data["operators"]} == {"cpu_serial", "cpu_parallel", "pim"}
+    text = path.read_text(encoding="utf-8")
+    for heading in ("Figure 9", "Products on the PIM", "Transfers", "The CPU model", "Graphs"):
+        assert f"## {heading}" in text
+    assert "| BERT (small) | 8 | optimal | 37.5 |" in text
+    assert run(validate_board, *common) == 0
+    assert "4 cells" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--models", "bert,t5"), "the board's models are bert, roberta, gpt2"),
+        (("--models", ","), "the board's models are"),
+        (("--seq", "8,x"), "give sequence lengths from 1"),
+        (("--seq", "0"), "give sequence lengths from 1"),
+        (("--seq", "2000"), "give sequence lengths from 1"),
+        (("--platform", "nope"), "there is no platform 'nope'"),
+        (("--platform", "native", "--models", "bert", "--seq", "8"), r"has no \[cpu\] section"),
+    ],
+)
+def test_validate_board_refuses(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(PimloopError, match=message):
+        run(validate_board, "validate-board", *arguments)
+
+
+def test_calibrate_writes_the_platform_that_ships(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    assert run(calibrate, "calibrate", "--board", "-o", str(path), "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert set(data["errors"]) == {"fit", "held out: sequence length", "held out: model"}
+    mine = load_platform(str(path))
+    assert mine.cpu is not None
+    assert PLATFORM.cpu is not None
+    for name, entry in data["parameters"].items():
+        assert getattr(mine.cpu, name) == pytest.approx(entry["value"], rel=1e-3)
+        assert getattr(mine.cpu, name) == pytest.approx(getattr(PLATFORM.cpu, name), rel=2e-3)
+    assert replace(mine, name="", cpu=None) == replace(PLATFORM, name="", cpu=None)
+
+
+def _costs_file(tmp_path: Path, us: float, prefix: str = "") -> Path:
+    graph = load_model("bert-small", LoadOptions(sequence_length=4))
+    nodes = [
+        {"id": prefix + node.id, "op": node.op, "cost_us": {"cpu_serial": us, "cpu_parallel": us}}
+        for node in graph.nodes
+    ]
+    data = {
+        "format": "pimloop-costs/1",
+        "memories": {"cpu": ["cpu_serial", "cpu_parallel"]},
+        "nodes": nodes,
+        "tensors": [],
+    }
+    path = tmp_path / "costs.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def test_calibrate_fits_a_costs_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every operator takes 70 us: calls take all of it, amounts nothing."""
+    costs, path = _costs_file(tmp_path, 70.0), tmp_path / "mine.toml"
+    arguments = ("calibrate", "--costs", "bert-small", "4", str(costs), "--cores", "2")
+    assert run(calibrate, *arguments, "-o", str(path)) == 0
+    assert str(path.name) in capsys.readouterr().out.replace("\n", "")
+    found = load_platform(str(path)).cpu
+    assert found is not None
+    assert found.cores == 2
+    assert found.product_call_us == pytest.approx(70, rel=0.01)
+    assert found.elementwise_call_us == pytest.approx(70, rel=0.01)
+    assert found.product_mac_ns == pytest.approx(0, abs=1e-3)
+    assert load_platform(str(path)).cpu_model() is not None
+
+
+def test_calibrate_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    costs = str(_costs_file(tmp_path, 1.0, "another_"))
+    with pytest.raises(PimloopError, match="does not have: another_Add"):
+        run(calibrate, "calibrate", "--costs", "bert-small", "4", costs)
+    with pytest.raises(PimloopError, match="must be at least 1"):
+        run(calibrate, "calibrate", "--costs", "bert-small", "0", costs)
+    with pytest.raises(PimloopError, match="cannot write"):
+        run(calibrate, "calibrate", "--board", "-o", str(tmp_path / "no" / "x.toml"))
+    for wrong in (("-o", "x.json"), ("--cores", "0"), ("--rounds", "0")):
+        with pytest.raises(SystemExit):
+            run(calibrate, "calibrate", "--board", *wrong)
+    assert "must end in .toml" in capsys.readouterr().err
