@@ -67,6 +67,7 @@ module pim_sched #(
   output logic [$clog2(Rows)-1:0] row_row_o,
   /// Row the column command is meant for.
   output logic [$clog2(Rows)-1:0] col_row_o,
+  output logic [$clog2(RowBytes / AtomBytes)-1:0] col_column_o,
   /// Banks that are open.
   output logic [Banks-1:0]  open_o
 );
@@ -466,6 +467,7 @@ module pim_sched #(
   assign col_bank_o = col_bank;
   assign col_slot_o = SlotBits'(col_at - now_q);
   assign col_row_o = row_of(head_q.run.addr);
+  assign col_column_o = head_q.run.addr[AtomBits+(AllBank ? BankBits : 0)+:ColBits];
   assign row_cmd_o = row_go ? row_cmd : pim_pkg::CmdNop;
   assign row_all_o = row_all;
   assign row_bank_o = row_bank;

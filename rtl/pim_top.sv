@@ -119,6 +119,7 @@ module pim_top #(
   localparam int unsigned SliceBits = $clog2(AtomBytes / 2 + 1);
   localparam int unsigned BankBits = $clog2(Banks);
   localparam int unsigned RowBits = $clog2(Rows);
+  localparam int unsigned ColumnBits = $clog2(RowBytes / AtomBytes);
   localparam int unsigned SlotBits = $clog2(CkRatio);
 
   localparam pim_pkg::timing_t Timing = '{
@@ -473,6 +474,7 @@ module pim_top #(
   logic [BankBits-1:0] col_bank, row_bank;
   logic [SlotBits-1:0] col_slot, row_slot;
   logic [RowBits-1:0] row_row, col_row;
+  logic [ColumnBits-1:0] col_column;
   logic [Banks-1:0] open;
   logic [BeatBytes*8-1:0] read_data, write_data;
 
@@ -514,6 +516,7 @@ module pim_top #(
     .row_slot_o(row_slot),
     .row_row_o(row_row),
     .col_row_o(col_row),
+    .col_column_o(col_column),
     .open_o(open)
   );
 
@@ -614,6 +617,29 @@ module pim_top #(
     .row_slot_i(row_slot),
     .row_row_i(row_row),
     .col_row_i(col_row)
+  );
+
+  pim_command_trace_sim #(
+    .Banks(Banks),
+    .Rows(Rows),
+    .Columns(RowBytes / AtomBytes),
+    .CkRatio(CkRatio)
+  ) u_command_trace (
+    .clk_i,
+    .rst_ni(core_rst_nq),
+    .wake_i(wake),
+    .asleep_i(asleep),
+    .col_cmd_i(col_cmd),
+    .row_cmd_i(row_cmd),
+    .col_all_i(col_all),
+    .row_all_i(row_all),
+    .col_bank_i(col_bank),
+    .row_bank_i(row_bank),
+    .col_slot_i(col_slot),
+    .row_slot_i(row_slot),
+    .row_row_i(row_row),
+    .col_row_i(col_row),
+    .col_column_i(col_column)
   );
 `endif
 

@@ -199,7 +199,14 @@ class SimDevice:
         if config.log_dir is not None:
             environment["PIMLOOP_EVENT_LOG"] = str(config.log_dir.resolve() / "simulator.jsonl")
         command = [str(program), f"+clock_period={config.clock_period}"]
-        command += config.host_memory.plusargs()
+        command += config.plusargs()
+        if config.command_trace is not None:
+            try:
+                config.command_trace.touch()
+            except OSError as error:
+                raise SimError(
+                    f"cannot write the command trace {config.command_trace}: {error.strerror}"
+                ) from error
         if config.coverage is not None:
             command.append(f"+verilator+coverage+file+{config.coverage.resolve()}")
         try:

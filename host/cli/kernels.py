@@ -13,6 +13,7 @@ from host.cli.output import console, emit_json
 from host.cli.sim import add_device_options
 from host.device.base import Device
 from host.device.open import open_device
+from host.errors import PimloopError
 from host.kernels import KernelResult, run_elementwise, run_gemm
 from host.platform import DEFAULT_PLATFORM, Platform, load_platform
 
@@ -71,6 +72,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="bound of the wait for the device, seconds (default: 600)",
     )
     parser.add_argument("--waves", type=Path, metavar="FILE.fst", help="record the operation")
+    parser.add_argument(
+        "--command-trace",
+        type=Path,
+        metavar="FILE",
+        help="write every DRAM command, for `python -m sim.protocol FILE --platform NAME`",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
@@ -115,9 +122,16 @@ def _run(
     what: dict[str, Any],
     kernel: Callable[[Device, Platform], KernelResult],
 ) -> int:
-    platform = load_platform(args.platform)
-    trace = args.waves is not None
-    with open_device(platform, args.device, flavour=args.flavour, trace=trace) as device:
+    platform = load_platform(args.platform, dict(args.set))
+    if args.command_trace is not None and args.device != "sim":
+        raise PimloopError("the model device sends no DRAM commands: trace them with --device sim")
+    with open_device(
+        platform,
+        args.device,
+        flavour=args.flavour,
+        trace=args.waves is not None,
+        command_trace=args.command_trace,
+    ) as device:
         result = kernel(device, platform)
     report = what | _report(result, platform, args)
     if args.json:

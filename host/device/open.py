@@ -61,6 +61,7 @@ def open_device(
     buffer_bytes: int = DEFAULT_BUFFER_BYTES,
     log_dir: Path | None = None,
     cache: bool = False,
+    command_trace: Path | None = None,
 ) -> Device:
     """Open the PIM device of a platform.
 
@@ -84,6 +85,8 @@ def open_device(
     cache
         `sim`: do not simulate lists again whose cost is known from an earlier simulation; see
         `host.device.cached`.
+    command_trace
+        `sim`: text file for every DRAM command (`sim.protocol` checks it).
 
     Raises
     ------
@@ -98,6 +101,7 @@ def open_device(
         assertions=assertions,
         buffer_bytes=buffer_bytes,
         cache=cache,
+        command_trace=command_trace,
     )
     return opener(log_dir)
 
@@ -112,6 +116,7 @@ def device_opener(
     assertions: bool,
     buffer_bytes: int,
     cache: bool,
+    command_trace: Path | None = None,
 ) -> Callable[[Path | None], Device]:
     """Build what `open_device` opens, and return a function that opens it with a log folder.
 
@@ -139,6 +144,7 @@ def device_opener(
             write_gap=memory.write_gap,
         ),
         memory_bytes=buffer_bytes,
+        command_trace=command_trace,
     )
     build(build_spec(config))
     shared = SharedMemory(shared_bytes)

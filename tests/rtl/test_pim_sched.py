@@ -13,7 +13,7 @@ from cocotb.triggers import RisingEdge
 from sim.unit import REPOSITORY, BenchFailure, rtl, run_bench
 
 SOURCES = (
-    *rtl("pim_sched", "pim_timing_check"),
+    *rtl("pim_sched", "pim_timing_check", "pim_command_trace_sim"),
     REPOSITORY / "tests" / "rtl" / "sv" / "pim_sched_bench.sv",
 )
 

@@ -67,6 +67,7 @@ module pim_sched_bench #(
   logic [$clog2(Banks)-1:0] col_bank, row_bank;
   logic [$clog2(CkRatio)-1:0] col_slot, row_slot;
   logic [$clog2(Rows)-1:0] row_row, col_row;
+  logic [$clog2(RowBytes / AtomBytes)-1:0] col_column;
   logic [Banks-1:0] open;
 
   pim_sched #(
@@ -107,7 +108,31 @@ module pim_sched_bench #(
     .row_slot_o(row_slot),
     .row_row_o(row_row),
     .col_row_o(col_row),
+    .col_column_o(col_column),
     .open_o(open)
+  );
+
+  pim_command_trace_sim #(
+    .Banks(Banks),
+    .Rows(Rows),
+    .Columns(RowBytes / AtomBytes),
+    .CkRatio(CkRatio)
+  ) u_trace (
+    .clk_i,
+    .rst_ni,
+    .wake_i,
+    .asleep_i(asleep),
+    .col_cmd_i(col_cmd),
+    .row_cmd_i(row_cmd),
+    .col_all_i(col_all),
+    .row_all_i(row_all),
+    .col_bank_i(col_bank),
+    .row_bank_i(row_bank),
+    .col_slot_i(col_slot),
+    .row_slot_i(row_slot),
+    .row_row_i(row_row),
+    .col_row_i(col_row),
+    .col_column_i(col_column)
   );
 
   // Fixed places, whatever the geometry.

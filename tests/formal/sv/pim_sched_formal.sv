@@ -1,0 +1,471 @@
+/// pim_sched: no DRAM timing rule is ever broken, the clock of its stamps never wraps, and
+/// refresh is never late, whatever is asked of it.
+///
+/// The rules are stated here once more, on the ages of the last commands of each kind: DRAM
+/// clocks from the command to the first slot of this fabric clock, `Far` when it is so long ago
+/// that no rule reaches back. REF and the exit of self-refresh make all ages far: what follows
+/// them waits tRFC or tXS, which are longer than every other rule (checked below).
+///
+/// The second half are the invariants that make the proof inductive: what each stamp of the
+/// scheduler means in terms of these ages. The induction is cut into parts, which a solver does
+/// far faster than all at once: `Mode` 0 starts from reset and asserts everything (base case,
+/// covers); `Mode` p > 0 starts from any state in which everything holds and asserts part p one
+/// clock later. Base case and all parts together prove rules and invariants for all time.
+module pim_sched_formal #(
+  parameter int unsigned Mode = 0,
+  parameter bit AllBank = 1'b0,
+  parameter int unsigned Banks = 4,
+  parameter int unsigned BankGroups = 2,
+  parameter int unsigned RowBytes = 128,
+  parameter int unsigned Rows = 2,
+  parameter int unsigned AtomBytes = 64,
+  parameter int unsigned CkRatio = 2,
+  parameter int unsigned LaneSpacing = 2,
+  parameter int unsigned LaneLatency = 2,
+  parameter int unsigned TRcdRd = 3,
+  parameter int unsigned TRcdWr = 4,
+  parameter int unsigned TRp = 3,
+  parameter int unsigned TRas = 7,
+  parameter int unsigned TRc = 11,
+  parameter int unsigned TCcdS = 2,
+  parameter int unsigned TCcdL = 3,
+  parameter int unsigned TRrdS = 2,
+  parameter int unsigned TRrdL = 3,
+  parameter int unsigned TFaw = 12,
+  parameter int unsigned TWr = 3,
+  parameter int unsigned TRtp = 2,
+  parameter int unsigned TWtrS = 1,
+  parameter int unsigned TWtrL = 3,
+  parameter int unsigned TRefi = 120,
+  parameter int unsigned TRfc = 20,
+  parameter int unsigned TXs = 22,
+  parameter int unsigned TCl = 5,
+  parameter int unsigned TCwl = 5,
+  parameter int unsigned TBl = 2
+) (
+  input logic             clk_i,
+  input logic             wake_i,
+  input logic             sleep_i,
+  input logic             flush_i,
+  input logic             valid_i,
+  input pim_pkg::span_t   span_i,
+  input logic             copy_out_room_i,
+  input logic             copy_in_ready_i,
+  input logic             lanes_busy_i
+);
+
+  localparam pim_pkg::timing_t Timing = '{
+      rcd_rd: 16'(TRcdRd), rcd_wr: 16'(TRcdWr), rp: 16'(TRp), ras: 16'(TRas), rc: 16'(TRc),
+      ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL),
+      faw: 16'(TFaw), wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL),
+      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), cl: 16'(TCl), cwl: 16'(TCwl),
+      bl: 16'(TBl)};
+  localparam int unsigned BankBits = $clog2(Banks);
+  localparam int unsigned RowBits = $clog2(Rows);
+  localparam int unsigned SlotBits = $clog2(CkRatio);
+  localparam int unsigned WriteEnd = TCwl + TBl;
+  localparam int unsigned ReadToWrite = TCl + TBl + 2 - TCwl;
+
+  function automatic int unsigned most(int unsigned a, int unsigned b);
+    return a > b ? a : b;
+  endfunction
+
+  // The longest rule between any two commands other than REF and self-refresh.
+  localparam int unsigned Longest = most(most(most(TRc, TFaw), most(TRas + TRp, WriteEnd + TWr)),
+                                         most(WriteEnd + TWtrL, ReadToWrite));
+  if (TRfc < Longest || TXs < TRfc) begin : gen_check_longest
+    $error("%m: tRFC must be the longest rule, tXS no shorter");
+  end
+  if (TRc < TRp || TRc < TRas) begin : gen_check_rc
+    $error("%m: tRC shorter than its parts");
+  end
+
+  // Bits of an age, and of a stamp, that these parameters need.
+  localparam int unsigned AgeBits = $clog2(TXs + 2 * CkRatio + 2);
+  localparam int unsigned StampBits = $clog2(TRefi + 2 * Longest + TXs + 8 * CkRatio) + 1;
+  typedef logic [AgeBits-1:0] age_t;
+  typedef logic signed [StampBits+1:0] time_t;
+  localparam age_t Far = '1;
+
+  // Asserts in the base case and in its own part; in every other part what holds to begin with.
+  `define HOLDS(part, condition) \
+    if (Mode == 0) assert (condition); \
+    else if (!after_q) assume (condition); \
+    else if (Mode == (part)) assert (condition);
+
+  // ---- device ---------------------------------------------------------------------------
+  logic rst_q = 1'b0;
+  logic after_q = 1'b0;
+  logic rst_ni;
+  always_ff @(posedge clk_i) begin
+    rst_q <= 1'b1;
+    after_q <= 1'b1;
+  end
+  assign rst_ni = Mode != 0 || rst_q;
+
+  logic asleep, ready, idle, copy_issue, col_all, row_all;
+  pim_pkg::access_t read, write;
+  pim_pkg::dram_cmd_e col_cmd, row_cmd;
+  logic [BankBits-1:0] col_bank, row_bank;
+  logic [SlotBits-1:0] col_slot, row_slot;
+  logic [RowBits-1:0] row_row, col_row;
+  logic [$clog2(RowBytes / AtomBytes)-1:0] col_column;
+  logic [Banks-1:0] open;
+
+  pim_sched #(
+    .AllBank(AllBank), .Banks(Banks), .BankGroups(BankGroups), .RowBytes(RowBytes), .Rows(Rows),
+    .AtomBytes(AtomBytes), .CkRatio(CkRatio), .LaneSpacing(LaneSpacing),
+    .LaneLatency(LaneLatency), .Timing(Timing)
+  ) u_dut (
+    .clk_i, .rst_ni, .wake_i, .sleep_i, .asleep_o(asleep), .flush_i, .valid_i, .ready_o(ready),
+    .span_i, .idle_o(idle), .copy_out_room_i, .copy_in_ready_i, .lanes_busy_i,
+    .copy_issue_o(copy_issue), .read_o(read), .write_o(write), .col_cmd_o(col_cmd),
+    .row_cmd_o(row_cmd), .col_all_o(col_all), .row_all_o(row_all), .col_bank_o(col_bank),
+    .row_bank_o(row_bank), .col_slot_o(col_slot), .row_slot_o(row_slot), .row_row_o(row_row),
+    .col_row_o(col_row), .col_column_o(col_column), .open_o(open)
+  );
+
+  // ---- what the list engine and the cutter of spans promise -----------------------------
+  always_comb begin
+    if (wake_i) assume (asleep && !sleep_i && !flush_i);
+    if (asleep || sleep_i) assume (!valid_i);
+    if (sleep_i) assume (idle);
+    if (valid_i) assume (span_i.run.count != '0);
+    if (!AllBank) assume (!span_i.run.all);
+  end
+
+  // ---- ages of commands -----------------------------------------------------------------
+  age_t [Banks-1:0] act_q, pre_q, rd_q, wr_q;        // of a bank; rd, wr: since its ACT
+  age_t [BankGroups-1:0] gact_q, grd_q, gwr_q;       // of a group
+  age_t [3:0] acts_q;                                // of the last four ACTs, newest first
+  age_t ref_q, wake_q;
+  logic [Banks-1:0] open_q;
+  logic [Banks-1:0][RowBits-1:0] row_q;
+
+  logic is_rd, is_wr, is_act, is_pre, is_ref;
+  assign is_rd = col_cmd == pim_pkg::CmdRd;
+  assign is_wr = col_cmd == pim_pkg::CmdWr;
+  assign is_act = row_cmd == pim_pkg::CmdAct;
+  assign is_pre = row_cmd == pim_pkg::CmdPre;
+  assign is_ref = row_cmd == pim_pkg::CmdRef;
+
+  function automatic age_t older(age_t age);
+    return age >= Far - age_t'(CkRatio) ? Far : age + age_t'(CkRatio);
+  endfunction
+
+  function automatic logic in_group(int unsigned g, logic [BankBits-1:0] bank);
+    return 32'(bank) % BankGroups == g;
+  endfunction
+
+  age_t col_age, row_age;  // at the next fabric clock, of this one's commands
+  assign col_age = age_t'(CkRatio) - age_t'(col_slot);
+  assign row_age = age_t'(CkRatio) - age_t'(row_slot);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || wake_i || is_ref) begin
+      act_q <= {Banks{Far}};
+      pre_q <= {Banks{Far}};
+      rd_q <= {Banks{Far}};
+      wr_q <= {Banks{Far}};
+      gact_q <= {BankGroups{Far}};
+      grd_q <= {BankGroups{Far}};
+      gwr_q <= {BankGroups{Far}};
+      acts_q <= {4{Far}};
+      ref_q <= rst_ni && is_ref ? row_age : Far;
+      wake_q <= wake_i ? '0 : Far;
+      open_q <= '0;
+      row_q <= '0;
+    end else begin
+      ref_q <= older(ref_q);
+      wake_q <= older(wake_q);
+      for (int unsigned i = 0; i < 4; i++) acts_q[i] <= older(acts_q[i]);
+      if (is_act) begin
+        acts_q[0] <= row_age;
+        for (int unsigned i = 1; i < 4; i++) acts_q[i] <= older(acts_q[i-1]);
+      end
+      for (int unsigned g = 0; g < BankGroups; g++) begin
+        gact_q[g] <= is_act && (row_all || in_group(g, row_bank)) ? row_age : older(gact_q[g]);
+        grd_q[g] <= is_rd && (col_all || in_group(g, col_bank)) ? col_age : older(grd_q[g]);
+        gwr_q[g] <= is_wr && (col_all || in_group(g, col_bank)) ? col_age : older(gwr_q[g]);
+      end
+      for (int unsigned b = 0; b < Banks; b++) begin
+        act_q[b] <= older(act_q[b]);
+        pre_q[b] <= older(pre_q[b]);
+        rd_q[b] <= is_rd && (col_all || 32'(col_bank) == b) ? col_age : older(rd_q[b]);
+        wr_q[b] <= is_wr && (col_all || 32'(col_bank) == b) ? col_age : older(wr_q[b]);
+        if (is_act && (row_all || 32'(row_bank) == b)) begin
+          act_q[b] <= row_age;
+          open_q[b] <= 1'b1;
+          row_q[b] <= row_row;
+        end
+        if (is_pre && (row_all || 32'(row_bank) == b)) begin
+          if (open_q[b]) pre_q[b] <= row_age;
+          open_q[b] <= 1'b0;
+          // tRTP and tWR of what the bank did were judged by this PRE.
+          rd_q[b] <= Far;
+          wr_q[b] <= Far;
+        end
+      end
+    end
+  end
+
+  // ---- the rules ------------------------------------------------------------------------
+  function automatic logic kept(age_t age, logic [SlotBits-1:0] slot, int unsigned least);
+    return age == Far || (AgeBits + 1)'(age) + (AgeBits + 1)'(slot) >= (AgeBits + 1)'(least);
+  endfunction
+
+  always_comb begin
+    if (rst_ni) begin
+      if (asleep) begin
+        `HOLDS(1, col_cmd == pim_pkg::CmdNop)
+        `HOLDS(1, row_cmd == pim_pkg::CmdNop)
+      end
+      if (col_cmd != pim_pkg::CmdNop && row_cmd != pim_pkg::CmdNop) `HOLDS(1, col_slot != row_slot)
+      for (int unsigned b = 0; b < Banks; b++) begin
+        if ((is_rd || is_wr) && (col_all || 32'(col_bank) == b)) begin
+          `HOLDS(1, open_q[b])
+          `HOLDS(1, row_q[b] == col_row)
+          `HOLDS(1, kept(act_q[b], col_slot, is_rd ? TRcdRd : TRcdWr))  // tRCD
+        end
+        if (is_act && (row_all || 32'(row_bank) == b)) begin
+          `HOLDS(2, !open_q[b])
+          `HOLDS(2, kept(act_q[b], row_slot, TRc))  // tRC
+          `HOLDS(2, kept(pre_q[b], row_slot, TRp))  // tRP
+        end
+        if (is_pre && (row_all || 32'(row_bank) == b) && open_q[b]) begin
+          `HOLDS(2, kept(act_q[b], row_slot, TRas))           // tRAS
+          `HOLDS(2, kept(rd_q[b], row_slot, TRtp))            // tRTP
+          `HOLDS(2, kept(wr_q[b], row_slot, WriteEnd + TWr))  // tWR
+        end
+        if (is_ref) begin
+          `HOLDS(2, !open_q[b])
+          `HOLDS(2, kept(pre_q[b], row_slot, TRp))
+          `HOLDS(2, kept(act_q[b], row_slot, TRc))
+        end
+      end
+      for (int unsigned g = 0; g < BankGroups; g++) begin
+        if (is_rd) begin
+          `HOLDS(3, kept(grd_q[g], col_slot, TCcdS))             // tCCD_S
+          `HOLDS(3, kept(gwr_q[g], col_slot, WriteEnd + TWtrS))  // tWTR_S
+          if (col_all || in_group(g, col_bank)) begin
+            `HOLDS(3, kept(grd_q[g], col_slot, TCcdL))             // tCCD_L
+            `HOLDS(3, kept(gwr_q[g], col_slot, WriteEnd + TWtrL))  // tWTR_L
+          end
+        end
+        if (is_wr) begin
+          `HOLDS(4, kept(gwr_q[g], col_slot, TCcdS))
+          `HOLDS(4, kept(grd_q[g], col_slot, ReadToWrite))  // tRTW
+          if (col_all || in_group(g, col_bank)) `HOLDS(4, kept(gwr_q[g], col_slot, TCcdL))
+        end
+        if (is_act) begin
+          `HOLDS(4, kept(gact_q[g], row_slot, TRrdS))  // tRRD_S
+          if (row_all || in_group(g, row_bank)) `HOLDS(4, kept(gact_q[g], row_slot, TRrdL))
+        end
+      end
+      if (is_act) begin
+        `HOLDS(4, kept(acts_q[3], row_slot, TFaw))  // tFAW
+        `HOLDS(4, kept(ref_q, row_slot, TRfc))      // tRFC
+        `HOLDS(4, kept(wake_q, row_slot, TXs))      // tXS
+      end
+      if (is_ref) begin
+        `HOLDS(4, kept(ref_q, row_slot, TRfc))
+        `HOLDS(4, kept(wake_q, row_slot, TXs))
+      end
+    end
+  end
+
+  // ---- refresh: never later than the rows need to be closed ------------------------------
+  // A bound on the way from "due" to REF: close what is open, then wait for the banks.
+  localparam int unsigned CloseTime = most(TRas, most(WriteEnd + TWr, TRtp)) + 2 * CkRatio;
+  localparam int unsigned RestTime = most(TRc, TRp) + 2 * CkRatio;
+  localparam int unsigned LateMost = CloseTime + RestTime;
+  if (TRefi < LateMost + TXs + 4 * CkRatio) begin : gen_check_refi
+    $error("%m: tREFI too short for this proof");
+  end
+
+  // Clocks since the last refresh was due; counted here, not taken from the scheduler.
+  logic [15:0] refi_q;
+  logic owed_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || wake_i) begin
+      refi_q <= '0;
+      owed_q <= 1'b0;
+    end else if (!asleep) begin
+      refi_q <= refi_q + 16'(CkRatio);
+      if (is_ref) owed_q <= 1'b0;
+      if (refi_q + 16'(CkRatio) >= 16'(TRefi)) begin
+        refi_q <= refi_q + 16'(CkRatio) - 16'(TRefi);
+        owed_q <= 1'b1;
+      end
+    end
+  end
+  always_comb if (rst_ni && !asleep && owed_q) `HOLDS(5, 32'(refi_q) <= LateMost)
+  // No refresh goes out before it is due: none is lost by going twice.
+  always_comb if (rst_ni && is_ref) `HOLDS(5, owed_q)
+
+  // ---- invariants -----------------------------------------------------------------------
+  time_t now, floor_q;
+  assign now = at(u_dut.now_q);
+
+  // Value that the last reset of the stamps gave to those of ACT.
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || wake_i) floor_q <= time_t'(TXs);
+    else if (is_ref) floor_q <= time_t'(TRfc);
+  end
+
+  function automatic time_t at(logic [15:0] stamp);
+    return time_t'({2'b0, stamp[StampBits-1:0]});
+  endfunction
+
+  // `stamp` keeps a command `least` clocks away from one of this age.
+  function automatic logic guards(logic [15:0] stamp, age_t age, int unsigned least);
+    return age == Far || at(stamp) + time_t'({2'b0, age}) >= now + time_t'(least);
+  endfunction
+
+  function automatic logic below(logic [15:0] stamp, int unsigned least);
+    return at(stamp) <= now + time_t'(least) || at(stamp) <= floor_q;
+  endfunction
+
+  // The solver works on the low bits of the stamps; the others stay 0.
+  function automatic logic short_stamp(logic [15:0] stamp);
+    return stamp >> StampBits == '0;
+  endfunction
+
+  always_comb begin
+    if (rst_ni && !asleep) begin
+      `HOLDS(12, short_stamp(u_dut.now_q) && short_stamp(u_dut.act_last_q) && short_stamp(u_dut.read_last_q))
+      `HOLDS(12, short_stamp(u_dut.write_last_q) && short_stamp(u_dut.pre_last_q) && short_stamp(u_dut.rrd_s_q))
+      `HOLDS(12, short_stamp(u_dut.read_s_q) && short_stamp(u_dut.write_s_q) && short_stamp(u_dut.read_far_q))
+      `HOLDS(12, short_stamp(u_dut.write_far_q))
+      for (int unsigned i = 0; i < 4; i++) `HOLDS(12, short_stamp(u_dut.faw_q[i]))
+      for (int unsigned g = 0; g < BankGroups; g++) begin
+        `HOLDS(12, short_stamp(u_dut.rrd_l_q[g]) && short_stamp(u_dut.read_l_q[g]))
+        `HOLDS(12, short_stamp(u_dut.write_l_q[g]))
+      end
+      for (int unsigned b = 0; b < Banks; b++) begin
+        `HOLDS(12, short_stamp(u_dut.act_at_q[b]) && short_stamp(u_dut.pre_at_q[b]))
+        `HOLDS(12, short_stamp(u_dut.read_at_q[b]) && short_stamp(u_dut.write_at_q[b]))
+      end
+    end
+  end
+
+  logic [Banks-1:0] unlike;  // open banks whose row is not that of bank 0
+  always_comb begin
+    for (int unsigned b = 0; b < Banks; b++) unlike[b] = u_dut.row_q[b] != u_dut.row_q[0];
+  end
+
+  always_comb begin
+    if (rst_ni) begin
+      `HOLDS(6, u_dut.open_q == open_q)
+      `HOLDS(6, floor_q == time_t'(TXs) || floor_q == time_t'(TRfc))
+      if (!asleep) `HOLDS(6, at(u_dut.act_last_q) >= floor_q)
+      if (asleep) begin
+        `HOLDS(6, open_q == '0)
+        `HOLDS(6, !u_dut.head_valid_q)
+        `HOLDS(6, !u_dut.next_valid_q)
+      end
+      for (int unsigned b = 0; b < Banks; b++) begin
+        if (open_q[b]) `HOLDS(6, u_dut.row_q[b] == row_q[b])
+        if (asleep) continue;
+        `HOLDS(7, at(u_dut.act_at_q[b]) >= floor_q)
+        `HOLDS(7, below(u_dut.act_at_q[b], TRc))
+        `HOLDS(7, u_dut.act_at_q[b] <= u_dut.act_last_q)
+        `HOLDS(7, guards(u_dut.act_at_q[b], act_q[b], TRc))
+        `HOLDS(7, guards(u_dut.act_at_q[b], pre_q[b], TRp))
+        `HOLDS(7, guards(u_dut.act_at_q[b], ref_q, TRfc))
+        `HOLDS(7, guards(u_dut.act_at_q[b], wake_q, TXs))
+        if (open_q[b]) begin
+          `HOLDS(8, u_dut.pre_at_q[b] <= u_dut.pre_last_q)
+          `HOLDS(8, guards(u_dut.pre_at_q[b], act_q[b], TRas))
+          `HOLDS(8, guards(u_dut.pre_at_q[b], rd_q[b], TRtp))
+          `HOLDS(8, guards(u_dut.pre_at_q[b], wr_q[b], WriteEnd + TWr))
+          `HOLDS(8, guards(u_dut.read_at_q[b], act_q[b], TRcdRd))
+          `HOLDS(8, guards(u_dut.write_at_q[b], act_q[b], TRcdWr))
+          `HOLDS(8, now >= floor_q)
+        end else begin
+          `HOLDS(8, rd_q[b] == Far)
+          `HOLDS(8, wr_q[b] == Far)
+        end
+        `HOLDS(9, below(u_dut.pre_at_q[b], CloseTime - 2 * CkRatio))
+        `HOLDS(9, below(u_dut.read_at_q[b], TRcdRd))
+        `HOLDS(9, below(u_dut.write_at_q[b], TRcdWr))
+        `HOLDS(9, u_dut.read_at_q[b] <= u_dut.read_last_q)
+        `HOLDS(9, u_dut.write_at_q[b] <= u_dut.write_last_q)
+      end
+      if (u_dut.together_q) begin
+        `HOLDS(9, &open_q)
+        `HOLDS(9, unlike == '0)
+      end
+      if (!asleep) begin
+        for (int unsigned g = 0; g < BankGroups; g++) begin
+          `HOLDS(10, guards(u_dut.rrd_s_q, gact_q[g], TRrdS))
+          `HOLDS(10, guards(u_dut.rrd_l_q[g], gact_q[g], TRrdL))
+          `HOLDS(10, guards(u_dut.act_last_q, gact_q[g], TRc))
+          `HOLDS(10, guards(u_dut.read_s_q, grd_q[g], TCcdS))
+          `HOLDS(10, guards(u_dut.read_s_q, gwr_q[g], WriteEnd + TWtrS))
+          `HOLDS(10, guards(u_dut.read_l_q[g], grd_q[g], TCcdL))
+          `HOLDS(10, guards(u_dut.read_l_q[g], gwr_q[g], WriteEnd + TWtrL))
+          `HOLDS(10, guards(u_dut.write_s_q, gwr_q[g], TCcdS))
+          `HOLDS(10, guards(u_dut.write_s_q, grd_q[g], ReadToWrite))
+          `HOLDS(10, guards(u_dut.write_l_q[g], gwr_q[g], TCcdL))
+          `HOLDS(10, u_dut.read_l_q[g] <= u_dut.read_far_q)
+          `HOLDS(10, u_dut.write_l_q[g] <= u_dut.write_far_q)
+          `HOLDS(10, below(u_dut.rrd_l_q[g], TRrdL))
+        end
+        for (int unsigned i = 0; i < 4; i++) begin
+          `HOLDS(11, guards(u_dut.faw_q[u_dut.faw_head_q + 2'(i)], acts_q[3-i], TFaw))
+          `HOLDS(11, below(u_dut.faw_q[i], TFaw))
+        end
+        `HOLDS(11, below(u_dut.rrd_s_q, TRrdS))
+        `HOLDS(11, below(u_dut.read_s_q, WriteEnd + TWtrL + LaneSpacing))
+        `HOLDS(11, below(u_dut.write_s_q, ReadToWrite + TCcdL))
+        `HOLDS(11, below(u_dut.read_far_q, WriteEnd + TWtrL))
+        `HOLDS(11, below(u_dut.write_far_q, TCcdL))
+        `HOLDS(11, below(u_dut.act_last_q, TRc))
+        `HOLDS(11, below(u_dut.pre_last_q, CloseTime - 2 * CkRatio))
+        `HOLDS(11, below(u_dut.read_last_q, TRcdRd))
+        `HOLDS(11, below(u_dut.write_last_q, TRcdWr))
+      end
+    end
+  end
+
+  // Time until REF can go out, when it is owed: a ranking that falls with every clock.
+  time_t rest, close, rank;
+  always_comb begin
+    close = at(u_dut.pre_last_q) > now ? at(u_dut.pre_last_q) - now : '0;
+    rest = at(u_dut.act_last_q) > now ? at(u_dut.act_last_q) - now : '0;
+    rank = open_q != '0 ? close + time_t'(RestTime) : rest;
+  end
+
+  always_comb begin
+    if (rst_ni && !asleep) begin
+      `HOLDS(5, u_dut.refi_q <= 16'(TRefi))
+      `HOLDS(5, u_dut.owed_q == 4'(owed_q))
+      `HOLDS(5, u_dut.refi_q + refi_q == 16'(TRefi))
+      if (owed_q) begin
+        `HOLDS(5, at(refi_q) + rank <= time_t'(LateMost))
+        `HOLDS(5, now >= floor_q)
+        `HOLDS(5, now <= at(refi_q) + time_t'(TRefi))
+      end else begin
+        `HOLDS(5, now <= at(refi_q))
+        `HOLDS(5, now + time_t'(LateMost) >= at(refi_q))
+      end
+    end
+  end
+
+  // ---- covers: the proof is about something ---------------------------------------------
+  always_comb begin
+    if (rst_ni) begin
+      cover (is_ref);
+      cover (is_rd && is_act);
+      cover (is_wr && kept(grd_q[0], col_slot, ReadToWrite) && grd_q[0] != Far);
+      cover (is_rd && gwr_q[0] != Far && 32'(gwr_q[0]) + 32'(col_slot) == WriteEnd + TWtrL);
+      cover (is_pre && open_q != '0 && !row_all);
+      cover (is_act && acts_q[3] != Far && 32'(acts_q[3]) + 32'(row_slot) == TFaw);
+      cover (is_act && ref_q != Far && 32'(ref_q) + 32'(row_slot) == TRfc);
+    end
+  end
+
+  `undef HOLDS
+
+endmodule
