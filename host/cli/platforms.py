@@ -32,13 +32,14 @@ def run_platforms(args: argparse.Namespace) -> int:
         if args.json:
             emit_json({"platforms": [_summary(platform) for platform in platforms]})
             return 0
-        table = Table("platform", "style", "memory", "clock", "what it is")
+        table = Table("platform", "style", "memory", "clock", "CPU times", "what it is")
         for platform in platforms:
             one = _summary(platform)
             memory = f"{one['capacity_bytes'] >> 20} MiB"
             table.add_row(
-                one["name"], one["style"], memory, f"{one['clock_mhz']:.0f} MHz", one["title"]
-            )
+                one["name"], one["style"], memory, f"{one['clock_mhz']:.0f} MHz", one["cpu"],
+                one["title"],
+            )  # fmt: skip
         console().print(table)
         return 0
     if args.name is None:
@@ -65,7 +66,9 @@ def _show(platform: Platform, args: argparse.Namespace) -> int:
     for key, value in values.items():
         text = ", ".join(value) if isinstance(value, tuple) else str(value)
         table.add_row(key, text, *origin[key])
-    console().print(table)
+    out = console()
+    out.print(table)
+    out.print(f"CPU times: {_summary(platform)['cpu']}")
     return 0
 
 
@@ -76,4 +79,7 @@ def _summary(platform: Platform) -> dict[str, Any]:
         "style": platform.device.style,
         "capacity_bytes": platform.geometry().capacity,
         "clock_mhz": 1e9 / platform.device.tck_fs,
+        "cpu": "measured on this machine"
+        if platform.cpu is None
+        else f"modelled, {platform.cpu.cores} cores",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from host.cli import main
 from host.platform import (
     PlatformError,
     load_platform,
@@ -109,6 +111,10 @@ def edited(tmp_path: Path) -> Callable[[str, str], Path]:
 BANKS = 'banks = { value = 16, unit = "banks", source = "DDR4-2400 x8, 16 banks (JESD79-4)" }'
 
 
+CORES = 'cores = { value = 4, unit = "cores", source = "the paper\'s board: quad Cortex-A53" }'
+SPEEDUP = "[cpu.product_speedup]\nvalue = "
+
+
 def banks(value: str, unit: str = "banks", more: str = "") -> str:
     return f'banks = {{ value = {value}, unit = "{unit}", source = "mine"{more} }}'
 
@@ -142,6 +148,18 @@ def banks(value: str, unit: str = "banks", more: str = "") -> str:
         ("[driver.tile_columns]\nvalue = 512", "[driver.tile_columns]\nvalue = 500", "multiple"),
         ("[device.lanes]\nvalue = 32", "[device.lanes]\nvalue = 64", "a beat feeds at most 32"),
         ("title =", "title", "is not TOML"),
+        (CORES, "", "the key cpu.cores is missing"),
+        (CORES, CORES + "\nGHz = 1", "the key cpu.GHz is unknown; known here: batched_call_us"),
+        (CORES, 'cores = { value = 4, source = "x" }', "the key cpu.cores.unit is missing"),
+        (CORES, CORES.replace("4,", "0,"), "cpu.cores.value must be at least 1, not 0"),
+        (CORES, CORES.replace("4,", "4.5,"), "cpu.cores.value must be a whole number, not 4.5"),
+        (
+            "[cpu.erf_ns]\nvalue = ",
+            "[cpu.erf_ns]\nvalue = -",
+            "cpu.erf_ns.value must be at least 0",
+        ),
+        ("[cpu.erf_ns]\n", "[cpu.erf_ns]\nmore = 1\n", "the key cpu.erf_ns.more is unknown"),
+        (SPEEDUP, SPEEDUP + "0.5 # ", "cpu.product_speedup.value must be at least 1, not 0.5"),
     ],
 )
 def test_bad_file_is_named(
@@ -152,6 +170,40 @@ def test_bad_file_is_named(
         load_platform(str(path))
     assert "mine.toml" in str(caught.value)
     assert re.search(message, str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "cores"), [("htg-z920", 4), ("native", None), ("aim", None)])
+def test_only_the_board_has_a_cpu_model(name: str, cores: int | None) -> None:
+    """Elsewhere CPU times are measured on this machine."""
+    model = load_platform(name).cpu_model()
+    assert (model.parameters.cores if model else None) == cores
+    if model is not None:
+        assert name in model.source
+        assert f"{cores} cores" in model.method
+
+
+def test_a_platform_may_leave_the_cpu_out(tmp_path: Path) -> None:
+    text = platform_path("htg-z920").read_text(encoding="utf-8")
+    path = tmp_path / "mine.toml"
+    path.write_text(text.split("[cpu]")[0], encoding="utf-8")
+    assert load_platform(str(path)).cpu is None
+    path.write_text(text.split("[cpu]")[0] + "[cpu]\n", encoding="utf-8")
+    with pytest.raises(PlatformError, match=r"the key cpu\.batched_call_us is missing"):
+        load_platform(str(path))
+
+
+def test_show_prints_the_cpu_section(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in NAMES:
+        assert main(["platforms", "show", name, "--json"]) == 0
+        data = json.loads(capsys.readouterr().out)
+        cpu = [key for key in data["values"] if key.startswith("cpu.")]
+        modelled = name == "htg-z920"
+        assert bool(cpu) == modelled
+        assert ("modelled" in data["cpu"]) == modelled
+    assert main(["platforms", "show", "htg-z920"]) == 0
+    assert "cpu.erf_ns" in capsys.readouterr().out
+    assert main(["platforms"]) == 0
+    assert "measured" in capsys.readouterr().out
 
 
 def test_own_file(edited: Callable[[str, str], Path]) -> None:
