@@ -94,7 +94,6 @@ class SimConfig:
     memory_address: int = 1 << 32  # bus address of its first byte
     device_sources: tuple[Path, ...] | None = None  # instead of rtl/: tests of the simulator
     command_trace: Path | None = None  # file for every DRAM command; see sim/protocol.py
-    command_trace: Path | None = None  # file for every DRAM command; see sim/protocol.py
     log_dir: Path | None = None  # for simulator.log and simulator.jsonl; None: log kept in memory
     start_timeout: float = 60.0  # seconds until the simulator answers
     answer_timeout: float = 60.0  # seconds until a register access is answered
@@ -116,13 +115,6 @@ class SimConfig:
             raise SimError(
                 f"memory_address is {self.memory_address:#x}, must be a multiple of 4096"
             )
-
-    def plusargs(self) -> list[str]:
-        """Return the arguments of the simulator that need no build of their own."""
-        arguments = self.host_memory.plusargs()
-        if self.command_trace is not None:
-            arguments.append(f"+command_trace={self.command_trace.resolve()}")
-        return arguments
 
     def plusargs(self) -> list[str]:
         """Return the arguments of the simulator that need no build of their own."""
