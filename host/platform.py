@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from host.capabilities import Capabilities
 from host.cpu.model import CpuModel
 from host.cpu.parameters import CpuSection
 from host.device.geometry import Geometry
+from host.plugins import platform_files
 from host.schema import PlatformError, check_keys, choice, number, parse_section
 
 __all__ = [
@@ -230,17 +231,29 @@ def _rtl_words(name: str) -> list[str]:
 
 
 def platform_names() -> list[str]:
-    """Return the names of the platforms that come with pimloop."""
+    """Return the names of the platforms that come with pimloop, then those of plug-ins."""
+    return [*_built_in_names(), *sorted(platform_files()[0].keys() - set(_built_in_names()))]
+
+
+def _built_in_names() -> list[str]:
     return sorted(path.stem for path in PLATFORM_DIR.glob("*.toml"))
 
 
-def load_platform(name: str) -> Platform:
+def load_platform(name: str, settings: Mapping[str, str] | None = None) -> Platform:
     """Read a platform by its name, or by the path of a .toml file.
+
+    Parameters
+    ----------
+    name
+        A platform that comes with pimloop, one of a plug-in, or a path.
+    settings
+        Values to change, as text by `section.key`; `pim.` is another word for `device.`. They are
+        checked like the file's own, and named in the platform's name.
 
     Raises
     ------
     PlatformError
-        When there is no such platform or its file breaks the schema.
+        When there is no such platform, its file breaks the schema, or a setting does.
     """
     path = platform_path(name)
     try:
@@ -249,21 +262,55 @@ def load_platform(name: str) -> Platform:
         raise PlatformError(f"cannot read the platform {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlatformError(f"{path} is not TOML: {error}") from error
+    for key, text in (settings or {}).items():
+        _change(data, key, text, path)
     platform = _parse(data, path)
     _check_consistency(platform, path)
+    if settings:
+        changed = ", ".join(f"{setting_key(key)}={text}" for key, text in settings.items())
+        platform = replace(platform, name=f"{platform.name} ({changed})")
     return platform
+
+
+def setting_key(key: str) -> str:
+    """Return a setting's key as the files write it.
+
+    >>> setting_key("pim.lanes")
+    'device.lanes'
+    """
+    section, dot, name = key.partition(".")
+    return f"device{dot}{name}" if section == "pim" else key
+
+
+def _change(data: dict[str, Any], key: str, text: str, path: Path) -> None:
+    """Change one value of a parsed file; what may stand there is checked afterwards."""
+    section, _, name = setting_key(key).partition(".")
+    table = data.get(section)
+    entry = table.get(name) if isinstance(table, dict) else None
+    if not isinstance(entry, dict):
+        raise PlatformError(
+            f"{path}: there is no value {key} to set; `pimloop platforms` shows all"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a word, as in device.style=all_bank
+    entry |= {"value": value, "source": "set for this run"}
 
 
 def platform_path(name: str) -> Path:
     """Return the file of a platform; PlatformError when there is none."""
-    path = Path(name) if name.endswith(".toml") else PLATFORM_DIR / f"{name}.toml"
-    known = name.endswith(".toml") or name in platform_names()
-    if not known or not path.is_file():
-        raise PlatformError(
-            f"there is no platform {name!r}: choose one of {', '.join(platform_names())}, or give "
-            "the path of a .toml file"
-        )
-    return path
+    if name.endswith(".toml") or name in _built_in_names():
+        path = Path(name) if name.endswith(".toml") else PLATFORM_DIR / f"{name}.toml"
+        if path.is_file():
+            return path
+    files, broken = platform_files()
+    if name in files:
+        return files[name]
+    raise PlatformError(
+        f"there is no platform {name!r}: choose one of {', '.join(platform_names())}, or give the"
+        " path of a .toml file" + "".join(f". {message}" for message in broken)
+    )
 
 
 def sources(path: Path) -> dict[str, tuple[str, str]]:

@@ -136,28 +136,6 @@ def _folder(plugin: Plugin) -> Path:
     return folder
 
 
-def platform_argument(name: str) -> str:
-    """Return what `host.platform.load_platform` takes: a file of a plug-in, or `name` itself.
-
-    A platform that comes with pimloop is not hidden by a plug-in's.
-
-    Raises
-    ------
-    PluginError
-        When the name is unknown and a plug-in that might have it does not load.
-    """
-    from host.platform import platform_names
-
-    if name.endswith(".toml") or name in platform_names():
-        return name
-    files, broken = platform_files()
-    if name in files:
-        return str(files[name])
-    if broken:
-        raise PluginError(f"there is no platform '{name}', but a plug-in is broken: {broken[0]}")
-    return name
-
-
 def find_model(name: str) -> Callable[..., Any] | Path | None:
     """Return what a model plug-in of that name offers; None when there is none.
 

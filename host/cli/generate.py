@@ -50,11 +50,10 @@ def run_generate(args: argparse.Namespace) -> int:
     from host.pipeline.execute import Event
     from host.pipeline.options import Options, default_jobs
     from host.platform import DEFAULT_PLATFORM, load_platform
-    from host.plugins import platform_argument
     from host.report import make_folder, write_json
     from host.session import Settings
 
-    platform = load_platform(platform_argument(args.platform or DEFAULT_PLATFORM))
+    platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     if args.shape:
         raise PimloopError("--generate takes the prompt's length from --seq, not from --shape")
     wanted = LoadOptions(sequence_length=args.seq, seed=args.seed)

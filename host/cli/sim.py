@@ -79,6 +79,14 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
         help="a platform (`pimloop platforms`) or a .toml file (default: htg-z920)",
     )
     parser.add_argument(
+        "--set",
+        type=parse_setting,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the platform, as pim.lanes=16 (`pimloop platforms show NAME`)",
+    )
+    parser.add_argument(
         "--device",
         choices=("sim", "model"),
         default="sim",
@@ -145,6 +153,19 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def parse_setting(text: str) -> tuple[str, str]:
+    """Parse `section.key=value`.
+
+    >>> parse_setting("pim.lanes=16")
+    ('pim.lanes', '16')
+    """
+    key, _, value = text.partition("=")
+    section, _, name = key.partition(".")
+    if not section or not name or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form pim.lanes=16")
+    return key, value
+
+
 def load_options(args: argparse.Namespace) -> LoadOptions:
     """Return what `add_model_options` parsed."""
     from host.models.loader import LoadOptions
@@ -155,9 +176,9 @@ def load_options(args: argparse.Namespace) -> LoadOptions:
 def load(args: argparse.Namespace) -> tuple[Platform, Graph]:
     """Return the platform and the model of a command, those of plug-ins included."""
     from host.platform import DEFAULT_PLATFORM, load_platform
-    from host.plugins import load_model, platform_argument
+    from host.plugins import load_model
 
-    platform = load_platform(platform_argument(args.platform or DEFAULT_PLATFORM))
+    platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     return platform, load_model(args.model, load_options(args))
 
 
@@ -217,6 +238,8 @@ def repeat_command(args: argparse.Namespace) -> list[str]:
         for one in value if isinstance(value, list) else [value]:
             if one is not None:
                 command += [f"--{option}", str(one)]
+    for key, value in args.set:
+        command += ["--set", f"{key}={value}"]
     for name, shape in args.shape:
         command += ["--shape", f"{name}={','.join(str(size) for size in shape)}"]
     return command
