@@ -15,7 +15,6 @@ from lane_reference import (
 
 from sim.inprocess import InProcessModel
 
-
 #: Cycles between operations on one accumulator (pim_top: LaneLatency).
 LATENCY = 4
 

@@ -134,6 +134,53 @@ def bf16_wide(bits: np.ndarray) -> np.ndarray:
     return np.where((words & 0x7FFFFFFF) > 0x7F800000, NAN >> 16, upper).astype(np.uint16)
 
 
+def directed_triples() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return operands (uint16, uint16, uint32 of one length) of what a sum can run into, by name.
+
+    Every class of one operand meets every class of the others elsewhere (`CORNERS_BF16`,
+    `CORNERS_F32`); here the addend is chosen for the product.
+    """
+    rng = np.random.default_rng(11)
+    product_fields = np.arange(1, 254)
+    signs = rng.integers(0, 2, (2, 253, 8)).astype(np.uint16)
+    fractions = rng.integers(0, 128, (2, 253, 8)).astype(np.uint16)
+    fractions[:, :, 0] = 0
+    fractions[:, :, 1] = 127
+    a = signs[0] << 15 | np.uint16(0x3F80) | fractions[0]
+    b = signs[1] << 15 | (product_fields[:, None] << 7).astype(np.uint16) | fractions[1]
+    a, b = a.ravel(), b.ravel()
+    product = fma_wide(a, b, np.zeros(len(a), dtype=np.uint32))
+    negative = product ^ np.uint32(NEGATIVE_ZERO)
+
+    def moved(words: np.ndarray, places: int) -> np.ndarray:
+        """Return numbers with the sign of `words` and an exponent `places` higher, clipped."""
+        field = np.clip((words >> 23 & 0xFF).astype(np.int64) + places, 0, 254)
+        return words & np.uint32(NEGATIVE_ZERO) | field.astype(np.uint32) << np.uint32(23)
+
+    ones, odd = np.uint32(0x7FFFFF), np.uint32(1)
+    # A power of two as the product, half a place of the addend: 2**-24 of it.
+    flat = a & np.uint16(0xFF80)
+    power = b & np.uint16(0xFF80)
+    powers = fma_wide(flat, power, np.zeros(len(a), dtype=np.uint32))
+    sets = {
+        "tie, even": (flat, power, moved(powers, 24)),
+        "tie, odd": (flat, power, moved(powers, 24) | odd),
+        "tie, carry": (flat, power, moved(powers, 24) | ones),
+        "tie below a power of two": (flat, power, moved(powers ^ np.uint32(NEGATIVE_ZERO), 25)),
+        "almost a tie": (flat, power | np.uint16(1), moved(powers, 24) | odd),
+        "carry into the next binade": (a, b, moved(product, 0) | ones),
+        "carry from far below": (a, b, moved(product, 20) | ones),
+        "borrow from a power of two": (a, b, moved(negative, 12)),
+    }
+    for places in range(-2, 3):
+        close = (negative.astype(np.int64) + places).astype(np.uint32)
+        sets[f"cancellation, {places:+d}"] = (a, b, close)
+    for distance in (-45, -43, -42, -41, -26, -25, 16, 17, 18, 19, 25, 26):
+        sets[f"addend {distance:+d}"] = (a, b, moved(product, distance) | odd)
+        sets[f"power {distance:+d}"] = (a, b, moved(negative, distance))
+    return sets
+
+
 def random_bf16(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
     """Return bfloat16 bits: half of them uniform, the rest subnormal, near 1, large or corners."""
     bits = rng.integers(0, 1 << 16, shape, dtype=np.uint16)

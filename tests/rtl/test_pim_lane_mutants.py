@@ -1,0 +1,135 @@
+"""Each single-line mutant of the lane gives a wrong bit for some operands of the test sets.
+
+All mutants and the lane itself are built into one model, side by side on the same inputs, so that
+one build of some seconds serves all of them.
+"""
+
+import re
+
+import numpy as np
+import pytest
+from lane_reference import (
+    CORNERS_BF16,
+    CORNERS_F32,
+    LANE_SOURCES,
+    LOAD,
+    LOAD_F32,
+    MAC,
+    MUL,
+    directed_triples,
+    fma_wide,
+)
+from mutants import mutated, patches
+
+from sim.inprocess import InProcessModel
+
+PACKAGE, LANE = LANE_SOURCES[:2]
+PATCHES = patches("lane")
+GROUPS = 16
+TOP = "pim_lane_mutants"
+#: Corners that keep the product of three sets small.
+FEW_BF16 = CORNERS_BF16[[0, 1, 4, 5, 6, 8, 10, 15, 16, 22, 25, 26, 28, 29, 33, 44, 55]]
+PORTS = (
+    "clk_i", "valid_i", "op_i", "group_i", "scalar_i", "vector_i", "word_i", "read_i",
+    "read_group_i",
+)  # fmt: skip
+
+
+def bench_source(names):
+    """Return a top with one instance of every lane module on the same inputs."""
+    ports = ", ".join(f".{port}({port})" for port in PORTS)
+    instances = "\n".join(
+        f"  {name} u_{name} ({ports}, .read_bf16_o(bf16[{i}]), .read_f32_o(words_o[{i}]));"
+        for i, name in enumerate(names)
+    )
+    return f"""module {TOP} (
+  input logic clk_i, input logic valid_i, input pim_pkg::lane_op_e op_i,
+  input logic [3:0] group_i, input logic [15:0] scalar_i, input logic [15:0] vector_i,
+  input logic [31:0] word_i, input logic read_i, input logic [3:0] read_group_i,
+  output logic [{len(names) - 1}:0][31:0] words_o, output logic parity_o);
+  logic [{len(names) - 1}:0][15:0] bf16;
+  assign parity_o = ^bf16;
+{instances}
+endmodule
+"""
+
+
+@pytest.fixture(scope="module")
+def lanes(tmp_path_factory):
+    """The lane (element 0 of words_o) and its mutants, in the order of PATCHES."""
+    folder = tmp_path_factory.mktemp("mutants")
+    sources, names = [PACKAGE], []
+    for name, source in [("pim_lane", LANE)] + [
+        (f"pim_lane_{patch.stem}", mutated(patch, [LANE], folder / patch.stem)[0])
+        for patch in PATCHES
+    ]:
+        renamed = folder / f"{name}.sv"
+        text = source.read_text(encoding="utf-8")
+        renamed.write_text(re.sub(r"\bmodule pim_lane\b", f"module {name}", text), "utf-8")
+        sources.append(renamed)
+        names.append(name)
+    top = folder / f"{TOP}.sv"
+    top.write_text(bench_source(names), encoding="utf-8")
+    with InProcessModel(TOP, [*sources, top], flags=("-Wno-fatal",)) as model:
+        yield model
+
+
+def run(lanes, op, triples):
+    """Return what every lane makes of the triples: uint32 (triples, lanes).
+
+    MAC: word + scalar * vector. MUL: the scalar is loaded first, then multiplied by the vector.
+    """
+    ports = {name: lanes.view(name) for name in lanes.inputs}
+    words = lanes.view("words_o")
+    results = np.empty((len(triples[0]), len(words)), dtype=np.uint32)
+    columns = [x.tolist() for x in triples]
+    for first in range(0, len(results), GROUPS):
+        block = list(zip(*(x[first : first + GROUPS] for x in columns), strict=True))
+        ports["valid_i"][0], ports["read_i"][0] = 1, 0
+        for group, (a, _, c) in enumerate(block):
+            ports["group_i"][0], ports["word_i"][0], ports["vector_i"][0] = group, c, a
+            ports["op_i"][0] = LOAD if op == MUL else LOAD_F32
+            lanes.tick()
+        ports["valid_i"][0] = 0
+        lanes.tick(4)
+        ports["op_i"][0], ports["valid_i"][0] = op, 1
+        for group, (a, b, _) in enumerate(block):
+            ports["group_i"][0], ports["vector_i"][0] = group, b
+            ports["scalar_i"][0] = a if op == MAC else 0x3F80
+            lanes.tick()
+        ports["valid_i"][0] = 0
+        lanes.tick(4)
+        ports["read_i"][0] = 1
+        for group in range(len(block)):
+            ports["read_group_i"][0] = group
+            lanes.tick()
+            results[first + group] = words
+    return results
+
+
+@pytest.fixture(scope="module")
+def wrong(lanes):
+    """For every lane, on how many operands its result is wrong."""
+    a, b, c = (x.ravel() for x in np.meshgrid(FEW_BF16, FEW_BF16, CORNERS_F32))
+    sets = [(a, b, c), *directed_triples().values()]
+    sums = tuple(np.concatenate(x) for x in zip(*sets, strict=True))
+    left, right = (x.ravel() for x in np.meshgrid(FEW_BF16, FEW_BF16))
+    products = (left, right, np.full(len(left), 0x80000000, dtype=np.uint32))
+    count = np.zeros(1 + len(PATCHES), dtype=np.int64)
+    for op, triples in ((MAC, sums), (MUL, products)):
+        got = run(lanes, op, triples)
+        count += (got != fma_wide(*triples)[:, None]).sum(axis=0)
+    return count
+
+
+def test_the_lane_itself_is_right(wrong):
+    assert wrong[0] == 0
+
+
+def test_there_are_enough_mutants():
+    assert len(PATCHES) >= 10
+
+
+@pytest.mark.parametrize("index", range(len(PATCHES)), ids=[patch.stem for patch in PATCHES])
+def test_mutant_is_caught(wrong, index):
+    assert wrong[1 + index] > 0
