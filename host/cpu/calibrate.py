@@ -38,7 +38,9 @@ REPORTED_US = 50.0
 #: The parameters of each class on one core, and those of sharing.
 _SERIAL: Mapping[WorkClass, tuple[str, ...]] = {
     "product": ("product_call_us", "product_weight_ns", "product_mac_ns"),
-    "batched product": ("batched_call_us", "batched_weight_ns", "batched_mac_ns"),
+    "batched product": (
+        "batched_call_us", "batched_product_ns", "batched_weight_ns", "batched_mac_ns",
+    ),
     "element-wise": (
         "elementwise_call_us", "unary_call_us", "stream_ns", "row_ns", "span_ns", "divide_ns",
         "power_ns",
@@ -46,7 +48,8 @@ _SERIAL: Mapping[WorkClass, tuple[str, ...]] = {
     "function": ("function_call_us", "erf_ns", "tanh_ns", "softmax_ns"),
     "reduction": ("reduce_call_us", "reduce_ns"),
     "movement": (
-        "copy_call_us", "slice_call_us", "copy_ns", "permute_ns", "permute_miss_ns",
+        "copy_call_us", "table_call_us", "slice_call_us", "copy_ns", "permute_ns",
+        "permute_miss_ns",
     ),
     "view": ("reshape_call_us", "view_call_us", "view_ns"),
 }  # fmt: skip

@@ -30,6 +30,7 @@ class CpuSection:
 
     # Batches of small products (attention).
     batched_call_us: float = number(CALL)
+    batched_product_ns: float = number("nanoseconds a product")
     batched_weight_ns: float = number(ELEMENT)
     batched_mac_ns: float = number(MAC)
     batched_thread_macs: int = number("multiply-adds a product and thread", 1)
@@ -57,6 +58,7 @@ class CpuSection:
 
     # Movement: blocks of neighbouring elements, or one element after the other.
     copy_call_us: float = number(CALL)
+    table_call_us: float = number(CALL)  # rows of a constant table, far from any cache
     slice_call_us: float = number(CALL)
     copy_ns: float = number(ELEMENT)
     permute_ns: float = number(ELEMENT)

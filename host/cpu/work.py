@@ -78,7 +78,11 @@ def _matmul(graph: Graph, node: Node) -> Work:
     return Work(
         kind="batched product",
         call="batched_call_us",
-        amounts={"batched_weight_ns": packed, "batched_mac_ns": macs},
+        amounts={
+            "batched_product_ns": products,
+            "batched_weight_ns": packed,
+            "batched_mac_ns": macs,
+        },
         elements=_result(graph, node).elements,
         products=products,
         product_macs=macs // products if products else 0,
@@ -176,6 +180,8 @@ def _reduction(graph: Graph, node: Node) -> Work:
 def _copy(graph: Graph, node: Node) -> Work:
     elements = sum(graph.tensors[name].elements for name in node.outputs if name)
     call = "slice_call_us" if node.op == "Slice" else "copy_call_us"
+    if node.op == "Gather" and node.inputs[0] in graph.constants:
+        call = "table_call_us"
     return Work("movement", call, {"copy_ns": elements}, elements)
 
 
