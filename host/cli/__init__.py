@@ -23,9 +23,15 @@ COMMAND_MODULES = (
     "kernels",
     "sim",
     "run",
+    "profile",
+    "report",
+    "waves",
     "models",
     "platforms",
+    "policies",
     "partition",
+    "calibrate",
+    "validate_board",
 )
 
 EXIT_ERROR = 2
