@@ -113,21 +113,31 @@ def write_json(path: Path, data: object) -> None:
     PimloopError
         When it cannot be written.
     """
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises
+    ------
+    PimloopError
+        When it cannot be written.
+    """
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(
             "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
         ) as file:
             temporary = Path(file.name)
-            json.dump(data, file, indent=1, allow_nan=False)
-            file.write("\n")
+            file.write(text)
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise PimloopError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder with --out"
+            f"cannot write {path}: {error.strerror or error}; choose another folder"
         ) from error
 
 

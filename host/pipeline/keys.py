@@ -33,7 +33,7 @@ def device_key(platform: Platform, options: Options) -> str:
     code, and whether the lanes are simulated as RTL.
     """
     sections = (platform.device, platform.dram, platform.host_memory, platform.driver)
-    return digest("device", sections, _rtl_key(), _code_key("driver"), options.flavour)
+    return digest("device", sections, _rtl_key(), code_key("driver"), options.flavour)
 
 
 def transfer_key(platform: Platform, options: Options) -> str:
@@ -52,7 +52,7 @@ def run_key(graph: Graph, feeds: Mapping[str, Array], platform: Platform, option
         content.update(repr((name, value.shape, value.dtype)).encode())
         content.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     return digest(
-        "run", content.hexdigest(), platform, device_key(platform, options), _code_key("."),
+        "run", content.hexdigest(), platform, device_key(platform, options), code_key("."),
         options.backend, options.rounds, machine_key(),
     )  # fmt: skip
 
@@ -87,9 +87,10 @@ def _rtl_key() -> str:
 
 
 @cache
-def _code_key(folder: str) -> str:
-    """Return a hash of the Python files right in a folder of `host`."""
-    return _hash_files((Path(str(host.__file__)).parent / folder).glob("*.py"))
+def code_key(*folders: str) -> str:
+    """Return a hash of the Python files right in some folders of `host`."""
+    root = Path(str(host.__file__)).parent
+    return digest([_hash_files((root / folder).glob("*.py")) for folder in folders])
 
 
 def _hash_files(files: Iterable[Path]) -> str:

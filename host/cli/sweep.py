@@ -1,0 +1,152 @@
+"""`pimloop sweep`: a grid of runs, and speed-up against length for every schedule."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from host.cli.output import console, emit_json
+from host.cli.sim import EXIT_VERIFICATION_FAILED, add_output_options, parse_count, parse_setting
+from host.errors import PimloopError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from host.pipeline.sweep import Finished
+
+EXIT_ERROR = 2
+
+
+def register(subparsers: Any) -> None:
+    """Add `sweep` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "sweep",
+        help="run a grid of models, lengths, platforms and settings",
+        description=(
+            "Run `pimloop sim` for every combination and draw the speed-up of every schedule."
+            " Finished points are kept in --out and not run again. Exit code 1: a check failed,"
+            " 2: a point could not be run."
+        ),
+    )
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help="models, as `pimloop sim` takes them"
+    )
+    parser.add_argument(
+        "--seq", type=parse_lengths, metavar="N,N", help="sequence lengths (default: the model's)"
+    )
+    parser.add_argument(
+        "--platform", metavar="A,B", help="platforms or .toml files (default: htg-z920)"
+    )
+    parser.add_argument(
+        "--set",
+        type=parse_setting,
+        action="append",
+        default=[],
+        metavar="KEY=A,B",
+        help="values of the platform to try, as pim.lanes=8,16",
+    )
+    parser.add_argument(
+        "--objective", choices=("sequential", "makespan"), default="sequential",
+        help="as of `pimloop sim`",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="as of `pimloop sim`")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="run on this Dask cluster (default: this machine)"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=parse_count,
+        metavar="N",
+        help="simulators side by side (default: one a core)",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="leave out stored costs (finished points are kept)"
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/sweep"), metavar="DIR", help="default: out/sweep"
+    )
+    add_output_options(parser)
+    parser.set_defaults(func=run_sweep)
+
+
+def parse_lengths(text: str) -> list[int]:
+    """Parse `8,16`."""
+    return [parse_count(part) for part in text.split(",")]
+
+
+def run_sweep(args: argparse.Namespace) -> int:
+    """Run `pimloop sweep`."""
+    from host.cli.progress import ProgressDisplay
+    from host.pipeline import sweep
+    from host.pipeline.cluster import on_cluster
+    from host.pipeline.options import Options, default_jobs
+    from host.platform import DEFAULT_PLATFORM
+    from host.plots import write_sweep_plots
+    from host.report import make_folder, write_json, write_text
+
+    settings = {key: values.split(",") for key, values in args.set}
+    if len(settings) < len(args.set):
+        raise PimloopError("--set: give all values of a key at once, as pim.lanes=8,16")
+    platforms = (args.platform or DEFAULT_PLATFORM).split(",")
+    points = sweep.grid(args.models, args.seq or [None], platforms, settings, args.seed)
+    options = Options(
+        objective=args.objective,
+        jobs=args.jobs or default_jobs(),
+        fresh=args.fresh,
+        cache=not args.no_cache,
+    )
+    make_folder(args.out)
+    silent = args.quiet or args.json
+    notes = console(stderr=True)
+
+    def note(one: Finished) -> None:
+        if not silent:
+            state = "finished before" if one.before else one.error or "finished"
+            notes.print(f"{one.point}: {state}", markup=False, soft_wrap=True)
+
+    with ProgressDisplay(notes, quiet=silent) as progress:
+        backend = on_cluster(args.scheduler) if args.scheduler else sweep.locally(progress)
+        finished = sweep.run_sweep(points, args.out, options, backend, note)
+    result = sweep.summary(finished)
+    write_json(args.out / "sweep.json", result)
+    write_text(args.out / "sweep.csv", sweep.to_csv(result["rows"]))
+    plots = write_sweep_plots(result["rows"], args.out / "plots")
+    if args.json:
+        emit_json(result)
+    elif not args.quiet:
+        _print(console(), finished, args.out, plots)
+    if any(one.report is None for one in finished):
+        return EXIT_ERROR
+    passed = all(point["passed"] for point in result["points"])
+    return 0 if passed else EXIT_VERIFICATION_FAILED
+
+
+def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="how many times as long as the optimum", title_justify="left")
+    table.add_column("point")
+    table.add_column("optimal us", justify="right")
+    names = dict.fromkeys(
+        name for one in finished if one.report is not None for name in one.report["speedup"]
+    )
+    for name in names:
+        table.add_column(escape(name).replace("_", " "), justify="right")
+    for one in finished:
+        if one.report is None:
+            out.print(f"{one.point}: {one.error}", style="red", markup=False, soft_wrap=True)
+            continue
+        speedup = one.report["speedup"]
+        table.add_row(
+            escape(str(one.point)),
+            f"{one.report['schedules']['optimal']['executed_us']:,.1f}",
+            *(f"{speedup[name]:.2f}" if name in speedup else "-" for name in names),
+        )
+    out.print(table)
+    for path in (folder / "sweep.json", folder / "sweep.csv", *plots):
+        out.print(f"wrote {path}", markup=False, soft_wrap=True)
