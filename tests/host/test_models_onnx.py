@@ -183,6 +183,45 @@ def test_control_flow_and_broken_wiring_are_named(tmp_path):
         load_model(path)
 
 
+@pytest.mark.parametrize("version", range(11, 24))
+def test_every_operator_set_of_the_range(version, tmp_path):
+    """Axes as attributes and as inputs, and Softmax over what each set says its axis means."""
+    three, axes = np.array([3]), [("axes", np.array([-1]))]
+    unsqueeze = helper.make_node("Unsqueeze", ["x", "axes"], ["u"])
+    if version < 13:
+        unsqueeze = helper.make_node("Unsqueeze", ["x"], ["u"], axes=[2])
+    mean = helper.make_node("ReduceMean", ["p", "axes"], ["m"], keepdims=1)
+    if version < 18:
+        mean = helper.make_node("ReduceMean", ["p"], ["m"], axes=[-1], keepdims=1)
+    nodes = [
+        unsqueeze,
+        helper.make_node("Expand", ["u", "shape"], ["e"]),
+        helper.make_node("MatMul", ["e", "w"], ["p"], name="product"),
+        mean,
+        helper.make_node("Sub", ["p", "m"], ["c"]),
+        helper.make_node("Softmax", ["c"], ["y"], axis=1),
+    ]
+    w = np.random.default_rng(version).standard_normal((3, 5), np.float32)
+    constants = [("shape", np.array([2, 4, 3])), ("w", w), *axes, ("unused", three)]
+    path = save(
+        tmp_path / "m.onnx", nodes, [("x", FLOAT, [2, 4])], [("y", FLOAT, None)], constants,
+        (("", version),),
+    )  # fmt: skip
+    graph = load_model(path)
+    assert [n.op for n in graph.nodes] == [n.op_type for n in nodes]
+    x = np.random.default_rng(0).standard_normal((2, 4), np.float32)
+    product = np.repeat(x[..., None], 3, axis=-1) @ w
+    power = np.exp(product - product.mean(-1, keepdims=True))
+    # Before set 13 the axes from `axis` on are one.
+    wanted = power / power.sum(1 if version >= 13 else (1, 2), keepdims=True)
+    found = run_reference(graph, {"x": x})["y"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    buffers = TensorBuffers(graph)
+    buffers.store("x", x)
+    SessionCache().bind(graph, Stretch("cpu_serial", graph.nodes), buffers).run()
+    np.testing.assert_allclose(buffers.array("y"), wanted, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("version", [10, 24])
 def test_operator_sets_outside_the_range(version, tmp_path):
     nodes = [helper.make_node("Neg", ["x"], ["y"])]
