@@ -62,7 +62,11 @@ def run_validate_board(args: argparse.Namespace) -> int:
     cells: list[Cell] = []
     times: list[ClassTime] = []
     status = console(stderr=True)
-    show = (lambda _: None) if args.json else (lambda name: status.print(f"simulating {name}"))
+
+    def show(name: str) -> None:
+        if status.is_terminal and not args.json:
+            status.print(f"simulating {name}")
+
     with open_device(platform, "sim", cache=not args.fresh) as device:
         pim = PimTimes(platform, device, progress=show)
         for model in models:

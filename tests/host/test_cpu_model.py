@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,10 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from host.board import data as board_data
 from host.board.samples import board_samples
+from host.cpu import measure, toml, work
 from host.cpu.calibrate import Sample, errors, fit, held_out, merged, samples_of
 from host.cpu.model import CpuModel
 from host.cpu.parameters import CpuSection
+from host.cpu.toml import cpu_table, with_cpu_table
 from host.cpu.work import operator_work
 from host.errors import PimloopError
 from host.models.config import BUILT_IN
@@ -23,7 +29,7 @@ from host.models.decoder import build_decoder, build_decoder_step
 from host.models.encoder import build_encoder
 from host.models.graph import Graph, Node, TensorInfo
 from host.models.weights import RandomWeights
-from host.platform import load_platform
+from host.platform import load_platform, platform_path, sources
 
 BOARD = load_platform("htg-z920")
 assert BOARD.cpu is not None
@@ -294,3 +300,54 @@ def test_costs_of_another_model_are_refused(
     graph = build_encoder(config, RandomWeights(config, 0), 8)
     with pytest.raises(PimloopError, match=message):
         samples_of(graph, times, model="bert", length=8)
+
+
+# ---- this machine ------------------------------------------------------------------------------
+
+
+def test_this_machine_is_measured_with_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured, not how long it took."""
+    monkeypatch.setattr(measure, "WORKLOADS", (("bert-small", 1), ("gpt2", 1)))
+    monkeypatch.setattr(measure, "LENGTHS", (4,))
+    seen: list[str] = []
+    samples, _ = measure.machine_samples(rounds=1, progress=seen.append)
+    assert len(seen) == 4
+    kinds = {"product", "batched product", "element-wise", "function", "reduction", "movement"}
+    assert {s.work.kind for s in samples} == kinds | {"view"}
+    assert {(s.model, s.device) for s in samples} == {
+        (m, d) for m in ("bert-small", "gpt2") for d in ("cpu_serial", "cpu_parallel")
+    }
+    assert all(s.us > 0 for s in samples)
+    found = fit(samples, PARAMETERS)
+    assert "product_mac_ns" in found.fitted
+    assert "slice_call_us" not in found.fitted
+
+
+# ---- files and pages ---------------------------------------------------------------------------
+
+
+def test_a_written_section_is_read_back(tmp_path: Path) -> None:
+    text = platform_path("native").read_text(encoding="utf-8")
+    described = {one.name: f'said "so" of {one.name}' for one in fields(CpuSection)}
+    path = tmp_path / "mine.toml"
+    once = with_cpu_table(text, cpu_table(PARAMETERS, described))
+    path.write_text(once, encoding="utf-8")
+    assert load_platform(str(path)).cpu == PARAMETERS
+    assert sources(path)["cpu.erf_ns"][1] == 'said "so" of erf_ns'
+    # Written again it replaces itself.
+    assert with_cpu_table(once, cpu_table(PARAMETERS, described)) == once
+
+
+@pytest.mark.parametrize("module", [work, toml, board_data], ids=lambda module: module.__name__)
+def test_doctests(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module)
+    assert tried
+    assert not failed
+
+
+def test_every_key_of_a_platform_file_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "platforms.md").read_text(encoding="utf-8")
+    for key in sources(platform_path("htg-z920")):
+        section, _, name = key.partition(".")
+        assert f"### [{section}]" in text
+        assert f"`{name}`" in text, key
