@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY, decoder_logits
 
 from host.accuracy import tolerance
-from host.cli.generate import run_generate
+from host.cli import main
 from host.cpu.operators import run_reference
 from host.errors import PimloopError
 from host.generate import LOGITS, Phase, Token, _judge, generate
@@ -178,29 +177,48 @@ def test_a_wrong_token_fails_the_run():
     assert not found.passed
 
 
-def arguments(model, tmp_path, **changes):
-    given = {
-        "model": str(model), "seq": 5, "seed": 2, "platform": None, "device": "model",
-        "flavour": "native", "generate": 3, "out": tmp_path / "out", "json": False, "quiet": False,
-        "shape": [], "objective": "sequential", "jobs": 1, "fresh": False, "no_cache": False,
-        "command": "sim",
-    }  # fmt: skip
-    return argparse.Namespace(**given | changes)
+def pimloop(*arguments):
+    """Run a command line of `pimloop`; return its exit code."""
+    return main([str(one) for one in arguments])
 
 
 def test_the_command_on_a_folder(tmp_path, capsys):
     write_checkpoint(tmp_path / "tiny", "gpt2")
-    assert run_generate(arguments(tmp_path / "tiny", tmp_path, json=True)) == 0
+    command = ["sim", tmp_path / "tiny", "--seq", 5, "--generate", 3, "--device", "model",
+               "--out", tmp_path / "out"]  # fmt: skip
+    assert pimloop(*command, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "out" / "generation.json").read_text())
     assert printed["verification"]["passed"]
     assert len(printed["prompt"]) == 5
     assert len(printed["tokens"]) == 3
     assert [phase["executions"] for phase in printed["phases"]] == [1, 2]
-    assert run_generate(arguments(tmp_path / "tiny", tmp_path)) == 0
+    assert pimloop(*command) == 0
     text = capsys.readouterr().out
     assert "verification: passed" in text
     assert "no clock" in text
+
+
+def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    out = tmp_path / "out"
+    command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 3, "--out", out, "--json"]
+    assert pimloop(*command) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [phase["schedule"] for phase in report["phases"]] == ["optimal", "optimal"]
+    for phase in report["phases"]:
+        assert phase["us_per_execution"] > 0
+        assert (
+            phase["cycles_per_execution"]
+            == phase["cycles_per_execution"][:1] * (phase["executions"])
+        )
+    assert report["command"][:2] == ["pimloop", "sim"]
+
+
+def test_shapes_are_not_for_generation(tmp_path, capsys):
+    assert pimloop("sim", "gpt2", "--generate", 2, "--shape", "input_ids=1,4") == 2
+    assert "--seq, not from --shape" in capsys.readouterr().err
 
 
 def test_steps_on_the_simulator_take_the_same_cycles():
