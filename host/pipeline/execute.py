@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from host.accuracy import compare, compared_tensors
 from host.capabilities import pim_capable
 from host.cpu.operators import run_reference
+from host.cpu.stretches import SessionCache
 from host.cpu.timing import Timing
 from host.device.pool import DevicePool, Worker
 from host.device.usage import Usage
@@ -27,6 +28,7 @@ from host.platform import Platform
 from host.resident import ResidentModel
 from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
 from host.verification import Verifier
+from host.weights import ConstantBits, DeviceWeights
 
 #: Key of a `Worker`'s state under which its device has the model.
 _RESIDENT = "resident"
@@ -89,6 +91,9 @@ class Runner:
         )
         self._progress = progress
         self._tensors = compared_tensors(graph)
+        # Shared by all jobs: CPU sessions, and the bits of the constants.
+        self._sessions = SessionCache()
+        self._bits = ConstantBits()
         self._wanted: Mapping[str, Array] | None = None
         self._pool = DevicePool(
             platform,
@@ -182,7 +187,9 @@ class Runner:
                 timeout=self.options.device_timeout,
                 column_granule=self.platform.driver.tile_columns,
             )
-            resident = worker.state[_RESIDENT] = ResidentModel(self.graph, self.operations, driver)
+            resident = worker.state[_RESIDENT] = ResidentModel(
+                self.graph, self.operations, driver, DeviceWeights(driver, self._bits)
+            )
         return resident
 
     def _execute(self, job: Job, resident: ResidentModel | None, stack: ExitStack) -> _Executed:
@@ -192,6 +199,7 @@ class Runner:
             verifier=verifier,
             progress=lambda progress: self._progress(Event(job.name, progress)),
             keep=self._tensors,
+            sessions=self._sessions,
         )  # fmt: skip
         before = OpStats() if resident is None else resident.driver.totals
         weights = executor.load_weights()
