@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tomllib
 from collections.abc import Callable
 from dataclasses import fields, replace
 from operator import attrgetter
@@ -152,8 +153,16 @@ def _sources(fitted: Fit, what: str, base: str, has_model: bool) -> dict[str, st
 
 
 def _write(path: Path, text: str, fitted: Fit, described: dict[str, str]) -> None:
+    written = with_cpu_table(text, cpu_table(fitted.parameters, described))
     try:
-        path.write_text(with_cpu_table(text, cpu_table(fitted.parameters, described)), "utf-8")
+        tomllib.loads(written)
+    except tomllib.TOMLDecodeError as error:
+        raise PimloopError(
+            f"cannot put a [cpu] section into that platform's file ({error}): write its own one as"
+            " a table [cpu], or remove it"
+        ) from error
+    try:
+        path.write_text(written, encoding="utf-8")
     except OSError as error:
         raise PimloopError(f"cannot write {path}: {error.strerror}") from error
     load_platform(str(path))

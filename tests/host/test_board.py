@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable
@@ -38,7 +39,7 @@ from host.cli import calibrate, validate_board
 from host.device.base import Device
 from host.errors import PimloopError
 from host.models.loader import LoadOptions, load_model
-from host.platform import load_platform
+from host.platform import load_platform, platform_path
 from partitioner.paper import load_tables, paper_costs
 from partitioner.problem import Problem
 from partitioner.solve import partition
@@ -370,3 +371,18 @@ def test_calibrate_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(SystemExit):
             run(calibrate, "calibrate", "--board", *wrong)
     assert "must end in .toml" in capsys.readouterr().err
+
+
+def test_calibrate_does_not_spoil_a_file_it_cannot_edit(tmp_path: Path) -> None:
+    """A section written as one inline table is valid TOML, but not one to be replaced."""
+    data = tomllib.loads(platform_path("htg-z920").read_text(encoding="utf-8"))
+    inline = ", ".join(
+        f"{key} = {{ value = {entry['value']}, unit = '{entry['unit']}', source = 'x' }}"
+        for key, entry in data["cpu"].items()
+    )
+    text = platform_path("htg-z920").read_text(encoding="utf-8").split("[cpu]")[0]
+    base, path = tmp_path / "base.toml", tmp_path / "mine.toml"
+    base.write_text(f"cpu = {{ {inline} }}\n{text}", encoding="utf-8")
+    with pytest.raises(PimloopError, match=r"write its own one as a table \[cpu\]"):
+        run(calibrate, "calibrate", "--board", "--platform", str(base), "-o", str(path))
+    assert not path.exists()
