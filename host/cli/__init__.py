@@ -24,6 +24,7 @@ COMMAND_MODULES = (
     "sim",
     "run",
     "profile",
+    "sweep",
     "report",
     "waves",
     "models",
