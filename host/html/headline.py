@@ -42,7 +42,7 @@ def sentence(report: dict[str, Any]) -> str:
         return f"{model} ran on {platform} under {len(schedules)} placements."
     if best.get("executed_us") is None:
         checked = (report.get("verification") or {}).get("pim_results_checked")
-        results = "every PIM result" if checked is None else f"{checked} PIM results"
+        results = "every PIM result" if checked is None else f"PIM results ({checked})"
         return (
             f"{model} ran on the functional model of {platform}, which checks {results}"
             " but has no clock: there are no executed times in this report."

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import report_samples as samples
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from host.html import write_html
 
@@ -25,6 +25,7 @@ BOUND_MS = 20_000
 
 REPORTS = {
     "large": samples.make_report,
+    "medium": lambda: samples.make_report(layers=4),
     "tiny": samples.tiny_report,
     "bare": samples.bare_report,
     "hostile": samples.hostile_report,
@@ -67,6 +68,7 @@ def opened(browser: Browser, path: Path, size=WIDE, theme="light", script=True) 
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme=theme,
+        reduced_motion="reduce",
         java_script_enabled=script,
         has_touch=size == PHONE,
     )
@@ -148,7 +150,7 @@ _WORST_CONTRAST = """(selector) => {
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_has_contrast(browser, pages, theme):
     """WCAG 2.1, 1.4.3: at least 4.5 to 1."""
-    with opened(browser, pages["large"], theme=theme) as page:
+    with opened(browser, pages["medium"], theme=theme) as page:
         page.select_option("#graph-schedule", "greedy")
         for selector in (
             ".node .name", ".part:not(:empty)", ".help", ".platform", "thead th", "nav a",
@@ -157,13 +159,22 @@ def test_text_has_contrast(browser, pages, theme):
             assert page.evaluate(_WORST_CONTRAST, selector) >= 4.5, selector
 
 
+def _hover(page: Page, element: Locator) -> str:
+    """Put the pointer on an element and return what the tooltip shows."""
+    element.scroll_into_view_if_needed()
+    # A scroll hides the tooltip, and is told to the page a frame later.
+    _frame(page)
+    _frame(page)
+    element.hover()
+    assert page.locator("#tip").is_visible()
+    return page.locator("#tip").text_content() or ""
+
+
 def test_hovering_an_operator_shows_its_costs(browser, pages):
-    report = samples.make_report()
+    report = samples.make_report(layers=4)
     node = report["graph"]["nodes"][15]
-    with opened(browser, pages["large"]) as page:
-        page.locator("#graph").scroll_into_view_if_needed()
-        page.locator('#graph-view [data-node="15"]').hover()
-        tip = page.locator("#tip").inner_text()
+    with opened(browser, pages["medium"]) as page:
+        tip = _hover(page, page.locator('#graph-view [data-node="15"]'))
         assert node["id"] in tip
         assert "▸ PIM: " in tip
         assert "(simulated)" in tip
@@ -172,24 +183,25 @@ def test_hovering_an_operator_shows_its_costs(browser, pages):
 
 
 def test_the_chosen_schedule_is_the_same_everywhere(browser, pages):
-    with opened(browser, pages["large"]) as page:
-        drawn = page.locator("#graph-view .node")
-        assert drawn.count() == 619
-        assert page.locator("#graph-view .node.f-pim").count() == 143
+    with opened(browser, pages["medium"]) as page:
+        schedules = samples.make_report(layers=4)["schedules"]
+        pim = page.locator("#graph-view .node.f-pim")
+        assert page.locator("#graph-view .node").count() == 219
+        assert 0 < pim.count() == schedules["optimal"]["pim_nodes"]
         assert page.locator("#graph-view .edge.moved").count() > 0
         page.select_option("#graph-schedule", "cpu_serial")
-        assert page.locator("#graph-view .node.f-cpu_serial").count() == 619
+        assert page.locator("#graph-view .node.f-cpu_serial").count() == 219
         assert page.locator("#graph-view .edge.moved").count() == 0
         assert page.locator("#timeline-schedule").input_value() == "cpu_serial"
         assert page.locator('.strip[aria-pressed="true"]').inner_text().startswith("CPU serial")
         page.locator(".strip", has_text="PIM first").click()
         assert page.locator("#graph-schedule").input_value() == "pim_first"
-        assert page.locator("#graph-view .node.f-pim").count() == 344
+        assert pim.count() == schedules["pim_first"]["pim_nodes"]
         assert page.locator("#timeline-detail").inner_text().startswith("PIM first")
 
 
 def test_the_graph_zooms_and_obeys_the_keyboard(browser, pages):
-    with opened(browser, pages["large"]) as page:
+    with opened(browser, pages["medium"]) as page:
         view = page.locator("#graph-view")
         size = "document.querySelector('#graph-view svg').getBoundingClientRect().width"
         fitted = page.evaluate(size)
@@ -208,20 +220,20 @@ def test_the_graph_zooms_and_obeys_the_keyboard(browser, pages):
 
 
 def test_finding_an_operator_dims_the_others(browser, pages):
-    with opened(browser, pages["large"]) as page:
+    with opened(browser, pages["medium"]) as page:
         page.fill("#graph-find", "softmax")
-        assert page.locator("#graph-view .node:not(.dim)").count() == 12
+        assert page.locator("#graph-view .node:not(.dim)").count() == 4
         page.fill("#graph-find", "")
         assert page.locator("#graph-view .node.dim").count() == 0
 
 
 def test_the_timeline_zooms_pans_and_explains(browser, pages):
-    with opened(browser, pages["large"]) as page:
+    with opened(browser, pages["medium"]) as page:
         page.locator("#timeline").scroll_into_view_if_needed()
         _frame(page)
         segments = page.locator("#timeline-view .segment")
         everything = segments.count()
-        steps = samples.make_report()["schedules"]["optimal"]["timeline"]
+        steps = samples.make_report(layers=4)["schedules"]["optimal"]["timeline"]
         assert everything == len(steps)
         page.click('[data-zoom="timeline"] [data-do="in"]')
         page.click('[data-zoom="timeline"] [data-do="in"]')
@@ -233,28 +245,28 @@ def test_the_timeline_zooms_pans_and_explains(browser, pages):
         page.keyboard.press("0")
         assert segments.count() == everything
         longest = max(range(everything), key=lambda i: steps[i]["us"])
-        page.locator(f'[data-segment="{longest}"]').hover()
-        assert steps[longest]["name"] in page.locator("#tip").inner_text()
+        tip = _hover(page, page.locator(f'[data-segment="{longest}"]'))
+        assert steps[longest]["name"] in tip
 
 
 def test_the_table_of_operators_sorts_filters_and_grows(browser, pages):
-    with opened(browser, pages["large"]) as page:
+    with opened(browser, pages["medium"]) as page:
         rows = page.locator("#operators-table tbody tr")
         assert rows.count() == 25
         page.locator("#operators-table thead button", has_text="CPU serial").click()
         first = rows.first.inner_text()
-        report = samples.make_report()
+        report = samples.make_report(layers=4)
         dearest = max(report["graph"]["nodes"], key=lambda node: node["cost_us"]["cpu_serial"])
         assert dearest["id"] in first
         page.fill("#operators-find", "softmax")
-        assert rows.count() == 12
+        assert rows.count() == 4
         page.fill("#operators-find", "")
         page.get_by_role("button", name="Show all").click()
-        assert rows.count() == 619
+        assert rows.count() == 219
 
 
 def test_the_breakdown_switches_between_operators_and_devices(browser, pages):
-    with opened(browser, pages["large"]) as page:
+    with opened(browser, pages["medium"]) as page:
         by = '.breakdown[data-view="{}"]'
         assert page.locator(by.format("operator")).is_visible()
         assert page.locator(by.format("device")).is_hidden()
@@ -266,24 +278,24 @@ def test_the_breakdown_switches_between_operators_and_devices(browser, pages):
 
 
 def test_the_roofline_and_the_matrix_explain_themselves(browser, pages):
-    with opened(browser, pages["large"]) as page:
-        page.locator("#roofline-view .point").last.hover()
-        assert "% of the roof" in page.locator("#tip").inner_text()
-        report = samples.make_report()
+    with opened(browser, pages["medium"]) as page:
+        tip = _hover(page, page.locator("#roofline-view .point").last)
+        assert "% of the roof" in tip
+        report = samples.make_report(layers=4)
         cells = page.locator("#matrix-view [data-cell]")
-        assert cells.count() == 619 * report["profile"]["runs"]
-        page.locator('[data-cell="1,20"]').hover()
-        assert page.locator("#tip").inner_text().startswith("run 2\n")
+        assert cells.count() == 219 * report["profile"]["runs"]
+        tip = _hover(page, page.locator('[data-cell="1,20"]'))
+        assert tip.startswith("run 2\n")
 
 
 def test_the_command_can_be_copied(browser, pages):
-    with opened(browser, pages["large"]) as page:
+    with opened(browser, pages["medium"]) as page:
         page.click("#copy")
         page.wait_for_function(
             "/Copied|Selected/.test(document.getElementById('copy').textContent)"
         )
         assert page.locator("#command").inner_text() == (
-            "pimloop sim bert --seq 16 --platform htg-z920"
+            "pimloop sim tiny --seq 16 --platform htg-z920"
         )
 
 
@@ -294,14 +306,14 @@ def test_hostile_names_are_shown_and_never_run(browser, pages):
         first = samples.hostile_report()["graph"]["nodes"][0]["id"]
         shown = page.locator("#operators-table tbody th").first.text_content()
         assert shown == first
-        page.locator('#graph-view [data-node="0"]').hover()
-        assert page.locator("#tip").text_content().startswith(first)
-        page.locator("#schedules .bar-row").last.hover()
-        assert samples.HOSTILE in page.locator("#tip").text_content()
+        tip = _hover(page, page.locator('#graph-view [data-node="0"]'))
+        assert tip.startswith(first)
+        tip = _hover(page, page.locator("#schedules .bar-row").last)
+        assert samples.HOSTILE in tip
 
 
 def test_a_phone_can_use_it(browser, pages):
-    with opened(browser, pages["large"], PHONE) as page:
+    with opened(browser, pages["medium"], PHONE) as page:
         page.locator('#graph-view [data-node="0"]').tap()
         assert page.locator("#graph-detail").inner_text().startswith("Gather_0")
         page.locator(".strip", has_text="Greedy").tap()
@@ -309,9 +321,9 @@ def test_a_phone_can_use_it(browser, pages):
 
 
 def test_without_scripts_the_numbers_are_there(browser, pages):
-    with opened(browser, pages["large"], script=False) as page:
+    with opened(browser, pages["medium"], script=False) as page:
         text = page.locator("body").inner_text()
-        report = samples.make_report()
+        report = samples.make_report(layers=4)
         assert f"{report['speedup']['cpu_serial']:.2f}" in text
         assert "drawn by a script" in text
         assert page.locator("#schedules table").is_visible()
@@ -319,7 +331,7 @@ def test_without_scripts_the_numbers_are_there(browser, pages):
 
 
 def test_it_prints(browser, pages):
-    with opened(browser, pages["large"]) as page:
+    with opened(browser, pages["medium"]) as page:
         document = page.pdf(format="A4")
         assert document.startswith(b"%PDF-")
         pages_printed = len(re.findall(rb"/Type\s*/Page\b", document))

@@ -54,6 +54,7 @@ def test_each_figure_is_a_picture_in_both_kinds(tmp_path):
             assert ElementTree.parse(path).getroot().tag.endswith("svg")
 
 
+@pytest.mark.full
 def test_equal_reports_give_equal_files(tmp_path):
     report = samples.tiny_report()
     first, second = (write_plots(report, tmp_path / name) for name in "ab")
@@ -64,6 +65,7 @@ def test_without_a_clock_there_is_nothing_to_draw(tmp_path):
     assert write_plots(samples.bare_report(), tmp_path) == []
 
 
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")
 def test_hostile_names_are_drawn_as_they_are(tmp_path):
     assert len(write_plots(samples.hostile_report(), tmp_path)) == 8
     rows = _rows(models=(samples.HOSTILE,), settings=({"$a$": "$1_"}, {"$a$": 2}))

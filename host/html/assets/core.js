@@ -67,15 +67,18 @@ function hideTip() {
   tip.hidden = true;
 }
 
-// `find(target)` returns the text for an element under the pointer, or null.
-function tips(root, find) {
-  root.addEventListener("pointermove", (event) => {
-    const text = event.buttons ? null : find(event.target);
-    if (text) showTip(text, event.clientX, event.clientY);
-    else hideTip();
-  });
-  root.addEventListener("pointerleave", hideTip);
-}
+// Who knows what to say of an element: `find(target)` returns a text for what is inside `root`.
+const tipFinders = [];
+const tips = (root, find) => tipFinders.push([root, find]);
+
+addEventListener("pointermove", (event) => {
+  for (const [root, find] of event.buttons ? [] : tipFinders) {
+    const text = root.contains(event.target) && find(event.target);
+    if (text) return showTip(text, event.clientX, event.clientY);
+  }
+  hideTip();
+});
+document.documentElement.addEventListener("pointerleave", hideTip);
 
 // --- the chosen schedule -------------------------------------------------------------------------
 

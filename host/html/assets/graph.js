@@ -1,6 +1,6 @@
 // The model graph: a row for each layer; places come from host/html/layout.py.
 
-const PITCH = 64, LANE = 36, BOX = { w: 56, h: 25 }, MARGIN = { left: 138, top: 26, gutter: 46 };
+const PITCH = 64, LANE = 36, BOX = { w: 51, h: 25 }, MARGIN = { left: 138, top: 26, gutter: 46 };
 
 function drawGraph() {
   const view = byId("graph-view");
