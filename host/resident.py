@@ -96,7 +96,7 @@ class ResidentModel:
         except OutOfDeviceMemoryError as error:
             self.weights.drop(self.graph, self._placed)
             self._placed = []
-            logger.info(
+            logger.warning(
                 "model %s: not all that may run on the PIM fits into its %d bytes (%s); memory is"
                 " given out as it is needed, and cycles may depend on the schedule",
                 self.graph.name, memory.capacity, error,
