@@ -136,21 +136,26 @@ class SimDevice:
         self._exchange_lock = threading.Lock()
         self._failure: str | None = None  # why the device cannot be used any more
         with contextlib.ExitStack() as stack:
-            memory_fd = _anonymous_file("pimloop-memory", self.config.memory_bytes)
-            stack.callback(os.close, memory_fd)
-            self.buffer: NDArray[np.uint8] = _map_whole(memory_fd)
-            dram_fd = _anonymous_file("pimloop-dram", 0)  # the simulator knows its size
-            stack.callback(os.close, dram_fd)
-            self._log_fd = self._open_log()
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            stack.callback(theirs.close)
-            self._socket = ours
             try:
+                memory_fd = _anonymous_file("pimloop-memory", self.config.memory_bytes)
+                stack.callback(os.close, memory_fd)
+                self.buffer: NDArray[np.uint8] = _map_whole(memory_fd)
+                dram_fd = _anonymous_file("pimloop-dram", 0)  # the simulator knows its size
+                stack.callback(os.close, dram_fd)
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                stack.callback(theirs.close)
+                failed = stack.enter_context(contextlib.ExitStack())
+                failed.callback(ours.close)
+                self._log_fd = self._open_log()
+                failed.callback(os.close, self._log_fd)
+                self._socket = ours
                 self._process = self._start(program, memory_fd, dram_fd, theirs)
-            except BaseException:
-                ours.close()
-                os.close(self._log_fd)
-                raise
+            except OSError as error:
+                raise DeviceError(
+                    f"cannot set up a simulator and {self.config.memory_bytes} bytes of memory to "
+                    f"share with it: {error.strerror or error}; see `ulimit -a`"
+                ) from error
+            failed.pop_all()  # from here on the process owns them
             theirs.close()  # now only the simulator has it, so its end is noticed
             # Runs at `close`, when the object is collected, and when the host ends.
             self._cleanup = weakref.finalize(self, _end, self._process, self._socket, self._log_fd)
@@ -377,6 +382,12 @@ class SimDevice:
                 raise self._dead(operation) from None
             except DeviceError:
                 raise
+            except OSError as error:
+                self._failure = f"its socket failed in {operation} ({error.strerror or error})"
+                self._process.kill()
+                raise DeviceError(
+                    f"the simulated device cannot be used: {self._failure}{self._tail()}"
+                ) from error
             except BaseException:
                 # Ctrl-C between request and answer: the next answer would be the wrong one.
                 self._failure = f"it was interrupted in {operation}"
@@ -421,7 +432,11 @@ class SimDevice:
 def _anonymous_file(name: str, size: int) -> int:
     """Return the descriptor of a file in memory that has no path."""
     descriptor = os.memfd_create(name)
-    os.ftruncate(descriptor, size)
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -29,6 +29,7 @@ counts coverage and leaves one data file for each run there.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -85,7 +86,7 @@ def cocotb_environment(top: str, test_module: str, *folders: Path) -> dict[str, 
     SimError
         This Python has no shared library to load into the simulator.
     """
-    library = find_libpython.find_libpython()
+    library = _libpython()
     if library is None:
         raise missing("libpython", f"{sys.executable} has no shared library")
     path = [str(folder) for folder in (*folders, REPOSITORY)] + [p for p in sys.path if p]
@@ -98,6 +99,13 @@ def cocotb_environment(top: str, test_module: str, *folders: Path) -> dict[str, 
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
         "TOPLEVEL_LANG": "verilog",
     }
+
+
+@functools.cache
+def _libpython() -> str | None:
+    """Return the shared library of this Python; the search calls the compiler: once is enough."""
+    found: str | None = find_libpython.find_libpython()
+    return found
 
 
 def run_bench(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -132,25 +131,29 @@ def device_opener(
     from sim.device import SharedMemory, SimDevice
 
     memory = platform.host_memory
-    config = SimConfig(
-        params=platform.rtl_parameters(),
-        flavour=flavour,
-        trace=trace,
-        assertions=assertions,
-        host_memory=HostMemory(
-            read_latency=memory.read_latency,
-            read_gap=memory.read_gap,
-            write_latency=memory.write_latency,
-            write_gap=memory.write_gap,
-        ),
-        memory_bytes=buffer_bytes,
-        command_trace=command_trace,
-    )
-    build(build_spec(config))
+
+    def configure(log_dir: Path | None) -> SimConfig:
+        return SimConfig(
+            params=platform.rtl_parameters(),
+            flavour=flavour,
+            trace=trace,
+            assertions=assertions,
+            host_memory=HostMemory(
+                read_latency=memory.read_latency,
+                read_gap=memory.read_gap,
+                write_latency=memory.write_latency,
+                write_gap=memory.write_gap,
+            ),
+            memory_bytes=buffer_bytes,
+            command_trace=command_trace,
+            log_dir=log_dir,
+        )
+
+    build(build_spec(configure(None)))
     shared = SharedMemory(shared_bytes)
 
     def open_simulator(log_dir: Path | None) -> Device:
-        simulator = SimDevice(replace(config, log_dir=log_dir), shared)
+        simulator = SimDevice(configure(log_dir), shared)
         return with_cache(simulator, ListCache.of_user() if cache else None)
 
     return open_simulator
@@ -159,15 +162,17 @@ def device_opener(
 def with_cache(simulator: SimDevice, cache: ListCache | None) -> CachedDevice:
     """Return the device that uses `cache` instead of simulating a list again.
 
-    Random pauses of the host memory and measured coverage are there to be simulated: with them
-    nothing is taken from the cache.
+    Random pauses of the host memory, measured coverage and a trace of commands are there to be
+    simulated: with them nothing is taken from the cache.
     """
     config = simulator.config
     identity = (
         f"{simulator.build_name} {config.host_memory} "
         f"{config.memory_bytes} bytes at {config.memory_address}"
     )
-    if config.host_memory.stall or config.coverage is not None:
+    watched = config.coverage is not None or config.command_trace is not None
+    if cache is not None and (watched or config.host_memory.stall):
+        cache.close()
         cache = None
     try:
         return CachedDevice(simulator, cache, identity)

@@ -56,7 +56,10 @@ void* map_shared_dram(const char* fd_text, uint64_t bytes) {
     if (taken) fail("the host shares the memory of one device array, and there are two");
     taken = true;
     const int fd = std::atoi(fd_text);
-    if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) fail("PIMLOOP_DRAM_FD is no open file");
+    if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
+        std::perror("pim_memory_dpi: $PIMLOOP_DRAM_FD");
+        fail("cannot give the device array its size");
+    }
     void* const base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     const char* const shared_text = std::getenv("PIMLOOP_SHARED_DRAM_FD");
     if (base == MAP_FAILED || !shared_text) return base;

@@ -19,7 +19,7 @@ COPY, SPIN, FOREVER, ASSERTION = range(4)
 
 def config(**changes) -> SimConfig:
     """Return the configuration of the stand-in device with `changes`; 16 MiB of shared memory."""
-    return SimConfig(device_sources=SOURCES, memory_bytes=1 << 24, **changes)
+    return SimConfig(**{"device_sources": SOURCES, "memory_bytes": 1 << 24, **changes})
 
 
 def slow_memory(**changes) -> HostMemory:
