@@ -27,7 +27,7 @@ from host.cpu.calibrate import (
 )
 from host.cpu.operators import all_cores
 from host.cpu.parameters import CpuSection
-from host.cpu.toml import cpu_table, with_cpu_table
+from host.cpu.toml import section_table, with_table
 from host.errors import PimloopError
 from host.models.loader import LoadOptions, load_model
 from host.platform import load_platform, platform_path, sources
@@ -98,7 +98,10 @@ def run_calibrate(args: argparse.Namespace) -> int:
         described = _sources(fitted, what, base, own is not None)
         if cores != model.cores:
             described["cores"] = f"the times are of {cores} cores"
-        _write(args.output, text, fitted, described)
+        text = with_table(text, "cpu", section_table("cpu", fitted.parameters, described))
+        if not (args.board or args.costs):
+            text = _with_transfers(text, base, args.rounds)
+        _write(args.output, text)
     if args.json:
         emit_json(_as_json(fitted, tables, what, disturbed))
         return 0
@@ -124,7 +127,7 @@ def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
             one for name, length, path in args.costs for one in _from_file(name, length, path)
         ]
         return samples, f"{len(args.costs)} costs file(s)", False
-    # ONNX Runtime is loaded only where something is measured.
+    # Models are executed only where something is measured.
     from host.cpu.measure import machine_samples
 
     out = console(stderr=True)
@@ -152,8 +155,18 @@ def _sources(fitted: Fit, what: str, base: str, has_model: bool) -> dict[str, st
     }
 
 
-def _write(path: Path, text: str, fitted: Fit, described: dict[str, str]) -> None:
-    written = with_cpu_table(text, cpu_table(fitted.parameters, described))
+def _with_transfers(text: str, base: str, rounds: int) -> str:
+    """Return the text with transfers as they are beside this machine."""
+    # The driver is loaded only where something is measured.
+    from host.cpu.conversion import measured_transfers
+
+    driver, described = measured_transfers(load_platform(base), rounds=rounds)
+    kept = sources(platform_path(base))
+    known = {one.name: kept[f"driver.{one.name}"][1] for one in fields(driver)}
+    return with_table(text, "driver", section_table("driver", driver, {**known, **described}))
+
+
+def _write(path: Path, written: str) -> None:
     try:
         tomllib.loads(written)
     except tomllib.TOMLDecodeError as error:

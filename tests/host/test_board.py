@@ -36,10 +36,11 @@ from host.board.simulate import PimTimes
 from host.board.templates import Template
 from host.capabilities import pim_operation
 from host.cli import calibrate, validate_board
+from host.cpu import measure
 from host.device.base import Device
 from host.errors import PimloopError
 from host.models.loader import LoadOptions, load_model
-from host.platform import load_platform, platform_path
+from host.platform import load_platform, platform_path, sources
 from partitioner.paper import load_tables, paper_costs
 from partitioner.problem import Problem
 from partitioner.solve import partition
@@ -371,6 +372,31 @@ def test_calibrate_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(SystemExit):
             run(calibrate, "calibrate", "--board", *wrong)
     assert "must end in .toml" in capsys.readouterr().err
+
+
+def test_calibrate_measures_this_machine(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    devices: Callable[[str], Device],
+) -> None:
+    """What is written, not how long anything took."""
+    monkeypatch.setattr(measure, "WORKLOADS", (("bert-small", 1),))
+    monkeypatch.setattr(measure, "LENGTHS", (2, 4))
+    path = tmp_path / "machine.toml"
+    assert run(calibrate, "calibrate", "--rounds", "1", "-o", str(path), "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert "held out: sequence length" in data["errors"]
+    assert "held out: model" not in data["errors"]
+    mine, native = load_platform(str(path)), load_platform("native")
+    assert mine.cpu is not None
+    assert mine.driver.conversion == "modelled"
+    assert mine.transfer_us("to_pim", 1000) > native.driver.call_overhead_us
+    assert (mine.device, mine.dram) == (native.device, native.dram)
+    said = sources(path)
+    assert said["cpu.product_mac_ns"][1].startswith("calibrated: measured on this machine")
+    assert said["cpu.slice_call_us"] == sources(platform_path("htg-z920"))["cpu.slice_call_us"]
+    assert "simulated" in said["driver.to_cpu_ns_per_element"][1]
 
 
 def test_calibrate_does_not_spoil_a_file_it_cannot_edit(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import doctest
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from operator import attrgetter
 from pathlib import Path
@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from host.board import data as board_data
 from host.board.samples import board_samples
-from host.cpu import measure, toml, work
+from host.cpu import conversion, measure, toml, work
 from host.cpu.calibrate import Sample, errors, fit, held_out, merged, samples_of
 from host.cpu.model import CpuModel
 from host.cpu.parameters import CpuSection
-from host.cpu.toml import cpu_table, with_cpu_table
+from host.cpu.toml import section_table, with_table
 from host.cpu.work import operator_work
+from host.device.base import Device
 from host.errors import PimloopError
 from host.models.config import BUILT_IN
 from host.models.decoder import build_decoder, build_decoder_step
@@ -335,6 +336,36 @@ def test_this_machine_is_measured_with_every_class(monkeypatch: pytest.MonkeyPat
     assert "slice_call_us" not in found.fitted
 
 
+def test_transfers_of_this_machine(devices: Callable[[str], Device]) -> None:
+    """Conversion as timed, copy as simulated: a line for each direction above a call."""
+    native = load_platform("native")
+    driver, described = conversion.measured_transfers(native, rounds=1)
+    assert driver.conversion == "modelled"
+    assert set(described) == {
+        "conversion", "to_pim_fixed_us", "to_pim_ns_per_element", "to_cpu_fixed_us",
+        "to_cpu_ns_per_element",
+    }  # fmt: skip
+    for direction in ("to_pim", "to_cpu"):
+        assert getattr(driver, f"{direction}_fixed_us") > native.driver.call_overhead_us
+        # A beat of 64 bytes a fabric clock is the least that a copy can take.
+        least = 2 / 64 * native.device.ck_ratio * native.device.tck_fs / 1e6
+        assert getattr(driver, f"{direction}_ns_per_element") > 0.9 * least
+    unchanged = replace(
+        driver, conversion=native.driver.conversion,
+        **{f"{d}_{k}": getattr(native.driver, f"{d}_{k}")
+           for d in ("to_pim", "to_cpu") for k in ("fixed_us", "ns_per_element")},
+    )  # fmt: skip
+    assert unchanged == native.driver
+
+
+@given(fixed=st.floats(0, 100), slope=st.floats(0.01, 100))
+def test_a_line_is_recovered(fixed: float, slope: float) -> None:
+    points = {n: fixed + n * slope / 1000 for n in (100, 5000, 60000)}
+    found = conversion.line_through(points)
+    assert found.fixed_us == pytest.approx(fixed, abs=1e-3, rel=1e-4)
+    assert found.ns_per_element == pytest.approx(slope, abs=1e-3, rel=1e-3)
+
+
 # ---- files and pages ---------------------------------------------------------------------------
 
 
@@ -342,15 +373,18 @@ def test_a_written_section_is_read_back(tmp_path: Path) -> None:
     text = platform_path("native").read_text(encoding="utf-8")
     described = {one.name: f'said "so" of {one.name}' for one in fields(CpuSection)}
     path = tmp_path / "mine.toml"
-    once = with_cpu_table(text, cpu_table(PARAMETERS, described))
+    table = section_table("cpu", PARAMETERS, described)
+    once = with_table(text, "cpu", table)
     path.write_text(once, encoding="utf-8")
     assert load_platform(str(path)).cpu == PARAMETERS
     assert sources(path)["cpu.erf_ns"][1] == 'said "so" of erf_ns'
     # Written again it replaces itself.
-    assert with_cpu_table(once, cpu_table(PARAMETERS, described)) == once
+    assert with_table(once, "cpu", table) == once
 
 
-@pytest.mark.parametrize("module", [work, toml, board_data], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [work, toml, conversion, board_data], ids=lambda module: module.__name__
+)
 def test_doctests(module: ModuleType) -> None:
     failed, tried = doctest.testmod(module)
     assert tried
