@@ -41,7 +41,7 @@ def _register_partition(subparsers: Any) -> None:
         "--policy",
         default="optimal",
         help="optimal (default), cpu_serial, cpu_parallel_first, pim_first, greedy, paper_dp, "
-        "or all for a table",
+        "one of a plug-in (`pimloop policies`), or all for a table",
     )
     parser.add_argument(
         "--objective",
@@ -90,14 +90,15 @@ def run_partition(args: argparse.Namespace) -> int:
 
 
 def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
-    from partitioner.solve import partition
+    from host.policies import find_policies, make_plan
 
-    return partition(
+    return make_plan(
         costs,
         policy,
-        objective=args.objective,
-        method=args.method,
-        time_limit_s=args.time_limit,
+        find_policies([policy])[policy],
+        args.objective,
+        args.time_limit,
+        args.method,
     )
 
 

@@ -17,7 +17,7 @@ from sim.errors import SimError
 CONNECT_TIMEOUT = 30.0
 
 
-def on_cluster(address: str, timeout: float = CONNECT_TIMEOUT) -> Backend:
+def on_cluster(address: str, timeout: float | None = None) -> Backend:
     """Return a backend that runs points on the workers of a Dask scheduler.
 
     Every worker needs this version of pimloop; each point uses one simulator of its worker.
@@ -27,7 +27,7 @@ def on_cluster(address: str, timeout: float = CONNECT_TIMEOUT) -> Backend:
     address
         Of the scheduler, as `tcp://host:8786`.
     timeout
-        Bound on reaching it, seconds.
+        Bound on reaching it, seconds; None: `CONNECT_TIMEOUT`.
     """
 
     def backend(points: Sequence[Point], options: Options) -> Iterator[Finished]:
@@ -41,7 +41,7 @@ def on_cluster(address: str, timeout: float = CONNECT_TIMEOUT) -> Backend:
                 "--scheduler needs dask.distributed: `pip install distributed`"
             ) from error
         try:
-            client = distributed.Client(address, timeout=timeout)
+            client = distributed.Client(address, timeout=timeout or CONNECT_TIMEOUT)
         except (OSError, ValueError) as error:
             raise PimloopError(
                 f"cannot reach the Dask scheduler {address}: {error}; is it running, and is the"

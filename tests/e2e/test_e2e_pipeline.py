@@ -52,7 +52,7 @@ def test_every_schedule_is_planned_executed_and_verified(first):
     for schedule in report["schedules"].values():
         assert schedule["verification"]["passed"]
         assert len(schedule["assignment"]) == schedule["nodes"] == len(outcome.graph.nodes)
-    assert 0 < report["schedules"]["optimal"]["pim_nodes"]
+    assert report["schedules"]["optimal"]["pim_nodes"] > 0
 
 
 def test_predicted_is_executed(first):

@@ -1,0 +1,141 @@
+"""`pimloop sweep`: the grid, resume, settings, failures, and the same on a Dask cluster."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from tiny_checkpoints import write_checkpoint
+
+import host.cli
+import host.pipeline.sweep
+
+LANES = "pim.lanes=8,32"
+
+
+@pytest.fixture(autouse=True)
+def commands(monkeypatch):
+    monkeypatch.setattr(host.cli, "COMMAND_MODULES", ("sim", "sweep"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_checkpoint(folder, "bert")
+    return str(folder)
+
+
+def sweep(capsys, *arguments):
+    code = host.cli.main(["sweep", *(str(a) for a in arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def swept(model, tmp_path_factory):
+    """Return the folder and the result of a sweep of two lengths and two numbers of lanes."""
+    folder = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host.cli, "COMMAND_MODULES", ("sweep",))
+        code = host.cli.main(
+            ["sweep", model, "--seq", "3,4", "--set", LANES, "--out", str(folder), "--quiet"]
+        )
+    assert code == 0
+    return folder, json.loads((folder / "sweep.json").read_text())
+
+
+def test_every_combination_has_a_row_for_every_schedule(swept):
+    folder, result = swept
+    assert result["format"] == "pimloop-sweep/1"
+    combinations = {
+        (row["sequence_length"], row["settings"]["pim.lanes"]) for row in result["rows"]
+    }
+    assert combinations == {(3, "8"), (3, "32"), (4, "8"), (4, "32")}
+    assert len(result["rows"]) == 4 * 6
+    assert all(point["passed"] for point in result["points"])
+    with (folder / "sweep.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["executed_us"] for row in table] == [str(r["executed_us"]) for r in result["rows"]]
+    assert {row["settings"] for row in table} == {"pim.lanes=8", "pim.lanes=32"}
+    assert (folder / "plots").is_dir()
+    assert any((folder / "plots").iterdir())
+
+
+def test_fewer_lanes_are_slower(swept):
+    _, result = swept
+    times = {
+        row["settings"]["pim.lanes"]: row["executed_us"]
+        for row in result["rows"]
+        if row["schedule"] == "pim_first" and row["sequence_length"] == 3
+    }
+    assert times["8"] > times["32"]
+
+
+def test_finished_points_are_not_run_again(swept, model, capsys, monkeypatch):
+    folder, result = swept
+
+    def no_run(*_):
+        raise AssertionError("a finished point was run again")
+
+    monkeypatch.setattr(host.pipeline.sweep, "run_point", no_run)
+    code, out, err = sweep(capsys, model, "--seq", "3,4", "--set", LANES, "--out", folder)
+    assert code == 0
+    assert err.count("finished before") == 4
+    assert "speedup" in out
+    assert json.loads((folder / "sweep.json").read_text()) == result
+
+
+def test_a_point_cut_off_is_run_again(swept, model, capsys):
+    folder, result = swept
+    reports = sorted((folder / "points").glob("*/report.json"))
+    assert len(reports) == 4
+    reports[0].write_text(reports[0].read_text()[:1000])
+    code, _, err = sweep(capsys, model, "--seq", "3,4", "--set", LANES, "--out", folder)
+    assert code == 0
+    assert err.count("finished before") == 3
+    assert json.loads((folder / "sweep.json").read_text()) == result
+
+
+def test_a_cluster_gives_the_same(swept, model, tmp_path, capsys):
+    from distributed import LocalCluster
+
+    _, result = swept
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        code, out, err = sweep(
+            capsys, model, "--seq", "3,4", "--set", LANES, "--out", tmp_path,
+            "--scheduler", cluster.scheduler_address, "--json",
+        )  # fmt: skip
+    assert code == 0, err
+    assert json.loads(out) == result
+
+
+def test_a_point_that_fails_leaves_the_others(model, tmp_path, capsys):
+    code, out, err = sweep(capsys, model, "--seq", "3,4000", "--out", tmp_path)
+    assert code == 2
+    assert "sequence length 4000 is outside" in err
+    assert "3 tokens" in out
+    result = json.loads((tmp_path / "sweep.json").read_text())
+    assert len(result["rows"]) == 6
+    assert [point["passed"] for point in result["points"]] == [True, None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "pim.lanse=8"], "there is no value pim.lanse to set"),
+        (["--set", "pim.lanes=9999"], "device.lanes"),
+        (["--set", "pim.lanes=8", "--set", "pim.lanes=16"], "all values of a key at once"),
+        (["--platform", "z80"], "there is no platform 'z80'"),
+        (["--scheduler", "tcp://127.0.0.1:1"], "cannot reach the Dask scheduler"),
+    ],
+)
+def test_mistakes_are_one_message(arguments, message, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("host.pipeline.cluster.CONNECT_TIMEOUT", 1.0)
+    code, out, err = sweep(capsys, model, "--seq", "2", "--out", tmp_path, *arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
