@@ -6,11 +6,15 @@ OUT ?= out/$(MODEL)-$(SEQ)-$(PLATFORM)
 ARGS ?=
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Test files run side by side, each in one process: fixtures of a file are made once.
+WORKERS ?= 2
 
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test test-full lint clean
+.PHONY: help setup dev sim test test-full lint formal coverage synth clean
 
 help: ## list what can be made
 	@echo "make TARGET [MODEL=$(MODEL)] [SEQ=$(SEQ)] [PLATFORM=$(PLATFORM)] [ARGS=...]"
@@ -22,25 +26,44 @@ setup: .venv/ready ## .venv with the pinned dependencies and the `pimloop` comma
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(INSTALL) -r requirements.txt
+	$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
-sim: setup ## run MODEL on the simulated platform, check it, write a report to OUT
+dev: .venv/ready-dev ## what tests, lint, proofs and coverage need beside it
+
+.venv/ready-dev: .venv/ready requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+.venv/ready-synth: .venv/ready-dev requirements-synth.txt
+	$(INSTALL) -r requirements-synth.txt
+	@touch $@
+
+sim: setup ## profile, partition and execute MODEL on the simulated platform; report in OUT
 	@$(BIN)/pimloop sim $(MODEL) --seq $(SEQ) --platform $(PLATFORM) --out $(OUT) $(ARGS)
 
-test: setup ## the test suite (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
+test: dev ## the test suite (under 15 minutes on 2 cores)
+	$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
-test-full: setup ## the heavier checks too
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test-full: dev ## the heavier checks too (hours)
+	$(PYTEST) $(PYTEST_ARGS)
 
-lint: setup ## ruff, mypy, Verilator -Wall, Yosys, generated files
+lint: dev ## ruff, mypy, Verilator -Wall, slang, Yosys, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m rtl.generate --check
 	$(BIN)/python -m rtl.lint
+
+formal: dev ## prove the scheduler, the bus handshakes and the descriptor fetch
+	$(BIN)/python -m rtl.formal $(ARGS)
+
+coverage: dev ## line, toggle and functional coverage of rtl/; report in out/coverage
+	$(BIN)/python -m sim.coverage $(ARGS)
+
+synth: .venv/ready-synth ## synthesise for UltraScale+ and ECP5; tables in docs/synthesis.md
+	$(BIN)/python -m rtl.synth $(ARGS)
 
 clean: ## remove what was built and simulated; .venv stays
 	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .hypothesis
