@@ -49,9 +49,10 @@ def sentence(report: dict[str, Any]) -> str:
         )
     gains = _ratios(report)
     main = main_schedule(report)
-    placement = "best" if main == "optimal" else schedule_words(main).title
+    found = "best placement" if best.get("optimal") else "best placement found"
+    placement = found if main == "optimal" else f"placement {schedule_words(main).title}"
     took = format_us(best["executed_us"])
-    text = f"{model} takes {took} on {platform} in the {placement} placement"
+    text = f"{model} takes {took} on {platform} in the {placement}"
     said = [_gain(name, gains[name]) for name in _told(gains)]
     return text + (": " + ", ".join(said) if said else "") + "."
 
@@ -75,11 +76,14 @@ def where(report: dict[str, Any]) -> str:
 
 
 def proof(report: dict[str, Any]) -> str:
-    """Return how it is known that no placement is faster, "" when it is not."""
+    """Return what is known about faster placements, "" when nothing is."""
     best = report["schedules"].get(main_schedule(report))
-    if best is None or not best.get("optimal"):
+    if best is None:
         return ""
-    return f"No placement is faster, by proof ({best['method']})."
+    if best.get("optimal"):
+        return f"No placement is faster, by proof ({best['method']})."
+    bound = best.get("lower_bound_us")
+    return f"No placement takes less than {format_us(bound)}, by proof." if bound else ""
 
 
 def cards(report: dict[str, Any]) -> list[Card]:

@@ -87,14 +87,18 @@ def test_an_equal_baseline_is_not_called_slower():
 
 def test_a_plan_without_proof_claims_none():
     report = samples.tiny_report()
-    report["schedules"]["optimal"]["optimal"] = False
+    best = report["schedules"]["optimal"]
+    best.update(optimal=False, lower_bound_us=96.5)
+    assert proof(report) == "No placement takes less than 96.5 µs, by proof."
+    assert "in the best placement found" in sentence(report)
+    best["lower_bound_us"] = None
     assert proof(report) == ""
 
 
 def test_another_main_schedule_is_named():
     report = samples.tiny_report()
     report["main_schedule"] = "greedy"
-    assert "in the Greedy placement" in sentence(report)
+    assert "in the placement Greedy" in sentence(report)
     assert payload.payload(report)["main"] == 4
 
 
