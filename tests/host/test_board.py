@@ -196,6 +196,16 @@ def test_the_cpu_columns_of_figure_9(schedule: str) -> None:
     assert median(errors) <= 0.07
 
 
+def test_our_graph_costs_what_the_authors_graph_costs() -> None:
+    """Built-in BERT (small) and theirs, on one core: the same operators, the same total."""
+    graph = load_model(BUILT_IN["bert"], LoadOptions(sequence_length=8))
+    model = PLATFORM.cpu_model()
+    assert model is not None
+    ours = sum(model.time_us(graph, node, "cpu_serial") for node in graph.nodes)
+    theirs = platform_costs(load_board("bert"), 8, PLATFORM, nowhere, transposing=False)
+    assert ours == pytest.approx(partition(theirs, "cpu_serial").total_us, rel=1e-3)
+
+
 @pytest.mark.parametrize("model", ["bert", "roberta"])
 def test_transposing_explains_the_boards_gemm(model: str) -> None:
     board = load_board(model)
