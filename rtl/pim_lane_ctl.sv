@@ -120,13 +120,22 @@ module pim_lane_ctl #(
     .read_data_o(scalar)
   );
 
+  // The transpose buffer is idle but in MATMUL_T: its clock stops.
+  logic clk_transpose;
+
+  pim_clock_gate u_transpose_gate (
+    .clk_i,
+    .en_i(!rst_ni || flush_i || block_open_i || block_write_q || slice_valid || !trans_idle),
+    .clk_o(clk_transpose)
+  );
+
   pim_transpose #(
     .Size(AtomElems),
     .TagBits(GroupBits + PartBits),
     .Spacing(LanePasses > LaneLatency ? LanePasses : LaneLatency),
     .IndexBits(IndexBits)
   ) u_transpose (
-    .clk_i,
+    .clk_i(clk_transpose),
     .rst_ni,
     .flush_i,
     .open_i(block_open_i),
@@ -323,14 +332,22 @@ module pim_lane_ctl #(
 
   always_ff @(posedge clk_i) begin
     if (copy_in_pop_o) copy_in_q <= copy_in_data_i;
+  end
+
+  // A memory of one entry: a simulator copies it when it is written, a plain register this wide in
+  // every clock.
+  logic [BeatBytes*8-1:0] write_data_q [1];
+  assign write_data_o = write_data_q[0];
+
+  always_ff @(posedge clk_i) begin
     if (write_q.valid) begin
       unique case (write_q.kind)
-        pim_pkg::KindBf16: write_data_o <= acc_bf16;
+        pim_pkg::KindBf16: write_data_q[0] <= acc_bf16;
         pim_pkg::KindF32: begin
-          write_data_o <= write_half_q ? acc_f32[BeatElems*16+:BeatElems*16]
-                                       : acc_f32[BeatElems*16-1:0];
+          write_data_q[0] <= write_half_q ? acc_f32[BeatElems*16+:BeatElems*16]
+                                          : acc_f32[BeatElems*16-1:0];
         end
-        default: write_data_o[AtomBytes*8-1:0] <= copy_in_q;
+        default: write_data_q[0][AtomBytes*8-1:0] <= copy_in_q;
       endcase
     end
   end

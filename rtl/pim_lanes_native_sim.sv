@@ -65,11 +65,14 @@ module pim_lanes_native_sim #(
   initial state = pim_lanes_new(Lanes, Groups, Parts);
   final pim_lanes_delete(state);
 
+  // DPI outputs are assigned at once; the registers change with all others. Not local to the
+  // block: a simulator would clear them in every clock.
+  bit [Lanes*16-1:0] bf16;
+  bit [Lanes*32-1:0] f32;
+
   // The read comes first: it returns what the set held before an operation of the same cycle.
   always_ff @(posedge clk_i) begin
     if (read_i) begin
-      bit [Lanes*16-1:0] bf16;
-      bit [Lanes*32-1:0] f32;
       pim_lanes_read(state, 32'(read_group_i), bf16, f32);
       read_bf16_o <= bf16;
       read_f32_o <= f32;

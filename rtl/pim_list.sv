@@ -13,6 +13,8 @@ module pim_list (
   input  logic [63:0]              window_size_i,
   input  logic [31:0]              chain_limit_i,
   output logic                     busy_o,
+  /// Something here may change without `doorbell_i`, `copy_done_i` or `seq_done_i`.
+  output logic                     active_o,
   /// Pulse: the list has ended, with this code.
   output logic                     ended_o,
   output pim_isa_pkg::code_e       end_code_o,
@@ -86,6 +88,7 @@ module pim_list (
   assign status = {index_q[23:0], code_q};
 
   assign busy_o = state_q != StIdle;
+  assign active_o = !(state_q inside {StIdle, StExecute});
   assign ended_o = state_q == StEnd;
   assign end_code_o = code_q;
   assign desc_addr_o = addr_q;

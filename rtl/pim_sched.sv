@@ -126,9 +126,14 @@ module pim_sched #(
     return bank[GroupBits-1:0];
   endfunction
 
-  // Queue of two spans.
+  // Queue of two spans. The fields of the first are registers of their own: only its address and
+  // count move with every access.
   logic head_valid_q, next_valid_q;
-  pim_pkg::span_t head_q, next_q;
+  logic [31:0] head_addr_q, head_count_q;
+  pim_pkg::kind_e head_kind_q;
+  logic head_all_q, head_hold_q, head_last_q;
+  logic [5:0] head_period_q;
+  pim_pkg::span_t next_q;
 
   // Bank state and stamps; `_all` stamps hold for every bank besides its own.
   logic [Banks-1:0] open_q;
@@ -171,35 +176,35 @@ module pim_sched #(
 
   assign last_slot = now_q + stamp_t'(CkRatio - 1);
   assign quiet = reads_q == '0 && !lanes_busy_i;
-  assign col_bank = bank_of(head_q.run.addr);
-  assign col_write = pim_pkg::is_write(head_q.run.kind);
+  assign col_bank = bank_of(head_addr_q);
+  assign col_write = pim_pkg::is_write(head_kind_q);
 
   always_comb begin
-    if (head_q.run.all && AllBank) begin
-      head_open = together_q && row_q[0] == row_of(head_q.run.addr);
+    if (head_all_q && AllBank) begin
+      head_open = together_q && row_q[0] == row_of(head_addr_q);
       col_at = col_write ? later(write_last_q, later(write_s_q, write_far_q))
                          : later(read_last_q, later(read_s_q, read_far_q));
     end else begin
-      head_open = open_q[col_bank] && row_q[col_bank] == row_of(head_q.run.addr);
+      head_open = open_q[col_bank] && row_q[col_bank] == row_of(head_addr_q);
       col_at = col_write
           ? later(write_at_q[col_bank], later(write_s_q, write_l_q[group_of(col_bank)]))
           : later(read_at_q[col_bank], later(read_s_q, read_l_q[group_of(col_bank)]));
     end
     col_at = later(col_at, now_q);
     col_go = head_valid_q && head_open && owed_q == '0 && col_at <= last_slot;
-    if (head_q.run.hold && !quiet) col_go = 1'b0;
-    if (head_q.run.kind == pim_pkg::KindCopyOut && !copy_out_room_i) col_go = 1'b0;
-    if (head_q.run.kind == pim_pkg::KindCopyIn && !copy_in_ready_i) col_go = 1'b0;
+    if (head_hold_q && !quiet) col_go = 1'b0;
+    if (head_kind_q == pim_pkg::KindCopyOut && !copy_out_room_i) col_go = 1'b0;
+    if (head_kind_q == pim_pkg::KindCopyIn && !copy_in_ready_i) col_go = 1'b0;
     // The beat `period` beats ago met the same accumulators.
-    if (head_q.run.kind == pim_pkg::KindMac && LaneLatency > 1 &&
-        6'($countones(issued_q)) >= head_q.run.period) col_go = 1'b0;
+    if (head_kind_q == pim_pkg::KindMac && LaneLatency > 1 &&
+        6'($countones(issued_q)) >= head_period_q) col_go = 1'b0;
 
     col_access.valid = col_go;
-    col_access.addr = head_q.run.addr;
-    col_access.kind = head_q.run.kind;
-    col_access.all = head_q.run.all;
-    col_access.step_end = step_q + 6'd1 == head_q.run.period;
-    col_access.last = head_q.last && head_q.run.count == 32'd1;
+    col_access.addr = head_addr_q;
+    col_access.kind = head_kind_q;
+    col_access.all = head_all_q;
+    col_access.step_end = step_q + 6'd1 == head_period_q;
+    col_access.last = head_last_q && head_count_q == 32'd1;
   end
 
   // ---- row command ----------------------------------------------------------------------
@@ -210,13 +215,13 @@ module pim_sched #(
   stamp_t row_at;
   logic look_hit;
 
-  assign look_addr = head_q.run.addr + (32'(look_q) << AtomBits);
+  assign look_addr = head_addr_q + (32'(look_q) << AtomBits);
   assign look_hit = open_q[bank_of(look_addr)] && row_q[bank_of(look_addr)] == row_of(look_addr);
 
   always_comb begin
     row_wanted = 1'b0;
     row_all = 1'b0;
-    row_addr = head_q.run.addr;
+    row_addr = head_addr_q;
     row_cmd = pim_pkg::CmdNop;
     if (owed_q != '0 || sleep_i) begin
       row_all = 1'b1;
@@ -224,17 +229,17 @@ module pim_sched #(
       row_cmd = open_q != '0 ? pim_pkg::CmdPre : pim_pkg::CmdRef;
     end else if (head_valid_q && !head_open) begin
       row_wanted = 1'b1;
-      row_all = AllBank && head_q.run.all;
+      row_all = AllBank && head_all_q;
       if (row_all) row_cmd = open_q != '0 ? pim_pkg::CmdPre : pim_pkg::CmdAct;
       else row_cmd = open_q[bank_of(row_addr)] ? pim_pkg::CmdPre : pim_pkg::CmdAct;
     end else if (AllBank) begin
       row_addr = look_addr;
-      row_wanted = head_valid_q && !head_q.run.all && 32'(look_q) < head_q.run.count && !look_hit;
+      row_wanted = head_valid_q && !head_all_q && 32'(look_q) < head_count_q && !look_hit;
       row_cmd = open_q[bank_of(row_addr)] ? pim_pkg::CmdPre : pim_pkg::CmdAct;
     end else begin
       row_addr = next_q.run.addr;
       row_wanted = head_valid_q && next_valid_q &&
-                   bank_of(row_addr) != bank_of(head_q.run.addr) &&
+                   bank_of(row_addr) != bank_of(head_addr_q) &&
                    !(open_q[bank_of(row_addr)] && row_q[bank_of(row_addr)] == row_of(row_addr));
       row_cmd = open_q[bank_of(row_addr)] ? pim_pkg::CmdPre : pim_pkg::CmdAct;
     end
@@ -258,45 +263,62 @@ module pim_sched #(
 
   // ---- queue ----------------------------------------------------------------------------
   logic head_done, mac_go, take;
+  pim_pkg::span_t next_head;
 
-  assign mac_go = col_go && head_q.run.kind == pim_pkg::KindMac;
-  assign head_done = col_go && head_q.run.count == 32'd1;
+  assign next_head = next_valid_q ? next_q : span_i;
+  assign mac_go = col_go && head_kind_q == pim_pkg::KindMac;
+  assign head_done = col_go && head_count_q == 32'd1;
   assign ready_o = !next_valid_q;
   assign take = valid_i && ready_o;
   assign idle_o = !head_valid_q && !next_valid_q && reads_q == '0 && writes_q == '0;
   assign asleep_o = !awake_q;
-  assign copy_issue_o = col_go && (head_q.run.kind == pim_pkg::KindCopyIn ||
-                                   head_q.run.kind == pim_pkg::KindCopyOut);
+  assign copy_issue_o = col_go && (head_kind_q == pim_pkg::KindCopyIn ||
+                                   head_kind_q == pim_pkg::KindCopyOut);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || flush_i) begin
       head_valid_q <= 1'b0;
       next_valid_q <= 1'b0;
-      head_q <= '0;
+      head_addr_q <= '0;
+      head_count_q <= '0;
+      head_kind_q <= pim_pkg::KindCopyOut;
+      head_all_q <= 1'b0;
+      head_hold_q <= 1'b0;
+      head_period_q <= '0;
+      head_last_q <= 1'b0;
       next_q <= '0;
       look_q <= '0;
       step_q <= '0;
       issued_q <= '0;
     end else begin
-      if (col_go) begin
-        head_q.run.addr <= head_q.run.addr +
-            ((head_q.run.all && AllBank) ? 32'(BeatBytes) : 32'(AtomBytes));
-        head_q.run.count <= head_q.run.count - 32'd1;
-        head_q.run.hold <= 1'b0;
-      end
       if (head_done || !head_valid_q) begin
         head_valid_q <= next_valid_q || take;
         next_valid_q <= 1'b0;
-        if (next_valid_q) head_q <= next_q;
-        else head_q <= span_i;
-      end else if (take) begin
-        next_valid_q <= 1'b1;
-        next_q <= span_i;
+        if (next_valid_q || take) begin
+          head_addr_q <= next_head.run.addr;
+          head_count_q <= next_head.run.count;
+          head_kind_q <= next_head.run.kind;
+          head_all_q <= next_head.run.all;
+          head_hold_q <= next_head.run.hold;
+          head_period_q <= next_head.run.period;
+          head_last_q <= next_head.last;
+        end
+      end else begin
+        if (col_go) begin
+          head_addr_q <= head_addr_q +
+              ((head_all_q && AllBank) ? 32'(BeatBytes) : 32'(AtomBytes));
+          head_count_q <= head_count_q - 32'd1;
+          head_hold_q <= 1'b0;
+        end
+        if (take) begin
+          next_valid_q <= 1'b1;
+          next_q <= span_i;
+        end
       end
       if (AllBank) begin
         if (head_done || !head_valid_q) look_q <= '0;
         else if (col_go) look_q <= look_q == '0 ? '0 : look_q - 1'b1;
-        else if (look_hit && look_q != '1 && 32'(look_q) < head_q.run.count) look_q <= look_q + 1'b1;
+        else if (look_hit && look_q != '1 && 32'(look_q) < head_count_q) look_q <= look_q + 1'b1;
       end
       if (mac_go) step_q <= col_access.step_end ? '0 : step_q + 6'd1;
       issued_q <= PaceBits'({issued_q, mac_go});
@@ -309,7 +331,7 @@ module pim_sched #(
 
   assign refresh = row_go && row_cmd == pim_pkg::CmdRef;
   assign col_pre_at = col_write ? col_at + WriteEnd + Timing.wr : col_at + Timing.rtp;
-  assign col_ccd = (head_q.run.kind == pim_pkg::KindMac || head_q.run.kind == pim_pkg::KindEw)
+  assign col_ccd = (head_kind_q == pim_pkg::KindMac || head_kind_q == pim_pkg::KindEw)
                    ? LaneGap : Timing.ccd_s;
 
   always_ff @(posedge clk_i) begin
@@ -376,7 +398,7 @@ module pim_sched #(
         end else begin
           read_far_q <= later(read_far_q, col_at + Timing.ccd_l);
         end
-        if (AllBank && head_q.run.all) begin
+        if (AllBank && head_all_q) begin
           if (col_write) write_l_q <= {BankGroups{col_at + Timing.ccd_l}};
           read_l_q <= {BankGroups{col_write ? col_at + WriteEnd + Timing.wtr_l
                                             : col_at + Timing.ccd_l}};
@@ -385,7 +407,7 @@ module pim_sched #(
           read_l_q[group_of(col_bank)] <= col_write ? col_at + WriteEnd + Timing.wtr_l
                                                     : col_at + Timing.ccd_l;
         end
-        if (AllBank && head_q.run.all) begin
+        if (AllBank && head_all_q) begin
           for (int unsigned b = 0; b < Banks; b++) pre_at_q[b] <= later(pre_at_q[b], col_pre_at);
         end else begin
           pre_at_q[col_bank] <= later(pre_at_q[col_bank], col_pre_at);
@@ -463,11 +485,11 @@ module pim_sched #(
 
   // ---- commands -------------------------------------------------------------------------
   assign col_cmd_o = !col_go ? pim_pkg::CmdNop : col_write ? pim_pkg::CmdWr : pim_pkg::CmdRd;
-  assign col_all_o = AllBank && head_q.run.all;
+  assign col_all_o = AllBank && head_all_q;
   assign col_bank_o = col_bank;
   assign col_slot_o = SlotBits'(col_at - now_q);
-  assign col_row_o = row_of(head_q.run.addr);
-  assign col_column_o = head_q.run.addr[AtomBits+(AllBank ? BankBits : 0)+:ColBits];
+  assign col_row_o = row_of(head_addr_q);
+  assign col_column_o = head_addr_q[AtomBits+(AllBank ? BankBits : 0)+:ColBits];
   assign row_cmd_o = row_go ? row_cmd : pim_pkg::CmdNop;
   assign row_all_o = row_all;
   assign row_bank_o = row_bank;

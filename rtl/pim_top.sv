@@ -172,7 +172,7 @@ module pim_top #(
   pim_pkg::job_t list_job, copy_job, job;
   logic [63:0] list_strobe;
   logic [511:0] list_wr_data, copy_wr_data;
-  logic copy_start, copy_done, copy_active_q, seq_start, seq_done;
+  logic copy_start, copy_done, copy_active_q, seq_start, seq_done, list_active;
   pim_isa_pkg::code_e copy_code;
   logic copy_rd_start, copy_wr_start, copy_wr_valid;
 
@@ -182,6 +182,18 @@ module pim_top #(
   logic wr_busy, wr_error, wr_ready, wr_stall;
 
   assign busy_o = busy || doorbell;
+
+  // While a compute instruction runs, and between lists, nothing of the list engine, the copies
+  // and the DMA moves: their clock stops.
+  logic clk_host, host_en;
+
+  assign host_en = !core_rst_nq || doorbell || seq_done || copy_active_q || list_active;
+
+  pim_clock_gate u_host_gate (
+    .clk_i,
+    .en_i(host_en),
+    .clk_o(clk_host)
+  );
 
   pim_regs #(
     .Capacity(Capacity),
@@ -233,7 +245,7 @@ module pim_top #(
   );
 
   pim_list u_list (
-    .clk_i,
+    .clk_i(clk_host),
     .rst_ni(core_rst_nq),
     .doorbell_i(doorbell),
     .list_i(list_addr),
@@ -241,6 +253,7 @@ module pim_top #(
     .window_size_i(window_size),
     .chain_limit_i(chain_limit),
     .busy_o(busy),
+    .active_o(list_active),
     .ended_o(ended),
     .end_code_o(end_code),
     .desc_addr_o(desc_addr),
@@ -283,7 +296,7 @@ module pim_top #(
     .AccGroups(AccGroups),
     .ScalarDepth(ScalarDepth)
   ) u_check (
-    .clk_i,
+    .clk_i(clk_host),
     .rst_ni(core_rst_nq),
     .start_i(check_start),
     .desc_i(desc),
@@ -296,7 +309,7 @@ module pim_top #(
 
   // ---- DMA ------------------------------------------------------------------------------
   // The list engine and the copy engine never use a DMA engine at the same time.
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk_host) begin
     if (!core_rst_nq) copy_active_q <= 1'b0;
     else if (copy_start) copy_active_q <= 1'b1;
     else if (copy_done) copy_active_q <= 1'b0;
@@ -305,7 +318,7 @@ module pim_top #(
   assign job = copy_rd_start || copy_wr_start ? copy_job : list_job;
 
   pim_dma_rd u_dma_rd (
-    .clk_i,
+    .clk_i(clk_host),
     .rst_ni(core_rst_nq),
     .start_i(list_rd_start || copy_rd_start),
     .job_i(job),
@@ -329,7 +342,7 @@ module pim_top #(
   );
 
   pim_dma_wr u_dma_wr (
-    .clk_i,
+    .clk_i(clk_host),
     .rst_ni(core_rst_nq),
     .start_i(list_wr_start || copy_wr_start),
     .job_i(job),
@@ -378,7 +391,7 @@ module pim_top #(
   pim_copy #(
     .AtomBytes(AtomBytes)
   ) u_copy (
-    .clk_i,
+    .clk_i(clk_host),
     .rst_ni(core_rst_nq),
     .start_i(copy_start),
     .desc_i(desc),

@@ -73,11 +73,6 @@ module pim_hostmem_sim #(
   typedef logic [31:0] cycle_t;
 
   typedef struct packed {
-    logic [63:0] addr;   // of the next beat
-    logic [7:0]  beats;  // still to come, minus one
-  } burst_t;
-
-  typedef struct packed {
     logic [1:0] resp;
     cycle_t     ready;
   } response_t;
@@ -108,6 +103,21 @@ module pim_hostmem_sim #(
     return 32'(index) == Outstanding - 1 ? '0 : index + 1'b1;
   endfunction
 
+  // ---- The clock stops while nothing here can change: no burst is there or comes, every spacing
+  // is over, and no pauses are drawn.
+
+  logic clk, active, enable;
+  logic read_ready, read_spaced, write_spaced, response_ready;  // a time has come
+  count_t read_count_q, write_count_q, response_count_q;  // bursts in each queue
+
+  assign active = !rst_ni || !busy_i || stall != 0 || s_axi_arvalid || s_axi_awvalid ||
+      s_axi_wvalid || s_axi_rvalid || s_axi_bvalid || read_count_q != 0 || write_count_q != 0 ||
+      response_count_q != 0 || !read_spaced || !write_spaced;
+
+  always_latch if (!clk_i) enable = active;
+
+  assign clk = clk_i && enable;
+
   // ---- Pauses: one byte of the shift register for each channel.
 
   longint unsigned random_q;
@@ -120,45 +130,46 @@ module pim_hostmem_sim #(
     return x ^ (x << 17);
   endfunction
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!busy_i) random_q <= seed;
     else if (stall != 0) random_q <= xorshift(random_q);
   end
 
   always_comb begin
-    for (int i = 0; i < 5; i++) pause[i] = 32'(random_q[8*i+:8]) < stall;
+    pause = '0;
+    if (stall != 0) for (int i = 0; i < 5; i++) pause[i] = 32'(random_q[8*i+:8]) < stall;
   end
 
   // ---- A cycle counter for the latencies; only differences matter.
 
   cycle_t now_q;
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) now_q <= '0;
     else now_q <= now_q + 1'b1;
   end
 
-  function automatic logic reached(input cycle_t when_, input cycle_t now);
-    return $signed(now - when_) >= 0;
-  endfunction
+  assign read_ready = $signed(now_q - read_ready_q[read_head_q]) >= 0;
+  assign read_spaced = $signed(now_q - read_next_q) >= 0;
+  assign write_spaced = $signed(now_q - write_next_q) >= 0;
+  assign response_ready = $signed(now_q - responses_q[response_head_q].ready) >= 0;
 
   // ---- Reads.
 
-  burst_t reads_q[Outstanding];
+  logic [63:0] read_addr_q[Outstanding];  // of the next beat
+  logic [7:0] read_beats_q[Outstanding];  // still to come, minus one
   cycle_t read_ready_q[Outstanding];  // first cycle in which the burst may start
   index_t read_head_q, read_tail_q;
-  count_t read_count_q;
   cycle_t read_next_q;  // first cycle in which the next beat may appear
-  burst_t read_head;
   logic read_pop, read_push, read_issue;
+  bit [511:0] read_line;  // a DPI output is assigned at once; the register changes with all others
 
-  assign read_head = reads_q[read_head_q];
   assign s_axi_arready = 32'(read_count_q) < Outstanding && !pause[0];
   assign read_push = s_axi_arvalid && s_axi_arready;
   assign read_issue = read_count_q != 0 && (!s_axi_rvalid || s_axi_rready) && !pause[1] &&
-      reached(read_ready_q[read_head_q], now_q) && reached(read_next_q, now_q);
-  assign read_pop = read_issue && read_head.beats == 0;
+      read_ready && read_spaced;
+  assign read_pop = read_issue && read_beats_q[read_head_q] == 0;
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       read_head_q  <= '0;
       read_tail_q  <= '0;
@@ -168,19 +179,19 @@ module pim_hostmem_sim #(
     end else begin
       read_count_q <= read_count_q + count_t'(read_push) - count_t'(read_pop);
       if (read_push) begin
-        reads_q[read_tail_q] <= '{s_axi_araddr, s_axi_arlen};
+        read_addr_q[read_tail_q] <= s_axi_araddr;
+        read_beats_q[read_tail_q] <= s_axi_arlen;
         read_ready_q[read_tail_q] <= now_q + read_latency - 1;
         read_tail_q <= next_index(read_tail_q);
       end
       if (read_issue) begin
-        bit [511:0] data;
-        s_axi_rresp <= 2'(pim_hostmem_read(read_head.addr, data));
-        s_axi_rdata <= data;
+        s_axi_rresp <= 2'(pim_hostmem_read(read_addr_q[read_head_q], read_line));
+        s_axi_rdata <= read_line;
         s_axi_rlast <= read_pop;
         s_axi_rvalid <= 1'b1;
         read_next_q <= now_q + read_gap;
-        reads_q[read_head_q].addr <= read_head.addr + BeatBytes;
-        reads_q[read_head_q].beats <= read_head.beats - 1'b1;
+        read_addr_q[read_head_q] <= read_addr_q[read_head_q] + BeatBytes;
+        read_beats_q[read_head_q] <= read_beats_q[read_head_q] - 1'b1;
         if (read_pop) read_head_q <= next_index(read_head_q);
       end else if (s_axi_rready) begin
         s_axi_rvalid <= 1'b0;
@@ -190,30 +201,27 @@ module pim_hostmem_sim #(
 
   // ---- Writes: beats go to the oldest burst whose data is not complete.
 
-  burst_t writes_q[Outstanding];
+  logic [63:0] write_addr_q[Outstanding];
+  logic [7:0] write_beats_q[Outstanding];
   index_t write_head_q, write_tail_q;
-  count_t write_count_q;
   cycle_t write_next_q;  // first cycle in which the next beat is taken
   logic [1:0] write_resp_q;  // worst response of the burst so far
-  burst_t write_head;
   logic write_pop, write_push, write_beat;
 
   response_t responses_q[Outstanding];
   index_t response_head_q, response_tail_q;
-  count_t response_count_q;
   logic response_pop;
 
-  assign write_head = writes_q[write_head_q];
   // Responses not yet given count as outstanding too.
   assign s_axi_awready = 32'(write_count_q) + 32'(response_count_q) < Outstanding && !pause[2];
   assign write_push = s_axi_awvalid && s_axi_awready;
-  assign s_axi_wready = write_count_q != 0 && !pause[3] && reached(write_next_q, now_q);
+  assign s_axi_wready = write_count_q != 0 && !pause[3] && write_spaced;
   assign write_beat = s_axi_wvalid && s_axi_wready;
-  assign write_pop = write_beat && write_head.beats == 0;
+  assign write_pop = write_beat && write_beats_q[write_head_q] == 0;
   assign response_pop = response_count_q != 0 && (!s_axi_bvalid || s_axi_bready) && !pause[4] &&
-      reached(responses_q[response_head_q].ready, now_q);
+      response_ready;
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       write_head_q     <= '0;
       write_tail_q     <= '0;
@@ -228,16 +236,17 @@ module pim_hostmem_sim #(
       write_count_q <= write_count_q + count_t'(write_push) - count_t'(write_pop);
       response_count_q <= response_count_q + count_t'(write_pop) - count_t'(response_pop);
       if (write_push) begin
-        writes_q[write_tail_q] <= '{s_axi_awaddr, s_axi_awlen};
+        write_addr_q[write_tail_q] <= s_axi_awaddr;
+        write_beats_q[write_tail_q] <= s_axi_awlen;
         write_tail_q <= next_index(write_tail_q);
       end
       if (write_beat) begin
         logic [1:0] resp;
-        resp = 2'(pim_hostmem_write(write_head.addr, s_axi_wstrb, s_axi_wdata));
+        resp = 2'(pim_hostmem_write(write_addr_q[write_head_q], s_axi_wstrb, s_axi_wdata));
         if (write_resp_q > resp) resp = write_resp_q;
         write_next_q <= now_q + write_gap;
-        writes_q[write_head_q].addr <= write_head.addr + BeatBytes;
-        writes_q[write_head_q].beats <= write_head.beats - 1'b1;
+        write_addr_q[write_head_q] <= write_addr_q[write_head_q] + BeatBytes;
+        write_beats_q[write_head_q] <= write_beats_q[write_head_q] - 1'b1;
         write_resp_q <= write_pop ? Okay : resp;
         if (write_pop) begin
           write_head_q <= next_index(write_head_q);
@@ -263,14 +272,15 @@ module pim_hostmem_sim #(
         32'(addr[11:6]) + 32'(len) < 64;
   endfunction
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (rst_ni) begin
       assert (!read_push || legal(s_axi_araddr[11:0], s_axi_arlen, s_axi_arsize, s_axi_arburst))
       else $error("illegal read burst: address %h, len %0d", s_axi_araddr, s_axi_arlen);
       assert (!write_push || legal(s_axi_awaddr[11:0], s_axi_awlen, s_axi_awsize, s_axi_awburst))
       else $error("illegal write burst: address %h, len %0d", s_axi_awaddr, s_axi_awlen);
-      assert (!write_beat || s_axi_wlast == (write_head.beats == 0))
-      else $error("wlast is %b with %0d beats to come", s_axi_wlast, write_head.beats);
+      assert (!write_beat || s_axi_wlast == (write_beats_q[write_head_q] == 0))
+      else $error("wlast is %b with %0d beats to come", s_axi_wlast,
+                  write_beats_q[write_head_q]);
     end
   end
 
