@@ -56,7 +56,7 @@ def lay_out(ops: Sequence[str], edges: Sequence[tuple[int, int]]) -> Layout:
         producers[consumer].append(producer)
     groups: list[Group] = []
     places: list[tuple[int, int, int]] = []
-    for row, (title, first, count) in enumerate(_rows(ops)):
+    for row, (title, first, count) in enumerate(_rows(ops, producers)):
         columns, lanes = _place(first, count, producers)
         places += [(row, column, lane) for column, lane in zip(columns, lanes, strict=True)]
         groups.append(Group(title, first, count, max(columns) + 1, max(lanes) + 1))
@@ -90,7 +90,7 @@ def find_layers(ops: Sequence[str]) -> tuple[int, int, int] | None:
     return first, period, covered // period
 
 
-def _rows(ops: Sequence[str]) -> list[tuple[str, int, int]]:
+def _rows(ops: Sequence[str], producers: list[list[int]]) -> list[tuple[str, int, int]]:
     """Return (title, first, count) of every row."""
     layers = find_layers(ops)
     if layers is None or layers[1] * layers[2] < len(ops) // 2:
@@ -98,11 +98,38 @@ def _rows(ops: Sequence[str]) -> list[tuple[str, int, int]]:
             (f"{start + 1}–{min(start + PLAIN_ROW, len(ops))}", start, len(ops[start:][:PLAIN_ROW]))
             for start in range(0, len(ops), PLAIN_ROW)
         ]
-    first, period, count = layers
+    _, period, count = layers
+    first = _start_of_layers(ops, producers, layers)
     end = first + period * count
     rows = [("input", 0, first)] if first else []
     rows += [(f"layer {i + 1}", first + i * period, period) for i in range(count)]
     return [*rows, ("output", end, len(ops) - end)] if end < len(ops) else rows
+
+
+def _start_of_layers(
+    ops: Sequence[str], producers: list[list[int]], layers: tuple[int, int, int]
+) -> int:
+    """Return where to cut a repetition, which could begin at any of its operators.
+
+    Between two layers the fewest tensors cross, and what crosses has the most readers: the queries,
+    keys, values and the residual connection of the next layer.
+    """
+    first, period, count = layers
+    end = first + period * count
+    while end < len(ops) and ops[end] == ops[end - period]:
+        end += 1
+
+    def crossing(start: int) -> tuple[int, int]:
+        cut = start + period
+        read = [
+            producer
+            for consumer in range(cut, min(cut + period, len(ops)))
+            for producer in set(producers[consumer])
+            if producer < cut
+        ]
+        return len(set(read)), -len(read)
+
+    return min(range(first, end - period * count + 1), key=crossing)
 
 
 def _place(first: int, count: int, producers: list[list[int]]) -> tuple[list[int], list[int]]:

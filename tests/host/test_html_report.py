@@ -192,6 +192,21 @@ def test_layers_are_found_whatever_the_names():
     assert layout.find_layers([]) is None
 
 
+def test_layers_begin_where_the_fewest_tensors_cross():
+    # Of each block a, b, c, ... the operator b is read by three of the next block; the first block
+    # is complete from its operator c on, and the whole repetition begins two operators earlier.
+    block = list("cdefghijab")
+    ops = ["in", "a", "b", *block * 4, "out"]
+    edges = [(i, i + 1) for i in range(len(ops) - 1)]
+    edges += [(i, i + step) for i, op in enumerate(ops) if op == "b" for step in (2, 3)]
+    found = layout.lay_out(ops, [(a, b) for a, b in edges if b < len(ops)])
+    assert [(g.title, g.first, g.count) for g in found.groups] == [
+        ("input", 0, 3),
+        *[(f"layer {i + 1}", 3 + 10 * i, 10) for i in range(4)],
+        ("output", 43, 1),
+    ]
+
+
 def test_no_two_operators_stand_in_one_place():
     report = samples.make_report(layers=3)
     data = payload.payload(report)
