@@ -6,8 +6,10 @@ import numpy as np
 from lane_reference import (
     DPI_HEADER,
     DPI_SOURCE,
+    LOAD,
     LOAD_F32,
     MAC,
+    MUL,
     PAIR_SOURCES,
     bf16_wide,
     fma_wide,
@@ -127,6 +129,42 @@ class LaneBench(InProcessModel):
                 f"{scalars[row]:04x} * {vectors[row, lane]:04x} + {words[row, lane]:08x} gives "
                 f"{got[row, lane]:08x}, not {expected[row, lane]:08x}"
             )
+
+
+def interleaved(
+    model: InProcessModel, op: int, triples: tuple[np.ndarray, ...], port: str, groups: int = 16
+) -> np.ndarray:
+    """Run one operation on each triple with the ports of one pim_lane; return what `port` reads.
+
+    MAC: c + a * b. MUL: a is loaded, then multiplied by b. Every accumulator is used in turn, so
+    that the pipeline is full. The result has one column for each word of the port.
+    """
+    ports = {name: model.view(name) for name in model.inputs}
+    words = model.view(port)
+    results = np.empty((len(triples[0]), len(words)), dtype=np.uint32)
+    columns = [x.tolist() for x in triples]
+    for first in range(0, len(results), groups):
+        block = list(zip(*(x[first : first + groups] for x in columns), strict=True))
+        ports["valid_i"][0], ports["read_i"][0] = 1, 0
+        ports["op_i"][0] = LOAD if op == MUL else LOAD_F32
+        for group, (a, _, c) in enumerate(block):
+            ports["group_i"][0], ports["word_i"][0], ports["vector_i"][0] = group, c, a
+            model.tick()
+        ports["valid_i"][0] = 0
+        model.tick(LATENCY)
+        ports["valid_i"][0], ports["op_i"][0] = 1, op
+        for group, (a, b, _) in enumerate(block):
+            ports["group_i"][0], ports["vector_i"][0] = group, b
+            ports["scalar_i"][0] = 0x3F80 if op == MUL else a
+            model.tick()
+        ports["valid_i"][0] = 0
+        model.tick(LATENCY)
+        ports["read_i"][0] = 1
+        for group in range(len(block)):
+            ports["read_group_i"][0] = group
+            model.tick()
+            results[first + group] = words
+    return results
 
 
 class LaneModel:

@@ -8,12 +8,11 @@ import re
 
 import numpy as np
 import pytest
+from lane_bench import interleaved
 from lane_reference import (
     CORNERS_BF16,
     CORNERS_F32,
     LANE_SOURCES,
-    LOAD,
-    LOAD_F32,
     MAC,
     MUL,
     directed_triples,
@@ -25,7 +24,6 @@ from sim.inprocess import InProcessModel
 
 PACKAGE, LANE = LANE_SOURCES[:2]
 PATCHES = patches("lane")
-GROUPS = 16
 TOP = "pim_lane_mutants"
 #: Corners that keep the product of three sets small.
 FEW_BF16 = CORNERS_BF16[[0, 1, 4, 5, 6, 8, 10, 15, 16, 22, 25, 26, 28, 29, 33, 44, 55]]
@@ -74,39 +72,6 @@ def lanes(tmp_path_factory):
         yield model
 
 
-def run(lanes, op, triples):
-    """Return what every lane makes of the triples: uint32 (triples, lanes).
-
-    MAC: word + scalar * vector. MUL: the scalar is loaded first, then multiplied by the vector.
-    """
-    ports = {name: lanes.view(name) for name in lanes.inputs}
-    words = lanes.view("words_o")
-    results = np.empty((len(triples[0]), len(words)), dtype=np.uint32)
-    columns = [x.tolist() for x in triples]
-    for first in range(0, len(results), GROUPS):
-        block = list(zip(*(x[first : first + GROUPS] for x in columns), strict=True))
-        ports["valid_i"][0], ports["read_i"][0] = 1, 0
-        for group, (a, _, c) in enumerate(block):
-            ports["group_i"][0], ports["word_i"][0], ports["vector_i"][0] = group, c, a
-            ports["op_i"][0] = LOAD if op == MUL else LOAD_F32
-            lanes.tick()
-        ports["valid_i"][0] = 0
-        lanes.tick(4)
-        ports["op_i"][0], ports["valid_i"][0] = op, 1
-        for group, (a, b, _) in enumerate(block):
-            ports["group_i"][0], ports["vector_i"][0] = group, b
-            ports["scalar_i"][0] = a if op == MAC else 0x3F80
-            lanes.tick()
-        ports["valid_i"][0] = 0
-        lanes.tick(4)
-        ports["read_i"][0] = 1
-        for group in range(len(block)):
-            ports["read_group_i"][0] = group
-            lanes.tick()
-            results[first + group] = words
-    return results
-
-
 @pytest.fixture(scope="module")
 def wrong(lanes):
     """For every lane, on how many operands its result is wrong."""
@@ -117,7 +82,7 @@ def wrong(lanes):
     products = (left, right, np.full(len(left), 0x80000000, dtype=np.uint32))
     count = np.zeros(1 + len(PATCHES), dtype=np.int64)
     for op, triples in ((MAC, sums), (MUL, products)):
-        got = run(lanes, op, triples)
+        got = interleaved(lanes, op, triples, "words_o")
         count += (got != fma_wide(*triples)[:, None]).sum(axis=0)
     return count
 

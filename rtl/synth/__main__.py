@@ -1,0 +1,118 @@
+"""`python -m rtl.synth`: synthesise, place and route, and write the tables of docs/synthesis.md.
+
+`--quick` does the lane only, in about a minute; the whole takes some ten on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rtl.synth import designs
+from rtl.synth.report import FAMILIES, clock_table, replace, use_table
+from rtl.synth.tools import (
+    ROOT,
+    SPEEDS,
+    Family,
+    Placed,
+    SynthError,
+    Use,
+    place_and_route,
+    synthesise,
+)
+
+DOCUMENT = ROOT / "docs" / "synthesis.md"
+
+#: Clocks that place and route aims at: more than can be reached makes nextpnr try hardest.
+LANE_AIM_MHZ = 125.0
+CONTROL_AIM_MHZ = 100.0
+
+#: The lane's clock that `--quick` and the whole must reach, at the first speed grade.
+LANE_LEAST_MHZ = 100.0
+
+#: Bounds on one run of place and route, seconds.
+LANE_TIMEOUT = 1200.0
+CONTROL_TIMEOUT = 3600.0
+
+
+def say(text: str) -> None:
+    """Write a line of progress."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def lane() -> bool:
+    """Synthesise, place and route one lane; return whether its clock is reached."""
+    uses: dict[Family, Use | str] = {}
+    for family in FAMILIES:
+        made = synthesise(designs.LANE_TOP, designs.lane_sources(), family, f"lane-{family}")
+        uses[family] = made[designs.LANE_TOP]
+        say(f"lane, {family}: {uses[family]}")
+    runs: list[tuple[int, int, Placed]] = []
+    for speed, seed in ((SPEEDS[0], 1), (SPEEDS[0], 2), (SPEEDS[0], 3), (SPEEDS[1], 1)):
+        placed = place_and_route(
+            "lane-ecp5", speed=speed, seed=seed, mhz=LANE_AIM_MHZ, timeout=LANE_TIMEOUT
+        )
+        say(f"lane, ecp5 speed grade {speed}, seed {seed}: {placed.mhz:.1f} MHz")
+        runs.append((speed, seed, placed))
+    table = use_table({"one lane with its neighbours": uses})
+    replace(DOCUMENT, "lane", f"{table}\n{clock_table(runs)}")
+    best = max(placed.mhz for speed, _, placed in runs if speed == SPEEDS[0])
+    if best < LANE_LEAST_MHZ:
+        say(f"the lane reaches {best:.1f} MHz, {LANE_LEAST_MHZ:.0f} are wanted")
+    return best >= LANE_LEAST_MHZ
+
+
+def blocks() -> None:
+    """Synthesise the control path with its hierarchy and tabulate its blocks."""
+    rows: dict[str, dict[Family, Use | str]] = {}
+    for family in FAMILIES:
+        made = synthesise(
+            designs.CONTROL_TOP,
+            designs.control_sources(),
+            family,
+            f"control-{family}",
+            hierarchy=True,
+        )
+        total = Use(0, 0, 0, 0)
+        for module, use in sorted(made.items()):
+            block = designs.block_name(module)
+            if block is None:
+                continue
+            # The two burst generators are two modules of one name.
+            row = rows.setdefault(f"`{block}`", {})
+            row[family] = use.plus(had) if isinstance(had := row.get(family), Use) else use
+            total = total.plus(use)
+        rows.setdefault("**control path**", {})[family] = total
+        say(f"control path, {family}: {total}")
+    rows["**control path**"] = rows.pop("**control path**")
+    replace(DOCUMENT, "blocks", use_table(rows))
+
+
+def control() -> None:
+    """Place and route the control path from the netlist that `blocks` left."""
+    placed = place_and_route(
+        "control-ecp5", speed=SPEEDS[0], seed=1, mhz=CONTROL_AIM_MHZ, timeout=CONTROL_TIMEOUT
+    )
+    say(f"control path, ecp5 speed grade {SPEEDS[0]}: {placed.mhz:.1f} MHz")
+    replace(DOCUMENT, "control", clock_table([(SPEEDS[0], 1, placed)]))
+
+
+def main() -> int:
+    """Run what is asked for; return 1 when a tool fails or the lane is too slow."""
+    parser = argparse.ArgumentParser(prog="python -m rtl.synth", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the lane only")
+    arguments = parser.parse_args()
+    try:
+        reached = lane()
+        if not arguments.quick:
+            blocks()
+            control()
+    except SynthError as error:
+        say(f"error: {error}")
+        return 1
+    return int(not reached)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

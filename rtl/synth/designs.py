@@ -1,0 +1,38 @@
+"""What is synthesised: one lane with its neighbours, the control path, its blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rtl.lint import synthesizable
+
+HERE = Path(__file__).parent
+RTL = HERE.parent
+
+LANE_TOP = "pim_lane_harness"
+CONTROL_TOP = "pim_top"
+
+#: What a stand-in with registers on every port replaces in the control path: lanes and array,
+#: which are not control, and the transpose buffer, whose 32,768 flip-flops only hold data.
+STAND_INS = ("pim_lanes", "pim_dram_sim", "pim_transpose")
+
+#: Yosys's mapping of memories gives up on the 32 read ports of the buffer: flip-flops.
+TRANSPOSE_PREPARE = 'setattr -set ram_style "logic" */m:buffer_q'
+
+
+def lane_sources() -> list[Path]:
+    """Return the sources of one lane between the registers of its neighbours."""
+    return [RTL / "pim_pkg.sv", RTL / "pim_lane.sv", HERE / f"{LANE_TOP}.sv"]
+
+
+def control_sources() -> list[Path]:
+    """Return the sources of the device with stand-ins for what is not control."""
+    replaced = {*STAND_INS, "pim_lane"}
+    kept = [path for path in synthesizable() if path.stem not in replaced]
+    return [*kept, *(HERE / f"{name}.sv" for name in STAND_INS)]
+
+
+def block_name(module: str) -> str | None:
+    """Return the block a module of the hierarchical netlist belongs to, None for a stand-in."""
+    name = module.split("$")[0]
+    return None if name in STAND_INS else name

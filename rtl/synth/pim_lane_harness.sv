@@ -1,0 +1,60 @@
+/// One lane with its neighbours, for synthesis, place and route: the registers of pim_lane_ctl
+/// that feed it, the choice between a slice of the transpose buffer and read data, the lane's
+/// share of pim_lanes, and the register that collects what is written.
+module pim_lane_harness #(
+  parameter int unsigned Groups = 16
+) (
+  input  logic                      clk_i,
+  input  logic                      valid_i,
+  input  pim_pkg::lane_op_e         op_i,
+  input  logic [$clog2(Groups)-1:0] group_i,
+  input  logic                      slice_i,
+  input  logic                      mask_i,
+  input  logic [15:0]               scalar_i,
+  input  logic [15:0]               slice_data_i,
+  input  logic [31:0]               read_data_i,
+  input  logic                      read_i,
+  input  logic [$clog2(Groups)-1:0] read_group_i,
+  input  logic                      wide_i,
+  output logic [31:0]               write_data_o
+);
+
+  logic valid_q, slice_q, mask_q, read_q, wide_q;
+  pim_pkg::lane_op_e op_q;
+  logic [$clog2(Groups)-1:0] group_q, read_group_q;
+  logic [15:0] scalar_q, slice_data_q, bf16;
+  logic [31:0] read_data_q, f32;
+
+  always_ff @(posedge clk_i) begin
+    valid_q <= valid_i;
+    op_q <= op_i;
+    group_q <= group_i;
+    slice_q <= slice_i;
+    mask_q <= mask_i;
+    scalar_q <= scalar_i;
+    slice_data_q <= slice_data_i;
+    read_data_q <= read_data_i;
+    read_q <= read_i;
+    read_group_q <= read_group_i;
+    wide_q <= wide_i;
+    write_data_o <= wide_q ? f32 : {16'b0, bf16};
+  end
+
+  pim_lane #(
+    .Groups(Groups)
+  ) u_lane (
+    .clk_i,
+    .valid_i      (valid_q && (op_q != pim_pkg::LaneLoadF32 || !scalar_q[0])
+                   && (!slice_q || mask_q)),
+    .op_i         (op_q),
+    .group_i      (group_q),
+    .scalar_i     (scalar_q),
+    .vector_i     (slice_q ? slice_data_q : read_data_q[15:0]),
+    .word_i       (read_data_q),
+    .read_i       (read_q),
+    .read_group_i (read_group_q),
+    .read_bf16_o  (bf16),
+    .read_f32_o   (f32)
+  );
+
+endmodule
