@@ -182,7 +182,8 @@ module pim_dma_formal #(
         assert (33'(sent_q) + 33'(beats) <= 33'(job_q.bytes[31:6]));
       end
       assert (4'(addr_owed_q) + 4'(addr_valid) <= 4'(MaxOutstanding));
-      if (!busy) assert (!addr_valid && !active_q && addr_owed_q == '0 && w_left_q == '0);
+      if (!busy) assert (!addr_valid && !active_q && addr_owed_q == '0);
+      if (Write && !busy) assert (w_left_q == '0);
       if (wvalid) begin
         assert (w_left_q != '0);
         assert (wlast == (w_left_q == 9'd1));

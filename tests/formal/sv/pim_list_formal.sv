@@ -88,11 +88,11 @@ module pim_list_formal #(
   logic [3:0] state_q;
   always_ff @(posedge clk_i) begin
     state_q <= state;
-    if (!rst_ni || state_q != state) wait_q <= '0;
+    if (!rst_ni || !busy || state_q != state) wait_q <= '0;
     else if (wait_q != '1) wait_q <= wait_q + 8'd1;
   end
   logic late;
-  assign late = wait_q >= 8'(Patience);
+  assign late = busy && state_q == state && wait_q >= 8'(Patience);
 
   logic seen_q;  // this descriptor's data have come
   always_ff @(posedge clk_i) begin
@@ -111,10 +111,10 @@ module pim_list_formal #(
     if (state == StFetched && !rd_busy_i) assume (seen_q || rd_error_i);
     if (late) begin
       assume (!rd_busy_i && !wr_busy_i && wr_ready_i && asleep_i);
-      assume (check_done_i);
+      if (state == StCheck) assume (check_done_i);
       if (state == StExecute) assume (copy_done_i || seq_done_i);
     end
-    if (state != StCheck) assume (!check_done_i || late);
+    if (state != StCheck) assume (!check_done_i);
     if (check_done_i) begin
       assume (check_code_i != pim_isa_pkg::CodePending);
       if (check_code_i == pim_isa_pkg::CodeDone) begin
@@ -149,7 +149,7 @@ module pim_list_formal #(
       // One of these at a time, and only for a descriptor that was found good.
       assert (!(copy_start && seq_start));
       // Every state is left in time; only the next descriptor leads back, with a higher index.
-      assert (wait_q <= 8'(Patience) + 8'd2);
+      if (busy && state_q == state) assert (wait_q <= 8'(Patience) + 8'd2);
       // What makes this inductive.
       assert (state <= 4'd11);
       if (state >= StFetch && state <= StWritten) begin
@@ -176,6 +176,7 @@ module pim_list_formal #(
           assert (!(written_q && desc_addr == watch_i));
         end
       end
+      if (state == StFetched) assert (u_dut.code_q != pim_isa_pkg::CodeDone);
       if (state == StFetched && !seen_q) assert (u_dut.code_q == pim_isa_pkg::CodePending);
       if (state == StFirst) assert (u_dut.code_q == pim_isa_pkg::CodePending);
       cover (ended && end_code == pim_isa_pkg::CodeDone && desc_count == 32'd2);
