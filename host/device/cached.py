@@ -77,6 +77,10 @@ class SimulatedDevice(Device, Protocol):
     def stats(self) -> Any:
         """Return how much was simulated, and how fast."""
 
+    def script(self, steps: Sequence[tuple[str, int]]) -> list[int]:
+        """Do several register accesses in one exchange; return the values read."""
+        ...
+
 
 @dataclass
 class _Flight:
@@ -376,7 +380,7 @@ class CachedDevice:
     def _read_counter(self, offset: int) -> int:
         """Return half of a counter; the lower half latches the upper one of all, as in the RTL."""
         index, upper = divmod(offset - _FIRST_COUNTER, 8)
-        if not upper:
+        if upper < 4:
             total = self._totals[index]
             if self._flight is not None:
                 total += self._read_inner_total(index) - self._inner_totals[index]
@@ -385,7 +389,9 @@ class CachedDevice:
         return self._latched
 
     def _read_inner_totals(self) -> list[int]:
-        return [self._read_inner_total(index) for index in range(TOTALS)]
+        # Reading a lower half latches the upper one, so their order matters.
+        halves = self.inner.script([("read", offset) for offset in _COUNTERS[::4]])
+        return [low | high << 32 for low, high in zip(halves[::2], halves[1::2], strict=True)]
 
     def _read_inner_total(self, index: int) -> int:
         low = _FIRST_COUNTER + 8 * index
