@@ -182,7 +182,7 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
 
     table = Table(title=f"{report['model']}, {report['platform']}", title_justify="left")
     table.add_column("phase")
-    for heading in ("runs", "on the PIM", "PIM us", "CPU us", "moves us", "DRAM clocks"):
+    for heading in ("runs", "on the PIM", "PIM ms", "CPU ms", "moves ms", "DRAM clocks"):
         table.add_column(heading, justify="right")
     for phase in report["phases"]:
         times = [phase[key] for key in ("pim_us", "cpu_us", "transfer_us")]
@@ -190,7 +190,7 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
             phase["name"],
             str(phase["executions"]),
             f"{phase['pim_nodes']} of {phase['nodes']}",
-            *("-" if us is None else f"{us:,.1f}" for us in times),
+            *("-" if us is None else f"{us / 1000:,.2f}" for us in times),
             f"{max(phase['cycles_per_execution']):,}",
         )
     out.print(table)
@@ -199,7 +199,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         if us is None:
             out.print(f"{phase['name']}: no time, the model device has no clock")
         else:
-            out.print(f"{phase['name']}: {us:,.1f} us a {what}, its placement: {phase['schedule']}")
+            time = f"{us / 1000:,.2f} ms a {what}"
+            out.print(f"{phase['name']}: {time}, its placement: {phase['schedule']}")
     out.print(f"CPU time: {report['cpu_time_source']}", style="dim", soft_wrap=True)
     tokens = Table(title="tokens", title_justify="left")
     for heading in ("token", "float32", "margin", "tolerance", ""):
