@@ -24,7 +24,7 @@ from sim.protocol import Channel, check, check_file, rules
 
 #: A small channel with round numbers for sequences made by hand.
 PARAMS = {"Banks": 8, "BankGroups": 4, "Rows": 16, "RowBytes": 512, "AtomBytes": 64}
-PARAMS |= {"TRcdRd": 10, "TRcdWr": 9, "TRp": 12, "TRas": 20, "TRc": 32, "TCcdS": 4, "TCcdL": 6}
+PARAMS |= {"TRcdRd": 10, "TRcdWr": 9, "TRp": 12, "TRas": 20, "TRc": 33, "TCcdS": 4, "TCcdL": 6}
 PARAMS |= {"TRrdS": 4, "TRrdL": 6, "TFaw": 24, "TWr": 10, "TRtp": 5, "TWtrS": 3, "TWtrL": 7}
 PARAMS |= {"TRefi": 400, "TRfc": 40, "TXs": 48, "TCl": 11, "TCwl": 9, "TBl": 4}
 
@@ -39,7 +39,7 @@ FOUR = [*OPEN, "156 ACT 2 0 -", "160 ACT 3 0 -"]
 BROKEN = {
     "tRCD": [*OPEN, "157 RD 0 3 0"],
     "tRAS": [*OPEN, "167 PRE 0 - -"],
-    "tRC": [*OPEN, "168 PRE 0 - -", "179 ACT 0 3 -"],
+    "tRC": [*OPEN, "168 PRE 0 - -", "180 ACT 0 3 -"],
     "tRP": [*CLOSED, "204 ACT 0 3 -"],
     "tRTP": [*OPEN, "168 RD 0 3 0", "172 PRE 0 - -"],
     "tWR": [*OPEN, "170 WR 1 5 0", "192 PRE 1 - -"],
@@ -55,7 +55,7 @@ BROKEN = {
     "tRFC": [*CLOSED, "205 REF all - -", "244 ACT 0 3 -"],
     "bank state": [*OPEN, "200 RD 0 4 0"],
     "self-refresh": [*ASLEEP, "300 ACT 0 3 -"],
-    "command bus": [*OPEN, "170 RD 0 3 0", "170 PRE 1 - -"],
+    "command bus": [*OPEN, "175 RD 0 3 0", "175 PRE 1 - -"],
     "geometry": [*OPEN, "170 RD 0 3 8"],
     "refresh": [*CLOSED, "3700 ACT 0 3 -"],
 }
