@@ -1,15 +1,21 @@
-"""Lint the device: Verilator with -Wall for both styles and flavours, then Yosys.
+"""Lint the device: Verilator with -Wall and slang for both styles and flavours, then Yosys.
 
-`python -m rtl.lint`; the first complaint of a tool is an error. Yosys reads everything that is not
-simulation with the array as a black box, which shows that the rest is synthesizable.
+`python -m rtl.lint`; the first complaint of a tool is an error. slang, run through pyslang in this
+process, has every warning of its own on but those of `SLANG_WAIVERS`; it sees what Verilator does
+not: comparisons of operands of different sign, and implicit conversions. Yosys reads everything
+that is not simulation with the array as a black box, which shows that the rest is synthesizable.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import pyslang
 
 from sim.config import rtl_sources
 from sim.verilator import find_verilator
@@ -33,6 +39,15 @@ VARIANTS: dict[str, dict[str, int]] = {
         "TCwl": 6,
         "TBl": 2,
     },
+}
+
+#: Warnings of slang that are off, with the reason.
+SLANG_WAIVERS: dict[str, str] = {
+    "case-redundant-default": "every `unique case` has a default: a state or code outside the "
+    "enum, which a soft error can make, then goes where it says",
+    "useless-cast": "a cast to 32 bits says the width that is meant, also where a parameter's "
+    "type has it already",
+    "packed-array-conv": "an array filled with `{N{x}}`: the same bits, no other width",
 }
 
 #: The PyPI build of Yosys has no `-m` entry.
@@ -82,6 +97,27 @@ def verilator(params: dict[str, int]) -> int:
     return subprocess.run(command, env=environment, check=False).returncode
 
 
+def slang(
+    params: dict[str, int], sources: Sequence[Path] | None = None, top: str = "pim_top"
+) -> int:
+    """Lint a design (None: the device) with slang; return the number of complaints.
+
+    They are written to the standard error stream.
+    """
+    driver = pyslang.driver.Driver()
+    driver.addStandardArgs()
+    command = ["slang", "-Weverything", "--top", top]
+    command += [f"-Wno-{name}" for name in SLANG_WAIVERS]
+    command += [f"-G{name}={value}" for name, value in params.items()]
+    command += [os.path.relpath(path, ROOT) for path in sources or rtl_sources()]
+    with contextlib.chdir(ROOT):
+        accepted = driver.parseCommandLine(" ".join(command), pyslang.driver.CommandLineOptions())
+        if not (accepted and driver.processOptions() and driver.parseAllSources()):
+            return 1
+        driver.reportCompilation(driver.createCompilation(), True)
+    return driver.diagEngine.numErrors + driver.diagEngine.numWarnings
+
+
 def yosys(params: dict[str, int]) -> int:
     """Elaborate the synthesizable part with these parameters; return the exit code."""
     folder = ROOT / "build" / "lint"
@@ -104,6 +140,9 @@ def main() -> int:
             code = verilator(params | {"NativeLanes": native})
             sys.stdout.write(f"verilator -Wall, {name}, NativeLanes={native}: exit {code}\n")
             failed |= code != 0
+            count = slang(params | {"NativeLanes": native})
+            sys.stdout.write(f"slang, {name}, NativeLanes={native}: {count} complaints\n")
+            failed |= count != 0
         code = yosys(params)
         sys.stdout.write(f"yosys read_slang, {name}: exit {code}\n")
         failed |= code != 0

@@ -314,7 +314,7 @@ module pim_check #(
           end else begin
             start_q[operand_q[1:0]] <= hull_start;
             end_q[operand_q[1:0]] <= hull_end();
-            operand_q <= operand_e'(operand_q + 3'd1);
+            operand_q <= operand_e'(3'(operand_q) + 3'd1);
             state_q <= StRows;
             if (rows_q.exists && hull_end() > 67'(Capacity)) begin
               code_q <= pim_isa_pkg::CodeRange;

@@ -39,7 +39,7 @@ module pim_counters #(
   assign rd = col_cmd_i == pim_pkg::CmdRd;
   assign wr = col_cmd_i == pim_pkg::CmdWr;
   assign act_step = row_all_i ? StepBits'(Banks) : StepBits'(1);
-  assign pre_step = row_all_i ? StepBits'($countones(open_i)) : StepBits'(1);
+  assign pre_step = row_all_i ? StepBits'(unsigned'($countones(open_i))) : StepBits'(1);
 
   logic [63:0] cycles_q, act_q, pre_q, rd_q, wr_q, ref_q, mac_q, stall_q;
   logic [7:0][63:0] base_q;

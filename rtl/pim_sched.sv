@@ -197,7 +197,7 @@ module pim_sched #(
     if (head_kind_q == pim_pkg::KindCopyIn && !copy_in_ready_i) col_go = 1'b0;
     // The beat `period` beats ago met the same accumulators.
     if (head_kind_q == pim_pkg::KindMac && LaneLatency > 1 &&
-        6'($countones(issued_q)) >= head_period_q) col_go = 1'b0;
+        6'(unsigned'($countones(issued_q))) >= head_period_q) col_go = 1'b0;
 
     col_access.valid = col_go;
     col_access.addr = head_addr_q;
