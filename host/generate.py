@@ -4,10 +4,11 @@ Both phases run on one device, which holds their weights once. The tokens are th
 what was executed. Beside them the same graphs run in float32 on the same tokens, and wherever
 float32 prefers its best token by more than the tolerance, the tokens must be the same.
 
-The tolerance follows from the placement as the limits of `host.accuracy` do. A tensor behind R
-roundings to bfloat16 may be off by tolerance(R) of its norm, an element of the logits thus by
-tolerance(R) times their root mean square, and the difference of two logits by twice that. Where the
-logits come from the PIM, each of the two is rounded once more: 2^-8 of the best one together.
+The tolerance follows from the placement as the limits of `host.accuracy` do, and from the same
+limit: a tensor behind R roundings to bfloat16 may be off by that part of its norm, an element of
+the logits thus by that part of their root mean square, and the difference of two logits by twice
+as much. Where the logits come from the PIM, each of the two is rounded once more: 2^-8 of the best
+one together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnxruntime as ort
 
-from host.accuracy import Comparison, compare, rounding_depth, tolerance
+from host.accuracy import SLACK, Comparison, compare, rounding_depth, tolerance
 from host.capabilities import pim_capable
 from host.cpu.operators import all_cores, open_session
 from host.cpu.stretches import SessionCache
@@ -303,7 +304,8 @@ class _Run:
 def _judge(phase: Phase, logits: Array, wanted: Array, roundings: int) -> Token:
     found, sure = logits.reshape(-1), wanted.reshape(-1)
     second, best = np.partition(sure, -2)[-2:]
-    limit = 2 * tolerance(roundings) * float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
+    rms = float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
+    limit = 2 * SLACK * tolerance(roundings) * rms
     if phase.assignment[phase.graph.producer[LOGITS].id] == "pim":
         limit += 2.0**-8 * abs(float(best))
     return Token(
