@@ -158,12 +158,6 @@ def test_a_replayed_schedule_keeps_the_order_of_the_plan():
     times = ScheduleTimes({"a": 2.0, "b": 5.0, "c": 4.0, "d": 1.0}, [1.0, 1.0], 5.0, 7.0)
     executed = overlapped(costs, plan, transfers, times)
     assert executed.total_us == 10.0  # two more on the PIM, all of it on the longest path
-    assert [step.name for step in executed.steps if step.kind == "node"] == [
-        "a",
-        "b",
-        "c",
-        "d",
-    ] or [step.name for step in executed.steps if step.kind == "node"] == ["a", "c", "b", "d"]
     starts = {step.name: step.start_us for step in executed.steps}
     assert starts["b"] == 3.0
     assert starts["c"] == 2.0

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from tiny_checkpoints import write_checkpoint
 
 import host.cli
 from host import plugins
+from host.models.loader import LoadOptions
 from host.platform import PLATFORM_DIR, PlatformError, load_platform, platform_names
 from host.policies import find_policies, make_plan
 from partitioner.costs import costs_from_dict
@@ -217,3 +220,31 @@ def test_the_first_of_two_with_one_name_is_taken(installed, tmp_path, monkeypatc
     found = plugins.plugins(plugins.POLICIES)["fewest_moves"]
     assert found.package == "demo-plugin"
     assert "is hidden by the one of package demo-plugin" in caplog.text
+
+
+def blocks(heading):
+    """Return the code that docs/plugins.md shows under a heading, one text a block."""
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
+    found = re.findall(r"(?:^    .*\n|^\n)+", section, re.MULTILINE)
+    return [text for block in found if (text := textwrap.dedent(block).strip())]
+
+
+def test_the_policy_of_the_page():
+    space = {}
+    (code, _) = blocks("A policy")
+    assert len(code.splitlines()) < 40
+    exec(code, space)
+    costs = costs_from_dict(COSTS)
+    plan = make_plan(costs, "products_only", space["products_only"])
+    assert plan.assignment == {"a": "cpu_parallel", "b": "cpu_parallel"}
+
+
+def test_the_model_of_the_page():
+    space = {}
+    (code,) = blocks("A model")
+    assert len(code.splitlines()) < 40
+    exec(code, space)
+    graph = space["my_bert"](LoadOptions(sequence_length=4))
+    assert graph.name == "my-bert"
+    assert sum(node.op == "Erf" for node in graph.nodes) == 3
