@@ -1,18 +1,13 @@
-"""`pimloop sim` with the simulated RTL on a tiny BERT: bits, cycles, report."""
+"""`pimloop sim` and `run` with the simulated RTL: a tiny BERT, whole models in the full suite."""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from tiny_checkpoints import write_checkpoint
 
 import host.cli
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
-
-from tiny_checkpoints import write_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -34,27 +29,58 @@ def test_tiny_bert_on_the_simulated_device(platform, tmp_path, capsys):
         capsys, "sim", tmp_path / "tiny", "--seq", 4, "--platform", platform, "--out", tmp_path
     )
     assert report == json.loads((tmp_path / "report.json").read_text())
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert (tmp_path / "model-annotated.onnx").exists()
     verification = report["verification"]
     assert verification["passed"]
     assert verification["pim_bit_exact"]
     schedule = report["schedules"]["pim_first"]
-    assert verification["pim_results_checked"] == schedule["pim_nodes"] >= 58
+    assert schedule["verification"]["pim_results_checked"] == schedule["pim_nodes"] >= 58
+    assert verification["pim_results_checked"] >= 2 * schedule["pim_nodes"]
     assert schedule["executed_us"] == pytest.approx(
         schedule["compute_us"] + schedule["transfer_us"]
     )
     assert schedule["compute_us"] == pytest.approx(schedule["pim_us"] + schedule["cpu_us"])
-    on_pim = [row for row in report["nodes"] if row["device"] == "pim"]
-    assert all(row["cycles"] > 0 and row["counters"]["rd"] > 0 for row in on_pim)
-    assert report["simulation"]["cycles"] > sum(row["cycles"] for row in on_pim)
+    assert schedule["cycles"] > 0
     assert report["simulation"]["flavour"] == "native"
+    assert report["command"][:2] == ["pimloop", "sim"]
 
 
 def test_cycles_do_not_depend_on_the_data(tmp_path, capsys):
     write_checkpoint(tmp_path / "tiny", "bert")
     reports = [
-        report_of(capsys, "run", tmp_path / "tiny", "--seq", 3, "--seed", seed) for seed in (1, 2)
+        report_of(capsys, "run", tmp_path / "tiny", "--seq", 3, "--seed", seed, "--no-cache")
+        for seed in (1, 2)
     ]
-    cycles = [[row.get("cycles") for row in report["nodes"]] for report in reports]
-    assert cycles[0] == cycles[1]
-    outputs = [report["verification"]["max_abs_error"] for report in reports]
-    assert outputs[0] != outputs[1]
+    counters = [report["counters"] for report in reports]
+    assert counters[0] == counters[1]
+    assert counters[0]["cycles"] > 0
+    for report in reports:
+        assert report["simulation"]["lists_simulated"] > 58
+        assert report["simulation"]["lists_cached"] == 0
+    timelines = [
+        [step["us"] for step in report["schedules"]["pim_first"]["timeline"]] for report in reports
+    ]
+    assert timelines[0] == timelines[1]
+    errors = [report["verification"]["max_abs_error"] for report in reports]
+    assert errors[0] != errors[1]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("model", ["bert", "roberta", "gpt2"])
+def test_whole_models(model, tmp_path, capsys):
+    report = report_of(capsys, "sim", model, "--seq", 16, "--out", tmp_path)
+    assert report["verification"]["passed"]
+    assert report["verification"]["pim_bit_exact"]
+    profile = report["profile"]
+    assert profile["runs"] == profile["runs_lower_bound"] == 3
+    assert profile["nodes_covered"] == profile["nodes"]
+    assert profile["transfers_covered"] == profile["transfers"]
+    optimal = report["schedules"]["optimal"]
+    assert optimal["optimal"]
+    assert optimal["pim_nodes"] > 0
+    for name, schedule in report["schedules"].items():
+        assert schedule["executed_us"] == pytest.approx(schedule["predicted_us"], rel=0.01), name
+        assert schedule["verification"]["passed"], name
+        assert schedule["predicted_us"] >= optimal["predicted_us"]

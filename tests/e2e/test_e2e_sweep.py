@@ -11,7 +11,8 @@ from tiny_checkpoints import write_checkpoint
 import host.cli
 import host.pipeline.sweep
 
-LANES = "pim.lanes=8,32"
+#: A value of the platform that needs no simulator of its own.
+CHANGED = "driver.call_overhead_us=21.6,60"
 
 
 @pytest.fixture(autouse=True)
@@ -34,12 +35,12 @@ def sweep(capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def swept(model, tmp_path_factory):
-    """Return the folder and the result of a sweep of two lengths and two numbers of lanes."""
+    """Return the folder and the result of a sweep of two lengths and two costs of a call."""
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host.cli, "COMMAND_MODULES", ("sweep",))
         code = host.cli.main(
-            ["sweep", model, "--seq", "3,4", "--set", LANES, "--out", str(folder), "--quiet"]
+            ["sweep", model, "--seq", "3,4", "--set", CHANGED, "--out", str(folder), "--quiet"]
         )
     assert code == 0
     return folder, json.loads((folder / "sweep.json").read_text())
@@ -49,27 +50,30 @@ def test_every_combination_has_a_row_for_every_schedule(swept):
     folder, result = swept
     assert result["format"] == "pimloop-sweep/1"
     combinations = {
-        (row["sequence_length"], row["settings"]["pim.lanes"]) for row in result["rows"]
+        (row["sequence_length"], row["settings"]["driver.call_overhead_us"])
+        for row in result["rows"]
     }
-    assert combinations == {(3, "8"), (3, "32"), (4, "8"), (4, "32")}
+    assert combinations == {(n, us) for n in (3, 4) for us in ("21.6", "60")}
     assert len(result["rows"]) == 4 * 6
     assert all(point["passed"] for point in result["points"])
     with (folder / "sweep.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["executed_us"] for row in table] == [str(r["executed_us"]) for r in result["rows"]]
-    assert {row["settings"] for row in table} == {"pim.lanes=8", "pim.lanes=32"}
+    assert {row["settings"] for row in table} == {
+        f"driver.call_overhead_us={us}" for us in ("21.6", "60")
+    }
     assert (folder / "plots").is_dir()
     assert any((folder / "plots").iterdir())
 
 
-def test_fewer_lanes_are_slower(swept):
+def test_dearer_calls_are_slower(swept):
     _, result = swept
     times = {
-        row["settings"]["pim.lanes"]: row["executed_us"]
+        row["settings"]["driver.call_overhead_us"]: row["executed_us"]
         for row in result["rows"]
         if row["schedule"] == "pim_first" and row["sequence_length"] == 3
     }
-    assert times["8"] > times["32"]
+    assert times["60"] > times["21.6"]
 
 
 def test_finished_points_are_not_run_again(swept, model, capsys, monkeypatch):
@@ -79,7 +83,7 @@ def test_finished_points_are_not_run_again(swept, model, capsys, monkeypatch):
         raise AssertionError("a finished point was run again")
 
     monkeypatch.setattr(host.pipeline.sweep, "run_point", no_run)
-    code, out, err = sweep(capsys, model, "--seq", "3,4", "--set", LANES, "--out", folder)
+    code, out, err = sweep(capsys, model, "--seq", "3,4", "--set", CHANGED, "--out", folder)
     assert code == 0
     assert err.count("finished before") == 4
     assert "speedup" in out
@@ -91,7 +95,7 @@ def test_a_point_cut_off_is_run_again(swept, model, capsys):
     reports = sorted((folder / "points").glob("*/report.json"))
     assert len(reports) == 4
     reports[0].write_text(reports[0].read_text()[:1000])
-    code, _, err = sweep(capsys, model, "--seq", "3,4", "--set", LANES, "--out", folder)
+    code, _, err = sweep(capsys, model, "--seq", "3,4", "--set", CHANGED, "--out", folder)
     assert code == 0
     assert err.count("finished before") == 3
     assert json.loads((folder / "sweep.json").read_text()) == result
@@ -105,7 +109,7 @@ def test_a_cluster_gives_the_same(swept, model, tmp_path, capsys):
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         code, out, err = sweep(
-            capsys, model, "--seq", "3,4", "--set", LANES, "--out", tmp_path,
+            capsys, model, "--seq", "3,4", "--set", CHANGED, "--out", tmp_path,
             "--scheduler", cluster.scheduler_address, "--json",
         )  # fmt: skip
     assert code == 0, err
@@ -116,7 +120,7 @@ def test_a_point_that_fails_leaves_the_others(model, tmp_path, capsys):
     code, out, err = sweep(capsys, model, "--seq", "3,4000", "--out", tmp_path)
     assert code == 2
     assert "sequence length 4000 is outside" in err
-    assert "optimal us" in out
+    assert "how many times as long as the optimum" in out
     result = json.loads((tmp_path / "sweep.json").read_text())
     assert len(result["rows"]) == 6
     assert [point["passed"] for point in result["points"]] == [True, None]
