@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,9 +23,14 @@ from host.platform import Platform, load_platform
 from host.testing.random_lists import HOST_BYTES, HOST_OFFSET, RandomList, random_list
 from host.testing.raw import LIST_OFFSET, RawDevice, Status
 from rtl.isa import DESCRIPTOR_BYTES, Code, Reg
-from sim.build import build
+from sim.build import COVERAGE_VARIABLE, build
 from sim.config import HostMemory, SimConfig, build_spec
 from sim.device import SimDevice
+
+# Coverage is measured in simulations: then nothing comes from a cache.
+pytestmark = pytest.mark.skipif(
+    COVERAGE_VARIABLE in os.environ, reason="measuring coverage simulates every list"
+)
 
 PLATFORM = load_platform("htg-z920")
 #: Lists of each comparison.

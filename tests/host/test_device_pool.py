@@ -20,6 +20,7 @@ from host.device.pool import DevicePool, Worker, default_jobs
 from host.driver import PimDriver
 from host.errors import PimloopError
 from host.platform import load_platform
+from sim.build import COVERAGE_VARIABLE
 
 PLATFORM = load_platform("htg-z920")
 BUFFER_BYTES = 4 << 20
@@ -210,6 +211,7 @@ def test_pool_without_devices_is_refused() -> None:
     assert default_jobs() >= 1
 
 
+@pytest.mark.skipif(COVERAGE_VARIABLE in os.environ, reason="coverage simulates every list")
 def test_cost_of_all_devices_is_summed_and_cached_lists_are_counted() -> None:
     with pool(2, cache=True) as devices:
         devices.map(multiply, range(3))
