@@ -1,5 +1,6 @@
 /// pim_sched: no DRAM timing rule is ever broken, the clock of its stamps never wraps, and
-/// refresh is never late, whatever is asked of it.
+/// refresh is never late, whatever is asked of it; and a request that only the memory keeps
+/// waiting is served within `WaitMost` clocks, a refresh in between included.
 ///
 /// The rules are stated here once more, on the ages of the last commands of each kind: DRAM
 /// clocks from the command to the first slot of this fabric clock, `Far` when it is so long ago
@@ -36,7 +37,7 @@ module pim_sched_formal #(
   parameter int unsigned TRtp = 2,
   parameter int unsigned TWtrS = 1,
   parameter int unsigned TWtrL = 3,
-  parameter int unsigned TRefi = 120,
+  parameter int unsigned TRefi = 250,
   parameter int unsigned TRfc = 20,
   parameter int unsigned TXs = 22,
   parameter int unsigned TCl = 5,
@@ -453,10 +454,70 @@ module pim_sched_formal #(
     end
   end
 
+  // ---- progress: a request for which nothing but the memory is missing is served in time -----
+  // Longest ways to the column command: from an ACT that may go, from a PRE that may go, from REF.
+  localparam int unsigned ColumnTime = most(TRcdRd, TRcdWr) + WriteEnd + TWtrL + LaneSpacing +
+      ReadToWrite + TCcdL + 2 * CkRatio;
+  localparam int unsigned ActTime = most(most(TRc, TFaw), most(TRp, TRrdL)) + 2 * CkRatio +
+      ColumnTime;
+  localparam int unsigned OpenTime = most(CloseTime, TXs) + ActTime;
+  localparam int unsigned RefTime = TRfc + 2 * CkRatio + ColumnTime;
+  // With a refresh in between, of which there is at most one.
+  localparam int unsigned WaitMost = OpenTime + LateMost + RefTime;
+  // Shorter only to reach the covers sooner; nothing is claimed of waits then.
+  localparam bit OneRefresh = TRefi >= WaitMost + LateMost + 4 * CkRatio;
+  if (Mode != 0 && !OneRefresh) begin : gen_check_wait
+    $error("%m: tREFI too short for one refresh in a wait");
+  end
+
+  logic head_ready;
+  assign head_ready = rst_ni && !asleep && !sleep_i && !flush_i && u_dut.head_valid_q &&
+      (!u_dut.head_hold_q || u_dut.quiet) &&
+      (u_dut.head_kind_q != pim_pkg::KindCopyOut || copy_out_room_i) &&
+      (u_dut.head_kind_q != pim_pkg::KindCopyIn || copy_in_ready_i) &&
+      (u_dut.head_kind_q != pim_pkg::KindMac || LaneLatency == 1 ||
+       6'($countones(u_dut.issued_q)) < u_dut.head_period_q);
+
+  // DRAM clocks for which it has been so, and whether a refresh was owed in them.
+  logic [StampBits-1:0] waited_q;
+  logic refreshed_q;
+  always_ff @(posedge clk_i) begin
+    if (!head_ready || u_dut.col_go) begin
+      waited_q <= '0;
+      refreshed_q <= 1'b0;
+    end else begin
+      waited_q <= waited_q + StampBits'(CkRatio);
+      refreshed_q <= refreshed_q || owed_q;
+    end
+  end
+
+  // A ranking that falls with every clock in which the request waits.
+  time_t left, waited;
+  logic refresh_seen;
+  assign waited = time_t'({2'b0, waited_q});
+  assign refresh_seen = refreshed_q || owed_q;
+  always_comb begin
+    if (owed_q) left = rank + time_t'(RefTime);
+    else if (u_dut.head_open) left = at(u_dut.col_at) - now;
+    else if (u_dut.row_cmd == pim_pkg::CmdAct) left = at(u_dut.row_at) - now + time_t'(ColumnTime);
+    else left = at(u_dut.row_at) - now + time_t'(ActTime);
+  end
+
+  always_comb begin
+    if (head_ready && OneRefresh) begin
+      `HOLDS(15, waited <= time_t'(WaitMost))
+      `HOLDS(15, waited + left <= time_t'(refresh_seen ? WaitMost : OpenTime))
+      if (refresh_seen) begin
+        `HOLDS(15, at(refi_q) <= waited + time_t'(LateMost))
+      end
+    end
+  end
+
   // ---- covers: the proof is about something ---------------------------------------------
   always_comb begin
     if (rst_ni) begin
       cover (is_ref);
+      cover (refreshed_q && ref_q != Far && u_dut.col_go);
       cover (is_rd && is_act);
       cover (is_wr && kept(grd_q[0], col_slot, ReadToWrite) && grd_q[0] != Far);
       cover (is_rd && gwr_q[0] != Far && 32'(gwr_q[0]) + 32'(col_slot) == WriteEnd + TWtrL);
