@@ -17,7 +17,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from sim.errors import SimError
 from sim.ports import control_file
+from sim.steps import BUILD_TIMEOUT, run_step
 from sim.verilator import Toolchain, find_toolchain, has_header, missing
 
 log = logging.getLogger(__name__)
@@ -42,16 +42,16 @@ COVERAGE_VARIABLE = "PIMLOOP_COVERAGE_DIR"
 #: Name of the program in a build folder.
 PROGRAM = "simulator"
 
-#: Bound on one build, seconds; the largest design takes about one minute.
-BUILD_TIMEOUT = 1800.0
-
 #: Jobs of one make. More would fight with whatever else runs on a small machine.
 _JOBS = min(2, os.cpu_count() or 1)
 
+#: Builds that are kept whatever their age, and seconds after its last use in which any is kept: a
+#: build that somebody uses now is never removed.
+KEPT_BUILDS = 300
+KEPT_SECONDS = 24 * 3600.0
+
 #: Compiler options for Verilator's runtime library.
 _RUNTIME_OPTIMISE = "-O2"
-
-_MAX_SHOWN = 300  # characters of the first error line
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,7 @@ def build(spec: BuildSpec) -> Path:
     folder = build_root() / name
     program = folder / PROGRAM
     if program.exists():
+        mark_used(folder)
         return program
     if re.search(r"\s", str(folder)):
         raise SimError(
@@ -155,6 +156,7 @@ def build(spec: BuildSpec) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder.parent / f".{name}.lock"):
             if not program.exists():
+                prune(folder.parent)
                 work = folder.parent / f".{folder.name}.tmp"
                 try:
                     _build_into(spec, toolchain, folder, work)
@@ -166,6 +168,37 @@ def build(spec: BuildSpec) -> Path:
             "make it writable, or set PIMLOOP_BUILD_DIR to a folder that is"
         ) from error
     return program
+
+
+def mark_used(folder: Path) -> None:
+    """Note that a build is used now; a build folder that cannot be written is left as it is."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+
+
+def prune(root: Path) -> list[Path]:
+    """Remove the builds used least recently beyond `KEPT_BUILDS`, unless used in `KEPT_SECONDS`.
+
+    Returns
+    -------
+    list[Path]
+        What was removed.
+    """
+    ages = {}
+    for folder in root.iterdir():
+        # Builds end in a hash; logs, locks and the runtime's objects are not of that form.
+        if re.fullmatch(r"[\w-]+-[0-9a-f]{16}", folder.name) and folder.is_dir():
+            with contextlib.suppress(OSError):
+                ages[folder] = time.time() - folder.stat().st_mtime
+    old = sorted(ages, key=ages.__getitem__)[KEPT_BUILDS:]
+    removed = [folder for folder in old if ages[folder] > KEPT_SECONDS]
+    for folder in removed:
+        # Renamed first: nobody may find half a build.
+        with contextlib.suppress(OSError):
+            trash = folder.rename(root / f".{folder.name}.old")
+            shutil.rmtree(trash, ignore_errors=True)
+            log.info("removed %s, not used for long", folder.name)
+    return removed
 
 
 @contextlib.contextmanager
@@ -193,34 +226,13 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     work.mkdir()
     started = time.monotonic()
     log.info("building %s", folder.name)
-    # LC_ALL: an error line is recognised by its English words.
-    environment = os.environ | toolchain.environment | {"LC_ALL": "C"}
     log_path = work / "build.log"
+    kept = folder.parent / f"{folder.name}.failed.log"
     runtime = folder.parent / f".runtime-{_runtime_key(spec, toolchain)}"
-    with log_path.open("w", encoding="utf-8") as log_file:
-        for step, command in enumerate(_commands(spec, toolchain, work)):
-            if step == 1:
-                _copy_objects(runtime, work)
-            log_file.write(" ".join(command) + "\n")
-            log_file.flush()
-            try:
-                result = subprocess.run(
-                    command,
-                    cwd=work,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log_file,
-                    stderr=subprocess.STDOUT,
-                    timeout=BUILD_TIMEOUT,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                raise SimError(
-                    f"building {spec.top} took more than {BUILD_TIMEOUT:.0f} s; "
-                    "the machine may be overloaded: try again"
-                ) from None
-            if result.returncode != 0:
-                raise _build_error(spec, log_path, folder)
+    for step, command in enumerate(_commands(spec, toolchain, work)):
+        if step == 1:
+            _copy_objects(runtime, work)
+        run_step(command, spec.top, toolchain, log_path, kept)
     if not runtime.exists():
         _keep_objects(work, runtime)
     final = work / "final"
@@ -294,15 +306,3 @@ def _trace_compression(toolchain: Toolchain) -> tuple[str, str]:
         return "", "-llz4"
     # Our own writer of the LZ4 block format: a header, so there is no library to link.
     return f"-I{SIM / 'lz4'}", ""
-
-
-def _build_error(spec: BuildSpec, log_path: Path, folder: Path) -> SimError:
-    """Return the error that shows the first error line; keep the log beside the builds."""
-    kept = folder.parent / f"{folder.name}.failed.log"
-    text = log_path.read_text(encoding="utf-8", errors="replace")
-    shutil.copyfile(log_path, kept)
-    lines = text.splitlines()[1:]
-    pattern = re.compile(r"%Error|%Warning|\berror:|fatal error|undefined reference|\*\*\*", re.I)
-    found = (line.strip() for line in lines if pattern.search(line))
-    first = next(found, "no error line in the log")
-    return SimError(f"building {spec.top} failed: {first[:_MAX_SHOWN]}\n  full log: {kept}")

@@ -27,7 +27,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import types
@@ -38,8 +37,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.build import BUILD_TIMEOUT, COVERAGE_VARIABLE, LINT_WAIVERS, build_root, key_of_files
+from sim.build import (
+    COVERAGE_VARIABLE,
+    LINT_WAIVERS,
+    build_root,
+    key_of_files,
+    mark_used,
+)
 from sim.errors import SimError
+from sim.steps import run_step
 from sim.verilator import Toolchain, find_toolchain
 
 log = logging.getLogger(__name__)
@@ -47,14 +53,6 @@ log = logging.getLogger(__name__)
 _serial = itertools.count()  # tells the coverage files of one process apart
 _WRAPPER = "pyverilator_wrapper.cpp"
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&?(\w+),(\d+),0(?:,\d+)?\);")
-# The first line of the log that matches the first of these that matches any: the warnings that
-# come before an error are not the reason, and the last lines only count what went before.
-_ERROR_LINES = (
-    re.compile(r"%Error(?!: Exiting)"),
-    re.compile(r"%Warning|\berror:|undefined reference|\*\*\*", re.IGNORECASE),
-)
-_MAX_SHOWN = 300  # characters of the first error line
-
 # What the template lacks. A throw leaves the model in the middle of an evaluation, so a model
 # that has failed is not evaluated again.
 _ADDITIONS = """
@@ -244,6 +242,7 @@ def build_library(
     folder = root / f"inprocess-{top}-{key}"
     library = folder / "model.so"
     if library.exists():
+        mark_used(folder)
         return library
     verilate += [str(path.resolve()) for path in (LINT_WAIVERS, *sources, *cpp_sources)]
     work: Path | None = None
@@ -274,14 +273,17 @@ def _key(settings: Sequence[str], files: Sequence[Path], toolchain: Toolchain) -
 def _build(top: str, verilate: Sequence[str], clock: str, toolchain: Toolchain, work: Path) -> None:
     """Build `work`/final/model.so."""
     log.info("building %s in-process", top)
-    _run([*verilate, "--Mdir", str(work), str(work / _WRAPPER)], top, toolchain, work)
+    log_path = work / "build.log"
+    kept = work.parent / f"inprocess-{top}.failed.log"
+    generate = [*verilate, "--Mdir", str(work), str(work / _WRAPPER)]
+    run_step(generate, top, toolchain, log_path, kept)
     header = (work / f"V{top}.h").read_text(encoding="utf-8")
     ports = [(kind, name, int(high) + 1) for kind, name, high in _PORT.findall(header)]
     (work / _WRAPPER).write_text(_wrapper(top, ports, clock), encoding="utf-8")
     make = [toolchain.make.path, "-f", f"V{top}.mk", "-j2", "model.so"]
     # Verilator's own library is half of a small build and hardly runs.
     make += ["OPT_FAST=-O2", "OPT_SLOW=", "OPT_GLOBAL=-O0", *toolchain.make_overrides]
-    _run(make, top, toolchain, work)
+    run_step(make, top, toolchain, log_path, kept)
     (work / "final").mkdir()
     (work / "model.so").rename(work / "final" / "model.so")
 
@@ -302,32 +304,6 @@ def _wrapper(top: str, ports: Sequence[tuple[str, str, int]], clock: str) -> str
     )
     text: str = template.template_cpp(top, inputs, outputs, [], json.dumps(json.dumps(None)))
     return text + additions
-
-
-def _run(command: Sequence[str], top: str, toolchain: Toolchain, work: Path) -> None:
-    """Run one step of a build; its output becomes the log if it fails."""
-    try:
-        result = subprocess.run(
-            command,
-            cwd=work,
-            env=os.environ | toolchain.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=BUILD_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise SimError(f"building {top} took more than {BUILD_TIMEOUT:.0f} s") from None
-    if result.returncode == 0:
-        return
-    text = result.stdout.decode(errors="replace")
-    kept = work.parent / f"inprocess-{top}.failed.log"
-    kept.write_text(f"{' '.join(command)}\n{text}", encoding="utf-8")
-    lines = [line.strip() for line in text.splitlines()]
-    found = (line for pattern in _ERROR_LINES for line in lines if pattern.search(line))
-    first = next(found, "no error line in the log")
-    raise SimError(f"building {top} failed: {first[:_MAX_SHOWN]}\n  full log: {kept}")
 
 
 class InProcessModel:

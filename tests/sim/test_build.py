@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from fixture_device import config
 
 from sim import build as build_module
+from sim import steps as steps_module
 from sim.build import PROGRAM, REPOSITORY, BuildSpec, build, build_key
 from sim.config import HostMemory, SimConfig, build_spec, parameter_defaults
 from sim.errors import SimError
@@ -93,7 +95,7 @@ def test_cached_build_runs_nothing(spec, root, monkeypatch):
     def never(*_args, **_kwargs):
         raise AssertionError("a command ran")
 
-    monkeypatch.setattr(build_module.subprocess, "run", never)
+    monkeypatch.setattr(steps_module.subprocess, "run", never)
     assert build(spec) == program
 
 
@@ -245,3 +247,31 @@ def test_board_has_the_parameters_of_the_device():
     text = (REPOSITORY / "rtl" / "pim_top.sv").read_text()
     device = dict(re.findall(r"parameter int unsigned (\w+) = (\d+)", text))
     assert {name: int(value) for name, value in device.items()} == parameter_defaults()
+
+
+def test_old_builds_are_pruned_and_used_ones_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_module, "KEPT_BUILDS", 2)
+    day = build_module.KEPT_SECONDS
+    ages = {"recent": 0.0, "yesterday": 1.5 * day, "week": 7 * day, "month": 30 * day}
+    folders = {}
+    for number, (name, age) in enumerate(ages.items()):
+        folder = folders[name] = tmp_path / f"{name}-{number:016x}"
+        folder.mkdir()
+        (folder / PROGRAM).touch()
+        os.utime(folder, (time.time() - age,) * 2)
+    others = (tmp_path / ".runtime-0123456789abcdef", tmp_path / "counter.failed.log")
+    others[0].mkdir()
+    others[1].touch()
+    build_module.mark_used(folders["month"])
+    removed = build_module.prune(tmp_path)
+    assert set(removed) == {folders["week"], folders["yesterday"]}
+    assert sorted(tmp_path.iterdir()) == sorted([folders["recent"], folders["month"], *others])
+
+
+def test_many_builds_of_today_all_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_module, "KEPT_BUILDS", 1)
+    folders = [tmp_path / f"top-{number:016x}" for number in range(4)]
+    for folder in folders:
+        folder.mkdir()
+    assert build_module.prune(tmp_path) == []
+    assert sorted(tmp_path.iterdir()) == folders
