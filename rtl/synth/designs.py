@@ -13,11 +13,9 @@ LANE_TOP = "pim_lane_harness"
 CONTROL_TOP = "pim_top"
 
 #: What a stand-in with registers on every port replaces in the control path: lanes and array,
-#: which are not control, and the transpose buffer, whose 32,768 flip-flops only hold data.
-STAND_INS = ("pim_lanes", "pim_dram_sim", "pim_transpose")
-
-#: Yosys's mapping of memories gives up on the 32 read ports of the buffer: flip-flops.
-TRANSPOSE_PREPARE = 'setattr -set ram_style "logic" */m:buffer_q'
+#: which are not control, the transpose buffer, whose 32,768 flip-flops only hold data, and the
+#: clock gates, which are latches.
+STAND_INS = ("pim_lanes", "pim_dram_sim", "pim_transpose", "pim_clock_gate")
 
 
 def lane_sources() -> list[Path]:

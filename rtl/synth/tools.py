@@ -149,22 +149,20 @@ def synthesise(
     name: str,
     *,
     hierarchy: bool = False,
-    prepare: str = "",
     timeout: float = 1800,
 ) -> dict[str, Use]:
     """Synthesise a design; return the use of every module (of `top` alone when it is flattened).
 
-    The netlist stays in the work folder as `name`.json. `prepare` are Yosys commands to run
-    before the synthesis. A module that is used more than once keeps the name of its instance.
+    The netlist stays in the work folder as `name`.json. A module that is used more than once keeps
+    the name of its instance.
     """
     files = " ".join(os.path.relpath(path, ROOT) for path in sources)
     out = WORK.relative_to(ROOT)
     keep = "--keep-hierarchy" if hierarchy else ""
-    flat = "" if hierarchy else "-flatten" if family == "xcup" else ""
-    if hierarchy and family == "ecp5":
-        flat = "-noflatten"
+    # The two commands have opposite defaults.
+    flat = {("ecp5", True): "-noflatten", ("xcup", False): "-flatten"}.get((family, hierarchy), "")
     yosys(
-        f"read_slang -j 1 -D SYNTHESIS {keep} --top {top} {files}\n{prepare}\n"
+        f"read_slang -j 1 -D SYNTHESIS {keep} --top {top} {files}\n"
         f"{COMMANDS[family]} {flat} -top {top}\n"
         f"write_json {out}/{name}.json\ntee -q -o {out}/{name}.stat.json stat -json\n",
         name,
