@@ -6,7 +6,7 @@ from collections import defaultdict
 from html import escape
 from pathlib import Path
 
-from sim.coverage import Coverage, Point, covered_sources
+from sim.coverage import DEVICE, Coverage, Point, Scope
 from sim.errors import SimError
 
 _STYLE = """
@@ -23,7 +23,7 @@ pre { font: 13px/1.45 ui-monospace, monospace; overflow-x: auto; }
 _KINDS = ("line", "toggle", "user")
 
 
-def write_report(coverage: Coverage, folder: Path) -> Path:
+def write_report(coverage: Coverage, folder: Path, scope: Scope = DEVICE) -> Path:
     """Write index.html, a page for every file and missed.txt; return the first one's path.
 
     Raises
@@ -45,7 +45,7 @@ def write_report(coverage: Coverage, folder: Path) -> Path:
         )
         page = folder / "index.html"
         page.write_text(_page("Coverage", body), encoding="utf-8")
-        sources = {path.name: path for path in covered_sources()}
+        sources = scope.sources
         for file in coverage.files:
             text = sources[file].read_text(encoding="utf-8")
             content = _page(file, _source(coverage, file, text))

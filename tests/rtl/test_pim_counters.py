@@ -3,20 +3,45 @@
 import cocotb
 import numpy as np
 from bench_tools import seeded, start
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import RisingEdge, Timer
 
-from sim.unit import rtl, run_bench
+from sim.unit import REPOSITORY, rtl, run_bench
 
 BANKS, RATIO = 8, 4
+MASK32 = np.uint64(0xFFFFFFFF)
 NOP, ACT, PRE, RD, WR, REF = range(6)
 IDLE = dict.fromkeys(("busy_i", "clear_i", "col_cmd_i", "row_cmd_i", "row_all_i", "open_i",
-                      "mac_i", "stall_i", "capture_i"), 0)  # fmt: skip
+                      "mac_i", "stall_i", "capture_i", "load_i", "load_total_i"), 0)  # fmt: skip
+BENCH = REPOSITORY / "tests" / "rtl" / "sv" / "pim_counters_bench.sv"
 
 
 @cocotb.test()
 @cocotb.parametrize(busy_chance=(0.5, 1.0))
 async def sums(dut, busy_chance):
-    rng = seeded(dut)
+    await count(dut, seeded(dut), busy_chance, loads=0.0)
+
+
+@cocotb.test()
+async def wide_sums(dut):
+    """The totals start anywhere, often just below a power of two: carries into every bit."""
+    await count(dut, seeded(dut), 0.8, loads=0.05)
+
+
+async def load(dut, rng):
+    """Set the totals between two clocks and return them."""
+    near = (np.uint64(1) << rng.integers(4, 64, 8).astype(np.uint64)) - np.uint64(3)
+    anywhere = rng.integers(0, 1 << 64, 8, dtype=np.uint64)
+    total = np.where(rng.random(8) < 0.5, near, anywhere)
+    await Timer(1, unit="ns")
+    dut.load_total_i.value = int.from_bytes(total.tobytes(), "little")
+    await Timer(1, unit="ns")
+    dut.load_i.value = 1
+    await Timer(1, unit="ns")
+    dut.load_i.value = 0
+    return total
+
+
+async def count(dut, rng, busy_chance, loads):
     await start(dut, **IDLE)
     total = np.zeros(8, dtype=np.uint64)
     base = total.copy()
@@ -31,12 +56,14 @@ async def sums(dut, busy_chance):
         dut.stall_i.value, dut.clear_i.value = int(stall), int(clear)
         dut.capture_i.value, dut.open_i.value = int(capture), opened
         dut.col_cmd_i.value, dut.row_cmd_i.value = column, row
+        if rng.random() < loads:
+            total = await load(dut, rng)
         await RisingEdge(dut.clk_i)
         word = int(dut.total_o.value).to_bytes(64, "little")
         assert np.frombuffer(word, np.uint64).tolist() == total.tolist()
         if captured is not None:
             words = int(dut.captured_o.value).to_bytes(32, "little")
-            assert np.frombuffer(words, np.uint32).tolist() == captured.tolist()
+            assert np.frombuffer(words, np.uint32).tolist() == (captured & MASK32).tolist()
             assert int(dut.captured_cycles_o.value) == captured[0]
         if capture:
             captured = total - base
@@ -57,8 +84,10 @@ async def sums(dut, busy_chance):
 
 def test_pim_counters():
     run_bench(
-        "pim_counters",
-        rtl("pim_counters"),
+        "pim_counters_bench",
+        (*rtl("pim_counters"), BENCH),
         bench=__file__,
         params={"Banks": BANKS, "CkRatio": RATIO},
+        # The bench sets the registers of the block.
+        flags=("-Wno-MULTIDRIVEN", "-Wno-BLKANDNBLK", "-Wno-BLKSEQ"),
     )

@@ -1,0 +1,57 @@
+/// pim_counters whose totals a bench can set: counting up to where the upper halves move takes
+/// longer than anyone waits.
+module pim_counters_bench #(
+  parameter int unsigned Banks = 8,
+  parameter int unsigned CkRatio = 4
+) (
+  input  logic               clk_i,
+  input  logic               rst_ni,
+  /// At its rising edge, away from the clock's, the totals become `load_total_i`.
+  input  logic               load_i,
+  input  logic [7:0][63:0]   load_total_i,
+  input  logic               busy_i,
+  input  logic               clear_i,
+  input  pim_pkg::dram_cmd_e col_cmd_i,
+  input  pim_pkg::dram_cmd_e row_cmd_i,
+  input  logic               row_all_i,
+  input  logic [Banks-1:0]   open_i,
+  input  logic               mac_i,
+  input  logic               stall_i,
+  input  logic               capture_i,
+  output logic [7:0][63:0]   total_o,
+  output logic [7:0][31:0]   captured_o,
+  output logic [63:0]        captured_cycles_o
+);
+
+  pim_counters #(
+    .Banks(Banks),
+    .CkRatio(CkRatio)
+  ) u_dut (
+    .clk_i,
+    .rst_ni,
+    .busy_i,
+    .clear_i,
+    .col_cmd_i,
+    .row_cmd_i,
+    .row_all_i,
+    .open_i,
+    .mac_i,
+    .stall_i,
+    .capture_i,
+    .total_o,
+    .captured_o,
+    .captured_cycles_o
+  );
+
+  always @(posedge load_i) begin
+    u_dut.cycles_q = load_total_i[0];
+    u_dut.act_q = load_total_i[1];
+    u_dut.pre_q = load_total_i[2];
+    u_dut.rd_q = load_total_i[3];
+    u_dut.wr_q = load_total_i[4];
+    u_dut.ref_q = load_total_i[5];
+    u_dut.mac_q = load_total_i[6];
+    u_dut.stall_q = load_total_i[7];
+  end
+
+endmodule
