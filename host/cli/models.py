@@ -44,6 +44,7 @@ def run_models(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from host import plugins
     from host.models.config import BUILT_IN, DESCRIPTIONS
 
     models = [
@@ -56,8 +57,10 @@ def _list(args: argparse.Namespace) -> int:
         }
         for name, config in BUILT_IN.items()
     ]
+    further = plugins.listed(plugins.MODELS)
     if args.json:
-        emit_json({"models": models})
+        rows = [{"name": name, "package": package} for name, package in further.items()]
+        emit_json({"models": models, "plugins": rows})
         return 0
     from rich.table import Table
 
@@ -67,13 +70,15 @@ def _list(args: argparse.Namespace) -> int:
     for model in models:
         limit = f"1..{model['max_sequence']}"
         table.add_row(str(model["name"]), limit, str(model["description"]))
+    for name, package in further.items():
+        table.add_row(name, "", f"plug-in of package {package}")
     console().print(table)
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    from host.models.loader import load_model
     from host.platform import DEFAULT_PLATFORM, load_platform
+    from host.plugins import load_model
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM)
     graph = load_model(args.model, load_options(args))

@@ -115,7 +115,7 @@ def installed(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pimloop(installed, capsys, monkeypatch):
-    modules = ("sim", "policies", "partition", "platforms")
+    modules = ("sim", "policies", "partition", "platforms", "models")
     monkeypatch.setattr(host.cli, "COMMAND_MODULES", modules)
 
     def call(*arguments):
@@ -194,6 +194,16 @@ def test_a_broken_platform_plugin_is_named_and_others_work(installed):
     assert platform_names()[:1] == ["aim"]
     with pytest.raises(PlatformError, match=r"(?s)no platform 'lab-board'.*demo_plugin\.boards"):
         load_platform("lab-board")
+
+
+def test_models_of_plugins_are_listed(pimloop):
+    code, out, _ = pimloop("models", "list", "--json")
+    assert code == 0
+    assert {"name": "demo", "package": "demo-plugin"} in json.loads(out)["plugins"]
+    code, out, _ = pimloop("models", "show", "demo", "--seq", 3, "--json")
+    assert code == 0
+    assert json.loads(out)["nodes"] == 122
+    assert "plug-in of package demo-plugin" in pimloop("models")[1]
 
 
 def test_models_of_a_plugin(installed, pimloop, tmp_path):
