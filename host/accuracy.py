@@ -3,13 +3,13 @@
 The limit follows from the placement. Rounding to bfloat16 (8 significant bits) errs by at most
 2^-9 of a value, 2^-9 / sqrt(3) of it in the mean square; results rounded one after the other add
 up like a random walk. So a tensor behind R such results on its longest path is expected to be off
-by about sqrt(R) 2^-9 / sqrt(3) in relative L2 norm, and four times that is the limit: in 360
-runs of tiny models (four architectures, 30 seeds, three placements) the error was 0.6 to 1.0 of the
-expected one in the median, by configuration, and 1.48 at most; plans that put few operators of a
-tiny model on the PIM reached 2.6 (R = 2: what follows amplifies the error).
-BERT-base, 16 tokens, four
-seeds: at most 2.3e-2 with every PIM-capable operator on the PIM (R = 432, limit 9.4e-2), 6.3e-3
-with the matrix products alone (R = 98, limit 4.5e-2).
+by about sqrt(R) 2^-9 / sqrt(3) in relative L2 norm, and twice that is the limit, with one rounding
+more for what the operators behind it do to an error: one rounding can be amplified by all of them,
+of many the average is. In 360 runs of tiny models (four architectures, 30 seeds, three placements)
+the error was 0.6 to 1.0 of the expected one in the median, by configuration, and 1.48 at most;
+plans that put few operators of a tiny model on the PIM reached 2.6 at R = 2 (limit 3.4). BERT-base,
+16 tokens, four seeds: at most 2.3e-2 with every PIM-capable operator on the PIM (R = 432, limit
+4.9e-2), 6.3e-3 with the matrix products alone (R = 98, limit 2.5e-2).
 
 This is a check of the whole, and a blunt one; `host.verification` checks every operator sharply.
 """
@@ -28,11 +28,8 @@ from host.models.graph import Array, Graph
 #: Mean-square relative error of one rounding to bfloat16.
 ROUNDING = 2.0**-9 / sqrt(3.0)
 
-#: `tolerance` as a multiple of the expected error.
+#: The limit as a multiple of the expected error.
 MARGIN = 2.0
-
-#: The limit of a tensor as a multiple of `tolerance`.
-SLACK = 2.0
 
 #: Least cosine between a tensor and its float32 value.
 MIN_COSINE = 0.999
@@ -126,7 +123,7 @@ def _compare(name: str, roundings: int, found: Array, wanted: Array) -> Comparis
             elements=a.size,
             roundings=roundings,
             relative_l2=0.0 if same else float(error / scale),
-            limit=SMALL_OUTPUT_LIMIT if small else SLACK * tolerance(roundings),
+            limit=SMALL_OUTPUT_LIMIT if small else tolerance(roundings),
             cosine=cosine,
             min_cosine=None if small else MIN_COSINE,
             max_abs_error=float(np.abs(a - b).max(initial=0.0)),
@@ -138,7 +135,7 @@ def tolerance(roundings: int) -> float:
 
     Without any it is 1e-5, the order in which float32 sums are taken.
     """
-    return max(MARGIN * ROUNDING * sqrt(roundings), 1e-5)
+    return MARGIN * ROUNDING * (sqrt(roundings) + 1) if roundings else 1e-5
 
 
 def rounding_depth(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnxruntime as ort
 
-from host.accuracy import SLACK, Comparison, compare, rounding_depth, tolerance
+from host.accuracy import Comparison, compare, rounding_depth, tolerance
 from host.capabilities import pim_capable
 from host.cpu.operators import all_cores, open_session
 from host.cpu.stretches import SessionCache
@@ -305,7 +305,7 @@ def _judge(phase: Phase, logits: Array, wanted: Array, roundings: int) -> Token:
     found, sure = logits.reshape(-1), wanted.reshape(-1)
     second, best = np.partition(sure, -2)[-2:]
     rms = float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
-    limit = 2 * SLACK * tolerance(roundings) * rms
+    limit = 2 * tolerance(roundings) * rms
     if phase.assignment[phase.graph.producer[LOGITS].id] == "pim":
         limit += 2.0**-8 * abs(float(best))
     return Token(

@@ -10,7 +10,7 @@ import pytest
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY, decoder_logits
 
-from host.accuracy import SLACK, tolerance
+from host.accuracy import tolerance
 from host.cli import main
 from host.cpu.operators import run_reference
 from host.errors import PimloopError
@@ -161,7 +161,7 @@ def test_the_margin_decides_what_is_judged():
     found[..., 9] = 4.5
     token = _judge(phase, found, wanted, 100)
     rms = np.sqrt((16 + 9) / 101)
-    off = 2 * SLACK * tolerance(100) * rms
+    off = 2 * tolerance(100) * rms
     assert token == Token(9, 5, 1.0, off + 4.0 / 256)
     assert token.judged
     assert not token.passed
