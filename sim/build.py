@@ -237,8 +237,8 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
         _keep_objects(work, runtime)
     final = work / "final"
     final.mkdir()
-    for kept in (PROGRAM, "build.log"):
-        (work / kept).rename(final / kept)
+    for name in (PROGRAM, "build.log"):
+        (work / name).rename(final / name)
     final.rename(folder)
     log.info("built %s in %.1f s", folder.name, time.monotonic() - started)
 
