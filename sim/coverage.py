@@ -230,7 +230,8 @@ def merge(files: Iterable[Path], waivers: Sequence[Waiver], scope: Scope = DEVIC
     if not total:
         raise SimError("no coverage data: run without --data, or name the folder of a run")
     sources = {name: path.read_text("utf-8").splitlines() for name, path in scope.sources.items()}
-    counts, waived, wrong = {}, {}, {}
+    counts, waived = {}, {}
+    wrong: dict[Waiver, Point] = {}
     used: set[Waiver] = set()
     by_place: dict[tuple[str, str], list[Waiver]] = defaultdict(list)
     for waiver in waivers:
