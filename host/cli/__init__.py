@@ -33,6 +33,7 @@ COMMAND_MODULES = (
     "partition",
     "calibrate",
     "validate_board",
+    "bench",
 )
 
 EXIT_ERROR = 2
