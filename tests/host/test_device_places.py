@@ -26,6 +26,8 @@ OPERATIONS = [opcode for opcode in Opcode if opcode not in (Opcode.FENCE, Opcode
 #: Times an operation is repeated in a list, so that the list is longer than a refresh interval.
 REPEATS = 100
 ROWS = 3
+#: Of products: no whole number of blocks, and long enough that a refresh comes within some of them.
+INNER = 37
 HOST_DATA = 1 << 18
 
 SLOW = HostMemory(read_latency=90, read_gap=4, write_latency=90, write_gap=4)
@@ -88,7 +90,7 @@ def operation(
             b,
             y,
             rows=rows,
-            inner=5,
+            inner=INNER,
             cols=columns,
             stride_a=beat,
             stride_y=stride,
