@@ -15,14 +15,16 @@ from host.driver.descriptors import Descriptor
 from host.platform import load_platform
 from host.testing.random_lists import random_bits
 from host.testing.raw import RawDevice
-from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Code, Init, Opcode, Reg
+from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode, Reg
 from sim.config import SimConfig
 from sim.device import SimDevice
 
 BUFFER_BYTES = 1 << 20
 #: All 32 bits of a device address: 4 GiB.
 ROWS = 32768
-PARAMETERS = load_platform("htg-z920").rtl_parameters() | {"Rows": ROWS}
+#: The most groups of accumulators, and no set-up time: thousands of rows in little time.
+LARGEST = {"Rows": ROWS, "AccGroups": 32, "VectorSetup": 0}
+PARAMETERS = load_platform("htg-z920").rtl_parameters() | LARGEST
 
 #: Neighbouring bits differ, in both senses; the last one ends at the last address.
 PLACES = (0x5555_5555_5550_0000, 0xAAAA_AAAA_AAA0_0000, 2**64 - BUFFER_BYTES)
@@ -131,6 +133,45 @@ def test_registers_keep_what_is_written(open_device: Callable[[int], SimDevice])
             device.write32(4 * offset, int(rng.integers(0, 1 << 32)))
             assert device.read32(4 * offset) == 0
         assert [device.read32(reg) for reg in registers] == values
+
+
+def test_largest_operands(open_device: Callable[[int], SimDevice]) -> None:
+    """Widest tile, longest inner dimension, most rows of a column broadcast, as the model's."""
+    rng = np.random.default_rng(4)
+    device = open_device(PLACES[0])
+    raw = RawDevice(device)
+    geometry = raw.geometry
+    model = ModelDevice(geometry, BUFFER_BYTES, PLACES[0])
+    a, b, y = 1 << 30, 2 << 30, 3 << 30
+    most, beat, atom = geometry.scalar_depth, geometry.beat_bytes, geometry.atom_bytes
+    widest = geometry.tile_columns
+    common = {"rows": 1, "stride_a": 0, "stride_y": 0}
+    items = [
+        descriptors.matmul(
+            a, b, y, inner=most, cols=widest, tile=geometry.acc_groups, **common
+        ),
+        descriptors.matmul(
+            a, b, y + (1 << 24), inner=most, cols=64, transposed=True, stride_b=atom,
+            tile=64 * atom, **common,
+        ),
+        descriptors.matmul(
+            a, b, y + (2 << 24), inner=33, cols=widest, transposed=True, stride_b=atom,
+            tile=widest * atom, out_f32=True, **common,
+        ),
+        descriptors.elementwise(
+            Opcode.ADD, a, b, y + (3 << 24), rows=most, cols=32, stride_a=beat, stride_y=beat,
+            broadcast=Broadcast.COLUMN,
+        ),
+    ]  # fmt: skip
+    for place, nbytes in ((a, most * beat), (b, most * widest * 2)):
+        values = rng.standard_normal(nbytes // 2, np.float32).view(np.uint32) >> 16
+        for memory in (device.memory, model.memory):
+            memory[place : place + nbytes] = values.astype(np.uint16).view(np.uint8)
+    for one in (raw, RawDevice(model)):
+        assert {status.code for status in one.run(items)} == {Code.DONE}
+    results = slice(y, y + (4 << 24))
+    assert np.array_equal(device.memory[results], model.memory[results])
+    assert np.count_nonzero(model.memory[results]) > most * beat // 2
 
 
 def huge(rng: np.random.Generator, geometry: Geometry) -> Descriptor:

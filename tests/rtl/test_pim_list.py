@@ -87,7 +87,7 @@ class TB:
                         drive[f"{unit}_code_i"] = int(answers.get(tag, Code.DONE))
         if int(dut.count_capture_o.value):
             counts = self.rng.integers(1 << 32, size=8, dtype=np.uint32)
-            cycles = int(self.rng.integers(1 << 40))
+            cycles = int(self.rng.integers(1 << 64, dtype=np.uint64))
             self.captured.append((counts, cycles))
             drive["count_i"] = int.from_bytes(counts.tobytes(), "little")
             drive["count_cycles_i"] = cycles

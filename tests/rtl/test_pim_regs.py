@@ -111,6 +111,11 @@ async def every_word_of_the_map(dut, idle):
             await tb.write(offset, 0xFFFFFFFF)
     for offset in places:
         assert await tb.read(offset) == expected[offset], hex(offset)
+    # Every bit of what only the device writes, in both values.
+    dut.desc_addr_i.value = 0x1122334455667788 ^ (1 << 64) - 1
+    dut.desc_count_i.value = 0x99AABBCC ^ 0xFFFFFFFF
+    for reg in (Reg.DESC_LO, Reg.DESC_HI, Reg.DESC_COUNT):
+        assert await tb.read(reg) == expected[reg] ^ 0xFFFFFFFF
     assert tb.doorbells == tb.resets == 0
 
 
