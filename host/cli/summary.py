@@ -46,7 +46,7 @@ def _line(out: Console, text: str, style: str = "") -> None:
 def _schedules(report: dict[str, Any], title: str) -> Table:
     table = Table(title=escape(title), title_justify="left")
     table.add_column("schedule", no_wrap=True, min_width=18)
-    for column in ("on PIM", "moves", "predicted", "executed", "diff.", "slower"):
+    for column in ("PIM", "moves", "predicted", "executed", "diff.", "slower"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in report["schedules"].items():
         predicted, executed = row["predicted_us"], row["executed_us"]
