@@ -19,7 +19,7 @@ module pim_cover_sim #(
   input logic                      ended_i,
   input pim_isa_pkg::code_e        end_code_i,
   input logic                      busy_i,
-  input logic                      doorbell_i,
+  input logic                      doorbell_i,  // written, taken or not
   input logic                      soft_reset_i,
   input logic                      stall_i,   // the bus master waits for host memory
   input logic                      asleep_i,
@@ -190,7 +190,7 @@ bind pim_top pim_cover_sim #(
   .ended_i(ended),
   .end_code_i(end_code),
   .busy_i(busy),
-  .doorbell_i(doorbell),
+  .doorbell_i(u_regs.write && u_regs.aw_addr_q == pim_isa_pkg::RegDoorbell),
   .soft_reset_i(soft_reset),
   .stall_i(rd_stall || wr_stall),
   .asleep_i(asleep),
