@@ -207,7 +207,7 @@ async def counts_to_three(dut):
     await ClockCycles(dut.clk_i, 2)
     dut.rst_ni.value = 1
     dut.en_i.value = 1
-    await ClockCycles(dut.clk_i, 4)
+    await ClockCycles(dut.clk_i, 3)
 
 
 @pytest.mark.skipif("PIMLOOP_COVERAGE_DIR" in os.environ, reason="coverage is being measured")
