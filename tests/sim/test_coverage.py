@@ -208,6 +208,8 @@ async def counts_to_three(dut):
     dut.rst_ni.value = 1
     dut.en_i.value = 1
     await ClockCycles(dut.clk_i, 3)
+    dut.en_i.value = 0
+    await ClockCycles(dut.clk_i, 2)
 
 
 @pytest.mark.skipif("PIMLOOP_COVERAGE_DIR" in os.environ, reason="coverage is being measured")
