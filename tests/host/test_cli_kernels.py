@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from host.cli import kernels, platforms
+from host.device.execution import Execution
 from host.device.model import ModelDevice
 from host.errors import PimloopError
 from host.kernels import run_gemm
@@ -122,14 +123,14 @@ def test_wrong_bits_are_exit_code_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A device that computes something else is found out."""
-    right = ModelDevice._execute
+    right = Execution.execute
 
-    def wrong(self: ModelDevice, d: object) -> None:
+    def wrong(self: Execution, d: object) -> None:
         right(self, d)  # type: ignore[arg-type]
         if d.opcode == Opcode.MATMUL:  # type: ignore[attr-defined]
-            self.memory[d.addr_y] ^= 1  # type: ignore[attr-defined]
+            self._memory[d.addr_y] ^= 1  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(ModelDevice, "_execute", wrong)
+    monkeypatch.setattr(Execution, "execute", wrong)
     assert call("gemm", "3", "70", "45", "--device", "model", "--json") == 1
     assert json.loads(capsys.readouterr().out)["bit_exact"] is False
     assert call("gemm", "3", "70", "45", "--device", "model") == 1
@@ -138,13 +139,13 @@ def test_wrong_bits_are_exit_code_1(
 
 def test_transposed_runs_its_opcode(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    right = ModelDevice._execute
+    right = Execution.execute
 
-    def spy(self: ModelDevice, d: object) -> None:
+    def spy(self: Execution, d: object) -> None:
         seen.append(d.opcode)  # type: ignore[attr-defined]
         right(self, d)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ModelDevice, "_execute", spy)
+    monkeypatch.setattr(Execution, "execute", spy)
     platform = load_platform("htg-z920")
     for transposed in (False, True):
         with ModelDevice(platform.geometry()) as device:

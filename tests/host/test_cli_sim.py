@@ -41,7 +41,12 @@ def sim(capsys, model, tmp_path, *arguments):
 def test_sim_writes_the_report_and_prints_the_tables(bert, tmp_path, capsys):
     code, out, err = sim(capsys, bert, tmp_path, "--seq", 6)
     assert code == 0
-    for text in ("122 operators", "pim_first", "PIM bit exact: yes (58 results", "verification: passed"):
+    for text in (
+        "122 operators",
+        "pim_first",
+        "PIM bit exact: yes (58 results",
+        "verification: passed",
+    ):
         assert text in out
     assert "pim_first: executing ..." in err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
