@@ -289,7 +289,8 @@ def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[st
     compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
     compile_ += toolchain.make_overrides
     # -rdynamic: cocotb's libraries and the device server call functions of the program.
-    link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator -rdynamic -pthread"
+    link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator -rdynamic"
+    link += f" {toolchain.thread_libraries}"
     if spec.trace:
         lz4_folder, lz4_library = _trace_compression(toolchain)
         compile_.append(f"USER_CPPFLAGS={lz4_folder}")

@@ -61,6 +61,12 @@ class Toolchain:
         return {} if self.root is None else {"VERILATOR_ROOT": str(self.root)}
 
     @property
+    def thread_libraries(self) -> str:
+        """Linker options for threads and atomics."""
+        # clang calls a library for what g++ does inline with 16-byte atomics.
+        return "-pthread -latomic" if "clang" in self.compiler.version else "-pthread"
+
+    @property
     def make_overrides(self) -> tuple[str, ...]:
         """Arguments for make that put this machine's tools into `verilated.mk`."""
         overrides = (f"CXX={self.compiler.path}", f"LINK={self.compiler.path}")
@@ -74,7 +80,7 @@ class Toolchain:
             "PERL=perl",
             f"CFG_CXXFLAGS_PCH_I={'-include-pch' if clang else '-include'}",
             f"CFG_GCH_IF_CLANG={'.gch' if clang else ''}",
-            "CFG_LDLIBS_THREADS=-pthread",
+            f"CFG_LDLIBS_THREADS={self.thread_libraries}",
             "CFG_CXXFLAGS_STD=-std=gnu++17",
         )
 
