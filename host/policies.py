@@ -11,10 +11,9 @@ from host.models.graph import Graph
 from host.plugins import find_policy
 from partitioner.costs import CostGraph
 from partitioner.errors import PartitionerError
-from partitioner.makespan import schedule_assignment
 from partitioner.plan import Plan
 from partitioner.problem import Problem
-from partitioner.solve import DEFAULT_TIME_LIMIT_S, partition
+from partitioner.solve import DEFAULT_TIME_LIMIT_S, assignment_plan, partition
 from partitioner.solve import POLICIES as WITH_COSTS
 
 #: The devices an operator can be placed on, and the memory each works in.
@@ -106,26 +105,9 @@ def make_plan(
     problem = Problem.of(costs)
     assignment = _placed(policy, name, costs)
     try:
-        if objective == "makespan":
-            return schedule_assignment(problem, name, assignment, name)
-        evaluation = problem.evaluate(assignment)
-        overfull = problem.overfull(problem.places(assignment))
+        return assignment_plan(problem, name, assignment, objective, method=f"plug-in {name}")
     except PartitionerError as error:
         raise PimloopError(f"policy '{name}' of a plug-in: {error}") from error
-    bound = sum(min(by_memory.values()) for by_memory in problem.ticks)
-    return Plan(
-        policy=name,
-        objective="sequential",
-        assignment=assignment,
-        total_us=problem.to_us(evaluation.total),
-        compute_us=problem.to_us(evaluation.compute),
-        transfer_us=problem.to_us(evaluation.transfer),
-        lower_bound_us=problem.to_us(bound),
-        optimal=evaluation.total == bound,
-        method=f"plug-in {name}",
-        proof={"kind": "cheapest device of every operator, transfers free"},
-        overfull=overfull,
-    )
 
 
 def _placed(policy: Policy, name: str, costs: CostGraph) -> dict[str, str]:

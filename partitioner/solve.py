@@ -68,7 +68,19 @@ def partition(
         if objective == "makespan":
             return makespan_plan(problem, plan.assignment, time_limit_s)
         return plan
-    assignment = BASELINES[policy](problem)
+    return assignment_plan(problem, policy, BASELINES[policy](problem), objective, method=policy)
+
+
+def assignment_plan(
+    problem: Problem, policy: str, assignment: dict[str, str], objective: str, *, method: str
+) -> Plan:
+    """Return the plan that a given assignment is, with a bound that asks no solver.
+
+    Raises
+    ------
+    PartitionerError
+        When the assignment does not fit the problem.
+    """
     if objective == "makespan":
         return schedule_assignment(problem, policy, assignment, policy)
     # The cheapest device of every operator, with free transfers: crude, but no solver is asked.
@@ -83,7 +95,7 @@ def partition(
         transfer_us=problem.to_us(evaluation.transfer),
         lower_bound_us=problem.to_us(bound),
         optimal=evaluation.total == bound,
-        method=policy,
+        method=method,
         proof={"kind": "cheapest device of every operator, transfers free"},
         overfull=problem.overfull(problem.places(assignment)),
     )
