@@ -72,6 +72,7 @@ class Proof:
     depth: int = 3  # of the induction
     cover_depth: int = 20
     parts: int = 0  # 0: one induction; else Mode 0 is the base case, Mode 1.. the parts
+    cover_params: tuple[tuple[str, int], ...] = ()  # besides those of the proof
     configs: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=lambda: {"": ()})
     mutants: dict[str, int] = field(default_factory=dict)  # patch of tests/mutants: part
 
@@ -87,7 +88,8 @@ class Proof:
             else:
                 yield Task(name, self, "prove", 0, params)
             # In parts: from a state in which everything holds; from reset it is too far for z3.
-            yield Task(f"{name}-cover", self, "cover", int(self.parts > 0), params)
+            some = int(self.parts > 0)
+            yield Task(f"{name}-cover", self, "cover", some, params + self.cover_params)
         for mutant, part in self.mutants.items():
             kind: Kind = "step" if self.parts else "prove"
             params = next(iter(self.configs.values()))
@@ -133,6 +135,7 @@ PROOFS = (
         ("pim_check",),
         "a descriptor that passes leads inside the host window",
         cover_depth=24,
+        cover_params=(("OneRow", 1),),
     ),
     Proof(
         "pim_list_formal",

@@ -5,8 +5,12 @@
 /// the lanes add in the same order as for Y = A x B and give the same bits. Two buffers: one is
 /// filled while the other leaves. Slices go out `Spacing` clocks apart, because all of a block
 /// work on the same accumulators.
+///
+/// An atom is written and a slice read in one clock, from `Size` memories an element wide: the
+/// element of row r and column c is in memory (r + c) mod `Size`, so that neither a row nor a
+/// column needs two of one memory. Small memories are what an FPGA has.
 module pim_transpose #(
-  /// Elements of an atom.
+  /// Elements of an atom; a power of two.
   parameter int unsigned Size = 32,
   /// Bits of the tag that goes with a block.
   parameter int unsigned TagBits = 8,
@@ -42,7 +46,6 @@ module pim_transpose #(
   localparam int unsigned CountBits = $clog2(Size + 1);
   localparam int unsigned GapBits = $clog2(Spacing + 1);
 
-  logic [Size*16-1:0] buffer_q [2*Size];
   logic [1:0] open_q, full_q;
   logic [TagBits-1:0] tag_q [2];
   logic [IndexBits-1:0] base_q [2];
@@ -58,12 +61,39 @@ module pim_transpose #(
   assign emit = full_q[drain_sel_q] && gap_q == '0;
   assign block_end = slice_q + 1'b1 == slices_q[drain_sel_q];
 
+  if (Size < 2 || (Size & (Size - 1)) != 0) begin : gen_check
+    $error("%m: Size must be a power of two");
+  end
+
+  // Element i comes from place (i + places) mod Size.
+  function automatic logic [Size*16-1:0] rotate(logic [Size*16-1:0] elements,
+                                                logic [RowBits-1:0] places);
+    return (Size*16)'({elements, elements} >> {places, 4'b0});
+  endfunction
+
+  logic [RowBits-1:0] column;
+  logic [Size*16-1:0] turned, read;
+
+  assign column = RowBits'(slice_q);
+
+  // Where nothing is written a simulation need not rotate.
+  always_comb begin
+    turned = 'x;
+    if (valid_i) turned = rotate(data_i, -fill_row_q);
+  end
+
+  for (genvar m = 0; m < Size; m++) begin : gen_memory
+    localparam logic [RowBits-1:0] Place = RowBits'(m);
+    logic [15:0] memory_q [2*Size];
+    always_ff @(posedge clk_i) begin
+      if (valid_i) memory_q[{fill_sel_q, fill_row_q}] <= turned[m*16+:16];
+    end
+    assign read[m*16+:16] = memory_q[{drain_sel_q, Place - column}];
+  end
+
   always_ff @(posedge clk_i) begin
-    if (valid_i) buffer_q[{fill_sel_q, fill_row_q}] <= data_i;
     if (emit) begin
-      for (int unsigned r = 0; r < Size; r++) begin
-        data_o[r*16+:16] <= buffer_q[{drain_sel_q, RowBits'(r)}][32'(slice_q)*16+:16];
-      end
+      data_o <= rotate(read, column);
       tag_o <= tag_q[drain_sel_q];
       index_o <= base_q[drain_sel_q] + IndexBits'(slice_q);
     end

@@ -39,6 +39,13 @@ LINT_WAIVERS = SIM / "lint.vlt"
 #: counts coverage, and every run leaves one data file there (`python -m sim.coverage`).
 COVERAGE_VARIABLE = "PIMLOOP_COVERAGE_DIR"
 
+#: What is counted then. Toggles of vectors of up to 1024 bits: the data paths of 512 and the
+#: accumulators of a beat; Verilator's own limit is 256.
+COVERAGE_FLAGS = (
+    *("--coverage-line", "--coverage-toggle", "--coverage-user"),
+    *("--coverage-max-width", "1024"),
+)
+
 #: Name of the program in a build folder.
 PROGRAM = "simulator"
 
@@ -281,7 +288,7 @@ def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[st
     if spec.trace:
         verilate += ["--trace-fst", "--trace-structs"]
     if spec.coverage:
-        verilate += ["--coverage-line", "--coverage-toggle", "--coverage-user"]
+        verilate += COVERAGE_FLAGS
     inputs = (LINT_WAIVERS, ports, *spec.sources, *spec.cpp_sources, spec.main)
     verilate += [str(path.resolve()) for path in inputs]
     compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]

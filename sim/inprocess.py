@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.build import (
+    COVERAGE_FLAGS,
     COVERAGE_VARIABLE,
     LINT_WAIVERS,
     build_root,
@@ -232,7 +233,7 @@ def build_library(
     verilate += ["--trace-vcd", "--top-module", top, "--prefix", f"V{top}", "-o", "model.so"]
     verilate += [f"-G{name}={value}" for name, value in (params or {}).items()]
     if coverage:
-        verilate += ["--coverage-line", "--coverage-toggle", "--coverage-user"]
+        verilate += COVERAGE_FLAGS
     # Several libraries live in one process: no symbol may be shared between them.
     verilate += ["-CFLAGS", "-fPIC -DVL_TIME_CONTEXT"]
     verilate += ["-CFLAGS", "-DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL"]

@@ -13,9 +13,8 @@ LANE_TOP = "pim_lane_harness"
 CONTROL_TOP = "pim_top"
 
 #: What a stand-in with registers on every port replaces in the control path: lanes and array,
-#: which are not control, the transpose buffer, whose 32,768 flip-flops only hold data, and the
-#: clock gates, which are latches.
-STAND_INS = ("pim_lanes", "pim_dram_sim", "pim_transpose", "pim_clock_gate")
+#: which are not control, and the clock gates, which are latches.
+STAND_INS = ("pim_lanes", "pim_dram_sim", "pim_clock_gate")
 
 
 def lane_sources() -> list[Path]:

@@ -1,8 +1,10 @@
 /// pim_check: a descriptor that passes leads inside the host window, and every check ends.
 ///
 /// `Patience` is the bound that pim_check states. Assumed: the window stays while a check runs.
+/// `OneRow`, for the covers: copies of one row, so that the search need not multiply.
 module pim_check_formal #(
-  parameter int unsigned Patience = 24
+  parameter int unsigned Patience = 24,
+  parameter bit OneRow = 1'b0
 ) (
   input logic                     clk_i,
   input logic                     start_i,
@@ -21,6 +23,15 @@ module pim_check_formal #(
     .clk_i, .rst_ni, .start_i, .desc_i, .desc_addr_i(addr_i), .window_base_i(base_i),
     .window_size_i(size_i), .done_o(done), .code_o(code)
   );
+
+  if (OneRow) begin : gen_one_row
+    always_comb begin
+      assume (desc_i.control.opcode == pim_isa_pkg::OpcodeCopyIn);
+      assume (desc_i.rows == 32'd1 && desc_i.inner == 32'd64 && desc_i.cols == '0);
+      assume (desc_i.stride_a == '0 && desc_i.stride_b == '0 && desc_i.stride_y == '0);
+      assume (desc_i.tile == '0);
+    end
+  end
 
   // Numbers of the checker's states and operands, in their order.
   localparam logic [3:0] StIdle = 4'd0, StStatic = 4'd1, StSize = 4'd2, StRows = 4'd3,
