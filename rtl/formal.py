@@ -38,7 +38,7 @@ PACKAGES = ("pim_isa_pkg", "pim_pkg")
 #: Bound on one task, seconds of wall time; the longest takes about a minute on an idle core.
 TASK_TIMEOUT = 900
 
-Kind = Literal["prove", "base", "step", "cover"]
+Kind = Literal["prove", "base", "step", "cover", "break"]
 
 #: What sby's exit codes mean here.
 _OUTCOMES = {0: "PASS", 2: "FAIL", 4: "UNKNOWN", 8: "TIMEOUT"}
@@ -58,8 +58,8 @@ class Task:
     @property
     def wanted(self) -> tuple[str, ...]:
         """Outcomes that are right."""
-        # A proof that can no longer be completed is broken, with or without a counterexample.
-        return ("PASS",) if self.mutant is None else ("FAIL", "UNKNOWN")
+        # FAIL is a counterexample. UNKNOWN, an induction that gets nowhere, proves no fault.
+        return ("PASS",) if self.mutant is None else ("FAIL",)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Proof:
     modules: tuple[str, ...]
     claim: str  # one line, for the table
     depth: int = 3  # of the induction
-    cover_depth: int = 20
+    cover_depth: int = 20  # of covers and of what a mutant breaks
     parts: int = 0  # 0: one induction; else Mode 0 is the base case, Mode 1.. the parts
     cover_params: tuple[tuple[str, int], ...] = ()  # besides those of the proof
     configs: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=lambda: {"": ()})
@@ -91,7 +91,8 @@ class Proof:
             some = int(self.parts > 0)
             yield Task(f"{name}-cover", self, "cover", some, params + self.cover_params)
         for mutant, part in self.mutants.items():
-            kind: Kind = "step" if self.parts else "prove"
+            # From reset; of a proof in parts, from a state in which everything holds.
+            kind: Kind = "step" if self.parts else "break"
             params = next(iter(self.configs.values()))
             patch = ROOT / "tests" / "mutants" / f"{mutant}.patch"
             label = mutant.replace("/", "-")
@@ -243,14 +244,14 @@ def _end_all() -> None:
 def _script(task: Task, sources: Sequence[Path]) -> str:
     """Return the sby file of a task."""
     proof = task.proof
-    mode = {"prove": "prove", "base": "bmc", "step": "bmc", "cover": "cover"}[task.kind]
-    depth = proof.cover_depth if task.kind == "cover" else proof.depth
+    modes = {"prove": "prove", "base": "bmc", "step": "bmc", "cover": "cover", "break": "bmc"}
+    depth = proof.cover_depth if task.kind in ("cover", "break") else proof.depth
     params = dict(task.params) | ({"Mode": task.part} if proof.parts else {})
     options = " ".join(f"-G {name}={value}" for name, value in params.items())
     files = " ".join(path.name for path in sources)
     # Memories become registers and z3 sees pure bit-vectors, each query by itself: many times
     # faster here than its incremental mode.
-    lines = ["[options]", f"mode {mode}", f"depth {depth}", f"timeout {TASK_TIMEOUT}"]
+    lines = ["[options]", f"mode {modes[task.kind]}", f"depth {depth}", f"timeout {TASK_TIMEOUT}"]
     lines += ["[engines]", "smtbmc --unroll z3 -- --noincr --logic QF_BV"]
     lines += ["[script]", f"read_slang -j 1 {options} --top {proof.top} {files}"]
     lines += [f"prep -flatten -top {proof.top}", "memory_map", "opt -full"]
