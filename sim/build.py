@@ -46,6 +46,9 @@ COVERAGE_FLAGS = (
     *("--coverage-max-width", "1024"),
 )
 
+#: Put beside the generated code then: counts toggles of wide vectors right.
+COVERAGE_HEADER = SIM / "toggles" / "verilated_cov.h"
+
 #: Name of the program in a build folder.
 PROGRAM = "simulator"
 
@@ -116,7 +119,9 @@ def build_key(spec: BuildSpec, toolchain: Toolchain) -> str:
         "cocotb": str(_cocotb_libraries()),
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    recipe = (Path(__file__), SIM / "ports.py", SIM / "verilator.py", LINT_WAIVERS)
+    recipe = [Path(__file__), SIM / "ports.py", SIM / "verilator.py", LINT_WAIVERS]
+    if spec.coverage:
+        recipe.append(COVERAGE_HEADER)
     files = (*spec.sources, spec.main, *spec.cpp_sources, *spec.headers, *recipe)
     return key_of_files(digest, files)
 
@@ -289,6 +294,7 @@ def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[st
         verilate += ["--trace-fst", "--trace-structs"]
     if spec.coverage:
         verilate += COVERAGE_FLAGS
+        shutil.copy(COVERAGE_HEADER, work)
     inputs = (LINT_WAIVERS, ports, *spec.sources, *spec.cpp_sources, spec.main)
     verilate += [str(path.resolve()) for path in inputs]
     compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]

@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 
 from sim.build import (
     COVERAGE_FLAGS,
+    COVERAGE_HEADER,
     COVERAGE_VARIABLE,
     LINT_WAIVERS,
     build_root,
@@ -234,6 +235,7 @@ def build_library(
     verilate += [f"-G{name}={value}" for name, value in (params or {}).items()]
     if coverage:
         verilate += COVERAGE_FLAGS
+        headers = [*headers, COVERAGE_HEADER]
     # Several libraries live in one process: no symbol may be shared between them.
     verilate += ["-CFLAGS", "-fPIC -DVL_TIME_CONTEXT"]
     verilate += ["-CFLAGS", "-DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL"]
@@ -278,6 +280,8 @@ def _build(top: str, verilate: Sequence[str], clock: str, toolchain: Toolchain, 
     kept = work.parent / f"inprocess-{top}.failed.log"
     generate = [*verilate, "--Mdir", str(work), str(work / _WRAPPER)]
     run_step(generate, top, toolchain, log_path, kept)
+    if set(COVERAGE_FLAGS) <= set(verilate):
+        shutil.copy(COVERAGE_HEADER, work)
     header = (work / f"V{top}.h").read_text(encoding="utf-8")
     ports = [(kind, name, int(high) + 1) for kind, name, high in _PORT.findall(header)]
     (work / _WRAPPER).write_text(_wrapper(top, ports, clock), encoding="utf-8")

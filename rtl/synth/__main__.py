@@ -1,6 +1,6 @@
 """`python -m rtl.synth`: synthesise, place and route, and write the tables of docs/synthesis.md.
 
-`--quick` does the lane only, in about a minute; the whole takes some ten on an idle machine.
+`--quick` does the lane only, in about a minute; the whole takes some 30 on an idle machine.
 """
 
 from __future__ import annotations
