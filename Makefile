@@ -46,7 +46,7 @@ sim: setup ## profile, partition and execute MODEL on the simulated platform; re
 test: dev ## the test suite (under 15 minutes on 2 cores)
 	$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
-test-full: dev ## the heavier checks too (hours)
+test-full: dev ## the heavier checks too (about an hour)
 	$(PYTEST) $(PYTEST_ARGS)
 
 lint: dev ## ruff, mypy, Verilator -Wall, slang, Yosys, generated files
