@@ -172,7 +172,7 @@ def run_task(task: Task, folder: Path) -> str:
     sources = [ROOT / "rtl" / f"{name}.sv" for name in (*PACKAGES, *task.proof.modules)]
     if task.mutant is not None:
         sources = _mutated(task.mutant, sources, work / "mutated")
-    sources.append(HARNESSES / f"{task.proof.top}.sv")
+    sources += [HARNESSES / f"{name}.sv" for name in ("window_pkg", task.proof.top)]
     (work / "task.sby").write_text(_script(task, sources), encoding="utf-8")
     binaries = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}

@@ -252,6 +252,8 @@ def build_library(
     try:
         root.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".inprocess-", dir=root))
+        if coverage:
+            shutil.copy(COVERAGE_HEADER, work)
         _build(top, verilate, clock, toolchain, work)
         if not library.exists():
             (work / "final").rename(folder)
@@ -280,8 +282,6 @@ def _build(top: str, verilate: Sequence[str], clock: str, toolchain: Toolchain, 
     kept = work.parent / f"inprocess-{top}.failed.log"
     generate = [*verilate, "--Mdir", str(work), str(work / _WRAPPER)]
     run_step(generate, top, toolchain, log_path, kept)
-    if set(COVERAGE_FLAGS) <= set(verilate):
-        shutil.copy(COVERAGE_HEADER, work)
     header = (work / f"V{top}.h").read_text(encoding="utf-8")
     ports = [(kind, name, int(high) + 1) for kind, name, high in _PORT.findall(header)]
     (work / _WRAPPER).write_text(_wrapper(top, ports, clock), encoding="utf-8")

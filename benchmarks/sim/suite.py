@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -41,7 +42,6 @@ PLATFORMS = {"per_bank": "htg-z920", "all_bank": "aim"}
 PHASES_TIMEOUT = 3600.0  # bound on `pimloop sim bert`, seconds
 MIB = 1 << 20
 
-_CLI = "import sys; from host.cli import main; sys.exit(main())"
 _BERT = ("sim", "bert", "--seq", "16", "--no-cache")
 
 
@@ -55,16 +55,10 @@ def in_turn(
     sides: dict[str, SimConfig], flags: dict[str, tuple[str, ...]], runs: int
 ) -> dict[str, Any]:
     """Return the CPU speed of several builds on one list, and that of the first over each."""
-    programs = {
-        name: build(
-            replace(
-                build_spec(config),
-                main=BARE,
-                flags=(*build_spec(config).flags, *flags.get(name, ())),
-            )
-        )
-        for name, config in sides.items()
-    }
+    programs = {}
+    for name, config in sides.items():
+        spec = build_spec(config)
+        programs[name] = build(replace(spec, main=BARE, flags=(*spec.flags, *flags.get(name, ()))))
     rng = np.random.default_rng(1)
     first = next(iter(sides.values()))
     with RecordingDevice(first) as recorder, PimDriver(recorder) as driver:
@@ -157,23 +151,16 @@ def memory(_: int) -> dict[str, Any]:
 
 def builds(_: int) -> dict[str, Any]:
     """Return the wall time of a first build, of a similar one, and of one that is there."""
-    before = os.environ.get("PIMLOOP_BUILD_DIR")
+    styles = {"cold": "per_bank", "similar": "all_bank", "cached": "all_bank"}
     result = {}
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["PIMLOOP_BUILD_DIR"] = folder
-        try:
-            for name, style in (
-                ("cold", "per_bank"),
-                ("similar", "all_bank"),
-                ("cached", "all_bank"),
-            ):
-                started = time.perf_counter()
-                build(build_spec(device(style)))
-                result[f"{name}_s"] = time.perf_counter() - started
-        finally:
-            del os.environ["PIMLOOP_BUILD_DIR"]
-            if before is not None:
-                os.environ["PIMLOOP_BUILD_DIR"] = before
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, PIMLOOP_BUILD_DIR=folder),
+    ):
+        for name, style in styles.items():
+            started = time.perf_counter()
+            build(build_spec(device(style)))
+            result[f"{name}_s"] = time.perf_counter() - started
     return result
 
 
@@ -182,7 +169,7 @@ def end_to_end(_: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-c", _CLI, *_BERT, "--out", folder],
+            [sys.executable, "-m", "host.cli", *_BERT, "--out", folder],
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
             timeout=PHASES_TIMEOUT,

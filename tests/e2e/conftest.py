@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
 
+from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY
 
 from host.models.graph import Graph
@@ -24,6 +25,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the folder of a tiny BERT as Hugging Face would write it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_checkpoint(folder, "bert")
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

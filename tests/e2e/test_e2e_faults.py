@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tiny_checkpoints import write_checkpoint
 
 import host.cli
 import host.report
@@ -30,13 +29,6 @@ from host.platform import load_platform
 def commands(monkeypatch):
     modules = ("sim", "run", "profile", "report", "waves", "partition")
     monkeypatch.setattr(host.cli, "COMMAND_MODULES", modules)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    write_checkpoint(folder, "bert")
-    return str(folder)
 
 
 def pimloop(capsys, *arguments):

@@ -7,18 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_checkpoints import write_checkpoint
 
 import host.cli
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sim"))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    write_checkpoint(folder, "bert")
-    return str(folder)
 
 
 def test_a_report_can_be_drawn_again(tiny, tmp_path, capsys):

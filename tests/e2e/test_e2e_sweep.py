@@ -6,7 +6,6 @@ import csv
 import json
 
 import pytest
-from tiny_checkpoints import write_checkpoint
 
 import host.cli
 import host.pipeline.sweep
@@ -20,13 +19,6 @@ def commands(monkeypatch):
     monkeypatch.setattr(host.cli, "COMMAND_MODULES", ("sim", "sweep"))
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    write_checkpoint(folder, "bert")
-    return str(folder)
-
-
 def sweep(capsys, *arguments):
     code = host.cli.main(["sweep", *(str(a) for a in arguments)])
     captured = capsys.readouterr()
@@ -34,13 +26,13 @@ def sweep(capsys, *arguments):
 
 
 @pytest.fixture(scope="module")
-def swept(model, tmp_path_factory):
+def swept(tiny, tmp_path_factory):
     """Return the folder and the result of a sweep of two lengths and two costs of a call."""
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host.cli, "COMMAND_MODULES", ("sweep",))
         code = host.cli.main(
-            ["sweep", model, "--seq", "3,4", "--set", CHANGED, "--out", str(folder), "--quiet"]
+            ["sweep", tiny, "--seq", "3,4", "--set", CHANGED, "--out", str(folder), "--quiet"]
         )
     assert code == 0
     return folder, json.loads((folder / "sweep.json").read_text())
@@ -76,32 +68,32 @@ def test_dearer_calls_are_slower(swept):
     assert times["60"] > times["21.6"]
 
 
-def test_finished_points_are_not_run_again(swept, model, capsys, monkeypatch):
+def test_finished_points_are_not_run_again(swept, tiny, capsys, monkeypatch):
     folder, result = swept
 
     def no_run(*_):
         raise AssertionError("a finished point was run again")
 
     monkeypatch.setattr(host.pipeline.sweep, "run_point", no_run)
-    code, out, err = sweep(capsys, model, "--seq", "3,4", "--set", CHANGED, "--out", folder)
+    code, out, err = sweep(capsys, tiny, "--seq", "3,4", "--set", CHANGED, "--out", folder)
     assert code == 0
     assert err.count("finished before") == 4
     assert "speedup" in out
     assert json.loads((folder / "sweep.json").read_text()) == result
 
 
-def test_a_point_cut_off_is_run_again(swept, model, capsys):
+def test_a_point_cut_off_is_run_again(swept, tiny, capsys):
     folder, result = swept
     reports = sorted((folder / "points").glob("*/report.json"))
     assert len(reports) == 4
     reports[0].write_text(reports[0].read_text()[:1000])
-    code, _, err = sweep(capsys, model, "--seq", "3,4", "--set", CHANGED, "--out", folder)
+    code, _, err = sweep(capsys, tiny, "--seq", "3,4", "--set", CHANGED, "--out", folder)
     assert code == 0
     assert err.count("finished before") == 3
     assert json.loads((folder / "sweep.json").read_text()) == result
 
 
-def test_a_cluster_gives_the_same(swept, model, tmp_path, capsys):
+def test_a_cluster_gives_the_same(swept, tiny, tmp_path, capsys):
     from distributed import LocalCluster
 
     _, result = swept
@@ -109,15 +101,15 @@ def test_a_cluster_gives_the_same(swept, model, tmp_path, capsys):
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         code, out, err = sweep(
-            capsys, model, "--seq", "3,4", "--set", CHANGED, "--out", tmp_path,
+            capsys, tiny, "--seq", "3,4", "--set", CHANGED, "--out", tmp_path,
             "--scheduler", cluster.scheduler_address, "--json",
         )  # fmt: skip
     assert code == 0, err
     assert json.loads(out) == result
 
 
-def test_a_point_that_fails_leaves_the_others(model, tmp_path, capsys):
-    code, out, err = sweep(capsys, model, "--seq", "3,4000", "--out", tmp_path)
+def test_a_point_that_fails_leaves_the_others(tiny, tmp_path, capsys):
+    code, out, err = sweep(capsys, tiny, "--seq", "3,4000", "--out", tmp_path)
     assert code == 2
     assert "sequence length 4000 is outside" in err
     assert "how many times as long as the optimum" in out
@@ -136,9 +128,9 @@ def test_a_point_that_fails_leaves_the_others(model, tmp_path, capsys):
         (["--scheduler", "tcp://127.0.0.1:1"], "cannot reach the Dask scheduler"),
     ],
 )
-def test_mistakes_are_one_message(arguments, message, model, tmp_path, capsys, monkeypatch):
+def test_mistakes_are_one_message(arguments, message, tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("host.pipeline.cluster.CONNECT_TIMEOUT", 1.0)
-    code, out, err = sweep(capsys, model, "--seq", "2", "--out", tmp_path, *arguments)
+    code, out, err = sweep(capsys, tiny, "--seq", "2", "--out", tmp_path, *arguments)
     assert code == 2
     assert message in err
     assert "Traceback" not in err

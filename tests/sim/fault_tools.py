@@ -53,12 +53,7 @@ def wait_for_none(mark: str) -> None:
 
 def pimloop(*arguments: str) -> list[str]:
     """Return the command line of a `pimloop` command in this interpreter."""
-    return [
-        sys.executable,
-        "-c",
-        "import sys; from host.cli import main; sys.exit(main())",
-        *arguments,
-    ]
+    return [sys.executable, "-m", "host.cli", *arguments]
 
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

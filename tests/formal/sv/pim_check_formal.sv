@@ -57,15 +57,11 @@ module pim_check_formal #(
     end
   end
 
-  function automatic logic inside_window(logic [63:0] first, logic [7:0] bytes);
-    return first >= base_i && 66'(first) + 66'(bytes) <= 66'(base_i) + 66'(size_i) &&
-        66'(first) + 66'(bytes) <= 66'h1_0000_0000_0000_0000;
-  endfunction
-
   logic [63:0] next;
   logic good_next, good_record;
   assign next = {desc_q.next_hi, desc_q.next_lo};
-  assign good_next = desc_q.control.opcode == pim_isa_pkg::OpcodeEnd || inside_window(next, 8'd64);
+  assign good_next = desc_q.control.opcode == pim_isa_pkg::OpcodeEnd ||
+      window_pkg::has(base_i, size_i, next, 8'd64);
   assign good_record = !desc_q.control.record ||
       66'(addr_i) + 66'd128 <= 66'(base_i) + 66'(size_i) && addr_i < 64'hFFFF_FFFF_FFFF_FF81;
 

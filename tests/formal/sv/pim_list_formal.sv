@@ -74,11 +74,6 @@ module pim_list_formal #(
     any_q <= 1'b1;
   end
 
-  function automatic logic inside_window(logic [63:0] first, logic [7:0] bytes);
-    return first >= base_i && 66'(first) + 66'(bytes) <= 66'(base_i) + 66'(size_i) &&
-        66'(first) + 66'(bytes) <= 66'h1_0000_0000_0000_0000;
-  endfunction
-
   logic [63:0] next;
   logic is_end;
   assign next = {desc.next_hi, desc.next_lo};
@@ -118,8 +113,8 @@ module pim_list_formal #(
     if (check_done_i) begin
       assume (check_code_i != pim_isa_pkg::CodePending);
       if (check_code_i == pim_isa_pkg::CodeDone) begin
-        assume (is_end || (next[5:0] == '0 && inside_window(next, 8'd64)));
-        assume (!desc.control.record || inside_window(desc_addr, 8'd128));
+        assume (is_end || (next[5:0] == '0 && window_pkg::has(base_i, size_i, next, 8'd64)));
+        assume (!desc.control.record || window_pkg::has(base_i, size_i, desc_addr, 8'd128));
       end
     end
     if (copy_done_i) assume (copy_code_i != pim_isa_pkg::CodePending);
@@ -138,7 +133,7 @@ module pim_list_formal #(
   always_comb begin
     if (rst_ni) begin
       if (rd_start || wr_start) begin
-        assert (inside_window(job.addr, 8'd64));
+        assert (window_pkg::has(base_i, size_i, job.addr, 8'd64));
         assert (job.addr[5:0] == '0 && job.bytes == 32'd64 && job.rows == 32'd1);
       end
       if (wr_start && state == StStatus) assert (strobe == 64'hF000_0000_0000_0000);
@@ -153,14 +148,15 @@ module pim_list_formal #(
       // What makes this inductive.
       assert (state <= 4'd11);
       if (state >= StFetch && state <= StWritten) begin
-        assert (inside_window(desc_addr, 8'd64) && desc_addr[5:0] == '0);
+        assert (window_pkg::has(base_i, size_i, desc_addr, 8'd64) && desc_addr[5:0] == '0);
       end
       if (state >= StCheck && state <= StWritten && u_dut.code_q == pim_isa_pkg::CodeDone &&
           !is_end) begin
-        assert (state == StCheck || (next[5:0] == '0 && inside_window(next, 8'd64)));
+        assert (state == StCheck ||
+                (next[5:0] == '0 && window_pkg::has(base_i, size_i, next, 8'd64)));
       end
       if (state > StCheck && state < StStatus && desc.control.record) begin
-        assert (inside_window(desc_addr, 8'd128));
+        assert (window_pkg::has(base_i, size_i, desc_addr, 8'd128));
       end
       if (state == StCheck) assert (u_dut.code_q == pim_isa_pkg::CodePending);
       if (state == StExecute) assert (u_dut.code_q == pim_isa_pkg::CodeDone);
