@@ -341,6 +341,12 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
     sections = {
         name: parse_section(kind, data[name], path, name) for name, kind in _SECTIONS.items()
     }
+    cpu = parse_section(CpuSection, data["cpu"], path, "cpu") if "cpu" in data else None
+    if cpu is not None and cpu.product_speedup > cpu.speedup_cores:
+        raise PlatformError(
+            f"{path}: cpu.product_speedup is {cpu.product_speedup:g} on cpu.speedup_cores ="
+            f" {cpu.speedup_cores}: cores are together at most as many times faster as there are"
+        )
     return Platform(
         name=path.stem,
         title=title,
@@ -349,7 +355,7 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
         host_memory=sections["host_memory"],
         driver=sections["driver"],
         capabilities_section=sections["capabilities"],
-        cpu=parse_section(CpuSection, data["cpu"], path, "cpu") if "cpu" in data else None,
+        cpu=cpu,
     )
 
 

@@ -98,6 +98,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
         described = _sources(fitted, what, base, own is not None)
         if cores != model.cores:
             described["cores"] = f"the times are of {cores} cores"
+        if fitted.parameters.speedup_cores != model.speedup_cores:
+            described["speedup_cores"] = f"the times are of {cores} cores"
         text = with_table(text, "cpu", section_table("cpu", fitted.parameters, described))
         if not (args.board or args.costs):
             text = _with_transfers(text, base, args.rounds)

@@ -230,14 +230,20 @@ def _fit_sharing(
 ) -> tuple[set[str], CpuSection]:
     """Fit how cores share a class: one factor, for each threshold that the data can tell apart."""
     name = _SHARING[kind]
-    low = 1.0 if name.endswith("speedup") else 0.0
-    start = max(float(getattr(parameters, name)), low)
+    speedup = name.endswith("speedup")
+    # Cores together are no faster than their number.
+    low, high = (1.0, float(parameters.cores)) if speedup else (0.0, np.inf)
+    if parameters.cores == 1:
+        return set(), parameters  # nothing is shared
+    if kind == "product":
+        parameters = replace(parameters, speedup_cores=parameters.cores)
+    start = min(max(float(getattr(parameters, name)), low), high)
     best: tuple[float, CpuSection, bool] | None = None
     for candidate in _candidates(kind, samples, parameters):
         residuals = _residuals(name, samples, candidate)
         matters = bool((residuals(np.array([low])) != residuals(np.array([low + 1.0]))).any())
         solution = least_squares(
-            residuals, [start], bounds=(low, np.inf), loss="soft_l1", f_scale=SOFT
+            residuals, [start], bounds=(low, high), loss="soft_l1", f_scale=SOFT
         )
         value = float(solution.x[0]) if matters else start
         if best is None or solution.cost < best[0] * (1 - 1e-9):

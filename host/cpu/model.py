@@ -8,12 +8,14 @@ One core: a fixed cost for the call, then amounts of work times nanoseconds each
 the weights are read and packed once, whatever the rows: its rate rises with the rows until the
 multiply-adds dominate (the roofline of a packed sgemm).
 
-All cores: products with weights are `product_speedup` times faster. Each product of a batch has a
-thread for every `batched_thread_macs` multiply-adds, and a fork and join once it has two.
-Element-wise operators and functions of `elementwise_parallel_elements` and more are shared: streams
-until the memory is saturated, arithmetic by the number of cores. Everything else takes its time on
-one core: reductions, movement, Erf and Softmax are not shared by the ONNX Runtime of the board's
-traces.
+All cores: products with weights scale by Amdahl's law (1967), whose serial share follows from the
+one measured ratio: `speedup_cores` cores are `product_speedup` times faster than one. Each product
+of a batch has a thread for every `batched_thread_macs` multiply-adds, and a fork and join once it
+has two. Element-wise operators and functions of `elementwise_parallel_elements` and more are shared:
+streams until the memory is saturated, which it is at `elementwise_speedup` times one core,
+arithmetic by the number of cores. Everything else takes its time on one core: reductions, movement,
+Erf and Softmax are not shared by the ONNX Runtime of the board's traces. So one core takes the
+same time on both devices, and no speed-up exceeds the number of cores.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class CpuModel:
         amounts = self._amounts(work)
         serial = self._serial_us(amounts)
         if work.kind == "product":
-            return serial / p.product_speedup
+            return serial / product_speedup(p)
         if work.kind == "batched product":
             threads = batch_threads(work, p)
             fork = work.products * p.batched_fork_us if threads > 1 else 0.0
@@ -92,13 +94,28 @@ class CpuModel:
         if not is_shared(work, p):
             return serial
         memory = self._serial_us({k: v for k, v in amounts.items() if k in _MEMORY_BOUND})
-        return memory / p.elementwise_speedup + (serial - memory) / p.cores
+        return memory / min(p.elementwise_speedup, p.cores) + (serial - memory) / p.cores
 
     @staticmethod
     def fallbacks(graph: Graph, nodes: Iterable[Node] | None = None) -> list[str]:
         """Return the operator types (of `nodes`, default all) that have a stated fallback only."""
         chosen = graph.nodes if nodes is None else nodes
         return sorted({node.op for node in chosen if operator_work(graph, node).fallback})
+
+
+def product_speedup(parameters: CpuSection) -> float:
+    """Return how many times faster than one core `cores` cores compute a product with weights.
+
+    Amdahl's law through the measured ratio: at most `cores`, and it never falls with more of them.
+    From a ratio of one core nothing follows for more: 1.
+    """
+    cores, measured = parameters.cores, parameters.speedup_cores
+    if cores == measured:
+        return parameters.product_speedup
+    if measured == 1:
+        return 1.0
+    serial_share = (measured / parameters.product_speedup - 1) / (measured - 1)
+    return cores / (1 + (cores - 1) * serial_share)
 
 
 def batch_threads(work: Work, parameters: CpuSection) -> int:

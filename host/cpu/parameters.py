@@ -20,13 +20,14 @@ class CpuSection:
     """Few, physical parameters for each class of operators; nothing for a single shape."""
 
     cores: int = number("cores", 1)
+    speedup_cores: int = number("cores", 1)  # that product_speedup is the ratio of
     l1_bytes: int = number("bytes", 1)  # data cache of one core
 
     # Products with one right operand for all rows (weights).
     product_call_us: float = number(CALL)
     product_weight_ns: float = number(ELEMENT)  # reading and packing the right operand
     product_mac_ns: float = number(MAC)
-    product_speedup: float = number(TIMES, 1)
+    product_speedup: float = number(TIMES, 1)  # `speedup_cores` against one
 
     # Batches of small products (attention).
     batched_call_us: float = number(CALL)
@@ -45,7 +46,7 @@ class CpuSection:
     divide_ns: float = number(ELEMENT)
     power_ns: float = number(ELEMENT)
     elementwise_parallel_elements: int = number("elements", 1)
-    elementwise_speedup: float = number(TIMES, 1)
+    elementwise_speedup: float = number(TIMES, 1)  # at most: then the memory is saturated
 
     # Functions: one call each, then the time of an element.
     function_call_us: float = number(CALL)

@@ -19,7 +19,7 @@ from host.board import data as board_data
 from host.board.samples import board_samples
 from host.cpu import conversion, measure, toml, work
 from host.cpu.calibrate import Sample, errors, fit, held_out, merged, samples_of
-from host.cpu.model import CpuModel
+from host.cpu.model import CpuModel, product_speedup
 from host.cpu.parameters import CpuSection
 from host.cpu.toml import section_table, with_table
 from host.cpu.work import operator_work
@@ -184,6 +184,84 @@ def test_more_elements_never_take_less_time_on_a_core(op: str, n: int, more: int
     assert us(graph_of(op, [(n,)], (n,))) <= us(graph_of(op, [(n + more,)], (n + more,))) + 1e-9
 
 
+# ---- cores -------------------------------------------------------------------------------------
+
+
+def one_of_each_class() -> list[Graph]:
+    """Return a large operator of every class that the model tells apart."""
+    n = 1 << 20
+    return [
+        product(64, 768, 768),
+        graph_of("MatMul", [(12, 128, 64), (12, 64, 512)], (12, 128, 512)),
+        graph_of("Add", [(64, n // 64), (n // 64,)], (64, n // 64)),
+        graph_of("Div", [(n,), (n,)], (n,)),
+        graph_of("Relu", [(n,)], (n,)),
+        graph_of("Tanh", [(n,)], (n,)),
+        graph_of("Erf", [(n,)], (n,)),
+        graph_of("Softmax", [(n,)], (n,)),
+        graph_of("ReduceMean", [(64, n // 64)], (64, 1)),
+        graph_of("Transpose", [(1024, 1024)], (1024, 1024), perm=[1, 0]),
+        graph_of("Concat", [(n,), (n,)], (2 * n,)),
+        graph_of("Reshape", [(n,), (1,)], (n,)),
+        graph_of("Unknown", [(n,)], (n,)),
+    ]
+
+
+def with_cores(cores: int, **changed: Any) -> CpuModel:
+    return CpuModel(replace(PARAMETERS, cores=cores, **changed), "cores")
+
+
+def test_one_core_takes_the_same_time_on_both_devices() -> None:
+    for graph in one_of_each_class():
+        model = with_cores(1)
+        assert us(graph, "cpu_parallel", model) == us(graph, "cpu_serial", model), graph.name
+
+
+def test_cores_act_on_every_class_and_never_beyond_their_number() -> None:
+    for graph in one_of_each_class():
+        serial = us(graph)
+        before = serial
+        for cores in (1, 2, 3, 4, 5, 8, 16, 64, 1024):
+            now = us(graph, "cpu_parallel", with_cores(cores))
+            assert now <= before, (graph.name, cores)
+            assert now >= serial / cores, (graph.name, cores)
+            before = now
+    sizes = [us(product(64, 768, 768), "cpu_parallel", with_cores(n)) for n in (1, 4, 16)]
+    assert sizes[0] > 3 * sizes[1] > 6 * sizes[2]
+
+
+@given(cores=st.integers(1, 512), measured=st.integers(1, 64), share=st.floats(0, 1))
+def test_products_scale_by_amdahls_law(cores: int, measured: int, share: float) -> None:
+    ratio = measured / (1 + (measured - 1) * share)
+    found = product_speedup(
+        replace(PARAMETERS, cores=cores, speedup_cores=measured, product_speedup=ratio)
+    )
+    assert 1 <= found * (1 + 1e-12)
+    assert found <= cores * (1 + 1e-12)
+    wanted = 1.0 if measured == 1 else cores / (1 + (cores - 1) * share)
+    assert found == pytest.approx(wanted)
+
+
+def test_the_measured_ratio_is_that_of_its_cores() -> None:
+    """At the cores it was measured on, the calibrated number comes back to the last bit."""
+    assert PARAMETERS.cores == PARAMETERS.speedup_cores == 4
+    assert product_speedup(PARAMETERS) == PARAMETERS.product_speedup == 3.736
+
+
+def test_a_fit_to_one_core_says_nothing_of_sharing() -> None:
+    truth = replace(PARAMETERS, cores=1)
+    found = fit(synthetic(truth), truth)
+    assert not found.fitted & {"product_speedup", "elementwise_speedup", "batched_fork_us"}
+    assert found.parameters.product_speedup == PARAMETERS.product_speedup
+
+
+def test_a_fit_to_other_cores_keeps_what_its_ratio_is_of() -> None:
+    truth = replace(PARAMETERS, cores=8, speedup_cores=8, product_speedup=6.5)
+    found = fit(synthetic(truth), replace(PARAMETERS, cores=8)).parameters
+    assert found.speedup_cores == 8
+    assert found.product_speedup == pytest.approx(6.5, rel=0.01)
+
+
 # ---- fitting -----------------------------------------------------------------------------------
 
 
@@ -194,7 +272,7 @@ def synthetic(truth: CpuSection) -> list[Sample]:
 
 
 #: Not fitted: facts of the machine.
-FACTS = {"cores", "l1_bytes", "batched_thread_macs"}
+FACTS = {"cores", "speedup_cores", "l1_bytes", "batched_thread_macs"}
 
 
 @settings(max_examples=5, deadline=None)
@@ -209,7 +287,12 @@ def test_parameters_are_recovered_from_exact_times(factors: list[float]) -> None
         for one, factor in zip(fields(CpuSection), factors, strict=True)
         if one.name not in FACTS and one.name != "elementwise_parallel_elements"
     }
-    truth = replace(PARAMETERS, **{**changed, "elementwise_speedup": 2 + factors[0]})
+    # Cores are together at most as many times faster as there are: so are the truths.
+    speedups = {
+        "elementwise_speedup": min(2 + factors[0], 3.9),
+        "product_speedup": min(changed["product_speedup"], 3.9),
+    }
+    truth = replace(PARAMETERS, **{**changed, **speedups})
     found = fit(synthetic(truth), PARAMETERS)
     assert found.fitted == {one.name for one in fields(CpuSection)} - FACTS
     for one in fields(CpuSection):

@@ -160,6 +160,7 @@ def banks(value: str, unit: str = "banks", more: str = "") -> str:
         ),
         ("[cpu.erf_ns]\n", "[cpu.erf_ns]\nmore = 1\n", "the key cpu.erf_ns.more is unknown"),
         (SPEEDUP, SPEEDUP + "0.5 # ", "cpu.product_speedup.value must be at least 1, not 0.5"),
+        (SPEEDUP, SPEEDUP + "4.1 # ", "cpu.product_speedup is 4.1 on cpu.speedup_cores = 4"),
     ],
 )
 def test_bad_file_is_named(
