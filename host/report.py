@@ -19,6 +19,7 @@ from host.errors import PimloopError
 from host.pipeline.keys import processor
 from host.pipeline.outcome import Outcome, Schedule
 from host.pipeline.roofline import roofline
+from host.pipeline.traffic import traffic
 from host.session import Result
 from host.times import cpu_time_method, cpu_time_source
 from host.verification import OPERATOR_LIMIT
@@ -298,17 +299,19 @@ def _speedup(outcome: Outcome) -> dict[str, float]:
 def _counters(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
     """Return the DRAM counters of a schedule's PIM operators and what they say."""
     total = sum(schedule.result.execution.pim.values(), OpStats())
-    counters: dict[str, Any] = {name: total.counters[name] for name in COUNTER_REGISTERS}
-    beats = counters["rd"] + counters["wr"]
-    dram = outcome.platform.dram
-    cycles = total.cycles
+    moved = traffic(total, outcome.platform)
     return {
-        "cycles": cycles,
-        **counters,
-        "row_hits": max(beats - counters["act"], 0),
-        "row_hit_rate": max(beats - counters["act"], 0) / beats if beats else None,
-        "refresh_share": counters["ref"] * dram.trfc / cycles if cycles else None,
-        "bus_use": min(beats * dram.tbl / cycles, 1.0) if cycles else None,
+        "cycles": total.cycles,
+        **{name: total.counters[name] for name in COUNTER_REGISTERS},
+        "channel_accesses": total.channel_accesses,
+        "all_bank_accesses": total.all_bank_accesses,
+        "bank_accesses": moved.bank_accesses,
+        "row_hits": moved.row_hits,
+        "row_hit_rate": moved.row_hit_rate,
+        "refresh_share": moved.refresh_share,
+        "bus_use": moved.bus_use,
+        "bytes": moved.nbytes,
+        "channel_bytes": moved.channel_bytes,
     }
 
 

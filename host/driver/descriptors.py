@@ -177,6 +177,11 @@ class DescriptorList:
         """Descriptors that can be added (the place of END is kept)."""
         return self._slots.size - len(self._labels) - 1
 
+    @property
+    def added(self) -> NDArray[np.void]:
+        """The descriptors added, (n,); a view."""
+        return self._slots[: len(self._labels)]
+
     def add(self, descriptor: Descriptor, label: str) -> None:
         """Append a descriptor; `label` names it in errors."""
         index = len(self._labels)

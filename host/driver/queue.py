@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.device.base import Device
+from host.device.geometry import read_geometry
+from host.driver.accesses import count_accesses, split_accesses
 from host.driver.descriptors import Descriptor, DescriptorList
 from host.driver.errors import DescriptorError, DriverError
 from host.driver.memory import HostArena
@@ -39,6 +41,7 @@ class CommandQueue:
 
     def __init__(self, device: Device, timeout: float) -> None:
         self._device = device
+        self._geometry = read_geometry(device)
         self._timeout = timeout
         size = device.buffer.size
         if size < _BUFFER_BYTES_MIN:
@@ -170,8 +173,8 @@ class CommandQueue:
             raise
         self._device.write32(Reg.IRQ, 1)
         status = self._device.read32(Reg.STATUS)
-        self._count()
         failure = self._list.failure()
+        self._count(complete=failure is None)
         self._forget()
         if failure is not None:
             raise DescriptorError(*failure)
@@ -183,19 +186,24 @@ class CommandQueue:
         self._list.clear()
         self._bytes_in = self._bytes_out = 0
 
-    def _count(self) -> None:
+    def _count(self, *, complete: bool) -> None:
         read = self._device.read32
         cycles = read(Reg.CNT_CYCLES_LO) | read(Reg.CNT_CYCLES_HI) << 32
         # A list stays far below 2**32 of any other event, so their lower halves are enough.
         counts = {name: read(register) for name, register in COUNTER_REGISTERS.items()}
+        spent = {name: value - self._counts[name] & 0xFFFFFFFF for name, value in counts.items()}
+        channel = all_bank = 0
+        if complete:
+            accesses = count_accesses(self._list.added, self._geometry)
+            channel, all_bank = split_accesses(accesses, spent["rd"], spent["wr"], self._geometry)
         self._stats += OpStats(
             cycles=cycles - self._cycles,
-            counters={
-                name: value - self._counts[name] & 0xFFFFFFFF for name, value in counts.items()
-            },
+            counters=spent,
             descriptors=len(self._list),
             lists=1,
             host_bytes_in=self._bytes_in,
             host_bytes_out=self._bytes_out,
+            channel_accesses=channel,
+            all_bank_accesses=all_bank,
         )
         self._cycles, self._counts = cycles, counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from rtl.isa import Reg
 
@@ -28,14 +28,23 @@ class OpStats:
     lists: int = 0  # doorbells
     host_bytes_in: int = 0  # bytes copied from host to device memory
     host_bytes_out: int = 0  # bytes copied from device to host memory
+    # Column commands by what they move; together `rd` + `wr` (see `host.driver.accesses`).
+    channel_accesses: int = 0  # one atom over the data bus of the channel
+    all_bank_accesses: int = 0  # a beat, every bank at once, past the bus (all_bank style)
 
     def __add__(self, other: OpStats) -> OpStats:
         """Return the sum."""
-        return OpStats(
-            cycles=self.cycles + other.cycles,
-            counters={name: value + other.counters[name] for name, value in self.counters.items()},
-            descriptors=self.descriptors + other.descriptors,
-            lists=self.lists + other.lists,
-            host_bytes_in=self.host_bytes_in + other.host_bytes_in,
-            host_bytes_out=self.host_bytes_out + other.host_bytes_out,
-        )
+        return self._combine(other, 1)
+
+    def __sub__(self, other: OpStats) -> OpStats:
+        """Return what was done since `other`, an earlier total of the same device."""
+        return self._combine(other, -1)
+
+    def _combine(self, other: OpStats, sign: int) -> OpStats:
+        numbers = {
+            one.name: getattr(self, one.name) + sign * getattr(other, one.name)
+            for one in fields(self)
+            if one.name != "counters"
+        }
+        counters = {name: n + sign * other.counters[name] for name, n in self.counters.items()}
+        return OpStats(counters=counters, **numbers)

@@ -175,9 +175,13 @@ def counters(report: dict[str, Any]) -> tuple[list[Meter], list[tuple[str, str, 
     meters = [
         Meter(title, meaning, 100.0 * found[key])
         for key, title, meaning in (
-            ("row_hit_rate", "Row hits", "column commands that found their row open"),
-            ("bus_use", "Bus use", "of the data bus while descriptor lists ran"),
-            ("refresh_share", "Refresh", "of the time the DRAM was busy refreshing"),
+            ("row_hit_rate", "Row hits", "bank accesses that needed no activation"),
+            (
+                "bus_use",
+                "Channel",
+                "of the time its data bus was busy; all-bank accesses pass it by",
+            ),
+            ("refresh_share", "Refresh", "of the time the banks were refreshed"),
         )
         if found.get(key) is not None
     ]

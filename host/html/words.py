@@ -79,14 +79,19 @@ _SCHEDULES = {
 
 _COUNTERS = {
     "CYCLES": "DRAM clocks spent in descriptor lists",
-    "ACT": "bank activations",
+    "ACT": "bank activations; an all-bank ACT counts once for every bank",
     "PRE": "banks precharged",
-    "RD": "read column commands",
-    "WR": "write column commands",
+    "RD": "read column commands; an all-bank RD counts once",
+    "WR": "write column commands; an all-bank WR counts once",
     "REF": "all-bank refreshes",
     "MAC": "beats of multiply-add work, padding included",
     "STALL": "DRAM clocks waiting for the host memory",
-    "row_hits": "column commands that found their row open",
+    "channel_accesses": "column commands that moved an atom over the channel's data bus",
+    "all_bank_accesses": "column commands that reached every bank at once, past the bus",
+    "bank_accesses": "accesses by bank: an all-bank one counts once for every bank",
+    "row_hits": "bank accesses less activations",
+    "bytes": "bytes read and written in the banks",
+    "channel_bytes": "bytes over the channel's data bus",
 }
 
 

@@ -205,7 +205,7 @@ class Runner:
         weights = executor.load_weights()
         execution = executor.run(self.feeds)
         after = OpStats() if resident is None else resident.driver.totals
-        return _Executed(executor, execution, verifier, weights, _difference(after, before))
+        return _Executed(executor, execution, verifier, weights, after - before)
 
     def _cpu_times(self, job: Job, executor: Executor) -> Mapping[str, Timing]:
         """Return the CPU times of an execution, measured while no simulator runs."""
@@ -247,18 +247,6 @@ class Runner:
 def _devices_first(jobs: Sequence[Job]) -> list[int]:
     """Return the numbers of `jobs`, those that need a device first: others run meanwhile."""
     return sorted(range(len(jobs)), key=lambda i: "pim" not in jobs[i].assignment.values())
-
-
-def _difference(after: OpStats, before: OpStats) -> OpStats:
-    """Return what was done between two totals."""
-    return OpStats(
-        cycles=after.cycles - before.cycles,
-        counters={name: n - before.counters[name] for name, n in after.counters.items()},
-        descriptors=after.descriptors - before.descriptors,
-        lists=after.lists - before.lists,
-        host_bytes_in=after.host_bytes_in - before.host_bytes_in,
-        host_bytes_out=after.host_bytes_out - before.host_bytes_out,
-    )
 
 
 def _finish(verifier: Verifier) -> None:

@@ -1,0 +1,141 @@
+"""Row hits, bus use and bytes from the counters against the command trace, in both styles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from host.device.open import open_device
+from host.driver import OpStats, PimDriver
+from host.driver.accesses import Accesses, count_accesses, split_accesses
+from host.driver.errors import DriverError
+from host.errors import PimloopError
+from host.pipeline.traffic import traffic
+from host.platform import load_platform
+from host.testing.random_lists import random_list, run
+from rtl.isa import Code
+from sim.command_trace import read_commands
+
+STYLES = {"per_bank": "htg-z920", "all_bank": "aim"}
+
+
+def work(driver):
+    """Run every operation of the driver once; return what all of it cost."""
+    rng = np.random.default_rng(3)
+
+    def array(*shape):
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    a, bias = driver.upload(array(5, 200)), driver.upload(array(300))
+    driver.matmul(a, driver.load_matrix(array(200, 300)), bias=bias)
+    driver.matmul(a, driver.load_matrix(array(300, 200), transposed=True, opcode="MATMUL_T"))
+    driver.matmul(a, driver.upload(array(300, 200)), transpose_b=True)
+    driver.matmul(a, driver.upload(array(200, 40)), out_f32=True)
+    for shape in ((5, 200), (200,), (5, 1), (1,)):
+        for op in ("add", "sub", "mul"):
+            driver.elementwise(op, a, driver.upload(array(*shape)))
+    driver.download(a)
+    return driver.totals
+
+
+def traced(platform, trace, task):
+    """Run a task on a device; return its result and what is in its command trace."""
+    with open_device(platform, "sim", command_trace=trace) as device:
+        result = task(PimDriver(device, column_granule=platform.driver.tile_columns))
+    return result, seen(trace, platform.device.banks)
+
+
+def seen(trace, banks):
+    """Return (bank accesses, activations, channel accesses, all-bank accesses) of a trace."""
+    accesses = activations = channel = together = 0
+    with trace.open(encoding="utf-8") as lines:
+        for command in read_commands(lines):
+            width = banks if command.bank is None else 1
+            if command.name in ("RD", "WR"):
+                accesses += width
+                channel += command.bank is not None
+                together += command.bank is None
+            elif command.name == "ACT":
+                activations += width
+    return np.array((accesses, activations, channel, together))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_rates_are_those_of_the_command_trace(style, tmp_path):
+    platform = load_platform(STYLES[style])
+    stats, all_of_it = traced(platform, tmp_path / "work.txt", work)
+    # The driver's own set-up is in the trace and not in its totals.
+    _, set_up = traced(platform, tmp_path / "idle.txt", lambda _: None)
+    accesses, activations, channel, together = map(int, all_of_it - set_up)
+    assert (stats.channel_accesses, stats.all_bank_accesses) == (channel, together)
+    assert (together > 0) == (style == "all_bank")
+    assert channel > 0
+    found = traffic(stats, platform)
+    assert found.bank_accesses == accesses
+    assert found.nbytes == accesses * platform.device.atom_bytes
+    assert found.channel_bytes == channel * platform.device.atom_bytes
+    assert found.row_hits == accesses - activations
+    assert found.row_hit_rate == pytest.approx(1 - activations / accesses)
+    assert found.bus_use == pytest.approx(channel * platform.dram.tbl / stats.cycles)
+
+
+def test_an_all_bank_product_leaves_the_bus_alone():
+    """A long weight stream: nearly no row misses, and nearly nothing over the channel."""
+    platform = load_platform("aim")
+    with open_device(platform, "sim") as device:
+        driver = PimDriver(device)
+        rng = np.random.default_rng(4)
+        a = driver.upload(rng.standard_normal((8, 512), dtype=np.float32))
+        b = driver.load_matrix(rng.standard_normal((512, 512), dtype=np.float32))
+        driver.matmul(a, b)
+        stats = driver.last
+    # A row of A is 32 atoms; B is 512 x 2 beats for each of 8 rows, the result 2 beats a row.
+    assert stats.channel_accesses == 8 * 32
+    assert stats.all_bank_accesses == 8 * (512 * 2 + 2)
+    found = traffic(stats, platform)
+    assert found.row_hit_rate > 0.95
+    assert found.bus_use < 0.02
+
+
+@pytest.mark.parametrize("raw", ["native-per_bank", "native-all_bank"], indirect=True)
+def test_descriptors_ask_for_what_the_device_counts(raw):
+    """Random lists: counted from the descriptors alone, RD and WR are those of the RTL."""
+    rng = np.random.default_rng(12)
+    for _ in range(12):
+        case = random_list(rng, raw.geometry, raw.base, length=30)
+        outcome = run(raw, case)
+        assert all(word & 0xFF == Code.DONE for word in outcome.words)
+        asked = count_accesses(case.descriptors[list(case.positions)], raw.geometry)
+        _, _, reads, writes, *_ = outcome.counters
+        assert asked.channel_rd + asked.all_bank_rd == reads
+        assert asked.channel_wr + asked.all_bank_wr == writes
+        assert split_accesses(asked, reads, writes, raw.geometry) == (
+            asked.channel_rd + asked.channel_wr,
+            asked.all_bank_rd + asked.all_bank_wr,
+        )
+
+
+def test_counters_that_contradict_each_other_are_an_error():
+    aim = load_platform("aim")
+    with pytest.raises(DriverError, match="disagree on what a descriptor reads"):
+        split_accesses(Accesses(channel_rd=9), 8, 1, aim.geometry())
+    counters = OpStats().counters
+    lost = OpStats(cycles=100, counters=counters | {"rd": 3}, channel_accesses=2)
+    with pytest.raises(PimloopError, match="2 accesses are accounted for, 3 RD and 0 WR"):
+        traffic(lost, aim)
+    thrashing = OpStats(cycles=100, counters=counters | {"rd": 3, "act": 4}, channel_accesses=3)
+    with pytest.raises(PimloopError, match="4 activations for 3 accesses"):
+        traffic(thrashing, aim)
+    crowded = OpStats(cycles=5, counters=counters | {"rd": 3}, channel_accesses=3)
+    with pytest.raises(PimloopError, match="3 bursts of 2 clocks in 5 clocks"):
+        traffic(crowded, aim)
+
+
+def test_differences_and_sums_keep_every_number():
+    one = OpStats(
+        cycles=5, counters=dict.fromkeys(OpStats().counters, 2), descriptors=3, lists=1,
+        host_bytes_in=64, host_bytes_out=128, channel_accesses=4, all_bank_accesses=7,
+    )  # fmt: skip
+    assert one + one - one == one
+    assert one - one == OpStats()
+    assert (one + one).all_bank_accesses == 14
