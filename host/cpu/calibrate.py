@@ -168,7 +168,7 @@ def fit(samples: Iterable[Sample], start: CpuSection) -> Fit:
     """
     by_class: dict[WorkClass, list[Sample]] = defaultdict(list)
     for sample in samples:
-        if not sample.work.fallback:
+        if sample.work.basis == "calibrated":
             by_class[sample.work.kind].append(sample)
     if not by_class:
         raise PimloopError("there is nothing to fit: no CPU time of a known operator")

@@ -11,8 +11,8 @@ multiply-adds dominate (the roofline of a packed sgemm).
 All cores: products with weights scale by Amdahl's law (1967), whose serial share follows from the
 one measured ratio: `speedup_cores` cores are `product_speedup` times faster than one. Each product
 of a batch has a thread for every `batched_thread_macs` multiply-adds, and a fork and join once it
-has two. Element-wise operators and functions of `elementwise_parallel_elements` and more are shared:
-streams until the memory is saturated, which it is at `elementwise_speedup` times one core,
+has two. Element-wise operators and functions of `elementwise_parallel_elements` and more are
+shared: streams until the memory is saturated, which it is at `elementwise_speedup` times one core,
 arithmetic by the number of cores. Everything else takes its time on one core: reductions, movement,
 Erf and Softmax are not shared by the ONNX Runtime of the board's traces. So one core takes the
 same time on both devices, and no speed-up exceeds the number of cores.
@@ -21,10 +21,11 @@ same time on both devices, and no speed-up exceeds the number of cores.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from host.cpu.parameters import CpuSection
-from host.cpu.work import Work, operator_work
+from host.cpu.work import Basis, Work, operator_work
 from host.models.graph import Graph, Node
 
 CpuDevice = Literal["cpu_serial", "cpu_parallel"]
@@ -65,9 +66,8 @@ class CpuModel:
     def work_us(self, work: Work, device: CpuDevice) -> float:
         """Return the time of `work` on `device`, microseconds."""
         call = float(getattr(self.parameters, work.call))
-        if device == "cpu_serial":
-            return call + self._serial_us(self._amounts(work))
-        return call + self._shared_us(work)
+        share = self._alone_us if device == "cpu_serial" else self._shared_us
+        return call + sum(share(part) for part in (work, *work.parts))
 
     def _amounts(self, work: Work) -> Mapping[str, float]:
         """Return the amounts that cost something: a tensor in the cache is read in any order."""
@@ -80,6 +80,9 @@ class CpuModel:
             amount * float(getattr(self.parameters, name)) / _NS_PER_US
             for name, amount in amounts.items()
         )
+
+    def _alone_us(self, work: Work) -> float:
+        return self._serial_us(self._amounts(work))
 
     def _shared_us(self, work: Work) -> float:
         p = self.parameters
@@ -98,9 +101,43 @@ class CpuModel:
 
     @staticmethod
     def fallbacks(graph: Graph, nodes: Iterable[Node] | None = None) -> list[str]:
-        """Return the operator types (of `nodes`, default all) that have a stated fallback only."""
+        """Return the operator types (of `nodes`, default all) of which nothing is known.
+
+        They are priced as streams of their elements; a report names them (`by_basis`).
+        """
         chosen = graph.nodes if nodes is None else nodes
-        return sorted({node.op for node in chosen if operator_work(graph, node).fallback})
+        return sorted({n.op for n in chosen if operator_work(graph, n).basis == "unknown"})
+
+    @staticmethod
+    def by_basis(graph: Graph, times_us: Mapping[str, float]) -> dict[Basis, list[BasisRow]]:
+        """Return what prices rest on, by operator type, the longest first.
+
+        Parameters
+        ----------
+        times_us
+            By node id: the operators that count, and their times.
+        """
+        found: dict[tuple[Basis, str], list[float]] = {}
+        for node in graph.nodes:
+            if node.id in times_us:
+                op = f"{node.domain}.{node.op}" if node.domain else node.op
+                basis = operator_work(graph, node).basis
+                found.setdefault((basis, op), []).append(times_us[node.id])
+        rows: dict[Basis, list[BasisRow]] = {"calibrated": [], "derived": [], "unknown": []}
+        for (basis, op), times in found.items():
+            rows[basis].append(BasisRow(op, len(times), sum(times)))
+        for listed in rows.values():
+            listed.sort(key=lambda row: (-row.us, row.op))
+        return rows
+
+
+@dataclass(frozen=True)
+class BasisRow:
+    """The operators of one type."""
+
+    op: str  # with its domain, where it is not the standard one
+    count: int
+    us: float  # all together
 
 
 def product_speedup(parameters: CpuSection) -> float:

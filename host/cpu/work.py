@@ -1,4 +1,4 @@
-"""What an operator asks of a CPU: amounts that each cost a parameter of the CPU model.
+"""The work of every operator: from its type and the shapes of its tensors.
 
 The serial time of an operator is linear in the parameters of `host.cpu.parameters`: a fixed part
 for the call, then amounts (elements, multiply-adds) times nanoseconds each. `operator_work` derives
@@ -8,129 +8,64 @@ them from the operator's type and shapes alone; `host.cpu.model` adds how cores 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
 
 import numpy as np
 
-from host.models.graph import Graph, Node, TensorInfo
-
-#: The classes of operators that `pimloop calibrate` reports apart.
-WorkClass = Literal[
-    "product", "batched product", "element-wise", "function", "reduction", "movement", "view",
-    "other",
-]  # fmt: skip
-CLASSES: tuple[WorkClass, ...] = (
-    "product",
-    "batched product",
-    "element-wise",
-    "function",
-    "reduction",
-    "movement",
-    "view",
-    "other",
+from host.cpu import attention, contractions, windows
+from host.cpu.amounts import (
+    CLASSES,
+    Basis,
+    Describe,
+    Work,
+    WorkClass,
+    inputs,
+    result,
 )
+from host.models.graph import Graph, Node
 
+__all__ = ["CLASSES", "Basis", "Work", "WorkClass", "operator_work", "signature"]
 
-@dataclass(frozen=True)
-class Work:
-    """One operator's work, without a time."""
+#: The domain of ONNX Runtime's own operators.
+CONTRIB = "com.microsoft"
 
-    kind: WorkClass
-    call: str  # parameter of the fixed part, microseconds
-    amounts: Mapping[str, float] = field(default_factory=dict)  # how often each parameter (ns)
-    elements: int = 0  # of the result: what decides whether cores share it
-    products: int = 0  # matrix products in a batch
-    product_macs: int = 0  # multiply-adds of each
-    source_bytes: int = 0  # of a tensor read in strides
-    fallback: bool = False  # of a type the model has no parameters for
+#: What a description raises when a node's tensors or attributes are not those of its type.
+_NOT_OF_ITS_TYPE = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
 
 
 def operator_work(graph: Graph, node: Node) -> Work:
     """Return the work of `node`, from its type and the shapes of its tensors."""
-    describe = None if node.domain else _DESCRIBE.get(node.op)
-    return describe(graph, node) if describe is not None else _other(graph, node)
-
-
-def _result(graph: Graph, node: Node) -> TensorInfo:
-    return graph.tensors[next(name for name in node.outputs if name)]
-
-
-def _inputs(graph: Graph, node: Node) -> list[TensorInfo]:
-    return [graph.tensors[name] for name in node.inputs if name]
-
-
-# ---- products ----------------------------------------------------------------------------------
-
-
-def _matmul(graph: Graph, node: Node) -> Work:
-    left, right = (graph.tensors[name].shape for name in node.inputs[:2])
-    inner = left[-1] if left else 1
-    batch = prod(right[:-2])
-    macs = _result(graph, node).elements * inner
-    if batch == 1:
-        return _product(macs, right_elements=prod(right), elements=_result(graph, node).elements)
-    # A right operand broadcast along the batch is packed again for each product.
-    products = max(batch, prod(left[:-2]))
-    packed = products * prod(right[-2:])
-    return Work(
-        kind="batched product",
-        call="batched_call_us",
-        amounts={
-            "batched_product_ns": products,
-            "batched_weight_ns": packed,
-            "batched_mac_ns": macs,
-        },
-        elements=_result(graph, node).elements,
-        products=products,
-        product_macs=macs // products if products else 0,
-    )
-
-
-def _gemm(graph: Graph, node: Node) -> Work:
-    left, right = (graph.tensors[name] for name in node.inputs[:2])
-    result = _result(graph, node)
-    inner = left.shape[0 if node.attributes.get("transA", 0) else 1]
-    return _product(
-        result.elements * inner, right_elements=right.elements, elements=result.elements
-    )
-
-
-def _product(macs: int, *, right_elements: int, elements: int) -> Work:
-    return Work(
-        kind="product",
-        call="product_call_us",
-        amounts={"product_weight_ns": right_elements, "product_mac_ns": macs},
-        elements=elements,
-        products=1,
-        product_macs=macs,
-    )
+    describe = _DESCRIBE.get((node.domain, node.op))
+    if describe is None:
+        return _other(graph, node)
+    try:
+        return describe(graph, node)
+    except _NOT_OF_ITS_TYPE:
+        return _other(graph, node)
 
 
 # ---- element-wise ------------------------------------------------------------------------------
 
 
-def _elementwise(extra: str | None = None) -> Callable[[Graph, Node], Work]:
+def _elementwise(extra: str | None = None, *, basis: Basis = "calibrated") -> Describe:
     def describe(graph: Graph, node: Node) -> Work:
-        result = _result(graph, node)
-        elements = result.elements
-        inputs = _inputs(graph, node)
-        streams = elements + sum(info.elements for info in inputs if info.elements == elements)
+        out = result(graph, node)
+        elements = out.elements
+        operands = inputs(graph, node)
+        streams = elements + sum(info.elements for info in operands if info.elements == elements)
         # A smaller operand with a last axis of one is a scalar for each row: nothing is read.
         rows = sum(
             elements
-            for info in inputs
+            for info in operands
             if 1 < info.elements < elements and info.shape and info.shape[-1] > 1
         )
         amounts: dict[str, float] = {"stream_ns": streams, "row_ns": rows}
-        if len(inputs) > 1:
-            amounts["span_ns"] = max(_spans(info.shape, result.shape) for info in inputs)
+        if len(operands) > 1:
+            amounts["span_ns"] = max(_spans(info.shape, out.shape) for info in operands)
         if extra is not None:
             amounts[extra] = elements
-        call = "elementwise_call_us" if len(inputs) > 1 else "unary_call_us"
-        return Work("element-wise", call, amounts, elements)
+        call = "elementwise_call_us" if len(operands) > 1 else "unary_call_us"
+        return Work("element-wise", call, amounts, elements, basis=basis)
 
     return describe
 
@@ -160,17 +95,17 @@ def _spans(shape: tuple[int, ...], result: tuple[int, ...]) -> int:
     return prod(result) // span if span else 0
 
 
-def _function(parameter: str, *, fallback: bool = False) -> Callable[[Graph, Node], Work]:
+def _function(parameter: str, basis: Basis = "calibrated") -> Describe:
     def describe(graph: Graph, node: Node) -> Work:
-        elements = _result(graph, node).elements
+        elements = result(graph, node).elements
         amounts = {parameter: float(elements)}
-        return Work("function", "function_call_us", amounts, elements, fallback=fallback)
+        return Work("function", "function_call_us", amounts, elements, basis=basis)
 
     return describe
 
 
 def _reduction(graph: Graph, node: Node) -> Work:
-    elements = _inputs(graph, node)[0].elements
+    elements = inputs(graph, node)[0].elements
     return Work("reduction", "reduce_call_us", {"reduce_ns": elements}, elements)
 
 
@@ -202,9 +137,9 @@ def _transpose(graph: Graph, node: Node) -> Work:
     )
 
 
-def _view(call: str) -> Callable[[Graph, Node], Work]:
+def _view(call: str) -> Describe:
     def describe(graph: Graph, node: Node) -> Work:
-        elements = _result(graph, node).elements
+        elements = result(graph, node).elements
         return Work("view", call, {"view_ns": elements}, elements)
 
     return describe
@@ -216,22 +151,34 @@ def _other(graph: Graph, node: Node) -> Work:
     elements = sum(info.elements for info in results)
     # Integer operands steer (indices, axes, shapes); a table is read only where it is indexed.
     streamed = sum(
-        min(info.elements, elements) for info in _inputs(graph, node) if info.dtype.kind == "f"
+        min(info.elements, elements) for info in inputs(graph, node) if info.dtype.kind == "f"
     )
     return Work(
         kind="other",
         call="elementwise_call_us",
         amounts={"stream_ns": float(elements + streamed)},
         elements=elements,
-        fallback=True,
+        basis="unknown",
     )
 
 
-def _describe() -> dict[str, Callable[[Graph, Node], Work]]:
-    plain = _elementwise()
-    table: dict[str, Callable[[Graph, Node], Work]] = {
-        "MatMul": _matmul,
-        "Gemm": _gemm,
+def _standard() -> dict[str, Describe]:
+    """Return the operators of ONNX."""
+    table: dict[str, Describe] = {
+        "MatMul": contractions.matmul(),
+        "Gemm": contractions.gemm(),
+        "MatMulInteger": contractions.matmul(basis="derived"),
+        "QLinearMatMul": contractions.matmul(3, basis="derived"),
+        "Conv": contractions.convolution(),
+        "ConvInteger": contractions.convolution(),
+        "DeformConv": contractions.convolution(),
+        "QLinearConv": contractions.convolution(3),
+        "ConvTranspose": contractions.transposed_convolution,
+        "Einsum": contractions.einsum,
+        "Attention": attention.standard_attention,
+        "LSTM": attention.recurrent(5),
+        "GRU": attention.recurrent(3),
+        "RNN": attention.recurrent(1),
         "Div": _elementwise("divide_ns"),
         "Pow": _elementwise("power_ns"),
         "Sqrt": _elementwise("divide_ns"),  # the same unit computes both
@@ -239,21 +186,45 @@ def _describe() -> dict[str, Callable[[Graph, Node], Work]]:
         "Erf": _function("erf_ns"),
         "Tanh": _function("tanh_ns"),
         "Softmax": _function("softmax_ns"),
-        "LogSoftmax": _function("softmax_ns", fallback=True),
-        "Gelu": _function("erf_ns", fallback=True),
+        "LogSoftmax": _function("softmax_ns", "derived"),
+        "Gelu": _function("erf_ns", "derived"),
         "Transpose": _transpose,
         "Reshape": _view("reshape_call_us"),
+        "LRN": windows.local_response,
+        "Resize": windows.interpolation,
+        "Upsample": windows.interpolation,
     }
-    for op in ("Exp", "Log", "Sigmoid", "Sin", "Cos", "Elu", "Softplus", "Mish", "HardSwish"):
-        table[op] = _function("tanh_ns", fallback=True)
+    for op in (
+        "Exp", "Log", "Sigmoid", "Sin", "Cos", "Tan", "Sinh", "Cosh", "Asin", "Acos", "Atan",
+        "Asinh", "Acosh", "Atanh", "Elu", "Selu", "Celu", "Softplus", "Mish", "HardSwish", "Swish",
+    ):  # fmt: skip
+        table[op] = _function("tanh_ns", "derived")
     for op in (
         "Add", "Sub", "Mul", "Min", "Max", "Sum", "Mean", "Abs", "Neg", "Relu", "LeakyRelu", "Clip",
         "Floor", "Ceil", "Round", "Sign", "Not", "And", "Or", "Equal", "Greater", "Less", "Where",
         "GreaterOrEqual", "LessOrEqual",
     ):  # fmt: skip
-        table[op] = plain
+        table[op] = _elementwise()
+    for op in (
+        "PRelu", "ThresholdedRelu", "HardSigmoid", "Softsign", "Shrink", "Xor", "Mod", "BitShift",
+        "IsNaN", "IsInf", "BatchNormalization", "QuantizeLinear", "DequantizeLinear",
+        "RotaryEmbedding",
+    ):  # fmt: skip
+        table[op] = _elementwise(basis="derived")
     for op in ("Mean", "Sum", "Max", "Min", "Prod", "SumSquare", "L1", "L2"):
         table[f"Reduce{op}"] = _reduction
+    for op in (
+        "ReduceLogSum", "ArgMax", "ArgMin", "CumSum", "GlobalAveragePool", "GlobalMaxPool",
+        "GlobalLpPool", "DynamicQuantizeLinear",
+    ):  # fmt: skip
+        table[op] = windows.all_read
+    for op in ("AveragePool", "MaxPool", "LpPool"):
+        table[op] = windows.pooling
+    for op, passes in (
+        ("LayerNormalization", 2), ("GroupNormalization", 2), ("InstanceNormalization", 2),
+        ("MeanVarianceNormalization", 2), ("RMSNormalization", 1), ("LpNormalization", 1),
+    ):  # fmt: skip
+        table[op] = windows.normalization(passes)
     for op in (
         "Gather", "GatherElements", "GatherND", "Concat", "Split", "Slice", "Cast", "Expand", "Pad",
         "Tile", "ConstantOfShape", "Range", "Trilu",
@@ -262,6 +233,47 @@ def _describe() -> dict[str, Callable[[Graph, Node], Work]]:
     for op in ("Unsqueeze", "Squeeze", "Flatten", "Identity", "Shape", "Size"):
         table[op] = _view("view_call_us")
     return table
+
+
+def _contrib() -> dict[str, Describe]:
+    """Return the operators of ONNX Runtime's own domain."""
+    table: dict[str, Describe] = {
+        "FusedMatMul": contractions.fused_matmul,
+        "TransposeMatMul": contractions.fused_matmul,
+        "FusedGemm": contractions.gemm(basis="derived"),
+        "QGemm": contractions.gemm(3, basis="derived"),
+        "MatMulIntegerToFloat": contractions.matmul(basis="derived"),
+        "DynamicQuantizeMatMul": contractions.matmul(basis="derived"),
+        "MatMulNBits": contractions.packed_matmul,
+        "MatMulBnb4": contractions.packed_matmul,
+        "FusedConv": contractions.convolution(),
+        "NhwcFusedConv": contractions.convolution(),
+        "QLinearConv": contractions.convolution(3),
+        "Attention": attention.projected_attention(4),
+        "QAttention": attention.projected_attention(8),
+        "MultiHeadAttention": attention.multi_head_attention,
+        "GroupQueryAttention": attention.group_query_attention,
+        "DynamicQuantizeLSTM": attention.recurrent(5),
+        "Gelu": _function("erf_ns", "derived"),
+        "BiasGelu": _function("erf_ns", "derived"),
+        "FastGelu": _function("tanh_ns", "derived"),
+        "QuickGelu": _function("tanh_ns", "derived"),
+        "RotaryEmbedding": _elementwise(basis="derived"),
+    }
+    for op, passes in (
+        ("LayerNormalization", 2), ("SkipLayerNormalization", 2), ("GroupNorm", 2),
+        ("EmbedLayerNormalization", 2), ("SkipGroupNorm", 2),
+        ("SimplifiedLayerNormalization", 1), ("SkipSimplifiedLayerNormalization", 1),
+    ):  # fmt: skip
+        table[op] = windows.normalization(passes)
+    return table
+
+
+def _describe() -> dict[tuple[str, str], Describe]:
+    found = {("", op): describe for op, describe in _standard().items()}
+    # ONNX Runtime registers this one without a domain.
+    found["", "SimplifiedLayerNormalization"] = windows.normalization(1)
+    return found | {(CONTRIB, op): describe for op, describe in _contrib().items()}
 
 
 _DESCRIBE = _describe()
