@@ -16,6 +16,7 @@ from host.board.data import published_totals
 from host.driver import OpStats
 from host.driver.stats import COUNTER_REGISTERS
 from host.errors import PimloopError
+from host.pipeline.cpu_basis import cpu_basis
 from host.pipeline.keys import processor
 from host.pipeline.outcome import Outcome, Schedule
 from host.pipeline.roofline import roofline
@@ -45,6 +46,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         "main_schedule": outcome.main,
         "cpu_time_source": cpu_time_source(outcome.platform),
         "cpu_time_method": cpu_time_method(outcome.platform),
+        "cpu_model": cpu_basis(outcome),
         "cpu_times_disturbed": any(
             timing.disturbed for result in outcome.results for timing in result.cpu_times.values()
         ),

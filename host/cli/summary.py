@@ -28,6 +28,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     else:
         out.print(_operators(report["main_schedule"], schedule))
         _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
+        _print_cpu_basis(out, report.get("cpu_model"))
         if report["cpu_times_disturbed"]:
             _line(out, "CPU times are not trusted: other work disturbed the rounds", "yellow")
     _line(out, _profile(report))
@@ -93,6 +94,19 @@ def _operators(name: str, schedule: dict[str, Any]) -> Table:
         table.add_row("transfers", "dma", str(schedule["transfers"]),
                       f"{schedule['transfer_us']:,.1f}")  # fmt: skip
     return table
+
+
+def _print_cpu_basis(out: Console, basis: dict[str, Any] | None) -> None:
+    """Name the operators whose modelled CPU time is not calibrated, and their share."""
+    if basis is None:
+        return
+    for key, style, said in (
+        ("derived", "dim", "CPU times by the rate of another class, not calibrated"),
+        ("unknown", "yellow", "CPU times of unknown operators, priced by their elements alone"),
+    ):
+        named = [f"{row['count']} {row['op']} {row['share']:.1%}" for row in basis[key]]
+        if named:
+            _line(out, f"{said} (share of {basis['schedule']}): {', '.join(named)}", style)
 
 
 def _profile(report: dict[str, Any]) -> str:
