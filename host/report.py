@@ -21,8 +21,10 @@ from host.pipeline.keys import processor
 from host.pipeline.outcome import Outcome, Schedule
 from host.pipeline.roofline import roofline
 from host.pipeline.traffic import traffic
+from host.report_types import check_report
 from host.session import Result
 from host.times import cpu_time_method, cpu_time_source
+from host.typed_json import JsonError, read_json
 from host.verification import OPERATOR_LIMIT
 from rtl.isa import DEVICE_VERSION
 
@@ -89,22 +91,20 @@ def read_report(folder: Path) -> dict[str, Any]:
     Raises
     ------
     PimloopError
-        When there is none, or it is no report of this version.
+        When there is none, or it is no report of this version, or damaged; says where.
     """
     path = folder / FILE_NAME
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path)
+        if not isinstance(report, dict) or report.get("format") != FORMAT:
+            raise JsonError(f"it is no report of this version: its format is not '{FORMAT}'")
+        check_report(report)
     except OSError as error:
         raise PimloopError(
             f"cannot read {path}: {error.strerror}; give the folder that `pimloop sim` wrote"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise PimloopError(f"{path} is not JSON: {error}; run `pimloop sim` again") from error
-    if not isinstance(report, dict) or report.get("format") != FORMAT:
-        raise PimloopError(
-            f"{path} is no report of this version: its format is not '{FORMAT}'; run"
-            " `pimloop sim` again"
-        )
+    except JsonError as error:
+        raise PimloopError(f"{path}: {error}; run `pimloop sim` again") from error
     return report
 
 

@@ -1,0 +1,114 @@
+"""A damaged report is drawn, or refused with one message; never a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from damage import damaged
+from rich.console import Console
+
+import host.plots_style
+from host.cli.summary import print_summary
+from host.errors import PimloopError
+from host.models.inputs import random_inputs
+from host.pipeline.flow import Pipeline
+from host.pipeline.options import Options
+from host.pipeline.publish import draw
+from host.pipeline.sweep import Finished, Point, rows, to_csv
+from host.platform import load_platform
+from host.report import FILE_NAME, build_report, read_report, write_report
+
+MUTATIONS = 300
+
+
+@pytest.fixture(scope="module")
+def report(wide):
+    """Return the report of a run on the simulated device."""
+    options = Options(jobs=2, rounds=3)
+    with Pipeline(wide, random_inputs(wide, 0), load_platform("htg-z920"), options) as pipeline:
+        return build_report(pipeline.run())
+
+
+@pytest.fixture
+def quick_figures(monkeypatch):
+    """Draw figures with few dots: what can fail is the same."""
+    monkeypatch.setattr(host.plots_style, "_DPI", 20)
+
+
+def show(folder, figures):
+    """Read and show a report as every command does; return the pages written."""
+    report = read_report(folder)
+    if figures:
+        files = draw(report, None, folder)
+    else:
+        from host.chrome_trace import write_trace
+        from host.html import write_html
+
+        files = [folder / "report.html", folder / "trace.json"]
+        write_html(report, files[0])
+        write_trace(report, files[1])
+    print_summary(Console(file=io.StringIO()), report, files)
+    to_csv(rows([Finished(Point("m", 4, "aim"), report)]))
+    return files
+
+
+def test_a_whole_report_is_shown(report, tmp_path, quick_figures):
+    write_report(report, tmp_path)
+    assert read_report(tmp_path) == json.loads((tmp_path / FILE_NAME).read_text())
+    assert all(path.stat().st_size for path in show(tmp_path, figures=True))
+
+
+def test_every_damage_is_shown_or_refused(report, tmp_path, quick_figures):
+    refusals = []
+    for seed in range(MUTATIONS):
+        (tmp_path / FILE_NAME).write_bytes(damaged(report, seed))
+        try:
+            show(tmp_path, figures=seed % 20 == 1)
+        except PimloopError as error:
+            refusals.append(str(error))
+        except Exception as error:
+            pytest.fail(f"seed {seed}: {error!r}")
+    # Both happen: a check that refuses everything, or nothing, shows nothing.
+    assert MUTATIONS // 10 < len(refusals) < MUTATIONS
+    for text in refusals:
+        assert text.startswith(f"{tmp_path / FILE_NAME}: ")
+        assert text.endswith("; run `pimloop sim` again")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("schedules optimal timeline 3 us", "9", 'timeline[3].us must be a number, not "9"'),
+        ("schedules optimal timeline 0 start_us", -1, "start_us must be a number at least 0"),
+        ("schedules optimal", None, "schedules.optimal must be an object, not null"),
+        ("main_schedule", "best", 'main_schedule is "best", which is none of schedules'),
+        ("graph edges 0 consumer", "nowhere", "graph.edges[0].consumer"),
+        ("sequence_length", True, "sequence_length must be a whole number, not true"),
+        ("counters cycles", 10**30, "counters.cycles must be a number of at most"),
+    ],
+)
+def test_the_message_says_where(report, tmp_path, path, value, message):
+    changed = json.loads(json.dumps(report))
+    holder = changed
+    *steps, last = path.split()
+    for key in steps:
+        holder = holder[int(key) if key.isdigit() else key]
+    holder[last] = value
+    write_report(changed, tmp_path)
+    with pytest.raises(PimloopError) as error:
+        read_report(tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_missing_key_is_named(report, tmp_path):
+    changed = {key: value for key, value in report.items() if key != "verification"}
+    write_report(changed, tmp_path)
+    with pytest.raises(PimloopError, match="the key verification is missing"):
+        read_report(tmp_path)
+
+
+def test_unknown_keys_are_let_through(report, tmp_path):
+    write_report({**report, "later": {"any": [1, None]}}, tmp_path)
+    assert read_report(tmp_path)["later"] == {"any": [1, None]}
