@@ -222,7 +222,13 @@ class _Run:
         settings = self._settings
         self._report(Progress("device", f"opening {settings.backend}", 0, 1, 0))
         device = stack.enter_context(
-            open_device(self._platform, settings.backend, flavour=settings.flavour, cache=cache)
+            open_device(
+                self._platform,
+                settings.backend,
+                flavour=settings.flavour,
+                cache=cache,
+                timeout=settings.device_timeout,
+            )
         )
         driver = stack.enter_context(
             PimDriver(

@@ -99,7 +99,12 @@ def execute_model(
         if "pim" in assignment.values():
             report(Progress("device", f"opening {settings.backend}", 0, 1, 0))
             device = stack.enter_context(
-                open_device(platform, settings.backend, flavour=settings.flavour)
+                open_device(
+                    platform,
+                    settings.backend,
+                    flavour=settings.flavour,
+                    timeout=settings.device_timeout,
+                )
             )
             driver = stack.enter_context(
                 PimDriver(

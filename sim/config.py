@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -97,6 +97,16 @@ class SimConfig:
     log_dir: Path | None = None  # for simulator.log and simulator.jsonl; None: log kept in memory
     start_timeout: float = 60.0  # seconds until the simulator answers
     answer_timeout: float = 60.0  # seconds until a register access is answered
+
+    def bounded(self, timeout: float | None) -> SimConfig:
+        """Return this with no wait longer than `timeout`, seconds; None: as it is."""
+        if timeout is None:
+            return self
+        return replace(
+            self,
+            start_timeout=min(self.start_timeout, timeout),
+            answer_timeout=min(self.answer_timeout, timeout),
+        )
 
     def __post_init__(self) -> None:
         known = parameter_names()

@@ -57,6 +57,10 @@ MOST_DELAY = 1_000_000
 #: Seconds given to a simulator to end in order before it is killed.
 CLOSE_SECONDS = 10.0
 
+#: Seconds after its bound in which a simulator has to say that no interrupt came: it looks at the
+#: clock about every 20 ms. Afterwards it hangs.
+GRACE_SECONDS = 2.0
+
 # Missing in Python's mmap; the same number on every Linux that Verilator runs on.
 _MAP_FIXED = 0x10
 
@@ -266,7 +270,7 @@ class SimDevice:
         DeviceError
             The simulator died.
         """
-        answer = self._exchange("wait_irq", extra_time=timeout, timeout=float(timeout))
+        answer = self._exchange("wait_irq", bound=timeout + GRACE_SECONDS, timeout=float(timeout))
         if "timeout" in answer:
             registers = ", ".join(f"{reg.name}=0x{self.read32(reg):08X}" for reg in DUMP)
             raise DeviceTimeoutError(f"{answer['timeout']}; {registers}{self._tail()}")
@@ -369,15 +373,19 @@ class SimDevice:
     # ---- Talking to the simulator.
 
     def _exchange(
-        self, operation: str, extra_time: float = 0.0, **arguments: Any
+        self, operation: str, bound: float | None = None, **arguments: Any
     ) -> dict[str, Any]:
-        """Send one request and return its answer; see `sim.server` for the operations."""
+        """Send one request and return its answer; see `sim.server` for the operations.
+
+        `bound` is the longest wait for the answer, seconds; None: `answer_timeout`.
+        """
         with self._exchange_lock:
             if self._failure is not None:
                 raise DeviceError(f"the simulated device cannot be used: {self._failure}")
             try:
                 send(self._socket, {"op": operation, **arguments})
-                answer = self._receive(self.config.answer_timeout + extra_time, operation)
+                wait = self.config.answer_timeout if bound is None else bound
+                answer = self._receive(wait, operation)
             except PeerGoneError:
                 raise self._dead(operation) from None
             except DeviceError:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from host.cli.output import console, emit_json
-from host.cli.sim import add_device_options
+from host.cli.sim import add_device_options, positive_seconds
 from host.device.base import Device
 from host.device.open import open_device
 from host.errors import PimloopError
@@ -66,10 +66,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the operands")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=positive_seconds,
         default=600.0,
         metavar="S",
-        help="bound of the wait for the device, seconds (default: 600)",
+        help="bound of each wait for the device, its start included, seconds (default: 600)",
     )
     parser.add_argument("--waves", type=Path, metavar="FILE.fst", help="record the operation")
     parser.add_argument(
@@ -131,6 +131,7 @@ def _run(
         flavour=args.flavour,
         trace=args.waves is not None,
         command_trace=args.command_trace,
+        timeout=args.timeout,
     ) as device:
         result = kernel(device, platform)
     report = what | _report(result, platform, args)

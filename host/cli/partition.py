@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.cli.output import console, emit_json
+from host.cli.sim import positive_seconds
 from partitioner.costs import CostGraph, load_costs
 from partitioner.errors import PartitionerError
 from partitioner.graph import HOME_MEMORY
@@ -64,7 +65,7 @@ def _register_partition(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--time-limit",
-        type=_positive_seconds,
+        type=positive_seconds,
         default=60.0,
         metavar="S",
         help="bound in seconds on integer programming and on the makespan search (default 60)",
@@ -237,7 +238,7 @@ def _register_profile_plan(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--time-limit",
-        type=_positive_seconds,
+        type=positive_seconds,
         default=60.0,
         metavar="S",
         help="bound in seconds on each question to the exact solver (default 60)",
@@ -378,16 +379,6 @@ def run_import_ort(args: argparse.Namespace) -> int:
             f"{summary['tensors']} tensors"
         )
     return 0
-
-
-def _positive_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = float("nan")
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return seconds
 
 
 def _add_costs(parser: argparse.ArgumentParser) -> None:

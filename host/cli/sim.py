@@ -137,6 +137,17 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def positive_seconds(text: str) -> float:
+    """Parse a time-out: a finite number of seconds above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = float("nan")
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return seconds
+
+
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     """Parse `name=1,16`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from host.device.cached import CachedDevice
 from host.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
 from host.errors import PimloopError
 from host.platform import Platform
+from sim.errors import SimError
 
 if TYPE_CHECKING:
     from sim.device import SimDevice
@@ -46,8 +47,12 @@ def recorded(device: Device, waves: Path | None) -> Iterator[None]:
     device.open_trace(waves)
     try:
         yield
-    finally:
-        device.close_trace()
+    except BaseException:
+        # A device that hangs or died cannot finish the file; what went wrong before is said.
+        with suppress(SimError):
+            device.close_trace()
+        raise
+    device.close_trace()
 
 
 def open_device(
@@ -61,6 +66,7 @@ def open_device(
     log_dir: Path | None = None,
     cache: bool = False,
     command_trace: Path | None = None,
+    timeout: float | None = None,
 ) -> Device:
     """Open the PIM device of a platform.
 
@@ -86,6 +92,9 @@ def open_device(
         `host.device.cached`.
     command_trace
         `sim`: text file for every DRAM command (`sim.protocol` checks it).
+    timeout
+        `sim`: bound of the wait for its start and for each answer, seconds; None: 60. A build has
+        none.
 
     Raises
     ------
@@ -101,6 +110,7 @@ def open_device(
         buffer_bytes=buffer_bytes,
         cache=cache,
         command_trace=command_trace,
+        timeout=timeout,
     )
     return opener(log_dir)
 
@@ -116,6 +126,7 @@ def device_opener(
     buffer_bytes: int,
     cache: bool,
     command_trace: Path | None = None,
+    timeout: float | None = None,
 ) -> Callable[[Path | None], Device]:
     """Build what `open_device` opens, and return a function that opens it with a log folder.
 
@@ -147,7 +158,7 @@ def device_opener(
             memory_bytes=buffer_bytes,
             command_trace=command_trace,
             log_dir=log_dir,
-        )
+        ).bounded(timeout)
 
     build(build_spec(configure(None)))
     shared = SharedMemory(shared_bytes)

@@ -92,6 +92,8 @@ class DevicePool:
         Most devices at a time, at least 1; None: `default_jobs()`.
     cache
         Take the cost of lists that were simulated before from the cache.
+    timeout
+        As for `host.device.open.open_device`.
     shared_bytes
         `sim`: the first bytes of device memory are one memory for all devices of the pool. Only
         for a pool whose jobs put nothing there but the same constants at the same addresses.
@@ -114,6 +116,7 @@ class DevicePool:
         assertions: bool = True,
         buffer_bytes: int = DEFAULT_BUFFER_BYTES,
         log_dir: Path | None = None,
+        timeout: float | None = None,
         shared_bytes: int = 0,
     ) -> None:
         self.jobs = default_jobs() if jobs is None else jobs
@@ -129,6 +132,7 @@ class DevicePool:
                 assertions=assertions,
                 buffer_bytes=buffer_bytes,
                 cache=cache,
+                timeout=timeout,
                 shared_bytes=shared_bytes,
             )
             return lambda index: opener(None if log_dir is None else log_dir / f"device-{index}")

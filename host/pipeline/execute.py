@@ -101,6 +101,7 @@ class Runner:
             flavour=options.flavour,
             jobs=options.jobs,
             cache=options.cache,
+            timeout=options.device_timeout,
         )
 
     def __enter__(self) -> Runner:

@@ -11,10 +11,13 @@ import pytest
 from host.cli import kernels, platforms
 from host.device.execution import Execution
 from host.device.model import ModelDevice
+from host.device.pool import DevicePool
 from host.errors import PimloopError
 from host.kernels import run_gemm
 from host.platform import load_platform
 from rtl.isa import Opcode
+from sim.device import SimDevice
+from sim.errors import DeviceError, DeviceTimeoutError
 
 
 def call(*arguments: str) -> int:
@@ -214,3 +217,47 @@ def test_show_needs_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         call("platforms", "show")
     assert "NAME" in capsys.readouterr().err
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
+    """Let simulators be a program that never answers; return the bounds of the waits for it."""
+    program = tmp_path / "build-name" / "simulator"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    waits: list[float] = []
+    wait = SimDevice._receive
+
+    def recorded(self: SimDevice, timeout: float, operation: str) -> dict[str, object]:
+        waits.append(timeout)
+        return wait(self, timeout, operation)
+
+    monkeypatch.setattr("sim.device.build", lambda _spec: program)
+    monkeypatch.setattr("sim.build.build", lambda _spec: program)
+    monkeypatch.setattr(SimDevice, "_receive", recorded)
+    return waits
+
+
+@pytest.mark.parametrize("operation", [("gemm", "2", "3", "4"), ("elementwise", "add", "2", "3")])
+def test_timeout_bounds_the_start_of_the_device(
+    deaf: list[float], operation: tuple[str, ...]
+) -> None:
+    with pytest.raises(DeviceTimeoutError, match=r"no answer to start within 0\.25 s"):
+        call(*operation, "--timeout", "0.25")
+    assert deaf == [0.25]
+
+
+def test_timeout_bounds_the_second_attempt_of_a_pool_too(deaf: list[float]) -> None:
+    with DevicePool(load_platform("aim"), jobs=1, cache=False, timeout=0.25) as devices:
+        job = devices.submit(lambda worker: worker.index)
+        with pytest.raises(DeviceError, match="in 2 attempts"):
+            job.result(60)
+    assert deaf == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "x"])
+def test_timeout_is_a_positive_time(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call("gemm", "2", "3", "4", "--timeout", seconds)
+    assert "is not a positive number of seconds" in capsys.readouterr().err

@@ -31,7 +31,7 @@ from fixture_device import (
 )
 
 from sim.config import HostMemory
-from sim.device import SimDevice
+from sim.device import GRACE_SECONDS, SimDevice
 from sim.errors import DeviceError, DeviceTimeoutError, SimError
 
 KIB = 1024
@@ -264,6 +264,30 @@ def test_hung_simulator_is_killed_after_the_bound():
         with pytest.raises(DeviceTimeoutError, match="the simulator hangs: no answer to read32"):
             device.read32(ID)
     assert not running(device.pid)
+
+
+def test_wait_for_the_interrupt_of_a_hung_simulator_is_bounded_by_its_timeout(monkeypatch):
+    waits = []
+    receive = SimDevice._receive
+
+    def recorded(self, timeout, operation):
+        waits.append((operation, timeout))
+        return receive(self, timeout, operation)
+
+    with SimDevice(config()) as device:
+        os.kill(device.pid, signal.SIGSTOP)
+        monkeypatch.setattr(SimDevice, "_receive", recorded)
+        with pytest.raises(DeviceTimeoutError, match="the simulator hangs: no answer to wait_irq"):
+            device.wait_irq(0.25)
+    # Nothing else was waited for, closing included.
+    assert waits == [("wait_irq", 0.25 + GRACE_SECONDS)]
+    assert not running(device.pid)
+
+
+def test_bounded_shortens_every_wait_and_lengthens_none():
+    short = config(start_timeout=5.0, answer_timeout=90.0).bounded(10.0)
+    assert (short.start_timeout, short.answer_timeout) == (5.0, 10.0)
+    assert config().bounded(None) == config()
 
 
 @pytest.mark.parametrize(
