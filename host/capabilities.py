@@ -3,6 +3,10 @@
 The device has the paper's operations (Kim et al., ACM TODAES 2024, Table 2): matrix products and
 element-wise Add, Sub and Mul with the broadcasts (p,r) with (p,r), (r), (p,1) and one element.
 A platform may allow less than that: its `[capabilities]` table.
+
+An operator stays on the CPU when one of its constants has a finite value that bfloat16 does not
+have: the -3.4028e38 of attention masks would become -inf, and 0 times that NaN. The constant is
+not changed to the largest bfloat16 either: models compare with it.
 """
 
 from __future__ import annotations
@@ -59,6 +63,27 @@ PimOperation = MatmulOperation | ElementwiseOperation
 
 def pim_operation(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | None:
     """Return how the PIM device runs `node`, or None when it cannot."""
+    if overflowing_constant(graph, node) is not None:
+        return None
+    return _operation(graph, node, capabilities)
+
+
+def overflowing_constant(graph: Graph, node: Node) -> str | None:
+    """Return the first constant among the inputs of `node` that overflows bfloat16."""
+    return next((name for name in node.inputs if name in graph.overflowing), None)
+
+
+def kept_on_cpu(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
+    """Return why operators that the device has an operation for do not run on it, by node id."""
+    return {
+        node.id: f"constant '{name}' has a finite value beyond the largest bfloat16, 3.3895e38"
+        for node in graph.nodes
+        if (name := overflowing_constant(graph, node)) is not None
+        and _operation(graph, node, capabilities) is not None
+    }
+
+
+def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | None:
     if node.domain or node.op not in capabilities.operators:
         return None
     names = [name for name in (*node.inputs, *node.outputs) if name]

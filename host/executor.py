@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 
 import ml_dtypes
@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host import golden
-from host.capabilities import MatmulOperation, PimOperation
+from host.capabilities import MatmulOperation, PimOperation, overflowing_constant
 from host.cpu.buffers import TensorBuffers
+from host.cpu.operators import run_reference
 from host.cpu.stretches import BoundStretch, SessionCache, Stretch, split
 from host.cpu.timing import Step, Timing, shared_out, time_rounds
 from host.driver import OpStats
 from host.errors import PimloopError
+from host.finite import Kinds, NonFinite, Reference, first_non_finite, kinds, non_finite
 from host.models.graph import Array, Graph, Node
 from host.models.inputs import check_inputs
 from host.policies import DEVICE_MEMORY
@@ -66,6 +68,9 @@ class Execution:
     values: dict[str, Array] = field(default_factory=dict)  # outputs and `keep`, by name
     pim: dict[str, OpStats] = field(default_factory=dict)  # by node id
     transfers: list[Transfer] = field(default_factory=list)
+    #: Results with NaN or infinities, by tensor, where they were seen: PIM results that were read,
+    #: and what CPU segments hand over.
+    non_finite: dict[str, Kinds] = field(default_factory=dict)
 
 
 class Executor:
@@ -201,8 +206,52 @@ class Executor:
         self._progress(Progress("run", "", total, total, self._cycles))
         for name in self._kept:
             execution.values.setdefault(name, self._buffers.array(name).copy())
+        for stretch in self._cpu_stretches():
+            for name in self._sessions.results(self.graph, stretch, self._kept):
+                self._note_non_finite(name, self._buffers.array(name), execution)
         self._last_run = execution
         return execution
+
+    def first_non_finite(self, execution: Execution, reference: Reference) -> NonFinite | None:
+        """Return the first operator of the last run whose NaN and infinities float32 has not.
+
+        Parameters
+        ----------
+        execution
+            The last run.
+        reference
+            Returns float32 values of tensors on the same inputs.
+        """
+        found = first_non_finite(self.graph, self.assignment, execution.non_finite, reference)
+        if found is None or found.device == "pim":
+            return found
+        # It was seen where a segment hands it over: look inside, at every result.
+        stretch = next(s for s in self._cpu_stretches() if self.graph.node(found.node) in s.nodes)
+        inside = {name: kinds(value) for name, value in self._inside(stretch).items()}
+        return first_non_finite(self.graph, self.assignment, inside, reference) or found
+
+    def _inside(self, stretch: Stretch) -> dict[str, Array]:
+        """Return every float result of a CPU segment, from the inputs that the last run left."""
+        made = [name for node in stretch.nodes for name in node.outputs if name]
+        part = replace(
+            self.graph,
+            nodes=stretch.nodes,
+            inputs=tuple(
+                dict.fromkeys(
+                    name
+                    for node in stretch.nodes
+                    for name in self.graph.activations(node)
+                    if name not in made
+                )
+            ),
+            outputs=tuple(n for n in made if self.graph.tensors[n].dtype.kind == "f"),
+        )
+        return run_reference(part, {name: self._buffers.array(name) for name in part.inputs})
+
+    def _note_non_finite(self, name: str, values: Array, execution: Execution) -> None:
+        found = non_finite(values)
+        if found is not None:
+            execution.non_finite[name] = found
 
     def _run_cpu(self, stretch: Stretch) -> None:
         quiet: AbstractContextManager[None] = nullcontext()
@@ -245,7 +294,7 @@ class Executor:
         """See to it that a tensor is in device memory."""
         if self.resident.holds(name):
             return
-        bits = golden.to_bf16_bits(self._buffers.array(name))
+        bits = golden.operand_bits(self._buffers.array(name))
         with self._on_device():
             stats = self._count(self.resident.upload(name, bits))
         self._bits[name] = bits
@@ -263,6 +312,7 @@ class Executor:
             values = driver.download(self.resident.tensor(name))
         stats = self._count(driver.last)
         self._bits[name] = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        self._note_non_finite(name, values, execution)
         if name in self._kept:
             execution.values[name] = values
         if needed:
@@ -354,7 +404,9 @@ def check_assignment(
                 f"node '{node.id}' is assigned to '{device}'; devices: {', '.join(DEVICE_MEMORY)}"
             )
         if device == "pim" and node.id not in operations:
-            raise PimloopError(f"node '{node.id}' ({node.op}) cannot run on the PIM")
+            name = overflowing_constant(graph, node)
+            why = "" if name is None else f": constant '{name}' overflows bfloat16"
+            raise PimloopError(f"node '{node.id}' ({node.op}) cannot run on the PIM{why}")
     unknown = set(assignment) - {node.id for node in graph.nodes}
     if unknown:
         raise PimloopError(

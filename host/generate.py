@@ -22,12 +22,13 @@ import onnxruntime as ort
 
 from host.accuracy import Comparison, compare, rounding_depth, tolerance
 from host.capabilities import pim_capable
-from host.cpu.operators import all_cores, open_session
+from host.cpu.operators import all_cores, open_session, run_reference
 from host.cpu.stretches import SessionCache
 from host.device.open import open_device
 from host.driver import OpStats, PimDriver
 from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
+from host.finite import NonFinite
 from host.models.generator import Cache, Generator
 from host.models.graph import Array, Graph, to_model
 from host.models.inputs import check_inputs
@@ -73,6 +74,7 @@ class Phase:
     assignment: Mapping[str, str]
     executions: list[Execution] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)  # logits, one a token
+    non_finite: list[NonFinite] = field(default_factory=list)  # at most one a token
     result: Result | None = None  # of the last execution, with the checks of all
 
     def cycles(self) -> list[int]:
@@ -185,6 +187,13 @@ class _Runner:
         self.phase.executions.append(execution)
         return execution.values
 
+    def first_non_finite(self, feeds: Mapping[str, Array]) -> NonFinite | None:
+        """Return where the last execution has NaN or infinities that float32 on `feeds` has not."""
+        return self.executor.first_non_finite(
+            self.phase.executions[-1],
+            lambda names: run_reference(self.phase.graph, feeds, outputs=names),
+        )
+
     def float32(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         names = list(self.phase.graph.outputs)
         return dict(zip(names, self.reference.run(names, dict(feeds)), strict=True))
@@ -273,6 +282,8 @@ class _Run:
             phase.comparisons += compare(
                 phase.graph, phase.assignment, values, {LOGITS: wanted[LOGITS]}, depth
             )
+            first = runner.first_non_finite(wanted_feeds)
+            phase.non_finite += [] if first is None else [first]
             behind = rounding_depth(phase.graph, phase.assignment, depth)
             found.tokens.append(_judge(phase, values[LOGITS], wanted[LOGITS], behind[LOGITS]))
             token = found.tokens[-1].token
@@ -302,6 +313,7 @@ class _Run:
             checked=verifier.checked,
             mismatches=list(verifier.mismatches),
             operator_errors=dict(verifier.errors),
+            non_finite=phase.non_finite,
             weights=executor.weight_stats,
             device_seconds=executor.device_seconds,
         )

@@ -24,6 +24,16 @@ ElementwiseOp = Literal["add", "sub", "mul"]
 NAN_BF16 = 0x7FC0
 NAN_F32 = 0x7FC00000
 
+#: The least magnitude that rounds to an infinite bfloat16, half-way between the largest finite one
+#: and 2^128: 3.3961e38.
+OVERFLOW = float.fromhex("0x1.ffp127")
+
+#: Half the distance of two subnormal bfloat16: the most that rounding to one is off.
+SUBNORMAL_ROUNDING = 2.0**-134
+
+# Bits of infinity without its sign.
+_INFINITY = np.uint16(0x7F80)
+
 # Elements of the accumulator block of `matmul`: small enough for the second-level cache.
 _BLOCK_ELEMENTS = 65536
 # A product of two bfloat16 is exact in binary32 while the exponents of its factors sum to this
@@ -60,6 +70,33 @@ def to_bf16_bits(values: NDArray[np.floating]) -> Bits:
     if nan.any():
         result[nan] = NAN_BF16
     return result
+
+
+def operand_bits(values: NDArray[np.floating]) -> Bits:
+    """Round the float32 values of an operand as `to_bf16_bits`, but keep finite ones finite.
+
+    Between the largest bfloat16, 3.3895e38, and the largest float32, 3.4028e38, rounding to
+    nearest gives an infinity; the largest bfloat16 is given instead, which is off by less than
+    2^-8 of the value, as much as any rounding to a neighbour. What the device computes follows
+    the rules of the arithmetic: a result of it may be infinite.
+    """
+    bits = to_bf16_bits(values)
+    infinite = (bits & np.uint16(0x7FFF)) == _INFINITY
+    if infinite.any():
+        bits[infinite & np.isfinite(values)] -= np.uint16(1)
+    return bits
+
+
+def overflows(values: NDArray[np.floating]) -> bool:
+    """Return whether a finite value among `values` rounds to an infinite bfloat16."""
+    if values.size == 0:
+        return False
+    # NaN apart; an infinity hides the largest finite value.
+    high, low = np.fmax.reduce(values, axis=None), np.fmin.reduce(values, axis=None)
+    if np.isinf(high) or np.isinf(low):
+        finite = values[np.isfinite(values)]
+        return bool((np.abs(finite) >= OVERFLOW).any())
+    return bool(high >= OVERFLOW or low <= -OVERFLOW)
 
 
 def bf16_to_f32(bits: Bits) -> Floats:

@@ -58,6 +58,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
             name: _schedule(outcome, schedule) for name, schedule in outcome.schedules.items()
         },
         "failed_policies": dict(outcome.failed),
+        "kept_on_cpu": dict(outcome.kept_on_cpu),
         "speedup": _speedup(outcome),
         "roofline": roofline(outcome),
         "counters": _counters(outcome, main),
@@ -326,6 +327,7 @@ def _overall_verification(outcome: Outcome, main: Result) -> dict[str, Any]:
         "pim_bit_exact": not wrong,
         "pim_results_checked": sum(result.checked for result in outcome.results),
         "pim_results_wrong": wrong,
+        "non_finite": list(dict.fromkeys(str(f) for r in outcome.results for f in r.non_finite)),
         "executions": len(outcome.results),
     }
 
@@ -339,6 +341,7 @@ def _verification(result: Result) -> dict[str, Any]:
         "pim_bit_exact": result.pim_bit_exact,
         "pim_results_checked": result.checked,
         "pim_results_wrong": [str(mismatch) for mismatch in result.mismatches],
+        "non_finite": [str(found) for found in result.non_finite],
         "pim_operators_against_float32": _operator_errors(result),
         "max_abs_error": None if None in errors else max(errors, default=0.0),
         "cosine": None if None in cosines else min(cosines, default=1.0),

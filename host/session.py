@@ -18,6 +18,7 @@ from host.device.open import Backend, Flavour, open_device
 from host.driver import OpStats, PimDriver
 from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
+from host.finite import NonFinite
 from host.models.graph import Array, Graph
 from host.platform import Platform
 from host.resident import ResidentModel
@@ -52,6 +53,8 @@ class Result:
     checked: int  # PIM results compared with the golden model
     mismatches: list[Mismatch] = field(default_factory=list)
     operator_errors: Mapping[str, float] = field(default_factory=dict)  # PIM nodes, to float32
+    #: The first operator with NaN or infinities that float32 does not have, of each execution.
+    non_finite: list[NonFinite] = field(default_factory=list)
     weights: OpStats = field(default_factory=OpStats)
     device_totals: OpStats = field(default_factory=OpStats)
     device_seconds: float = 0.0  # wall time of driver calls
@@ -63,9 +66,10 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether bits, every PIM operator and every compared tensor are as they should be."""
+        """Whether bits, PIM operators, NaN and infinities and the compared tensors are right."""
         operators = all(error <= OPERATOR_LIMIT for error in self.operator_errors.values())
-        return self.pim_bit_exact and operators and all(c.passed for c in self.comparisons)
+        compared = all(comparison.passed for comparison in self.comparisons)
+        return self.pim_bit_exact and operators and compared and not self.non_finite
 
     @property
     def outputs(self) -> dict[str, Array]:
@@ -129,6 +133,9 @@ def execute_model(
             )
         mismatches, checked = list(verifier.mismatches), verifier.checked
         errors = dict(verifier.errors)
+    first = executor.first_non_finite(
+        execution, lambda names: run_reference(graph, feeds, outputs=names)
+    )
     cpu_times: Mapping[str, Timing] = {}
     if measures_cpu(platform):
         # The device is closed: nothing else runs while the CPU is timed.
@@ -147,6 +154,7 @@ def execute_model(
         checked=checked,
         mismatches=mismatches,
         operator_errors=errors,
+        non_finite=[] if first is None else [first],
         weights=weights,
         device_totals=driver.totals if driver is not None else OpStats(),
         device_seconds=executor.device_seconds,

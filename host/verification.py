@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from host import golden
 from host.capabilities import ElementwiseOperation, PimOperation
 from host.cpu.operators import run_node
+from host.finite import kinds
 from host.models.graph import Array, Graph, Node
 
 Bits = NDArray[np.uint16]
@@ -38,6 +39,9 @@ _BLOCK_TIMEOUT = 120.0
 #: Limit of an operator's error against float32, as a fraction of the terms summed.
 #: Rounding the weights and the result accounts for about 1.6e-3.
 OPERATOR_LIMIT = 5e-3
+
+#: The least normal bfloat16 and float32.
+_LEAST_NORMAL = 2.0**-126
 
 
 @dataclass(frozen=True)
@@ -240,7 +244,8 @@ def operator_error(graph: Graph, check: Check) -> float:
     The operands that the device had go through ONNX Runtime's operator with the float32 constants
     of the graph. The error is relative to the root of the summed squares of the terms (and of the
     result), not to the result alone, which may be a small difference of large terms. Where float32
-    gives NaN or an infinity the result must too; anything else there is an infinite error.
+    gives NaN or an infinity the result must be the same; anything else is an infinite error. What
+    rounding to a subnormal bfloat16 can be off, which is no fraction of the value, is no error.
     """
     operation = check.operation
     operands = {operation.left: check.left, operation.right: check.right}
@@ -253,14 +258,57 @@ def operator_error(graph: Graph, check: Check) -> float:
     }
     (wanted,) = run_node(graph, check.node, feeds)
     found = golden.bf16_to_f32(check.result)
-    finite = np.isfinite(wanted)
-    if not np.array_equal(finite, np.isfinite(found)):
+    if not np.array_equal(kinds(wanted), kinds(found)):
         return float("inf")
+    finite = np.isfinite(wanted)
     with np.errstate(all="ignore"):
-        error = np.where(finite, found.astype(np.float64) - wanted, 0.0)
+        off = np.abs(found.astype(np.float64) - wanted) - _subnormal_rounding(graph, check)
+        error = np.where(finite, np.maximum(off, 0.0), 0.0)
         scale = np.where(finite, _scale(check, operation) + wanted.astype(np.float64) ** 2, 0.0)
     total = float(np.sqrt(scale.sum()))
     return float(np.linalg.norm(error)) / total if total else float(np.linalg.norm(error))
+
+
+def _subnormal_rounding(graph: Graph, check: Check) -> Array:
+    """Return how far rounding to subnormal bfloat16 may put off each element of the result.
+
+    The result is rounded once; of the operands, constants were rounded and are compared with their
+    float32 values.
+    """
+    operation = check.operation
+    left, right = (
+        np.abs(golden.bf16_to_f32(bits).astype(np.float64)) for bits in (check.left, check.right)
+    )
+    off_left, off_right = (
+        _rounded_off(graph, name, bits.shape)
+        for name, bits in ((operation.left, check.left), (operation.right, check.right))
+    )
+    room = np.full(check.result.shape, golden.SUBNORMAL_ROUNDING)
+    with np.errstate(all="ignore"):
+        if isinstance(operation, ElementwiseOperation):
+            product = operation.op == "mul"
+            for off, other in ((off_left, right), (off_right, left)):
+                if off is not None:
+                    room = room + (off * other if product else off)
+            return room
+        if off_right is not None:
+            columns = off_right.swapaxes(-1, -2) if operation.transposed else off_right
+            room = room + left @ columns
+        if check.bias is not None:
+            off = _rounded_off(graph, str(operation.bias), check.bias.shape)
+            room = room if off is None else room + off
+    return np.asarray(room)
+
+
+def _rounded_off(graph: Graph, name: str, shape: tuple[int, ...]) -> Array | None:
+    """Return how far each element of a constant may be off where it is subnormal in bfloat16."""
+    constant = graph.constants.get(name)
+    if constant is None:
+        return None
+    subnormal = (constant != 0) & (np.abs(constant) < _LEAST_NORMAL)
+    if not subnormal.any():
+        return None
+    return np.where(subnormal, golden.SUBNORMAL_ROUNDING, 0.0).reshape(shape)
 
 
 def _scale(check: Check, operation: PimOperation) -> Array:

@@ -139,7 +139,7 @@ def generation_report(
             }
             for one in found.tokens
         ],
-        "phases": [_phase(phase, found.settings.backend) for phase in found.phases],
+        "phases": [_phase(phase, found.settings.backend, platform) for phase in found.phases],
         "verification": {
             "passed": found.passed,
             "tokens": len(found.tokens),
@@ -147,6 +147,7 @@ def generation_report(
             "tokens_equal": sum(one.token == one.reference for one in found.tokens),
             "pim_bit_exact": all(p.result and p.result.pim_bit_exact for p in found.phases),
             "pim_results_checked": sum(p.result.checked for p in found.phases if p.result),
+            "non_finite": list(dict.fromkeys(str(f) for p in found.phases for f in p.non_finite)),
         },
         "simulation": {
             "cycles": found.device_totals.cycles,
@@ -157,7 +158,9 @@ def generation_report(
     }
 
 
-def _phase(phase: Phase, backend: str) -> dict[str, Any]:
+def _phase(phase: Phase, backend: str, platform: Platform) -> dict[str, Any]:
+    from host.capabilities import kept_on_cpu
+
     times, cycles = phase.times(), phase.cycles()
     return {
         "name": phase.name,
@@ -165,6 +168,7 @@ def _phase(phase: Phase, backend: str) -> dict[str, Any]:
         "nodes": len(phase.graph.nodes),
         "pim_nodes": sum(device == "pim" for device in phase.assignment.values()),
         "assignment": dict(phase.assignment),
+        "kept_on_cpu": kept_on_cpu(phase.graph, platform.capabilities),
         "executions": len(phase.executions),
         "us_per_execution": times and times.total_us,
         "pim_us": times and times.pim_us,
@@ -179,6 +183,8 @@ def _phase(phase: Phase, backend: str) -> dict[str, Any]:
 def print_generation(out: Console, report: dict[str, Any]) -> None:
     """Print the tables that end a generation."""
     from rich.table import Table
+
+    from host.cli.summary import print_kept_on_cpu
 
     table = Table(title=f"{report['model']}, {report['platform']}", title_justify="left")
     table.add_column("phase")
@@ -201,6 +207,7 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         else:
             time = f"{us / 1000:,.2f} ms a {what}"
             out.print(f"{phase['name']}: {time}, its placement: {phase['schedule']}")
+    print_kept_on_cpu(out, {k: v for p in report["phases"] for k, v in p["kept_on_cpu"].items()})
     out.print(f"CPU time: {report['cpu_time_source']}", style="dim", soft_wrap=True)
     tokens = Table(title="tokens", title_justify="left")
     for heading in ("token", "float32", "margin", "tolerance", ""):
@@ -218,6 +225,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         f" {checks['tokens_judged']} had to; PIM bit exact:"
         f" {'yes' if checks['pim_bit_exact'] else 'NO'} ({checks['pim_results_checked']} results)"
     )
+    for text in checks["non_finite"]:
+        out.print(f"not finite: {text}", style="red", markup=False, soft_wrap=True)
     passed = checks["passed"]
     out.print(
         f"verification: {'passed' if passed else 'FAILED'}", style="green" if passed else "bold red"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 _WRONG_SHOWN = 5
 _OPERATOR_ROWS = 6
+_KEPT_SHOWN = 5
 
 
 def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = ()) -> None:
@@ -22,6 +23,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     out.print(_schedules(report, title))
     for name, reason in report["failed_policies"].items():
         _line(out, f"{name}: no plan: {reason}", "yellow")
+    print_kept_on_cpu(out, report["kept_on_cpu"])
     schedule = report["schedules"][report["main_schedule"]]
     if schedule["executed_us"] is None:
         _line(out, "no times: the model device has no clock")
@@ -42,6 +44,14 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
 def _line(out: Console, text: str, style: str = "") -> None:
     if text:
         out.print(text, style=style or None, markup=False, soft_wrap=True)
+
+
+def print_kept_on_cpu(out: Console, kept: Mapping[str, str]) -> None:
+    """Print which operators of kinds that the PIM has stay on the CPU, and why."""
+    for name, reason in list(kept.items())[:_KEPT_SHOWN]:
+        _line(out, f"kept on the CPU: {name}: {reason}", "yellow")
+    if len(kept) > _KEPT_SHOWN:
+        _line(out, f"kept on the CPU: {len(kept) - _KEPT_SHOWN} more (--json has all)", "yellow")
 
 
 def _schedules(report: dict[str, Any], title: str) -> Table:
@@ -148,6 +158,8 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
     )
     for text in verification["pim_results_wrong"][:_WRONG_SHOWN]:
         _line(out, f"  {text}", "red")
+    for text in verification["non_finite"][:_WRONG_SHOWN]:
+        _line(out, f"not finite: {text}", "red")
     operators = verification["pim_operators_against_float32"]
     if operators is not None:
         worst = "not finite" if operators["worst"] is None else f"{operators['worst']:.2g}"

@@ -106,6 +106,12 @@ class SessionCache:
         """
         self._session(_Ports(graph, stretch, keep))
 
+    def results(
+        self, graph: Graph, stretch: Stretch, keep: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """Return the tensors that a stretch writes to the buffers; parameters as for `bind`."""
+        return tuple(_Ports(graph, stretch, keep).outputs.values())
+
     def bind(
         self, graph: Graph, stretch: Stretch, buffers: TensorBuffers, keep: Collection[str] = ()
     ) -> BoundStretch:

@@ -17,6 +17,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from host.golden import overflows
+
 Array = NDArray[Any]
 
 #: Constants up to this many bytes are written into a model's protobuf; larger ones are handed to
@@ -134,6 +136,15 @@ class Graph:
     @cached_property
     def _by_id(self) -> Mapping[str, Node]:
         return {node.id: node for node in self.nodes}
+
+    @cached_property
+    def overflowing(self) -> frozenset[str]:
+        """float32 constants with a finite value that rounds to an infinite bfloat16."""
+        return frozenset(
+            name
+            for name, value in self.constants.items()
+            if value.dtype == np.float32 and overflows(value)
+        )
 
     @cached_property
     def parameters(self) -> int:

@@ -95,6 +95,7 @@ class Runner:
         self._sessions = SessionCache()
         self._bits = ConstantBits()
         self._wanted: Mapping[str, Array] | None = None
+        self._non_finite: dict[str, Array] = {}  # float32 values where an execution has any
         self._pool = DevicePool(
             platform,
             options.backend,
@@ -165,6 +166,13 @@ class Runner:
             self._wanted = run_reference(self.graph, self.feeds, outputs=names)
         return self._wanted
 
+    def _float32(self, names: tuple[str, ...]) -> Mapping[str, Array]:
+        """Return the float32 values of tensors with NaN or infinities, each computed once."""
+        missing = tuple(name for name in names if name not in self._non_finite)
+        if missing:
+            self._non_finite |= run_reference(self.graph, self.feeds, outputs=missing)
+        return self._non_finite
+
     def _start(self, job: Job, stack: ExitStack) -> Future[_Executed]:
         """Execute a job on a device of the pool, or here and now when it needs none."""
 
@@ -223,6 +231,7 @@ class Runner:
         cpu_times: Mapping[str, Timing],
     ) -> Result:
         wanted = self._reference()
+        first = one.executor.first_non_finite(one.execution, self._float32)
         return Result(
             graph=self.graph,
             platform=self.platform,
@@ -239,6 +248,7 @@ class Runner:
             checked=one.verifier.checked,
             mismatches=list(one.verifier.mismatches),
             operator_errors=dict(one.verifier.errors),
+            non_finite=[] if first is None else [first],
             weights=one.weights,
             device_totals=one.totals,
             device_seconds=one.executor.device_seconds,

@@ -9,6 +9,7 @@ from time import perf_counter
 
 import partitioner.graph as network
 from host.cache.folder import cache_folder
+from host.capabilities import kept_on_cpu
 from host.errors import PimloopError
 from host.models.graph import Array, Graph
 from host.models.inputs import check_inputs
@@ -72,7 +73,10 @@ class Pipeline:
         self.graph, self.platform, self.options = graph, platform, options
         self.runner = Runner(graph, feeds, platform, options, progress or (lambda _: None))
         self.operators: network.Graph = partition_graph(graph, self.runner.operations)
-        self.outcome = Outcome(graph, platform, options, self.runner.operations, self.operators)
+        self.outcome = Outcome(
+            graph, platform, options, self.runner.operations, self.operators,
+            kept_on_cpu=kept_on_cpu(graph, platform.capabilities),
+        )  # fmt: skip
         self._policies = find_policies(options.policies)
         with self._phase("prepare"):
             context = "" if options.folder is None else run_key(graph, feeds, platform, options)
@@ -202,7 +206,10 @@ def execute_once(
     """Execute one placement, made elsewhere; return it as a run of one schedule called `name`."""
     with Runner(graph, feeds, platform, options, progress) as runner:
         operators = partition_graph(graph, runner.operations)
-        outcome = Outcome(graph, platform, options, runner.operations, operators)
+        outcome = Outcome(
+            graph, platform, options, runner.operations, operators,
+            kept_on_cpu=kept_on_cpu(graph, platform.capabilities),
+        )  # fmt: skip
         start = perf_counter()
         (result,) = runner.run([Job(name, assignment)])
         outcome.phases.append(("execute", perf_counter() - start))

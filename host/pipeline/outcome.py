@@ -44,6 +44,7 @@ class Outcome:
     costs: CostGraph | None = None
     failed: dict[str, str] = field(default_factory=dict)  # policies without a plan, and why
     usage: Usage = field(default_factory=lambda: total_usage([]))
+    kept_on_cpu: Mapping[str, str] = field(default_factory=dict)  # operator id: why not on the PIM
     resumed: int = 0  # executions taken up from an interrupted run
     phases: list[tuple[str, float]] = field(default_factory=list)  # name, wall seconds
 

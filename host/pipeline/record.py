@@ -12,6 +12,7 @@ from host.accuracy import Comparison
 from host.cpu.timing import Timing
 from host.driver import OpStats
 from host.executor import Execution, Transfer
+from host.finite import NonFinite
 from host.models.graph import Graph
 from host.platform import Platform
 from host.session import Result, Settings
@@ -30,6 +31,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "checked": result.checked,
         "mismatches": [asdict(mismatch) for mismatch in result.mismatches],
         "operator_errors": dict(result.operator_errors),
+        "non_finite": [asdict(found) for found in result.non_finite],
         "weights": asdict(result.weights),
         "device_totals": asdict(result.device_totals),
         "device_seconds": result.device_seconds,
@@ -63,6 +65,9 @@ def from_dict(data: dict[str, Any], graph: Graph, platform: Platform, settings: 
             for mismatch in data["mismatches"]
         ],
         operator_errors=data["operator_errors"],
+        non_finite=[
+            NonFinite(**{**found, "first": tuple(found["first"])}) for found in data["non_finite"]
+        ],
         weights=OpStats(**data["weights"]),
         device_totals=OpStats(**data["device_totals"]),
         device_seconds=data["device_seconds"],

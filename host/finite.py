@@ -1,0 +1,103 @@
+"""NaN and infinities of an execution that float32 does not have: the first operator with one.
+
+A mask of -inf is as it should be, and float32 has it too. What float32 does not have comes from
+bfloat16: a sum beyond its largest value, and the NaN that an infinity makes further on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.models.graph import Array, Graph
+
+#: For each element of a tensor: 0 finite, 1 NaN, 2 plus infinity, 3 minus infinity.
+Kinds = NDArray[np.int8]
+
+#: Returns the float32 values of tensors, by name.
+Reference = Callable[[tuple[str, ...]], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """The first result with NaN or infinities that float32 does not have, or has elsewhere."""
+
+    node: str
+    op: str
+    device: str
+    different: int  # elements
+    elements: int
+    first: tuple[int, ...]  # index of the first such element
+    found: str  # "NaN", "+inf", "-inf", "finite"
+    wanted: str  # the same, of float32
+
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        return (
+            f"{self.node} ({self.op}, {self.device}): {self.different} of {self.elements} elements"
+            f" are not finite as in float32, first at {list(self.first)}: {self.found}, float32"
+            f" {self.wanted}; keep the operator or the one before it on the CPU"
+        )
+
+
+_NAMES = ("finite", "NaN", "+inf", "-inf")
+
+
+def kinds(values: Array) -> Kinds:
+    """Return which elements of a float array are NaN or infinite."""
+    found = np.zeros(values.shape, np.int8)
+    found[np.isnan(values)] = 1
+    found[np.isposinf(values)] = 2
+    found[np.isneginf(values)] = 3
+    return found
+
+
+def non_finite(values: Array) -> Kinds | None:
+    """Return the kinds of a tensor's elements, None where all are finite or it holds no floats."""
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return None
+    return kinds(values)
+
+
+def first_non_finite(
+    graph: Graph,
+    assignment: Mapping[str, str],
+    found: Mapping[str, Kinds],
+    reference: Reference,
+) -> NonFinite | None:
+    """Return the first operator, in the graph's order, whose result is not as in float32.
+
+    Parameters
+    ----------
+    graph, assignment
+        What was executed, and where.
+    found
+        By tensor, the kinds of results that hold NaN or an infinity.
+    reference
+        Called once, with those tensors, when there are any.
+    """
+    if not found:
+        return None
+    wanted = reference(tuple(found))
+    for node in graph.nodes:
+        for name in node.outputs:
+            if name not in found:
+                continue
+            expected = kinds(wanted[name])
+            different = np.argwhere(found[name] != expected)
+            if len(different):
+                first = tuple(int(index) for index in different[0])
+                return NonFinite(
+                    node=node.id,
+                    op=node.op,
+                    device=assignment[node.id],
+                    different=len(different),
+                    elements=expected.size,
+                    first=first,
+                    found=_NAMES[found[name][first]],
+                    wanted=_NAMES[expected[first]],
+                )
+    return None
