@@ -64,6 +64,7 @@ class Verification(TypedDict):
     pim_bit_exact: bool
     pim_results_checked: Count
     pim_results_wrong: list[str]
+    non_finite: NotRequired[list[str]]  # first operators with NaN or infinities float32 has not
     pim_operators_against_float32: OperatorErrors | None
     max_abs_error: float | None
     cosine: float | None
@@ -211,6 +212,7 @@ class Report(TypedDict):
     graph: Graph
     schedules: dict[str, Schedule]
     failed_policies: dict[str, str]
+    kept_on_cpu: NotRequired[dict[str, str]]  # operator id: why it does not run on the PIM
     speedup: dict[str, Quantity]
     roofline: Roofline | None
     counters: dict[str, Quantity | None]

@@ -23,7 +23,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     out.print(_schedules(report, title))
     for name, reason in report["failed_policies"].items():
         _line(out, f"{name}: no plan: {reason}", "yellow")
-    print_kept_on_cpu(out, report["kept_on_cpu"])
+    print_kept_on_cpu(out, report.get("kept_on_cpu", {}))
     schedule = report["schedules"][report["main_schedule"]]
     if schedule["executed_us"] is None:
         _line(out, "no times: the model device has no clock")
@@ -158,7 +158,7 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
     )
     for text in verification["pim_results_wrong"][:_WRONG_SHOWN]:
         _line(out, f"  {text}", "red")
-    for text in verification["non_finite"][:_WRONG_SHOWN]:
+    for text in verification.get("non_finite", [])[:_WRONG_SHOWN]:
         _line(out, f"not finite: {text}", "red")
     operators = verification["pim_operators_against_float32"]
     if operators is not None:
