@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from host.html.files import write_whole
-from host.html.words import device_title, format_us, schedule_order, schedule_words
+from host.html.words import device_title, format_us, schedule_order, schedule_title
 from host.models.graph import INLINE_BYTES, IR_VERSION, Graph
 
 #: Prefix of the keys in `metadata_props`.
@@ -103,7 +103,7 @@ def _sentence(identifier: str, cost: dict[str, Any], schedules: dict[str, Any]) 
     """Return one line for a person: where the first schedule puts the node, and all costs."""
     placed = next(
         (
-            f"{schedule_words(name).title}: {device_title(one['assignment'][identifier])}. "
+            f"{schedule_title(name, one)}: {device_title(one['assignment'][identifier])}. "
             for name, one in schedules.items()
             if identifier in (one.get("assignment") or {})
         ),

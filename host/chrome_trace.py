@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from host.html.files import write_whole
-from host.html.words import device_title, lane_order, schedule_order, schedule_words
+from host.html.words import device_title, lane_order, schedule_order, schedule_title
 
 #: Trace viewers have reserved colours only; these three differ for every common colour blindness.
 _COLOURS = {"cpu_serial": "good", "cpu_parallel": "thread_state_runnable", "pim": "bad"}
@@ -53,7 +53,8 @@ def _process(report: dict[str, Any], name: str, process: int) -> Iterator[Event]
     timeline = report["schedules"][name].get("timeline")
     if not timeline:
         return
-    yield _name("process_name", process, 0, f"{report['model']}: {schedule_words(name).title}")
+    title = schedule_title(name, report["schedules"][name])
+    yield _name("process_name", process, 0, f"{report['model']}: {title}")
     yield {
         "ph": "M",
         "name": "process_sort_index",

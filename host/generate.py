@@ -32,15 +32,19 @@ from host.finite import NonFinite
 from host.models.generator import Cache, Generator
 from host.models.graph import Array, Graph, to_model
 from host.models.inputs import check_inputs
+from host.pipeline.network import partition_graph
+from host.pipeline.planning import replay
 from host.platform import Platform
 from host.resident import ResidentModel
 from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
 from host.times import ScheduleTimes, schedule_times
 from host.verification import Verifier
 from host.weights import DeviceWeights
+from partitioner.plan import Plan
 
-#: Makes a placement for a graph that will be executed on such inputs.
-Planner = Callable[[Graph, Mapping[str, Array]], Mapping[str, str]]
+#: Makes a placement for a graph that will be executed on such inputs: a plan, or only the device
+#: of every operator where there are no costs to plan with.
+Planner = Callable[[Graph, Mapping[str, Array]], Plan | Mapping[str, str]]
 
 LOGITS = "logits"
 
@@ -76,6 +80,7 @@ class Phase:
     comparisons: list[Comparison] = field(default_factory=list)  # logits, one a token
     non_finite: list[NonFinite] = field(default_factory=list)  # at most one a token
     result: Result | None = None  # of the last execution, with the checks of all
+    plan: Plan | None = None  # None: placed without costs
 
     def cycles(self) -> list[int]:
         """Return the DRAM clocks of each execution, operators and transfers."""
@@ -88,6 +93,19 @@ class Phase:
     def times(self) -> ScheduleTimes | None:
         """Return the times of one execution; None where the device has no clock."""
         return None if self.result is None else schedule_times(self.result)
+
+    def total_us(self) -> float | None:
+        """Return the time of one execution, as the plan's objective counts it: None as `times`.
+
+        The sum of all operators and transfers, or under a makespan plan the end of its schedule.
+        """
+        times = self.times()
+        if times is None or self.result is None:
+            return None
+        operations = pim_capable(self.graph, self.result.platform.capabilities)
+        operators = partition_graph(self.graph, operations)
+        schedule = () if self.plan is None else self.plan.schedule
+        return replay(operators, self.result, times, schedule).total_us
 
 
 @dataclass
@@ -218,10 +236,10 @@ class _Run:
         """Return the phases; a phase is planned on inputs like those it will have."""
         generator = self._generator
         prefill = generator.prefill
-        phases = [Phase("prefill", prefill, plan(prefill, {"input_ids": prompt}))]
+        phases = [_planned("prefill", prefill, plan(prefill, {"input_ids": prompt}))]
         if generator.step is not None:
             like = Cache(generator, used=generator.prompt_length).feeds(int(prompt[0, -1]))
-            phases.append(Phase("decode", generator.step, plan(generator.step, like)))
+            phases.append(_planned("decode", generator.step, plan(generator.step, like)))
         return phases
 
     def open(self, stack: ExitStack, phases: list[Phase], *, cache: bool) -> PimDriver | None:
@@ -317,6 +335,12 @@ class _Run:
             weights=executor.weight_stats,
             device_seconds=executor.device_seconds,
         )
+
+
+def _planned(name: str, graph: Graph, placement: Plan | Mapping[str, str]) -> Phase:
+    if isinstance(placement, Plan):
+        return Phase(name, graph, placement.assignment, plan=placement)
+    return Phase(name, graph, placement)
 
 
 def _judge(phase: Phase, logits: Array, wanted: Array, roundings: int) -> Token:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from host.errors import PimloopError
+from partitioner.plan import PLAN_FORMAT, Step
+from partitioner.solve import OBJECTIVES
 
-PLAN_FORMAT = "pimloop-plan/1"
+
+@dataclass(frozen=True)
+class PlanFile:
+    """What is executed of a plan."""
+
+    assignment: dict[str, str]  # operator id -> device
+    objective: str  # one of `partitioner.solve.OBJECTIVES`
+    schedule: tuple[Step, ...]  # of a makespan plan; empty: one step at a time
 
 
-def load_assignment(path: Path) -> dict[str, str]:
-    """Return the assignment node id -> device of a plan file.
+def load_plan(path: Path) -> PlanFile:
+    """Return the assignment of a plan file, and the schedule of a makespan plan.
 
-    Whether it fits a graph is for `executor.check_assignment` to say.
+    Whether they fit a graph is for `executor.check_assignment` and `pipeline.planning` to say.
 
     Raises
     ------
@@ -33,4 +45,34 @@ def load_assignment(path: Path) -> dict[str, str]:
         isinstance(device, str) for device in assignment.values()
     ):
         raise PimloopError(f"the plan {path} has no assignment of operators to devices")
-    return assignment
+    objective = data.get("objective", "sequential")
+    if objective not in OBJECTIVES:
+        raise PimloopError(
+            f"the plan {path} has the objective {objective!r}; known: {', '.join(OBJECTIVES)}"
+        )
+    if objective == "sequential":
+        return PlanFile(assignment, objective, ())
+    return PlanFile(assignment, objective, _schedule(data.get("schedule"), path))
+
+
+def _schedule(steps: Any, path: Path) -> tuple[Step, ...]:
+    """Return the steps of a makespan plan."""
+    if not isinstance(steps, list) or not steps:
+        raise PimloopError(
+            f"the makespan plan {path} has no schedule, so its operators have no order: make it"
+            " again with `pimloop partition --objective makespan`"
+        )
+    found = []
+    for number, step in enumerate(steps):
+        values = step if isinstance(step, dict) else {}
+        texts = [values.get(key) for key in ("kind", "id", "resource", "detail")]
+        times = [values.get(key) for key in ("start_us", "end_us")]
+        if not all(isinstance(text, str) for text in texts) or not all(
+            isinstance(time, int | float) and math.isfinite(time) for time in times
+        ):
+            raise PimloopError(
+                f"the plan {path}: step {number} of its schedule is not one of kind, id, resource,"
+                " start_us, end_us and detail; make the plan again"
+            )
+        found.append(Step(**{field.name: values[field.name] for field in fields(Step)}))
+    return tuple(found)

@@ -6,7 +6,7 @@ matplotlib without a display; equal reports give equal files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from host.html.words import (
     device_title,
     lane_order,
     schedule_order,
-    schedule_words,
+    schedule_title,
 )
 from host.plots_style import STYLE, new_figure, plain, save
 from host.plots_sweep import write_sweep_plots
@@ -241,8 +241,8 @@ def _caption(report: dict[str, Any]) -> str:
     return plain(f"{title(report)}; {report['platform']}")
 
 
-def _name_rows(axes: Axes, schedules: Iterable[str]) -> None:
-    titles = [plain(schedule_words(name).title) for name in schedules]
+def _name_rows(axes: Axes, schedules: Mapping[str, Any]) -> None:
+    titles = [plain(schedule_title(name, one)) for name, one in schedules.items()]
     axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()
     axes.grid(False, axis="y")

@@ -8,7 +8,8 @@ from typing import Any
 from host.capabilities import Capabilities, pim_capable
 from host.errors import PimloopError
 from host.models.graph import Graph
-from host.plugins import find_policy
+from host.plugins import POLICIES as POLICY_PLUGINS
+from host.plugins import PluginError, find_policy, plugins
 from partitioner.costs import CostGraph
 from partitioner.errors import PartitionerError
 from partitioner.plan import Plan
@@ -47,17 +48,38 @@ def cpu_serial(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
     return {node.id: "cpu_serial" for node in graph.nodes}
 
 
-def cpu_parallel(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
-    """Place everything on all CPU cores."""
+def cpu_parallel_first(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
+    """Place everything on all CPU cores, which can run every operator.
+
+    The paper's priority order CPU parallel, PIM, CPU serial.
+    """
     return {node.id: "cpu_parallel" for node in graph.nodes}
 
 
-#: The placements that need no costs, by the name that the command line gives them.
+#: The placements that need no costs, by name.
 POLICIES: Mapping[str, Callable[[Graph, Capabilities], dict[str, str]]] = {
     "pim_first": pim_first,
     "cpu_serial": cpu_serial,
-    "cpu_parallel": cpu_parallel,
+    "cpu_parallel_first": cpu_parallel_first,
 }
+
+#: Names of earlier versions -> today's.
+_RENAMED = {"cpu_parallel": "cpu_parallel_first"}
+
+
+def refuse_without_clock(name: str, backend: str = "model") -> None:
+    """Refuse a policy that needs costs on a device that has no clock to measure them.
+
+    Raises
+    ------
+    PimloopError
+        Naming the policies that need none.
+    """
+    if backend == "model" and name not in POLICIES:
+        raise PimloopError(
+            f"policy '{name}' needs costs, and the model device has no clock to measure them: use"
+            f" --device sim, or a policy without costs ({', '.join(POLICIES)})"
+        )
 
 
 def find_policies(further: Sequence[str] = ()) -> dict[str, Policy | None]:
@@ -70,9 +92,21 @@ def find_policies(further: Sequence[str] = ()) -> dict[str, Policy | None]:
     """
     found: dict[str, Policy | None] = dict.fromkeys(WITH_COSTS)
     for name in further:
+        if name in _RENAMED:
+            raise PimloopError(f"policy '{name}' is called '{_RENAMED[name]}' now")
         if name not in found:
-            found[name] = find_policy(name)
+            found[name] = _of_plugin(name)
     return found
+
+
+def _of_plugin(name: str) -> Policy:
+    known = plugins(POLICY_PLUGINS)
+    if name not in known:
+        raise PluginError(
+            f"unknown policy '{name}'; policies of installed plug-ins:"
+            f" {', '.join(known) or 'none'}; built in: {', '.join(WITH_COSTS)}"
+        )
+    return find_policy(name)
 
 
 def make_plan(

@@ -4,11 +4,13 @@ All of them walk the operators in topological order (file order wherever the gra
 respect capacities by passing over a device whose memory has no room left for the operator's
 weights, except `paper_dp`, which knows of none.
 
-- ``cpu_serial``: every operator on the device of that name.
+- ``cpu_serial``: every operator on the device of that name; one that cannot run on it takes
+  CPU_P, else PIM. A graph without such a device is an error: nothing would be on it.
 - ``cpu_parallel_first``: the first capable device of (CPU_P, PIM, CPU_S); ``pim_first``: of
   (PIM, CPU_P, CPU_S). The manual priorities of Kim et al. 2024, which are the order of execution
   providers in ONNX Runtime. PIM stands for every device outside the memory ``cpu``.
   A device that no list names comes last, in the order of the memory table.
+  Orders of preference: where a graph has no such device, the next one is taken.
 - ``greedy``: the device with the least execution time plus the transfers it causes now
   (Albayrak et al. 2012); ties go to the device that comes first in the memory table.
 - ``paper_dp``: `paper_dp` below, Kim et al. 2024, equation 2.
@@ -26,7 +28,20 @@ Assignment = dict[str, str]
 
 
 def cpu_serial(problem: Problem) -> Assignment:
-    """Return the assignment of every operator to `cpu_serial`."""
+    """Return the assignment of every operator that can run there to `cpu_serial`.
+
+    Raises
+    ------
+    PartitionerError
+        When the graph has no device of that name, or no memory has room for a weight.
+    """
+    graph = problem.costs.graph
+    if "cpu_serial" not in graph.memory_of:
+        devices = ", ".join(f"'{device}'" for device in graph.memory_of)
+        raise PartitionerError(
+            f"{graph.name}: the policy cpu_serial needs a device named 'cpu_serial', and this cost"
+            f" graph has {devices}; rename the device in the file, or use another policy"
+        )
     return _by_priority(problem, ("cpu_serial", "cpu_parallel", *_pim_devices(problem)))
 
 

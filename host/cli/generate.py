@@ -33,8 +33,8 @@ _TOKEN_ROWS = 16
 def run_generate(args: argparse.Namespace) -> int:
     """Generate `args.generate` tokens; return 1 when the verification failed.
 
-    Both phases get the fastest plan, from costs profiled for each; on the model device, which has
-    no clock, every PIM-capable operator is on the PIM.
+    Both phases get the plan of `--policy` (default: the fastest), from costs profiled for each. The
+    model device has no clock: only the policies without costs place there (default: pim_first).
 
     Parameters
     ----------
@@ -59,6 +59,7 @@ def run_generate(args: argparse.Namespace) -> int:
     wanted = LoadOptions(sequence_length=args.seq, seed=args.seed)
     generator = load_generator(args.model, args.generate, wanted)
     name, length = generator.config.name, generator.prompt_length
+    policy = _policy(args)
     folder = args.out or Path("out") / f"{name}-{length}-generate-{args.generate}-{platform.name}"
     make_folder(folder)
     options = Options(
@@ -74,12 +75,12 @@ def run_generate(args: argparse.Namespace) -> int:
             generator,
             random_inputs(generator.prefill, args.seed)["input_ids"],
             platform,
-            planner(platform, options, progress),
+            planner(platform, policy, options, progress),
             Settings(options.backend, options.flavour, options.rounds, options.device_timeout),
             lambda one: progress(Event("generate", one)),
             cache=options.cache,
         )
-    report = generation_report(found, platform, repeat_command(args))
+    report = generation_report(found, platform, policy, options, repeat_command(args))
     path = folder / FILE_NAME
     write_json(path, report)
     if args.json:
@@ -90,31 +91,55 @@ def run_generate(args: argparse.Namespace) -> int:
     return 0 if found.passed else EXIT_VERIFICATION_FAILED
 
 
-def planner(platform: Platform, options: Options, progress: Callable[[Event], None]) -> Planner:
-    """Return what plans a phase: profiling and the optimum, or `pim_first` without a clock."""
+def _policy(args: argparse.Namespace) -> str:
+    """Return the policy of both phases.
+
+    Raises
+    ------
+    PimloopError
+        When there are several, it is unknown, or it needs a clock that the device does not have.
+    """
+    from host.policies import find_policies, refuse_without_clock
+
+    if len(args.policy) > 1:
+        raise PimloopError(
+            f"--generate executes one policy, not {len(args.policy)} ({', '.join(args.policy)}):"
+            " run it once for each"
+        )
+    default = "pim_first" if args.device == "model" else OPTIMAL
+    (policy,) = args.policy or [default]
+    find_policies([policy])
+    refuse_without_clock(policy, args.device)
+    return str(policy)
+
+
+def planner(
+    platform: Platform, policy: str, options: Options, progress: Callable[[Event], None]
+) -> Planner:
+    """Return what plans a phase with `policy`: from profiled costs, or without on `model`."""
     from host.pipeline.execute import Event
     from host.pipeline.flow import Pipeline
-    from host.pipeline.planning import make_plans
-    from host.policies import pim_first
+    from host.policies import POLICIES, find_policies, make_plan
+    from partitioner.plan import Plan
 
-    def plan(graph: Graph, feeds: Mapping[str, Array]) -> Mapping[str, str]:
+    function = find_policies([policy])[policy]
+
+    def plan(graph: Graph, feeds: Mapping[str, Array]) -> Plan | Mapping[str, str]:
         if options.backend == "model":
-            return pim_first(graph, platform.capabilities)
+            return POLICIES[policy](graph, platform.capabilities)
 
         def show(event: Event) -> None:
             progress(Event(f"{graph.name} {event.job}", event.progress))
 
         with Pipeline(graph, feeds, platform, options, show) as pipeline:
             costs = pipeline.profile()
-        chosen = {OPTIMAL: None}
-        plans, _ = make_plans(costs, chosen, options.objective, options.time_limit_s)
-        return plans[OPTIMAL].assignment
+        return make_plan(costs, policy, function, options.objective, options.time_limit_s)
 
     return plan
 
 
 def generation_report(
-    found: Generation, platform: Platform, command: Sequence[str]
+    found: Generation, platform: Platform, policy: str, options: Options, command: Sequence[str]
 ) -> dict[str, Any]:
     """Return what a generation found as one JSON object."""
     from host.times import cpu_time_method, cpu_time_source
@@ -125,6 +150,8 @@ def generation_report(
         "model": found.generator.config.name,
         "platform": platform.name,
         "device": found.settings.backend,
+        "policy": policy,
+        "objective": options.objective,
         "cpu_time_source": cpu_time_source(platform),
         "cpu_time_method": cpu_time_method(platform),
         "prompt": found.prompt,
@@ -139,7 +166,7 @@ def generation_report(
             }
             for one in found.tokens
         ],
-        "phases": [_phase(phase, found.settings.backend, platform) for phase in found.phases],
+        "phases": [_phase(phase, policy, platform) for phase in found.phases],
         "verification": {
             "passed": found.passed,
             "tokens": len(found.tokens),
@@ -158,19 +185,23 @@ def generation_report(
     }
 
 
-def _phase(phase: Phase, backend: str, platform: Platform) -> dict[str, Any]:
+def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
     from host.capabilities import kept_on_cpu
 
-    times, cycles = phase.times(), phase.cycles()
+    times, cycles, plan = phase.times(), phase.cycles(), phase.plan
     return {
         "name": phase.name,
-        "schedule": "pim_first" if backend == "model" else OPTIMAL,
+        "schedule": policy,
+        "optimal": bool(plan and plan.optimal),
+        "method": plan and plan.method,
+        "predicted_us": plan and plan.total_us,
+        "lower_bound_us": plan and plan.lower_bound_us,
         "nodes": len(phase.graph.nodes),
         "pim_nodes": sum(device == "pim" for device in phase.assignment.values()),
         "assignment": dict(phase.assignment),
         "kept_on_cpu": kept_on_cpu(phase.graph, platform.capabilities),
         "executions": len(phase.executions),
-        "us_per_execution": times and times.total_us,
+        "us_per_execution": phase.total_us(),
         "pim_us": times and times.pim_us,
         "cpu_us": times and times.cpu_us,
         "transfer_us": times and times.transfer_us,
@@ -178,6 +209,19 @@ def _phase(phase: Phase, backend: str, platform: Platform) -> dict[str, Any]:
         "transfers": len(phase.executions[-1].transfers),
         "logits": [comparison.to_json() for comparison in phase.comparisons],
     }
+
+
+def _placement(phase: dict[str, Any], objective: str) -> str:
+    """Return what placed a phase, and how sure it is that nothing is faster."""
+    from host.html.words import gap_text
+
+    text = f"placed by {phase['schedule']}"
+    if phase["predicted_us"] is not None:
+        text += f", objective {objective}"
+    if phase["schedule"] == OPTIMAL and not phase["optimal"]:
+        gap = gap_text(phase["predicted_us"], phase["lower_bound_us"])
+        text += ": best found" + (f" ({gap})" if gap else "")
+    return text
 
 
 def print_generation(out: Console, report: dict[str, Any]) -> None:
@@ -188,7 +232,9 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
 
     table = Table(title=f"{report['model']}, {report['platform']}", title_justify="left")
     table.add_column("phase")
-    for heading in ("runs", "on the PIM", "PIM ms", "CPU ms", "moves ms", "DRAM clocks"):
+    if report["objective"] == "makespan":
+        table.title = f"{table.title}; the times of PIM, CPU and transfers overlap"
+    for heading in ("runs", "on the PIM", "PIM ms", "CPU ms", "transfer ms", "DRAM clocks"):
         table.add_column(heading, justify="right")
     for phase in report["phases"]:
         times = [phase[key] for key in ("pim_us", "cpu_us", "transfer_us")]
@@ -206,7 +252,7 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
             out.print(f"{phase['name']}: no time, the model device has no clock")
         else:
             time = f"{us / 1000:,.2f} ms a {what}"
-            out.print(f"{phase['name']}: {time}, its placement: {phase['schedule']}")
+            out.print(f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
     print_kept_on_cpu(out, {k: v for p in report["phases"] for k, v in p["kept_on_cpu"].items()})
     out.print(f"CPU time: {report['cpu_time_source']}", style="dim", soft_wrap=True)
     tokens = Table(title="tokens", title_justify="left")

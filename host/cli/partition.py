@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host.cli.output import console, emit_json
+from host.cli.output import Column, console, emit_json, print_table
 from host.cli.sim import positive_seconds
 from partitioner.costs import CostGraph, load_costs
 from partitioner.errors import PartitionerError
 from partitioner.graph import HOME_MEMORY
+from partitioner.percent import percent
 
 if TYPE_CHECKING:
     from partitioner.plan import Plan
@@ -104,9 +105,6 @@ def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
 
 
 def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
-    from rich.table import Table
-    from rich.text import Text
-
     from partitioner.solve import POLICIES
 
     plans: dict[str, Plan] = {}
@@ -128,29 +126,47 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
             }
         )
         return 0
-    table = Table(title=Text(f"{args.costs}: {args.objective} objective, times in us"))
-    over_name = "over optimal" if best.optimal else "over best"
-    table.add_column("policy", no_wrap=True)
-    for column in ("total", "compute", "transfer", over_name):
-        table.add_column(column, justify="right")
-    table.add_column("note")
+    over_name = "over optimal" if best.optimal else f"over best found (gap {percent(best.gap)})"
+    columns = [
+        Column("policy"),
+        *(Column(name, number=True) for name in ("total", "compute", "transfer", over_name)),
+    ]
+    rows, notes = [], []
     for name, plan in plans.items():
         over = plan.total_us / best.total_us - 1 if best.total_us else 0.0
-        note = plan.method if name == "optimal" else ""
+        notes.append((name, plan.method if name == "optimal" else _without_first(name, costs)))
         if plan.overfull:
-            note = f"over capacity: {_bytes_text(plan)}"
-        table.add_row(
-            name,
-            f"{plan.total_us:.3f}",
-            f"{plan.compute_us:.3f}",
-            f"{plan.transfer_us:.3f}",
-            f"{over:+.2%}",
-            Text(note),
-        )
+            notes.append((name, f"over capacity: {_bytes_text(plan)}"))
+        times = (f"{us:.3f}" for us in (plan.total_us, plan.compute_us, plan.transfer_us))
+        shown = name if best.optimal or name != "optimal" else "best found"
+        rows.append((shown, *times, percent(over, 2, signed=True)))
+    title = f"{args.costs}: {args.objective} objective, times in us"
+    print_table(console(), columns, rows, title)
+    out = _Lines()
+    for name, note in notes:
+        if note:
+            out.print(f"{name}: {note}")
     for name, message in failures.items():
-        table.add_row(name, "-", "-", "-", "-", Text(message))
-    console().print(table)
+        out.print(f"{name}: no plan: {message}")
     return 0
+
+
+#: The device that a policy is named after, where that is the name of a device.
+_NAMED_AFTER = {"cpu_serial": "cpu_serial", "cpu_parallel_first": "cpu_parallel"}
+
+
+def _without_first(policy: str, costs: CostGraph) -> str:
+    """Return where a policy could not do what its name says, "" where it could."""
+    memory_of = costs.graph.memory_of
+    device = _NAMED_AFTER.get(policy)
+    if policy == "pim_first" and set(memory_of.values()) == {HOME_MEMORY}:
+        return f"no device outside the memory '{HOME_MEMORY}'"
+    if device is None:
+        return ""
+    if device not in memory_of:
+        return f"no device '{device}'"
+    others = sum(device not in operator.devices for operator in costs.graph.operators)
+    return f"{others} operators cannot run on {device}" if others else ""
 
 
 def _print_plan(plan: Plan, costs: CostGraph) -> None:
@@ -165,7 +181,7 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
     if plan.optimal:
         out.print(f"proved optimal: lower bound {plan.lower_bound_us:.3f} us")
     else:
-        out.print(f"lower bound {plan.lower_bound_us:.3f} us (gap {plan.gap:.2%})")
+        out.print(f"lower bound {plan.lower_bound_us:.3f} us (gap {percent(plan.gap, 2)})")
     counts: dict[str, int] = {}
     for device in plan.assignment.values():
         counts[device] = counts.get(device, 0) + 1

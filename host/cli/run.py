@@ -39,7 +39,10 @@ def register(subparsers: Any) -> None:
     placement = parser.add_mutually_exclusive_group()
     placement.add_argument("--plan", type=Path, metavar="FILE", help="a pimloop-plan/1 file")
     placement.add_argument(
-        "--policy", metavar="NAME", help="pim_first (default), cpu_serial or cpu_parallel"
+        "--policy",
+        metavar="NAME",
+        help="pim_first (default), cpu_serial or cpu_parallel_first, which need no costs; optimal,"
+        " greedy, paper_dp or one of a plug-in, for which the model is profiled first",
     )
     add_model_options(parser)
     add_device_options(parser)
@@ -59,35 +62,43 @@ def run_run(args: argparse.Namespace) -> int:
     from host.cli.progress import ProgressDisplay
     from host.cli.summary import print_summary
     from host.models.inputs import load_inputs, random_inputs
-    from host.pipeline.flow import execute_once
-    from host.pipeline.options import Options
-    from host.plans import load_assignment
-    from host.policies import POLICIES
+    from host.pipeline.flow import Pipeline, execute_once
+    from host.pipeline.options import Options, default_jobs
+    from host.plans import PlanFile, load_plan
+    from host.policies import POLICIES, find_policies
     from host.report import build_report
 
     policy = args.policy or "pim_first"
-    if policy not in POLICIES:
-        raise PimloopError(f"unknown policy '{policy}'; known: {', '.join(POLICIES)}")
+    find_policies([policy])
     platform, graph = load(args)
     if args.inputs is None:
         feeds = random_inputs(graph, args.seed)
     else:
         feeds = load_inputs(graph, args.inputs)
-    if args.plan is None:
-        assignment, schedule = POLICIES[policy](graph, platform.capabilities), policy
-    else:
-        assignment, schedule = load_assignment(args.plan), "plan"
+    plan = None
+    if args.plan is not None:
+        plan = load_plan(args.plan)
+    elif policy in POLICIES:
+        plan = PlanFile(POLICIES[policy](graph, platform.capabilities), "sequential", ())
+    name = policy if args.plan is None else "plan"
     options = Options(
+        objective="makespan" if plan is not None and plan.schedule else "sequential",
         backend=args.device,
         flavour=args.flavour,
-        jobs=1,
+        jobs=default_jobs(),
         cache=not args.no_cache,
         command=tuple(repeat_command(args)),
     )
     with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
-        outcome = execute_once(graph, feeds, platform, schedule, assignment, options, progress)
+        if plan is None:
+            with Pipeline(graph, feeds, platform, options, progress) as pipeline:
+                outcome = pipeline.run_policy(policy)
+        else:
+            outcome = execute_once(
+                graph, feeds, platform, name, plan.assignment, options, progress, plan.schedule
+            )
     if args.outputs is not None:
-        _save(args.outputs, outcome.schedules[schedule].result.outputs)
+        _save(args.outputs, outcome.schedules[name].result.outputs)
     report = build_report(outcome)
     if args.json:
         emit_json(report)

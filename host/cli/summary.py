@@ -10,6 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from host.html.headline import contradiction, proof
+from host.html.words import gap_text, unproved
+from partitioner.percent import percent
+
 _WRONG_SHOWN = 5
 _OPERATOR_ROWS = 6
 _KEPT_SHOWN = 5
@@ -28,7 +32,8 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     if schedule["executed_us"] is None:
         _line(out, "no times: the model device has no clock")
     else:
-        out.print(_operators(report["main_schedule"], schedule))
+        _line(out, proof(report), "yellow" if contradiction(report) else "")
+        out.print(_operators(report, schedule))
         _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
         _print_cpu_basis(out, report.get("cpu_model"))
         if report["cpu_times_disturbed"]:
@@ -57,23 +62,31 @@ def print_kept_on_cpu(out: Console, kept: Mapping[str, str]) -> None:
 def _schedules(report: dict[str, Any], title: str) -> Table:
     table = Table(title=escape(title), title_justify="left")
     table.add_column("schedule", no_wrap=True, min_width=18)
-    for column in ("PIM", "moves", "predicted", "executed", "diff.", "slower"):
+    for column in ("PIM", "moves", "predicted", "executed", "error", "slowdown"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in report["schedules"].items():
         predicted, executed = row["predicted_us"], row["executed_us"]
         both = predicted and executed is not None
         speedup = report["speedup"].get(name)
         table.add_row(
-            escape(name),
+            escape(_name(name, row)),
             str(row["pim_nodes"]),
             str(row["transfers"]),
             _us(predicted),
             _us(executed),
-            f"{executed / predicted - 1:+.2%}" if both else "-",
+            percent(executed / predicted - 1, 2, signed=True) if both else "-",
             f"{speedup:.2f} x" if speedup is not None else "",
             style="bold" if name == report["main_schedule"] else None,
         )
     return table
+
+
+def _name(name: str, schedule: dict[str, Any]) -> str:
+    """Return a schedule's name; a search that did not prove its optimum says so."""
+    if schedule["predicted_us"] is None or not unproved(name, schedule):
+        return name
+    gap = gap_text(schedule["predicted_us"], schedule["lower_bound_us"])
+    return f"best found ({gap})" if gap else "best found"
 
 
 def _nodes(report: dict[str, Any]) -> int:
@@ -87,8 +100,11 @@ def _us(value: float | None) -> str:
     return f"{value:,.1f}" if value < 10_000 else f"{value:,.0f}"
 
 
-def _operators(name: str, schedule: dict[str, Any]) -> Table:
-    table = Table(title=f"time by operator, {escape(name)}", title_justify="left")
+def _operators(report: dict[str, Any], schedule: dict[str, Any]) -> Table:
+    title = f"time by operator, {_name(report['main_schedule'], schedule)}"
+    if report["objective"] == "makespan":
+        title += "; these overlap"
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("operator")
     table.add_column("device")
     table.add_column("count", justify="right")

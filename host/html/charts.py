@@ -20,8 +20,10 @@ from host.html.words import (
     format_us,
     lane_order,
     schedule_order,
+    schedule_title,
     schedule_words,
 )
+from partitioner.percent import percent
 
 #: Below this share of the longest bar a part has no room for its name, percent.
 _LABEL_ROOM = 7.0
@@ -93,7 +95,7 @@ def schedule_rows(report: dict[str, Any]) -> list[ScheduleRow]:
         rows.append(
             ScheduleRow(
                 name=name,
-                title=words.title,
+                title=schedule_title(name, one),
                 meaning=words.meaning,
                 predicted=_time(predicted),
                 executed=_time(executed),
@@ -230,7 +232,8 @@ def _breakdown(
             hint = f"{text}: {format_us(us)}, {100.0 * us / (totals[name] or 1.0):.1f} %"
             if us:
                 parts.append(Part(key, text if share > _LABEL_ROOM else "", hint, share, colour))
-        bars.append(Bar(schedule_words(name).title, format_us(totals[name]), tuple(parts)))
+        title = schedule_title(name, schedules[name])
+        bars.append(Bar(title, format_us(totals[name]), tuple(parts)))
     table = [
         (text, tuple(format_us(sums[name].get(key, 0.0)) for name in schedules))
         for key, text, _ in keys
@@ -255,8 +258,10 @@ def _difference(base: float | None, value: float | None) -> str:
     """Return how far `value` is from `base`, signed percent."""
     if base is None or value is None or not base:
         return ""
-    percent = 100.0 * (value - base) / base
-    return "0 %" if abs(percent) < 5e-4 else f"{percent:+.{3 if abs(percent) < 0.1 else 1}f} %"
+    ratio = (value - base) / base
+    if abs(ratio) < 5e-6:
+        return "0 %"
+    return percent(ratio, 3 if abs(ratio) < 0.001 else 1, signed=True)
 
 
 def verification_rows(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -265,7 +270,11 @@ def verification_rows(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]
     for name, one in report["schedules"].items():
         if isinstance(one.get("verification"), dict):
             by_schedule = {**by_schedule, name: one["verification"]}
-    return [(schedule_words(n).title, by_schedule[n]) for n in schedule_order(by_schedule)]
+    schedules = report["schedules"]
+    return [
+        (schedule_title(n, schedules.get(n) or {}), by_schedule[n])
+        for n in schedule_order(by_schedule)
+    ]
 
 
 def error_text(value: float | None) -> str:

@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from host.html.words import format_us, schedule_order, schedule_words
+from host.html.words import (
+    format_us,
+    gap_text,
+    schedule_order,
+    schedule_title,
+    schedule_words,
+)
 
 #: Ratios this close to 1 are called equally fast.
 _EQUAL = 0.005
+
+#: Times that differ by less are the same sum in another order.
+_SAME = 1e-9
 
 
 def main_schedule(report: dict[str, Any]) -> str:
@@ -49,12 +58,21 @@ def sentence(report: dict[str, Any]) -> str:
         )
     gains = _ratios(report)
     main = main_schedule(report)
-    found = "best placement" if best.get("optimal") else "best placement found"
-    placement = found if main == "optimal" else f"placement {schedule_words(main).title}"
+    placement = _placement(report, main, best)
     took = format_us(best["executed_us"])
     text = f"{model} takes {took} on {platform} in the {placement}"
     said = [_gain(name, gains[name]) for name in _told(gains)]
     return text + (": " + ", ".join(said) if said else "") + "."
+
+
+def _placement(report: dict[str, Any], main: str, best: dict[str, Any]) -> str:
+    """Return what the main schedule is called in a sentence."""
+    if main != "optimal":
+        return f"placement {schedule_words(main).title}"
+    if not best.get("optimal"):
+        gap = gap_text(best.get("predicted_us"), best.get("lower_bound_us"))
+        return "best placement found" + (f" ({gap})" if gap else "")
+    return "placement that is best by predicted costs" if faster(report) else "best placement"
 
 
 def _subject(report: dict[str, Any]) -> str:
@@ -76,14 +94,54 @@ def where(report: dict[str, Any]) -> str:
 
 
 def proof(report: dict[str, Any]) -> str:
-    """Return what is known about faster placements, "" when nothing is."""
+    """Return what is known about faster placements, "" when nothing is.
+
+    A proof is about the predicted costs. Where an execution contradicts it, that comes first.
+    """
     best = report["schedules"].get(main_schedule(report))
     if best is None:
         return ""
-    if best.get("optimal"):
-        return f"No placement is faster, by proof ({best['method']})."
     bound = best.get("lower_bound_us")
-    return f"No placement takes less than {format_us(bound)}, by proof." if bound else ""
+    if best.get("optimal"):
+        known = f"By the predicted costs no placement is faster: proved ({best['method']})."
+    elif bound:
+        known = f"By the predicted costs no placement takes less than {format_us(bound)}: proved."
+    else:
+        known = ""
+    return " ".join(part for part in (contradiction(report), known) if part)
+
+
+def contradiction(report: dict[str, Any]) -> str:
+    """Return which executed schedules took less time than the main one, "" where none did."""
+    quicker = faster(report)
+    if not quicker:
+        return ""
+    main = main_schedule(report)
+    best = report["schedules"][main]
+    took = best["executed_us"]
+    texts = [
+        f"{schedule_title(name, report['schedules'][name])} took {format_us(us)}"
+        for name, us in sorted(quicker.items(), key=lambda item: item[1])
+    ]
+    ratio = took / min(quicker.values())
+    return (
+        f"Executed, {' and '.join(texts)}, less than the {format_us(took)} of"
+        f" {schedule_title(main, best)} ({ratio:.3g} times as long): the costs that were predicted"
+        " are not those of the execution."
+    )
+
+
+def faster(report: dict[str, Any]) -> dict[str, float]:
+    """Return the executed times, us, of the schedules that beat the planned optimum."""
+    schedules = report["schedules"]
+    took = (schedules.get("optimal") or {}).get("executed_us")
+    if main_schedule(report) != "optimal" or took is None:
+        return {}
+    return {
+        name: one["executed_us"]
+        for name, one in schedules.items()
+        if one.get("executed_us") is not None and one["executed_us"] < took * (1.0 - _SAME)
+    }
 
 
 def cards(report: dict[str, Any]) -> list[Card]:

@@ -10,7 +10,7 @@ from typing import Any
 from host.html.charts import devices_used, operator_colours
 from host.html.headline import main_schedule
 from host.html.layout import lay_out
-from host.html.words import device_title, lane_order, schedule_order, schedule_words
+from host.html.words import device_title, lane_order, schedule_order, schedule_title
 
 #: Decimals of times, microseconds: a picosecond is below every clock here.
 _DECIMALS = 3
@@ -127,7 +127,7 @@ def _schedule(
         segments.append(segment)
     return {
         "name": name,
-        "title": schedule_words(name).title,
+        "title": schedule_title(name, schedule),
         "us": _round(schedule.get("executed_us")),
         "devices": _devices(schedule.get("assignment") or {}, nodes, devices),
         "timeline": segments,

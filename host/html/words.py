@@ -7,8 +7,11 @@ shades of the former for the dark theme (assets/report.css).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from partitioner.percent import percent
 
 #: Lanes of a timeline from top to bottom; devices that a report adds come after them.
 LANES = ("cpu_serial", "cpu_parallel", "dma", "pim")
@@ -54,7 +57,7 @@ class ScheduleWords:
 
 _SCHEDULES = {
     "optimal": ScheduleWords(
-        "Optimal", "the placement with the least total time", "the optimal placement"
+        "Optimal", "the placement with the least predicted time", "the optimal placement"
     ),
     "cpu_serial": ScheduleWords(
         "CPU serial", "every operator on one CPU core", "one CPU core alone"
@@ -98,6 +101,36 @@ _COUNTERS = {
 def schedule_words(name: str) -> ScheduleWords:
     """Return the words for a schedule; a plug-in's policy is called by its name."""
     return _SCHEDULES.get(name) or ScheduleWords(name, "a policy of this installation", name)
+
+
+def schedule_title(name: str, schedule: Mapping[str, Any]) -> str:
+    """Return what a schedule of a report is called: "Optimal" only where that is proved.
+
+    >>> schedule_title("optimal", {"optimal": True, "predicted_us": 50.0, "lower_bound_us": 50.0})
+    'Optimal'
+    >>> schedule_title("optimal", {"optimal": False, "predicted_us": 50.0, "lower_bound_us": 47.0})
+    'Best found (gap 6.0 %)'
+    """
+    if not unproved(name, schedule):
+        return schedule_words(name).title
+    gap = gap_text(schedule.get("predicted_us"), schedule.get("lower_bound_us"))
+    return f"Best found ({gap})" if gap else "Best found"
+
+
+def unproved(name: str, schedule: Mapping[str, Any]) -> bool:
+    """Return whether a schedule is the search for the optimum, without proof that it is one."""
+    return name == "optimal" and not schedule.get("optimal")
+
+
+def gap_text(total_us: float | None, bound_us: float | None) -> str:
+    """Return how far a plan may be from the shortest, "" where no bound says.
+
+    >>> gap_text(50.0, 47.0), gap_text(50.0, 50.0), gap_text(None, 1.0)
+    ('gap 6.0 %', '', '')
+    """
+    if not total_us or bound_us is None or bound_us >= total_us:
+        return ""
+    return f"gap {percent((total_us - bound_us) / total_us)}"
 
 
 def schedule_order(names: Iterable[str]) -> list[str]:

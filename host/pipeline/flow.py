@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -20,24 +20,21 @@ from host.pipeline.keys import run_key
 from host.pipeline.network import partition_graph
 from host.pipeline.options import Options
 from host.pipeline.outcome import Outcome, Schedule
-from host.pipeline.planning import Executed, in_sequence, make_plans, overlapped
+from host.pipeline.planning import make_plans, replay
 from host.pipeline.profiling import merge_costs, plan_runs, to_profile_run
 from host.pipeline.state import State
 from host.platform import Platform
 from host.policies import POLICIES as WITHOUT_COSTS
-from host.policies import find_policies
+from host.policies import find_policies, refuse_without_clock
 from host.report import write_json
 from host.session import Result
-from host.times import ScheduleTimes, schedule_times
+from host.times import schedule_times
 from partitioner.costs import CostGraph, costs_to_dict
 from partitioner.errors import PartitionerError
 from partitioner.merge import ProfileRun
-from partitioner.plan import Plan
+from partitioner.plan import Plan, Step
 
 log = logging.getLogger(__name__)
-
-#: The schedule names of placements without costs, where the partitioner's differ.
-_NAMES = {"cpu_parallel": "cpu_parallel_first"}
 
 
 class Pipeline:
@@ -102,6 +99,22 @@ class Pipeline:
         self.outcome.usage = self.runner.usage
         return self.outcome
 
+    def run_policy(self, name: str) -> Outcome:
+        """Profile, plan with one policy, and execute its plan alone.
+
+        Raises
+        ------
+        PimloopError, SimError
+            When the policy is unknown or has no plan, or the device has no clock or fails.
+        """
+        self._policies = {name: find_policies([name])[name]}
+        refuse_without_clock(name, self.options.backend)
+        self.schedule(self.profile())
+        if name in self.outcome.failed:
+            raise PimloopError(f"no plan of policy '{name}': {self.outcome.failed[name]}")
+        self.outcome.usage = self.runner.usage
+        return self.outcome
+
     def profile(self) -> CostGraph:
         """Return every cost: what the store knows, or what the profile runs measure.
 
@@ -147,19 +160,18 @@ class Pipeline:
         with self._phase("evaluate"):
             for name, plan in plans.items():
                 result = results[_key(plan.assignment)]
-                self.outcome.schedules[name] = _timed(costs, plan, result)
+                self.outcome.schedules[name] = _timed(self.operators, result, plan)
 
     def _place_without_costs(self) -> None:
         """Execute the placements that need no costs: the device has no clock."""
+        for name in self.options.policies:
+            refuse_without_clock(name)
         capabilities = self.platform.capabilities
-        jobs = [
-            Job(_NAMES.get(name, name), place(self.graph, capabilities))
-            for name, place in WITHOUT_COSTS.items()
-        ]
+        jobs = [Job(name, place(self.graph, capabilities)) for name, place in WITHOUT_COSTS.items()]
         with self._phase("execute"):
             results = self._execute(jobs)
         for job, result in zip(jobs, results, strict=True):
-            self.outcome.schedules[job.name] = _without_costs(result)
+            self.outcome.schedules[job.name] = _timed(self.operators, result)
 
     def _execute(self, jobs: list[Job]) -> list[Result]:
         """Return the results of `jobs`, those that an interrupted run left not made again."""
@@ -202,8 +214,15 @@ def execute_once(
     assignment: Mapping[str, str],
     options: Options,
     progress: Callable[[Event], None],
+    schedule: Sequence[Step] = (),
 ) -> Outcome:
-    """Execute one placement, made elsewhere; return it as a run of one schedule called `name`."""
+    """Execute one placement, made elsewhere; return it as a run of one schedule called `name`.
+
+    Parameters
+    ----------
+    schedule
+        The steps of the placement's makespan plan; empty: one step at a time.
+    """
     with Runner(graph, feeds, platform, options, progress) as runner:
         operators = partition_graph(graph, runner.operations)
         outcome = Outcome(
@@ -213,29 +232,23 @@ def execute_once(
         start = perf_counter()
         (result,) = runner.run([Job(name, assignment)])
         outcome.phases.append(("execute", perf_counter() - start))
-        outcome.schedules[name] = _without_costs(result)
+        outcome.schedules[name] = _timed(operators, result, schedule=schedule)
         outcome.usage = runner.usage
     return outcome
-
-
-def _without_costs(result: Result) -> Schedule:
-    times = schedule_times(result)
-    return Schedule(result, None, times, None if times is None else _sequence(result, times))
 
 
 def _key(assignment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(assignment.items()))
 
 
-def _sequence(result: Result, times: ScheduleTimes) -> Executed:
-    return in_sequence(result.graph, result.assignment, result.execution.transfers, times)
-
-
-def _timed(costs: CostGraph, plan: Plan, result: Result) -> Schedule:
+def _timed(
+    operators: network.Graph,
+    result: Result,
+    plan: Plan | None = None,
+    schedule: Sequence[Step] = (),
+) -> Schedule:
+    """Return an execution with its times; without a clock it has none."""
+    order = schedule if plan is None else plan.schedule
     times = schedule_times(result)
-    assert times is not None  # plans are made from costs, which a device with a clock gave
-    if plan.objective == "makespan":
-        executed = overlapped(costs, plan, result.execution.transfers, times)
-    else:
-        executed = _sequence(result, times)
-    return Schedule(result, plan, times, executed)
+    executed = None if times is None else replay(operators, result, times, order)
+    return Schedule(result, plan, times, executed, tuple(order))

@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import partitioner.graph as network
+from host.errors import PimloopError
 from host.executor import Transfer
 from host.models.graph import Graph
 from host.policies import Policy, make_plan
+from host.session import Result
 from host.times import ScheduleTimes
 from partitioner.costs import CostGraph
 from partitioner.errors import PartitionerError
 from partitioner.plan import Plan
+from partitioner.plan import Step as PlanStep
 from partitioner.problem import Problem
 from partitioner.schedule import sequence_schedule, steps, task_graph
 
@@ -111,40 +115,74 @@ def in_sequence(
     return Executed(now, tuple(made))
 
 
+def replay(
+    operators: network.Graph,
+    result: Result,
+    times: ScheduleTimes,
+    schedule: Sequence[PlanStep] = (),
+) -> Executed:
+    """Return when everything of an execution happened.
+
+    Parameters
+    ----------
+    operators
+        The model as the partitioner sees it.
+    result, times
+        The execution.
+    schedule
+        The steps of the makespan plan that was executed; empty: one operator or transfer at a
+        time.
+    """
+    transfers = result.execution.transfers
+    if schedule:
+        return overlapped(operators, result.assignment, schedule, transfers, times)
+    return in_sequence(result.graph, result.assignment, transfers, times)
+
+
 def overlapped(
-    costs: CostGraph, plan: Plan, transfers: Sequence[Transfer], times: ScheduleTimes
+    operators: network.Graph,
+    assignment: Mapping[str, str],
+    schedule: Sequence[PlanStep],
+    transfers: Sequence[Transfer],
+    times: ScheduleTimes,
 ) -> Executed:
     """Return the steps of a makespan plan with the times of its execution, in the plan's order.
 
     Parameters
     ----------
-    costs
-        What the plan was made from.
-    plan
-        With a schedule.
+    operators
+        The model as the partitioner sees it.
+    assignment, schedule
+        The plan.
     transfers, times
         Of the plan's execution.
+
+    Raises
+    ------
+    PimloopError
+        When the schedule leaves out an operator or a transfer of the assignment.
     """
-    problem = Problem.of(_with_times(costs, plan, transfers, times))
+    problem = Problem.of(_executed_costs(operators, assignment, transfers, times))
     scale = 10**problem.decimals
-    graph = costs.graph
-    place = problem.places(plan.assignment)
-    compute = [round(times.nodes[operator.id] * scale) for operator in graph.operators]
+    place = problem.places(assignment)
+    compute = [round(times.nodes[operator.id] * scale) for operator in operators.operators]
     tasks = task_graph(problem, place, compute)
     planned = {
-        (step.kind, step.id, step.detail): (step.start_us + step.end_us) / 2
-        for step in plan.schedule
+        (step.kind, step.id, step.detail): (step.start_us + step.end_us) / 2 for step in schedule
     }
-    wish = [
-        planned["operator", operator.id, plan.assignment[operator.id]]
-        for operator in graph.operators
-    ]
+    needed = [("operator", one.id, assignment[one.id]) for one in operators.operators]
     for flow, source, destination in tasks.transfers:
         move = f"{problem.memories[source]}>{problem.memories[destination]}"
-        wish.append(planned["transfer", problem.flows[flow].id, move])
-    starts = sequence_schedule(tasks, wish)
+        needed.append(("transfer", problem.flows[flow].id, move))
+    for kind, name, detail in needed:
+        if (kind, name, detail) not in planned:
+            raise PimloopError(
+                f"the plan's schedule has no {kind} of '{name}' ({detail}), which its assignment"
+                " needs; make the plan again"
+            )
+    starts = sequence_schedule(tasks, [planned[one] for one in needed])
     made = []
-    for step in steps(problem, plan.assignment, tasks, starts):
+    for step in steps(problem, assignment, tasks, starts):
         us = step.end_us - step.start_us
         if step.kind == "operator":
             made.append(Step("node", step.detail, step.id, step.start_us, us, node=step.id))
@@ -155,16 +193,21 @@ def overlapped(
     return Executed(max(step.start_us + step.us for step in made), tuple(made))
 
 
-def _with_times(
-    costs: CostGraph, plan: Plan, transfers: Sequence[Transfer], times: ScheduleTimes
+def _executed_costs(
+    operators: network.Graph,
+    assignment: Mapping[str, str],
+    transfers: Sequence[Transfer],
+    times: ScheduleTimes,
 ) -> CostGraph:
-    """Return `costs` with the times of an execution in place of those of the profile."""
-    cost_us = {
-        name: {**by_device, plan.assignment[name]: times.nodes[name]}
-        for name, by_device in costs.cost_us.items()
-    }
-    transfer_us = {name: dict(by_move) for name, by_move in costs.transfer_us.items()}
+    """Return the graph with the devices, the transfers and the times of one execution alone."""
+    moved: dict[str, dict[network.Move, float]] = {}
     for transfer, us in zip(transfers, times.transfers, strict=True):
         source, _, destination = transfer.direction.partition(">")
-        transfer_us[transfer.tensor][source, destination] = us
-    return replace(costs, cost_us=cost_us, transfer_us=transfer_us)
+        moved.setdefault(transfer.tensor, {})[source, destination] = us
+    graph = replace(
+        operators,
+        operators=tuple(replace(o, devices=(assignment[o.id],)) for o in operators.operators),
+        tensors=tuple(replace(t, moves=frozenset(moved.get(t.id, ()))) for t in operators.tensors),
+    )
+    cost_us = {name: {device: times.nodes[name]} for name, device in assignment.items()}
+    return CostGraph(graph, cost_us, {t.id: moved.get(t.id, {}) for t in operators.tensors})

@@ -12,11 +12,13 @@ import pytest
 import host.pipeline.flow
 from host.cache.folder import cache_folder
 from host.models.inputs import random_inputs
-from host.pipeline.flow import Pipeline
+from host.pipeline.flow import Pipeline, execute_once
 from host.pipeline.options import Options
 from host.pipeline.state import FOLDER
+from host.plans import load_plan
 from host.platform import load_platform
 from host.report import build_report
+from host.times import schedule_times
 from partitioner.costs import load_costs
 from partitioner.solve import partition
 
@@ -165,9 +167,16 @@ def test_results_do_not_depend_on_the_number_of_simulators(wide, first, tmp_path
     assert one["profile"] == report["profile"]
 
 
-def test_overlapped_devices(wide, first, tmp_path):
+@pytest.fixture(scope="module")
+def makespan(wide, tmp_path_factory):
+    """Return folder and report of a run with the makespan objective."""
+    folder = tmp_path_factory.mktemp("makespan")
+    return folder, run(wide, folder, objective="makespan", time_limit_s=2.0)[1]
+
+
+def test_overlapped_devices(first, makespan):
     _, _, sequential = first
-    _, report = run(wide, tmp_path, objective="makespan", time_limit_s=2.0)
+    _, report = makespan
     for name, schedule in report["schedules"].items():
         assert schedule["executed_us"] == pytest.approx(schedule["predicted_us"], rel=0.01), name
         ends = [step["start_us"] + step["us"] for step in schedule["timeline"]]
@@ -175,6 +184,87 @@ def test_overlapped_devices(wide, first, tmp_path):
         assert schedule["executed_us"] <= schedule["compute_us"] + schedule["transfer_us"] + 1e-6
     best = report["schedules"]["optimal"]["executed_us"]
     assert best <= sequential["schedules"]["optimal"]["executed_us"] * 1.001
+
+
+def test_a_makespan_plan_is_executed_overlapped(wide, makespan):
+    """`pimloop run --plan`: in the plan's order, with the times of its execution."""
+    folder, report = makespan
+    wanted = report["schedules"]["optimal"]
+    plan = load_plan(folder / "plan-optimal.json")
+    assert plan.objective == "makespan"
+    options = Options(objective=plan.objective, jobs=1)
+    outcome = execute_once(
+        wide, random_inputs(wide, 0), load_platform("htg-z920"), "plan", plan.assignment, options,
+        lambda _: None, plan.schedule,
+    )  # fmt: skip
+    got = build_report(outcome)
+    assert got["objective"] == "makespan"
+    executed = got["schedules"]["plan"]
+    assert executed["executed_us"] == pytest.approx(wanted["executed_us"])
+    assert executed["executed_us"] < executed["compute_us"] + executed["transfer_us"] - 1.0
+    assert executed["timeline"] == wanted["timeline"]
+
+
+def test_a_policy_with_costs_is_executed_alone(wide, first):
+    _, _, report = first
+    options = Options(jobs=2)
+    platform, feeds = load_platform("htg-z920"), random_inputs(wide, 0)
+    with Pipeline(wide, feeds, platform, options) as pipeline:
+        got = build_report(pipeline.run_policy("greedy"))
+    wanted = report["schedules"]["greedy"]
+    assert list(got["schedules"]) == ["greedy"]
+    assert got["main_schedule"] == "greedy"
+    for key in ("predicted_us", "executed_us", "assignment"):
+        assert got["schedules"]["greedy"][key] == wanted[key]
+
+
+def test_the_fastest_rounds_overlap_as_the_schedule_does(wide, tmp_path):
+    """Against a schedule worked out here: every lane in the order of the timeline."""
+    outcome, report = run(wide, tmp_path, platform="native", objective="makespan", time_limit_s=1.0)
+    reads: dict[str, list[str]] = {}
+    for edge in report["graph"]["edges"]:
+        if edge["consumer"] is not None:
+            reads.setdefault(edge["consumer"], []).append(edge["tensor"])
+    made_by = {edge["tensor"]: edge["producer"] for edge in report["graph"]["edges"]}
+    for name, schedule in report["schedules"].items():
+        result = outcome.schedules[name].result
+        times = schedule_times(
+            replace(
+                result,
+                cpu_times={
+                    key: replace(timing, median_us=timing.min_us)
+                    for key, timing in result.cpu_times.items()
+                },
+            )
+        )
+        moved = {
+            (one.tensor, one.direction): us
+            for one, us in zip(result.execution.transfers, times.transfers, strict=True)
+        }
+        free: dict[str, float] = {}
+        end: dict[str, float] = {}  # of operators
+        arrived: dict[str, float] = {}  # tensors in the other memory
+        for step in sorted(schedule["timeline"], key=lambda step: step["start_us"]):
+            lane = "cpu" if step["lane"].startswith("cpu") else step["lane"]
+            if step["kind"] == "transfer":
+                direction = step["name"].removeprefix(f"{step['tensor']} ")
+                us, ready = moved[step["tensor"], direction], end.get(made_by[step["tensor"]], 0.0)
+            else:
+                us, ready = times.nodes[step["node"]], 0.0
+                for tensor in reads.get(step["node"], ()):
+                    maker = made_by[tensor]
+                    on_pim = maker is not None and schedule["assignment"][maker] == "pim"
+                    here = on_pim == (step["lane"] == "pim")
+                    ready = max(ready, end.get(maker, 0.0) if here else arrived[tensor])
+            start = max(free.get(lane, 0.0), ready)
+            free[lane] = start + us
+            if step["kind"] == "transfer":
+                arrived[step["tensor"]] = start + us
+            else:
+                end[step["node"]] = start + us
+        wanted = max(*end.values(), *arrived.values(), 0.0)
+        assert schedule["executed_min_us"] == pytest.approx(wanted, abs=1e-3), name
+        assert schedule["executed_min_us"] <= schedule["executed_us"] + 1e-3
 
 
 def test_native_cpu_times_show_their_spread(wide, tmp_path):

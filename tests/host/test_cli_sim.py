@@ -123,7 +123,19 @@ def test_an_output_far_from_float32_fails_the_command(bert, tmp_path, capsys, mo
         (["sim", "bert", "--seq", "0"], "sequence length 0 is outside 1..512"),
         (["sim", "bert", "--seq", "513"], "sequence length 513 is outside 1..512"),
         (["sim", "bert", "--platform", "z80"], "no platform 'z80': choose one of aim, htg-z920"),
-        (["run", "bert", "--policy", "best"], "unknown policy 'best'; known: pim_first"),
+        (["run", "bert", "--policy", "best"], "built in: optimal, cpu_serial, cpu_parallel_first"),
+        (
+            ["run", "bert", "--policy", "cpu_parallel"],
+            "policy 'cpu_parallel' is called 'cpu_parallel_first' now",
+        ),
+        (
+            ["run", "bert", "--policy", "greedy", "--device", "model"],
+            "policy 'greedy' needs costs, and the model device has no clock",
+        ),
+        (
+            ["sim", "bert", "--policy", "optimal", "--device", "model"],
+            "policy 'optimal' needs costs, and the model device has no clock",
+        ),
         (["models", "show"], "which model?"),
         (["models", "list", "bert"], "takes no model"),
         (["models", "show", "gpt3"], "unknown model 'gpt3'"),
@@ -188,10 +200,10 @@ def test_run_with_inputs_outputs_and_a_plan(bert, tmp_path, capsys):
 
 
 def test_all_on_the_cpu_has_times_without_a_device(bert, capsys):
-    code, out, _ = pimloop(capsys, "run", bert, "--policy", "cpu_parallel", "--json")
+    code, out, _ = pimloop(capsys, "run", bert, "--policy", "cpu_parallel_first", "--json")
     assert code == 0
     report = json.loads(out)
-    schedule = report["schedules"]["cpu_parallel"]
+    schedule = report["schedules"]["cpu_parallel_first"]
     assert schedule["executed_us"] == pytest.approx(sum(row["us"] for row in schedule["operators"]))
     assert schedule["transfer_us"] == 0
     assert report["simulation"]["cycles"] == 0
@@ -202,6 +214,19 @@ def test_all_on_the_cpu_has_times_without_a_device(bert, capsys):
     ("content", "message"),
     [
         ("{", "is not JSON"),
+        (
+            '{"format": "pimloop-plan/1", "assignment": {}, "objective": "fast"}',
+            "has the objective 'fast'; known: sequential, makespan",
+        ),
+        (
+            '{"format": "pimloop-plan/1", "assignment": {}, "objective": "makespan"}',
+            "has no schedule",
+        ),
+        (
+            '{"format": "pimloop-plan/1", "assignment": {}, "objective": "makespan",'
+            ' "schedule": [{"kind": "operator"}]}',
+            "step 0 of its schedule",
+        ),
         ("[]", "is no plan"),
         ('{"format": "pimloop-plan/2"}', "is no plan"),
         ('{"format": "pimloop-plan/1"}', "has no assignment"),

@@ -217,6 +217,56 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
     assert report["command"][:2] == ["pimloop", "sim"]
 
 
+def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys, monkeypatch):
+    """Overlapped, a token takes what the plan's schedule takes, not the sum of its parts."""
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 2, "--policy", "pim_first",
+               "--out", tmp_path / "out", "--json"]  # fmt: skip
+    assert pimloop(*command, "--objective", "makespan") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["objective"], report["policy"]) == ("makespan", "pim_first")
+    assert report["command"].count("pim_first") == 1
+    assert pimloop(*command) == 0
+    one_by_one = json.loads(capsys.readouterr().out)
+    assert one_by_one["objective"] == "sequential"
+    for overlapped, summed in zip(report["phases"], one_by_one["phases"], strict=True):
+        assert overlapped["schedule"] == summed["schedule"] == "pim_first"
+        assert overlapped["assignment"] == summed["assignment"]
+        assert overlapped["us_per_execution"] == pytest.approx(overlapped["predicted_us"], rel=1e-3)
+        assert summed["us_per_execution"] == pytest.approx(summed["predicted_us"], rel=1e-3)
+        parts = [summed[key] for key in ("pim_us", "cpu_us", "transfer_us")]
+        assert summed["us_per_execution"] == pytest.approx(sum(parts))
+        assert max(parts) <= overlapped["us_per_execution"] < sum(parts)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--policy", "greedy"], "policy 'greedy' needs costs, and the model device has no clock"),
+        (["--policy", "best"], "unknown policy 'best'"),
+        (["--policy", "cpu_serial", "--policy", "pim_first"], "executes one policy, not 2"),
+    ],
+)
+def test_policies_that_a_generation_cannot_have(tmp_path, capsys, options, message):
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    command = ["sim", tmp_path / "tiny", "--generate", 2, "--device", "model", *options]
+    assert pimloop(*command, "--out", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_without_costs_places_on_the_model_device(tmp_path, capsys):
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 2, "--device", "model",
+               "--policy", "cpu_parallel_first", "--out", tmp_path / "out", "--json"]  # fmt: skip
+    assert pimloop(*command) == 0
+    report = json.loads(capsys.readouterr().out)
+    for phase in report["phases"]:
+        assert set(phase["assignment"].values()) == {"cpu_parallel"}
+        assert phase["schedule"] == "cpu_parallel_first"
+
+
 def test_shapes_are_not_for_generation(tmp_path, capsys):
     assert pimloop("sim", "gpt2", "--generate", 2, "--shape", "input_ids=1,4") == 2
     assert "--seq, not from --shape" in capsys.readouterr().err

@@ -89,10 +89,44 @@ def test_a_plan_without_proof_claims_none():
     report = samples.tiny_report()
     best = report["schedules"]["optimal"]
     best.update(optimal=False, lower_bound_us=96.5)
-    assert proof(report) == "No placement takes less than 96.5 µs, by proof."
+    assert proof(report) == "By the predicted costs no placement takes less than 96.5 µs: proved."
     assert "in the best placement found" in sentence(report)
     best["lower_bound_us"] = None
     assert proof(report) == ""
+
+
+def test_the_gap_is_part_of_the_name_everywhere():
+    """A plan that may be 6 % from the shortest is not called optimal."""
+    report = samples.tiny_report()
+    best = report["schedules"]["optimal"]
+    best.update(optimal=False, predicted_us=100.0, executed_us=100.0, lower_bound_us=94.0)
+    name = "Best found (gap 6.0 %)"
+    assert charts.schedule_rows(report)[0].title == name
+    assert charts.operator_breakdown(report).bars[0].title == name
+    assert payload.payload(report)["schedules"][0]["title"] == name
+    assert "in the best placement found (gap 6.0 %)" in sentence(report)
+    assert "takes less than 94.0 µs: proved" in proof(report)
+    assert name in " ".join(_Page(render(report)).words)
+
+
+def test_an_execution_that_contradicts_the_proof_is_told_first():
+    report = samples.tiny_report()
+    schedules = report["schedules"]
+    schedules["optimal"].update(optimal=True, executed_us=120.0)
+    for name in samples.BASELINES:
+        schedules[name]["executed_us"] = 200.0
+    assert proof(report).startswith("By the predicted costs no placement is faster: proved (")
+    assert "in the best placement" in sentence(report)
+    schedules["greedy"]["executed_us"] = 100.0
+    schedules["pim_first"]["executed_us"] = 110.0
+    assert proof(report).startswith(
+        "Executed, Greedy took 100 µs and PIM first took 110 µs, less than the 120 µs of Optimal"
+        " (1.2 times as long)"
+    )
+    assert "in the placement that is best by predicted costs" in sentence(report)
+    text = " ".join(_Page(render(report)).words)
+    assert "Greedy took 100 µs" in text
+    assert "by proof" not in text
 
 
 def test_another_main_schedule_is_named():

@@ -156,7 +156,7 @@ def test_a_replayed_schedule_keeps_the_order_of_the_plan():
     stats = OpStats()
     transfers = [Transfer("y", "cpu>pim", 8, 16, stats), Transfer("z", "pim>cpu", 8, 16, stats)]
     times = ScheduleTimes({"a": 2.0, "b": 5.0, "c": 4.0, "d": 1.0}, [1.0, 1.0], 5.0, 7.0)
-    executed = overlapped(costs, plan, transfers, times)
+    executed = overlapped(costs.graph, plan.assignment, plan.schedule, transfers, times)
     assert executed.total_us == 10.0  # two more on the PIM, all of it on the longest path
     starts = {step.name: step.start_us for step in executed.steps}
     assert starts["b"] == 3.0

@@ -160,6 +160,16 @@ def test_greedy_says_where_it_is_stuck() -> None:
     assert partition(costs_from_dict(data)).assignment == {"a": "pim", "b": "pim"}
 
 
+def test_cpu_serial_needs_its_device() -> None:
+    data = graph({"a": {"cpu": 5, "pim": 1}}, [], memories={"cpu": ["cpu"], "pim": ["pim"]})
+    message = r"policy cpu_serial needs a device named 'cpu_serial'.* has 'cpu', 'pim'"
+    with pytest.raises(PartitionerError, match=message):
+        partition(costs_from_dict(data), "cpu_serial")
+    # An order of preference goes on with its next device.
+    assert partition(costs_from_dict(data), "cpu_parallel_first").assignment == {"a": "pim"}
+    assert partition(costs_from_dict(data)).total_us == 1.0
+
+
 def test_unknown_policy() -> None:
     data = graph({"a": {"cpu_serial": 1}}, [])
     with pytest.raises(PartitionerError, match="unknown policy 'best'"):

@@ -59,6 +59,31 @@ def test_all_policies(run, costs) -> None:
     assert f"{totals['optimal']:.3f}" in out
 
 
+def test_all_policies_of_a_file_with_other_devices(run, tmp_path) -> None:
+    """No policy is priced on devices that its name does not say."""
+    data = {
+        "format": "pimloop-costs/1",
+        "memories": {"cpu": ["big", "little"]},
+        "nodes": [{"id": "a", "op": "X", "cost_us": {"big": 2.0, "little": 9.0}}],
+        "tensors": [],
+    }
+    path = tmp_path / "costs.json"
+    path.write_text(json.dumps(data))
+    code, out, _ = run("partition", "--costs", path, "--policy", "all", "--json")
+    assert code == 0
+    table = json.loads(out)
+    assert "needs a device named 'cpu_serial'" in table["failed"]["cpu_serial"]
+    assert "'big', 'little'" in table["failed"]["cpu_serial"]
+    assert "cpu_serial" not in table["policies"]
+    code, out, _ = run("partition", "--costs", path, "--policy", "all")
+    text = " ".join(out.split())
+    assert "no device 'cpu_parallel'" in text
+    assert "no device outside the memory 'cpu'" in text
+    code, _, err = run("partition", "--costs", path, "--policy", "cpu_serial")
+    assert code == 2
+    assert "needs a device named 'cpu_serial'" in err
+
+
 def test_human_output_states_the_proof(run, costs) -> None:
     code, out, _ = run("partition", "--costs", costs)
     assert code == 0
