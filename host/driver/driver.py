@@ -198,6 +198,7 @@ class PimDriver:
             raise ShapeError(
                 f"upload of shape {array.shape} to a {tensor.dtype} tensor {tensor.shape}"
             )
+        layout.require_operand(array)
         rows = array.reshape(1, -1) if tensor.packed else array.reshape(tensor.rows, -1)
         with self.batch():
             self._write(rows, tensor.address, tensor.stride, f"upload {array.shape}")

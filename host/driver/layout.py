@@ -27,7 +27,17 @@ def as_bits(array: NDArray[np.generic]) -> golden.Bits:
         return np.where(nan, np.uint16(golden.NAN_BF16), bits) if nan.any() else bits
     if array.dtype == np.float32:
         return golden.to_bf16_bits(array)  # type: ignore[arg-type]
-    raise TypeError(f"operands are float32 or bfloat16 arrays, not {array.dtype}")
+    raise _wrong_type(array)
+
+
+def require_operand(array: NDArray[np.generic]) -> None:
+    """Raise TypeError when `as_bits` would."""
+    if array.dtype not in (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)):
+        raise _wrong_type(array)
+
+
+def _wrong_type(array: NDArray[np.generic]) -> TypeError:
+    return TypeError(f"operands are float32 or bfloat16 arrays, not {array.dtype}")
 
 
 def split(total: int, step: int) -> Iterator[tuple[int, int]]:
