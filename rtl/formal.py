@@ -115,6 +115,8 @@ PROOFS = (
             "dram/twtr": 10,
             "dram/tfaw": 11,
             "dram/refresh": 5,
+            "dram/txsdll": 10,
+            "dram/exit_refresh": 5,
         },
     ),
     Proof(

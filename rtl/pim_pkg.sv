@@ -38,9 +38,10 @@ package pim_pkg;
     logic [15:0] rtp;     // RD to PRE
     logic [15:0] wtr_s;   // end of write data to RD, other bank group
     logic [15:0] wtr_l;   // end of write data to RD, same bank group
-    logic [15:0] refi;    // average refresh interval
+    logic [15:0] refi;    // average refresh interval; 0: never refreshed
     logic [15:0] rfc;     // REF to ACT
-    logic [15:0] xs;      // self-refresh exit to ACT
+    logic [15:0] xs;      // self-refresh exit to ACT or REF
+    logic [15:0] xsdll;   // self-refresh exit to RD or WR: the DLL has locked
     logic [15:0] cl;      // RD to first data
     logic [15:0] cwl;     // WR to first data
     logic [15:0] bl;      // clocks of data of one burst

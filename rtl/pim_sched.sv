@@ -7,11 +7,16 @@
 ///
 /// Time is counted in DRAM clocks since the last refresh or wake-up, and every rule is kept as
 /// the earliest clock at which the next command of its kind may go. Because all of these end
-/// with the refresh, the stamps are short and never wrap.
+/// with the refresh, the stamps are short and never wrap; without refresh (tREFI = 0) they have 48
+/// bits, days of time awake.
 ///
 /// Data move a fixed number of fabric clocks after their command: `read_o` tells when read data
-/// are due, `write_o` two clocks before write data are. Refresh is due every tREFI; it stops the columns, closes all banks and goes out.
-/// Between lists the device sleeps in self-refresh; `wake_i` leaves it (tXS).
+/// are due, `write_o` two clocks before write data are. Refresh is due every tREFI; it stops the
+/// columns, closes all banks and goes out.
+///
+/// Between lists the device sleeps in self-refresh; `wake_i` leaves it. One refresh more is owed
+/// then (JESD79-4: at least one before self-refresh is entered again). It goes out at tXS, in the
+/// time that the DLL needs to lock anyway: no column command before tXSDLL.
 module pim_sched #(
   /// 1: all_bank style, banks share their row address and are accessed together.
   parameter bit AllBank = 1'b0,
@@ -87,10 +92,30 @@ module pim_sched #(
   localparam int unsigned PaceBits = LaneLatency > 1 ? LaneLatency - 1 : 1;
   localparam int unsigned WriteSlotBits = WriteLatency > 1 ? $clog2(WriteLatency) : 1;
   // Bus turnaround, two idle clocks between read and write data (JESD79-4, 4.25).
-  localparam logic [15:0] ReadToWrite = Timing.cl + Timing.bl + 16'd2 - Timing.cwl;
-  localparam logic [15:0] WriteEnd = Timing.cwl + Timing.bl;
-  localparam logic [15:0] LaneGap =
-      16'(LaneSpacing) > Timing.ccd_s ? 16'(LaneSpacing) : Timing.ccd_s;
+  localparam bit Refreshed = Timing.refi != '0;
+  localparam int unsigned StampBits = Refreshed ? 16 : 48;
+  typedef logic [StampBits-1:0] stamp_t;
+
+  localparam stamp_t RcdRd = stamp_t'(Timing.rcd_rd);
+  localparam stamp_t RcdWr = stamp_t'(Timing.rcd_wr);
+  localparam stamp_t Rp = stamp_t'(Timing.rp);
+  localparam stamp_t Ras = stamp_t'(Timing.ras);
+  localparam stamp_t Rc = stamp_t'(Timing.rc);
+  localparam stamp_t CcdS = stamp_t'(Timing.ccd_s);
+  localparam stamp_t CcdL = stamp_t'(Timing.ccd_l);
+  localparam stamp_t RrdS = stamp_t'(Timing.rrd_s);
+  localparam stamp_t RrdL = stamp_t'(Timing.rrd_l);
+  localparam stamp_t Faw = stamp_t'(Timing.faw);
+  localparam stamp_t Wr = stamp_t'(Timing.wr);
+  localparam stamp_t Rtp = stamp_t'(Timing.rtp);
+  localparam stamp_t WtrS = stamp_t'(Timing.wtr_s);
+  localparam stamp_t WtrL = stamp_t'(Timing.wtr_l);
+  localparam stamp_t Rfc = stamp_t'(Timing.rfc);
+  localparam stamp_t Xs = stamp_t'(Timing.xs);
+  localparam stamp_t Xsdll = stamp_t'(Timing.xsdll);
+  localparam stamp_t ReadToWrite = stamp_t'(Timing.cl + Timing.bl + 16'd2 - Timing.cwl);
+  localparam stamp_t WriteEnd = stamp_t'(Timing.cwl + Timing.bl);
+  localparam stamp_t LaneGap = stamp_t'(LaneSpacing) > CcdS ? stamp_t'(LaneSpacing) : CcdS;
 
   if (BankGroups < 2 || Banks % BankGroups != 0) begin : gen_check_groups
     $error("%m: BankGroups must be at least 2 and divide Banks");
@@ -107,8 +132,6 @@ module pim_sched #(
   if (2 * 32'(Timing.refi) + 32'(Timing.rfc) + 1024 >= 65536) begin : gen_check_refi
     $error("%m: tREFI too long for 16-bit stamps");
   end
-
-  typedef logic [15:0] stamp_t;
 
   function automatic stamp_t later(stamp_t a, stamp_t b);
     return a > b ? a : b;
@@ -151,7 +174,7 @@ module pim_sched #(
   logic together_q;             // all banks were opened by one ACT and share their row
 
   stamp_t now_q;
-  stamp_t refi_q;
+  logic [15:0] refi_q;
   logic [3:0] owed_q;
   logic awake_q;
 
@@ -256,7 +279,7 @@ module pim_sched #(
     endcase
     row_at = later(row_at, now_q);
     // One command a slot: a row command gives way to the column command.
-    if (col_go && row_at == col_at) row_at = row_at + 16'd1;
+    if (col_go && row_at == col_at) row_at = row_at + stamp_t'(1);
     row_fits = row_at <= last_slot;
     row_go = row_wanted && row_fits;
   end
@@ -329,10 +352,15 @@ module pim_sched #(
   stamp_t col_pre_at, col_ccd;
   logic refresh;
 
+  // A stamp on the clock that starts with the refresh of this clock.
+  function automatic stamp_t left_of(stamp_t stamp);
+    return stamp > row_at ? stamp - row_at : '0;
+  endfunction
+
   assign refresh = row_go && row_cmd == pim_pkg::CmdRef;
-  assign col_pre_at = col_write ? col_at + WriteEnd + Timing.wr : col_at + Timing.rtp;
+  assign col_pre_at = col_write ? col_at + WriteEnd + Wr : col_at + Rtp;
   assign col_ccd = (head_kind_q == pim_pkg::KindMac || head_kind_q == pim_pkg::KindEw)
-                   ? LaneGap : Timing.ccd_s;
+                   ? LaneGap : CcdS;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -344,17 +372,17 @@ module pim_sched #(
       awake_q <= 1'b1;
       now_q <= '0;
       refi_q <= Timing.refi;
-      owed_q <= '0;
+      owed_q <= 4'(Refreshed);
     end else if (awake_q) begin
       if (sleep_i && idle_o && open_q == '0 && owed_q == '0 && act_last_q <= now_q) begin
         awake_q <= 1'b0;
       end
       now_q <= refresh ? now_q + stamp_t'(CkRatio) - row_at : now_q + stamp_t'(CkRatio);
-      if (refi_q <= stamp_t'(CkRatio)) begin
-        refi_q <= refi_q + Timing.refi - stamp_t'(CkRatio);
+      if (Refreshed && refi_q <= 16'(CkRatio)) begin
+        refi_q <= refi_q + Timing.refi - 16'(CkRatio);
         owed_q <= owed_q + 4'd1 - 4'(refresh);
-      end else begin
-        refi_q <= refi_q - stamp_t'(CkRatio);
+      end else if (Refreshed) begin
+        refi_q <= refi_q - 16'(CkRatio);
         owed_q <= owed_q - 4'(refresh);
       end
     end
@@ -365,7 +393,7 @@ module pim_sched #(
       open_q <= '0;
       together_q <= 1'b0;
       row_q <= '0;
-      act_at_q <= {Banks{refresh ? Timing.rfc : Timing.xs}};
+      act_at_q <= {Banks{refresh ? Rfc : Xs}};
       read_at_q <= '0;
       write_at_q <= '0;
       pre_at_q <= '0;
@@ -374,38 +402,39 @@ module pim_sched #(
       write_l_q <= '0;
       faw_q <= '0;
       faw_head_q <= '0;
-      act_last_q <= refresh ? Timing.rfc : Timing.xs;
+      act_last_q <= refresh ? Rfc : Xs;
       read_last_q <= '0;
       write_last_q <= '0;
       pre_last_q <= '0;
       rrd_s_q <= '0;
-      read_s_q <= '0;
-      write_s_q <= '0;
+      // All other rules end within tRFC and tXS; that of the DLL goes on through the refresh.
+      read_s_q <= refresh ? left_of(read_s_q) : Xsdll;
+      write_s_q <= refresh ? left_of(write_s_q) : Xsdll;
       read_far_q <= '0;
       write_far_q <= '0;
     end else begin
       if (col_go) begin
         if (col_write) begin
-          write_s_q <= col_at + Timing.ccd_s;
-          read_s_q <= later(read_s_q, col_at + WriteEnd + Timing.wtr_s);
+          write_s_q <= col_at + CcdS;
+          read_s_q <= later(read_s_q, col_at + WriteEnd + WtrS);
         end else begin
           read_s_q <= col_at + col_ccd;
           write_s_q <= later(write_s_q, col_at + ReadToWrite);
         end
         if (col_write) begin
-          write_far_q <= later(write_far_q, col_at + Timing.ccd_l);
-          read_far_q <= later(read_far_q, col_at + WriteEnd + Timing.wtr_l);
+          write_far_q <= later(write_far_q, col_at + CcdL);
+          read_far_q <= later(read_far_q, col_at + WriteEnd + WtrL);
         end else begin
-          read_far_q <= later(read_far_q, col_at + Timing.ccd_l);
+          read_far_q <= later(read_far_q, col_at + CcdL);
         end
         if (AllBank && head_all_q) begin
-          if (col_write) write_l_q <= {BankGroups{col_at + Timing.ccd_l}};
-          read_l_q <= {BankGroups{col_write ? col_at + WriteEnd + Timing.wtr_l
-                                            : col_at + Timing.ccd_l}};
+          if (col_write) write_l_q <= {BankGroups{col_at + CcdL}};
+          read_l_q <= {BankGroups{col_write ? col_at + WriteEnd + WtrL
+                                            : col_at + CcdL}};
         end else begin
-          if (col_write) write_l_q[group_of(col_bank)] <= col_at + Timing.ccd_l;
-          read_l_q[group_of(col_bank)] <= col_write ? col_at + WriteEnd + Timing.wtr_l
-                                                    : col_at + Timing.ccd_l;
+          if (col_write) write_l_q[group_of(col_bank)] <= col_at + CcdL;
+          read_l_q[group_of(col_bank)] <= col_write ? col_at + WriteEnd + WtrL
+                                                    : col_at + CcdL;
         end
         if (AllBank && head_all_q) begin
           for (int unsigned b = 0; b < Banks; b++) pre_at_q[b] <= later(pre_at_q[b], col_pre_at);
@@ -418,27 +447,27 @@ module pim_sched #(
         if (AllBank && row_all) begin
           open_q <= '1;
           row_q <= {Banks{row_of(row_addr)}};
-          act_at_q <= {Banks{row_at + Timing.rc}};
-          read_at_q <= {Banks{row_at + Timing.rcd_rd}};
-          write_at_q <= {Banks{row_at + Timing.rcd_wr}};
-          pre_at_q <= {Banks{row_at + Timing.ras}};
-          rrd_l_q <= {BankGroups{row_at + Timing.rrd_l}};
+          act_at_q <= {Banks{row_at + Rc}};
+          read_at_q <= {Banks{row_at + RcdRd}};
+          write_at_q <= {Banks{row_at + RcdWr}};
+          pre_at_q <= {Banks{row_at + Ras}};
+          rrd_l_q <= {BankGroups{row_at + RrdL}};
         end else begin
           open_q[row_bank] <= 1'b1;
           row_q[row_bank] <= row_of(row_addr);
-          act_at_q[row_bank] <= row_at + Timing.rc;
-          read_at_q[row_bank] <= row_at + Timing.rcd_rd;
-          write_at_q[row_bank] <= row_at + Timing.rcd_wr;
-          pre_at_q[row_bank] <= row_at + Timing.ras;
-          rrd_l_q[group_of(row_bank)] <= row_at + Timing.rrd_l;
+          act_at_q[row_bank] <= row_at + Rc;
+          read_at_q[row_bank] <= row_at + RcdRd;
+          write_at_q[row_bank] <= row_at + RcdWr;
+          pre_at_q[row_bank] <= row_at + Ras;
+          rrd_l_q[group_of(row_bank)] <= row_at + RrdL;
         end
         together_q <= row_all;
-        act_last_q <= row_at + Timing.rc;
-        read_last_q <= row_at + Timing.rcd_rd;
-        write_last_q <= row_at + Timing.rcd_wr;
-        pre_last_q <= later(later(pre_last_q, row_at + Timing.ras), col_go ? col_pre_at : '0);
-        rrd_s_q <= row_at + Timing.rrd_s;
-        faw_q[faw_head_q] <= row_at + Timing.faw;
+        act_last_q <= row_at + Rc;
+        read_last_q <= row_at + RcdRd;
+        write_last_q <= row_at + RcdWr;
+        pre_last_q <= later(later(pre_last_q, row_at + Ras), col_go ? col_pre_at : '0);
+        rrd_s_q <= row_at + RrdS;
+        faw_q[faw_head_q] <= row_at + Faw;
         faw_head_q <= faw_head_q + 2'd1;
       end
       if (row_go && row_cmd == pim_pkg::CmdPre) begin
@@ -446,13 +475,13 @@ module pim_sched #(
         if (row_all) begin
           open_q <= '0;
           for (int unsigned b = 0; b < Banks; b++) begin
-            if (open_q[b]) act_at_q[b] <= later(act_at_q[b], row_at + Timing.rp);
+            if (open_q[b]) act_at_q[b] <= later(act_at_q[b], row_at + Rp);
           end
         end else begin
           open_q[row_bank] <= 1'b0;
-          act_at_q[row_bank] <= later(act_at_q[row_bank], row_at + Timing.rp);
+          act_at_q[row_bank] <= later(act_at_q[row_bank], row_at + Rp);
         end
-        act_last_q <= later(act_last_q, row_at + Timing.rp);
+        act_last_q <= later(act_last_q, row_at + Rp);
       end
     end
   end

@@ -2,7 +2,7 @@
 ///
 /// It shares nothing with the scheduler but the commands it sees: it keeps the clock of the last
 /// commands of each kind for every bank and group and checks each rule as a difference. Rules:
-/// JESD79-4 for DDR4. An all-bank ACT counts as one activation for tRRD and tFAW, as in the
+/// JESD79-4 for DDR4, with tREFI = 0 none of refresh. An all-bank ACT counts as one activation for tRRD and tFAW, as in the
 /// AiM simulators; each of its banks keeps tRC, tRCD, tRAS, tRP.
 module pim_timing_check #(
   parameter int unsigned Banks = 16,
@@ -30,6 +30,7 @@ module pim_timing_check #(
 );
 
   localparam int unsigned GroupBits = $clog2(BankGroups);
+  localparam bit Refreshed = Timing.refi != '0;
   localparam longint signed WriteEnd = longint'(Timing.cwl) + longint'(Timing.bl);
   // Two idle clocks between read and write data (JESD79-4, 4.25).
   localparam longint signed ReadToWrite =
@@ -46,6 +47,7 @@ module pim_timing_check #(
   longint signed ref_q, wake_q;
   longint signed refi_q;  // the next refresh falls due
   int signed debt_q;      // refreshes due and not sent; below 0: sent ahead
+  logic missing_q;        // no REF since the exit of self-refresh
   longint signed acts_q [4];
   logic [Banks-1:0] open_q;
   logic [$clog2(Rows)-1:0] row_q [Banks];
@@ -70,7 +72,10 @@ module pim_timing_check #(
       ref_q = Never;
       wake_q = '0;
       refi_q = longint'(Timing.refi);
-      debt_q = 0;
+      // What self-refresh left out is owed on top (JESD79-4, 4.27); its debt before it stays.
+      if (!rst_ni) debt_q = 0;
+      else if (Refreshed) debt_q = debt_q + 1;
+      missing_q = rst_ni && Refreshed;
       for (int unsigned b = 0; b < Banks; b++) begin
         act_q[b] = Never;
         pre_q[b] = Never;
@@ -87,14 +92,17 @@ module pim_timing_check #(
               col_slot_i != row_slot_i) else $fatal(1, "two commands in one slot");
       assert (!asleep_i || (col_cmd_i == pim_pkg::CmdNop && row_cmd_i == pim_pkg::CmdNop))
       else $fatal(1, "command in self-refresh");
+      assert (!asleep_i || !missing_q) else $fatal(1, "no REF before self-refresh");
       // At most eight refreshes are postponed or sent ahead (JESD79-4, 4.26).
-      if (!asleep_i && clock_q >= refi_q) begin
+      if (Refreshed && !asleep_i && clock_q >= refi_q) begin
         refi_q = refi_q + longint'(Timing.refi);
         debt_q = debt_q + 1;
         assert (debt_q <= 8) else $fatal(1, "refresh lost");
       end
 
       if (col_cmd_i == pim_pkg::CmdRd || col_cmd_i == pim_pkg::CmdWr) begin
+        assert (col_clock - wake_q >= longint'(Timing.xsdll))
+        else $fatal(1, "DRAM timing: tXSDLL: %0d clocks", col_clock - wake_q);
         for (int unsigned b = 0; b < Banks; b++) begin
           if (col_all_i || b == 32'(col_bank_i)) begin
             assert (open_q[b] && row_q[b] == col_row_i)
@@ -165,9 +173,11 @@ module pim_timing_check #(
           `PIM_RULE(pre_q[b], longint'(Timing.rp), row_clock, "tRP before REF")
         end
         assert (row_clock - ref_q >= longint'(Timing.rfc)) else $fatal(1, "tRFC");
+        assert (row_clock - wake_q >= longint'(Timing.xs)) else $fatal(1, "tXS before REF");
         ref_q = row_clock;
+        missing_q = 1'b0;
         debt_q = debt_q - 1;
-        assert (debt_q >= -8) else $fatal(1, "more than eight refreshes ahead");
+        assert (!Refreshed || debt_q >= -8) else $fatal(1, "more than eight refreshes ahead");
       end
 
       clock_q = clock_q + longint'(CkRatio);

@@ -49,6 +49,7 @@ module pim_top #(
   parameter int unsigned TRefi = 9360,
   parameter int unsigned TRfc = 420,
   parameter int unsigned TXs = 432,
+  parameter int unsigned TXsdll = 768,
   parameter int unsigned TCl = 17,
   parameter int unsigned TCwl = 12,
   parameter int unsigned TBl = 4
@@ -126,8 +127,8 @@ module pim_top #(
       rcd_rd: 16'(TRcdRd), rcd_wr: 16'(TRcdWr), rp: 16'(TRp), ras: 16'(TRas), rc: 16'(TRc),
       ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL),
       faw: 16'(TFaw), wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL),
-      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), cl: 16'(TCl), cwl: 16'(TCwl),
-      bl: 16'(TBl)};
+      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl),
+      cwl: 16'(TCwl), bl: 16'(TBl)};
 
   if (CkRatio < 2 || (CkRatio & (CkRatio - 1)) != 0) begin : gen_check_ratio
     $error("%m: CkRatio must be a power of two, at least 2");

@@ -64,9 +64,10 @@ class Channel:
     trtp: int
     twtr_s: int
     twtr_l: int
-    trefi: int
+    trefi: int  # 0: never refreshed, and no rule of refresh holds
     trfc: int
     txs: int
+    txsdll: int
     tcl: int
     tcwl: int
     tbl: int
@@ -137,6 +138,9 @@ def rules(c: Channel) -> list[Rule]:
         ("tRFC", "REF", "SRE", "channel", c.trfc),
         ("tXS", "SRX", "ACT", "channel", c.txs),
         ("tXS", "SRX", "REF", "channel", c.txs),
+        # Columns need a locked DLL.
+        ("tXSDLL", "SRX", "RD", "channel", c.txsdll),
+        ("tXSDLL", "SRX", "WR", "channel", c.txsdll),
     ]
     return [Rule(*row) for row in table]
 
@@ -232,7 +236,8 @@ class Checker:
         self._activates.clear()
         self._asleep = True
         self._woken = 0
-        self._refreshes = 0
+        self._refreshes = 0  # since then
+        self._carried = 0  # refreshes owed before then
 
     def take(self, command: Command) -> None:
         """Check the next command."""
@@ -315,10 +320,16 @@ class Checker:
         self.report.earliest[command.name] += first == command.clock
 
     def _check_refresh(self, command: Command) -> None:
-        """Hold the refreshes since the last wake-up against those that fell due."""
-        if self._asleep:
+        """Hold the refreshes since the last wake-up against those that fell due.
+
+        Leaving self-refresh costs one on top: it must come before self-refresh is entered again,
+        and a debt from before is kept through it (JESD79-4, 4.26 and 4.27).
+        """
+        if self._asleep or not self.channel.trefi:
             return
-        due = (command.clock - self._woken) // self.channel.trefi
+        if command.name == "SRE" and not self._refreshes:
+            self._break("REF before self-refresh", f"{command}: none since the last self-refresh")
+        due = self._due(command.clock)
         debt = due - self._refreshes
         self.report.most_postponed = max(self.report.most_postponed, debt)
         if debt > REFRESH_BUDGET:
@@ -328,6 +339,10 @@ class Checker:
             self._refreshes += 1
             if self._refreshes - due > REFRESH_BUDGET:
                 self._break("refresh", f"{command}: {self._refreshes - due} ahead")
+
+    def _due(self, clock: int) -> int:
+        """Return the refreshes that should have gone out by `clock`, since the last wake-up."""
+        return self._carried + 1 + (clock - self._woken) // self.channel.trefi
 
     def _apply(self, command: Command) -> None:
         name = command.name
@@ -342,12 +357,16 @@ class Checker:
             for bank in banks:
                 self._open[bank] = command.row
         elif name == "SRX":
+            carried = self._carried
             self._forget()
+            self._carried = carried
             self._asleep = False
             self._woken = command.clock
         elif name == "SRE":
             self._count_awake(command.clock)
             self._asleep = True
+            if self.channel.trefi:
+                self._carried = self._due(command.clock) - self._refreshes
         last = self._last[name]
         for bank in banks:
             last["bank"][bank] = command.clock

@@ -35,6 +35,7 @@ module pimloop_tb #(
     parameter int TRefi = 9360,
     parameter int TRfc = 420,
     parameter int TXs = 432,
+    parameter int TXsdll = 768,
     parameter int TCl = 17,
     parameter int TCwl = 12,
     parameter int TBl = 4
@@ -121,6 +122,7 @@ module pimloop_tb #(
       .TRefi(TRefi),
       .TRfc(TRfc),
       .TXs(TXs),
+      .TXsdll(TXsdll),
       .TCl(TCl),
       .TCwl(TCwl),
       .TBl(TBl)

@@ -22,20 +22,21 @@ DDR4 = {"AllBank": 0, "Banks": 16, "BankGroups": 4, "RowBytes": 512, "Rows": 16,
 DDR4 |= {"CkRatio": 4, "LaneSpacing": 4, "LaneLatency": 4}
 DDR4 |= {"TRcdRd": 17, "TRcdWr": 17, "TRp": 17, "TRas": 39, "TRc": 56, "TCcdS": 4, "TCcdL": 6}
 DDR4 |= {"TRrdS": 4, "TRrdL": 6, "TFaw": 26, "TWr": 18, "TRtp": 9, "TWtrS": 3, "TWtrL": 9}
-DDR4 |= {"TRefi": 1500, "TRfc": 90, "TXs": 100, "TCl": 17, "TCwl": 12, "TBl": 4}
+DDR4 |= {"TRefi": 1500, "TRfc": 90, "TXs": 100, "TXsdll": 260, "TCl": 17, "TCwl": 12, "TBl": 4}
 GDDR6 = {"AllBank": 1, "Banks": 8, "BankGroups": 4, "RowBytes": 256, "Rows": 16, "AtomBytes": 32}
 GDDR6 |= {"CkRatio": 2, "LaneSpacing": 2, "LaneLatency": 4}
 GDDR6 |= {"TRcdRd": 36, "TRcdWr": 28, "TRp": 32, "TRas": 54, "TRc": 86, "TCcdS": 2, "TCcdL": 3}
 GDDR6 |= {"TRrdS": 5, "TRrdL": 7, "TFaw": 28, "TWr": 26, "TRtp": 4, "TWtrS": 9, "TWtrL": 11}
-GDDR6 |= {"TRefi": 1800, "TRfc": 110, "TXs": 120, "TCl": 24, "TCwl": 6, "TBl": 2}
+GDDR6 |= {"TRefi": 1800, "TRfc": 110, "TXs": 120, "TXsdll": 300, "TCl": 24, "TCwl": 6, "TBl": 2}
 STYLES = {"per_bank": DDR4, "all_bank": GDDR6}
 
 #: timing_t from its last field on, with what pim_timing_check says when the rule is broken.
-RULES = {"cl": (2, "tRTW"), "xs": (3, "tXS"), "rfc": (4, "tRFC"), "refi": (5, "refresh lost")}
-RULES |= {"wtr_l": (6, "tWTR_L"), "wtr_s": (7, "tWTR_S"), "rtp": (8, "tRTP"), "wr": (9, "tWR")}
-RULES |= {"faw": (10, "tFAW"), "rrd_l": (11, "tRRD_L"), "rrd_s": (12, "tRRD_S")}
-RULES |= {"ccd_l": (13, "tCCD_L"), "ccd_s": (14, "tCCD_S"), "rc": (15, "tRC")}
-RULES |= {"ras": (16, "tRAS"), "rp": (17, "tRP"), "rcd_wr": (18, "tRCD"), "rcd_rd": (19, "tRCD")}
+RULES = {"cl": (2, "tRTW"), "xsdll": (3, "tXSDLL"), "xs": (4, "tXS"), "rfc": (5, "tRFC")}
+RULES |= {"refi": (6, "refresh lost"), "wtr_l": (7, "tWTR_L"), "wtr_s": (8, "tWTR_S")}
+RULES |= {"rtp": (9, "tRTP"), "wr": (10, "tWR"), "faw": (11, "tFAW"), "rrd_l": (12, "tRRD_L")}
+RULES |= {"rrd_s": (13, "tRRD_S"), "ccd_l": (14, "tCCD_L"), "ccd_s": (15, "tCCD_S")}
+RULES |= {"rc": (16, "tRC"), "ras": (17, "tRAS"), "rp": (18, "tRP"), "rcd_wr": (19, "tRCD")}
+RULES |= {"rcd_rd": (20, "tRCD")}
 
 #: Rules broken in each style: those that its commands come up against.
 STRICT = {
@@ -346,7 +347,10 @@ async def refresh_keeps_its_average(dut, busy):
         if busy and len(tb.offered) < 3:
             tb.random_stream(int(tb.rng.integers(tb.capacity)))
         await tb.step()
-    times = np.array(tb.refreshes())
+    extra, *rest = tb.refreshes()
+    # Self-refresh leaves one to be done: in the first clock that it may.
+    assert extra == p["TXs"]
+    times = np.array(rest)
     late = times - p["TRefi"] * np.arange(1, len(times) + 1)
     close = p["TRas"] + p["TCwl"] + p["TBl"] + p["TWr"] + p["TRp"] + 4 * p["CkRatio"]
     assert len(times) >= intervals - 1

@@ -22,7 +22,7 @@ NOP, ACT, PRE, RD, WR, REF = range(6)
 #: timing_t from its first field on.
 TIMING = {"rcd_rd": 10, "rcd_wr": 9, "rp": 12, "ras": 20, "rc": 32, "ccd_s": 4, "ccd_l": 6}
 TIMING |= {"rrd_s": 4, "rrd_l": 6, "faw": 24, "wr": 10, "rtp": 5, "wtr_s": 3, "wtr_l": 7}
-TIMING |= {"refi": 400, "rfc": 40, "xs": 48, "cl": 11, "cwl": 9, "bl": 4}
+TIMING |= {"refi": 400, "rfc": 40, "xs": 48, "xsdll": 58, "cl": 11, "cwl": 9, "bl": 4}
 FIELDS = ("cmd", "all", "bank", "slot", "row")
 IDLE = {f"{kind}_{name}_i": 0 for kind in ("col", "row") for name in FIELDS}
 IDLE |= {"wake_i": 0, "asleep_i": 1}
@@ -31,6 +31,9 @@ IDLE |= {"wake_i": 0, "asleep_i": 1}
 OPEN = [(48, ACT, 0, 3), (52, ACT, 1, 5)]
 USED = [*OPEN, (58, RD, 0, 3), (62, RD, 1, 5), (70, WR, 1, 5), (86, RD, 0, 3)]
 CLOSED = [*USED, (93, PRE, -1, 0)]
+ASLEEP = (148, "sleep", 0, 0)
+ASLEEP_LATE = (200 + 99 * 400, "sleep", 0, 0)
+SLEPT = [*CLOSED, (105, REF, 0, 0), ASLEEP]
 CASES = {
     "legal": ([*CLOSED, (105, REF, 0, 0), (145, ACT, -1, 9), (155, RD, -1, 9)], None),
     "closed bank": ([*OPEN, (66, RD, 2, 3)], r"closed or wrong row \(bank 2\)"),
@@ -43,8 +46,14 @@ CASES = {
     "refresh too early": ([*CLOSED, (104, REF, 0, 0)], "tRP before REF"),
     "refresh twice": ([*CLOSED, (105, REF, 0, 0), (144, REF, 0, 0)], "tRFC"),
     "no refresh": ([*OPEN, (48 + 9 * 400, PRE, 0, 0)], "refresh lost"),
-    "asleep": ([*CLOSED, (112, "sleep", 0, 0), (160, ACT, 0, 0)], "command in self-refresh"),
+    "asleep": ([*SLEPT, (160, ACT, 0, 0)], "command in self-refresh"),
+    "DLL not locked": ([OPEN[0], (57, WR, 0, 3)], "tXSDLL: 57 clocks"),
+    "refresh too early after self-refresh": ([(47, REF, 0, 0)], "tXS before REF"),
+    "no refresh between self-refreshes": ([*CLOSED, ASLEEP], "no REF before self-refresh"),
+    "without refresh": ([*CLOSED, (105 + 99 * 400, ACT, 0, 3), ASLEEP_LATE], None),
 }
+#: Cases with tREFI = 0.
+NEVER_REFRESHED = ("without refresh",)
 
 
 @cocotb.test()
@@ -73,7 +82,8 @@ async def sequence(dut):
 @pytest.mark.parametrize("case", CASES)
 def test_pim_timing_check(case):
     packed = 0
-    for value in TIMING.values():
+    timing = TIMING | ({"refi": 0} if case in NEVER_REFRESHED else {})
+    for value in timing.values():
         packed = packed << 16 | value
     params = {"Banks": BANKS, "BankGroups": 4, "Rows": ROWS, "CkRatio": RATIO}
     params["Timing"] = f"{16 * len(TIMING)}'h{packed:x}"

@@ -22,6 +22,12 @@ EXPECTED = {
     "tfaw": ("all_bank", "tFAW", "tFAW"),
     "twtr": ("per_bank", "tWTR_L", "tWTR_L"),
     "refresh": ("per_bank", "refresh lost", "refresh"),
+    "txsdll": ("per_bank", "tXSDLL", "tXSDLL"),
+    "exit_refresh": (
+        "per_bank",
+        "no REF before self-refresh",
+        "REF before self-refresh",
+    ),
 }
 #: The one that `make test` builds.
 QUICK = "twtr"

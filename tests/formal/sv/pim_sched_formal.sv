@@ -5,7 +5,8 @@
 /// The rules are stated here once more, on the ages of the last commands of each kind: DRAM
 /// clocks from the command to the first slot of this fabric clock, `Far` when it is so long ago
 /// that no rule reaches back. REF and the exit of self-refresh make all ages far: what follows
-/// them waits tRFC or tXS, which are longer than every other rule (checked below).
+/// them waits tRFC or tXS, which are longer than every other rule (checked below). Only tXSDLL,
+/// of the first column after self-refresh, is longer: its age goes on through a REF.
 ///
 /// The second half are the invariants that make the proof inductive: what each stamp of the
 /// scheduler means in terms of these ages. The induction is cut into parts, which a solver does
@@ -37,9 +38,10 @@ module pim_sched_formal #(
   parameter int unsigned TRtp = 2,
   parameter int unsigned TWtrS = 1,
   parameter int unsigned TWtrL = 3,
-  parameter int unsigned TRefi = 250,
+  parameter int unsigned TRefi = 300,
   parameter int unsigned TRfc = 20,
   parameter int unsigned TXs = 22,
+  parameter int unsigned TXsdll = 50,
   parameter int unsigned TCl = 5,
   parameter int unsigned TCwl = 5,
   parameter int unsigned TBl = 2
@@ -59,8 +61,8 @@ module pim_sched_formal #(
       rcd_rd: 16'(TRcdRd), rcd_wr: 16'(TRcdWr), rp: 16'(TRp), ras: 16'(TRas), rc: 16'(TRc),
       ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL),
       faw: 16'(TFaw), wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL),
-      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), cl: 16'(TCl), cwl: 16'(TCwl),
-      bl: 16'(TBl)};
+      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl),
+      cwl: 16'(TCwl), bl: 16'(TBl)};
   localparam int unsigned BankBits = $clog2(Banks);
   localparam int unsigned RowBits = $clog2(Rows);
   localparam int unsigned SlotBits = $clog2(CkRatio);
@@ -82,8 +84,8 @@ module pim_sched_formal #(
   end
 
   // Bits of an age, and of a stamp, that these parameters need.
-  localparam int unsigned AgeBits = $clog2(TXs + 2 * CkRatio + 2);
-  localparam int unsigned StampBits = $clog2(TRefi + 2 * Longest + TXs + 8 * CkRatio) + 1;
+  localparam int unsigned AgeBits = $clog2(most(TXs, TXsdll) + 2 * CkRatio + 2);
+  localparam int unsigned StampBits = $clog2(TRefi + 2 * Longest + most(TXs, TXsdll) + 8 * CkRatio) + 1;
   typedef logic [AgeBits-1:0] age_t;
   typedef logic signed [StampBits+1:0] time_t;
   localparam age_t Far = '1;
@@ -140,6 +142,8 @@ module pim_sched_formal #(
   age_t [BankGroups-1:0] gact_q, grd_q, gwr_q;       // of a group
   age_t [3:0] acts_q;                                // of the last four ACTs, newest first
   age_t ref_q, wake_q;
+  age_t lock_q;              // of the exit of self-refresh, also beyond a REF
+  logic missing_q;           // no REF since the exit of self-refresh
   logic [Banks-1:0] open_q;
   logic [Banks-1:0][RowBits-1:0] row_q;
 
@@ -161,6 +165,16 @@ module pim_sched_formal #(
   age_t col_age, row_age;  // at the next fabric clock, of this one's commands
   assign col_age = age_t'(CkRatio) - age_t'(col_slot);
   assign row_age = age_t'(CkRatio) - age_t'(row_slot);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || wake_i) begin
+      lock_q <= rst_ni ? '0 : Far;
+      missing_q <= rst_ni;
+    end else begin
+      lock_q <= older(lock_q);
+      if (is_ref) missing_q <= 1'b0;
+    end
+  end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || wake_i || is_ref) begin
@@ -220,7 +234,9 @@ module pim_sched_formal #(
       if (asleep) begin
         `HOLDS(1, col_cmd == pim_pkg::CmdNop)
         `HOLDS(1, row_cmd == pim_pkg::CmdNop)
+        `HOLDS(1, !missing_q)  // a REF between two stays in self-refresh
       end
+      if (is_rd || is_wr) `HOLDS(1, kept(lock_q, col_slot, TXsdll))  // tXSDLL
       if (col_cmd != pim_pkg::CmdNop && row_cmd != pim_pkg::CmdNop) `HOLDS(1, col_slot != row_slot)
       for (int unsigned b = 0; b < Banks; b++) begin
         if ((is_rd || is_wr) && (col_all || 32'(col_bank) == b)) begin
@@ -279,18 +295,19 @@ module pim_sched_formal #(
   // A bound on the way from "due" to REF: close what is open, then wait for the banks.
   localparam int unsigned CloseTime = most(TRas, most(WriteEnd + TWr, TRtp)) + 2 * CkRatio;
   localparam int unsigned RestTime = most(TRc, TRp) + 2 * CkRatio;
-  localparam int unsigned LateMost = CloseTime + RestTime;
+  localparam int unsigned LateMost = most(CloseTime + RestTime, TXs + 4 * CkRatio);
   if (TRefi < LateMost + TXs + 4 * CkRatio) begin : gen_check_refi
     $error("%m: tREFI too short for this proof");
   end
 
-  // Clocks since the last refresh was due; counted here, not taken from the scheduler.
+  // Clocks since the last refresh was due; counted here, not taken from the scheduler. The exit of
+  // self-refresh makes one due.
   logic [15:0] refi_q;
   logic owed_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni || wake_i) begin
       refi_q <= '0;
-      owed_q <= 1'b0;
+      owed_q <= rst_ni;
     end else if (!asleep) begin
       refi_q <= refi_q + 16'(CkRatio);
       if (is_ref) owed_q <= 1'b0;
@@ -409,6 +426,8 @@ module pim_sched_formal #(
           `HOLDS(10, guards(u_dut.write_s_q, gwr_q[g], TCcdS))
           `HOLDS(10, guards(u_dut.write_s_q, grd_q[g], ReadToWrite))
           `HOLDS(10, guards(u_dut.write_l_q[g], gwr_q[g], TCcdL))
+          `HOLDS(10, guards(u_dut.read_s_q, lock_q, TXsdll))
+          `HOLDS(10, guards(u_dut.write_s_q, lock_q, TXsdll))
           `HOLDS(10, u_dut.read_l_q[g] <= u_dut.read_far_q)
           `HOLDS(10, u_dut.write_l_q[g] <= u_dut.write_far_q)
           `HOLDS(10, below(u_dut.rrd_l_q[g], TRrdL))
@@ -418,8 +437,8 @@ module pim_sched_formal #(
           `HOLDS(11, below(u_dut.faw_q[i], TFaw))
         end
         `HOLDS(11, below(u_dut.rrd_s_q, TRrdS))
-        `HOLDS(11, below(u_dut.read_s_q, WriteEnd + TWtrL + LaneSpacing))
-        `HOLDS(11, below(u_dut.write_s_q, ReadToWrite + TCcdL))
+        `HOLDS(11, below(u_dut.read_s_q, most(WriteEnd + TWtrL + LaneSpacing, TXsdll)))
+        `HOLDS(11, below(u_dut.write_s_q, most(ReadToWrite + TCcdL, TXsdll)))
         `HOLDS(11, below(u_dut.read_far_q, WriteEnd + TWtrL))
         `HOLDS(11, below(u_dut.write_far_q, TCcdL))
         `HOLDS(11, below(u_dut.act_last_q, TRc))
@@ -442,10 +461,11 @@ module pim_sched_formal #(
     if (rst_ni && !asleep) begin
       `HOLDS(5, u_dut.refi_q <= 16'(TRefi))
       `HOLDS(5, u_dut.owed_q == 4'(owed_q))
+      if (missing_q) `HOLDS(5, owed_q)
       `HOLDS(5, u_dut.refi_q + refi_q == 16'(TRefi))
       if (owed_q) begin
         `HOLDS(5, at(refi_q) + rank <= time_t'(LateMost))
-        `HOLDS(5, now >= floor_q)
+        `HOLDS(5, missing_q ? open_q == '0 && now == at(refi_q) : now >= floor_q)
         `HOLDS(5, now <= at(refi_q) + time_t'(TRefi))
       end else begin
         `HOLDS(5, now <= at(refi_q))
@@ -457,7 +477,7 @@ module pim_sched_formal #(
   // ---- progress: a request for which nothing but the memory is missing is served in time -----
   // Longest ways to the column command: from an ACT that may go, from a PRE that may go, from REF.
   localparam int unsigned ColumnTime = most(TRcdRd, TRcdWr) + WriteEnd + TWtrL + LaneSpacing +
-      ReadToWrite + TCcdL + 2 * CkRatio;
+      ReadToWrite + TCcdL + 2 * CkRatio + TXsdll;
   localparam int unsigned ActTime = most(most(TRc, TFaw), most(TRp, TRrdL)) + 2 * CkRatio +
       ColumnTime;
   localparam int unsigned OpenTime = most(CloseTime, TXs) + ActTime;
@@ -517,6 +537,8 @@ module pim_sched_formal #(
   always_comb begin
     if (rst_ni) begin
       cover (is_ref);
+      cover (is_rd && lock_q != Far && 32'(lock_q) + 32'(col_slot) == TXsdll);
+      cover (asleep && ref_q != Far);
       cover (refreshed_q && ref_q != Far && u_dut.col_go);
       cover (is_rd && is_act);
       cover (is_wr && kept(grd_q[0], col_slot, ReadToWrite) && grd_q[0] != Far);

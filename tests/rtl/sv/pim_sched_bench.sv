@@ -30,6 +30,7 @@ module pim_sched_bench #(
   parameter int unsigned TRefi = 1500,
   parameter int unsigned TRfc = 90,
   parameter int unsigned TXs = 100,
+  parameter int unsigned TXsdll = 260,
   parameter int unsigned TCl = 17,
   parameter int unsigned TCwl = 12,
   parameter int unsigned TBl = 4,
@@ -56,10 +57,10 @@ module pim_sched_bench #(
       rcd_rd: 16'(TRcdRd), rcd_wr: 16'(TRcdWr), rp: 16'(TRp), ras: 16'(TRas), rc: 16'(TRc),
       ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL),
       faw: 16'(TFaw), wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL),
-      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), cl: 16'(TCl), cwl: 16'(TCwl),
-      bl: 16'(TBl)};
+      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl),
+      cwl: 16'(TCwl), bl: 16'(TBl)};
   localparam int unsigned Fields = $bits(pim_pkg::timing_t) / 16;
-  localparam int unsigned FieldRefi = 5;
+  localparam int unsigned FieldRefi = 6;
 
   logic ready, idle, asleep, copy_issue, col_all, row_all;
   pim_pkg::access_t read, write;

@@ -19,7 +19,7 @@ module pim_top #(
     Rows = 4096, CkRatio = 4, Lanes = 32, AccGroups = 16, ScalarDepth = 4096, LaneLatency = 4,
     VectorSetup = 0, NativeLanes = 0, TckFs = 833333, TRcdRd = 17, TRcdWr = 17, TRp = 17,
     TRas = 39, TRc = 56, TCcdS = 4, TCcdL = 6, TRrdS = 4, TRrdL = 6, TFaw = 26, TWr = 18,
-    TRtp = 9, TWtrS = 3, TWtrL = 9, TRefi = 9360, TRfc = 420, TXs = 432, TCl = 17, TCwl = 12,
+    TRtp = 9, TWtrS = 3, TWtrL = 9, TRefi = 9360, TRfc = 420, TXs = 432, TXsdll = 768, TCl = 17, TCwl = 12,
     TBl = 4
 ) (
     /* verilator lint_on UNUSEDPARAM */
