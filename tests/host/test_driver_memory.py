@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,7 +38,7 @@ def test_pieces_follow_each_other(total: int, step: int) -> None:
 @pytest.mark.parametrize("q", [1, DEPTH - 1, DEPTH, DEPTH + 1, 2 * DEPTH + 5])
 @pytest.mark.parametrize("r", [1, 31, 33, 64, 128, 129, 200])
 def test_tiles(geometry: Geometry, q: int, r: int) -> None:
-    """Element (k, j): behind earlier pieces of k, in them behind earlier tiles, in those by rows."""
+    """Element (k, j): behind earlier pieces of k, in its piece behind earlier tiles, by rows."""
     matrix = plain(1, q, r)
     columns = -(-r // geometry.beat_columns) * geometry.beat_columns
     width = min(columns, geometry.acc_groups * geometry.beat_columns)
@@ -229,7 +231,7 @@ def test_joined_blocks_cover_the_same_addresses(pairs: list[tuple[int, int]]) ->
     found = joined(blocks)
     assert {at for block in found for at in range(block.address, block.end)} == cover
     assert sum(block.nbytes for block in found) == len(cover)
-    assert all(one.end < two.address for one, two in zip(found, found[1:], strict=False))
+    assert all(one.end < two.address for one, two in itertools.pairwise(found))
 
 
 def test_staging_memory() -> None:
