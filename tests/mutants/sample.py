@@ -146,6 +146,8 @@ def _mutable(node: ast.AST) -> Iterator[ast.AST]:
                 continue
             if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
                 continue
+            if isinstance(child, ast.keyword) and child.arg == "strict":
+                continue
             yield child
             yield from _mutable(child)
 
