@@ -58,6 +58,8 @@ class Result:
     weights: OpStats = field(default_factory=OpStats)
     device_totals: OpStats = field(default_factory=OpStats)
     device_seconds: float = 0.0  # wall time of driver calls
+    #: Whether every operator had the addresses that it has in every schedule.
+    static_addresses: bool = True
 
     @property
     def pim_bit_exact(self) -> bool:
@@ -158,6 +160,7 @@ def execute_model(
         weights=weights,
         device_totals=driver.totals if driver is not None else OpStats(),
         device_seconds=executor.device_seconds,
+        static_addresses=resident is None or resident.static,
     )
 
 

@@ -49,6 +49,9 @@ COVERAGE_FLAGS = (
 #: Put beside the generated code then: counts toggles of wide vectors right.
 COVERAGE_HEADER = SIM / "toggles" / "verilated_cov.h"
 
+#: The LZ4 that the FST writer gets where the system has none.
+COMPRESSION_HEADER = SIM / "lz4" / "lz4.h"
+
 #: Name of the program in a build folder.
 PROGRAM = "simulator"
 
@@ -104,8 +107,24 @@ def build_key(spec: BuildSpec, toolchain: Toolchain) -> str:
     Raises
     ------
     SimError
+        A source cannot be read, or cocotb is missing.
+    """
+    tools = {"tools": toolchain.identity(), "cocotb": str(_cocotb_libraries())}
+    return _key(spec, tools)
+
+
+def build_key_without_tools(spec: BuildSpec) -> str:
+    """Return a hash of the sources and settings of `spec`, whatever tools will build it.
+
+    Raises
+    ------
+    SimError
         A source cannot be read.
     """
+    return _key(spec, {})
+
+
+def _key(spec: BuildSpec, tools: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     settings = {
         "top": spec.top,
@@ -115,13 +134,14 @@ def build_key(spec: BuildSpec, toolchain: Toolchain) -> str:
         "optimise": spec.optimise,
         "make_rules": spec.make_rules,
         "options": [spec.trace, spec.assertions, spec.coverage],
-        "tools": toolchain.identity(),
-        "cocotb": str(_cocotb_libraries()),
+        **tools,
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     recipe = [Path(__file__), SIM / "ports.py", SIM / "verilator.py", LINT_WAIVERS]
     if spec.coverage:
         recipe.append(COVERAGE_HEADER)
+    if spec.trace:
+        recipe.append(COMPRESSION_HEADER)
     files = (*spec.sources, spec.main, *spec.cpp_sources, *spec.headers, *recipe)
     return key_of_files(digest, files)
 
@@ -319,4 +339,4 @@ def _trace_compression(toolchain: Toolchain) -> tuple[str, str]:
     if has_header("lz4.h", toolchain.compiler):
         return "", "-llz4"
     # Our own writer of the LZ4 block format: a header, so there is no library to link.
-    return f"-I{SIM / 'lz4'}", ""
+    return f"-I{COMPRESSION_HEADER.parent}", ""

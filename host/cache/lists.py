@@ -62,8 +62,10 @@ class ListCost:
         return _check(key, body) + body
 
     @classmethod
-    def decode(cls, key: bytes, data: bytes) -> ListCost | None:
-        """Return what `encode` was given, or None when the bytes are damaged."""
+    def decode(cls, key: bytes, data: object) -> ListCost | None:
+        """Return what `encode` was given, or None when `data` is damaged, whatever it is."""
+        if not isinstance(data, bytes):
+            return None
         body = data[_CHECK_BYTES:]
         if data[:_CHECK_BYTES] != _check(key, body):
             return None
@@ -115,7 +117,15 @@ class ListCache:
             if self._connection is not None:
                 statement = "SELECT cost FROM lists WHERE key = ?"
                 row = self._connection.execute(statement, (key,)).fetchone()
-                return None if row is None else ListCost.decode(key, row[0])
+                if row is None:
+                    return None
+                cost = ListCost.decode(key, row[0])
+                if cost is None:
+                    _warn_once(
+                        f"the list cache {self._path} has entries that fail their check: these"
+                        " lists are simulated again"
+                    )
+                return cost
         return None
 
     def put(self, key: bytes, cost: ListCost) -> None:
@@ -138,6 +148,7 @@ class ListCache:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
+            connection.text_factory = bytes  # of a damaged entry, which need not be UTF-8
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
@@ -201,7 +212,7 @@ class ListCache:
         except sqlite3.DatabaseError as error:
             return error.sqlite_errorcode & 0xFF in _BROKEN
         try:
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok")
         except sqlite3.DatabaseError:
             return True
         finally:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from host.cache.closure import code_key
 from host.cache.lists import ListCache
 from host.device.base import Device
 from host.device.cached import CachedDevice
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 Backend = Literal["sim", "model"]
 Flavour = Literal["native", "rtl"]
+
+#: The code that starts simulators, counts what a list costs and keeps it.
+_COUNTING = ("sim.device", "host.device.cached")
 
 
 @runtime_checkable
@@ -178,7 +182,7 @@ def with_cache(simulator: SimDevice, cache: ListCache | None) -> CachedDevice:
     """
     config = simulator.config
     identity = (
-        f"{simulator.build_name} {config.host_memory} "
+        f"{simulator.build_name} {code_key(_COUNTING)} {config.host_memory} "
         f"{config.memory_bytes} bytes at {config.memory_address}"
     )
     watched = config.coverage is not None or config.command_trace is not None

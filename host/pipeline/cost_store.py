@@ -1,9 +1,9 @@
 """Costs that earlier runs measured, in an SQLite file under the user's cache folder.
 
-A row is the time of one operator or transfer under a context (`host.pipeline.keys`: device,
-machine), its signature, and a variant: which operator of which model was measured. Asked for an
-operator the store answers with that very operator's time, else with the median of the operators
-of the same signature: times of equal operators differ a little by where in memory they sit.
+A row is the time of one operator or transfer under a context (what its time depends on apart from
+the model, `host.pipeline.keys`) and a variant: which operator of which model. The store answers
+for that very operator or not at all, so what ran before never changes a result. Each row has a
+check over key and value; a row that fails it is ignored, counted and measured again.
 
 Nothing in the store is needed. A damaged file is put aside and begun anew; where nothing can be
 read or written the run goes on without, and says so once.
@@ -11,12 +11,15 @@ read or written the run goes on without, and says so once.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
+import os
 import sqlite3
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from types import TracebackType
 from typing import Self
 
@@ -24,15 +27,43 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "costs.sqlite"
 
-#: Version of the table, in the file's `user_version`.
-_SCHEMA = 1
+#: A file larger than this is begun anew: most of its rows are of code that is no more.
+MAX_BYTES = 64 << 20
+
+#: Version of the table, in the file's `user_version`. Rows of version 1 had no check.
+_SCHEMA = 2
+_WITHOUT_CHECKS = 1
 
 #: Bound on waiting for another process that writes, seconds.
 _BUSY_TIMEOUT = 10.0
 
 _TABLE = """CREATE TABLE IF NOT EXISTS costs (
     context TEXT NOT NULL, signature TEXT NOT NULL, variant TEXT NOT NULL, us REAL NOT NULL,
-    PRIMARY KEY (context, signature, variant)) WITHOUT ROWID"""
+    "check" BLOB NOT NULL, PRIMARY KEY (context, signature, variant)) WITHOUT ROWID"""
+
+_READ_ALL = (
+    "SELECT count(*), sum(us),"
+    ' sum(length(context) + length(signature) + length(variant) + length("check")) FROM costs'
+)
+
+_CHECK_BYTES = 16
+
+#: The file is for its user alone.
+_FILE_MODE = 0o600
+
+#: Errors of a file that is as it should be; what else goes wrong is damage.
+_REFUSED = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +74,17 @@ class Cost:
     signature: str  # what was measured
     variant: str  # which one of those with this signature
     us: float  # microseconds
+
+    @property
+    def valid(self) -> bool:
+        """Whether the time can be one: finite and not negative."""
+        return math.isfinite(self.us) and self.us >= 0
+
+    def check(self) -> bytes:
+        """Return a hash of key and value, kept beside them against damage."""
+        found = hashlib.sha256(repr((self.context, self.signature, self.variant)).encode())
+        found.update(struct.pack("<d", self.us))
+        return found.digest()[:_CHECK_BYTES]
 
 
 class CostStore:
@@ -57,6 +99,7 @@ class CostStore:
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / FILE_NAME
         self._connection: sqlite3.Connection | None = None
+        self._damaged = 0  # rows that failed their check and nobody was told of
         if self._path is not None:
             self._open(self._path)
 
@@ -78,51 +121,77 @@ class CostStore:
             self._connection = None
 
     def find(self, context: str, signature: str, variant: str) -> float | None:
-        """Return a time in microseconds, None when nothing of this signature was measured."""
+        """Return a time in microseconds, None when this very operator was not measured."""
         if self._connection is None:
             return None
         try:
-            rows = self._connection.execute(
-                "SELECT variant, us FROM costs WHERE context = ? AND signature = ?",
-                (context, signature),
-            ).fetchall()
+            row = self._connection.execute(
+                'SELECT us, "check" FROM costs WHERE context = ? AND signature = ? AND variant = ?',
+                (context, signature, variant),
+            ).fetchone()
         except sqlite3.Error as error:
             self._fail(error)
             return None
-        for found, us in rows:
-            if found == variant:
-                return float(us)
-        return float(median(us for _, us in rows)) if rows else None
+        if row is None:
+            return None
+        us, check = row
+        if isinstance(us, float):
+            cost = Cost(context, signature, variant, us)
+            if cost.valid and check == cost.check():
+                return us
+        self._damaged += 1
+        return None
+
+    def warn_damaged(self) -> int:
+        """Return how many rows failed their check since the last call, and say so once."""
+        count, self._damaged = self._damaged, 0
+        if count:
+            log.warning(
+                "the cost store %s: %d stored costs fail their check and are measured again",
+                self._path, count,
+            )  # fmt: skip
+        return count
 
     def add(self, costs: Iterable[Cost]) -> None:
-        """Keep times, in place of earlier ones of the same operators."""
+        """Keep times, in place of earlier ones of the same operators.
+
+        Raises
+        ------
+        ValueError
+            When a time is infinite, negative or not a number.
+        """
+        rows = []
+        for cost in costs:
+            if not cost.valid:
+                raise ValueError(f"{cost.variant}: {cost.us} us is no time to keep")
+            rows.append((cost.context, cost.signature, cost.variant, cost.us, cost.check()))
         if self._connection is None:
             return
-        rows = [(cost.context, cost.signature, cost.variant, cost.us) for cost in costs]
         try:
             with self._connection:
-                self._connection.executemany("INSERT OR REPLACE INTO costs VALUES (?,?,?,?)", rows)
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO costs VALUES (?,?,?,?,?)", rows
+                )
         except sqlite3.Error as error:
             self._fail(error)
 
     def _open(self, path: Path) -> None:
         try:
             self._connection = _connect(path)
-        except sqlite3.OperationalError as error:
-            self._give_up(error)
-        except sqlite3.DatabaseError as error:
-            self._rebuild(path, error)
+        except (OSError, sqlite3.Error) as error:
+            self._mend(path, error)
 
     def _fail(self, error: sqlite3.Error) -> None:
         """Go on after an error of a statement: with a new file when this one is damaged."""
         self.close()
         assert self._path is not None
-        if isinstance(error, sqlite3.OperationalError):
-            self._give_up(error)
-        else:
-            self._rebuild(self._path, error)
+        self._mend(self._path, error)
 
-    def _rebuild(self, path: Path, error: sqlite3.Error) -> None:
+    def _mend(self, path: Path, error: Exception) -> None:
+        """Begin a damaged file anew; do without one that cannot be read or written."""
+        if isinstance(error, OSError | sqlite3.OperationalError) and not _is_damage(error):
+            self._give_up(error)
+            return
         aside = path.with_name(path.name + ".damaged")
         try:
             path.replace(aside)
@@ -136,18 +205,35 @@ class CostStore:
         log.warning("going on without the cost store %s: %s", self._path, error)
 
 
+def _is_damage(error: Exception) -> bool:
+    """Return whether an error means that the file is not what was written."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF not in _REFUSED
+
+
 def _connect(path: Path) -> sqlite3.Connection:
+    # Made here rather than by SQLite: for the user alone, as the files beside it.
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _FILE_MODE)
+    try:
+        os.fchmod(file, _FILE_MODE)
+        size = os.fstat(file).st_size
+    finally:
+        os.close(file)
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT)
+    # Bytes of a damaged text need not be UTF-8.
+    connection.text_factory = bytes
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _SCHEMA):
+        if version not in (0, _WITHOUT_CHECKS, _SCHEMA):
             raise sqlite3.DatabaseError(f"it has version {version}, this is {_SCHEMA}")
-        if version == 0:
+        if version != _SCHEMA or size > MAX_BYTES:
             with connection:
+                connection.execute("DROP TABLE IF EXISTS costs")
                 connection.execute(_TABLE)
                 connection.execute(f"PRAGMA user_version = {_SCHEMA}")
-        # A damaged page may hide behind a good header: read the table once.
-        connection.execute("SELECT count(*), sum(us) FROM costs").fetchone()
+            connection.execute("VACUUM")
+        # A damaged page may hide behind a good header: read all columns once.
+        connection.execute(_READ_ALL).fetchone()
     except BaseException:
         connection.close()
         raise

@@ -6,12 +6,12 @@ store knows has the same form. Only when something is missing do the profile run
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import partitioner.graph as network
-from host.models.graph import Graph
+from host.models.graph import Array
 from host.pipeline.cost_store import Cost, CostStore
-from host.pipeline.keys import device_key, digest, machine_key, transfer_key
+from host.pipeline.keys import cpu_key, device_key, digest, transfer_key
 from host.pipeline.network import MEMORIES
 from host.pipeline.options import Options
 from host.platform import Platform
@@ -26,33 +26,30 @@ class StoredCosts:
     ----------
     store
         Where.
-    graph, operators
-        The model, and the partitioner's graph of it.
-    platform, options
+    model
+        `host.pipeline.keys.model_key` of the model.
+    operators
+        The partitioner's graph of it.
+    feeds, platform, options
         What the times depend on.
     """
 
     def __init__(
         self,
         store: CostStore,
-        graph: Graph,
+        model: str,
         operators: network.Graph,
+        feeds: Mapping[str, Array],
         platform: Platform,
         options: Options,
     ) -> None:
         self._store = store
+        self._model = model
         self._operators = operators
-        cpu = platform.cpu_model()
-        # Modelled times follow from the platform's parameters, measured ones from this machine.
-        here = digest("native", machine_key()) if cpu is None else digest("model", platform.cpu)
+        here = cpu_key(feeds, platform, options)
         self._contexts = {device: digest(here, device) for device in MEMORIES["cpu"]}
         self._contexts["pim"] = device_key(platform, options)
-        self._transfers = transfer_key(platform, options)
-        self._variant = digest(
-            [(node.id, node.inputs) for node in graph.nodes],
-            [(name, info.shape) for name, info in graph.tensors.items()],
-            platform.capabilities_section,
-        )
+        self._transfers = transfer_key(feeds, platform, options)
 
     def find(self) -> list[ProfileRun]:
         """Return what is known, one pseudo run for each device."""
@@ -74,6 +71,7 @@ class StoredCosts:
             }
             runs.append(ProfileRun(dict.fromkeys(found, device), found, moves))
             moves = {}
+        self._store.warn_damaged()
         return runs
 
     def add(self, runs: Iterable[ProfileRun]) -> None:
@@ -95,7 +93,7 @@ class StoredCosts:
         return self._store.find(self._transfers, kind, self._of(tensor.id))
 
     def _of(self, name: str) -> str:
-        return f"{self._variant}/{name}"
+        return f"{self._model}/{name}"
 
 
 def _transfer_signature(tensor: network.Tensor, move: network.Move) -> str:

@@ -59,6 +59,7 @@ class _Executed:
     verifier: Verifier
     weights: OpStats
     totals: OpStats  # of the device, weights included
+    static_addresses: bool
 
 
 class Runner:
@@ -214,7 +215,10 @@ class Runner:
         weights = executor.load_weights()
         execution = executor.run(self.feeds)
         after = OpStats() if resident is None else resident.driver.totals
-        return _Executed(executor, execution, verifier, weights, after - before)
+        return _Executed(
+            executor, execution, verifier, weights, after - before,
+            static_addresses=resident is None or resident.static,
+        )  # fmt: skip
 
     def _cpu_times(self, job: Job, executor: Executor) -> Mapping[str, Timing]:
         """Return the CPU times of an execution, measured while no simulator runs."""
@@ -252,6 +256,7 @@ class Runner:
             weights=one.weights,
             device_totals=one.totals,
             device_seconds=one.executor.device_seconds,
+            static_addresses=one.static_addresses,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from time import perf_counter
 
 import partitioner.graph as network
@@ -16,7 +17,7 @@ from host.models.inputs import check_inputs
 from host.pipeline.cost_store import CostStore
 from host.pipeline.costs import StoredCosts
 from host.pipeline.execute import Event, Job, Runner
-from host.pipeline.keys import run_key
+from host.pipeline.keys import model_key, run_key
 from host.pipeline.network import partition_graph
 from host.pipeline.options import Options
 from host.pipeline.outcome import Outcome, Schedule
@@ -76,7 +77,9 @@ class Pipeline:
         )  # fmt: skip
         self._policies = find_policies(options.policies)
         with self._phase("prepare"):
-            context = "" if options.folder is None else run_key(graph, feeds, platform, options)
+            context = ""
+            if options.folder is not None:
+                context = run_key(self._model, feeds, platform, options)
         self._state = State(options.folder, context, graph, platform, self.runner.settings)
         if options.fresh:
             self._state.clear()
@@ -87,6 +90,10 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.runner.__exit__()
+
+    @cached_property
+    def _model(self) -> str:
+        return model_key(self.graph)
 
     def run(self) -> Outcome:
         """Do everything; files are left in the folder of the options."""
@@ -130,14 +137,18 @@ class Pipeline:
         self.outcome.profile = profile
         folder = None if self.options.fresh else cache_folder()
         with CostStore(folder) as store:
-            known = StoredCosts(store, self.graph, self.operators, self.platform, self.options)
+            known = StoredCosts(
+                store, self._model, self.operators, self.runner.feeds, self.platform, self.options
+            )
             costs = self._merge_known(known.find())
             if costs is None:
                 with self._phase("profile"):
                     results = self._execute(profile.jobs)
                 self.outcome.profile_results = results
                 measured = [to_profile_run(result) for result in results]
-                known.add(measured)
+                # Without static addresses an operator's cycles may be others in another schedule.
+                if all(result.static_addresses for result in results):
+                    known.add(measured)
                 costs = self._merge(measured)
         self.outcome.costs = costs
         self._write("costs.json", costs_to_dict(costs))

@@ -1,24 +1,93 @@
-"""What costs and results depend on, as short texts: the keys of the cost store and of states."""
+"""What costs and results depend on, as short texts: the keys of the cost store and of states.
+
+A key has the content of the code that makes the number (the import closure of the modules below,
+`host.cache.closure`), the values it reads (platform, options), the model, versions of packages
+that decide results, and for what is timed here this machine. Nothing else: pages, tables and
+commands are in no key.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform as machine
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-import host
-import rtl
+from host.cache.closure import code_key
 from host.models.graph import Array, Graph
 from host.pipeline.options import Options
 from host.platform import Platform
+from sim.build import build_key_without_tools
+from sim.config import SimConfig, build_spec
+from sim.errors import SimError
+from sim.verilator import find_toolchain
 
 _LENGTH = 24  # hexadecimal digits kept of a SHA-256
+
+
+@dataclass(frozen=True)
+class Code:
+    """The code that makes a kind of numbers, as `host.cache.closure.code_key` takes it."""
+
+    entries: tuple[str, ...] = ()  # modules that count with everything they import
+    outside: tuple[str, ...] = ()  # modules and packages that have no part in the numbers
+    alone: tuple[str, ...] = ()  # modules that count without what they import
+
+    def key(self) -> str:
+        """Return the hash of the code as it is on disk when it is asked for first."""
+        return code_key(self.entries, self.outside, self.alone)
+
+
+#: Times of CPU operators from the platform's model. `host.times` and `host.platform` call it.
+CPU_MODEL = Code(("host.cpu.model",), alone=("host.times", "host.platform"))
+
+#: Times of CPU operators and of conversions measured here, in segments that follow from the
+#: assignments of the profile runs.
+CPU_MEASURED = Code(
+    (
+        "host.cpu.timing", "host.cpu.stretches", "host.cpu.operators", "host.golden",
+        "partitioner.profile_plan",
+    ),
+    alone=(
+        "host.capabilities", "host.executor", "host.times", "host.session",
+        "host.pipeline.balance", "host.pipeline.execute", "host.pipeline.network",
+        "host.pipeline.profiling",
+    ),
+)  # fmt: skip
+
+#: Cycles of PIM operators and copies: capabilities, addresses, descriptors, device. What the CPU
+#: computes, which policy chose a placement and how results are checked changes no cycle.
+PIM = Code(
+    ("host.pipeline.execute", "host.times"),
+    outside=(
+        "host.cpu", "host.plugins", "host.policies", "host.accuracy", "host.verification",
+        "partitioner",
+    ),
+)  # fmt: skip
+
+#: Times of transfers from the platform's model: a fixed part and a part for each element.
+TRANSFER_MODEL = Code(alone=("host.executor", "host.times", "host.platform"))
+
+#: An execution under a given assignment, as `host.pipeline.state` keeps it.
+EXECUTION = Code(
+    ("host.pipeline.execute", "host.pipeline.record", "host.pipeline.state"),
+    outside=("host.plugins", "host.policies"),
+)
+
+#: A report, from the model's name on.
+REPORT = Code(
+    ("host.pipeline.flow", "host.report", "host.models.inputs", "host.plugins"),
+    alone=("host.pipeline.sweep",),
+)
+
+#: Packages whose version decides results.
+PACKAGES = ("ml_dtypes", "networkx", "numpy", "onnx", "onnxruntime", "scipy")
 
 
 def digest(*parts: object) -> str:
@@ -27,40 +96,130 @@ def digest(*parts: object) -> str:
 
 
 def device_key(platform: Platform, options: Options) -> str:
-    """Return what the cycles of an operator depend on, apart from the operator.
+    """Return what the cycles of an operator depend on, apart from the model.
 
-    Device and driver: the sections of the platform that describe them, the RTL, the driver's own
-    code, and whether the lanes are simulated as RTL.
+    The sections of the platform that describe device, host memory and driver; the code of
+    capabilities, placement, driver and device; the simulator's sources and flags, its lanes, and
+    the tools that build it.
     """
-    sections = (platform.device, platform.dram, platform.host_memory, platform.driver)
-    return digest("device", sections, _rtl_key(), code_key("driver"), options.flavour)
+    sections = (
+        platform.device, platform.dram, platform.host_memory, platform.driver,
+        platform.capabilities_section,
+    )  # fmt: skip
+    return digest("device", sections, PIM.key(), simulator_key(platform, options), options.flavour)
 
 
-def transfer_key(platform: Platform, options: Options) -> str:
-    """Return what the time of a transfer depends on, apart from its size."""
-    here = machine_key() if platform.driver.conversion == "measured" else "modelled"
-    return digest("transfer", device_key(platform, options), here)
+def simulator_key(platform: Platform, options: Options) -> str:
+    """Return what the simulator of a platform is made of: sources, parameters, flags and tools."""
+    if options.backend == "model":
+        return "model"
+    try:
+        tools = find_toolchain().identity()
+    except SimError:  # of a sweep whose points run elsewhere: they say what is missing
+        tools = "none"
+    parameters = platform.rtl_parameters()
+    config = SimConfig(params=parameters, flavour=options.flavour, coverage=None)
+    return digest(build_key_without_tools(build_spec(config)), tools)
 
 
-def run_key(graph: Graph, feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
-    """Return what an execution's result depends on, apart from the assignment."""
+def cpu_key(feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
+    """Return what the time of a CPU operator depends on, apart from the model and the device."""
+    if platform.cpu_model() is not None:
+        return digest("cpu modelled", platform.cpu, CPU_MODEL.key())
+    return digest("cpu measured", _measured_key(feeds, platform, options))
+
+
+def transfer_key(feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
+    """Return what the time of a transfer depends on, apart from the model."""
+    if platform.driver.conversion == "modelled":
+        return digest("transfer modelled", platform.driver, TRANSFER_MODEL.key())
+    measured = _measured_key(feeds, platform, options)
+    return digest("transfer measured", device_key(platform, options), measured)
+
+
+def _measured_key(feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
+    return digest(
+        CPU_MEASURED.key(), machine_key(), inputs_key(feeds), platform.capabilities_section,
+        options.rounds,
+    )  # fmt: skip
+
+
+def model_key(graph: Graph) -> str:
+    """Return a hash of everything that a model is.
+
+    Operators with their attributes, shapes, types, the values of the constants, and which
+    constants are one array under several names (the device has it once).
+    """
     content = hashlib.blake2b(digest_size=16)
     for node in graph.nodes:
-        content.update(repr((node.id, node.op, node.domain, node.inputs, node.outputs)).encode())
-        content.update(repr(sorted(node.attributes.items())).encode())
-    for name, value in (*graph.constants.items(), *feeds.items()):
-        content.update(repr((name, value.shape, value.dtype)).encode())
+        content.update(node.proto().SerializeToString(deterministic=True) + b"\n")
+    shapes = [(name, info.shape, str(info.dtype)) for name, info in graph.tensors.items()]
+    versions = sorted(graph.opsets.items())
+    content.update(repr((shapes, graph.inputs, graph.outputs, versions)).encode())
+    content.update(repr((graph.name, graph.sequence_length, graph.input_ranges)).encode())
+    first: dict[int, str] = {}
+    for name, value in graph.constants.items():
+        shared = first.setdefault(id(value), name)
+        content.update(f"\n{name} {shared}\n".encode())
+        if shared == name:
+            _update(content, value)
+    return content.hexdigest()
+
+
+def inputs_key(feeds: Mapping[str, Array]) -> str:
+    """Return a hash of the values of a model's inputs."""
+    content = hashlib.blake2b(digest_size=16)
+    for name, value in feeds.items():
+        content.update(f"\n{name}\n".encode())
+        _update(content, value)
+    return content.hexdigest()
+
+
+def _update(content: hashlib.blake2b, value: Array) -> None:
+    content.update(f"{value.shape} {value.dtype}\n".encode())
+    if value.dtype.hasobject:
+        content.update(repr(value.tolist()).encode())
+    else:
         content.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+
+
+def run_key(model: str, feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
+    """Return what an execution's result depends on, apart from the assignment.
+
+    Parameters
+    ----------
+    model
+        `model_key` of the model.
+    """
     return digest(
-        "run", content.hexdigest(), platform, device_key(platform, options), code_key("."),
+        "run", model, inputs_key(feeds), platform, device_key(platform, options), EXECUTION.key(),
         options.backend, options.rounds, machine_key(),
     )  # fmt: skip
 
 
+def report_key(model: str, platform: Platform, options: Options) -> str:
+    """Return what the numbers of a report depend on.
+
+    Parameters
+    ----------
+    model
+        A text for the model's content and its inputs.
+    """
+    return digest(
+        "report", model, platform, simulator_key(platform, options), REPORT.key(), versions(),
+        options.backend, options.flavour, options.objective, options.rounds, options.time_limit_s,
+    )  # fmt: skip
+
+
+def is_measured(platform: Platform) -> bool:
+    """Return whether times on a platform are those of the machine where it runs."""
+    return platform.cpu_model() is None or platform.driver.conversion == "measured"
+
+
 @cache
 def machine_key() -> str:
-    """Return what CPU times measured here depend on: processor, cores, ONNX Runtime."""
-    return digest("machine", processor(), len(os.sched_getaffinity(0)), _version("onnxruntime"))
+    """Return what times measured here depend on: processor, cores, the packages that work."""
+    return digest("machine", processor(), len(os.sched_getaffinity(0)), versions())
 
 
 def processor() -> str:
@@ -74,27 +233,13 @@ def processor() -> str:
     return machine.processor() or machine.machine()
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
 @cache
-def _rtl_key() -> str:
-    return _hash_files(Path(str(rtl.__file__)).parent.glob("*.sv"))
-
-
-@cache
-def code_key(*folders: str) -> str:
-    """Return a hash of the Python files right in some folders of `host`."""
-    root = Path(str(host.__file__)).parent
-    return digest([_hash_files((root / folder).glob("*.py")) for folder in folders])
-
-
-def _hash_files(files: Iterable[Path]) -> str:
-    found = hashlib.sha256()
-    for path in sorted(files):
-        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return found.hexdigest()[:_LENGTH]
+def versions(packages: Collection[str] = PACKAGES) -> str:
+    """Return the versions of Python and of `packages` as one text."""
+    found = [f"python {machine.python_version()}"]
+    for package in packages:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"{package} unknown")
+    return ", ".join(found)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from itertools import permutations
 
 import numpy as np
+from onnx import helper
 
 import partitioner.graph as network
 from host.capabilities import ElementwiseOperation, PimOperation
@@ -87,8 +88,10 @@ def signature(graph: Graph, node: Node) -> str:
         parts.append(f"const={','.join(fixed)}")
     for name in sorted(node.attributes):
         text = str(node.attributes[name])
-        if len(text) > 40:
-            text = hashlib.sha256(text.encode()).hexdigest()[:12]
+        if len(text) > 40:  # the text of a large array leaves elements out
+            proto = helper.make_attribute(name, node.attributes[name])
+            content = proto.SerializeToString(deterministic=True)
+            text = hashlib.sha256(content).hexdigest()[:12]
         parts.append(f"{name}={text}")
     return "/".join(parts)
 

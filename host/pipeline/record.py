@@ -35,6 +35,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "weights": asdict(result.weights),
         "device_totals": asdict(result.device_totals),
         "device_seconds": result.device_seconds,
+        "static_addresses": result.static_addresses,
     }
 
 
@@ -71,4 +72,5 @@ def from_dict(data: dict[str, Any], graph: Graph, platform: Platform, settings: 
         weights=OpStats(**data["weights"]),
         device_totals=OpStats(**data["device_totals"]),
         device_seconds=data["device_seconds"],
+        static_addresses=data["static_addresses"],
     )

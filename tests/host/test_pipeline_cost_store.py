@@ -22,12 +22,12 @@ def filled(folder):
     return folder / FILE_NAME
 
 
-def test_an_operator_has_its_own_time_and_others_the_median(tmp_path):
+def test_an_operator_has_its_own_time_and_others_none(tmp_path):
     filled(tmp_path)
     with CostStore(tmp_path) as store:
         assert store.find("device", "Add/4x8", "model/a") == 1.0
         assert store.find("machine", "Add/4x8", "model/a") == 100.0
-        assert store.find("device", "Add/4x8", "other/z") == 3.0
+        assert store.find("device", "Add/4x8", "other/z") is None
         assert store.find("device", "Add/4x9", "model/a") is None
         assert store.find("elsewhere", "Add/4x8", "model/a") is None
 

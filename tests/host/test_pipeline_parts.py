@@ -17,7 +17,7 @@ from host.models.loader import LoadOptions, build_graph
 from host.models.weights import RandomWeights
 from host.pipeline.balance import balance_runs
 from host.pipeline.flow import execute_once
-from host.pipeline.keys import device_key, run_key, transfer_key
+from host.pipeline.keys import device_key, model_key, run_key, transfer_key
 from host.pipeline.network import partition_graph, signature
 from host.pipeline.options import Options
 from host.pipeline.planning import overlapped
@@ -181,18 +181,18 @@ def test_results_survive_json(graph, operations):
 
 def test_keys_follow_what_results_depend_on(graph):
     feeds = random_inputs(graph, 0)
-    base = Options()
-    key = run_key(graph, feeds, PLATFORM, base)
-    assert key == run_key(graph, feeds, load_platform("htg-z920"), Options(jobs=1, fresh=True))
+    base, model = Options(), model_key(graph)
+    key = run_key(model, feeds, PLATFORM, base)
+    assert key == run_key(model, feeds, load_platform("htg-z920"), Options(jobs=1, fresh=True))
     name = next(iter(feeds))
     others = {
-        run_key(graph, feeds | {name: feeds[name] ^ 1}, PLATFORM, base),
-        run_key(graph, feeds, load_platform("htg-z920", {"dram.tccd_l": "4"}), base),
-        run_key(graph, feeds, PLATFORM, Options(flavour="rtl")),
+        run_key(model, feeds | {name: feeds[name] ^ 1}, PLATFORM, base),
+        run_key(model, feeds, load_platform("htg-z920", {"dram.tccd_l": "4"}), base),
+        run_key(model, feeds, PLATFORM, Options(flavour="rtl")),
         key,
     }
     assert len(others) == 4
     native = load_platform("native")
-    assert transfer_key(native, base) != transfer_key(PLATFORM, base)
+    assert transfer_key(feeds, native, base) != transfer_key(feeds, PLATFORM, base)
     slow = load_platform("htg-z920", {"dram.trp": "20"})
     assert device_key(slow, base) != device_key(PLATFORM, base)
