@@ -25,8 +25,9 @@ def register(subparsers: Any) -> None:
         help="run a grid of models, lengths, platforms and settings",
         description=(
             "Run `pimloop sim` for every combination and draw the speed-up of every schedule."
-            " Finished points are kept in --out and not run again. Exit code 1: a check failed,"
-            " 2: a point could not be run."
+            " A finished point is kept in --out and not run again while model, platform, RTL,"
+            " code and, where times are measured, the machine are the same. Exit code 1: a"
+            " check failed, 2: a point could not be run."
         ),
     )
     parser.add_argument(
@@ -61,13 +62,16 @@ def register(subparsers: Any) -> None:
         help="simulators side by side (default: one a core)",
     )
     parser.add_argument(
-        "--fresh", action="store_true", help="leave out stored costs (finished points are kept)"
+        "--fresh", action="store_true", help="run every point again, without stored costs"
     )
     parser.add_argument(
         "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("out/sweep"), metavar="DIR", help="default: out/sweep"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: out/sweep-<models>-<hash of what is swept>",
     )
     add_output_options(parser)
     parser.set_defaults(func=run_sweep)
@@ -99,7 +103,8 @@ def run_sweep(args: argparse.Namespace) -> int:
         fresh=args.fresh,
         cache=not args.no_cache,
     )
-    make_folder(args.out)
+    folder = args.out or Path("out") / sweep.sweep_name(points, options)
+    make_folder(folder)
     silent = args.quiet or args.json
     notes = console(stderr=True)
 
@@ -110,15 +115,15 @@ def run_sweep(args: argparse.Namespace) -> int:
 
     with ProgressDisplay(notes, quiet=silent) as progress:
         backend = on_cluster(args.scheduler) if args.scheduler else sweep.locally(progress)
-        finished = sweep.run_sweep(points, args.out, options, backend, note)
+        finished = sweep.run_sweep(points, folder, options, backend, note)
     result = sweep.summary(finished)
-    write_json(args.out / "sweep.json", result)
-    write_text(args.out / "sweep.csv", sweep.to_csv(result["rows"]))
-    plots = write_sweep_plots(result["rows"], args.out / "plots")
+    write_json(folder / "sweep.json", result)
+    write_text(folder / "sweep.csv", sweep.to_csv(result["rows"]))
+    plots = write_sweep_plots(result["rows"], folder / "plots")
     if args.json:
         emit_json(result)
     elif not args.quiet:
-        _print(console(), finished, args.out, plots)
+        _print(console(), finished, folder, plots)
     if any(one.report is None for one in finished):
         return EXIT_ERROR
     passed = all(point["passed"] for point in result["points"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
+from socket import gethostname
 from typing import Any
 
 from host.errors import PimloopError
+from host.pipeline.keys import REPORT
 from host.pipeline.options import Options
 from host.pipeline.sweep import Backend, Finished, Point, run_point
 from partitioner.errors import PartitionerError
@@ -47,10 +49,11 @@ def on_cluster(address: str, timeout: float | None = None) -> Backend:
                 f"cannot reach the Dask scheduler {address}: {error}; is it running, and is the"
                 " address that which it printed?"
             ) from error
-        alone = replace(options, jobs=1)
+        alone, code = replace(options, jobs=1), REPORT.key()
         with client:
             futures = {
-                client.submit(run_remotely, point, alone, pure=False): point for point in points
+                client.submit(run_remotely, point, alone, code, pure=False): point
+                for point in points
             }
             try:
                 for future in distributed.as_completed(list(futures)):
@@ -61,17 +64,31 @@ def on_cluster(address: str, timeout: float | None = None) -> Backend:
     return backend
 
 
-def run_remotely(point: Point, options: Options) -> tuple[dict[str, Any] | None, str]:
-    """Run a point on a worker; return its report, or None and what went wrong."""
+def run_remotely(
+    point: Point, options: Options, code: str
+) -> tuple[dict[str, Any] | None, str, str | None]:
+    """Run a point on a worker; return its report, or None and what went wrong, and its machine.
+
+    Parameters
+    ----------
+    code
+        `host.pipeline.keys.REPORT.key()` of who asks: a worker with other code is refused.
+    """
+    if REPORT.key() != code:
+        error = (
+            f"the worker on {gethostname()} has another version of pimloop: install this one there"
+        )
+        return None, error, None
     try:
-        return run_point(point, options), ""
+        report, measured_on = run_point(point, options)
     except (PimloopError, PartitionerError, SimError) as error:
-        return None, str(error)
+        return None, str(error), None
+    return report, "", measured_on
 
 
 def _result(point: Point, future: Any) -> Finished:
     try:
-        report, error = future.result()
+        report, error, measured_on = future.result()
     except Exception as problem:  # of the cluster: a worker that died, a package it lacks
         return Finished(point, None, f"{type(problem).__name__} on the cluster: {problem}")
-    return Finished(point, report, error)
+    return Finished(point, report, error, measured_on=measured_on)

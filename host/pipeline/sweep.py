@@ -1,13 +1,15 @@
 """A grid of runs: models x lengths x platforms x settings, on this machine or a Dask cluster.
 
 A point is one run of the pipeline. Its report is kept in OUT/points/<point>/report.json; a point
-whose report is there is not run again. Points do not depend on each other or on where they run.
+whose report is there is not run again while all that it depends on is the same
+(`host.pipeline.points`). Points do not depend on each other or on where they run.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -19,16 +21,19 @@ from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions
 from host.pipeline.execute import Event
 from host.pipeline.flow import Pipeline
-from host.pipeline.keys import code_key, digest
+from host.pipeline.keys import digest, is_measured, machine_key
 from host.pipeline.options import Options
+from host.pipeline.points import content_key, load_point, model_content, save_point
 from host.platform import load_platform
 from host.plugins import load_model
-from host.report import FILE_NAME, build_report, make_folder, read_report, write_report
+from host.report import build_report
 from partitioner.errors import PartitionerError
 from sim.errors import SimError
 
 FORMAT = "pimloop-sweep/1"
 POINTS = "points"
+
+_WORDS = 60  # characters of the models' names in the name of a folder
 
 _COLUMNS = ("model", "sequence_length", "platform", "settings", "schedule",
             "predicted_us", "executed_us")  # fmt: skip
@@ -59,6 +64,7 @@ class Finished:
     report: dict[str, Any] | None  # None: it failed
     error: str = ""
     before: bool = False  # taken from an earlier sweep
+    measured_on: str | None = None  # machine where times were measured; None: no time was
 
 
 #: Runs points and yields them in any order.
@@ -93,10 +99,12 @@ def run_sweep(
     backend: Backend,
     finished: Callable[[Finished], None],
 ) -> list[Finished]:
-    """Run the points whose report is not in `folder`; return all, in the order of `points`.
+    """Run the points that `folder` has no valid report of; return all, in the order of `points`.
 
     Parameters
     ----------
+    options
+        With `fresh` every point is run.
     finished
         Called with every point when it is over.
 
@@ -106,27 +114,39 @@ def run_sweep(
         When a platform or setting is wrong, before anything is run, or `folder` cannot be
         written to.
     """
-    keys = {point: point_key(point, options) for point in points}
+    keys = _content_keys(points, options)
+    places = {point: folder / POINTS / point_name(point, options) for point in points}
     over: dict[Point, Finished] = {}
-    for point in points:
-        report = _kept(folder / POINTS / keys[point], keys[point])
+    for point in () if options.fresh else points:
+        platform = load_platform(point.platform, dict(point.settings))
+        report = load_point(places[point], keys[point], platform)
         if report is not None:
             over[point] = Finished(point, report, before=True)
             finished(over[point])
     for one in backend([point for point in points if point not in over], options):
         if one.report is not None:
-            place = folder / POINTS / keys[one.point]
-            make_folder(place)
-            write_report({**one.report, "sweep_point": keys[one.point]}, place)
+            save_point(places[one.point], keys[one.point], one.measured_on, one.report)
         over[one.point] = one
         finished(one)
     return [over[point] for point in points]
 
 
+def _content_keys(points: Sequence[Point], options: Options) -> dict[Point, str | None]:
+    models: dict[tuple[str, int | None, int], str | None] = {}
+    keys = {}
+    for point in points:
+        platform = load_platform(point.platform, dict(point.settings))
+        model = (point.model, point.sequence_length, point.seed)
+        if model not in models:
+            models[model] = model_content(*model)
+        keys[point] = content_key(models[model], platform, options)
+    return keys
+
+
 def run_point(
     point: Point, options: Options, progress: Callable[[Event], None] | None = None
-) -> dict[str, Any]:
-    """Run one point; return its report.
+) -> tuple[dict[str, Any], str | None]:
+    """Run one point; return its report, and this machine's key when times were measured.
 
     Raises
     ------
@@ -137,7 +157,8 @@ def run_point(
     graph = load_model(point.model, LoadOptions(point.sequence_length, point.seed))
     feeds = random_inputs(graph, point.seed)
     with Pipeline(graph, feeds, platform, options, progress) as pipeline:
-        return build_report(pipeline.run())
+        report = build_report(pipeline.run())
+    return report, machine_key() if is_measured(platform) else None
 
 
 def locally(progress: Callable[[Event], None]) -> Backend:
@@ -150,22 +171,42 @@ def locally(progress: Callable[[Event], None]) -> Backend:
                 progress(replace(event, job=f"{point}: {event.job}"))
 
             try:
-                yield Finished(point, run_point(point, options, show))
+                report, measured_on = run_point(point, options, show)
+                yield Finished(point, report, measured_on=measured_on)
             except (PimloopError, PartitionerError, SimError) as error:
                 yield Finished(point, None, str(error))
 
     return backend
 
 
-def point_key(point: Point, options: Options) -> str:
-    """Return the name of a point's folder: a few words, and a hash of all it depends on."""
-    platform = load_platform(point.platform, dict(point.settings))
+def point_name(point: Point, options: Options) -> str:
+    """Return the name of a point's folder: a few words, and a hash of what was asked for."""
     found = digest(
-        point, platform, options.objective, options.flavour, options.policies, options.rounds,
-        code_key(".", "pipeline", "driver", "models"),
+        point, options.objective, options.flavour, options.policies, options.rounds,
+        options.backend, options.time_limit_s,
     )  # fmt: skip
     length = "" if point.sequence_length is None else f"-{point.sequence_length}"
-    return f"{Path(point.model).name}{length}-{Path(point.platform).stem}-{found[:12]}"
+    words = f"{Path(point.model).name}{length}-{Path(point.platform).stem}"
+    return f"{file_name(words)}-{found[:12]}"
+
+
+def sweep_name(points: Sequence[Point], options: Options) -> str:
+    """Return the name of a sweep's folder: its models, and a hash of what is swept.
+
+    The same sweep has the same folder, another sweep another one.
+    """
+    models = dict.fromkeys(Path(point.model).name for point in points)
+    found = digest([point_name(point, options) for point in points])
+    return f"sweep-{file_name('-'.join(models))[:_WORDS]}-{found[:8]}"
+
+
+def file_name(words: str) -> str:
+    """Return a text as part of a file's name that needs no quotes in a shell.
+
+    >>> file_name("my model (2)")
+    'my_model__2_'
+    """
+    return re.sub(r"[^\w.+-]", "_", words, flags=re.ASCII)
 
 
 def rows(points: Iterable[Finished]) -> list[dict[str, Any]]:
@@ -211,14 +252,3 @@ def to_csv(table: Iterable[Mapping[str, Any]]) -> str:
         settings = ";".join(f"{key}={value}" for key, value in row["settings"].items())
         writer.writerow({**row, "settings": settings})
     return text.getvalue()
-
-
-def _kept(place: Path, key: str) -> dict[str, Any] | None:
-    """Return the report of a point that was run before; None when there is none to be used."""
-    if not (place / FILE_NAME).exists():
-        return None
-    try:
-        report = read_report(place)
-    except PimloopError:
-        return None  # cut off or of another version: the point is run again
-    return report if report.get("sweep_point") == key else None

@@ -1,0 +1,123 @@
+"""The finished points of a sweep on disk: what each depends on, and whether a kept one still holds.
+
+A point's folder is named by what the user asked for, so a point that is run again takes the place
+of its earlier self. Its report says under `sweep` what its numbers depend on (`content_key`),
+on which machine times were measured, and has a check over all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from host.errors import PimloopError
+from host.models.config import BUILT_IN
+from host.models.loader import LoadOptions
+from host.pipeline.keys import digest, is_measured, machine_key, model_key, report_key
+from host.pipeline.options import Options
+from host.platform import Platform
+from host.plugins import POLICIES, load_model, plugins
+from host.report import FILE_NAME, make_folder, read_report, write_report
+
+_KEY = "sweep"
+
+
+def model_content(name: str, length: int | None, seed: int) -> str | None:
+    """Return a hash of what a model's name stands for now, its random inputs included.
+
+    Parameters
+    ----------
+    name
+        As `host.plugins.load_model` takes it.
+    length
+        Tokens; None: the model's own.
+    seed
+        Of random weights and inputs.
+
+    Returns
+    -------
+    str or None
+        None: it cannot be loaded here, so nothing kept is sure to be of this model.
+    """
+    if name in BUILT_IN:  # its code is in every report's key
+        return digest("built in", name, length, seed)
+    try:
+        return digest(model_key(load_model(name, LoadOptions(length, seed))), seed)
+    except PimloopError:
+        return None
+
+
+def content_key(model: str | None, platform: Platform, options: Options) -> str | None:
+    """Return a hash of everything that the numbers of a point depend on.
+
+    Parameters
+    ----------
+    model
+        Of `model_content`; None: there is no key, and the point is always run.
+    """
+    if model is None:
+        return None
+    return digest(report_key(model, platform, options), _policies(options))
+
+
+def load_point(folder: Path, key: str | None, platform: Platform) -> dict[str, Any] | None:
+    """Return the report kept in `folder` when its numbers still hold.
+
+    None when there is none, it is damaged or cut off, something that it depends on has changed,
+    or its times were measured on another machine.
+    """
+    if key is None or not (folder / FILE_NAME).exists():
+        return None
+    try:
+        report = read_report(folder)
+    except PimloopError:
+        return None
+    about = report.pop(_KEY, None)
+    if not isinstance(about, dict) or about.get("key") != key:
+        return None
+    if is_measured(platform) and about.get("measured_on") != machine_key():
+        return None
+    return report if about.get("check") == _check(report, about) else None
+
+
+def save_point(
+    folder: Path, key: str | None, measured_on: str | None, report: dict[str, Any]
+) -> None:
+    """Keep the report of a point.
+
+    Parameters
+    ----------
+    measured_on
+        `host.pipeline.keys.machine_key` of where it ran, None when no time was measured.
+
+    Raises
+    ------
+    PimloopError
+        When it cannot be written.
+    """
+    make_folder(folder)
+    about = {"key": key, "measured_on": measured_on}
+    about["check"] = _check(json.loads(json.dumps(report)), about)
+    write_report({**report, _KEY: about}, folder)
+
+
+def _check(report: dict[str, Any], about: dict[str, Any]) -> str:
+    text = json.dumps([report, about.get("key"), about.get("measured_on")], sort_keys=True)
+    return digest(text)
+
+
+def _policies(options: Options) -> list[tuple[str, str]]:
+    """Return the plug-in policies that are asked for, each with a hash of its package's code."""
+    known = plugins(POLICIES)
+    return [(name, _code(known[name].value)) for name in options.policies if name in known]
+
+
+def _code(value: str) -> str:
+    spec = find_spec(value.partition(":")[0].partition(".")[0])
+    if spec is None or spec.origin is None:
+        return "unknown"
+    origin = Path(spec.origin)
+    files = origin.parent.rglob("*.py") if origin.name == "__init__.py" else [origin]
+    return digest(value, sorted((path.name, path.read_bytes()) for path in files))
