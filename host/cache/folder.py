@@ -38,9 +38,6 @@ def cache_folder() -> Path | None:
     if status.st_uid != os.geteuid():
         _warn(f"{folder} belongs to another user")
         return None
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        _warn(f"{folder} can be written by other users (chmod go-w makes it yours alone)")
-        return None
     return folder
 
 

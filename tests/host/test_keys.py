@@ -1,0 +1,327 @@
+"""Keys name by content all that a number depends on: one file of every room is edited in a copy."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from tiny_checkpoints import write_checkpoint
+from tiny_models import TINY
+
+from host.cache.closure import DATA, PACKAGES, ROOT, STARTED, closure, imported_modules
+from host.models.loader import LoadOptions, build_graph
+from host.models.weights import RandomWeights
+from host.pipeline import keys
+from host.pipeline.keys import device_key, model_key, report_key, versions
+from host.pipeline.options import Options
+from host.platform import load_platform
+
+#: Edits each file named on the command line in turn; prints which keys changed.
+EDITS = """
+import json, sys
+from pathlib import Path
+from host.cache.closure import ROOT, code_key, forget
+from host.device.open import _COUNTING
+from host.pipeline.keys import (cpu_key, device_key, digest, report_key, run_key, simulator_key,
+                                transfer_key)
+from host.pipeline.options import Options
+from host.platform import load_platform
+
+def all_keys():
+    forget()
+    board, native, options = load_platform("htg-z920"), load_platform("native"), Options()
+    return {
+        "CPU modelled": cpu_key({}, board, options),
+        "CPU measured": cpu_key({}, native, options),
+        "PIM": device_key(board, options),
+        "transfer modelled": transfer_key({}, board, options),
+        "transfer measured": transfer_key({}, native, options),
+        "execution": run_key("model", {}, board, options),
+        "report": report_key("model", board, options),
+        "list": digest(simulator_key(board, options), code_key(_COUNTING)),
+    }
+
+before, found = all_keys(), {}
+for name in sys.argv[1:]:
+    path = ROOT / name
+    text = path.read_bytes()
+    note = {".py": b"# edited", ".toml": b"# edited", ".md": b"edited", ".json": b" "}
+    path.write_bytes(text + b"\\n" + note.get(path.suffix, b"/* edited */") + b"\\n")
+    after = all_keys()
+    path.write_bytes(text)
+    found[name] = sorted(key for key in before if before[key] != after[key])
+assert all_keys() == before
+print(json.dumps(found))
+"""
+
+MODELLED = {"CPU modelled", "execution", "report"}
+MEASURED = {"CPU measured", "transfer measured", "report"}
+DEVICE = {"PIM", "transfer measured", "execution", "report"}
+SIMULATOR = DEVICE | {"list"}
+
+#: File -> the keys that must change with it, and no others.
+ROOMS = {
+    # Commands, pages, pictures, texts: no number depends on them.
+    "host/cli/sim.py": set(),
+    "host/cli/summary.py": set(),
+    "host/html/page.py": set(),
+    "host/html/assets/report.css": set(),
+    "host/plots.py": set(),
+    "host/chrome_trace.py": set(),
+    "host/board/compare.py": set(),
+    "host/platforms/htg-z920.toml": set(),  # read by value: a comment is none
+    "rtl/README.md": set(),
+    "host/testing/exact.py": set(),
+    # CPU
+    "host/cpu/model.py": MODELLED,
+    "host/cpu/work.py": MODELLED,
+    "host/cpu/parameters.py": MODELLED,
+    "host/cpu/timing.py": MEASURED | {"execution"},
+    "host/cpu/stretches.py": MEASURED | {"execution"},
+    "host/cpu/calibrate.py": set(),
+    # Addresses, descriptors, device
+    "host/driver/products.py": DEVICE,
+    "host/driver/memory.py": DEVICE,
+    "host/resident.py": DEVICE,
+    "host/placement.py": DEVICE,
+    "host/weights.py": DEVICE,
+    "host/device/execution.py": SIMULATOR,
+    "host/device/cached.py": SIMULATOR,
+    "host/device/pool.py": DEVICE,
+    "host/cache/lists.py": SIMULATOR,
+    "host/capabilities.py": DEVICE | {"CPU measured"},
+    "host/golden.py": DEVICE | {"CPU measured", "list"},
+    "host/executor.py": DEVICE | {"CPU measured", "transfer modelled"},
+    "host/platform.py": DEVICE | {"CPU modelled", "transfer modelled"},
+    # Models and the way through
+    "host/models/encoder.py": {"report"},
+    "host/models/onnx_file.py": {"report"},
+    "host/models/graph.py": DEVICE | {"CPU modelled", "CPU measured"},
+    "host/plugins.py": {"report"},
+    "host/policies.py": {"report"},
+    "host/verification.py": {"execution", "report"},
+    "host/report.py": {"report"},
+    "host/board/data.py": {"report"},
+    "host/board/data/bert.json": {"report"},
+    "host/pipeline/flow.py": {"report"},
+    "host/pipeline/cost_store.py": {"report"},
+    "host/pipeline/profiling.py": MEASURED,
+    "host/pipeline/record.py": {"execution", "report"},
+    # Partitioner
+    "partitioner/mincut.py": {"report"},
+    "partitioner/baselines.py": {"report"},
+    "partitioner/profile_plan.py": MEASURED,
+    "partitioner/paper_report.py": set(),
+    # Hardware
+    "rtl/pim_sched.sv": SIMULATOR,
+    "rtl/pim_lane.sv": SIMULATOR,
+    "rtl/isa.toml": SIMULATOR,
+    "rtl/isa.py": SIMULATOR,
+    "rtl/formal.py": set(),
+    "rtl/synth/pim_lanes.sv": set(),
+    # Simulator
+    "sim/rtl/pim_hostmem_sim.sv": SIMULATOR,
+    "sim/dpi/pim_memory_dpi.cpp": SIMULATOR,
+    "sim/dpi/pim_lane_dpi.cpp": SIMULATOR,
+    "sim/main.cpp": SIMULATOR,
+    "sim/host_watch.h": SIMULATOR,
+    "sim/server.py": SIMULATOR,
+    "sim/config.py": SIMULATOR,
+    "sim/device.py": SIMULATOR,
+    "sim/coverage.py": set(),
+    "sim/protocol.py": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory) -> dict[str, list[str]]:
+    """Return the keys that changed with each file of ROOMS, edited one by one in a copy."""
+    copy = tmp_path_factory.mktemp("copy")
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    run = subprocess.run(
+        [sys.executable, "-c", EDITS, *ROOMS],
+        cwd=copy, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("file", ROOMS)
+def test_an_edited_file_changes_the_keys_of_its_numbers_and_no_others(file, changed):
+    assert set(changed[file]) == ROOMS[file]
+
+
+def test_platform_values_change_the_keys_of_their_numbers():
+    board, options = load_platform("htg-z920"), Options()
+    feeds = {}
+
+    def changed(key, value):
+        other = load_platform("htg-z920", {key: value})
+        pairs = {
+            "CPU": [keys.cpu_key(feeds, one, options) for one in (board, other)],
+            "PIM": [device_key(one, options) for one in (board, other)],
+            "transfer": [keys.transfer_key(feeds, one, options) for one in (board, other)],
+            "report": [report_key("model", one, options) for one in (board, other)],
+        }
+        return {name for name, (one, two) in pairs.items() if one != two}
+
+    assert changed("cpu.stream_ns", "9.5") == {"CPU", "report"}
+    assert changed("dram.trp", "20") == {"PIM", "report"}
+    assert changed("host_memory.read_latency", "77") == {"PIM", "report"}
+    assert changed("driver.to_pim_fixed_us", "9.0") == {"PIM", "transfer", "report"}
+    assert changed("capabilities.elementwise_max_rank", "1") == {"PIM", "report"}
+
+
+def modules() -> list[str]:
+    """Return every module of the project."""
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def text_of(module: str) -> str:
+    place = ROOT.joinpath(*module.split("."))
+    package = place / "__init__.py"
+    return (package if package.is_file() else place.with_suffix(".py")).read_text()
+
+
+def parsed_imports(module: str) -> set[str]:
+    """Return the names that a module's text imports, by Python's own parser."""
+    found: set[str] = set()
+
+    def walk(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports are not followed"
+            found.update({str(node.module), *(f"{node.module}.{a.name}" for a in node.names)})
+        for child in ast.iter_child_nodes(node):
+            walk(child)
+
+    walk(ast.parse(text_of(module)))
+    return found
+
+
+def test_no_import_is_missed():
+    known = set(modules())
+    for module in known:
+        wanted = parsed_imports(module) & known
+        assert wanted <= imported_modules(module), module
+        assert {name.partition(".")[0] for name in wanted} <= imported_modules(module), module
+
+
+#: Modules that read files of the project and need no entry in DATA.
+READERS = {
+    "host.board.distil": "writes host/board/data by hand",
+    "host.cache.closure": "reads what it hashes",
+    "host.cli.bench": "starts the benchmarks",
+    "host.html.page": "a page changes no number",
+    "host.platform": "platform files are in keys by value",
+    "host.plugins": "packages of others",
+    "rtl.formal": "proofs", "rtl.generate": "writes generated files", "rtl.lint": "lint",
+    "rtl.synth.designs": "synthesis", "rtl.synth.tools": "synthesis",
+    "sim.build": "hashes what it builds from", "sim.cpp_clock": "names files of the build",
+    "sim.config": "names files of the build",
+    "sim.coverage": "coverage", "sim.coverage_report": "coverage",
+    "sim.inprocess": "unit benches", "sim.unit": "unit benches",
+}  # fmt: skip
+
+
+def test_no_data_file_is_missed():
+    """Who reads a file beside its own text says so in DATA, or has a reason here."""
+    for module in modules():
+        text = text_of(module)
+        if "__file__" in text or "resources" in text or "REPOSITORY" in text:
+            assert module in DATA or module in READERS, f"{module} reads files: add it to DATA"
+
+
+def test_no_module_is_started_by_name_alone():
+    """A module's name in a text is a module that is started: STARTED has it."""
+    known = set(modules())
+    lists = {"host.cache.closure", "host.pipeline.keys", "host.device.open"}  # of entries
+    for module in closure(keys.REPORT.entries) - lists - DATA.keys():
+        strings = {
+            node.value
+            for node in ast.walk(ast.parse(text_of(module)))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        named = {value for value in strings & known if "." in value}
+        assert named <= set(STARTED.get(module, ())), module
+
+
+LOADED = """
+import sys
+from host.pipeline.options import Options
+from host.pipeline.sweep import Point, run_point
+run_point(Point(sys.argv[1], 3, "htg-z920"), Options(backend="model", jobs=1))
+print(*sorted(name for name in sys.modules
+              if name.partition(".")[0] in ("host", "partitioner", "rtl", "sim")))
+"""
+
+
+def test_a_run_loads_no_module_that_its_key_leaves_out(tmp_path):
+    write_checkpoint(tmp_path / "tiny", "bert")
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED, str(tmp_path / "tiny")],
+        capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    loaded = set(run.stdout.split())
+    assert "host.executor" in loaded
+    code = {*closure(keys.REPORT.entries, keys.REPORT.outside), *keys.REPORT.alone}
+    # Keys themselves, and what keeps points, make no number.
+    assert loaded - code <= {"host.pipeline.points"}
+
+
+def test_versions_count(monkeypatch):
+    before = report_key("model", load_platform("htg-z920"), Options())
+    versions.cache_clear()
+    monkeypatch.setattr(keys.metadata, "version", lambda _: "0")
+    after = report_key("model", load_platform("htg-z920"), Options())
+    versions.cache_clear()
+    assert before != after
+
+
+def test_the_lanes_and_the_tools_count(monkeypatch):
+    platform = load_platform("htg-z920")
+    before = device_key(platform, Options())
+    assert device_key(platform, Options(flavour="rtl")) != before
+    monkeypatch.setenv("CXX", "clang-of-nobody")  # no toolchain: still a key, another one
+    assert device_key(platform, Options()) != before
+
+
+def test_a_model_is_its_content():
+    def graph(seed=0, length=5):
+        config = TINY["bert"]
+        return build_graph(config, RandomWeights(config, seed), LoadOptions(sequence_length=length))
+
+    one = graph()
+    assert model_key(one) == model_key(graph())
+    found = {model_key(one), model_key(graph(seed=1)), model_key(graph(length=6))}
+    assert len(found) == 3
+    weights = {n: v for n, v in one.constants.items() if v.dtype == np.float32 and v.size > 1}
+    name, other = next(
+        (a, b) for a, b in combinations(weights, 2) if weights[a].shape == weights[b].shape
+    )
+    value = weights[name]
+    bits = value.copy()
+    bits.reshape(-1).view(np.uint32)[0] ^= 1
+    changed = replace(one, constants={**one.constants, name: bits})
+    assert model_key(changed) not in found
+    # Two names of one array are one array in device memory, two equal arrays are two.
+    shared = replace(one, constants={**one.constants, other: value})
+    apart = replace(one, constants={**one.constants, other: value.copy()})
+    assert model_key(shared) != model_key(apart)
