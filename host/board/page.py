@@ -19,6 +19,7 @@ from host.cpu.calibrate import REPORTED_US, Errors, merged
 from host.cpu.parameters import CpuSection
 from host.models.loader import LoadOptions, load_model
 from partitioner.paper import CITATION
+from partitioner.percent import percent
 
 TITLES = {"bert": "BERT (small)", "roberta": "RoBERTa", "gpt2": "GPT-2"}
 
@@ -304,4 +305,4 @@ def _signed(us: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:+.1f} %"
+    return percent(share, signed=True)

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from host.cli.output import console, emit_json
+from host.cli.tables import print_table, prose, texts
 from host.errors import PimloopError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,11 +67,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         emit_json(result)
         return 0
-    table = Table("part", "number", "value")
-    for part, numbers in result.items():
-        for name, value in _flat(numbers):
-            table.add_row(part, name, value)
-    console().print(table)
+    rows = [(part, *leaf) for part, numbers in result.items() for leaf in _flat(numbers)]
+    print_table(console(), [*texts("part", "number"), *prose("value")], rows)
     return 0
 
 

@@ -10,10 +10,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.console import Console
 
 from host.board.samples import board_samples
 from host.cli.output import console, emit_json
+from host.cli.tables import numbers, print_table, prose, texts
 from host.cpu.calibrate import (
     REPORTED_US,
     Errors,
@@ -32,6 +33,7 @@ from host.errors import PimloopError
 from host.models.loader import LoadOptions, load_model
 from host.platform import load_platform, platform_path, sources
 from partitioner.costs import load_costs
+from partitioner.percent import percent
 
 #: The parameters from which a fit starts when the platform has no CPU model of its own.
 _START = "htg-z920"
@@ -227,41 +229,42 @@ def _print(
     output: Path | None,
 ) -> None:
     out = console()
-    values = Table("parameter", "value", "unit", "", title=what)
+    rows = []
     for one in fields(CpuSection):
         value = getattr(fitted.parameters, one.name)
         text = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
         note = "" if one.name in fitted.fitted else "kept: the data do not tell"
-        values.add_row(one.name, text, one.metadata["unit"], note)
-    values.columns[1].justify = "right"
-    out.print(values)
+        rows.append((one.name, text, one.metadata["unit"], note))
+    columns = [*texts("parameter"), *numbers("value"), *prose("unit", "")]
+    print_table(out, columns, rows, what)
     for title, table in tables.items():
-        out.print(error_table(table, f"{title}; operators of {REPORTED_US:.0f} us and more"))
+        print_errors(out, table, f"{title}; operators of {REPORTED_US:.0f} us and more")
     if disturbed:
         out.print("other work ran meanwhile: measure again on an idle machine")
     if output is not None:
         out.print(f"platform file: {output}")
 
 
-def error_table(table: dict[tuple[str, str], Errors], title: str) -> Table:
-    """Return errors by class and device as a table, all of them in the last row."""
-    shown = Table("class", "device", "samples", "median", "90 %", "worst", "which", title=title)
-    for (kind, device), found in sorted(table.items()):
-        shown.add_row(kind, device, *_numbers(found))
+def print_errors(out: Console, table: dict[tuple[str, str], Errors], title: str) -> None:
+    """Print errors by class and device as a table, all of them in the last row."""
+    rows = [(kind, device, *_numbers(found)) for (kind, device), found in sorted(table.items())]
     overall = merged(table.values())
     if overall.signed:
-        shown.add_row("all", "", *_numbers(overall))
-    for column in shown.columns[2:6]:
-        column.justify = "right"
-    return shown
+        rows.append(("all", "", *_numbers(overall)))
+    columns = [
+        *texts("class", "device"),
+        *numbers("samples", "median", "90 %", "worst"),
+        *prose("which"),
+    ]
+    print_table(out, columns, rows, title)
 
 
 def _numbers(found: Errors) -> tuple[str, ...]:
     worst, name = found.worst
     return (
         str(len(found.signed)),
-        f"{100 * found.median:.1f} %",
-        f"{100 * found.p90:.1f} %",
-        f"{100 * worst:+.0f} %",
+        percent(found.median),
+        percent(found.p90),
+        percent(worst, 0, signed=True),
         name,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rich.table import Table
+from rich.text import Text
 
 from host.cli.output import console, emit_json
+from host.cli.tables import print_table, prose, texts
 from sim.doctor import examine
 
 
@@ -39,14 +40,12 @@ def run(args: argparse.Namespace) -> int:
         ]
         emit_json({"ok": not missing, "tools": tools})
         return 1 if missing else 0
-    table = Table("tool", "version", "where")
-    for finding in findings:
-        version = finding.version or "[red]missing[/red]"
-        table.add_row(finding.name, version, finding.place)
+    rows = [(one.name, one.version or Text("missing", style="red"), one.place) for one in findings]
     out = console()
-    out.print(table)
+    print_table(out, [*texts("tool", "version"), *prose("where")], rows)
     for finding in missing:
-        out.print(f"{finding.name}: {finding.place}; mend it with:")
+        text = f"{finding.name}: {finding.place}; mend it with:"
+        out.print(text, soft_wrap=True, markup=False)
         # Not wrapped: the command is there to be copied.
         out.print(f"  {finding.remedy}", soft_wrap=True, markup=False)
     if not missing:

@@ -224,52 +224,60 @@ def _placement(phase: dict[str, Any], objective: str) -> str:
     return text
 
 
+def _line(out: Console, text: str) -> None:
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def print_generation(out: Console, report: dict[str, Any]) -> None:
     """Print the tables that end a generation."""
-    from rich.table import Table
-
     from host.cli.summary import print_kept_on_cpu
+    from host.cli.tables import numbers, print_table, prose, texts
 
-    table = Table(title=f"{report['model']}, {report['platform']}", title_justify="left")
-    table.add_column("phase")
+    title = f"{report['model']}, {report['platform']}"
     if report["objective"] == "makespan":
-        table.title = f"{table.title}; the times of PIM, CPU and transfers overlap"
-    for heading in ("runs", "on the PIM", "PIM ms", "CPU ms", "transfer ms", "DRAM clocks"):
-        table.add_column(heading, justify="right")
+        title += "; the times of PIM, CPU and transfers overlap"
+    columns = [
+        *texts("phase"),
+        *numbers("runs", "on the PIM", "PIM ms", "CPU ms", "transfer ms", "clocks"),
+    ]
+    rows = []
     for phase in report["phases"]:
         times = [phase[key] for key in ("pim_us", "cpu_us", "transfer_us")]
-        table.add_row(
-            phase["name"],
-            str(phase["executions"]),
-            f"{phase['pim_nodes']} of {phase['nodes']}",
-            *("-" if us is None else f"{us / 1000:,.2f}" for us in times),
-            f"{max(phase['cycles_per_execution']):,}",
+        rows.append(
+            (
+                phase["name"],
+                str(phase["executions"]),
+                f"{phase['pim_nodes']} of {phase['nodes']}",
+                *("-" if us is None else f"{us / 1000:,.2f}" for us in times),
+                f"{max(phase['cycles_per_execution']):,}",
+            )
         )
-    out.print(table)
+    print_table(out, columns, rows, title)
     for phase in report["phases"]:
         us, what = phase["us_per_execution"], "token" if phase["name"] == "decode" else "prompt"
         if us is None:
-            out.print(f"{phase['name']}: no time, the model device has no clock")
+            _line(out, f"{phase['name']}: no time, the model device has no clock")
         else:
             time = f"{us / 1000:,.2f} ms a {what}"
-            out.print(f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
+            _line(out, f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
     print_kept_on_cpu(out, {k: v for p in report["phases"] for k, v in p["kept_on_cpu"].items()})
     out.print(f"CPU time: {report['cpu_time_source']}", style="dim", soft_wrap=True)
-    tokens = Table(title="tokens", title_justify="left")
-    for heading in ("token", "float32", "margin", "tolerance", ""):
-        tokens.add_column(heading, justify="right")
+    rows = []
     for row in report["tokens"][:_TOKEN_ROWS]:
         verdict = "equal" if row["token"] == row["float32"] else "differs"
         if not row["judged"]:
             verdict += ", margin too small to say"
-        numbers = [f"{row[key]:.3g}" for key in ("margin", "tolerance")]
-        tokens.add_row(str(row["token"]), str(row["float32"]), *numbers, verdict)
-    out.print(tokens)
+        shown = [f"{row[key]:.3g}" for key in ("margin", "tolerance")]
+        rows.append((str(row["token"]), str(row["float32"]), *shown, verdict))
+    print_table(
+        out, [*numbers("token", "float32", "margin", "tolerance"), *prose("")], rows, "tokens"
+    )
     checks = report["verification"]
-    out.print(
+    _line(
+        out,
         f"{checks['tokens_equal']} of {checks['tokens']} tokens equal float32's,"
         f" {checks['tokens_judged']} had to; PIM bit exact:"
-        f" {'yes' if checks['pim_bit_exact'] else 'NO'} ({checks['pim_results_checked']} results)"
+        f" {'yes' if checks['pim_bit_exact'] else 'NO'} ({checks['pim_results_checked']} results)",
     )
     for text in checks["non_finite"]:
         out.print(f"not finite: {text}", style="red", markup=False, soft_wrap=True)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from host.cli.output import console, emit_json
 from host.cli.sim import add_device_options, positive_seconds
+from host.cli.tables import print_table, prose, texts
 from host.device.base import Device
 from host.device.open import open_device
 from host.errors import PimloopError
@@ -168,21 +167,24 @@ def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) 
 
 def _print(report: dict[str, Any]) -> None:
     shape = " x ".join(str(size) for size in report["shape"])
-    table = Table("", "", show_header=False, title=f"{report['operation']} {shape}")
-    table.add_row("platform, device", f"{report['platform']}, {report['device']}")
-    table.add_row("bits equal to golden model", "yes" if report["bit_exact"] else "NO")
+    rows = [
+        ("platform, device", f"{report['platform']}, {report['device']}"),
+        ("bits equal to golden model", "yes" if report["bit_exact"] else "NO"),
+    ]
     if report["cycles"] is not None:
-        table.add_row("device time", f"{report['device_us']:.1f} us")
-        table.add_row("driver's cost of the call", f"{report['call_overhead_us']:.1f} us")
-        table.add_row("PIM time", f"{report['us']:.1f} us")
-        table.add_row("cycles (DRAM clocks)", f"{report['cycles']:,}")
-        for name, value in report["counters"].items():
-            table.add_row(f"  {name}", f"{value:,}")
+        rows += [
+            ("device time", f"{report['device_us']:.1f} us"),
+            ("driver's cost of the call", f"{report['call_overhead_us']:.1f} us"),
+            ("PIM time", f"{report['us']:.1f} us"),
+            ("cycles (DRAM clocks)", f"{report['cycles']:,}"),
+            *((f"  {name}", f"{value:,}") for name, value in report["counters"].items()),
+        ]
         useful, done = report["useful_macs"], report["done_macs"]
         share = f" ({useful / done:.1%} useful)" if done else ""
-        table.add_row("multiply-adds done", f"{done:,}{share}")
+        rows.append(("multiply-adds done", f"{done:,}{share}"))
     out = console()
-    out.print(table)
+    title = f"{report['operation']} {shape}"
+    print_table(out, [*texts(""), *prose("")], rows, title)
     if report["cycles"] is None:
         out.print("The functional model has no time: use --device sim for cycles.")
     else:

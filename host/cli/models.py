@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from host.cli.output import console, emit_json
 from host.cli.sim import add_model_options, load_options
+from host.cli.tables import numbers, print_table, prose, texts
 from host.errors import PimloopError
 
 if TYPE_CHECKING:
@@ -62,17 +63,12 @@ def _list(args: argparse.Namespace) -> int:
         rows = [{"name": name, "package": package} for name, package in further.items()]
         emit_json({"models": models, "plugins": rows})
         return 0
-    from rich.table import Table
-
-    table = Table()
-    for heading in ("model", "sequence", "what"):
-        table.add_column(heading)
-    for model in models:
-        limit = f"1..{model['max_sequence']}"
-        table.add_row(str(model["name"]), limit, str(model["description"]))
-    for name, package in further.items():
-        table.add_row(name, "", f"plug-in of package {package}")
-    console().print(table)
+    cells = [
+        (str(model["name"]), f"1..{model['max_sequence']}", str(model["description"]))
+        for model in models
+    ]
+    cells += [(name, "", f"plug-in of package {package}") for name, package in further.items()]
+    print_table(console(), [*texts("model", "sequence"), *prose("what")], cells)
     return 0
 
 
@@ -126,8 +122,6 @@ def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
 
 
 def _print(summary: dict[str, Any]) -> None:
-    from rich.table import Table
-
     out = console()
     out.print(
         f"{summary['model']}: {summary['nodes']} operators, {summary['edges']} edges,"
@@ -137,11 +131,7 @@ def _print(summary: dict[str, Any]) -> None:
     )
     for kind in ("inputs", "outputs"):
         for one in summary[kind]:
-            out.print(f"  {kind[:-1]} {one['name']}: {one['type']} {one['shape']}", markup=False)
-    table = Table()
-    table.add_column("operator")
-    table.add_column("count", justify="right")
-    table.add_column("on the PIM", justify="right")
-    for row in summary["operators"]:
-        table.add_row(row["op"], str(row["count"]), str(row["pim"] or ""))
-    out.print(table)
+            text = f"  {kind[:-1]} {one['name']}: {one['type']} {one['shape']}"
+            out.print(text, markup=False, soft_wrap=True)
+    rows = [(row["op"], str(row["count"]), str(row["pim"] or "")) for row in summary["operators"]]
+    print_table(out, [*texts("operator"), *numbers("count", "on the PIM")], rows)

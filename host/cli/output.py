@@ -1,35 +1,16 @@
-"""What every command prints with: one JSON object, a rich console, tables that lose nothing."""
+"""What every command prints with: one JSON object, or a rich console."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 #: Width of a console whose stream is no terminal and nobody has set COLUMNS: a row is a line.
 _UNBOUNDED = 100_000
-
-#: Narrowest column of prose; narrower ones are read word by word.
-_PROSE_WIDTH = 24
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table."""
-
-    heading: str
-    number: bool = False  # aligned to the right
-    prose: bool = False  # may be broken between words; all others are never broken
 
 
 def emit_json(value: Any) -> None:
@@ -44,115 +25,3 @@ def console(*, stderr: bool = False) -> Console:
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = _UNBOUNDED
     return out
-
-
-def print_table(
-    out: Console,
-    columns: Sequence[Column | str],
-    rows: Sequence[Sequence[str | Text]],
-    title: str = "",
-    bold: int | None = None,
-) -> None:
-    """Print a table of which nothing is cut off, however narrow the console is.
-
-    With lines around the cells where that fits, without them where only that fits, prose broken
-    between words; where no table fits, each row is a list of its cells. Cells are printed as they
-    are: no markup.
-
-    Parameters
-    ----------
-    columns
-        The columns; a string is a column of neither numbers nor prose.
-    rows
-        Their cells.
-    title
-        A line above the table.
-    bold
-        Number of the row to print in bold.
-    """
-    shape = [Column(column) if isinstance(column, str) else column for column in columns]
-    if title:
-        out.print(title, markup=False, soft_wrap=True, style="italic")
-    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
-    for boxed in (True, False):
-        widths = _widths(shape, cells, out.width, boxed)
-        if widths is not None:
-            out.print(_table(shape, cells, widths, boxed, bold))
-            return
-    _print_records(out, shape, cells)
-
-
-def _widths(
-    columns: Sequence[Column], rows: Sequence[Sequence[Text]], room: int, boxed: bool
-) -> list[int] | None:
-    """Return the width of every column, None when the table does not fit into `room`."""
-    texts = [
-        [column.heading, *(row[place].plain for row in rows)]
-        for place, column in enumerate(columns)
-    ]
-    natural = [max(_length(text) for text in column) for column in texts]
-    lines = 3 * len(columns) + 1 if boxed else 2 * (len(columns) - 1)
-    least = [
-        min(width, max([_PROSE_WIDTH, *(cell_len(w) for text in column for w in text.split())]))
-        if shape.prose
-        else width
-        for shape, column, width in zip(columns, texts, natural, strict=True)
-    ]
-    spare = room - lines - sum(least)
-    if spare < 0:
-        return None
-    for place in sorted(range(len(columns)), key=lambda place: natural[place] - least[place]):
-        more = min(natural[place] - least[place], spare)
-        least[place] += more
-        spare -= more
-    return least
-
-
-def _length(text: str) -> int:
-    return max((cell_len(line) for line in text.split("\n")), default=0)
-
-
-def _table(
-    columns: Sequence[Column],
-    rows: Sequence[Sequence[Text]],
-    widths: Sequence[int],
-    boxed: bool,
-    bold: int | None,
-) -> Table:
-    table = Table(
-        box=box.HEAVY_HEAD if boxed else None,
-        padding=(0, 1) if boxed else (0, 2, 0, 0),
-        pad_edge=boxed,
-        show_header=any(column.heading for column in columns),
-    )
-    for column, width in zip(columns, widths, strict=True):
-        table.add_column(
-            Text(column.heading),
-            justify="right" if column.number else "left",
-            width=width,
-            no_wrap=not column.prose,
-            overflow="fold",
-        )
-    for number, row in enumerate(rows):
-        table.add_row(*row, style="bold" if number == bold else None)
-    return table
-
-
-def _print_records(out: Console, columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> None:
-    """Print each row as its first cell and a line for each other one."""
-    indent = 2 + max((cell_len(column.heading) for column in columns[1:]), default=0) + 2
-    for first, *others in rows:
-        out.print(first, soft_wrap=True)
-        for column, cell in zip(columns[1:], others, strict=True):
-            if cell.plain.strip() in ("", "-"):
-                continue
-            heading = f"  {column.heading}".ljust(indent)
-            lines = textwrap.wrap(
-                cell.plain,
-                max(out.width - indent, 16),
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            for number, line in enumerate(lines):
-                text = heading if number == 0 else " " * indent
-                out.print(f"{text}{line}", markup=False, soft_wrap=True)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host.cli.output import Column, console, emit_json, print_table
+from host.cli.output import console, emit_json
 from host.cli.sim import positive_seconds
+from host.cli.tables import numbers, print_table, texts
 from partitioner.costs import CostGraph, load_costs
 from partitioner.errors import PartitionerError
 from partitioner.graph import HOME_MEMORY
@@ -127,10 +128,7 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
         )
         return 0
     over_name = "over optimal" if best.optimal else f"over best found (gap {percent(best.gap)})"
-    columns = [
-        Column("policy"),
-        *(Column(name, number=True) for name in ("total", "compute", "transfer", over_name)),
-    ]
+    columns = [*texts("policy"), *numbers("total", "compute", "transfer", over_name)]
     rows, notes = [], []
     for name, plan in plans.items():
         over = plan.total_us / best.total_us - 1 if best.total_us else 0.0

@@ -6,9 +6,8 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from host.cli.output import console, emit_json
+from host.cli.tables import numbers, print_table, prose, texts
 from host.platform import Platform, load_platform, platform_names, platform_path, sources
 
 
@@ -32,15 +31,15 @@ def run_platforms(args: argparse.Namespace) -> int:
         if args.json:
             emit_json({"platforms": [_summary(platform) for platform in platforms]})
             return 0
-        table = Table("platform", "style", "memory", "clock", "CPU times", "what it is")
-        for platform in platforms:
-            one = _summary(platform)
-            memory = f"{one['capacity_bytes'] >> 20} MiB"
-            table.add_row(
-                one["name"], one["style"], memory, f"{one['clock_mhz']:.0f} MHz", one["cpu"],
-                one["title"],
-            )  # fmt: skip
-        console().print(table)
+        rows = []
+        for one in map(_summary, platforms):
+            memory, clock = f"{one['capacity_bytes'] >> 20} MiB", f"{one['clock_mhz']:.0f} MHz"
+            rows.append((one["name"], one["style"], memory, clock, one["cpu"], one["title"]))
+        columns = [
+            *texts("platform", "style"), *numbers("memory", "clock"),
+            *prose("CPU times", "what it is"),
+        ]  # fmt: skip
+        print_table(console(), columns, rows)
         return 0
     if args.name is None:
         args.parser.error("show needs the NAME of a platform")
@@ -62,13 +61,14 @@ def _show(platform: Platform, args: argparse.Namespace) -> int:
         }
         emit_json({**_summary(platform), "values": rows})
         return 0
-    table = Table("key", "value", "unit", "source", title=platform.title)
-    for key, value in values.items():
-        text = ", ".join(value) if isinstance(value, tuple) else str(value)
-        table.add_row(key, text, *origin[key])
+    cells = [
+        (key, ", ".join(value) if isinstance(value, tuple) else str(value), *origin[key])
+        for key, value in values.items()
+    ]
+    columns = [*texts("key"), *prose("value", "unit", "source")]
     out = console()
-    out.print(table)
-    out.print(f"CPU times: {_summary(platform)['cpu']}")
+    print_table(out, columns, cells, platform.title)
+    out.print(f"CPU times: {_summary(platform)['cpu']}", markup=False, soft_wrap=True)
     return 0
 
 

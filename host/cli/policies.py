@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from host.cli.output import console, emit_json
+from host.cli.tables import print_table, prose, texts
 
 
 def register(subparsers: Any) -> None:
@@ -21,8 +22,6 @@ def register(subparsers: Any) -> None:
 
 def run_policies(args: argparse.Namespace) -> int:
     """Run `pimloop policies`."""
-    from rich.table import Table
-
     from host import plugins
     from host.policies import DESCRIPTIONS
 
@@ -41,10 +40,9 @@ def run_policies(args: argparse.Namespace) -> int:
     if args.json:
         emit_json({"policies": rows})
         return 0
-    table = Table()
-    for column in ("policy", "from", "places"):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(row["name"], row["source"], row["error"] or row["description"])
-    console().print(table)
+    cells = [
+        (str(row["name"]), str(row["source"]), str(row["error"] or row["description"]))
+        for row in rows
+    ]
+    print_table(console(), [*texts("policy", "from"), *prose("places")], cells)
     return 0

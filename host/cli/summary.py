@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from host.cli.tables import numbers, print_table, texts
 from host.html.headline import contradiction, proof
 from host.html.words import gap_text, unproved
 from partitioner.percent import percent
@@ -24,7 +23,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     tokens = report["sequence_length"]
     length = "" if tokens is None else f", {tokens} tokens"
     title = f"{report['model']}{length}, {report['platform']}, {_nodes(report)} operators; us"
-    out.print(_schedules(report, title))
+    _print_schedules(out, report, title)
     for name, reason in report["failed_policies"].items():
         _line(out, f"{name}: no plan: {reason}", "yellow")
     print_kept_on_cpu(out, report.get("kept_on_cpu", {}))
@@ -33,7 +32,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
         _line(out, "no times: the model device has no clock")
     else:
         _line(out, proof(report), "yellow" if contradiction(report) else "")
-        out.print(_operators(report, schedule))
+        _print_operators(out, report, schedule)
         _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
         _print_cpu_basis(out, report.get("cpu_model"))
         if report["cpu_times_disturbed"]:
@@ -59,26 +58,29 @@ def print_kept_on_cpu(out: Console, kept: Mapping[str, str]) -> None:
         _line(out, f"kept on the CPU: {len(kept) - _KEPT_SHOWN} more (--json has all)", "yellow")
 
 
-def _schedules(report: dict[str, Any], title: str) -> Table:
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("schedule", no_wrap=True, min_width=18)
-    for column in ("PIM", "moves", "predicted", "executed", "error", "slowdown"):
-        table.add_column(column, justify="right", no_wrap=True)
+def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
+    rows = []
     for name, row in report["schedules"].items():
         predicted, executed = row["predicted_us"], row["executed_us"]
         both = predicted and executed is not None
         speedup = report["speedup"].get(name)
-        table.add_row(
-            escape(_name(name, row)),
-            str(row["pim_nodes"]),
-            str(row["transfers"]),
-            _us(predicted),
-            _us(executed),
-            percent(executed / predicted - 1, 2, signed=True) if both else "-",
-            f"{speedup:.2f} x" if speedup is not None else "",
-            style="bold" if name == report["main_schedule"] else None,
+        rows.append(
+            (
+                _name(name, row),
+                str(row["pim_nodes"]),
+                str(row["transfers"]),
+                _us(predicted),
+                _us(executed),
+                percent(executed / predicted - 1, 2, signed=True) if both else "-",
+                f"{speedup:.2f} x" if speedup is not None else "",
+            )
         )
-    return table
+    columns = [
+        *texts("schedule"),
+        *numbers("PIM", "moves", "predicted", "executed", "error", "slowdown"),
+    ]
+    main = list(report["schedules"]).index(report["main_schedule"])
+    print_table(out, columns, rows, title, bold=main)
 
 
 def _name(name: str, schedule: dict[str, Any]) -> str:
@@ -100,26 +102,23 @@ def _us(value: float | None) -> str:
     return f"{value:,.1f}" if value < 10_000 else f"{value:,.0f}"
 
 
-def _operators(report: dict[str, Any], schedule: dict[str, Any]) -> Table:
+def _print_operators(out: Console, report: dict[str, Any], schedule: dict[str, Any]) -> None:
     title = f"time by operator, {_name(report['main_schedule'], schedule)}"
     if report["objective"] == "makespan":
         title += "; these overlap"
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("operator")
-    table.add_column("device")
-    table.add_column("count", justify="right")
-    table.add_column("us", justify="right")
-    rows = schedule["operators"]
-    for row in rows[:_OPERATOR_ROWS]:
-        table.add_row(row["op"], row["device"], str(row["count"]), f"{row['us']:,.1f}")
-    rest = rows[_OPERATOR_ROWS:]
+    operators = schedule["operators"]
+    rows = [
+        (row["op"], row["device"], str(row["count"]), f"{row['us']:,.1f}")
+        for row in operators[:_OPERATOR_ROWS]
+    ]
+    rest = operators[_OPERATOR_ROWS:]
     if rest:
         count, us = sum(row["count"] for row in rest), sum(row["us"] for row in rest)
-        table.add_row("others", "", str(count), f"{us:,.1f}")
+        rows.append(("others", "", str(count), f"{us:,.1f}"))
     if schedule["transfers"]:
-        table.add_row("transfers", "dma", str(schedule["transfers"]),
-                      f"{schedule['transfer_us']:,.1f}")  # fmt: skip
-    return table
+        us = schedule["transfer_us"]
+        rows.append(("transfers", "dma", str(schedule["transfers"]), f"{us:,.1f}"))
+    print_table(out, [*texts("operator", "device"), *numbers("count", "us")], rows, title)
 
 
 def _print_cpu_basis(out: Console, basis: dict[str, Any] | None) -> None:

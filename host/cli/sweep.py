@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from host.cli.output import console, emit_json
 from host.cli.sim import EXIT_VERIFICATION_FAILED, add_output_options, parse_count, parse_setting
+from host.cli.tables import numbers, print_table, prose, texts
 from host.errors import PimloopError
 
 if TYPE_CHECKING:
@@ -131,27 +132,35 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+    from host.html.words import gap_text, unproved
 
-    table = Table(title="how many times as long as the optimum", title_justify="left")
-    table.add_column("point")
-    table.add_column("optimal us", justify="right")
-    names = dict.fromkeys(
-        name for one in finished if one.report is not None for name in one.report["speedup"]
-    )
-    for name in names:
-        table.add_column(escape(name).replace("_", " "), justify="right")
+    done = [one for one in finished if one.report is not None]
+    names = list(dict.fromkeys(name for one in done for name in (one.report or {})["speedup"]))
+    rows = []
     for one in finished:
         if one.report is None:
             out.print(f"{one.point}: {one.error}", style="red", markup=False, soft_wrap=True)
             continue
-        speedup = one.report["speedup"]
-        table.add_row(
-            escape(str(one.point)),
-            f"{one.report['schedules']['optimal']['executed_us']:,.1f}",
-            *(f"{speedup[name]:.2f}" if name in speedup else "-" for name in names),
+        speedup, best = one.report["speedup"], one.report["schedules"]["optimal"]
+        marks = []
+        if unproved("optimal", best):
+            gap = gap_text(best["predicted_us"], best["lower_bound_us"])
+            marks.append(f"best found ({gap})" if gap else "best found")
+        if one.report["cpu_times_disturbed"]:
+            marks.append("CPU times not trusted")
+        rows.append(
+            (
+                str(one.point),
+                f"{best['executed_us']:,.1f}",
+                *(f"{speedup[name]:.2f}" if name in speedup else "-" for name in names),
+                ", ".join(marks),
+            )
         )
-    out.print(table)
+    columns = [*texts("point"), *numbers("optimal us", *names)]
+    if any(row[-1] for row in rows):
+        columns += prose("mark")
+    else:
+        rows = [row[:-1] for row in rows]
+    print_table(out, columns, rows, "how many times as long as the optimum")
     for path in (folder / "sweep.json", folder / "sweep.csv", *plots):
         out.print(f"wrote {path}", markup=False, soft_wrap=True)

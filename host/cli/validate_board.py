@@ -8,8 +8,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from host.board.compare import Cell, ClassTime, class_times, compare
 from host.board.data import MODELS
 from host.board.page import TITLES, page, summary
@@ -17,10 +15,12 @@ from host.board.samples import board_samples
 from host.board.simulate import PimTimes
 from host.board.transfers import TransferTime, transfer_times
 from host.cli.output import console, emit_json
+from host.cli.tables import numbers, print_table, texts
 from host.cpu.calibrate import held_out
 from host.device.open import open_device
 from host.errors import PimloopError
 from host.platform import DEFAULT_PLATFORM, Platform, load_platform
+from partitioner.percent import percent
 
 LENGTHS = (8, 16, 32)
 
@@ -154,25 +154,28 @@ def _as_json(
 
 
 def _print(cells: list[Cell], found: dict[str, float | int | bool]) -> None:
-    table = Table(
-        "model", "tokens", "schedule", "board ms", "pimloop ms", "difference",
-        title="the paper's Figure 9 on the simulated platform",
-    )  # fmt: skip
-    for cell in cells:
-        table.add_row(
+    rows = [
+        (
             TITLES[cell.model],
             str(cell.length),
             cell.schedule,
             "-" if cell.board_us is None else f"{cell.board_us / 1000:,.1f}",
             f"{cell.ours_us / 1000:,.1f}",
-            "-" if cell.error is None else f"{100 * cell.error:+.1f} %",
+            "-" if cell.error is None else percent(cell.error, signed=True),
         )
-    for column in (1, 3, 4, 5):
-        table.columns[column].justify = "right"
+        for cell in cells
+    ]
+    columns = [
+        *texts("model"),
+        *numbers("tokens"),
+        *texts("schedule"),
+        *numbers("board ms", "pimloop ms", "error"),
+    ]
     out = console()
-    out.print(table)
+    print_table(out, columns, rows, "the paper's Figure 9 on the simulated platform")
+    median, worst = percent(float(found["median"])), percent(float(found["worst"]))
     out.print(
-        f"{found['cells']} cells: median {100 * float(found['median']):.1f} %, worst"
-        f" {100 * float(found['worst']):.1f} %: {'within' if found['passed'] else 'OUTSIDE'} the"
-        " limits (7 %, 15 %)"
+        f"{found['cells']} cells: median {median}, worst {worst}:"
+        f" {'within' if found['passed'] else 'OUTSIDE'} the limits (7 %, 15 %)",
+        soft_wrap=True,
     )
