@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from partitioner.capacity import Room, resident_bytes
 from partitioner.errors import PartitionerError
 from partitioner.graph import HOME_MEMORY, Operator
 from partitioner.problem import MODEL_INPUT, Problem
@@ -213,23 +214,20 @@ def _turns(
     The caller records its choice in `assignment` before it asks for the next turn.
     """
     graph = problem.costs.graph
-    room = {problem.memories[memory]: limit for memory, limit in problem.capacity.items()}
+    room = Room.of(problem)
     for v in problem.order:
         operator = graph.operators[v]
         usable = tuple(
-            device
-            for device in operator.devices
-            if operator.weight_bytes <= room.get(graph.memory_of[device], operator.weight_bytes)
+            device for device in operator.devices if room.fits(v, graph.memory_of[device])
         )
         if not usable:
             raise PartitionerError(
-                f"{graph.name}: no memory has room left for the {operator.weight_bytes} bytes of "
-                f"weights of node {operator.id!r}; raise the capacity or use the policy 'optimal'"
+                f"{graph.name}: no memory has room left for the {resident_bytes(graph, [v])} "
+                f"bytes of weights of node {operator.id!r}; raise the capacity or use the policy "
+                "'optimal'"
             )
         yield v, operator, usable
-        memory = graph.memory_of[assignment[operator.id]]
-        if memory in room:
-            room[memory] -= operator.weight_bytes
+        room.take(v, graph.memory_of[assignment[operator.id]])
 
 
 #: Policy name to its function, in the order of the table `--policy all` prints.

@@ -104,7 +104,13 @@ def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
         tensor, transfers = _read_tensor(_mapping(item, f"{name}: tensors"), name)
         tensors.append(tensor)
         transfer_us[tensor.id] = transfers
-    graph = Graph(memories, tuple(operators), tuple(tensors), name=name)
+    shared = {
+        weight: _count(size, f"{name}: shared_weights {weight!r}")
+        for weight, size in _mapping(
+            data.get("shared_weights") or {}, f"{name}: shared_weights"
+        ).items()
+    }
+    graph = Graph(memories, tuple(operators), tuple(tensors), name, shared)
     limits = _mapping(data.get("capacity_bytes") or {}, f"{name}: capacity_bytes")
     capacity = {memory: limit for memory, limit in limits.items() if limit is not None}
     return CostGraph(graph, cost_us, transfer_us).with_capacity(capacity)
@@ -117,6 +123,8 @@ def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
         node: dict[str, Any] = {"id": operator.id, "op": operator.op}
         if operator.weight_bytes:
             node["weight_bytes"] = operator.weight_bytes
+        if operator.shared_weights:
+            node["shared_weights"] = list(operator.shared_weights)
         if operator.signature is not None:
             node["signature"] = operator.signature
         node["cost_us"] = dict(costs.cost_us[operator.id])
@@ -144,6 +152,8 @@ def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
     }
     if costs.capacity_bytes:
         result["capacity_bytes"] = dict(costs.capacity_bytes)
+    if costs.graph.shared_weights:
+        result["shared_weights"] = dict(costs.graph.shared_weights)
     result["nodes"] = nodes
     result["tensors"] = tensors
     return result
@@ -171,6 +181,12 @@ def _read_node(
         devices=devices,
         signature=None if signature is None else _text(signature, f"{where}: signature"),
         weight_bytes=_count(item.get("weight_bytes") or 0, f"{where}: weight_bytes"),
+        shared_weights=tuple(
+            dict.fromkeys(
+                _text(weight, f"{where}: shared_weights")
+                for weight in _list(item.get("shared_weights") or [], f"{where}: shared_weights")
+            )
+        ),
     )
     return operator, {device: costs[device] for device in devices}
 

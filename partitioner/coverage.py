@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from partitioner.capacity import overfull
 from partitioner.graph import HOME_MEMORY, Graph, Move
 
 Item = int
@@ -34,6 +35,8 @@ class Coverage:
         The graph to profile.
     group_operators, group_transfers
         Whether equal signatures, equal transfer attributes, share one item.
+    capacity
+        Memory -> bytes that the weights of a run may take there; left out: no limit.
 
     Attributes
     ----------
@@ -47,8 +50,16 @@ class Coverage:
         indices that can read it there.
     """
 
-    def __init__(self, graph: Graph, *, group_operators: bool, group_transfers: bool) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        group_operators: bool,
+        group_transfers: bool,
+        capacity: Mapping[str, int] | None = None,
+    ) -> None:
         self.graph = graph
+        self.capacity: Mapping[str, int] = capacity or {}
         self._numbers: dict[Hashable, Item] = {}
         self.node_items: list[dict[str, Item]] = []
         self.transfer_items: list[dict[Move, Item]] = []
@@ -127,6 +138,10 @@ class Coverage:
                 if (source, destination) not in tensor.moves:
                     return tensor.id, source, destination
         return None
+
+    def fits(self, assignment: Mapping[str, str]) -> bool:
+        """Tell whether a run's weights are within every capacity."""
+        return not overfull(self.graph, self.capacity, assignment)
 
     def destinations(self, tensor: int, place: Sequence[str]) -> set[str]:
         """Return the memories where tensor number `tensor` is needed under `place`."""

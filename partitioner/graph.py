@@ -30,6 +30,7 @@ class Operator:
     devices: tuple[str, ...]  # devices that can execute it, in the order of the memory table
     signature: str | None = None  # equal signatures: same type, shapes and attributes
     weight_bytes: int = 0  # bytes of weights resident in the memory it runs from
+    shared_weights: tuple[str, ...] = ()  # names of weights that are there once for all readers
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class Graph:
         Memory name to the devices that compute in it, in preference order.
     operators, tensors
         In file order; the order breaks every tie.
+    shared_weights
+        Bytes of the weights that operators name in `Operator.shared_weights`: they take room in a
+        memory once, however many operators there read them.
 
     Raises
     ------
@@ -67,6 +71,7 @@ class Graph:
     operators: tuple[Operator, ...]
     tensors: tuple[Tensor, ...]
     name: str = field(default="graph", compare=False)  # what error messages call it
+    shared_weights: Mapping[str, int] = field(default_factory=dict)  # name -> bytes
 
     def __post_init__(self) -> None:
         self._check_memories()
@@ -150,6 +155,12 @@ class Graph:
                     f"{self.name}: node {operator.id!r}: no device can run it; "
                     "give at least one device a cost"
                 )
+            for weight in operator.shared_weights:
+                if weight not in self.shared_weights:
+                    raise PartitionerError(
+                        f"{self.name}: node {operator.id!r}: the shared weight {weight!r} has no "
+                        "entry in shared_weights; add its bytes"
+                    )
             for device in operator.devices:
                 if device not in self.memory_of:
                     raise PartitionerError(

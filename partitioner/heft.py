@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 
+from partitioner.capacity import Room
 from partitioner.problem import MODEL_INPUT, Problem
 from partitioner.schedule import list_schedule, makespan, task_graph
 
@@ -46,12 +47,12 @@ def heft_place(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Place | 
     ]
     free = [0] * len(problem.memories)
     dma_free = 0
-    room = dict(problem.capacity)
+    room = Room.of(problem)
     # A rank never rises along an edge; ties among zero costs fall back to topological order.
     for v in sorted(range(operators), key=lambda v: (-rank[v], position[v])):
         best: tuple[int, int, int, list[tuple[int, int]]] | None = None
         for memory in domains[v]:
-            if problem.weights[v] > room.get(memory, problem.weights[v]):
+            if not room.fits(v, problem.memories[memory]):
                 continue
             ready, dma, copies = 0, dma_free, []
             for f in problem.inputs[v]:
@@ -74,8 +75,7 @@ def heft_place(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Place | 
             return None
         finish, memory, dma_free, copies = best
         place[v], free[memory] = memory, finish
-        if memory in room:
-            room[memory] -= problem.weights[v]
+        room.take(v, problem.memories[memory])
         for f, at in copies:
             arrival[f][memory] = at
         for f in made_by[v]:

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
+from partitioner.capacity import resident_bytes, shared_readers
 from partitioner.errors import PartitionerError
 from partitioner.problem import MODEL_INPUT, Flow, Problem
 
@@ -191,7 +192,9 @@ def _add_capacities(
     chosen: dict[tuple[int, int], int],
 ) -> None:
     for memory, limit in problem.capacity.items():
-        fixed = sum(problem.weights[v] for v, domain in enumerate(domains) if domain == (memory,))
+        graph = problem.costs.graph
+        always = [v for v, domain in enumerate(domains) if domain == (memory,)]
+        fixed = resident_bytes(graph, always)
         # Units of the limit keep the row's numbers near 1.
         scale = max(limit, 1)
         terms = [
@@ -199,9 +202,17 @@ def _add_capacities(
             for v, domain in enumerate(domains)
             if (v, memory) in chosen and problem.weights[v]
         ]
+        free = [v for v in range(len(domains)) if (v, memory) in chosen]
+        there = {name for v in always for name in graph.operators[v].shared_weights}
+        for name, readers in shared_readers(problem, free).items():
+            if name not in there:
+                present = model.variable(0.0, integer=False)
+                terms.append((present, graph.shared_weights[name] / scale))
+                for v in readers:
+                    model.row([(present, 1.0), (chosen[v, memory], -1.0)], 0.0, np.inf)
         if fixed > limit:
             raise PartitionerError(
-                f"{problem.costs.graph.name}: no feasible assignment: operators that can only sit "
+                f"{graph.name}: no feasible assignment: operators that can only sit "
                 f"in memory {problem.memories[memory]!r} hold {fixed} bytes of weights, its "
                 f"capacity is {limit}; raise the capacity"
             )
@@ -263,7 +274,7 @@ def _cut_off_overfull(
         cover = [
             (chosen[v, memory], 1.0)
             for v, at in enumerate(place)
-            if at == memory and problem.weights[v] and (v, memory) in chosen
+            if at == memory and resident_bytes(problem.costs.graph, [v]) and (v, memory) in chosen
         ]
         model.row(cover, -np.inf, len(cover) - 1.0)
     return bool(overfull)

@@ -10,7 +10,7 @@ integers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import networkx as nx
@@ -18,6 +18,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
+from partitioner.capacity import shared_readers
 from partitioner.problem import MODEL_INPUT, Problem
 
 #: Pairs of tasks that may meet on a resource, above which only the relaxation is solved.
@@ -90,21 +91,32 @@ def solve_makespan(
         ]
         model.at_least([(span, 1.0), *_negated(load)], 0.0)
         if memory in problem.capacity:
-            limit = problem.capacity[memory]
-            model.at_least(
-                [
-                    (place[v, memory], -problem.weights[v] / max(limit, 1))
-                    for v, domain in enumerate(domains)
-                    if memory in domain
-                ],
-                -limit / max(limit, 1),
-            )
+            _add_capacity(model, problem, domains, memory, place)
     copies = _add_transfers(model, problem, domains, horizon, span, place, start, length)
     pairs = _meeting_pairs(problem, domains, copies)
     exact = len(pairs[0]) + len(pairs[1]) <= MAX_PAIRS
     if exact:
         _add_orders(model, place, start, length, copies, pairs)
     return _solve(model, problem, domains, horizon, seconds, exact, place, start, copies)
+
+
+def _add_capacity(
+    model: _Programme,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    memory: int,
+    place: Mapping[tuple[int, int], int],
+) -> None:
+    """Add the row that keeps the weights in a memory within its capacity."""
+    limit = problem.capacity[memory]
+    inside = [v for v, domain in enumerate(domains) if memory in domain]
+    terms = [(place[v, memory], -problem.weights[v] / max(limit, 1)) for v in inside]
+    for name, readers in shared_readers(problem, inside).items():
+        present = model.variable()
+        terms.append((present, -problem.costs.graph.shared_weights[name] / max(limit, 1)))
+        for v in readers:
+            model.at_least([(present, 1.0), (place[v, memory], -1.0)], 0.0)
+    model.at_least(terms, -limit / max(limit, 1))
 
 
 @dataclass(frozen=True)

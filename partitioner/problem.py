@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
 
+from partitioner.capacity import resident_bytes
 from partitioner.costs import CostGraph
 from partitioner.errors import PartitionerError
 from partitioner.graph import HOME_MEMORY
@@ -61,7 +62,7 @@ class Problem:
     ticks: tuple[Mapping[int, int], ...]  # operator -> memory -> cost on its best device there
     device: tuple[Mapping[int, str], ...]  # operator -> memory -> that device
     flows: tuple[Flow, ...]
-    weights: tuple[int, ...]  # resident bytes of each operator
+    weights: tuple[int, ...]  # resident bytes of each operator, shared weights apart
     capacity: Mapping[int, int]  # memory -> bytes, where there is a limit
 
     @classmethod
@@ -215,10 +216,12 @@ class Problem:
 
     def overfull(self, place: Sequence[int]) -> dict[str, int]:
         """Return the memories whose capacity `place` exceeds, with the resident bytes."""
-        used = dict.fromkeys(self.capacity, 0)
-        for v, memory in enumerate(place):
-            if memory in used:
-                used[memory] += self.weights[v]
+        used = {
+            memory: resident_bytes(
+                self.costs.graph, (v for v, where in enumerate(place) if where == memory)
+            )
+            for memory in self.capacity
+        }
         return {
             self.memories[memory]: amount
             for memory, amount in used.items()

@@ -6,6 +6,7 @@ A solution is a set of runs; infeasibility is a certificate that K runs are too 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -23,6 +24,10 @@ class ExactAnswer:
 
     feasible: bool | None  # None: the time limit came first
     runs: list[dict[str, str]] | None  # where feasible
+
+
+#: Columns of an operator's devices in a memory, by (run, operator, memory).
+_Sits = Callable[[int, int, str], list[int]]
 
 
 class _Rows:
@@ -45,7 +50,8 @@ def exact_runs(
 ) -> ExactAnswer:
     """Decide whether `runs` runs can cover all `wanted` items.
 
-    Runs obey forbidden transfers. The answer is None when `time_limit_s` ends the search.
+    Runs obey forbidden transfers and capacities. The answer is None when `time_limit_s` ends the
+    search.
     """
     graph = coverage.graph
     columns: dict[tuple[int, int, str], int] = {}  # (run, operator, device) -> column
@@ -86,6 +92,8 @@ def exact_runs(
                     ]
                     rows.add([happens, *readers], [1.0] + [-1.0] * len(readers), -np.inf, 0.0)
             _forbid(coverage, t, run, rows, sits)
+        for memory, limit in coverage.capacity.items():
+            width = _limit(coverage, run, memory, limit, rows, sits, width)
     for item in wanted:
         rows.add(shows[item], [1.0] * len(shows[item]), 1.0, np.inf)
 
@@ -111,10 +119,37 @@ def exact_runs(
     for (run, v, device), column in columns.items():
         if result.x[column] > 0.5:
             found[run][graph.operators[v].id] = device
+    if not all(coverage.fits(one) for one in found):
+        return ExactAnswer(None, None)  # within the solver's tolerance of a capacity, not exactly
     return ExactAnswer(True, found)
 
 
-def _forbid(coverage: Coverage, t: int, run: int, rows: _Rows, sits) -> None:  # type: ignore[no-untyped-def]
+def _limit(
+    coverage: Coverage, run: int, memory: str, limit: int, rows: _Rows, sits: _Sits, width: int
+) -> int:
+    """Add the rows that keep a run's weights within a capacity; return the number of columns."""
+    graph, scale = coverage.graph, max(limit, 1)
+    columns: list[int] = []
+    values: list[float] = []
+    readers: dict[str, list[int]] = {}
+    for v, operator in enumerate(graph.operators):
+        inside = sits(run, v, memory)
+        columns += inside
+        values += [operator.weight_bytes / scale] * len(inside)
+        for name in operator.shared_weights:
+            readers.setdefault(name, []).extend(inside)
+    for name, inside in readers.items():
+        columns.append(width)
+        values.append(graph.shared_weights[name] / scale)
+        for column in inside:
+            rows.add([width, column], [1.0, -1.0], 0.0, np.inf)
+        width += 1
+    if columns:
+        rows.add(columns, values, -np.inf, limit / scale)
+    return width
+
+
+def _forbid(coverage: Coverage, t: int, run: int, rows: _Rows, sits: _Sits) -> None:
     """Add the rows that keep tensor number `t` from a move that is not allowed."""
     graph = coverage.graph
     tensor = graph.tensors[t]

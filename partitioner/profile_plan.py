@@ -7,17 +7,18 @@ it, or by an exact solver's certificate that one run fewer is impossible.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
+from partitioner.capacity import resident_bytes
 from partitioner.coverage import Coverage, Item, Uncoverable
 from partitioner.errors import PartitionerError
 from partitioner.feasibility import split_coverable
 from partitioner.graph import Graph
 from partitioner.profile_exact import exact_runs
-from partitioner.runs import choose_runs, greedy_runs
+from partitioner.runs import choose_runs, greedy_runs, split_runs
 from partitioner.words import runs_by_words
 
 MODES = ("minimal", "paper")
@@ -70,6 +71,7 @@ def plan_profile(
     mode: str = "minimal",
     group: str | None = None,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+    capacity_bytes: Mapping[str, int] | None = None,
 ) -> ProfilePlan:
     """Plan the profile runs of `graph`.
 
@@ -82,8 +84,11 @@ def plan_profile(
         default "none" in minimal mode; "signature" in paper mode, which groups transfers only, as
         the paper does.
     time_limit_s
-        Bound on each question to the exact solver, asked only where construction and lower bound
-        differ.
+        Bound on the exact solver, asked only where construction and lower bound differ: on each
+        question, with capacities on all of them together.
+    capacity_bytes
+        Memory -> bytes that the weights of one run may take there; left out: no limit. Only in
+        minimal mode: the paper's algorithm knows of none.
 
     Raises
     ------
@@ -97,7 +102,10 @@ def plan_profile(
         raise PartitionerError(f"unknown group {group!r}; choose one of {list(GROUPS)}")
     grouped = group == "signature"
     coverage = Coverage(
-        graph, group_operators=grouped and mode == "minimal", group_transfers=grouped
+        graph,
+        group_operators=grouped and mode == "minimal",
+        group_transfers=grouped,
+        capacity=capacity_bytes if mode == "minimal" else None,
     )
     coverable = split_coverable(coverage)
     wanted = coverable.items
@@ -138,6 +146,8 @@ def _minimal_runs(
     ceiling = _constructed(coverage, wanted, bound)
     certificate = f"lower bound: {reason}"
     proved = True
+    if coverage.capacity:
+        time_limit_s /= max(len(ceiling) - lower, 1)
     while lower < len(ceiling):
         found = greedy_runs(coverage, wanted, lower)
         if found is None:
@@ -162,15 +172,33 @@ def _minimal_runs(
 def _constructed(coverage: Coverage, wanted: AbstractSet[Item], lower: int) -> list[dict[str, str]]:
     """Return runs that cover everything, their number as close to `lower` as construction gets."""
     # Runs that measure every operator and transfer also measure every class.
-    single = Coverage(coverage.graph, group_operators=False, group_transfers=False)
+    single = Coverage(
+        coverage.graph, group_operators=False, group_transfers=False, capacity=coverage.capacity
+    )
     each = split_coverable(single)
     start, _ = lower_bound(single, each.items)
+    divided: list[dict[str, str]] | None = None
     for number in range(max(start, lower), start + 3):
         found = runs_by_words(single, each.items, number)
-        if found is not None:
+        if found is not None and all(coverage.fits(run) for run in found):
             return found
-    found = greedy_runs(coverage, wanted, limit=len(wanted), attempts=4)
-    return choose_runs(coverage, wanted, each.witnesses) if found is None else found
+        split = None if found is None else split_runs(coverage, found)
+        if split is not None:
+            chosen = choose_runs(coverage, wanted, split)
+            if divided is None or len(chosen) < len(divided):
+                divided = chosen
+    limit = len(wanted) if divided is None else len(divided) - 1
+    found = greedy_runs(coverage, wanted, limit=limit, attempts=4)
+    if found is not None or divided is not None:
+        return found or divided or []
+    if each.witnesses and all(coverage.fits(run) for run in each.witnesses):
+        return choose_runs(coverage, wanted, each.witnesses)
+    if coverage.capacity:
+        raise PartitionerError(
+            f"{coverage.graph.name}: no profile runs were found within the capacities "
+            f"{dict(coverage.capacity)} bytes; raise the capacity"
+        )
+    return choose_runs(coverage, wanted, each.witnesses)
 
 
 def lower_bound(coverage: Coverage, wanted: AbstractSet[Item]) -> tuple[int, str]:
@@ -217,6 +245,33 @@ def lower_bound(coverage: Coverage, wanted: AbstractSet[Item]) -> tuple[int, str
         if runs > best:
             best = runs
             reason = f"tensor {tensor.id!r} has {len(mine)} transfers that exclude each other"
+    return max((best, reason), _capacity_bound(coverage, wanted), key=lambda bound: bound[0])
+
+
+def _capacity_bound(coverage: Coverage, wanted: AbstractSet[Item]) -> tuple[int, str]:
+    """Return how many runs the capacities ask for, and why.
+
+    Every operator that is to be measured in a limited memory has its weights there in some run:
+    together they take at least their sum over the capacity, and operators with more than half of
+    it exclude each other. A class of operators may be measured by its smallest member.
+    """
+    graph = coverage.graph
+    best, reason = 1, "there is something to measure"
+    for memory, limit in coverage.capacity.items():
+        members: dict[Item, list[int]] = {}
+        for v, items in enumerate(coverage.node_items):
+            for device, item in items.items():
+                if graph.memory_of[device] == memory and item in wanted:
+                    members.setdefault(item, []).append(v)
+        alone = [readers[0] for readers in members.values() if len(readers) == 1]
+        total = resident_bytes(graph, alone)
+        if limit and -(-total // limit) > best:
+            best = -(-total // limit)
+            reason = f"{total} bytes of weights pass through the {limit} bytes of memory {memory!r}"
+        large = [v for v in dict.fromkeys(alone) if 2 * graph.operators[v].weight_bytes > limit]
+        if len(large) > best:
+            best = len(large)
+            reason = f"{best} operators take more than half of the {limit} bytes of {memory!r} each"
     return best, reason
 
 

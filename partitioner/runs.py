@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+from partitioner.capacity import Room, overfull
 from partitioner.coverage import Coverage, Item
 from partitioner.graph import HOME_MEMORY
 
@@ -31,7 +32,7 @@ def greedy_runs(
         while missing and len(runs) < limit:
             run = greedy_run(coverage, missing, rng)
             gained = coverage.covered(run) & missing
-            if not gained or coverage.forbidden(run):
+            if not gained or coverage.forbidden(run) or not coverage.fits(run):
                 break
             runs.append(run)
             missing -= gained
@@ -60,14 +61,66 @@ def choose_runs(
     return runs
 
 
+def split_runs(coverage: Coverage, runs: Sequence[dict[str, str]]) -> list[dict[str, str]] | None:
+    """Return runs within every capacity that measure all that `runs` do; None: not by splitting.
+
+    A run whose weights do not fit into a memory becomes several, each with some of the operators
+    that sat there (first fit, the largest first); the others sit in a memory without a limit
+    meanwhile. What an operator measured there, it measures in the run that keeps it.
+    """
+    done = list(runs)
+    for memory, limit in coverage.capacity.items():
+        parts: list[dict[str, str]] = []
+        for run in done:
+            if memory not in overfull(coverage.graph, {memory: limit}, run):
+                parts.append(run)
+                continue
+            split = _split(coverage, run, memory, limit)
+            if split is None:
+                return None
+            parts += split
+        done = parts
+    return None if any(coverage.forbidden(run) for run in done) else done
+
+
+def _split(
+    coverage: Coverage, run: dict[str, str], memory: str, limit: int
+) -> list[dict[str, str]] | None:
+    graph = coverage.graph
+    empty = Room(graph, {memory: limit})
+    inside = [
+        v
+        for v, operator in enumerate(graph.operators)
+        if graph.memory_of[run[operator.id]] == memory and empty.needed(v, memory)
+    ]
+    elsewhere: dict[int, str] = {}
+    for v in inside:
+        operator = graph.operators[v]
+        free = [d for d in operator.devices if graph.memory_of[d] not in coverage.capacity]
+        if not free or not empty.fits(v, memory):
+            return None
+        elsewhere[v] = free[-1]
+    bins: list[tuple[Room, set[int]]] = []
+    for v in sorted(inside, key=lambda v: -empty.needed(v, memory)):
+        if not any(room.fits(v, memory) for room, _ in bins):
+            bins.append((Room(graph, {memory: limit}), set()))
+        room, members = next(one for one in bins if one[0].fits(v, memory))
+        room.take(v, memory)
+        members.add(v)
+    return [
+        run | {graph.operators[v].id: elsewhere[v] for v in inside if v not in members}
+        for _, members in bins
+    ]
+
+
 def greedy_run(
     coverage: Coverage, missing: AbstractSet[Item], rng: random.Random
 ) -> dict[str, str]:
     """Return one assignment, chosen operator by operator in topological order.
 
-    Each operator takes the device that covers most of `missing` now; forbidden moves count as a
-    large loss, ties are broken at random, and a memory that can cause a missing transfer of the
-    operator's own output counts a little.
+    Each operator takes the device that covers most of `missing` now, of those with room for its
+    weights; forbidden moves count as a large loss, ties are broken at random, and a memory that
+    can cause a missing transfer of the operator's own output counts a little.
     """
     graph = coverage.graph
     inputs: list[list[int]] = [[] for _ in graph.operators]
@@ -80,10 +133,13 @@ def greedy_run(
     place: dict[int, str] = {}
     covered: set[Item] = set()
     run: dict[str, str] = {}
+    room = Room(graph, coverage.capacity)
     for v in graph.order:
         best: tuple[float, str, set[Item]] | None = None
-        for device, item in coverage.node_items[v].items():
-            memory = graph.memory_of[device]
+        # With no room anywhere the run is refused by its caller.
+        fitting = [d for d in coverage.node_items[v] if room.fits(v, graph.memory_of[d])]
+        for device in fitting or coverage.node_items[v]:
+            item, memory = coverage.node_items[v][device], graph.memory_of[device]
             gain = {item}
             score = 0.0
             for t in inputs[v]:
@@ -112,5 +168,6 @@ def greedy_run(
         _, device, gain = best
         covered |= gain
         place[v] = graph.memory_of[device]
+        room.take(v, place[v])
         run[graph.operators[v].id] = device
     return run
