@@ -16,12 +16,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from host.capabilities import MatmulOperation, PimOperation
-from host.driver import DeviceTensor, PimDriver
+from host.driver import DeviceTensor, OutOfDeviceMemoryError, PimDriver
 from host.driver.memory import Block, FreeRanges, joined
 from host.models.graph import Graph
 
 #: Runs one operator: (operation, tensor handles by name) -> handle of the result.
 Call = Callable[[PimOperation, Mapping[str, DeviceTensor]], DeviceTensor]
+
+
+class NoRoomError(OutOfDeviceMemoryError):
+    """The activations of an operator do not fit beside those that are in use.
+
+    Attributes
+    ----------
+    node
+        Id of the operator.
+    """
+
+    def __init__(self, node: str, message: str) -> None:
+        super().__init__(f"operator '{node}': {message}")
+        self.node = node
 
 
 @dataclass(frozen=True)
@@ -49,8 +63,8 @@ def rehearse(
 
     Raises
     ------
-    OutOfDeviceMemoryError
-        When the activations do not fit beside the constants.
+    NoRoomError
+        When the activations do not fit beside the constants; it has the operator.
     """
     last = _last_reader(graph, operations)
     tensors: dict[str, DeviceTensor] = {}
@@ -61,12 +75,15 @@ def rehearse(
             if operation is None:
                 continue
             operands = moved_operands(graph, operation)
-            for name in operands:
-                if name not in tensors:
-                    tensors[name] = driver.new_tensor(graph.tensors[name].shape)
-            free[node.id] = driver.memory.free_ranges
             result = node.outputs[0]
-            tensors[result] = call(operation, tensors)
+            try:
+                for name in operands:
+                    if name not in tensors:
+                        tensors[name] = driver.new_tensor(graph.tensors[name].shape)
+                free[node.id] = driver.memory.free_ranges
+                tensors[result] = call(operation, tensors)
+            except OutOfDeviceMemoryError as error:
+                raise NoRoomError(node.id, str(error)) from error
             for name in operands:
                 if last[name] == node.id:
                     driver.memory.free(tensors[name].block)

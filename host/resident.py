@@ -2,14 +2,16 @@
 
 One device runs many assignments of a model; what is loaded for one stays for the next. Addresses
 are static (`host.placement`) where everything fits, so that an operator is the same descriptor
-list whatever else is on the PIM. Where it does not fit, memory is given out as it is needed and
-only the weights of the operators in use are kept.
+list whatever else is on the PIM. Where the weights do not all fit, activations keep their static
+addresses at the end of the memory, and the weights of the operators in use share what is before it:
+each at an address of its own unless another in use is there.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 
 import ml_dtypes
 
@@ -20,7 +22,7 @@ from host.driver.memory import Block
 from host.errors import PimloopError
 from host.models.graph import Graph, Node
 from host.placement import Placement, moved_operands, rehearse
-from host.weights import DeviceWeights, Use, constant_uses
+from host.weights import DeviceWeights, Key, Use, constant_uses
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,13 @@ class ResidentModel:
     Attributes
     ----------
     static
-        Whether addresses are the same in every schedule.
+        Whether addresses are the same in every schedule. Otherwise the weights of one schedule
+        take the place of another's, those of activations stay.
+    weight_room
+        Bytes for weights, in one piece where `static` is false.
+    no_room
+        Why not even the activations of all operators fit together; memory is then given out as it
+        is needed. None: they fit.
     """
 
     def __init__(
@@ -64,12 +72,12 @@ class ResidentModel:
         self._tensors: dict[str, DeviceTensor] = {}  # activations in device memory now
         self._reserved: list[Block] = []
         self._placed: list[Use] = []  # constants that this model placed
+        self._homes: Mapping[Key, int] = {}
+        self.static = False
+        self.no_room: OutOfDeviceMemoryError | None = None
+        self.weight_room = 0
+        self._placement: Placement | None = None
         self._placement = self._place()
-
-    @property
-    def static(self) -> bool:
-        """Whether addresses are the same in every schedule."""
-        return self._placement is not None
 
     def __enter__(self) -> ResidentModel:
         return self
@@ -87,22 +95,55 @@ class ResidentModel:
             self._owned.close()
 
     def _place(self) -> Placement | None:
-        """Give everything its static address; None when that does not fit."""
+        """Give activations, and where all of them fit constants, their static addresses."""
         every = list(dict.fromkeys(use for uses in self._uses.values() for use in uses))
+        failure = self._place_everything(every)
+        if failure is not None and len(self.weights):
+            # Constants of another model of this device are in the way; they are loaded again.
+            self.weights.clear()
+            failure = self._place_everything(every)
+        if failure is None:
+            return self._placement
+        logger.info(
+            "model %s: not all that may run on the PIM fits into its %d bytes (%s); weights take"
+            " turns, and cycles may depend on the schedule",
+            self.graph.name, self.driver.memory.capacity, failure,
+        )  # fmt: skip
+        return self._place_activations(every)
+
+    def _place_everything(self, every: list[Use]) -> OutOfDeviceMemoryError | None:
+        """Place constants and activations; return why they do not fit."""
         memory = self.driver.memory
         try:
             self._placed = self.weights.place(self.graph, every)
-            placement = rehearse(self.graph, self.operations, self.driver, self._call)
+            self._placement = rehearse(self.graph, self.operations, self.driver, self._call)
         except OutOfDeviceMemoryError as error:
             self.weights.drop(self.graph, self._placed)
             self._placed = []
-            logger.warning(
-                "model %s: not all that may run on the PIM fits into its %d bytes (%s); memory is"
-                " given out as it is needed, and cycles may depend on the schedule",
-                self.graph.name, memory.capacity, error,
-            )  # fmt: skip
+            return error
+        self._reserved = [memory.reserve(block) for block in self._placement.blocks]
+        self.static = True
+        self.weight_room = sum(e - s for s, e in memory.free_ranges) + self.weights.held_bytes
+        return None
+
+    def _place_activations(self, every: list[Use]) -> Placement | None:
+        """Close the activations up at the end of the memory; what is before it is for weights."""
+        memory = self.driver.memory
+        try:
+            with self.weights.stand_ins(self.graph, every), memory.compact():
+                placement = rehearse(self.graph, self.operations, self.driver, self._call)
+        except OutOfDeviceMemoryError as error:
+            self.no_room = error
             return None
-        self._reserved = [memory.reserve(block) for block in placement.blocks]
+        start = min((block.address for block in placement.blocks), default=memory.capacity)
+        for low, high in memory.free_ranges:
+            if high > start:
+                self._reserved.append(
+                    memory.reserve(Block(max(low, start), high - max(low, start)))
+                )
+        self.weight_room = memory.free_bytes
+        with memory.compact():
+            self._homes = self.weights.homes(self.graph, every)
         return placement
 
     # -- weights -----------------------------------------------------------------------------
@@ -126,7 +167,7 @@ class ResidentModel:
         wanted = list(dict.fromkeys(use for uses in chosen for use in uses))
         sizes = [self.graph.tensors[use.name].elements for use in wanted]
         if not self.static:
-            self._make_room(wanted, 2 * sum(sizes))
+            self._make_room(wanted)
         report = progress or (lambda *_: None)
         done, stats = 0, OpStats()
         for use, elements in zip(wanted, sizes, strict=True):
@@ -136,14 +177,20 @@ class ResidentModel:
         report("", done, sum(sizes))
         return stats
 
-    def _make_room(self, wanted: list[Use], nbytes: int) -> None:
+    def _make_room(self, wanted: list[Use]) -> None:
         """Place the constants of one assignment, in place of another's where they do not fit."""
-        capacity = self.driver.geometry.capacity
-        if nbytes > capacity:
+        nbytes, capacity = self.weights.total_bytes(self.graph, wanted), self.driver.memory.capacity
+        room = capacity if self._placement is None else self.weight_room
+        if nbytes > room:
+            beside = "" if self._placement is None else f", {room} of them beside the activations"
             raise PimloopError(
-                f"the weights of the PIM's operators take {nbytes} bytes as bfloat16, the device"
-                f" has {capacity}: place fewer operators on it"
+                f"the weights of the PIM's operators take {nbytes} bytes as bfloat16, padded as"
+                f" they are stored; the device has {capacity}{beside}: place fewer operators on it"
             )
+        if self._placement is not None:
+            with self.driver.memory.compact():
+                self.weights.exchange(self.graph, wanted, self._homes)
+            return
         try:
             self._placed += self.weights.place(self.graph, wanted)
         except OutOfDeviceMemoryError:
@@ -172,7 +219,9 @@ class ResidentModel:
         if self._placement is None:
             result = self._call(operation, self._tensors)
         else:
-            with self.driver.memory.restricted(self._placement.free[node.id]):
+            memory = self.driver.memory
+            compact = nullcontext() if self.static else memory.compact()
+            with compact, memory.restricted(self._placement.free[node.id]):
                 result = self._call(operation, self._tensors)
         self._tensors[node.outputs[0]] = result
         return self.driver.last

@@ -7,18 +7,29 @@ bits as bfloat16 (`ConstantBits`) are shared by all devices of a process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import ml_dtypes
 
 from host import golden
 from host.capabilities import MatmulOperation, PimOperation
-from host.driver import DeviceMatrix, DeviceTensor, OpStats, PimDriver
+from host.driver import (
+    DeviceMatrix,
+    DeviceTensor,
+    OpStats,
+    OutOfDeviceMemoryError,
+    PimDriver,
+)
 from host.models.graph import Array, Graph
 
 #: What a constant is to the operator that reads it on the PIM.
 Form = Literal["tensor", "bias", "matrix", "transposed"]
+
+
+#: A constant in device memory: identity of its array, form.
+Key = tuple[int, Form]
 
 
 class Use(NamedTuple):
@@ -71,9 +82,9 @@ class DeviceWeights:
     def __init__(self, driver: PimDriver, bits: ConstantBits | None = None) -> None:
         self.bits = bits or ConstantBits()
         self._driver = driver
-        self._placed: dict[tuple[int, Form], DeviceTensor | DeviceMatrix] = {}
+        self._placed: dict[Key, DeviceTensor | DeviceMatrix] = {}
         self._arrays: dict[int, Array] = {}  # so that identities stay what they are
-        self._loaded: set[tuple[int, Form]] = set()
+        self._loaded: set[Key] = set()
 
     def place(self, graph: Graph, uses: Iterable[Use]) -> list[Use]:
         """Give constants of a graph an address, in the order given; return those that were new.
@@ -86,16 +97,103 @@ class DeviceWeights:
         placed: list[Use] = []
         try:
             for use in uses:
-                constant = graph.constants[use.name]
-                key = (id(constant), use.form)
-                if key not in self._placed:
-                    self._placed[key] = self._new(constant, use.form)
-                    self._arrays[id(constant)] = constant
+                if self.key(graph, use) not in self._placed:
+                    self._add(graph, use)
                     placed.append(use)
         except BaseException:
             self.drop(graph, placed)
             raise
         return placed
+
+    def nbytes(self, graph: Graph, use: Use) -> int:
+        """Return the bytes of device memory that a constant takes, padding included."""
+        constant = graph.constants[use.name]
+        if use.form == "tensor":
+            return self._driver.tensor_bytes(constant.shape)
+        if use.form == "bias":
+            return self._driver.tensor_bytes((constant.size,))
+        return self._driver.matrix_bytes(constant.shape, transposed=use.form == "transposed")
+
+    def total_bytes(self, graph: Graph, uses: Iterable[Use]) -> int:
+        """Return the bytes that constants take together, each once."""
+        each = {self.key(graph, use): self.nbytes(graph, use) for use in uses}
+        return sum(each.values())
+
+    @contextmanager
+    def stand_ins(self, graph: Graph, uses: Iterable[Use]) -> Iterator[None]:
+        """Hold handles of constants that have no memory, for a rehearsal in the body."""
+        made: dict[Key, DeviceTensor | DeviceMatrix] = {}
+        for use in uses:
+            with self._driver.memory.trial():
+                made[self.key(graph, use)] = self._new(graph.constants[use.name], use.form)
+        kept, self._placed = self._placed, made
+        try:
+            yield
+        finally:
+            self._placed = kept
+
+    def homes(self, graph: Graph, uses: Iterable[Use]) -> dict[Key, int]:
+        """Return an address for each constant, those of neighbours apart while there is room.
+
+        The memory is filled in order; what does not fit any more begins to fill it anew. Nothing
+        is allocated.
+        """
+        found: dict[Key, int] = {}
+        waiting = list(uses)
+        while waiting:
+            left: list[Use] = []
+            with self._driver.memory.trial():
+                for index, use in enumerate(waiting):
+                    try:
+                        handle = self._new(graph.constants[use.name], use.form)
+                    except OutOfDeviceMemoryError:
+                        left = waiting[index:]
+                        break
+                    found.setdefault(self.key(graph, use), handle.address)
+            if len(left) == len(waiting):
+                left = left[1:]  # it fits nowhere, and is never asked for
+            waiting = left
+        return found
+
+    def exchange(self, graph: Graph, uses: Sequence[Use], homes: Mapping[Key, int]) -> None:
+        """Place constants in place of others; each at its home unless another of them is there.
+
+        Raises
+        ------
+        OutOfDeviceMemoryError
+            When they do not fit together.
+        """
+        wanted = {self.key(graph, use) for use in uses}
+        try:
+            self._exchange(graph, uses, homes, wanted)
+        except OutOfDeviceMemoryError:
+            # Not in one piece: from the start, and in order.
+            self.clear()
+            self.place(graph, uses)
+
+    def _exchange(
+        self, graph: Graph, uses: Sequence[Use], homes: Mapping[Key, int], wanted: set[Key]
+    ) -> None:
+        for use in uses:
+            key = self.key(graph, use)
+            if key in self._placed:
+                continue
+            start = homes.get(key)
+            if start is not None:
+                end = start + self.nbytes(graph, use)
+                there = [
+                    other
+                    for other, handle in self._placed.items()
+                    if handle.block.address < end and start < handle.block.end
+                ]
+                if not wanted.intersection(there):
+                    self._drop(there)
+            with self._driver.memory.preferring(start):
+                try:
+                    self._add(graph, use)
+                except OutOfDeviceMemoryError:
+                    self._drop([other for other in self._placed if other not in wanted])
+                    self._add(graph, use)
 
     def load(self, graph: Graph, use: Use) -> OpStats:
         """Copy a placed constant to the device unless it is there; return what that cost."""
@@ -127,20 +225,40 @@ class DeviceWeights:
 
     def drop(self, graph: Graph, uses: Iterable[Use]) -> None:
         """Free constants of a graph; those that are not placed are passed over."""
-        for use in uses:
-            key = (id(graph.constants[use.name]), use.form)
-            handle = self._placed.pop(key, None)
-            if handle is not None:
-                handle.free()
-                self._loaded.discard(key)
+        self._drop(key for use in uses if (key := self.key(graph, use)) in self._placed)
 
     def close(self) -> None:
         """Free everything; more calls do nothing."""
-        for handle in self._placed.values():
-            handle.free()
-        self._placed.clear()
-        self._loaded.clear()
+        self.clear()
+
+    def clear(self) -> None:
+        """Free every constant, of whichever graph."""
+        self._drop(list(self._placed))
         self._arrays.clear()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of device memory that the constants take now."""
+        return sum(handle.nbytes for handle in self._placed.values())
+
+    def __len__(self) -> int:
+        """Return the number of constants placed."""
+        return len(self._placed)
+
+    @staticmethod
+    def key(graph: Graph, use: Use) -> Key:
+        """Return what tells a constant in one form from all others, of other graphs too."""
+        return id(graph.constants[use.name]), use.form
+
+    def _add(self, graph: Graph, use: Use) -> None:
+        constant = graph.constants[use.name]
+        self._placed[self.key(graph, use)] = self._new(constant, use.form)
+        self._arrays[id(constant)] = constant
+
+    def _drop(self, keys: Iterable[Key]) -> None:
+        for key in list(keys):
+            self._placed.pop(key).free()
+            self._loaded.discard(key)
 
     def _new(self, constant: Array, form: Form) -> DeviceTensor | DeviceMatrix:
         if form == "tensor":

@@ -272,6 +272,15 @@ class PimDriver:
         q, r = shape[::-1] if transposed else shape
         return self._store.matrix((q, r), opcode)
 
+    def tensor_bytes(self, shape: Shape) -> int:
+        """Return the bytes that `new_tensor` takes for a shape, padding included."""
+        return self._store.tensor_bytes(shape)
+
+    def matrix_bytes(self, shape: Shape, *, transposed: bool = False) -> int:
+        """Return the bytes that `new_matrix` takes for a shape, padding included."""
+        q, r = shape[::-1] if transposed else shape
+        return self._store.matrix_bytes((q, r))
+
     def write_matrix(
         self, matrix: DeviceMatrix, array: HostArray, *, transposed: bool = False
     ) -> None:

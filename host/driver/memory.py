@@ -50,6 +50,8 @@ class DeviceMemory:
         self._free: list[tuple[int, int]] = [(0, geometry.capacity)]
         self._blocks: dict[int, Block] = {}
         self._taken: list[Block] | None = None  # blocks allocated in a trial
+        self._compact = False
+        self._preferred: int | None = None
 
     @property
     def capacity(self) -> int:
@@ -86,6 +88,24 @@ class DeviceMemory:
             self._free, self._blocks = kept
 
     @contextmanager
+    def compact(self) -> Iterator[None]:
+        """Allocate in the body without regard to banks: the least room, closed at both ends."""
+        kept, self._compact = self._compact, True
+        try:
+            yield
+        finally:
+            self._compact = kept
+
+    @contextmanager
+    def preferring(self, address: int | None) -> Iterator[None]:
+        """Allocate in the body at `address` where that is free; None: as usual."""
+        kept, self._preferred = self._preferred, address
+        try:
+            yield
+        finally:
+            self._preferred = kept
+
+    @contextmanager
     def trial(self) -> Iterator[list[Block]]:
         """Try allocations: afterwards everything is as it was before; yields the blocks taken."""
         kept = list(self._free), dict(self._blocks)
@@ -117,11 +137,25 @@ class DeviceMemory:
 
     def allocate_low(self, nbytes: int) -> Block:
         """Return the lowest free range that fits: for what stays, the weights."""
-        size = round_up(nbytes, self._granule)
+        size = self.size(nbytes)
+        wish = self._wish(size)
+        if wish is not None:
+            return self._take(wish, size)
         for start, end in self._free:
             if end - start >= size:
                 return self._take(start, size)
         raise self._full(size)
+
+    def size(self, nbytes: int) -> int:
+        """Return the bytes that a block for `nbytes` takes."""
+        return round_up(nbytes, self._granule)
+
+    def _wish(self, size: int) -> int | None:
+        """Return the preferred address where it is free."""
+        wish = self._preferred
+        if wish is None or not any(s <= wish and wish + size <= e for s, e in self._free):
+            return None
+        return wish
 
     def allocate_high(self, nbytes: int, avoid: Collection[int] = ()) -> Block:
         """Return the highest free range that fits, for what comes and goes.
@@ -133,9 +167,13 @@ class DeviceMemory:
         avoid
             Banks to stay out of while another one has room.
         """
-        size = round_up(nbytes, self._granule)
+        size = self.size(nbytes)
+        wish = self._wish(size)
+        if wish is not None:
+            return self._take(wish, size)
         fallback = None
-        for bank in reversed(range(-(-self._capacity // self._span))):
+        banks = range(0 if self._compact else -(-self._capacity // self._span))
+        for bank in reversed(banks):
             low, high = bank * self._span, (bank + 1) * self._span
             for start, end in reversed(self._free):
                 top = min(end, high)

@@ -53,6 +53,24 @@ class TensorStore:
         apart_from
             Operands it will be used with: it is placed in another bank where one has room.
         """
+        nbytes, stride, packed = self._layout(shape, dtype, columns, packed)
+        avoid = {bank for other in apart_from for bank in self.memory.banks_of(other.block)}
+        block = self.memory.allocate_high(nbytes, avoid)
+        return DeviceTensor(block, self.memory.free, shape, stride, dtype, packed)
+
+    def tensor_bytes(self, shape: Shape) -> int:
+        """Return the bytes of device memory that a bfloat16 tensor takes."""
+        return self.memory.size(self._layout(shape, "bf16", None, True)[0])
+
+    def matrix_bytes(self, shape: tuple[int, int]) -> int:
+        """Return the bytes of device memory that a right operand (q, r) for MATMUL takes."""
+        q, r = shape
+        return self.memory.size(q * round_up(r, self._granule) * BF16_BYTES)
+
+    def _layout(
+        self, shape: Shape, dtype: Literal["bf16", "f32"], columns: int | None, packed: bool
+    ) -> tuple[int, int, bool]:
+        """Return bytes and row stride of a tensor, and whether it is packed."""
         last = shape[-1] if shape else 1
         rows = math.prod(shape[:-1])
         packed = packed and last == 1 and rows > 1
@@ -72,9 +90,7 @@ class TensorStore:
                 spare = max(spare, -rows % atom)
             elif spare * stride > _MOST_SPARE_BYTES:
                 spare = 0
-        avoid = {bank for other in apart_from for bank in self.memory.banks_of(other.block)}
-        block = self.memory.allocate_high((rows + spare - 1) * stride + widest, avoid)
-        return DeviceTensor(block, self.memory.free, shape, stride, dtype, packed)
+        return (rows + spare - 1) * stride + widest, stride, packed
 
     def matrix(self, shape: tuple[int, int], opcode: Literal["MATMUL", "MATMUL_T"]) -> DeviceMatrix:
         """Allocate a resident right operand (q, r) laid out for `opcode`."""

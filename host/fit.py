@@ -1,0 +1,140 @@
+"""What of a model can run on a platform's PIM: capability, and room in the device's memory.
+
+Sizes are those of the driver: padded, each constant once in each form it is read in. The model is
+placed on a device without time exactly as it will be placed on the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import partitioner.graph as network
+from host.capabilities import PimOperation, kept_on_cpu, pim_capable
+from host.device.model import ModelDevice
+from host.driver import PimDriver
+from host.models.graph import Graph
+from host.placement import NoRoomError
+from host.platform import Platform
+from host.resident import ResidentModel
+from host.weights import DeviceWeights, Key, constant_uses
+from partitioner.capacity import Room
+
+#: Of the device that a model is placed on; nothing is transferred but the driver's two rows.
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A constant in device memory."""
+
+    key: Key
+    name: str  # of the tensor, and its form where it has several
+    nbytes: int  # padding included
+
+
+@dataclass(frozen=True)
+class PimFit:
+    """The operators of a model that can run on the PIM, and what room they need there."""
+
+    operations: Mapping[str, PimOperation]  # by node id
+    kept_on_cpu: Mapping[str, str]  # node id: why it cannot, though the PIM has the operation
+    weights: Mapping[str, tuple[Stored, ...]]  # the constants of each of `operations`
+    weight_room: int  # bytes that the weights of one schedule may take
+    device_bytes: int
+    static: bool  # all weights fit together, so addresses are the same in every schedule
+
+    def operators(self) -> tuple[dict[str, int], dict[str, tuple[str, ...]], dict[str, int]]:
+        """Return bytes of its own and shared constants of each node, and the latter's bytes."""
+        readers: dict[Key, int] = {}
+        for constants in self.weights.values():
+            for one in constants:
+                readers[one.key] = readers.get(one.key, 0) + 1
+        own = {
+            node: sum(one.nbytes for one in constants if readers[one.key] == 1)
+            for node, constants in self.weights.items()
+        }
+        first: dict[Key, Stored] = {}
+        shared: dict[str, tuple[str, ...]] = {}
+        for node, constants in self.weights.items():
+            several = [one for one in constants if readers[one.key] > 1]
+            shared[node] = tuple(first.setdefault(one.key, one).name for one in several)
+        return own, shared, {one.name: one.nbytes for one in first.values()}
+
+    def within(self, graph: Graph, assignment: Mapping[str, str]) -> dict[str, str]:
+        """Return an assignment with those PIM operators on the CPU that do not fit.
+
+        They keep the PIM in the order of the graph as long as there is room; the others go to all
+        CPU cores.
+        """
+        own, shared, sizes = self.operators()
+        operators = tuple(
+            network.Operator(n.id, n.op, ("pim",), None, own.get(n.id, 0), shared.get(n.id, ()))
+            for n in graph.nodes
+        )
+        room = Room(
+            network.Graph({"pim": ("pim",)}, operators, (), graph.name, sizes),
+            {"pim": self.weight_room},
+        )
+        result = dict(assignment)
+        for v, node in enumerate(graph.nodes):
+            if result[node.id] != "pim":
+                continue
+            if node.id in self.operations and room.fits(v, "pim"):
+                room.take(v, "pim")
+            else:
+                result[node.id] = "cpu_parallel"
+        return result
+
+
+def pim_fit(graph: Graph, platform: Platform) -> PimFit:
+    """Return what of `graph` can run on the PIM of `platform`.
+
+    An operator stays on the CPU where bfloat16 does not have one of its constants
+    (`host.capabilities`), where its weights alone do not fit beside the activations, and where
+    its activations do not fit beside those in use.
+    """
+    operations = pim_capable(graph, platform.capabilities)
+    kept = kept_on_cpu(graph, platform.capabilities)
+    with (
+        ModelDevice(platform.geometry(), _BUFFER_BYTES) as device,
+        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+    ):
+        weights = DeviceWeights(driver)
+        stored = {
+            node_id: tuple(
+                Stored(
+                    weights.key(graph, use), f"{use.name} ({use.form})", weights.nbytes(graph, use)
+                )
+                for use in constant_uses(graph, operation)
+            )
+            for node_id, operation in operations.items()
+        }
+        needed = {
+            node: sum({one.key: one.nbytes for one in constants}.values())
+            for node, constants in stored.items()
+        }
+        capacity, room = driver.memory.capacity, driver.memory.free_bytes
+        while True:
+            for node in [node for node in operations if needed[node] > room]:
+                del operations[node]
+                kept[node] = (
+                    f"its weights take {needed[node]} bytes in device memory, which has {capacity},"
+                    f" {room} of them beside the activations"
+                )
+            with ResidentModel(graph, operations, driver) as resident:
+                room, static, failure = resident.weight_room, resident.static, resident.no_room
+            if isinstance(failure, NoRoomError):
+                del operations[failure.node]
+                kept[failure.node] = f"its activations do not fit into device memory ({failure})"
+                room = driver.memory.free_bytes
+            elif all(needed[node] <= room for node in operations):
+                break
+    return PimFit(
+        operations=operations,
+        kept_on_cpu={node.id: kept[node.id] for node in graph.nodes if node.id in kept},
+        weights={node: stored[node] for node in operations},
+        weight_room=room,
+        device_bytes=capacity,
+        static=static,
+    )
