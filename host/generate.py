@@ -13,7 +13,7 @@ one together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +21,6 @@ import numpy as np
 import onnxruntime as ort
 
 from host.accuracy import Comparison, compare, rounding_depth, tolerance
-from host.capabilities import pim_capable
 from host.cpu.operators import all_cores, open_session, run_reference
 from host.cpu.stretches import SessionCache
 from host.device.open import open_device
@@ -29,6 +28,7 @@ from host.driver import OpStats, PimDriver
 from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
 from host.finite import NonFinite
+from host.fit import pim_fit
 from host.models.generator import Cache, Generator
 from host.models.graph import Array, Graph, to_model
 from host.models.inputs import check_inputs
@@ -102,8 +102,7 @@ class Phase:
         times = self.times()
         if times is None or self.result is None:
             return None
-        operations = pim_capable(self.graph, self.result.platform.capabilities)
-        operators = partition_graph(self.graph, operations)
+        operators = partition_graph(self.graph, pim_fit(self.graph, self.result.platform))
         schedule = () if self.plan is None else self.plan.schedule
         return replay(operators, self.result, times, schedule).total_us
 
@@ -171,10 +170,10 @@ def generate(
     found = Generation(generator, platform, settings, prompt.reshape(-1).tolist(), phases)
     with ExitStack() as stack:
         driver = run.open(stack, phases, cache=cache)
-        runners = {phase.name: run.prepare(stack, phase, driver) for phase in phases}
-        for runner in runners.values():
-            found.weights += runner.executor.load_weights()
-        run.tokens(found, prompt, runners)
+        runners = {}
+        for runner in run.tokens(stack, found, prompt, driver):
+            runners[runner.phase.name] = runner
+            found.weights += runner.executor.weight_stats
         report(Progress("verify", "golden model", 0, 1, 0))
         for runner in runners.values():
             if not runner.verifier.wait(VERIFICATION_TIMEOUT):
@@ -268,11 +267,18 @@ class _Run:
         stack.callback(self._weights.close)
         return driver
 
-    def prepare(self, stack: ExitStack, phase: Phase, driver: PimDriver | None) -> _Runner:
-        operations = pim_capable(phase.graph, self._platform.capabilities)
+    def prepare(
+        self, stack: ExitStack, on_device: ExitStack, phase: Phase, driver: PimDriver | None
+    ) -> _Runner:
+        """Return a phase ready to execute, its weights loaded.
+
+        The phase before must have left the device, so that a phase has all of its memory, and lies
+        there as it was profiled; weights that both read stay. `on_device` is closed for that.
+        """
+        operations = pim_fit(phase.graph, self._platform).operations
         resident = None
         if driver is not None:
-            resident = stack.enter_context(
+            resident = on_device.enter_context(
                 ResidentModel(phase.graph, operations, driver, self._weights)
             )
         verifier = stack.enter_context(Verifier(phase.graph))
@@ -284,17 +290,27 @@ class _Run:
             phase.graph, phase.assignment, operations, resident,
             verifier=verifier, progress=report, sessions=self._sessions,
         )  # fmt: skip
+        executor.load_weights()
         reference = open_session(to_model(phase.graph), all_cores())
         return _Runner(phase, executor, verifier, reference)
 
-    def tokens(self, found: Generation, prompt: Array, runners: Mapping[str, _Runner]) -> None:
-        """Execute both phases; append every token."""
+    def tokens(
+        self, stack: ExitStack, found: Generation, prompt: Array, driver: PimDriver | None
+    ) -> Iterator[_Runner]:
+        """Execute the phases in turn and append every token; yield each phase when it is ready."""
+        on_device = stack.enter_context(ExitStack())
+        phases = iter(found.phases)
+        runner: _Runner | None = None
         executed, reference = Cache(self._generator), Cache(self._generator)
         feeds: Mapping[str, Array] = {"input_ids": prompt}
         wanted_feeds = feeds
         depth: dict[str, int] = {}  # roundings behind the cache
         for index in range(self._generator.tokens):
-            runner = runners["decode" if index else "prefill"]
+            if index < len(found.phases):
+                on_device.close()
+                runner = self.prepare(stack, on_device, next(phases), driver)
+                yield runner
+            assert runner is not None
             phase = runner.phase
             values, wanted = runner.execute(feeds), runner.float32(wanted_feeds)
             phase.comparisons += compare(

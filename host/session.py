@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from host.accuracy import Comparison, compare, compared_tensors
-from host.capabilities import pim_capable
 from host.cpu.operators import run_reference
 from host.cpu.timing import Timing
 from host.device.open import Backend, Flavour, open_device
@@ -19,6 +18,7 @@ from host.driver import OpStats, PimDriver
 from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
 from host.finite import NonFinite
+from host.fit import pim_fit
 from host.models.graph import Array, Graph
 from host.platform import Platform
 from host.resident import ResidentModel
@@ -99,7 +99,7 @@ def execute_model(
     report(Progress("reference", "float32 in ONNX Runtime", 0, 1, 0))
     tensors = compared_tensors(graph)
     wanted = run_reference(graph, feeds, outputs=tuple(dict.fromkeys((*graph.outputs, *tensors))))
-    operations = pim_capable(graph, platform.capabilities)
+    operations = pim_fit(graph, platform).operations
     with ExitStack() as stack:
         driver = resident = None
         if "pim" in assignment.values():

@@ -117,6 +117,7 @@ def planner(
     platform: Platform, policy: str, options: Options, progress: Callable[[Event], None]
 ) -> Planner:
     """Return what plans a phase with `policy`: from profiled costs, or without on `model`."""
+    from host.fit import pim_fit
     from host.pipeline.execute import Event
     from host.pipeline.flow import Pipeline
     from host.policies import POLICIES, find_policies, make_plan
@@ -126,7 +127,8 @@ def planner(
 
     def plan(graph: Graph, feeds: Mapping[str, Array]) -> Plan | Mapping[str, str]:
         if options.backend == "model":
-            return POLICIES[policy](graph, platform.capabilities)
+            placed = POLICIES[policy](graph, platform.capabilities)
+            return pim_fit(graph, platform).within(graph, placed)
 
         def show(event: Event) -> None:
             progress(Event(f"{graph.name} {event.job}", event.progress))
@@ -186,7 +188,7 @@ def generation_report(
 
 
 def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
-    from host.capabilities import kept_on_cpu
+    from host.fit import pim_fit
 
     times, cycles, plan = phase.times(), phase.cycles(), phase.plan
     return {
@@ -199,7 +201,7 @@ def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
         "nodes": len(phase.graph.nodes),
         "pim_nodes": sum(device == "pim" for device in phase.assignment.values()),
         "assignment": dict(phase.assignment),
-        "kept_on_cpu": kept_on_cpu(phase.graph, platform.capabilities),
+        "kept_on_cpu": dict(pim_fit(phase.graph, platform).kept_on_cpu),
         "executions": len(phase.executions),
         "us_per_execution": phase.total_us(),
         "pim_us": times and times.pim_us,

@@ -88,9 +88,10 @@ def _show(args: argparse.Namespace) -> int:
 
 def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
     """Return what a graph consists of, and which operators `platform` can put on its PIM."""
-    from host.capabilities import pim_capable
+    from host.fit import pim_fit
 
-    capable = pim_capable(graph, platform.capabilities)
+    fit = pim_fit(graph, platform)
+    capable = fit.operations
     count = Counter(node.op for node in graph.nodes)
     on_pim = Counter(graph.node(identifier).op for identifier in capable)
 
@@ -111,6 +112,7 @@ def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
         "nodes": len(graph.nodes),
         "edges": len(graph.edges()),
         "pim_nodes": len(capable),
+        "kept_on_cpu": dict(fit.kept_on_cpu),
         "parameters": graph.parameters,
         "opsets": dict(graph.opsets),
         "inputs": describe(graph.inputs),
@@ -122,6 +124,8 @@ def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
 
 
 def _print(summary: dict[str, Any]) -> None:
+    from host.cli.summary import print_kept_on_cpu
+
     out = console()
     out.print(
         f"{summary['model']}: {summary['nodes']} operators, {summary['edges']} edges,"
@@ -135,3 +139,4 @@ def _print(summary: dict[str, Any]) -> None:
             out.print(text, markup=False, soft_wrap=True)
     rows = [(row["op"], str(row["count"]), str(row["pim"] or "")) for row in summary["operators"]]
     print_table(out, [*texts("operator"), *numbers("count", "on the PIM")], rows)
+    print_kept_on_cpu(out, summary["kept_on_cpu"])

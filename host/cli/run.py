@@ -61,6 +61,7 @@ def run_run(args: argparse.Namespace) -> int:
     """Run `pimloop run`."""
     from host.cli.progress import ProgressDisplay
     from host.cli.summary import print_summary
+    from host.fit import pim_fit
     from host.models.inputs import load_inputs, random_inputs
     from host.pipeline.flow import Pipeline, execute_once
     from host.pipeline.options import Options, default_jobs
@@ -79,7 +80,8 @@ def run_run(args: argparse.Namespace) -> int:
     if args.plan is not None:
         plan = load_plan(args.plan)
     elif policy in POLICIES:
-        plan = PlanFile(POLICIES[policy](graph, platform.capabilities), "sequential", ())
+        placed = POLICIES[policy](graph, platform.capabilities)
+        plan = PlanFile(pim_fit(graph, platform).within(graph, placed), "sequential", ())
     name = policy if args.plan is None else "plan"
     options = Options(
         objective="makespan" if plan is not None and plan.schedule else "sequential",

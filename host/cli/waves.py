@@ -39,23 +39,25 @@ def register(subparsers: Any) -> None:
 
 def run_waves(args: argparse.Namespace) -> int:
     """Run `pimloop waves`."""
-    from host.capabilities import pim_capable
+    from host.fit import pim_fit
     from host.models.inputs import random_inputs
     from host.pipeline.waves import record_operator
 
     platform, graph = load(args)
     if args.device != "sim":
         raise PimloopError("the model device has no signals: record waves with --device sim")
-    operations = pim_capable(graph, platform.capabilities)
+    fit = pim_fit(graph, platform)
+    operations = fit.operations
     if args.node not in {node.id for node in graph.nodes}:
         raise PimloopError(
             f"model {graph.name} has no operator '{args.node}'; some that the PIM runs:"
             f" {', '.join(list(operations)[:_NAMES_SHOWN])}"
         )
     if args.node not in operations:
+        why = f": {fit.kept_on_cpu[args.node]}" if args.node in fit.kept_on_cpu else ""
         raise PimloopError(
             f"operator '{args.node}' ({graph.node(args.node).op}) does not run on the PIM of"
-            f" {platform.name}; some that do: {', '.join(list(operations)[:_NAMES_SHOWN])}"
+            f" {platform.name}{why}; some that do: {', '.join(list(operations)[:_NAMES_SHOWN])}"
         )
     output = args.output or Path(f"{args.node.replace('/', '_')}.fst")
     cycles = record_operator(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 
+from partitioner.capacity import overfull
 from partitioner.coverage import Coverage
 from partitioner.graph import Graph
 
@@ -20,7 +21,12 @@ Runs = tuple[dict[str, str], ...]
 _MOST_RUNS = 5
 
 
-def balance_runs(graph: Graph, runs: Sequence[Mapping[str, str]], work: Mapping[str, int]) -> Runs:
+def balance_runs(
+    graph: Graph,
+    runs: Sequence[Mapping[str, str]],
+    work: Mapping[str, int],
+    capacity: Mapping[str, int] | None = None,
+) -> Runs:
     """Return runs that measure the same and whose PIM work is spread.
 
     Parameters
@@ -31,11 +37,14 @@ def balance_runs(graph: Graph, runs: Sequence[Mapping[str, str]], work: Mapping[
         Full assignments, operator id -> device.
     work
         What simulating each PIM-capable operator takes, in any unit.
+    capacity
+        Memory -> bytes that the weights of a run may take there.
 
     Returns
     -------
     tuple
-        The runs; those given where exchanging roles would lose a measurement.
+        The runs; those given where exchanging roles would lose a measurement or fill a memory
+        beyond its capacity.
     """
     given: Runs = tuple(dict(run) for run in runs)
     if not 1 < len(runs) <= _MOST_RUNS:
@@ -57,7 +66,8 @@ def balance_runs(graph: Graph, runs: Sequence[Mapping[str, str]], work: Mapping[
                 result[place][name] = runs[source][name]
     single = Coverage(graph, group_operators=False, group_transfers=False)
     measured = [set().union(*(single.covered(run) for run in some)) for some in (given, result)]
-    return result if measured[0] <= measured[1] else given
+    fits = not any(overfull(graph, capacity or {}, run) for run in result)
+    return result if fits and measured[0] <= measured[1] else given
 
 
 def _groups(graph: Graph, work: Mapping[str, int]) -> list[list[str]]:

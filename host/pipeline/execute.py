@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from host.accuracy import compare, compared_tensors
-from host.capabilities import pim_capable
 from host.cpu.operators import run_reference
 from host.cpu.stretches import SessionCache
 from host.cpu.timing import Timing
@@ -22,6 +21,7 @@ from host.device.usage import Usage
 from host.driver import OpStats, PimDriver
 from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
+from host.fit import pim_fit
 from host.models.graph import Array, Graph
 from host.pipeline.options import Options
 from host.platform import Platform
@@ -86,7 +86,8 @@ class Runner:
         progress: Callable[[Event], None],
     ) -> None:
         self.graph, self.feeds, self.platform, self.options = graph, feeds, platform, options
-        self.operations = pim_capable(graph, platform.capabilities)
+        self.fit = pim_fit(graph, platform)
+        self.operations = self.fit.operations
         self.settings = Settings(
             options.backend, options.flavour, options.rounds, options.device_timeout
         )

@@ -10,7 +10,6 @@ from time import perf_counter
 
 import partitioner.graph as network
 from host.cache.folder import cache_folder
-from host.capabilities import kept_on_cpu
 from host.errors import PimloopError
 from host.models.graph import Array, Graph
 from host.models.inputs import check_inputs
@@ -70,10 +69,10 @@ class Pipeline:
         check_inputs(graph, feeds, "inputs")
         self.graph, self.platform, self.options = graph, platform, options
         self.runner = Runner(graph, feeds, platform, options, progress or (lambda _: None))
-        self.operators: network.Graph = partition_graph(graph, self.runner.operations)
+        self.operators: network.Graph = partition_graph(graph, self.runner.fit)
         self.outcome = Outcome(
             graph, platform, options, self.runner.operations, self.operators,
-            kept_on_cpu=kept_on_cpu(graph, platform.capabilities),
+            kept_on_cpu=self.runner.fit.kept_on_cpu,
         )  # fmt: skip
         self._policies = find_policies(options.policies)
         with self._phase("prepare"):
@@ -133,7 +132,9 @@ class Pipeline:
         if self.options.backend == "model":
             raise PimloopError("the model device has no clock: profile on --device sim")
         with self._phase("plan profile"):
-            profile = plan_runs(self.graph, self.operators, self.runner.operations)
+            profile = plan_runs(
+                self.graph, self.operators, self.runner.operations, self.runner.fit.weight_room
+            )
         self.outcome.profile = profile
         folder = None if self.options.fresh else cache_folder()
         with CostStore(folder) as store:
@@ -178,7 +179,10 @@ class Pipeline:
         for name in self.options.policies:
             refuse_without_clock(name)
         capabilities = self.platform.capabilities
-        jobs = [Job(name, place(self.graph, capabilities)) for name, place in WITHOUT_COSTS.items()]
+        jobs = [
+            Job(name, self.runner.fit.within(self.graph, place(self.graph, capabilities)))
+            for name, place in WITHOUT_COSTS.items()
+        ]
         with self._phase("execute"):
             results = self._execute(jobs)
         for job, result in zip(jobs, results, strict=True):
@@ -204,7 +208,7 @@ class Pipeline:
             return None
 
     def _merge(self, runs: list[ProfileRun]) -> CostGraph:
-        return merge_costs(self.operators, runs, self.platform.geometry().capacity)
+        return merge_costs(self.operators, runs, self.runner.fit.weight_room)
 
     def _write(self, name: str, data: object) -> None:
         if self.options.folder is not None:
@@ -235,10 +239,10 @@ def execute_once(
         The steps of the placement's makespan plan; empty: one step at a time.
     """
     with Runner(graph, feeds, platform, options, progress) as runner:
-        operators = partition_graph(graph, runner.operations)
+        operators = partition_graph(graph, runner.fit)
         outcome = Outcome(
             graph, platform, options, runner.operations, operators,
-            kept_on_cpu=kept_on_cpu(graph, platform.capabilities),
+            kept_on_cpu=runner.fit.kept_on_cpu,
         )  # fmt: skip
         start = perf_counter()
         (result,) = runner.run([Job(name, assignment)])

@@ -1,8 +1,7 @@
 """A model as the partitioner sees it: operators with capable devices, tensors with sizes.
 
 Unlike `partitioner.onnx_graph` this starts from the host's own graph, so that names, capabilities
-and shapes are those of the executor. The graph is the same for every platform that has the same
-capabilities.
+and shapes are those of the executor. Weights are counted as the driver of the platform stores them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 from onnx import helper
 
 import partitioner.graph as network
-from host.capabilities import ElementwiseOperation, PimOperation
+from host.fit import PimFit
 from host.models.graph import Graph, Node
 
 #: Memories and their devices, in the order that breaks the partitioner's ties.
@@ -28,25 +27,27 @@ MEMORIES: Mapping[str, tuple[str, ...]] = {
 _DEVICE_ELEMENT = 2
 
 
-def partition_graph(graph: Graph, operations: Mapping[str, PimOperation]) -> network.Graph:
+def partition_graph(graph: Graph, fit: PimFit) -> network.Graph:
     """Return the partitioner's graph of a model.
 
     Parameters
     ----------
     graph
         The model.
-    operations
-        The operators that the PIM can run (`host.capabilities.pim_capable`).
+    fit
+        The operators that the PIM can run, and what their weights take there.
     """
+    own, shared, shared_bytes = fit.operators()
     cpu = MEMORIES["cpu"]
     moves = frozenset(permutations(MEMORIES, 2))
     operators = tuple(
         network.Operator(
             id=node.id,
             op=node.op,
-            devices=(*cpu, *MEMORIES["pim"]) if node.id in operations else cpu,
+            devices=(*cpu, *MEMORIES["pim"]) if node.id in fit.operations else cpu,
             signature=signature(graph, node),
-            weight_bytes=_weight_bytes(graph, operations.get(node.id)),
+            weight_bytes=own.get(node.id, 0),
+            shared_weights=shared.get(node.id, ()),
         )
         for node in graph.nodes
     )
@@ -62,7 +63,7 @@ def partition_graph(graph: Graph, operations: Mapping[str, PimOperation]) -> net
         )
         for name in _activations(graph)
     )
-    return network.Graph(MEMORIES, operators, tensors, name=graph.name)
+    return network.Graph(MEMORIES, operators, tensors, graph.name, shared_bytes)
 
 
 def signature(graph: Graph, node: Node) -> str:
@@ -100,18 +101,6 @@ def _activations(graph: Graph) -> list[str]:
     """Return the tensors that are no constants: inputs, then results in the graph's order."""
     made = [name for node in graph.nodes for name in node.outputs if name]
     return [*graph.inputs, *made]
-
-
-def _weight_bytes(graph: Graph, operation: PimOperation | None) -> int:
-    """Return the bytes that an operator's constants take in device memory."""
-    if operation is None:
-        return 0
-    names = [operation.left, operation.right]
-    if not isinstance(operation, ElementwiseOperation) and operation.bias is not None:
-        names.append(operation.bias)
-    return sum(
-        _DEVICE_ELEMENT * graph.tensors[name].elements for name in names if name in graph.constants
-    )
 
 
 def _bytes(graph: Graph, name: str) -> int:

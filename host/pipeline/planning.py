@@ -64,12 +64,23 @@ def make_plans(
     failed: dict[str, str] = {}
     for name, policy in policies.items():
         try:
-            plans[name] = make_plan(costs, name, policy, objective, time_limit_s)
+            plan = make_plan(costs, name, policy, objective, time_limit_s)
+            if plan.overfull:
+                raise PartitionerError(_overfull(costs, plan))
+            plans[name] = plan
         except PartitionerError as error:
             if name == "optimal":
                 raise
             failed[name] = str(error)
     return plans, failed
+
+
+def _overfull(costs: CostGraph, plan: Plan) -> str:
+    return "; ".join(
+        f"its weights take {needed} bytes in memory '{memory}', which has"
+        f" {costs.capacity_bytes[memory]} for them: it cannot be executed"
+        for memory, needed in plan.overfull.items()
+    )
 
 
 def in_sequence(

@@ -37,18 +37,27 @@ class Profile:
 
 
 def plan_runs(
-    graph: Graph, operators: network.Graph, operations: Mapping[str, PimOperation]
+    graph: Graph,
+    operators: network.Graph,
+    operations: Mapping[str, PimOperation],
+    capacity: int | None = None,
 ) -> Profile:
     """Plan the profile runs of a model.
+
+    Parameters
+    ----------
+    capacity
+        Bytes of device memory for the weights of one run; None: no limit.
 
     Raises
     ------
     PartitionerError
         When no assignment is feasible.
     """
-    plan = plan_profile(operators)
+    limits = {} if capacity is None else {"pim": capacity}
+    plan = plan_profile(operators, capacity_bytes=limits)
     work = {identifier: simulated_work(graph, identifier) for identifier in operations}
-    return Profile(plan, balance_runs(operators, plan.runs, work))
+    return Profile(plan, balance_runs(operators, plan.runs, work, limits))
 
 
 def simulated_work(graph: Graph, identifier: str) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from host.capabilities import pim_capable
 from host.cpu.operators import run_reference
 from host.device.open import Flavour, open_device, recorded
 from host.driver import PimDriver
 from host.executor import Executor
+from host.fit import pim_fit
 from host.models.graph import Array, Graph
 from host.platform import Platform
 from host.resident import ResidentModel
@@ -33,7 +33,7 @@ def record_operator(
     SimError
         When the simulator cannot be built or fails.
     """
-    operation = pim_capable(graph, platform.capabilities)[node_id]
+    operation = pim_fit(graph, platform).operations[node_id]
     node = graph.node(node_id)
     names = tuple(graph.activations(node))
     made = tuple(name for name in names if name not in feeds)
