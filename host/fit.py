@@ -120,7 +120,7 @@ def pim_fit(graph: Graph, platform: Platform) -> PimFit:
                 del operations[node]
                 kept[node] = (
                     f"its weights take {needed[node]} bytes in device memory, which has {capacity},"
-                    f" {room} of them beside the activations"
+                    f" {room} of them for weights"
                 )
             with ResidentModel(graph, operations, driver) as resident:
                 room, static, failure = resident.weight_room, resident.static, resident.no_room

@@ -98,7 +98,7 @@ class ResidentModel:
         """Give activations, and where all of them fit constants, their static addresses."""
         every = list(dict.fromkeys(use for uses in self._uses.values() for use in uses))
         failure = self._place_everything(every)
-        if failure is not None and len(self.weights):
+        if failure is not None and self.weights.held_bytes:
             # Constants of another model of this device are in the way; they are loaded again.
             self.weights.clear()
             failure = self._place_everything(every)

@@ -241,10 +241,6 @@ class DeviceWeights:
         """Bytes of device memory that the constants take now."""
         return sum(handle.nbytes for handle in self._placed.values())
 
-    def __len__(self) -> int:
-        """Return the number of constants placed."""
-        return len(self._placed)
-
     @staticmethod
     def key(graph: Graph, use: Use) -> Key:
         """Return what tells a constant in one form from all others, of other graphs too."""

@@ -12,6 +12,7 @@ from tiny_models import TINY
 from host.capabilities import pim_capable
 from host.driver import OpStats
 from host.executor import Transfer
+from host.fit import pim_fit
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, build_graph
 from host.models.weights import RandomWeights
@@ -46,7 +47,7 @@ def operations(graph):
 
 
 def test_the_network_is_the_graph(graph, operations):
-    network = partition_graph(graph, operations)
+    network = partition_graph(graph, pim_fit(graph, PLATFORM))
     assert [operator.id for operator in network.operators] == [node.id for node in graph.nodes]
     for operator in network.operators:
         assert ("pim" in operator.devices) == (operator.id in operations)
@@ -80,7 +81,7 @@ def test_signatures_tell_operators_apart(graph):
 
 
 def test_balanced_runs_measure_the_same(graph, operations):
-    network = partition_graph(graph, operations)
+    network = partition_graph(graph, pim_fit(graph, PLATFORM))
     plan = plan_profile(network)
     work = {name: simulated_work(graph, name) for name in operations}
     runs = balance_runs(network, plan.runs, work)

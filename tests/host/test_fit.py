@@ -1,0 +1,231 @@
+"""Models larger than the device: what is kept off the PIM, and weights that take turns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save
+
+import host.cli
+from host.device.model import ModelDevice
+from host.driver import PimDriver
+from host.fit import pim_fit
+from host.models.graph import TensorInfo
+from host.models.inputs import random_inputs
+from host.models.normalize import RawModel, normalize
+from host.pipeline.flow import Pipeline, execute_once
+from host.pipeline.network import partition_graph
+from host.pipeline.options import Options
+from host.pipeline.profiling import plan_runs
+from host.platform import load_platform
+from host.policies import POLICIES
+from host.resident import ResidentModel
+from host.weights import DeviceWeights, constant_uses
+from partitioner.capacity import overfull, resident_bytes
+
+SMALL = {"device.rows": "16"}  # 16 banks x 16 rows x 8 KiB: 2 MiB
+TWO_MIB = 2 << 20
+KIB = 1024
+
+
+def chain(shapes, rows=4, weights=None):
+    """x times one weight after the other."""
+    rng = np.random.default_rng(0)
+    names = ["x", *(f"y{i}" for i in range(len(shapes)))]
+    nodes = [
+        helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]], name=f"n{i}")
+        for i in range(len(shapes))
+    ]
+    weights = weights or {
+        f"w{i}": (rng.standard_normal((q, r)) / np.sqrt(q)).astype(np.float32)
+        for i, (q, r) in enumerate(shapes)
+    }
+    inputs = {"x": TensorInfo((rows, shapes[0][0]), np.dtype(np.float32))}
+    return normalize(RawModel("chain", nodes, weights, inputs, (names[-1],), {"": 17}))
+
+
+LARGE = [(64, 64), (64, 2048), (2048, 1024), (1024, 64)]
+SIX = [(512, 512)] * 6
+THIN = [(512, 8), (8, 512)] * 6
+
+
+def test_a_weight_that_cannot_fit_is_named_with_its_size():
+    graph = chain(LARGE)
+    fit = pim_fit(graph, load_platform("htg-z920", SMALL))
+    assert set(fit.operations) == {"n0", "n1", "n3"}
+    assert list(fit.kept_on_cpu) == ["n2"]
+    assert "4194304 bytes in device memory, which has 2097152" in fit.kept_on_cpu["n2"]
+    assert fit.static
+    larger = pim_fit(graph, load_platform("htg-z920", {"device.rows": "64"}))
+    assert set(larger.operations) == {"n0", "n1", "n2", "n3"}
+
+
+def test_weights_are_counted_as_the_driver_stores_them():
+    platform = load_platform("htg-z920", SMALL)
+    graph = chain(THIN)
+    fit = pim_fit(graph, platform)
+    # 8 columns are stored as a tile of 512.
+    assert [fit.weights[f"n{i}"][0].nbytes for i in range(4)] == [512 * KIB, 8 * KIB] * 2
+    assert not fit.static
+    # Activations: 4 rows of 512 read and made at a time, and the driver's two rows of a tile.
+    with (
+        ModelDevice(platform.geometry(), 1 << 20) as device,
+        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+    ):
+        own = driver.memory.used_bytes
+        assert fit.device_bytes == TWO_MIB
+        assert fit.weight_room < TWO_MIB - own - 2 * 4 * KIB
+        assert fit.weight_room >= 3 * (512 + 8) * KIB
+        uses = {n: constant_uses(graph, one) for n, one in fit.operations.items()}
+        weights = DeviceWeights(driver)
+        for node, node_uses in uses.items():
+            before = driver.memory.used_bytes
+            placed = weights.place(graph, node_uses)
+            taken = driver.memory.used_bytes - before
+            assert taken == sum(one.nbytes for one in fit.weights[node])
+            weights.drop(graph, placed)
+
+
+def test_a_constant_that_operators_share_is_counted_once_in_each_form():
+    rng = np.random.default_rng(1)
+    weight = rng.standard_normal((64, 64)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="first"),
+        helper.make_node("MatMul", ["a", "w"], ["b"], name="second"),
+        helper.make_node("Gemm", ["b", "w"], ["c"], name="third", transB=1),
+        helper.make_node("Add", ["c", "row"], ["y"], name="last"),
+    ]
+    constants = {"w": weight, "row": np.ones((64,), np.float32)}
+    inputs = {"x": TensorInfo((4, 64), np.dtype(np.float32))}
+    graph = normalize(RawModel("shared", nodes, constants, inputs, ("y",), {"": 17}))
+    platform = load_platform("htg-z920")
+    fit = pim_fit(graph, platform)
+    network = partition_graph(graph, fit)
+    as_stored = 64 * 512 * 2
+    assert network.shared_weights == {"w (matrix)": as_stored}
+    assert [o.shared_weights for o in network.operators[:3]] == [("w (matrix)",)] * 2 + [()]
+    assert network.operators[2].weight_bytes == as_stored  # transposed: stored apart
+    everything = range(len(network.operators))
+    with (
+        ModelDevice(platform.geometry(), 1 << 20) as device,
+        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+        ResidentModel(graph, fit.operations, driver) as resident,
+    ):
+        assert resident.weights.held_bytes == resident_bytes(network, everything)
+        assert resident.weight_room == fit.weight_room
+
+
+def test_operators_whose_activations_do_not_fit_are_named():
+    rng = np.random.default_rng(2)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="wide"),
+        helper.make_node("Relu", ["a"], ["r"], name="relu"),
+        helper.make_node("MatMul", ["r", "v"], ["y"], name="narrow"),
+    ]
+    constants = {
+        "w": rng.standard_normal((16, 512)).astype(np.float32),
+        "v": rng.standard_normal((512, 16)).astype(np.float32),
+    }
+    for rows, able in ((1024, ["wide", "narrow"]), (2000, ["wide"]), (2100, [])):
+        inputs = {"x": TensorInfo((rows, 16), np.dtype(np.float32))}
+        graph = normalize(RawModel("rows", nodes, constants, inputs, ("y",), {"": 17}))
+        fit = pim_fit(graph, load_platform("htg-z920", SMALL))
+        kept = {name for name in ("wide", "narrow") if name not in fit.operations}
+        assert kept == set(fit.kept_on_cpu)
+        assert all("do not fit" in why or "bytes" in why for why in fit.kept_on_cpu.values())
+        assert len(fit.operations) <= len(able)
+
+
+@pytest.mark.parametrize("shapes", [LARGE, SIX, THIN], ids=["large", "six", "thin"])
+@pytest.mark.parametrize("name", ["htg-z920", "aim"])
+def test_every_placement_runs_and_is_right(shapes, name):
+    settings = SMALL if name == "htg-z920" else {"device.rows": "64"}
+    platform = load_platform(name, settings)
+    graph = chain(shapes)
+    feeds = random_inputs(graph, 1)
+    options = Options(backend="model", jobs=1, rounds=1)
+    with Pipeline(graph, feeds, platform, options) as pipeline:
+        outcome = pipeline.run()
+        operators, fit = pipeline.operators, pipeline.runner.fit
+    assert outcome.passed
+    assert set(outcome.schedules) == set(POLICIES)
+    assert outcome.schedules["pim_first"].result.execution.pim
+    profile = plan_runs(graph, operators, fit.operations, fit.weight_room)
+    assert profile.plan.proved
+    for number, run in enumerate(profile.runs):
+        assert not overfull(operators, {"pim": fit.weight_room}, run)
+        once = execute_once(graph, feeds, platform, f"run {number}", run, options, lambda _: None)
+        assert once.passed
+
+
+def test_weights_take_turns_on_one_device_and_keep_their_addresses():
+    graph = chain(SIX)
+    platform = load_platform("htg-z920", SMALL)
+    fit = pim_fit(graph, platform)
+    with (
+        ModelDevice(platform.geometry(), 4 << 20) as device,
+        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+    ):
+        held = driver.memory.used_bytes
+        with ResidentModel(graph, fit.operations, driver) as resident:
+            assert not resident.static
+            seen = {}
+            for chosen in ((0, 1, 2), (3, 4, 5), (0, 4, 2), (3, 1, 5)):
+                resident.load_weights([f"n{i}" for i in chosen])
+                for i in chosen:
+                    matrix = resident.weights.matrix(graph, f"w{i}", transposed=False)
+                    assert seen.setdefault(i, matrix.address) == matrix.address
+            # Two that share an address: one of them moves, all are there.
+            resident.load_weights(["n0", "n3", "n1"])
+            where = {
+                resident.weights.matrix(graph, f"w{i}", transposed=False).address for i in (0, 3, 1)
+            }
+            assert len(where) == 3
+            with pytest.raises(Exception, match=r"2097152 bytes as bfloat16.*beside"):
+                resident.load_weights(["n0", "n1", "n2", "n3"])
+        assert driver.memory.used_bytes == held
+
+
+def test_a_plan_that_does_not_fit_is_refused_with_the_numbers(tmp_path, capsys):
+    weights = [
+        numpy_helper.from_array(np.ones((512, 512), np.float32) / 512, f"w{i}") for i in range(6)
+    ]
+    names = ["x", *(f"y{i}" for i in range(6))]
+    nodes = [
+        helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]], name=f"n{i}")
+        for i in range(6)
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [4, 512]) for n in ("x", "y5")]
+    model = helper.make_model(
+        helper.make_graph(nodes, "six", ends[:1], ends[1:], weights),
+        opset_imports=[helper.make_opsetid("", 17)], ir_version=9,
+    )  # fmt: skip
+    save(model, tmp_path / "six.onnx")
+    plan = {"format": "pimloop-plan/1", "assignment": {f"n{i}": "pim" for i in range(6)}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    common = ["--set", "device.rows=16", "--device", "model", "--quiet"]
+    model_file = str(tmp_path / "six.onnx")
+    code = host.cli.main(["run", model_file, "--plan", str(tmp_path / "plan.json"), *common])
+    assert code == 2
+    error = capsys.readouterr().err
+    assert "3145728 bytes as bfloat16" in error
+    assert "Traceback" not in error
+    assert host.cli.main(["run", model_file, "--policy", "pim_first", *common]) == 0
+
+
+def test_two_models_on_one_device_take_turns():
+    first, second = chain(SIX), chain([(512, 512)] * 5, rows=64)
+    platform = load_platform("htg-z920", SMALL)
+    with (
+        ModelDevice(platform.geometry(), 4 << 20) as device,
+        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+    ):
+        weights = DeviceWeights(driver)
+        for graph in (first, replace(second)):
+            operations = pim_fit(graph, platform).operations
+            with ResidentModel(graph, operations, driver, weights) as resident:
+                resident.load_weights(list(operations)[:3])
+                assert resident.weights.held_bytes == 3 * 512 * KIB
