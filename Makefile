@@ -2,7 +2,8 @@
 MODEL ?= bert
 SEQ ?= 16
 PLATFORM ?= htg-z920
-OUT ?= out/$(MODEL)-$(SEQ)-$(PLATFORM)
+# Default: out/<model>-<tokens>-<platform>.
+OUT ?=
 ARGS ?=
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -10,7 +11,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 
 BIN := .venv/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
@@ -41,7 +42,7 @@ dev: .venv/ready-dev ## what tests, lint, proofs and coverage need beside it
 	@touch $@
 
 sim: setup ## profile, partition and execute MODEL on the simulated platform; report in OUT
-	@$(BIN)/pimloop sim $(MODEL) --seq $(SEQ) --platform $(PLATFORM) --out $(OUT) $(ARGS)
+	@$(BIN)/pimloop sim "$(MODEL)" --seq "$(SEQ)" --platform "$(PLATFORM)" $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 test: dev ## the test suite (under 15 minutes on 2 cores)
 	$(PYTEST) -m "not full" $(PYTEST_ARGS)

@@ -17,6 +17,7 @@ from host.device.open import recorded
 from host.device.validate import round_up
 from host.driver import OpStats, OutOfDeviceMemoryError, PimDriver, ShapeError
 from host.platform import Platform
+from host.verification import Mismatch, find_mismatch
 
 BroadcastName = Literal["none", "row", "column", "scalar"]
 
@@ -28,9 +29,14 @@ class KernelResult:
     shape: tuple[int, ...]
     stats: OpStats
     wall_s: float  # of the operation alone: operands were resident, the result not yet read
-    bit_exact: bool  # equal to the golden model
+    mismatch: Mismatch | None  # what differs from the golden model
     useful_macs: int  # multiply-adds the shape asks for
     beat_macs: int  # multiply-adds of one beat of counter `mac`
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether every element has the golden model's bits."""
+        return self.mismatch is None
 
     @property
     def done_macs(self) -> int:
@@ -103,7 +109,7 @@ def run_gemm(
         shape=shape,
         stats=stats,
         wall_s=wall,
-        bit_exact=bool((golden.to_bf16_bits(driver.download(y)) == expected).all()),
+        mismatch=find_mismatch("gemm", golden.to_bf16_bits(driver.download(y)), expected),
         useful_macs=p * q * r,
         beat_macs=geometry.atom_columns if transposed else geometry.beat_columns,
     )
@@ -146,7 +152,7 @@ def run_elementwise(
         shape=shape,
         stats=stats,
         wall_s=wall,
-        bit_exact=bool((golden.to_bf16_bits(driver.download(y)) == expected).all()),
+        mismatch=find_mismatch(op, golden.to_bf16_bits(driver.download(y)), expected),
         useful_macs=p * r,
         beat_macs=driver.geometry.beat_columns,
     )

@@ -261,7 +261,7 @@ def load_platform(name: str, settings: Mapping[str, str] | None = None) -> Platf
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PlatformError(f"cannot read the platform {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise PlatformError(f"{path} is not TOML: {error}") from error
     for key, text in (settings or {}).items():
         _change(data, key, text, path)
@@ -294,7 +294,7 @@ def _change(data: dict[str, Any], key: str, text: str, path: Path) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text  # a word, as in device.style=all_bank
     entry |= {"value": value, "source": "set for this run"}
 

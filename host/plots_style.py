@@ -9,8 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from host.errors import PimloopError
+from host.folders import make_subfolder
 from host.html.files import write_whole
+from host.text import printable
 
 #: Dots per inch of the PNG files: sharp in a paper's column.
 _DPI = 200
@@ -41,7 +42,7 @@ def plain(text: str) -> str:
     >>> plain("_a $b$")
     ' _a \\\\$b\\\\$'
     """
-    line = " ".join(text.split())
+    line = " ".join(printable(text).split())
     short = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
     escaped = short.replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped
@@ -61,10 +62,7 @@ def save(figures: dict[str, Figure], folder: Path) -> list[Path]:
     PimloopError
         When a file cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PimloopError(f"cannot make {folder}: {error.strerror}; choose --out") from error
+    make_subfolder(folder.parent, folder.name)
     paths = []
     for name, figure in figures.items():
         for kind in ("png", "svg"):

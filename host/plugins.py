@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ class Plugin:
 def plugins(group: str) -> dict[str, Plugin]:
     """Return the plug-ins of a group by name; of two with one name the first installed."""
     found: dict[str, Plugin] = {}
-    for entry in metadata.entry_points(group=group):
+    for entry in entry_points(group=group):
         package = entry.dist.name if entry.dist is not None else "unknown"
         if entry.name in found:
             log.warning(

@@ -27,6 +27,7 @@ from host.times import cpu_time_method, cpu_time_source
 from host.typed_json import JsonError, read_json
 from host.verification import OPERATOR_LIMIT
 from rtl.isa import DEVICE_VERSION
+from sim.lanes import lanes_text
 
 FORMAT = "pimloop-report/2"
 FILE_NAME = "report.json"
@@ -142,24 +143,6 @@ def write_text(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
         raise PimloopError(
             f"cannot write {path}: {error.strerror or error}; choose another folder"
-        ) from error
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of a report, before the work that the report is about.
-
-    Raises
-    ------
-    PimloopError
-        When it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise PimloopError(
-            f"cannot write into the folder {folder}: {error.strerror}; choose another with --out"
         ) from error
 
 
@@ -373,6 +356,7 @@ def _simulation(outcome: Outcome) -> dict[str, Any]:
         "wall_s": seconds,
         "cycles_per_s": cycles / seconds if seconds else 0.0,
         "flavour": outcome.options.flavour if outcome.options.backend == "sim" else None,
+        "lanes": lanes_text(outcome.options.flavour) if outcome.options.backend == "sim" else None,
         "jobs": outcome.options.jobs,
     }
 

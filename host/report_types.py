@@ -177,6 +177,7 @@ class Simulation(TypedDict):
     wall_s: Quantity
     cycles_per_s: Quantity
     flavour: str | None  # null: nothing was simulated
+    lanes: NotRequired[str | None]  # which lanes computed, in words
     jobs: Count
 
 

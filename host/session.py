@@ -23,6 +23,7 @@ from host.models.graph import Array, Graph
 from host.platform import Platform
 from host.resident import ResidentModel
 from host.verification import OPERATOR_LIMIT, Mismatch, Verifier
+from sim.lanes import default_flavour
 
 #: Bound on the golden model's work left when the device has finished, seconds.
 VERIFICATION_TIMEOUT = 3600.0
@@ -33,7 +34,7 @@ class Settings:
     """How to execute."""
 
     backend: Backend = "sim"
-    flavour: Flavour = "native"
+    flavour: Flavour = field(default_factory=default_flavour)
     rounds: int = 10  # of CPU timing
     device_timeout: float = 600.0  # bound of every wait for the device, wall seconds
 

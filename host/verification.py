@@ -76,6 +76,26 @@ class Mismatch:
         )
 
 
+def find_mismatch(name: str, found: Bits, expected: Bits) -> Mismatch | None:
+    """Compare bits of one shape; return how they differ, None when they are equal.
+
+    >>> str(find_mismatch("y", np.array([1, 2], np.uint16), np.array([1, 3], np.uint16)))
+    'y: 1 of 2 elements differ, first at [1]: device 0x0002, golden 0x0003'
+    """
+    different = expected != found
+    if not different.any():
+        return None
+    first = tuple(int(i) for i in np.argwhere(different)[0])
+    return Mismatch(
+        node=name,
+        different=int(different.sum()),
+        elements=different.size,
+        first=first,
+        device_bits=int(found[first]),
+        golden_bits=int(expected[first]),
+    )
+
+
 class Verifier:
     """A queue of checks and the thread that works on it; a context manager.
 
@@ -196,18 +216,7 @@ class Verifier:
             expected[region] = bits
             if self._closing:
                 return None
-        different = expected != check.result
-        if not different.any():
-            return None
-        first = tuple(int(i) for i in np.argwhere(different)[0])
-        return Mismatch(
-            node=check.node.id,
-            different=int(different.sum()),
-            elements=different.size,
-            first=first,
-            device_bits=int(check.result[first]),
-            golden_bits=int(expected[first]),
-        )
+        return find_mismatch(check.node.id, check.result, expected)
 
     def _expected(self, check: Check) -> Iterator[tuple[Any, Bits]]:
         """Yield (index, golden bits) for parts of the result, each a short piece of work."""

@@ -62,7 +62,7 @@ def load_costs(path: str | Path) -> CostGraph:
         raise PartitionerError(f"{path}: cannot read the cost graph: {error}") from error
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise PartitionerError(f"{path}: not a JSON file: {error}") from error
     return costs_from_dict(data, name=str(path))
 

@@ -68,7 +68,7 @@ def read_trace(path: str | Path) -> Trace:
     """
     try:
         events = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PartitionerError(f"{path}: cannot read the trace: {error}") from error
     if isinstance(events, dict):
         events = events.get("traceEvents")
@@ -201,13 +201,18 @@ def _read_node(arguments: Mapping[str, Any], where: str) -> TraceNode:
 def _number(item: Mapping[str, Any], key: str, where: str) -> float:
     try:
         value = float(item[key])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PartitionerError(
-            f"{where}: {key!r} is {item.get(key)!r}, expected a number"
+            f"{where}: {key!r} is {_brief(item.get(key))}, expected a number"
         ) from error
     if not 0 <= value < float("inf"):
         raise PartitionerError(f"{where}: {key!r} is {value}; it cannot be negative or infinite")
     return value
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _tensors(trace: Trace, nodes: Mapping[str, TraceNode]) -> list[Tensor]:

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sim.errors import SimError
+from sim.paths import PlainPaths, distrust
 from sim.ports import control_file
 from sim.steps import BUILD_TIMEOUT, run_step
 from sim.verilator import Toolchain, find_toolchain, has_header, missing
@@ -178,14 +180,11 @@ def build(spec: BuildSpec) -> Path:
     folder = build_root() / name
     program = folder / PROGRAM
     if program.exists():
+        refuse_foreign(folder.parent, folder, program)
         mark_used(folder)
         return program
-    if re.search(r"\s", str(folder)):
-        raise SimError(
-            f"make cannot build in a path with spaces, {folder}; set PIMLOOP_BUILD_DIR to another"
-        )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_root(folder.parent)
         with _lock(folder.parent / f".{name}.lock"):
             if not program.exists():
                 prune(folder.parent)
@@ -200,6 +199,23 @@ def build(spec: BuildSpec) -> Path:
             "make it writable, or set PIMLOOP_BUILD_DIR to a folder that is"
         ) from error
     return program
+
+
+def make_root(root: Path) -> None:
+    """Make the folder of all builds, for its user alone to write; SimError when others can."""
+    root.mkdir(parents=True, exist_ok=True, mode=0o755)
+    refuse_foreign(root)
+
+
+def refuse_foreign(*paths: Path) -> None:
+    """Raise SimError when another user can have put something there: builds are executed."""
+    for path in paths:
+        why = distrust(path, of_root=True)
+        if why is not None:
+            raise SimError(
+                f"the build folder is not used: {why}, or set PIMLOOP_BUILD_DIR to a folder of your"
+                " own"
+            )
 
 
 def mark_used(folder: Path) -> None:
@@ -255,22 +271,25 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     """Build in the temporary folder `work`, then rename the result to `folder`."""
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed; we hold the lock
     shutil.rmtree(folder, ignore_errors=True)
-    work.mkdir()
+    work.mkdir(mode=0o700)
     started = time.monotonic()
     log.info("building %s", folder.name)
     log_path = work / "build.log"
     kept = folder.parent / f"{folder.name}.failed.log"
     runtime = folder.parent / f".runtime-{_runtime_key(spec, toolchain)}"
-    for step, command in enumerate(_commands(spec, toolchain, work)):
-        if step == 1:
-            _copy_objects(runtime, work)
-        run_step(command, spec.top, toolchain, log_path, kept)
+    with PlainPaths() as plain:
+        tools = toolchain.renamed(plain)
+        for step, command in enumerate(_commands(spec, tools, work, plain)):
+            if step == 1:
+                _copy_objects(runtime, work)
+            run_step(command, spec.top, tools, log_path, kept)
     if not runtime.exists():
         _keep_objects(work, runtime)
     final = work / "final"
-    final.mkdir()
+    final.mkdir(mode=0o755)
     for name in (PROGRAM, "build.log"):
         (work / name).rename(final / name)
+    (final / PROGRAM).chmod(0o755)  # whatever the umask is
     final.rename(folder)
     log.info("built %s in %.1f s", folder.name, time.monotonic() - started)
 
@@ -290,7 +309,7 @@ def _copy_objects(runtime: Path, work: Path) -> None:
 def _keep_objects(work: Path, runtime: Path) -> None:
     """Keep the runtime objects of a finished build: they are most of a small design's build."""
     kept = work / "runtime"
-    kept.mkdir()
+    kept.mkdir(mode=0o700)
     for path in work.glob("verilated*.o"):
         shutil.copyfile(path, kept / path.name)
     # Another top with the same settings may have been faster: then its objects stay.
@@ -298,15 +317,18 @@ def _keep_objects(work: Path, runtime: Path) -> None:
         kept.rename(runtime)
 
 
-def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[str]]:
+def _commands(
+    spec: BuildSpec, toolchain: Toolchain, work: Path, plain: PlainPaths
+) -> list[list[str]]:
     """Write the control file and makefile into `work`; return the commands to run there."""
     ports = work / "ports.vlt"
     ports.write_text(control_file(spec.top, spec.sources), encoding="utf-8")
     rules = work / "rules.mk"
     rules.write_text(spec.make_rules, encoding="utf-8")
-    libraries = _cocotb_libraries()
+    libraries = shlex.quote(str(_cocotb_libraries()))
     verilate = [toolchain.verilator.path, "--cc", "--exe", "--vpi", "--no-timing", "-Wall"]
-    verilate += ["--top-module", spec.top, "--prefix", "Vtop", "--Mdir", str(work), "-o", PROGRAM]
+    verilate += ["--top-module", spec.top, "--prefix", "Vtop", "--Mdir", str(plain(work))]
+    verilate += ["-o", PROGRAM]
     verilate += ["--timescale", spec.timescale, "--assert" if spec.assertions else "--no-assert"]
     verilate += [f"-G{name}={value}" for name, value in spec.params.items()]
     verilate += list(spec.flags)
@@ -316,27 +338,28 @@ def _commands(spec: BuildSpec, toolchain: Toolchain, work: Path) -> list[list[st
         verilate += COVERAGE_FLAGS
         shutil.copy(COVERAGE_HEADER, work)
     inputs = (LINT_WAIVERS, ports, *spec.sources, *spec.cpp_sources, spec.main)
-    verilate += [str(path.resolve()) for path in inputs]
+    verilate += [str(plain(path.resolve())) for path in inputs]
     compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]
     # Only what runs every cycle is optimised: the rest is most of the code and runs once.
     compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
     compile_ += toolchain.make_overrides
+    compile_ += plain.make_overrides(work)
     # -rdynamic: cocotb's libraries and the device server call functions of the program.
     link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator -rdynamic"
     link += f" {toolchain.thread_libraries}"
     if spec.trace:
-        lz4_folder, lz4_library = _trace_compression(toolchain)
+        lz4_folder, lz4_library = _trace_compression(toolchain, plain)
         compile_.append(f"USER_CPPFLAGS={lz4_folder}")
         link += f" {lz4_library} -lz"
     compile_.append(f"LDLIBS={link}")
     return [verilate, compile_]
 
 
-def _trace_compression(toolchain: Toolchain) -> tuple[str, str]:
+def _trace_compression(toolchain: Toolchain, plain: PlainPaths) -> tuple[str, str]:
     """Return the include option and the library for the LZ4 that the FST writer needs."""
     if not has_header("zlib.h", toolchain.compiler):
         raise missing("zlib", "FST tracing needs the headers of zlib")
     if has_header("lz4.h", toolchain.compiler):
         return "", "-llz4"
     # Our own writer of the LZ4 block format: a header, so there is no library to link.
-    return f"-I{COMPRESSION_HEADER.parent}", ""
+    return f"-I{plain(COMPRESSION_HEADER.parent)}", ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import mmap
 import os
 import signal
@@ -63,6 +64,9 @@ GRACE_SECONDS = 2.0
 
 # Missing in Python's mmap; the same number on every Linux that Verilator runs on.
 _MAP_FIXED = 0x10
+
+#: In `log_dir`: a JSON line for every request.
+EVENTS = "simulator.jsonl"
 
 #: Lines and bytes of the log shown in an error.
 _TAIL_LINES = 15
@@ -178,7 +182,10 @@ class SimDevice:
             return _anonymous_file("pimloop-log", 0)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return os.open(folder / "simulator.log", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+            if (folder / EVENTS).is_symlink():
+                raise OSError(errno.ELOOP, f"{EVENTS} is a symbolic link")
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            return os.open(folder / "simulator.log", flags, 0o644)
         except OSError as error:
             raise SimError(
                 f"cannot write the simulator's log in {folder}: {error.strerror}; "
@@ -206,7 +213,7 @@ class SimDevice:
             environment["PIMLOOP_SHARED_DRAM_FD"] = str(self._shared.descriptor)
             inherited.append(self._shared.descriptor)
         if config.log_dir is not None:
-            environment["PIMLOOP_EVENT_LOG"] = str(config.log_dir.resolve() / "simulator.jsonl")
+            environment["PIMLOOP_EVENT_LOG"] = str(config.log_dir.resolve() / EVENTS)
         command = [str(program), f"+clock_period={config.clock_period}"]
         command += config.plusargs()
         if config.command_trace is not None:

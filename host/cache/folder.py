@@ -11,6 +11,8 @@ import os
 import stat
 from pathlib import Path
 
+from sim.paths import distrust
+
 logger = logging.getLogger(__name__)
 
 #: The folder and its files are for their user alone.
@@ -35,8 +37,9 @@ def cache_folder() -> Path | None:
     if not stat.S_ISDIR(status.st_mode):
         _warn(f"{folder} is no folder")
         return None
-    if status.st_uid != os.geteuid():
-        _warn(f"{folder} belongs to another user")
+    why = distrust(folder, of_root=False)
+    if why is not None:
+        _warn(why)
         return None
     return folder
 

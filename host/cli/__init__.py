@@ -13,7 +13,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from host.cli.output import ArgumentParser, make_logging_printable
 from host.errors import PimloopError
+from host.text import printable
 from partitioner.errors import PartitionerError
 from sim.errors import SimError
 
@@ -42,7 +44,7 @@ EXIT_INTERRUPTED = 130
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with every subcommand registered."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="pimloop",
         description="Hardware-in-the-loop co-simulation of a DRAM processing-in-memory device.",
     )
@@ -56,11 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code (2: an error the user can mend, 130: Ctrl-C)."""
     # A supervisor's SIGTERM unwinds like Ctrl-C, so that devices are closed and files removed.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    make_logging_printable()
     args = build_parser().parse_args(argv)
     try:
         return int(args.func(args))
     except (PimloopError, PartitionerError, SimError) as error:
-        print(f"pimloop {args.command}: {error}", file=sys.stderr)
+        print(printable(f"pimloop {args.command}: {error}"), file=sys.stderr)
         return EXIT_ERROR
     except BrokenPipeError:
         # The reader of our output went away (`pimloop ... | head`): not an error of ours.

@@ -43,6 +43,7 @@ def run_generate(args: argparse.Namespace) -> int:
     """
     from host.cli.progress import ProgressDisplay
     from host.cli.sim import repeat_command
+    from host.folders import make_folder
     from host.generate import generate
     from host.models.generator import load_generator
     from host.models.inputs import random_inputs
@@ -50,7 +51,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from host.pipeline.execute import Event
     from host.pipeline.options import Options, default_jobs
     from host.platform import DEFAULT_PLATFORM, load_platform
-    from host.report import make_folder, write_json
+    from host.report import write_json
     from host.session import Settings
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
@@ -145,6 +146,7 @@ def generation_report(
 ) -> dict[str, Any]:
     """Return what a generation found as one JSON object."""
     from host.times import cpu_time_method, cpu_time_source
+    from sim.lanes import lanes_text
 
     judged = [token for token in found.tokens if token.judged]
     return {
@@ -154,6 +156,7 @@ def generation_report(
         "device": found.settings.backend,
         "policy": policy,
         "objective": options.objective,
+        "lanes": lanes_text(found.settings.flavour) if found.settings.backend == "sim" else None,
         "cpu_time_source": cpu_time_source(platform),
         "cpu_time_method": cpu_time_method(platform),
         "prompt": found.prompt,
@@ -275,6 +278,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         out, [*numbers("token", "float32", "margin", "tolerance"), *prose("")], rows, "tokens"
     )
     checks = report["verification"]
+    if report["lanes"] is not None:
+        _line(out, f"lanes: {report['lanes']}")
     _line(
         out,
         f"{checks['tokens_equal']} of {checks['tokens']} tokens equal float32's,"

@@ -15,6 +15,7 @@ from host.device.open import open_device
 from host.errors import PimloopError
 from host.kernels import KernelResult, run_elementwise, run_gemm
 from host.platform import DEFAULT_PLATFORM, Platform, load_platform
+from sim.lanes import lanes_text
 
 EXIT_WRONG_BITS = 1
 
@@ -150,7 +151,9 @@ def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) 
         "platform": platform.name,
         "device": args.device,
         "flavour": args.flavour if timed else None,
+        "lanes": lanes_text(args.flavour) if timed else None,
         "bit_exact": result.bit_exact,
+        "wrong": None if result.mismatch is None else str(result.mismatch),
         "cycles": cycles if timed else None,
         "us": platform.pim_time_us(cycles) if timed else None,
         "device_us": platform.device_us(cycles) if timed else None,
@@ -167,10 +170,10 @@ def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) 
 
 def _print(report: dict[str, Any]) -> None:
     shape = " x ".join(str(size) for size in report["shape"])
-    rows = [
-        ("platform, device", f"{report['platform']}, {report['device']}"),
-        ("bits equal to golden model", "yes" if report["bit_exact"] else "NO"),
-    ]
+    rows = [("platform, device", f"{report['platform']}, {report['device']}")]
+    if report["lanes"] is not None:
+        rows.append(("lanes", report["lanes"]))
+    rows.append(("bits equal to golden model", "yes" if report["bit_exact"] else "NO"))
     if report["cycles"] is not None:
         rows += [
             ("device time", f"{report['device_us']:.1f} us"),
@@ -185,6 +188,8 @@ def _print(report: dict[str, Any]) -> None:
     out = console()
     title = f"{report['operation']} {shape}"
     print_table(out, [*texts(""), *prose("")], rows, title)
+    if report["wrong"] is not None:
+        out.print(report["wrong"], style="red", markup=False, soft_wrap=True)
     if report["cycles"] is None:
         out.print("The functional model has no time: use --device sim for cycles.")
     else:

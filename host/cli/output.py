@@ -1,13 +1,23 @@
-"""What every command prints with: one JSON object, or a rich console."""
+"""What every command prints with: one JSON object, or a rich console.
+
+Nothing that a model or a file is called reaches the terminal as anything but characters:
+`console`, `ArgumentParser` and what `make_logging_printable` sets pass through `host.text`.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment
+
+from host.text import printable
 
 #: Width of a console whose stream is no terminal and nobody has set COLUMNS: a row is a line.
 _UNBOUNDED = 100_000
@@ -21,7 +31,34 @@ def emit_json(value: Any) -> None:
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that drops colours and its width when its stream is not a terminal."""
-    out = Console(stderr=stderr, highlight=False)
+    out = _PrintableConsole(stderr=stderr, highlight=False)
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = _UNBOUNDED
     return out
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat arguments, are printable."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
+
+
+def make_logging_printable() -> None:
+    """Let warnings of libraries, which name files and operators, be printable on stderr."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_PrintableFormatter())
+
+
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+class _PrintableConsole(Console):
+    """A console whose own control sequences, colours and cursor, are the only ones."""
+
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        return super()._render_buffer(
+            one if one.control else Segment(printable(one.text), one.style) for one in buffer
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 from host.cli.output import console, emit_json
 from host.cli.sim import add_device_options, add_model_options, load, parse_count, repeat_command
+from sim.lanes import lanes_text
 
 
 def register(subparsers: Any) -> None:
@@ -82,6 +83,7 @@ def run_profile(args: argparse.Namespace) -> int:
         "from_cost_store": not outcome.profile_results,
         "cycles": usage["cycles_simulated"],
         "cycles_cached": usage["cycles_cached"],
+        "lanes": lanes_text(args.flavour) if args.device == "sim" else None,
         "passed": outcome.passed,
     }
     if args.json:

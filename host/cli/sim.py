@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.cli.output import console, emit_json
+from sim.lanes import default_flavour
 
 if TYPE_CHECKING:
     from host.models.graph import Graph
@@ -93,10 +94,13 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
         help="the simulated RTL (default), or the functional model: same bits, no time",
     )
     parser.add_argument(
+        "--lanes",
         "--flavour",
+        dest="flavour",
         choices=("native", "rtl"),
-        default="native",
-        help="arithmetic lanes of the simulation: compiled code (default) or RTL, same bits",
+        default=default_flavour(),
+        help="arithmetic lanes of the simulation: compiled code, or RTL, which is slower (default:"
+        " compiled code, unless the lanes have changed since it was verified to give their bits)",
     )
 
 
@@ -201,16 +205,20 @@ def run_sim(args: argparse.Namespace) -> int:
         return run_generate(args)
     from host.cli.progress import ProgressDisplay
     from host.cli.summary import print_summary
+    from host.folders import check_inside, make_folder
     from host.models.inputs import random_inputs
     from host.pipeline.flow import Pipeline
     from host.pipeline.options import Options, default_jobs
-    from host.pipeline.publish import publish
-    from host.report import build_report, make_folder
+    from host.pipeline.publish import PLOTS, publish
+    from host.pipeline.state import FOLDER
+    from host.report import build_report
 
     platform, graph = load(args)
     parts = [graph.name, graph.sequence_length, platform.name]
     folder = args.out or Path("out") / "-".join(str(part) for part in parts if part is not None)
     make_folder(folder)
+    for name in (PLOTS, FOLDER):
+        check_inside(folder, name)  # before the work, not after it
     options = Options(
         objective=args.objective,
         backend=args.device,

@@ -155,6 +155,8 @@ def _simulation(report: dict[str, Any]) -> str:
         f"simulated: {simulation['cycles']:,} DRAM clocks in {simulation['lists_simulated']:,}"
         f" lists, {simulation['cycles_per_s'] / 1e6:.2f} Mcycles/s a simulator"
     )
+    if simulation.get("lanes"):
+        text += f"; lanes: {simulation['lanes']}"
     if simulation["lists_cached"]:
         text += (
             f"; from the cache: {simulation['cycles_cached']:,} in"

@@ -86,12 +86,13 @@ def parse_lengths(text: str) -> list[int]:
 def run_sweep(args: argparse.Namespace) -> int:
     """Run `pimloop sweep`."""
     from host.cli.progress import ProgressDisplay
+    from host.folders import make_folder
     from host.pipeline import sweep
     from host.pipeline.cluster import on_cluster
     from host.pipeline.options import Options, default_jobs
     from host.platform import DEFAULT_PLATFORM
     from host.plots import write_sweep_plots
-    from host.report import make_folder, write_json, write_text
+    from host.report import write_json, write_text
 
     settings = {key: values.split(",") for key, values in args.set}
     if len(settings) < len(args.set):

@@ -9,6 +9,7 @@ from typing import Any
 from host.cli.output import console, emit_json
 from host.cli.sim import add_device_options, add_model_options, load
 from host.errors import PimloopError
+from sim.lanes import lanes_text
 
 _NAMES_SHOWN = 8
 
@@ -63,11 +64,14 @@ def run_waves(args: argparse.Namespace) -> int:
     cycles = record_operator(
         graph, random_inputs(graph, args.seed), platform, args.node, output, args.flavour
     )
-    result = {"node": args.node, "cycles": cycles, "output": str(output)}
+    lanes = lanes_text(args.flavour)
+    result = {"node": args.node, "cycles": cycles, "lanes": lanes, "output": str(output)}
     if args.json:
         emit_json(result)
     else:
         console().print(
-            f"{output}: {cycles:,} DRAM clocks of {args.node}", markup=False, soft_wrap=True
+            f"{output}: {cycles:,} DRAM clocks of {args.node}; lanes: {lanes}",
+            markup=False,
+            soft_wrap=True,
         )
     return 0

@@ -15,6 +15,7 @@ from host.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
 from host.errors import PimloopError
 from host.platform import Platform
 from sim.errors import SimError
+from sim.lanes import default_flavour
 
 if TYPE_CHECKING:
     from sim.device import SimDevice
@@ -63,7 +64,7 @@ def open_device(
     platform: Platform,
     backend: Backend = "sim",
     *,
-    flavour: Flavour = "native",
+    flavour: Flavour | None = None,
     trace: bool = False,
     assertions: bool = True,
     buffer_bytes: int = DEFAULT_BUFFER_BYTES,
@@ -82,7 +83,8 @@ def open_device(
         `sim`: the RTL, simulated (built when it is not in the cache). `model`: the functional
         model, which needs no compiler and has no time: its counters are 0.
     flavour
-        Arithmetic lanes of `sim`: `native` (DPI calls) or `rtl`.
+        Arithmetic lanes of `sim`: `native` (DPI calls) or `rtl`; None: `native` where they are
+        verified to give the bits of this RTL, else `rtl` (`sim.lanes`).
     trace
         `sim`: build it so that `recorded` can write waveforms (slower).
     assertions
@@ -124,7 +126,7 @@ def device_opener(
     backend: Backend,
     *,
     shared_bytes: int = 0,
-    flavour: Flavour,
+    flavour: Flavour | None,
     trace: bool,
     assertions: bool,
     buffer_bytes: int,
@@ -144,13 +146,16 @@ def device_opener(
     from sim.build import build
     from sim.config import HostMemory, SimConfig, build_spec
     from sim.device import SharedMemory, SimDevice
+    from sim.lanes import verified, warn_unverified
 
+    chosen = flavour or default_flavour()
+    warn_unverified(chosen)
     memory = platform.host_memory
 
     def configure(log_dir: Path | None) -> SimConfig:
         return SimConfig(
             params=platform.rtl_parameters(),
-            flavour=flavour,
+            flavour=chosen,
             trace=trace,
             assertions=assertions,
             host_memory=HostMemory(
@@ -169,7 +174,8 @@ def device_opener(
 
     def open_simulator(log_dir: Path | None) -> Device:
         simulator = SimDevice(configure(log_dir), shared)
-        return with_cache(simulator, ListCache.of_user() if cache else None)
+        # A list taken from the cache has the model's values: right for lanes that are verified.
+        return with_cache(simulator, ListCache.of_user() if cache and verified() else None)
 
     return open_simulator
 

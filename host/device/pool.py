@@ -109,7 +109,7 @@ class DevicePool:
         platform: Platform,
         backend: Backend = "sim",
         *,
-        flavour: Flavour = "native",
+        flavour: Flavour | None = None,
         jobs: int | None = None,
         cache: bool,
         trace: bool = False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import BadZipFile
@@ -35,6 +37,14 @@ def _random(name: str, info: TensorInfo, below: int, generator: np.random.Genera
     raise PimloopError(f"input '{name}' has type {info.dtype}; numbers and booleans are supported")
 
 
+#: What a damaged archive raises: also for a compression or a version that zipfile lacks, a bad
+#: stream, an array header of any form, and sizes that no memory holds.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, KeyError,
+    zlib.error, MemoryError, OverflowError, SyntaxError, struct.error, AttributeError,
+)  # fmt: skip
+
+
 def load_inputs(graph: Graph, path: Path) -> dict[str, Array]:
     """Read every input of `graph` from an .npz file (no pickled objects are ever loaded).
 
@@ -46,7 +56,7 @@ def load_inputs(graph: Graph, path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except _UNREADABLE as error:
         raise PimloopError(f"inputs {path}: cannot be read as .npz: {error}") from error
     except TypeError as error:  # numpy returns a bare array for a .npy file
         raise PimloopError(f"inputs {path}: this is one array; save with numpy.savez") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from host.device.open import Backend, Flavour
+from sim.lanes import default_flavour
 
 Objective = Literal["sequential", "makespan"]
 
@@ -23,7 +24,7 @@ class Options:
 
     objective: Objective = "sequential"
     backend: Backend = "sim"
-    flavour: Flavour = "native"
+    flavour: Flavour = field(default_factory=default_flavour)
     jobs: int = field(default_factory=default_jobs)  # simulators at a time
     fresh: bool = False  # leave out the cost store and what an interrupted run left
     cache: bool = True  # use the cache of simulated lists

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from host.errors import PimloopError
+from host.folders import make_subfolder
 from host.models.config import BUILT_IN
 from host.models.loader import LoadOptions
 from host.pipeline.keys import digest, is_measured, machine_key, model_key, report_key
 from host.pipeline.options import Options
 from host.platform import Platform
 from host.plugins import POLICIES, load_model, plugins
-from host.report import FILE_NAME, make_folder, read_report, write_report
+from host.report import FILE_NAME, read_report, write_report
 
 _KEY = "sweep"
 
@@ -89,6 +90,8 @@ def save_point(
 
     Parameters
     ----------
+    folder
+        OUT/points/<point>; a symbolic link that leads out of OUT is refused.
     measured_on
         `host.pipeline.keys.machine_key` of where it ran, None when no time was measured.
 
@@ -97,7 +100,7 @@ def save_point(
     PimloopError
         When it cannot be written.
     """
-    make_folder(folder)
+    make_subfolder(folder.parent.parent, folder.parent.name, folder.name)
     about = {"key": key, "measured_on": measured_on}
     about["check"] = _check(json.loads(json.dumps(report)), about)
     write_report({**report, _KEY: about}, folder)

@@ -1,8 +1,9 @@
 """What an interrupted run leaves in OUT/state, and the next one takes up.
 
 One file for each finished execution, named by everything it depends on, so a file that is there
-is right. The folder is removed when a run is complete. A file that cannot be read is as good as
-none; a disk that cannot be written to costs the next run time, not this one its result.
+is right; a hash of its contents shows that it is whole. The folder is removed when a run is
+complete. A file that cannot be read is as good as none; a disk that cannot be written to costs the
+next run time, not this one its result.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from host.errors import PimloopError
+from host.folders import make_subfolder
 from host.models.graph import Graph
 from host.pipeline.execute import Job
 from host.pipeline.record import from_dict, to_dict
@@ -24,7 +27,7 @@ from host.session import Result, Settings
 log = logging.getLogger(__name__)
 
 FOLDER = "state"
-_FORMAT = "pimloop-state/1"
+_FORMAT = "pimloop-state/2"
 
 
 class State:
@@ -59,8 +62,17 @@ class State:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] != _FORMAT:
                 return None
+            if data["check"] != _check(data["result"]):
+                raise ValueError("its check does not hold")
             return from_dict(data["result"], self._graph, self._platform, self._settings)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             log.warning("%s is no result of an earlier run (%s): it is made again", path, error)
             return None
 
@@ -71,17 +83,18 @@ class State:
             return
         temporary = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_subfolder(path.parent.parent, FOLDER)
             with tempfile.NamedTemporaryFile(
                 "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
             ) as file:
                 temporary = Path(file.name)
-                json.dump({"format": _FORMAT, "result": to_dict(result)}, file)
+                kept = to_dict(result)
+                json.dump({"format": _FORMAT, "check": _check(kept), "result": kept}, file)
             os.replace(temporary, path)
-        except OSError as error:
+        except (OSError, PimloopError) as error:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
-            log.warning("cannot keep %s for a later run: %s", path, error.strerror or error)
+            log.warning("cannot keep %s for a later run: %s", path, error)
 
     def clear(self) -> None:
         """Forget everything: the run is complete."""
@@ -93,3 +106,8 @@ class State:
             return None
         text = json.dumps([self._context, sorted(job.assignment.items())])
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+
+
+def _check(result: object) -> str:
+    """Return a hash of a result, kept beside it against damage."""
+    return hashlib.sha256(json.dumps(result).encode()).hexdigest()

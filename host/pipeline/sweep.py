@@ -27,6 +27,7 @@ from host.pipeline.points import content_key, load_point, model_content, save_po
 from host.platform import load_platform
 from host.plugins import load_model
 from host.report import build_report
+from host.text import csv_cell
 from partitioner.errors import PartitionerError
 from sim.errors import SimError
 
@@ -244,11 +245,15 @@ def summary(points: Sequence[Finished]) -> dict[str, Any]:
 
 
 def to_csv(table: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as CSV; settings as `key=value` with semicolons between."""
+    """Return rows as CSV; settings as `key=value` with semicolons between.
+
+    Text that a spreadsheet would take for a formula has an apostrophe before it.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in table:
         settings = ";".join(f"{key}={value}" for key, value in row["settings"].items())
-        writer.writerow({**row, "settings": settings})
+        cells = {**row, "settings": settings}
+        writer.writerow({name: csv_cell(cell) for name, cell in cells.items()})
     return text.getvalue()

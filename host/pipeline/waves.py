@@ -21,7 +21,7 @@ def record_operator(
     platform: Platform,
     node_id: str,
     output: Path,
-    flavour: Flavour = "native",
+    flavour: Flavour | None = None,
 ) -> int:
     """Record one operator to `output`, an FST file; return its DRAM clocks.
 

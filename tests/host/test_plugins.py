@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import re
 import shutil
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import pytest
 from tiny_checkpoints import write_checkpoint
 
 import host.cli
+import host.plugins
 from host import plugins
 from host.models.loader import LoadOptions
 from host.platform import PLATFORM_DIR, PlatformError, load_platform, platform_names
@@ -258,3 +261,19 @@ def test_the_model_of_the_page():
     graph = space["my_bert"](LoadOptions(sequence_length=4))
     assert graph.name == "my-bert"
     assert sum(node.op == "Erf" for node in graph.nodes) == 3
+
+
+def test_installed_plugins_do_not_disturb_tests(monkeypatch):
+    """An entry point of a package outside of the temporary folder, as pip would install it."""
+
+    class Installed:
+        name = "stranger"
+
+        def locate_file(self, path):
+            return f"/usr/lib/python3/site-packages/{path}"
+
+    entry = types.SimpleNamespace(
+        name="stranger", value="stranger:policy", group="pimloop.policies", dist=Installed()
+    )
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **wanted: [entry])
+    assert host.plugins.plugins("pimloop.policies") == {}

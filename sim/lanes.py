@@ -1,0 +1,183 @@
+"""Whether the native lanes are verified to give the bits of the RTL lanes of this tree.
+
+The flavour `native` replaces `rtl/pim_lanes.sv` by C++ (`sim/dpi/pim_lane_dpi.cpp`). That is right
+as long as both give the same bits, which the conformance tests show; `verified.toml` holds the
+hashes of what they showed it for. When the RTL or the C++ has changed since, RTL lanes compute.
+
+    python -m sim.lanes           say whether the record holds; exit code 1: it does not
+    python -m sim.lanes --verify  run the conformance tests, write the record when they pass
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from sim.build import REPOSITORY
+
+log = logging.getLogger(__name__)
+
+Flavour = Literal["native", "rtl"]
+
+RTL = REPOSITORY / "rtl"
+DPI = REPOSITORY / "sim" / "dpi"
+RECORD = DPI / "verified.toml"
+
+#: The module that the native lanes stand for, and the one that stands for it.
+_TOP = "pim_lanes"
+_NATIVE_SOURCES = (
+    RTL / "pim_lanes_native_sim.sv",
+    DPI / "pim_lane_dpi.h",
+    DPI / "pim_lane_dpi.cpp",
+)
+
+_CONFORMANCE = (
+    "tests/rtl/test_pim_lane_conformance.py",
+    "tests/rtl/test_pim_lane_golden.py",
+    "tests/rtl/test_pim_lanes.py",
+)
+
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+_DECLARATION = re.compile(
+    r"typedef\b[^;{]*\{[^}]*\}\s*\w+\s*;|function\b.*?\bendfunction\b|(?:localparam|parameter)\b[^;]*;",
+    re.S,
+)
+
+
+def default_flavour() -> Flavour:
+    """Return the lanes to compute with when nobody says: `native` where they are verified."""
+    return "native" if verified() else "rtl"
+
+
+@cache
+def verified() -> bool:
+    """Whether the lanes of this tree, RTL and C++, are those that the record names."""
+    try:
+        record = tomllib.loads(RECORD.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return record == hashes()
+
+
+def lanes_text(flavour: str) -> str:
+    """Return which lanes compute, for a report."""
+    if flavour == "rtl":
+        return "RTL"
+    if verified():
+        return "native C++, verified equal to rtl/pim_lane.sv"
+    return "native C++, not verified equal to this rtl/pim_lane.sv"
+
+
+@cache
+def warn_unverified(flavour: str) -> None:
+    """Say once in a process that the record does not hold, and what follows."""
+    if verified():
+        return
+    if flavour == "rtl":
+        follows = "RTL lanes compute, which is slower"
+        remedy = (
+            "`python -m sim.lanes --verify` checks the native lanes, `--lanes native` forces them"
+        )
+    else:
+        follows = "native lanes compute, whose bits may not be those of the RTL"
+        remedy = "leave --lanes away, or check them with `python -m sim.lanes --verify`"
+    log.warning("the lanes have changed since they were verified: %s; %s", follows, remedy)
+
+
+def hashes(rtl: Path = RTL) -> dict[str, str]:
+    """Return the hashes of the RTL lanes and of the native ones, by content."""
+    native = [_code(path.read_text(encoding="utf-8")) for path in _NATIVE_SOURCES]
+    return {"rtl": _hash(lane_texts(rtl).values()), "native": _hash(native)}
+
+
+def lane_texts(rtl: Path = RTL) -> dict[str, str]:
+    """Return what defines the RTL lanes, without comments and white space, by name.
+
+    That are the modules below `pim_lanes`, and of packages the declarations they refer to.
+    """
+    files = {path.stem: path for path in rtl.glob("pim_*.sv")}
+    found: dict[str, str] = {}
+    wanted = [_TOP]
+    while wanted:
+        name = wanted.pop()
+        if name in found:
+            continue
+        text = _COMMENT.sub(" ", files[name].read_text(encoding="utf-8"))
+        found[name] = _code(text)
+        wanted += [other for other in files if re.search(rf"\b{other}\s*(?:#\s*\(|\w+\s*\()", text)]
+        for package in {*re.findall(r"\b(\w+_pkg)::", text)} & files.keys():
+            names = re.findall(rf"\b{package}::(\w+)", text)
+            body = _COMMENT.sub(" ", files[package].read_text(encoding="utf-8"))
+            for declaration in _declarations(body, names):
+                found[f"{package}: {declaration}"] = declaration
+    return dict(sorted(found.items()))
+
+
+def _declarations(package: str, names: list[str]) -> set[str]:
+    """Return the declarations of the names in a package, and of those that they refer to."""
+    declarations = [_code(match.group()) for match in _DECLARATION.finditer(package)]
+    found: set[str] = set()
+    wanted = set(names)
+    while more := {one for one in declarations if one not in found and wanted & _declared(one)}:
+        found |= more
+        wanted |= {word for one in more for word in _words(one)}
+    return found
+
+
+def _declared(declaration: str) -> set[str]:
+    """Return the names that a declaration makes: of a type, its enumerators, a function, values."""
+    kind, _, rest = declaration.partition(" ")
+    if kind == "function":
+        return {_words(rest.partition("(")[0])[-1]}
+    if kind == "typedef":
+        members = rest.partition("{")[2] if rest.startswith("enum") else ""
+        return {_words(rest)[-1], *re.findall(r"(\w+)\s*(?:=|,|\})", members)}
+    return set(re.findall(r"(\w+)\s*=", rest))
+
+
+def _words(text: str) -> list[str]:
+    """Return the identifiers of a text; the `d0` of `3'd0` is none."""
+    return re.findall(r"(?<!')\b[A-Za-z_]\w*", text)
+
+
+def _code(text: str) -> str:
+    return " ".join(_COMMENT.sub(" ", text).split())
+
+
+def _hash(texts: Iterable[str]) -> str:
+    return hashlib.sha256(repr(list(texts)).encode()).hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `python -m sim.lanes`."""
+    parser = argparse.ArgumentParser(prog="python -m sim.lanes", description=__doc__.split("\n")[0])
+    parser.add_argument("--verify", action="store_true", help="run the conformance tests, record")
+    args = parser.parse_args(arguments)
+    if args.verify:
+        tests = [sys.executable, "-m", "pytest", "-q", *_CONFORMANCE]
+        before = hashes()
+        if subprocess.run(tests, cwd=REPOSITORY, check=False).returncode or before != hashes():
+            print("the native lanes are not verified: the record stays as it was", file=sys.stderr)
+            return 1
+        lines = ["# Written by `python -m sim.lanes --verify`: the lanes that were found equal."]
+        lines += [f'{name} = "{value}"' for name, value in before.items()]
+        RECORD.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        verified.cache_clear()
+    if verified():
+        print("the native lanes are verified equal to the RTL lanes of this tree")
+        return 0
+    print("the lanes have changed since they were verified: run `python -m sim.lanes --verify`")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""What all tests share: plug-ins that happen to be installed are not there.
+
+A test that needs one installs it in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import host.plugins
+
+
+@pytest.fixture(autouse=True)
+def no_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide entry points of packages that lie outside of the temporary folder."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+
+    def entry_points(**wanted: Any) -> list[metadata.EntryPoint]:
+        return [
+            entry
+            for entry in metadata.entry_points(**wanted)
+            if entry.dist is None
+            or Path(str(entry.dist.locate_file(""))).resolve().is_relative_to(temporary)
+        ]
+
+    monkeypatch.setattr(host.plugins, "entry_points", entry_points)
