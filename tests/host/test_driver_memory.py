@@ -187,6 +187,24 @@ def test_the_allocator_follows_its_rules(
         assert (memory.used_bytes, memory.free_bytes) == (used, geometry.capacity - used)
 
 
+@STYLES
+def test_ranges_that_fit_exactly_are_taken(geometry: Geometry) -> None:
+    """Between two blocks, at the start, at the end; by both ways to allocate."""
+    size = 4 * geometry.beat_bytes
+    for start in (0, size, geometry.capacity - size):
+        for take in (DeviceMemory.allocate_low, DeviceMemory.allocate_high):
+            memory = DeviceMemory(geometry)
+            hole = memory.reserve(Block(start, size))
+            for free, end in memory.free_ranges:
+                memory.reserve(Block(free, end - free))
+            memory.free(hole)
+            assert take(memory, size) == hole
+            assert memory.free_bytes == 0
+            memory.free(hole)
+            with pytest.raises(OutOfDeviceMemoryError):
+                take(memory, size + 1)
+
+
 def test_reserved_ranges() -> None:
     memory = DeviceMemory(small_geometry("per_bank", 4 * 4096))
     middle = memory.reserve(Block(4096, 128))

@@ -1,14 +1,15 @@
-"""Mutants: one fault each, kept as a unified patch against `rtl/`, put into copies of its files.
+"""Mutants: one fault each, kept as a unified patch, put into copies of the files it changes.
 
 A patch is applied by content: the lines that a hunk removes or keeps must stand in the file
 together exactly once, wherever that is, so that edits elsewhere in the file do not matter. Where
-they do not, the RTL has changed under the patch and it has to be written again: `MutantError`.
+they do not, the file has changed under the patch and it has to be written again: `MutantError`.
 
     sources = mutated(MUTANTS / "dram" / "trcd.patch", rtl("pim_sched"), tmp_path)
     run_bench("pim_sched", sources, ...)                      # or
     SimConfig(flavour="rtl", device_sources=mutated(patch, rtl_sources(), tmp_path))
 
-Text before the first `---` line says what the fault is.
+Text before the first `---` line says what the fault is. Patches of Python lie under `python/`, and
+name the tests that must fail: a line `caught by: tests/host/test_driver.py::test_name` each.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _REPOSITORY = MUTANTS.parents[1]
 
 
 class MutantError(AssertionError):
-    """A patch is malformed or does not fit the RTL; the message says which and where."""
+    """A patch is malformed or does not fit the file; the message says which and where."""
 
 
 def patches(kind: str) -> list[Path]:
@@ -60,20 +61,8 @@ def mutated(patch: Path, sources: Sequence[Path], folder: Path) -> tuple[Path, .
     """
     changed: dict[Path, Path] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, hunks in _parse(patch).items():
+    for name, text in changed_texts(patch).items():
         original = _REPOSITORY / name
-        try:
-            text = original.read_text(encoding="utf-8")
-        except OSError as error:
-            raise MutantError(f"{patch.name}: cannot read {name}: {error.strerror}") from error
-        for number, (old, new) in enumerate(hunks, 1):
-            places = text.count("\n" + old)
-            if places != 1:
-                raise MutantError(
-                    f"{patch.name}: hunk {number} fits {places} places of {name}, not 1; "
-                    "the file has changed: write the patch again"
-                )
-            text = text.replace("\n" + old, "\n" + new)
         copy = folder / original.name
         copy.write_text(text, encoding="utf-8")
         changed[original.resolve()] = copy
@@ -85,10 +74,51 @@ def mutated(patch: Path, sources: Sequence[Path], folder: Path) -> tuple[Path, .
     return result
 
 
+def changed_texts(patch: Path) -> dict[str, str]:
+    """Return the text of each file that a patch changes, by path in the repository.
+
+    Raises
+    ------
+    MutantError
+        The patch is malformed or a hunk does not fit.
+    """
+    changed: dict[str, str] = {}
+    for name, hunks in _parse(patch).items():
+        try:
+            text = (_REPOSITORY / name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise MutantError(f"{patch.name}: cannot read {name}: {error.strerror}") from error
+        for number, (old, new) in enumerate(hunks, 1):
+            places = ("\n" + text).count("\n" + old)
+            if places != 1:
+                raise MutantError(
+                    f"{patch.name}: hunk {number} fits {places} places of {name}, not 1; "
+                    "the file has changed: write the patch again"
+                )
+            text = ("\n" + text).replace("\n" + old, "\n" + new)[1:]
+        changed[name] = text
+    return changed
+
+
+def killers(patch: Path) -> list[str]:
+    """Return the tests that a patch of Python says must fail, one a line `caught by: ...`.
+
+    Raises
+    ------
+    MutantError
+        It names none.
+    """
+    head = patch.read_text(encoding="utf-8").split("--- ", 1)[0]
+    found = re.findall(r"^caught by: (\S.*)$", head, re.MULTILINE)
+    if not found:
+        raise MutantError(f"{patch.name} has no line 'caught by: TEST'")
+    return found
+
+
 def description(patch: Path) -> str:
     """Return the text before the first file of a patch, on one line."""
     head = patch.read_text(encoding="utf-8").split("--- ", 1)[0]
-    return " ".join(head.split())
+    return " ".join(re.sub(r"^caught by: .*$", "", head, flags=re.MULTILINE).split())
 
 
 def _parse(patch: Path) -> dict[str, list[tuple[str, str]]]:

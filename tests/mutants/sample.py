@@ -184,14 +184,12 @@ def _instead(node: ast.expr) -> Iterator[ast.expr]:
         if node.attr in _NAMES and isinstance(node.ctx, ast.Load):
             yield ast.Attribute(node.value, _NAMES[node.attr], ast.Load())
     elif isinstance(node, ast.Call):
-        if len(node.args) > 1 and not any(isinstance(one, ast.Starred) for one in node.args[:2]):
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        starred = any(isinstance(one, ast.Starred) for one in node.args[:2])
+        if len(node.args) > 1 and not starred and name not in ("min", "max"):
             yield ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
-        if len(node.args) == 1 and not node.keywords:
-            name = node.func.id if isinstance(node.func, ast.Name) else ""
-            if name in ("abs", "sorted", "reversed", "round", "round_up", "set"):
-                yield node.args[0]
-    elif isinstance(node, ast.comprehension):
-        return
+        if len(node.args) == 1 and name in ("abs", "sorted", "reversed", "round", "set"):
+            yield node.args[0]
 
 
 def _constants(value: object) -> list[object]:
