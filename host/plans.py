@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import partitioner.graph as network
 from host.errors import PimloopError
 from partitioner.plan import PLAN_FORMAT, Step
 from partitioner.solve import OBJECTIVES
@@ -19,7 +20,9 @@ class PlanFile:
 
     assignment: dict[str, str]  # operator id -> device
     objective: str  # one of `partitioner.solve.OBJECTIVES`
-    schedule: tuple[Step, ...]  # of a makespan plan; empty: one step at a time
+    schedule: tuple[Step, ...] = ()  # of a makespan plan; empty: one step at a time
+    #: Operator id -> what it computes, as far as the costs said.
+    signatures: dict[str, str] = field(default_factory=dict)
 
 
 def load_plan(path: Path) -> PlanFile:
@@ -50,9 +53,30 @@ def load_plan(path: Path) -> PlanFile:
         raise PimloopError(
             f"the plan {path} has the objective {objective!r}; known: {', '.join(OBJECTIVES)}"
         )
-    if objective == "sequential":
-        return PlanFile(assignment, objective, ())
-    return PlanFile(assignment, objective, _schedule(data.get("schedule"), path))
+    signatures = data.get("signatures", {})
+    if not isinstance(signatures, dict) or not all(
+        isinstance(text, str) for text in signatures.values()
+    ):
+        raise PimloopError(f"the plan {path} has signatures that are no mapping to texts")
+    steps = () if objective == "sequential" else _schedule(data.get("schedule"), path)
+    return PlanFile(assignment, objective, steps, signatures)
+
+
+def other_shapes(plan: PlanFile, operators: network.Graph) -> str:
+    """Return the first operator that was another one when the plan was made, "" where none was.
+
+    Parameters
+    ----------
+    plan
+        A plan whose operators have the ids of the model's.
+    operators
+        The model as the partitioner sees it.
+    """
+    for operator in operators.operators:
+        made = plan.signatures.get(operator.id, operator.signature)
+        if made != operator.signature:
+            return f"'{operator.id}' was {made} and is {operator.signature} in {operators.name}"
+    return ""
 
 
 def _schedule(steps: Any, path: Path) -> tuple[Step, ...]:
@@ -74,5 +98,5 @@ def _schedule(steps: Any, path: Path) -> tuple[Step, ...]:
                 f"the plan {path}: step {number} of its schedule is not one of kind, id, resource,"
                 " start_us, end_us and detail; make the plan again"
             )
-        found.append(Step(**{field.name: values[field.name] for field in fields(Step)}))
+        found.append(Step(**{one.name: values[one.name] for one in fields(Step)}))
     return tuple(found)

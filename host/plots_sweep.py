@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from host.html.words import schedule_order, schedule_words
+from host.html.words import schedule_order, schedule_words, unproved
 from host.plots_style import STYLE, plain, save
+from partitioner.percent import percent
 
 Row = dict[str, Any]
 
@@ -23,6 +27,9 @@ _LINES = {
     "greedy": ("#e69f00", "D"),
     "paper_dp": ("#cc79a7", "v"),
 }
+#: Characters of a panel's title on one line.
+_TITLE_WIDTH = 44
+
 _SPARE_LINES = (("#56b4e9", "P"), ("#000000", "X"), ("#999999", "*"))
 
 
@@ -36,7 +43,8 @@ def write_sweep_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
     Parameters
     ----------
     rows
-        Each {model, sequence_length, platform, settings, schedule, executed_us, predicted_us}.
+        Each {model, sequence_length, platform, settings, schedule, executed_us, predicted_us}, and
+        where known {optimal, lower_bound_us, cpu_times_disturbed}.
         Rows without an executed time, or without `cpu_serial` beside them, are left out.
     folder
         Where the files go; made when it does not exist.
@@ -80,42 +88,75 @@ def _sweep(points: list[Row], along: str, label: str) -> Figure:
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     styles = _line_styles(point["schedule"] for point in points)
     shown: dict[str, Any] = {}
+    highest = max([1.0, *(point["speedup"] for point in points)])
     for axes, (panel, mine) in zip(grid.flat, panels.items(), strict=False):
         places = _axis_values(_value(point, along) for point in mine)
         for name in schedule_order({point["schedule"] for point in mine}):
             line = sorted(
-                (places.index(_value(point, along)), point["speedup"])
+                (
+                    places.index(_value(point, along)),
+                    point["speedup"],
+                    bool(point.get("cpu_times_disturbed")),
+                )
                 for point in mine
                 if point["schedule"] == name
             )
             colour, marker = styles[name]
             (drawn,) = axes.plot(
-                [x for x, _ in line],
-                [y for _, y in line],
+                [x for x, *_ in line],
+                [y for _, y, _ in line],
                 color=colour,
                 marker=marker,
                 markersize=4.5,
             )
             shown.setdefault(name, drawn)
+            doubted = [(x, y) for x, y, disturbed in line if disturbed]
+            if doubted:
+                axes.plot(
+                    [x for x, _ in doubted],
+                    [y for _, y in doubted],
+                    color=colour,
+                    linestyle="none",
+                    marker=marker,
+                    markersize=4.5,
+                    markerfacecolor="white",
+                )
         axes.axhline(1.0, color="#555555", linewidth=0.8, linestyle="--")
         axes.set_xticks(range(len(places)), [plain(_text(place)) for place in places])
         axes.set_xlim(-0.3, len(places) - 0.7)
-        axes.set_ylim(bottom=0.0)
-        axes.set_title(plain(", ".join(panel)), fontsize=8.5, loc="left")
+        # All panels share the axis: its end must be beyond the curves of every one.
+        axes.set_ylim(0.0, 1.08 * highest)
+        title = textwrap.wrap(", ".join(panel), _TITLE_WIDTH, break_on_hyphens=False)
+        axes.set_title("\n".join(plain(part) for part in title), fontsize=8.5, loc="left")
         axes.set_xlabel(plain(label))
     for axes in list(grid.flat)[len(panels) :]:
         axes.remove()
     for row in grid:
         row[0].set_ylabel("speed-up over CPU serial")
     names = schedule_order(shown)
+    handles = [shown[name] for name in names]
+    labels = [plain(_line_title(name, points)) for name in names]
+    if any(point.get("cpu_times_disturbed") for point in points):
+        handles.append(Line2D([], [], color="black", marker="o", linestyle="none",
+                              markersize=4.5, markerfacecolor="white"))  # fmt: skip
+        labels.append("hollow: CPU times not trusted")
     figure.legend(
-        [shown[name] for name in names],
-        [plain(schedule_words(name).title) for name in names],
-        loc="outside lower center",
-        ncols=min(5, len(names)),
-        frameon=False,
+        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False
     )
     return figure
+
+
+def _line_title(name: str, points: Sequence[Row]) -> str:
+    """Return what a line is called; an optimum is one where it is proved at every point."""
+    mine = [point for point in points if point["schedule"] == name]
+    if not any(unproved(name, {"optimal": point.get("optimal", True)}) for point in mine):
+        return schedule_words(name).title
+    gaps = [
+        1.0 - point["lower_bound_us"] / point["predicted_us"]
+        for point in mine
+        if point.get("lower_bound_us") is not None and point["predicted_us"]
+    ]
+    return f"Best found (gap at most {percent(max(gaps))})" if gaps else "Best found"
 
 
 def _speedups(rows: Iterable[Row]) -> list[Row]:
@@ -143,11 +184,21 @@ def _value(point: Row, along: str) -> Any:
 
 
 def _axis_values(values: Iterable[Any]) -> list[Any]:
-    """Return different values in order: numbers by size, everything else by its text."""
-    different = list(dict.fromkeys(values))
-    if all(isinstance(value, int | float) for value in different):
-        return sorted(different)
-    return sorted(different, key=_text)
+    """Return different values in order: numbers, also as text, by size, then all else by its text.
+
+    >>> _axis_values(["16", "8", None, "8"]), _axis_values(["1e3", "20", "all_bank"])
+    (['8', '16', None], ['20', '1e3', 'all_bank'])
+    """
+    return sorted(dict.fromkeys(values), key=_rank)
+
+
+def _rank(value: Any) -> tuple[bool, float, str]:
+    try:
+        size = float(value)
+    except (TypeError, ValueError):
+        size = math.nan
+    known = math.isfinite(size)
+    return not known, size if known else 0.0, _text(value)
 
 
 def _text(value: Any) -> str:

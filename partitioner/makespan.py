@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from partitioner.baselines import BASELINES
 from partitioner.domains import feasible_domains
@@ -68,7 +69,8 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
     span, improved = improve(problem, domains, placements, SEARCH_SHARE * time_limit_s)
     best = _schedule(problem, improved)
     bound = _trivial_bound(problem, domains)
-    method, proof = "list scheduling and local search", {"kind": "load and longest chain"}
+    method, limit_reached = "list scheduling and local search", False
+    proof: dict[str, object] = {"kind": "load and longest chain"}
     if bound < span:
         answer = solve_makespan(problem, domains, span, (1 - SEARCH_SHARE) * time_limit_s)
         found = _from_answer(problem, answer)
@@ -79,10 +81,13 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
         proof = {
             "kind": "integer programming" if answer.exact else "relaxed integer programme",
             "solver": "HiGHS",
+            "time_limit_s": time_limit_s,
         }
+        limit_reached = not answer.solved
     place, tasks, starts = best
     assignment = problem.assignment(place)
-    return _plan(problem, "optimal", assignment, tasks, starts, bound, method, proof)
+    plan = _plan(problem, "optimal", assignment, tasks, starts, bound, method, proof)
+    return replace(plan, limit_reached=limit_reached)
 
 
 def _settled_bound(problem: Problem, answer: MipAnswer, span: int) -> int:
@@ -177,4 +182,5 @@ def _plan(
         proof=proof,
         overfull=problem.overfull(problem.places(assignment)),
         schedule=steps(problem, assignment, tasks, starts),
+        signatures=problem.signatures,
     )

@@ -184,8 +184,10 @@ def _read_node(arguments: Mapping[str, Any], where: str) -> TraceNode:
     for key in ("input_nodes", "output_nodes"):
         if not isinstance(arguments.get(key), str):
             raise PartitionerError(
-                f"{where}: no {key!r} in the trace; it needs an ONNX Runtime build that writes "
-                "input_nodes and output_nodes"
+                f"{where}: no {key!r} in the trace: stock ONNX Runtime does not write the "
+                "neighbours of a node, the build of Kim et al. 2024 does. Without that build let "
+                "pimloop measure the model: pimloop profile MODEL.onnx --platform native -o "
+                "costs.json"
             )
     return TraceNode(
         op=str(arguments.get("op_name", "?")),

@@ -39,6 +39,8 @@ class Plan:
     proof: Mapping[str, Any] = field(default_factory=dict)  # what shows the bound
     overfull: Mapping[str, int] = field(default_factory=dict)  # memory -> bytes over its capacity
     schedule: Sequence[Step] = ()  # only for the makespan objective
+    limit_reached: bool = False  # the time limit ended the search
+    signatures: Mapping[str, str] = field(default_factory=dict)  # operator id -> what it computes
 
     def to_dict(self) -> dict[str, Any]:
         """Return the `pimloop-plan/1` object."""
@@ -53,8 +55,11 @@ class Plan:
             "method": self.method,
             "lower_bound_us": self.lower_bound_us,
             "proof": dict(self.proof),
+            "limit_reached": self.limit_reached,
             "assignment": dict(self.assignment),
         }
+        if self.signatures:
+            result["signatures"] = dict(self.signatures)
         if self.overfull:
             result["overfull_bytes"] = dict(self.overfull)
         if self.schedule:

@@ -134,6 +134,12 @@ class Problem:
         )
 
     @cached_property
+    def signatures(self) -> dict[str, str]:
+        """What every operator computes, by id, where the costs say: type, shapes, attributes."""
+        operators = self.costs.graph.operators
+        return {o.id: o.signature for o in operators if o.signature is not None}
+
+    @cached_property
     def granularity(self) -> int:
         """Greatest common divisor of all costs: the totals of two assignments differ by no less."""
         divisor = 0

@@ -7,6 +7,7 @@ dynamic programming for more, integer programming where a capacity binds or the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from partitioner.baselines import BASELINES
 from partitioner.costs import CostGraph
@@ -24,7 +25,7 @@ OBJECTIVES = ("sequential", "makespan")
 METHODS = ("auto", "mincut", "dp", "ilp")
 
 #: Seconds that integer programming may take when nothing else is asked for.
-DEFAULT_TIME_LIMIT_S = 120.0
+DEFAULT_TIME_LIMIT_S = 60.0
 
 
 def partition(
@@ -98,6 +99,7 @@ def assignment_plan(
         method=method,
         proof={"kind": "cheapest device of every operator, transfers free"},
         overfull=problem.overfull(problem.places(assignment)),
+        signatures=problem.signatures,
     )
 
 
@@ -185,12 +187,14 @@ def _by_ilp(problem: Problem, domains: Sequence[tuple[int, ...]], time_limit_s: 
     proof = {
         "kind": "integer programming",
         "solver": "HiGHS",
+        "time_limit_s": time_limit_s,
         "solver_bound_us": result.bound / 10**problem.decimals,
         "certainty": certainty,
         "variables": result.variables,
         "constraints": result.constraints,
     }
-    return _plan(problem, result.place, "integer programming", proof, evaluation, bound)
+    plan = _plan(problem, result.place, "integer programming", proof, evaluation, bound)
+    return replace(plan, limit_reached=not result.solved)
 
 
 def _ilp_bound(problem: Problem, result: IlpResult, total: int) -> tuple[int, str]:
@@ -200,7 +204,8 @@ def _ilp_bound(problem: Problem, result: IlpResult, total: int) -> tuple[int, st
         return total, "the bound leaves no room for a cheaper total on the grid of the costs"
     if result.solved and total - result.bound <= RELATIVE_TOLERANCE * total:
         return total, f"the bound is within the solver's tolerance ({RELATIVE_TOLERANCE:g})"
-    return max(0, int(result.bound)), "stopped by the limit"
+    end = "the search ended" if result.solved else "the time limit ended the search"
+    return max(0, int(result.bound)), f"{end} with a gap beyond the solver's tolerance"
 
 
 def _exact_plan(
@@ -236,4 +241,5 @@ def _plan(
         method=method,
         proof=proof,
         overfull=problem.overfull(place),
+        signatures=problem.signatures,
     )

@@ -133,6 +133,7 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
     for name, plan in plans.items():
         over = plan.total_us / best.total_us - 1 if best.total_us else 0.0
         notes.append((name, plan.method if name == "optimal" else _without_first(name, costs)))
+        notes.append((name, _limit_text(plan)))
         if plan.overfull:
             notes.append((name, f"over capacity: {_bytes_text(plan)}"))
         times = (f"{us:.3f}" for us in (plan.total_us, plan.compute_us, plan.transfer_us))
@@ -179,7 +180,9 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
     if plan.optimal:
         out.print(f"proved optimal: lower bound {plan.lower_bound_us:.3f} us")
     else:
-        out.print(f"lower bound {plan.lower_bound_us:.3f} us (gap {percent(plan.gap, 2)})")
+        ended = _limit_text(plan)
+        text = f"lower bound {plan.lower_bound_us:.3f} us (gap {percent(plan.gap, 2)})"
+        out.print(f"{text}; {ended}" if ended else text)
     counts: dict[str, int] = {}
     for device in plan.assignment.values():
         counts[device] = counts.get(device, 0) + 1
@@ -187,6 +190,13 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
     out.print("operators: " + ", ".join(f"{device} {counts.get(device, 0)}" for device in listed))
     if plan.overfull:
         out.print(f"warning: weights exceed the capacity: {_bytes_text(plan)}")
+
+
+def _limit_text(plan: Plan) -> str:
+    """Return that the time limit ended the search, "" where it did not."""
+    if not plan.limit_reached:
+        return ""
+    return f"the time limit of {plan.proof['time_limit_s']:g} s ended the search"
 
 
 class _Lines:

@@ -20,7 +20,9 @@ from host.errors import PimloopError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from host.models.graph import Array
+    from host.models.graph import Array, Graph
+    from host.plans import PlanFile
+    from host.platform import Platform
 
 
 def register(subparsers: Any) -> None:
@@ -43,6 +45,11 @@ def register(subparsers: Any) -> None:
         metavar="NAME",
         help="pim_first (default), cpu_serial or cpu_parallel_first, which need no costs; optimal,"
         " greedy, paper_dp or one of a plug-in, for which the model is profiled first",
+    )
+    parser.add_argument(
+        "--other-shapes",
+        action="store_true",
+        help="execute a plan that was made for another length or shape too",
     )
     add_model_options(parser)
     add_device_options(parser)
@@ -79,9 +86,10 @@ def run_run(args: argparse.Namespace) -> int:
     plan = None
     if args.plan is not None:
         plan = load_plan(args.plan)
+        _check_shapes(args, plan, graph, platform)
     elif policy in POLICIES:
         placed = POLICIES[policy](graph, platform.capabilities)
-        plan = PlanFile(pim_fit(graph, platform).within(graph, placed), "sequential", ())
+        plan = PlanFile(pim_fit(graph, platform).within(graph, placed), "sequential")
     name = policy if args.plan is None else "plan"
     options = Options(
         objective="makespan" if plan is not None and plan.schedule else "sequential",
@@ -107,6 +115,28 @@ def run_run(args: argparse.Namespace) -> int:
     elif not args.quiet:
         print_summary(console(), report)
     return 0 if outcome.passed else EXIT_VERIFICATION_FAILED
+
+
+def _check_shapes(
+    args: argparse.Namespace, plan: PlanFile, graph: Graph, platform: Platform
+) -> None:
+    """Refuse a plan made for other shapes, or say that it was."""
+    from host.fit import pim_fit
+    from host.pipeline.network import partition_graph
+    from host.plans import other_shapes
+
+    other = other_shapes(plan, partition_graph(graph, pim_fit(graph, platform)))
+    if not other:
+        return
+    if not args.other_shapes:
+        raise PimloopError(
+            f"the plan {args.plan} was made from the costs of another length or shape: {other}."
+            " Make one for this model (pimloop profile, pimloop partition), or execute this one"
+            " with --other-shapes"
+        )
+    if not args.json and not args.quiet:
+        note = f"the plan was made from the costs of another length or shape: {other}"
+        console(stderr=True).print(note, style="yellow", markup=False, soft_wrap=True)
 
 
 def _save(path: Path, values: Mapping[str, Array]) -> None:

@@ -244,6 +244,9 @@ def run_sim(args: argparse.Namespace) -> int:
     return 0 if outcome.passed else EXIT_VERIFICATION_FAILED
 
 
+#: Flags of a command that decide its result.
+_FLAGS = ("other_shapes",)
+
 #: Options of a command that decide its result, in the order they are repeated in.
 _REPEATED = ("plan", "policy", "seq", "seed", "platform", "objective", "device", "flavour",
              "jobs", "inputs", "generate")  # fmt: skip
@@ -257,6 +260,7 @@ def repeat_command(args: argparse.Namespace) -> list[str]:
         for one in value if isinstance(value, list) else [value]:
             if one is not None:
                 command += [f"--{option}", str(one)]
+    command += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(args, flag, False)]
     for key, value in args.set:
         command += ["--set", f"{key}={value}"]
     for name, shape in args.shape:

@@ -46,7 +46,7 @@ def register(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=A,B",
-        help="values of the platform to try, as pim.lanes=8,16",
+        help="values of the platform to try, as pim.lanes=8,16; a list in brackets is one value",
     )
     parser.add_argument(
         "--objective", choices=("sequential", "makespan"), default="sequential",
@@ -83,6 +83,35 @@ def parse_lengths(text: str) -> list[int]:
     return [parse_count(part) for part in text.split(",")]
 
 
+def split_values(text: str) -> list[str]:
+    """Return the values of a setting: commas within brackets and quotes are part of a value.
+
+    >>> split_values("8,16"), split_values('["Add","Mul"]'), split_values('["Add"],["Add","Mul"]')
+    (['8', '16'], ['["Add","Mul"]'], ['["Add"]', '["Add","Mul"]'])
+
+    Raises
+    ------
+    PimloopError
+        When a value is empty.
+    """
+    values, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in "[]":
+            depth += 1 if character == "[" else -1
+        elif character == "," and depth <= 0:
+            values.append("")
+            continue
+        values[-1] += character
+    values = [value.strip() for value in values]
+    if not all(values):
+        raise PimloopError(f"--set: {text!r} has an empty value; give them as pim.lanes=8,16")
+    return values
+
+
 def run_sweep(args: argparse.Namespace) -> int:
     """Run `pimloop sweep`."""
     from host.cli.progress import ProgressDisplay
@@ -94,7 +123,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     from host.plots import write_sweep_plots
     from host.report import write_json, write_text
 
-    settings = {key: values.split(",") for key, values in args.set}
+    settings = {key: split_values(values) for key, values in args.set}
     if len(settings) < len(args.set):
         raise PimloopError("--set: give all values of a key at once, as pim.lanes=8,16")
     platforms = (args.platform or DEFAULT_PLATFORM).split(",")

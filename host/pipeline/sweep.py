@@ -36,8 +36,8 @@ POINTS = "points"
 
 _WORDS = 60  # characters of the models' names in the name of a folder
 
-_COLUMNS = ("model", "sequence_length", "platform", "settings", "schedule",
-            "predicted_us", "executed_us")  # fmt: skip
+_COLUMNS = ("model", "sequence_length", "platform", "settings", "schedule", "predicted_us",
+            "executed_us", "optimal", "lower_bound_us", "cpu_times_disturbed")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,11 +155,27 @@ def run_point(
         As the pipeline.
     """
     platform = load_platform(point.platform, dict(point.settings))
+    options = replace(options, command=point_command(point, options))
     graph = load_model(point.model, LoadOptions(point.sequence_length, point.seed))
     feeds = random_inputs(graph, point.seed)
     with Pipeline(graph, feeds, platform, options, progress) as pipeline:
         report = build_report(pipeline.run())
     return report, machine_key() if is_measured(platform) else None
+
+
+def point_command(point: Point, options: Options) -> tuple[str, ...]:
+    """Return the command that runs one point alone.
+
+    >>> point = Point("bert", 8, "aim", (("pim.lanes", "8"),))
+    >>> " ".join(point_command(point, Options()))
+    'pimloop sim bert --seq 8 --seed 0 --platform aim --objective sequential --set pim.lanes=8'
+    """
+    length = () if point.sequence_length is None else ("--seq", str(point.sequence_length))
+    settings = [part for key, value in point.settings for part in ("--set", f"{key}={value}")]
+    return (
+        "pimloop", "sim", point.model, *length, "--seed", str(point.seed),
+        "--platform", point.platform, "--objective", options.objective, *settings,
+    )  # fmt: skip
 
 
 def locally(progress: Callable[[Event], None]) -> Backend:
@@ -221,6 +237,9 @@ def rows(points: Iterable[Finished]) -> list[dict[str, Any]]:
             "schedule": name,
             "predicted_us": schedule["predicted_us"],
             "executed_us": schedule["executed_us"],
+            "optimal": schedule["optimal"],
+            "lower_bound_us": schedule["lower_bound_us"],
+            "cpu_times_disturbed": one.report["cpu_times_disturbed"],
         }
         for one in points
         if one.report is not None

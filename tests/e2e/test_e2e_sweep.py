@@ -48,6 +48,18 @@ def test_every_combination_has_a_row_for_every_schedule(swept):
     assert combinations == {(n, us) for n in (3, 4) for us in ("21.6", "60")}
     assert len(result["rows"]) == 4 * 6
     assert all(point["passed"] for point in result["points"])
+    assert all(row["optimal"] for row in result["rows"] if row["schedule"] == "optimal")
+    assert not any(row["cpu_times_disturbed"] for row in result["rows"])
+    reports = [
+        json.loads(path.read_text()) for path in sorted((folder / "points").glob("*/report.json"))
+    ]
+    commands = {" ".join(report["command"][3:]) for report in reports}
+    assert commands == {
+        f"--seq {n} --seed 0 --platform htg-z920 --objective sequential"
+        f" --set driver.call_overhead_us={us}"
+        for n in (3, 4)
+        for us in ("21.6", "60")
+    }
     with (folder / "sweep.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["executed_us"] for row in table] == [str(r["executed_us"]) for r in result["rows"]]
@@ -123,6 +135,8 @@ def test_a_point_that_fails_leaves_the_others(tiny, tmp_path, capsys):
     [
         (["--set", "pim.lanse=8"], "there is no value pim.lanse to set"),
         (["--set", "pim.lanes=9999"], "device.lanes"),
+        (["--set", "pim.lanes=8,"], "has an empty value"),
+        (["--set", 'capabilities.operators=["MatMul","Softmax"]'], "capabilities.operators"),
         (["--set", "pim.lanes=8", "--set", "pim.lanes=16"], "all values of a key at once"),
         (["--platform", "z80"], "there is no platform 'z80'"),
         (["--scheduler", "tcp://127.0.0.1:1"], "cannot reach the Dask scheduler"),

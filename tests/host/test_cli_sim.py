@@ -11,8 +11,11 @@ from tiny_checkpoints import write_checkpoint
 
 import host.cli
 import host.pipeline.execute
+from host.fit import pim_fit
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
+from host.pipeline.network import partition_graph
+from host.platform import load_platform
 from host.verification import Verifier
 
 
@@ -208,6 +211,33 @@ def test_all_on_the_cpu_has_times_without_a_device(bert, capsys):
     assert schedule["transfer_us"] == 0
     assert report["simulation"]["cycles"] == 0
     assert report["verification"]["max_abs_error"] < 1e-5
+
+
+def test_a_plan_for_other_shapes_is_refused_unless_it_is_asked_for(bert, tmp_path, capsys):
+    """Plans carry what their operators compute; those of 4 tokens are not those of 6."""
+    path = tmp_path / "plan.json"
+    graph = load_model(bert, LoadOptions(sequence_length=4))
+    operators = partition_graph(graph, pim_fit(graph, load_platform("htg-z920")))
+    plan = {
+        "format": "pimloop-plan/1",
+        "assignment": {node.id: "cpu_serial" for node in graph.nodes},
+        "signatures": {one.id: one.signature for one in operators.operators},
+    }
+    path.write_text(json.dumps(plan))
+    command = ["run", bert, "--plan", path, "--device", "model"]
+    assert pimloop(capsys, *command, "--seq", 4, "--quiet")[0] == 0
+    code, out, err = pimloop(capsys, *command, "--seq", 6)
+    assert (code, out) == (2, "")
+    assert "was made from the costs of another length or shape: '" in err
+    assert "1x4" in err
+    assert "1x6" in err
+    assert "--other-shapes" in err
+    code, out, err = pimloop(capsys, *command, "--seq", 6, "--other-shapes")
+    assert code == 0
+    assert "another length or shape" in err
+    code, out, _ = pimloop(capsys, *command, "--seq", 6, "--other-shapes", "--json")
+    assert code == 0
+    assert "--other-shapes" in json.loads(out)["command"]
 
 
 @pytest.mark.parametrize(

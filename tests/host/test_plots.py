@@ -100,6 +100,63 @@ def test_settings_have_a_figure_of_their_own(tmp_path):
     assert panels == [f"bert-small, htg-z920, {n} tokens" for n in (8, 16, 32)]
 
 
+def test_values_are_in_numeric_order():
+    rows = _rows(settings=({"pim.lanes": "16"}, {"pim.lanes": "8"}, {"pim.lanes": "128"}))
+    figure = _sweep(_speedups(rows), "pim.lanes", "x")
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels == ["8", "16", "128"]
+
+
+def test_no_curve_leaves_its_panel():
+    """The panels share an axis; the last one has the smallest numbers."""
+    rows = _rows(models=("fast", "slow"))
+    for row in rows:
+        if row["model"] == "fast" and row["schedule"] == "cpu_serial":
+            row["executed_us"] *= 20
+    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    for axes in figure.axes:
+        highest = max(max(line.get_ydata(), default=0.0) for line in axes.get_lines())
+        assert highest < axes.get_ylim()[1]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    assert figure.axes[0].get_ylim()[1] > 20 * 5
+
+
+def test_times_that_are_not_trusted_are_hollow():
+    rows = _rows(lengths=(8, 16))
+    plain = _sweep(_speedups(rows), "sequence_length", "tokens")
+    for row in rows:
+        row["cpu_times_disturbed"] = row["sequence_length"] == 16
+    marked = _sweep(_speedups(rows), "sequence_length", "tokens")
+    hollow = [
+        list(line.get_xdata())
+        for line in marked.axes[0].get_lines()
+        if line.get_markerfacecolor() == "white"
+    ]
+    assert hollow == [[1]] * 3
+    text = "hollow: CPU times not trusted"
+    assert text in [one.get_text() for one in marked.legends[0].get_texts()]
+    assert text not in [one.get_text() for one in plain.legends[0].get_texts()]
+
+
+def test_a_line_that_is_not_proved_optimal_has_its_gap():
+    rows = _rows()
+    for row in rows:
+        row.update(optimal=row["sequence_length"] != 16, predicted_us=100.0, lower_bound_us=94.0)
+    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    names = [one.get_text() for one in figure.legends[0].get_texts()]
+    assert names[0] == "Best found (gap at most 6.0 %)"
+    assert "PIM first" in names
+
+
+def test_panels_with_long_names_can_be_told_apart():
+    long = "capabilities.operators"
+    rows = _rows(settings=({long: '["MatMul","Gemm","Add","Sub","Mul"]'},
+                           {long: '["MatMul","Gemm","Add","Sub","Div"]'}))  # fmt: skip
+    panels = [a.get_title(loc="left") for a in _sweep(_speedups(rows), "sequence_length", "x").axes]
+    assert len(set(panels)) == 2
+    assert "…" not in "".join(panels)
+
+
 def test_rows_that_did_not_finish_are_left_out(tmp_path):
     rows = _rows()
     for row in rows:

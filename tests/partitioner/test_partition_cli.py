@@ -117,6 +117,25 @@ def test_makespan(run, costs) -> None:
     assert "makespan" in out
 
 
+def test_a_search_that_the_limit_ends_says_so_in_both_outputs(run, tmp_path) -> None:
+    path = tmp_path / "costs.json"
+    path.write_text(json.dumps(random_costs(random.Random(7), 2, 40)))
+    arguments = ("partition", "--costs", path, "--objective", "makespan", "--time-limit", "0.05")
+    code, out, _ = run(*arguments, "--json")
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["limit_reached"]
+    assert not plan["optimal"]
+    assert plan["proof"]["time_limit_s"] == 0.05
+    code, out, _ = run(*arguments)
+    assert "the time limit of 0.05 s ended the search" in out
+    assert "(gap " in out
+    code, out, _ = run("partition", "--costs", path, "--json")
+    assert json.loads(out)["limit_reached"] is False
+    code, out, _ = run("partition", "--costs", path)
+    assert "time limit" not in out
+
+
 def test_profile_plan(run, costs) -> None:
     code, out, _ = run("profile-plan", "--costs", costs, "--json")
     plan = json.loads(out)
