@@ -1,4 +1,4 @@
-"""Text of models and files made harmless for where it is shown: terminals and spreadsheets.
+"""Text of models and files made harmless: for terminals, spreadsheets and names of files.
 
 Names of models, operators, tensors and files are whatever their author wrote. A terminal obeys
 escape sequences in them, bidirectional controls show them in another order, and a spreadsheet
@@ -44,3 +44,12 @@ def csv_cell(value: object) -> object:
     # Spreadsheets also take wide forms of the same characters, and skip leading blanks.
     start = unicodedata.normalize("NFKC", value).lstrip(" ")
     return f"'{printable(value)}" if start.startswith(_FORMULA) else printable(value)
+
+
+def file_name(text: str) -> str:
+    """Return a text as part of a file's name that needs no quotes in a shell.
+
+    >>> file_name("my model (2)"), file_name("htg-z920 (device.lanes=16)")
+    ('my_model_2', 'htg-z920_device.lanes_16')
+    """
+    return re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII).strip("_") or "_"

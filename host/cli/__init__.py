@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from host.cli.output import ArgumentParser, make_logging_printable
 from host.errors import PimloopError
@@ -42,11 +43,38 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
+class _Version(argparse.Action):
+    """Prints the version; git is asked only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        from host.provenance import source
+
+        try:
+            version = metadata.version("pimloop")
+        except metadata.PackageNotFoundError:
+            version = "of a checkout that is not installed"
+        commit = source()
+        print(f"pimloop {version}" + (f" (commit {commit})" if commit is not None else ""))
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with every subcommand registered."""
     parser = ArgumentParser(
         prog="pimloop",
         description="Hardware-in-the-loop co-simulation of a DRAM processing-in-memory device.",
+    )
+    parser.add_argument(
+        "--version", action=_Version, help="print the version, and the commit of a git checkout"
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMAND_MODULES:

@@ -53,6 +53,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from host.platform import DEFAULT_PLATFORM, load_platform
     from host.report import write_json
     from host.session import Settings
+    from host.text import file_name
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     if args.shape:
@@ -61,7 +62,8 @@ def run_generate(args: argparse.Namespace) -> int:
     generator = load_generator(args.model, args.generate, wanted)
     name, length = generator.config.name, generator.prompt_length
     policy = _policy(args)
-    folder = args.out or Path("out") / f"{name}-{length}-generate-{args.generate}-{platform.name}"
+    parts = (name, str(length), "generate", str(args.generate), platform.name)
+    folder = args.out or Path("out") / "-".join(file_name(part) for part in parts)
     make_folder(folder)
     options = Options(
         objective=args.objective,

@@ -125,14 +125,20 @@ def _run(
     platform = load_platform(args.platform, dict(args.set))
     if args.command_trace is not None and args.device != "sim":
         raise PimloopError("the model device sends no DRAM commands: trace them with --device sim")
-    with open_device(
-        platform,
-        args.device,
-        flavour=args.flavour,
-        trace=args.waves is not None,
-        command_trace=args.command_trace,
-        timeout=args.timeout,
-    ) as device:
+    from host.cli.progress import build_notes
+
+    notes = build_notes(console(stderr=True), quiet=args.json)
+    with (
+        notes,
+        open_device(
+            platform,
+            args.device,
+            flavour=args.flavour,
+            trace=args.waves is not None,
+            command_trace=args.command_trace,
+            timeout=args.timeout,
+        ) as device,
+    ):
         result = kernel(device, platform)
     report = what | _report(result, platform, args)
     if args.json:

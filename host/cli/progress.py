@@ -1,8 +1,14 @@
-"""Progress of a pipeline on the terminal: job, operator, simulated cycles/s, time left."""
+"""Progress of a pipeline on the terminal: job, operator, simulated cycles/s, time left, the total.
+
+Messages of what is done once, building a simulator, come here from `sim.build`'s log.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
@@ -10,11 +16,12 @@ from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from host.executor import Progress
-from host.pipeline.execute import Event
+from host.pipeline.execute import STAGE, Event
 
 #: What a phase is called on the screen.
 PHASES = {
@@ -25,6 +32,12 @@ PHASES = {
     "verify": "verifying",
     "cpu": "timing the CPU",
 }
+
+#: Columns of a console from which a bar's line has speed, time left and operator too.
+_ROOMY = 110
+
+#: Columns of a job's name and phase, so that bars stand in line.
+_NAME = 42
 
 #: Phases whose progress can be measured; the bar of the others stands still.
 _MEASURED = ("weights", "run")
@@ -59,18 +72,14 @@ class ProgressDisplay:
         self._jobs: dict[str, _Job] = {}
         self._lock = threading.Lock()
         self._bars: Bars | None = None
+        self._total: TaskID | None = None
+        self._stage, self._over, self._of = "", 0, 0
+        self._notes = ExitStack()
         if not quiet and console.is_terminal:
-            self._bars = Bars(
-                TextColumn("{task.description:<42}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[speed]:>16}"),
-                TextColumn("{task.fields[label]}"),
-                console=console,
-            )
+            self._bars = Bars(*_columns(console.width), console=console)
 
     def __enter__(self) -> Self:
+        self._notes.enter_context(build_notes(self._console, quiet=self._quiet))
         if self._bars is not None:
             self._bars.start()
         return self
@@ -81,6 +90,7 @@ class ProgressDisplay:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._notes.close()
         if self._bars is not None:
             self._bars.stop()
 
@@ -92,6 +102,9 @@ class ProgressDisplay:
             self._show(event.job, event.progress)
 
     def _show(self, name: str, progress: Progress) -> None:
+        if progress.phase == STAGE:
+            self._begin(name, progress)
+            return
         job = self._jobs.get(name)
         if job is None:
             job = self._jobs[name] = _Job(self._add(name))
@@ -104,6 +117,9 @@ class ProgressDisplay:
         if self._bars is None or job.task is None:
             return
         over = progress.phase == "done"
+        if over and self._total is not None:
+            self._over += 1
+            self._show_total()
         measured = progress.phase in _MEASURED
         self._bars.update(
             job.task,
@@ -114,10 +130,86 @@ class ProgressDisplay:
             speed=_speed(job, progress),
         )
 
+    def _begin(self, stage: str, progress: Progress) -> None:
+        """Show that a stage of several executions begins, and what was known of it."""
+        self._stage, self._over, self._of = stage, progress.done, progress.total
+        if progress.done:
+            text = (
+                f"{stage}: {progress.done} of {progress.total} executions taken up from the run"
+                f" that was interrupted: {progress.label}"
+            )
+            self._console.print(text, markup=False, soft_wrap=True)
+        if self._bars is not None:
+            if self._total is None:
+                self._total = self._bars.add_task("", label="", speed="")
+            self._show_total()
+
+    def _show_total(self) -> None:
+        assert self._bars is not None
+        assert self._total is not None
+        self._bars.update(
+            self._total,
+            description=escape(f"{self._stage}: {self._over} of {self._of} executions"),
+            completed=self._over,
+            total=max(self._of, 1),
+        )
+
     def _add(self, name: str) -> TaskID | None:
         if self._bars is None:
             return None
         return self._bars.add_task(escape(name), label="", speed="")
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Return what a bar's line shows on a console of that width; names are wrapped, not cut."""
+    roomy = width >= _ROOMY
+    name = Column(min_width=_NAME if roomy else None, no_wrap=False, overflow="fold")
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", table_column=name),
+        BarColumn(bar_width=20 if roomy else 8),
+        TextColumn("{task.percentage:>3.0f} %"),
+    ]
+    if roomy:
+        columns += [
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[speed]:>16}"),
+            TextColumn("{task.fields[label]}"),
+        ]
+    return columns
+
+
+class _BuildNotes(logging.Handler):
+    """Prints that a simulator is built, and every warning."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        text = record.getMessage()
+        if text.startswith("building "):
+            text = f"building the simulator, once for such a device, about 15 s ({text[9:]}) ..."
+        elif not text.startswith("built ") and record.levelno < logging.WARNING:
+            return
+        self._console.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def build_notes(console: Console, *, quiet: bool = False) -> Iterator[None]:
+    """Say on `console` when a simulator is built: it takes a while, and only once."""
+    if quiet:
+        yield
+        return
+    log, notes = logging.getLogger("sim.build"), _BuildNotes(console)
+    level = log.level
+    log.addHandler(notes)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(notes)
 
 
 def _speed(job: _Job, progress: Progress) -> str:

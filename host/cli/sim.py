@@ -212,10 +212,12 @@ def run_sim(args: argparse.Namespace) -> int:
     from host.pipeline.publish import PLOTS, publish
     from host.pipeline.state import FOLDER
     from host.report import build_report
+    from host.text import file_name
 
     platform, graph = load(args)
     parts = [graph.name, graph.sequence_length, platform.name]
-    folder = args.out or Path("out") / "-".join(str(part) for part in parts if part is not None)
+    name = "-".join(file_name(str(part)) for part in parts if part is not None)
+    folder = args.out or Path("out") / name
     make_folder(folder)
     for name in (PLOTS, FOLDER):
         check_inside(folder, name)  # before the work, not after it

@@ -15,6 +15,7 @@ from host.board.samples import board_samples
 from host.board.simulate import PimTimes
 from host.board.transfers import TransferTime, transfer_times
 from host.cli.output import console, emit_json
+from host.cli.progress import build_notes
 from host.cli.tables import numbers, print_table, texts
 from host.cpu.calibrate import held_out
 from host.device.open import open_device
@@ -67,7 +68,8 @@ def run_validate_board(args: argparse.Namespace) -> int:
         if status.is_terminal and not args.json:
             status.print(f"simulating {name}")
 
-    with open_device(platform, "sim", cache=not args.fresh) as device:
+    notes = build_notes(status, quiet=args.json)
+    with notes, open_device(platform, "sim", cache=not args.fresh) as device:
         pim = PimTimes(platform, device, progress=show)
         for model in models:
             for length in lengths:

@@ -9,6 +9,7 @@ from typing import Any
 from host.cli.output import console, emit_json
 from host.cli.sim import add_device_options, add_model_options, load
 from host.errors import PimloopError
+from host.text import file_name
 from sim.lanes import lanes_text
 
 _NAMES_SHOWN = 8
@@ -40,6 +41,7 @@ def register(subparsers: Any) -> None:
 
 def run_waves(args: argparse.Namespace) -> int:
     """Run `pimloop waves`."""
+    from host.cli.progress import build_notes
     from host.fit import pim_fit
     from host.models.inputs import random_inputs
     from host.pipeline.waves import record_operator
@@ -60,10 +62,11 @@ def run_waves(args: argparse.Namespace) -> int:
             f"operator '{args.node}' ({graph.node(args.node).op}) does not run on the PIM of"
             f" {platform.name}{why}; some that do: {', '.join(list(operations)[:_NAMES_SHOWN])}"
         )
-    output = args.output or Path(f"{args.node.replace('/', '_')}.fst")
-    cycles = record_operator(
-        graph, random_inputs(graph, args.seed), platform, args.node, output, args.flavour
-    )
+    output = args.output or Path(f"{file_name(args.node)}.fst")
+    with build_notes(console(stderr=True), quiet=args.json):
+        cycles = record_operator(
+            graph, random_inputs(graph, args.seed), platform, args.node, output, args.flavour
+        )
     lanes = lanes_text(args.flavour)
     result = {"node": args.node, "cycles": cycles, "lanes": lanes, "output": str(output)}
     if args.json:

@@ -30,6 +30,10 @@ from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
 from host.verification import Verifier
 from host.weights import ConstantBits, DeviceWeights
 
+#: Phase of an event that begins a stage of several executions: its progress counts them, those
+#: that an interrupted run left are done and named in the label.
+STAGE = "stage"
+
 #: Key of a `Worker`'s state under which its device has the model.
 _RESIDENT = "resident"
 

@@ -11,11 +11,12 @@ from time import perf_counter
 import partitioner.graph as network
 from host.cache.folder import cache_folder
 from host.errors import PimloopError
+from host.executor import Progress
 from host.models.graph import Array, Graph
 from host.models.inputs import check_inputs
 from host.pipeline.cost_store import CostStore
 from host.pipeline.costs import StoredCosts
-from host.pipeline.execute import Event, Job, Runner
+from host.pipeline.execute import STAGE, Event, Job, Runner
 from host.pipeline.keys import model_key, run_key
 from host.pipeline.network import partition_graph
 from host.pipeline.options import Options
@@ -68,7 +69,8 @@ class Pipeline:
         options = options or Options()
         check_inputs(graph, feeds, "inputs")
         self.graph, self.platform, self.options = graph, platform, options
-        self.runner = Runner(graph, feeds, platform, options, progress or (lambda _: None))
+        self._progress = progress or (lambda _: None)
+        self.runner = Runner(graph, feeds, platform, options, self._progress)
         self.operators: network.Graph = partition_graph(graph, self.runner.fit)
         self.outcome = Outcome(
             graph, platform, options, self.runner.operations, self.operators,
@@ -144,7 +146,7 @@ class Pipeline:
             costs = self._merge_known(known.find())
             if costs is None:
                 with self._phase("profile"):
-                    results = self._execute(profile.jobs)
+                    results = self._execute("profile", profile.jobs)
                 self.outcome.profile_results = results
                 measured = [to_profile_run(result) for result in results]
                 # Without static addresses an operator's cycles may be others in another schedule.
@@ -168,7 +170,7 @@ class Pipeline:
         for name, plan in plans.items():
             jobs.setdefault(_key(plan.assignment), Job(name, plan.assignment))
         with self._phase("execute"):
-            results = dict(zip(jobs, self._execute(list(jobs.values())), strict=True))
+            results = dict(zip(jobs, self._execute("schedules", list(jobs.values())), strict=True))
         with self._phase("evaluate"):
             for name, plan in plans.items():
                 result = results[_key(plan.assignment)]
@@ -184,15 +186,17 @@ class Pipeline:
             for name, place in WITHOUT_COSTS.items()
         ]
         with self._phase("execute"):
-            results = self._execute(jobs)
+            results = self._execute("schedules", jobs)
         for job, result in zip(jobs, results, strict=True):
             self.outcome.schedules[job.name] = _timed(self.operators, result)
 
-    def _execute(self, jobs: list[Job]) -> list[Result]:
+    def _execute(self, stage: str, jobs: list[Job]) -> list[Result]:
         """Return the results of `jobs`, those that an interrupted run left not made again."""
         found = {job.name: self._state.load(job) for job in jobs}
         waiting = [job for job in jobs if found[job.name] is None]
         self.outcome.resumed += len(jobs) - len(waiting)
+        left = [job.name for job in jobs if found[job.name] is not None]
+        self._progress(Event(stage, Progress(STAGE, ", ".join(left), len(left), len(jobs), 0)))
         if len(waiting) < len(jobs):
             log.info("taking up %d executions of a run before", len(jobs) - len(waiting))
         for job, result in zip(waiting, self.runner.run(waiting, self._state.save), strict=True):

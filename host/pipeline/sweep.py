@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -27,7 +26,7 @@ from host.pipeline.points import content_key, load_point, model_content, save_po
 from host.platform import load_platform
 from host.plugins import load_model
 from host.report import build_report
-from host.text import csv_cell
+from host.text import csv_cell, file_name
 from partitioner.errors import PartitionerError
 from sim.errors import SimError
 
@@ -215,15 +214,6 @@ def sweep_name(points: Sequence[Point], options: Options) -> str:
     models = dict.fromkeys(Path(point.model).name for point in points)
     found = digest([point_name(point, options) for point in points])
     return f"sweep-{file_name('-'.join(models))[:_WORDS]}-{found[:8]}"
-
-
-def file_name(words: str) -> str:
-    """Return a text as part of a file's name that needs no quotes in a shell.
-
-    >>> file_name("my model (2)")
-    'my_model__2_'
-    """
-    return re.sub(r"[^\w.+-]", "_", words, flags=re.ASCII)
 
 
 def rows(points: Iterable[Finished]) -> list[dict[str, Any]]:

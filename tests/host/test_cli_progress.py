@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
+import re
+import shlex
 
 import pytest
 from rich.console import Console
 
+import host.cli
 import host.cli.progress
-from host.cli.progress import ProgressDisplay
+from host.cli.progress import ProgressDisplay, build_notes
 from host.executor import Progress
-from host.pipeline.execute import Event
+from host.pipeline.execute import STAGE, Event
+from host.provenance import source
+from host.text import file_name
 
 EVENTS = [
     Event("run 1", Progress("weights", "w", 0, 4, 0)),
@@ -66,3 +72,79 @@ def test_no_colour(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[3" not in shown(terminal=True)
     assert "\x1b" not in shown(terminal=False)
+
+
+STAGES = [
+    Event("profile", Progress(STAGE, "run 1, run 3", 2, 3, 0)),
+    Event("run 2", Progress("run", "MatMul_1", 0, 8, 0)),
+    Event("run 2", Progress("done", "", 0, 1, 0)),
+    Event("schedules", Progress(STAGE, "", 0, 2, 0)),
+    Event("cpu_parallel_first", Progress("weights", "w", 1, 2, 0)),
+    Event("cpu_parallel_first", Progress("done", "", 0, 1, 0)),
+]
+
+
+def drawn(width, *, terminal=True):
+    """Return what the display shows after each event."""
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, force_terminal=terminal, width=width)) as display:
+        for event in STAGES:
+            display(event)
+            if display._bars is not None:
+                display._bars.refresh()
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_total_and_every_name_are_whole(width):
+    text = drawn(width)
+    assert "…" not in text
+    for total in ("profile: 2 of 3 executions", "profile: 3 of 3 executions",
+                  "schedules: 0 of 2 executions", "schedules: 1 of 2 executions"):  # fmt: skip
+        assert total in text
+    assert "cpu_parallel_first: weights to PIM memory" in text
+    assert max(len(line.rstrip()) for line in re.split(r"[\r\n]", text)) <= max(width, 100)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_an_interrupted_run_left_is_named(terminal):
+    message = "profile: 2 of 3 executions taken up from the run that was interrupted: run 1, run 3"
+    assert message in drawn(140, terminal=terminal)
+
+
+def test_a_build_is_announced_once_and_warnings_pass():
+    log = logging.getLogger("sim.build")
+    before, level = list(log.handlers), log.level
+    text = io.StringIO()
+    with build_notes(Console(file=text, width=60)):
+        log.info("building %s", "pim_top-0123456789abcdef")
+        log.info("removed %s, not used for long", "pim_top-x")
+        log.warning("no room")
+        log.info("built %s in %.1f s", "pim_top-0123456789abcdef", 14.21)
+    assert text.getvalue().splitlines() == [
+        "building the simulator, once for such a device, about 15 s (pim_top-0123456789abcdef) ...",
+        "no room",
+        "built pim_top-0123456789abcdef in 14.2 s",
+    ]
+    assert (log.handlers, log.level) == (before, level)
+    with build_notes(Console(file=text), quiet=True):
+        assert log.handlers == before
+
+
+def test_version_has_the_commit(capsys):
+    with pytest.raises(SystemExit) as ended:
+        host.cli.main(["--version"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith("pimloop ")
+    commit = source()
+    assert ("commit" in out) == (commit is not None)
+    if commit is not None:
+        assert commit.commit[:12] in out
+
+
+def test_default_folders_need_no_quotes():
+    for name in ("htg-z920 (device.lanes=16)", "a b", "$(reboot)", "it's [x]", "a/b", "é;&|"):
+        made = file_name(name)
+        assert shlex.quote(made) == made
+        assert made not in ("", ".", "..")

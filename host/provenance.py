@@ -1,0 +1,69 @@
+"""What a result was made with: the commit of the sources, and a hash of the RTL."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import host
+import rtl
+
+#: Bound of a call of git, seconds.
+_TIMEOUT = 10.0
+
+#: What results are made by; a change elsewhere (docs, tests) leaves them as they are.
+_CODE = ("host", "partitioner", "rtl", "sim", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The state of a git checkout."""
+
+    commit: str  # 40 hexadecimal digits
+    modified: bool  # the code differs from the commit, new files included
+
+    def __str__(self) -> str:
+        """Return the commit, short, and whether the code differs from it."""
+        return self.commit[:12] + (", modified" if self.modified else "")
+
+
+@cache
+def source() -> Source | None:
+    """Return the commit that this code comes from; None when it runs from no git checkout."""
+    root = Path(str(host.__file__)).resolve().parents[1]
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root:
+        return None
+    commit = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain", "--", *_CODE)
+    if commit is None or status is None:
+        return None
+    return Source(commit, bool(status))
+
+
+@cache
+def rtl_hash() -> str:
+    """Return a SHA-256 of the names and contents of the device's SystemVerilog files."""
+    found = hashlib.sha256()
+    for path in sorted(Path(str(rtl.__file__)).parent.glob("*.sv")):
+        content = path.read_bytes()
+        found.update(f"{path.name} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return what git prints of a folder, None when it cannot say."""
+    # Variables as GIT_DIR, which hooks set, would speak of another repository.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
