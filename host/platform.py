@@ -8,9 +8,11 @@ and key. How to add a platform: docs/platforms.md; the files: host/platforms/.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +22,7 @@ from host.cpu.parameters import CpuSection
 from host.device.geometry import Geometry
 from host.plugins import platform_files
 from host.schema import PlatformError, check_keys, choice, number, parse_section
+from rtl.conditions import first_broken
 
 __all__ = [
     "DEFAULT_PLATFORM",
@@ -39,6 +42,9 @@ _NS_PER_US = 1e3
 
 CLOCKS = "DRAM clocks"
 FABRIC = "fabric clocks"
+
+#: Longest latency or gap of the host memory, so that no access looks like a device that hangs.
+MOST_HOST_CLOCKS = 100_000
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,10 @@ class DramSection:
 class HostMemorySection:
     """The host memory that the device's AXI master sees."""
 
-    read_latency: int = number(FABRIC, 2)
-    read_gap: int = number(FABRIC, 1)
-    write_latency: int = number(FABRIC, 2)
-    write_gap: int = number(FABRIC, 1)
+    read_latency: int = number(FABRIC, 2, high=MOST_HOST_CLOCKS)
+    read_gap: int = number(FABRIC, 1, high=MOST_HOST_CLOCKS)
+    write_latency: int = number(FABRIC, 2, high=MOST_HOST_CLOCKS)
+    write_gap: int = number(FABRIC, 1, high=MOST_HOST_CLOCKS)
 
 
 @dataclass(frozen=True)
@@ -165,29 +171,13 @@ class Platform:
 
     def rtl_parameters(self) -> dict[str, int]:
         """Return the parameters of `rtl/pim_top.sv`, except NativeLanes (the build flavour's)."""
-        d = self.device
-        device = {
-            "AllBank": int(d.style == "all_bank"),
-            "Banks": d.banks,
-            "BankGroups": d.bank_groups,
-            "RowBytes": d.row_bytes,
-            "AtomBytes": d.atom_bytes,
-            "Rows": d.rows,
-            "CkRatio": d.ck_ratio,
-            "Lanes": d.lanes,
-            "AccGroups": d.acc_groups,
-            "ScalarDepth": d.scalar_depth,
-            "LaneLatency": d.lane_latency,
-            "VectorSetup": d.vector_setup,
-            "TckFs": d.tck_fs,
-        }
-        dram = {
-            "".join(part.capitalize() for part in _rtl_words(one.name)): getattr(
-                self.dram, one.name
-            )
-            for one in fields(DramSection)
-        }
-        return device | dram
+        sections = {"device": self.device, "dram": self.dram}
+        values = {}
+        for name, key in _rtl_keys().items():
+            section, _, field = key.partition(".")
+            value = getattr(sections[section], field)
+            values[name] = int(value == "all_bank") if field == "style" else value
+        return values
 
     def cpu_model(self) -> CpuModel | None:
         """Return the model of the platform's CPU; None when CPU times are measured here."""
@@ -219,6 +209,19 @@ class Platform:
         if direction == "to_pim":
             return d.to_pim_fixed_us + elements * d.to_pim_ns_per_element / _NS_PER_US
         return d.to_cpu_fixed_us + elements * d.to_cpu_ns_per_element / _NS_PER_US
+
+
+@cache
+def _rtl_keys() -> dict[str, str]:
+    """Return the key of the platform file behind each parameter of `rtl/pim_top.sv`."""
+    keys = {}
+    for one in fields(DeviceSection):
+        name = "".join(part.capitalize() for part in one.name.split("_"))
+        keys["AllBank" if one.name == "style" else name] = f"device.{one.name}"
+    for one in fields(DramSection):
+        name = "".join(part.capitalize() for part in _rtl_words(one.name))
+        keys[name] = f"dram.{one.name}"
+    return keys
 
 
 def _rtl_words(name: str) -> list[str]:
@@ -265,12 +268,25 @@ def load_platform(name: str, settings: Mapping[str, str] | None = None) -> Platf
         raise PlatformError(f"{path} is not TOML: {error}") from error
     for key, text in (settings or {}).items():
         _change(data, key, text, path)
-    platform = _parse(data, path)
-    _check_consistency(platform, path)
+    try:
+        platform = _parse(data, path)
+        _check_consistency(platform, path)
+    except PlatformError as error:
+        raise _naming(error, settings or {}) from error
     if settings:
         changed = ", ".join(f"{setting_key(key)}={text}" for key, text in settings.items())
         platform = replace(platform, name=f"{platform.name} ({changed})")
     return platform
+
+
+def _naming(error: PlatformError, settings: Mapping[str, str]) -> PlatformError:
+    """Return the error with the settings that it is about, as they were given."""
+    given = [
+        f"--set {key}={text}"
+        for key, text in settings.items()
+        if re.search(rf"\b{re.escape(setting_key(key))}\b", str(error))
+    ]
+    return PlatformError(f"{error} [{', '.join(given)}]") if given else error
 
 
 def setting_key(key: str) -> str:
@@ -361,28 +377,12 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
 
 
 def _check_consistency(platform: Platform, path: Path) -> None:
-    """Check what the RTL asks of values together."""
-    d, geometry = platform.device, platform.geometry()
-    if geometry.capacity > 1 << 32:
-        raise PlatformError(
-            f"{path}: device.banks x row_bytes x rows is {geometry.capacity} bytes, device "
-            "addresses have 32 bits: at most 4 GiB"
-        )
-    if geometry.beat_bytes < 64:
-        raise PlatformError(
-            f"{path}: device.atom_bytes gives a beat of {geometry.beat_bytes} bytes, at least 64 "
-            "are needed"
-        )
-    if d.lanes > geometry.beat_columns:
-        raise PlatformError(
-            f"{path}: device.lanes is {d.lanes}, a beat feeds at most {geometry.beat_columns}"
-        )
-    if d.acc_groups > 32:
-        raise PlatformError(f"{path}: device.acc_groups is {d.acc_groups}, at most 32 are possible")
-    if d.banks % d.bank_groups:
-        raise PlatformError(f"{path}: device.bank_groups does not divide device.banks")
-    if d.row_bytes % d.atom_bytes:
-        raise PlatformError(f"{path}: device.atom_bytes does not divide device.row_bytes")
+    """Check what the RTL and the driver ask of values together; see rtl/conditions.toml."""
+    # A lane latency below four is for native lanes; SimConfig refuses it for RTL lanes.
+    broken = first_broken(platform.rtl_parameters() | {"NativeLanes": 1})
+    if broken is not None:
+        raise PlatformError(f"{path}: {broken.message(_rtl_keys())}")
+    geometry = platform.geometry()
     columns = platform.driver.tile_columns
     if columns % geometry.beat_columns:
         raise PlatformError(

@@ -18,9 +18,12 @@ class PlatformError(PimloopError):
     """A platform does not exist or its file is wrong."""
 
 
-def number(unit: str, low: float = 0, *, power_of_two: bool = False) -> Any:
-    """Declare a numeric value: its unit and smallest value."""
-    return field(metadata={"unit": unit, "low": low, "power_of_two": power_of_two})
+def number(
+    unit: str, low: float = 0, *, high: float = float("inf"), power_of_two: bool = False
+) -> Any:
+    """Declare a numeric value: its unit, smallest and largest value."""
+    limits = {"low": low, "high": high, "power_of_two": power_of_two}
+    return field(metadata={"unit": unit} | limits)
 
 
 def choice(*values: object) -> Any:
@@ -89,6 +92,8 @@ def _value(entry: Any, kind: Any, metadata: Mapping[str, Any], path: Path, key: 
         raise PlatformError(f"{path}: {key}.value must be {expected}, not {value!r}")
     if not metadata["low"] <= value < float("inf"):
         raise PlatformError(f"{path}: {key}.value must be at least {metadata['low']}, not {value}")
+    if value > metadata["high"]:
+        raise PlatformError(f"{path}: {key}.value must be at most {metadata['high']}, not {value}")
     if metadata["power_of_two"] and int(value) & (int(value) - 1):
         raise PlatformError(f"{path}: {key}.value must be a power of two, not {value}")
     return value if whole else float(value)

@@ -1,18 +1,22 @@
 """Write everything that states the programming interface from `isa.toml`.
 
 Outputs: `pim_isa_pkg.sv` (SystemVerilog), `isa.py` (Python) and the tables between the
-`<!-- generated:NAME -->` marks of `README.md`. Run `python -m rtl.generate` after a change of
-`isa.toml`; `python -m rtl.generate --check` exits 1 when an output is out of date.
+`<!-- generated:NAME -->` marks of `README.md`; and from `conditions.toml` the checks of the
+parameters, `pim_conditions.sv`. Run `python -m rtl.generate` after a change of either;
+`python -m rtl.generate --check` exits 1 when an output is out of date.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+
+from rtl.conditions import conditions, derived
 
 HERE = Path(__file__).parent
 Isa = dict[str, Any]
@@ -77,6 +81,27 @@ def system_verilog(isa: Isa) -> str:
         lines.append(f"    logic [31:0] {word['name']};")
     lines += ["  } record_t;", "", "endpackage", ""]
     return "\n".join(lines)
+
+
+def checks() -> str:
+    """Return the text of `pim_conditions.sv`."""
+    top = (HERE / "pim_top.sv").read_text(encoding="utf-8").split(") (")[0]
+    names = re.findall(r"parameter int unsigned (\w+)", top)
+    lines = [
+        "// Generated from conditions.toml by `python -m rtl.generate`: do not edit.",
+        "",
+        "/// Elaboration fails where parameters of pim_top break a condition of conditions.toml.",
+        "module pim_conditions #(",
+        ",\n".join(f"  parameter longint {name} = 0" for name in names),
+        ") ();",
+        "",
+    ]
+    lines += [f"  localparam longint {name} = {text};" for name, text in derived().items()]
+    for index, condition in enumerate(conditions()):
+        holds = re.sub(r"\b\d{10,}\b", r"64'sd\g<0>", condition.holds)  # no 32-bit literal
+        lines += ["", f"  if (!({holds})) begin : gen_{index}"]
+        lines += [f'    $error("%m: {condition.text}");', "  end"]
+    return "\n".join([*lines, "", "endmodule", ""])
 
 
 def _enum_width(enum: dict[str, Any]) -> int:
@@ -173,6 +198,7 @@ def outputs() -> dict[Path, str]:
     """Return every generated file with the text it should have."""
     isa = load()
     result = {HERE / "pim_isa_pkg.sv": system_verilog(isa), HERE / "isa.py": python(isa)}
+    result[HERE / "pim_conditions.sv"] = checks()
     page = HERE / "README.md"
     if page.exists():
         result[page] = readme(page.read_text(encoding="utf-8"), isa)

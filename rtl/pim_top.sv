@@ -130,25 +130,43 @@ module pim_top #(
       refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl),
       cwl: 16'(TCwl), bl: 16'(TBl)};
 
-  if (CkRatio < 2 || (CkRatio & (CkRatio - 1)) != 0) begin : gen_check_ratio
-    $error("%m: CkRatio must be a power of two, at least 2");
-  end
-  if ((Banks & (Banks - 1)) != 0 || (RowBytes & (RowBytes - 1)) != 0 ||
-      (Rows & (Rows - 1)) != 0) begin : gen_check_geometry
-    $error("%m: Banks, RowBytes and Rows must be powers of two");
-  end
-  if (Capacity > 64'd4294967296) begin : gen_check_capacity
-    $error("%m: device addresses have 32 bits: at most 4 GiB");
-  end
-  if (Lanes == 0 || Lanes > BeatElems) begin : gen_check_lanes
-    $error("%m: Lanes must be 1..BeatElems, more could not be fed");
-  end
-  if (AccGroups > 32) begin : gen_check_groups
-    $error("%m: AccGroups must be at most 32");
-  end
-  if (BeatBytes < 64) begin : gen_check_beat
-    $error("%m: a beat must have at least 64 bytes");
-  end
+  pim_conditions #(
+    .AllBank(longint'(AllBank)),
+    .Banks(longint'(Banks)),
+    .BankGroups(longint'(BankGroups)),
+    .RowBytes(longint'(RowBytes)),
+    .Rows(longint'(Rows)),
+    .AtomBytes(longint'(AtomBytes)),
+    .CkRatio(longint'(CkRatio)),
+    .Lanes(longint'(Lanes)),
+    .AccGroups(longint'(AccGroups)),
+    .ScalarDepth(longint'(ScalarDepth)),
+    .LaneLatency(longint'(LaneLatency)),
+    .VectorSetup(longint'(VectorSetup)),
+    .NativeLanes(longint'(NativeLanes)),
+    .TckFs(longint'(TckFs)),
+    .TRcdRd(longint'(TRcdRd)),
+    .TRcdWr(longint'(TRcdWr)),
+    .TRp(longint'(TRp)),
+    .TRas(longint'(TRas)),
+    .TRc(longint'(TRc)),
+    .TCcdS(longint'(TCcdS)),
+    .TCcdL(longint'(TCcdL)),
+    .TRrdS(longint'(TRrdS)),
+    .TRrdL(longint'(TRrdL)),
+    .TFaw(longint'(TFaw)),
+    .TWr(longint'(TWr)),
+    .TRtp(longint'(TRtp)),
+    .TWtrS(longint'(TWtrS)),
+    .TWtrL(longint'(TWtrL)),
+    .TRefi(longint'(TRefi)),
+    .TRfc(longint'(TRfc)),
+    .TXs(longint'(TXs)),
+    .TXsdll(longint'(TXsdll)),
+    .TCl(longint'(TCl)),
+    .TCwl(longint'(TCwl)),
+    .TBl(longint'(TBl))
+  ) u_conditions ();
 
   // ---- reset ----------------------------------------------------------------------------
   logic soft_reset, core_rst_nq;

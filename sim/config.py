@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from rtl.conditions import first_broken
 from sim import cpp_clock
 from sim.build import COVERAGE_VARIABLE, REPOSITORY, SIM, BuildSpec
 from sim.errors import SimError
@@ -117,6 +118,11 @@ class SimConfig:
             raise SimError("NativeLanes follows from the flavour; set flavour instead")
         if self.flavour not in ("native", "rtl"):
             raise SimError(f"there is no flavour {self.flavour!r}; choose 'native' or 'rtl'")
+        if self.device_sources is None:
+            native = {"NativeLanes": int(self.flavour == "native")}
+            broken = first_broken(parameter_defaults() | dict(self.params) | native)
+            if broken is not None:
+                raise SimError(f"pim_top cannot have these parameters: {broken.message()}")
         if self.memory_bytes <= 0 or self.memory_bytes % PAGE_BYTES:
             raise SimError(
                 f"memory_bytes is {self.memory_bytes}, must be a multiple of {PAGE_BYTES}"

@@ -1,0 +1,118 @@
+"""What the parameters of `pim_top` must satisfy, evaluated before anything is built.
+
+The table is `conditions.toml`; `python -m rtl.generate` makes the elaboration checks of the RTL
+(`pim_conditions.sv`) from the same text.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType
+
+_TABLE = Path(__file__).parent / "conditions.toml"
+
+_NAME = re.compile(r"\b[A-Z]\w*\b")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One row of the table, for one parameter where the row has several."""
+
+    holds: str  # expression, in SystemVerilog's operators
+    text: str  # why
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A condition that does not hold."""
+
+    condition: Condition
+    parameters: tuple[str, ...]  # it depends on, those it names itself first
+    values: Mapping[str, int]  # of every parameter and derived value in it
+
+    def message(self, keys: Mapping[str, str] | None = None) -> str:
+        """Return what is wrong, what must hold, and the values.
+
+        Parameters
+        ----------
+        keys
+            What to call each parameter, by its name in `pim_top`; else that name.
+        """
+        keys = keys or {}
+
+        def named(match: re.Match[str]) -> str:
+            name = match[0]
+            if name in self.parameters:
+                return keys.get(name, name)
+            return str(self.values.get(name, name))
+
+        text = _NAME.sub(named, self.condition.text)
+        rule = _NAME.sub(named, self.condition.holds)
+        given = ", ".join(f"{keys.get(n, n)} = {self.values[n]}" for n in self.parameters)
+        return f"{text} ({rule} must hold; {given})"
+
+
+@cache
+def derived() -> dict[str, str]:
+    """Return the expressions of the derived values by name, in order."""
+    return dict(tomllib.loads(_TABLE.read_text(encoding="utf-8"))["derived"])
+
+
+@cache
+def conditions() -> tuple[Condition, ...]:
+    """Return the rows of the table in order; a row for `each` parameter is one for each."""
+    rows = tomllib.loads(_TABLE.read_text(encoding="utf-8"))["condition"]
+    return tuple(
+        Condition(row["holds"].replace("EACH", name), row["text"].replace("EACH", name))
+        for row in rows
+        for name in row.get("each", [""])
+    )
+
+
+class _Values(dict[str, int]):
+    """Parameters; derived values are computed when they are asked for."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = value = int(eval(_code(derived()[name]), {"__builtins__": {}}, self))
+        return value
+
+
+@cache
+def _code(expression: str) -> CodeType:
+    text = expression.replace("&&", " and ").replace("||", " or ").replace("/", "//")
+    return compile(text, str(_TABLE), "eval")
+
+
+def first_broken(parameters: Mapping[str, int]) -> Broken | None:
+    """Return the first condition that parameters of `pim_top` break, None when all hold.
+
+    Parameters
+    ----------
+    parameters
+        Every parameter of `pim_top` by its name.
+    """
+    values = _Values(parameters)
+    for condition in conditions():
+        if not eval(_code(condition.holds), {"__builtins__": {}}, values):
+            names = _parameters(condition.holds)
+            return Broken(condition, names, dict(values))
+    return None
+
+
+def _parameters(expression: str) -> tuple[str, ...]:
+    """Return the parameters an expression depends on, those it names itself first."""
+    found: dict[str, None] = {}
+    inner: list[str] = []
+    for name in _NAME.findall(expression):
+        if name in derived():
+            inner.append(derived()[name])
+        else:
+            found[name] = None
+    for part in inner:
+        found |= dict.fromkeys(_parameters(part))
+    return tuple(found)

@@ -1,0 +1,171 @@
+"""The table of conditions: Python and the elaboration of the RTL judge every parameter set alike.
+
+Sets are random, half of them near the platforms' own; what the table lets through elaborates and
+lints as a whole device, what it refuses fails the elaboration of `pim_conditions`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+
+import pytest
+
+from host.platform import PlatformError, load_platform, platform_names
+from rtl import lint
+from rtl.conditions import conditions, first_broken
+from sim.build import REPOSITORY
+from sim.config import SimConfig, parameter_defaults
+from sim.errors import SimError
+from sim.verilator import find_verilator
+
+#: Values that the RTL cannot have: (platform, settings), and the keys that the error must name.
+IMPOSSIBLE = [
+    ("htg-z920", {"dram.tccd_s": "2"}, ["dram.tccd_s", "device.ck_ratio"]),
+    ("htg-z920", {"pim.ck_ratio": "8"}, ["device.ck_ratio", "--set pim.ck_ratio=8"]),
+    ("htg-z920", {"dram.trefi": "100000"}, ["dram.trefi"]),
+    ("htg-z920", {"dram.trefi": "400"}, ["dram.trefi"]),
+    ("aim", {"dram.tfaw": "400"}, ["dram.tfaw", "dram.trfc"]),
+    ("htg-z920", {"dram.tfaw": "421"}, ["dram.tfaw", "dram.trfc"]),
+    ("htg-z920", {"device.lane_latency": "8"}, ["device.lane_latency", "dram.tcl"]),
+    ("htg-z920", {"device.bank_groups": "1"}, ["device.bank_groups"]),
+    ("htg-z920", {"dram.trcd_rd": "65553"}, ["dram.trcd_rd"]),
+    ("htg-z920", {"dram.trcd_rd": "20000"}, ["dram.trcd_rd"]),
+    ("htg-z920", {"dram.trfc": "9400"}, ["dram.trfc"]),
+    ("htg-z920", {"dram.txs": "8100", "dram.trfc": "8000"}, ["dram.trefi", "dram.txs"]),
+    ("htg-z920", {"dram.tcwl": "64"}, ["dram.tcwl", "dram.tcl"]),
+    ("htg-z920", {"dram.tbl": "8"}, ["dram.tbl", "dram.tccd_s"]),
+    ("htg-z920", {"dram.trc": "20"}, ["dram.trc", "dram.tras"]),
+    ("htg-z920", {"device.scalar_depth": "1048576"}, ["device.scalar_depth"]),
+    ("htg-z920", {"device.acc_groups": "64"}, ["device.acc_groups"]),
+    ("htg-z920", {"device.vector_setup": "65536"}, ["device.vector_setup"]),
+    ("htg-z920", {"device.row_bytes": "64"}, ["device.row_bytes"]),
+    ("htg-z920", {"device.rows": "1"}, ["device.rows"]),
+    ("htg-z920", {"device.rows": "65536"}, ["device.rows", "at most 4 GiB"]),
+    ("htg-z920", {"device.atom_bytes": "32"}, ["device.atom_bytes", "a beat of 32 bytes"]),
+    ("htg-z920", {"device.tck_fs": "100000001"}, ["device.tck_fs"]),
+    ("aim", {"device.lanes": "1", "device.ck_ratio": "2", "device.banks": "256"}, ["device."]),
+    ("htg-z920", {"host_memory.read_latency": "100001"}, ["host_memory.read_latency"]),
+    ("htg-z920", {"host_memory.write_gap": "0"}, ["host_memory.write_gap"]),
+]
+
+#: Of a random set, what a value may be beside the platform's own.
+CHOICES: dict[str, list[int]] = {
+    "Banks": [1, 2, 3, 8, 16, 32],
+    "BankGroups": [1, 2, 4, 8, 3],
+    "RowBytes": [32, 64, 128, 1024, 3000],
+    "Rows": [1, 2, 64, 1000, 1 << 20],
+    "AtomBytes": [16, 32, 64, 128],
+    "CkRatio": [1, 2, 3, 4, 8],
+    "Lanes": [0, 1, 7, 16, 32, 64, 257],
+    "AccGroups": [1, 2, 4, 32, 64],
+    "ScalarDepth": [16, 32, 64, 1024, 100, 1 << 20],
+    "LaneLatency": [0, 1, 4, 5, 6, 9],
+    "VectorSetup": [0, 1, 360, 70000],
+    "TRefi": [0, 400, 900, 1500, 28000, 40000, 100000],
+    "TRfc": [1, 60, 90, 8191, 9000],
+    "TXs": [1, 100, 8191],
+    "TXsdll": [1, 2000, 70000],
+    "TFaw": [1, 90, 400, 1023, 1024],
+}
+PLATFORMS = [load_platform(name).rtl_parameters() for name in platform_names()]
+TIMINGS = [1, 2, 3, 4, 6, 12, 20, 33, 100, 1023, 1024, 20000, 65553]
+
+
+def random_set(rng: random.Random) -> dict[str, int]:
+    """Return parameters of a platform with one to four of them changed."""
+    native = {"NativeLanes": rng.randrange(2)}
+    params = rng.choice(PLATFORMS) | native
+    changeable = [n for n in params if n in CHOICES or re.match("T[A-Z]", n)]
+    for name in rng.sample(changeable, rng.randint(1, 4)):
+        params[name] = rng.choice(CHOICES.get(name, TIMINGS))
+    return params
+
+
+def elaborates(params: dict[str, int]) -> bool:
+    """Return whether the RTL's own check of the parameters passes."""
+    tool, root = find_verilator()
+    command = [
+        tool.path,
+        "--lint-only",
+        "--quiet",
+        "-Wno-WIDTHEXPAND",
+        "--top-module",
+        "pim_conditions",
+    ]
+    command += [f"-G{name}={value}" for name, value in params.items()]
+    command.append(str(REPOSITORY / "rtl" / "pim_conditions.sv"))
+    environment = dict(os.environ) | ({"VERILATOR_ROOT": str(root)} if root else {})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or "USERERROR" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize(("platform", "settings", "named"), IMPOSSIBLE)
+def test_an_impossible_value_is_refused_with_file_and_key(platform, settings, named):
+    with pytest.raises(PlatformError) as caught:
+        load_platform(platform, settings)
+    message = str(caught.value)
+    assert f"{platform}.toml: " in message
+    assert "--set " in message
+    for text in named:
+        assert text in message, message
+
+
+def test_a_device_is_refused_before_it_is_built():
+    with pytest.raises(SimError, match=r"TCcdS >= CkRatio must hold; TCcdS = 2, CkRatio = 4"):
+        SimConfig(params={"TCcdS": 2})
+    SimConfig(params={"LaneLatency": 3})
+    with pytest.raises(SimError, match="LaneLatency must be at least 4"):
+        SimConfig(params={"LaneLatency": 3}, flavour="rtl")
+
+
+@pytest.mark.parametrize("platform", platform_names())
+def test_the_platforms_keep_every_condition(platform):
+    assert first_broken(load_platform(platform).rtl_parameters() | {"NativeLanes": 0}) is None
+    assert first_broken(parameter_defaults()) is None
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(s, marks=pytest.mark.full) for s in (2, 3))])
+def test_python_and_the_elaboration_agree(seed):
+    rng = random.Random(seed)
+    verdicts = []
+    for _ in range(40):
+        params = random_set(rng)
+        broken = first_broken(params)
+        assert elaborates(params) == (broken is None), (params, broken)
+        verdicts.append(broken)
+    assert sum(broken is None for broken in verdicts) >= 3
+    assert len({broken.condition for broken in verdicts if broken}) >= 10
+
+
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(s, marks=pytest.mark.full) for s in range(2, 20))]
+)
+def test_what_the_table_lets_through_lints_as_a_device(seed):
+    rng = random.Random(100 + seed)
+    params = random_set(rng)
+    while first_broken(params) is not None:
+        params = random_set(rng)
+    assert lint.verilator(params) == 0, params
+
+
+def test_every_condition_can_be_broken():
+    """No row of the table is out of reach: a set of random values breaks each one first."""
+    rng = random.Random(5)
+    wide = [-1, 0, 1, 2, 4, 16, 64, 99, 300, 5000, 40000, 1 << 20, 1 << 33]
+    never = set(conditions())
+    few = load_platform("aim").rtl_parameters() | {"Banks": 128, "Lanes": 1, "CkRatio": 4}
+    slow = first_broken(few)
+    assert slow is not None
+    never.discard(slow.condition)
+    for _ in range(20_000):
+        params = random_set(rng)
+        name = rng.choice(list(params))
+        params[name] = rng.choice(wide)
+        broken = first_broken(params)
+        if broken is not None:
+            never.discard(broken.condition)
+    assert not never
