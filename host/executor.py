@@ -344,6 +344,15 @@ class Executor:
         self._cycles += stats.cycles
         return stats
 
+    def share_buffers(self, shared: TensorBuffers) -> None:
+        """Give the values of the last run to `shared`, and use it from now on.
+
+        Executions that are over keep one buffer a tensor together: any values serve to time them.
+        What `shared` has already is dropped here.
+        """
+        shared.adopt(self._buffers)
+        self._buffers = shared
+
     # -- times -------------------------------------------------------------------------------
 
     def time_cpu(self, *, rounds: int = 10) -> dict[str, Timing]:

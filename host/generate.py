@@ -228,7 +228,7 @@ class _Run:
         self._platform = platform
         self._settings = settings
         self._report = report
-        self._sessions = SessionCache()
+        self._sessions = SessionCache(prepack=measures_cpu(platform))
         self._weights: DeviceWeights | None = None
 
     def plan(self, plan: Planner, prompt: Array) -> list[Phase]:
@@ -291,7 +291,7 @@ class _Run:
             verifier=verifier, progress=report, sessions=self._sessions,
         )  # fmt: skip
         executor.load_weights()
-        reference = open_session(to_model(phase.graph), all_cores())
+        reference = open_session(to_model(phase.graph), all_cores(), prepack=False)
         return _Runner(phase, executor, verifier, reference)
 
     def tokens(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from host.accuracy import Comparison, compare, compared_tensors
 from host.cpu.operators import run_reference
+from host.cpu.stretches import SessionCache
 from host.cpu.timing import Timing
 from host.device.open import Backend, Flavour, open_device
 from host.driver import OpStats, PimDriver
@@ -125,6 +126,7 @@ def execute_model(
         executor = Executor(
             graph, assignment, operations, resident,
             verifier=verifier, progress=report, keep=tensors,
+            sessions=SessionCache(prepack=measures_cpu(platform)),
         )  # fmt: skip
         weights = executor.load_weights()
         execution = executor.run(feeds)

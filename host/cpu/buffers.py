@@ -44,6 +44,11 @@ class TensorBuffers:
         """Copy `value` into the buffer of a tensor; its shape must be the tensor's."""
         np.copyto(self.array(name), value, casting="no")
 
+    def adopt(self, other: TensorBuffers) -> None:
+        """Take over the buffers of tensors that have none here; `other` is not used afterwards."""
+        for name, array in other._arrays.items():
+            self._arrays.setdefault(name, array)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all buffers made so far, constants apart."""

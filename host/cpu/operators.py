@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 import onnxruntime as ort
 
 from host.errors import PimloopError
-from host.models.graph import Array, Graph, Node, RunnableModel, to_model
+from host.models.graph import MEMORY_LOCATION, Array, Graph, Node, RunnableModel, to_model
 
 _PROVIDERS = ["CPUExecutionProvider"]
 
@@ -21,13 +26,21 @@ def all_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def session_options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int, *, prepack: bool = True) -> ort.SessionOptions:
     """Return options for a session that computes with `threads` threads and never spins.
 
     Spinning pools of many sessions fight for the cores: 193 sessions took 1650 ms with the
     default and 21 ms without. One thread needs no pool. Operators are not fused: a plan is made
-    of the costs of single operators, and what is executed must be what was planned. Weights are
-    packed all the same when the session is made.
+    of the costs of single operators, and what is executed must be what was planned.
+
+    Parameters
+    ----------
+    threads
+        That compute.
+    prepack
+        Pack weights when the session is made, and keep memory for intermediate results: what a
+        session does whose time is measured. Otherwise it holds no copy of a weight, and between
+        two runs nothing else.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -35,16 +48,69 @@ def session_options(threads: int) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False
     return options
 
 
-def open_session(model: RunnableModel, threads: int) -> ort.InferenceSession:
-    """Open a session; ONNX Runtime's own errors (of no common class) when it cannot."""
-    options = session_options(threads)
-    names = list(model.external)
-    values = [ort.OrtValue.ortvalue_from_numpy(model.external[name]) for name in names]
-    options.add_external_initializers(names, values)
-    return ort.InferenceSession(model.proto.SerializeToString(), options, providers=_PROVIDERS)
+def open_session(
+    model: RunnableModel, threads: int, *, prepack: bool = True
+) -> ort.InferenceSession:
+    """Open a session on the constants as they lie in memory.
+
+    ONNX Runtime's own errors (of no common class) when it cannot. `prepack`: see `session_options`.
+
+    `add_external_initializers` would give each session a copy of its own. Values that sessions
+    share are used as they are, but the file that they stand in for must exist.
+    """
+    options = session_options(threads, prepack=prepack)
+    values = {}
+    for name, array in model.external.items():
+        values[name] = ort.OrtValue.ortvalue_from_numpy(array)
+        options.add_initializer(name, values[name])
+    if values:
+        largest = max(array.nbytes for array in model.external.values())
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(_stand_in(largest))
+        )
+    session = ort.InferenceSession(model.proto.SerializeToString(), options, providers=_PROVIDERS)
+    # The session does not keep the values alive.
+    session.pimloop_values = values
+    return session
+
+
+_stand_in_lock = threading.Lock()
+_stand_in_folder: tuple[int, Path] | None = None  # process, folder
+
+
+def _stand_in(nbytes: int) -> Path:
+    """Return the folder with the file that constants in memory stand in for: empty, never read.
+
+    It has at least `nbytes` bytes by its length and none on the disk.
+    """
+    global _stand_in_folder
+    with _stand_in_lock:
+        if _stand_in_folder is None or _stand_in_folder[0] != os.getpid():
+            try:
+                folder = Path(tempfile.mkdtemp(prefix="pimloop-constants-"))
+                (folder / MEMORY_LOCATION).touch()
+            except OSError as error:
+                raise PimloopError(
+                    f"cannot make a folder for temporary files: {error.strerror}; set TMPDIR to one"
+                    " that can be written to"
+                ) from error
+            _stand_in_folder = os.getpid(), folder
+            atexit.register(_remove_stand_in, os.getpid(), folder)
+        file = _stand_in_folder[1] / MEMORY_LOCATION
+        if file.stat().st_size < nbytes:
+            os.truncate(file, nbytes)
+        return _stand_in_folder[1]
+
+
+def _remove_stand_in(process: int, folder: Path) -> None:
+    if process == os.getpid():  # not in a fork, which may end earlier
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def no_kernel(graph: Graph, node: Node, error: Exception) -> PimloopError:
@@ -77,7 +143,7 @@ def run_node(graph: Graph, node: Node, feeds: Mapping[str, Array]) -> list[Array
     """
     outputs = tuple(name for name in node.outputs if name)
     try:
-        session = open_session(to_model(graph, (node,), outputs=outputs), 1)
+        session = open_session(to_model(graph, (node,), outputs=outputs), 1, prepack=False)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise no_kernel(graph, node, error) from error
     return list(session.run(list(outputs), dict(feeds)))
@@ -104,5 +170,6 @@ def run_reference(
         Threads of the session; 0: all cores.
     """
     wanted = graph.outputs if outputs is None else outputs
-    session = open_session(to_model(graph, outputs=wanted), threads or all_cores())
+    model = to_model(graph, outputs=wanted)
+    session = open_session(model, threads or all_cores(), prepack=False)
     return dict(zip(wanted, session.run(list(wanted), dict(feeds)), strict=True))

@@ -20,7 +20,7 @@ from host.cpu.operators import all_cores, no_kernel, open_session
 from host.errors import PimloopError
 from host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
 
-#: Constants that the sessions of a cache hold, bytes; a session also keeps a packed copy of them.
+#: Constants that the sessions of a cache have packed copies of, bytes.
 CACHE_BYTES = 1 << 30
 
 
@@ -85,10 +85,14 @@ class SessionCache:
     ----------
     limit_bytes
         Constants that all sessions together may hold.
+    prepack
+        Whether times of the sessions are measured (`host.cpu.operators.session_options`).
+        Otherwise they hold no constants of their own, and none is dropped.
     """
 
-    def __init__(self, limit_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, limit_bytes: int = CACHE_BYTES, *, prepack: bool = True) -> None:
         self._limit = limit_bytes
+        self._prepack = prepack
         self._lock = threading.Lock()
         self._open: OrderedDict[object, _Entry] = OrderedDict()
 
@@ -140,11 +144,11 @@ class SessionCache:
             if key in self._open:
                 self._open.move_to_end(key)
                 return self._open[key].session
-        entry = _Entry(ports.open(), ports.held)
+        entry = _Entry(ports.open(self._prepack), ports.held)
         with self._lock:
             self._open[key] = entry
             held = sum(one.nbytes for one in self._open.values())
-            while held > self._limit and len(self._open) > 1:
+            while self._prepack and held > self._limit and len(self._open) > 1:
                 held -= self._open.popitem(last=False)[1].nbytes
         return entry.session
 
@@ -213,16 +217,17 @@ class _Ports:
         small = constant.nbytes <= INLINE_BYTES
         return info.shape, info.dtype.str, constant.tobytes() if small else id(constant)
 
-    def open(self) -> ort.InferenceSession:
+    def open(self, prepack: bool) -> ort.InferenceSession:
         graph, nodes = self._graph, self._stretch.nodes
         threads = device_threads()[self._stretch.device]
         try:
-            return open_session(to_model(self._renamed(), outputs=tuple(self.outputs)), threads)
+            model = to_model(self._renamed(), outputs=tuple(self.outputs))
+            return open_session(model, threads, prepack=prepack)
         except Exception as error:  # onnxruntime's exceptions share no public base class
             if len(nodes) == 1:
                 raise no_kernel(graph, nodes[0], error) from error
             for node in nodes:
-                _Ports(graph, Stretch(self._stretch.device, (node,)), ()).open()
+                _Ports(graph, Stretch(self._stretch.device, (node,)), ()).open(prepack)
             raise PimloopError(
                 f"model {graph.name}: ONNX Runtime runs each operator from '{nodes[0].id}' to"
                 f" '{nodes[-1].id}' on the CPU, but not all in one session: {error}"

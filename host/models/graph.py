@@ -25,6 +25,9 @@ Array = NDArray[Any]
 #: ONNX Runtime beside it (no copy, and no 2 GiB limit of protobuf).
 INLINE_BYTES = 1024
 
+#: The file that constants handed over in memory are said to be in.
+MEMORY_LOCATION = "memory"
+
 #: Version of the ONNX file format written; the oldest that carries every operator set used here.
 IR_VERSION = 10
 
@@ -157,7 +160,7 @@ class RunnableModel:
     """A model in the form ONNX Runtime loads: small protobuf, large constants beside it."""
 
     proto: onnx.ModelProto
-    external: Mapping[str, Array]  # pass to SessionOptions.add_external_initializers
+    external: Mapping[str, Array]  # pass to SessionOptions.add_initializer
 
 
 def to_model(
@@ -238,7 +241,11 @@ def _external_tensor(name: str, info: TensorInfo) -> TensorProto:
     tensor.dims.extend(info.shape)
     tensor.data_location = TensorProto.EXTERNAL
     # ONNX Runtime replaces it by the value handed over in memory; the place is never opened.
-    for key, value in (("location", "memory"), ("offset", "0"), ("length", str(info.nbytes))):
+    for key, value in (
+        ("location", MEMORY_LOCATION),
+        ("offset", "0"),
+        ("length", str(info.nbytes)),
+    ):
         entry = tensor.external_data.add()
         entry.key, entry.value = key, value
     return tensor

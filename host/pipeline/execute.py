@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from host.accuracy import compare, compared_tensors
+from host.cpu.buffers import TensorBuffers
 from host.cpu.operators import run_reference
 from host.cpu.stretches import SessionCache
 from host.cpu.timing import Timing
@@ -21,6 +22,7 @@ from host.device.usage import Usage
 from host.driver import OpStats, PimDriver
 from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
+from host.finite import NonFinite
 from host.fit import pim_fit
 from host.models.graph import Array, Graph
 from host.pipeline.options import Options
@@ -64,6 +66,7 @@ class _Executed:
     weights: OpStats
     totals: OpStats  # of the device, weights included
     static_addresses: bool
+    non_finite: NonFinite | None = None  # known once it is verified
 
 
 class Runner:
@@ -98,8 +101,10 @@ class Runner:
         self._progress = progress
         self._tensors = compared_tensors(graph)
         # Shared by all jobs: CPU sessions, and the bits of the constants.
-        self._sessions = SessionCache()
+        self._sessions = SessionCache(prepack=measures_cpu(platform))
         self._bits = ConstantBits()
+        # What executions left in CPU memory, for timing them one after the other.
+        self._buffers = TensorBuffers(graph)
         self._wanted: Mapping[str, Array] | None = None
         self._non_finite: dict[str, Array] = {}  # float32 values where an execution has any
         self._pool = DevicePool(
@@ -149,16 +154,20 @@ class Runner:
 
         with ExitStack() as stack:
             futures = {self._start(jobs[index], stack): index for index in _devices_first(jobs)}
-            executed: dict[int, _Executed] = {}
+            waiting: dict[int, _Executed] = {}
             for future in as_completed(futures):
-                index, one = futures[future], future.result()
+                # No reference stays: an executor has a buffer for every tensor it handed over.
+                index, one = futures.pop(future), future.result()
                 self._report(jobs[index], "verify", "")
                 _finish(one.verifier)
-                executed[index] = one
-                if not measures_cpu(self.platform):
+                one = replace(one, non_finite=self._first_non_finite(one))
+                if measures_cpu(self.platform):
+                    one.executor.share_buffers(self._buffers)
+                    waiting[index] = one
+                else:
                     finish(index, one, {})
-            for index in sorted(executed.keys() - results.keys()):
-                one = executed[index]
+                del future, one
+            for index, one in sorted(waiting.items()):
                 finish(index, one, self._cpu_times(jobs[index], one.executor))
         return [results[index] for index in range(len(jobs))]
 
@@ -171,6 +180,9 @@ class Runner:
             names = tuple(dict.fromkeys((*self.graph.outputs, *self._tensors)))
             self._wanted = run_reference(self.graph, self.feeds, outputs=names)
         return self._wanted
+
+    def _first_non_finite(self, one: _Executed) -> NonFinite | None:
+        return one.executor.first_non_finite(one.execution, self._float32)
 
     def _float32(self, names: tuple[str, ...]) -> Mapping[str, Array]:
         """Return the float32 values of tensors with NaN or infinities, each computed once."""
@@ -240,7 +252,6 @@ class Runner:
         cpu_times: Mapping[str, Timing],
     ) -> Result:
         wanted = self._reference()
-        first = one.executor.first_non_finite(one.execution, self._float32)
         return Result(
             graph=self.graph,
             platform=self.platform,
@@ -257,7 +268,7 @@ class Runner:
             checked=one.verifier.checked,
             mismatches=list(one.verifier.mismatches),
             operator_errors=dict(one.verifier.errors),
-            non_finite=[] if first is None else [first],
+            non_finite=[] if one.non_finite is None else [one.non_finite],
             weights=one.weights,
             device_totals=one.totals,
             device_seconds=one.executor.device_seconds,
