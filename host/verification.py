@@ -32,6 +32,9 @@ Bits = NDArray[np.uint16]
 #: Multiply-adds between two looks at the gate: about 20 ms of numpy.
 _BLOCK_WORK = 4_000_000
 
+#: Bytes of operands and results that may wait for the golden model: the device waits beyond them.
+MOST_WAITING_BYTES = 256 << 20
+
 #: Bound on waiting for one block of golden arithmetic, seconds.
 _BLOCK_TIMEOUT = 120.0
 
@@ -54,6 +57,12 @@ class Check:
     right: Bits
     bias: Bits | None
     result: Bits
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of operands and result."""
+        bias = 0 if self.bias is None else self.bias.nbytes
+        return self.left.nbytes + self.right.nbytes + bias + self.result.nbytes
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,7 @@ class Verifier:
         self.checked = 0
         self._queue: deque[Check] = deque()
         self._condition = threading.Condition()
+        self._waiting = 0  # bytes that the queued checks hold
         self._paused = False
         self._busy = False
         self._closing = False
@@ -121,9 +131,20 @@ class Verifier:
         self._thread.start()
 
     def submit(self, check: Check) -> None:
-        """Queue a check."""
+        """Queue a check; wait while those queued hold more than `MOST_WAITING_BYTES`.
+
+        Not to be called inside `paused()`.
+        """
         with self._condition:
+            self._condition.wait_for(
+                lambda: (
+                    self._waiting <= MOST_WAITING_BYTES
+                    or self._failure is not None
+                    or self._closing
+                )
+            )
             self._queue.append(check)
+            self._waiting += check.nbytes
             self._condition.notify_all()
 
     @property
@@ -185,7 +206,7 @@ class Verifier:
                 with self._block():
                     error = operator_error(self._graph, check)
                 with self._condition:
-                    self._queue.popleft()
+                    self._waiting -= self._queue.popleft().nbytes
                     self.checked += 1
                     worst = self.errors.get(check.node.id, 0.0)
                     self.errors[check.node.id] = max(worst, error)

@@ -24,6 +24,7 @@ from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
 from host.finite import NonFinite
 from host.fit import pim_fit
+from host.memory import estimate, require_memory
 from host.models.graph import Array, Graph
 from host.pipeline.options import Options
 from host.platform import Platform
@@ -141,8 +142,16 @@ class Runner:
         Raises
         ------
         PimloopError, SimError
-            When an assignment does not fit the model, or a device fails twice.
+            When an assignment does not fit the model or the run this machine's memory, or a device
+            fails twice.
         """
+        require_memory(
+            self.graph.name,
+            estimate(
+                self.graph, self.fit, [job.assignment for job in jobs], self.options.jobs,
+                measured=measures_cpu(self.platform),
+            ),
+        )  # fmt: skip
         results: dict[int, Result] = {}
 
         def finish(index: int, one: _Executed, cpu_times: Mapping[str, Timing]) -> None:

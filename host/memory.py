@@ -1,0 +1,136 @@
+"""What a run needs of this machine's memory, against what there is: refused before hours go by.
+
+The estimate counts what is known to be held at the same time, beside the model's own constants,
+which are there already. A run that passes can still be short of memory by what others take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.cpu.stretches import CACHE_BYTES
+from host.errors import PimloopError
+from host.fit import PimFit
+from host.models.graph import Graph
+from host.verification import MOST_WAITING_BYTES
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes that a run will hold, by what for."""
+
+    parts: Mapping[str, int]
+
+    @property
+    def nbytes(self) -> int:
+        """All parts together."""
+        return sum(self.parts.values())
+
+    def __str__(self) -> str:
+        """Return the parts in words, those below 1 MiB left out."""
+        return ", ".join(
+            f"{what} {nbytes // _MIB:,} MiB"
+            for what, nbytes in self.parts.items()
+            if nbytes >= _MIB
+        )
+
+
+def estimate(
+    graph: Graph,
+    fit: PimFit,
+    assignments: Sequence[Mapping[str, str]],
+    jobs: int,
+    *,
+    measured: bool,
+) -> Estimate:
+    """Return what executing `assignments` holds, beside the constants of `graph`.
+
+    Parameters
+    ----------
+    fit
+        Of the graph on the platform.
+    assignments
+        The executions.
+    jobs
+        Devices at a time.
+    measured
+        Whether CPU times are measured, so that sessions keep packed copies of weights.
+    """
+    on_pim = [{n for n, d in one.items() if d == "pim"} for one in assignments]
+    on_pim = [nodes for nodes in on_pim if nodes]
+    devices = min(jobs, len(on_pim))
+    constants = {id(array): array.nbytes for array in graph.constants.values()}
+    read = {
+        stored.key: stored.nbytes
+        for nodes in on_pim
+        for node in nodes
+        for stored in fit.weights.get(node, ())
+    }
+    bits = {array: constants.get(array, 0) // 2 for array, _ in read}
+    activations = sum(
+        info.nbytes for name, info in graph.tensors.items() if name not in graph.constants
+    )
+    parts = {
+        "weights of the PIM as bfloat16": sum(bits.values()),
+        f"memory of {devices} devices": devices * min(sum(read.values()), fit.device_bytes),
+        "activations": (devices or 1) * activations,
+        "results waiting for verification": devices * min(activations, MOST_WAITING_BYTES),
+        "packed weights of the CPU": min(sum(constants.values()), CACHE_BYTES) if measured else 0,
+    }
+    return Estimate(parts)
+
+
+def available_bytes() -> int | None:
+    """Return the memory that this process can still get, None where the system does not say."""
+    found = [limit for limit in (_system_available(), _group_available()) if limit is not None]
+    return min(found, default=None)
+
+
+def require_memory(model: str, needed: Estimate) -> None:
+    """Refuse a run that this machine's memory is too small for.
+
+    Raises
+    ------
+    PimloopError
+        With the numbers and what to do.
+    """
+    available = available_bytes()
+    if available is None or needed.nbytes <= available:
+        return
+    raise PimloopError(
+        f"model {model}: the run needs about {needed.nbytes // _MIB:,} MiB of memory beside the"
+        f" model ({needed}); {available // _MIB:,} MiB are available: use --jobs 1, a shorter"
+        " sequence, a smaller model, or a machine with more memory"
+    )
+
+
+def _system_available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _group_available(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return what the control group leaves; pages of files, which it can drop, are free."""
+    for limit, used, files in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most = int((root / limit).read_text(encoding="ascii"))
+            now = int((root / used).read_text(encoding="ascii"))
+            stat = (root / limit).parent / "memory.stat"
+            rows = dict(row.split() for row in stat.read_text(encoding="ascii").splitlines())
+        except (OSError, ValueError):  # no such group, or "max": no limit
+            continue
+        return max(most - now + int(rows.get(files, 0)), 0)
+    return None

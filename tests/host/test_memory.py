@@ -1,0 +1,183 @@
+"""Memory of the host: weights kept once, executions dropped, too large a run refused."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from host.cpu.buffers import TensorBuffers
+from host.cpu.operators import open_session, run_reference
+from host.cpu.stretches import SessionCache, Stretch
+from host.errors import PimloopError
+from host.executor import Executor
+from host.fit import pim_fit
+from host.memory import Estimate, _group_available, available_bytes, estimate, require_memory
+from host.models.graph import TensorInfo, to_model
+from host.models.inputs import random_inputs
+from host.models.normalize import RawModel, normalize
+from host.pipeline import execute
+from host.pipeline.flow import Pipeline
+from host.pipeline.options import Options
+from host.platform import load_platform
+
+MIB = 1 << 20
+
+
+def chain(count, size, rows=4):
+    rng = np.random.default_rng(0)
+    names = ["x", *(f"y{i}" for i in range(count))]
+    nodes = [
+        helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]], name=f"n{i}")
+        for i in range(count)
+    ]
+    weights = {
+        f"w{i}": rng.standard_normal((size, size), np.float32) / np.float32(np.sqrt(size))
+        for i in range(count)
+    }
+    inputs = {"x": TensorInfo((rows, size), np.dtype(np.float32))}
+    return normalize(RawModel("chain", nodes, weights, inputs, (names[-1],), {"": 17}))
+
+
+def resident_bytes():
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def test_sessions_hold_no_copy_of_a_weight():
+    graph = chain(1, 4096)  # 64 MiB
+    feeds = random_inputs(graph)
+    wanted = run_reference(graph, feeds)["y0"]  # whatever is allocated once, is now
+    gc.collect()
+    before = resident_bytes()
+    sessions = [open_session(to_model(graph), 1, prepack=False) for _ in range(4)]
+    assert resident_bytes() - before < 32 * MIB
+    for session in sessions:
+        np.testing.assert_allclose(session.run(None, feeds)[0], wanted, rtol=1e-4, atol=1e-4)
+    packed = open_session(to_model(graph), 1)
+    np.testing.assert_allclose(packed.run(None, feeds)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_constants_outlive_their_graph_in_a_session():
+    graph = chain(1, 256)
+    feeds = random_inputs(graph)
+    wanted = run_reference(graph, feeds)["y0"]
+    session = open_session(to_model(graph), 1, prepack=False)
+    del graph
+    gc.collect()
+    _ = [np.full((256, 256), np.nan, np.float32) for _ in range(50)]
+    np.testing.assert_allclose(session.run(None, feeds)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_sessions_that_hold_nothing_are_not_dropped():
+    graph = chain(3, 64)
+    for prepack, left in ((False, 3), (True, 1)):
+        cache = SessionCache(limit_bytes=1, prepack=prepack)
+        for node in graph.nodes:
+            cache.prepare(graph, Stretch("cpu_serial", (node,)))
+        assert len(cache) == left
+
+
+@pytest.mark.parametrize("name", ["htg-z920", "native"])
+def test_executions_that_are_over_are_dropped(name, monkeypatch):
+    made = []
+
+    class Watched(Executor):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(execute, "Executor", Watched)
+    graph = chain(4, 64)
+    options = Options(backend="model", jobs=1, rounds=1)
+    with Pipeline(graph, random_inputs(graph), load_platform(name), options) as pipeline:
+        outcome = pipeline.run()
+        assert outcome.passed
+        gc.collect()
+        assert len(made) == 3
+        # A worker may keep the last one it ran.
+        assert sum(executor() is not None for executor in made) <= options.jobs
+        kept = pipeline.runner._buffers
+    once = sum(i.nbytes for n, i in graph.tensors.items() if n not in graph.constants)
+    assert kept.nbytes <= once + 64 * len(graph.tensors)
+    if name == "native":
+        # All were timed, on one set of buffers.
+        assert all(schedule.result.cpu_times for schedule in outcome.schedules.values())
+        assert kept.nbytes > 0
+    else:
+        assert kept.nbytes == 0
+
+
+def test_buffers_are_taken_over():
+    graph = chain(1, 16)
+    first, second = TensorBuffers(graph), TensorBuffers(graph)
+    x = first.array("x")
+    y = second.array("y0")
+    second.array("x")
+    first.adopt(second)
+    assert first.array("x") is x
+    assert first.array("y0") is y
+
+
+def test_an_estimate_counts_what_is_held():
+    graph = chain(2, 512, rows=8)
+    platform = load_platform("htg-z920")
+    fit = pim_fit(graph, platform)
+    both = {"n0": "pim", "n1": "pim"}
+    one = {"n0": "pim", "n1": "cpu_parallel"}
+    none = {"n0": "cpu_serial", "n1": "cpu_serial"}
+    weight = 512 * 512 * 2
+
+    def parts(assignments, jobs, measured=False):
+        return list(estimate(graph, fit, assignments, jobs, measured=measured).parts.values())
+
+    rows = 3 * 8 * 512 * 4
+    assert parts([none], 2) == [0, 0, rows, 0, 0]
+    assert parts([one, none], 2) == [weight, weight, rows, rows, 0]
+    assert parts([one, both], 2) == [2 * weight, 4 * weight, 2 * rows, 2 * rows, 0]
+    assert parts([one, both], 1, measured=True) == [2 * weight, 2 * weight, rows, rows, 4 * weight]
+
+
+def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch):
+    needed = Estimate({"activations": 3 << 30, "weights": 1 << 30, "crumbs": 5})
+    monkeypatch.setattr("host.memory.available_bytes", lambda: 2 << 30)
+    with pytest.raises(PimloopError) as caught:
+        require_memory("large", needed)
+    text = str(caught.value)
+    assert "model large" in text
+    assert "about 4,096 MiB" in text
+    assert "activations 3,072 MiB, weights 1,024 MiB);" in text
+    assert "2,048 MiB are available" in text
+    monkeypatch.setattr("host.memory.available_bytes", lambda: 5 << 30)
+    require_memory("large", needed)
+    monkeypatch.setattr("host.memory.available_bytes", lambda: None)
+    require_memory("large", needed)
+    # Before anything runs:
+    graph = chain(2, 64)
+    monkeypatch.setattr("host.memory.available_bytes", lambda: 1000)
+    options = Options(backend="model", jobs=1)
+    with (
+        Pipeline(graph, random_inputs(graph), load_platform("aim"), options) as pipeline,
+        pytest.raises(PimloopError, match="0 MiB are available"),
+    ):
+        pipeline.run()
+
+
+def test_limits_of_control_groups_are_read(tmp_path):
+    assert (available_bytes() or 1) > 0
+    assert _group_available(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("10\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 4\n")
+    assert _group_available(tmp_path) is None
+    (tmp_path / "memory.max").write_text("100\n")
+    assert _group_available(tmp_path) == 94
+    old = tmp_path / "old" / "memory"
+    old.mkdir(parents=True)
+    (old / "memory.limit_in_bytes").write_text("50\n")
+    (old / "memory.usage_in_bytes").write_text("70\n")
+    (old / "memory.stat").write_text("total_inactive_file 5\n")
+    assert _group_available(old.parent) == 0
