@@ -250,7 +250,11 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
         ],
         "operators": _operators(schedule),
         "cycles": sum(stats.cycles for stats in result.execution.pim.values()),
-        "verification": _verification(result),
+        "verification": {
+            **_verification(result),
+            "passed": result.passed and not schedule.missed,
+            "predictions_missed": list(schedule.missed),
+        },
     }
 
 
@@ -307,6 +311,11 @@ def _overall_verification(outcome: Outcome, main: Result) -> dict[str, Any]:
     return {
         **_verification(main),
         "passed": outcome.passed,
+        "predictions_missed": [
+            f"{name}: {missed}"
+            for name, schedule in outcome.schedules.items()
+            for missed in schedule.missed
+        ],
         "pim_bit_exact": not wrong,
         "pim_results_checked": sum(result.checked for result in outcome.results),
         "pim_results_wrong": wrong,

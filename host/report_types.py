@@ -65,6 +65,7 @@ class Verification(TypedDict):
     pim_results_checked: Count
     pim_results_wrong: list[str]
     non_finite: NotRequired[list[str]]  # first operators with NaN or infinities float32 has not
+    predictions_missed: NotRequired[list[str]]  # times that must be those of the plan and are not
     pim_operators_against_float32: OperatorErrors | None
     max_abs_error: float | None
     cosine: float | None

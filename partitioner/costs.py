@@ -32,6 +32,9 @@ class CostGraph:
     cost_us: Mapping[str, Mapping[str, float]]  # operator id -> device -> time
     transfer_us: Mapping[str, Mapping[Move, float]]  # tensor id -> (source, destination) -> time
     capacity_bytes: Mapping[str, int] = field(default_factory=dict)  # memory -> room for weights
+    #: Costs that are those of another operator or tensor of the same class: (operator id, device)
+    #: and (tensor id, "source>destination"). No plan from such costs is called optimal.
+    stand_ins: frozenset[tuple[str, str]] = frozenset()
 
     def with_capacity(self, capacity_bytes: Mapping[str, int]) -> CostGraph:
         """Return the same graph with `capacity_bytes` laid over the present limits.
@@ -113,7 +116,8 @@ def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
     graph = Graph(memories, tuple(operators), tuple(tensors), name, shared)
     limits = _mapping(data.get("capacity_bytes") or {}, f"{name}: capacity_bytes")
     capacity = {memory: limit for memory, limit in limits.items() if limit is not None}
-    return CostGraph(graph, cost_us, transfer_us).with_capacity(capacity)
+    found = CostGraph(graph, cost_us, transfer_us, stand_ins=_read_stand_ins(data, name))
+    return found.with_capacity(capacity)
 
 
 def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
@@ -154,6 +158,8 @@ def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
         result["capacity_bytes"] = dict(costs.capacity_bytes)
     if costs.graph.shared_weights:
         result["shared_weights"] = dict(costs.graph.shared_weights)
+    if costs.stand_ins:
+        result["stand_ins"] = [list(item) for item in sorted(costs.stand_ins)]
     result["nodes"] = nodes
     result["tensors"] = tensors
     return result
@@ -220,6 +226,17 @@ def _read_tensor(item: Mapping[str, Any], name: str) -> tuple[Tensor, Mapping[Mo
         moves=frozenset(transfers),
     )
     return tensor, transfers
+
+
+def _read_stand_ins(data: Mapping[str, Any], name: str) -> frozenset[tuple[str, str]]:
+    found = set()
+    for item in _list(data.get("stand_ins") or [], f"{name}: stand_ins"):
+        where = f"{name}: a stand-in"
+        pair = [_text(part, where) for part in _list(item, where)]
+        if len(pair) != 2:
+            raise PartitionerError(f"{where}: expected an id and a device or move, found {pair}")
+        found.add((pair[0], pair[1]))
+    return frozenset(found)
 
 
 def _need(item: Mapping[str, Any], key: str, where: str) -> Any:

@@ -45,7 +45,8 @@ def merge_runs(
         "min" or "median" of all repetitions of one measurement.
     group
         "none", or "signature": an operator or transfer without a measurement of its own takes
-        those of its class, as in the profile plan with that grouping.
+        those of its class, as in the profile plan with that grouping; such costs are named in
+        `CostGraph.stand_ins`.
     capacity_bytes
         Passed on to the cost graph.
 
@@ -70,9 +71,13 @@ def merge_runs(
     needed = split_coverable(single).items
     own, shared = _collect(graph, runs, single, classes)
     missing: list[str] = []
+    stand_ins: set[tuple[str, str]] = set()
 
-    def cost(item: Item, class_item: Item, name: str) -> float:
-        samples = own.get(item) or shared.get(class_item)
+    def cost(item: Item, class_item: Item, identity: tuple[str, str], name: str) -> float:
+        samples = own.get(item)
+        if not samples:
+            stand_ins.add(identity)
+            samples = shared.get(class_item)
         if not samples:
             missing.append(name)
             return math.nan
@@ -81,7 +86,12 @@ def merge_runs(
     cost_us: dict[str, dict[str, float]] = {}
     for v, operator in enumerate(graph.operators):
         cost_us[operator.id] = {
-            device: cost(item, classes.node_items[v][device], f"{operator.id!r} on {device!r}")
+            device: cost(
+                item,
+                classes.node_items[v][device],
+                (operator.id, device),
+                f"{operator.id!r} on {device!r}",
+            )
             for device, item in single.node_items[v].items()
             if item in needed
         }
@@ -89,7 +99,10 @@ def merge_runs(
     for t, tensor in enumerate(graph.tensors):
         transfer_us[tensor.id] = {
             move: cost(
-                item, classes.transfer_items[t][move], f"tensor {tensor.id!r} {move[0]}>{move[1]}"
+                item,
+                classes.transfer_items[t][move],
+                (tensor.id, f"{move[0]}>{move[1]}"),
+                f"tensor {tensor.id!r} {move[0]}>{move[1]}",
             )
             for move, item in single.transfer_items[t].items()
             if item in needed
@@ -100,9 +113,9 @@ def merge_runs(
             f"{graph.name}: {len(missing)} costs were not measured: {listed}; "
             "run the missing assignments of the profile plan"
         )
-    return CostGraph(_restrict(graph, cost_us, transfer_us), cost_us, transfer_us).with_capacity(
-        capacity_bytes or {}
-    )
+    restricted = _restrict(graph, cost_us, transfer_us)
+    costs = CostGraph(restricted, cost_us, transfer_us, stand_ins=frozenset(stand_ins))
+    return costs.with_capacity(capacity_bytes or {})
 
 
 def _collect(

@@ -67,8 +67,8 @@ def partition(
     if policy == "optimal":
         plan = optimal_plan(problem, method, table_limit, time_limit_s)
         if objective == "makespan":
-            return makespan_plan(problem, plan.assignment, time_limit_s)
-        return plan
+            plan = makespan_plan(problem, plan.assignment, time_limit_s)
+        return _with_stand_ins(plan, costs)
     return assignment_plan(problem, policy, BASELINES[policy](problem), objective, method=policy)
 
 
@@ -83,11 +83,12 @@ def assignment_plan(
         When the assignment does not fit the problem.
     """
     if objective == "makespan":
-        return schedule_assignment(problem, policy, assignment, policy)
+        plan = schedule_assignment(problem, policy, assignment, policy)
+        return _with_stand_ins(plan, problem.costs)
     # The cheapest device of every operator, with free transfers: crude, but no solver is asked.
     bound = sum(min(by_memory.values()) for by_memory in problem.ticks)
     evaluation = problem.evaluate(assignment)
-    return Plan(
+    plan = Plan(
         policy=policy,
         objective="sequential",
         assignment=assignment,
@@ -101,6 +102,15 @@ def assignment_plan(
         overfull=problem.overfull(problem.places(assignment)),
         signatures=problem.signatures,
     )
+    return _with_stand_ins(plan, problem.costs)
+
+
+def _with_stand_ins(plan: Plan, costs: CostGraph) -> Plan:
+    """Return `plan`, not called optimal where costs are those of other operators."""
+    if not costs.stand_ins:
+        return plan
+    note = f"{len(costs.stand_ins)} costs are stand-ins of the same class, not measured"
+    return replace(plan, optimal=False, proof={**plan.proof, "stand_ins": note})
 
 
 def optimal_plan(

@@ -176,6 +176,8 @@ class ListCache:
                 _warn_once(f"the list cache {self._path} takes nothing new: {error}")
             else:
                 self._give_up(error)
+        except UnicodeError as error:  # of a message that quotes damaged text
+            self._rebuild(error)
         except OSError as error:
             self._give_up(error)
 
@@ -203,17 +205,19 @@ class ListCache:
                     for suffix in ("-wal", "-shm"):
                         Path(f"{self._path}{suffix}").unlink(missing_ok=True)
                 self._connection = self._connect()
-        except (sqlite3.Error, OSError) as again:
+        except (sqlite3.Error, UnicodeError, OSError) as again:
             self._give_up(again)
 
     def _is_broken(self) -> bool:
         try:
             connection = self._connect()
+        except UnicodeError:
+            return True
         except sqlite3.DatabaseError as error:
             return error.sqlite_errorcode & 0xFF in _BROKEN
         try:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok")
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeError):
             return True
         finally:
             connection.close()

@@ -33,7 +33,7 @@ def register(subparsers: Any) -> None:
         metavar="N",
         help="simulators side by side (default: one a core)",
     )
-    parser.add_argument("--fresh", action="store_true", help="profile anew: leave out stored costs")
+    parser.add_argument("--fresh", action="store_true", help="profile anew: replace stored costs")
     parser.add_argument(
         "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
     )

@@ -121,7 +121,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="profile anew: leave out stored costs and what an interrupted run left",
+        help="profile anew: replace stored costs, leave out what an interrupted run left",
     )
     parser.add_argument(
         "--no-cache", action="store_true", help="simulate everything, also lists simulated before"

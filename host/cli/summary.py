@@ -177,6 +177,16 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
         _line(out, f"  {text}", "red")
     for text in verification.get("non_finite", [])[:_WRONG_SHOWN]:
         _line(out, f"not finite: {text}", "red")
+    missed = verification.get("predictions_missed", [])
+    if missed:
+        _line(
+            out,
+            f"NOT AS PREDICTED: {len(missed)} times that no schedule changes differ from those of"
+            " the plan: a stored cost is wrong; --fresh measures it again",
+            "bold red",
+        )
+    for text in missed[:_WRONG_SHOWN]:
+        _line(out, f"  {text}", "red")
     operators = verification["pim_operators_against_float32"]
     if operators is not None:
         worst = "not finite" if operators["worst"] is None else f"{operators['worst']:.2g}"

@@ -63,7 +63,7 @@ def register(subparsers: Any) -> None:
         help="simulators side by side (default: one a core)",
     )
     parser.add_argument(
-        "--fresh", action="store_true", help="run every point again, without stored costs"
+        "--fresh", action="store_true", help="run every point again, replace stored costs"
     )
     parser.add_argument(
         "--no-cache", action="store_true", help="simulate everything, also lists simulated before"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 
@@ -22,6 +23,7 @@ from host.pipeline.network import partition_graph
 from host.pipeline.options import Options
 from host.pipeline.outcome import Outcome, Schedule
 from host.pipeline.planning import make_plans, replay
+from host.pipeline.predictions import prediction_errors
 from host.pipeline.profiling import merge_costs, plan_runs, to_profile_run
 from host.pipeline.state import State
 from host.platform import Platform
@@ -138,12 +140,11 @@ class Pipeline:
                 self.graph, self.operators, self.runner.operations, self.runner.fit.weight_room
             )
         self.outcome.profile = profile
-        folder = None if self.options.fresh else cache_folder()
-        with CostStore(folder) as store:
+        with CostStore(cache_folder()) as store:
             known = StoredCosts(
                 store, self._model, self.operators, self.runner.feeds, self.platform, self.options
             )
-            costs = self._merge_known(known.find())
+            costs = None if self.options.fresh else self._merge_known(known.find())
             if costs is None:
                 with self._phase("profile"):
                     results = self._execute("profile", profile.jobs)
@@ -174,7 +175,10 @@ class Pipeline:
         with self._phase("evaluate"):
             for name, plan in plans.items():
                 result = results[_key(plan.assignment)]
-                self.outcome.schedules[name] = _timed(self.operators, result, plan)
+                schedule = _timed(self.operators, result, plan)
+                assert schedule.times is not None  # plans are made for a device with a clock
+                missed = prediction_errors(costs, plan, result, schedule.times)
+                self.outcome.schedules[name] = replace(schedule, missed=tuple(missed))
 
     def _place_without_costs(self) -> None:
         """Execute the placements that need no costs: the device has no clock."""

@@ -26,7 +26,7 @@ class Options:
     backend: Backend = "sim"
     flavour: Flavour = field(default_factory=default_flavour)
     jobs: int = field(default_factory=default_jobs)  # simulators at a time
-    fresh: bool = False  # leave out the cost store and what an interrupted run left
+    fresh: bool = False  # measure stored costs and what an interrupted run left again
     cache: bool = True  # use the cache of simulated lists
     policies: tuple[str, ...] = ()  # further policies, of plug-ins
     rounds: int = 10  # of CPU timing

@@ -28,6 +28,7 @@ class Schedule:
     times: ScheduleTimes | None = None  # None: the device has no clock
     executed: Executed | None = None  # the same
     order: tuple[Step, ...] = ()  # of a makespan plan; empty: one step at a time
+    missed: tuple[str, ...] = ()  # exact predictions that the execution did not meet
 
 
 @dataclass
@@ -56,8 +57,9 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether every execution is verified."""
-        return all(result.passed for result in self.results)
+        """Whether every execution is verified and took what its plan counted."""
+        predicted = not any(schedule.missed for schedule in self.schedules.values())
+        return predicted and all(result.passed for result in self.results)
 
     @property
     def results(self) -> list[Result]:

@@ -67,7 +67,7 @@ def load_point(folder: Path, key: str | None, platform: Platform) -> dict[str, A
     """Return the report kept in `folder` when its numbers still hold.
 
     None when there is none, it is damaged or cut off, something that it depends on has changed,
-    or its times were measured on another machine.
+    its times were measured on another machine, or its verification failed.
     """
     if key is None or not (folder / FILE_NAME).exists():
         return None
@@ -80,7 +80,9 @@ def load_point(folder: Path, key: str | None, platform: Platform) -> dict[str, A
         return None
     if is_measured(platform) and about.get("measured_on") != machine_key():
         return None
-    return report if about.get("check") == _check(report, about) else None
+    if about.get("check") != _check(report, about):
+        return None
+    return report if report["verification"]["passed"] else None
 
 
 def save_point(

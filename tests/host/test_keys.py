@@ -237,7 +237,7 @@ READERS = {
     "sim.build": "hashes what it builds from", "sim.cpp_clock": "names files of the build",
     "sim.config": "names files of the build",
     "sim.coverage": "coverage", "sim.coverage_report": "coverage",
-    "sim.inprocess": "unit benches", "sim.unit": "unit benches",
+    "sim.protocol": "checks traces", "sim.inprocess": "unit benches", "sim.unit": "unit benches",
 }  # fmt: skip
 
 
