@@ -80,11 +80,8 @@ EXECUTION = Code(
     outside=("host.plugins", "host.policies"),
 )
 
-#: A report, from the model's name on.
-REPORT = Code(
-    ("host.pipeline.flow", "host.report", "host.models.inputs", "host.plugins"),
-    alone=("host.pipeline.sweep",),
-)
+#: A report, from the model's name on (`host.pipeline.sweep.run_point`).
+REPORT = Code(("host.pipeline.sweep",))
 
 #: Packages whose version decides results.
 PACKAGES = ("ml_dtypes", "networkx", "numpy", "onnx", "onnxruntime", "scipy")
