@@ -196,6 +196,23 @@ class Machine(TypedDict):
     cores: Count
 
 
+class BasisRow(TypedDict):
+    """Operators of a type whose modelled CPU time is not calibrated."""
+
+    op: str
+    count: Count
+    us: Us
+    share: Quantity  # of the schedule's total
+
+
+class CpuBasis(TypedDict):
+    """What the CPU model does not know of a schedule."""
+
+    schedule: str
+    derived: list[BasisRow]
+    unknown: list[BasisRow]
+
+
 class Report(TypedDict):
     """A run (`pimloop-report/2`)."""
 
@@ -209,12 +226,13 @@ class Report(TypedDict):
     main_schedule: str
     cpu_time_source: str | None
     cpu_time_method: str | None
+    cpu_model: NotRequired[CpuBasis | None]
     cpu_times_disturbed: bool
     profile: Profile | None
     graph: Graph
     schedules: dict[str, Schedule]
     failed_policies: dict[str, str]
-    kept_on_cpu: NotRequired[dict[str, str]]  # operator id: why it does not run on the PIM
+    kept_on_cpu: NotRequired[dict[str, str]]  # operator: why
     speedup: dict[str, Quantity]
     roofline: Roofline | None
     counters: dict[str, Quantity | None]

@@ -134,6 +134,17 @@ class ListCache:
             if self._connection is not None and self._writable:
                 _insert(self._connection, key, cost)
 
+    def distrust(self, identity: str) -> None:
+        """Note that simulators of an identity gave wrong values: their lists are not to be used.
+
+        A list from the cache has the model's values, which would hide what is wrong.
+        """
+        self.put(_distrust_key(identity), ListCost((0,) * TOTALS, ()))
+
+    def distrusted(self, identity: str) -> bool:
+        """Whether simulators of an identity gave wrong values."""
+        return self.get(_distrust_key(identity)) is not None
+
     def close(self) -> None:
         """Close the database; later calls find and keep nothing."""
         if self._connection is not None:
@@ -258,3 +269,7 @@ def _warn_once(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
         logger.warning(message)
+
+
+def _distrust_key(identity: str) -> bytes:
+    return hashlib.sha256(f"wrong values of {identity}".encode()).digest()

@@ -219,8 +219,8 @@ def run_sim(args: argparse.Namespace) -> int:
     name = "-".join(file_name(str(part)) for part in parts if part is not None)
     folder = args.out or Path("out") / name
     make_folder(folder)
-    for name in (PLOTS, FOLDER):
-        check_inside(folder, name)  # before the work, not after it
+    for inner in (PLOTS, FOLDER):
+        check_inside(folder, inner)  # before the work, not after it
     options = Options(
         objective=args.objective,
         backend=args.device,

@@ -122,6 +122,9 @@ class CachedDevice:
     def __init__(self, inner: SimulatedDevice, cache: ListCache | None, identity: str) -> None:
         self.inner = inner
         self.last_list_simulated = True
+        if cache is not None and cache.distrusted(identity):
+            cache.close()
+            cache = None
         self._cache = cache
         self._identity = identity
         self.geometry: Geometry = read_geometry(inner)
@@ -129,6 +132,7 @@ class CachedDevice:
         self._usage = total_usage([])
         self._tracing = False
         self._memory_error = False
+        self._wrong_values = False
         self._forget()
 
     def _forget(self) -> None:
@@ -214,6 +218,8 @@ class CachedDevice:
     def close(self) -> None:
         """End the simulator; does nothing the second time."""
         self.inner.close()
+        if self._cache is not None and self._wrong_values:
+            self._cache.distrust(self._identity)
         if self._cache is not None:
             self._cache.close()
 
@@ -244,6 +250,13 @@ class CachedDevice:
     def pid(self) -> int:
         """Process id of the simulator."""
         return self.inner.pid
+
+    def distrust(self) -> None:
+        """Let no later device of this identity take lists from the cache: values were wrong.
+
+        From any thread; it is noted when the device is closed.
+        """
+        self._wrong_values = True
 
     def kill(self) -> None:
         """End the simulator at once, from any thread."""

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from host.device.base import Device, DeviceError
+from host.device.cached import CachedDevice
 from host.device.model import DEFAULT_BUFFER_BYTES
 from host.device.open import Backend, Flavour, device_opener
 from host.device.usage import CountsUsage, Usage, total_usage
@@ -235,6 +236,14 @@ class DevicePool:
             devices = list(self._devices.values())
             ended = list(self._ended)
         return total_usage([*ended, *(d.usage for d in devices if isinstance(d, CountsUsage))])
+
+    def distrust(self) -> None:
+        """Let later runs simulate every list on devices like these: values were wrong."""
+        with self._lock:
+            devices = list(self._devices.values())
+        for device in devices:
+            if isinstance(device, CachedDevice):
+                device.distrust()
 
     # ---- The end.
 

@@ -169,6 +169,8 @@ class Runner:
                 index, one = futures.pop(future), future.result()
                 self._report(jobs[index], "verify", "")
                 _finish(one.verifier)
+                if one.verifier.mismatches:
+                    self._pool.distrust()
                 one = replace(one, non_finite=self._first_non_finite(one))
                 if measures_cpu(self.platform):
                     one.executor.share_buffers(self._buffers)

@@ -292,6 +292,22 @@ def known_to(database: Path, config: SimConfig) -> bool:
         return not device.last_list_simulated
 
 
+def test_after_wrong_values_everything_is_simulated(database: Path) -> None:
+    """The cache's lists have the model's values, which would hide the wrong ones in a later run."""
+    config = SimConfig(params=PLATFORM.rtl_parameters(), memory_bytes=BUFFER_BYTES)
+
+    def simulated(*, wrong: bool) -> list[bool]:
+        with with_cache(SimDevice(config), ListCache(database)) as device:
+            raw = RawDevice(device)
+            if wrong:
+                device.distrust()
+            return run_twice(raw, lambda: raw.chain([fence(raw), descriptors.end()]))
+
+    assert simulated(wrong=False) == [True, False]
+    assert simulated(wrong=True) == [False, False]
+    assert simulated(wrong=False) == [True, True]
+
+
 def test_other_host_memory_has_other_costs(database: Path) -> None:
     config = SimConfig(params=PLATFORM.rtl_parameters(), memory_bytes=BUFFER_BYTES)
     assert not known_to(database, config)
