@@ -11,8 +11,9 @@ weights, except `paper_dp`, which knows of none.
   providers in ONNX Runtime. PIM stands for every device outside the memory ``cpu``.
   A device that no list names comes last, in the order of the memory table.
   Orders of preference: where a graph has no such device, the next one is taken.
-- ``greedy``: the device with the least execution time plus the transfers it causes now
-  (Albayrak et al. 2012); ties go to the device that comes first in the memory table.
+- ``greedy``: the device with the least execution time plus the transfers and the entry into a
+  segment that it causes now (Albayrak et al. 2012); ties go to the device that comes first in the
+  memory table.
 - ``paper_dp``: `paper_dp` below, Kim et al. 2024, equation 2.
 """
 
@@ -60,7 +61,8 @@ def greedy(problem: Problem) -> Assignment:
     """Return the assignment that takes each operator's cheapest device at its turn.
 
     The price of a device is its execution time, plus the transfer of every input that is not in
-    its memory yet, plus, for a model output, the transfer home.
+    its memory yet, plus, for a model output, the transfer home, plus the entry where the operator
+    before is on another device.
 
     Raises
     ------
@@ -78,6 +80,8 @@ def greedy(problem: Problem) -> Assignment:
     for i, flow in enumerate(problem.flows):
         if flow.producer != MODEL_INPUT:
             outputs[flow.producer].append(i)
+    entry = dict(zip(problem.devices, problem.entry, strict=True))
+    last = ""  # device of the operator before
     assignment: Assignment = {}
     for v, operator, usable in _turns(problem, assignment):
         best: tuple[int, str, int] | None = None
@@ -93,6 +97,7 @@ def greedy(problem: Problem) -> Assignment:
             if len(allowed) < len(ticks):
                 continue
             price = round(problem.costs.cost_us[operator.id][device] * scale) + sum(allowed)
+            price += entry[device] if device != last else 0
             if best is None or price < best[0]:
                 best = (price, device, memory)
         if best is None:
@@ -100,7 +105,8 @@ def greedy(problem: Problem) -> Assignment:
                 f"{graph.name}: greedy is stuck at node {operator.id!r}: its inputs cannot move "
                 f"to any of {list(usable)}; use the policy 'optimal'"
             )
-        _, assignment[operator.id], memory = best
+        _, last, memory = best
+        assignment[operator.id] = last
         for i in problem.inputs[v]:
             present[i].add(memory)
         for i in outputs[v]:
@@ -115,7 +121,8 @@ def paper_dp(problem: Problem) -> Assignment:
     The topological order is taken for an assembly line with one line for each device:
     F[j,d] = cost[j,d] + min over e of (F[j-1,e] + E[j,e,d]), with E = 0 when d and e share a
     memory, else the sum of the transfers from e's to d's memory of those inputs of operator j
-    whose producer can run on e, each charged at the first operator that can run on d. That
+    whose producer can run on e, each charged at the first operator that can run on d. Where d and e
+    differ, E has the entry of d too. That
     the inputs of j were made on other lines than the one j-1 sits on is not seen: on a graph with
     skip edges the result is neither optimal nor is F its cost; the plan's total is the true one.
 
@@ -129,6 +136,7 @@ def paper_dp(problem: Problem) -> Assignment:
     memory_index = {memory: i for i, memory in enumerate(problem.memories)}
     where = {device: memory_index[memory] for device, memory in graph.memory_of.items()}
     charged: set[tuple[int, str, str]] = set()
+    entry = dict(zip(problem.devices, problem.entry, strict=True))
     # Entry: device of this operator -> (best time to here, device of the operator before).
     rows: list[dict[str, tuple[int, str]]] = []
     for v in problem.order:
@@ -146,6 +154,8 @@ def paper_dp(problem: Problem) -> Assignment:
             best: tuple[int, str] | None = None
             for e, (time, _) in previous.items():
                 cost = switch.get((e, d), 0)
+                if cost is not None and e != d:
+                    cost += entry[d]
                 if cost is not None and (best is None or time + cost < best[0]):
                     best = (time + cost, e)
             if best is not None:

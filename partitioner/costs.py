@@ -1,4 +1,4 @@
-"""The cost graph and its file format `pimloop-costs/1`.
+"""The cost graph and its file format `pimloop-costs/2` (`/1` is read too).
 
 A cost graph is a `partitioner.graph.Graph` with the time of every operator on every device that
 can run it and of every transfer that is allowed. Solvers work on its integer form,
@@ -17,7 +17,9 @@ from typing import Any
 from partitioner.errors import PartitionerError
 from partitioner.graph import Graph, Move, Operator, Tensor
 
+#: The format without entry costs, and the one with them.
 COSTS_FORMAT = "pimloop-costs/1"
+COSTS_FORMAT_ENTRY = "pimloop-costs/2"
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class CostGraph:
 
     `cost_us` has one entry for each capable device of each operator and `transfer_us` one for
     each allowed direction of each tensor; times are microseconds, finite and not negative.
+    `entry_us` is what a device costs at the first of consecutive operators on it, beside them: a
+    segment's fixed part. A device without an entry costs nothing to enter.
     """
 
     graph: Graph
     cost_us: Mapping[str, Mapping[str, float]]  # operator id -> device -> time
     transfer_us: Mapping[str, Mapping[Move, float]]  # tensor id -> (source, destination) -> time
     capacity_bytes: Mapping[str, int] = field(default_factory=dict)  # memory -> room for weights
+    entry_us: Mapping[str, float] = field(default_factory=dict)  # device -> time of a segment
     #: Costs that are those of another operator or tensor of the same class: (operator id, device)
     #: and (tensor id, "source>destination"). No plan from such costs is called optimal.
     stand_ins: frozenset[tuple[str, str]] = frozenset()
@@ -48,9 +53,28 @@ class CostGraph:
             _check_capacity(self.graph.name, memory, limit, self.graph.memories)
         return replace(self, capacity_bytes={**self.capacity_bytes, **capacity_bytes})
 
+    def with_entry(self, entry_us: Mapping[str, float]) -> CostGraph:
+        """Return the same graph with these entry costs and no others.
+
+        Raises
+        ------
+        PartitionerError
+            For an unknown device or what is no time.
+        """
+        name = self.graph.name
+        checked: dict[str, float] = {}
+        for device, time in entry_us.items():
+            if device not in self.graph.memory_of:
+                raise PartitionerError(
+                    f"{name}: entry_us names the unknown device {device!r}; the memories list "
+                    f"{sorted(self.graph.memory_of)}"
+                )
+            checked[device] = _cost(time, f"{name}: entry_us of device {device!r}")
+        return replace(self, entry_us=checked)
+
 
 def load_costs(path: str | Path) -> CostGraph:
-    """Read a `pimloop-costs/1` file.
+    """Read a `pimloop-costs/1` or `/2` file.
 
     Raises
     ------
@@ -71,7 +95,7 @@ def load_costs(path: str | Path) -> CostGraph:
 
 
 def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
-    """Build a cost graph from the parsed JSON of a `pimloop-costs/1` file.
+    """Build a cost graph from the parsed JSON of a `pimloop-costs/1` or `/2` file.
 
     Parameters
     ----------
@@ -86,9 +110,15 @@ def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
         For anything the format does not allow, naming the culprit.
     """
     data = _mapping(data, name)
-    if data.get("format") != COSTS_FORMAT:
+    version = data.get("format")
+    if version not in (COSTS_FORMAT, COSTS_FORMAT_ENTRY):
         raise PartitionerError(
-            f"{name}: the format is {data.get('format')!r}, expected {COSTS_FORMAT!r}"
+            f"{name}: the format is {version!r}, expected {COSTS_FORMAT!r} or"
+            f" {COSTS_FORMAT_ENTRY!r}"
+        )
+    if version == COSTS_FORMAT and "entry_us" in data:
+        raise PartitionerError(
+            f"{name}: entry_us is not of {COSTS_FORMAT!r}; call the format {COSTS_FORMAT_ENTRY!r}"
         )
     memories: dict[str, tuple[str, ...]] = {}
     for memory, devices in _mapping(_need(data, "memories", name), f"{name}: memories").items():
@@ -117,11 +147,15 @@ def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
     limits = _mapping(data.get("capacity_bytes") or {}, f"{name}: capacity_bytes")
     capacity = {memory: limit for memory, limit in limits.items() if limit is not None}
     found = CostGraph(graph, cost_us, transfer_us, stand_ins=_read_stand_ins(data, name))
-    return found.with_capacity(capacity)
+    entries = _mapping(data.get("entry_us") or {}, f"{name}: entry_us")
+    return found.with_capacity(capacity).with_entry(entries)
 
 
 def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
-    """Return the `pimloop-costs/1` object of `costs`; `costs_from_dict` reads it back."""
+    """Return the file's object of `costs`, which `costs_from_dict` reads back.
+
+    `pimloop-costs/1` where there are no entry costs, else `/2`.
+    """
     nodes = []
     for operator in costs.graph.operators:
         node: dict[str, Any] = {"id": operator.id, "op": operator.op}
@@ -151,7 +185,7 @@ def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
         }
         tensors.append(entry)
     result: dict[str, Any] = {
-        "format": COSTS_FORMAT,
+        "format": COSTS_FORMAT_ENTRY if costs.entry_us else COSTS_FORMAT,
         "memories": {memory: list(names) for memory, names in costs.graph.memories.items()},
     }
     if costs.capacity_bytes:
@@ -160,13 +194,15 @@ def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
         result["shared_weights"] = dict(costs.graph.shared_weights)
     if costs.stand_ins:
         result["stand_ins"] = [list(item) for item in sorted(costs.stand_ins)]
+    if costs.entry_us:
+        result["entry_us"] = dict(costs.entry_us)
     result["nodes"] = nodes
     result["tensors"] = tensors
     return result
 
 
 def save_costs(costs: CostGraph, path: str | Path) -> None:
-    """Write `costs` as a `pimloop-costs/1` file."""
+    """Write `costs` as a cost file."""
     text = json.dumps(costs_to_dict(costs), indent=1, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 

@@ -1,8 +1,10 @@
 """The optimum for any number of memories by dynamic programming over a tree decomposition.
 
-The cost of a placement is a sum of small terms: one on each operator's memory and, for each tensor
-and destination memory, one on the producer's memory and a yes/no variable "the tensor is there",
-which every consumer in that memory forces to yes. Variables are eliminated one at a time (bucket
+The cost of an assignment is a sum of small terms: one on each operator's label (its memory, or its
+device where entering a device costs something) and, for each tensor and destination memory, one on
+the producer's label and a yes/no variable "the tensor is there", which every consumer in that
+memory forces to yes. An entry cost is a term on the labels of two operators that are executed one
+after the other. Variables are eliminated one at a time (bucket
 elimination, Bertele and Brioschi 1972; Dechter 1999): the terms that mention the variable are added
 up and minimised over it. The scopes of these sums are the bags of a tree decomposition; their size
 is the width, known before any table is made.
@@ -89,7 +91,8 @@ def solve_by_elimination(
         When the graph is too wide for `table_limit` (integer programming can still do it), or
         when no placement is feasible.
     """
-    terms, variable_of = _build(problem, domains)
+    labels = _labels(problem, domains)
+    terms, variable_of = _build(problem, labels)
     plan = plan_elimination(terms.sizes, list(terms.tables))
     if plan.largest_table > table_limit:
         raise PartitionerError(
@@ -104,8 +107,8 @@ def solve_by_elimination(
             "several tensors together leave none; allow more transfers"
         )
     place = tuple(
-        domain[0] if variable is None else domain[states[variable]]
-        for domain, variable in zip(domains, variable_of, strict=True)
+        options[0 if variable is None else states[variable]].memory
+        for options, variable in zip(labels, variable_of, strict=True)
     )
     return EliminationResult(place, value + terms.constant, plan.width, plan.largest_table)
 
@@ -155,29 +158,96 @@ def plan_elimination(sizes: Sequence[int], scopes: Sequence[Scope]) -> Eliminati
     return Elimination(tuple(order), width, largest)
 
 
-def _build(problem: Problem, domains: Sequence[tuple[int, ...]]) -> tuple[_Terms, list[int | None]]:
-    """Return the terms, and the variable of each operator (None where its memory is settled)."""
+@dataclass(frozen=True)
+class _Label:
+    """What an operator can be assigned to."""
+
+    memory: int
+    ticks: int
+    device: int
+
+
+Labels = Sequence[tuple[_Label, ...]]
+
+
+def _labels(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Labels:
+    """Return the labels of each operator: the devices of its memories that can be of use."""
+    number = {device: i for i, device in enumerate(problem.devices)}
+    result: list[tuple[_Label, ...]] = []
+    for v, domain in enumerate(domains):
+        if problem.has_entries:
+            result.append(
+                tuple(
+                    _Label(memory, problem.runs[v][device], device)
+                    for memory in domain
+                    for device in problem.useful_devices(v, memory)
+                )
+            )
+        else:
+            result.append(
+                tuple(
+                    _Label(memory, problem.ticks[v][memory], number[problem.device[v][memory]])
+                    for memory in domain
+                )
+            )
+    return result
+
+
+def _build(problem: Problem, labels: Labels) -> tuple[_Terms, list[int | None]]:
+    """Return the terms, and the variable of each operator (None where its label is settled)."""
     terms = _Terms()
     variable_of: list[int | None] = []
-    for v, domain in enumerate(domains):
-        costs = [problem.ticks[v][memory] for memory in domain]
-        if len(domain) == 1:
+    for options in labels:
+        if len(options) == 1:
             variable_of.append(None)
-            terms.constant += costs[0]
+            terms.constant += options[0].ticks
         else:
-            variable = terms.variable(len(domain))
+            variable = terms.variable(len(options))
             variable_of.append(variable)
-            terms.add((variable,), np.array(costs, dtype=np.int64))
+            terms.add((variable,), np.array([o.ticks for o in options], dtype=np.int64))
     for flow in problem.flows:
-        _add_flow(terms, problem, flow, domains, variable_of)
+        _add_flow(terms, problem, flow, labels, variable_of)
+    if problem.has_entries:
+        for v, before in enumerate(problem.before):
+            _add_entry(terms, problem, v, before, labels, variable_of)
     return terms, variable_of
+
+
+def _add_entry(
+    terms: _Terms,
+    problem: Problem,
+    v: int,
+    before: int | None,
+    labels: Labels,
+    variable_of: Sequence[int | None],
+) -> None:
+    """Add what operator `v` pays where the operator executed before it is on another device."""
+    price = np.array([problem.entry[label.device] for label in labels[v]], dtype=np.int64)
+    if before is None:
+        table, earlier = price[None, :], None
+    else:
+        devices = np.array([label.device for label in labels[before]])
+        own = np.array([label.device for label in labels[v]])
+        table = price[None, :] * (devices[:, None] != own[None, :])
+        earlier = variable_of[before]
+    if not table.any():
+        return
+    variable = variable_of[v]
+    if earlier is not None and variable is not None:
+        terms.add((earlier, variable), table)
+    elif earlier is not None:
+        terms.add((earlier,), table[:, 0])
+    elif variable is not None:
+        terms.add((variable,), table[0])
+    else:
+        terms.constant += int(table[0, 0])
 
 
 def _add_flow(
     terms: _Terms,
     problem: Problem,
     flow: Flow,
-    domains: Sequence[tuple[int, ...]],
+    labels: Labels,
     variable_of: Sequence[int | None],
 ) -> None:
     if flow.producer == MODEL_INPUT:
@@ -185,7 +255,8 @@ def _add_flow(
         sources: tuple[int, ...] = (problem.home,)
         producer = None
     else:
-        sources, producer = domains[flow.producer], variable_of[flow.producer]
+        sources = tuple(label.memory for label in labels[flow.producer])
+        producer = variable_of[flow.producer]
     for destination in range(len(problem.memories)):
         price = np.array(
             [
@@ -196,31 +267,36 @@ def _add_flow(
         )
         if not price.any():
             continue
-        readers = [c for c in flow.consumers if destination in domains[c]]
+        reads = {
+            reader: applies
+            for reader in flow.consumers
+            if (applies := _indicator(labels[reader], destination)).any()
+        }
+        # A reader that is settled, or has this memory only, always asks for it.
         forced = (flow.output and destination == problem.home) or any(
-            variable_of[reader] is None for reader in readers
+            applies.all() for applies in reads.values()
         )
         if forced:
             _charge(terms, producer, price)
             continue
-        if not readers:
+        if not reads:
             continue
-        if len(readers) == 1:
-            reads = _indicator(domains[readers[0]], destination)
-            _charge(terms, producer, price, variable_of[readers[0]], reads)
+        if len(reads) == 1:
+            ((reader, applies),) = reads.items()
+            _charge(terms, producer, price, variable_of[reader], applies)
             continue
         there = terms.variable(2)
         _charge(terms, producer, price, there, np.array([0, 1], dtype=np.int64))
-        for reader in readers:
+        for reader, applies in reads.items():
             variable = variable_of[reader]
             assert variable is not None
-            table = np.zeros((2, len(domains[reader])), dtype=np.int64)
-            table[0] = _indicator(domains[reader], destination) * FORBIDDEN
+            table = np.zeros((2, len(applies)), dtype=np.int64)
+            table[0] = applies * FORBIDDEN
             terms.add((there, variable), table)
 
 
-def _indicator(domain: tuple[int, ...], memory: int) -> Table:
-    return np.array([int(candidate == memory) for candidate in domain], dtype=np.int64)
+def _indicator(options: Sequence[_Label], memory: int) -> Table:
+    return np.array([int(label.memory == memory) for label in options], dtype=np.int64)
 
 
 def _charge(

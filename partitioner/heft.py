@@ -159,7 +159,11 @@ def _span(problem: Problem, place: Sequence[int]) -> int | None:
         source = problem.source_of(flow, place)
         if any((source, to) not in flow.ticks for to in problem.destinations(flow, place)):
             return None
-    compute = [problem.ticks[v][memory] for v, memory in enumerate(place)]
+    compute = (
+        problem.durations(problem.assignment(place))
+        if problem.has_entries
+        else [problem.ticks[v][memory] for v, memory in enumerate(place)]
+    )
     tasks = task_graph(problem, place, compute)
     return makespan(tasks, list_schedule(tasks, tasks.ranks()))
 

@@ -1,8 +1,10 @@
 """The optimum by integer programming (HiGHS): with capacities, and as an independent oracle.
 
 x[v,m] = 1 puts operator v in memory m. z[t,s,d] = 1 moves tensor t from s to d; it needs
-x[producer,s] and, with x[producer,d], must cover every consumer in d. This formulation shares
-nothing with the minimum cut and the elimination but the definition of the cost.
+x[producer,s] and, with x[producer,d], must cover every consumer in d. Where entering a device costs
+something, u[v,e] = 1 runs operator v on device e of its memory, and y[v,e] >= u[v,e] - u[w,e], with
+w executed just before v, pays the entry. This formulation shares nothing with the minimum cut and
+the elimination but the definition of the cost.
 """
 
 from __future__ import annotations
@@ -90,10 +92,14 @@ def solve_by_ilp(
     """
     model, chosen = _build(problem, domains)
     unit = _unit(problem)
-    constant = sum(
-        problem.ticks[v][domain[0]] for v, domain in enumerate(domains) if len(domain) == 1
+    constant = (
+        0
+        if problem.has_entries  # all of it is in the programme
+        else sum(
+            problem.ticks[v][domain[0]] for v, domain in enumerate(domains) if len(domain) == 1
+        )
     )
-    if not chosen:
+    if not chosen and not problem.has_entries:
         place = tuple(domain[0] for domain in domains)
         bound = problem.evaluate_places(place).total
         return IlpResult(place, float(bound), solved=True, variables=0, constraints=0)
@@ -118,8 +124,10 @@ def solve_by_ilp(
 
 def _unit(problem: Problem) -> float:
     """Return how many ticks the solver's cost of 1 stands for."""
+    operators = problem.runs if problem.has_entries else problem.ticks
     largest = max(
-        max(max(costs.values()) for costs in problem.ticks),
+        max(max(costs.values()) for costs in operators),
+        max(problem.entry),
         max((max(flow.ticks.values(), default=0) for flow in problem.flows), default=0),
         1,
     )
@@ -136,12 +144,44 @@ def _build(
     for v, domain in enumerate(domains):
         if len(domain) > 1:
             for memory in domain:
-                chosen[v, memory] = model.variable(problem.ticks[v][memory] / unit, integer=True)
+                cost = 0.0 if problem.has_entries else problem.ticks[v][memory] / unit
+                chosen[v, memory] = model.variable(cost, integer=True)
             model.row([(chosen[v, memory], 1.0) for memory in domain], 1.0, 1.0)
     for flow in problem.flows:
         _add_flow(model, problem, flow, domains, chosen, unit)
+    if problem.has_entries:
+        _add_devices(model, problem, domains, chosen, unit)
     _add_capacities(model, problem, domains, chosen)
     return model, chosen
+
+
+def _add_devices(
+    model: _Model,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    chosen: dict[tuple[int, int], int],
+    unit: float,
+) -> None:
+    """Add the devices of each operator, and the entries of segments."""
+    runs: dict[tuple[int, int], int] = {}
+    for v, domain in enumerate(domains):
+        for memory in domain:
+            here = [d for d in problem.runs[v] if problem.device_memory[d] == memory]
+            for device in here:
+                runs[v, device] = model.variable(problem.runs[v][device] / unit, integer=True)
+            terms = [(runs[v, device], 1.0) for device in here]
+            if (v, memory) in chosen:
+                model.row([*terms, (chosen[v, memory], -1.0)], 0.0, 0.0)
+            else:
+                model.row(terms, 1.0, 1.0)
+    for (v, device), column in runs.items():
+        if problem.entry[device]:
+            pays = model.variable(problem.entry[device] / unit, integer=False)
+            row = [(pays, 1.0), (column, -1.0)]
+            before = problem.before[v]
+            if before is not None and (before, device) in runs:
+                row.append((runs[before, device], 1.0))
+            model.row(row, 0.0, np.inf)
 
 
 def _add_flow(

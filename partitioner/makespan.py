@@ -38,12 +38,7 @@ def schedule_assignment(
 ) -> Plan:
     """Return the list schedule of a given assignment, with a bound on its own placement."""
     place = problem.places(assignment)
-    scale = 10**problem.decimals
-    compute = [
-        round(problem.costs.cost_us[operator.id][assignment[operator.id]] * scale)
-        for operator in problem.costs.graph.operators
-    ]
-    tasks = task_graph(problem, place, compute)
+    tasks = task_graph(problem, place, problem.durations(assignment))
     starts = list_schedule(tasks, tasks.ranks())
     bound = _trivial_bound(problem, feasible_domains(problem))
     return _plan(problem, policy, assignment, tasks, starts, bound, method, {"kind": "trivial"})
@@ -84,8 +79,7 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
             "time_limit_s": time_limit_s,
         }
         limit_reached = not answer.solved
-    place, tasks, starts = best
-    assignment = problem.assignment(place)
+    assignment, tasks, starts = best
     plan = _plan(problem, "optimal", assignment, tasks, starts, bound, method, proof)
     return replace(plan, limit_reached=limit_reached)
 
@@ -100,13 +94,17 @@ def _settled_bound(problem: Problem, answer: MipAnswer, span: int) -> int:
     return min(span, -(-safe // grid) * grid)
 
 
-Scheduled = tuple[Sequence[int], TaskGraph, list[int]]
+Scheduled = tuple[Mapping[str, str], TaskGraph, list[int]]
 
 
-def _schedule(problem: Problem, place: Sequence[int]) -> Scheduled:
-    compute = [problem.ticks[v][memory] for v, memory in enumerate(place)]
-    tasks = task_graph(problem, place, compute)
-    return place, tasks, list_schedule(tasks, tasks.ranks())
+def _schedule(
+    problem: Problem, place: Sequence[int], assignment: Mapping[str, str] | None = None
+) -> Scheduled:
+    """Return the list schedule of a placement, on its cheapest devices where none are given."""
+    if assignment is None:
+        assignment = problem.assignment(place)
+    tasks = task_graph(problem, place, problem.durations(assignment))
+    return assignment, tasks, list_schedule(tasks, tasks.ranks())
 
 
 def _from_answer(problem: Problem, answer: MipAnswer) -> Scheduled | None:
@@ -114,7 +112,7 @@ def _from_answer(problem: Problem, answer: MipAnswer) -> Scheduled | None:
     if answer.place is None or answer.operator_starts is None or problem.overfull(answer.place):
         return None
     try:
-        place, tasks, starts = _schedule(problem, answer.place)
+        assignment, tasks, starts = _schedule(problem, answer.place, answer.assignment)
     except PartitionerError:
         return None  # a fractional placement of the relaxation, rounded to a forbidden one
     begin = list(answer.operator_starts) + [
@@ -125,7 +123,7 @@ def _from_answer(problem: Problem, answer: MipAnswer) -> Scheduled | None:
     # takes no time or the solver's starts carry rounding errors.
     wish = [at + length / 2 for at, length in zip(begin, tasks.duration, strict=True)]
     in_order = sequence_schedule(tasks, wish)
-    return place, tasks, min(starts, in_order, key=lambda s: makespan(tasks, s))
+    return assignment, tasks, min(starts, in_order, key=lambda s: makespan(tasks, s))
 
 
 def _baseline_places(problem: Problem) -> list[list[int]]:
@@ -176,6 +174,7 @@ def _plan(
         total_us=problem.to_us(span),
         compute_us=problem.to_us(evaluation.compute),
         transfer_us=problem.to_us(evaluation.transfer),
+        entry_us=problem.to_us(evaluation.entry),
         lower_bound_us=problem.to_us(bound),
         optimal=span == bound,
         method=method,

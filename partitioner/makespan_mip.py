@@ -33,6 +33,7 @@ class MipAnswer:
     exact: bool  # the programme was the exact one, not the relaxation
     solved: bool  # the search ended before its time
     place: tuple[int, ...] | None
+    assignment: dict[str, str] | None  # where entry costs make devices matter
     operator_starts: tuple[float, ...] | None  # wishes, in ticks
     transfer_starts: dict[tuple[int, int], float] = field(default_factory=dict)  # (flow, to)
 
@@ -81,14 +82,16 @@ def solve_makespan(
         columns = [place[v, memory] for memory in domain]
         model.at_least([(column, 1.0) for column in columns], 1.0)
         model.at_least([(column, -1.0) for column in columns], -1.0)
-        length.append([(place[v, m], problem.ticks[v][m] / horizon) for m in domain])
+    runs = _add_devices(model, problem, domains, place) if problem.has_entries else {}
+    busy: dict[int, list[tuple[int, float]]] = {m: [] for m in range(len(problem.memories))}
+    for v, domain in enumerate(domains):
+        length.append([])
+        for memory in domain:
+            terms = _time_terms(problem, v, memory, horizon, place, runs)
+            length[v] += terms
+            busy[memory] += terms
         model.at_least([(span, 1.0), (start[v], -1.0), *_negated(length[v])], 0.0)
-    for memory in range(len(problem.memories)):
-        load = [
-            (place[v, memory], problem.ticks[v][memory] / horizon)
-            for v, domain in enumerate(domains)
-            if memory in domain
-        ]
+    for memory, load in busy.items():
         model.at_least([(span, 1.0), *_negated(load)], 0.0)
         if memory in problem.capacity:
             _add_capacity(model, problem, domains, memory, place)
@@ -97,7 +100,55 @@ def solve_makespan(
     exact = len(pairs[0]) + len(pairs[1]) <= MAX_PAIRS
     if exact:
         _add_orders(model, place, start, length, copies, pairs)
-    return _solve(model, problem, domains, horizon, seconds, exact, place, start, copies)
+    return _solve(model, problem, domains, horizon, seconds, exact, place, runs, start, copies)
+
+
+def _add_devices(
+    model: _Programme,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    place: dict[tuple[int, int], int],
+) -> dict[tuple[int, int], tuple[int, int | None]]:
+    """Add the device of each operator; return its column and that of the entry it pays."""
+    runs: dict[tuple[int, int], tuple[int, int | None]] = {}
+    for v, domain in enumerate(domains):
+        for memory in domain:
+            here = [d for d in problem.runs[v] if problem.device_memory[d] == memory]
+            for device in here:
+                pays = model.variable() if problem.entry[device] else None
+                runs[v, device] = model.variable(integer=True), pays
+            both = [(runs[v, device][0], 1.0) for device in here]
+            model.at_least([*both, (place[v, memory], -1.0)], 0.0)
+            model.at_least([*_negated(both), (place[v, memory], 1.0)], 0.0)
+    for (v, device), (column, pays) in runs.items():
+        if pays is not None:
+            row = [(pays, 1.0), (column, -1.0)]
+            before = problem.before[v]
+            if before is not None and (before, device) in runs:
+                row.append((runs[before, device][0], 1.0))
+            model.at_least(row, 0.0)
+    return runs
+
+
+def _time_terms(
+    problem: Problem,
+    v: int,
+    memory: int,
+    horizon: int,
+    place: dict[tuple[int, int], int],
+    runs: dict[tuple[int, int], tuple[int, int | None]],
+) -> list[tuple[int, float]]:
+    """Return the columns that give operator `v` its time in `memory`."""
+    if not runs:
+        return [(place[v, memory], problem.ticks[v][memory] / horizon)]
+    terms = []
+    for device, ticks in problem.runs[v].items():
+        if problem.device_memory[device] == memory:
+            column, pays = runs[v, device]
+            terms.append((column, ticks / horizon))
+            if pays is not None:
+                terms.append((pays, problem.entry[device] / horizon))
+    return terms
 
 
 def _add_capacity(
@@ -285,6 +336,7 @@ def _solve(
     seconds: float,
     exact: bool,
     place: dict[tuple[int, int], int],
+    runs: dict[tuple[int, int], tuple[int, int | None]],
     start: Sequence[int],
     copies: dict[tuple[int, int], _Copy],
 ) -> MipAnswer:
@@ -301,16 +353,24 @@ def _solve(
     bound = result.mip_dual_bound
     ticks = 0.0 if bound is None or not np.isfinite(bound) else float(bound) * horizon
     if result.x is None:
-        return MipAnswer(ticks, exact, False, None, None)
+        return MipAnswer(ticks, exact, False, None, None, None)
     chosen = []
     for v, domain in enumerate(domains):
         shares = [float(result.x[place[v, memory]]) for memory in domain]
         chosen.append(domain[shares.index(max(shares))])
+    assignment: dict[str, str] | None = None
+    if runs:
+        assignment = {}
+        for v, operator in enumerate(problem.costs.graph.operators):
+            here = [d for d in problem.runs[v] if problem.device_memory[d] == chosen[v]]
+            best = max(here, key=lambda d: float(result.x[runs[v, d][0]]))
+            assignment[operator.id] = problem.devices[best]
     return MipAnswer(
         bound=ticks,
         exact=exact,
         solved=result.status == 0,
         place=tuple(chosen),
+        assignment=assignment,
         operator_starts=tuple(float(result.x[column]) * horizon for column in start),
         transfer_starts={
             key: float(result.x[copy.begin]) * horizon for key, copy in copies.items()

@@ -41,6 +41,7 @@ class Plan:
     schedule: Sequence[Step] = ()  # only for the makespan objective
     limit_reached: bool = False  # the time limit ended the search
     signatures: Mapping[str, str] = field(default_factory=dict)  # operator id -> what it computes
+    entry_us: float = 0.0  # sum of the entries of segments, where a device has such a cost
 
     def to_dict(self) -> dict[str, Any]:
         """Return the `pimloop-plan/1` object."""
@@ -60,6 +61,8 @@ class Plan:
         }
         if self.signatures:
             result["signatures"] = dict(self.signatures)
+        if self.entry_us:
+            result["entry_us"] = self.entry_us
         if self.overfull:
             result["overfull_bytes"] = dict(self.overfull)
         if self.schedule:

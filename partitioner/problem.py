@@ -1,7 +1,9 @@
 """The integer form of a cost graph that every solver works on, and the one evaluation.
 
-Times become whole numbers of a tick, so sums, cuts and comparisons are exact. Within a memory an
-operator's best device is fixed beforehand: devices of one memory differ in nothing but their cost.
+Times become whole numbers of a tick, so sums, cuts and comparisons are exact. Without entry costs
+an operator's best device within a memory is fixed beforehand: devices of one memory then differ in
+nothing but their cost. With entry costs it depends on the operators before and after it in the
+order of execution, and `Problem.assignment` finds it.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import gcd
 
 from partitioner.capacity import resident_bytes
@@ -43,11 +46,12 @@ class Evaluation:
 
     compute: int  # ticks spent in operators
     transfer: int  # ticks spent in transfers
+    entry: int = 0  # ticks spent entering segments
 
     @property
     def total(self) -> int:
-        """Sum of both, in ticks."""
-        return self.compute + self.transfer
+        """Sum of all, in ticks."""
+        return self.compute + self.transfer + self.entry
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class Problem:
     flows: tuple[Flow, ...]
     weights: tuple[int, ...]  # resident bytes of each operator, shared weights apart
     capacity: Mapping[int, int]  # memory -> bytes, where there is a limit
+    devices: tuple[str, ...]
+    device_memory: tuple[int, ...]  # memory of each device
+    runs: tuple[Mapping[int, int], ...]  # operator -> device -> cost
+    entry: tuple[int, ...]  # device -> cost of a segment's begin
 
     @classmethod
     def of(cls, costs: CostGraph) -> Problem:
@@ -80,6 +88,7 @@ class Problem:
         memories = tuple(graph.memories)
         number = {memory: i for i, memory in enumerate(memories)}
         where = {device: number[memory] for device, memory in graph.memory_of.items()}
+        devices = {device: i for i, device in enumerate(where)}
         ticks: list[dict[int, int]] = []
         device: list[dict[int, str]] = []
         for operator in graph.operators:
@@ -115,6 +124,13 @@ class Problem:
             flows=flows,
             weights=tuple(operator.weight_bytes for operator in graph.operators),
             capacity={number[memory]: limit for memory, limit in costs.capacity_bytes.items()},
+            devices=tuple(devices),
+            device_memory=tuple(where.values()),
+            runs=tuple(
+                {devices[d]: round(us * scale) for d, us in costs.cost_us[operator.id].items()}
+                for operator in graph.operators
+            ),
+            entry=tuple(round(costs.entry_us.get(device, 0.0) * scale) for device in devices),
         )
 
     @cached_property
@@ -129,8 +145,10 @@ class Problem:
     @cached_property
     def total_ticks(self) -> int:
         """Sum of every cost: more than any assignment can cost."""
-        return sum(sum(costs.values()) for costs in self.ticks) + sum(
-            sum(flow.ticks.values()) for flow in self.flows
+        return (
+            sum(sum(costs.values()) for costs in self.runs)
+            + sum(sum(flow.ticks.values()) for flow in self.flows)
+            + len(self.runs) * max(self.entry)
         )
 
     @cached_property
@@ -142,12 +160,63 @@ class Problem:
     @cached_property
     def granularity(self) -> int:
         """Greatest common divisor of all costs: the totals of two assignments differ by no less."""
-        divisor = 0
-        for costs in self.ticks:
+        divisor = gcd(*self.entry)
+        for costs in self.runs if self.has_entries else self.ticks:
             divisor = gcd(divisor, *costs.values())
         for flow in self.flows:
             divisor = gcd(divisor, *flow.ticks.values())
         return divisor or 1
+
+    @cached_property
+    def has_entries(self) -> bool:
+        """Whether a segment costs something beside its operators."""
+        return any(self.entry)
+
+    @cached_property
+    def before(self) -> tuple[int | None, ...]:
+        """For each operator, the one that is executed just before it; None for the first."""
+        result: list[int | None] = [None] * len(self.order)
+        for previous, current in pairwise(self.order):
+            result[current] = previous
+        return tuple(result)
+
+    def useful_devices(self, operator: int, memory: int) -> tuple[int, ...]:
+        """Return the devices of `memory` that some optimum may use for `operator`.
+
+        One is left out when another, with its entry and that of a segment which the change cuts
+        in two, is no slower. Without entry costs the fastest is left.
+        """
+        kept = [d for d in self.runs[operator] if self.device_memory[d] == memory]
+        for device in reversed(list(kept)):  # of equals the preferred one is left
+            cost = self.runs[operator][device]
+            if any(
+                self.runs[operator][d] + self.entry[d] + self.entry[device] <= cost
+                for d in kept
+                if d != device
+            ):
+                kept.remove(device)
+        return tuple(kept)
+
+    def entry_ticks(self, assignment: Mapping[str, str]) -> list[int]:
+        """Return what each operator pays because a segment begins with it."""
+        names = [operator.id for operator in self.costs.graph.operators]
+        number = {device: i for i, device in enumerate(self.devices)}
+        return [
+            0
+            if before is not None and assignment[names[before]] == assignment[name]
+            else self.entry[number[assignment[name]]]
+            for name, before in zip(names, self.before, strict=True)
+        ]
+
+    def durations(self, assignment: Mapping[str, str]) -> list[int]:
+        """Return the ticks of every operator, the entry of the segment that it begins included."""
+        number = {device: i for i, device in enumerate(self.devices)}
+        return [
+            self.runs[v][number[assignment[operator.id]]] + entry
+            for v, (operator, entry) in enumerate(
+                zip(self.costs.graph.operators, self.entry_ticks(assignment), strict=True)
+            )
+        ]
 
     def to_us(self, ticks: int) -> float:
         """Convert ticks to microseconds."""
@@ -177,6 +246,8 @@ class Problem:
         PartitionerError
             When the assignment needs a transfer that is forbidden.
         """
+        if self.has_entries:
+            return self.evaluate(self.assignment(place))
         compute = sum(self.ticks[v][memory] for v, memory in enumerate(place))
         return Evaluation(compute, self._transfer_ticks(place))
 
@@ -195,7 +266,7 @@ class Problem:
             round(self.costs.cost_us[operator.id][assignment[operator.id]] * scale)
             for operator in self.costs.graph.operators
         )
-        return Evaluation(compute, self._transfer_ticks(place))
+        return Evaluation(compute, self._transfer_ticks(place), sum(self.entry_ticks(assignment)))
 
     def places(self, assignment: Mapping[str, str]) -> list[int]:
         """Return the memory index of every operator under `assignment`, checking it."""
@@ -214,11 +285,40 @@ class Problem:
         return place
 
     def assignment(self, place: Sequence[int]) -> dict[str, str]:
-        """Return the assignment that puts operator i on its best device in memory `place[i]`."""
+        """Return the cheapest assignment that puts operator i into memory `place[i]`."""
+        if self.has_entries:
+            return self._cheapest_segments(place)
         return {
             operator.id: self.device[v][place[v]]
             for v, operator in enumerate(self.costs.graph.operators)
         }
+
+    def _cheapest_segments(self, place: Sequence[int]) -> dict[str, str]:
+        """Return the devices with the least operators and entries, by dynamic programming.
+
+        Along the order of execution: the best way to have operator i on device d comes from the
+        same device, or from the best of all devices and pays the entry.
+        """
+        best: dict[int, int] = {}  # device of the last operator -> ticks up to it
+        came: list[dict[int, int]] = []  # for each operator, the device before, by its device
+        for v in self.order:
+            first = min(best, key=lambda d: best[d]) if best else -1
+            reached: dict[int, int] = {}
+            origin: dict[int, int] = {}
+            for device in self.useful_devices(v, place[v]):
+                price = (best[first] if best else 0) + self.entry[device]
+                origin[device] = first
+                if device in best and best[device] <= price:
+                    price, origin[device] = best[device], device
+                reached[device] = price + self.runs[v][device]
+            best = reached
+            came.append(origin)
+        device = min(best, key=lambda d: best[d])
+        chosen: dict[str, str] = {}
+        for v, origin in zip(reversed(self.order), reversed(came), strict=True):
+            chosen[self.costs.graph.operators[v].id] = self.devices[device]
+            device = origin[device]
+        return {operator.id: chosen[operator.id] for operator in self.costs.graph.operators}
 
     def overfull(self, place: Sequence[int]) -> dict[str, int]:
         """Return the memories whose capacity `place` exceeds, with the resident bytes."""
@@ -255,6 +355,7 @@ def _choose_decimals(costs: CostGraph) -> int:
     total = sum(sum(by_device.values()) for by_device in costs.cost_us.values()) + sum(
         sum(by_move.values()) for by_move in costs.transfer_us.values()
     )
+    total += len(costs.cost_us) * sum(costs.entry_us.values())
     for decimals in range(MAX_DECIMALS, -1, -1):
         if total * 10**decimals < TICK_LIMIT:
             return decimals

@@ -2,8 +2,10 @@
 
 Each memory executes one operator at a time (its devices share it), and one DMA engine makes all
 transfers, one at a time. An operator starts when its inputs are in its memory; a transfer starts
-when its tensor is made; no task is interrupted. The makespan is the end of the last operator or of
-the last output's transfer home.
+when its tensor is made; no task is interrupted. An operator that begins a segment (the operator
+before it in the graph's order is on another device) takes the entry of its device longer, as in the
+sequential objective: an assignment has the same segments in both. The makespan is the end of the
+last operator or of the last output's transfer home.
 """
 
 from __future__ import annotations
@@ -193,8 +195,10 @@ def verify_schedule(problem: Problem, plan: Plan, tolerance_us: float = 1e-6) ->
     copies = {(step.id, step.detail): step for step in plan.schedule if step.kind == "transfer"}
     if operators.keys() != graph.index.keys():
         fail("its operators are not those of the graph")
+    entries = problem.entry_ticks(plan.assignment)
     for name, step in operators.items():
-        needed = problem.costs.cost_us[name][plan.assignment[name]]
+        entry = problem.to_us(entries[graph.index[name]])
+        needed = problem.costs.cost_us[name][plan.assignment[name]] + entry
         if abs(step.end_us - step.start_us - needed) > tolerance_us:
             fail(f"operator {name!r} does not take its {needed} us")
     place = problem.places(plan.assignment)

@@ -1,7 +1,8 @@
 """`partition`: one call for every policy and objective.
 
 The optimum is computed by the cheapest exact method that applies: minimum cut for two memories,
-dynamic programming for more, integer programming where a capacity binds or the graph is too wide.
+dynamic programming for more or where entering a device costs something, integer programming where a
+capacity binds or the graph is too wide.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ def assignment_plan(
         total_us=problem.to_us(evaluation.total),
         compute_us=problem.to_us(evaluation.compute),
         transfer_us=problem.to_us(evaluation.transfer),
+        entry_us=problem.to_us(evaluation.entry),
         lower_bound_us=problem.to_us(bound),
         optimal=evaluation.total == bound,
         method=method,
@@ -124,12 +126,18 @@ def optimal_plan(
         raise PartitionerError(f"unknown method {method!r}; choose one of {list(METHODS)}")
     domains = feasible_domains(problem)
     memories = _memories_in_play(problem, domains)
+    if method == "mincut" and problem.has_entries:
+        raise PartitionerError(
+            f"{problem.costs.graph.name}: a minimum cut does not see what entering a device costs "
+            "(entry_us); use --method dp or ilp"
+        )
     if method == "mincut" and len(memories) > 2:
         raise PartitionerError(
             f"{problem.costs.graph.name}: a minimum cut separates two memories, this graph uses "
             f"{len(memories)}; use --method dp or ilp"
         )
-    if method == "mincut" or (method == "auto" and len(memories) <= 2):
+    cut = len(memories) <= 2 and not problem.has_entries
+    if method == "mincut" or (method == "auto" and cut):
         plan = _by_cut(problem, domains, memories)
     elif method == "dp":
         plan = _by_elimination(problem, domains, table_limit)
@@ -246,6 +254,7 @@ def _plan(
         total_us=problem.to_us(evaluation.total),
         compute_us=problem.to_us(evaluation.compute),
         transfer_us=problem.to_us(evaluation.transfer),
+        entry_us=problem.to_us(evaluation.entry),
         lower_bound_us=problem.to_us(bound),
         optimal=evaluation.total == bound,
         method=method,

@@ -88,12 +88,29 @@ def random_costs(
     return {"format": "pimloop-costs/1", "memories": table, "nodes": nodes, "tensors": tensors}
 
 
+def with_entries(rng: random.Random, data: dict, top: int = 10, decimals: int = 0) -> dict:
+    """Return the graph with a cost of entering some of its devices."""
+    devices = [device for names in data["memories"].values() for device in names]
+    entry = {
+        device: round(rng.uniform(0, top), decimals) if decimals else rng.randint(0, top)
+        for device in devices
+        if rng.random() < 0.8
+    }
+    entry[rng.choice(devices)] = 1 + rng.randint(0, top)
+    return {**data, "format": "pimloop-costs/2", "entry_us": entry}
+
+
 def total_cost(data: dict, assignment: dict[str, str]) -> Fraction | None:
     """Return the exact total of `assignment` in microseconds; None when a move is forbidden."""
     memory = {device: name for name, names in data["memories"].items() for device in names}
     total = Fraction(0)
-    for node in data["nodes"]:
-        total += Fraction(str(node["cost_us"][assignment[node["id"]]]))
+    entry, last = data.get("entry_us", {}), None
+    for node in data["nodes"]:  # the file's order is topological here, so it is that of execution
+        device = assignment[node["id"]]
+        total += Fraction(str(node["cost_us"][device]))
+        if device != last:
+            total += Fraction(str(entry.get(device, 0)))
+        last = device
     for tensor in data["tensors"]:
         start = memory[assignment[tensor["producer"]]] if tensor["producer"] else "cpu"
         ends = {memory[assignment[consumer]] for consumer in tensor["consumers"]}
