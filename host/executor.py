@@ -359,30 +359,35 @@ class Executor:
         """Time the CPU side of the last run: CPU nodes by id, conversions by `Transfer.key`.
 
         Every stretch is timed as it is executed, in the model's order, on the values that the run
-        left; the device is idle meanwhile. In the same rounds each operator runs in a session of
-        its own, and a stretch's time is shared out among its operators in those proportions.
+        left, with nothing between that an execution does not do; the device is idle meanwhile. In
+        rounds of their own each operator then runs in a session of its own, and a stretch's time,
+        its entry included, is shared out among its operators in those proportions.
         """
         moved: dict[str, list[Transfer]] = {}
         for transfer in self._last_run.transfers:
             moved.setdefault(transfer.tensor, []).append(transfer)
-        steps: list[Step] = []
+        executed: list[Step] = []
+        alone: list[Step] = []
         for stretch in self._stretches:
             on_cpu, parallel = stretch.device != "pim", stretch.device == "cpu_parallel"
-            if on_cpu and len(stretch.nodes) > 1:
-                steps.append(Step(_stretch_key(stretch), self._bind(stretch).run, parallel))
+            if on_cpu:
+                executed.append(Step(_stretch_key(stretch), self._bind(stretch).run, parallel))
             for node in stretch.nodes:
-                if on_cpu:
-                    alone = self._bind(Stretch(stretch.device, (node,)))
-                    steps.append(Step(node.id, alone.run, parallel))
+                if on_cpu and len(stretch.nodes) > 1:
+                    bound = self._bind(Stretch(stretch.device, (node,)))
+                    alone.append(Step(node.id, bound.run, parallel))
                 for name in (*node.inputs, *node.outputs):
                     for transfer in moved.pop(name, ()):
-                        steps.append(Step(transfer.key, self._conversion(transfer)))
-        times = time_rounds(steps, rounds=rounds)
+                        executed.append(Step(transfer.key, self._conversion(transfer)))
+        times = time_rounds(executed, rounds=rounds)
+        single = time_rounds(alone, rounds=rounds) if alone else {}
         for stretch in self._cpu_stretches():
-            whole = times.pop(_stretch_key(stretch), None)
-            if whole is not None:
-                names = [node.id for node in stretch.nodes]
-                times |= shared_out(whole, {name: times[name] for name in names})
+            whole = times.pop(_stretch_key(stretch))
+            names = [node.id for node in stretch.nodes]
+            if len(names) == 1:
+                times[names[0]] = whole
+            else:
+                times |= shared_out(whole, {name: single[name] for name in names})
         return times
 
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:

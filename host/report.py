@@ -50,7 +50,8 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         "cpu_time_source": cpu_time_source(outcome.platform),
         "cpu_time_method": cpu_time_method(outcome.platform),
         "cpu_model": cpu_basis(outcome),
-        "cpu_times_disturbed": any(
+        "cpu_times_disturbed": outcome.cpu_profile_disturbed
+        or any(
             timing.disturbed for result in outcome.results for timing in result.cpu_times.values()
         ),
         "profile": _profile(outcome),
@@ -156,6 +157,7 @@ def _profile(outcome: Outcome) -> dict[str, Any] | None:
         "runs_lower_bound": plan.lower_bound,
         "certificate": plan.certificate,
         "from_cost_store": not outcome.profile_results,
+        "entry_us": {} if outcome.costs is None else dict(outcome.costs.entry_us),
         "nodes": plan.nodes_total,
         "nodes_covered": plan.nodes_covered,
         "transfers": plan.transfers_total,

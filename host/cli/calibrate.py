@@ -59,7 +59,7 @@ def register(subparsers: Any) -> None:
         nargs=3,
         action="append",
         metavar=("MODEL", "LENGTH", "FILE"),
-        help="a costs file (pimloop-costs/1) of a model at a sequence length; give it repeatedly",
+        help="a costs file (pimloop-costs) of a model at a sequence length; give it repeatedly",
     )
     parser.add_argument(
         "--platform",

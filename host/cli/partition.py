@@ -128,7 +128,9 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
         )
         return 0
     over_name = "over optimal" if best.optimal else f"over best found (gap {percent(best.gap)})"
-    columns = [*texts("policy"), *numbers("total", "compute", "transfer", over_name)]
+    entries = any(plan.entry_us for plan in plans.values())
+    kinds = ("total", "compute", "transfer", *(["entry"] if entries else []))
+    columns = [*texts("policy"), *numbers(*kinds, over_name)]
     rows, notes = [], []
     for name, plan in plans.items():
         over = plan.total_us / best.total_us - 1 if best.total_us else 0.0
@@ -136,7 +138,9 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
         notes.append((name, _limit_text(plan)))
         if plan.overfull:
             notes.append((name, f"over capacity: {_bytes_text(plan)}"))
-        times = (f"{us:.3f}" for us in (plan.total_us, plan.compute_us, plan.transfer_us))
+        times = [f"{us:.3f}" for us in (plan.total_us, plan.compute_us, plan.transfer_us)]
+        if entries:
+            times.append(f"{plan.entry_us:.3f}")
         shown = name if best.optimal or name != "optimal" else "best found"
         rows.append((shown, *times, percent(over, 2, signed=True)))
     title = f"{args.costs}: {args.objective} objective, times in us"
@@ -170,12 +174,14 @@ def _without_first(policy: str, costs: CostGraph) -> str:
 
 def _print_plan(plan: Plan, costs: CostGraph) -> None:
     out = _Lines()
+    entry = f" + {plan.entry_us:.3f} entering segments" if plan.entry_us else ""
     out.print(
         f"{plan.policy} ({plan.method}), {plan.objective} objective: {plan.total_us:.3f} us "
-        f"= {plan.compute_us:.3f} compute + {plan.transfer_us:.3f} transfer"
+        f"= {plan.compute_us:.3f} compute + {plan.transfer_us:.3f} transfer{entry}"
         if plan.objective == "sequential"
         else f"{plan.policy} ({plan.method}), makespan: {plan.total_us:.3f} us "
-        f"({plan.compute_us:.3f} us of compute and {plan.transfer_us:.3f} us of transfer overlap)"
+        f"({plan.compute_us:.3f} us of compute and {plan.transfer_us:.3f} us of transfer{entry}"
+        " overlap)"
     )
     if plan.optimal:
         out.print(f"proved optimal: lower bound {plan.lower_bound_us:.3f} us")
@@ -375,7 +381,7 @@ def _register_import_ort(subparsers: Any) -> None:
         help="of the repetitions of one measurement (default min)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="cost graph (pimloop-costs/1) to write"
+        "-o", "--output", type=Path, required=True, help="cost graph (pimloop-costs) to write"
     )
     _add_json(parser)
     parser.set_defaults(func=run_import_ort)
@@ -407,7 +413,7 @@ def run_import_ort(args: argparse.Namespace) -> int:
 
 def _add_costs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--costs", type=Path, required=True, metavar="FILE", help="cost graph (pimloop-costs/1)"
+        "--costs", type=Path, required=True, metavar="FILE", help="cost graph (pimloop-costs)"
     )
 
 

@@ -18,7 +18,7 @@ def register(subparsers: Any) -> None:
         help="measure every operator on every device, in the fewest runs",
         description=(
             "Measure every operator of a model on every device and every transfer, in the smallest"
-            " number of runs, and write a cost graph (pimloop-costs/1). Costs that earlier runs"
+            " number of runs, and write a cost graph (pimloop-costs). Costs that earlier runs"
             " measured are taken from the cost store. Exit code 1: a result was wrong."
         ),
     )

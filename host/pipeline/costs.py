@@ -18,6 +18,9 @@ from host.platform import Platform
 from partitioner.coverage import Coverage
 from partitioner.merge import ProfileRun
 
+#: The signature of the entry into a segment.
+_ENTRY = "segment entry"
+
 
 class StoredCosts:
     """The costs of one model on one platform, as the store keeps them.
@@ -87,6 +90,22 @@ class StoredCosts:
                 kind = _transfer_signature(tensors[name], (source, destination))
                 costs.append(Cost(self._transfers, kind, self._of(name), us))
         self._store.add(costs)
+
+    def find_entry(self) -> dict[str, float] | None:
+        """Return what entering the CPU devices takes, None where it is not known of all."""
+        found = {
+            device: self._store.find(self._contexts[device], self._of(_ENTRY), "")
+            for device in MEMORIES["cpu"]
+        }
+        known = {device: us for device, us in found.items() if us is not None}
+        return known if len(known) == len(found) else None
+
+    def add_entry(self, entry_us: Mapping[str, float]) -> None:
+        """Keep what entering the CPU devices takes."""
+        self._store.add(
+            Cost(self._contexts[device], self._of(_ENTRY), "", us)
+            for device, us in entry_us.items()
+        )
 
     def _find_transfer(self, tensor: network.Tensor, move: network.Move) -> float | None:
         kind = _transfer_signature(tensor, move)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from host.accuracy import compare, compared_tensors
 from host.cpu.buffers import TensorBuffers
 from host.cpu.operators import run_reference
+from host.cpu.profile import CpuProfile, profile_cpu
 from host.cpu.stretches import SessionCache
 from host.cpu.timing import Timing
 from host.device.pool import DevicePool, Worker
@@ -181,6 +182,25 @@ class Runner:
             for index, one in sorted(waiting.items()):
                 finish(index, one, self._cpu_times(jobs[index], one.executor))
         return [results[index] for index in range(len(jobs))]
+
+    def profile_cpu(self) -> CpuProfile:
+        """Time every operator on the CPU devices, and what entering a segment takes.
+
+        Raises
+        ------
+        PimloopError
+            When an operator cannot run on the CPU.
+        """
+        self._report(Job("profile", {}), "cpu", "every operator on the CPU")
+        with self._pool.quiet():
+            return profile_cpu(
+                self.graph, self.feeds, self._sessions, self._kept, self.options.rounds
+            )
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        """The tensors that every execution writes to CPU memory."""
+        return tuple(dict.fromkeys((*self.graph.outputs, *self._tensors)))
 
     def _report(self, job: Job, phase: str, label: str) -> None:
         self._progress(Event(job.name, Progress(phase, label, 0, 1, 0)))

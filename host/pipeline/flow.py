@@ -24,13 +24,13 @@ from host.pipeline.options import Options
 from host.pipeline.outcome import Outcome, Schedule
 from host.pipeline.planning import make_plans, replay
 from host.pipeline.predictions import prediction_errors
-from host.pipeline.profiling import merge_costs, plan_runs, to_profile_run
+from host.pipeline.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
 from host.pipeline.state import State
 from host.platform import Platform
 from host.policies import POLICIES as WITHOUT_COSTS
 from host.policies import find_policies, refuse_without_clock
 from host.report import write_json
-from host.session import Result
+from host.session import Result, measures_cpu
 from host.times import schedule_times
 from partitioner.costs import CostGraph, costs_to_dict
 from partitioner.errors import PartitionerError
@@ -144,16 +144,24 @@ class Pipeline:
             known = StoredCosts(
                 store, self._model, self.operators, self.runner.feeds, self.platform, self.options
             )
-            costs = None if self.options.fresh else self._merge_known(known.find())
+            costs = None if self.options.fresh else self._merge_known(known)
             if costs is None:
                 with self._phase("profile"):
                     results = self._execute("profile", profile.jobs)
                 self.outcome.profile_results = results
                 measured = [to_profile_run(result) for result in results]
+                entry_us: Mapping[str, float] = {}
+                if measures_cpu(self.platform):
+                    with self._phase("profile CPU"):
+                        cpu = self.runner.profile_cpu()
+                    self.outcome.cpu_profile_disturbed = cpu.disturbed
+                    measured += cpu_runs(self.operators, cpu)
+                    entry_us = cpu.entry_us
                 # Without static addresses an operator's cycles may be others in another schedule.
                 if all(result.static_addresses for result in results):
                     known.add(measured)
-                costs = self._merge(measured)
+                    known.add_entry(entry_us)
+                costs = self._merge(measured, entry_us)
         self.outcome.costs = costs
         self._write("costs.json", costs_to_dict(costs))
         return costs
@@ -207,16 +215,19 @@ class Pipeline:
             found[job.name] = result
         return [result for result in found.values() if result is not None]
 
-    def _merge_known(self, known: list[ProfileRun]) -> CostGraph | None:
+    def _merge_known(self, known: StoredCosts) -> CostGraph | None:
         """Return the costs when all are known."""
+        entry_us = known.find_entry() if measures_cpu(self.platform) else {}
+        if entry_us is None:
+            return None
         try:
-            return self._merge(known)
+            return self._merge(known.find(), entry_us)
         except PartitionerError as error:
             log.debug("profiling: %s", error)
             return None
 
-    def _merge(self, runs: list[ProfileRun]) -> CostGraph:
-        return merge_costs(self.operators, runs, self.runner.fit.weight_room)
+    def _merge(self, runs: list[ProfileRun], entry_us: Mapping[str, float]) -> CostGraph:
+        return merge_costs(self.operators, runs, self.runner.fit.weight_room, entry_us)
 
     def _write(self, name: str, data: object) -> None:
         if self.options.folder is not None:

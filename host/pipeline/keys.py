@@ -47,11 +47,11 @@ class Code:
 #: Times of CPU operators from the platform's model. `host.times` and `host.platform` call it.
 CPU_MODEL = Code(("host.cpu.model",), alone=("host.times", "host.platform"))
 
-#: Times of CPU operators and of conversions measured here, in segments that follow from the
-#: assignments of the profile runs.
+#: Times of CPU operators and of conversions measured here; conversions follow from the assignments
+#: of the profile runs.
 CPU_MEASURED = Code(
     (
-        "host.cpu.timing", "host.cpu.stretches", "host.cpu.operators", "host.golden",
+        "host.cpu.profile", "host.cpu.timing", "host.cpu.stretches", "host.cpu.operators", "host.golden",
         "partitioner.profile_plan",
     ),
     alone=(

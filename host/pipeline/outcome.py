@@ -44,6 +44,7 @@ class Outcome:
     profile: Profile | None = None  # None: placed without costs
     profile_results: list[Result] = field(default_factory=list)  # empty: the costs were known
     costs: CostGraph | None = None
+    cpu_profile_disturbed: bool = False  # other work disturbed the profile's CPU times
     failed: dict[str, str] = field(default_factory=dict)  # policies without a plan, and why
     usage: Usage = field(default_factory=lambda: total_usage([]))
     kept_on_cpu: Mapping[str, str] = field(default_factory=dict)  # operator id: why not on the PIM

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import partitioner.graph as network
 from host.capabilities import PimOperation
+from host.cpu.profile import CpuProfile
 from host.models.graph import Graph
 from host.pipeline.balance import balance_runs
 from host.pipeline.execute import Job
-from host.session import Result
+from host.session import Result, measures_cpu
 from host.times import schedule_times
 from partitioner.costs import CostGraph
 from partitioner.merge import ProfileRun, merge_runs
@@ -70,31 +71,63 @@ def simulated_work(graph: Graph, identifier: str) -> int:
 
 
 def to_profile_run(result: Result) -> ProfileRun:
-    """Return the times of an execution as the partitioner merges them."""
+    """Return the times of an execution as the partitioner merges them.
+
+    Times of CPU operators are left out where they are measured: in these runs they stand in
+    segments of one or two, and schedules have long ones (`cpu_runs`).
+    """
     times = schedule_times(result)
     assert times is not None  # profiles are made on devices with a clock
+    pim_only = measures_cpu(result.platform)
     moved: dict[tuple[str, str, str], list[float]] = {}
     for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
         source, _, destination = transfer.direction.partition(">")
         moved.setdefault((transfer.tensor, source, destination), []).append(us)
     return ProfileRun(
         assignment=result.assignment,
-        node_us={name: [us] for name, us in times.nodes.items()},
+        node_us={
+            name: [us]
+            for name, us in times.nodes.items()
+            if not pim_only or result.assignment[name] == "pim"
+        },
         transfer_us=moved,
     )
 
 
-def merge_costs(operators: network.Graph, runs: Sequence[ProfileRun], capacity: int) -> CostGraph:
+def cpu_runs(operators: network.Graph, profile: CpuProfile) -> list[ProfileRun]:
+    """Return measured CPU operators as the partitioner merges them, one run a device."""
+    return [
+        ProfileRun(
+            dict.fromkeys(times, device),
+            {
+                operator.id: [times[operator.id]]
+                for operator in operators.operators
+                if device in operator.devices
+            },
+        )
+        for device, times in profile.node_us.items()
+    ]
+
+
+def merge_costs(
+    operators: network.Graph,
+    runs: Sequence[ProfileRun],
+    capacity: int,
+    entry_us: Mapping[str, float],
+) -> CostGraph:
     """Return the cost graph that the runs measured.
 
     Parameters
     ----------
     capacity
         Bytes of device memory for weights.
+    entry_us
+        What a segment takes beside its operators, by device.
 
     Raises
     ------
     PartitionerError
         When a cost is missing.
     """
-    return merge_runs(operators, runs, STATISTIC, capacity_bytes={"pim": capacity})
+    merged = merge_runs(operators, runs, STATISTIC, capacity_bytes={"pim": capacity})
+    return merged.with_entry(entry_us)
