@@ -51,8 +51,8 @@ CPU_MODEL = Code(("host.cpu.model",), alone=("host.times", "host.platform"))
 #: of the profile runs.
 CPU_MEASURED = Code(
     (
-        "host.cpu.profile", "host.cpu.timing", "host.cpu.stretches", "host.cpu.operators", "host.golden",
-        "partitioner.profile_plan",
+        "host.cpu.profile", "host.cpu.timing", "host.cpu.stretches", "host.cpu.operators",
+        "host.golden", "partitioner.profile_plan",
     ),
     alone=(
         "host.capabilities", "host.executor", "host.times", "host.session",

@@ -83,6 +83,11 @@ ROOMS = {
     # CPU
     "host/cpu/model.py": MODELLED,
     "host/cpu/work.py": MODELLED,
+    "host/cpu/amounts.py": MODELLED,
+    "host/cpu/contractions.py": MODELLED,
+    "host/cpu/attention.py": MODELLED,
+    "host/cpu/windows.py": MODELLED,
+    "host/cpu/profile.py": MEASURED | {"execution"},
     "host/cpu/parameters.py": MODELLED,
     "host/cpu/timing.py": MEASURED | {"execution"},
     "host/cpu/stretches.py": MEASURED | {"execution"},
