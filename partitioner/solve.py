@@ -111,7 +111,7 @@ def _with_stand_ins(plan: Plan, costs: CostGraph) -> Plan:
     """Return `plan`, not called optimal where costs are those of other operators."""
     if not costs.stand_ins:
         return plan
-    note = f"{len(costs.stand_ins)} costs are stand-ins of the same class, not measured"
+    note = f"costs taken from others of the same class, not measured: {len(costs.stand_ins)}"
     return replace(plan, optimal=False, proof={**plan.proof, "stand_ins": note})
 
 

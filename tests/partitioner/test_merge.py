@@ -9,7 +9,7 @@ from cost_graphs import random_costs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitioner.costs import CostGraph, costs_from_dict
+from partitioner.costs import CostGraph, costs_from_dict, costs_to_dict
 from partitioner.errors import PartitionerError
 from partitioner.merge import ProfileRun, merge_runs
 from partitioner.profile_plan import plan_profile
@@ -131,3 +131,39 @@ def test_measurements_that_do_not_fit(run: ProfileRun, message: str) -> None:
 def test_unknown_statistic() -> None:
     with pytest.raises(PartitionerError, match="unknown statistic 'mean'"):
         merge_runs(costs_from_dict(SMALL).graph, [], "mean")
+
+
+def test_costs_of_others_are_named_and_no_plan_from_them_is_optimal() -> None:
+    data = {
+        **SMALL,
+        "nodes": [{**node, "signature": "X/4x4"} for node in SMALL["nodes"]],  # type: ignore[attr-defined]
+    }
+    graph = costs_from_dict(data).graph
+    runs = [
+        ProfileRun(
+            {"a": "cpu_serial", "b": "pim"},
+            {"a": [4], "b": [1]},
+            {("t", "cpu", "pim"): [5]},
+        ),
+        ProfileRun(
+            {"a": "pim", "b": "pim"},
+            {"a": [2], "b": [1]},
+            {("t", "pim", "cpu"): [3]},
+        ),
+    ]
+    costs = merge_runs(graph, runs, group="signature")
+    assert costs.cost_us["b"] == {"cpu_serial": 4, "pim": 1}
+    assert costs.cost_us["a"]["pim"] == 2  # its own measurement comes before its class
+    assert costs.stand_ins == {("b", "cpu_serial")}
+    assert costs_from_dict(costs_to_dict(costs)).stand_ins == costs.stand_ins
+    for objective in ("sequential", "makespan"):
+        for policy in ("optimal", "pim_first"):
+            plan = partition(costs, policy, objective=objective, time_limit_s=2)
+            assert not plan.optimal
+            assert plan.proof["stand_ins"] == (
+                "costs taken from others of the same class, not measured: 1"
+            )
+    complete = merge_runs(graph, [*runs, ProfileRun({"b": "cpu_serial"}, {"b": [4]})])
+    assert not complete.stand_ins
+    assert partition(complete).optimal
+    assert partition(complete).total_us == partition(costs).total_us
