@@ -33,17 +33,22 @@ CPU_SECONDS = 30
 MEMORY_BYTES = 6 << 30
 
 _WARM = (
+    "faulthandler",
     "hypothesis",
     "_hypothesis_pytestplugin",
     "hypothesis.strategies",
+    "html.parser",
+    "jinja2",
     "ml_dtypes",
     "networkx",
     "numpy",
     "onnx",
     "onnxruntime",
+    "pdb",
     "rich.console",
     "scipy.optimize",
     "scipy.sparse.csgraph",
+    "sqlite3",
 )
 
 

@@ -9,7 +9,8 @@ they do not, the file has changed under the patch and it has to be written again
     SimConfig(flavour="rtl", device_sources=mutated(patch, rtl_sources(), tmp_path))
 
 Text before the first `---` line says what the fault is. Patches of Python lie under `python/`, and
-name the tests that must fail: a line `caught by: tests/host/test_driver.py::test_name` each.
+name the tests that must fail: a line `caught by: tests/host/test_driver.py::test_name` each. A line
+`full` leaves one to `make test-full`.
 """
 
 from __future__ import annotations
@@ -118,7 +119,13 @@ def killers(patch: Path) -> list[str]:
 def description(patch: Path) -> str:
     """Return the text before the first file of a patch, on one line."""
     head = patch.read_text(encoding="utf-8").split("--- ", 1)[0]
-    return " ".join(re.sub(r"^caught by: .*$", "", head, flags=re.MULTILINE).split())
+    return " ".join(re.sub(r"^(caught by: .*|full)$", "", head, flags=re.MULTILINE).split())
+
+
+def is_full(patch: Path) -> bool:
+    """Return whether a patch has the line `full`: it is run by `make test-full` only."""
+    head = patch.read_text(encoding="utf-8").split("--- ", 1)[0]
+    return re.search(r"^full$", head, re.MULTILINE) is not None
 
 
 def _parse(patch: Path) -> dict[str, list[tuple[str, str]]]:

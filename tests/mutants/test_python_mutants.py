@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 from forks import Forks
-from mutants import MUTANTS, changed_texts, description, killers
+from mutants import MUTANTS, changed_texts, description, is_full, killers
 
 PATCHES = sorted((MUTANTS / "python").glob("*/*.patch"))
+PARAMETERS = [
+    pytest.param(
+        patch,
+        id=f"{patch.parent.name}-{patch.stem}",
+        marks=[pytest.mark.full] if is_full(patch) else [],
+    )
+    for patch in PATCHES
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +34,7 @@ def test_the_tests_pass_without_a_fault(forks: Forks) -> None:
     assert outcome.passed >= len(tests)
 
 
-@pytest.mark.parametrize("patch", PATCHES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("patch", PARAMETERS)
 def test_mutant_is_caught(patch: Path, forks: Forks) -> None:
     """By a failed test, not by a file that cannot be imported or a time limit."""
     texts = changed_texts(patch)
