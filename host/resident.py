@@ -163,8 +163,7 @@ class ResidentModel:
         PimloopError
             When they do not fit into device memory; the message has the numbers.
         """
-        chosen = [self._uses[node_id] for node_id in self._uses if node_id in set(nodes)]
-        wanted = list(dict.fromkeys(use for uses in chosen for use in uses))
+        wanted = self._wanted(nodes)
         sizes = [self.graph.tensors[use.name].elements for use in wanted]
         if not self.static:
             self._make_room(wanted)
@@ -176,6 +175,15 @@ class ResidentModel:
             done += elements
         report("", done, sum(sizes))
         return stats
+
+    def weight_cost(self, nodes: Collection[str]) -> OpStats:
+        """Return what copying the constants that loaded operators read cost, whenever that was."""
+        return sum((self.weights.cost(self.graph, use) for use in self._wanted(nodes)), OpStats())
+
+    def _wanted(self, nodes: Collection[str]) -> list[Use]:
+        """Return the constants that operators read, each once, in the order they are placed."""
+        chosen = [self._uses[node_id] for node_id in self._uses if node_id in set(nodes)]
+        return list(dict.fromkeys(use for uses in chosen for use in uses))
 
     def _make_room(self, wanted: list[Use]) -> None:
         """Place the constants of one assignment, in place of another's where they do not fit."""

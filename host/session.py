@@ -57,6 +57,7 @@ class Result:
     operator_errors: Mapping[str, float] = field(default_factory=dict)  # PIM nodes, to float32
     #: The first operator with NaN or infinities that float32 does not have, of each execution.
     non_finite: list[NonFinite] = field(default_factory=list)
+    #: Loading the constants that its PIM operators read, by whichever execution on its device.
     weights: OpStats = field(default_factory=OpStats)
     device_totals: OpStats = field(default_factory=OpStats)
     device_seconds: float = 0.0  # wall time of driver calls
@@ -128,7 +129,8 @@ def execute_model(
             verifier=verifier, progress=report, keep=tensors,
             sessions=SessionCache(prepack=measures_cpu(platform)),
         )  # fmt: skip
-        weights = executor.load_weights()
+        executor.load_weights()
+        weights = executor.weight_cost
         execution = executor.run(feeds)
         report(Progress("verify", "golden model", 0, 1, 0))
         if not verifier.wait(VERIFICATION_TIMEOUT):

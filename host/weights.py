@@ -84,7 +84,7 @@ class DeviceWeights:
         self._driver = driver
         self._placed: dict[Key, DeviceTensor | DeviceMatrix] = {}
         self._arrays: dict[int, Array] = {}  # so that identities stay what they are
-        self._loaded: set[Key] = set()
+        self._loaded: dict[Key, OpStats] = {}  # what the copy cost
 
     def place(self, graph: Graph, uses: Iterable[Use]) -> list[Use]:
         """Give constants of a graph an address, in the order given; return those that were new.
@@ -207,8 +207,12 @@ class DeviceWeights:
             self._driver.write_matrix(handle, values, transposed=use.form == "transposed")
         else:
             self._driver.write(handle, values.reshape(handle.shape))
-        self._loaded.add(key)
+        self._loaded[key] = self._driver.last
         return self._driver.last
+
+    def cost(self, graph: Graph, use: Use) -> OpStats:
+        """Return what copying a loaded constant to the device cost, whenever that was."""
+        return self._loaded[id(graph.constants[use.name]), use.form]
 
     def tensor(self, graph: Graph, name: str, form: Literal["tensor", "bias"]) -> DeviceTensor:
         """Return a placed constant as a tensor."""
@@ -254,7 +258,7 @@ class DeviceWeights:
     def _drop(self, keys: Iterable[Key]) -> None:
         for key in list(keys):
             self._placed.pop(key).free()
-            self._loaded.discard(key)
+            self._loaded.pop(key, None)
 
     def _new(self, constant: Array, form: Form) -> DeviceTensor | DeviceMatrix:
         if form == "tensor":

@@ -65,8 +65,8 @@ class _Executed:
     executor: Executor
     execution: Execution
     verifier: Verifier
-    weights: OpStats
-    totals: OpStats  # of the device, weights included
+    weights: OpStats  # loading what it reads, by whichever job of its device
+    totals: OpStats  # of the device, weights it loaded itself included
     static_addresses: bool
     non_finite: NonFinite | None = None  # known once it is verified
 
@@ -260,7 +260,8 @@ class Runner:
             sessions=self._sessions,
         )  # fmt: skip
         before = OpStats() if resident is None else resident.driver.totals
-        weights = executor.load_weights()
+        executor.load_weights()
+        weights = executor.weight_cost
         execution = executor.run(self.feeds)
         after = OpStats() if resident is None else resident.driver.totals
         return _Executed(
