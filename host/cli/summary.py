@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
+from host.cli.rates import print_rates, weights_line
 from host.cli.tables import numbers, print_table, texts
 from host.html.headline import contradiction, proof
-from host.html.words import gap_text, unproved
+from host.html.words import executed_meaning, executed_word, gap_text, unproved
 from partitioner.percent import percent
 
 _WRONG_SHOWN = 5
@@ -24,6 +25,8 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     length = "" if tokens is None else f", {tokens} tokens"
     title = f"{report['model']}{length}, {report['platform']}, {_nodes(report)} operators; us"
     _print_schedules(out, report, title)
+    if report.get("executed_kind") is not None:
+        _line(out, f"{executed_word(report)}: {executed_meaning(report)}", "dim")
     for name, reason in report["failed_policies"].items():
         _line(out, f"{name}: no plan: {reason}", "yellow")
     print_kept_on_cpu(out, report.get("kept_on_cpu", {}))
@@ -33,6 +36,8 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
     else:
         _line(out, proof(report), "yellow" if contradiction(report) else "")
         _print_operators(out, report, schedule)
+        print_rates(out, report)
+        _line(out, weights_line(report))
         _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
         _print_cpu_basis(out, report.get("cpu_model"))
         if report["cpu_times_disturbed"]:
@@ -77,7 +82,7 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
         )
     columns = [
         *texts("schedule"),
-        *numbers("PIM", "moves", "predicted", "executed", "error", "slowdown"),
+        *numbers("PIM", "moves", "predicted", executed_word(report), "error", "slowdown"),
     ]
     main = list(report["schedules"]).index(report["main_schedule"])
     print_table(out, columns, rows, title, bold=main)

@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from host.html.headline import main_schedule
 from host.html.words import (
     LANES,
     OPERATOR_COLOURS,
     OTHERS,
     counter_meaning,
     device_title,
+    format_bytes,
     format_number,
     format_us,
     lane_order,
@@ -194,6 +196,19 @@ def counters(report: dict[str, Any]) -> tuple[list[Meter], list[tuple[str, str, 
         if name not in rates and value is not None
     ]
     return meters, rows
+
+
+def weights_text(report: dict[str, Any]) -> str:
+    """Return what loading the weights of the main schedule took, "" where none were loaded."""
+    main = report["schedules"].get(main_schedule(report)) or {}
+    weights = main.get("weights") or {}
+    if not weights.get("bytes") or weights.get("us") is None:
+        return ""
+    return (
+        f"Before the first execution the weights of its PIM operators are loaded once:"
+        f" {format_bytes(weights['bytes'])} in {format_us(weights['us'])}"
+        f" ({weights['cycles']:,} DRAM clocks). No time above has this in it."
+    )
 
 
 def devices_used(report: dict[str, Any]) -> list[str]:

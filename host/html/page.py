@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from host.html import charts, headline, words
+from host.html import charts, headline, rates, words
 from host.html.files import write_whole
 from host.html.payload import payload
 
@@ -49,11 +49,14 @@ def render(report: dict[str, Any]) -> str:
     environment.filters.update(
         us=words.format_us,
         number=words.format_number,
+        bytes=words.format_bytes,
         error=charts.error_text,
+        capitalize_first=words.capitalize_first,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     script = _script()
     meters, counters = charts.counters(report)
+    rows = rates.rate_rows(report)
     return environment.get_template("report.html.j2").render(
         report=report,
         title=headline.title(report),
@@ -68,6 +71,13 @@ def render(report: dict[str, Any]) -> str:
         devices=charts.devices_used(report),
         device_title=words.device_title,
         operator_colours=words.OPERATOR_COLOURS,
+        executed=words.executed_word(report),
+        executed_meaning=words.executed_meaning(report),
+        rates=rows,
+        limits=rates.LIMITS,
+        limits_shown=[key for key in rates.LIMITS if key in {row.limited_by for row in rows}],
+        limit_meanings=rates.LIMIT_MEANINGS,
+        weights=charts.weights_text(report),
         meters=meters,
         counters=counters,
         verification=charts.verification_rows(report),

@@ -10,6 +10,7 @@ from typing import Any
 from host.html.charts import devices_used, operator_colours
 from host.html.headline import main_schedule
 from host.html.layout import lay_out
+from host.html.rates import LIMITS
 from host.html.words import device_title, lane_order, schedule_order, schedule_title
 
 #: Decimals of times, microseconds: a picosecond is below every clock here.
@@ -141,13 +142,24 @@ def _devices(assignment: dict[str, str], nodes: list[dict[str, Any]], devices: l
 
 
 def _roofline(roofline: dict[str, Any] | None, index: dict[str, int]) -> dict[str, Any] | None:
+    """Return the limits and [node, type, MACs, bytes, once, us, device us, limit] of points."""
     if not roofline or not roofline.get("points"):
         return None
     return {
         "peak": roofline["peak_macs_per_us"],
         "bandwidth": roofline["bandwidth_bytes_per_us"],
+        "limits": LIMITS,
         "points": [
-            [index.get(p["node"], -1), p["op"], p["macs"], p["bytes"], _round(p["us"])]
+            [
+                index.get(p["node"], -1),
+                p["op"],
+                p["macs"],
+                p.get("bytes"),
+                p.get("ideal_bytes"),
+                _round(p["us"]),
+                _round(p.get("device_us")),
+                p.get("limited_by") or "",
+            ]
             for p in roofline["points"]
         ],
     }

@@ -143,6 +143,28 @@ def schedule_order(names: Iterable[str]) -> list[str]:
     return [n for n in _SCHEDULES if n in given] + [n for n in given if n not in _SCHEDULES]
 
 
+def executed_word(report: Mapping[str, Any]) -> str:
+    """Return what the second time of a schedule is called: nothing measured is in a simulated one.
+
+    >>> executed_word({"executed_kind": "simulated"}), executed_word({"executed_kind": "measured"})
+    ('simulated', 'executed')
+    """
+    return "simulated" if report.get("executed_kind") == "simulated" else "executed"
+
+
+def executed_meaning(report: Mapping[str, Any]) -> str:
+    """Return where the parts of that time come from, and what agreement with it shows."""
+    kind = report.get("executed_kind")
+    if kind == "simulated":
+        return (
+            "PIM cycles are simulated and CPU times modelled, in the prediction and here: that both"
+            " agree shows consistency, not accuracy"
+        )
+    if kind == "measured":
+        return "CPU times are measured on this machine, PIM cycles simulated"
+    return "the device has no clock"
+
+
 def device_title(device: str) -> str:
     """Return what a device or lane is called."""
     return DEVICE_TITLES.get(device, device)
@@ -186,3 +208,24 @@ def format_number(value: float) -> str:
     if size >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes with its unit.
+
+    >>> format_bytes(512), format_bytes(4096), format_bytes(3_351_000_000)
+    ('512 B', '4.00 KiB', '3.12 GiB')
+    """
+    for scale, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= scale:
+            return f"{format_number(count / scale)} {unit}"
+    return f"{count:.0f} B"
+
+
+def capitalize_first(text: str) -> str:
+    """Return a text with its first letter large and the others as they are.
+
+    >>> capitalize_first("DRAM bandwidth"), capitalize_first("driver call")
+    ('DRAM bandwidth', 'Driver call')
+    """
+    return text[:1].upper() + text[1:]

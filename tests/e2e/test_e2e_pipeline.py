@@ -11,6 +11,7 @@ import pytest
 
 import host.pipeline.flow
 from host.cache.folder import cache_folder
+from host.html.rates import LIMITS
 from host.models.inputs import random_inputs
 from host.pipeline.flow import Pipeline, execute_once
 from host.pipeline.options import Options
@@ -139,6 +140,31 @@ def test_counters_and_roofline_say_what_can_be(first):
     assert len(roofline["points"]) == len(outcome.operations)
     for point in roofline["points"]:
         assert point["macs"] / point["us"] <= roofline["peak_macs_per_us"]
+        assert 0 < point["roof_share"] <= 1
+        assert 0 < point["bandwidth_share"] <= 1
+        assert point["us"] == pytest.approx(point["device_us"] + 21.6)
+        stats = outcome.schedules["pim_first"].result.execution.pim[point["node"]]
+        # Every beat is one burst of 64 bytes here.
+        assert point["bytes"] == 64 * (stats.counters["rd"] + stats.counters["wr"])
+        assert point["bytes"] >= point["ideal_bytes"]
+    assert {point["limited_by"] for point in roofline["points"]} <= set(LIMITS)
+
+
+def test_loading_the_weights_is_said_whoever_loaded_them(first):
+    """Executions share a device: the second finds weights there, and tells their cost still."""
+    _, outcome, report = first
+    for name, schedule in report["schedules"].items():
+        weights = schedule["weights"]
+        assert (weights["bytes"] > 0) == (schedule["pim_nodes"] > 0), name
+        assert weights["us"] == pytest.approx(weights["cycles"] * 0.833333e-3, rel=1e-5)
+    constants = {
+        name
+        for node in outcome.operations
+        for name in outcome.graph.node(node).inputs
+        if name in outcome.graph.constants
+    }
+    stored = 2 * sum(outcome.graph.tensors[name].elements for name in constants)
+    assert report["schedules"]["pim_first"]["weights"]["bytes"] >= stored
 
 
 def test_a_second_run_needs_no_profile_and_no_simulation(wide, first, tmp_path, monkeypatch):

@@ -17,6 +17,9 @@ function drawOperators() {
     ["Device", (i) => deviceOf(chosen(), i)],
     ...data.devices.map(([, title], device) => [title, (i) => data.nodes[i][4][device] ?? -1]),
   ];
+  // What limits an operator on the PIM, by its number.
+  const limits = new Map((data.roofline?.points ?? []).map((point) => [point[0], data.roofline.limits[point[7]] ?? point[7]]));
+  if (limits.size) columns.push(["On the PIM limited by", (i) => limits.get(i) ?? ""]);
   let order = { column: 0, down: false }, shown = PAGE;
 
   function draw() {
@@ -38,7 +41,7 @@ function drawOperators() {
         draw();
         place.querySelectorAll("thead button")[column].focus();
       });
-      const number = column === 0 || column === 3 || column > 4;
+      const number = column === 0 || column === 3 || (column > 4 && column < 5 + data.devices.length);
       return html("th", { scope: "col", class: "sortable" + (number ? " num" : ""), "aria-sort": sorted ? (order.down ? "descending" : "ascending") : "none" }, button);
     }));
     const body = html("tbody", {}, ...rows.slice(0, shown).map(rowOf));
@@ -64,7 +67,8 @@ function drawOperators() {
     return html("tr", {}, html("td", { class: "num" }, String(i + 1)), html("th", { scope: "row", class: "cell-name", title: id }, id),
       html("td", {}, op), html("td", { class: "num" }, shape.join("×")),
       html("td", {}, html("span", { class: "swatch " + (known ? "dev-" + device : "op-other") }), title),
-      ...cost.map((us, d) => html("td", { class: "num" + (d === here ? " here" : ""), title: source[d] }, time(us))));
+      ...cost.map((us, d) => html("td", { class: "num" + (d === here ? " here" : ""), title: source[d] }, time(us))),
+      ...(limits.size ? [html("td", {}, limits.get(i) ?? "")] : []));
   }
 
   search.addEventListener("input", () => {

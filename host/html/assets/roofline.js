@@ -1,4 +1,4 @@
-// The roofline of the PIM operators, both axes logarithmic, and the table behind it.
+// The roofline of the PIM operators, both axes logarithmic.
 
 const MARKS = [
   (x, y, r) => svg("circle", { cx: x, cy: y, r }),
@@ -11,14 +11,14 @@ function drawRoofline() {
   const view = byId("roofline-view"), roofline = data.roofline;
   const points = gather(roofline?.points ?? []);
   if (!points.length) {
-    view.textContent = "No matrix multiplication ran on a PIM with a clock in this report.";
-    byId("roofline-table").parentElement.remove();
+    view.textContent = "No operator ran on a PIM with a clock in this report.";
     return;
   }
   const ops = [...new Set(points.map((p) => p.op))];
   const roof = (x) => Math.min(roofline.peak, x * roofline.bandwidth);
   const ridge = roofline.peak / roofline.bandwidth;
-  const xs = [...points.map((p) => p.x), ridge], ys = [...points.map((p) => p.y), roofline.peak];
+  const xs = [...points.flatMap((p) => [p.x, p.ideal].filter((x) => x !== null)), ridge];
+  const ys = [...points.map((p) => p.y), roofline.peak];
   const x0 = Math.min(...xs) / 2, x1 = Math.max(...xs) * 2.5;
   const y0 = Math.min(...ys, roof(x0)) / 1.6, y1 = Math.max(...ys) * 1.9;
 
@@ -36,13 +36,26 @@ function drawRoofline() {
       root.append(svg("line", { class: "grid", x1: left, x2: right, y1: py(y), y2: py(y) }));
       root.append(svg("text", { class: "axis", x: left - 6, y: py(y) + 4, "text-anchor": "end" }, plain(y / 1e3)));
     }
-    root.append(svg("text", { class: "axis", x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, "multiply-adds per byte from the DRAM"));
+    root.append(svg("text", { class: "axis", x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, width < 480 ? "multiply-adds a byte of DRAM traffic" : "multiply-adds per byte read or written in the DRAM, as counted"));
     root.append(svg("text", { class: "axis", transform: `translate(12 ${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, "billion multiply-adds a second"));
     root.append(svg("path", { class: "roof", d: `M${px(x0)} ${py(roof(x0))}L${px(ridge)} ${py(roofline.peak)}H${right}` }));
     root.append(svg("text", { class: "axis", x: right - 4, y: py(roofline.peak) - 7, "text-anchor": "end" }, `all lanes: ${number(roofline.peak / 1e3)} billion/s`));
+    const low = [px(x0), py(roof(x0))], high = [px(ridge), py(roofline.peak)];
+    const angle = (Math.atan2(high[1] - low[1], high[0] - low[0]) * 180) / Math.PI;
+    const along = [low[0] + (high[0] - low[0]) * 0.3, low[1] + (high[1] - low[1]) * 0.3];
+    root.append(svg("text", { class: "axis", transform: `translate(${along[0]} ${along[1]}) rotate(${angle}) translate(0 -7)`, "text-anchor": "middle" }, `DRAM: ${number(roofline.bandwidth / 1e3)} GB/s`));
     points.forEach((point, i) => {
-      const kind = ops.indexOf(point.op);
-      const mark = MARKS[kind % MARKS.length](px(point.x), py(point.y), 5 + Math.min(4, Math.log2(point.count)));
+      const kind = ops.indexOf(point.op), size = 5 + Math.min(4, Math.log2(point.count));
+      const place = MARKS[kind % MARKS.length];
+      if (point.ideal !== null && (point.x === null || point.ideal > point.x * 1.02)) {
+        if (point.x !== null) root.append(svg("line", { class: "to-ideal", x1: px(point.x), x2: px(point.ideal), y1: py(point.y), y2: py(point.y) }));
+        const ideal = place(px(point.ideal), py(point.y), 4);
+        ideal.setAttribute("class", "ideal");
+        ideal.setAttribute("data-point", i);
+        root.append(ideal);
+      }
+      if (point.x === null) return;
+      const mark = place(px(point.x), py(point.y), size);
       mark.setAttribute("class", "point " + opFill(point.op));
       mark.setAttribute("data-point", i);
       root.append(mark);
@@ -52,27 +65,37 @@ function drawRoofline() {
   new ResizeObserver(draw).observe(view);
   tips(view, (target) => {
     const point = points[target.dataset?.point];
-    return point && `${point.count} × ${point.op} ${point.signature}\n${number(point.y / 1e3)} billion multiply-adds a second, ${number((100 * point.y) / roof(point.x))} % of the roof\n${number(point.x)} multiply-adds a byte, ${time(point.us)}`;
+    if (!point) return point;
+    const lines = [`${point.count} × ${point.op} ${point.signature}`, `${time(point.us)} each, ${number(point.y / 1e3)} billion multiply-adds a second while its lists run`];
+    if (point.x !== null) {
+      lines.push(`${number((1e2 * point.y) / roof(point.x))} % of the roof at ${number(point.x)} multiply-adds a byte`);
+      lines.push(`${number(point.rate / 1e3)} GB/s, ${number((1e2 * point.rate) / roofline.bandwidth)} % of the DRAM's peak`);
+    }
+    if (point.ideal !== null) lines.push(`${number(point.ideal)} multiply-adds a byte if every operand moved once`);
+    if (point.limit) lines.push("limited by: " + point.limit);
+    return lines.join("\n");
   });
-  const heads = ["Operator", "Count", "Multiply-adds", "Bytes", "Time", "Billion/s", "Of the roof"];
-  const body = points.map((p) => html("tr", {}, html("th", { scope: "row" }, `${p.op} ${p.signature}`),
-    ...[p.count, p.macs.toLocaleString("en-US"), p.bytes.toLocaleString("en-US"), time(p.us), number(p.y / 1e3), number((100 * p.y) / roof(p.x)) + " %"]
-      .map((cell) => html("td", { class: "num" }, String(cell)))));
-  byId("roofline-table").append(html("table", {},
-    html("thead", {}, html("tr", {}, ...heads.map((head, i) => html("th", { scope: "col", class: i ? "num" : "" }, head)))),
-    html("tbody", {}, ...body)));
 }
 
 // Equal operators of equal time are one point.
 function gather(points) {
   const found = new Map();
-  for (const [node, op, macs, size, us] of points) {
-    if (!(macs > 0 && size > 0 && us > 0)) continue;
+  for (const [node, op, macs, counted, once, us, device, limit] of points) {
+    if (!(macs > 0 && us > 0)) continue;
     const signature = node >= 0 ? data.nodes[node][2].replace(/^[^/]*\//, "") : "";
-    const key = [op, signature, macs, size, us].join("|");
+    const key = [op, signature, macs, counted, us].join("|");
     const known = found.get(key);
+    const y = macs / (device || us);
     if (known) known.count++;
-    else found.set(key, { op, signature, macs, bytes: size, us, count: 1, x: macs / size, y: macs / us });
+    else {
+      found.set(key, {
+        op, signature, us, y, count: 1, macs,
+        x: counted > 0 ? macs / counted : null,
+        ideal: once > 0 ? macs / once : null,
+        rate: counted > 0 ? counted / (device || us) : null,
+        limit: data.roofline.limits[limit] ?? limit,
+      });
+    }
   }
   return [...found.values()].sort((a, b) => b.macs - a.macs);
 }
@@ -89,9 +112,11 @@ function ticks(low, high) {
 const plain = (value) => Number(value.toPrecision(2)).toString();
 
 function legend(ops) {
-  return html("ul", { class: "legend" }, ...ops.map((op, kind) => {
-    const mark = MARKS[kind % MARKS.length](8, 8, 6);
-    mark.setAttribute("class", opFill(op));
-    return html("li", {}, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark), op);
+  const entries = ops.map((op, kind) => [op, opFill(op), kind]);
+  entries.push(["at the bytes of each operand once", "ideal", 0]);
+  return html("ul", { class: "legend" }, ...entries.map(([text, style, kind]) => {
+    const mark = MARKS[kind % MARKS.length](8, 8, style === "ideal" ? 4 : 6);
+    mark.setAttribute("class", style);
+    return html("li", {}, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark), text);
   }));
 }

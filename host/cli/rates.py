@@ -1,0 +1,63 @@
+"""The table of PIM operators: bandwidth, multiply-adds, what limits them; and loading weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from host.cli.tables import numbers, print_table, texts
+from host.html.rates import LIMITS, RateRow, rate_rows
+from partitioner.percent import percent
+
+_ROWS = 6
+
+
+def print_rates(out: Console, report: dict[str, Any]) -> None:
+    """Print the PIM operators of the main schedule, nothing when it has none with counters.
+
+    Operators of one type and shape are a row; the rows that take most time are shown.
+    """
+    name = report["main_schedule"]
+    assignment = report["schedules"][name]["assignment"]
+    found = rate_rows(report, [node for node, device in assignment.items() if device == "pim"])
+    found = [row for row in found if row.gb_per_s is not None]
+    if not found:
+        return
+    rows = [_cells(row) for row in found[:_ROWS]]
+    rest = found[_ROWS:]
+    if rest:
+        count, us = sum(row.count for row in rest), sum(row.us for row in rest)
+        rows.append((f"{len(rest)} other shapes", str(count), f"{us:,.1f}", "", "", "", ""))
+    columns = [
+        *texts("PIM operator"),
+        *numbers("count", "us", "GB/s", "of peak", "GMAC/s"),
+        *texts("limited by"),
+    ]
+    print_table(out, columns, rows, f"PIM operators, {name}; rates while their lists run")
+
+
+def _cells(row: RateRow) -> tuple[str, ...]:
+    assert row.gb_per_s is not None  # so are the others: bytes and clocks are counted together
+    assert row.bandwidth_share is not None
+    assert row.gmacs_per_s is not None
+    return (
+        f"{row.op} {row.shapes}".strip(),
+        str(row.count),
+        f"{row.us:,.1f}",
+        f"{row.gb_per_s:,.2f}",
+        percent(row.bandwidth_share, 1),
+        f"{row.gmacs_per_s:,.2f}",
+        LIMITS.get(row.limited_by, row.limited_by),
+    )
+
+
+def weights_line(report: dict[str, Any]) -> str:
+    """Return what loading the weights of the main schedule took, "" where nothing was loaded."""
+    weights = report["schedules"][report["main_schedule"]].get("weights")
+    if not weights or not weights["bytes"] or weights["us"] is None:
+        return ""
+    return (
+        f"weights: {weights['bytes'] / 2**20:,.1f} MiB loaded once before, in"
+        f" {weights['us']:,.1f} us ({weights['cycles']:,} DRAM clocks), not in the times above"
+    )
