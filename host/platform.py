@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,15 @@ from host.cpu.model import CpuModel
 from host.cpu.parameters import CpuSection
 from host.device.geometry import Geometry
 from host.plugins import platform_files
-from host.schema import PlatformError, check_keys, choice, number, parse_section
+from host.schema import (
+    PlatformError,
+    PlatformValue,
+    check_keys,
+    choice,
+    file_values,
+    number,
+    parse_section,
+)
 from rtl.conditions import first_broken
 
 __all__ = [
@@ -137,6 +146,8 @@ class Platform:
     driver: DriverSection
     capabilities_section: CapabilitiesSection
     cpu: CpuSection | None = None  # None: CPU operators are timed on this machine
+    #: All values with units and sources, for reports; platforms differ by their sections.
+    values: tuple[PlatformValue, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -266,10 +277,11 @@ def load_platform(name: str, settings: Mapping[str, str] | None = None) -> Platf
         raise PlatformError(f"cannot read the platform {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise PlatformError(f"{path} is not TOML: {error}") from error
+    original = deepcopy(data)
     for key, text in (settings or {}).items():
         _change(data, key, text, path)
     try:
-        platform = _parse(data, path)
+        platform = replace(_parse(data, path), values=file_values(data, original))
         _check_consistency(platform, path)
     except PlatformError as error:
         raise _naming(error, settings or {}) from error

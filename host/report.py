@@ -8,21 +8,26 @@ import os
 import platform as machine
 import tempfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from host.board.data import published_totals
+from host.board.data import BOARD_PLATFORM, published_totals
 from host.driver import OpStats
 from host.driver.stats import COUNTER_REGISTERS
 from host.errors import PimloopError
+from host.pim_reasons import cpu_only
 from host.pipeline.cpu_basis import cpu_basis
 from host.pipeline.keys import processor
 from host.pipeline.outcome import Outcome, Schedule
 from host.pipeline.roofline import roofline
 from host.pipeline.traffic import traffic
+from host.platform import load_platform
+from host.provenance import rtl_hash, source
 from host.report_types import check_report
 from host.report_versions import FORMAT, READABLE, upgrade
+from host.schema import PlatformValue
 from host.session import Result, measures_cpu
 from host.times import cpu_time_method, cpu_time_source
 from host.typed_json import JsonError, read_json
@@ -40,10 +45,14 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
     main = outcome.schedules[outcome.main]
     return {
         "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": _source(),
+        "rtl_sha256": rtl_hash(),
         "model": outcome.graph.name,
         "sequence_length": outcome.graph.sequence_length,
         "platform": outcome.platform.name,
         "platform_title": outcome.platform.title,
+        "platform_values": [_value(one) for one in outcome.platform.values],
         "device": outcome.options.backend,
         "objective": outcome.options.objective,
         "main_schedule": outcome.main,
@@ -62,6 +71,13 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         },
         "failed_policies": dict(outcome.failed),
         "kept_on_cpu": dict(outcome.kept_on_cpu),
+        "pim_capable": len(outcome.operations),
+        "cpu_only": cpu_only(
+            outcome.graph,
+            outcome.operations.keys(),
+            outcome.platform.capabilities,
+            outcome.kept_on_cpu,
+        ),
         "speedup": _speedup(outcome),
         "roofline": roofline(outcome),
         "counters": _counters(outcome, main),
@@ -151,6 +167,18 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
+def _source() -> dict[str, Any] | None:
+    """Return the commit of the code; None outside of a git checkout."""
+    found = source()
+    return None if found is None else {"commit": found.commit, "modified": found.modified}
+
+
+def _value(one: PlatformValue) -> dict[str, Any]:
+    """Return a value of the platform; `file_value` is there where `--set` replaced it."""
+    found = {"key": one.key, "value": one.value, "unit": one.unit, "source": one.source}
+    return found if one.replaced is None else found | {"file_value": one.replaced}
+
+
 def _executed_kind(outcome: Outcome, main: Schedule) -> str | None:
     """Return whether any part of the executed times is measured; None without times."""
     if main.times is None:
@@ -223,9 +251,20 @@ def _graph(outcome: Outcome) -> dict[str, Any]:
 
 
 def _board(outcome: Outcome) -> dict[str, float] | None:
-    """Return the totals that were published for this model and length, by schedule."""
-    length = outcome.graph.sequence_length
-    return None if length is None else published_totals(outcome.graph.name, length)
+    """Return the totals published for the paper's board, by schedule; None for other runs.
+
+    They are of the board's models, whose operators it ran one after the other: comparable with
+    those built-in models on the platform made after it, unchanged.
+    """
+    graph, length = outcome.graph, outcome.graph.sequence_length
+    comparable = (
+        graph.built_in
+        and length is not None
+        and outcome.platform == load_platform(BOARD_PLATFORM)
+        and outcome.options.objective == "sequential"
+        and outcome.costs is not None
+    )
+    return published_totals(graph.name, length) if comparable and length is not None else None
 
 
 def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:

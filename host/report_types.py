@@ -231,14 +231,35 @@ class CpuBasis(TypedDict):
     unknown: list[BasisRow]
 
 
+class Source(TypedDict):
+    """The commit of the code."""
+
+    commit: str
+    modified: bool  # the code differs from it
+
+
+class PlatformValue(TypedDict):
+    """A value of the platform."""
+
+    key: str  # section.key
+    value: Any
+    unit: str
+    source: str
+    file_value: NotRequired[Any]  # there where `--set` replaced it
+
+
 class Report(TypedDict):
     """A run (`pimloop-report/3`; keys that version 2 lacks need not be there)."""
 
     format: str
+    created: NotRequired[str]  # ISO 8601, UTC
+    source: NotRequired[Source | None]  # null: no git checkout
+    rtl_sha256: NotRequired[str]
     model: str
     sequence_length: Count | None
     platform: str
     platform_title: str
+    platform_values: NotRequired[list[PlatformValue]]
     device: str
     objective: str
     main_schedule: str
@@ -251,7 +272,9 @@ class Report(TypedDict):
     graph: Graph
     schedules: dict[str, Schedule]
     failed_policies: dict[str, str]
-    kept_on_cpu: NotRequired[dict[str, str]]  # operator: why
+    pim_capable: NotRequired[Count]  # operators that can run on the PIM
+    cpu_only: NotRequired[dict[str, Count]]  # reason: number of the others
+    kept_on_cpu: NotRequired[dict[str, str]]  # operator id: why it does not run on the PIM
     speedup: dict[str, Quantity]
     roofline: Roofline | None
     counters: dict[str, float | None]

@@ -7,7 +7,7 @@ each is a table `{ value, unit, source }`. `host.platform` puts the sections tog
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,17 @@ from host.errors import PimloopError
 
 class PlatformError(PimloopError):
     """A platform does not exist or its file is wrong."""
+
+
+@dataclass(frozen=True)
+class PlatformValue:
+    """A value of a platform as its file has it, or as a run changed it."""
+
+    key: str  # section.key
+    value: Any
+    unit: str  # "" for a word or a switch
+    source: str
+    replaced: Any = None  # the file's value, where `--set` changed it
 
 
 def number(
@@ -109,3 +120,19 @@ def _chosen(value: Any, kind: str, choices: tuple[Any, ...], path: Path, key: st
             allowed = ", ".join(repr(choice) for choice in choices)
             raise PlatformError(f"{path}: {key}.value: {one!r} is not one of {allowed}")
     return tuple(value) if several else value
+
+
+def file_values(data: dict[str, Any], original: dict[str, Any]) -> tuple[PlatformValue, ...]:
+    """Return the values of a valid file, and what those changed for this run were."""
+    return tuple(
+        PlatformValue(
+            f"{section}.{key}",
+            entry["value"],
+            str(entry.get("unit", "")),
+            str(entry["source"]),
+            original[section][key]["value"] if entry != original[section][key] else None,
+        )
+        for section, table in data.items()
+        if isinstance(table, dict)
+        for key, entry in table.items()
+    )

@@ -22,6 +22,9 @@ from partitioner.paper import load_tables
 
 MODELS = ("bert", "roberta", "gpt2")
 
+#: The platform made after the board.
+BOARD_PLATFORM = "htg-z920"
+
 #: The schedules whose totals were published, by our name of the policy and theirs.
 SCHEDULES = {
     "cpu_serial": "cpu_serial_only",

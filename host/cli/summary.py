@@ -10,7 +10,7 @@ from rich.console import Console
 
 from host.cli.rates import print_rates, weights_line
 from host.cli.tables import numbers, print_table, texts
-from host.html.headline import contradiction, proof
+from host.html.headline import contradiction, proof, why_no_pim
 from host.html.words import executed_meaning, executed_word, gap_text, unproved
 from partitioner.percent import percent
 
@@ -29,6 +29,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
         _line(out, f"{executed_word(report)}: {executed_meaning(report)}", "dim")
     for name, reason in report["failed_policies"].items():
         _line(out, f"{name}: no plan: {reason}", "yellow")
+    _line(out, why_no_pim(report), "yellow")
     print_kept_on_cpu(out, report.get("kept_on_cpu", {}))
     schedule = report["schedules"][report["main_schedule"]]
     if schedule["executed_us"] is None:

@@ -87,10 +87,30 @@ def where(report: dict[str, Any]) -> str:
         return ""
     nodes, pim = best["nodes"], best["pim_nodes"]
     if not pim:
-        return f"All {nodes} operators stay on the CPU: moving any of them to the PIM costs time."
+        return f"All {nodes} operators are on the CPU. {why_no_pim(report)}"
     moved = f", with {best['transfers']} transfers between their memories"
     rest = "" if pim == nodes else ", the others on the CPU"
     return f"{pim} of {nodes} operators run on the PIM{rest}{moved}."
+
+
+def why_no_pim(report: dict[str, Any]) -> str:
+    """Return why no operator of the main schedule is on the PIM, "" where one is."""
+    best = report["schedules"][main_schedule(report)]
+    if best["pim_nodes"]:
+        return ""
+    capable, reasons = report.get("pim_capable"), report.get("cpu_only") or {}
+    if capable is None:
+        nodes = (report.get("graph") or {}).get("nodes") or ()
+        capable = sum("pim" in node["cost_us"] for node in nodes)
+    if capable == 0:
+        counts = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
+        return "None can run on the PIM" + (f" ({counts})." if counts else ".")
+    can = (
+        f"{capable} of them can run on the PIM" if capable > 1 else "One of them can run on the PIM"
+    )
+    if main_schedule(report) == "optimal" and best.get("optimal"):
+        return f"{can}: by the predicted costs no placement with the PIM is faster."
+    return f"{can}; this placement leaves it unused."
 
 
 def proof(report: dict[str, Any]) -> str:

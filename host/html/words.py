@@ -229,3 +229,14 @@ def capitalize_first(text: str) -> str:
     ('DRAM bandwidth', 'Driver call')
     """
     return text[:1].upper() + text[1:]
+
+
+def format_value(value: Any) -> str:
+    """Return a value of a platform as its file writes it, without quotes.
+
+    >>> format_value(2048), format_value(0.25), format_value(True), format_value(["Add", "Mul"])
+    ('2048', '0.25', 'true', 'Add, Mul')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

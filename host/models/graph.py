@@ -95,6 +95,7 @@ class Graph:
     opsets: Mapping[str, int]  # operator-set version of each domain
     sequence_length: int | None = None
     input_ranges: Mapping[str, int] | None = None  # exclusive bound of integer inputs (token ids)
+    built_in: bool = False  # one of `host.models.config.BUILT_IN`, as its configuration says
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

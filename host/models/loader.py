@@ -7,7 +7,7 @@ file (`onnx_file`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from host.errors import PimloopError
@@ -51,7 +51,8 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
         raise PimloopError(f"model {name}: --shape is for .onnx files; use --seq")
     if name in BUILT_IN:
         config = BUILT_IN[name]
-        return build_graph(config, RandomWeights(config, options.seed), options)
+        graph = build_graph(config, RandomWeights(config, options.seed), options)
+        return replace(graph, built_in=True)
     if path.is_dir():
         return build_graph(read_config(path), CheckpointWeights(path), options)
     raise PimloopError(

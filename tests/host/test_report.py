@@ -1,0 +1,210 @@
+"""What a report says of its origin, the board, and models that cannot use the PIM."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import host.provenance
+from host.accuracy import HALF_ROUNDING, HalfErrors, compare, half_errors, tolerance
+from host.html.page import render
+from host.models.inputs import random_inputs
+from host.models.loader import LoadOptions, load_model
+from host.pipeline.flow import Pipeline
+from host.pipeline.network import partition_graph
+from host.pipeline.options import Options
+from host.pipeline.outcome import Outcome
+from host.platform import PLATFORM_DIR, load_platform
+from host.provenance import Source, rtl_hash, source
+from host.report import _board, build_report
+from partitioner.costs import CostGraph
+
+
+@pytest.fixture(scope="module")
+def bert():
+    return load_model("bert-small", LoadOptions(sequence_length=8))
+
+
+def outcome(graph, platform=None, objective="sequential", costs=True):
+    """Return a run of the pipeline as far as the board's column looks at it."""
+    operators = partition_graph(graph, {})
+    return Outcome(
+        graph, platform or load_platform("htg-z920"), Options(objective=objective), {}, operators,
+        costs=CostGraph(operators, {}, {}) if costs else None,
+    )  # fmt: skip
+
+
+def test_the_board_stands_beside_its_model_on_its_platform(bert, tmp_path):
+    totals = _board(outcome(bert))
+    assert set(totals) == {"optimal", "cpu_serial", "cpu_parallel_first", "pim_first"}
+    copy = tmp_path / "htg-z920.toml"
+    copy.write_text((PLATFORM_DIR / "htg-z920.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    assert _board(outcome(bert, load_platform(str(copy)))) == totals
+
+
+def test_the_board_stands_beside_nothing_else(bert, tmp_path):
+    assert _board(outcome(bert, load_platform("aim"))) is None
+    assert _board(outcome(bert, load_platform("native"))) is None
+    assert _board(outcome(bert, load_platform("htg-z920", {"pim.lanes": "16"}))) is None
+    assert _board(outcome(bert, load_platform("htg-z920", {"pim.lanes": "32"}))) is None
+    assert _board(outcome(bert, objective="makespan")) is None
+    assert _board(outcome(bert, costs=False)) is None
+    assert _board(outcome(replace(bert, sequence_length=64))) is None
+    # Another model of the same name and length.
+    assert _board(outcome(replace(bert, built_in=False))) is None
+    changed = (PLATFORM_DIR / "htg-z920.toml").read_text(encoding="utf-8")
+    changed = re.sub(r"tcl = \{ value = \d+", "tcl = { value = 18", changed)
+    file = tmp_path / "htg-z920.toml"
+    file.write_text(changed, encoding="utf-8")
+    other = load_platform(str(file))
+    assert other.name == "htg-z920"
+    assert other.dram.tcl == 18
+    assert _board(outcome(bert, other)) is None
+
+
+def test_only_built_in_models_say_that_they_are(bert, tmp_path):
+    assert bert.built_in
+    assert not load_model(str(half_model(tmp_path / "bert-small.onnx"))).built_in
+
+
+def half_model(path, layers=4, width=64):
+    """Write layers of products, sums, softmax and tanh in float16; return the path."""
+    rng = np.random.default_rng(0)
+    nodes, constants, x = [], [], "x"
+    for i in range(layers):
+        weights = rng.standard_normal((width, width)) / np.sqrt(width)
+        constants.append(numpy_helper.from_array(weights.astype(np.float16), f"w{i}"))
+        for op, operands, result in (
+            ("MatMul", [x, f"w{i}"], f"m{i}"),
+            ("Tanh", [f"m{i}"], f"t{i}"),
+            ("Add", [f"t{i}", x], f"a{i}"),
+            ("Softmax", [f"a{i}"], f"s{i}"),
+            ("Mul", [f"s{i}", f"a{i}"], f"p{i}"),
+            ("Add", [f"p{i}", f"a{i}"], f"y{i}"),
+        ):
+            nodes.append(helper.make_node(op, operands, [result], name=result))
+        x = f"y{i}"
+    shape = [1, 8, width]
+    graph = helper.make_graph(
+        nodes,
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, shape)],
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT16, shape)],
+        constants,
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """Return graph and report of a float16 model, which no PIM operation takes."""
+    graph = load_model(str(half_model(tmp_path_factory.mktemp("half") / "half.onnx")))
+    platform = load_platform("htg-z920", {"dram.trp": "18"})
+    with Pipeline(graph, random_inputs(graph, 0), platform, Options(jobs=1)) as pipeline:
+        return graph, build_report(pipeline.run())
+
+
+def test_a_model_without_pim_operators_is_told_so(half):
+    _, report = half
+    assert report["pim_capable"] == 0
+    assert report["cpu_only"] == {
+        "float16 operands, the PIM takes float32": 16,
+        "the PIM has no such operation": 8,
+    }
+    text = render(report)
+    assert "None can run on the PIM (float16 operands, the PIM takes float32: 16;" in text
+    assert "costs time" not in text
+
+
+def test_float16_on_the_cpu_passes_and_a_wrong_result_does_not(half):
+    graph, report = half
+    assert report["verification"]["passed"]
+    (found,) = report["verification"]["compared"]
+    # Six results a layer, rounded in the run and in the reference, and one rounding more.
+    expected = 2 * HALF_ROUNDING["float16"] * (np.sqrt(2 * 6 * 4) + 1)
+    assert found["limit"] == pytest.approx(expected)
+    assert 1e-5 < found["relative_l2"] < found["limit"]
+    on_cpu = dict.fromkeys((node.id for node in graph.nodes), "cpu_serial")
+    wanted = {"y3": np.ones((1, 8, 64), np.float16)}
+    for off, passes in ((1e-3, True), (1e-2, False)):
+        (one,) = compare(graph, on_cpu, {"y3": wanted["y3"] + np.float16(off)}, wanted)
+        assert one.passed is passes
+
+
+def test_float32_keeps_its_limit(bert):
+    assert set(half_errors(bert).values()) == {HalfErrors()}
+    assert tolerance(0) == 1e-5
+
+
+def test_a_report_says_when_and_from_what_it_was_made(half):
+    _, report = half
+    made = datetime.fromisoformat(report["created"])
+    assert timedelta(0) <= datetime.now(UTC) - made < timedelta(hours=1)
+    assert re.fullmatch("[0-9a-f]{64}", report["rtl_sha256"])
+    values = {one["key"]: one for one in report["platform_values"]}
+    assert values["dram.trp"] == {
+        "key": "dram.trp", "value": 18, "unit": "DRAM clocks", "source": "set for this run",
+        "file_value": 17,
+    }  # fmt: skip
+    assert values["device.banks"]["value"] == 16
+    assert "file_value" not in values["device.banks"]
+    assert all(one["source"] for one in values.values())
+    assert report["executed_kind"] == "simulated"
+    text = render(report)
+    assert report["rtl_sha256"] in text
+    assert "the platform's file has 17" in text
+
+
+def git(folder, *arguments):
+    subprocess.run(
+        ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_the_source_is_the_commit_of_the_checkout(tmp_path, monkeypatch):
+    code = tmp_path / "host"
+    code.mkdir()
+    (code / "__init__.py").write_text("")
+    monkeypatch.setattr(host.provenance.host, "__file__", str(code / "__init__.py"))
+    source.cache_clear()
+    try:
+        assert source() is None  # no repository
+        git(tmp_path, "init")
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-m", "one")
+        source.cache_clear()
+        clean = source()
+        assert re.fullmatch("[0-9a-f]{40}", clean.commit)
+        assert not clean.modified
+        (code / "new.py").write_text("")
+        source.cache_clear()
+        assert source() == Source(clean.commit, True)
+        (code / "new.py").unlink()
+        (tmp_path / "notes.md").write_text("no code")
+        source.cache_clear()
+        assert source() == clean
+    finally:
+        source.cache_clear()
+
+
+def test_the_hash_of_the_rtl_is_that_of_its_files(tmp_path, monkeypatch):
+    (tmp_path / "a.sv").write_text("module a; endmodule")
+    monkeypatch.setattr(host.provenance.rtl, "__file__", str(tmp_path / "__init__.py"))
+    rtl_hash.cache_clear()
+    try:
+        first = rtl_hash()
+        (tmp_path / "a.sv").write_text("module b; endmodule")
+        rtl_hash.cache_clear()
+        assert rtl_hash() != first
+    finally:
+        rtl_hash.cache_clear()
