@@ -33,7 +33,7 @@ def write_annotated(graph: Graph, report: dict[str, Any], path: Path) -> None:
     graph
         The model of the report.
     report
-        The object of report.json (`pimloop-report/2`).
+        The object of report.json (`pimloop-report/3`).
     path
         The file; replaced when it exists.
 

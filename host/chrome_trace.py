@@ -23,7 +23,7 @@ Event = dict[str, Any]
 
 
 def write_trace(report: dict[str, Any], path: Path) -> None:
-    """Write the trace of a report (`pimloop-report/2`).
+    """Write the trace of a report (`pimloop-report/3`).
 
     Schedules without a timeline (a device without a clock) are left out.
 

@@ -49,7 +49,7 @@ def write_plots(report: dict[str, Any], folder: Path) -> list[Path]:
     Parameters
     ----------
     report
-        The object of report.json (`pimloop-report/2`).
+        The object of report.json (`pimloop-report/3`).
     folder
         Where the files go; made when it does not exist.
 

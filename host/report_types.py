@@ -76,6 +76,7 @@ class OverallVerification(Verification):
     """The verdict on all executions of a run."""
 
     executions: Count
+    schedules: NotRequired[dict[str, dict[str, Any]]]  # of early reports
 
 
 class Weights(TypedDict):

@@ -25,7 +25,7 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     Parameters
     ----------
     report
-        The object of report.json (`pimloop-report/2`); optional parts may be null or absent.
+        The object of report.json (`pimloop-report/3`); optional parts may be null or absent.
     path
         The file; replaced when it exists.
 

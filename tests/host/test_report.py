@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import host.provenance
 from host.accuracy import HALF_ROUNDING, HalfErrors, compare, half_errors, tolerance
+from host.fit import pim_fit
 from host.html.page import render
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
@@ -34,7 +35,7 @@ def bert():
 
 def outcome(graph, platform=None, objective="sequential", costs=True):
     """Return a run of the pipeline as far as the board's column looks at it."""
-    operators = partition_graph(graph, {})
+    operators = partition_graph(graph, pim_fit(graph, load_platform("htg-z920")))
     return Outcome(
         graph, platform or load_platform("htg-z920"), Options(objective=objective), {}, operators,
         costs=CostGraph(operators, {}, {}) if costs else None,
