@@ -172,5 +172,5 @@ def test_rows_that_did_not_finish_are_left_out(tmp_path):
 
 def test_a_place_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PimloopError, match="cannot make"):
+    with pytest.raises(PimloopError, match="cannot write into the folder"):
         write_plots(samples.tiny_report(), tmp_path / "file" / "plots")
