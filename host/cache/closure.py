@@ -26,6 +26,7 @@ PACKAGES = ("host", "partitioner", "rtl", "sim")
 DATA: Mapping[str, tuple[str, ...]] = {
     "host.board.data": ("host/board/data/*.json",),
     "partitioner.paper": ("partitioner/data/*.json",),
+    "rtl.conditions": ("rtl/conditions.toml",),
     "rtl.isa": ("rtl/isa.toml",),
 }
 

@@ -113,7 +113,8 @@ class CostStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file; more calls do nothing."""
+        """Close the file, and say what was damaged unless that was said; more calls do nothing."""
+        self.warn_damaged()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

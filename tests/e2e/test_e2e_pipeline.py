@@ -339,7 +339,7 @@ def test_damaged_state_is_made_again(wide, tmp_path, monkeypatch, caplog):
         monkeypatch.setattr(pipeline._state, "clear", lambda: None)
         pipeline.schedule(costs)
     for path in (tmp_path / FOLDER).iterdir():
-        path.write_text('{"format": "pimloop-state/1", "result": {}}')
+        path.write_text('{"format": "pimloop-state/2", "result": {}}')
     with Pipeline(wide, feeds, platform, options) as pipeline:
         outcome = pipeline.run()
     assert outcome.resumed == 0
