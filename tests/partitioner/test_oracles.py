@@ -535,8 +535,15 @@ def test_costs_come_from_the_operators_own_samples(seed: int, group: str, statis
         for move, cost in moves.items():
             key = ("move", name, *move)
             assert cost == reduce(own.get(key) or shared[group_of(key)]), key
+    filled = {(n, d) for n, c in merged.cost_us.items() for d in c if ("node", n, d) not in own}
+    moved = {
+        (n, ">".join(move))
+        for n, moves in merged.transfer_us.items()
+        for move in moves
+        if ("move", n, *move) not in own
+    }
+    assert merged.stand_ins == filled | moved
     if group == "signature":
-        filled = [1 for n, c in merged.cost_us.items() for d in c if ("node", n, d) not in own]
         assert filled or seed != 0
 
 
