@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from host.html.files import write_whole
 from host.html.words import device_title, format_us, schedule_order, schedule_title
 from host.models.graph import INLINE_BYTES, IR_VERSION, Graph
+from host.text import printable
 
 #: Prefix of the keys in `metadata_props`.
 PREFIX = "pimloop."
@@ -54,7 +55,7 @@ def annotated(graph: Graph, report: dict[str, Any]) -> onnx.ModelProto:
         proto = node.proto()
         properties = _properties(node.id, costs.get(node.id, {}), schedules)
         _attach(proto, properties)
-        proto.doc_string = _sentence(node.id, costs.get(node.id, {}), schedules)
+        proto.doc_string = printable(_sentence(node.id, costs.get(node.id, {}), schedules))
         nodes.append(proto)
     read = dict.fromkeys(name for node in graph.nodes for name in node.inputs if name)
     constants = [n for n in (*read, *graph.outputs) if n in graph.constants]
@@ -64,7 +65,7 @@ def annotated(graph: Graph, report: dict[str, Any]) -> onnx.ModelProto:
     made = [n for node in graph.nodes for n in node.outputs if n and n not in graph.outputs]
     proto = helper.make_graph(
         nodes,
-        graph.name,
+        printable(graph.name),
         [_value(graph, name) for name in (*graph.inputs, *large)],
         [_value(graph, name) for name in graph.outputs],
         [_small(graph, name) for name in small],
@@ -77,7 +78,7 @@ def annotated(graph: Graph, report: dict[str, Any]) -> onnx.ModelProto:
         producer_name="pimloop",
         doc_string="Devices and costs by pimloop; weights are left out, so this does not run.",
     )
-    summary = {f"{PREFIX}platform": str(report["platform"])}
+    summary = {f"{PREFIX}platform": printable(str(report["platform"]))}
     for name, one in schedules.items():
         if one.get("executed_us") is not None:
             summary[f"{PREFIX}executed_us.{name}"] = f"{one['executed_us']:.3f}"
@@ -118,7 +119,7 @@ def _sentence(identifier: str, cost: dict[str, Any], schedules: dict[str, Any]) 
 def _attach(proto: onnx.NodeProto, properties: dict[str, str]) -> None:
     for key, value in properties.items():
         entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
+        entry.key, entry.value = key, printable(value)
 
 
 def _value(graph: Graph, name: str) -> onnx.ValueInfoProto:

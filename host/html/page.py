@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -14,9 +15,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from host.html import charts, headline, rates, words
 from host.html.files import write_whole
 from host.html.payload import payload
+from host.text import REPLACEMENT
 
 #: Scripts in the order they are run; they share one scope.
 _SCRIPTS = ("core", "graph", "timeline", "roofline", "matrix", "operators", "main")
+
+#: What HTML does not allow in a text, and what would show it in another order: names of a model may
+#: hold both. The page's JSON has them escaped.
+_UNSHOWN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def write_html(report: dict[str, Any], path: Path) -> None:
@@ -58,7 +66,7 @@ def render(report: dict[str, Any]) -> str:
     script = _script()
     meters, counters = charts.counters(report)
     rows = rates.rate_rows(report)
-    return environment.get_template("report.html.j2").render(
+    text = environment.get_template("report.html.j2").render(
         report=report,
         title=headline.title(report),
         sentence=headline.sentence(report),
@@ -89,6 +97,7 @@ def render(report: dict[str, Any]) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=payload(report),
     )
+    return _UNSHOWN.sub(REPLACEMENT, text)
 
 
 def _script() -> str:

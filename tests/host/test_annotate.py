@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 import report_samples as samples
 
-from host.annotate import write_annotated
+from host.annotate import annotated, write_annotated
 from host.errors import PimloopError
 from host.models.graph import Graph, Node, TensorInfo
 
@@ -105,3 +107,13 @@ def test_a_report_without_costs_is_enough(graph, tmp_path):
 def test_a_place_that_cannot_be_written_is_named(graph, report, tmp_path):
     with pytest.raises(PimloopError, match="cannot write"):
         write_annotated(graph, report, tmp_path / "nowhere" / "model.onnx")
+
+
+def test_names_that_are_no_text_are_made_text(graph, report):
+    """A folder's name may hold bytes that are no UTF-8, and a terminal's escape sequences."""
+    changed = {**report, "platform": "mine\udcff\x1b[31m"}
+    model = annotated(replace(graph, name="m\udcff\x1b"), changed)
+    assert model.graph.name == "m\ufffd\ufffd"
+    properties = {one.key: one.value for one in model.metadata_props}
+    assert properties["pimloop.platform"] == "mine\ufffd\ufffd[31m"
+    model.SerializeToString()

@@ -270,3 +270,14 @@ def test_codes_of_operators_differ():
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(PimloopError, match="cannot write"):
         write_html(samples.tiny_report(), tmp_path / "nowhere" / "report.html")
+
+
+def test_escape_sequences_and_changes_of_direction_are_not_in_the_page():
+    report = samples.tiny_report()
+    report["model"] += "\x1b[31m\x00\x9b\u202e\udcff"
+    report["cpu_time_source"] += "\u2066"
+    text = render(report)
+    controls = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+    assert not re.search(f"[{controls}\u202a-\u202e\u2066-\u2069]", text)
+    assert "tiny\ufffd[31m" in text
+    text.encode()
