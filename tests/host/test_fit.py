@@ -8,14 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
+from tiny_models import TINY
 
 import host.cli
 from host.device.model import ModelDevice
 from host.driver import PimDriver
 from host.fit import pim_fit
+from host.generate import generate
+from host.models.generator import build_generator
 from host.models.graph import TensorInfo
 from host.models.inputs import random_inputs
+from host.models.loader import LoadOptions
 from host.models.normalize import RawModel, normalize
+from host.models.weights import RandomWeights
 from host.pipeline.flow import Pipeline, execute_once
 from host.pipeline.network import partition_graph
 from host.pipeline.options import Options
@@ -23,6 +28,7 @@ from host.pipeline.profiling import plan_runs
 from host.platform import load_platform
 from host.policies import POLICIES
 from host.resident import ResidentModel
+from host.session import Settings
 from host.weights import DeviceWeights, constant_uses
 from partitioner.capacity import overfull, resident_bytes
 
@@ -229,3 +235,44 @@ def test_two_models_on_one_device_take_turns():
             with ResidentModel(graph, operations, driver, weights) as resident:
                 resident.load_weights(list(operations)[:3])
                 assert resident.weights.held_bytes == 3 * 512 * KIB
+
+
+def test_a_generation_fits_its_phases_one_after_the_other():
+    """A prompt and steps of a tiny GPT-2 on devices that hold a part of its weights."""
+    config = replace(TINY["gpt2"], vocabulary=1200)
+    options = LoadOptions(sequence_length=6)
+    generator = build_generator(config, RandomWeights(config, 0), 3, options)
+    prompt = random_inputs(generator.prefill, 0)["input_ids"]
+    on_pim = {}
+    for rows in (2, 4096):
+        platform = load_platform("htg-z920", {"device.rows": str(rows)})
+
+        def plan(graph, feeds, platform=platform):
+            placed = POLICIES["pim_first"](graph, platform.capabilities)
+            return pim_fit(graph, platform).within(graph, placed)
+
+        settings = Settings(backend="model", rounds=1)
+        found = generate(generator, prompt, platform, plan, settings)
+        assert found.passed
+        assert len(found.tokens) == 3
+        on_pim[rows] = [sum(d == "pim" for d in p.assignment.values()) for p in found.phases]
+        room = pim_fit(generator.step, platform)
+        assert room.static == (rows == 4096)
+    assert on_pim == {2: [39, 39], 4096: [46, 46]}
+
+
+@pytest.mark.full
+def test_the_whole_pipeline_on_a_small_device():
+    """Predicted is executed although weights take turns; every policy that fits runs."""
+    graph = chain(SIX)
+    platform = load_platform("htg-z920", SMALL)
+    with Pipeline(
+        graph, random_inputs(graph, 1), platform, Options(jobs=2, fresh=True)
+    ) as pipeline:
+        outcome = pipeline.run()
+    assert outcome.passed
+    assert len(outcome.profile.plan.runs) == outcome.profile.plan.lower_bound == 3
+    assert set(outcome.failed) <= {"paper_dp"}
+    for name, schedule in outcome.schedules.items():
+        assert schedule.executed.total_us == pytest.approx(schedule.plan.total_us), name
+    assert sum(d == "pim" for d in outcome.schedules["optimal"].result.assignment.values()) == 3
