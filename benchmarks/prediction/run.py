@@ -30,7 +30,7 @@ from partitioner.costs import CostGraph
 from partitioner.problem import Problem
 from partitioner.solve import POLICIES, partition
 
-MODELS = (("bert-small", 16), ("bert", 16), ("roberta", 16), ("gpt2", 16))
+MODELS = ("bert-small", "bert", "roberta", "gpt2")
 README = Path(__file__).with_name("README.md")
 
 
@@ -139,18 +139,19 @@ def _with_range(times: Sequence[float]) -> str:
     return f"{mid:.2f} ({low:.2f} - {high:.2f})"
 
 
-def page(rows: Sequence[Row], platform: str, repeat: int, rounds: int) -> str:
+def page(rows: Sequence[Row], args: argparse.Namespace) -> str:
     """Return README.md."""
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     worst = max(rows, key=lambda row: abs(row.error))
     return f"""# Predicted against executed
 
 Made by `python benchmarks/prediction/run.py` on {day}, {len(os.sched_getaffinity(0))} cores of
-{processor()}, load average {os.getloadavg()[1]:.1f} meanwhile; platform `{platform}`, 16 tokens,
-{repeat} repetitions of {rounds} rounds, medians and ranges over the repetitions. Each repetition
-profiles the CPU anew and executes every schedule anew. *disturbed*: other work ran meanwhile, the
-times are not trusted. Worst error {worst.error:+.1%} ({worst.model}, {worst.schedules});
-{sum(row.within for row in rows)} of {len(rows)} ranges meet.
+{processor()}, load average {os.getloadavg()[1]:.1f} at its end; platform `{args.platform}`,
+{args.length} tokens. Medians and ranges of {args.repeat} repetitions of {args.rounds} rounds: each
+profiles the CPU anew and executes every schedule anew. Error is predicted to executed, of the
+medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst error
+{worst.error:+.1%} ({worst.model}: {worst.schedules}); {sum(row.within for row in rows)} of
+{len(rows)} pairs of ranges meet.
 
 {table(rows)}
 """
@@ -159,19 +160,20 @@ times are not trusted. Worst error {worst.error:+.1%} ({worst.model}, {worst.sch
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=[name for name, _ in MODELS])
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--length", type=int, default=16, help="tokens")
     parser.add_argument("--platform", default="native")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("-o", "--output", type=Path, default=README)
     args = parser.parse_args()
     rows: list[Row] = []
-    lengths = dict(MODELS)
     for model in args.models:
-        found = measure(model, lengths.get(model, 16), args.platform, args.repeat, args.rounds)
+        found = measure(model, args.length, args.platform, args.repeat, args.rounds)
         print(table(found), file=sys.stderr, flush=True)
         rows += found
-    args.output.write_text(page(rows, args.platform, args.repeat, args.rounds), encoding="utf-8")
+        # After every model: a long measurement that is stopped leaves what it has.
+        args.output.write_text(page(rows, args), encoding="utf-8")
     print(args.output)
     return 0
 

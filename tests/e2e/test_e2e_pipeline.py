@@ -304,6 +304,28 @@ def test_native_cpu_times_show_their_spread(wide, tmp_path):
     }
 
 
+def test_segments_of_a_measured_cpu_are_counted_apart(wide, tmp_path, monkeypatch):
+    """Plans count the entry of every segment; the cost store knows it with the operators."""
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    outcome, report = run(wide, tmp_path / "first", platform="native")
+    assert not report["profile"]["from_cost_store"]
+    entry = report["profile"]["entry_us"]
+    assert set(entry) == {"cpu_serial", "cpu_parallel"}
+    assert load_costs(tmp_path / "first" / "costs.json").entry_us == entry
+    for name, schedule in outcome.schedules.items():
+        devices = [schedule.plan.assignment[node.id] for node in wide.nodes]
+        begins = [d for i, d in enumerate(devices) if i == 0 or devices[i - 1] != d]
+        counted = sum(entry.get(device, 0.0) for device in begins)
+        assert schedule.plan.entry_us == pytest.approx(counted, abs=1e-6), name
+        parts = schedule.plan.compute_us + schedule.plan.transfer_us + schedule.plan.entry_us
+        assert report["schedules"][name]["predicted_us"] == pytest.approx(parts), name
+    _, again = run(wide, tmp_path / "again", platform="native")
+    assert again["profile"]["from_cost_store"]
+    assert again["profile"]["entry_us"] == entry
+    for name, schedule in report["schedules"].items():
+        assert again["schedules"][name]["predicted_us"] == schedule["predicted_us"], name
+
+
 def test_an_interrupted_run_goes_on(wide, tmp_path, monkeypatch, caplog):
     """Stopped when the first two executions of the profile are done."""
     save, saved = host.pipeline.state.State.save, []
