@@ -3,14 +3,18 @@
 `python benchmarks/prediction/run.py` profiles and executes four models on the platform `native`,
 whose CPU is this machine's, several times over, and writes README.md beside it. What the PIM and
 the transfers take is simulated once; CPU operators and the entry into a segment are profiled anew
-for each repetition, and every schedule is executed and timed anew. Run it on an idle machine.
+for each repetition, and every schedule is executed and timed anew. Each repetition is a process of
+its own: where its packed weights lie in memory changes times by several percent, for as long as the
+process lives. Run it on an idle machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +24,7 @@ from statistics import median
 from host.cpu.profile import CpuProfile
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
-from host.pipeline.execute import Job, Runner
+from host.pipeline.execute import Job
 from host.pipeline.flow import Pipeline
 from host.pipeline.keys import processor
 from host.pipeline.options import Options, default_jobs
@@ -77,40 +81,59 @@ def segments(order: Sequence[str], assignment: Mapping[str, str]) -> int:
     return sum(device != "pim" for device in begins)
 
 
-def measure(model: str, length: int, platform: str, repeat: int, rounds: int) -> list[Row]:
-    """Return the rows of a model."""
-    graph = load_model(model, LoadOptions(sequence_length=length))
-    options = Options(jobs=default_jobs(), rounds=rounds)
+def measure(model: str, args: argparse.Namespace) -> list[Row]:
+    """Return the rows of a model, each repetition from a process of its own."""
+    rows: dict[str, Row] = {}
+    for _ in range(args.repeat):
+        command = [sys.executable, __file__, "--once", "--models", model]
+        for key in ("length", "platform", "rounds"):
+            command += [f"--{key}", str(getattr(args, key))]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        for one in json.loads(done.stdout):
+            row = rows.setdefault(one["schedules"], Row(**one))
+            if row.predicted is not one["predicted"]:
+                row.predicted += one["predicted"]
+                row.executed += one["executed"]
+                row.disturbed |= one["disturbed"]
+    return list(rows.values())
+
+
+def once(model: str, args: argparse.Namespace) -> list[Row]:
+    """Return the rows of one repetition, in this process: a profile, then every schedule."""
+    graph = load_model(model, LoadOptions(sequence_length=args.length))
+    options = Options(jobs=default_jobs(), rounds=args.rounds)
     feeds = random_inputs(graph, 0)
-    with Pipeline(graph, feeds, load_platform(platform), options) as pipeline:
+    with Pipeline(graph, feeds, load_platform(args.platform), options) as pipeline:
+        # From the cost store after the first process: all repetitions have the same schedules.
         costs = pipeline.profile()
-        plans: dict[tuple[str, ...], list[str]] = {}
         order = [node.id for node in graph.nodes]
+        plans: dict[tuple[str, ...], list[str]] = {}
         for policy in POLICIES:
             assignment = partition(costs, policy).assignment
             plans.setdefault(tuple(assignment[name] for name in order), []).append(policy)
-        rows = []
-        for devices, names in plans.items():
-            assignment = dict(zip(order, devices, strict=True))
-            count = segments(order, assignment)
-            rows.append((assignment, Row(model, ", ".join(names), count, [], [], False)))
-        for _ in range(repeat):
-            _repeat(pipeline.runner, costs, rows)
-    return [row for _, row in rows]
-
-
-def _repeat(runner: Runner, costs: CostGraph, rows: list[tuple[dict[str, str], Row]]) -> None:
-    """Add one repetition: a profile and an execution of every schedule."""
-    profile = runner.profile_cpu()
+        assignments = [dict(zip(order, devices, strict=True)) for devices in plans]
+        jobs = [
+            Job(", ".join(names), assignment)
+            for names, assignment in zip(plans.values(), assignments, strict=True)
+        ]
+        profile = pipeline.runner.profile_cpu()
+        results = pipeline.runner.run(jobs)
     problem = Problem.of(with_profile(costs, profile))
-    for assignment, row in rows:
-        row.predicted.append(problem.to_us(problem.evaluate(assignment).total))
-    jobs = [Job(row.schedules, assignment) for assignment, row in rows]
-    for (_, row), result in zip(rows, runner.run(jobs), strict=True):
+    rows = []
+    for job, result in zip(jobs, results, strict=True):
         times = schedule_times(result)
         assert times is not None
-        row.executed.append(times.total_us)
-        row.disturbed |= profile.disturbed or any(t.disturbed for t in result.cpu_times.values())
+        rows.append(
+            Row(
+                model=model,
+                schedules=job.name,
+                segments=segments(order, job.assignment),
+                predicted=[problem.to_us(problem.evaluate(job.assignment).total)],
+                executed=[times.total_us],
+                disturbed=profile.disturbed or any(t.disturbed for t in result.cpu_times.values()),
+            )
+        )
+    return rows
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -147,10 +170,10 @@ def page(rows: Sequence[Row], args: argparse.Namespace) -> str:
 
 Made by `python benchmarks/prediction/run.py` on {day}, {len(os.sched_getaffinity(0))} cores of
 {processor()}, load average {os.getloadavg()[1]:.1f} at its end; platform `{args.platform}`,
-{args.length} tokens. Medians and ranges of {args.repeat} repetitions of {args.rounds} rounds: each
-profiles the CPU anew and executes every schedule anew. Error is predicted to executed, of the
-medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst error
-{worst.error:+.1%} ({worst.model}: {worst.schedules}); {sum(row.within for row in rows)} of
+{args.length} tokens. Medians and ranges of {args.repeat} repetitions of {args.rounds} rounds: each,
+in a process of its own, profiles the CPU anew and executes every schedule anew. Error is predicted
+to executed, of the medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst
+error {worst.error:+.1%} ({worst.model}: {worst.schedules}); {sum(row.within for row in rows)} of
 {len(rows)} pairs of ranges meet.
 
 {table(rows)}
@@ -166,10 +189,14 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("-o", "--output", type=Path, default=README)
+    parser.add_argument("--once", action="store_true", help="one repetition, as JSON")
     args = parser.parse_args()
+    if args.once:
+        print(json.dumps([vars(row) for model in args.models for row in once(model, args)]))
+        return 0
     rows: list[Row] = []
     for model in args.models:
-        found = measure(model, args.length, args.platform, args.repeat, args.rounds)
+        found = measure(model, args)
         print(table(found), file=sys.stderr, flush=True)
         rows += found
         # After every model: a long measurement that is stopped leaves what it has.
