@@ -113,8 +113,12 @@ module pim_sched #(
   localparam stamp_t Rfc = stamp_t'(Timing.rfc);
   localparam stamp_t Xs = stamp_t'(Timing.xs);
   localparam stamp_t Xsdll = stamp_t'(Timing.xsdll);
-  localparam stamp_t ReadToWrite = stamp_t'(Timing.cl + Timing.bl + 16'd2 - Timing.cwl);
-  localparam stamp_t WriteEnd = stamp_t'(Timing.cwl + Timing.bl);
+  localparam logic [15:0] TurnAround = Timing.cl + Timing.bl + 16'd2 - Timing.cwl;
+  localparam logic [15:0] WriteClocks = Timing.cwl + Timing.bl;
+  localparam stamp_t ReadToWrite = stamp_t'(TurnAround);
+  localparam int unsigned LastSlotIndex = CkRatio - 1;
+  localparam stamp_t LastSlot = stamp_t'(LastSlotIndex);
+  localparam stamp_t WriteEnd = stamp_t'(WriteClocks);
   localparam stamp_t LaneGap = stamp_t'(LaneSpacing) > CcdS ? stamp_t'(LaneSpacing) : CcdS;
 
   if (BankGroups < 2 || Banks % BankGroups != 0) begin : gen_check_groups
@@ -197,7 +201,7 @@ module pim_sched #(
   stamp_t col_at, last_slot;
   pim_pkg::access_t col_access;
 
-  assign last_slot = now_q + stamp_t'(CkRatio - 1);
+  assign last_slot = now_q + LastSlot;
   assign quiet = reads_q == '0 && !lanes_busy_i;
   assign col_bank = bank_of(head_addr_q);
   assign col_write = pim_pkg::is_write(head_kind_q);
