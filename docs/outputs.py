@@ -91,6 +91,7 @@ def produce(command: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         environment = kept | {
+            "COLUMNS": "80",  # the narrowest that readers have; unset, a pipe has no width
             "PYTHONPATH": str(REPOSITORY),
             "PIMLOOP_BUILD_DIR": os.environ.get("PIMLOOP_BUILD_DIR", str(REPOSITORY / "build")),
             "PIMLOOP_CACHE_DIR": str(Path(folder) / "cache"),

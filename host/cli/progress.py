@@ -189,7 +189,10 @@ class _BuildNotes(logging.Handler):
         """Print a record."""
         text = record.getMessage()
         if text.startswith("building "):
-            text = f"building the simulator, once for such a device, about 15 s ({text[9:]}) ..."
+            text = (
+                "building the simulator, once for such a device, about 15 s on two idle cores"
+                f" ({text[9:]}) ..."
+            )
         elif not text.startswith("built ") and record.levelno < logging.WARNING:
             return
         self._console.print(text, markup=False, soft_wrap=True)
