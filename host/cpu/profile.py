@@ -23,6 +23,10 @@ from host.models.graph import Array, Graph, Node
 #: machine does changes over seconds.
 BLOCKS = 2
 
+#: What is left to an operator that takes no longer alone than the entry, as a share of its time
+#: alone: no operator is free.
+LEAST = 1e-3
+
 _WHOLE = "whole model"
 
 
@@ -96,11 +100,9 @@ def without_entry(whole_us: float, alone_us: Mapping[str, float]) -> tuple[float
     """
     boundaries = len(alone_us) - 1
     spare = (sum(alone_us.values()) - whole_us) / boundaries if boundaries else 0.0
-    entry = min(max(spare, 0.0), whole_us)
-    net = {name: max(us - entry, 0.0) for name, us in alone_us.items()}
+    entry = min(max(spare, 0.0), whole_us * (1 - LEAST))
+    net = {name: max(us - entry, LEAST * us) for name, us in alone_us.items()}
     total = sum(net.values())
-    if not total:
-        return entry, dict.fromkeys(net, (whole_us - entry) / len(net))
     return entry, {name: us * ((whole_us - entry) / total) for name, us in net.items()}
 
 

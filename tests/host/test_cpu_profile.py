@@ -38,7 +38,7 @@ def test_doctests() -> None:
 
 @given(
     entry=st.floats(0, 20),
-    net=st.lists(st.floats(0.01, 500), min_size=2, max_size=30),
+    net=st.lists(st.floats(0.1, 500), min_size=2, max_size=30),
 )
 def test_exact_times_come_back(entry: float, net: list[float]) -> None:
     """Where a session takes one entry and its operators, both are found."""
@@ -53,7 +53,7 @@ def test_exact_times_come_back(entry: float, net: list[float]) -> None:
 def test_operators_and_one_entry_are_the_whole(whole: float, alone: list[float]) -> None:
     entry, operators = without_entry(whole, {str(i): us for i, us in enumerate(alone)})
     assert entry >= 0
-    assert min(operators.values()) >= 0
+    assert min(operators.values()) > 0  # `calibrate --costs` takes them as samples
     assert entry + sum(operators.values()) == pytest.approx(whole)
 
 
