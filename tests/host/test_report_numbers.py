@@ -56,7 +56,7 @@ def invented(result: Result) -> Result:
         pim={name: stats() for name in result.execution.pim},
         transfers=[replace(one, stats=stats()) for one in result.execution.transfers],
     )
-    return replace(result, execution=execution, settings=Settings(backend="sim"))
+    return replace(result, execution=execution, settings=Settings(backend="sim"), weights=stats())
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +144,44 @@ def test_times_of_a_schedule(outcome: Outcome, report: dict[str, Any], name: str
     assert shown["predicted_us"] == outcome.schedules[name].plan.total_us  # type: ignore[union-attr]
     assert shown["executed_min_us"] is None  # the CPU is modelled: nothing spreads
     assert outcome.total_us(result) == pytest.approx(shown["executed_us"])
+
+
+@SCHEDULES
+def test_loading_of_weights(outcome: Outcome, report: dict[str, Any], name: str) -> None:
+    weights = outcome.schedules[name].result.weights
+    assert report["schedules"][name]["weights"] == {
+        "bytes": weights.host_bytes_in,
+        "cycles": weights.cycles,
+        "us": pytest.approx(weights.cycles * CLOCK_US),
+    }
+
+
+def test_points_of_the_roofline(outcome: Outcome, report: dict[str, Any]) -> None:
+    """Rates over the time of the lists; bytes as counted, and operands and result once each."""
+    graph, main = outcome.graph, outcome.schedules["optimal"].result.execution.pim
+    bandwidth = report["roofline"]["bandwidth_bytes_per_us"]
+    peak = report["roofline"]["peak_macs_per_us"]
+    counted = {**outcome.schedules["pim_first"].result.execution.pim, **main}
+    for point in report["roofline"]["points"]:
+        node = graph.node(point["node"])
+        names = [name for name in (*node.inputs, node.outputs[0]) if name]
+        assert point["ideal_bytes"] == 2 * sum(
+            int(np.prod(graph.tensors[name].shape)) for name in names
+        )
+        stats = counted.get(point["node"])
+        if stats is None:
+            assert point["bytes"] is None
+            continue
+        nbytes = (stats.counters["rd"] + stats.counters["wr"]) * PLATFORM.device.atom_bytes
+        us = stats.cycles * CLOCK_US
+        assert (point["cycles"], point["bytes"]) == (stats.cycles, nbytes)
+        assert point["device_us"] == pytest.approx(us)
+        assert point["us"] == pytest.approx(us + PLATFORM.driver.call_overhead_us)
+        assert point["macs_per_us"] == pytest.approx(point["macs"] / us)
+        assert point["bytes_per_us"] == pytest.approx(nbytes / us)
+        assert point["bandwidth_share"] == pytest.approx(nbytes / us / bandwidth)
+        roof = min(peak, point["macs"] * bandwidth / nbytes)
+        assert point["roof_share"] == pytest.approx(point["macs"] / us / roof)
 
 
 @SCHEDULES

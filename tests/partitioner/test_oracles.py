@@ -32,7 +32,7 @@ def some_costs(seed: int, operators: int = 9, **more) -> dict:
     data = random_costs(
         rng, 1 + seed % 4, operators, weights=True, fan_in=2, forbid=0.1 * (seed % 3 == 0), **more
     )
-    if seed % 2:
+    if seed % 3 == 1:
         total = sum(node["weight_bytes"] for node in data["nodes"])
         names = list(data["memories"])
         data["capacity_bytes"] = {names[-1]: total // 2}
