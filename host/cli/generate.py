@@ -56,8 +56,12 @@ def run_generate(args: argparse.Namespace) -> int:
     from host.text import file_name
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
-    if args.shape:
-        raise PimloopError("--generate takes the prompt's length from --seq, not from --shape")
+    for option in ("shape", "axis", "inputs", "batch"):
+        if getattr(args, option):
+            raise PimloopError(
+                f"--generate takes the prompt's length from --seq and knows no --{option}: leave"
+                " one of the two out"
+            )
     wanted = LoadOptions(sequence_length=args.seq, seed=args.seed)
     generator = load_generator(args.model, args.generate, wanted)
     name, length = generator.config.name, generator.prompt_length

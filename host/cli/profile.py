@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from host.cli.output import console, emit_json
-from host.cli.sim import add_device_options, add_model_options, load, parse_count, repeat_command
+from host.cli.sim import (
+    add_device_options,
+    add_model_options,
+    load,
+    model_inputs,
+    parse_count,
+    repeat_command,
+)
 from sim.lanes import lanes_text
 
 
@@ -49,7 +56,6 @@ def run_profile(args: argparse.Namespace) -> int:
     """Run `pimloop profile`."""
     from host.cli.progress import ProgressDisplay
     from host.cli.sim import EXIT_VERIFICATION_FAILED
-    from host.models.inputs import random_inputs
     from host.pipeline.flow import Pipeline
     from host.pipeline.options import Options, default_jobs
     from host.report import write_json
@@ -66,7 +72,7 @@ def run_profile(args: argparse.Namespace) -> int:
     )
     with (
         ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress,
-        Pipeline(graph, random_inputs(graph, args.seed), platform, options, progress) as pipeline,
+        Pipeline(graph, model_inputs(args, graph), platform, options, progress) as pipeline,
     ):
         costs = pipeline.profile()
         outcome, usage = pipeline.outcome, pipeline.runner.usage

@@ -13,14 +13,13 @@ from host.cli.sim import (
     add_model_options,
     add_output_options,
     load,
+    model_inputs,
     repeat_command,
 )
 from host.errors import PimloopError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from host.models.graph import Array, Graph
+    from host.models.graph import Graph
     from host.plans import PlanFile
     from host.platform import Platform
 
@@ -53,9 +52,6 @@ def register(subparsers: Any) -> None:
     )
     add_model_options(parser)
     add_device_options(parser)
-    parser.add_argument(
-        "--inputs", type=Path, metavar="FILE.npz", help="the model's inputs (default: random)"
-    )
     parser.add_argument("--outputs", type=Path, metavar="FILE.npz", help="write the outputs here")
     parser.add_argument(
         "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
@@ -69,7 +65,7 @@ def run_run(args: argparse.Namespace) -> int:
     from host.cli.progress import ProgressDisplay
     from host.cli.summary import print_summary
     from host.fit import pim_fit
-    from host.models.inputs import load_inputs, random_inputs
+    from host.models.inputs import write_arrays
     from host.pipeline.flow import Pipeline, execute_once
     from host.pipeline.options import Options, default_jobs
     from host.plans import PlanFile, load_plan
@@ -79,10 +75,7 @@ def run_run(args: argparse.Namespace) -> int:
     policy = args.policy or "pim_first"
     find_policies([policy])
     platform, graph = load(args)
-    if args.inputs is None:
-        feeds = random_inputs(graph, args.seed)
-    else:
-        feeds = load_inputs(graph, args.inputs)
+    feeds = model_inputs(args, graph)
     plan = None
     if args.plan is not None:
         plan = load_plan(args.plan)
@@ -108,7 +101,7 @@ def run_run(args: argparse.Namespace) -> int:
                 graph, feeds, platform, name, plan.assignment, options, progress, plan.schedule
             )
     if args.outputs is not None:
-        _save(args.outputs, outcome.schedules[name].result.outputs)
+        write_arrays(args.outputs, outcome.schedules[name].result.outputs)
     report = build_report(outcome)
     if args.json:
         emit_json(report)
@@ -137,13 +130,3 @@ def _check_shapes(
     if not args.json and not args.quiet:
         note = f"the plan was made from the costs of another length or shape: {other}"
         console(stderr=True).print(note, style="yellow", markup=False, soft_wrap=True)
-
-
-def _save(path: Path, values: Mapping[str, Array]) -> None:
-    import numpy as np
-
-    try:
-        with path.open("wb") as file:
-            np.savez(file, **dict(values))  # type: ignore[arg-type]
-    except OSError as error:
-        raise PimloopError(f"cannot write the outputs {path}: {error.strerror}") from error

@@ -10,7 +10,7 @@ from host.cli.output import console, emit_json
 from sim.lanes import default_flavour
 
 if TYPE_CHECKING:
-    from host.models.graph import Graph
+    from host.models.graph import Array, Graph
     from host.models.loader import LoadOptions
     from host.platform import Platform
 
@@ -66,6 +66,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="INPUT=1,16",
         help="shape of an .onnx file's input with dynamic axes",
+    )
+    parser.add_argument(
+        "--axis",
+        type=parse_axis,
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="length of a named axis of an .onnx file's inputs, as past_sequence_length=8",
+    )
+    parser.add_argument(
+        "--batch", type=parse_count, metavar="N", help="sequences at once (default 1)"
+    )
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        metavar="FILE.npz",
+        help="the model's inputs, whose shapes then decide (default: random)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of random weights and inputs (default 0)"
@@ -168,6 +185,18 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def parse_axis(text: str) -> tuple[str, int]:
+    """Parse `name=length`.
+
+    >>> parse_axis("past_sequence_length=8")
+    ('past_sequence_length', 8)
+    """
+    name, _, length = text.rpartition("=")
+    if not name or not length.isascii() or not length.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form past_sequence_length=8")
+    return name, int(length)
+
+
 def parse_setting(text: str) -> tuple[str, str]:
     """Parse `section.key=value`.
 
@@ -185,7 +214,38 @@ def load_options(args: argparse.Namespace) -> LoadOptions:
     """Return what `add_model_options` parsed."""
     from host.models.loader import LoadOptions
 
-    return LoadOptions(sequence_length=args.seq, seed=args.seed, shapes=dict(args.shape))
+    values = given_inputs(args)
+    return LoadOptions(
+        sequence_length=args.seq,
+        seed=args.seed,
+        shapes=dict(args.shape),
+        axes=dict(args.axis),
+        given={} if values is None else {name: value.shape for name, value in values.items()},
+        batch=args.batch,
+    )
+
+
+def given_inputs(args: argparse.Namespace) -> dict[str, Array] | None:
+    """Return the values of `--inputs`, read once; None without the option."""
+    from host.models.inputs import read_arrays
+
+    if args.inputs is None:
+        return None
+    if "values" not in args:
+        args.values = read_arrays(args.inputs)
+    values: dict[str, Array] = args.values
+    return values
+
+
+def model_inputs(args: argparse.Namespace, graph: Graph) -> dict[str, Array]:
+    """Return the inputs of a command: those of `--inputs`, checked, or seeded random ones."""
+    from host.models.inputs import check_inputs, random_inputs
+
+    values = given_inputs(args)
+    if values is None:
+        return random_inputs(graph, args.seed)
+    check_inputs(graph, values, str(args.inputs))
+    return values
 
 
 def load(args: argparse.Namespace) -> tuple[Platform, Graph]:
@@ -206,7 +266,6 @@ def run_sim(args: argparse.Namespace) -> int:
     from host.cli.progress import ProgressDisplay
     from host.cli.summary import print_summary
     from host.folders import check_inside, make_folder
-    from host.models.inputs import random_inputs
     from host.pipeline.flow import Pipeline
     from host.pipeline.options import Options, default_jobs
     from host.pipeline.publish import PLOTS, publish
@@ -234,7 +293,7 @@ def run_sim(args: argparse.Namespace) -> int:
     )
     with (
         ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress,
-        Pipeline(graph, random_inputs(graph, args.seed), platform, options, progress) as pipeline,
+        Pipeline(graph, model_inputs(args, graph), platform, options, progress) as pipeline,
     ):
         outcome = pipeline.run()
     report = build_report(outcome)
@@ -251,7 +310,7 @@ _FLAGS = ("other_shapes",)
 
 #: Options of a command that decide its result, in the order they are repeated in.
 _REPEATED = ("plan", "policy", "seq", "seed", "platform", "objective", "device", "flavour",
-             "jobs", "inputs", "generate")  # fmt: skip
+             "jobs", "inputs", "batch", "generate")  # fmt: skip
 
 
 def repeat_command(args: argparse.Namespace) -> list[str]:
@@ -267,4 +326,6 @@ def repeat_command(args: argparse.Namespace) -> list[str]:
         command += ["--set", f"{key}={value}"]
     for name, shape in args.shape:
         command += ["--shape", f"{name}={','.join(str(size) for size in shape)}"]
+    for name, length in args.axis:
+        command += ["--axis", f"{name}={length}"]
     return command

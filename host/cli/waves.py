@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from host.cli.output import console, emit_json
-from host.cli.sim import add_device_options, add_model_options, load
+from host.cli.sim import add_device_options, add_model_options, load, model_inputs
 from host.errors import PimloopError
 from host.text import file_name
 from sim.lanes import lanes_text
@@ -43,7 +43,6 @@ def run_waves(args: argparse.Namespace) -> int:
     """Run `pimloop waves`."""
     from host.cli.progress import build_notes
     from host.fit import pim_fit
-    from host.models.inputs import random_inputs
     from host.pipeline.waves import record_operator
 
     platform, graph = load(args)
@@ -65,7 +64,7 @@ def run_waves(args: argparse.Namespace) -> int:
     output = args.output or Path(f"{file_name(args.node)}.fst")
     with build_notes(console(stderr=True), quiet=args.json):
         cycles = record_operator(
-            graph, random_inputs(graph, args.seed), platform, args.node, output, args.flavour
+            graph, model_inputs(args, graph), platform, args.node, output, args.flavour
         )
     lanes = lanes_text(args.flavour)
     result = {"node": args.node, "cycles": cycles, "lanes": lanes, "output": str(output)}

@@ -36,7 +36,8 @@ class TensorBuffers:
     def value(self, name: str) -> ort.OrtValue:
         """Return the same memory as ONNX Runtime's value."""
         if name not in self._values:
-            array = np.ascontiguousarray(self.array(name))
+            # Not np.ascontiguousarray, which gives a scalar an axis.
+            array = np.require(self.array(name), requirements="C")
             self._values[name] = ort.OrtValue.ortvalue_from_numpy(array)
         return self._values[name]
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime as ort
+from onnx import helper
 
 from host.errors import PimloopError
 from host.models.graph import MEMORY_LOCATION, Array, Graph, Node, RunnableModel, to_model
@@ -67,7 +68,7 @@ def open_session(
     options = session_options(threads, prepack=prepack)
     values = {}
     for name, array in model.external.items():
-        values[name] = ort.OrtValue.ortvalue_from_numpy(array)
+        values[name] = _ort_value(array)
         options.add_initializer(name, values[name])
     if values:
         largest = max(array.nbytes for array in model.external.values())
@@ -113,6 +114,26 @@ def _remove_stand_in(process: int, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _ort_value(array: Array) -> ort.OrtValue:
+    if array.dtype.kind != "V":
+        return ort.OrtValue.ortvalue_from_numpy(array)
+    # A type of ml_dtypes, which ONNX Runtime takes by its number.
+    number = helper.np_dtype_to_tensor_dtype(array.dtype)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, number)
+
+
+def execution_error(graph: Graph, error: Exception) -> PimloopError:
+    """Return the error of a graph that ONNX Runtime opens but cannot execute on these values.
+
+    An index outside its table, an integer division by zero: the text of ONNX Runtime names the
+    operator as the graph does.
+    """
+    return PimloopError(
+        f"model {graph.name}: ONNX Runtime cannot execute it on these inputs:"
+        f" {' '.join(str(error).split())}"
+    )
+
+
 def no_kernel(graph: Graph, node: Node, error: Exception) -> PimloopError:
     """Return the error of an operator that ONNX Runtime cannot run."""
     return PimloopError(
@@ -146,7 +167,10 @@ def run_node(graph: Graph, node: Node, feeds: Mapping[str, Array]) -> list[Array
         session = open_session(to_model(graph, (node,), outputs=outputs), 1, prepack=False)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise no_kernel(graph, node, error) from error
-    return list(session.run(list(outputs), dict(feeds)))
+    try:
+        return list(session.run(list(outputs), dict(feeds)))
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise execution_error(graph, error) from error
 
 
 def run_reference(
@@ -168,8 +192,23 @@ def run_reference(
         The tensors to return; None: the model's outputs.
     threads
         Threads of the session; 0: all cores.
+
+    Raises
+    ------
+    PimloopError
+        When ONNX Runtime cannot open the model, or not execute it on these inputs.
     """
     wanted = graph.outputs if outputs is None else outputs
-    model = to_model(graph, outputs=wanted)
-    session = open_session(model, threads or all_cores(), prepack=False)
-    return dict(zip(wanted, session.run(list(wanted), dict(feeds)), strict=True))
+    try:
+        model = to_model(graph, outputs=wanted)
+        session = open_session(model, threads or all_cores(), prepack=False)
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise PimloopError(
+            f"model {graph.name}: ONNX Runtime cannot open it on the CPU:"
+            f" {' '.join(str(error).split())}"
+        ) from error
+    try:
+        values = session.run(list(wanted), dict(feeds))
+    except Exception as error:
+        raise execution_error(graph, error) from error
+    return dict(zip(wanted, values, strict=True))

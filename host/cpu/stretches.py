@@ -16,7 +16,7 @@ from time import perf_counter_ns
 import onnxruntime as ort
 
 from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import all_cores, no_kernel, open_session
+from host.cpu.operators import all_cores, execution_error, no_kernel, open_session
 from host.errors import PimloopError
 from host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
 
@@ -57,7 +57,9 @@ class BoundStretch:
         inputs: Mapping[str, str],
         outputs: Mapping[str, str],
         buffers: TensorBuffers,
+        graph: Graph,
     ) -> None:
+        self._graph = graph
         self._session = session
         self._binding = session.io_binding()
         # The binding does not keep the values alive, so this object does.
@@ -74,7 +76,10 @@ class BoundStretch:
     def run(self) -> int:
         """Run once; return the wall time in nanoseconds (about 4000 of them are the call)."""
         start = perf_counter_ns()
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise execution_error(self._graph, error) from error
         return perf_counter_ns() - start
 
 
@@ -136,7 +141,7 @@ class SessionCache:
             When ONNX Runtime has no such operator on the CPU; the message names the node.
         """
         ports = _Ports(graph, stretch, keep)
-        return BoundStretch(self._session(ports), ports.inputs, ports.outputs, buffers)
+        return BoundStretch(self._session(ports), ports.inputs, ports.outputs, buffers, graph)
 
     def _session(self, ports: _Ports) -> ort.InferenceSession:
         key = ports.key()
@@ -253,4 +258,5 @@ class _Ports:
             inputs=tuple(self.inputs),
             outputs=tuple(self.outputs),
             opsets=graph.opsets,
+            functions=graph.functions,
         )

@@ -28,8 +28,11 @@ class GraphBuilder:
     Nodes are named `<Op>_<n>` in the order of their creation, as exporters name them.
     """
 
-    def __init__(self, config: ModelConfig, weights: Weights, sequence_length: int) -> None:
+    def __init__(
+        self, config: ModelConfig, weights: Weights, sequence_length: int, batch: int = 1
+    ) -> None:
         self.config = config
+        self.batch = batch
         self.weights = weights
         self.sequence_length = sequence_length
         self._nodes: list[onnx.NodeProto] = []

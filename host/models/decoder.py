@@ -22,6 +22,7 @@ def build_decoder(
     weights: Weights,
     sequence_length: int,
     *,
+    batch: int = 1,
     hidden_states: bool = False,
     cache: bool = False,
     last_only: bool = False,
@@ -36,22 +37,24 @@ def build_decoder(
         Parameters under their Hugging Face names.
     sequence_length
         Tokens, 1 to `config.max_sequence`.
+    batch
+        Sequences at once.
     hidden_states
         Also return the last layer's normalized output as `last_hidden_state`.
     cache
         Also return each layer's keys and values, `present.<layer>.key` and `.value`
-        (1, heads, length, head size).
+        (batch, heads, length, head size).
     last_only
         Return the logits of the last token alone, as generating the next one needs them.
 
     Returns
     -------
     Graph
-        Input `input_ids` (1, length) int64; output `logits` (1, length, vocabulary), with
-        `last_only` (1, 1, vocabulary).
+        Input `input_ids` (batch, length) int64; output `logits` (batch, length, vocabulary), with
+        `last_only` (batch, 1, vocabulary).
     """
-    build = GraphBuilder(config, weights, sequence_length)
-    ids = build.input("input_ids", (1, sequence_length), below=config.vocabulary)
+    build = GraphBuilder(config, weights, sequence_length, batch)
+    ids = build.input("input_ids", (batch, sequence_length), below=config.vocabulary)
     table = build.parameter("transformer.wte.weight", (config.vocabulary, config.hidden))
     positions = build.table_rows(
         "transformer.wpe.weight", (config.positions, config.hidden), config.position_offset
@@ -141,7 +144,7 @@ def _layer(
     normal = build.layer_norm(x, f"{prefix}.ln_1")
     joint = _conv1d(build, normal, f"{prefix}.attn.c_attn", width, 3 * width)
     parts = build.multi("Split", joint, build.integers(width, width, width), outputs=3, axis=2)
-    shape = build.integers(1, length, config.heads, config.head_size)
+    shape = build.integers(build.batch, length, config.heads, config.head_size)
     query, key, value = (build.op("Reshape", part, shape) for part in parts)
     query = build.op("Transpose", query, perm=[0, 2, 1, 3])
     key_rows = value_rows = ""
@@ -160,7 +163,7 @@ def _layer(
     scores = build.op("Div", scores, build.scalar(sqrt(config.head_size)))
     shares = build.op("Softmax", mask.apply(scores), axis=-1)
     mixed = build.op("Transpose", build.op("MatMul", shares, value), perm=[0, 2, 1, 3])
-    mixed = build.op("Reshape", mixed, build.integers(1, length, width))
+    mixed = build.op("Reshape", mixed, build.integers(build.batch, length, width))
     x = build.op("Add", x, _conv1d(build, mixed, f"{prefix}.attn.c_proj", width, width))
     normal = build.layer_norm(x, f"{prefix}.ln_2")
     inner = _conv1d(build, normal, f"{prefix}.mlp.c_fc", width, config.intermediate)
@@ -172,11 +175,11 @@ def _layer(
 def _conv1d(build: GraphBuilder, x: str, name: str, inputs: int, outputs: int) -> str:
     """x W + b on rows, W stored (in, out): Reshape, Gemm, Reshape."""
     length = build.sequence_length
-    rows = build.op("Reshape", x, build.integers(length, inputs))
+    rows = build.op("Reshape", x, build.integers(build.batch * length, inputs))
     weight = build.parameter(f"{name}.weight", (inputs, outputs))
     bias = build.parameter(f"{name}.bias", (outputs,))
     product = build.op("Gemm", rows, weight, bias, alpha=1.0, beta=1.0)
-    return build.op("Reshape", product, build.integers(1, length, outputs))
+    return build.op("Reshape", product, build.integers(build.batch, length, outputs))
 
 
 def _finish(build: GraphBuilder, x: str, outputs: dict[str, str], *, hidden_states: bool) -> Graph:

@@ -55,9 +55,14 @@ _DISTILBERT_NAMES = _Names(
 
 
 def build_encoder(
-    config: ModelConfig, weights: Weights, sequence_length: int, *, hidden_states: bool = False
+    config: ModelConfig,
+    weights: Weights,
+    sequence_length: int,
+    *,
+    batch: int = 1,
+    hidden_states: bool = False,
 ) -> Graph:
-    """Return the graph of an encoder for one sequence of `sequence_length` tokens.
+    """Return the graph of an encoder for sequences of `sequence_length` tokens.
 
     Parameters
     ----------
@@ -67,19 +72,21 @@ def build_encoder(
         Parameters under their Hugging Face names.
     sequence_length
         Tokens, 1 to `config.max_sequence`.
+    batch
+        Sequences at once.
     hidden_states
-        Also return the last layer's output (1, length, hidden) as `last_hidden_state`; without a
-        head it is returned in any case.
+        Also return the last layer's output (batch, length, hidden) as `last_hidden_state`;
+        without a head it is returned in any case.
 
     Returns
     -------
     Graph
-        Inputs `input_ids` (1, length) int64; `attention_mask` and `token_type_ids` where the
+        Inputs `input_ids` (batch, length) int64; `attention_mask` and `token_type_ids` where the
         original's export has them (RoBERTa reads neither: every token is attended to and none is
-        padding). Output `logits` (1, labels).
+        padding). Output `logits` (batch, labels).
     """
-    build = GraphBuilder(config, weights, sequence_length)
-    shape = (1, sequence_length)
+    build = GraphBuilder(config, weights, sequence_length, batch)
+    shape = (batch, sequence_length)
     ids = build.input("input_ids", shape, below=config.vocabulary)
     mask = None
     if config.architecture != "roberta":
@@ -109,7 +116,7 @@ def _embeddings(build: GraphBuilder, ids: str) -> str:
     types = f"{prefix}.token_type_embeddings.weight"
     if config.architecture == "bert":
         type_ids = build.input(
-            "token_type_ids", (1, build.sequence_length), below=config.token_types
+            "token_type_ids", (build.batch, build.sequence_length), below=config.token_types
         )
         table = build.parameter(types, (config.token_types, width))
         x = build.op("Add", x, build.op("Gather", table, type_ids))
@@ -145,7 +152,7 @@ def _layer(build: GraphBuilder, x: str, bias: str, prefix: str, names: _Names) -
         return build.linear(source, f"{prefix}.{name}", inputs, outputs)
 
     def heads(source: str, order: list[int]) -> str:
-        shape = build.integers(1, build.sequence_length, config.heads, config.head_size)
+        shape = build.integers(build.batch, build.sequence_length, config.heads, config.head_size)
         return build.op("Transpose", build.op("Reshape", source, shape), perm=order)
 
     query = linear(x, names.query, width, width)
@@ -155,7 +162,7 @@ def _layer(build: GraphBuilder, x: str, bias: str, prefix: str, names: _Names) -
     scores = build.op("Div", build.op("MatMul", query, key), build.scalar(sqrt(config.head_size)))
     shares = build.op("Softmax", build.op("Add", scores, bias), axis=-1)
     mixed = build.op("Transpose", build.op("MatMul", shares, value), perm=[0, 2, 1, 3])
-    mixed = build.op("Reshape", mixed, build.integers(1, build.sequence_length, width))
+    mixed = build.op("Reshape", mixed, build.integers(build.batch, build.sequence_length, width))
     attention = build.op("Add", linear(mixed, names.attention_output, width, width), x)
     attention = build.layer_norm(attention, f"{prefix}.{names.attention_norm}")
     inner = linear(attention, names.intermediate, width, config.intermediate)

@@ -7,7 +7,7 @@ from operators in the ONNX form; `host.cpu` and `host.executor` run it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -21,6 +21,9 @@ from host.golden import overflows
 
 Array = NDArray[Any]
 
+#: Domain of the operators that stand for control flow: functions with the flow in their body.
+FUNCTION_DOMAIN = "pimloop.whole"
+
 #: Constants up to this many bytes are written into a model's protobuf; larger ones are handed to
 #: ONNX Runtime beside it (no copy, and no 2 GiB limit of protobuf).
 INLINE_BYTES = 1024
@@ -30,6 +33,38 @@ MEMORY_LOCATION = "memory"
 
 #: Version of the ONNX file format written; the oldest that carries every operator set used here.
 IR_VERSION = 10
+
+
+class EmptyList(tuple[Any, ...]):
+    """An attribute that is a list of no values; its type cannot be told from them."""
+
+    kind: int  # onnx.AttributeProto.AttributeType
+
+    def __new__(cls, kind: int) -> EmptyList:
+        """Return an empty list of the type `kind`."""
+        made = super().__new__(cls)
+        made.kind = kind
+        return made
+
+    def __repr__(self) -> str:
+        """Return a text that differs by type."""
+        return f"EmptyList({self.kind})"
+
+
+def attributes_of(proto: onnx.NodeProto) -> dict[str, Any]:
+    """Return the attributes of a node as `Node` holds them.
+
+    Raises
+    ------
+    ValueError
+        When one has no type, or refers to a function that is not written out.
+    """
+    found = {}
+    for attribute in proto.attribute:
+        value = helper.get_attribute_value(attribute)
+        is_list = isinstance(value, list) or type(value).__name__.startswith("Repeated")
+        found[attribute.name] = EmptyList(attribute.type) if is_list and not value else value
+    return found
 
 
 @dataclass(frozen=True)
@@ -64,18 +99,18 @@ class Node:
     domain: str  # "" for the standard operators
     inputs: tuple[str, ...]  # tensor names; "" is an optional input left out
     outputs: tuple[str, ...]  # tensor names; "" is an optional output left out
-    attributes: Mapping[str, Any]  # values as onnx.helper.make_node takes them
+    attributes: Mapping[str, Any]  # values as onnx.helper.make_attribute takes them
 
     def proto(self) -> onnx.NodeProto:
         """Return the operator in the ONNX form."""
-        return helper.make_node(
-            self.op,
-            list(self.inputs),
-            list(self.outputs),
-            name=self.id,
-            domain=self.domain,
-            **self.attributes,
+        proto = helper.make_node(
+            self.op, list(self.inputs), list(self.outputs), name=self.id, domain=self.domain
         )
+        # Not as keywords of make_node: an attribute may be called `name` or `domain`.
+        for name, value in self.attributes.items():
+            kind = value.kind if isinstance(value, EmptyList) else None
+            proto.attribute.append(helper.make_attribute(name, value, attr_type=kind))
+        return proto
 
 
 @dataclass(frozen=True)
@@ -96,6 +131,8 @@ class Graph:
     sequence_length: int | None = None
     input_ranges: Mapping[str, int] | None = None  # exclusive bound of integer inputs (token ids)
     built_in: bool = False  # one of `host.models.config.BUILT_IN`, as its configuration says
+    #: Operators that are executed whole (control flow), as functions of `FUNCTION_DOMAIN`, by type.
+    functions: Mapping[str, onnx.FunctionProto] = field(default_factory=dict)
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:
@@ -221,6 +258,7 @@ def to_model(
         opset_imports=[helper.make_opsetid(d, v) for d, v in graph.opsets.items()],
         ir_version=IR_VERSION,
         producer_name="pimloop",
+        functions=[graph.functions[node.op] for node in chosen if node.domain == FUNCTION_DOMAIN],
     )
     return RunnableModel(proto, external)
 

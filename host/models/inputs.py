@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -53,15 +53,44 @@ def load_inputs(graph: Graph, path: Path) -> dict[str, Array]:
     PimloopError
         When the file cannot be read, or the inputs do not fit; see `check_inputs`.
     """
+    found = read_arrays(path)
+    check_inputs(graph, found, str(path))
+    return found
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Return the arrays of an .npz file by name (no pickled objects are ever loaded).
+
+    Raises
+    ------
+    PimloopError
+        When the file cannot be read.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except _UNREADABLE as error:
         raise PimloopError(f"inputs {path}: cannot be read as .npz: {error}") from error
     except TypeError as error:  # numpy returns a bare array for a .npy file
         raise PimloopError(f"inputs {path}: this is one array; save with numpy.savez") from error
-    check_inputs(graph, found, str(path))
-    return found
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as an .npz file; any text may be a name (`numpy.savez` keeps some for itself).
+
+    Raises
+    ------
+    PimloopError
+        When the file cannot be written.
+    """
+    try:
+        with ZipFile(path, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PimloopError(f"cannot write {path}: {reason}") from error
 
 
 def check_inputs(graph: Graph, values: Mapping[str, Array], where: str) -> None:
@@ -82,8 +111,10 @@ def check_inputs(graph: Graph, values: Mapping[str, Array], where: str) -> None:
                 f" {info.dtype}{list(info.shape)}"
             )
         below = (graph.input_ranges or {}).get(name)
-        if below is not None and value.size and (value.min() < 0 or value.max() >= below):
+        # A negative index counts from the end of its table.
+        if below is not None and value.size and (value.min() < -below or value.max() >= below):
             raise PimloopError(
-                f"{where}: input '{name}' has values outside 0..{below - 1}"
+                f"{where}: input '{name}' has values outside 0..{below - 1} and their like from"
+                f" the end, {-below}..-1"
                 f" ({value.min()}..{value.max()})"
             )

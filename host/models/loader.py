@@ -17,6 +17,7 @@ from host.models.decoder import build_decoder
 from host.models.encoder import build_encoder
 from host.models.graph import Graph
 from host.models.onnx_file import load_onnx
+from host.models.onnx_shapes import AxisOptions
 from host.models.weights import RandomWeights, Weights
 
 #: Sequence length when none is given.
@@ -31,6 +32,9 @@ class LoadOptions:
     seed: int = 0  # of random weights
     hidden_states: bool = False  # also return the last layer's output
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of an .onnx file's inputs
+    axes: Mapping[str, int] = field(default_factory=dict)  # lengths of its axes, by their names
+    given: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of the values given
+    batch: int | None = None  # sequences at once; None: 1
 
 
 def load_model(name: str, options: LoadOptions | None = None) -> Graph:
@@ -46,9 +50,15 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
     path = Path(name)
     if name not in BUILT_IN and path.suffix == ".onnx":
         _check_length(options.sequence_length)
-        return load_onnx(path, options.sequence_length, options.shapes)
-    if options.shapes:
-        raise PimloopError(f"model {name}: --shape is for .onnx files; use --seq")
+        return load_onnx(
+            path,
+            AxisOptions(
+                options.given, options.shapes, options.axes, options.batch, options.sequence_length
+            ),
+        )
+    for option, values in (("--shape", options.shapes), ("--axis", options.axes)):
+        if values:
+            raise PimloopError(f"model {name}: {option} is for .onnx files; use --seq, --batch")
     if name in BUILT_IN:
         config = BUILT_IN[name]
         graph = build_graph(config, RandomWeights(config, options.seed), options)
@@ -75,5 +85,33 @@ def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> 
         raise PimloopError(
             f"model {config.name}: sequence length {length} is outside 1..{config.max_sequence}"
         )
+    batch = 1 if options.batch is None else options.batch
+    if batch < 1:
+        raise PimloopError(f"model {config.name}: batch {batch}: at least 1 sequence is needed")
+    if options.given:
+        length, batch = _given_sizes(config, options, length, batch)
     build = build_decoder if config.architecture == "gpt2" else build_encoder
-    return build(config, weights, length, hidden_states=options.hidden_states)
+    return build(config, weights, length, batch=batch, hidden_states=options.hidden_states)
+
+
+def _given_sizes(
+    config: ModelConfig, options: LoadOptions, length: int, batch: int
+) -> tuple[int, int]:
+    """Return length and batch of the values that are given for a built model's `input_ids`."""
+    shape = options.given.get("input_ids")
+    if shape is None or len(shape) != 2:
+        return length, batch  # `check_inputs` says what is wrong
+    for asked, given, what in (
+        (options.sequence_length, shape[1], "--seq"),
+        (options.batch, shape[0], "--batch"),
+    ):
+        if asked is not None and asked != given:
+            raise PimloopError(
+                f"model {config.name}: {what} {asked}, but the given input_ids have the shape"
+                f" {list(shape)}"
+            )
+    if not 1 <= shape[1] <= config.max_sequence:
+        raise PimloopError(
+            f"model {config.name}: sequence length {shape[1]} is outside 1..{config.max_sequence}"
+        )
+    return shape[1], shape[0]

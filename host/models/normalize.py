@@ -2,38 +2,55 @@
 
 Used for the built-in models and for .onnx files alike. Nodes are taken in order; each one either
 disappears (a constant, a shape question, an identity) or gets the shapes of its outputs.
+Neighbours: `inference` knows the shapes and values of one operator, `control_flow` writes out If
+and Loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from host.errors import PimloopError
-from host.models.graph import INLINE_BYTES, IR_VERSION, Array, Graph, Node, TensorInfo
+from host.models.control_flow import CONTROL_FLOW, as_function, expand
+from host.models.graph import (
+    FUNCTION_DOMAIN,
+    Array,
+    EmptyList,
+    Graph,
+    Node,
+    TensorInfo,
+    attributes_of,
+)
+from host.models.inference import OLDEST_OPSET, DataDependentError, Inference, schema_of
 
-#: The operator set of a model that names none.
-OLDEST_OPSET = 11
-
-#: Folding never makes a constant larger than this (a hostile ConstantOfShape must not eat memory).
+#: Folding never makes a constant larger than this: such an operator is executed.
 MAX_FOLDED_BYTES = 1 << 30
+
+#: Elements that constants may have beyond those that they are computed from, all together (a few
+#: hostile ConstantOfShape must not eat memory).
+MAX_GROWN_ELEMENTS = 1 << 26
+
+#: An operator whose result has no shape before it runs is run at once on constants up to this.
+MAX_UNSHAPED_BYTES = 1 << 26
 
 #: No tensor of a model may be larger than this; it would have to be held in memory.
 MAX_TENSOR_BYTES = 1 << 34
 
-#: Standard operators whose results differ from run to run: never folded.
-_RANDOM = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli",
-     "Multinomial"}
-)  # fmt: skip
+#: Standard operators that draw numbers without looking at data: drawn once, when a model is loaded.
+_DRAWS = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"})
 
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+#: Standard operators that draw numbers by their data: no two executions agree.
+_RANDOM = frozenset({"Bernoulli", "Multinomial"})
+
+#: Most operators of a model, written out control flow included.
+_MAX_NODES = 200_000
 
 
 @dataclass
@@ -56,8 +73,8 @@ def normalize(raw: RawModel) -> Graph:
     Raises
     ------
     PimloopError
-        When a node reads a tensor nobody makes, a shape stays unknown, or an operator is not
-        supported; the message names the node.
+        When a node reads a tensor nobody makes, a shape stays unknown, or an operator is
+        malformed or not supported; the message names the node.
     """
     return _Normalizer(raw).run()
 
@@ -71,18 +88,39 @@ class _Normalizer:
             self.infos[name] = TensorInfo(array.shape, array.dtype)
         self.aliases: dict[str, str] = {}
         self.kept: list[Node] = []
-        self.used_ids: set[str] = set()
-        self.inferred: dict[object, list[TensorInfo]] = {}
+        self.ids: dict[str, int] = {}  # how often each was asked for
+        self.functions: dict[str, onnx.FunctionProto] = {}
+        self.inference = Inference(raw.opsets)
+        self.opset = raw.opsets.get("", OLDEST_OPSET)
+        self.grown = 0
+        self.waiting: deque[onnx.NodeProto] = deque()
 
     def run(self) -> Graph:
-        for index, proto in enumerate(self.raw.nodes):
-            self._take(proto, index)
+        self.waiting.extend(self.raw.nodes)
+        taken = 0
+        while self.waiting:
+            proto = self.waiting.popleft()
+            where = f"node '{proto.name or taken}' ({proto.op_type}) of model {self.raw.name}"
+            taken += 1
+            if taken > _MAX_NODES:
+                raise PimloopError(f"{where}: the model has more than {_MAX_NODES:,} operators")
+            try:
+                self._take(proto, where)
+            except PimloopError:
+                raise
+            except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+                # What only a node that breaks ONNX's rules can cause.
+                raise PimloopError(f"{where} is malformed: {error}") from error
         for name in self.raw.outputs:
             if name not in self.infos:
                 raise PimloopError(f"model {self.raw.name}: no operator makes the output '{name}'")
         nodes = self._live_nodes()
         used = dict.fromkeys(n for node in nodes for n in (*node.inputs, *node.outputs) if n)
         used.update(dict.fromkeys((*self.raw.inputs, *self.raw.outputs)))
+        opsets = dict(self.raw.opsets)
+        functions = {n.op: self.functions[n.op] for n in nodes if n.domain == FUNCTION_DOMAIN}
+        if functions:
+            opsets[FUNCTION_DOMAIN] = 1
         return Graph(
             name=self.raw.name,
             nodes=nodes,
@@ -90,25 +128,28 @@ class _Normalizer:
             constants={name: self.constants[name] for name in used if name in self.constants},
             inputs=tuple(self.raw.inputs),
             outputs=self.raw.outputs,
-            opsets=dict(self.raw.opsets),
+            opsets=opsets,
             sequence_length=self.raw.sequence_length,
             input_ranges=dict(self.raw.input_ranges),
+            functions=functions,
         )
 
-    def _take(self, proto: onnx.NodeProto, index: int) -> None:
-        inputs = [self.aliases.get(name, name) for name in proto.input]
-        where = f"node '{proto.name or index}' ({proto.op_type}) of model {self.raw.name}"
+    def _resolve(self, name: str) -> str:
+        return self.aliases.get(name, name)
+
+    def _take(self, proto: onnx.NodeProto, where: str) -> None:
+        inputs = [self._resolve(name) for name in proto.input]
         for name in inputs:
             if name and name not in self.infos:
                 raise PimloopError(
                     f"{where} reads '{name}', which no input, constant or earlier operator makes"
                 )
         if proto.domain in ("", "ai.onnx"):
-            if proto.op_type in _CONTROL_FLOW:
-                raise PimloopError(
-                    f"{where}: control flow is not supported; export the model without it"
-                )
-            if self._folded_standard(proto, inputs):
+            self._check_counts(proto, where)
+            if proto.op_type in CONTROL_FLOW:
+                self._take_control_flow(proto, where)
+                return
+            if self._folded_standard(proto, inputs, where):
                 return
         node = Node(
             id=self._unique_id(proto),
@@ -116,30 +157,136 @@ class _Normalizer:
             domain="" if proto.domain == "ai.onnx" else proto.domain,
             inputs=_strip(inputs),
             outputs=_strip(proto.output),
-            attributes={a.name: helper.get_attribute_value(a) for a in proto.attribute},
+            attributes=self._attributes(proto),
         )
-        infos = self._infer(node, where)
-        for name, info in zip(node.outputs, infos, strict=True):
-            if info.nbytes > MAX_TENSOR_BYTES:
-                raise PimloopError(f"{where}: '{name}' has {info.elements} elements, too many")
+        self._keep_or_fold(node, where)
+
+    def _keep_or_fold(self, node: Node, where: str) -> None:
+        draws = node.op in _DRAWS and not node.domain
+        if draws and "seed" not in node.attributes:
+            node = Node(node.id, node.op, node.domain, node.inputs, node.outputs,
+                        {**node.attributes, "seed": 0.0})  # fmt: skip
         constant = bool(node.inputs) and all(
             not name or name in self.constants for name in node.inputs
         )
-        if constant and node.op not in _RANDOM and _total_bytes(infos) <= MAX_FOLDED_BYTES:
-            for name, array in zip(node.outputs, self._evaluate(node, where), strict=True):
-                self._define_constant(name, array)
+        try:
+            infos = self.inference.infer(node, self.infos, self.constants, where)
+        except DataDependentError:
+            read = {name: self.constants[name] for name in node.inputs if name} if constant else {}
+            if not read or sum(array.nbytes for array in read.values()) > MAX_UNSHAPED_BYTES:
+                raise
+            self._fold(node, where)
             return
-        self.used_ids.add(node.id)
+        for name, info in zip(node.outputs, infos, strict=True):
+            if info.nbytes > MAX_TENSOR_BYTES:
+                raise PimloopError(f"{where}: '{name}' has {info.elements} elements, too many")
+        if (constant or draws) and sum(info.nbytes for info in infos) <= MAX_FOLDED_BYTES:
+            self._count_growth(node, infos, where)
+            self._fold(node, where)
+            return
         for name, info in zip(node.outputs, infos, strict=True):
             if name:
                 self.infos[name] = info
         self.kept.append(node)
 
-    def _folded_standard(self, proto: onnx.NodeProto, inputs: list[str]) -> bool:
+    def _attributes(self, proto: onnx.NodeProto) -> dict[str, Any]:
+        """Return a node's attributes; an optional list without values is as one left out.
+
+        ONNX's own inference takes the axes of such a Squeeze for none, ONNX Runtime for all.
+        """
+        found = attributes_of(proto)
+        schema = schema_of(proto, self.raw.opsets)
+        if schema is None:
+            return found
+        declared = schema.attributes
+        return {
+            name: value
+            for name, value in found.items()
+            if not (
+                isinstance(value, EmptyList) and name in declared and not declared[name].required
+            )
+        }
+
+    def _count_growth(self, node: Node, infos: Sequence[TensorInfo], where: str) -> None:
+        read = sum(self.infos[name].elements for name in node.inputs if name)
+        self.grown += max(0, sum(info.elements for info in infos) - read)
+        if self.grown > MAX_GROWN_ELEMENTS:
+            raise PimloopError(
+                f"{where}: the constants that the model computes have {self.grown:,} elements more"
+                f" than those in the file; at most {MAX_GROWN_ELEMENTS:,} are supported"
+            )
+
+    def _fold(self, node: Node, where: str) -> None:
+        values = self.constants
+        if node.op in _DRAWS and node.inputs:
+            info = self.infos[node.inputs[0]]
+            values = {node.inputs[0]: np.zeros(info.shape, info.dtype)}
+        for name, array in zip(
+            node.outputs, self.inference.evaluate(node, values, where), strict=True
+        ):
+            self._define_constant(name, array)
+
+    def _check_counts(self, proto: onnx.NodeProto, where: str) -> None:
+        """Refuse a standard operator with too many or too few inputs or outputs."""
+        schema = schema_of(proto, self.raw.opsets)
+        if schema is None:
+            return
+        for kind, names, low, high in (
+            ("inputs", proto.input, schema.min_input, schema.max_input),
+            ("outputs", proto.output, schema.min_output, schema.max_output),
+        ):
+            if not low <= len(names) <= high:
+                bound = str(low) if low == high else f"{low} to {high}"
+                raise PimloopError(
+                    f"{where} is malformed: it has {len(names)} {kind}, {bound} are right"
+                )
+
+    def _take_control_flow(self, proto: onnx.NodeProto, where: str) -> None:
+        identifier = self._unique_id(proto)
+        made = expand(proto, f"{identifier}/", self.constants, self._resolve, self.opset)
+        if made is None:
+            self._take_whole(proto, identifier, where)
+            return
+        for name, array in made.constants.items():
+            self._define_constant(name, array)
+        # The results keep the operator's names; an identity without effect is dropped as others.
+        ends = [
+            helper.make_node("Identity", [inner], [name])
+            for name, inner in zip(proto.output, made.results, strict=False)
+            if name
+        ]
+        self.waiting.extendleft(reversed([*made.nodes, *ends]))
+
+    def _take_whole(self, proto: onnx.NodeProto, identifier: str, where: str) -> None:
+        """Keep a control flow operator as one operator that reads all that its subgraphs read."""
+        function = as_function(
+            proto, f"{proto.op_type}_{len(self.functions)}", self._resolve, self.raw.opsets
+        )
+        self.functions[function.name] = function
+        for name in function.input:
+            if name not in self.infos:
+                raise PimloopError(
+                    f"{where} reads '{name}', which no input, constant or earlier operator makes"
+                )
+        node = Node(
+            id=identifier,
+            op=function.name,
+            domain=FUNCTION_DOMAIN,
+            inputs=tuple(function.input),
+            outputs=tuple(function.output),
+            attributes={},
+        )
+        self.inference.functions[function.name] = function
+        infos = self.inference.infer(node, self.infos, self.constants, where)
+        for name, info in zip(node.outputs, infos, strict=True):
+            self.infos[name] = info
+        self.kept.append(node)
+
+    def _folded_standard(self, proto: onnx.NodeProto, inputs: list[str], where: str) -> bool:
         """Fold the operators that need no evaluation; return whether `proto` is gone."""
         output = proto.output[0] if proto.output else ""
         if proto.op_type == "Constant":
-            self._define_constant(output, _constant_value(proto))
+            self._define_constant(output, _constant_value(proto, where))
             return True
         if proto.op_type == "Shape":
             attributes = {a.name: a.i for a in proto.attribute}
@@ -150,14 +297,26 @@ class _Normalizer:
         if proto.op_type == "Size":
             self._define_constant(output, np.array(self.infos[inputs[0]].elements, dtype=np.int64))
             return True
+        if proto.op_type in _RANDOM or self._trains(proto, inputs):
+            raise PimloopError(
+                f"{where} draws random numbers, so no two executions agree; export the model for"
+                " inference, without it"
+            )
         no_effect = proto.op_type == "Identity" or (
-            proto.op_type == "Dropout" and not any(proto.output[1:]) and not any(inputs[2:])
+            proto.op_type == "Dropout" and not any(proto.output[1:])
         )
         # A model output keeps its name, so an identity that makes one stays.
         if no_effect and output not in self.raw.outputs:
             self.aliases[output] = inputs[0]
             return True
         return False
+
+    def _trains(self, proto: onnx.NodeProto, inputs: list[str]) -> bool:
+        """Return whether a Dropout may drop something."""
+        if proto.op_type != "Dropout" or not any(inputs[2:]):
+            return False
+        training = self.constants.get(inputs[2])
+        return training is None or bool(np.any(training))
 
     def _define_constant(self, name: str, array: Array) -> None:
         if name:
@@ -166,104 +325,12 @@ class _Normalizer:
 
     def _unique_id(self, proto: onnx.NodeProto) -> str:
         base = proto.name or f"{proto.op_type}_{next((o for o in proto.output if o), '')}"
-        identifier, suffix = base, 1
-        while identifier in self.used_ids:
-            suffix += 1
-            identifier = f"{base}_{suffix}"
+        identifier = base
+        while identifier in self.ids:
+            self.ids[base] += 1
+            identifier = f"{base}_{self.ids[base]}"
+        self.ids[identifier] = 1
         return identifier
-
-    def _one_node_model(self, node: Node, *, inline: int) -> onnx.ModelProto:
-        """Return a model of `node` alone; constants up to `inline` bytes keep their values."""
-        infos = {name: self.infos[name] for name in node.inputs if name}
-        small = {n: self.constants[n] for n in infos if n in self.constants}
-        small = {n: a for n, a in small.items() if a.nbytes <= inline}
-        graph = helper.make_graph(
-            [node.proto()],
-            "node",
-            [
-                helper.make_tensor_value_info(n, i.onnx_type, list(i.shape))
-                for n, i in infos.items()
-                if n not in small
-            ],
-            [helper.make_empty_tensor_value_info(n) for n in node.outputs if n],
-            [numpy_helper.from_array(a, n) for n, a in small.items()],
-        )
-        opsets = [helper.make_opsetid(d, v) for d, v in self.raw.opsets.items()]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-
-    def _infer(self, node: Node, where: str) -> list[TensorInfo]:
-        key = self._signature(node)
-        if key not in self.inferred:
-            if node.domain:
-                self.inferred[key] = self._infer_by_running(node, where)
-            else:
-                self.inferred[key] = self._infer_standard(node, where)
-        return self.inferred[key]
-
-    def _signature(self, node: Node) -> object:
-        def describe(name: str) -> object:
-            if not name:
-                return None
-            info = self.infos[name]
-            array = self.constants.get(name)
-            value = None if array is None or array.nbytes > INLINE_BYTES else array.tobytes()
-            return (info.shape, info.dtype.str, value)
-
-        return (
-            node.op,
-            node.domain,
-            repr(sorted(node.attributes.items())),
-            tuple(describe(name) for name in node.inputs),
-            tuple(bool(name) for name in node.outputs),
-        )
-
-    def _infer_standard(self, node: Node, where: str) -> list[TensorInfo]:
-        if not onnx.defs.has(node.op, self.raw.opsets.get("", OLDEST_OPSET), ""):
-            raise PimloopError(f"{where}: ONNX has no such operator in this operator set")
-        model = self._one_node_model(node, inline=INLINE_BYTES)
-        try:
-            inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        except Exception as error:  # the binding raises its own types, all with a readable text
-            raise PimloopError(f"{where}: its shapes do not fit: {error}") from error
-        by_name = {value.name: value.type.tensor_type for value in inferred.graph.output}
-        infos = []
-        for name in node.outputs:
-            if not name:
-                infos.append(TensorInfo((), np.dtype(np.float32)))
-                continue
-            tensor = by_name[name]
-            dims = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
-            if not tensor.HasField("shape") or -1 in dims or not tensor.elem_type:
-                raise PimloopError(
-                    f"{where}: the shape of '{name}' depends on the data; only static shapes are"
-                    " supported (bind dynamic axes with --seq or --shape)"
-                )
-            infos.append(TensorInfo(tuple(dims), _dtype(tensor.elem_type, where)))
-        return infos
-
-    def _infer_by_running(self, node: Node, where: str) -> list[TensorInfo]:
-        """Infer the outputs of a contributed operator: run it once on zeros."""
-        zeros = {n: np.zeros(i.shape, i.dtype) for n, i in self.infos.items() if n in node.inputs}
-        feeds = {n: self.constants.get(n, z) for n, z in zeros.items()}
-        return [TensorInfo(a.shape, a.dtype) for a in self._run(node, feeds, where)]
-
-    def _evaluate(self, node: Node, where: str) -> list[Array]:
-        return self._run(node, {n: self.constants[n] for n in node.inputs if n}, where)
-
-    def _run(self, node: Node, feeds: Mapping[str, Array], where: str) -> list[Array]:
-        model = self._one_node_model(node, inline=-1)
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        try:
-            session = ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            results = dict(
-                zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True)
-            )
-        except Exception as error:  # onnxruntime's exceptions share no public base class
-            raise PimloopError(f"{where}: ONNX Runtime refuses it: {error}") from error
-        return [np.asarray(results[n]) if n else np.zeros(0) for n in node.outputs]
 
     def _live_nodes(self) -> tuple[Node, ...]:
         needed = set(self.raw.outputs)
@@ -283,18 +350,11 @@ def _strip(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _total_bytes(infos: Sequence[TensorInfo]) -> int:
-    return sum(info.nbytes for info in infos)
-
-
-def _dtype(element_type: int, where: str) -> np.dtype[Any]:
-    try:
-        return np.dtype(helper.tensor_dtype_to_np_dtype(element_type))
-    except KeyError as error:
-        raise PimloopError(f"{where}: element type {element_type} is not supported") from error
-
-
-def _constant_value(proto: onnx.NodeProto) -> Array:
+def _constant_value(proto: onnx.NodeProto, where: str) -> Array:
+    if len(proto.attribute) != 1:
+        raise PimloopError(
+            f"{where} is malformed: it has {len(proto.attribute)} attributes, its value is one"
+        )
     attribute = proto.attribute[0]
     value = helper.get_attribute_value(attribute)
     if isinstance(value, onnx.TensorProto):
@@ -304,9 +364,9 @@ def _constant_value(proto: onnx.NodeProto) -> Array:
         "value_floats": np.float32,
         "value_int": np.int64,
         "value_ints": np.int64,
+        "value_string": object,
+        "value_strings": object,
     }
     if attribute.name not in kinds:
-        raise PimloopError(
-            f"constant '{proto.output[0]}': the form {attribute.name} is not supported"
-        )
+        raise PimloopError(f"{where}: the form {attribute.name} is not supported")
     return np.array(value, dtype=kinds[attribute.name])

@@ -1,82 +1,128 @@
-"""Any .onnx file as a graph: checked, its external data read, its dynamic axes bound."""
+"""Any .onnx file as a graph: checked, its external data read, its dynamic axes bound.
+
+Neighbours: `onnx_shapes` binds axes, `onnx_tensors` reads constants, `onnx_functions` writes out
+local functions, `onnx_order` sorts, `normalize` does the rest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from math import prod
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto, helper, inliner, numpy_helper
+from onnx import TensorProto, numpy_helper, version_converter
 
 from host.errors import PimloopError
-from host.models.graph import Array, Graph, TensorInfo
+from host.models.graph import Graph
+from host.models.inference import OLDEST_OPSET
 from host.models.normalize import RawModel, normalize
+from host.models.onnx_functions import inline_functions
+from host.models.onnx_order import in_order
+from host.models.onnx_shapes import AxisOptions, bind_inputs
+from host.models.onnx_tensors import embed_external, read_tensor
 
-#: Operator sets of the standard domain that are accepted.
-OPSETS = range(11, 24)
-
-#: The most elements an input may have (a hostile shape must not eat memory).
-MAX_INPUT_ELEMENTS = 1 << 28
+#: Operator sets of the standard domain that ONNX Runtime executes; others are converted.
+OPSETS = range(OLDEST_OPSET, 28)
 
 #: Operators through which token ids reach their table unchanged.
 _ID_PATH = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Cast", "Identity", "Flatten"})
 
 
-def load_onnx(
-    path: Path, sequence_length: int | None, shapes: Mapping[str, tuple[int, ...]]
-) -> Graph:
+def load_onnx(path: Path, axes: AxisOptions | None = None) -> Graph:
     """Return the graph of a file.
 
     Parameters
     ----------
     path
         The file; external data is read from its own folder only.
-    sequence_length
-        What axes named after a sequence are bound to; None: such axes are an error.
-    shapes
-        Shapes of inputs by name; they come before `sequence_length`.
+    axes
+        What the axes of its inputs are bound to. An initializer that is an input too becomes one
+        when a value is given for it, and is a constant otherwise.
 
     Raises
     ------
     PimloopError
         When the file is damaged, leaves its folder, or holds something not supported.
     """
-    model = _parse(path)
-    opsets = {entry.domain or "": entry.version for entry in model.opset_import}
-    if "ai.onnx" in opsets:
-        opsets[""] = opsets.pop("ai.onnx")
-    if opsets.get("", OPSETS.start) not in OPSETS:
-        raise PimloopError(
-            f"{path}: operator set {opsets['']} is not supported;"
-            f" {OPSETS.start} to {OPSETS.stop - 1} are"
-        )
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    try:
+        return _load(path, axes or AxisOptions())
+    except UnicodeDecodeError as error:
+        raise PimloopError(f"{path} is damaged: a name in it is no UTF-8 text: {error}") from error
+    except RecursionError as error:
+        raise PimloopError(f"{path}: its graphs are nested too deeply") from error
+
+
+def _load(path: Path, axes: AxisOptions) -> Graph:
+    model = _to_known_opset(_parse(path), path)
+    opsets = _opsets(model)
+    model = inline_functions(model, path)
     if model.graph.sparse_initializer:
         raise PimloopError(f"{path}: sparse constants are not supported")
-    constants = {t.name: _tensor(t, path) for t in model.graph.initializer}
-    binder = _Binder(path, sequence_length, shapes)
-    inputs = {
-        value.name: binder.bind(value) for value in model.graph.input if value.name not in constants
+    constants = {
+        tensor.name: read_tensor(tensor, path)
+        for tensor in model.graph.initializer
+        if tensor.name not in axes.given
     }
-    binder.check_all_used(inputs)
+    bound = bind_inputs(
+        [value for value in model.graph.input if value.name not in constants], axes, path
+    )
+    nodes = _embedded(model.graph.node, path)
+    outputs = tuple(value.name for value in model.graph.output)
+    if len(set(outputs)) < len(outputs) or not all(outputs):
+        raise PimloopError(f"{path}: two of its outputs have the same name, or one has none")
     graph = normalize(
         RawModel(
             name=path.stem,
-            nodes=list(model.graph.node),
+            nodes=in_order(nodes, constants.keys() | bound.inputs.keys(), str(path)),
             constants=constants,
-            inputs=inputs,
-            outputs=tuple(value.name for value in model.graph.output),
+            inputs=bound.inputs,
+            outputs=outputs,
             opsets=opsets,
-            sequence_length=binder.sequence_length,
+            sequence_length=bound.sequence_length,
         )
     )
     return replace(graph, input_ranges=_id_ranges(graph))
+
+
+def _opsets(model: onnx.ModelProto) -> dict[str, int]:
+    opsets = {entry.domain or "": entry.version for entry in model.opset_import}
+    if "ai.onnx" in opsets:
+        opsets[""] = opsets.pop("ai.onnx")
+    return opsets
+
+
+def _to_known_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Return the model in an operator set that ONNX Runtime executes."""
+    version = _opsets(model).get("", OPSETS.start)
+    if version in OPSETS:
+        return model
+    target = OPSETS.start if version < OPSETS.start else OPSETS.stop - 1
+    refused = f"{path}: operator set {version} is not supported; {OPSETS.start} to"
+    refused += f" {OPSETS.stop - 1} are"
+    if not 1 <= version <= onnx.defs.onnx_opset_version():
+        raise PimloopError(refused)
+    try:
+        return version_converter.convert_version(model, target)
+    except Exception as error:  # the binding raises its own types, all with a readable text
+        raise PimloopError(f"{refused}, and converting it fails: {error}") from error
+
+
+def _embedded(nodes: Iterable[onnx.NodeProto], path: Path) -> list[onnx.NodeProto]:
+    """Return the operators with all external data of their attributes read into them."""
+    found = []
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t") and attribute.t.data_location == TensorProto.EXTERNAL:
+                copied = read_tensor(attribute.t, path, "attribute")
+                attribute.t.CopyFrom(numpy_helper.from_array(copied, attribute.t.name))
+            elif attribute.HasField("t"):
+                read_tensor(attribute.t, path, "attribute")
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                embed_external(graph, path)
+        found.append(node)
+    return found
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -89,136 +135,6 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not model.graph.node or not model.graph.output:
         raise PimloopError(f"{path} is damaged or no ONNX model: it has no operators or no outputs")
     return model
-
-
-class _Binder:
-    """Gives every axis of every input a length."""
-
-    def __init__(
-        self, path: Path, sequence_length: int | None, shapes: Mapping[str, tuple[int, ...]]
-    ) -> None:
-        self._path = path
-        self._length = sequence_length
-        self._shapes = shapes
-        self._length_used = False
-
-    @property
-    def sequence_length(self) -> int | None:
-        """The sequence length, when an axis was bound to it."""
-        return self._length if self._length_used else None
-
-    def bind(self, value: onnx.ValueInfoProto) -> TensorInfo:
-        where = f"{self._path}: input '{value.name}'"
-        if value.type.WhichOneof("value") != "tensor_type":
-            raise PimloopError(f"{where} is no tensor; sequences and maps are not supported")
-        tensor = value.type.tensor_type
-        try:
-            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        except KeyError as error:
-            raise PimloopError(f"{where} has the unknown type {tensor.elem_type}") from error
-        if not tensor.HasField("shape") and value.name not in self._shapes:
-            raise PimloopError(f"{where} has no shape; give --shape {value.name}=...")
-        dims = list(tensor.shape.dim)
-        given = self._shapes.get(value.name)
-        if given is not None:
-            fits = len(given) == len(dims) and all(
-                not d.HasField("dim_value") or d.dim_value == g
-                for d, g in zip(dims, given, strict=True)
-            )
-            if tensor.HasField("shape") and not fits:
-                raise PimloopError(
-                    f"{where}: the shape {list(given)} does not fit {_describe(dims)}"
-                )
-            shape = given
-        else:
-            shape = tuple(self._axis(where, value.name, i, dims) for i in range(len(dims)))
-        if any(n < 0 for n in shape) or prod(shape) > MAX_INPUT_ELEMENTS:
-            raise PimloopError(
-                f"{where} has the shape {list(shape)}; at most {MAX_INPUT_ELEMENTS} elements are"
-                " supported"
-            )
-        return TensorInfo(shape, dtype)
-
-    def _axis(self, where: str, name: str, index: int, dims: list[Any]) -> int:
-        dim = dims[index]
-        if dim.HasField("dim_value"):
-            return int(dim.dim_value)
-        label = dim.dim_param.lower()
-        if "batch" in label or (index == 0 and not label):
-            return 1
-        if self._length is not None and ("seq" in label or "length" in label or not label):
-            self._length_used = True
-            return self._length
-        raise PimloopError(
-            f"{where}: axis {index} ({dim.dim_param or 'unnamed'}) of {_describe(dims)} is"
-            f" dynamic; bind it with --seq N or --shape {name}=..."
-        )
-
-    def check_all_used(self, inputs: Mapping[str, TensorInfo]) -> None:
-        for name in self._shapes:
-            if name not in inputs:
-                raise PimloopError(
-                    f"{self._path} has no input '{name}'; its inputs: {', '.join(inputs)}"
-                )
-
-
-def _describe(dims: list[Any]) -> str:
-    parts = [str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims]
-    return f"[{', '.join(parts)}]"
-
-
-def _tensor(tensor: TensorProto, path: Path) -> Array:
-    where = f"{path}: constant '{tensor.name}'"
-    try:
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    except KeyError as error:
-        raise PimloopError(f"{where} has the unknown type {tensor.data_type}") from error
-    shape = tuple(tensor.dims)
-    if any(n < 0 for n in shape):
-        raise PimloopError(f"{where} has the shape {list(shape)}")
-    if tensor.data_location == TensorProto.EXTERNAL:
-        return _external(tensor, dtype, shape, path, where)
-    if tensor.HasField("raw_data") and dtype.kind != "O":
-        # Types narrower than a byte are packed; to_array knows them.
-        size = prod(shape) * dtype.itemsize
-        if dtype.kind in "fiub" and len(tensor.raw_data) != size:
-            raise PimloopError(
-                f"{where} is truncated: {list(shape)} of {dtype} takes {size} bytes, it has"
-                f" {len(tensor.raw_data)}"
-            )
-    try:
-        return numpy_helper.to_array(tensor)
-    except (ValueError, TypeError) as error:
-        raise PimloopError(f"{where} is damaged: {error}") from error
-
-
-def _external(
-    tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...], path: Path, where: str
-) -> Array:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    place = entries.get("location", "")
-    folder = path.resolve().parent
-    file = (folder / place).resolve()
-    if not place or Path(place).is_absolute() or not file.is_relative_to(folder):
-        raise PimloopError(f"{where}: its data lies at '{place}', outside the model's folder")
-    size = prod(shape) * dtype.itemsize
-    try:
-        offset = int(entries.get("offset", 0))
-        length = int(entries.get("length", size))
-        available = file.stat().st_size
-    except ValueError as error:
-        raise PimloopError(f"{where}: offset and length must be whole numbers") from error
-    except OSError as error:
-        raise PimloopError(f"{where}: cannot read its data {file}: {error.strerror}") from error
-    if length != size or offset < 0 or offset + size > available:
-        raise PimloopError(
-            f"{where}: {list(shape)} of {dtype} takes {size} bytes, its data is {length} bytes at"
-            f" {offset} of {available} in {file.name}"
-        )
-    if size == 0:
-        return np.zeros(shape, dtype)
-    data = np.memmap(file, np.uint8, mode="r", offset=offset, shape=(size,))
-    return np.array(data).view(dtype).reshape(shape)
 
 
 def _id_ranges(graph: Graph) -> dict[str, int]:

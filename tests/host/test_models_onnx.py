@@ -165,8 +165,8 @@ def test_control_flow_and_broken_wiring_are_named(tmp_path):
     nodes = [helper.make_node("If", ["c"], ["y"], name="fork", then_branch=body, else_branch=body)]
     inputs = [("x", FLOAT, [2]), ("c", TensorProto.BOOL, [])]
     path = save(tmp_path / "m.onnx", nodes, inputs, [("y", FLOAT, None)])
-    with pytest.raises(PimloopError, match=r"node 'fork' \(If\).*control flow"):
-        load_model(path)
+    (whole,) = load_model(path).nodes
+    assert (whole.id, set(whole.inputs)) == ("fork", {"c", "x"})
     nodes = [helper.make_node("Neg", ["ghost"], ["y"], name="n")]
     path = save(tmp_path / "m.onnx", nodes, inputs, [("y", FLOAT, None)])
     with pytest.raises(PimloopError, match=r"node 'n'.*reads 'ghost'"):
@@ -222,7 +222,7 @@ def test_every_operator_set_of_the_range(version, tmp_path):
     np.testing.assert_allclose(buffers.array("y"), wanted, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("version", [10, 24])
+@pytest.mark.parametrize("version", [0, 99])
 def test_operator_sets_outside_the_range(version, tmp_path):
     nodes = [helper.make_node("Neg", ["x"], ["y"])]
     path = save(
