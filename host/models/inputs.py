@@ -76,7 +76,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays as an .npz file; any text may be a name (`numpy.savez` keeps some for itself).
+    """Write outputs as an .npz file; any text may be a name (`numpy.savez` keeps some for itself).
 
     Raises
     ------
@@ -90,7 +90,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
                     np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise PimloopError(f"cannot write {path}: {reason}") from error
+        raise PimloopError(f"cannot write the outputs {path}: {reason}") from error
 
 
 def check_inputs(graph: Graph, values: Mapping[str, Array], where: str) -> None:
