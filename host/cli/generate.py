@@ -59,8 +59,7 @@ def run_generate(args: argparse.Namespace) -> int:
     for option in ("shape", "axis", "inputs", "batch"):
         if getattr(args, option):
             raise PimloopError(
-                f"--generate takes the prompt's length from --seq and knows no --{option}: leave"
-                " one of the two out"
+                f"--generate takes the prompt's length from --seq, not from --{option}"
             )
     wanted = LoadOptions(sequence_length=args.seq, seed=args.seed)
     generator = load_generator(args.model, args.generate, wanted)
