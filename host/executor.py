@@ -133,7 +133,9 @@ class Executor:
         self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._last_run = Execution()
-        self.weight_stats = OpStats()
+        self.weight_stats = OpStats()  # of the constants that this execution loaded
+        #: Of all constants of the PIM's operators, by whichever execution they were loaded.
+        self.weight_cost = OpStats()
         self.device_seconds = 0.0  # wall time of driver calls
         self._cycles = 0
 
@@ -157,18 +159,14 @@ class Executor:
                 Progress("weights", name, done, total, self.resident.driver.totals.cycles)
             )
 
+        nodes = [node.id for node in self._on_pim]
         with self._on_device():
-            stats = self.resident.load_weights([node.id for node in self._on_pim], report)
+            stats = self.resident.load_weights(nodes, report)
+        # Asked now: another execution may put its own constants in their place.
+        self.weight_cost = self.resident.weight_cost(nodes)
         self.weight_stats += stats
         self._cycles += stats.cycles
         return self.weight_stats
-
-    @property
-    def weight_cost(self) -> OpStats:
-        """What the constants of the PIM's operators cost to load, by whichever execution."""
-        if not self._on_pim:
-            return OpStats()
-        return self.resident.weight_cost([node.id for node in self._on_pim])
 
     def _cpu_stretches(self) -> list[Stretch]:
         return [stretch for stretch in self._stretches if stretch.device != "pim"]

@@ -348,7 +348,7 @@ class _Run:
             mismatches=list(verifier.mismatches),
             operator_errors=dict(verifier.errors),
             non_finite=phase.non_finite,
-            weights=executor.weight_cost,
+            weights=executor.weight_stats,
             device_seconds=executor.device_seconds,
         )
 
