@@ -356,6 +356,8 @@ async def refresh_keeps_its_average(dut, busy):
     assert len(times) >= intervals - 1
     assert late.min() >= -p["CkRatio"]
     assert late.max() <= close
+    if not busy and p["TRefi"] % p["CkRatio"] == 0:
+        assert not late.any()  # nothing is open: in the very clock it falls due
 
 
 def options(style: str) -> dict[str, Any]:
