@@ -11,14 +11,21 @@ import random
 import re
 import subprocess
 
+import numpy as np
 import pytest
 
+from host.device.geometry import read_geometry
 from host.platform import PlatformError, load_platform, platform_names
+from host.testing.random_lists import random_list, run
+from host.testing.raw import RawDevice
 from rtl import lint
 from rtl.conditions import conditions, first_broken
+from rtl.isa import Code
 from sim.build import REPOSITORY
 from sim.config import SimConfig, parameter_defaults
+from sim.device import SimDevice
 from sim.errors import SimError
+from sim.protocol import Channel, check_file
 from sim.verilator import find_verilator
 
 #: Values that the RTL cannot have: (platform, settings), and the keys that the error must name.
@@ -169,3 +176,25 @@ def test_every_condition_can_be_broken():
         if broken is not None:
             never.discard(broken.condition)
     assert not never
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_what_the_table_lets_through_works(seed, tmp_path):
+    """Random lists end, with assertions on, and their commands break no rule."""
+    rng = random.Random(200 + seed)
+    params = random_set(rng) | {"NativeLanes": 1}
+    while first_broken(params) is not None:
+        params = random_set(rng) | {"NativeLanes": 1}
+    del params["NativeLanes"]
+    trace = tmp_path / "trace.txt"
+    config = SimConfig(params=params, memory_bytes=1 << 24, command_trace=trace)
+    values = np.random.default_rng(seed)
+    with SimDevice(config) as device:
+        raw = RawDevice(device)
+        for _ in range(6):
+            case = random_list(values, read_geometry(device), raw.base, length=20)
+            outcome = run(raw, case)
+            assert all(word & 0xFF == Code.DONE for word in outcome.words), params
+    report = check_file(trace, Channel.of_parameters(params))
+    assert report.passed, (params, report.text())
