@@ -179,6 +179,11 @@ class Executor:
         assert self._resident is not None
         return self._resident
 
+    @property
+    def static_addresses(self) -> bool:
+        """Whether every operator has the addresses that it has in every schedule."""
+        return self._resident is None or self._resident.static
+
     def run(self, feeds: Mapping[str, Array]) -> Execution:
         """Execute the model once; `load_weights` must have been called.
 

@@ -6,6 +6,7 @@ placed on a device without time exactly as it will be placed on the real one.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from partitioner.capacity import Room
 
 #: Of the device that a model is placed on; nothing is transferred but the driver's two rows.
 _BUFFER_BYTES = 1 << 20
+
+#: What was computed last for each graph that is in use, by the graph's identity.
+_known: dict[int, tuple[Platform, PimFit]] = {}
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,19 @@ def pim_fit(graph: Graph, platform: Platform) -> PimFit:
 
     An operator stays on the CPU where bfloat16 does not have one of its constants
     (`host.capabilities`), where its weights alone do not fit beside the activations, and where
-    its activations do not fit beside those in use.
+    its activations do not fit beside those in use. The answer is kept as long as the graph is:
+    commands ask several times.
     """
+    if id(graph) not in _known:
+        weakref.finalize(graph, _known.pop, id(graph), None)
+    elif _known[id(graph)][0] == platform:
+        return _known[id(graph)][1]
+    fit = _compute(graph, platform)
+    _known[id(graph)] = platform, fit
+    return fit
+
+
+def _compute(graph: Graph, platform: Platform) -> PimFit:
     operations = pim_capable(graph, platform.capabilities)
     kept = kept_on_cpu(graph, platform.capabilities)
     with (
@@ -102,18 +117,9 @@ def pim_fit(graph: Graph, platform: Platform) -> PimFit:
     ):
         weights = DeviceWeights(driver)
         stored = {
-            node_id: tuple(
-                Stored(
-                    weights.key(graph, use), f"{use.name} ({use.form})", weights.nbytes(graph, use)
-                )
-                for use in constant_uses(graph, operation)
-            )
-            for node_id, operation in operations.items()
+            node_id: _stored(graph, operation, weights) for node_id, operation in operations.items()
         }
-        needed = {
-            node: sum({one.key: one.nbytes for one in constants}.values())
-            for node, constants in stored.items()
-        }
+        needed = {node: sum(one.nbytes for one in constants) for node, constants in stored.items()}
         capacity, room = driver.memory.capacity, driver.memory.free_bytes
         while True:
             for node in [node for node in operations if needed[node] > room]:
@@ -138,3 +144,12 @@ def pim_fit(graph: Graph, platform: Platform) -> PimFit:
         device_bytes=capacity,
         static=static,
     )
+
+
+def _stored(graph: Graph, operation: PimOperation, weights: DeviceWeights) -> tuple[Stored, ...]:
+    """Return the constants of an operator as the device has them, each once."""
+    found: dict[Key, Stored] = {}
+    for use in constant_uses(graph, operation):
+        key = weights.key(graph, use)
+        found.setdefault(key, Stored(key, f"{use.name} ({use.form})", weights.nbytes(graph, use)))
+    return tuple(found.values())

@@ -350,6 +350,7 @@ class _Run:
             non_finite=phase.non_finite,
             weights=executor.weight_stats,
             device_seconds=executor.device_seconds,
+            static_addresses=executor.static_addresses,
         )
 
 

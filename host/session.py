@@ -165,7 +165,7 @@ def execute_model(
         weights=weights,
         device_totals=driver.totals if driver is not None else OpStats(),
         device_seconds=executor.device_seconds,
-        static_addresses=resident is None or resident.static,
+        static_addresses=executor.static_addresses,
     )
 
 

@@ -126,10 +126,11 @@ def planner(
     from host.fit import pim_fit
     from host.pipeline.execute import Event
     from host.pipeline.flow import Pipeline
-    from host.policies import POLICIES, find_policies, make_plan
+    from host.pipeline.planning import make_plans
+    from host.policies import POLICIES, find_policies
     from partitioner.plan import Plan
 
-    function = find_policies([policy])[policy]
+    functions = {policy: find_policies([policy])[policy]}
 
     def plan(graph: Graph, feeds: Mapping[str, Array]) -> Plan | Mapping[str, str]:
         if options.backend == "model":
@@ -141,7 +142,10 @@ def planner(
 
         with Pipeline(graph, feeds, platform, options, show) as pipeline:
             costs = pipeline.profile()
-        return make_plan(costs, policy, function, options.objective, options.time_limit_s)
+        plans, failed = make_plans(costs, functions, options.objective, options.time_limit_s)
+        if failed:
+            raise PimloopError(f"{graph.name}: no plan of policy '{policy}': {failed[policy]}")
+        return plans[policy]
 
     return plan
 

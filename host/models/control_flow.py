@@ -16,7 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from host.models.graph import FUNCTION_DOMAIN, Array
-from host.models.onnx_order import outer_names
+from host.models.onnx_order import outer_names, subgraphs
 
 #: The operators with subgraphs.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -80,7 +80,7 @@ def as_function(
     """
     whole = onnx.NodeProto()
     whole.CopyFrom(proto)
-    graphs = [graph for a in whole.attribute for graph in _graphs(a)]
+    graphs = [graph for a in whole.attribute for graph in subgraphs(a)]
     taken = dict.fromkeys(name for graph in graphs for name in outer_names(graph))
     renamed = {name: resolve(name) for name in taken}
     for index, given in enumerate(whole.input):
@@ -207,14 +207,10 @@ class _Body:
                 copy.input[index] = rename(name) if name else ""
             for index, name in enumerate(node.output):
                 copy.output[index] = names.get(name, "")
-            for graph in (graph for a in copy.attribute for graph in _graphs(a)):
+            for graph in (graph for a in copy.attribute for graph in subgraphs(a)):
                 _rename_outer(graph, {name: rename(name) for name in outer_names(graph)})
             made.nodes.append(copy)
         return [rename(value.name) for value in self._graph.output]
-
-
-def _graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
-    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
 def _rename_outer(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
@@ -224,7 +220,7 @@ def _rename_outer(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         for index, name in enumerate(node.input):
             if name in taken and name in names:
                 node.input[index] = names[name]
-        for inner in (inner for a in node.attribute for inner in _graphs(a)):
+        for inner in (inner for a in node.attribute for inner in subgraphs(a)):
             _rename_outer(
                 inner, {n: names[n] for n in outer_names(inner) if n in taken & names.keys()}
             )

@@ -19,7 +19,7 @@ from host.models.graph import Graph
 from host.models.inference import OLDEST_OPSET
 from host.models.normalize import RawModel, normalize
 from host.models.onnx_functions import inline_functions
-from host.models.onnx_order import in_order
+from host.models.onnx_order import in_order, subgraphs
 from host.models.onnx_shapes import AxisOptions, bind_inputs
 from host.models.onnx_tensors import embed_external, read_tensor
 
@@ -119,7 +119,7 @@ def _embedded(nodes: Iterable[onnx.NodeProto], path: Path) -> list[onnx.NodeProt
                 attribute.t.CopyFrom(numpy_helper.from_array(copied, attribute.t.name))
             elif attribute.HasField("t"):
                 read_tensor(attribute.t, path, "attribute")
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for graph in subgraphs(attribute):
                 embed_external(graph, path)
         found.append(node)
     return found

@@ -13,6 +13,7 @@ import onnx
 from onnx import inliner
 
 from host.errors import PimloopError
+from host.models.onnx_order import subgraphs
 
 #: The most operators that a model may have when its functions are written out.
 MAX_NODES = 200_000
@@ -58,9 +59,7 @@ class _Sizes:
     def _of_node(self, node: onnx.NodeProto) -> int:
         name = (node.domain, node.op_type, node.overload)
         inner = sum(
-            self.of(graph.node)
-            for attribute in node.attribute
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
+            self.of(graph.node) for attribute in node.attribute for graph in subgraphs(attribute)
         )
         return inner + (self._of_function(name) if name in self._functions else 1)
 

@@ -13,11 +13,16 @@ import onnx
 from host.errors import PimloopError
 
 
+def subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+    """Return the graphs in an attribute."""
+    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+
+
 def names_read(node: onnx.NodeProto) -> Iterator[str]:
     """Yield the tensors that a node reads, those of the graphs in its attributes included."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+        for graph in subgraphs(attribute):
             yield from outer_names(graph)
 
 

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from host.errors import PimloopError
 from host.models.graph import Array
+from host.models.onnx_order import subgraphs
 
 #: Element types of which one byte holds several: bits of an element.
 _PACKED_BITS: dict[int, int] = {
@@ -95,7 +96,7 @@ def _tensors(graph: onnx.GraphProto) -> list[TensorProto]:
             if attribute.HasField("t"):
                 found.append(attribute.t)
             found += attribute.tensors
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for inner in subgraphs(attribute):
                 found += _tensors(inner)
     return found
 

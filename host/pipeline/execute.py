@@ -266,7 +266,7 @@ class Runner:
         after = OpStats() if resident is None else resident.driver.totals
         return _Executed(
             executor, execution, verifier, weights, after - before,
-            static_addresses=resident is None or resident.static,
+            static_addresses=executor.static_addresses,
         )  # fmt: skip
 
     def _cpu_times(self, job: Job, executor: Executor) -> Mapping[str, Timing]:

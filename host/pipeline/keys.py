@@ -144,12 +144,13 @@ def _measured_key(feeds: Mapping[str, Array], platform: Platform, options: Optio
 def model_key(graph: Graph) -> str:
     """Return a hash of everything that a model is.
 
-    Operators with their attributes, shapes, types, the values of the constants, and which
-    constants are one array under several names (the device has it once).
+    Operators with their attributes, the bodies of those that are control flow, shapes, types, the
+    values of the constants, and which constants are one array under several names (the device has
+    it once).
     """
     content = hashlib.blake2b(digest_size=16)
-    for node in graph.nodes:
-        content.update(node.proto().SerializeToString(deterministic=True) + b"\n")
+    for proto in (*(node.proto() for node in graph.nodes), *graph.functions.values()):
+        content.update(proto.SerializeToString(deterministic=True) + b"\n")
     shapes = [(name, info.shape, str(info.dtype)) for name, info in graph.tensors.items()]
     versions = sorted(graph.opsets.items())
     content.update(repr((shapes, graph.inputs, graph.outputs, versions)).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from tiny_models import TINY
 import host.cli
 from host.device.model import ModelDevice
 from host.driver import PimDriver
-from host.fit import pim_fit
+from host.fit import _known, pim_fit
 from host.generate import generate
 from host.models.generator import build_generator
 from host.models.graph import TensorInfo
@@ -67,6 +68,20 @@ def test_a_weight_that_cannot_fit_is_named_with_its_size():
     assert fit.static
     larger = pim_fit(graph, load_platform("htg-z920", {"device.rows": "64"}))
     assert set(larger.operations) == {"n0", "n1", "n2", "n3"}
+
+
+def test_what_fits_is_computed_once_for_a_graph_and_a_platform():
+    graph = chain([(64, 64)])
+    fit = pim_fit(graph, load_platform("htg-z920"))
+    assert pim_fit(graph, load_platform("htg-z920")) is fit
+    small = pim_fit(graph, load_platform("htg-z920", SMALL))
+    assert small.device_bytes == TWO_MIB < fit.device_bytes
+    assert pim_fit(graph, load_platform("htg-z920")).device_bytes == fit.device_bytes
+    number = id(graph)
+    assert number in _known
+    del graph
+    gc.collect()
+    assert number not in _known
 
 
 def test_weights_are_counted_as_the_driver_stores_them():

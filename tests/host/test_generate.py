@@ -12,6 +12,7 @@ from tiny_models import TINY, decoder_logits
 
 from host.accuracy import tolerance
 from host.cli import main
+from host.cli.generate import planner
 from host.cpu.operators import run_reference
 from host.errors import PimloopError
 from host.generate import LOGITS, Phase, Token, _judge, generate
@@ -20,9 +21,11 @@ from host.models.generator import Cache, build_generator, load_generator
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions
 from host.models.weights import RandomWeights
+from host.pipeline.options import Options
 from host.platform import load_platform
 from host.policies import cpu_serial, pim_first
 from host.session import Settings
+from partitioner.costs import costs_from_dict
 
 PLATFORM = load_platform("htg-z920")
 MODEL = Settings(backend="model", rounds=1)
@@ -254,6 +257,48 @@ def test_policies_that_a_generation_cannot_have(tmp_path, capsys, options, messa
     assert pimloop(*command, "--out", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
+    costs = costs_from_dict(
+        {
+            "format": "pimloop-costs/1",
+            "memories": {"cpu": ["cpu_serial"], "pim": ["pim"]},
+            "capacity_bytes": {"pim": 10},
+            "nodes": [
+                {
+                    "id": "n",
+                    "op": "MatMul",
+                    "weight_bytes": 11,
+                    "cost_us": {"cpu_serial": 9, "pim": 1},
+                }
+            ],
+            "tensors": [],
+        }
+    )
+
+    class Profiled:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def profile(self):
+            return costs
+
+    monkeypatch.setattr("host.pipeline.flow.Pipeline", Profiled)
+    generator, _ = tiny()
+    plan = planner(load_platform("htg-z920"), "paper_dp", Options(), lambda _: None)
+    with pytest.raises(
+        PimloopError, match="no plan of policy 'paper_dp': its weights take 11 bytes"
+    ):
+        plan(generator.prefill, {})
+    plan = planner(load_platform("htg-z920"), "optimal", Options(), lambda _: None)
+    assert plan(generator.prefill, {}).assignment == {"n": "cpu_serial"}
 
 
 def test_a_policy_without_costs_places_on_the_model_device(tmp_path, capsys):

@@ -13,6 +13,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from onnx import helper
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY
 
@@ -327,3 +328,19 @@ def test_a_model_is_its_content():
     shared = replace(one, constants={**one.constants, other: value})
     apart = replace(one, constants={**one.constants, other: value.copy()})
     assert model_key(shared) != model_key(apart)
+
+
+def test_the_body_of_a_control_flow_operator_is_part_of_the_model():
+    config = TINY["bert"]
+    plain = build_graph(config, RandomWeights(config, 0), LoadOptions(sequence_length=5))
+
+    def with_body(op):
+        inner = [helper.make_node(op, ["x"], ["y"])]
+        body = helper.make_function(
+            "pimloop.whole", "If_0", ["x"], ["y"], inner, [helper.make_opsetid("", 17)]
+        )
+        return replace(plain, functions={"If_0": body})
+
+    assert model_key(with_body("Neg")) == model_key(with_body("Neg"))
+    graphs = (plain, with_body("Neg"), with_body("Abs"))
+    assert len({model_key(graph) for graph in graphs}) == 3
