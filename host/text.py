@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 #: What stands for a character that is not shown.
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 #: Controls but tab and line feed; marks, embeddings, overrides and isolates of direction;
 #: characters without width; separators of lines and paragraphs; lone surrogates.
@@ -30,7 +30,7 @@ def printable(text: str) -> str:
     >>> printable("a" + chr(27) + "[31mred" + chr(0x202E) + chr(10) + "b")
     'a�[31mred�\\nb'
     """
-    return _UNSAFE.sub(REPLACEMENT, text)
+    return _UNSAFE.sub(_REPLACEMENT, text)
 
 
 def csv_cell(value: object) -> object:

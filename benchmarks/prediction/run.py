@@ -31,6 +31,7 @@ from host.pipeline.options import Options, default_jobs
 from host.platform import load_platform
 from host.times import schedule_times
 from partitioner.costs import CostGraph
+from partitioner.percent import percent
 from partitioner.problem import Problem
 from partitioner.solve import POLICIES, partition
 
@@ -150,7 +151,7 @@ def table(rows: Sequence[Row]) -> str:
             str(row.segments),
             _with_range(row.predicted),
             _with_range(row.executed),
-            f"{row.error:+.1%}",
+            percent(row.error, signed=True),
             ("yes" if row.within else "**no**") + (", disturbed" if row.disturbed else ""),
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -166,6 +167,7 @@ def page(rows: Sequence[Row], args: argparse.Namespace) -> str:
     """Return README.md."""
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     worst = max(rows, key=lambda row: abs(row.error))
+    error, meet = percent(worst.error, signed=True), sum(row.within for row in rows)
     return f"""# Predicted against executed
 
 Made by `python benchmarks/prediction/run.py` on {day}, {len(os.sched_getaffinity(0))} cores of
@@ -173,7 +175,7 @@ Made by `python benchmarks/prediction/run.py` on {day}, {len(os.sched_getaffinit
 {args.length} tokens. Medians and ranges of {args.repeat} repetitions of {args.rounds} rounds: each,
 in a process of its own, profiles the CPU anew and executes every schedule anew. Error is predicted
 to executed, of the medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst
-error {worst.error:+.1%} ({worst.model}: {worst.schedules}); {sum(row.within for row in rows)} of
+error {error} ({worst.model}: {worst.schedules}); {meet} of
 {len(rows)} pairs of ranges meet.
 
 {table(rows)}

@@ -227,14 +227,13 @@ def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
 
 def _placement(phase: dict[str, Any], objective: str) -> str:
     """Return what placed a phase, and how sure it is that nothing is faster."""
-    from host.html.words import gap_text
+    from host.html.words import best_found
 
     text = f"placed by {phase['schedule']}"
     if phase["predicted_us"] is not None:
         text += f", objective {objective}"
     if phase["schedule"] == OPTIMAL and not phase["optimal"]:
-        gap = gap_text(phase["predicted_us"], phase["lower_bound_us"])
-        text += ": best found" + (f" ({gap})" if gap else "")
+        text += f": {best_found(phase)}"
     return text
 
 

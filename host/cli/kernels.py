@@ -15,6 +15,7 @@ from host.device.open import open_device
 from host.errors import PimloopError
 from host.kernels import KernelResult, run_elementwise, run_gemm
 from host.platform import DEFAULT_PLATFORM, Platform, load_platform
+from partitioner.percent import percent
 from sim.lanes import lanes_text
 
 EXIT_WRONG_BITS = 1
@@ -189,7 +190,7 @@ def _print(report: dict[str, Any]) -> None:
             *((f"  {name}", f"{value:,}") for name, value in report["counters"].items()),
         ]
         useful, done = report["useful_macs"], report["done_macs"]
-        share = f" ({useful / done:.1%} useful)" if done else ""
+        share = f" ({percent(useful / done)} useful)" if done else ""
         rows.append(("multiply-adds done", f"{done:,}{share}"))
     out = console()
     title = f"{report['operation']} {shape}"

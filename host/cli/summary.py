@@ -11,7 +11,7 @@ from rich.console import Console
 from host.cli.rates import print_rates, weights_line
 from host.cli.tables import numbers, print_table, texts
 from host.html.headline import contradiction, proof, why_no_pim
-from host.html.words import executed_meaning, executed_word, gap_text, unproved
+from host.html.words import best_found, executed_meaning, executed_word, unproved
 from partitioner.percent import percent
 
 _WRONG_SHOWN = 5
@@ -93,8 +93,7 @@ def _name(name: str, schedule: dict[str, Any]) -> str:
     """Return a schedule's name; a search that did not prove its optimum says so."""
     if schedule["predicted_us"] is None or not unproved(name, schedule):
         return name
-    gap = gap_text(schedule["predicted_us"], schedule["lower_bound_us"])
-    return f"best found ({gap})" if gap else "best found"
+    return best_found(schedule)
 
 
 def _nodes(report: dict[str, Any]) -> int:
@@ -135,7 +134,7 @@ def _print_cpu_basis(out: Console, basis: dict[str, Any] | None) -> None:
         ("derived", "dim", "CPU times by the rate of another class, not calibrated"),
         ("unknown", "yellow", "CPU times of unknown operators, priced by their elements alone"),
     ):
-        named = [f"{row['count']} {row['op']} {row['share']:.1%}" for row in basis[key]]
+        named = [f"{row['count']} {row['op']} {percent(row['share'])}" for row in basis[key]]
         if named:
             _line(out, f"{said} (share of {basis['schedule']}): {', '.join(named)}", style)
 

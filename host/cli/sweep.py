@@ -162,7 +162,7 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
-    from host.html.words import gap_text, unproved
+    from host.html.words import best_found, unproved
 
     done = [one for one in finished if one.report is not None]
     names = list(dict.fromkeys(name for one in done for name in (one.report or {})["speedup"]))
@@ -174,8 +174,7 @@ def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Pat
         speedup, best = one.report["speedup"], one.report["schedules"]["optimal"]
         marks = []
         if unproved("optimal", best):
-            gap = gap_text(best["predicted_us"], best["lower_bound_us"])
-            marks.append(f"best found ({gap})" if gap else "best found")
+            marks.append(best_found(best))
         if one.report["cpu_times_disturbed"]:
             marks.append("CPU times not trusted")
         rows.append(

@@ -50,11 +50,6 @@ class Work:
     basis: Basis = "calibrated"
     parts: tuple[Work, ...] = ()  # further work of the same call, of other classes
 
-    @property
-    def fallback(self) -> bool:
-        """Whether the price rests on nothing but the elements read and written."""
-        return self.basis == "unknown"
-
 
 #: From an operator to its work.
 Describe = Callable[[Graph, Node], Work]

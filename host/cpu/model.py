@@ -20,7 +20,7 @@ same time on both devices, and no speed-up exceeds the number of cores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,15 +98,6 @@ class CpuModel:
             return serial
         memory = self._serial_us({k: v for k, v in amounts.items() if k in _MEMORY_BOUND})
         return memory / min(p.elementwise_speedup, p.cores) + (serial - memory) / p.cores
-
-    @staticmethod
-    def fallbacks(graph: Graph, nodes: Iterable[Node] | None = None) -> list[str]:
-        """Return the operator types (of `nodes`, default all) of which nothing is known.
-
-        They are priced as streams of their elements; a report names them (`by_basis`).
-        """
-        chosen = graph.nodes if nodes is None else nodes
-        return sorted({n.op for n in chosen if operator_work(graph, n).basis == "unknown"})
 
     @staticmethod
     def by_basis(graph: Graph, times_us: Mapping[str, float]) -> dict[Basis, list[BasisRow]]:

@@ -244,7 +244,7 @@ def _breakdown(
         for key, text, colour in keys:
             us = sums[name].get(key, 0.0)
             share = 100.0 * us / longest
-            hint = f"{text}: {format_us(us)}, {100.0 * us / (totals[name] or 1.0):.1f} %"
+            hint = f"{text}: {format_us(us)}, {percent(us / (totals[name] or 1.0))}"
             if us:
                 parts.append(Part(key, text if share > _LABEL_ROOM else "", hint, share, colour))
         title = schedule_title(name, schedules[name])

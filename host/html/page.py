@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -15,16 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from host.html import charts, headline, rates, words
 from host.html.files import write_whole
 from host.html.payload import payload
-from host.text import REPLACEMENT
+from host.text import printable
+from partitioner.percent import percent
 
 #: Scripts in the order they are run; they share one scope.
 _SCRIPTS = ("core", "graph", "timeline", "roofline", "matrix", "operators", "main")
-
-#: What HTML does not allow in a text, and what would show it in another order: names of a model may
-#: hold both. The page's JSON has them escaped.
-_UNSHOWN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def write_html(report: dict[str, Any], path: Path) -> None:
@@ -61,6 +55,7 @@ def render(report: dict[str, Any]) -> str:
         value=words.format_value,
         error=charts.error_text,
         capitalize_first=words.capitalize_first,
+        percent=percent,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     script = _script()
@@ -97,7 +92,8 @@ def render(report: dict[str, Any]) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=payload(report),
     )
-    return _UNSHOWN.sub(REPLACEMENT, text)
+    # Names of a model may hold what HTML does not allow; the page's JSON has it escaped.
+    return printable(text)
 
 
 def _script() -> str:

@@ -113,13 +113,22 @@ def schedule_title(name: str, schedule: Mapping[str, Any]) -> str:
     """
     if not unproved(name, schedule):
         return schedule_words(name).title
-    gap = gap_text(schedule.get("predicted_us"), schedule.get("lower_bound_us"))
-    return f"Best found ({gap})" if gap else "Best found"
+    return capitalize_first(best_found(schedule))
 
 
 def unproved(name: str, schedule: Mapping[str, Any]) -> bool:
     """Return whether a schedule is the search for the optimum, without proof that it is one."""
     return name == "optimal" and not schedule.get("optimal")
+
+
+def best_found(schedule: Mapping[str, Any]) -> str:
+    """Return what an unproved optimum is called, with its gap where a bound says.
+
+    >>> best_found({"predicted_us": 50.0, "lower_bound_us": 47.0}), best_found({})
+    ('best found (gap 6.0 %)', 'best found')
+    """
+    gap = gap_text(schedule.get("predicted_us"), schedule.get("lower_bound_us"))
+    return f"best found ({gap})" if gap else "best found"
 
 
 def gap_text(total_us: float | None, bound_us: float | None) -> str:

@@ -76,6 +76,12 @@ def tiny(name: str) -> Any:
 # ---- operators ---------------------------------------------------------------------------------
 
 
+def unknown(graph: Graph) -> list[str]:
+    """The types of operators that are priced by their elements alone."""
+    rows = CpuModel.by_basis(graph, {node.id: 1.0 for node in graph.nodes})["unknown"]
+    return sorted(row.op for row in rows)
+
+
 @pytest.mark.parametrize("name", ["bert", "bert-small", "roberta", "gpt2"])
 def test_every_operator_of_the_built_in_models_has_parameters(name: str) -> None:
     config = tiny(name)
@@ -86,7 +92,7 @@ def test_every_operator_of_the_built_in_models_has_parameters(name: str) -> None
         graphs += [build_decoder(config, weights, 8, cache=True)]
         graphs += [build_decoder_step(config, weights, 12)]
     for graph in graphs:
-        assert CpuModel.fallbacks(graph) == []
+        assert unknown(graph) == []
         for node in graph.nodes:
             serial, parallel = (
                 MODEL.time_us(graph, node, d) for d in ("cpu_serial", "cpu_parallel")
@@ -98,7 +104,7 @@ def test_every_operator_of_the_built_in_models_has_parameters(name: str) -> None
 def test_distilbert_has_parameters() -> None:
     config = replace(tiny("bert"), architecture="distilbert", token_types=0, head="none")
     graph = build_encoder(config, RandomWeights(config, 0), 8)
-    assert CpuModel.fallbacks(graph) == []
+    assert unknown(graph) == []
 
 
 def test_the_documented_formula_of_a_product() -> None:
@@ -159,11 +165,11 @@ def test_large_element_wise_operators_are_shared_and_erf_is_not() -> None:
 
 def test_an_unknown_operator_is_priced_by_its_elements_and_named() -> None:
     graph = graph_of("Hardmax", [(1, 64, 64)], (1, 64, 64))
-    assert CpuModel.fallbacks(graph) == ["Hardmax"]
+    assert unknown(graph) == ["Hardmax"]
     streams = 2 * 64 * 64 * PARAMETERS.stream_ns / 1000
     assert us(graph) == pytest.approx(PARAMETERS.elementwise_call_us + streams)
     foreign = replace(graph.nodes[0], op="MatMul", domain="com.microsoft")
-    assert operator_work(graph, foreign).fallback
+    assert operator_work(graph, foreign).basis == "unknown"
 
 
 @given(
