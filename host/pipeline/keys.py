@@ -149,8 +149,10 @@ def model_key(graph: Graph) -> str:
     it once).
     """
     content = hashlib.blake2b(digest_size=16)
-    for proto in (*(node.proto() for node in graph.nodes), *graph.functions.values()):
-        content.update(proto.SerializeToString(deterministic=True) + b"\n")
+    for node in graph.nodes:
+        content.update(node.proto().SerializeToString(deterministic=True) + b"\n")
+    for body in graph.functions.values():
+        content.update(body.SerializeToString(deterministic=True) + b"\n")
     shapes = [(name, info.shape, str(info.dtype)) for name, info in graph.tensors.items()]
     versions = sorted(graph.opsets.items())
     content.update(repr((shapes, graph.inputs, graph.outputs, versions)).encode())
