@@ -8,6 +8,7 @@ from rich.console import Console
 
 from host.cli.tables import numbers, print_table, texts
 from host.html.rates import LIMITS, RateRow, rate_rows
+from host.html.words import format_bytes
 from partitioner.percent import percent
 
 _ROWS = 6
@@ -58,6 +59,6 @@ def weights_line(report: dict[str, Any]) -> str:
     if not weights or not weights["bytes"] or weights["us"] is None:
         return ""
     return (
-        f"weights: {weights['bytes'] / 2**20:,.1f} MiB loaded once before, in"
+        f"weights: {format_bytes(weights['bytes'])} loaded once before, in"
         f" {weights['us']:,.1f} us ({weights['cycles']:,} DRAM clocks), not in the times above"
     )

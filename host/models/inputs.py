@@ -45,19 +45,6 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def load_inputs(graph: Graph, path: Path) -> dict[str, Array]:
-    """Read every input of `graph` from an .npz file (no pickled objects are ever loaded).
-
-    Raises
-    ------
-    PimloopError
-        When the file cannot be read, or the inputs do not fit; see `check_inputs`.
-    """
-    found = read_arrays(path)
-    check_inputs(graph, found, str(path))
-    return found
-
-
 def read_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of an .npz file by name (no pickled objects are ever loaded).
 

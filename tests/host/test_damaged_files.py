@@ -15,12 +15,12 @@ from tiny_models import TINY
 
 import host.pipeline.state
 from host.errors import PimloopError
-from host.models.inputs import load_inputs, random_inputs
+from host.models.inputs import check_inputs, random_inputs, read_arrays
 from host.models.loader import LoadOptions, build_graph
 from host.models.weights import RandomWeights
 from host.pipeline.execute import Job
 from host.pipeline.state import State
-from host.plans import load_assignment
+from host.plans import load_plan
 from host.platform import load_platform, platform_path
 from host.session import Settings
 from partitioner.costs import costs_to_dict, load_costs
@@ -102,7 +102,7 @@ def test_plans(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(COSTS))
     plan = partition(load_costs(path), "optimal").to_dict()
-    for message in every_damage(lambda seed: damaged(plan, seed), path, load_assignment):
+    for message in every_damage(lambda seed: damaged(plan, seed), path, load_plan):
         assert str(path) in message
 
 
@@ -157,7 +157,7 @@ def test_inputs(tmp_path: Path) -> None:
     content = path.read_bytes()
 
     def read(path: Path) -> None:
-        load_inputs(GRAPH, path)
+        check_inputs(GRAPH, read_arrays(path), str(path))
 
     for message in every_damage(lambda seed: damaged_bytes(content, seed), path, read):
         assert str(path) in message
