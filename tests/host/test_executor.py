@@ -252,10 +252,10 @@ def test_weights_beyond_the_capacity_say_the_numbers():
                 PimloopError, match=f"917504 bytes as bfloat16.*has 1048576, {room} of them beside"
             ):
                 executor.load_weights()
-        large = product(1025, 2)
+        large = product(1025, 2)  # stored as 1056 columns
         with ResidentModel(large, operations, opened) as resident:
             executor = Executor(large, {"n": "pim"}, operations, resident)
-            with pytest.raises(PimloopError, match=r"1049600 bytes as bfloat16.*has 1048576"):
+            with pytest.raises(PimloopError, match=r"1081344 bytes as bfloat16.*has 1048576"):
                 executor.load_weights()
 
 
