@@ -222,8 +222,10 @@ def _ilp_bound(problem: Problem, result: IlpResult, total: int) -> tuple[int, st
         return total, "the bound leaves no room for a cheaper total on the grid of the costs"
     if result.solved and total - result.bound <= RELATIVE_TOLERANCE * total:
         return total, f"the bound is within the solver's tolerance ({RELATIVE_TOLERANCE:g})"
-    end = "the search ended" if result.solved else "the time limit ended the search"
-    return max(0, int(result.bound)), f"{end} with a gap beyond the solver's tolerance"
+    bound = max(0, int(result.bound))
+    if not result.solved:
+        return bound, "stopped by the limit"
+    return bound, "the search ended with a gap beyond the solver's tolerance"
 
 
 def _exact_plan(

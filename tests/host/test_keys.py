@@ -236,6 +236,7 @@ def test_no_import_is_missed():
 READERS = {
     "host.cache.closure": "reads what it hashes",
     "host.platform": "platform files are in keys by value",
+    "host.provenance": "commit and hash of the RTL, which a report states",
     "host.plugins": "packages of others",
     "sim.build": "hashes what it builds from",
     "sim.config": "names files of the build",
