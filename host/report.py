@@ -59,7 +59,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         "cpu_time_source": cpu_time_source(outcome.platform),
         "cpu_time_method": cpu_time_method(outcome.platform),
         "cpu_model": cpu_basis(outcome),
-        "executed_kind": _executed_kind(outcome, main),
+        "executed_kind": _executed_kind(outcome),
         "cpu_times_disturbed": outcome.cpu_profile_disturbed
         or any(
             timing.disturbed for result in outcome.results for timing in result.cpu_times.values()
@@ -179,9 +179,9 @@ def _value(one: PlatformValue) -> dict[str, Any]:
     return found if one.replaced is None else found | {"file_value": one.replaced}
 
 
-def _executed_kind(outcome: Outcome, main: Schedule) -> str | None:
-    """Return whether any part of the executed times is measured; None without times."""
-    if main.times is None:
+def _executed_kind(outcome: Outcome) -> str | None:
+    """Return whether any part of the executed times is measured; None where no schedule has one."""
+    if all(schedule.times is None for schedule in outcome.schedules.values()):
         return None
     return "measured" if measures_cpu(outcome.platform) else "simulated"
 

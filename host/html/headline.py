@@ -104,10 +104,8 @@ def why_no_pim(report: dict[str, Any]) -> str:
         capable = sum("pim" in node["cost_us"] for node in nodes)
     if capable == 0:
         counts = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
-        return "None can run on the PIM" + (f" ({counts})." if counts else ".")
-    can = (
-        f"{capable} of them can run on the PIM" if capable > 1 else "One of them can run on the PIM"
-    )
+        return "No operator can run on the PIM" + (f" ({counts})." if counts else ".")
+    can = f"{capable} {'operators' if capable > 1 else 'operator'} can run on the PIM"
     if main_schedule(report) == "optimal" and best.get("optimal"):
         return f"{can}: by the predicted costs no placement with the PIM is faster."
     return f"{can}; this placement leaves it unused."

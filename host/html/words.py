@@ -164,6 +164,8 @@ def executed_word(report: Mapping[str, Any]) -> str:
 def executed_meaning(report: Mapping[str, Any]) -> str:
     """Return where the parts of that time come from, and what agreement with it shows."""
     kind = report.get("executed_kind")
+    if kind == "simulated" and report.get("device") == "model":
+        return "CPU times are modelled; the model device has no clock, so the PIM has no time"
     if kind == "simulated":
         return (
             "PIM cycles are simulated and CPU times modelled, in the prediction and here: that both"

@@ -61,8 +61,12 @@ def test_sim_writes_the_report_and_prints_the_tables(bert, tmp_path, capsys):
     assert report["profile"] is None
     schedule = report["schedules"]["pim_first"]
     assert schedule["pim_nodes"] == 58
-    # The functional device has no clock, so no time is claimed.
+    # The functional device has no clock, so no time is claimed; those of the CPU are modelled.
     assert schedule["executed_us"] is None
+    assert report["schedules"]["cpu_serial"]["executed_us"] > 0
+    assert report["executed_kind"] == "simulated"
+    assert "simulated: CPU times are modelled; the model device has no clock" in out
+    assert "executed" not in next(line for line in out.splitlines() if "predicted" in line)
     verification = report["verification"]
     assert verification["pim_bit_exact"] is True
     assert verification["pim_results_checked"] == 58
@@ -200,6 +204,12 @@ def test_run_with_inputs_outputs_and_a_plan(bert, tmp_path, capsys):
     wanted = np.load(tmp_path / "cpu.npz")["logits"]
     assert np.linalg.norm(logits - wanted) < 0.02 * np.linalg.norm(wanted)
     assert not np.array_equal(logits, wanted)
+
+
+def test_the_terminal_says_that_the_pim_could_be_used(bert, capsys):
+    code, out, _ = pimloop(capsys, "run", bert, "--seq", 4, "--policy", "cpu_serial")
+    assert code == 0
+    assert "\n58 operators can run on the PIM; this placement leaves it unused.\n" in out
 
 
 def test_all_on_the_cpu_has_times_without_a_device(bert, capsys):

@@ -122,7 +122,7 @@ def test_a_model_without_pim_operators_is_told_so(half):
         "the PIM has no such operation": 8,
     }
     text = render(report)
-    assert "None can run on the PIM (float16 operands, the PIM takes float32: 16;" in text
+    assert "No operator can run on the PIM (float16 operands, the PIM takes float32: 16;" in text
     assert "costs time" not in text
 
 
