@@ -247,7 +247,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
     from host.cli.tables import numbers, print_table, prose, texts
 
     title = f"{report['model']}, {report['platform']}"
-    if report["objective"] == "makespan":
+    timed = any(phase["us_per_execution"] is not None for phase in report["phases"])
+    if report["objective"] == "makespan" and timed:
         title += "; the times of PIM, CPU and transfers overlap"
     columns = [
         *texts("phase"),
