@@ -178,7 +178,9 @@ class ResidentModel:
 
     def weight_cost(self, nodes: Collection[str]) -> OpStats:
         """Return what copying the constants that loaded operators read cost, whenever that was."""
-        return sum((self.weights.cost(self.graph, use) for use in self._wanted(nodes)), OpStats())
+        # An array under two names is in device memory once.
+        each = {self.weights.key(self.graph, use): use for use in self._wanted(nodes)}
+        return sum((self.weights.cost(self.graph, use) for use in each.values()), OpStats())
 
     def _wanted(self, nodes: Collection[str]) -> list[Use]:
         """Return the constants that operators read, each once, in the order they are placed."""

@@ -59,7 +59,7 @@ def method() -> str:
     """Return how times are taken here, in the words of a report."""
     priority = "real-time priority" if _realtime_permitted() else "no real-time priority (refused)"
     return (
-        "median of undisturbed rounds in model order, one ONNX Runtime session a stretch and"
+        "median of undisturbed rounds in model order, one ONNX Runtime session a segment and"
         f" prebound one-operator sessions, spinning off, {priority}, simulator idle"
     )
 

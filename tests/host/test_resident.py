@@ -195,6 +195,21 @@ def product(sizes):
     return normalize(RawModel("chain", nodes, weights, inputs, (names[-1],), {"": 17}))
 
 
+def test_an_array_under_two_names_is_loaded_and_counted_once():
+    graph = product(2)
+    graph = replace(graph, constants=dict.fromkeys(graph.constants, graph.constants["w0"]))
+    operations = pim_capable(graph, Capabilities())
+    with (
+        Recorder(GEOMETRY) as device,
+        PimDriver(device) as driver,
+        ResidentModel(graph, operations, driver) as resident,
+    ):
+        executor = Executor(graph, dict.fromkeys(operations, "pim"), operations, resident)
+        executor.load_weights()
+        assert executor.weight_cost.host_bytes_in == 512 * 512 * 2
+        assert executor.weight_cost == executor.weight_stats
+
+
 def test_what_does_not_fit_is_given_out_as_needed(caplog):
     """Three weights of 512 KiB in 1 MiB: two operators a schedule, whichever."""
     graph = product(3)
