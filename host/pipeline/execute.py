@@ -191,11 +191,14 @@ class Runner:
         PimloopError
             When an operator cannot run on the CPU.
         """
-        self._report(Job("profile", {}), "cpu", "every operator on the CPU")
+        job = Job("CPU", {})
+        self._report(job, "cpu", "every operator on the CPU")
         with self._pool.quiet():
-            return profile_cpu(
+            profile = profile_cpu(
                 self.graph, self.feeds, self._sessions, self._kept, self.options.rounds
             )
+        self._report(job, "done", "")
+        return profile
 
     @property
     def _kept(self) -> tuple[str, ...]:

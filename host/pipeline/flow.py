@@ -152,6 +152,7 @@ class Pipeline:
                 measured = [to_profile_run(result) for result in results]
                 entry_us: Mapping[str, float] = {}
                 if measures_cpu(self.platform):
+                    self._progress(Event("profile CPU", Progress(STAGE, "", 0, 1, 0)))
                     with self._phase("profile CPU"):
                         cpu = self.runner.profile_cpu()
                     self.outcome.cpu_profile_disturbed = cpu.disturbed

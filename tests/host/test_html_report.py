@@ -213,6 +213,14 @@ def test_a_missing_part_is_left_out(key):
     assert "pimloop report" in render(report)
 
 
+def test_many_operators_that_stay_on_the_cpu_are_folded_and_all_named():
+    report = samples.bare_report()
+    report["kept_on_cpu"] = {f"node_{i}": "its weights do not fit" for i in range(7)}
+    text = render(report)
+    assert all(f"node_{i}: kept on the CPU (its weights do not fit)" in text for i in range(7))
+    assert "<summary>2 more operators are kept on the CPU</summary>" in text
+
+
 def test_a_report_without_a_clock_says_so():
     text = " ".join(_Page(render(samples.bare_report())).words)
     assert "has no clock" in text
