@@ -62,7 +62,8 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
     if name in BUILT_IN:
         config = BUILT_IN[name]
         graph = build_graph(config, RandomWeights(config, options.seed), options)
-        return replace(graph, built_in=True)
+        # The published models run one sequence.
+        return replace(graph, built_in=graph.tensors[graph.inputs[0]].shape[0] == 1)
     if path.is_dir():
         return build_graph(read_config(path), CheckpointWeights(path), options)
     raise PimloopError(

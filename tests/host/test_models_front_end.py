@@ -546,6 +546,8 @@ def test_a_batch_of_a_built_in_model_is_that_many_sequences(name):
     graph, single = load_model(name, options), load_model(name, LoadOptions(sequence_length=3))
     feeds = random_inputs(graph)
     assert feeds["input_ids"].shape == (2, 3)
+    # The paper's board ran one sequence: its totals are not those of two.
+    assert (graph.built_in, single.built_in) == (False, True)
     both = run_reference(graph, feeds)["logits"]
     for index in range(2):
         one = run_reference(single, {n: a[index : index + 1] for n, a in feeds.items()})["logits"]
