@@ -274,7 +274,9 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         else:
             time = f"{us / 1000:,.2f} ms a {what}"
             _line(out, f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
-    print_kept_on_cpu(out, {k: v for p in report["phases"] for k, v in p["kept_on_cpu"].items()})
+    phases = report["phases"]  # equal names in two of them are different operators
+    kept = {f"{p['name']} {k}": v for p in phases for k, v in p["kept_on_cpu"].items()}
+    print_kept_on_cpu(out, kept)
     out.print(f"CPU time: {report['cpu_time_source']}", style="dim", soft_wrap=True)
     rows = []
     for row in report["tokens"][:_TOKEN_ROWS]:

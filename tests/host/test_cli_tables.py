@@ -146,7 +146,7 @@ def test_the_tables_of_a_generation_are_whole(width):
         "name": "prefill", "schedule": "optimal", "optimal": False, "predicted_us": 4.7e9,
         "lower_bound_us": 4.7e9 * 0.94, "nodes": 12345, "pim_nodes": 9876, "executions": 128,
         "us_per_execution": 4.7e9, "pim_us": 2.4e9, "cpu_us": 1.3e9, "transfer_us": 1.2e9,
-        "cycles_per_execution": [123_456_789_012], "kept_on_cpu": {},
+        "cycles_per_execution": [123_456_789_012], "kept_on_cpu": {"MatMul_1": "too large"},
     }  # fmt: skip
     token = {
         "token": 50256,
@@ -160,7 +160,8 @@ def test_the_tables_of_a_generation_are_whole(width):
         out,
         {
             "model": "a/model/with/a/long/name/that/goes/on", "platform": "htg-z920",
-            "objective": "makespan", "phases": [phase], "tokens": [token],
+            "objective": "makespan", "tokens": [token],
+            "phases": [phase, {**phase, "name": "decode", "kept_on_cpu": {"MatMul_1": "others"}}],
             "cpu_time_source": "modelled", "lanes": None,
             "verification": {"tokens": 1, "tokens_equal": 1, "tokens_judged": 0, "passed": True,
                              "pim_bit_exact": True, "pim_results_checked": 7, "non_finite": []},
@@ -171,4 +172,6 @@ def test_the_tables_of_a_generation_are_whole(width):
     for wanted in ("9876 of 12345", "2,400,000.00", "1,200,000.00", "123,456,789,012", "50256"):
         assert wanted in text
     assert "4,700,000.00 ms a prompt" in text
+    assert "kept on the CPU: prefill MatMul_1: too large" in text
+    assert "kept on the CPU: decode MatMul_1: others" in text
     assert "best found (gap 6.0 %)" in text

@@ -221,6 +221,14 @@ def test_many_operators_that_stay_on_the_cpu_are_folded_and_all_named():
     assert "<summary>2 more operators are kept on the CPU</summary>" in text
 
 
+def test_times_of_a_makespan_plan_are_not_called_a_sum():
+    report = samples.bare_report()
+    assert "its times added up" in render(report | {"objective": "sequential"})
+    text = render(report | {"objective": "makespan"})
+    assert "its times overlapped as the plan overlaps them" in text
+    assert "added up" not in text
+
+
 def test_a_report_without_a_clock_says_so():
     text = " ".join(_Page(render(samples.bare_report())).words)
     assert "has no clock" in text
