@@ -54,7 +54,7 @@ def sentence(report: dict[str, Any]) -> str:
         results = "every PIM result" if checked is None else f"PIM results ({checked})"
         return (
             f"{model} ran on the functional model of {platform}, which checks {results}"
-            " but has no clock: there are no executed times in this report."
+            " but has no clock: the PIM has no time in this report."
         )
     gains = _ratios(report)
     main = main_schedule(report)
