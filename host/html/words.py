@@ -171,6 +171,8 @@ def executed_meaning(report: Mapping[str, Any]) -> str:
             "PIM cycles are simulated and CPU times modelled, in the prediction and here: that both"
             " agree shows consistency, not accuracy"
         )
+    if kind == "measured" and report.get("cpu_model") is not None:
+        return "conversions are measured on this machine, CPU times modelled, PIM cycles simulated"
     if kind == "measured":
         return "CPU times are measured on this machine, PIM cycles simulated"
     return "the device has no clock"

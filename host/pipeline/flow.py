@@ -30,7 +30,7 @@ from host.platform import Platform
 from host.policies import POLICIES as WITHOUT_COSTS
 from host.policies import find_policies, refuse_without_clock
 from host.report import write_json
-from host.session import Result, measures_cpu
+from host.session import Result
 from host.times import schedule_times
 from partitioner.costs import CostGraph, costs_to_dict
 from partitioner.errors import PartitionerError
@@ -151,7 +151,7 @@ class Pipeline:
                 self.outcome.profile_results = results
                 measured = [to_profile_run(result) for result in results]
                 entry_us: Mapping[str, float] = {}
-                if measures_cpu(self.platform):
+                if self.platform.cpu_model() is None:
                     self._progress(Event("profile CPU", Progress(STAGE, "", 0, 1, 0)))
                     with self._phase("profile CPU"):
                         cpu = self.runner.profile_cpu()
@@ -218,7 +218,7 @@ class Pipeline:
 
     def _merge_known(self, known: StoredCosts) -> CostGraph | None:
         """Return the costs when all are known."""
-        entry_us = known.find_entry() if measures_cpu(self.platform) else {}
+        entry_us = known.find_entry() if self.platform.cpu_model() is None else {}
         if entry_us is None:
             return None
         try:

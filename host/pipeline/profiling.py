@@ -14,7 +14,7 @@ from host.cpu.profile import CpuProfile
 from host.models.graph import Graph
 from host.pipeline.balance import balance_runs
 from host.pipeline.execute import Job
-from host.session import Result, measures_cpu
+from host.session import Result
 from host.times import schedule_times
 from partitioner.costs import CostGraph
 from partitioner.merge import ProfileRun, merge_runs
@@ -78,7 +78,7 @@ def to_profile_run(result: Result) -> ProfileRun:
     """
     times = schedule_times(result)
     assert times is not None  # profiles are made on devices with a clock
-    pim_only = measures_cpu(result.platform)
+    pim_only = result.platform.cpu_model() is None
     moved: dict[tuple[str, str, str], list[float]] = {}
     for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
         source, _, destination = transfer.direction.partition(">")

@@ -16,6 +16,7 @@ from host.device.model import ModelDevice
 from host.driver import PimDriver
 from host.fit import _known, pim_fit
 from host.generate import generate
+from host.html.words import executed_meaning
 from host.models.generator import build_generator
 from host.models.graph import TensorInfo
 from host.models.inputs import random_inputs
@@ -28,6 +29,7 @@ from host.pipeline.options import Options
 from host.pipeline.profiling import plan_runs
 from host.platform import load_platform
 from host.policies import POLICIES
+from host.report import build_report
 from host.resident import ResidentModel
 from host.session import Settings
 from host.weights import DeviceWeights, constant_uses
@@ -291,3 +293,22 @@ def test_the_whole_pipeline_on_a_small_device():
     for name, schedule in outcome.schedules.items():
         assert schedule.executed.total_us == pytest.approx(schedule.plan.total_us), name
     assert sum(d == "pim" for d in outcome.schedules["optimal"].result.assignment.values()) == 3
+
+
+def test_a_modelled_cpu_stays_modelled_where_conversions_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path))
+    platform = load_platform("htg-z920", {"driver.conversion": "measured"})
+    graph = chain([(64, 64)])
+    model = platform.cpu_model()
+    for stored in (False, True):
+        options = Options(jobs=1, rounds=2)
+        with Pipeline(graph, random_inputs(graph), platform, options) as pipeline:
+            outcome = pipeline.run()
+        assert (not outcome.profile_results) == stored
+        costs = outcome.costs.cost_us["n0"]
+        for device in ("cpu_serial", "cpu_parallel"):
+            assert costs[device] == model.time_us(graph, graph.nodes[0], device)
+        assert not outcome.costs.entry_us
+        assert outcome.passed
+    report = build_report(outcome)
+    assert executed_meaning(report).startswith("conversions are measured on this machine, CPU")
