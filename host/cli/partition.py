@@ -134,14 +134,14 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
     rows, notes = [], []
     for name, plan in plans.items():
         over = plan.total_us / best.total_us - 1 if best.total_us else 0.0
-        notes.append((name, plan.method if name == "optimal" else _without_first(name, costs)))
-        notes.append((name, _limit_text(plan)))
+        shown = _shown(plan)
+        notes.append((shown, plan.method if name == "optimal" else _without_first(name, costs)))
+        notes.append((shown, _limit_text(plan)))
         if plan.overfull:
-            notes.append((name, f"over capacity: {_bytes_text(plan)}"))
+            notes.append((shown, f"over capacity: {_bytes_text(plan)}"))
         times = [f"{us:.3f}" for us in (plan.total_us, plan.compute_us, plan.transfer_us)]
         if entries:
             times.append(f"{plan.entry_us:.3f}")
-        shown = name if best.optimal or name != "optimal" else "best found"
         rows.append((shown, *times, percent(over, 2, signed=True)))
     title = f"{args.costs}: {args.objective} objective, times in us"
     print_table(console(), columns, rows, title)
@@ -172,14 +172,20 @@ def _without_first(policy: str, costs: CostGraph) -> str:
     return f"{others} operators cannot run on {device}" if others else ""
 
 
+def _shown(plan: Plan) -> str:
+    """Return what a plan is called: its policy, of which "optimal" is one only by proof."""
+    return "best found" if plan.policy == "optimal" and not plan.optimal else plan.policy
+
+
 def _print_plan(plan: Plan, costs: CostGraph) -> None:
     out = _Lines()
     entry = f" + {plan.entry_us:.3f} entering segments" if plan.entry_us else ""
+    name = _shown(plan)
     out.print(
-        f"{plan.policy} ({plan.method}), {plan.objective} objective: {plan.total_us:.3f} us "
+        f"{name} ({plan.method}), {plan.objective} objective: {plan.total_us:.3f} us "
         f"= {plan.compute_us:.3f} compute + {plan.transfer_us:.3f} transfer{entry}"
         if plan.objective == "sequential"
-        else f"{plan.policy} ({plan.method}), makespan: {plan.total_us:.3f} us "
+        else f"{name} ({plan.method}), makespan: {plan.total_us:.3f} us "
         f"({plan.compute_us:.3f} us of compute and {plan.transfer_us:.3f} us of transfer{entry}"
         " overlap)"
     )

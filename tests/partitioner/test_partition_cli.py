@@ -130,6 +130,11 @@ def test_a_search_that_the_limit_ends_says_so_in_both_outputs(run, tmp_path) -> 
     code, out, _ = run(*arguments)
     assert "the time limit of 0.05 s ended the search" in out
     assert "(gap " in out
+    assert out.startswith("best found (")
+    code, out, _ = run(*arguments, "--policy", "all")
+    assert code == 0
+    assert "\nbest found: the time limit of 0.05 s ended the search" in out
+    assert not any("optimal" in line.split()[:1] for line in out.splitlines())
     code, out, _ = run("partition", "--costs", path, "--json")
     assert json.loads(out)["limit_reached"] is False
     code, out, _ = run("partition", "--costs", path)
