@@ -12,10 +12,16 @@ A block of a page is made from the command in the comment before it:
     ...
     ```
 
-`output full` marks a command that takes more than a few seconds: `make test-full` checks it,
-`make test` does not. The command runs in an empty folder with empty caches, and its standard
-output goes into the page as a pipe gets it. What differs from run to run (wall time, what the
-caches held) is not compared: `VOLATILE`.
+Between `output` and the colon may stand
+
+- `full`: the command takes more than a few seconds; `make test-full` checks it, `make test` does not;
+- `width=110`: columns, instead of 80;
+- `from="A" to="B"`: the page shows the lines from the first that begins with A to the one before
+  the next that begins with B.
+
+The command runs in an empty folder with empty caches, and its standard output goes into the page
+as a pipe gets it. What differs from run to run (wall time, what the caches held) is not compared:
+`VOLATILE`.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +51,8 @@ VOLATILE = (
 )
 
 _BLOCK = re.compile(
-    r"^<!-- output(?P<full> full)?: (?P<command>.+?) -->\n```\n(?P<text>.*?)^```$",
+    r"^<!-- output(?P<options>(?: full| \w+=(?:\d+|\"[^\"]*\"))*): (?P<command>.+?) -->"
+    r"\n```\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -55,8 +63,13 @@ class Block:
 
     page: Path
     command: str
-    full: bool  # takes more than a few seconds
+    options: Mapping[str, str]  # as the module's text says; `full` has no value
     text: str  # between the fences
+
+    @property
+    def full(self) -> bool:
+        """Whether the command takes more than a few seconds."""
+        return "full" in self.options
 
     def __str__(self) -> str:
         """Return page and command."""
@@ -72,26 +85,42 @@ def blocks(page: Path) -> list[Block]:
     """Return the blocks of a page, in its order."""
     text = page.read_text(encoding="utf-8")
     return [
-        Block(page, found["command"], bool(found["full"]), found["text"])
+        Block(page, found["command"], _options(found["options"]), found["text"])
         for found in _BLOCK.finditer(text)
     ]
 
 
-def produce(command: str) -> str:
+def _options(text: str) -> dict[str, str]:
+    """Return the options of a block.
+
+    >>> _options(' full width=110 from="held out"')
+    {'full': '', 'width': '110', 'from': 'held out'}
+    """
+    return {name: value for name, _, value in (word.partition("=") for word in shlex.split(text))}
+
+
+def produce(command: str, options: Mapping[str, str] | None = None) -> str:
     """Run a command of `pimloop`; return the text of its block.
+
+    Parameters
+    ----------
+    options
+        Those of the block; `full` does not matter here.
 
     Raises
     ------
     RuntimeError
         When the command fails; the message has what it wrote to standard error.
     """
+    options = options or {}
     words = shlex.split(command)
     if words[0] != "pimloop":
         raise RuntimeError(f"{command}: only `pimloop` commands are run")
     with tempfile.TemporaryDirectory() as folder:
         kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         environment = kept | {
-            "COLUMNS": "80",  # the narrowest that readers have; unset, a pipe has no width
+            # 80: the narrowest that readers have; unset, a pipe has no width.
+            "COLUMNS": options.get("width", "80"),
             "PYTHONPATH": str(REPOSITORY),
             "PIMLOOP_BUILD_DIR": os.environ.get("PIMLOOP_BUILD_DIR", str(REPOSITORY / "build")),
             "PIMLOOP_CACHE_DIR": str(Path(folder) / "cache"),
@@ -106,7 +135,23 @@ def produce(command: str) -> str:
     if done.returncode:
         raise RuntimeError(f"{command}: exit code {done.returncode}\n{done.stderr}")
     lines = [line.rstrip() for line in done.stdout.splitlines()]
-    return "\n".join([f"$ {command}", *lines]) + "\n"
+    return "\n".join([f"$ {command}", *_part(lines, options)]) + "\n"
+
+
+def _part(lines: list[str], options: Mapping[str, str]) -> list[str]:
+    """Return the lines that a block shows.
+
+    >>> _part(["a 1", "b 2", "c 3", "d 4"], {"from": "b", "to": "d"})
+    ['b 2', 'c 3']
+    """
+    starts = [i for i, line in enumerate(lines) if line.startswith(options.get("from", ""))]
+    if not starts:
+        raise RuntimeError(f"no line begins with {options['from']!r}")
+    shown = lines[starts[0] :]
+    if "to" in options:
+        ends = [i for i, line in enumerate(shown) if line.startswith(options["to"])]
+        shown = shown[: ends[0]] if ends else shown
+    return shown
 
 
 def comparable(text: str) -> str:
@@ -150,7 +195,7 @@ def main() -> int:
             if block.full and args.quick:
                 continue
             sys.stderr.write(f"{block}\n")
-            made[block.command] = produce(block.command)
+            made[block.command] = produce(block.command, block.options)
             if args.check and comparable(made[block.command]) != comparable(block.text):
                 sys.stderr.write("  differs: run `python docs/outputs.py` and read the change\n")
                 wrong += 1

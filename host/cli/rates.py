@@ -29,7 +29,7 @@ def print_rates(out: Console, report: dict[str, Any]) -> None:
     rest = found[_ROWS:]
     if rest:
         count, us = sum(row.count for row in rest), sum(row.us for row in rest)
-        rows.append((f"{len(rest)} other shapes", str(count), f"{us:,.1f}", "", "", "", ""))
+        rows.append((f"{len(rest)} other shapes", str(count), f"{us:,.0f}", "", "", "", ""))
     columns = [
         *texts("PIM operator"),
         *numbers("count", "us", "GB/s", "of peak", "GMAC/s"),
@@ -45,7 +45,7 @@ def _cells(row: RateRow) -> tuple[str, ...]:
     return (
         f"{row.op} {row.shapes}".strip(),
         str(row.count),
-        f"{row.us:,.1f}",
+        f"{row.us:,.0f}",
         f"{row.gb_per_s:,.2f}",
         percent(row.bandwidth_share, 1),
         f"{row.gmacs_per_s:,.2f}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import sys
 
@@ -24,7 +25,7 @@ BLOCKS = [block for page in outputs.pages() for block in outputs.blocks(page)]
     [pytest.param(b, marks=pytest.mark.full if b.full else (), id=str(b)) for b in BLOCKS],
 )
 def test_a_page_shows_what_the_command_prints(block):
-    made = outputs.produce(block.command)
+    made = outputs.produce(block.command, block.options)
     assert outputs.comparable(made) == outputs.comparable(block.text)
 
 
@@ -47,6 +48,21 @@ def test_a_stale_block_is_written_again_and_a_fresh_one_left(tmp_path):
     assert outputs.rewrite(page, {"pimloop models": "$ pimloop models\nnew 2\n"})
     assert page.read_text() == f"{head}$ pimloop models\nnew 2\n```\nMore.\n"
     assert not outputs.rewrite(page, {"pimloop models": "$ pimloop models\nnew 2\n"})
+
+
+def test_doctests():
+    assert doctest.testmod(outputs).failed == 0
+
+
+def test_a_part_of_an_output_is_shown(tmp_path):
+    text = '<!-- output full width=60 from="a b" to="c": pimloop models -->\n```\n$ x\n```\n'
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    (block,) = outputs.blocks(page)
+    assert block.full
+    assert block.options == {"full": "", "width": "60", "from": "a b", "to": "c"}
+    with pytest.raises(RuntimeError, match="no line begins with 'a b'"):
+        outputs.produce(block.command, block.options)
 
 
 def test_a_command_that_fails_says_why():
