@@ -14,7 +14,7 @@ A block of a page is made from the command in the comment before it:
 
 Between `output` and the colon may stand
 
-- `full`: the command takes more than a few seconds; `make test-full` checks it, `make test` does not;
+- `full`: the command takes more than a few seconds; `make test-full` checks it alone;
 - `width=110`: columns, instead of 80;
 - `from="A" to="B"`: the page shows the lines from the first that begins with A to the one before
   the next that begins with B.
