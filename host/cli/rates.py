@@ -8,7 +8,7 @@ from rich.console import Console
 
 from host.cli.tables import numbers, print_table, texts
 from host.html.rates import LIMITS, RateRow, rate_rows
-from host.html.words import format_bytes
+from host.html.words import format_bytes, schedule_key
 from partitioner.percent import percent
 
 _ROWS = 6
@@ -35,7 +35,8 @@ def print_rates(out: Console, report: dict[str, Any]) -> None:
         *numbers("count", "us", "GB/s", "of peak", "GMAC/s"),
         *texts("limited by"),
     ]
-    print_table(out, columns, rows, f"PIM operators, {name}; rates while their lists run")
+    title = f"PIM operators, {schedule_key(name, report['schedules'][name])}"
+    print_table(out, columns, rows, f"{title}; rates while their lists run")
 
 
 def _cells(row: RateRow) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from host.cli.rates import print_rates, weights_line
 from host.cli.tables import numbers, print_table, texts
 from host.html.headline import contradiction, proof, why_no_pim
-from host.html.words import best_found, executed_meaning, executed_word, unproved
+from host.html.words import executed_meaning, executed_word, schedule_key
 from partitioner.percent import percent
 
 _WRONG_SHOWN = 5
@@ -72,7 +72,7 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
         speedup = report["speedup"].get(name)
         rows.append(
             (
-                _name(name, row),
+                schedule_key(name, row),
                 str(row["pim_nodes"]),
                 str(row["transfers"]),
                 _us(predicted),
@@ -89,13 +89,6 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
     print_table(out, columns, rows, title, bold=main)
 
 
-def _name(name: str, schedule: dict[str, Any]) -> str:
-    """Return a schedule's name; a search that did not prove its optimum says so."""
-    if schedule["predicted_us"] is None or not unproved(name, schedule):
-        return name
-    return best_found(schedule)
-
-
 def _nodes(report: dict[str, Any]) -> int:
     return int(report["schedules"][report["main_schedule"]]["nodes"])
 
@@ -108,7 +101,7 @@ def _us(value: float | None) -> str:
 
 
 def _print_operators(out: Console, report: dict[str, Any], schedule: dict[str, Any]) -> None:
-    title = f"time by operator, {_name(report['main_schedule'], schedule)}"
+    title = f"time by operator, {schedule_key(report['main_schedule'], schedule)}"
     if report["objective"] == "makespan":
         title += "; these overlap"
     operators = schedule["operators"]
@@ -158,8 +151,10 @@ def _simulation(report: dict[str, Any]) -> str:
         return ""
     text = (
         f"simulated: {simulation['cycles']:,} DRAM clocks in {simulation['lists_simulated']:,}"
-        f" lists, {simulation['cycles_per_s'] / 1e6:.2f} Mcycles/s a simulator"
+        " lists"
     )
+    if simulation["lists_simulated"]:
+        text += f", {simulation['cycles_per_s'] / 1e6:.2f} Mcycles/s a simulator"
     if simulation.get("lanes"):
         text += f"; lanes: {simulation['lanes']}"
     if simulation["lists_cached"]:

@@ -21,9 +21,9 @@ from host.html.words import (
     format_number,
     format_us,
     lane_order,
+    schedule_meaning,
     schedule_order,
     schedule_title,
-    schedule_words,
 )
 from partitioner.percent import percent
 
@@ -91,14 +91,14 @@ def schedule_rows(report: dict[str, Any]) -> list[ScheduleRow]:
     longest = max(_present([*_times(schedules.values()), *board.values()]), default=1.0) or 1.0
     rows = []
     for name in schedule_order(schedules):
-        one, words = schedules[name], schedule_words(name)
+        one = schedules[name]
         predicted, executed = one.get("predicted_us"), one.get("executed_us")
         published = board.get(name)
         rows.append(
             ScheduleRow(
                 name=name,
                 title=schedule_title(name, one),
-                meaning=words.meaning,
+                meaning=schedule_meaning(name, one),
                 predicted=_time(predicted),
                 executed=_time(executed),
                 difference=_difference(predicted, executed),

@@ -131,6 +131,29 @@ def best_found(schedule: Mapping[str, Any]) -> str:
     return f"best found ({gap})" if gap else "best found"
 
 
+def schedule_key(name: str, schedule: Mapping[str, Any]) -> str:
+    """Return a schedule's name in tables: "optimal" only where that is proved, or not known.
+
+    >>> schedule_key("optimal", {"optimal": False, "predicted_us": 50.0, "lower_bound_us": 47.0})
+    'best found (gap 6.0 %)'
+    >>> schedule_key("greedy", {"optimal": False, "predicted_us": 51.0})
+    'greedy'
+    """
+    if schedule["predicted_us"] is None or not unproved(name, schedule):
+        return name
+    return best_found(schedule)
+
+
+def schedule_meaning(name: str, schedule: Mapping[str, Any]) -> str:
+    """Return what a schedule does; an unproved optimum is the best of those that were tried.
+
+    >>> schedule_meaning("optimal", {"optimal": False})
+    'the placement with the least predicted time that the search found'
+    """
+    meaning = schedule_words(name).meaning
+    return f"{meaning} that the search found" if unproved(name, schedule) else meaning
+
+
 def gap_text(total_us: float | None, bound_us: float | None) -> str:
     """Return how far a plan may be from the shortest, "" where no bound says.
 
@@ -162,10 +185,15 @@ def executed_word(report: Mapping[str, Any]) -> str:
 
 
 def executed_meaning(report: Mapping[str, Any]) -> str:
-    """Return where the parts of that time come from, and what agreement with it shows."""
+    """Return where the parts of that time come from, and what agreement with it shows.
+
+    >>> executed_meaning({"executed_kind": "measured", "device": "sim"})
+    'CPU times are measured on this machine, PIM cycles simulated'
+    """
     kind = report.get("executed_kind")
-    if kind == "simulated" and report.get("device") == "model":
-        return "CPU times are modelled; the model device has no clock, so the PIM has no time"
+    if kind is not None and report.get("device") == "model":
+        cpu = "measured on this machine" if kind == "measured" else "modelled"
+        return f"CPU times are {cpu}; the model device has no clock, so the PIM has no time"
     if kind == "simulated":
         return (
             "PIM cycles are simulated and CPU times modelled, in the prediction and here: that both"

@@ -13,7 +13,8 @@ from rich.console import Console
 import host.cli
 from host.cli.calibrate import print_errors
 from host.cli.generate import print_generation
-from host.cli.summary import _print_operators, _print_schedules
+from host.cli.rates import print_rates
+from host.cli.summary import _print_operators, _print_schedules, _simulation
 from host.cli.tables import numbers, print_table, prose, texts
 from host.cpu.calibrate import Errors
 
@@ -132,12 +133,29 @@ def test_the_tables_of_a_run_are_whole(width, report):
     out = console(width)
     _print_schedules(out, report, "bert, 16 tokens")
     _print_operators(out, report, report["schedules"]["optimal"])
+    print_rates(out, report)
     text = printed(out)
+    assert "PIM operators, best found (gap 6.0 %); rates while their lists run" in text
     assert "…" not in text
     for wanted in numbers_of(report):
         assert wanted in text
     assert "best found (gap 6.0 %)" in text
     assert "optimal" not in text
+
+
+def test_no_speed_is_told_where_nothing_was_simulated(report):
+    simulation = {
+        "flavour": "native", "lanes": None, "cycles": 0, "lists_simulated": 0,
+        "cycles_per_s": 0.0, "cycles_cached": 95_283_340, "lists_cached": 900,
+    }  # fmt: skip
+    told = "; from the cache: 95,283,340 in 900 lists"
+    report["simulation"] = simulation
+    assert _simulation(report) == f"simulated: 0 DRAM clocks in 0 lists{told}"
+    simulation.update(cycles=2_000_000, lists_simulated=3, cycles_per_s=8.434e6)
+    assert (
+        _simulation(report)
+        == f"simulated: 2,000,000 DRAM clocks in 3 lists, 8.43 Mcycles/s a simulator{told}"
+    )
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -109,6 +109,30 @@ def test_the_gap_is_part_of_the_name_everywhere():
     assert name in " ".join(_Page(render(report)).words)
 
 
+def test_how_an_execution_is_totalled_follows_the_objective():
+    """The time of a makespan is not the sum of its parts; a search has tried, not proved."""
+    report = samples.tiny_report()
+    best = report["schedules"]["optimal"]
+    best.update(optimal=True)
+    text = " ".join(" ".join(_Page(render(report | {"objective": "sequential"})).words).split())
+    assert "its times added up" in text
+    assert "the search found" not in text
+    best.update(optimal=False, lower_bound_us=best["predicted_us"] * 0.94)
+    text = " ".join(" ".join(_Page(render(report | {"objective": "makespan"})).words).split())
+    assert "its times added up" not in text
+    assert "its times overlapped as the plan overlaps them" in text
+    assert "the placement with the least predicted time that the search found" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "cpu"), [("measured", "measured on this machine"), ("simulated", "modelled")]
+)
+def test_the_model_device_simulates_no_cycles(kind, cpu):
+    report = {"executed_kind": kind, "device": "model"}
+    wanted = f"CPU times are {cpu}; the model device has no clock, so the PIM has no time"
+    assert words.executed_meaning(report) == wanted
+
+
 def test_an_execution_that_contradicts_the_proof_is_told_first():
     report = samples.tiny_report()
     schedules = report["schedules"]
