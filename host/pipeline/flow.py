@@ -204,14 +204,19 @@ class Pipeline:
             self.outcome.schedules[job.name] = _timed(self.operators, result)
 
     def _execute(self, stage: str, jobs: list[Job]) -> list[Result]:
-        """Return the results of `jobs`, those that an interrupted run left not made again."""
+        """Return the results of `jobs`: those of a placement executed before are not made again.
+
+        Only those that an interrupted run left count as resumed.
+        """
         found = {job.name: self._state.load(job) for job in jobs}
         waiting = [job for job in jobs if found[job.name] is None]
-        self.outcome.resumed += len(jobs) - len(waiting)
-        left = [job.name for job in jobs if found[job.name] is not None]
-        self._progress(Event(stage, Progress(STAGE, ", ".join(left), len(left), len(jobs), 0)))
-        if len(waiting) < len(jobs):
-            log.info("taking up %d executions of a run before", len(jobs) - len(waiting))
+        known = [job for job in jobs if found[job.name] is not None]
+        left = [job.name for job in known if self._state.take_up(job)]
+        self.outcome.resumed += len(left)
+        total = len(left) + len(waiting)
+        self._progress(Event(stage, Progress(STAGE, ", ".join(left), len(left), total, 0)))
+        if left:
+            log.info("taking up %d executions of a run before", len(left))
         for job, result in zip(waiting, self.runner.run(waiting, self._state.save), strict=True):
             found[job.name] = result
         return [result for result in found.values() if result is not None]

@@ -52,9 +52,11 @@ class State:
         self._folder = None if folder is None else folder / FOLDER
         self._context = context
         self._graph, self._platform, self._settings = graph, platform, settings
+        # Saved or taken up by this run, whose profile and schedules may share a placement.
+        self._seen: set[Path | None] = set()
 
     def load(self, job: Job) -> Result | None:
-        """Return the result of `job` that an earlier run left."""
+        """Return the result of `job` that an earlier run left, or this one has kept."""
         path = self._path(job)
         if path is None or not path.exists():
             return None
@@ -91,10 +93,18 @@ class State:
                 kept = to_dict(result)
                 json.dump({"format": _FORMAT, "check": _check(kept), "result": kept}, file)
             os.replace(temporary, path)
+            self._seen.add(path)
         except (OSError, PimloopError) as error:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
             log.warning("cannot keep %s for a later run: %s", path, error)
+
+    def take_up(self, job: Job) -> bool:
+        """Return whether the result of `job` is an earlier run's, and not yet taken up."""
+        path = self._path(job)
+        new = path not in self._seen
+        self._seen.add(path)
+        return new
 
     def clear(self) -> None:
         """Forget everything: the run is complete."""
