@@ -263,7 +263,10 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
                 str(phase["executions"]),
                 f"{phase['pim_nodes']} of {phase['nodes']}",
                 *("-" if us is None else f"{us / 1000:,.2f}" for us in times),
-                f"{max(phase['cycles_per_execution']):,}",
+                # The model device has no clock: its time is not known, nor are its clocks.
+                "-"
+                if phase["us_per_execution"] is None
+                else f"{max(phase['cycles_per_execution']):,}",
             )
         )
     print_table(out, columns, rows, title)

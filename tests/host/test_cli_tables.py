@@ -173,23 +173,27 @@ def test_the_tables_of_a_generation_are_whole(width):
         "tolerance": 0.456,
         "judged": False,
     }
-    out = console(width)
-    print_generation(
-        out,
-        {
+    report = {
             "model": "a/model/with/a/long/name/that/goes/on", "platform": "htg-z920",
             "objective": "makespan", "tokens": [token],
             "phases": [phase, {**phase, "name": "decode", "kept_on_cpu": {"MatMul_1": "others"}}],
             "cpu_time_source": "modelled", "lanes": None,
             "verification": {"tokens": 1, "tokens_equal": 1, "tokens_judged": 0, "passed": True,
                              "pim_bit_exact": True, "pim_results_checked": 7, "non_finite": []},
-        },
-    )  # fmt: skip
+    }  # fmt: skip
+    out = console(width)
+    print_generation(out, report)
     text = printed(out)
     assert "…" not in text
     for wanted in ("9876 of 12345", "2,400,000.00", "1,200,000.00", "123,456,789,012", "50256"):
         assert wanted in text
     assert "4,700,000.00 ms a prompt" in text
+    untimed = dict.fromkeys(("us_per_execution", "pim_us", "cpu_us", "transfer_us"))
+    phase |= untimed | {"predicted_us": None, "cycles_per_execution": [0], "executions": 2}
+    out = console(120)
+    print_generation(out, report)
+    row = next(line for line in printed(out).splitlines() if "prefill" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][-4:] == ["-"] * 4
     assert "kept on the CPU: prefill MatMul_1: too large" in text
     assert "kept on the CPU: decode MatMul_1: others" in text
     assert "best found (gap 6.0 %)" in text
