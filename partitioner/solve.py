@@ -174,7 +174,7 @@ def _by_cut(
         place = [domain[0] for domain in domains]
         value = sum(problem.ticks[v][memory] for v, memory in enumerate(place))
         return _exact_plan(
-            problem, place, "only memory", {"kind": "best device of every operator"}, value
+            problem, place, "best device of every operator", {"kind": "one memory"}, value
         )
     result = solve_two_memories(problem, domains, (memories[0], memories[1]))
     proof = {
