@@ -122,7 +122,7 @@ def proof(report: dict[str, Any]) -> str:
     bound = best.get("lower_bound_us")
     if best.get("optimal"):
         # A schedule is found by search; what proves it is that it ends at a lower bound.
-        overlaps = report["objective"] == "makespan"
+        overlaps = report.get("objective") == "makespan"
         how = "the schedule ends at a lower bound" if overlaps else best["method"]
         known = f"By the predicted costs no placement is faster: proved ({how})."
     elif bound:
