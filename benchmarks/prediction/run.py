@@ -5,7 +5,8 @@ whose CPU is this machine's, several times over, and writes README.md beside it.
 the transfers take is simulated once; CPU operators and the entry into a segment are profiled anew
 for each repetition, and every schedule is executed and timed anew. Each repetition is a process of
 its own: times of one process differ from those of another by several percent for as long as it
-lives (why is not known; where packed weights lie in memory is one guess). Run it on an idle machine.
+lives (why is not known; where packed weights lie in memory is one guess). Run it on an idle
+machine.
 """
 
 from __future__ import annotations
