@@ -98,7 +98,7 @@ class ListCache:
         self._connection: sqlite3.Connection | None = None
         self._writable = True
         with self._surviving():
-            self._connection = self._connect()
+            self._connection = self._connect_in_turn()
 
     @classmethod
     def of_user(cls) -> ListCache | None:
@@ -152,6 +152,21 @@ class ListCache:
                 self._connection.close()
             self._connection = None
 
+    def _connect_in_turn(self) -> sqlite3.Connection:
+        """Connect; wait for others that do so at the same time.
+
+        Two that set up a new database in the same moment get in each other's way, and SQLite's own
+        waiting does not cover the change to its write-ahead log.
+        """
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._connect()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
     def _connect(self) -> sqlite3.Connection:
         # Made here rather than by SQLite, for the user alone; the files beside it follow its mode.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -178,7 +193,9 @@ class ListCache:
             yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            if code in _BUSY:
+            if code in _BUSY and self._connection is None:
+                _warn_once(f"no list cache, every list is simulated: {self._path} is in use")
+            elif code in _BUSY:
                 logger.debug("the list cache %s is busy", self._path)
             elif code in _BROKEN:
                 self._rebuild(error)

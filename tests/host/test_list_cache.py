@@ -293,3 +293,28 @@ def test_no_folder_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "file"))
     assert ListCache.of_user() is None
+
+
+@pytest.mark.parametrize("times", [3, None])
+def test_a_database_that_another_sets_up_is_waited_for(
+    times: int | None, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two devices that begin together both have the cache; one that never gets it says so."""
+    monkeypatch.setattr(lists, "_BUSY_SECONDS", 0.2)
+    connect, asked = ListCache._connect, []
+
+    def in_use(self: ListCache) -> sqlite3.Connection:
+        asked.append(self)
+        if times is not None and len(asked) > times:
+            return connect(self)
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
+
+    monkeypatch.setattr(ListCache, "_connect", in_use)
+    cache = ListCache(path)
+    assert cache.usable == (times is not None)
+    assert ("is in use" in caplog.text) == (times is None)
+    cache.put(key(1), cost(1))
+    assert cache.get(key(1)) == (None if times is None else cost(1))
+    cache.close()
