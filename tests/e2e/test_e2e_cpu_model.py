@@ -72,5 +72,5 @@ def test_terminal_and_page_name_them(report):
     page = render(report)
     for basis in ("derived", "unknown"):
         (row,) = report["cpu_model"][basis]
-        assert f"{row['count']} {row['op']} {row['share']:.1%}" in text.getvalue()
+        assert f"{row['count']} {row['op']} {100 * row['share']:.1f} %" in text.getvalue()
         assert f"{row['count']} {row['op']} ({100 * row['share']:.1f} % of optimal)" in page
