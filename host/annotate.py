@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from host.html.files import write_whole
+from host.files import write_whole
 from host.html.words import device_title, format_us, schedule_order, schedule_title
 from host.models.graph import INLINE_BYTES, IR_VERSION, Graph
 from host.text import printable

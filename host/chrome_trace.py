@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from host.html.files import write_whole
+from host.files import write_text
 from host.html.words import device_title, lane_order, schedule_order, schedule_title
 
 #: Trace viewers have reserved colours only; these three differ for every common colour blindness.
@@ -33,7 +33,7 @@ def write_trace(report: dict[str, Any], path: Path) -> None:
         When the file cannot be written.
     """
     text = json.dumps(_trace(report), separators=(",", ":"), allow_nan=False)
-    write_whole(path, (text + "\n").encode())
+    write_text(path, text + "\n")
 
 
 def _trace(report: dict[str, Any]) -> dict[str, Any]:

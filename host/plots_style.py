@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from host.files import write_whole
 from host.folders import make_subfolder
-from host.html.files import write_whole
 from host.text import printable
 
 #: Dots per inch of the PNG files: sharp in a paper's column.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform as machine
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,6 +15,7 @@ from host.board.data import BOARD_PLATFORM, published_totals
 from host.driver import OpStats
 from host.driver.stats import COUNTER_REGISTERS
 from host.errors import PimloopError
+from host.files import write_json
 from host.pim_reasons import cpu_only
 from host.pipeline.cpu_basis import cpu_basis
 from host.pipeline.keys import processor
@@ -129,42 +128,6 @@ def read_report(folder: Path) -> dict[str, Any]:
     except JsonError as error:
         raise PimloopError(f"{path}: {error}; run `pimloop sim` again") from error
     return upgrade(report)
-
-
-def write_json(path: Path, data: object) -> None:
-    """Write a JSON file, whole or not at all.
-
-    Raises
-    ------
-    PimloopError
-        When it cannot be written.
-    """
-    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
-
-    Raises
-    ------
-    PimloopError
-        When it cannot be written.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise PimloopError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder"
-        ) from error
 
 
 def _source() -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ from host.cpu.operators import all_cores
 from host.cpu.parameters import CpuSection
 from host.cpu.toml import section_table, with_table
 from host.errors import PimloopError
+from host.files import write_text
 from host.models.loader import LoadOptions, load_model
 from host.platform import load_platform, platform_path, sources
 from partitioner.costs import load_costs
@@ -178,10 +179,7 @@ def _write(path: Path, written: str) -> None:
             f"cannot put a [cpu] section into that platform's file ({error}): write its own one as"
             " a table [cpu], or remove it"
         ) from error
-    try:
-        path.write_text(written, encoding="utf-8")
-    except OSError as error:
-        raise PimloopError(f"cannot write {path}: {error.strerror}") from error
+    write_text(path, written)
     load_platform(str(path))
 
 

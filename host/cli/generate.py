@@ -43,6 +43,7 @@ def run_generate(args: argparse.Namespace) -> int:
     """
     from host.cli.progress import ProgressDisplay
     from host.cli.sim import repeat_command
+    from host.files import write_json
     from host.folders import make_folder
     from host.generate import generate
     from host.models.generator import load_generator
@@ -51,7 +52,6 @@ def run_generate(args: argparse.Namespace) -> int:
     from host.pipeline.execute import Event
     from host.pipeline.options import Options, default_jobs
     from host.platform import DEFAULT_PLATFORM, load_platform
-    from host.report import write_json
     from host.session import Settings
     from host.text import file_name
 

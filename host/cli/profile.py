@@ -56,9 +56,9 @@ def run_profile(args: argparse.Namespace) -> int:
     """Run `pimloop profile`."""
     from host.cli.progress import ProgressDisplay
     from host.cli.sim import EXIT_VERIFICATION_FAILED
+    from host.files import write_json
     from host.pipeline.flow import Pipeline
     from host.pipeline.options import Options, default_jobs
-    from host.report import write_json
     from partitioner.costs import costs_to_dict
 
     platform, graph = load(args)

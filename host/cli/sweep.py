@@ -115,13 +115,13 @@ def split_values(text: str) -> list[str]:
 def run_sweep(args: argparse.Namespace) -> int:
     """Run `pimloop sweep`."""
     from host.cli.progress import ProgressDisplay
+    from host.files import write_json, write_text
     from host.folders import make_folder
     from host.pipeline import sweep
     from host.pipeline.cluster import on_cluster
     from host.pipeline.options import Options, default_jobs
     from host.platform import DEFAULT_PLATFORM
     from host.plots import write_sweep_plots
-    from host.report import write_json, write_text
 
     settings = {key: split_values(values) for key, values in args.set}
     if len(settings) < len(args.set):

@@ -20,6 +20,7 @@ from host.cli.tables import numbers, print_table, texts
 from host.cpu.calibrate import held_out
 from host.device.open import open_device
 from host.errors import PimloopError
+from host.files import write_text
 from host.platform import DEFAULT_PLATFORM, Platform, load_platform
 from partitioner.percent import percent
 
@@ -78,7 +79,7 @@ def run_validate_board(args: argparse.Namespace) -> int:
                     times += class_times(model, length, platform, pim.time_us)
     transfers = transfer_times(models, lengths, platform)
     if args.write is not None:
-        _write(args.write, _page(args, cells, times, transfers, platform))
+        write_text(args.write, _page(args, cells, times, transfers, platform))
     found = summary(cells)
     if args.json:
         emit_json(_as_json(cells, times, transfers, platform, pim.simulated))
@@ -129,13 +130,6 @@ def _page(
         platform=platform.name,
         command=f"{command} --write {args.write}",
     )  # fmt: skip
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise PimloopError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _as_json(

@@ -11,8 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from host.files import write_text
 from host.html import charts, headline, rates, words
-from host.html.files import write_whole
 from host.html.payload import payload
 from host.text import printable
 from partitioner.percent import percent
@@ -36,7 +36,7 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     PimloopError
         When the file cannot be written.
     """
-    write_whole(path, render(report).encode("utf-8", "replace"))
+    write_text(path, render(report))
 
 
 def render(report: dict[str, Any]) -> str:

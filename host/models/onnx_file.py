@@ -21,7 +21,7 @@ from host.models.normalize import RawModel, normalize
 from host.models.onnx_functions import inline_functions
 from host.models.onnx_order import in_order, subgraphs
 from host.models.onnx_shapes import AxisOptions, bind_inputs
-from host.models.onnx_tensors import embed_external, read_tensor
+from host.models.onnx_tensors import check_tensor, embed_external, read_tensor
 
 #: Operator sets of the standard domain that ONNX Runtime executes; others are converted.
 OPSETS = range(OLDEST_OPSET, 28)
@@ -110,19 +110,22 @@ def _to_known_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 
 def _embedded(nodes: Iterable[onnx.NodeProto], path: Path) -> list[onnx.NodeProto]:
-    """Return the operators with all external data of their attributes read into them."""
-    found = []
+    """Return the operators with all external data of their attributes read into them.
+
+    The other tensors are checked; `normalize` decodes them.
+    """
+    checked = []
     for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t") and attribute.t.data_location == TensorProto.EXTERNAL:
                 copied = read_tensor(attribute.t, path, "attribute")
                 attribute.t.CopyFrom(numpy_helper.from_array(copied, attribute.t.name))
             elif attribute.HasField("t"):
-                read_tensor(attribute.t, path, "attribute")
+                check_tensor(attribute.t, path, "attribute")
             for graph in subgraphs(attribute):
                 embed_external(graph, path)
-        found.append(node)
-    return found
+        checked.append(node)
+    return checked
 
 
 def _parse(path: Path) -> onnx.ModelProto:

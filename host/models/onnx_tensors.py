@@ -53,6 +53,28 @@ def read_tensor(tensor: TensorProto, path: Path, what: str = "constant") -> Arra
         When its type is unknown, its size is not what its shape needs, or its external data
         lies outside the folder or cannot be read.
     """
+    dtype, where = _checked(tensor, path, what)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return _external(tensor, dtype, tuple(tensor.dims), path, where)
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, OverflowError, UnicodeDecodeError) as error:
+        raise PimloopError(f"{where} is damaged: {error}") from error
+
+
+def check_tensor(tensor: TensorProto, path: Path, what: str = "constant") -> None:
+    """Check type, shape and stored bytes of a tensor that is decoded later.
+
+    Raises
+    ------
+    PimloopError
+        When its type is unknown, or its size is not what its shape needs.
+    """
+    _checked(tensor, path, what)
+
+
+def _checked(tensor: TensorProto, path: Path, what: str) -> tuple[np.dtype[Any], str]:
+    """Return the type of a tensor and what messages call it."""
     where = f"{path}: {what} '{tensor.name or _UNNAMED}'"
     try:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
@@ -61,19 +83,15 @@ def read_tensor(tensor: TensorProto, path: Path, what: str = "constant") -> Arra
     shape = tuple(tensor.dims)
     if any(n < 0 for n in shape):
         raise PimloopError(f"{where} has the shape {list(shape)}")
-    if tensor.data_location == TensorProto.EXTERNAL:
-        return _external(tensor, dtype, shape, path, where)
-    if tensor.HasField("raw_data") and dtype.kind != "O":
+    inside = tensor.data_location != TensorProto.EXTERNAL
+    if inside and tensor.HasField("raw_data") and dtype.kind != "O":
         size = _stored_bytes(tensor.data_type, dtype, shape)
         if len(tensor.raw_data) != size:
             raise PimloopError(
                 f"{where} is truncated: {list(shape)} of {dtype} takes {size} bytes, it has"
                 f" {len(tensor.raw_data)}"
             )
-    try:
-        return numpy_helper.to_array(tensor)
-    except (ValueError, TypeError, OverflowError, UnicodeDecodeError) as error:
-        raise PimloopError(f"{where} is damaged: {error}") from error
+    return dtype, where
 
 
 def embed_external(graph: onnx.GraphProto, path: Path) -> None:

@@ -13,6 +13,7 @@ import partitioner.graph as network
 from host.cache.folder import cache_folder
 from host.errors import PimloopError
 from host.executor import Progress
+from host.files import write_json
 from host.models.graph import Array, Graph
 from host.models.inputs import check_inputs
 from host.pipeline.cost_store import CostStore
@@ -29,7 +30,6 @@ from host.pipeline.state import State
 from host.platform import Platform
 from host.policies import POLICIES as WITHOUT_COSTS
 from host.policies import find_policies, refuse_without_clock
-from host.report import write_json
 from host.session import Result
 from host.times import schedule_times
 from partitioner.costs import CostGraph, costs_to_dict

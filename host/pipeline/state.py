@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from host.errors import PimloopError
+from host.files import write_whole
 from host.folders import make_subfolder
 from host.models.graph import Graph
 from host.pipeline.execute import Job
@@ -83,20 +82,13 @@ class State:
         path = self._path(job)
         if path is None:
             return
-        temporary = None
+        kept = to_dict(result)
+        content = json.dumps({"format": _FORMAT, "check": _check(kept), "result": kept})
         try:
             make_subfolder(path.parent.parent, FOLDER)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-            ) as file:
-                temporary = Path(file.name)
-                kept = to_dict(result)
-                json.dump({"format": _FORMAT, "check": _check(kept), "result": kept}, file)
-            os.replace(temporary, path)
+            write_whole(path, content.encode(), mode=0o600)
             self._seen.add(path)
-        except (OSError, PimloopError) as error:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
+        except PimloopError as error:
             log.warning("cannot keep %s for a later run: %s", path, error)
 
     def take_up(self, job: Job) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,8 @@ import host.pipeline.state
 from host.cache import folder as cache
 from host.cli import main
 from host.errors import PimloopError
+from host.files import write_json, write_text
 from host.folders import check_inside, make_subfolder
-from host.report import write_json, write_text
 from sim.config import SimConfig
 from sim.device import SimDevice
 from sim.errors import SimError
@@ -61,6 +64,30 @@ def test_a_file_that_is_a_link_is_replaced_not_written_through(out: Path) -> Non
         write(out / name, "new")
         assert not (out / name).is_symlink()
     assert target.read_text() == "kept"
+
+
+def test_a_pipe_is_written_to_and_stays(out: Path) -> None:
+    pipe = out / "costs.json"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_json(pipe, {"a": 1})
+    assert os.read(reader, 100) == b'{\n "a": 1\n}\n'
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_file_that_cannot_be_written_keeps_what_it_held(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out / "a.json").write_text("kept")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(PimloopError, match=r"cannot write .*a\.json: No space left on device"):
+        write_json(out / "a.json", {})
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("a.json", "kept")]
 
 
 @pytest.mark.parametrize("name", ["plots", "state"])

@@ -328,6 +328,45 @@ def test_constants_shorter_than_their_shape(tmp_path):
         load_model(str(path))
 
 
+def constant_node(path, value):
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=value),
+        helper.make_node("Add", ["x", "w"], ["y"]),
+    ]
+    return save(path, nodes, [("x", FLOAT, [4])], [("y", FLOAT, None)])
+
+
+def test_a_constant_node_is_decoded_once(tmp_path, monkeypatch):
+    decoded = []
+    to_array = numpy_helper.to_array
+
+    def counted(tensor, *rest):
+        decoded.append(tensor.name)
+        return to_array(tensor, *rest)
+
+    monkeypatch.setattr(numpy_helper, "to_array", counted)
+    value = numpy_helper.from_array(np.arange(4, dtype=np.float32), "w value")
+    graph = load_model(constant_node(tmp_path / "m.onnx", value))
+    assert decoded == ["w value"]
+    assert graph.constants["w"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (TensorProto(name="w", data_type=FLOAT, dims=[4], raw_data=bytes(12)),
+         r"attribute 'w' is truncated: \[4\] of float32 takes 16 bytes, it has 12"),
+        (TensorProto(name="w", data_type=FLOAT, dims=[4], float_data=[1, 2, 3]),
+         r"\(Constant\) of model m is malformed: cannot reshape"),
+        (TensorProto(name="w", data_type=99, dims=[4]), "attribute 'w' has the unknown type 99"),
+        (TensorProto(name="w", data_type=FLOAT, dims=[-4]), r"attribute 'w' has the shape \[-4\]"),
+    ],
+)  # fmt: skip
+def test_constant_nodes_that_are_refused(value, message, tmp_path):
+    with pytest.raises(PimloopError, match=message):
+        load_model(constant_node(tmp_path / "m.onnx", value))
+
+
 def test_local_functions_are_inlined(tmp_path):
     double = helper.make_function(
         "local", "Double", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])],

@@ -1,0 +1,74 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from host.errors import PimloopError
+
+#: What lies here (/dev/stdout, /dev/fd/3) is written to, never replaced.
+_DEVICES = Path("/dev")
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write `content` to `path`, which then holds either all of it or what it held before.
+
+    Pipes and devices are written to as they are.
+
+    Parameters
+    ----------
+    path
+        In a folder that exists.
+    content
+        All of the file.
+    mode
+        The file's permissions.
+
+    Raises
+    ------
+    PimloopError
+        When the file cannot be written.
+    """
+    temporary = None
+    try:
+        special = path.exists() and not path.is_file() and not path.is_symlink()
+        if special or path.is_relative_to(_DEVICES):
+            path.write_bytes(content)
+            return
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(content)
+        temporary.chmod(mode)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise PimloopError(f"cannot write {path}: {reason}; choose another place") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as `write_whole` does, in UTF-8; what UTF-8 cannot hold becomes "?".
+
+    Raises
+    ------
+    PimloopError
+        When it cannot be written.
+    """
+    write_whole(path, text.encode("utf-8", "replace"))
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write a JSON file as `write_whole` does; it has no NaN and no infinities.
+
+    Raises
+    ------
+    PimloopError
+        When it cannot be written.
+    """
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
