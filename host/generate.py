@@ -1,8 +1,12 @@
 """Token by token: a prompt, then one step a token, each with a plan of its own.
 
-Both phases run on one device, which holds their weights once. The tokens are the greedy ones of
-what was executed. Beside them the same graphs run in float32 on the same tokens, and wherever
-float32 prefers its best token by more than the tolerance, the tokens must be the same.
+Both phases run on one device, which holds their weights once. The second is profiled behind what
+the first leaves there, so its operators have the addresses that they are executed with, and each
+execution must take exactly what its plan counted (`host.pipeline.predictions`).
+
+The tokens are the greedy ones of what was executed. Beside them the same graphs run in float32 on
+the same tokens, and wherever float32 prefers its best token by more than the tolerance, the tokens
+must be the same. `host.generation` has what comes of it.
 
 The tolerance follows from the placement as the limits of `host.accuracy` do, and from the same
 limit: a tensor behind R roundings to bfloat16 may be off by that part of its norm, an element of
@@ -15,119 +19,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnxruntime as ort
 
-from host.accuracy import Comparison, compare, rounding_depth, tolerance
+from host.accuracy import compare, rounding_depth, tolerance
 from host.cpu.operators import all_cores, open_session, run_reference
 from host.cpu.stretches import SessionCache
 from host.device.open import open_device
-from host.driver import OpStats, PimDriver
+from host.driver import PimDriver
 from host.errors import PimloopError
-from host.executor import Execution, Executor, Progress
+from host.executor import Executor, Progress
 from host.finite import NonFinite
 from host.fit import pim_fit
+from host.generation import Generation, Phase, Planner, Token
+from host.memory import Run, estimate, require_memory
 from host.models.generator import Cache, Generator
-from host.models.graph import Array, Graph, to_model
+from host.models.graph import Array, to_model
 from host.models.inputs import check_inputs
-from host.pipeline.network import partition_graph
-from host.pipeline.planning import replay
 from host.platform import Platform
 from host.resident import ResidentModel
 from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
-from host.times import ScheduleTimes, schedule_times
 from host.verification import Verifier
 from host.weights import DeviceWeights
-from partitioner.plan import Plan
-
-#: Makes a placement for a graph that will be executed on such inputs: a plan, or only the device
-#: of every operator where there are no costs to plan with.
-Planner = Callable[[Graph, Mapping[str, Array]], Plan | Mapping[str, str]]
 
 LOGITS = "logits"
-
-
-@dataclass(frozen=True)
-class Token:
-    """One generated token and what float32 makes of it."""
-
-    token: int  # greedy choice of what was executed
-    reference: int  # greedy choice of float32 after the same tokens
-    margin: float  # between the two best logits of float32
-    tolerance: float  # a smaller margin decides nothing
-
-    @property
-    def judged(self) -> bool:
-        """Whether float32 is sure enough that the tokens must be equal."""
-        return self.margin > self.tolerance
-
-    @property
-    def passed(self) -> bool:
-        """Whether the tokens are equal where they must be."""
-        return self.token == self.reference or not self.judged
-
-
-@dataclass
-class Phase:
-    """The executions of one graph under one plan."""
-
-    name: str  # "prefill", "decode"
-    graph: Graph
-    assignment: Mapping[str, str]
-    executions: list[Execution] = field(default_factory=list)
-    comparisons: list[Comparison] = field(default_factory=list)  # logits, one a token
-    non_finite: list[NonFinite] = field(default_factory=list)  # at most one a token
-    result: Result | None = None  # of the last execution, with the checks of all
-    plan: Plan | None = None  # None: placed without costs
-
-    def cycles(self) -> list[int]:
-        """Return the DRAM clocks of each execution, operators and transfers."""
-        return [
-            sum(stats.cycles for stats in one.pim.values())
-            + sum(transfer.stats.cycles for transfer in one.transfers)
-            for one in self.executions
-        ]
-
-    def times(self) -> ScheduleTimes | None:
-        """Return the times of one execution; None where the device has no clock."""
-        return None if self.result is None else schedule_times(self.result)
-
-    def total_us(self) -> float | None:
-        """Return the time of one execution, as the plan's objective counts it: None as `times`.
-
-        The sum of all operators and transfers, or under a makespan plan the end of its schedule.
-        """
-        times = self.times()
-        if times is None or self.result is None:
-            return None
-        operators = partition_graph(self.graph, pim_fit(self.graph, self.result.platform))
-        schedule = () if self.plan is None else self.plan.schedule
-        return replay(operators, self.result, times, schedule).total_us
-
-
-@dataclass
-class Generation:
-    """What was generated, and how."""
-
-    generator: Generator
-    platform: Platform
-    settings: Settings
-    prompt: list[int]
-    phases: list[Phase]
-    tokens: list[Token] = field(default_factory=list)
-    weights: OpStats = field(default_factory=OpStats)  # loading them, both phases
-    device_totals: OpStats = field(default_factory=OpStats)
-    device_seconds: float = 0.0
-
-    @property
-    def passed(self) -> bool:
-        """Whether all tokens, bits, operators and logits are as they should be."""
-        results = [phase.result for phase in self.phases]
-        return all(token.passed for token in self.tokens) and all(
-            result is not None and result.passed for result in results
-        )
 
 
 def generate(
@@ -151,7 +68,7 @@ def generate(
     platform, settings
         Where and how to execute.
     plan
-        Makes the placement of each phase; called before the device is opened.
+        Makes the placement of each phase, in turn; called before the device is opened.
     progress
         Called before each operator and each weight.
     cache
@@ -160,20 +77,22 @@ def generate(
     Raises
     ------
     PimloopError, SimError
-        When the prompt or a placement does not fit, or the device fails.
+        When the prompt or a placement does not fit, the run does not fit this machine's memory, or
+        the device fails.
     """
     settings = settings or Settings()
     report = progress or (lambda _: None)
     check_inputs(generator.prefill, {"input_ids": prompt}, "prompt")
     run = _Run(generator, platform, settings, report)
     phases = run.plan(plan, prompt)
-    found = Generation(generator, platform, settings, prompt.reshape(-1).tolist(), phases)
+    run.require_memory(phases)
+    generation = Generation(generator, platform, settings, prompt.reshape(-1).tolist(), phases)
     with ExitStack() as stack:
         driver = run.open(stack, phases, cache=cache)
         runners = {}
-        for runner in run.tokens(stack, found, prompt, driver):
+        for runner in run.tokens(stack, generation, prompt, driver):
             runners[runner.phase.name] = runner
-            found.weights += runner.executor.weight_stats
+            generation.weights += runner.executor.weight_stats
         report(Progress("verify", "golden model", 0, 1, 0))
         for runner in runners.values():
             if not runner.verifier.wait(VERIFICATION_TIMEOUT):
@@ -182,12 +101,12 @@ def generate(
                     f" {VERIFICATION_TIMEOUT:.0f} s: generate fewer tokens"
                 )
         if driver is not None:
-            found.device_totals = driver.totals
+            generation.device_totals = driver.totals
     # The device is closed: nothing else runs while the CPU is timed.
     for runner in runners.values():
-        found.device_seconds += runner.executor.device_seconds
+        generation.device_seconds += runner.executor.device_seconds
         runner.phase.result = run.result(runner)
-    return found
+    return generation
 
 
 @dataclass
@@ -235,11 +154,21 @@ class _Run:
         """Return the phases; a phase is planned on inputs like those it will have."""
         generator = self._generator
         prefill = generator.prefill
-        phases = [_planned("prefill", prefill, plan(prefill, {"input_ids": prompt}))]
+        phases = [Phase("prefill", prefill, plan(prefill, {"input_ids": prompt}, ()))]
         if generator.step is not None:
             like = Cache(generator, used=generator.prompt_length).feeds(int(prompt[0, -1]))
-            phases.append(_planned("decode", generator.step, plan(generator.step, like)))
+            placed = plan(generator.step, like, (prefill,))
+            phases.append(Phase("decode", generator.step, placed))
         return phases
+
+    def require_memory(self, phases: list[Phase]) -> None:
+        """Refuse a generation that this machine's memory is too small for."""
+        runs = [
+            Run(phase.graph, pim_fit(phase.graph, self._platform), (phase.assignment,))
+            for phase in phases
+        ]
+        needed = estimate(runs, jobs=1, measured=measures_cpu(self._platform))
+        require_memory(self._generator.config.name, needed)
 
     def open(self, stack: ExitStack, phases: list[Phase], *, cache: bool) -> PimDriver | None:
         """Open the device and the weights' store when a phase uses the PIM."""
@@ -295,18 +224,18 @@ class _Run:
         return _Runner(phase, executor, verifier, reference)
 
     def tokens(
-        self, stack: ExitStack, found: Generation, prompt: Array, driver: PimDriver | None
+        self, stack: ExitStack, generation: Generation, prompt: Array, driver: PimDriver | None
     ) -> Iterator[_Runner]:
         """Execute the phases in turn and append every token; yield each phase when it is ready."""
         on_device = stack.enter_context(ExitStack())
-        phases = iter(found.phases)
+        phases = iter(generation.phases)
         runner: _Runner | None = None
         executed, reference = Cache(self._generator), Cache(self._generator)
         feeds: Mapping[str, Array] = {"input_ids": prompt}
         wanted_feeds = feeds
         depth: dict[str, int] = {}  # roundings behind the cache
         for index in range(self._generator.tokens):
-            if index < len(found.phases):
+            if index < len(generation.phases):
                 on_device.close()
                 runner = self.prepare(stack, on_device, next(phases), driver)
                 yield runner
@@ -319,8 +248,8 @@ class _Run:
             first = runner.first_non_finite(wanted_feeds)
             phase.non_finite += [] if first is None else [first]
             behind = rounding_depth(phase.graph, phase.assignment, depth)
-            found.tokens.append(_judge(phase, values[LOGITS], wanted[LOGITS], behind[LOGITS]))
-            token = found.tokens[-1].token
+            generation.tokens.append(_judge(phase, values[LOGITS], wanted[LOGITS], behind[LOGITS]))
+            token = generation.tokens[-1].token
             if index + 1 < self._generator.tokens:
                 executed.add(values)
                 reference.add(wanted)
@@ -352,12 +281,6 @@ class _Run:
             device_seconds=executor.device_seconds,
             static_addresses=executor.static_addresses,
         )
-
-
-def _planned(name: str, graph: Graph, placement: Plan | Mapping[str, str]) -> Phase:
-    if isinstance(placement, Plan):
-        return Phase(name, graph, placement.assignment, plan=placement)
-    return Phase(name, graph, placement)
 
 
 def _judge(phase: Phase, logits: Array, wanted: Array, roundings: int) -> Token:

@@ -15,6 +15,7 @@ from host.errors import PimloopError
 from host.fit import PimFit
 from host.models.graph import Graph
 from host.verification import MOST_WAITING_BYTES
+from host.weights import Key
 
 _MIB = 1 << 20
 
@@ -39,55 +40,61 @@ class Estimate:
         )
 
 
-def estimate(
-    graph: Graph,
-    fit: PimFit,
-    assignments: Sequence[Mapping[str, str]],
-    jobs: int,
-    *,
-    measured: bool,
-) -> Estimate:
-    """Return what executing `assignments` holds, beside the constants of `graph`.
+@dataclass(frozen=True)
+class Run:
+    """Executions of one graph."""
+
+    graph: Graph
+    fit: PimFit  # of the graph on the platform
+    assignments: Sequence[Mapping[str, str]]
+
+
+def estimate(runs: Sequence[Run], jobs: int, *, measured: bool) -> Estimate:
+    """Return what executing `runs` holds, beside the constants of their graphs.
 
     Parameters
     ----------
-    fit
-        Of the graph on the platform.
-    assignments
-        The executions.
+    runs
+        Of several graphs when all of them stay: the phases of a generation. Constants that they
+        share are held once.
     jobs
         Devices at a time.
     measured
         Whether CPU times are measured, so that sessions keep packed copies of weights.
     """
-    on_pim = [{n for n, d in one.items() if d == "pim"} for one in assignments]
-    on_pim = [nodes for nodes in on_pim if nodes]
-    devices = min(jobs, len(on_pim))
-    constants = {id(array): array.nbytes for array in graph.constants.values()}
-    read = {
-        stored.key: stored.nbytes
-        for nodes in on_pim
-        for node in nodes
-        for stored in fit.weights.get(node, ())
-    }
+    constants: dict[int, int] = {}  # bytes by identity of the array
+    read: dict[Key, int] = {}  # bytes in device memory
+    on_pim = 0
+    for run in runs:
+        constants |= {id(array): array.nbytes for array in run.graph.constants.values()}
+        for assignment in run.assignments:
+            nodes = [node for node, device in assignment.items() if device == "pim"]
+            on_pim += bool(nodes)
+            stored = (s for node in nodes for s in run.fit.weights.get(node, ()))
+            read |= {one.key: one.nbytes for one in stored}
+    devices = min(jobs, on_pim)
+    room = max((run.fit.device_bytes for run in runs), default=0)
     bits = {array: constants.get(array, 0) // 2 for array, _ in read}
-    activations = sum(
-        info.nbytes for name, info in graph.tensors.items() if name not in graph.constants
-    )
+    activations = [_activation_bytes(run.graph) for run in runs]
     parts = {
         "weights of the PIM as bfloat16": sum(bits.values()),
-        f"memory of {devices} devices": devices * min(sum(read.values()), fit.device_bytes),
-        "activations": (devices or 1) * activations,
-        "results waiting for verification": devices * min(activations, MOST_WAITING_BYTES),
+        f"memory of {devices} devices": devices * min(sum(read.values()), room),
+        "activations": (devices or 1) * sum(activations),
+        "results waiting for verification": devices
+        * sum(min(nbytes, MOST_WAITING_BYTES) for nbytes in activations),
         "packed weights of the CPU": min(sum(constants.values()), CACHE_BYTES) if measured else 0,
     }
     return Estimate(parts)
 
 
+def _activation_bytes(graph: Graph) -> int:
+    return sum(info.nbytes for name, info in graph.tensors.items() if name not in graph.constants)
+
+
 def available_bytes() -> int | None:
     """Return the memory that this process can still get, None where the system does not say."""
-    found = [limit for limit in (_system_available(), _group_available()) if limit is not None]
-    return min(found, default=None)
+    limits = (_system_available(), _group_available())
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def require_memory(model: str, needed: Estimate) -> None:

@@ -30,6 +30,27 @@ logger = logging.getLogger(__name__)
 LoadProgress = Callable[[str, int, int], None]
 
 
+def leave_constants(
+    graph: Graph,
+    operations: Mapping[str, PimOperation],
+    driver: PimDriver,
+    weights: DeviceWeights,
+) -> None:
+    """Place in `weights` what a model leaves on its device for the model after it; load nothing.
+
+    A model that shares a device with others is profiled behind this: with the addresses that it
+    is executed with.
+
+    Parameters
+    ----------
+    graph, operations
+        The model that has the device before, and every operator of it that may run on the PIM.
+    driver, weights
+        Of the device.
+    """
+    ResidentModel(graph, operations, driver, weights).close()
+
+
 class ResidentModel:
     """The PIM side of a model on one device; a context manager that frees device memory.
 
@@ -86,11 +107,17 @@ class ResidentModel:
         self.close()
 
     def close(self) -> None:
-        """Free what this model holds in device memory; more calls do nothing."""
+        """Free what this model holds in device memory; more calls do nothing.
+
+        Constants that it shares with other models stay where they are, unless their addresses
+        depend on the schedule: what follows on the device would then depend on it too.
+        """
         self.clear()
         for block in self._reserved:
             self.driver.memory.free(block)
         self._reserved.clear()
+        if not self.static:
+            self.weights.clear()
         if self._owned is not None:
             self._owned.close()
 

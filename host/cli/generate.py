@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from host.generate import Generation, Phase, Planner
+    from host.generation import Generation, Phase, Planner
     from host.models.graph import Array, Graph
     from host.pipeline.execute import Event
     from host.pipeline.options import Options
@@ -77,16 +77,16 @@ def run_generate(args: argparse.Namespace) -> int:
         cache=not args.no_cache,
     )
     with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
-        found = generate(
+        generation = generate(
             generator,
             random_inputs(generator.prefill, args.seed)["input_ids"],
             platform,
             planner(platform, policy, options, progress),
             Settings(options.backend, options.flavour, options.rounds, options.device_timeout),
-            lambda one: progress(Event("generate", one)),
+            lambda step: progress(Event("generate", step)),
             cache=options.cache,
         )
-    report = generation_report(found, platform, policy, options, repeat_command(args))
+    report = generation_report(generation, platform, policy, options, repeat_command(args))
     path = folder / FILE_NAME
     write_json(path, report)
     if args.json:
@@ -94,7 +94,7 @@ def run_generate(args: argparse.Namespace) -> int:
     elif not args.quiet:
         print_generation(console(), report)
         console().print(f"report: {path}", soft_wrap=True)
-    return 0 if found.passed else EXIT_VERIFICATION_FAILED
+    return 0 if generation.passed else EXIT_VERIFICATION_FAILED
 
 
 def _policy(args: argparse.Namespace) -> str:
@@ -124,76 +124,89 @@ def planner(
 ) -> Planner:
     """Return what plans a phase with `policy`: from profiled costs, or without on `model`."""
     from host.fit import pim_fit
+    from host.generation import Placed
     from host.pipeline.execute import Event
     from host.pipeline.flow import Pipeline
     from host.pipeline.planning import make_plans
     from host.policies import POLICIES, find_policies
-    from partitioner.plan import Plan
 
     functions = {policy: find_policies([policy])[policy]}
 
-    def plan(graph: Graph, feeds: Mapping[str, Array]) -> Plan | Mapping[str, str]:
+    def place(graph: Graph, feeds: Mapping[str, Array], before: Sequence[Graph]) -> Placed:
         if options.backend == "model":
-            placed = POLICIES[policy](graph, platform.capabilities)
-            return pim_fit(graph, platform).within(graph, placed)
+            assignment = POLICIES[policy](graph, platform.capabilities)
+            return Placed(pim_fit(graph, platform).within(graph, assignment))
 
         def show(event: Event) -> None:
             progress(Event(f"{graph.name} {event.job}", event.progress))
 
-        with Pipeline(graph, feeds, platform, options, show) as pipeline:
+        with Pipeline(graph, feeds, platform, options, show, before) as pipeline:
             costs = pipeline.profile()
         plans, failed = make_plans(costs, functions, options.objective, options.time_limit_s)
         if failed:
             raise PimloopError(f"{graph.name}: no plan of policy '{policy}': {failed[policy]}")
-        return plans[policy]
+        plan = plans[policy]
+        disturbed = pipeline.outcome.cpu_profile_disturbed
+        return Placed(plan.assignment, plan, costs, disturbed)
 
-    return plan
+    return place
 
 
 def generation_report(
-    found: Generation, platform: Platform, policy: str, options: Options, command: Sequence[str]
+    generation: Generation,
+    platform: Platform,
+    policy: str,
+    options: Options,
+    command: Sequence[str],
 ) -> dict[str, Any]:
-    """Return what a generation found as one JSON object."""
+    """Return what a generation did as one JSON object.
+
+    Without a clock (the model device under a phase with PIM operators) times and clocks are null.
+    """
     from host.times import cpu_time_method, cpu_time_source
     from sim.lanes import lanes_text
 
-    judged = [token for token in found.tokens if token.judged]
+    phases = generation.phases
+    judged = [token for token in generation.tokens if token.judged]
+    simulated = generation.settings.backend == "sim"
     return {
         "format": FORMAT,
-        "model": found.generator.config.name,
+        "model": generation.generator.config.name,
         "platform": platform.name,
-        "device": found.settings.backend,
+        "device": generation.settings.backend,
         "policy": policy,
         "objective": options.objective,
-        "lanes": lanes_text(found.settings.flavour) if found.settings.backend == "sim" else None,
+        "lanes": lanes_text(generation.settings.flavour) if simulated else None,
         "cpu_time_source": cpu_time_source(platform),
         "cpu_time_method": cpu_time_method(platform),
-        "prompt": found.prompt,
+        "cpu_times_disturbed": any(phase.disturbed for phase in phases),
+        "prompt": generation.prompt,
         "tokens": [
             {
-                "token": one.token,
-                "float32": one.reference,
-                "margin": one.margin,
-                "tolerance": one.tolerance,
-                "judged": one.judged,
-                "passed": one.passed,
+                "token": token.token,
+                "float32": token.reference,
+                "margin": token.margin,
+                "tolerance": token.tolerance,
+                "judged": token.judged,
+                "passed": token.passed,
             }
-            for one in found.tokens
+            for token in generation.tokens
         ],
-        "phases": [_phase(phase, policy, platform) for phase in found.phases],
+        "phases": [_phase(phase, policy, platform) for phase in phases],
         "verification": {
-            "passed": found.passed,
-            "tokens": len(found.tokens),
+            "passed": generation.passed,
+            "tokens": len(generation.tokens),
             "tokens_judged": len(judged),
-            "tokens_equal": sum(one.token == one.reference for one in found.tokens),
-            "pim_bit_exact": all(p.result and p.result.pim_bit_exact for p in found.phases),
-            "pim_results_checked": sum(p.result.checked for p in found.phases if p.result),
-            "non_finite": list(dict.fromkeys(str(f) for p in found.phases for f in p.non_finite)),
+            "tokens_equal": sum(token.token == token.reference for token in generation.tokens),
+            "pim_bit_exact": all(p.result and p.result.pim_bit_exact for p in phases),
+            "pim_results_checked": sum(p.result.checked for p in phases if p.result),
+            "non_finite": list(dict.fromkeys(str(f) for p in phases for f in p.non_finite)),
+            "predictions_missed": [f"{p.name}: {text}" for p in phases for text in p.missed()],
         },
         "simulation": {
-            "cycles": found.device_totals.cycles,
-            "wall_s": found.device_seconds,
-            "weights_cycles": found.weights.cycles,
+            "cycles": generation.device_totals.cycles if simulated else None,
+            "wall_s": generation.device_seconds,
+            "weights_cycles": generation.weights.cycles if simulated else None,
         },
         "command": list(command),
     }
@@ -202,7 +215,7 @@ def generation_report(
 def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
     from host.fit import pim_fit
 
-    times, cycles, plan = phase.times(), phase.cycles(), phase.plan
+    times, plan = phase.times(), phase.plan
     return {
         "name": phase.name,
         "schedule": policy,
@@ -219,7 +232,7 @@ def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
         "pim_us": times and times.pim_us,
         "cpu_us": times and times.cpu_us,
         "transfer_us": times and times.transfer_us,
-        "cycles_per_execution": cycles,
+        "cycles_per_execution": phase.cycles(),
         "transfers": len(phase.executions[-1].transfers),
         "logits": [comparison.to_json() for comparison in phase.comparisons],
     }
@@ -243,7 +256,7 @@ def _line(out: Console, text: str) -> None:
 
 def print_generation(out: Console, report: dict[str, Any]) -> None:
     """Print the tables that end a generation."""
-    from host.cli.summary import print_kept_on_cpu
+    from host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
     from host.cli.tables import numbers, print_table, prose, texts
 
     title = f"{report['model']}, {report['platform']}"
@@ -263,9 +276,9 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
                 str(phase["executions"]),
                 f"{phase['pim_nodes']} of {phase['nodes']}",
                 *("-" if us is None else f"{us / 1000:,.2f}" for us in times),
-                # The model device has no clock: its time is not known, nor are its clocks.
+                # The model device has no clock.
                 "-"
-                if phase["us_per_execution"] is None
+                if phase["cycles_per_execution"] is None
                 else f"{max(phase['cycles_per_execution']):,}",
             )
         )
@@ -281,6 +294,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
     kept = {f"{p['name']} {k}": v for p in phases for k, v in p["kept_on_cpu"].items()}
     print_kept_on_cpu(out, kept)
     out.print(f"CPU time: {report['cpu_time_source']}", style="dim", soft_wrap=True)
+    if report["cpu_times_disturbed"]:
+        out.print(NOT_TRUSTED, style="yellow", soft_wrap=True)
     rows = []
     for row in report["tokens"][:_TOKEN_ROWS]:
         verdict = "equal" if row["token"] == row["float32"] else "differs"
@@ -302,6 +317,7 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
     )
     for text in checks["non_finite"]:
         out.print(f"not finite: {text}", style="red", markup=False, soft_wrap=True)
+    print_missed(out, checks["predictions_missed"])
     passed = checks["passed"]
     out.print(
         f"verification: {'passed' if passed else 'FAILED'}", style="green" if passed else "bold red"

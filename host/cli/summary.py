@@ -14,6 +14,9 @@ from host.html.headline import contradiction, proof, why_no_pim
 from host.html.words import executed_meaning, executed_word, schedule_key
 from partitioner.percent import percent
 
+#: Said where times of the CPU are shown that other work on the machine disturbed.
+NOT_TRUSTED = "CPU times are not trusted: other work disturbed the rounds"
+
 _WRONG_SHOWN = 5
 _OPERATOR_ROWS = 6
 _KEPT_SHOWN = 5
@@ -42,7 +45,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
         _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
         _print_cpu_basis(out, report.get("cpu_model"))
         if report["cpu_times_disturbed"]:
-            _line(out, "CPU times are not trusted: other work disturbed the rounds", "yellow")
+            _line(out, NOT_TRUSTED, "yellow")
     _line(out, _profile(report))
     _line(out, _simulation(report))
     _print_verification(out, report)
@@ -62,6 +65,19 @@ def print_kept_on_cpu(out: Console, kept: Mapping[str, str]) -> None:
         _line(out, f"kept on the CPU: {name}: {reason}", "yellow")
     if len(kept) > _KEPT_SHOWN:
         _line(out, f"kept on the CPU: {len(kept) - _KEPT_SHOWN} more (--json has all)", "yellow")
+
+
+def print_missed(out: Console, missed: Sequence[str]) -> None:
+    """Print exact predictions that executions did not meet."""
+    if missed:
+        _line(
+            out,
+            f"NOT AS PREDICTED: {len(missed)} times that no schedule changes differ from those of"
+            " the plan: a stored cost is wrong; --fresh measures it again",
+            "bold red",
+        )
+    for text in missed[:_WRONG_SHOWN]:
+        _line(out, f"  {text}", "red")
 
 
 def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
@@ -177,16 +193,7 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
         _line(out, f"  {text}", "red")
     for text in verification.get("non_finite", [])[:_WRONG_SHOWN]:
         _line(out, f"not finite: {text}", "red")
-    missed = verification.get("predictions_missed", [])
-    if missed:
-        _line(
-            out,
-            f"NOT AS PREDICTED: {len(missed)} times that no schedule changes differ from those of"
-            " the plan: a stored cost is wrong; --fresh measures it again",
-            "bold red",
-        )
-    for text in missed[:_WRONG_SHOWN]:
-        _line(out, f"  {text}", "red")
+    print_missed(out, verification.get("predictions_missed", []))
     operators = verification["pim_operators_against_float32"]
     if operators is not None:
         worst = "not finite" if operators["worst"] is None else f"{operators['worst']:.2g}"

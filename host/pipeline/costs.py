@@ -6,7 +6,7 @@ store knows has the same form. Only when something is missing do the profile run
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import partitioner.graph as network
 from host.models.graph import Array
@@ -33,8 +33,8 @@ class StoredCosts:
         `host.pipeline.keys.model_key` of the model.
     operators
         The partitioner's graph of it.
-    feeds, platform, options
-        What the times depend on.
+    feeds, platform, options, before
+        What the times depend on (`host.pipeline.keys`).
     """
 
     def __init__(
@@ -45,14 +45,15 @@ class StoredCosts:
         feeds: Mapping[str, Array],
         platform: Platform,
         options: Options,
+        before: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._model = model
         self._operators = operators
         here = cpu_key(feeds, platform, options)
         self._contexts = {device: digest(here, device) for device in MEMORIES["cpu"]}
-        self._contexts["pim"] = device_key(platform, options)
-        self._transfers = transfer_key(feeds, platform, options)
+        self._contexts["pim"] = device_key(platform, options, before)
+        self._transfers = transfer_key(feeds, platform, options, before)
 
     def find(self) -> list[ProfileRun]:
         """Return what is known, one pseudo run for each device."""

@@ -25,11 +25,11 @@ from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
 from host.finite import NonFinite
 from host.fit import pim_fit
-from host.memory import estimate, require_memory
+from host.memory import Run, estimate, require_memory
 from host.models.graph import Array, Graph
 from host.pipeline.options import Options
 from host.platform import Platform
-from host.resident import ResidentModel
+from host.resident import ResidentModel, leave_constants
 from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
 from host.verification import Verifier
 from host.weights import ConstantBits, DeviceWeights
@@ -84,6 +84,8 @@ class Runner:
         Backend, flavour, number of devices, caches.
     progress
         Called with an `Event` from the thread of each job.
+    before
+        Models that have a device before this one, and leave their constants there.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Runner:
         platform: Platform,
         options: Options,
         progress: Callable[[Event], None],
+        before: Sequence[Graph] = (),
     ) -> None:
         self.graph, self.feeds, self.platform, self.options = graph, feeds, platform, options
         self.fit = pim_fit(graph, platform)
@@ -101,6 +104,7 @@ class Runner:
             options.backend, options.flavour, options.rounds, options.device_timeout
         )
         self._progress = progress
+        self._before = before
         self._tensors = compared_tensors(graph)
         # Shared by all jobs: CPU sessions, and the bits of the constants.
         self._sessions = SessionCache(prepack=measures_cpu(platform))
@@ -149,10 +153,11 @@ class Runner:
         require_memory(
             self.graph.name,
             estimate(
-                self.graph, self.fit, [job.assignment for job in jobs], self.options.jobs,
+                [Run(self.graph, self.fit, [job.assignment for job in jobs])],
+                self.options.jobs,
                 measured=measures_cpu(self.platform),
             ),
-        )  # fmt: skip
+        )
         results: dict[int, Result] = {}
 
         def finish(index: int, one: _Executed, cpu_times: Mapping[str, Timing]) -> None:
@@ -248,8 +253,11 @@ class Runner:
                 timeout=self.options.device_timeout,
                 column_granule=self.platform.driver.tile_columns,
             )
+            weights = DeviceWeights(driver, self._bits)
+            for graph in self._before:
+                leave_constants(graph, pim_fit(graph, self.platform).operations, driver, weights)
             resident = worker.state[_RESIDENT] = ResidentModel(
-                self.graph, self.operations, driver, DeviceWeights(driver, self._bits)
+                self.graph, self.operations, driver, weights
             )
         return resident
 

@@ -53,6 +53,8 @@ class Pipeline:
         How.
     progress
         Called with an `Event` from any thread.
+    before
+        Models that have a device before this one, and leave their constants there.
 
     Raises
     ------
@@ -67,12 +69,13 @@ class Pipeline:
         platform: Platform,
         options: Options | None = None,
         progress: Callable[[Event], None] | None = None,
+        before: Sequence[Graph] = (),
     ) -> None:
         options = options or Options()
         check_inputs(graph, feeds, "inputs")
         self.graph, self.platform, self.options = graph, platform, options
         self._progress = progress or (lambda _: None)
-        self.runner = Runner(graph, feeds, platform, options, self._progress)
+        self.runner = Runner(graph, feeds, platform, options, self._progress, before)
         self.operators: network.Graph = partition_graph(graph, self.runner.fit)
         self.outcome = Outcome(
             graph, platform, options, self.runner.operations, self.operators,
@@ -80,9 +83,10 @@ class Pipeline:
         )  # fmt: skip
         self._policies = find_policies(options.policies)
         with self._phase("prepare"):
+            self._before = [model_key(graph) for graph in before]
             context = ""
             if options.folder is not None:
-                context = run_key(self._model, feeds, platform, options)
+                context = run_key(self._model, feeds, platform, options, self._before)
         self._state = State(options.folder, context, graph, platform, self.runner.settings)
         if options.fresh:
             self._state.clear()
@@ -142,8 +146,9 @@ class Pipeline:
         self.outcome.profile = profile
         with CostStore(cache_folder()) as store:
             known = StoredCosts(
-                store, self._model, self.operators, self.runner.feeds, self.platform, self.options
-            )
+                store, self._model, self.operators, self.runner.feeds, self.platform,
+                self.options, self._before,
+            )  # fmt: skip
             costs = None if self.options.fresh else self._merge_known(known)
             if costs is None:
                 with self._phase("profile"):

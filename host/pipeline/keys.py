@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform as machine
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -92,18 +92,27 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:_LENGTH]
 
 
-def device_key(platform: Platform, options: Options) -> str:
+def device_key(platform: Platform, options: Options, before: Sequence[str] = ()) -> str:
     """Return what the cycles of an operator depend on, apart from the model.
 
     The sections of the platform that describe device, host memory and driver; the code of
     capabilities, placement, driver and device; the simulator's sources and flags, its lanes, and
     the tools that build it.
+
+    Parameters
+    ----------
+    platform, options
+        Of the run.
+    before
+        `model_key` of the models that leave constants on the device.
     """
     sections = (
         platform.device, platform.dram, platform.host_memory, platform.driver,
         platform.capabilities_section,
     )  # fmt: skip
-    return digest("device", sections, PIM.key(), simulator_key(platform, options), options.flavour)
+    return digest(
+        "device", sections, PIM.key(), simulator_key(platform, options), options.flavour, *before
+    )
 
 
 def simulator_key(platform: Platform, options: Options) -> str:
@@ -126,12 +135,14 @@ def cpu_key(feeds: Mapping[str, Array], platform: Platform, options: Options) ->
     return digest("cpu measured", _measured_key(feeds, platform, options))
 
 
-def transfer_key(feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
+def transfer_key(
+    feeds: Mapping[str, Array], platform: Platform, options: Options, before: Sequence[str] = ()
+) -> str:
     """Return what the time of a transfer depends on, apart from the model."""
     if platform.driver.conversion == "modelled":
         return digest("transfer modelled", platform.driver, TRANSFER_MODEL.key())
     measured = _measured_key(feeds, platform, options)
-    return digest("transfer measured", device_key(platform, options), measured)
+    return digest("transfer measured", device_key(platform, options, before), measured)
 
 
 def _measured_key(feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
@@ -183,17 +194,25 @@ def _update(content: hashlib.blake2b, value: Array) -> None:
         content.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
 
 
-def run_key(model: str, feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
+def run_key(
+    model: str,
+    feeds: Mapping[str, Array],
+    platform: Platform,
+    options: Options,
+    before: Sequence[str] = (),
+) -> str:
     """Return what an execution's result depends on, apart from the assignment.
 
     Parameters
     ----------
     model
         `model_key` of the model.
+    before
+        Those of the models that leave constants on the device.
     """
     return digest(
-        "run", model, inputs_key(feeds), platform, device_key(platform, options), EXECUTION.key(),
-        options.backend, options.rounds, machine_key(),
+        "run", model, inputs_key(feeds), platform, device_key(platform, options, before),
+        EXECUTION.key(), options.backend, options.rounds, machine_key(),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from host.device.model import ModelDevice
 from host.driver import PimDriver
 from host.fit import _known, pim_fit
 from host.generate import generate
+from host.generation import Placed
 from host.html.words import executed_meaning
 from host.models.generator import build_generator
 from host.models.graph import TensorInfo
@@ -30,7 +31,7 @@ from host.pipeline.profiling import plan_runs
 from host.platform import load_platform
 from host.policies import POLICIES
 from host.report import build_report
-from host.resident import ResidentModel
+from host.resident import ResidentModel, leave_constants
 from host.session import Settings
 from host.weights import DeviceWeights, constant_uses
 from partitioner.capacity import overfull, resident_bytes
@@ -252,6 +253,39 @@ def test_two_models_on_one_device_take_turns():
             with ResidentModel(graph, operations, driver, weights) as resident:
                 resident.load_weights(list(operations)[:3])
                 assert resident.weights.held_bytes == 3 * 512 * KIB
+            # Where they lie depends on the schedule: the next model's addresses must not.
+            assert weights.held_bytes == 0
+
+
+@pytest.mark.parametrize(("count", "moved"), [(1, 2 * 512 * KIB), (3, 0)])
+def test_a_model_behind_another_has_the_addresses_that_it_was_profiled_with(count, moved):
+    """Behind the first one's 1 MiB, or in its place where both do not fit into 2 MiB."""
+    platform = load_platform("htg-z920", SMALL)
+    first, second = chain([(512, 512)] * 2), chain([(512, 512)] * count)
+
+    def addresses(before):
+        with (
+            ModelDevice(platform.geometry(), 4 << 20) as device,
+            PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+        ):
+            weights = DeviceWeights(driver)
+            before(pim_fit(first, platform).operations, driver, weights)
+            operations = pim_fit(second, platform).operations
+            with ResidentModel(second, operations, driver, weights) as resident:
+                assert resident.static
+                names = [f"w{i}" for i in range(count)]
+                return [weights.matrix(second, n, transposed=False).address for n in names]
+
+    def profiled(operations, driver, weights):
+        leave_constants(first, operations, driver, weights)
+
+    def executed(operations, driver, weights):
+        with ResidentModel(first, operations, driver, weights) as resident:
+            resident.load_weights(["n1"])
+
+    assert addresses(profiled) == addresses(executed)
+    alone = addresses(lambda *_: None)
+    assert addresses(profiled) == [address + moved for address in alone]
 
 
 def test_a_generation_fits_its_phases_one_after_the_other():
@@ -264,9 +298,9 @@ def test_a_generation_fits_its_phases_one_after_the_other():
     for rows in (2, 4096):
         platform = load_platform("htg-z920", {"device.rows": str(rows)})
 
-        def plan(graph, feeds, platform=platform):
+        def plan(graph, feeds, before, platform=platform):
             placed = POLICIES["pim_first"](graph, platform.capabilities)
-            return pim_fit(graph, platform).within(graph, placed)
+            return Placed(pim_fit(graph, platform).within(graph, placed))
 
         settings = Settings(backend="model", rounds=1)
         found = generate(generator, prompt, platform, plan, settings)

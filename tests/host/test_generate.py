@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY, decoder_logits
 
 from host.accuracy import tolerance
 from host.cli import main
-from host.cli.generate import planner
+from host.cli.generate import generation_report, planner, print_generation
 from host.cpu.operators import run_reference
 from host.errors import PimloopError
-from host.generate import LOGITS, Phase, Token, _judge, generate
+from host.generate import LOGITS, _judge, generate
+from host.generation import Phase, Placed, Token
 from host.models.config import BUILT_IN
 from host.models.generator import Cache, build_generator, load_generator
 from host.models.inputs import random_inputs
@@ -37,12 +40,12 @@ def tiny(length=6, tokens=5, seed=0):
     return build_generator(config, weights, tokens, LoadOptions(sequence_length=length)), weights
 
 
-def on_pim(graph, _feeds):
-    return pim_first(graph, PLATFORM.capabilities)
+def on_pim(graph, _feeds, _before=()):
+    return Placed(pim_first(graph, PLATFORM.capabilities))
 
 
-def on_cpu(graph, _feeds):
-    return cpu_serial(graph, PLATFORM.capabilities)
+def on_cpu(graph, _feeds, _before=()):
+    return Placed(cpu_serial(graph, PLATFORM.capabilities))
 
 
 def prompt_of(generator, seed=1):
@@ -96,9 +99,10 @@ def test_each_phase_has_its_own_plan_made_on_its_own_inputs():
     generator, _ = tiny(5, 3)
     seen = []
 
-    def plan(graph, feeds):
+    def plan(graph, feeds, before):
         assert set(feeds) == set(graph.inputs)
         run_reference(graph, feeds)
+        assert [one.name for one in before] == seen
         seen.append(graph.name)
         return (on_cpu if "prefill" in graph.name else on_pim)(graph, feeds)
 
@@ -173,6 +177,14 @@ def test_the_margin_decides_what_is_judged():
     assert _judge(on_the_cpu, found, wanted, 100).tolerance == off
 
 
+def test_a_generation_too_large_for_this_machine_is_refused_before_it_starts(monkeypatch):
+    generator, _ = tiny(4, 2)
+    monkeypatch.setattr("host.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("host.generate.open_device", None)  # must not be reached
+    with pytest.raises(PimloopError, match=r"model tiny-gpt2: the run needs about .* available"):
+        generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
+
+
 def test_a_wrong_token_fails_the_run():
     generator, _ = tiny(4, 2)
     found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
@@ -197,6 +209,9 @@ def test_the_command_on_a_folder(tmp_path, capsys):
     assert len(printed["prompt"]) == 5
     assert len(printed["tokens"]) == 3
     assert [phase["executions"] for phase in printed["phases"]] == [1, 2]
+    # No clock: not 0 clocks.
+    assert [phase["cycles_per_execution"] for phase in printed["phases"]] == [None, None]
+    assert printed["simulation"]["cycles"] is printed["simulation"]["weights_cycles"] is None
     assert pimloop(*command) == 0
     text = capsys.readouterr().out
     assert "verification: passed" in text
@@ -212,7 +227,7 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
     report = json.loads(capsys.readouterr().out)
     assert [phase["schedule"] for phase in report["phases"]] == ["optimal", "optimal"]
     for phase in report["phases"]:
-        assert phase["us_per_execution"] > 0
+        assert phase["us_per_execution"] == pytest.approx(phase["predicted_us"], rel=1e-12)
         assert (
             phase["cycles_per_execution"]
             == phase["cycles_per_execution"][:1] * (phase["executions"])
@@ -236,11 +251,45 @@ def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys,
     for overlapped, summed in zip(report["phases"], one_by_one["phases"], strict=True):
         assert overlapped["schedule"] == summed["schedule"] == "pim_first"
         assert overlapped["assignment"] == summed["assignment"]
-        assert overlapped["us_per_execution"] == pytest.approx(overlapped["predicted_us"], rel=1e-3)
-        assert summed["us_per_execution"] == pytest.approx(summed["predicted_us"], rel=1e-3)
+        for one in (overlapped, summed):
+            assert one["us_per_execution"] == pytest.approx(one["predicted_us"], rel=1e-12)
         parts = [summed[key] for key in ("pim_us", "cpu_us", "transfer_us")]
         assert summed["us_per_execution"] == pytest.approx(sum(parts))
         assert max(parts) <= overlapped["us_per_execution"] < sum(parts)
+
+
+def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypatch):
+    """On a modelled CPU and a simulated PIM every time is exact, in every step."""
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    generator, _ = tiny(4, 3)
+    place = planner(PLATFORM, "pim_first", Options(cache=False), lambda _: None)
+
+    def placed_with_wrong_costs(graph, feeds, before):
+        placed = place(graph, feeds, before)
+        name = next(name for name, device in placed.assignment.items() if device == "pim")
+        if not before:
+            return placed
+        wrong = {**placed.costs.cost_us[name], "pim": placed.costs.cost_us[name]["pim"] * 1.00001}
+        costs = {**placed.costs.cost_us, name: wrong}
+        return replace(placed, costs=replace(placed.costs, cost_us=costs))
+
+    settings = Settings(rounds=1)
+    exact = generate(generator, prompt_of(generator), PLATFORM, place, settings)
+    assert exact.passed
+    assert [phase.missed() for phase in exact.phases] == [[], []]
+    assert any("pim" in phase.assignment.values() for phase in exact.phases)
+    wrong = generate(
+        generator, prompt_of(generator), PLATFORM, placed_with_wrong_costs, settings, cache=True
+    )
+    assert not wrong.passed
+    prefill, decode = (phase.missed() for phase in wrong.phases)
+    assert not prefill
+    assert len(decode) == 1
+    assert " on pim: predicted " in decode[0]
+    report = generation_report(wrong, PLATFORM, "pim_first", Options(), [])
+    assert report["verification"]["predictions_missed"] == [f"decode: {decode[0]}"]
+    print_generation(Console(width=80), report)
+    assert "NOT AS PREDICTED: 1 times" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -290,15 +339,17 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
         def profile(self):
             return costs
 
+        outcome = SimpleNamespace(cpu_profile_disturbed=False)
+
     monkeypatch.setattr("host.pipeline.flow.Pipeline", Profiled)
     generator, _ = tiny()
     plan = planner(load_platform("htg-z920"), "paper_dp", Options(), lambda _: None)
     with pytest.raises(
         PimloopError, match="no plan of policy 'paper_dp': its weights take 11 bytes"
     ):
-        plan(generator.prefill, {})
+        plan(generator.prefill, {}, ())
     plan = planner(load_platform("htg-z920"), "optimal", Options(), lambda _: None)
-    assert plan(generator.prefill, {}).assignment == {"n": "cpu_serial"}
+    assert plan(generator.prefill, {}, ()).assignment == {"n": "cpu_serial"}
 
 
 def test_a_policy_without_costs_places_on_the_model_device(tmp_path, capsys):

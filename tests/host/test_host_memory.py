@@ -15,7 +15,7 @@ from host.cpu.stretches import SessionCache, Stretch
 from host.errors import PimloopError
 from host.executor import Executor
 from host.fit import pim_fit
-from host.memory import Estimate, _group_available, available_bytes, estimate, require_memory
+from host.memory import Estimate, Run, _group_available, available_bytes, estimate, require_memory
 from host.models.graph import TensorInfo, to_model
 from host.models.inputs import random_inputs
 from host.models.normalize import RawModel, normalize
@@ -132,13 +132,18 @@ def test_an_estimate_counts_what_is_held():
     weight = 512 * 512 * 2
 
     def parts(assignments, jobs, measured=False):
-        return list(estimate(graph, fit, assignments, jobs, measured=measured).parts.values())
+        runs = [Run(graph, fit, assignments)]
+        return list(estimate(runs, jobs, measured=measured).parts.values())
 
     rows = 3 * 8 * 512 * 4
     assert parts([none], 2) == [0, 0, rows, 0, 0]
     assert parts([one, none], 2) == [weight, weight, rows, rows, 0]
     assert parts([one, both], 2) == [2 * weight, 4 * weight, 2 * rows, 2 * rows, 0]
     assert parts([one, both], 1, measured=True) == [2 * weight, 2 * weight, rows, rows, 4 * weight]
+    # Two graphs that share their constants, as the phases of a generation: both have activations.
+    phases = [Run(graph, fit, [both]), Run(graph, fit, [one])]
+    both_graphs = list(estimate(phases, 1, measured=True).parts.values())
+    assert both_graphs == [2 * weight, 2 * weight, 2 * rows, 2 * rows, 4 * weight]
 
 
 def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch):

@@ -303,6 +303,11 @@ def test_the_lanes_and_the_tools_count(monkeypatch):
     platform = load_platform("htg-z920")
     before = device_key(platform, Options())
     assert device_key(platform, Options(flavour="rtl")) != before
+    behind = {
+        device_key(platform, Options(), models) for models in ((), ("a",), ("b",), ("a", "b"))
+    }
+    assert len(behind) == 4  # what a model leaves on the device moves the next one's addresses
+    assert before in behind
     monkeypatch.setenv("CXX", "clang-of-nobody")  # no toolchain: still a key, another one
     assert device_key(platform, Options()) != before
 

@@ -1,0 +1,149 @@
+"""What was generated: tokens, and the executions of both phases under their placements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from host.accuracy import Comparison
+from host.driver import OpStats
+from host.executor import Execution
+from host.finite import NonFinite
+from host.fit import pim_fit
+from host.models.generator import Generator
+from host.models.graph import Array, Graph
+from host.pipeline.network import partition_graph
+from host.pipeline.planning import replay
+from host.pipeline.predictions import prediction_errors
+from host.platform import Platform
+from host.session import Result, Settings
+from host.times import ScheduleTimes, schedule_times
+from partitioner.costs import CostGraph
+from partitioner.plan import Plan
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The placement of a phase, and what it follows from."""
+
+    assignment: Mapping[str, str]  # the device of every operator
+    plan: Plan | None = None  # None: placed without costs
+    costs: CostGraph | None = None  # that the plan was made from
+    disturbed: bool = False  # other work disturbed the CPU times among the costs
+
+
+#: Makes a placement for a graph that will be executed on such inputs, behind the graphs that leave
+#: constants on the device: (graph, inputs, graphs before).
+Planner = Callable[[Graph, Mapping[str, Array], Sequence[Graph]], Placed]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token and what float32 makes of it."""
+
+    token: int  # greedy choice of what was executed
+    reference: int  # greedy choice of float32 after the same tokens
+    margin: float  # between the two best logits of float32
+    tolerance: float  # a smaller margin decides nothing
+
+    @property
+    def judged(self) -> bool:
+        """Whether float32 is sure enough that the tokens must be equal."""
+        return self.margin > self.tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether the tokens are equal where they must be."""
+        return self.token == self.reference or not self.judged
+
+
+@dataclass
+class Phase:
+    """The executions of one graph under one plan."""
+
+    name: str  # "prefill", "decode"
+    graph: Graph
+    placed: Placed
+    executions: list[Execution] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)  # logits, one a token
+    non_finite: list[NonFinite] = field(default_factory=list)  # at most one a token
+    result: Result | None = None  # of the last execution, with the checks of all
+
+    @property
+    def assignment(self) -> Mapping[str, str]:
+        """The device of every operator."""
+        return self.placed.assignment
+
+    @property
+    def plan(self) -> Plan | None:
+        """What placed the operators; None: placed without costs."""
+        return self.placed.plan
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work disturbed CPU times, those of the profile or of the execution."""
+        timed = {} if self.result is None else self.result.cpu_times
+        return self.placed.disturbed or any(timing.disturbed for timing in timed.values())
+
+    def cycles(self) -> list[int] | None:
+        """Return the DRAM clocks of each execution, operators and transfers; None as `times`."""
+        if self.times() is None:
+            return None
+        return [
+            sum(stats.cycles for stats in execution.pim.values())
+            + sum(transfer.stats.cycles for transfer in execution.transfers)
+            for execution in self.executions
+        ]
+
+    def missed(self) -> list[str]:
+        """Return what did not take the time that the plan counted, in any execution, each once."""
+        if self.placed.plan is None or self.placed.costs is None or self.result is None:
+            return []
+        errors: list[str] = []
+        for execution in self.executions:
+            result = replace(self.result, execution=execution)
+            times = schedule_times(result)
+            assert times is not None  # plans are made for a device with a clock
+            errors += prediction_errors(self.placed.costs, self.placed.plan, result, times)
+        return list(dict.fromkeys(errors))
+
+    def times(self) -> ScheduleTimes | None:
+        """Return the times of one execution; None where the device has no clock."""
+        return None if self.result is None else schedule_times(self.result)
+
+    def total_us(self) -> float | None:
+        """Return the time of one execution, as the plan's objective counts it: None as `times`.
+
+        The sum of all operators and transfers, or under a makespan plan the end of its schedule.
+        """
+        times = self.times()
+        if times is None or self.result is None:
+            return None
+        operators = partition_graph(self.graph, pim_fit(self.graph, self.result.platform))
+        schedule = () if self.plan is None else self.plan.schedule
+        return replay(operators, self.result, times, schedule).total_us
+
+
+@dataclass
+class Generation:
+    """What was generated, and how."""
+
+    generator: Generator
+    platform: Platform
+    settings: Settings
+    prompt: list[int]
+    phases: list[Phase]
+    tokens: list[Token] = field(default_factory=list)
+    weights: OpStats = field(default_factory=OpStats)  # loading them, both phases
+    device_totals: OpStats = field(default_factory=OpStats)
+    device_seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether all tokens, bits, operators, logits and exact times are as they should be."""
+        results = [phase.result for phase in self.phases]
+        return (
+            all(token.passed for token in self.tokens)
+            and all(result is not None and result.passed for result in results)
+            and not any(phase.missed() for phase in self.phases)
+        )
