@@ -1,8 +1,8 @@
 """Which operators of a graph the PIM device can run, and how each maps onto its operations.
 
 The device has the paper's operations (Kim et al., ACM TODAES 2024, Table 2): matrix products and
-element-wise Add, Sub and Mul with the broadcasts (p,r) with (p,r), (r), (p,1) and one element.
-A platform may allow less than that: its `[capabilities]` table.
+element-wise Add, Sub and Mul. The driver makes of them every product of `numpy.matmul` and every
+broadcast of numpy. A platform may allow less: its `[capabilities]` table.
 
 An operator stays on the CPU when one of its constants has a finite value that bfloat16 does not
 have: the -3.4028e38 of attention masks would become -inf, and 0 times that NaN. The constant is
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-import numpy as np
-
 from host.models.graph import Graph, Node
+
+Shape = tuple[int, ...]
 
 _ELEMENTWISE: Mapping[str, Literal["add", "sub", "mul"]] = {
     "Add": "add",
@@ -32,26 +32,43 @@ class Capabilities:
     """What a platform lets its PIM device do."""
 
     operators: frozenset[str] = frozenset({"MatMul", "Gemm", "Add", "Sub", "Mul"})
-    #: Products whose right operand is computed by the model too (attention). The paper's board
-    #: does not run them.
+    #: Products whose operands are both computed by the model (attention). The paper's board does
+    #: not run them.
     activation_matmul: bool = True
-    #: Most axes of an element-wise operand; the paper's board takes three.
+    #: Most axes of an element-wise result; the paper's board takes three.
     elementwise_max_rank: int = 8
+    #: "any": all that numpy's matmul and broadcasting take. "paper": a matrix by a constant matrix,
+    #: batches that are equal; (p,r) with (p,r), (r), (p,1) and one element.
+    operands: Literal["any", "paper"] = "any"
+    #: Element types of operands. float16 becomes bfloat16 on the way to the device, and its results
+    #: float16 on the way back.
+    types: frozenset[str] = frozenset({"float32", "float16"})
 
 
 @dataclass(frozen=True)
 class MatmulOperation:
-    """left (..., p, q) times right (q, r) or (..., q, r), plus a row."""
+    """left (..., p, q) times right (..., q, r), plus a row.
+
+    The shapes are those that the product sees. A vector has an axis more than its tensor, and a
+    matrix by a vector is the vector by the matrix turned around: the same terms in the same order.
+    """
 
     left: str
     right: str
-    transposed: bool  # the right operand is stored (r, q)
+    transposed: bool  # the right operand is stored (..., r, q)
     bias: str | None  # tensor of r elements
+    left_shape: Shape
+    right_shape: Shape  # as it is stored
+
+    @property
+    def inner(self) -> int:
+        """The inner dimension q."""
+        return self.left_shape[-1]
 
 
 @dataclass(frozen=True)
 class ElementwiseOperation:
-    """left op right; `left` has the shape of the result, `right` may be broadcast."""
+    """left op right, each broadcast to the result."""
 
     op: Literal["add", "sub", "mul"]
     left: str
@@ -60,12 +77,23 @@ class ElementwiseOperation:
 
 PimOperation = MatmulOperation | ElementwiseOperation
 
+#: Reasons why an operator cannot run on the PIM that do not depend on the operator.
+NO_OPERATION = "the PIM has no such operation"
+LEFT_OUT = "the platform's [capabilities] leave the operation out"
+
 
 def pim_operation(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | None:
     """Return how the PIM device runs `node`, or None when it cannot."""
     if overflowing_constant(graph, node) is not None:
         return None
-    return _operation(graph, node, capabilities)
+    operation = _operation(graph, node, capabilities)
+    return None if isinstance(operation, str) else operation
+
+
+def refusal(graph: Graph, node: Node, capabilities: Capabilities) -> str | None:
+    """Return why the device cannot run `node`, whatever its constants hold; None when it can."""
+    operation = _operation(graph, node, capabilities)
+    return operation if isinstance(operation, str) else None
 
 
 def overflowing_constant(graph: Graph, node: Node) -> str | None:
@@ -79,22 +107,8 @@ def kept_on_cpu(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
         node.id: f"constant '{name}' has a finite value beyond the largest bfloat16, 3.3895e38"
         for node in graph.nodes
         if (name := overflowing_constant(graph, node)) is not None
-        and _operation(graph, node, capabilities) is not None
+        and refusal(graph, node, capabilities) is None
     }
-
-
-def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | None:
-    if node.domain or node.op not in capabilities.operators:
-        return None
-    names = [name for name in (*node.inputs, *node.outputs) if name]
-    infos = [graph.tensors[name] for name in names]
-    if any(info.dtype != np.float32 or info.elements == 0 for info in infos):
-        return None
-    if node.op == "MatMul":
-        return _matmul(graph, node, capabilities)
-    if node.op == "Gemm":
-        return _gemm(graph, node, capabilities)
-    return _elementwise(graph, node, capabilities)
 
 
 def pim_capable(graph: Graph, capabilities: Capabilities) -> dict[str, PimOperation]:
@@ -103,56 +117,108 @@ def pim_capable(graph: Graph, capabilities: Capabilities) -> dict[str, PimOperat
     return {identifier: operation for identifier, operation in found.items() if operation}
 
 
-def _matmul(graph: Graph, node: Node, capabilities: Capabilities) -> MatmulOperation | None:
+def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | str:
+    """Return the operation of a node, or why it has none."""
+    if node.domain or node.op not in (*_ELEMENTWISE, "MatMul", "Gemm"):
+        return NO_OPERATION
+    if node.op not in capabilities.operators:
+        return LEFT_OUT
+    infos = [graph.tensors[name] for name in (*node.inputs, *node.outputs) if name]
+    others = sorted({str(info.dtype) for info in infos} - capabilities.types)
+    if others:
+        taken = " and ".join(sorted(capabilities.types, reverse=True))
+        return f"{' and '.join(others)} operands, the PIM takes {taken}"
+    if any(info.elements == 0 for info in infos):
+        return "no elements"
+    if node.op == "MatMul":
+        return _matmul(graph, node, capabilities)
+    if node.op == "Gemm":
+        return _gemm(graph, node, capabilities)
+    return _elementwise(graph, node, capabilities)
+
+
+def _matmul(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | str:
     left, right = node.inputs
     p, q = graph.tensors[left].shape, graph.tensors[right].shape
-    if left in graph.constants or len(p) < 2:
-        return None
+    if capabilities.operands == "paper":
+        reason = _beyond_the_paper(graph, left, right)
+        if reason is not None:
+            return reason
+    if not capabilities.activation_matmul and not {left, right} & graph.constants.keys():
+        return "a product of two activations, which the platform leaves out"
+    if len(q) == 1:
+        # By a vector: y = A v is y = v A', whose sums are the same.
+        row = (1, *q)
+        if len(p) == 1:
+            return MatmulOperation(left, right, True, None, row, row)
+        return MatmulOperation(right, left, True, None, row, _right_shape(p))
+    return MatmulOperation(left, right, False, None, (1, *p) if len(p) == 1 else p, _right_shape(q))
+
+
+def _right_shape(shape: Shape) -> Shape:
+    """Return the shape of a right operand: one matrix where there is one."""
+    return shape[-2:] if prod(shape[:-2]) == 1 else shape
+
+
+def _beyond_the_paper(graph: Graph, left: str, right: str) -> str | None:
+    """Return what the paper's board does not do of a product; None: nothing."""
+    p, q = graph.tensors[left].shape, graph.tensors[right].shape
+    if left in graph.constants:
+        return "a product with a constant on the left"
+    if len(p) < 2 or len(q) < 2:
+        return "a product with a vector"
     if right in graph.constants:
-        return MatmulOperation(left, right, False, None) if len(q) == 2 else None
-    if not capabilities.activation_matmul or len(p) != len(q) or p[:-2] != q[:-2]:
-        return None
-    return MatmulOperation(left, right, False, None)
+        return None if len(q) == 2 else "a product by a constant of more than two axes"
+    return None if p[:-2] == q[:-2] else "a product of batches that are not equal"
 
 
-def _gemm(graph: Graph, node: Node, capabilities: Capabilities) -> MatmulOperation | None:
+def _gemm(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | str:
     left, right = node.inputs[:2]
     bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] else None
     attributes = node.attributes
-    columns = graph.tensors[node.outputs[0]].shape[-1]
-    if left in graph.constants or attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1:
-        return None
-    if right not in graph.constants and not capabilities.activation_matmul:
-        return None
+    if attributes.get("transA", 0):
+        return "a Gemm with transA"
+    if attributes.get("alpha", 1.0) != 1 or (bias and attributes.get("beta", 1.0) != 1):
+        return "a Gemm with alpha or beta"
+    if capabilities.operands == "paper" and left in graph.constants:
+        return "a product with a constant on the left"
+    if not capabilities.activation_matmul and not {left, right} & graph.constants.keys():
+        return "a product of two activations, which the platform leaves out"
     if bias is not None:
         shape = graph.tensors[bias].shape
-        flat = len(shape) == 1 or bias in graph.constants
-        if attributes.get("beta", 1.0) != 1 or prod(shape) != columns or not flat:
-            return None
-        # A column of one constant a row is as long as the bias only when it is not one.
-        if shape[-1] != columns:
-            return None
-    return MatmulOperation(left, right, bool(attributes.get("transB", 0)), bias)
+        columns = graph.tensors[node.outputs[0]].shape[-1]
+        flat = len(shape) == 1 or bias in graph.constants or capabilities.operands == "any"
+        # A column of one element a row is as long as the row only when it is none.
+        if prod(shape) != columns or shape[-1] != columns or not flat:
+            return "a Gemm whose C is no row"
+    return MatmulOperation(
+        left,
+        right,
+        bool(attributes.get("transB", 0)),
+        bias,
+        graph.tensors[left].shape,
+        graph.tensors[right].shape,
+    )
 
 
-def _elementwise(
-    graph: Graph, node: Node, capabilities: Capabilities
-) -> ElementwiseOperation | None:
+def _elementwise(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | str:
     op = _ELEMENTWISE[node.op]
     result = graph.tensors[node.outputs[0]].shape
-    if not 1 <= len(result) <= capabilities.elementwise_max_rank:
-        return None
+    if len(result) > capabilities.elementwise_max_rank:
+        return f"element-wise with more than {capabilities.elementwise_max_rank} axes"
     orders = [node.inputs] if op == "sub" else [node.inputs, node.inputs[::-1]]
     for left, right in orders:
         if graph.tensors[left].shape == result and _broadcasts(graph.tensors[right].shape, result):
             return ElementwiseOperation(op, left, right)
-    return None
+    if capabilities.operands == "paper":
+        return "element-wise with a broadcast other than (r), (p,1) and one element"
+    return ElementwiseOperation(op, *node.inputs)
 
 
-def _broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
-    """Return whether `shape` is one of the device's broadcasts of `full`."""
+def _broadcasts(shape: Shape, full: Shape) -> bool:
+    """Return whether `shape` is one of the paper's broadcasts of `full`."""
     elements = prod(shape)
-    return (
+    return bool(full) and (
         shape == full
         or elements == 1
         or (shape[-1] == full[-1] == elements)

@@ -203,7 +203,7 @@ class Executor:
             name: sum(self.assignment[n.id] == "pim" for n in self.graph.consumers.get(name, ()))
             for name in self.graph.tensors
         }
-        work = {n.id: _work(self.graph, n) for n in self._on_pim}
+        work = {n.id: _work(self.graph, n, self._operations[n.id]) for n in self._on_pim}
         total, done = sum(work.values()), 0
         for stretch in self._stretches:
             if stretch.device != "pim":
@@ -322,6 +322,7 @@ class Executor:
             values = driver.download(self.resident.tensor(name))
         stats = self._count(driver.last)
         self._bits[name] = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        values = _as_type(values, self.graph.tensors[name].dtype)
         self._note_non_finite(name, values, execution)
         if name in self._kept:
             execution.values[name] = values
@@ -401,18 +402,24 @@ class Executor:
         return times
 
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:
-        values = self._buffers.array(transfer.tensor).astype(np.float32)
+        values = self._buffers.array(transfer.tensor).copy()
         bits = golden.to_bf16_bits(values)
 
         def convert() -> int:
             start = perf_counter_ns()
             if transfer.direction == "cpu>pim":
-                values.astype(ml_dtypes.bfloat16)
+                values.astype(np.float32, copy=False).astype(ml_dtypes.bfloat16)
             else:
-                golden.bf16_to_f32(bits)
+                _as_type(golden.bf16_to_f32(bits), values.dtype)
             return perf_counter_ns() - start
 
         return convert
+
+
+def _as_type(values: NDArray[np.float32], dtype: np.dtype[np.generic]) -> Array:
+    """Return float32 values in the type of a tensor; float16 rounds them and may overflow."""
+    with np.errstate(over="ignore"):
+        return values.astype(dtype, copy=False)
 
 
 def check_assignment(
@@ -444,10 +451,7 @@ def _stretch_key(stretch: Stretch) -> str:
     return f"stretch of {len(stretch.nodes)} from {stretch.nodes[0].id}"
 
 
-def _work(graph: Graph, node: Node) -> int:
+def _work(graph: Graph, node: Node, operation: PimOperation) -> int:
     """Return the multiply-adds of a node on the PIM: what simulating it takes is in proportion."""
     elements = graph.tensors[node.outputs[0]].elements
-    if node.op not in ("MatMul", "Gemm"):
-        return elements
-    inner = graph.tensors[node.inputs[0]].shape[-1]
-    return elements * inner
+    return elements * operation.inner if isinstance(operation, MatmulOperation) else elements

@@ -63,10 +63,12 @@ def estimate(runs: Sequence[Run], jobs: int, *, measured: bool) -> Estimate:
         Whether CPU times are measured, so that sessions keep packed copies of weights.
     """
     constants: dict[int, int] = {}  # bytes by identity of the array
+    elements: dict[int, int] = {}
     read: dict[Key, int] = {}  # bytes in device memory
     on_pim = 0
     for run in runs:
         constants |= {id(array): array.nbytes for array in run.graph.constants.values()}
+        elements |= {id(array): array.size for array in run.graph.constants.values()}
         for assignment in run.assignments:
             nodes = [node for node, device in assignment.items() if device == "pim"]
             on_pim += bool(nodes)
@@ -74,7 +76,7 @@ def estimate(runs: Sequence[Run], jobs: int, *, measured: bool) -> Estimate:
             read |= {one.key: one.nbytes for one in stored}
     devices = min(jobs, on_pim)
     room = max((run.fit.device_bytes for run in runs), default=0)
-    bits = {array: constants.get(array, 0) // 2 for array, _ in read}
+    bits = {array: 2 * elements.get(array, 0) for array, *_ in read}
     activations = [_activation_bytes(run.graph) for run in runs]
     parts = {
         "weights of the PIM as bfloat16": sum(bits.values()),

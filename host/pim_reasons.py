@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
-
-from host.capabilities import Capabilities
+from host.capabilities import Capabilities, refusal
 from host.models.graph import Graph, Node
-
-#: Operators that the device has an operation for, whatever a platform lets it do.
-_OPERATIONS = Capabilities().operators
 
 
 def cpu_only(
@@ -41,16 +36,5 @@ def cpu_only(
 
 
 def _reason(graph: Graph, node: Node, capabilities: Capabilities, kept: Mapping[str, str]) -> str:
-    if node.id in kept:
-        return "values or sizes that the PIM cannot hold (kept_on_cpu)"
-    if node.domain or node.op not in _OPERATIONS:
-        return "the PIM has no such operation"
-    if node.op not in capabilities.operators:
-        return "the platform's [capabilities] leave the operation out"
-    infos = [graph.tensors[name] for name in (*node.inputs, *node.outputs) if name]
-    others = sorted({str(info.dtype) for info in infos if info.dtype != np.float32})
-    if others:
-        return f"{' and '.join(others)} operands, the PIM takes float32"
-    if any(info.elements == 0 for info in infos):
-        return "no elements"
-    return "operand shapes, attributes or constants that the PIM does not take"
+    reason = None if node.id in kept else refusal(graph, node, capabilities)
+    return reason or "values or sizes that the PIM cannot hold (kept_on_cpu)"

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from host.capabilities import MatmulOperation, PimOperation
 from host.driver import DeviceTensor, OutOfDeviceMemoryError, PimDriver
 from host.driver.memory import Block, FreeRanges, joined
-from host.models.graph import Graph
+from host.models.graph import Graph, Node
 
-#: Runs one operator: (operation, tensor handles by name) -> handle of the result.
-Call = Callable[[PimOperation, Mapping[str, DeviceTensor]], DeviceTensor]
+#: Runs one operator: (node, tensor handles by name) -> handle of the result.
+Call = Callable[[Node, Mapping[str, DeviceTensor]], DeviceTensor]
 
 
 class NoRoomError(OutOfDeviceMemoryError):
@@ -81,7 +81,7 @@ def rehearse(
                     if name not in tensors:
                         tensors[name] = driver.new_tensor(graph.tensors[name].shape)
                 free[node.id] = driver.memory.free_ranges
-                tensors[result] = call(operation, tensors)
+                tensors[result] = call(node, tensors)
             except OutOfDeviceMemoryError as error:
                 raise NoRoomError(node.id, str(error)) from error
             for name in operands:

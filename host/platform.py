@@ -132,6 +132,8 @@ class CapabilitiesSection:
     operators: tuple[str, ...] = choice("MatMul", "Gemm", "Add", "Sub", "Mul")
     activation_matmul: bool = choice(False, True)
     elementwise_max_rank: int = number("axes", 1)
+    operands: Literal["any", "paper"] = choice("any", "paper")
+    types: tuple[str, ...] = choice("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ class Platform:
             operators=frozenset(section.operators),
             activation_matmul=section.activation_matmul,
             elementwise_max_rank=section.elementwise_max_rank,
+            operands=section.operands,
+            types=frozenset(section.types),
         )
 
     def geometry(self, *, native_lanes: bool = False) -> Geometry:

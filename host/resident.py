@@ -22,7 +22,15 @@ from host.driver.memory import Block
 from host.errors import PimloopError
 from host.models.graph import Graph, Node
 from host.placement import Placement, moved_operands, rehearse
-from host.weights import DeviceWeights, Key, Use, constant_uses
+from host.weights import (
+    DeviceWeights,
+    Key,
+    Use,
+    bias_use,
+    constant_uses,
+    matrix_use,
+    tensor_use,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -252,14 +260,13 @@ class ResidentModel:
 
     def run(self, node: Node) -> OpStats:
         """Run an operator, its operands in device memory; the result stays there."""
-        operation = self.operations[node.id]
         if self._placement is None:
-            result = self._call(operation, self._tensors)
+            result = self._call(node, self._tensors)
         else:
             memory = self.driver.memory
             compact = nullcontext() if self.static else memory.compact()
             with compact, memory.restricted(self._placement.free[node.id]):
-                result = self._call(operation, self._tensors)
+                result = self._call(node, self._tensors)
         self._tensors[node.outputs[0]] = result
         return self.driver.last
 
@@ -282,26 +289,29 @@ class ResidentModel:
         for name in list(self._tensors):
             self.release(name)
 
-    def _call(self, operation: PimOperation, tensors: Mapping[str, DeviceTensor]) -> DeviceTensor:
-        """Run an operation on tensors by name and on constants; return the result."""
+    def _call(self, node: Node, tensors: Mapping[str, DeviceTensor]) -> DeviceTensor:
+        """Run an operator on tensors by name and on constants; return the result."""
+        operation = self.operations[node.id]
 
         def operand(name: str) -> DeviceTensor:
             if name in self.graph.constants:
-                return self.weights.tensor(self.graph, name, "tensor")
+                return self.weights.tensor(self.graph, tensor_use(self.graph, name))
             return tensors[name]
 
         left = operand(operation.left)
         if isinstance(operation, ElementwiseOperation):
             return self.driver.elementwise(operation.op, left, operand(operation.right))
+        left = left.view(operation.left_shape)
         bias = None if operation.bias is None else self._bias(operation.bias, tensors)
-        transposed = operation.transposed
         if operation.right in self.graph.constants:
-            matrix = self.weights.matrix(self.graph, operation.right, transposed=transposed)
-            return self.driver.matmul(left, matrix, bias=bias)
-        right = tensors[operation.right]
-        return self.driver.matmul(left, right, transpose_b=transposed, bias=bias)
+            matrix = self.weights.matrix(self.graph, matrix_use(operation))
+            product = self.driver.matmul(left, matrix, bias=bias)
+        else:
+            right = tensors[operation.right].view(operation.right_shape)
+            product = self.driver.matmul(left, right, transpose_b=operation.transposed, bias=bias)
+        return product.view(self.graph.tensors[node.outputs[0]].shape)
 
     def _bias(self, name: str, tensors: Mapping[str, DeviceTensor]) -> DeviceTensor:
         if name in self.graph.constants:
-            return self.weights.tensor(self.graph, name, "bias")
-        return tensors[name]
+            return self.weights.tensor(self.graph, bias_use(self.graph, name))
+        return tensors[name].view((self.graph.tensors[name].elements,))

@@ -15,14 +15,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from host import golden
-from host.capabilities import ElementwiseOperation, PimOperation
+from host.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
 from host.cpu.operators import run_node
 from host.finite import kinds
 from host.models.graph import Array, Graph, Node
@@ -232,12 +232,12 @@ class Verifier:
                 self._condition.notify_all()
 
     def _compare(self, check: Check) -> Mismatch | None:
-        expected = np.empty(check.result.shape, np.uint16)
+        expected = np.empty(_shape(check), np.uint16)
         for region, bits in self._expected(check):
             expected[region] = bits
             if self._closing:
                 return None
-        return find_mismatch(check.node.id, check.result, expected)
+        return find_mismatch(check.node.id, check.result, expected.reshape(check.result.shape))
 
     def _expected(self, check: Check) -> Iterator[tuple[Any, Bits]]:
         """Yield (index, golden bits) for parts of the result, each a short piece of work."""
@@ -247,25 +247,44 @@ class Verifier:
                 bits = golden.elementwise(operation.op, check.left, check.right)
             yield (...,), bits
             return
-        right = check.right.swapaxes(-1, -2) if operation.transposed else check.right
-        q, r = right.shape[-2:]
-        batched = right.ndim > 2
-        left = check.left if batched else check.left.reshape(1, -1, q)
-        p = left.shape[-2]
+        left, right = _operands(check, operation)
+        *lead, p, q = left.shape
+        r = right.shape[-1]
         width = max(32, _BLOCK_WORK // max(p * q, 1))
-        for batch in np.ndindex(left.shape[:-2]):
+        for batch in np.ndindex(*lead):
             for start in range(0, r, width):
                 columns = slice(start, start + width)
                 with self._block():
                     bits = golden.matmul(
                         left[batch],
-                        right[(*batch, slice(None), columns)] if batched else right[:, columns],
+                        right[(*batch, slice(None), columns)],
                         None if check.bias is None else check.bias[columns],
                     )
-                if batched:
-                    yield (*batch, slice(None), columns), bits
-                else:
-                    yield (..., columns), bits.reshape(*check.result.shape[:-1], -1)
+                yield (*batch, slice(None), columns), bits
+
+
+def _shape(check: Check) -> tuple[int, ...]:
+    """Return the shape in which the golden result is computed."""
+    if isinstance(check.operation, ElementwiseOperation):
+        return check.result.shape
+    left, right = _operands(check, check.operation)
+    return (*left.shape[:-1], right.shape[-1])
+
+
+def _operands(check: Check, operation: MatmulOperation) -> tuple[Bits, Bits]:
+    """Return the operands of a product, (..., p, q) and (..., q, r) with equal leading axes."""
+    left = check.left.reshape(operation.left_shape)
+    right = check.right.reshape(operation.right_shape)
+    if operation.transposed:
+        right = right.swapaxes(-1, -2)
+    if right.ndim == 2:
+        # One matrix for all rows: one product.
+        return left.reshape(1, -1, left.shape[-1]), right[np.newaxis]
+    lead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    return (
+        np.broadcast_to(left, (*lead, *left.shape[-2:])),
+        np.broadcast_to(right, (*lead, *right.shape[-2:])),
+    )
 
 
 def operator_error(graph: Graph, check: Check) -> float:
@@ -286,7 +305,7 @@ def operator_error(graph: Graph, check: Check) -> float:
         for name, bits in operands.items()
         if name not in graph.constants
     }
-    (wanted,) = run_node(graph, check.node, feeds)
+    (wanted,) = run_node(_in_float32(graph, check.node), check.node, feeds)
     found = golden.bf16_to_f32(check.result)
     if not np.array_equal(kinds(wanted), kinds(found)):
         return float("inf")
@@ -297,6 +316,22 @@ def operator_error(graph: Graph, check: Check) -> float:
         scale = np.where(finite, _scale(check, operation) + wanted.astype(np.float64) ** 2, 0.0)
     total = float(np.sqrt(scale.sum()))
     return float(np.linalg.norm(error)) / total if total else float(np.linalg.norm(error))
+
+
+def _in_float32(graph: Graph, node: Node) -> Graph:
+    """Return a graph that has an operator's tensors in float32 where the model has float16."""
+    names = [name for name in (*node.inputs, *node.outputs) if name]
+    if all(graph.tensors[name].dtype == np.float32 for name in names):
+        return graph
+    single = np.dtype(np.float32)
+    return replace(
+        graph,
+        nodes=(node,),
+        tensors={name: replace(graph.tensors[name], dtype=single) for name in names},
+        constants={
+            name: graph.constants[name].astype(single) for name in names if name in graph.constants
+        },
+    )
 
 
 def _subnormal_rounding(graph: Graph, check: Check) -> Array:
@@ -321,13 +356,21 @@ def _subnormal_rounding(graph: Graph, check: Check) -> Array:
                 if off is not None:
                     room = room + (off * other if product else off)
             return room
-        if off_right is not None:
-            columns = off_right.swapaxes(-1, -2) if operation.transposed else off_right
-            room = room + left @ columns
+        for pair in ((off_left, right), (left, off_right)):
+            if pair[0] is not None and pair[1] is not None:
+                room = room + _product(operation, *pair).reshape(room.shape)
         if check.bias is not None:
             off = _rounded_off(graph, str(operation.bias), check.bias.shape)
             room = room if off is None else room + off
     return np.asarray(room)
+
+
+def _product(operation: MatmulOperation, left: Array, right: Array) -> Array:
+    """Return the product of operands in the shapes of their tensors, in binary64."""
+    right = right.reshape(operation.right_shape)
+    if operation.transposed:
+        right = right.swapaxes(-1, -2)
+    return np.asarray(left.reshape(operation.left_shape) @ right)
 
 
 def _rounded_off(graph: Graph, name: str, shape: tuple[int, ...]) -> Array | None:
@@ -347,7 +390,7 @@ def _scale(check: Check, operation: PimOperation) -> Array:
                    for bits in (check.left, check.right))  # fmt: skip
     if isinstance(operation, ElementwiseOperation):
         return np.asarray(left * right if operation.op == "mul" else left + right)
-    terms = left @ (right.swapaxes(-1, -2) if operation.transposed else right)
+    terms = _product(operation, left, right).reshape(check.result.shape)
     if check.bias is not None:
         terms = terms + golden.bf16_to_f32(check.bias).astype(np.float64) ** 2
     return np.asarray(terms)

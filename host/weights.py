@@ -28,8 +28,8 @@ from host.models.graph import Array, Graph
 Form = Literal["tensor", "bias", "matrix", "transposed"]
 
 
-#: A constant in device memory: identity of its array, form.
-Key = tuple[int, Form]
+#: A constant in device memory: identity of its array, form, shape.
+Key = tuple[int, Form, tuple[int, ...]]
 
 
 class Use(NamedTuple):
@@ -37,23 +37,42 @@ class Use(NamedTuple):
 
     name: str
     form: Form
+    shape: tuple[int, ...]  # as the operator sees it; forms "tensor" and "bias": a tensor of it
 
 
 def constant_uses(graph: Graph, operation: PimOperation) -> list[Use]:
     """Return the constants that a PIM operator reads, in the order they are placed."""
     if not isinstance(operation, MatmulOperation):
         names = (operation.left, operation.right)
-        return [Use(name, "tensor") for name in names if name in graph.constants]
+        return [tensor_use(graph, name) for name in names if name in graph.constants]
     uses: list[Use] = []
+    if operation.left in graph.constants:
+        uses.append(tensor_use(graph, operation.left))
     if operation.right in graph.constants:
-        uses.append(Use(operation.right, "transposed" if operation.transposed else "matrix"))
+        uses.append(matrix_use(operation))
     if operation.bias is not None and operation.bias in graph.constants:
-        uses.append(Use(operation.bias, "bias"))
+        uses.append(bias_use(graph, operation.bias))
     return uses
 
 
+def tensor_use(graph: Graph, name: str) -> Use:
+    """Return the use of a constant as an operand of an element-wise operation, or on the left."""
+    return Use(name, "tensor", graph.constants[name].shape)
+
+
+def matrix_use(operation: MatmulOperation) -> Use:
+    """Return the use of the right operand of a product."""
+    form: Form = "transposed" if operation.transposed else "matrix"
+    return Use(operation.right, form, operation.right_shape)
+
+
+def bias_use(graph: Graph, name: str) -> Use:
+    """Return the use of a constant as the row that a product adds, without leading axes of one."""
+    return Use(name, "bias", (graph.constants[name].size,))
+
+
 class ConstantBits:
-    """bfloat16 bits of float32 constants, each converted once; safe in several threads."""
+    """bfloat16 bits of float constants, each converted once; safe in several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -107,12 +126,9 @@ class DeviceWeights:
 
     def nbytes(self, graph: Graph, use: Use) -> int:
         """Return the bytes of device memory that a constant takes, padding included."""
-        constant = graph.constants[use.name]
-        if use.form == "tensor":
-            return self._driver.tensor_bytes(constant.shape)
-        if use.form == "bias":
-            return self._driver.tensor_bytes((constant.size,))
-        return self._driver.matrix_bytes(constant.shape, transposed=use.form == "transposed")
+        if use.form in ("tensor", "bias"):
+            return self._driver.tensor_bytes(use.shape)
+        return self._driver.matrix_bytes(use.shape, transposed=use.form == "transposed")
 
     def total_bytes(self, graph: Graph, uses: Iterable[Use]) -> int:
         """Return the bytes that constants take together, each once."""
@@ -125,7 +141,7 @@ class DeviceWeights:
         made: dict[Key, DeviceTensor | DeviceMatrix] = {}
         for use in uses:
             with self._driver.memory.trial():
-                made[self.key(graph, use)] = self._new(graph.constants[use.name], use.form)
+                made[self.key(graph, use)] = self._new(use)
         kept, self._placed = self._placed, made
         try:
             yield
@@ -145,7 +161,7 @@ class DeviceWeights:
             with self._driver.memory.trial():
                 for index, use in enumerate(waiting):
                     try:
-                        handle = self._new(graph.constants[use.name], use.form)
+                        handle = self._new(use)
                     except OutOfDeviceMemoryError:
                         left = waiting[index:]
                         break
@@ -198,32 +214,31 @@ class DeviceWeights:
     def load(self, graph: Graph, use: Use) -> OpStats:
         """Copy a placed constant to the device unless it is there; return what that cost."""
         constant = graph.constants[use.name]
-        key = (id(constant), use.form)
+        key = self.key(graph, use)
         if key in self._loaded:
             return OpStats()
         handle = self._placed[key]
-        values = self.bits.of(constant).view(ml_dtypes.bfloat16)
+        values = self.bits.of(constant).view(ml_dtypes.bfloat16).reshape(use.shape)
         if isinstance(handle, DeviceMatrix):
             self._driver.write_matrix(handle, values, transposed=use.form == "transposed")
         else:
-            self._driver.write(handle, values.reshape(handle.shape))
+            self._driver.write(handle, values)
         self._loaded[key] = self._driver.last
         return self._driver.last
 
     def cost(self, graph: Graph, use: Use) -> OpStats:
         """Return what copying a loaded constant to the device cost, whenever that was."""
-        return self._loaded[id(graph.constants[use.name]), use.form]
+        return self._loaded[self.key(graph, use)]
 
-    def tensor(self, graph: Graph, name: str, form: Literal["tensor", "bias"]) -> DeviceTensor:
-        """Return a placed constant as a tensor."""
-        handle = self._placed[id(graph.constants[name]), form]
+    def tensor(self, graph: Graph, use: Use) -> DeviceTensor:
+        """Return a placed constant as a tensor (forms "tensor" and "bias")."""
+        handle = self._placed[self.key(graph, use)]
         assert isinstance(handle, DeviceTensor)
         return handle
 
-    def matrix(self, graph: Graph, name: str, *, transposed: bool) -> DeviceMatrix:
+    def matrix(self, graph: Graph, use: Use) -> DeviceMatrix:
         """Return a placed constant as a right operand."""
-        form: Form = "transposed" if transposed else "matrix"
-        handle = self._placed[id(graph.constants[name]), form]
+        handle = self._placed[self.key(graph, use)]
         assert isinstance(handle, DeviceMatrix)
         return handle
 
@@ -248,11 +263,11 @@ class DeviceWeights:
     @staticmethod
     def key(graph: Graph, use: Use) -> Key:
         """Return what tells a constant in one form from all others, of other graphs too."""
-        return id(graph.constants[use.name]), use.form
+        return id(graph.constants[use.name]), use.form, use.shape
 
     def _add(self, graph: Graph, use: Use) -> None:
         constant = graph.constants[use.name]
-        self._placed[self.key(graph, use)] = self._new(constant, use.form)
+        self._placed[self.key(graph, use)] = self._new(use)
         self._arrays[id(constant)] = constant
 
     def _drop(self, keys: Iterable[Key]) -> None:
@@ -260,10 +275,7 @@ class DeviceWeights:
             self._placed.pop(key).free()
             self._loaded.pop(key, None)
 
-    def _new(self, constant: Array, form: Form) -> DeviceTensor | DeviceMatrix:
-        if form == "tensor":
-            return self._driver.new_tensor(constant.shape)
-        if form == "bias":
-            # A row, without leading axes of one.
-            return self._driver.new_tensor((constant.size,))
-        return self._driver.new_matrix(constant.shape, transposed=form == "transposed")
+    def _new(self, use: Use) -> DeviceTensor | DeviceMatrix:
+        if use.form in ("tensor", "bias"):
+            return self._driver.new_tensor(use.shape)
+        return self._driver.new_matrix(use.shape, transposed=use.form == "transposed")

@@ -245,7 +245,7 @@ class PimDriver:
         Parameters
         ----------
         array
-            (q, r), or with `transposed` (r, q).
+            (..., q, r), or with `transposed` (..., r, q).
         transposed
             The array holds the transpose of the operand.
         opcode
@@ -266,11 +266,10 @@ class PimDriver:
         opcode: Literal["MATMUL", "MATMUL_T"] = "MATMUL",
     ) -> DeviceMatrix:
         """Allocate a matrix as `load_matrix` does; undefined until `write_matrix`."""
-        if len(shape) != 2:
-            raise ShapeError(f"a right operand has 2 axes, not the shape {shape}")
+        if len(shape) < 2:
+            raise ShapeError(f"a right operand has at least 2 axes, not the shape {shape}")
         _require_elements(shape, "load_matrix")
-        q, r = shape[::-1] if transposed else shape
-        return self._store.matrix((q, r), opcode)
+        return self._store.matrix(_turned(shape) if transposed else shape, opcode)
 
     def tensor_bytes(self, shape: Shape) -> int:
         """Return the bytes that `new_tensor` takes for a shape, padding included."""
@@ -278,8 +277,7 @@ class PimDriver:
 
     def matrix_bytes(self, shape: Shape, *, transposed: bool = False) -> int:
         """Return the bytes that `new_matrix` takes for a shape, padding included."""
-        q, r = shape[::-1] if transposed else shape
-        return self._store.matrix_bytes((q, r))
+        return self._store.matrix_bytes(_turned(shape) if transposed else shape)
 
     def write_matrix(
         self, matrix: DeviceMatrix, array: HostArray, *, transposed: bool = False
@@ -293,18 +291,19 @@ class PimDriver:
         """
         self._check(matrix, "load_matrix")
         array = np.asarray(array)
-        operand = array.T if transposed else array
+        operand = np.swapaxes(array, -1, -2) if transposed else array
         if operand.shape != matrix.shape:
             raise ShapeError(f"load_matrix of {operand.shape} to a matrix {matrix.shape}")
-        if matrix.layout == "tiled":
-            parts = layout.tiles(operand, matrix.columns, self._geometry)
-        else:
-            parts = layout.blocks(operand.T, matrix.columns, self._geometry)
         with self.batch():
             address = matrix.address
-            for part in parts:
-                self._write(part.reshape(1, -1), address, 0, f"load_matrix {array.shape}")
-                address += part.nbytes
+            for one in operand.reshape(-1, *operand.shape[-2:]):
+                if matrix.layout == "tiled":
+                    parts = layout.tiles(one, matrix.columns, self._geometry)
+                else:
+                    parts = layout.blocks(one.T, matrix.columns, self._geometry)
+                for part in parts:
+                    self._write(part.reshape(1, -1), address, 0, f"load_matrix {array.shape}")
+                    address += part.nbytes
 
     def matmul(
         self,
@@ -322,8 +321,8 @@ class PimDriver:
         a
             (..., p, q), or (q) for a single row.
         b
-            A resident matrix (q, r), or a tensor (..., q, r); with `transpose_b` a tensor
-            (..., r, q), read by the opcode MATMUL_T as it lies.
+            A resident matrix or a tensor (..., q, r); with `transpose_b` a tensor (..., r, q),
+            read by the opcode MATMUL_T as it lies.
         bias
             (r) or None.
         out_f32
@@ -414,6 +413,10 @@ class PimDriver:
                 device_stride=stride,
             )
             self._queue.add(copy, label, bytes_in=count * row_bytes)
+
+
+def _turned(shape: Shape) -> Shape:
+    return (*shape[:-2], shape[-1], shape[-2])
 
 
 def _require_elements(shape: tuple[int, ...], what: str) -> None:

@@ -94,12 +94,13 @@ class Products:
         """Describe a right operand; what has to be laid out anew is, and freed with the stack."""
         g = self._geometry
         if isinstance(b, DeviceMatrix):
-            step = b.columns * BF16_BYTES
+            step, inner = b.columns * BF16_BYTES, b.shape[-2]
             if b.layout == "tiled":
                 tile = layout.tile_beats(b.columns, g)
-                return RightOperand(b.address, 0, b.columns, False, 0, tile, step)
+                return RightOperand(b.address, inner * step, b.columns, False, 0, tile, step)
+            each = round_up(inner, g.atom_columns) * step
             block = b.columns * g.atom_bytes
-            return RightOperand(b.address, 0, b.columns, True, g.atom_bytes, block, step)
+            return RightOperand(b.address, each, b.columns, True, g.atom_bytes, block, step)
         if b.packed:
             b = self._elementwise.widen(b, 1, label)
             temporaries.callback(b.free)

@@ -62,10 +62,10 @@ class TensorStore:
         """Return the bytes of device memory that a bfloat16 tensor takes."""
         return self.memory.size(self._layout(shape, "bf16", None, True)[0])
 
-    def matrix_bytes(self, shape: tuple[int, int]) -> int:
-        """Return the bytes of device memory that a right operand (q, r) for MATMUL takes."""
-        q, r = shape
-        return self.memory.size(q * round_up(r, self._granule) * BF16_BYTES)
+    def matrix_bytes(self, shape: Shape) -> int:
+        """Return the bytes of device memory that a right operand (..., q, r) for MATMUL takes."""
+        *lead, q, r = shape
+        return self.memory.size(math.prod(lead) * q * round_up(r, self._granule) * BF16_BYTES)
 
     def _layout(
         self, shape: Shape, dtype: Literal["bf16", "f32"], columns: int | None, packed: bool
@@ -92,16 +92,17 @@ class TensorStore:
                 spare = 0
         return (rows + spare - 1) * stride + widest, stride, packed
 
-    def matrix(self, shape: tuple[int, int], opcode: Literal["MATMUL", "MATMUL_T"]) -> DeviceMatrix:
-        """Allocate a resident right operand (q, r) laid out for `opcode`."""
-        q, r = shape
+    def matrix(self, shape: Shape, opcode: Literal["MATMUL", "MATMUL_T"]) -> DeviceMatrix:
+        """Allocate a resident right operand (..., q, r) laid out for `opcode`."""
+        *lead, q, r = shape
         if opcode == "MATMUL":
             columns = round_up(r, self._granule)
-            block = self.memory.allocate_low(q * columns * BF16_BYTES)
+            block = self.memory.allocate_low(self.matrix_bytes(shape))
             return DeviceMatrix(block, self.memory.free, shape, columns, "tiled")
         atom = self._geometry.atom_columns
         columns = round_up(r, atom)
-        block = self.memory.allocate_low(round_up(q, atom) * columns * BF16_BYTES)
+        nbytes = math.prod(lead) * round_up(q, atom) * columns * BF16_BYTES
+        block = self.memory.allocate_low(nbytes)
         return DeviceMatrix(block, self.memory.free, shape, columns, "blocked")
 
     def scratch(self, nbytes: int) -> Block:

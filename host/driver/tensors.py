@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -90,16 +90,30 @@ class DeviceTensor(_Resident):
         """Rows of the last axis, all leading axes together."""
         return math.prod(self.shape[:-1])
 
+    def view(self, shape: Shape) -> DeviceTensor:
+        """Return a handle of the same memory with other leading axes.
+
+        One of the two handles is freed, not both.
+
+        Raises
+        ------
+        DriverError
+            When elements or the last axis differ.
+        """
+        if math.prod(shape) != self.size or (shape[-1] if shape else 1) != self.columns:
+            raise DriverError(f"a tensor {self.shape} cannot be seen as {shape}: its rows differ")
+        return replace(self, shape=shape)
+
 
 @dataclass(eq=False)
 class DeviceMatrix(_Resident):
-    """A resident right operand of matmul, (q, r), laid out for one opcode.
+    """A resident right operand of matmul, (..., q, r), laid out for one opcode.
 
-    `tiled` serves MATMUL: chunks of at most SCALAR_DEPTH inner elements, in each chunk column
-    tiles, in each tile rows. `blocked` serves MATMUL_T: blocks of an atom along q, in each block
-    one atom an output column.
+    Its matrices follow each other. `tiled` serves MATMUL: chunks of at most SCALAR_DEPTH inner
+    elements, in each chunk column tiles, in each tile rows. `blocked` serves MATMUL_T: blocks of an
+    atom along q, in each block one atom an output column.
     """
 
-    shape: tuple[int, int]
+    shape: Shape
     columns: int  # r padded, elements
     layout: Literal["tiled", "blocked"]

@@ -163,7 +163,7 @@ def work(outcome: Outcome, identifier: str) -> tuple[int, int]:
     names = [operation.left, operation.right]
     macs = result
     if isinstance(operation, MatmulOperation):
-        macs *= graph.tensors[operation.left].shape[-1]
+        macs *= operation.inner
         names += [operation.bias] if operation.bias is not None else []
     elements = result + sum(graph.tensors[name].elements for name in names)
     return macs, _DEVICE_ELEMENT * elements

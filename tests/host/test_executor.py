@@ -32,7 +32,9 @@ GEOMETRY = Geometry(
     atom_bytes=64, beat_bytes=64, lanes=32, acc_groups=16, scalar_depth=4096, ck_ratio=4,
     tck_fs=833333, lane_latency=4,
 )  # fmt: skip
-PAPER = Capabilities(activation_matmul=False, elementwise_max_rank=3)
+PAPER = Capabilities(
+    activation_matmul=False, elementwise_max_rank=3, operands="paper", types=frozenset({"float32"})
+)
 
 
 @pytest.fixture
@@ -199,15 +201,19 @@ def test_gemm_forms(driver):
         ("Add", (4, 1), (1, 6), False),
         ("Add", (1, 2, 4, 6), (1, 1, 1, 6), True),
         ("Add", (1, 2, 4, 6), (1, 1, 4, 6), False),
+        ("Add", (), (), False),
         ("Div", (4, 6), (4, 6), False),
     ],
 )
 def test_elementwise_broadcasts(op, left, right, capable, driver):
+    """`capable`: whether the paper's board takes the shapes; the driver takes every broadcast."""
     node = helper.make_node(op, ["x", "y"], ["z"], name="n")
     graph = small([node], {"x": floats(*left), "y": floats(*right)}, ("z",))
     operations = pim_capable(graph, Capabilities())
-    assert bool(operations) == capable
-    if capable:
+    assert bool(operations) == (op != "Div")
+    paper = Capabilities(elementwise_max_rank=8, operands="paper")
+    assert bool(pim_capable(graph, paper)) == capable
+    if operations:
         feeds = random_inputs(graph)
         found = execute(graph, {"n": "pim"}, operations, driver, feeds).values["z"]
         assert np.allclose(found, run_reference(graph, feeds)["z"], rtol=0.02, atol=0.02)
@@ -253,6 +259,7 @@ def test_weights_beyond_the_capacity_say_the_numbers():
             ):
                 executor.load_weights()
         large = product(1025, 2)  # stored as 1056 columns
+        operations = pim_capable(large, Capabilities())
         with ResidentModel(large, operations, opened) as resident:
             executor = Executor(large, {"n": "pim"}, operations, resident)
             with pytest.raises(PimloopError, match=r"1081344 bytes as bfloat16.*has 1048576"):

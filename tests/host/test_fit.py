@@ -33,7 +33,7 @@ from host.policies import POLICIES
 from host.report import build_report
 from host.resident import ResidentModel, leave_constants
 from host.session import Settings
-from host.weights import DeviceWeights, constant_uses
+from host.weights import DeviceWeights, constant_uses, matrix_use
 from partitioner.capacity import overfull, resident_bytes
 
 SMALL = {"device.rows": "16"}  # 16 banks x 16 rows x 8 KiB: 2 MiB
@@ -200,12 +200,13 @@ def test_weights_take_turns_on_one_device_and_keep_their_addresses():
             for chosen in ((0, 1, 2), (3, 4, 5), (0, 4, 2), (3, 1, 5)):
                 resident.load_weights([f"n{i}" for i in chosen])
                 for i in chosen:
-                    matrix = resident.weights.matrix(graph, f"w{i}", transposed=False)
+                    matrix = resident.weights.matrix(graph, matrix_use(fit.operations[f"n{i}"]))
                     assert seen.setdefault(i, matrix.address) == matrix.address
             # Two that share an address: one of them moves, all are there.
             resident.load_weights(["n0", "n3", "n1"])
             where = {
-                resident.weights.matrix(graph, f"w{i}", transposed=False).address for i in (0, 3, 1)
+                resident.weights.matrix(graph, matrix_use(fit.operations[f"n{i}"])).address
+                for i in (0, 3, 1)
             }
             assert len(where) == 3
             with pytest.raises(Exception, match=r"2097152 bytes as bfloat16.*beside"):

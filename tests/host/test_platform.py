@@ -32,7 +32,7 @@ def test_every_value_has_a_source(name: str) -> None:
     assert platform.name == name
     found = sources(platform_path(name))
     cpu = len(fields(platform.cpu)) if platform.cpu else 0
-    assert len(found) == 13 + 21 + 4 + 7 + 3 + cpu
+    assert len(found) == 13 + 21 + 4 + 7 + 5 + cpu
     assert all(source.strip() for _, source in found.values())
 
 
