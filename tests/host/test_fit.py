@@ -274,8 +274,8 @@ def test_a_model_behind_another_has_the_addresses_that_it_was_profiled_with(coun
             operations = pim_fit(second, platform).operations
             with ResidentModel(second, operations, driver, weights) as resident:
                 assert resident.static
-                names = [f"w{i}" for i in range(count)]
-                return [weights.matrix(second, n, transposed=False).address for n in names]
+                uses = [matrix_use(operations[f"n{i}"]) for i in range(count)]
+                return [weights.matrix(second, use).address for use in uses]
 
     def profiled(operations, driver, weights):
         leave_constants(first, operations, driver, weights)
