@@ -87,6 +87,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of random weights and inputs (default 0)"
     )
+    parser.add_argument(
+        "--keep-fused",
+        action="store_true",
+        help="keep fused operators of an .onnx file (attention, packed weights, ...) whole; by"
+        " default they are decomposed, so that the PIM can take the products inside",
+    )
+    parser.add_argument(
+        "--im2col",
+        action="store_true",
+        help="also make products of convolutions that copy their input several times for it",
+    )
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -212,6 +223,7 @@ def parse_setting(text: str) -> tuple[str, str]:
 
 def load_options(args: argparse.Namespace) -> LoadOptions:
     """Return what `add_model_options` parsed."""
+    from host.models.decompose import Choice
     from host.models.loader import LoadOptions
 
     values = given_inputs(args)
@@ -222,6 +234,7 @@ def load_options(args: argparse.Namespace) -> LoadOptions:
         axes=dict(args.axis),
         given={} if values is None else {name: value.shape for name, value in values.items()},
         batch=args.batch,
+        decompose=Choice(keep_fused=args.keep_fused, im2col=args.im2col),
     )
 
 

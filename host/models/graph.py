@@ -133,6 +133,9 @@ class Graph:
     built_in: bool = False  # one of `host.models.config.BUILT_IN`, on one sequence
     #: Operators that are executed whole (control flow), as functions of `FUNCTION_DOMAIN`, by type.
     functions: Mapping[str, onnx.FunctionProto] = field(default_factory=dict)
+    decomposed: Mapping[str, int] = field(default_factory=dict)  # fused operators, by type
+    #: Why an operator with products inside is not decomposed, by node id.
+    kept_whole: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

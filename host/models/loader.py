@@ -14,6 +14,7 @@ from host.errors import PimloopError
 from host.models.checkpoint import CheckpointWeights, read_config
 from host.models.config import BUILT_IN, ModelConfig
 from host.models.decoder import build_decoder
+from host.models.decompose import Choice
 from host.models.encoder import build_encoder
 from host.models.graph import Graph
 from host.models.onnx_file import load_onnx
@@ -35,6 +36,7 @@ class LoadOptions:
     axes: Mapping[str, int] = field(default_factory=dict)  # lengths of its axes, by their names
     given: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of the values given
     batch: int | None = None  # sequences at once; None: 1
+    decompose: Choice = field(default_factory=Choice)  # which fused operators of an .onnx file
 
 
 def load_model(name: str, options: LoadOptions | None = None) -> Graph:
@@ -55,6 +57,7 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
             AxisOptions(
                 options.given, options.shapes, options.axes, options.batch, options.sequence_length
             ),
+            options.decompose,
         )
     for option, values in (("--shape", options.shapes), ("--axis", options.axes)):
         if values:

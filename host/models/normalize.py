@@ -3,7 +3,7 @@
 Used for the built-in models and for .onnx files alike. Nodes are taken in order; each one either
 disappears (a constant, a shape question, an identity) or gets the shapes of its outputs.
 Neighbours: `inference` knows the shapes and values of one operator, `control_flow` writes out If
-and Loop.
+and Loop, `decompose` fused operators.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from onnx import helper, numpy_helper
 
 from host.errors import PimloopError
 from host.models.control_flow import CONTROL_FLOW, as_function, expand
+from host.models.decompose import Choice, KeptWhole, Reader, Whole, decompose, has_rule
 from host.models.graph import (
     FUNCTION_DOMAIN,
     Array,
@@ -29,6 +31,7 @@ from host.models.graph import (
     attributes_of,
 )
 from host.models.inference import OLDEST_OPSET, DataDependentError, Inference, schema_of
+from host.models.onnx_order import outer_names, subgraphs
 
 #: Folding never makes a constant larger than this: such an operator is executed.
 MAX_FOLDED_BYTES = 1 << 30
@@ -65,6 +68,7 @@ class RawModel:
     opsets: dict[str, int]
     sequence_length: int | None = None
     input_ranges: dict[str, int] = field(default_factory=dict)
+    choice: Choice = field(default_factory=Choice)  # of what is decomposed
 
 
 def normalize(raw: RawModel) -> Graph:
@@ -94,6 +98,9 @@ class _Normalizer:
         self.opset = raw.opsets.get("", OLDEST_OPSET)
         self.grown = 0
         self.waiting: deque[onnx.NodeProto] = deque()
+        self.decomposed: dict[str, int] = {}  # operators written out, by type
+        self.kept_whole: dict[str, str] = {}  # why others were not, by id
+        self.promised: dict[str, TensorInfo] = {}  # what the operator said that is written out
 
     def run(self) -> Graph:
         self.waiting.extend(self.raw.nodes)
@@ -132,6 +139,8 @@ class _Normalizer:
             sequence_length=self.raw.sequence_length,
             input_ranges=dict(self.raw.input_ranges),
             functions=functions,
+            decomposed=self.decomposed,
+            kept_whole={n.id: self.kept_whole[n.id] for n in nodes if n.id in self.kept_whole},
         )
 
     def _resolve(self, name: str) -> str:
@@ -159,7 +168,44 @@ class _Normalizer:
             outputs=_strip(proto.output),
             attributes=self._attributes(proto),
         )
-        self._keep_or_fold(node, where)
+        if not self._decompose(node, where):
+            self._keep_or_fold(node, where)
+
+    def _decompose(self, node: Node, where: str) -> bool:
+        """Put the primitives that an operator equals in its place; return whether there are any."""
+        if self.raw.choice.keep_fused or not has_rule(node.domain, node.op):
+            return False
+        if all(name in self.constants for name in node.inputs if name):
+            return False  # its result is a constant
+        results = self.inference.infer(node, self.infos, self.constants, where)
+        whole = Whole(
+            node, self.infos, self.constants, results, self.readers, self.raw.choice.im2col
+        )
+        try:
+            parts = decompose(whole, node.id, self.opset)
+        except KeptWhole as reason:
+            self.kept_whole[node.id] = str(reason)
+            return False
+        self.decomposed[node.op] = self.decomposed.get(node.op, 0) + 1
+        self.promised |= {n: info for n, info in zip(node.outputs, results, strict=True) if n}
+        for name, array in parts.constants.items():
+            self._define_constant(name, array)
+        self.waiting.extendleft(reversed(parts.nodes))
+        return True
+
+    @cached_property
+    def readers(self) -> dict[str, list[Reader]]:
+        """Who reads each tensor of the file."""
+        found: dict[str, list[Reader]] = {}
+        for proto in self.raw.nodes:
+            cast = next((a.i for a in proto.attribute if a.name == "to"), None)
+            reader = Reader(proto.op_type, cast if proto.op_type == "Cast" else None)
+            inner = [name for a in proto.attribute for g in subgraphs(a) for name in outer_names(g)]
+            for name in dict.fromkeys([*proto.input, *inner]):
+                found.setdefault(name, []).append(reader)
+        for name in self.raw.outputs:
+            found.setdefault(name, []).append(Reader(""))
+        return found
 
     def _keep_or_fold(self, node: Node, where: str) -> None:
         draws = node.op in _DRAWS and not node.domain
@@ -180,6 +226,11 @@ class _Normalizer:
         for name, info in zip(node.outputs, infos, strict=True):
             if info.nbytes > MAX_TENSOR_BYTES:
                 raise PimloopError(f"{where}: '{name}' has {info.elements} elements, too many")
+            if self.promised.get(name, info) != info:
+                raise PimloopError(
+                    f"{where} makes '{name}' as {info}, the operator that it is a part of as"
+                    f" {self.promised[name]}; load the model with --keep-fused"
+                )
         if (constant or draws) and sum(info.nbytes for info in infos) <= MAX_FOLDED_BYTES:
             self._count_growth(node, infos, where)
             self._fold(node, where)

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, numpy_helper, version_converter
 
 from host.errors import PimloopError
+from host.models.decompose import Choice
 from host.models.graph import Graph
 from host.models.inference import OLDEST_OPSET
 from host.models.normalize import RawModel, normalize
@@ -30,7 +31,7 @@ OPSETS = range(OLDEST_OPSET, 28)
 _ID_PATH = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Cast", "Identity", "Flatten"})
 
 
-def load_onnx(path: Path, axes: AxisOptions | None = None) -> Graph:
+def load_onnx(path: Path, axes: AxisOptions | None = None, choice: Choice | None = None) -> Graph:
     """Return the graph of a file.
 
     Parameters
@@ -40,6 +41,8 @@ def load_onnx(path: Path, axes: AxisOptions | None = None) -> Graph:
     axes
         What the axes of its inputs are bound to. An initializer that is an input too becomes one
         when a value is given for it, and is a constant otherwise.
+    choice
+        Which fused operators are decomposed.
 
     Raises
     ------
@@ -47,14 +50,14 @@ def load_onnx(path: Path, axes: AxisOptions | None = None) -> Graph:
         When the file is damaged, leaves its folder, or holds something not supported.
     """
     try:
-        return _load(path, axes or AxisOptions())
+        return _load(path, axes or AxisOptions(), choice or Choice())
     except UnicodeDecodeError as error:
         raise PimloopError(f"{path} is damaged: a name in it is no UTF-8 text: {error}") from error
     except RecursionError as error:
         raise PimloopError(f"{path}: its graphs are nested too deeply") from error
 
 
-def _load(path: Path, axes: AxisOptions) -> Graph:
+def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
     model = _to_known_opset(_parse(path), path)
     opsets = _opsets(model)
     model = inline_functions(model, path)
@@ -81,6 +84,7 @@ def _load(path: Path, axes: AxisOptions) -> Graph:
             outputs=outputs,
             opsets=opsets,
             sequence_length=bound.sequence_length,
+            choice=choice,
         )
     )
     return replace(graph, input_ranges=_id_ranges(graph))

@@ -1,0 +1,140 @@
+"""Attention and MultiHeadAttention of ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from host.models.decompose.attention_core import (
+    Heads,
+    attend,
+    causal_bias,
+    merge_heads,
+    split_heads,
+)
+from host.models.decompose.padding import padding_bias
+from host.models.decompose.registry import CONTRIB, Whole, decomposes
+from host.models.decompose.writer import Writer
+
+
+@decomposes(CONTRIB, "Attention")
+def projected_attention(whole: Whole, write: Writer) -> Sequence[str]:
+    """One product gives query, key and value; then heads, mask and cache."""
+    whole.check_float()
+    whole.check(not whole.integer("do_rotary", 0), "it rotates its queries (do_rotary)")
+    whole.check(
+        not whole.integer("past_present_share_buffer", 0), "its cache is one buffer for all steps"
+    )
+    whole.check(
+        whole.input(4) is None or whole.input(5) is None,
+        "it has a cache and a bias, which ONNX Runtime refuses",
+    )
+    (batch, rows, _), weights = whole.shape(0), whole.shape(1)
+    count = whole.integer("num_heads")
+    sizes = whole.node.attributes.get("qkv_hidden_sizes") or (weights[1] // 3,) * 3
+    whole.check(sizes[0] == sizes[1], "its queries and keys have different sizes")
+    joined = write.op("MatMul", whole.required(0), whole.required(1))
+    if whole.input(2) is not None:
+        joined = write.op("Add", joined, whole.required(2))
+    parts, start = [], 0
+    for size in sizes:
+        part = write.slice(joined, 2, start, start + size)
+        parts.append(split_heads(write, part, batch, rows, count, size // count))
+        start += size
+    query, key, value = parts
+    outputs = []
+    past = 0
+    if whole.input(4) is not None:
+        past = whole.shape(4)[3]
+        old = [_half(whole, write, 4, half, batch, count, past) for half in (0, 1)]
+        key, value = (write.concat([o, n], 2) for o, n in zip(old, (key, value), strict=True))
+    if whole.wants(1):
+        whole.check(sizes[1] == sizes[2], "its keys and values have different sizes")
+        full = (1, batch, count, past + rows, sizes[1] // count)
+        halves = [write.reshape(tensor, full) for tensor in (key, value)]
+        outputs.append(write.concat(halves, 0))
+    heads = Heads(batch, count, count, rows, past + rows, sizes[0] // count, sizes[2] // count,
+                  whole.info(0).dtype)  # fmt: skip
+    bias = _bias(whole, write, heads, mask=3, added=5, past=past)
+    scale = whole.number("scale", 0.0) or 1 / np.sqrt(heads.size)
+    result = attend(write, heads, query, key, value, scale, bias)
+    return [merge_heads(write, result, heads), *outputs]
+
+
+def _half(
+    whole: Whole, write: Writer, index: int, half: int, batch: int, heads: int, past: int
+) -> str:
+    """Return the keys (0) or the values (1) of a cache (2, batch, heads, past, size)."""
+    size = whole.shape(index)[4]
+    part = write.slice(whole.required(index), 0, half, half + 1)
+    return write.reshape(part, (batch, heads, past, size))
+
+
+def _bias(
+    whole: Whole, write: Writer, heads: Heads, *, mask: int, added: int, past: int
+) -> list[str]:
+    """Return what is added to the scores: the padding, the causal mask, a bias of the model."""
+    found = []
+    if whole.integer("unidirectional", 0):
+        found.append(causal_bias(write, heads, past))
+    found.append(padding_bias(whole, write, mask, heads))
+    found.append(whole.input(added))
+    return [name for name in found if name is not None]
+
+
+@decomposes(CONTRIB, "MultiHeadAttention")
+def multi_head_attention(whole: Whole, write: Writer) -> Sequence[str]:
+    """Query, key and value apart; key and value may have their heads as an axis already."""
+    whole.check_float()
+    whole.check(not whole.wants(3), "its scores are an output")
+    for index, what in ((1, "key"), (2, "value")):
+        whole.check(whole.input(index) is not None, f"its {what} is packed with another input")
+    whole.check(len(whole.shape(0)) == 3, "its query is packed with other inputs")
+    whole.check(len(whole.shape(1)) == len(whole.shape(2)), "its key is packed with the value")
+    whole.check(whole.input(8) is None, "its cache is one buffer for all steps")
+    batch, rows, width = whole.shape(0)
+    count = whole.integer("num_heads")
+    query, key, value = (whole.required(index) for index in range(3))
+    widths = [width, _width(whole, 1), _width(whole, 2)]
+    if whole.input(3) is not None:
+        query, key, value = _with_bias(whole, write, widths)
+    query = split_heads(write, query, batch, rows, count, width // count)
+    value_size = widths[2] // count
+    if len(whole.shape(1)) == 3:
+        keys = whole.shape(1)[1]
+        key = split_heads(write, key, batch, keys, count, widths[1] // count)
+        value = split_heads(write, value, batch, keys, count, value_size)
+    else:
+        keys = whole.shape(1)[2]
+        whole.check(
+            whole.shape(1) == whole.shape(2),
+            "its key and value have different shapes, which ONNX Runtime refuses",
+        )
+    past = 0
+    if whole.input(6) is not None:
+        past = whole.shape(6)[2]
+        key = write.concat([whole.required(6), key], 2)
+        value = write.concat([whole.required(7), value], 2)
+    heads = Heads(batch, count, count, rows, past + keys, width // count, value_size,
+                  whole.info(0).dtype)  # fmt: skip
+    bias = _bias(whole, write, heads, mask=4, added=5, past=past)
+    scale = whole.number("scale", 0.0) or 1 / np.sqrt(heads.size)
+    result = merge_heads(write, attend(write, heads, query, key, value, scale, bias), heads)
+    return [result, key, value][: len(whole.node.outputs)]
+
+
+def _width(whole: Whole, index: int) -> int:
+    shape = whole.shape(index)
+    return shape[2] if len(shape) == 3 else shape[1] * shape[3]
+
+
+def _with_bias(whole: Whole, write: Writer, widths: Sequence[int]) -> list[str]:
+    """Return query, key and value with their parts of the bias, input 3, added."""
+    whole.check(len(whole.shape(1)) == 3, "its bias is for keys that have their heads as an axis")
+    found, start = [], 0
+    for index, width in enumerate(widths):
+        part = write.slice(whole.required(3), 0, start, start + width)
+        found.append(write.op("Add", whole.required(index), part))
+        start += width
+    return found
