@@ -120,7 +120,8 @@ def pim_capable(graph: Graph, capabilities: Capabilities) -> dict[str, PimOperat
 def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation | str:
     """Return the operation of a node, or why it has none."""
     if node.domain or node.op not in (*_ELEMENTWISE, "MatMul", "Gemm"):
-        return NO_OPERATION
+        whole = graph.kept_whole.get(node.id)
+        return NO_OPERATION if whole is None else f"{node.op} is not decomposed: {whole}"
     if node.op not in capabilities.operators:
         return LEFT_OUT
     infos = [graph.tensors[name] for name in (*node.inputs, *node.outputs) if name]

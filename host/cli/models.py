@@ -113,6 +113,7 @@ def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
         "edges": len(graph.edges()),
         "pim_nodes": len(capable),
         "kept_on_cpu": dict(fit.kept_on_cpu),
+        "decomposed": dict(graph.decomposed),
         "parameters": graph.parameters,
         "opsets": dict(graph.opsets),
         "inputs": describe(graph.inputs),
@@ -137,6 +138,10 @@ def _print(summary: dict[str, Any]) -> None:
         for one in summary[kind]:
             text = f"  {kind[:-1]} {one['name']}: {one['type']} {one['shape']}"
             out.print(text, markup=False, soft_wrap=True)
+    if summary["decomposed"]:
+        parts = ", ".join(f"{count} {op}" for op, count in summary["decomposed"].items())
+        text = f"  decomposed into primitives: {parts} (--keep-fused keeps them whole)"
+        out.print(text, markup=False, soft_wrap=True)
     rows = [(row["op"], str(row["count"]), str(row["pim"] or "")) for row in summary["operators"]]
     print_table(out, [*texts("operator"), *numbers("count", "on the PIM")], rows)
     print_kept_on_cpu(out, summary["kept_on_cpu"])

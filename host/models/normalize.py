@@ -173,10 +173,13 @@ class _Normalizer:
 
     def _decompose(self, node: Node, where: str) -> bool:
         """Put the primitives that an operator equals in its place; return whether there are any."""
-        if self.raw.choice.keep_fused or not has_rule(node.domain, node.op):
+        if not has_rule(node.domain, node.op):
             return False
         if all(name in self.constants for name in node.inputs if name):
             return False  # its result is a constant
+        if self.raw.choice.keep_fused:
+            self.kept_whole[node.id] = "fused operators are kept whole (--keep-fused)"
+            return False
         results = self.inference.infer(node, self.infos, self.constants, where)
         whole = Whole(
             node, self.infos, self.constants, results, self.readers, self.raw.choice.im2col
