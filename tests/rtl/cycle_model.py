@@ -1,21 +1,21 @@
-"""How long descriptor lists take, derived by hand from rtl/README.md; no RTL, no simulator code.
+"""How long simple lists take, as sums of terms derived by hand from rtl/README.md.
 
-A list is followed from the doorbell on. Clock 0 is the first fabric clock in which the list
-engine is busy; DRAM clock t lies in fabric clock t // ratio, and self-refresh is left at t = 0.
-Every function returns where the part it describes ends. Terms that all lists share, in fabric
-clocks, with the host memory's default latencies of 2 (read) and 2 (write):
+No RTL, no simulator code. A list is followed from the doorbell on. Clock 0 is the first fabric
+clock in which the list engine is busy; DRAM clock t lies in fabric clock t // ratio, and
+self-refresh is left at t = 0. Every function returns where the part it describes ends. Terms that
+all lists share, in fabric clocks, with the host memory's default latencies of 2 (read) and 2
+(write):
 
 fetch       burst cut 1, address out 1, memory 2, descriptor there 1: 5, then the check starts
 check       static 1, host addresses 1, overlap 1, verdict 1, list engine 1: 5 for FENCE and END;
             with operands: sizes 1 and 3 for each of five hulls (A, B, C, Y, host) more: 21
-status      burst cut 1, address and data out 1, taken 1, memory 2, response taken 1, list engine
-1: 7
+status      burst cut 1, address and data out 1, taken 1, memory 2, response taken 1, list
+            engine 1: 7
 stall       of a fetch: 2 (the memory's latency); of a status word: 1 (data wait for their
-address) and
-            1 (the response, one clock after the last beat)
+            address) and 1 (the response, one clock after the last beat)
 
 Only lists that are easy to follow are here: one tile, operands in banks of their own, whole rows
-open.
+open. clock_model.py has all others.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from clock_model import COUNTERS, ClockModel
 
 from host.device.geometry import read_geometry
 from host.platform import PlatformError, load_platform, platform_names
@@ -181,7 +182,7 @@ def test_every_condition_can_be_broken():
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_what_the_table_lets_through_works(seed, tmp_path):
-    """Random lists end, with assertions on, and their commands break no rule."""
+    """Random lists end, with assertions on, break no rule and take what clock_model.py says."""
     rng = random.Random(200 + seed)
     params = random_set(rng) | {"NativeLanes": 1}
     while first_broken(params) is not None:
@@ -196,5 +197,8 @@ def test_what_the_table_lets_through_works(seed, tmp_path):
             case = random_list(values, read_geometry(device), raw.base, length=20)
             outcome = run(raw, case)
             assert all(word & 0xFF == Code.DONE for word in outcome.words), params
+            items = [case.descriptors[position] for position in case.positions]
+            counters = dict(zip(COUNTERS, (outcome.cycles, *outcome.counters), strict=True))
+            assert counters == ClockModel(params).run(items).total, params
     report = check_file(trace, Channel.of_parameters(params))
     assert report.passed, (params, report.text())

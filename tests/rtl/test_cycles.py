@@ -1,153 +1,113 @@
-"""Cycles and stalls of descriptor lists against a model derived by hand (cycle_model.py)."""
+"""Cycles, stalls and commands of descriptor lists against a model of its own (clock_model.py)."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from cycle_model import Model
+from clock_model import COUNTERS, ClockModel
+from cycle_lists import DEVICES, QUICK, table
 
-from host.driver import descriptors
 from host.platform import load_platform
-from host.testing.raw import DATA_OFFSET, RawDevice
-from rtl.isa import Opcode, Reg
-from sim.config import SimConfig
+from host.testing.random_lists import random_list, run
+from host.testing.raw import DATA_OFFSET, LIST_OFFSET, RawDevice
+from rtl.isa import CONTROL_FIELDS, RECORD, Reg
+from sim.config import HostMemory, SimConfig
 from sim.device import SimDevice
 
-#: Platform with settings; those of `make test`, then the others.
-DEVICES = {
-    "htg-z920": ("htg-z920", {}),
-    "few lanes, no refresh": (
-        "htg-z920",
-        {"device.lanes": "4", "device.vector_setup": "300", "dram.trefi": "0"},
-    ),
-    # Without refresh: the model follows one that falls into a stream of reads, not into a wait.
-    "lanes 24": ("htg-z920", {"device.lanes": "24", "dram.trefi": "0"}),
-    "lanes 16": ("htg-z920", {"device.lanes": "16", "dram.trefi": "0"}),
-    "lanes 8": ("htg-z920", {"device.lanes": "8", "dram.trefi": "0"}),
-    "aim": ("aim", {}),
+#: Of the host memory: the default, and others that show every term of `stall`.
+MEMORIES = {
+    "default": HostMemory(),
+    "slow": HostMemory(read_latency=9, write_latency=7),
+    "few beats": HostMemory(read_latency=3, read_gap=3, write_latency=4, write_gap=2),
+    "far": HostMemory(read_latency=150, write_latency=200),
 }
-QUICK = ("htg-z920", "few lanes, no refresh")
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in DEVICES
-    ],
-)
-def built(request):
+def full_but(names, quick):
+    """Return parameters of which only the quick ones run in `make test`."""
+    return [pytest.param(n, marks=() if n in quick else pytest.mark.full) for n in names]
+
+
+@pytest.fixture(scope="module", params=full_but(DEVICES, QUICK))
+def params(request):
     platform, settings = DEVICES[request.param]
-    params = load_platform(platform, settings).rtl_parameters()
-    with SimDevice(SimConfig(params=params, memory_bytes=4 << 20)) as device:
-        yield RawDevice(device), Model(params)
+    return load_platform(platform, settings).rtl_parameters()
 
 
-def timed(raw, items, repeat=1):
-    """Run a list; return its cycles and stall."""
-    results = set()
-    for _ in range(repeat):
-        before = raw.read64(Reg.CNT_CYCLES_LO), raw.read64(Reg.CNT_STALL_LO)
-        statuses = raw.run(items)
-        assert all(status.code == 1 for status in statuses), statuses
-        after = raw.read64(Reg.CNT_CYCLES_LO), raw.read64(Reg.CNT_STALL_LO)
-        results.add((after[0] - before[0], after[1] - before[1]))
-    assert len(results) == 1
-    return results.pop()
+@pytest.fixture(scope="module", params=full_but(MEMORIES, ("default", "slow")))
+def built(request, params):
+    """Return a device and its model."""
+    memory = MEMORIES[request.param]
+    config = SimConfig(params=params, memory_bytes=4 << 20, host_memory=memory)
+    with SimDevice(config) as device:
+        yield RawDevice(device), ClockModel(params, memory)
 
 
-def bank(model, index):
-    """Return the address of a bank, per_bank."""
-    return index * model.p["RowBytes"] * model.p["Rows"]
+def counted(raw):
+    """Return the counters of a device."""
+    return {name: raw.read64(Reg[f"CNT_{name.upper()}_LO"]) for name in COUNTERS}
 
 
-@pytest.mark.parametrize("count", [0, 1, 12, 40, 100])
-def test_fences(built, count):
+def spent(raw, items):
+    """Run a list; return what it added to the counters."""
+    before = counted(raw)
+    statuses = raw.run(items, spacing=128)
+    assert all(status.code == 1 for status in statuses), statuses
+    after = counted(raw)
+    return {name: after[name] - before[name] for name in COUNTERS}
+
+
+def records(raw, items, positions):
+    """Return the completion records of a list whose descriptors are at these slots."""
+    wanted = [
+        LIST_OFFSET + 64 * (position + 1)
+        for item, position in zip(items, positions, strict=True)
+        if int(item["control"]) >> CONTROL_FIELDS["record"][0] & 1
+    ]
+    found = []
+    for place in wanted:
+        record = raw.buffer[place : place + 64].view(RECORD)[0]
+        cycles = int(record["cycles_lo"]) | int(record["cycles_hi"]) << 32
+        others = {name: int(record[f"{name}_count" if name == "ref" else name])
+                  for name in COUNTERS[1:]}  # fmt: skip
+        found.append({"cycles": cycles} | others)
+    return found
+
+
+def differences(raw, model, lists):
+    """Return the lists of a table in which a counter differs: name, counted, derived."""
+    bad = []
+    for name, items in lists.items():
+        expected = model.run(items)
+        found = spent(raw, items)
+        if found != expected.total:
+            bad.append((name, found, expected.total))
+        of_each = records(raw, items, range(0, 2 * len(items), 2))
+        if of_each != list(expected.records):
+            bad.append((f"{name}: records", of_each, expected.records))
+    return bad
+
+
+def test_table_of_lists(built):
     raw, model = built
-    assert timed(raw, [descriptors.fence()] * count, repeat=2) == model.fences(count)
+    lists = table(model.p, raw.base + DATA_OFFSET)
+    assert not differences(raw, model, lists)
 
 
-def fences_to_refresh(model):
-    """Return how many FENCEs end as the first refresh falls due, or just after."""
-    return model.fences_before(-(-model.p["TRefi"] // model.p["CkRatio"]))
-
-
-def test_a_list_that_ends_as_a_refresh_falls_due_waits_for_it(built):
-    """A clock more or less of tREFI shows in the cycles."""
+def test_a_list_takes_the_same_again(built):
     raw, model = built
-    if not model.p["TRefi"]:
-        pytest.skip("no refresh")
-    count = fences_to_refresh(model)
-    cycles, stall = timed(raw, [descriptors.fence()] * count)
-    assert (cycles, stall) == model.fences(count)
-    assert cycles > timed(raw, [descriptors.fence()] * (count - 1))[0] + model.p["TRfc"] // 2
+    items = table(model.p, raw.base + DATA_OFFSET)["several operations"]
+    assert spent(raw, items) == spent(raw, items) == model.run(items).total
 
 
-@pytest.mark.parametrize("lines", [1, 5, 16])
-@pytest.mark.parametrize("direction", ["in", "out"])
-def test_copies(built, direction, lines):
+def test_random_lists(built):
     raw, model = built
-    if model.p["AllBank"]:
-        pytest.skip("atoms of a copy lie in different banks: not in the model")
-    make = descriptors.copy_in if direction == "in" else descriptors.copy_out
-    item = make(
-        raw.base + DATA_OFFSET, 0, rows=1, row_bytes=64 * lines, host_stride=0, device_stride=0
-    )
-    expected = model.copy_in(lines) if direction == "in" else model.copy_out(lines)
-    assert timed(raw, [item]) == expected
-
-
-@pytest.mark.parametrize(("rows", "beats"), [(2, 4), (3, 5), (4, 4)])
-def test_elementwise(built, rows, beats):
-    raw, model = built
-    if model.p["AllBank"]:
-        pytest.skip("set-up hides no data")
-    item = descriptors.elementwise(
-        Opcode.ADD, 0, bank(model, 1), bank(model, 2), rows=rows, cols=32 * beats,
-        stride_a=64 * beats, stride_b=64 * beats, stride_y=64 * beats,
-    )  # fmt: skip
-    assert timed(raw, [item])[0] == model.add(rows, beats)
-
-
-@pytest.mark.parametrize(("inner", "beats"), [(40, 3), (64, 16), (600, 3), (640, 16)])
-def test_products(built, inner, beats):
-    """The two long ones cross pages and, where there is refresh, refreshes."""
-    raw, model = built
-    if model.p["AllBank"]:
-        pytest.skip("per_bank alone is in the model")
-    item = descriptors.matmul(
-        0, bank(model, 1), bank(model, 2), rows=1, inner=inner, cols=32 * beats,
-        stride_a=64 * 20, stride_y=64 * beats, tile=beats,
-    )  # fmt: skip
-    assert timed(raw, [item])[0] == model.matmul(inner, beats)
-
-
-def transposed(raw, model, inner, cols=None):
-    """Return the cycles of one row times B^T, by default of one block of columns."""
-    atom = model.p["AtomBytes"]
-    place = (lambda i: i << 20) if model.p["AllBank"] else (lambda i: bank(model, i))
-    elements = atom // 2
-    item = descriptors.matmul(
-        place(0), place(1), place(2), rows=1, inner=inner, cols=cols or elements, stride_a=1 << 13,
-        stride_y=1 << 13, tile=atom * elements, transposed=True, stride_b=atom,
-    )  # fmt: skip
-    return timed(raw, [item])[0]
-
-
-def test_transposed_products(built):
-    """A block more: its slices, each as far from the last as sums must be.
-
-    A block is read while the one before leaves, which takes longer. per_bank: blocks of the inner
-    dimension; they start when the row of A is there, one atom a block. all_bank, where A and B
-    share their banks: blocks of columns, in one beat of the result.
-    """
-    raw, model = built
-    elements = model.p["AtomBytes"] // 2
-    block = elements * max(model.p["LaneLatency"], model.passes)
-    counts = (3, 4, 6)
-    if model.p["AllBank"]:
-        spans = [transposed(raw, model, elements, elements * blocks) for blocks in counts]
-        clocks = [block * blocks for blocks in counts]
-    else:
-        spans = [transposed(raw, model, elements * blocks) for blocks in counts]
-        clocks = [block * blocks + model.left_operand(blocks) for blocks in counts]
-    assert spans[1] - spans[0] == model.cycles(clocks[1] - clocks[0])
-    assert spans[2] - spans[1] == model.cycles(clocks[2] - clocks[1])
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        case = random_list(rng, raw.geometry, raw.base)
+        outcome = run(raw, case)
+        items = [case.descriptors[position] for position in case.positions]
+        expected = model.run(items)
+        counters = dict(zip(COUNTERS, (outcome.cycles, *outcome.counters), strict=True))
+        assert counters == expected.total, f"seed {seed}"
+        assert records(raw, items, case.positions) == list(expected.records), f"seed {seed}"

@@ -1,0 +1,199 @@
+"""What clock_model.py makes of a product or an element-wise operation: streams, one after another.
+
+For each row and tile: start values of the accumulators, operands, the result. Each step takes a
+clock, or as long as the channel needs to take its stream.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from clock_channel import Sent, Stream, ceil
+
+from rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
+
+if TYPE_CHECKING:
+    from clock_model import ListRun
+
+#: A process that takes a step a clock.
+Clocks = Iterator[None]
+
+
+def field(item: Any, name: str) -> int:
+    """Return a field of the control word of a descriptor."""
+    low, width = CONTROL_FIELDS[name]
+    return int(item["control"]) >> low & ((1 << width) - 1)
+
+
+class Blocks:
+    """The two buffers that turn blocks of B for MATMUL_T: one is filled, the other leaves."""
+
+    def __init__(self, run: ListRun) -> None:
+        self.run = run
+        self.size = run.p["AtomBytes"] // 2
+        #: Slices of the same accumulators: as far apart as the lanes need.
+        self.spacing = max(run.p["LaneLatency"], run.channel.passes)
+        self.announced: deque[int] = deque()  # slices of each block that has not left
+        self.opened: int | None = None  # slices of a block announced in this clock
+        self.filled = 0  # atoms of the block being filled
+        self.full: deque[int] = deque()  # first clock in which a block may leave
+        self.next_slice = 0
+        self.left = 0  # slices that the oldest block has sent
+
+    @property
+    def idle(self) -> bool:
+        """No block is announced."""
+        return not self.announced
+
+    @property
+    def room(self) -> bool:
+        """A block may be announced."""
+        return len(self.announced) < 2
+
+    def step(self, clock: int, sent: Sent | None) -> None:
+        """Go through a clock."""
+        if self.full and self.full[0] <= clock and self.next_slice <= clock:
+            self.next_slice = clock + self.spacing
+            self.left += 1
+            self.run.channel.counts["mac"] += 1
+            self.run.channel.lanes_fed(clock + 1)
+            if self.left == self.announced[0]:
+                self.announced.popleft()
+                self.full.popleft()
+                self.left = 0
+        if sent is not None and sent.stream.kind == "block":
+            self.filled += 1
+            if self.filled == self.size:
+                self.filled = 0
+                # Data of the last atom there, handed over 1, stored 1.
+                self.full.append(clock + self.run.channel.read_clocks + 2)
+        if self.opened is not None:
+            self.announced.append(self.opened)
+            self.opened = None
+
+
+class Sequencer:
+    """The loops of a product or an element-wise operation."""
+
+    def __init__(self, run: ListRun, item: Any, opcode: Opcode) -> None:
+        self.run = run
+        self.item = item
+        self.elements = run.p["AtomBytes"] // 2  # of an atom
+        self.beat = run.channel.beat_bytes
+        self.opcode = opcode
+        self.elementwise = opcode in (Opcode.ADD, Opcode.SUB, Opcode.MUL)
+        self.transposed = opcode == Opcode.MATMUL_T
+        self.broadcast = Broadcast(field(item, "broadcast"))
+        one_a_row = self.broadcast in (Broadcast.COLUMN, Broadcast.SCALAR)
+        self.scalars = self.elementwise and one_a_row  # B is in the scalar buffer
+        self.init = Init(field(item, "init"))
+        self.wide = 2 if field(item, "out_f32") else 1
+        self.rows, self.inner, self.cols = (int(item[n]) for n in ("rows", "inner", "cols"))
+        self.all = run.channel.all_bank
+
+    def _word(self, name: str) -> int:
+        return int(self.item[name])
+
+    def steps(self) -> Clocks:
+        """Go through the operation, from the clock after its check on."""
+        run = self.run
+        beats = ceil(2 * self.cols, self.beat)
+        width = self._word("tile") if self.opcode == Opcode.MATMUL else run.p["AccGroups"]
+        for row in range(self.rows):
+            if not self.elementwise or (self.scalars and not row):
+                yield from run.offer(self._scalar_row(row))
+            for first in range(0, beats, width):
+                yield from self._tile(row, first, min(width, beats - first))
+        while not run.quiet():
+            yield
+        yield from run.wait(2)  # drained, done
+
+    def _scalar_row(self, row: int) -> Stream:
+        if not self.elementwise:
+            start, elements = self._word("addr_a") + row * self._word("stride_a"), self.inner
+        else:
+            start = self._word("addr_b")
+            elements = self.rows if self.broadcast == Broadcast.COLUMN else 1
+        return Stream(start, ceil(elements, self.elements), "scalar")
+
+    def _tile(self, row: int, first: int, width: int) -> Clocks:
+        """A tile: its width 1 clock, set-up, start values, operands, result, next 1 clock."""
+        run = self.run
+        yield
+        if self.elementwise:
+            yield from run.wait(run.p["VectorSetup"])
+        if self.elementwise and not self.scalars:
+            yield from run.offer(self._load("addr_a", "stride_a", row, first, width))
+        elif self.scalars and self.opcode != Opcode.MUL:
+            yield from self._splat(width)
+        elif not self.elementwise and self.init == Init.ROW:
+            yield from run.offer(self._load("host_lo", "", row, first, width))
+        elif not self.elementwise and self.init == Init.F32:
+            yield from run.offer(self._load("host_lo", "host_hi", row, first, width, 2))
+        elif self.transposed:
+            yield from self._splat(width)
+        if self.transposed:
+            yield from self._turned(first, width)
+        else:
+            yield from run.offer(self._operand(row, first, width))
+        start = self._word("addr_y") + row * self._word("stride_y") + first * self.beat * self.wide
+        yield from run.offer(Stream(start, width * self.wide, "result", self.all, hold=True))
+        # The scalar of a row, and a block of the next, may not come before this row is done.
+        while (self.scalars or self.transposed) and not run.quiet():
+            yield
+        yield
+
+    def _load(
+        self, addr: str, stride: str, row: int, first: int, width: int, wide: int = 1
+    ) -> Stream:
+        start = self._word(addr) + (row * self._word(stride) if stride else 0)
+        start += first * self.beat * wide
+        return Stream(start, width * wide, "load", self.all)
+
+    def _operand(self, row: int, first: int, width: int) -> Stream:
+        """Return the stream of the right operand."""
+        beat = self.beat
+        if self.elementwise:
+            name = "a" if self.scalars else "b"
+            start = self._word(f"addr_{name}") + first * beat
+            if self.scalars or self.broadcast == Broadcast.NONE:
+                start += row * self._word(f"stride_{name}")
+            # A beat meets what was loaded `width` beats ago.
+            hold = self.scalars or width < self.run.p["LaneLatency"]
+            return Stream(start, width, "ew", self.all, hold)
+        start = self._word("addr_b") + first * self.inner * beat
+        # What is loaded last, start values or a row of A in one atom, must be there.
+        hold = self.init != Init.ZERO or self.inner <= self.elements
+        return Stream(start, self.inner * width, "mac", self.all, hold, width)
+
+    def _splat(self, width: int) -> Clocks:
+        """Fill accumulators with a value, one beat of them a clock, when all before is done."""
+        run = self.run
+        while not run.quiet():
+            yield
+        for _ in range(width):
+            run.channel.lanes_fed(run.clock)
+            yield
+
+    def _turned(self, first: int, width: int) -> Clocks:
+        """Blocks of B, each announced (1 clock, when a buffer is free) and then read."""
+        run, size = self.run, self.elements
+        atoms_of_beat = self.beat // run.p["AtomBytes"]
+        columns = range(
+            first * atoms_of_beat, min((first + width) * atoms_of_beat, self.cols // size)
+        )
+        stride, step = self._word("stride_b"), self._word("tile")
+        for column in columns:
+            for block in range(ceil(self.inner, size)):
+                while not run.blocks.room:
+                    yield
+                run.blocks.opened = min(size, self.inner - block * size)
+                yield
+                start = self._word("addr_b") + column * size * stride + block * step
+                if stride == run.p["AtomBytes"]:
+                    yield from run.offer(Stream(start, size, "block"))
+                    continue
+                for atom in range(size):
+                    yield from run.offer(Stream(start + atom * stride, 1, "block"))
