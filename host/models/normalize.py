@@ -177,9 +177,6 @@ class _Normalizer:
             return False
         if all(name in self.constants for name in node.inputs if name):
             return False  # its result is a constant
-        if self.raw.choice.keep_fused:
-            self.kept_whole[node.id] = "fused operators are kept whole (--keep-fused)"
-            return False
         results = self.inference.infer(node, self.infos, self.constants, where)
         whole = Whole(
             node, self.infos, self.constants, results, self.readers, self.raw.choice.im2col
@@ -188,6 +185,11 @@ class _Normalizer:
             parts = decompose(whole, node.id, self.opset)
         except KeptWhole as reason:
             self.kept_whole[node.id] = str(reason)
+            return False
+        if parts is None:
+            return False
+        if self.raw.choice.keep_fused:
+            self.kept_whole[node.id] = "fused operators are kept whole (--keep-fused)"
             return False
         self.decomposed[node.op] = self.decomposed.get(node.op, 0) + 1
         self.promised |= {n: info for n, info in zip(node.outputs, results, strict=True) if n}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -12,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cpu_model import MODEL, PARAMETERS, graph_of, product, us
 
-from host.cpu import contractions
 from host.cpu.model import CpuModel
 from host.cpu.work import operator_work
 from host.models.graph import Graph
@@ -316,9 +314,3 @@ def test_a_price_that_is_not_calibrated_is_no_sample_of_a_fit() -> None:
         for one, factor in ((work, 100.0), (plain, 1.0))
     ]
     assert fit(samples, PARAMETERS).parameters == fit(samples[1:], PARAMETERS).parameters
-
-
-def test_doctests() -> None:
-    failed, tried = doctest.testmod(contractions)
-    assert tried
-    assert not failed

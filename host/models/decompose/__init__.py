@@ -13,9 +13,17 @@ import onnx
 
 # Imported for the rules that they enter into the registry.
 from host.models.decompose import (  # noqa: F401
+    activations,
     attention_contrib,
     attention_grouped,
     attention_standard,
+    convolution,
+    einsum,
+    integer_products,
+    kept,
+    normalizations,
+    packed_weights,
+    products,
 )
 from host.models.decompose.registry import RULES, KeptWhole, Reader, Whole
 from host.models.decompose.writer import OLDEST, Writer
@@ -45,8 +53,8 @@ def has_rule(domain: str, op: str) -> bool:
     return (domain, op) in RULES
 
 
-def decompose(whole: Whole, prefix: str, opset: int) -> Parts:
-    """Return the primitives that an operator equals.
+def decompose(whole: Whole, prefix: str, opset: int) -> Parts | None:
+    """Return the primitives that an operator equals; None where it is a primitive itself.
 
     Parameters
     ----------
@@ -67,4 +75,6 @@ def decompose(whole: Whole, prefix: str, opset: int) -> Parts:
     write = Writer(prefix, opset)
     rule = RULES[whole.node.domain, whole.node.op]
     results = rule(whole, write)
+    if results is None:
+        return None
     return Parts(write.finish(results, whole.node.outputs), write.constants)

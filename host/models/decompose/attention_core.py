@@ -84,10 +84,16 @@ def attend(
     return write.reshape(result, (*rows, heads.value_size), (*group, heads.value_size))
 
 
-def causal_bias(write: Writer, heads: Heads, offset: int) -> str | None:
-    """Return -inf where key j is after query i, that is j > i + offset; None where none is."""
-    allowed = np.arange(heads.keys)[None, :] <= np.arange(heads.queries)[:, None] + offset
-    if allowed.all():
+def causal_bias(write: Writer, heads: Heads, offset: int, window: int = -1) -> str | None:
+    """Return -inf for keys that a query does not see; None where it sees all.
+
+    Query i sees key j where j <= i + offset, and, with a window, j > i + offset - window.
+    """
+    last = np.arange(heads.queries)[:, None] + offset
+    keys = np.arange(heads.keys)[None, :]
+    seen = keys <= last
+    if window >= 0:
+        seen &= keys > last - window
+    if seen.all():
         return None
-    values = np.where(allowed, 0.0, -np.inf).astype(heads.dtype)
-    return write.constant(values[None, None])
+    return write.constant(np.where(seen, 0.0, -np.inf).astype(heads.dtype)[None, None])

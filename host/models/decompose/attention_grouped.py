@@ -14,6 +14,7 @@ import numpy as np
 from host.models.decompose.attention_core import (
     Heads,
     attend,
+    causal_bias,
     merge_heads,
     split_heads,
 )
@@ -192,11 +193,12 @@ def _bias(whole: Whole, write: Writer, heads: Heads, cache: _Cache) -> list[str]
         last = write.cast(write.reshape(whole.required(5), (heads.batch, 1, 1, 1)), np.int64)
         seen = write.op("Not", write.op("Less", last, keys))
         return [write.where(seen, 0.0, -np.inf, heads.dtype)]
-    rows = write.constant(np.arange(heads.queries, dtype=np.int64).reshape(1, 1, -1, 1))
+    rows = np.arange(heads.queries, dtype=np.int64).reshape(1, 1, -1, 1)
     if cache.before is None:
-        last = rows
-    else:
-        last = write.op("Add", write.reshape(cache.before, (heads.batch, 1, 1, 1)), rows)
+        mask = causal_bias(write, heads, 0, window)
+        return [] if mask is None else [mask]
+    before = write.reshape(cache.before, (heads.batch, 1, 1, 1))
+    last = write.op("Add", before, write.constant(rows))
     seen = write.op("Not", write.op("Less", last, keys))  # no key after the query's own
     if window >= 0:
         oldest = write.op("Sub", last, write.constant(np.array(window, np.int64)))

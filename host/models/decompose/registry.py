@@ -97,8 +97,9 @@ class Whole:
         self.check(kind in (np.float32, np.float16), f"its operands are {kind}")
 
 
-#: Adds primitives and returns a tensor for each output of the operator ("" where it has none).
-Rule = Callable[[Whole, Writer], Sequence[str]]
+#: Adds primitives and returns a tensor for each output of the operator ("" where it has none); None
+#: where the operator is a primitive itself.
+Rule = Callable[[Whole, Writer], Sequence[str] | None]
 
 #: The rules, by domain and operator type.
 RULES: dict[tuple[str, str], Rule] = {}

@@ -1,0 +1,246 @@
+"""Packed weights and products of integers: decomposed as whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fused_models import CONTRIB, compare, load, model_of, model_of_nodes, ops
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from host.capabilities import Capabilities, pim_capable
+from host.cpu.operators import run_reference
+from host.platform import load_platform
+
+SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def products_on_the_pim(graph) -> int:
+    capable = pim_capable(graph, Capabilities())
+    return sum(graph.node(identifier).op == "MatMul" for identifier in capable)
+
+
+@SETTINGS
+@given(
+    bits=st.sampled_from([4, 8]),
+    block=st.sampled_from([16, 32]),
+    inner=st.sampled_from([32, 48, 70]),
+    columns=st.integers(1, 5),
+    zeros=st.sampled_from(["none", "packed", "float"]),
+    bias=st.booleans(),
+    level=st.sampled_from([0, 1]),
+    seed=st.integers(0, 99),
+)
+def test_packed_weights(bits, block, inner, columns, zeros, bias, level, seed):
+    generator = np.random.default_rng(seed)
+    blocks = -(-inner // block)
+    points = None
+    if bits == 8 and zeros == "float":
+        zeros = "none"  # ONNX Runtime has no such form
+    if zeros == "packed":
+        points = generator.integers(0, 256, (columns, -(-blocks * bits // 8))).astype(np.uint8)
+    elif zeros == "float":
+        points = generator.integers(0, 1 << bits, (columns, blocks)).astype(np.float32)
+    inputs = {
+        "x": generator.normal(size=(2, 3, inner)).astype(np.float32),
+        "w": generator.integers(0, 256, (columns, blocks, block * bits // 8)).astype(np.uint8),
+        "scales": generator.random((columns, blocks)).astype(np.float32),
+        "zeros": points,
+        "groups": None,
+        "bias": generator.normal(size=columns).astype(np.float32) if bias else None,
+    }
+    constants = tuple(n for n in ("w", "scales", "zeros", "bias") if inputs[n] is not None)
+    model = model_of(
+        "MatMulNBits", inputs, ["y"], domain=CONTRIB, constants=constants, K=inner, N=columns,
+        bits=bits, block_size=block, accuracy_level=level,
+    )  # fmt: skip
+    graph = compare(model, inputs)
+    assert ops(graph) == (["MatMul", "Add"] if bias else ["MatMul"])
+    assert products_on_the_pim(graph) == 1
+
+
+def test_groups_of_packed_weights_are_given_by_an_index():
+    generator = np.random.default_rng(0)
+    inputs = {
+        "x": generator.normal(size=(3, 32)).astype(np.float32),
+        "w": generator.integers(0, 256, (4, 2, 8)).astype(np.uint8),
+        "scales": generator.random((4, 2)).astype(np.float32),
+        "zeros": None,
+        "groups": generator.permutation(np.repeat([0, 1], 16)).astype(np.int32),
+    }
+    model = model_of(
+        "MatMulNBits", inputs, ["y"], domain=CONTRIB, constants=("w", "scales", "groups"),
+        K=32, N=4, bits=4, block_size=16,
+    )  # fmt: skip
+    assert ops(compare(model, inputs)) == ["MatMul"]
+
+
+def test_weights_that_are_no_constants_stay_packed():
+    inputs = {
+        "x": np.ones((3, 32), np.float32),
+        "w": np.ones((4, 2, 8), np.uint8),
+        "scales": np.ones((4, 2), np.float32),
+    }
+    model = model_of("MatMulNBits", inputs, ["y"], domain=CONTRIB, K=32, N=4, bits=4, block_size=16)
+    graph = load(model)
+    assert ops(graph) == ["MatMulNBits"]
+    assert "not constant" in graph.kept_whole["MatMulNBits_y"]
+
+
+def integers(generator, kind, *shape):
+    bounds = np.iinfo(kind)
+    return generator.integers(bounds.min, bounds.max + 1, shape).astype(kind)
+
+
+@SETTINGS
+@given(
+    left=st.sampled_from([np.uint8, np.int8]),
+    right=st.sampled_from([np.uint8, np.int8]),
+    zeros=st.sampled_from(["none", "left", "both", "columns"]),
+    seed=st.integers(0, 99),
+)
+def test_integer_products_that_become_floats(left, right, zeros, seed):
+    generator = np.random.default_rng(seed)
+    inputs = {
+        "a": integers(generator, left, 2, 3, 40),
+        "b": integers(generator, right, 40, 5),
+        "za": None if zeros == "none" else integers(generator, left, 1)[0],
+        "zb": None,
+    }
+    if zeros == "both":
+        inputs["zb"] = integers(generator, right, 1)[0]
+    elif zeros == "columns":
+        inputs["zb"] = integers(generator, right, 5)
+    names = [n if v is not None else "" for n, v in inputs.items()]
+    nodes = [
+        helper.make_node("MatMulInteger", names, ["i"]),
+        helper.make_node("Cast", ["i"], ["y"], to=1),
+    ]
+    constants = tuple(n for n in ("b", "za", "zb") if inputs[n] is not None)
+    graph = compare(model_of_nodes(nodes, inputs, ["y"], constants), inputs, tolerance=0)
+    assert products_on_the_pim(graph) == 1
+
+
+def test_an_integer_output_keeps_its_bits():
+    """The file of an integer product whose result is the model's: it is not rounded to bfloat16."""
+    generator = np.random.default_rng(3)
+    inputs = {"a": integers(generator, np.uint8, 4, 8), "b": integers(generator, np.int8, 8, 8)}
+    graph = load(model_of("MatMulInteger", inputs, ["y"], constants=("b",)))
+    assert ops(graph) == ["MatMulInteger"]
+    assert "rounds results to bfloat16" in graph.kept_whole["MatMulInteger_y"]
+    values = run_reference(graph, {"a": inputs["a"]})["y"]
+    wanted = inputs["a"].astype(np.int64) @ inputs["b"].astype(np.int64)
+    np.testing.assert_array_equal(values, wanted)
+
+
+@pytest.mark.parametrize(("inner", "whole"), [(500, False), (520, True)])
+def test_integer_products_whose_sums_may_not_be_exact_stay_whole(inner, whole):
+    """The bound is that of the weights: 255 x 127 x 518 is the last below 2^24."""
+    inputs = {"a": np.zeros((2, inner), np.uint8), "b": np.full((inner, 3), 127, np.int8)}
+    nodes = [
+        helper.make_node("MatMulInteger", ["a", "b"], ["i"]),
+        helper.make_node("Cast", ["i"], ["y"], to=1),
+    ]
+    graph = load(model_of_nodes(nodes, inputs, ["y"], ("b",)))
+    assert ("MatMulInteger" in ops(graph)) == whole
+    if whole:
+        assert f"{255 * 127 * inner:,}" in next(iter(graph.kept_whole.values()))
+
+
+@pytest.mark.parametrize("zero", [None, "number", "columns"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("op", ["DynamicQuantizeMatMul", "MatMulIntegerToFloat"])
+def test_integer_products_of_onnx_runtime(op, bias, zero):
+    generator = np.random.default_rng(5)
+    columns = 5
+    point = None
+    if zero:
+        point = integers(generator, np.int8, columns if zero == "columns" else 1)
+        point = point if zero == "columns" else point[0]
+    scale = generator.random(columns if zero == "columns" else ()).astype(np.float32) + 0.1
+    inputs = {"b": integers(generator, np.int8, 24, columns)}
+    if op == "DynamicQuantizeMatMul":
+        inputs = {"a": generator.normal(size=(3, 24)).astype(np.float32), **inputs}
+        inputs |= {"sb": np.asarray(scale, np.float32), "zb": point}
+    else:
+        inputs = {"a": integers(generator, np.uint8, 3, 24), **inputs}
+        inputs |= {
+            "sa": np.array(0.03, np.float32),
+            "sb": np.asarray(scale, np.float32),
+            "za": np.array(7, np.uint8),
+            "zb": point,
+        }
+    inputs["bias"] = generator.normal(size=columns).astype(np.float32) if bias else None
+    constants = tuple(n for n, v in inputs.items() if v is not None and n != "a")
+    model = model_of(op, inputs, ["y"], domain=CONTRIB, constants=constants)
+    graph = compare(model, inputs)
+    assert products_on_the_pim(graph) == 1
+
+
+@pytest.mark.parametrize("per_column", [False, True])
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_a_quantized_product_gives_the_same_integers(kind, per_column):
+    generator = np.random.default_rng(6)
+    columns = 6
+    scale = generator.random(columns if per_column else ()).astype(np.float32) * 0.01 + 0.01
+    inputs = {
+        "a": integers(generator, kind, 4, 32),
+        "sa": np.array(0.05, np.float32),
+        "za": np.array(3, kind),
+        "b": integers(generator, np.int8, 32, columns),
+        "sb": np.asarray(scale, np.float32),
+        "zb": np.zeros(columns if per_column else (), np.int8),
+        "sy": np.array(0.7, np.float32),
+        "zy": np.array(10, kind),
+    }
+    constants = tuple(n for n in inputs if n != "a")
+    model = model_of("QLinearMatMul", inputs, ["y"], constants=constants, opset=21)
+    graph = compare(model, inputs)
+    assert products_on_the_pim(graph) == 1
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("turned", [0, 1])
+def test_a_quantized_gemm_gives_the_same_values(turned, rounded):
+    generator = np.random.default_rng(7)
+    inputs = {
+        "a": integers(generator, np.uint8, 4, 32),
+        "sa": np.array(0.05, np.float32),
+        "za": np.array(3, np.uint8),
+        "b": integers(generator, np.int8, *((6, 32) if turned else (32, 6))),
+        "sb": np.array(0.02, np.float32),
+        "zb": np.array(0, np.int8),
+        "c": generator.integers(-1000, 1000, 6).astype(np.int32),
+        "sy": np.array(0.7, np.float32) if rounded else None,
+        "zy": np.array(10, np.uint8) if rounded else None,
+    }
+    constants = tuple(n for n, v in inputs.items() if v is not None and n != "a")
+    model = model_of("QGemm", inputs, ["y"], domain=CONTRIB, constants=constants, transB=turned)
+    graph = compare(model, inputs)
+    assert products_on_the_pim(graph) == 1
+
+
+def test_weights_of_a_quantized_model_are_constants_and_its_activations_stay_rounded():
+    """x, quantized and back, times weights of 8 bits: 0.03 (round(x / 0.03)) (0.02 w)."""
+    generator = np.random.default_rng(8)
+    weights = integers(generator, np.int8, 8, 8)
+    inputs = {
+        "x": generator.normal(size=(4, 8)).astype(np.float32),
+        "w": weights,
+        "s": np.array(0.02, np.float32),
+        "sx": np.array(0.03, np.float32),
+        "zx": np.array(128, np.uint8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "sx", "zx"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "sx", "zx"], ["xf"]),
+        helper.make_node("DequantizeLinear", ["w", "s"], ["wf"]),
+        helper.make_node("MatMul", ["xf", "wf"], ["y"]),
+    ]
+    graph = load(model_of_nodes(nodes, inputs, ["y"], ("w", "s", "sx", "zx")))
+    assert ops(graph) == ["QuantizeLinear", "DequantizeLinear", "MatMul"]
+    assert list(pim_capable(graph, load_platform("htg-z920").capabilities)) == ["MatMul_y"]
+    rounded = np.clip(np.rint(inputs["x"] / np.float32(0.03)), -128, 127) * 0.03
+    values = run_reference(graph, {"x": inputs["x"]})["y"]
+    np.testing.assert_allclose(values, rounded @ (weights * 0.02), rtol=1e-5, atol=1e-5)
