@@ -594,8 +594,10 @@ class SilentDevice(ModelDevice):
     """A device that swallows doorbells while `deaf`."""
 
     deaf = False
+    resets = 0
 
     def write32(self, offset: int, value: int) -> None:
+        self.resets += offset == Reg.CTRL and value & 1
         if not (self.deaf and offset == Reg.DOORBELL):
             super().write32(offset, value)
 
@@ -611,7 +613,9 @@ def test_timeout_and_recovery() -> None:
             driver.elementwise("add", a, a)
         assert driver.memory.free_bytes == free
         device.deaf = False
+        device.resets = 0
         assert_bits(driver, driver.elementwise("add", a, a), values(1, 2, 3) * 2)
+        assert device.resets == 1  # before the next list, and not again
 
 
 class FaultyDevice(ModelDevice):

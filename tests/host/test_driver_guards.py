@@ -219,6 +219,9 @@ def test_counters_are_those_of_the_list() -> None:
         driver.elementwise("add", a, a).free()
         assert driver.last.cycles == (number << 32) + 7
         assert driver.last.counters == events
+        # Every column command of a per_bank device moves an atom over the channel.
+        assert driver.last.channel_accesses == events["rd"] + events["wr"]
+        assert driver.last.all_bank_accesses == 0
         assert (driver.last.lists, driver.last.descriptors) == (1, 2)
         assert driver.totals == totals + driver.last
         seen += driver.last

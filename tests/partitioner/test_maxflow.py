@@ -72,6 +72,7 @@ def test_a_true_maximum_passes() -> None:
         ([3, -3, 2, -2], 3, "not a flow"),  # lost on the way
         ([3, -3, 3, -3], 2, "not a flow"),  # another value than it says
         ([2, -2, 2, -2], 2, "stopped before the maximum"),
+        ([0, 0, 0, 0], 0, "stopped before the maximum"),  # the cut of what is reached has 0 too
     ],
 )
 def test_wrong_answers_of_a_solver_are_refused(flow: list, value: int, message: str) -> None:
