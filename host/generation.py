@@ -13,6 +13,7 @@ from host.fit import pim_fit
 from host.models.generator import Generator
 from host.models.graph import Array, Graph
 from host.pipeline.network import partition_graph
+from host.pipeline.outcome import disturbed
 from host.pipeline.planning import replay
 from host.pipeline.predictions import prediction_errors
 from host.platform import Platform
@@ -29,6 +30,7 @@ class Placed:
     assignment: Mapping[str, str]  # the device of every operator
     plan: Plan | None = None  # None: placed without costs
     costs: CostGraph | None = None  # that the plan was made from
+    reused: bool = False  # the costs come from earlier runs, by the cost store
     disturbed: bool = False  # other work disturbed the CPU times among the costs
 
 
@@ -82,8 +84,7 @@ class Phase:
     @property
     def disturbed(self) -> bool:
         """Whether other work disturbed CPU times, those of the profile or of the execution."""
-        timed = {} if self.result is None else self.result.cpu_times
-        return self.placed.disturbed or any(timing.disturbed for timing in timed.values())
+        return self.placed.disturbed or (self.result is not None and disturbed(self.result))
 
     def cycles(self) -> list[int] | None:
         """Return the DRAM clocks of each execution, operators and transfers; None as `times`."""

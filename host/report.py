@@ -59,10 +59,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         "cpu_time_method": cpu_time_method(outcome.platform),
         "cpu_model": cpu_basis(outcome),
         "executed_kind": _executed_kind(outcome),
-        "cpu_times_disturbed": outcome.cpu_profile_disturbed
-        or any(
-            timing.disturbed for result in outcome.results for timing in result.cpu_times.values()
-        ),
+        "cpu_times_disturbed": outcome.cpu_times_disturbed,
         "profile": _profile(outcome),
         "graph": _graph(outcome),
         "schedules": {
@@ -158,7 +155,8 @@ def _profile(outcome: Outcome) -> dict[str, Any] | None:
         "runs": len(plan.runs),
         "runs_lower_bound": plan.lower_bound,
         "certificate": plan.certificate,
-        "from_cost_store": not outcome.profile_results,
+        "from_cost_store": outcome.reused,
+        "disturbed": outcome.cpu_profile_disturbed,
         "entry_us": {} if outcome.costs is None else dict(outcome.costs.entry_us),
         "nodes": plan.nodes_total,
         "nodes_covered": plan.nodes_covered,
@@ -177,7 +175,8 @@ def _profile(outcome: Outcome) -> dict[str, Any] | None:
 
 def _graph(outcome: Outcome) -> dict[str, Any]:
     graph, costs = outcome.graph, outcome.costs
-    modelled = outcome.platform.cpu_model() is not None
+    on_cpu = "measured" if outcome.platform.cpu_model() is None else "modelled"
+    when = ", reused" if outcome.reused else ""
     nodes = []
     for node, operator in zip(graph.nodes, outcome.operators.operators, strict=True):
         cost_us = {} if costs is None else dict(costs.cost_us[node.id])
@@ -189,9 +188,7 @@ def _graph(outcome: Outcome) -> dict[str, Any]:
                 "shape": list(graph.tensors[next(filter(None, node.outputs))].shape),
                 "cost_us": cost_us,
                 "source": {
-                    device: "simulated"
-                    if device == "pim"
-                    else ("modelled" if modelled else "measured")
+                    device: f"{'simulated' if device == 'pim' else on_cpu}{when}"
                     for device in cost_us
                 },
             }

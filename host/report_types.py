@@ -118,7 +118,7 @@ class Node(TypedDict):
     signature: str | None
     shape: list[Count]
     cost_us: dict[str, Us]  # by device
-    source: dict[str, str]  # by device: simulated, modelled or measured
+    source: dict[str, str]  # by device: simulated, modelled or measured; ", reused" behind it
 
 
 class Edge(TypedDict):
@@ -153,6 +153,7 @@ class Profile(TypedDict):
     runs_lower_bound: Count
     certificate: NotRequired[str]
     from_cost_store: bool
+    disturbed: NotRequired[bool]  # other work disturbed CPU times of the costs
     nodes: Count
     nodes_covered: Count
     transfers: Count

@@ -25,6 +25,7 @@ from partitioner.paper import (
     paper_costs,
     with_paper_capability,
 )
+from partitioner.percent import percent
 from partitioner.problem import Problem
 from partitioner.profile_plan import plan_profile
 from partitioner.solve import POLICIES, partition
@@ -157,8 +158,10 @@ def totals_section(
                     f"{TITLES[model]}, p={length}: {policy}",
                     "-" if measured is None else f"{measured:,}",
                     f"{plan.total_us:,.0f}",
-                    "-" if measured is None else f"{plan.total_us / measured - 1:+.2%}",
-                    f"{plan.total_us / best.total_us - 1:+.3%}",
+                    "-"
+                    if measured is None
+                    else percent(plan.total_us / measured - 1, 2, signed=True),
+                    percent(plan.total_us / best.total_us - 1, 3, signed=True),
                     sum(device == "pim" for device in plan.assignment.values()),
                 )
             )
@@ -170,7 +173,7 @@ def totals_section(
                 f"{executed:,.1f}",
                 f"{totals['paper_dp'].total_us:,.1f}",
                 f"{best.total_us:,.1f}",
-                f"{executed / best.total_us - 1:.3%}",
+                percent(executed / best.total_us - 1, 3),
             )
         )
     header = ("", "published", "from the costs", "difference", "over the optimum", "PIM operators")

@@ -146,8 +146,8 @@ def planner(
         if failed:
             raise PimloopError(f"{graph.name}: no plan of policy '{policy}': {failed[policy]}")
         plan = plans[policy]
-        disturbed = pipeline.outcome.cpu_profile_disturbed
-        return Placed(plan.assignment, plan, costs, disturbed)
+        outcome = pipeline.outcome
+        return Placed(plan.assignment, plan, costs, outcome.reused, outcome.cpu_profile_disturbed)
 
     return place
 
@@ -222,6 +222,7 @@ def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
         "optimal": bool(plan and plan.optimal),
         "method": plan and plan.method,
         "predicted_us": plan and plan.total_us,
+        "from_cost_store": phase.placed.reused,
         "lower_bound_us": plan and plan.lower_bound_us,
         "nodes": len(phase.graph.nodes),
         "pim_nodes": sum(device == "pim" for device in phase.assignment.values()),
@@ -245,6 +246,8 @@ def _placement(phase: dict[str, Any], objective: str) -> str:
     text = f"placed by {phase['schedule']}"
     if phase["predicted_us"] is not None:
         text += f", objective {objective}"
+    if phase["from_cost_store"]:
+        text += ", costs reused from earlier runs"
     if phase["schedule"] == OPTIMAL and not phase["optimal"]:
         text += f": {best_found(phase)}"
     return text

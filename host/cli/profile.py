@@ -56,6 +56,7 @@ def run_profile(args: argparse.Namespace) -> int:
     """Run `pimloop profile`."""
     from host.cli.progress import ProgressDisplay
     from host.cli.sim import EXIT_VERIFICATION_FAILED
+    from host.cli.summary import NOT_TRUSTED
     from host.files import write_json
     from host.pipeline.flow import Pipeline
     from host.pipeline.options import Options, default_jobs
@@ -86,7 +87,8 @@ def run_profile(args: argparse.Namespace) -> int:
         "runs_lower_bound": plan.lower_bound,
         "nodes_covered": plan.nodes_covered,
         "transfers_covered": plan.transfers_covered,
-        "from_cost_store": not outcome.profile_results,
+        "from_cost_store": outcome.reused,
+        "cpu_times_disturbed": outcome.cpu_times_disturbed,
         "cycles": usage["cycles_simulated"],
         "cycles_cached": usage["cycles_cached"],
         "lanes": lanes_text(args.flavour) if args.device == "sim" else None,
@@ -98,7 +100,7 @@ def run_profile(args: argparse.Namespace) -> int:
         how = (
             f"{summary['runs']} runs (lower bound {summary['runs_lower_bound']})"
             if outcome.profile_results
-            else "known from the cost store"
+            else "reused from earlier runs (the cost store)"
         )
         console().print(
             f"{args.output}: {summary['nodes_covered']} operator costs and"
@@ -106,4 +108,7 @@ def run_profile(args: argparse.Namespace) -> int:
             markup=False,
             soft_wrap=True,
         )
+        if summary["cpu_times_disturbed"]:
+            again = "; --fresh measures them again" if outcome.reused else ""
+            console().print(f"{NOT_TRUSTED}{again}", style="yellow", soft_wrap=True)
     return 0 if outcome.passed else EXIT_VERIFICATION_FAILED

@@ -189,10 +189,7 @@ class _BuildNotes(logging.Handler):
         """Print a record."""
         text = record.getMessage()
         if text.startswith("building "):
-            text = (
-                "building the simulator, once for such a device, about 15 s on two idle cores"
-                f" ({text[9:]}) ..."
-            )
+            text = f"building the simulator, once for such a device ({text[9:]}) ..."
         elif not text.startswith("built ") and record.levelno < logging.WARNING:
             return
         self._console.print(text, markup=False, soft_wrap=True)

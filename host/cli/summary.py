@@ -45,7 +45,7 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
         _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
         _print_cpu_basis(out, report.get("cpu_model"))
         if report["cpu_times_disturbed"]:
-            _line(out, NOT_TRUSTED, "yellow")
+            _line(out, not_trusted(report), "yellow")
     _line(out, _profile(report))
     _line(out, _simulation(report))
     _print_verification(out, report)
@@ -57,6 +57,14 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
 def _line(out: Console, text: str, style: str = "") -> None:
     if text:
         out.print(text, style=style or None, markup=False, soft_wrap=True)
+
+
+def not_trusted(report: dict[str, Any]) -> str:
+    """Return what is said of CPU times that other work disturbed, now or when they were stored."""
+    profile = report["profile"] or {}
+    if profile.get("from_cost_store") and profile.get("disturbed"):
+        return f"{NOT_TRUSTED} when the reused costs were measured; --fresh measures them again"
+    return NOT_TRUSTED
 
 
 def print_kept_on_cpu(out: Console, kept: Mapping[str, str]) -> None:
@@ -99,7 +107,7 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
         )
     columns = [
         *texts("schedule"),
-        *numbers("PIM", "moves", "predicted", executed_word(report), "error", "slowdown"),
+        *numbers("PIM", "transfers", "predicted", executed_word(report), "error", "slowdown"),
     ]
     main = list(report["schedules"]).index(report["main_schedule"])
     print_table(out, columns, rows, title, bold=main)
@@ -154,7 +162,7 @@ def _profile(report: dict[str, Any]) -> str:
         return ""
     runs = f"{profile['runs']} runs (lower bound {profile['runs_lower_bound']})"
     if profile["from_cost_store"]:
-        return f"profile: known from the cost store; it takes {runs}"
+        return f"profile: reused from earlier runs (the cost store); it takes {runs}"
     return (
         f"profile: {runs} measured {profile['nodes_covered']} operator costs"
         f" and {profile['transfers_covered']} transfers"

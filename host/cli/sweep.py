@@ -177,6 +177,8 @@ def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Pat
             marks.append(best_found(best))
         if one.report["cpu_times_disturbed"]:
             marks.append("CPU times not trusted")
+        if one.before:
+            marks.append("reused from an earlier sweep")
         rows.append(
             (
                 str(one.point),

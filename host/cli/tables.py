@@ -5,12 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+#: Where a table has lines: around all cells, between them, nowhere.
+Lines = Literal["around", "between", "none"]
+_LINES: tuple[Lines, ...] = ("around", "between", "none")
 
 #: Narrowest column of prose; narrower ones are read word by word.
 _PROSE_WIDTH = 14
@@ -49,9 +54,9 @@ def print_table(
 ) -> None:
     """Print a table of which nothing is cut off, however narrow the console is.
 
-    With lines around the cells where that fits, without them where only that fits, prose broken
-    between words; where no table fits, each row is a list of its cells. Cells are printed as they
-    are: no markup.
+    With lines around the cells where that fits, else with lines between them, else without; prose
+    is broken between words. Where no table fits, each row is a list of its cells. Cells are printed
+    as they are: no markup.
 
     Parameters
     ----------
@@ -67,16 +72,16 @@ def print_table(
     if title:
         out.print(title, markup=False, soft_wrap=True, style="italic")
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
-    for boxed in (True, False):
-        widths = _widths(columns, cells, out.width, boxed)
+    for lines in _LINES:
+        widths = _widths(columns, cells, out.width, lines)
         if widths is not None:
-            out.print(_table(columns, cells, widths, boxed, bold))
+            out.print(_table(columns, cells, widths, lines, bold))
             return
     _print_records(out, columns, cells)
 
 
 def _widths(
-    columns: Sequence[Column], rows: Sequence[Sequence[Text]], room: int, boxed: bool
+    columns: Sequence[Column], rows: Sequence[Sequence[Text]], room: int, lines: Lines
 ) -> list[int] | None:
     """Return the width of every column, None when the table does not fit into `room`."""
     texts = [
@@ -84,14 +89,15 @@ def _widths(
         for place, column in enumerate(columns)
     ]
     natural = [max(_length(text) for text in column) for column in texts]
-    lines = 3 * len(columns) + 1 if boxed else 2 * (len(columns) - 1)
+    between = 2 if lines == "none" else 3
+    taken = between * (len(columns) - 1) + (4 if lines == "around" else 0)
     least = [
         min(width, max([_PROSE_WIDTH, *(cell_len(w) for text in column for w in text.split())]))
         if shape.prose
         else width
         for shape, column, width in zip(columns, texts, natural, strict=True)
     ]
-    spare = room - lines - sum(least)
+    spare = room - taken - sum(least)
     if spare < 0:
         return None
     for place in sorted(range(len(columns)), key=lambda place: natural[place] - least[place]):
@@ -109,13 +115,14 @@ def _table(
     columns: Sequence[Column],
     rows: Sequence[Sequence[Text]],
     widths: Sequence[int],
-    boxed: bool,
+    lines: Lines,
     bold: int | None,
 ) -> Table:
     table = Table(
-        box=box.HEAVY_HEAD if boxed else None,
-        padding=(0, 1) if boxed else (0, 2, 0, 0),
-        pad_edge=boxed,
+        box=None if lines == "none" else box.HEAVY_HEAD,
+        padding=(0, 2, 0, 0) if lines == "none" else (0, 1),
+        show_edge=lines == "around",
+        pad_edge=lines == "around",
         show_header=any(column.heading for column in columns),
     )
     for column, width in zip(columns, widths, strict=True):

@@ -2,8 +2,9 @@
 
 A row is the time of one operator or transfer under a context (what its time depends on apart from
 the model, `host.pipeline.keys`) and a variant: which operator of which model. The store answers
-for that very operator or not at all, so what ran before never changes a result. Each row has a
-check over key and value; a row that fails it is ignored, counted and measured again.
+for that very operator or not at all, so what ran before never changes a result. A time that other
+work disturbed when it was measured stays marked. Each row has a check over key, value and mark; a
+row that fails it is ignored, counted and measured again.
 
 Nothing in the store is needed. A damaged file is put aside and begun anew; where nothing can be
 read or written the run goes on without, and says so once.
@@ -30,16 +31,18 @@ FILE_NAME = "costs.sqlite"
 #: A file larger than this is begun anew: most of its rows are of code that is no more.
 MAX_BYTES = 64 << 20
 
-#: Version of the table, in the file's `user_version`. Rows of version 1 had no check.
-_SCHEMA = 2
-_WITHOUT_CHECKS = 1
+#: Version of the table, in the file's `user_version`. Rows of version 1 had no check, those of
+#: version 2 do not say whether they were disturbed: both are measured again.
+_SCHEMA = 3
+_DROPPED = (1, 2)
 
 #: Bound on waiting for another process that writes, seconds.
 _BUSY_TIMEOUT = 10.0
 
 _TABLE = """CREATE TABLE IF NOT EXISTS costs (
     context TEXT NOT NULL, signature TEXT NOT NULL, variant TEXT NOT NULL, us REAL NOT NULL,
-    "check" BLOB NOT NULL, PRIMARY KEY (context, signature, variant)) WITHOUT ROWID"""
+    disturbed INTEGER NOT NULL, "check" BLOB NOT NULL,
+    PRIMARY KEY (context, signature, variant)) WITHOUT ROWID"""
 
 _CHECK_BYTES = 16
 
@@ -72,6 +75,7 @@ class Cost:
     signature: str  # what was measured
     variant: str  # which one of those with this signature
     us: float  # microseconds
+    disturbed: bool = False  # other work disturbed the measurement: not trusted
 
     @property
     def valid(self) -> bool:
@@ -79,10 +83,10 @@ class Cost:
         return math.isfinite(self.us) and self.us >= 0
 
     def check(self) -> bytes:
-        """Return a hash of key and value, kept beside them against damage."""
-        found = hashlib.sha256(repr((self.context, self.signature, self.variant)).encode())
-        found.update(struct.pack("<d", self.us))
-        return found.digest()[:_CHECK_BYTES]
+        """Return a hash of key, value and mark, kept beside them against damage."""
+        content = hashlib.sha256(repr((self.context, self.signature, self.variant)).encode())
+        content.update(struct.pack("<d?", self.us, self.disturbed))
+        return content.digest()[:_CHECK_BYTES]
 
 
 class CostStore:
@@ -119,13 +123,14 @@ class CostStore:
             self._connection.close()
             self._connection = None
 
-    def find(self, context: str, signature: str, variant: str) -> float | None:
-        """Return a time in microseconds, None when this very operator was not measured."""
+    def find(self, context: str, signature: str, variant: str) -> Cost | None:
+        """Return the time of this very operator, None when it was not measured."""
         if self._connection is None:
             return None
         try:
             row = self._connection.execute(
-                'SELECT us, "check" FROM costs WHERE context = ? AND signature = ? AND variant = ?',
+                'SELECT us, disturbed, "check" FROM costs'
+                " WHERE context = ? AND signature = ? AND variant = ?",
                 (context, signature, variant),
             ).fetchone()
         except _ERRORS as error:
@@ -133,11 +138,11 @@ class CostStore:
             return None
         if row is None:
             return None
-        us, check = row
-        if isinstance(us, float):
-            cost = Cost(context, signature, variant, us)
+        us, disturbed, check = row
+        if isinstance(us, float) and disturbed in (0, 1):
+            cost = Cost(context, signature, variant, us, bool(disturbed))
             if cost.valid and check == cost.check():
-                return us
+                return cost
         self._damaged += 1
         return None
 
@@ -163,13 +168,14 @@ class CostStore:
         for cost in costs:
             if not cost.valid:
                 raise ValueError(f"{cost.variant}: {cost.us} us is no time to keep")
-            rows.append((cost.context, cost.signature, cost.variant, cost.us, cost.check()))
+            key = (cost.context, cost.signature, cost.variant)
+            rows.append((*key, cost.us, int(cost.disturbed), cost.check()))
         if self._connection is None:
             return
         try:
             with self._connection:
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO costs VALUES (?,?,?,?,?)", rows
+                    "INSERT OR REPLACE INTO costs VALUES (?,?,?,?,?,?)", rows
                 )
         except _ERRORS as error:
             self._fail(error)
@@ -223,7 +229,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.text_factory = bytes
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _WITHOUT_CHECKS, _SCHEMA):
+        if version not in (0, *_DROPPED, _SCHEMA):
             raise sqlite3.DatabaseError(f"it has version {version}, this is {_SCHEMA}")
         if version != _SCHEMA or size > MAX_BYTES:
             with connection:

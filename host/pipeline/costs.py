@@ -35,6 +35,11 @@ class StoredCosts:
         The partitioner's graph of it.
     feeds, platform, options, before
         What the times depend on (`host.pipeline.keys`).
+
+    Attributes
+    ----------
+    disturbed
+        Whether a time that was found is not trusted: other work disturbed its measurement.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class StoredCosts:
         options: Options,
         before: Sequence[str] = (),
     ) -> None:
+        self.disturbed = False
         self._store = store
         self._model = model
         self._operators = operators
@@ -67,50 +73,67 @@ class StoredCosts:
         runs = []
         for device, context in self._contexts.items():
             able = [o for o in self._operators.operators if device in o.devices]
-            found = {
+            known = {
                 operator.id: [us]
                 for operator in able
-                if (us := self._store.find(context, str(operator.signature), self._of(operator.id)))
-                is not None
+                if (us := self._find(context, str(operator.signature), operator.id)) is not None
             }
-            runs.append(ProfileRun(dict.fromkeys(found, device), found, moves))
+            runs.append(ProfileRun(dict.fromkeys(known, device), known, moves))
             moves = {}
         self._store.warn_damaged()
         return runs
 
-    def add(self, runs: Iterable[ProfileRun]) -> None:
-        """Keep what profile runs measured."""
+    def add(self, runs: Iterable[ProfileRun], *, disturbed: bool) -> None:
+        """Keep what profile runs measured.
+
+        Parameters
+        ----------
+        disturbed
+            Whether other work disturbed what was timed on this machine. Cycles of the PIM count
+            whatever the machine does.
+        """
         index = {operator.id: operator for operator in self._operators.operators}
         tensors = {tensor.id: tensor for tensor in self._operators.tensors}
         costs = []
         for run in runs:
             for name, (us, *_) in run.node_us.items():
-                context = self._contexts[run.assignment[name]]
-                costs.append(Cost(context, str(index[name].signature), self._of(name), us))
+                device = run.assignment[name]
+                kind = str(index[name].signature)
+                marked = disturbed and device != "pim"
+                costs.append(Cost(self._contexts[device], kind, self._of(name), us, marked))
             for (name, source, destination), (us, *_) in run.transfer_us.items():
                 kind = _transfer_signature(tensors[name], (source, destination))
-                costs.append(Cost(self._transfers, kind, self._of(name), us))
+                costs.append(Cost(self._transfers, kind, self._of(name), us, disturbed))
         self._store.add(costs)
 
     def find_entry(self) -> dict[str, float] | None:
         """Return what entering the CPU devices takes, None where it is not known of all."""
-        found = {
-            device: self._store.find(self._contexts[device], self._of(_ENTRY), "")
+        entries = {
+            device: self._answer(self._store.find(self._contexts[device], self._of(_ENTRY), ""))
             for device in MEMORIES["cpu"]
         }
-        known = {device: us for device, us in found.items() if us is not None}
-        return known if len(known) == len(found) else None
+        known = {device: us for device, us in entries.items() if us is not None}
+        return known if len(known) == len(entries) else None
 
-    def add_entry(self, entry_us: Mapping[str, float]) -> None:
+    def add_entry(self, entry_us: Mapping[str, float], *, disturbed: bool) -> None:
         """Keep what entering the CPU devices takes."""
         self._store.add(
-            Cost(self._contexts[device], self._of(_ENTRY), "", us)
+            Cost(self._contexts[device], self._of(_ENTRY), "", us, disturbed)
             for device, us in entry_us.items()
         )
 
+    def _find(self, context: str, kind: str, name: str) -> float | None:
+        return self._answer(self._store.find(context, kind, self._of(name)))
+
     def _find_transfer(self, tensor: network.Tensor, move: network.Move) -> float | None:
-        kind = _transfer_signature(tensor, move)
-        return self._store.find(self._transfers, kind, self._of(tensor.id))
+        return self._find(self._transfers, _transfer_signature(tensor, move), tensor.id)
+
+    def _answer(self, cost: Cost | None) -> float | None:
+        """Return a stored time, and note whether it is trusted."""
+        if cost is None:
+            return None
+        self.disturbed |= cost.disturbed
+        return cost.us
 
     def _of(self, name: str) -> str:
         return f"{self._model}/{name}"

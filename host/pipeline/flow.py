@@ -11,6 +11,7 @@ from time import perf_counter
 
 import partitioner.graph as network
 from host.cache.folder import cache_folder
+from host.cpu.profile import CpuProfile
 from host.errors import PimloopError
 from host.executor import Progress
 from host.files import write_json
@@ -22,7 +23,7 @@ from host.pipeline.execute import STAGE, Event, Job, Runner
 from host.pipeline.keys import model_key, run_key
 from host.pipeline.network import partition_graph
 from host.pipeline.options import Options
-from host.pipeline.outcome import Outcome, Schedule
+from host.pipeline.outcome import Outcome, Schedule, conversions_disturbed
 from host.pipeline.planning import make_plans, replay
 from host.pipeline.predictions import prediction_errors
 from host.pipeline.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
@@ -155,22 +156,29 @@ class Pipeline:
                     results = self._execute("profile", profile.jobs)
                 self.outcome.profile_results = results
                 measured = [to_profile_run(result) for result in results]
-                entry_us: Mapping[str, float] = {}
-                if self.platform.cpu_model() is None:
-                    self._progress(Event("profile CPU", Progress(STAGE, "", 0, 1, 0)))
-                    with self._phase("profile CPU"):
-                        cpu = self.runner.profile_cpu()
-                    self.outcome.cpu_profile_disturbed = cpu.disturbed
-                    measured += cpu_runs(self.operators, cpu)
-                    entry_us = cpu.entry_us
+                conversions = any(map(conversions_disturbed, results))
+                cpu = self._profile_cpu()
                 # Without static addresses an operator's cycles may be others in another schedule.
                 if all(result.static_addresses for result in results):
-                    known.add(measured)
-                    known.add_entry(entry_us)
-                costs = self._merge(measured, entry_us)
+                    known.add(measured, disturbed=conversions)
+                    known.add(cpu_runs(self.operators, cpu), disturbed=cpu.disturbed)
+                    known.add_entry(cpu.entry_us, disturbed=cpu.disturbed)
+                self.outcome.cpu_profile_disturbed = cpu.disturbed or conversions
+                measured += cpu_runs(self.operators, cpu)
+                costs = self._merge(measured, cpu.entry_us)
+            else:
+                self.outcome.cpu_profile_disturbed = known.disturbed
         self.outcome.costs = costs
         self._write("costs.json", costs_to_dict(costs))
         return costs
+
+    def _profile_cpu(self) -> CpuProfile:
+        """Return the times of the CPU, empty where the platform models them."""
+        if self.platform.cpu_model() is not None:
+            return CpuProfile({}, {}, disturbed=False)
+        self._progress(Event("profile CPU", Progress(STAGE, "", 0, 1, 0)))
+        with self._phase("profile CPU"):
+            return self.runner.profile_cpu()
 
     def schedule(self, costs: CostGraph) -> None:
         """Plan with every policy, execute every distinct plan, and time it."""

@@ -44,7 +44,8 @@ class Outcome:
     profile: Profile | None = None  # None: placed without costs
     profile_results: list[Result] = field(default_factory=list)  # empty: the costs were known
     costs: CostGraph | None = None
-    cpu_profile_disturbed: bool = False  # other work disturbed the profile's CPU times
+    #: Other work disturbed CPU times of the profile, now or when they were stored.
+    cpu_profile_disturbed: bool = False
     failed: dict[str, str] = field(default_factory=dict)  # policies without a plan, and why
     usage: Usage = field(default_factory=lambda: total_usage([]))
     kept_on_cpu: Mapping[str, str] = field(default_factory=dict)  # operator id: why not on the PIM
@@ -61,6 +62,16 @@ class Outcome:
         """Whether every execution is verified and took what its plan counted."""
         predicted = not any(schedule.missed for schedule in self.schedules.values())
         return predicted and all(result.passed for result in self.results)
+
+    @property
+    def reused(self) -> bool:
+        """Whether the costs come from earlier runs, by the cost store."""
+        return self.profile is not None and not self.profile_results
+
+    @property
+    def cpu_times_disturbed(self) -> bool:
+        """Whether other work disturbed any CPU time, of the profile or of an execution."""
+        return self.cpu_profile_disturbed or any(map(disturbed, self.results))
 
     @property
     def results(self) -> list[Result]:
@@ -87,3 +98,14 @@ class Outcome:
         times = schedule_times(result)
         assert times is not None  # a schedule that was executed in time has a clock
         return replay(self.operators, result, times, schedule.order).total_us
+
+
+def disturbed(result: Result) -> bool:
+    """Return whether other work disturbed a CPU time of an execution."""
+    return any(timing.disturbed for timing in result.cpu_times.values())
+
+
+def conversions_disturbed(result: Result) -> bool:
+    """Return whether other work disturbed a conversion of an execution."""
+    times = result.cpu_times
+    return any(t.key in times and times[t.key].disturbed for t in result.execution.transfers)

@@ -245,6 +245,7 @@ def summary(points: Sequence[Finished]) -> dict[str, Any]:
         "points": [
             {
                 "point": str(one.point),
+                "reused": one.before,
                 "passed": None if one.report is None else one.report["verification"]["passed"],
                 "error": one.error or None,
             }

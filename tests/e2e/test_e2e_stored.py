@@ -35,8 +35,13 @@ def sweep(points, folder, **options):
     return finished, [one.before for one in finished]
 
 
+def graph_of(report):
+    """Return the graph of a report, whether its costs are reused left out."""
+    return json.loads(json.dumps(report["graph"]).replace(", reused", ""))
+
+
 def numbers(finished):
-    return {str(one.point): (one.report["schedules"], one.report["graph"]) for one in finished}
+    return {str(one.point): (one.report["schedules"], graph_of(one.report)) for one in finished}
 
 
 def test_the_order_of_a_sweep_changes_no_number(tiny, tmp_path, monkeypatch):
@@ -155,8 +160,8 @@ def change_costs(factor, where):
         rows = connection.execute(f"SELECT context, signature, variant, us FROM costs {where}")
         changed = [Cost(*row[:3], row[3] * factor) for row in rows.fetchall()]
         connection.executemany(
-            "INSERT OR REPLACE INTO costs VALUES (?,?,?,?,?)",
-            [(c.context, c.signature, c.variant, c.us, c.check()) for c in changed],
+            "INSERT OR REPLACE INTO costs VALUES (?,?,?,?,?,?)",
+            [(c.context, c.signature, c.variant, c.us, 0, c.check()) for c in changed],
         )
     connection.close()
     return len(changed)
@@ -205,7 +210,7 @@ def test_wrong_stored_costs_are_found_and_replaced(what, objective, tiny, tmp_pa
     again = run(graph)
     assert again["profile"]["from_cost_store"]
     assert again["verification"]["predictions_missed"] == []
-    assert again["graph"] == right["graph"]
+    assert graph_of(again) == graph_of(right)
 
 
 def test_flipped_bits_of_both_databases_under_a_run(wide, tmp_path, monkeypatch):
@@ -215,7 +220,7 @@ def test_flipped_bits_of_both_databases_under_a_run(wide, tmp_path, monkeypatch)
     def found():
         report = run(wide)
         assert report["verification"]["passed"]
-        return report["schedules"], report["graph"]
+        return report["schedules"], graph_of(report)
 
     right = found()
     files = sorted((tmp_path / "cache").glob("*.sqlite"))

@@ -54,12 +54,13 @@ def test_lines_around_the_cells_only_where_they_fit():
     rows = [("one", "1", "2")]
     columns = [*texts("name"), *numbers("first", "second")]
     shapes = {}
-    for width in (40, 22, 12):
+    for width in (40, 22, 20, 12):
         out = console(width)
         print_table(out, columns, rows)
         shapes[width] = printed(out).splitlines()
     assert shapes[40][1] == "┃ name ┃ first ┃ second ┃"
-    assert [line.rstrip() for line in shapes[22]] == ["name  first  second", "one       1       2"]
+    assert shapes[22][0] == "name ┃ first ┃ second"
+    assert [line.rstrip() for line in shapes[20]] == ["name  first  second", "one       1       2"]
     assert shapes[12] == ["one", "  first   1", "  second  2"]
 
 
@@ -165,6 +166,7 @@ def test_the_tables_of_a_generation_are_whole(width):
         "lower_bound_us": 4.7e9 * 0.94, "nodes": 12345, "pim_nodes": 9876, "executions": 128,
         "us_per_execution": 4.7e9, "pim_us": 2.4e9, "cpu_us": 1.3e9, "transfer_us": 1.2e9,
         "cycles_per_execution": [123_456_789_012], "kept_on_cpu": {"MatMul_1": "too large"},
+        "from_cost_store": True,
     }  # fmt: skip
     token = {
         "token": 50256,
@@ -177,9 +179,10 @@ def test_the_tables_of_a_generation_are_whole(width):
             "model": "a/model/with/a/long/name/that/goes/on", "platform": "htg-z920",
             "objective": "makespan", "tokens": [token],
             "phases": [phase, {**phase, "name": "decode", "kept_on_cpu": {"MatMul_1": "others"}}],
-            "cpu_time_source": "modelled", "lanes": None,
+            "cpu_time_source": "modelled", "lanes": None, "cpu_times_disturbed": False,
             "verification": {"tokens": 1, "tokens_equal": 1, "tokens_judged": 0, "passed": True,
-                             "pim_bit_exact": True, "pim_results_checked": 7, "non_finite": []},
+                             "pim_bit_exact": True, "pim_results_checked": 7, "non_finite": [],
+                             "predictions_missed": []},
     }  # fmt: skip
     out = console(width)
     print_generation(out, report)
@@ -188,8 +191,9 @@ def test_the_tables_of_a_generation_are_whole(width):
     for wanted in ("9876 of 12345", "2,400,000.00", "1,200,000.00", "123,456,789,012", "50256"):
         assert wanted in text
     assert "4,700,000.00 ms a prompt" in text
+    assert "costs reused from earlier runs" in text
     untimed = dict.fromkeys(("us_per_execution", "pim_us", "cpu_us", "transfer_us"))
-    phase |= untimed | {"predicted_us": None, "cycles_per_execution": [0], "executions": 2}
+    phase |= untimed | {"predicted_us": None, "cycles_per_execution": None, "executions": 2}
     out = console(120)
     print_generation(out, report)
     row = next(line for line in printed(out).splitlines() if "prefill" in line)
@@ -197,3 +201,21 @@ def test_the_tables_of_a_generation_are_whole(width):
     assert "kept on the CPU: prefill MatMul_1: too large" in text
     assert "kept on the CPU: decode MatMul_1: others" in text
     assert "best found (gap 6.0 %)" in text
+
+
+def test_each_narrower_table_has_fewer_lines():
+    """Around the cells, between them, none; then no table."""
+    headings = ("PIM", "transfers", "predicted", "error", "slowdown")
+    columns = [*texts("schedule"), *numbers(*headings)]
+    rows = [("cpu_parallel_first", "308", "229", "2,136,982", "0.00 %", "5.05 x")]
+    layouts = {
+        72: "┏", 71: "schedule           ┃ PIM ┃", 68: "schedule           ┃ PIM ┃",
+        67: "schedule            PIM  transfers", 63: "schedule            PIM  transfers",
+        62: "cpu_parallel_first\n  PIM",
+    }  # fmt: skip
+    for width, begin in layouts.items():
+        out = console(width)
+        print_table(out, columns, rows)
+        text = printed(out)
+        assert text.startswith(begin), width
+        assert max(len(line.rstrip()) for line in text.splitlines()) <= width

@@ -25,8 +25,8 @@ def filled(folder):
 def test_an_operator_has_its_own_time_and_others_none(tmp_path):
     filled(tmp_path)
     with CostStore(tmp_path) as store:
-        assert store.find("device", "Add/4x8", "model/a") == 1.0
-        assert store.find("machine", "Add/4x8", "model/a") == 100.0
+        assert store.find("device", "Add/4x8", "model/a").us == 1.0
+        assert store.find("machine", "Add/4x8", "model/a").us == 100.0
         assert store.find("device", "Add/4x8", "other/z") is None
         assert store.find("device", "Add/4x9", "model/a") is None
         assert store.find("elsewhere", "Add/4x8", "model/a") is None
@@ -36,14 +36,26 @@ def test_a_new_time_takes_the_place_of_the_old(tmp_path):
     filled(tmp_path)
     with CostStore(tmp_path) as store:
         store.add([Cost("device", "Add/4x8", "model/a", 2.0)])
-        assert store.find("device", "Add/4x8", "model/a") == 2.0
+        assert store.find("device", "Add/4x8", "model/a").us == 2.0
+
+
+def test_a_disturbed_time_stays_marked(tmp_path):
+    filled(tmp_path)
+    marked = Cost("device", "Add/4x8", "model/a", 2.0, disturbed=True)
+    with CostStore(tmp_path) as store:
+        store.add([marked])
+    with CostStore(tmp_path) as store:
+        assert store.find("device", "Add/4x8", "model/a") == marked
+        assert not store.find("device", "Add/4x8", "model/b").disturbed
+        store.add([Cost("device", "Add/4x8", "model/a", 2.0)])
+        assert not store.find("device", "Add/4x8", "model/a").disturbed
 
 
 def test_two_runs_at_once(tmp_path):
     with CostStore(tmp_path) as one, CostStore(tmp_path) as other:
         one.add(COSTS[:1])
         other.add(COSTS[1:])
-        assert one.find("device", "Add/4x8", "model/b") == 3.0
+        assert one.find("device", "Add/4x8", "model/b").us == 3.0
 
 
 def test_no_folder_no_store():
@@ -71,7 +83,7 @@ def test_a_damaged_store_is_put_aside_and_begun_anew(damage, tmp_path, caplog):
     with CostStore(tmp_path) as store:
         assert store.find("device", "Add/4x8", "model/a") is None
         store.add(COSTS)
-        assert store.find("device", "Add/4x8", "model/a") == 1.0
+        assert store.find("device", "Add/4x8", "model/a").us == 1.0
     assert "the cost store is damaged" in caplog.text
     assert path.with_name(FILE_NAME + ".damaged").exists()
 
@@ -83,7 +95,7 @@ def test_damage_met_while_reading(tmp_path, caplog):
         assert store.find("device", "Add/4x8", "model/a") is None
         store.add(COSTS)
     with CostStore(tmp_path) as store:
-        assert store.find("device", "Add/4x8", "model/b") == 3.0
+        assert store.find("device", "Add/4x8", "model/b").us == 3.0
     assert "damaged" in caplog.text
 
 

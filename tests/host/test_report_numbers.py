@@ -272,12 +272,14 @@ def test_counters_are_sums_over_the_main_schedule(outcome: Outcome, report: dict
 def test_graph_and_costs(outcome: Outcome, report: dict[str, Any]) -> None:
     graph, costs = outcome.graph, outcome.costs
     assert costs is not None
+    reused = ", reused" if outcome.reused else ""
     for node, shown in zip(graph.nodes, report["graph"]["nodes"], strict=True):
         assert (shown["id"], shown["op"]) == (node.id, node.op)
         assert shown["cost_us"] == dict(costs.cost_us[node.id])
         assert shown["shape"] == list(graph.tensors[node.outputs[0]].shape)
         assert shown["source"] == {
-            device: "simulated" if device == "pim" else "modelled" for device in shown["cost_us"]
+            device: ("simulated" if device == "pim" else "modelled") + reused
+            for device in shown["cost_us"]
         }
     edges = {(e["tensor"], e["producer"], e["consumer"]): e for e in report["graph"]["edges"]}
     wanted = {(t, None if p is None else p, c) for p, c, t in graph.edges()}

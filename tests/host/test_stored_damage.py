@@ -20,11 +20,15 @@ from host.pipeline.cost_store import FILE_NAME, Cost, CostStore
 FLIPS = 400
 
 
-def costs(count=60):
+def costs(count=90):
     rng = random.Random(1)
     return [
         Cost(
-            f"context{i % 3}", f"MatMul/1x{i}x512/const=1", f"model/MatMul_{i}", rng.uniform(1, 1e5)
+            f"context{i % 3}",
+            f"MatMul/1x{i}x512/const=1",
+            f"model/MatMul_{i}",
+            rng.uniform(1, 1e5),
+            disturbed=i % 4 == 0,
         )
         for i in range(count)
     ]
@@ -54,7 +58,7 @@ def test_flipped_bits_of_the_cost_store_never_give_a_wrong_number(tmp_path, capl
         with CostStore(tmp_path) as store:
             found = [store.find(one.context, one.signature, one.variant) for one in kept]
             damaged = store.warn_damaged()
-            assert all(us in (None, one.us) for us, one in zip(found, kept, strict=True))
+            assert all(cost in (None, one) for cost, one in zip(found, kept, strict=True))
             failed_checks += damaged
             if damaged:
                 assert caplog.text.count("fail their check") == 1
@@ -62,7 +66,7 @@ def test_flipped_bits_of_the_cost_store_never_give_a_wrong_number(tmp_path, capl
             store.add(kept)  # what was not found is measured again
             again = [store.find(one.context, one.signature, one.variant) for one in kept]
         # A file that cannot be used gives nothing; any other has everything again.
-        assert all(us in (None, one.us) for us, one in zip(again, kept, strict=True))
+        assert all(cost in (None, one) for cost, one in zip(again, kept, strict=True))
         if None in again:
             assert "the cost store" in caplog.text
     assert failed_checks > FLIPS // 10
@@ -115,6 +119,17 @@ def change(folder, statement, *values):
     connection.close()
 
 
+def test_a_mark_that_is_taken_off_fails_the_check_of_its_row(tmp_path):
+    marked = Cost("device", "Add/4", "model/a", 1.0, disturbed=True)
+    for mark in (0, 2):
+        with CostStore(tmp_path) as store:
+            store.add([marked])
+        change(tmp_path, "UPDATE costs SET disturbed = ?", mark)
+        with CostStore(tmp_path) as store:
+            assert store.find("device", "Add/4", "model/a") is None
+            assert store.warn_damaged() == 1
+
+
 @pytest.mark.parametrize("us", [float("inf"), -1.0, 1.0000001, "4", None])
 def test_a_changed_value_fails_the_check_of_its_row(us, tmp_path, caplog):
     kept = costs(3)
@@ -130,7 +145,7 @@ def test_a_changed_value_fails_the_check_of_its_row(us, tmp_path, caplog):
         assert store.warn_damaged() == found.count(None)
         assert store.warn_damaged() == 0
         store.add(kept)
-        assert [store.find(o.context, o.signature, o.variant) for o in kept] == [o.us for o in kept]
+        assert [store.find(o.context, o.signature, o.variant) for o in kept] == kept
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
 
 
@@ -167,14 +182,17 @@ def test_a_link_in_place_of_the_store_is_not_followed(tmp_path, caplog):
     assert "going on without the cost store" in caplog.text
 
 
-def test_rows_without_checks_are_dropped(tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("version", "columns", "values"), [(1, "", ""), (2, ', "check" BLOB', ", x'00'")]
+)
+def test_rows_without_checks_or_marks_are_dropped(version, columns, values, tmp_path, caplog):
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.execute(
-            "CREATE TABLE costs (context TEXT, signature TEXT, variant TEXT, us REAL,"
+            f"CREATE TABLE costs (context TEXT, signature TEXT, variant TEXT, us REAL{columns},"
             " PRIMARY KEY (context, signature, variant)) WITHOUT ROWID"
         )
-        connection.execute("INSERT INTO costs VALUES ('device', 'Add/4', 'model/a', 3.0)")
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"INSERT INTO costs VALUES ('device', 'Add/4', 'model/a', 3.0{values})")
+        connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     with CostStore(tmp_path) as store:
         assert store.find("device", "Add/4", "model/a") is None
@@ -191,5 +209,5 @@ def test_a_store_beyond_its_bound_is_begun_anew(tmp_path, monkeypatch):
         one = costs()[0]
         assert store.find(one.context, one.signature, one.variant) is None
         store.add([one])
-        assert store.find(one.context, one.signature, one.variant) == one.us
+        assert store.find(one.context, one.signature, one.variant) == one
     assert (tmp_path / FILE_NAME).stat().st_size <= 8 << 10
