@@ -339,7 +339,7 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
         def profile(self):
             return costs
 
-        outcome = SimpleNamespace(cpu_profile_disturbed=False)
+        outcome = SimpleNamespace(reused=False, cpu_profile_disturbed=False)
 
     monkeypatch.setattr("host.pipeline.flow.Pipeline", Profiled)
     generator, _ = tiny()
