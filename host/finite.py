@@ -86,18 +86,37 @@ def first_non_finite(
         for name in node.outputs:
             if name not in found:
                 continue
-            expected = kinds(wanted[name])
-            different = np.argwhere(found[name] != expected)
-            if len(different):
-                first = tuple(int(index) for index in different[0])
-                return NonFinite(
-                    node=node.id,
-                    op=node.op,
-                    device=assignment[node.id],
-                    different=len(different),
-                    elements=expected.size,
-                    first=first,
-                    found=_NAMES[found[name][first]],
-                    wanted=_NAMES[expected[first]],
-                )
+            unlike = unlike_float32(
+                node.id, node.op, assignment[node.id], found[name], kinds(wanted[name])
+            )
+            if unlike is not None:
+                return unlike
     return None
+
+
+def unlike_float32(
+    node: str, op: str, device: str, values: Kinds, wanted: Kinds
+) -> NonFinite | None:
+    """Return where a result is not finite as in float32, None where both are alike.
+
+    Parameters
+    ----------
+    node, op, device
+        Of the result, for messages.
+    values, wanted
+        Kinds of the result and of float32's, in one shape.
+    """
+    different = np.argwhere(values != wanted)
+    if not len(different):
+        return None
+    first = tuple(int(index) for index in different[0])
+    return NonFinite(
+        node=node,
+        op=op,
+        device=device,
+        different=len(different),
+        elements=wanted.size,
+        first=first,
+        found=_NAMES[values[first]],
+        wanted=_NAMES[wanted[first]],
+    )

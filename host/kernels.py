@@ -16,6 +16,7 @@ from host.device.geometry import BF16_BYTES
 from host.device.open import recorded
 from host.device.validate import round_up
 from host.driver import OpStats, OutOfDeviceMemoryError, PimDriver, ShapeError
+from host.finite import NonFinite, kinds, unlike_float32
 from host.platform import Platform
 from host.verification import Mismatch, find_mismatch
 
@@ -30,6 +31,7 @@ class KernelResult:
     stats: OpStats
     wall_s: float  # of the operation alone: operands were resident, the result not yet read
     mismatch: Mismatch | None  # what differs from the golden model
+    non_finite: NonFinite | None  # NaN or infinities that float32 does not have
     useful_macs: int  # multiply-adds the shape asks for
     beat_macs: int  # multiply-adds of one beat of counter `mac`
 
@@ -37,6 +39,11 @@ class KernelResult:
     def bit_exact(self) -> bool:
         """Whether every element has the golden model's bits."""
         return self.mismatch is None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the bits are right, and finite where float32's are."""
+        return self.bit_exact and self.non_finite is None
 
     @property
     def done_macs(self) -> int:
@@ -99,17 +106,22 @@ def run_gemm(
         y = driver.matmul(a, b, bias=c)
         wall = time.perf_counter() - started
     stats = driver.last
+    values = driver.download(y)
     expected = golden.matmul(
         golden.to_bf16_bits(left),
         golden.to_bf16_bits(right.T if transposed else right),
         None if row is None else golden.to_bf16_bits(row),
     )
+    with np.errstate(all="ignore"):
+        float32 = left @ (right.T if transposed else right)
+        float32 = float32 if row is None else float32 + row
     geometry = driver.geometry
     return KernelResult(
         shape=shape,
         stats=stats,
         wall_s=wall,
-        mismatch=find_mismatch("gemm", golden.to_bf16_bits(driver.download(y)), expected),
+        mismatch=find_mismatch("gemm", golden.to_bf16_bits(values), expected),
+        non_finite=_non_finite("gemm", values, float32),
         useful_macs=p * q * r,
         beat_macs=geometry.atom_columns if transposed else geometry.beat_columns,
     )
@@ -147,15 +159,26 @@ def run_elementwise(
         y = driver.elementwise(op, a, b)
         wall = time.perf_counter() - started
     stats = driver.last
+    values = driver.download(y)
     expected = golden.elementwise(op, golden.to_bf16_bits(left), golden.to_bf16_bits(right))
+    with np.errstate(all="ignore"):
+        float32 = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[op](left, right)
     return KernelResult(
         shape=shape,
         stats=stats,
         wall_s=wall,
-        mismatch=find_mismatch(op, golden.to_bf16_bits(driver.download(y)), expected),
+        mismatch=find_mismatch(op, golden.to_bf16_bits(values), expected),
+        non_finite=_non_finite(op, values, float32),
         useful_macs=p * r,
         beat_macs=driver.geometry.beat_columns,
     )
+
+
+def _non_finite(
+    op: str, values: NDArray[np.float32], float32: NDArray[np.float32]
+) -> NonFinite | None:
+    """Return where a result has NaN or infinities that float32 does not have."""
+    return unlike_float32(op, op, "pim", kinds(values), kinds(float32))
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:

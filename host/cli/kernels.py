@@ -146,7 +146,7 @@ def _run(
         emit_json(report)
     else:
         _print(report)
-    return 0 if result.bit_exact else EXIT_WRONG_BITS
+    return 0 if result.passed else EXIT_WRONG_BITS
 
 
 def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) -> dict[str, Any]:
@@ -161,6 +161,7 @@ def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) 
         "lanes": lanes_text(args.flavour) if timed else None,
         "bit_exact": result.bit_exact,
         "wrong": None if result.mismatch is None else str(result.mismatch),
+        "non_finite": None if result.non_finite is None else str(result.non_finite),
         "cycles": cycles if timed else None,
         "us": platform.pim_time_us(cycles) if timed else None,
         "device_us": platform.device_us(cycles) if timed else None,
@@ -197,6 +198,9 @@ def _print(report: dict[str, Any]) -> None:
     print_table(out, [*texts(""), *prose("")], rows, title)
     if report["wrong"] is not None:
         out.print(report["wrong"], style="red", markup=False, soft_wrap=True)
+    if report["non_finite"] is not None:
+        text = f"not finite: {report['non_finite']}"
+        out.print(text, style="red", markup=False, soft_wrap=True)
     if report["cycles"] is None:
         out.print("The functional model has no time: use --device sim for cycles.")
     else:

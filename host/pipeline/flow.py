@@ -275,8 +275,14 @@ def execute_once(
     ----------
     schedule
         The steps of the placement's makespan plan; empty: one step at a time.
+
+    Raises
+    ------
+    PimloopError, SimError
+        When an operator cannot run where the placement has it, which says why, or the device fails.
     """
     with Runner(graph, feeds, platform, options, progress) as runner:
+        _refuse_kept_on_cpu(assignment, runner.fit.kept_on_cpu)
         operators = partition_graph(graph, runner.fit)
         outcome = Outcome(
             graph, platform, options, runner.operations, operators,
@@ -288,6 +294,16 @@ def execute_once(
         outcome.schedules[name] = _timed(operators, result, schedule=schedule)
         outcome.usage = runner.usage
     return outcome
+
+
+def _refuse_kept_on_cpu(assignment: Mapping[str, str], kept: Mapping[str, str]) -> None:
+    """Say why, where an assignment has an operator on the PIM that must stay on the CPU."""
+    for name, reason in kept.items():
+        if assignment.get(name) == "pim":
+            raise PimloopError(
+                f"node '{name}' cannot run on the PIM: {reason}; make the plan from this platform's"
+                " costs (pimloop profile, pimloop partition)"
+            )
 
 
 def _key(assignment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -6,8 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import host.kernels
 from host.cli import kernels, platforms
 from host.device.execution import Execution
 from host.device.model import ModelDevice
@@ -138,6 +140,22 @@ def test_wrong_bits_are_exit_code_1(
     assert json.loads(capsys.readouterr().out)["bit_exact"] is False
     assert call("gemm", "3", "70", "45", "--device", "model") == 1
     assert "NO" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("small", "code"), [(1e36, 1), (1e30, 0), (3e38, 0)])
+def test_an_infinity_that_float32_does_not_have_is_exit_code_1(
+    small: float, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest bfloat16 and 1e36 are 3.3995e38 in float32, beyond bfloat16; bits are right."""
+    operands = iter([3.3895e38, small])
+    monkeypatch.setattr(
+        host.kernels, "_random", lambda _, shape: np.full(shape, next(operands), np.float32)
+    )
+    assert call("elementwise", "add", "2", "8", "--device", "model") == code
+    out = capsys.readouterr().out
+    wanted = "not finite: add (add, pim): 16 of 16 elements are not finite as in float32"
+    assert (wanted in out) == (code == 1)
+    assert "yes" in out
 
 
 def test_transposed_runs_its_opcode(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from tiny_models import TINY
 import host.cli
 from host.device.model import ModelDevice
 from host.driver import PimDriver
+from host.errors import PimloopError
 from host.fit import _known, pim_fit
 from host.generate import generate
 from host.generation import Placed
@@ -71,6 +72,20 @@ def test_a_weight_that_cannot_fit_is_named_with_its_size():
     assert fit.static
     larger = pim_fit(graph, load_platform("htg-z920", {"device.rows": "64"}))
     assert set(larger.operations) == {"n0", "n1", "n2", "n3"}
+
+
+def test_a_plan_with_an_operator_that_cannot_fit_says_why():
+    graph, platform = chain(LARGE), load_platform("htg-z920", SMALL)
+    assignment = dict.fromkeys(("n0", "n1", "n2", "n3"), "pim")
+    with pytest.raises(
+        PimloopError,
+        match=r"node 'n2' cannot run on the PIM: its weights take 4194304 bytes in device memory,"
+        r" which has 2097152, .*; make the plan from this platform's costs",
+    ):
+        execute_once(
+            graph, random_inputs(graph), platform, "plan", assignment,
+            Options(backend="model", jobs=1), lambda _: None,
+        )  # fmt: skip
 
 
 def test_what_fits_is_computed_once_for_a_graph_and_a_platform():
