@@ -168,6 +168,14 @@ class _Maker:
             },
             "binary32 result": {"inner": 20, "beats": 4, "rows": 3, "out_f32": True},
         }  # fmt: skip
+        size = self.atom // 2
+        for inner in (size, size + 1, 2 * size + 1):
+            # Nothing but the scalar buffer keeps B behind A.
+            shapes[f"{inner} steps in a page"] = {
+                "inner": inner,
+                "beats": 1,
+                "apart": 8 * self.beat,
+            }
         return {f"product, {name}": [self.product(**shape)] for name, shape in shapes.items()}
 
     def transposed(self) -> dict[str, list[Descriptor]]:
@@ -200,6 +208,17 @@ class _Maker:
         lists["ADD across refreshes"] = [self.vector(Opcode.ADD, rows=20, beats=16)]
         lists["MUL column across refreshes"] = [
             self.vector(Opcode.MUL, rows=40, beats=7, broadcast=Broadcast.COLUMN)
+        ]
+        for beats in (3, 4, 5, 6):
+            # Nothing but the lanes keeps B behind A.
+            item = self.vector(Opcode.ADD, rows=2, beats=beats, apart=2 * beats * self.beat)
+            lists[f"ADD of {beats} beats in a page"] = [item]
+        # all_bank: the first leaves the page open in all banks, so that B follows A at once.
+        near = 8 * self.beat
+        lists["product behind ADD in a page"] = [
+            self.vector(Opcode.ADD, rows=2, beats=4, apart=near),
+            self.product(inner=self.atom // 2 + 1, beats=1, apart=near),
+            self.product(inner=self.atom // 2, beats=1, apart=near),
         ]
         lists["SUB in one bank"] = [self.vector(Opcode.SUB, rows=3, beats=6, apart=self.page * 3)]
         return lists
@@ -245,12 +264,12 @@ class _Maker:
 
     def product(
         self, *, inner: int, beats: int, rows: int = 1, tile: int = 16, init: Init = Init.ZERO,
-        out_f32: bool = False,
+        out_f32: bool = False, apart: int = 0,
     ) -> Descriptor:  # fmt: skip
-        """Return a MATMUL whose result has `beats` beats of bfloat16."""
+        """Return a MATMUL of `beats` beats of columns; `apart`: bytes from A to B."""
         wide = 2 * self.beat * beats
         return descriptors.matmul(
-            self.place(0), self.place(1), self.place(2), rows=rows, inner=inner,
+            self.place(0), apart or self.place(1), self.place(2), rows=rows, inner=inner,
             cols=beats * self.columns, stride_a=-(-2 * inner // self.beat) * self.beat,
             stride_y=wide, tile=tile, init=init, c=self.place(3), stride_c=wide, out_f32=out_f32,
         )  # fmt: skip

@@ -34,7 +34,7 @@ def params(request):
     return load_platform(platform, settings).rtl_parameters()
 
 
-@pytest.fixture(scope="module", params=full_but(MEMORIES, ("default", "slow")))
+@pytest.fixture(scope="module", params=full_but(MEMORIES, ("default", "slow", "few beats")))
 def built(request, params):
     """Return a device and its model."""
     memory = MEMORIES[request.param]
@@ -102,7 +102,7 @@ def test_a_list_takes_the_same_again(built):
 
 def test_random_lists(built):
     raw, model = built
-    for seed in range(30):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         case = random_list(rng, raw.geometry, raw.base)
         outcome = run(raw, case)
