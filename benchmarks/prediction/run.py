@@ -3,10 +3,10 @@
 `python benchmarks/prediction/run.py` profiles and executes four models on the platform `native`,
 whose CPU is this machine's, several times over, and writes README.md beside it. What the PIM and
 the transfers take is simulated once; CPU operators and the entry into a segment are profiled anew
-for each repetition, and every schedule is executed and timed anew. Each repetition is a process of
-its own: times of one process differ from those of another by several percent for as long as it
-lives (why is not known; where packed weights lie in memory is one guess). Run it on an idle
-machine.
+for each repetition, and every schedule is executed and timed anew. A machine's speed drifts by ten
+percent and more over seconds (a virtual one's most), so profiles and executions alternate, and an
+execution is held against the mean of the profiles before and after it. Processes differ too, for
+as long as they live, so repetitions are spread over several. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from host.cpu.profile import CpuProfile
 from host.models.inputs import random_inputs
@@ -86,22 +86,22 @@ def segments(order: Sequence[str], assignment: Mapping[str, str]) -> int:
 def measure(model: str, args: argparse.Namespace) -> list[Row]:
     """Return the rows of a model, each repetition from a process of its own."""
     rows: dict[str, Row] = {}
-    for _ in range(args.repeat):
+    for _ in range(args.processes):
         command = [sys.executable, __file__, "--once", "--models", model]
-        for key in ("length", "platform", "rounds"):
+        for key in ("length", "platform", "rounds", "repeat"):
             command += [f"--{key}", str(getattr(args, key))]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        for one in json.loads(done.stdout):
-            row = rows.setdefault(one["schedules"], Row(**one))
-            if row.predicted is not one["predicted"]:
-                row.predicted += one["predicted"]
-                row.executed += one["executed"]
-                row.disturbed |= one["disturbed"]
+        for values in json.loads(done.stdout):
+            row = rows.setdefault(values["schedules"], Row(**values))
+            if row.predicted is not values["predicted"]:
+                row.predicted += values["predicted"]
+                row.executed += values["executed"]
+                row.disturbed |= values["disturbed"]
     return list(rows.values())
 
 
 def once(model: str, args: argparse.Namespace) -> list[Row]:
-    """Return the rows of one repetition, in this process: a profile, then every schedule."""
+    """Return the rows of one process: profiles and executions of every schedule in alternation."""
     graph = load_model(model, LoadOptions(sequence_length=args.length))
     options = Options(jobs=default_jobs(), rounds=args.rounds)
     feeds = random_inputs(graph, 0)
@@ -113,28 +113,28 @@ def once(model: str, args: argparse.Namespace) -> list[Row]:
         for policy in POLICIES:
             assignment = partition(costs, policy).assignment
             plans.setdefault(tuple(assignment[name] for name in order), []).append(policy)
-        assignments = [dict(zip(order, devices, strict=True)) for devices in plans]
         jobs = [
-            Job(", ".join(names), assignment)
-            for names, assignment in zip(plans.values(), assignments, strict=True)
+            Job(", ".join(names), dict(zip(order, devices, strict=True)))
+            for devices, names in plans.items()
         ]
-        profile = pipeline.runner.profile_cpu()
-        results = pipeline.runner.run(jobs)
-    problem = Problem.of(with_profile(costs, profile))
-    rows = []
-    for job, result in zip(jobs, results, strict=True):
-        times = schedule_times(result)
-        assert times is not None
-        rows.append(
-            Row(
-                model=model,
-                schedules=job.name,
-                segments=segments(order, job.assignment),
-                predicted=[problem.to_us(problem.evaluate(job.assignment).total)],
-                executed=[times.total_us],
-                disturbed=profile.disturbed or any(t.disturbed for t in result.cpu_times.values()),
-            )
-        )
+        rows = [
+            Row(model, job.name, segments(order, job.assignment), [], [], False) for job in jobs
+        ]
+        before = pipeline.runner.profile_cpu()
+        for _ in range(args.repeat):
+            results = pipeline.runner.run(jobs)
+            after = pipeline.runner.profile_cpu()
+            problems = [Problem.of(with_profile(costs, profile)) for profile in (before, after)]
+            for row, job, result in zip(rows, jobs, results, strict=True):
+                times = schedule_times(result)
+                assert times is not None
+                row.predicted.append(
+                    mean(p.to_us(p.evaluate(job.assignment).total) for p in problems)
+                )
+                row.executed.append(times.total_us)
+                row.disturbed |= before.disturbed or after.disturbed
+                row.disturbed |= any(timing.disturbed for timing in result.cpu_times.values())
+            before = after
     return rows
 
 
@@ -173,11 +173,11 @@ def page(rows: Sequence[Row], args: argparse.Namespace) -> str:
 
 Made by `python benchmarks/prediction/run.py` on {day}, {len(os.sched_getaffinity(0))} cores of
 {processor()}, load average {os.getloadavg()[1]:.1f} at its end; platform `{args.platform}`,
-{args.length} tokens. Medians and ranges of {args.repeat} repetitions of {args.rounds} rounds: each,
-in a process of its own, profiles the CPU anew and executes every schedule anew. Error is predicted
-to executed, of the medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst
-error {error} ({worst.model}: {worst.schedules}); {meet} of
-{len(rows)} pairs of ranges meet.
+{args.length} tokens. Medians and ranges of {args.processes * args.repeat} repetitions of
+{args.rounds} rounds, in {args.processes} processes: each executes every schedule anew, between two
+new profiles of the CPU whose mean is the prediction. Error is predicted to executed, of the
+medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst error
+{error} ({worst.model}: {worst.schedules}); {meet} of {len(rows)} pairs of ranges meet.
 
 {table(rows)}
 """
@@ -189,19 +189,20 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--length", type=int, default=16, help="tokens")
     parser.add_argument("--platform", default="native")
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=3, help="executions in each process")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("-o", "--output", type=Path, default=README)
-    parser.add_argument("--once", action="store_true", help="one repetition, as JSON")
+    parser.add_argument("--once", action="store_true", help="one process, as JSON")
     args = parser.parse_args()
     if args.once:
         print(json.dumps([vars(row) for model in args.models for row in once(model, args)]))
         return 0
     rows: list[Row] = []
     for model in args.models:
-        found = measure(model, args)
-        print(table(found), file=sys.stderr, flush=True)
-        rows += found
+        measured = measure(model, args)
+        print(table(measured), file=sys.stderr, flush=True)
+        rows += measured
         # After every model: a long measurement that is stopped leaves what it has.
         args.output.write_text(page(rows, args), encoding="utf-8")
     print(args.output)

@@ -2,16 +2,28 @@
 
 An operator in a session of its own takes its own time and that of the call: handing over, finding
 the session's data again, results in memory of their own. In a long segment only the first operator
-pays that. So the whole model is timed in one session and in a session for each operator, both in
-rounds of their own, as executions are: another session between them would empty the caches. With n
-operators, sum(alone) = whole + (n - 1) entry gives the entry, and an operator is what it takes
-alone less the entry, scaled so that all operators and one entry are the whole.
+pays that. Three things are timed, each in rounds of its own, as executions are (another session
+between them would empty the caches): every operator alone; the same with each weightless segment
+(consecutive operators without large constants) as one session; the whole model as one session.
+
+What weightless segments save for each boundary inside them is the call. Their operators are what
+they take alone less the call, scaled so that they and one call are the segment; the others (the
+products) are scaled so that all operators and one call are the whole. A product saves more than
+the call where the threads are awake already, so a call taken from the whole model alone would be
+too long, and short operators without it too cheap. Segments with weights are not timed: each
+session packs a copy of its weights.
+
+The entry into a segment is the call and what else a change of device takes: sleeping threads wake,
+another core's cache has the inputs. It is measured in a schedule: each of those parts on the device
+that was faster for it, in the model's order. What a part takes beside its operators, after a part
+on another device, is the entry into its device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from statistics import mean
 
 from host.cpu.buffers import TensorBuffers
@@ -19,15 +31,15 @@ from host.cpu.stretches import SessionCache, Stretch, device_threads
 from host.cpu.timing import Step, Timing, time_rounds
 from host.models.graph import Array, Graph, Node
 
-#: Blocks of rounds that alternate between the whole and the single operators: what else the
-#: machine does changes over seconds.
+#: Times that the blocks of rounds take turns: what else the machine does changes over seconds.
 BLOCKS = 2
 
-#: What is left to an operator that takes no longer alone than the entry, as a share of its time
+#: An operator with a larger constant is no part of a weightless segment, bytes.
+WEIGHT_BYTES = 1 << 16
+
+#: What is left to an operator that takes no longer alone than the call, as a share of its time
 #: alone: no operator is free.
 LEAST = 1e-3
-
-_WHOLE = "whole model"
 
 
 @dataclass(frozen=True)
@@ -67,50 +79,144 @@ def profile_cpu(
     buffers = TensorBuffers(graph)
     for name, value in feeds.items():
         buffers.store(name, value)
-    node_us: dict[str, Mapping[str, float]] = {}
-    entry_us: dict[str, float] = {}
+    weightless = list(_weightless(graph))
+    parts = _cut(graph, weightless)
     disturbed = False
+
+    def step(device: str, nodes: tuple[Node, ...]) -> Step:
+        run = sessions.bind(graph, Stretch(device, nodes), buffers, keep).run
+        return Step(nodes[0].id, run, device == "cpu_parallel")
+
+    def timed(blocks: Sequence[Sequence[Step]]) -> list[list[float]]:
+        nonlocal disturbed
+        timings = _in_turns(blocks, rounds)
+        disturbed |= any(t.disturbed for block in timings for listed in block for t in listed)
+        return [[mean(timing.us for timing in listed) for listed in block] for block in timings]
+
+    whole_us: dict[str, float] = {}
+    part_us: dict[str, list[float]] = {}
+    node_us: dict[str, dict[str, float]] = {}
+    entry_us: dict[str, float] = {}
     for device in device_threads():
-        parallel = device == "cpu_parallel"
-
-        def step(
-            name: str, nodes: tuple[Node, ...], device: str = device, parallel: bool = parallel
-        ) -> Step:
-            return Step(
-                name, sessions.bind(graph, Stretch(device, nodes), buffers, keep).run, parallel
-            )
-
         # The single ones first: they fill the buffers that the others read.
-        alone = [step(node.id, (node,)) for node in graph.nodes]
-        times = _alternating((alone, [step(_WHOLE, graph.nodes)]), rounds)
-        disturbed |= any(timing.disturbed for listed in times.values() for timing in listed)
-        by_name = {name: mean(timing.us for timing in listed) for name, listed in times.items()}
-        whole_us = by_name.pop(_WHOLE)
-        entry_us[device], node_us[device] = without_entry(whole_us, by_name)
+        cuts = ([(node,) for node in graph.nodes], parts, [graph.nodes])
+        alone, part_us[device], (whole_us[device],) = timed(
+            [[step(device, nodes) for nodes in cut] for cut in cuts]
+        )
+        times = {nodes[0].id: us for nodes, us in zip(parts, part_us[device], strict=True)}
+        entry_us[device], node_us[device] = without_call(
+            whole_us[device],
+            dict(zip((node.id for node in graph.nodes), alone, strict=True)),
+            {tuple(node.id for node in nodes): times[nodes[0].id] for nodes in weightless},
+        )
+    faster = [min(part_us, key=lambda device: part_us[device][i]) for i in range(len(parts))]
+    for device in device_threads():
+        entered = [i for i, (d, e) in enumerate(pairwise(faster), 1) if d != e == device]
+        if not entered:
+            continue
+        schedule = [step(d, nodes) for d, nodes in zip(faster, parts, strict=True)]
+        times_us, (again_us,) = timed([schedule, [step(device, graph.nodes)]])
+        # The machine is faster or slower by now than when the operators were timed.
+        drift = again_us / whole_us[device]
+        entry_us[device], node_us[device] = with_entry(
+            mean(
+                times_us[i] / drift - sum(node_us[device][node.id] for node in parts[i])
+                for i in entered
+            ),
+            whole_us[device],
+            node_us[device],
+        )
     return CpuProfile(node_us, entry_us, disturbed)
 
 
-def without_entry(whole_us: float, alone_us: Mapping[str, float]) -> tuple[float, dict[str, float]]:
-    """Return the entry, and each operator without it; all of them and one entry are the whole.
+def without_call(
+    whole_us: float,
+    alone_us: Mapping[str, float],
+    segment_us: Mapping[tuple[str, ...], float] | None = None,
+) -> tuple[float, dict[str, float]]:
+    """Return the call, and each operator without it; all of them and one call are the whole.
 
-    >>> without_entry(16.0, {"a": 9.0, "b": 15.0})
+    Parameters
+    ----------
+    whole_us
+        All operators as one session.
+    alone_us
+        Each as a session of its own.
+    segment_us
+        Segments, disjoint, as a session each. Where none has two operators, the whole is one.
+
+    >>> without_call(16.0, {"a": 9.0, "b": 15.0})
     (8.0, {'a': 1.0, 'b': 7.0})
-    >>> without_entry(16.0, {"a": 5.0, "b": 10.0})
+    >>> without_call(16.0, {"a": 5.0, "b": 10.0})
     (0.0, {'a': 5.333333333333333, 'b': 10.666666666666666})
+    >>> without_call(20.0, {"product": 20.0, "a": 5.0, "b": 7.0}, {("a", "b"): 8.0})
+    (4.0, {'a': 1.0, 'b': 3.0, 'product': 12.0})
     """
-    boundaries = len(alone_us) - 1
-    spare = (sum(alone_us.values()) - whole_us) / boundaries if boundaries else 0.0
-    entry = min(max(spare, 0.0), whole_us * (1 - LEAST))
-    net = {name: max(us - entry, LEAST * us) for name, us in alone_us.items()}
-    total = sum(net.values())
-    return entry, {name: us * ((whole_us - entry) / total) for name, us in net.items()}
+    if not segment_us or max(map(len, segment_us)) == 1:
+        segment_us = {tuple(alone_us): whole_us}
+    boundaries = sum(len(names) - 1 for names in segment_us)
+    alone = sum(alone_us[name] for names in segment_us for name in names)
+    saved = (alone - sum(segment_us.values())) / boundaries if boundaries else 0.0
+    call = min(max(saved, 0.0), whole_us * (1 - LEAST))
+    net = {name: max(us - call, LEAST * us) for name, us in alone_us.items()}
+    inside: dict[str, float] = {}
+    for names, us in segment_us.items():
+        inside |= _scaled({name: net[name] for name in names}, max(us - call, LEAST * us))
+    others = {name: us for name, us in net.items() if name not in inside}
+    left = whole_us - call - sum(inside.values())
+    if others and left > LEAST * sum(others.values()):
+        return call, inside | _scaled(others, left)
+    return call, _scaled(inside | others, whole_us - call)
 
 
-def _alternating(blocks: Sequence[Sequence[Step]], rounds: int) -> dict[str, list[Timing]]:
-    """Return the timings of each step, one for each time that its block was run."""
-    found: dict[str, list[Timing]] = {}
+def with_entry(
+    entry_us: float, whole_us: float, node_us: Mapping[str, float]
+) -> tuple[float, dict[str, float]]:
+    """Return the entry and the operators, scaled so that all of them and one entry are the whole.
+
+    An entry below nothing is none, and one that leaves operators nothing leaves them a thousandth.
+
+    >>> with_entry(4.0, 16.0, {"a": 3.0, "b": 9.0})
+    (4.0, {'a': 3.0, 'b': 9.0})
+    >>> with_entry(-4.0, 16.0, {"a": 3.0, "b": 9.0})
+    (0.0, {'a': 4.0, 'b': 12.0})
+    """
+    entry = min(max(entry_us, 0.0), whole_us * (1 - LEAST))
+    return entry, _scaled(node_us, whole_us - entry)
+
+
+def _scaled(times: Mapping[str, float], total: float) -> dict[str, float]:
+    factor = total / sum(times.values())
+    return {name: us * factor for name, us in times.items()}
+
+
+def _weightless(graph: Graph) -> Iterator[tuple[Node, ...]]:
+    """Yield the longest segments of operators without large constants."""
+
+    def weighs(node: Node) -> bool:
+        return any(
+            name in graph.constants and graph.constants[name].nbytes > WEIGHT_BYTES
+            for name in node.inputs
+        )
+
+    for heavy, nodes in groupby(graph.nodes, weighs):
+        if not heavy:
+            yield tuple(nodes)
+
+
+def _cut(graph: Graph, segments: Iterable[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
+    """Return all operators in their order: those of a segment together, each other one alone."""
+    inside = {nodes[0].id: nodes for nodes in segments}
+    rest = {node.id for nodes in inside.values() for node in nodes[1:]}
+    return [inside.get(node.id, (node,)) for node in graph.nodes if node.id not in rest]
+
+
+def _in_turns(blocks: Sequence[Sequence[Step]], rounds: int) -> list[list[list[Timing]]]:
+    """Return the timings of each step of each block, one for each turn."""
+    timings: list[list[list[Timing]]] = [[[] for _ in steps] for steps in blocks]
     for _ in range(BLOCKS):
-        for steps in blocks:
-            for name, timing in time_rounds(steps, rounds=-(-rounds // BLOCKS)).items():
-                found.setdefault(name, []).append(timing)
-    return found
+        for steps, collected in zip(blocks, timings, strict=True):
+            turn = time_rounds(steps, rounds=-(-rounds // BLOCKS))
+            for step, listed in zip(steps, collected, strict=True):
+                listed.append(turn[step.name])
+    return timings

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tiny_models import TINY
 
 import host.cpu.profile as module
 import host.executor
-from host.cpu.profile import profile_cpu, without_entry
+from host.cpu.profile import profile_cpu, with_entry, without_call
 from host.cpu.stretches import SessionCache
 from host.cpu.timing import Step, Timing
 from host.executor import Executor
@@ -41,26 +41,91 @@ def test_doctests() -> None:
     net=st.lists(st.floats(0.1, 500), min_size=2, max_size=30),
 )
 def test_exact_times_come_back(entry: float, net: list[float]) -> None:
-    """Where a session takes one entry and its operators, both are found."""
+    """Where a session takes one call and its operators, both are found."""
     alone = {str(i): us + entry for i, us in enumerate(net)}
-    found, operators = without_entry(entry + sum(net), alone)
-    assert found == pytest.approx(entry, abs=1e-6)
+    measured, operators = without_call(entry + sum(net), alone)
+    assert measured == pytest.approx(entry, abs=1e-6)
     for i, us in enumerate(net):
         assert operators[str(i)] == pytest.approx(us, abs=1e-5, rel=1e-5)
 
 
-@given(whole=st.floats(0.1, 1e4), alone=st.lists(st.floats(0.1, 500), min_size=1, max_size=30))
-def test_operators_and_one_entry_are_the_whole(whole: float, alone: list[float]) -> None:
-    entry, operators = without_entry(whole, {str(i): us for i, us in enumerate(alone)})
+@given(
+    entry=st.floats(0, 20),
+    segments=st.lists(st.lists(st.floats(0.1, 50), min_size=1, max_size=8), min_size=1, max_size=5),
+    products=st.lists(st.floats(50, 500), min_size=1, max_size=5),
+    saved=st.floats(0, 0.5),
+)
+def test_what_products_save_is_no_part_of_the_call(
+    entry: float, segments: list[list[float]], products: list[float], saved: float
+) -> None:
+    """Products that are faster within the whole model leave call and short operators exact."""
+    assume(max(map(len, segments)) > 1)
+    net = {f"{i}.{j}": us for i, part in enumerate(segments) for j, us in enumerate(part)}
+    heavy = {f"product {i}": us for i, us in enumerate(products)}
+    alone = {name: us + entry for name, us in (net | heavy).items()}
+    timed = {
+        tuple(f"{i}.{j}" for j in range(len(part))): entry + sum(part)
+        for i, part in enumerate(segments)
+    }
+    whole = entry + sum(net.values()) + (1 - saved) * sum(products)
+    measured, operators = without_call(whole, alone, timed)
+    assert measured == pytest.approx(entry, abs=1e-6)
+    for name, us in net.items():
+        assert operators[name] == pytest.approx(us, abs=1e-5, rel=1e-5)
+    for name, us in heavy.items():
+        assert operators[name] == pytest.approx((1 - saved) * us, abs=1e-5, rel=1e-5)
+
+
+@given(
+    whole=st.floats(0.1, 1e4),
+    alone=st.lists(st.floats(0.1, 500), min_size=1, max_size=30),
+    cut=st.integers(0, 30),
+    segment=st.floats(0.1, 1e4),
+)
+def test_operators_and_one_call_are_the_whole(
+    whole: float, alone: list[float], cut: int, segment: float
+) -> None:
+    """Whatever was measured: nothing negative, nothing free, and the whole kept."""
+    names = tuple(map(str, range(len(alone))))
+    timed = {names[:cut]: segment} if 1 < cut <= len(names) else {}
+    entry, operators = without_call(whole, dict(zip(names, alone, strict=True)), timed)
     assert entry >= 0
+    assert operators.keys() == set(names)
     assert min(operators.values()) > 0  # `calibrate --costs` takes them as samples
     assert entry + sum(operators.values()) == pytest.approx(whole)
 
 
+@given(
+    entry=st.floats(-100, 1e5),
+    whole=st.floats(0.1, 1e4),
+    net=st.lists(st.floats(0.1, 500), min_size=1, max_size=30),
+)
+def test_an_entry_keeps_the_whole(entry: float, whole: float, net: list[float]) -> None:
+    kept, operators = with_entry(entry, whole, {str(i): us for i, us in enumerate(net)})
+    assert kept == pytest.approx(min(max(entry, 0), 0.999 * whole))
+    assert kept + sum(operators.values()) == pytest.approx(whole)
+    for i, us in enumerate(net):
+        assert operators[str(i)] / us == pytest.approx(operators["0"] / net[0])
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.25])
 def test_every_operator_is_profiled_on_both_devices(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, slower: float
 ) -> None:
-    """A block of single operators, a block of the whole model, and again; never mixed."""
+    """From a machine with known times come these times, also where it is slower in the end.
+
+    A call takes 4 and 6 us, a change to a device 3 and 20 us more. A weightless operator takes 10
+    and 11 us. A product takes 50 and 30 us, alone 5 us more. Blocks of rounds take turns.
+    """
+    monkeypatch.setattr(module, "WEIGHT_BYTES", 256)
+    names = [node.id for node in graph.nodes]
+    heavy = [
+        any(name in graph.constants and graph.constants[name].nbytes > 256 for name in node.inputs)
+        for node in graph.nodes
+    ]
+    heads = [n for i, n in enumerate(names) if i == 0 or heavy[i] or heavy[i - 1]]
+    call, change = (4.0, 6.0), (3.0, 20.0)
+    times = [[50.0 if h else 10.0 for h in heavy], [30.0 if h else 11.0 for h in heavy]]
     blocks: list[list[str]] = []
 
     def timed(steps: Sequence[Step], *, rounds: int) -> dict[str, Timing]:
@@ -68,19 +133,31 @@ def test_every_operator_is_profiled_on_both_devices(
         for step in steps:
             assert step.run() > 0
         blocks.append([step.name for step in steps])
-        entry = 4.0 if not steps[0].parallel else 6.0
-        whole = len(steps) == 1
-        us = entry + (10.0 * len(graph.nodes) if whole else 10.0)
-        return {step.name: Timing(us, us, rounds, False) for step in steps}
+        factor = slower if len(blocks) > 12 else 1.0
+        ends = [*(names.index(step.name) for step in steps[1:]), len(names)]
+        result, first, before = {}, 0, None
+        for step, last in zip(steps, ends, strict=True):
+            device = int(step.parallel)
+            us = call[device] + sum(times[device][first:last])
+            us += change[device] * (before not in (None, device))
+            us += 5.0 * (heavy[first] and last - first == 1)
+            result[step.name] = Timing(us * factor, us * factor, rounds, False)
+            first, before = last, device
+        return result
 
     monkeypatch.setattr(module, "time_rounds", timed)
-    found = profile_cpu(graph, random_inputs(graph, 0), SessionCache(), rounds=5)
-    names = [node.id for node in graph.nodes]
-    assert blocks == [names, ["whole model"]] * 4
-    assert found.entry_us == {"cpu_serial": pytest.approx(4.0), "cpu_parallel": pytest.approx(6.0)}
-    for times in found.node_us.values():
-        assert times == {name: pytest.approx(10.0) for name in names}
-    assert not found.disturbed
+    profile = profile_cpu(graph, random_inputs(graph, 0), SessionCache(), rounds=5)
+    assert blocks == [names, heads, names[:1]] * 4 + [heads, names[:1]] * 4
+    # Into `cpu_parallel` schedules change for products, which take 5 us more alone.
+    entry = {"cpu_serial": 4.0 + 3.0, "cpu_parallel": 6.0 + 20.0 + 5.0}
+    assert profile.entry_us == pytest.approx(entry)
+    for device, expected, us in zip(entry, times, call, strict=True):
+        # The whole is what was measured: operators and one call.
+        factor = (us + sum(expected) - entry[device]) / sum(expected)
+        assert profile.node_us[device] == pytest.approx(
+            {name: factor * net for name, net in zip(names, expected, strict=True)}
+        )
+    assert not profile.disturbed
 
 
 def test_an_execution_is_timed_without_other_sessions_between(
