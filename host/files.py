@@ -52,6 +52,36 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
         raise PimloopError(f"cannot write {path}: {reason}; choose another place") from error
 
 
+def require_writable(path: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work that it is to hold.
+
+    Parameters
+    ----------
+    path
+        None: there is nothing to write.
+
+    Raises
+    ------
+    PimloopError
+        When it is a folder, or its own folder does not exist or cannot be written to.
+    """
+    if path is None:
+        return
+    reason = ""
+    try:
+        if path.is_dir():
+            reason = "it is a folder"
+        elif path.exists() and not path.is_file():  # a pipe or a device
+            reason = "" if os.access(path, os.W_OK) else "Permission denied"
+        else:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise PimloopError(f"cannot write {path}: {reason}; choose another place")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file as `write_whole` does, in UTF-8; what UTF-8 cannot hold becomes "?".
 

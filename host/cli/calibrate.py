@@ -30,7 +30,7 @@ from host.cpu.operators import all_cores
 from host.cpu.parameters import CpuSection
 from host.cpu.toml import section_table, with_table
 from host.errors import PimloopError
-from host.files import write_text
+from host.files import require_writable, write_text
 from host.models.loader import LoadOptions, load_model
 from host.platform import load_platform, platform_path, sources
 from partitioner.costs import load_costs
@@ -80,6 +80,7 @@ def register(subparsers: Any) -> None:
 def run_calibrate(args: argparse.Namespace) -> int:
     """Fit, report, write."""
     _check(args)
+    require_writable(args.output)
     base = args.platform or (_START if args.board else "native")
     text = platform_path(base).read_text(encoding="utf-8")
     own = load_platform(base).cpu

@@ -57,11 +57,12 @@ def run_profile(args: argparse.Namespace) -> int:
     from host.cli.progress import ProgressDisplay
     from host.cli.sim import EXIT_VERIFICATION_FAILED
     from host.cli.summary import NOT_TRUSTED
-    from host.files import write_json
+    from host.files import require_writable, write_json
     from host.pipeline.flow import Pipeline
     from host.pipeline.options import Options, default_jobs
     from partitioner.costs import costs_to_dict
 
+    require_writable(args.output)
     platform, graph = load(args)
     options = Options(
         backend=args.device,

@@ -64,6 +64,7 @@ def run_run(args: argparse.Namespace) -> int:
     """Run `pimloop run`."""
     from host.cli.progress import ProgressDisplay
     from host.cli.summary import print_summary
+    from host.files import require_writable
     from host.fit import pim_fit
     from host.models.inputs import write_arrays
     from host.pipeline.flow import Pipeline, execute_once
@@ -72,6 +73,7 @@ def run_run(args: argparse.Namespace) -> int:
     from host.policies import POLICIES, find_policies
     from host.report import build_report
 
+    require_writable(args.outputs)
     policy = args.policy or "pim_first"
     find_policies([policy])
     platform, graph = load(args)

@@ -20,7 +20,7 @@ from host.cli.tables import numbers, print_table, texts
 from host.cpu.calibrate import held_out
 from host.device.open import open_device
 from host.errors import PimloopError
-from host.files import write_text
+from host.files import require_writable, write_text
 from host.platform import DEFAULT_PLATFORM, Platform, load_platform
 from partitioner.percent import percent
 
@@ -59,6 +59,7 @@ def register(subparsers: Any) -> None:
 
 def run_validate_board(args: argparse.Namespace) -> int:
     """Compare, print, write; 1 when the limits are exceeded."""
+    require_writable(args.write)
     models, lengths = _models(args.models), _lengths(args.seq)
     platform = load_platform(args.platform)
     cells: list[Cell] = []

@@ -42,6 +42,7 @@ def register(subparsers: Any) -> None:
 def run_waves(args: argparse.Namespace) -> int:
     """Run `pimloop waves`."""
     from host.cli.progress import build_notes
+    from host.files import require_writable
     from host.fit import pim_fit
     from host.pipeline.waves import record_operator
 
@@ -62,6 +63,7 @@ def run_waves(args: argparse.Namespace) -> int:
             f" {platform.name}{why}; some that do: {', '.join(list(operations)[:_NAMES_SHOWN])}"
         )
     output = args.output or Path(f"{file_name(args.node)}.fst")
+    require_writable(output)
     with build_notes(console(stderr=True), quiet=args.json):
         cycles = record_operator(
             graph, model_inputs(args, graph), platform, args.node, output, args.flavour

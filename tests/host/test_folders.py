@@ -90,6 +90,27 @@ def test_a_file_that_cannot_be_written_keeps_what_it_held(
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("a.json", "kept")]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["profile", "no-such-model", "-o"],
+        ["run", "no-such-model", "--device", "model", "--outputs"],
+        ["calibrate", "--output"],
+        ["validate-board", "--write"],
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    command: list[str], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Work would take minutes, or say first that there is no such model."""
+    for path, reason in (
+        (out / "absent" / "f", "No such file or directory"),
+        (out, "it is a folder"),
+    ):
+        assert main([*command, str(path)]) == 2
+        assert f"cannot write {path}: {reason}; choose another place" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["plots", "state"])
 def test_sim_refuses_before_it_works(
     out: Path, name: str, capsys: pytest.CaptureFixture[str]
