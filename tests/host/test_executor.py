@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
+import host.executor
 from host import golden
 from host.accuracy import compare, compared_tensors, rounding_depth, tolerance
 from host.capabilities import Capabilities, pim_capable
@@ -140,6 +142,32 @@ def test_a_tensor_moves_once_to_each_memory(driver):
     x = feeds["x"]
     assert np.array_equal(execution.values["c"], -2 * x)
     assert np.allclose(execution.values["e"], 2 * x * x + 2 * x, rtol=2**-7)
+
+
+def test_work_and_time_on_the_device_are_told_in_their_units(driver, monkeypatch):
+    """Multiply-adds of a product, elements of a sum; seconds of a clock that tells nanoseconds."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="a"),
+        helper.make_node("Add", ["a", "a"], ["b"], name="b"),
+    ]
+    graph = small(nodes, {"x": floats(2, 8)}, ("b",), {"w": np.ones((8, 4), np.float32)})
+    operations = pim_capable(graph, Capabilities())
+    seen = []
+    with ResidentModel(graph, operations, driver) as resident:
+        assignment = pim_first(graph, Capabilities())
+        executor = Executor(graph, assignment, operations, resident, progress=seen.append)
+        executor.load_weights()
+        before, seen[:] = executor.device_seconds, []
+        ticks = itertools.count(step=1_500_000_000)
+        monkeypatch.setattr(host.executor, "perf_counter_ns", lambda: next(ticks))
+        execution = executor.run({"x": np.ones((2, 8), np.float32)})
+        calls = len(execution.pim) + len(execution.transfers)
+        assert executor.device_seconds - before == pytest.approx(1.5 * calls)
+        # Nothing is read any more: nothing stays.
+        assert not any(resident.holds(name) for name in graph.tensors)
+    assert [(one.label, one.done, one.total) for one in seen] == [
+        ("a", 0, 64 + 8), ("b", 64, 64 + 8), ("", 64 + 8, 64 + 8),
+    ]  # fmt: skip
 
 
 def test_conversions_are_timed_once_for_each_transfer(driver):

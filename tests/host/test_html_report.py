@@ -13,7 +13,7 @@ import report_samples as samples
 from host import plots_style
 from host.errors import PimloopError
 from host.html import charts, layout, payload, words, write_html
-from host.html.headline import cards, proof, sentence, where
+from host.html.headline import cards, proof, sentence, where, why_no_pim
 from host.html.page import render
 
 
@@ -151,6 +151,61 @@ def test_an_execution_that_contradicts_the_proof_is_told_first():
     text = " ".join(_Page(render(report)).words)
     assert "Greedy took 100 µs" in text
     assert "by proof" not in text
+
+
+def test_faster_executions_are_told_from_the_fastest_on():
+    """By their times, not by their names."""
+    report = samples.tiny_report()
+    schedules = report["schedules"]
+    for name in samples.BASELINES:
+        schedules[name]["executed_us"] = 200.0
+    schedules["optimal"].update(optimal=True, executed_us=120.0)
+    schedules["pim_first"]["executed_us"] = 100.0
+    schedules["greedy"]["executed_us"] = 110.0
+    assert proof(report).startswith("Executed, PIM first took 100 µs and Greedy took 110 µs, less")
+
+
+@pytest.mark.parametrize(
+    ("capable", "optimal", "said"),
+    [
+        (0, False, "No operator can run on the PIM (no operation for Erf: 3; too wide: 1)."),
+        (1, False, "1 operator can run on the PIM; this placement leaves it unused."),
+        (2, False, "2 operators can run on the PIM; this placement leaves it unused."),
+        (2, True, "2 operators can run on the PIM: by the predicted costs no placement with"),
+    ],
+)
+@pytest.mark.parametrize("counted", [True, False])
+def test_why_nothing_is_on_the_pim(capable, optimal, said, counted):
+    """The number is the report's, or where it has none that of operators with a cost on the PIM."""
+    report = samples.tiny_report()
+    report["schedules"]["optimal"] |= {"pim_nodes": 0, "optimal": optimal}
+    report["cpu_only"] = {"no operation for Erf": 3, "too wide": 1}
+    costs = [{"cpu_serial": 1.0} | ({"pim": 1.0} if i < capable else {}) for i in range(4)]
+    report["graph"] = {"nodes": [{"cost_us": cost} for cost in costs]}
+    report.pop("pim_capable", None)
+    if counted:
+        report |= {"pim_capable": capable, "graph": {}}
+    assert why_no_pim(report).startswith(said)
+
+
+def test_numbers_keep_their_digits_at_every_step():
+    assert [words.format_us(us) for us in (999.4, 1000.0, 999_999.0, 1e6)] == [
+        "999 µs", "1.00 ms", "1,000 ms", "1.00 s",
+    ]  # fmt: skip
+    assert [words.format_number(x) for x in (-0.5, -1.0, -12.345, -12345.6, 10, 100)] == [
+        "-0.500", "-1.00", "-12.3", "-12,346", "10.0", "100",
+    ]  # fmt: skip
+    assert [words.format_bytes(n) for n in (1023, 1024, 1 << 20)] == [
+        "1023 B",
+        "1.00 KiB",
+        "1.00 MiB",
+    ]
+
+
+def test_counters_are_explained_by_either_name():
+    assert words.counter_meaning("stall") == words.counter_meaning("CNT_STALL")
+    assert words.counter_meaning("rd").startswith("read column commands")
+    assert words.counter_meaning("unknown") == ""
 
 
 def test_another_main_schedule_is_named():

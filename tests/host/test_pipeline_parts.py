@@ -130,6 +130,35 @@ def test_random_graphs_keep_their_coverage():
         assert before <= set().union(*(coverage.covered(run) for run in runs))
 
 
+def spread(*work: int, runs: int = 3) -> list[int]:
+    """Return the PIM work of each balanced run, where all of it was in the first one."""
+    names = [f"n{i}" for i in range(len(work))]
+    devices = ["pim", "cpu_serial", "cpu_parallel"]
+    data = {
+        "format": "pimloop-costs/1",
+        "memories": {"cpu": ["cpu_serial", "cpu_parallel"], "pim": ["pim"]},
+        "nodes": [
+            {"id": name, "op": "Add", "cost_us": dict.fromkeys(devices, 1.0)} for name in names
+        ],
+        "tensors": [],
+    }
+    given = [dict.fromkeys(names, device) for device in devices[:runs]]
+    given += [dict.fromkeys(names, "cpu_serial")] * (runs - len(given))
+    cost = dict(zip(names, work, strict=True))
+    balanced = balance_runs(costs_from_dict(data).graph, given, cost)
+    return [sum(cost[n] for n, device in run.items() if device == "pim") for run in balanced]
+
+
+def test_work_is_spread_for_two_workers_and_then_evenly():
+    assert sorted(spread(60, 50)) == [0, 50, 60]
+    # Two workers take 60 each whatever the third run has; equal runs are better than unequal ones.
+    assert sorted(spread(40, 40, 40)) == [40, 40, 40]
+    assert sorted(spread(60, 30, 30)) == [30, 30, 60]
+    assert spread(60, 50, runs=1) == [110]
+    # Too many orders to try them.
+    assert spread(60, 50, runs=6) == [110, 0, 0, 0, 0, 0]
+
+
 def test_a_replayed_schedule_keeps_the_order_of_the_plan():
     data = {
         "format": "pimloop-costs/1",

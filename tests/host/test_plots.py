@@ -8,6 +8,7 @@ import pytest
 import report_samples as samples
 from PIL import Image
 
+from host import plots
 from host.errors import PimloopError
 from host.plots import write_plots, write_sweep_plots
 from host.plots_sweep import _speedups, _sweep
@@ -52,6 +53,77 @@ def test_each_figure_is_a_picture_in_both_kinds(tmp_path):
                 assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8  # not blank
         else:
             assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+def _bars(axes):
+    """Return (from, to) of the bars of each container of a figure, rounded; empty ones left out."""
+    return [
+        [(round(bar.get_x(), 6), round(bar.get_x() + bar.get_width(), 6)) for bar in container]
+        for container in axes.containers
+    ]
+
+
+def _timed_report():
+    """Return a report of two schedules with the times of `_TIMES`, microseconds."""
+    report = samples.tiny_report()
+    name = next(n for n, one in report["schedules"].items() if one.get("timeline"))
+    one = report["schedules"][name]
+    one["operators"] = [
+        {"op": "MatMul", "device": "pim", "us": 3000.0, "count": 2},
+        {"op": "Add", "device": "cpu_serial", "us": 1000.0, "count": 1},
+    ]
+    one["transfer_us"] = 2000.0
+    one["timeline"] = [
+        {"lane": "pim", "start_us": 0.0, "us": 1000.0, "label": "a"},
+        {"lane": "pim", "start_us": 1000.0, "us": 500.0, "label": "b"},
+        {"lane": "pim", "start_us": 2500.0, "us": 1500.0, "label": "c"},
+        {"lane": "dma", "start_us": 4000.0, "us": 2000.0, "label": "d"},
+    ]
+    return {**report, "schedules": {name: one}}
+
+
+def test_bars_of_the_breakdown_are_the_times_of_the_report():
+    figure = plots._breakdown(_timed_report())
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "time, ms"
+    spans = sorted(bar for (bar,) in _bars(axes))
+    # Side by side from 0, each as long as its time.
+    assert [start for start, _ in spans] == [0.0, *(end for _, end in spans[:-1])]
+    assert sorted(round(end - start, 6) for start, end in spans) == [1.0, 2.0, 3.0]
+    hatched = {c.get_label(): c.patches[0].get_hatch() for c in axes.containers}
+    assert [hatch for hatch in hatched.values() if hatch] == ["////"]
+    (moved,) = (c for c in axes.containers if c.patches[0].get_hatch())
+    assert round(moved.patches[0].get_width(), 6) == 2.0
+
+
+def test_the_timeline_shows_when_a_lane_was_busy():
+    """Intervals that touch are one; a gap between two stays a gap; each lane is in the legend."""
+    figure = plots._timeline(_timed_report())
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "time, ms"
+    spans = {
+        bars.get_label(): [
+            (round(path.vertices[:, 0].min(), 6), round(path.vertices[:, 0].max(), 6))
+            for path in bars.get_paths()
+        ]
+        for bars in axes.collections
+    }
+    assert sorted(spans.values()) == [[(0.0, 1.5), (2.5, 4.0)], [(4.0, 6.0)]]
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == set(spans)
+    assert not any(label.startswith("_") for label in spans)
+
+
+def test_the_schedules_have_their_executed_time_and_prediction():
+    report = _timed_report()
+    ((name, one),) = report["schedules"].items()
+    one |= {"executed_us": 6000.0, "predicted_us": 5400.0}
+    report["board"] = {name: 5000.0}
+    (axes,) = plots._schedules(report).axes
+    assert _bars(axes) == [[(0.0, 6.0)]]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[5.4, 5.4], [5.0]]
+    assert [text.get_text().strip() for text in axes.texts] == ["6"]
+    assert axes.get_xlabel().endswith("time, ms; line: predicted; ◆: board")
 
 
 @pytest.mark.full

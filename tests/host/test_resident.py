@@ -236,6 +236,39 @@ def test_what_does_not_fit_is_given_out_as_needed(caplog):
         assert driver.memory.used_bytes == held
 
 
+def test_loading_tells_how_far_it_is():
+    graph = product(3)
+    operations = pim_capable(graph, Capabilities())
+    each = 512 * 512
+    with (
+        Recorder(GEOMETRY) as device,
+        PimDriver(device) as driver,
+        ResidentModel(graph, operations, driver) as resident,
+    ):
+        seen = []
+        resident.load_weights(["n0", "n2"], lambda *one: seen.append(one))
+        assert seen == [("w0", 0, 2 * each), ("w2", each, 2 * each), ("", 2 * each, 2 * each)]
+
+
+def test_a_model_frees_what_is_its_own_and_no_more():
+    graph = product(2)
+    operations = pim_capable(graph, Capabilities())
+    with Recorder(GEOMETRY) as device, PimDriver(device) as driver:
+        empty = driver.memory.used_bytes
+        weights = DeviceWeights(driver, ConstantBits())
+        with ResidentModel(graph, operations, driver, weights) as first:
+            first.load_weights(operations)
+            first.upload("x", np.ones((2, 512), np.uint16))
+            assert first.holds("x")
+        assert not first.holds("x")
+        # Two matrices of 512 x 512 bfloat16 stay for the next model.
+        assert weights.held_bytes == driver.memory.used_bytes - empty == 2 * 512 * 512 * 2
+        with ResidentModel(graph, operations, driver, weights) as second:
+            assert second.load_weights(operations).lists == 0
+        weights.close()
+        assert driver.memory.used_bytes == empty
+
+
 def test_two_graphs_share_weights_by_array():
     graph = product(2)
     half = product(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -139,3 +141,25 @@ def test_differences_and_sums_keep_every_number():
     assert one + one - one == one
     assert one - one == OpStats()
     assert (one + one).all_bank_accesses == 14
+
+
+@pytest.mark.parametrize("name", ["htg-z920", "aim"])
+def test_counters_may_reach_their_bounds_and_no_more(name: str) -> None:
+    """Each bank a refresh closed is activated once more; bursts may fill every clock."""
+    platform = load_platform(name)
+    banks, burst = platform.device.banks, platform.dram.tbl
+    counters = dict.fromkeys(OpStats().counters, 0) | {"rd": 5, "wr": 2, "ref": 3}
+    most = 7 + 3 * banks
+    filled = OpStats(
+        cycles=7 * burst, counters=counters | {"act": most}, channel_accesses=7
+    )  # fmt: skip
+    moved = traffic(filled, platform)
+    assert moved.bus_use == 1.0
+    assert moved.row_hit_rate == 1 - most / 7
+    assert (moved.row_hits, moved.bank_accesses) == (7 - most, 7)
+    assert isinstance(moved.row_hits, int)
+    with pytest.raises(PimloopError, match=f"{most + 1} activations for 7 accesses"):
+        traffic(replace(filled, counters=counters | {"act": most + 1}), platform)
+    with pytest.raises(PimloopError, match=f"7 bursts of {burst} clocks in {7 * burst - 1} clocks"):
+        traffic(replace(filled, cycles=7 * burst - 1), platform)
+    assert traffic(OpStats(), platform).row_hits is None
