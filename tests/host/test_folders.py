@@ -103,10 +103,12 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     command: list[str], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Work would take minutes, or say first that there is no such model."""
-    for path, reason in (
-        (out / "absent" / "f", "No such file or directory"),
-        (out, "it is a folder"),
-    ):
+    (out / "folder.toml").mkdir()
+    refused = {
+        out / "absent" / "f.toml": "No such file or directory",
+        out / "folder.toml": "it is a folder",
+    }
+    for path, reason in refused.items():
         assert main([*command, str(path)]) == 2
         assert f"cannot write {path}: {reason}; choose another place" in capsys.readouterr().err
 
