@@ -92,7 +92,11 @@ def test_balanced_runs_measure_the_same(graph, operations):
     before = sorted(sum(work[n] for n, d in run.items() if d == "pim") for run in plan.runs)
     assert sum(loads) == sum(before)
     assert loads[-1] <= before[-1]
-    assert plan_runs(graph, network, operations).runs == runs
+    profile = plan_runs(graph, network, operations)
+    assert profile.runs == runs
+    assert [(job.name, job.assignment) for job in profile.jobs] == [
+        (f"run {number}", run) for number, run in zip(range(1, len(runs) + 1), runs, strict=True)
+    ]
 
 
 def test_random_graphs_keep_their_coverage():
@@ -154,6 +158,8 @@ def test_work_is_spread_for_two_workers_and_then_evenly():
     # Two workers take 60 each whatever the third run has; equal runs are better than unequal ones.
     assert sorted(spread(40, 40, 40)) == [40, 40, 40]
     assert sorted(spread(60, 30, 30)) == [30, 30, 60]
+    # 50 against 30 + 20; the more even 30, 30, 40 would keep one worker busy for 60.
+    assert sorted(spread(30, 30, 20, 20)) == [20, 30, 50]
     assert spread(60, 50, runs=1) == [110]
     # Too many orders to try them.
     assert spread(60, 50, runs=6) == [110, 0, 0, 0, 0, 0]
