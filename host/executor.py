@@ -319,7 +319,7 @@ class Executor:
             return
         driver = self.resident.driver
         with self._on_device():
-            values = driver.download(self.resident.tensor(name))
+            values = self.resident.download(name)
         stats = self._count(driver.last)
         self._bits[name] = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
         values = _as_type(values, self.graph.tensors[name].dtype)

@@ -16,12 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from host.capabilities import MatmulOperation, PimOperation
-from host.driver import DeviceTensor, OutOfDeviceMemoryError, PimDriver
+from host.driver import DeviceMatrix, DeviceTensor, OutOfDeviceMemoryError, PimDriver
 from host.driver.memory import Block, FreeRanges, joined
 from host.models.graph import Graph, Node
 
+#: An activation in device memory; a matrix where the host lays it out as a right operand.
+Handle = DeviceTensor | DeviceMatrix
+
 #: Runs one operator: (node, tensor handles by name) -> handle of the result.
-Call = Callable[[Node, Mapping[str, DeviceTensor]], DeviceTensor]
+Call = Callable[[Node, Mapping[str, Handle]], DeviceTensor]
 
 
 class NoRoomError(OutOfDeviceMemoryError):
@@ -42,13 +45,17 @@ class NoRoomError(OutOfDeviceMemoryError):
 class Placement:
     """Static addresses of a model's activations and intermediates."""
 
-    tensors: Mapping[str, DeviceTensor]  # by name; handles that are never freed
+    tensors: Mapping[str, Handle]  # by name; handles that are never freed
     free: Mapping[str, FreeRanges]  # by node id: what its result and intermediates come from
     blocks: tuple[Block, ...]  # all memory that tensors, results and intermediates use
 
 
 def rehearse(
-    graph: Graph, operations: Mapping[str, PimOperation], driver: PimDriver, call: Call
+    graph: Graph,
+    operations: Mapping[str, PimOperation],
+    driver: PimDriver,
+    call: Call,
+    new: Callable[[str], Handle],
 ) -> Placement:
     """Place the activations of a model; its constants must have been placed.
 
@@ -60,6 +67,8 @@ def rehearse(
         Of the device; nothing runs on it and its memory is unchanged afterwards.
     call
         Runs one operator.
+    new
+        Allocates a tensor that is moved to the device, by name.
 
     Raises
     ------
@@ -67,7 +76,7 @@ def rehearse(
         When the activations do not fit beside the constants; it has the operator.
     """
     last = _last_reader(graph, operations)
-    tensors: dict[str, DeviceTensor] = {}
+    tensors: dict[str, Handle] = {}
     free: dict[str, FreeRanges] = {}
     with driver.rehearsal() as taken:
         for node in graph.nodes:
@@ -79,7 +88,7 @@ def rehearse(
             try:
                 for name in operands:
                     if name not in tensors:
-                        tensors[name] = driver.new_tensor(graph.tensors[name].shape)
+                        tensors[name] = new(name)
                 free[node.id] = driver.memory.free_ranges
                 tensors[result] = call(node, tensors)
             except OutOfDeviceMemoryError as error:

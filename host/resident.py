@@ -14,14 +14,17 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 
 import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
 
 from host import golden
-from host.capabilities import ElementwiseOperation, PimOperation
-from host.driver import DeviceTensor, OpStats, OutOfDeviceMemoryError, PimDriver
+from host.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
+from host.driver import DeviceMatrix, DeviceTensor, OpStats, OutOfDeviceMemoryError, PimDriver
 from host.driver.memory import Block
 from host.errors import PimloopError
+from host.forms import Forms, choose_forms
 from host.models.graph import Graph, Node
-from host.placement import Placement, moved_operands, rehearse
+from host.placement import Handle, Placement, moved_operands, rehearse
 from host.weights import (
     DeviceWeights,
     Key,
@@ -72,6 +75,8 @@ class ResidentModel:
         Of the device.
     weights
         Constants shared with other models of this device; default: its own, freed at the end.
+    forms
+        How activations lie in device memory; default: chosen for these operations.
 
     Attributes
     ----------
@@ -91,6 +96,8 @@ class ResidentModel:
         operations: Mapping[str, PimOperation],
         driver: PimDriver,
         weights: DeviceWeights | None = None,
+        *,
+        forms: Forms | None = None,
     ) -> None:
         self.graph = graph
         self.operations = operations
@@ -98,7 +105,8 @@ class ResidentModel:
         self.weights = weights or DeviceWeights(driver)
         self._owned: DeviceWeights | None = self.weights if weights is None else None
         self._uses = {node_id: constant_uses(graph, one) for node_id, one in operations.items()}
-        self._tensors: dict[str, DeviceTensor] = {}  # activations in device memory now
+        self._forms = forms or choose_forms(graph, operations, driver.geometry)
+        self._tensors: dict[str, Handle] = {}  # activations in device memory now
         self._reserved: list[Block] = []
         self._placed: list[Use] = []  # constants that this model placed
         self._homes: Mapping[Key, int] = {}
@@ -151,7 +159,7 @@ class ResidentModel:
         memory = self.driver.memory
         try:
             self._placed = self.weights.place(self.graph, every)
-            self._placement = rehearse(self.graph, self.operations, self.driver, self._call)
+            self._placement = self._rehearse()
         except OutOfDeviceMemoryError as error:
             self.weights.drop(self.graph, self._placed)
             self._placed = []
@@ -161,12 +169,15 @@ class ResidentModel:
         self.weight_room = sum(e - s for s, e in memory.free_ranges) + self.weights.held_bytes
         return None
 
+    def _rehearse(self) -> Placement:
+        return rehearse(self.graph, self.operations, self.driver, self._call, self._new)
+
     def _place_activations(self, every: list[Use]) -> Placement | None:
         """Close the activations up at the end of the memory; what is before it is for weights."""
         memory = self.driver.memory
         try:
             with self.weights.stand_ins(self.graph, every), memory.compact():
-                placement = rehearse(self.graph, self.operations, self.driver, self._call)
+                placement = self._rehearse()
         except OutOfDeviceMemoryError as error:
             self.no_room = error
             return None
@@ -251,12 +262,34 @@ class ResidentModel:
     def upload(self, name: str, bits: golden.Bits) -> OpStats:
         """Move an activation to device memory; return what the copy cost."""
         values = bits.view(ml_dtypes.bfloat16)
-        if self._placement is None:
-            self._tensors[name] = self.driver.upload(values)
+        form = self._forms.tensors.get(name)
+        if form is not None:
+            values = values.reshape(form.shape)
+            values = values.swapaxes(-1, -2) if form.turned else values
+        handle = self._new(name) if self._placement is None else self._placement.tensors[name]
+        if isinstance(handle, DeviceMatrix):
+            self.driver.write_matrix(handle, values)
         else:
-            self.driver.write(self._placement.tensors[name], values)
-            self._tensors[name] = self._placement.tensors[name]
+            self.driver.write(handle, values)
+        self._tensors[name] = handle
         return self.driver.last
+
+    def _new(self, name: str) -> Handle:
+        """Allocate an activation that is moved to the device."""
+        form = self._forms.tensors.get(name)
+        if form is None:
+            return self.driver.new_tensor(self.graph.tensors[name].shape)
+        if form.role == "right":
+            return self.driver.new_right_operand(form.stored)
+        return self.driver.new_tensor(form.stored)
+
+    def download(self, name: str) -> NDArray[np.float32]:
+        """Return the values of an activation in device memory, in the shape that the model has."""
+        values = self.driver.download(self._tensor(name))
+        producer = self.graph.producer.get(name)
+        if producer is not None and producer.id in self._forms.turned:
+            values = values.swapaxes(-1, -2)
+        return np.ascontiguousarray(values).reshape(self.graph.tensors[name].shape)
 
     def run(self, node: Node) -> OpStats:
         """Run an operator, its operands in device memory; the result stays there."""
@@ -270,9 +303,10 @@ class ResidentModel:
         self._tensors[node.outputs[0]] = result
         return self.driver.last
 
-    def tensor(self, name: str) -> DeviceTensor:
-        """Return an activation in device memory."""
-        return self._tensors[name]
+    def _tensor(self, name: str, tensors: Mapping[str, Handle] | None = None) -> DeviceTensor:
+        handle = (self._tensors if tensors is None else tensors)[name]
+        assert isinstance(handle, DeviceTensor)
+        return handle
 
     def operands(self, node: Node) -> list[str]:
         """Return the operands of an operator that are no constants, in the order to move them."""
@@ -289,29 +323,40 @@ class ResidentModel:
         for name in list(self._tensors):
             self.release(name)
 
-    def _call(self, node: Node, tensors: Mapping[str, DeviceTensor]) -> DeviceTensor:
+    def _call(self, node: Node, tensors: Mapping[str, Handle]) -> DeviceTensor:
         """Run an operator on tensors by name and on constants; return the result."""
         operation = self.operations[node.id]
 
         def operand(name: str) -> DeviceTensor:
             if name in self.graph.constants:
                 return self.weights.tensor(self.graph, tensor_use(self.graph, name))
-            return tensors[name]
+            return self._tensor(name, tensors)
 
-        left = operand(operation.left)
         if isinstance(operation, ElementwiseOperation):
-            return self.driver.elementwise(operation.op, left, operand(operation.right))
-        left = left.view(operation.left_shape)
+            left, right = operand(operation.left), operand(operation.right)
+            return self.driver.elementwise(operation.op, left, right)
+        if node.id in self._forms.turned:
+            return self.driver.matmul(
+                self._tensor(operation.right, tensors), tensors[operation.left]
+            )
+        left = operand(operation.left).view(operation.left_shape)
         bias = None if operation.bias is None else self._bias(operation.bias, tensors)
-        if operation.right in self.graph.constants:
-            matrix = self.weights.matrix(self.graph, matrix_use(operation))
-            product = self.driver.matmul(left, matrix, bias=bias)
-        else:
-            right = tensors[operation.right].view(operation.right_shape)
-            product = self.driver.matmul(left, right, transpose_b=operation.transposed, bias=bias)
+        matrix, transposed = self._right(operation, tensors)
+        product = self.driver.matmul(left, matrix, transpose_b=transposed, bias=bias)
         return product.view(self.graph.tensors[node.outputs[0]].shape)
 
-    def _bias(self, name: str, tensors: Mapping[str, DeviceTensor]) -> DeviceTensor:
+    def _right(
+        self, operation: MatmulOperation, tensors: Mapping[str, Handle]
+    ) -> tuple[Handle, bool]:
+        """Return the right operand of a product, and whether it is read as its transpose."""
+        name = operation.right
+        if name in self.graph.constants:
+            return self.weights.matrix(self.graph, matrix_use(operation)), False
+        if name in self._forms.tensors:
+            return tensors[name], False
+        return self._tensor(name, tensors).view(operation.right_shape), operation.transposed
+
+    def _bias(self, name: str, tensors: Mapping[str, Handle]) -> DeviceTensor:
         if name in self.graph.constants:
             return self.weights.tensor(self.graph, bias_use(self.graph, name))
-        return tensors[name].view((self.graph.tensors[name].elements,))
+        return self._tensor(name, tensors).view((self.graph.tensors[name].elements,))

@@ -203,6 +203,14 @@ class PimDriver:
         with self.batch():
             self._write(rows, tensor.address, tensor.stride, f"upload {array.shape}")
 
+    def new_right_operand(self, shape: Shape) -> DeviceTensor | DeviceMatrix:
+        """Allocate an activation (..., q, r) as the right operand of `matmul`.
+
+        It is written by `write` or `write_matrix`, as its type says.
+        """
+        _require_elements(shape, "upload")
+        return self._store.right_operand(shape)
+
     def download(self, tensor: DeviceTensor) -> NDArray[np.float32]:
         """Return the values of a tensor as float32, in its logical shape."""
         self._check(tensor, "download")

@@ -92,6 +92,18 @@ class TensorStore:
                 spare = 0
         return (rows + spare - 1) * stride + widest, stride, packed
 
+    def right_operand(self, shape: Shape) -> DeviceTensor | DeviceMatrix:
+        """Allocate a right operand (..., q, r) that comes and goes, for MATMUL.
+
+        Rows padded to a beat are one column tile; wider ones are laid out in tiles.
+        """
+        g = self._geometry
+        columns = round_up(shape[-1], g.beat_columns)
+        if columns <= g.tile_columns:
+            return self.tensor(shape, packed=False)
+        block = self.memory.allocate_high(math.prod(shape[:-1]) * columns * BF16_BYTES)
+        return DeviceMatrix(block, self.memory.free, shape, columns, "tiled")
+
     def matrix(self, shape: Shape, opcode: Literal["MATMUL", "MATMUL_T"]) -> DeviceMatrix:
         """Allocate a resident right operand (..., q, r) laid out for `opcode`."""
         *lead, q, r = shape

@@ -10,6 +10,7 @@ from host.device.open import Flavour, open_device, recorded
 from host.driver import PimDriver
 from host.executor import Executor
 from host.fit import pim_fit
+from host.forms import choose_forms
 from host.models.graph import Array, Graph
 from host.platform import Platform
 from host.resident import ResidentModel
@@ -33,7 +34,8 @@ def record_operator(
     SimError
         When the simulator cannot be built or fails.
     """
-    operation = pim_fit(graph, platform).operations[node_id]
+    operations = pim_fit(graph, platform).operations
+    operation = operations[node_id]
     node = graph.node(node_id)
     names = tuple(graph.activations(node))
     made = tuple(name for name in names if name not in feeds)
@@ -44,7 +46,13 @@ def record_operator(
     with (
         open_device(platform, "sim", flavour=flavour, trace=True) as device,
         PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
-        ResidentModel(alone, {node_id: operation}, driver) as resident,
+        ResidentModel(
+            alone,
+            {node_id: operation},
+            driver,
+            # As in the whole model, where other operators may read the same tensors.
+            forms=choose_forms(graph, operations, driver.geometry),
+        ) as resident,
     ):
         executor = Executor(alone, {node_id: "pim"}, {node_id: operation}, resident)
         executor.load_weights()

@@ -148,7 +148,7 @@ def matmul_pairs(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
         cut = draw(st.integers(0, len(lead)))
         return tuple(1 if draw(st.booleans()) else size for size in lead[cut:])
 
-    rows, columns = draw(st.integers(1, 4)), draw(st.sampled_from([1, 5, 17, 66]))
+    rows, columns = draw(st.sampled_from([1, 2, 4, 40])), draw(st.sampled_from([1, 5, 17, 66, 300]))
     left = (inner,) if draw(st.integers(0, 3)) == 0 else (*batch(), rows, inner)
     right = (inner,) if draw(st.integers(0, 3)) == 0 else (*batch(), inner, columns)
     return left, right
