@@ -55,19 +55,23 @@ def model(
     )
 
 
-def execute(graph: Graph, feeds: Mapping[str, Array], style: str) -> Execution:
-    """Run every operator on the PIM of a small device; its bits and its float32 values agree."""
+def execute(
+    graph: Graph, feeds: Mapping[str, Array], style: str, *, on_cpu: tuple[str, ...] = ()
+) -> Execution:
+    """Run every operator but those of types `on_cpu` on the PIM of a small device.
+
+    Its bits are the golden model's, its values those of float32 operators on the same operands.
+    """
     operations = pim_capable(graph, Capabilities())
-    assert set(operations) == {node.id for node in graph.nodes}
+    assert set(operations) == {node.id for node in graph.nodes if node.op not in on_cpu}
+    assignment = {n.id: "pim" if n.id in operations else "cpu_serial" for n in graph.nodes}
     with (
         small_device(style) as device,
         PimDriver(device) as driver,
         Verifier(graph) as verifier,
         ResidentModel(graph, operations, driver) as resident,
     ):
-        executor = Executor(
-            graph, dict.fromkeys(operations, "pim"), operations, resident, verifier=verifier
-        )
+        executor = Executor(graph, assignment, operations, resident, verifier=verifier)
         executor.load_weights()
         execution = executor.run({name: feeds[name] for name in graph.inputs})
         assert verifier.wait(60)

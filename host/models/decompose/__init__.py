@@ -19,6 +19,7 @@ from host.models.decompose import (  # noqa: F401
     attention_standard,
     convolution,
     einsum,
+    gemm,
     integer_products,
     kept,
     normalizations,
