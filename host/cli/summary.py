@@ -207,8 +207,8 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
         worst = "not finite" if operators["worst"] is None else f"{operators['worst']:.2g}"
         _line(
             out,
-            "PIM operators against float32 on the same operands: worst"
-            f" {worst} (at most {operators['limit']:g}), {operators['node']}",
+            "PIM operators against float32 on the same operands: worst element"
+            f" {worst} of its rounding bound (at most {operators['limit']:g}), {operators['node']}",
         )
     for one in verification["compared"]:
         _line(out, _comparison(one))
