@@ -226,13 +226,12 @@ def load_options(args: argparse.Namespace) -> LoadOptions:
     from host.models.decompose import Choice
     from host.models.loader import LoadOptions
 
-    values = given_inputs(args)
     return LoadOptions(
         sequence_length=args.seq,
         seed=args.seed,
         shapes=dict(args.shape),
         axes=dict(args.axis),
-        given={} if values is None else {name: value.shape for name, value in values.items()},
+        given=given_inputs(args) or {},
         batch=args.batch,
         decompose=Choice(keep_fused=args.keep_fused, im2col=args.im2col),
     )

@@ -11,6 +11,15 @@ import onnxruntime as ort
 
 from host.errors import PimloopError
 from host.models.graph import Array, Graph
+from host.models.ort_values import (
+    empty_packed,
+    from_runtime,
+    is_plain,
+    pack,
+    packed_bits,
+    packed_memory,
+    to_runtime,
+)
 
 #: Cache line and vector alignment, bytes.
 ALIGNMENT = 64
@@ -25,10 +34,12 @@ class TensorBuffers:
         self._values: dict[str, ort.OrtValue] = {}
 
     def array(self, name: str) -> Array:
-        """Return the buffer of a tensor, or the value of a constant."""
+        """Return the buffer of a tensor (of a packed type a copy), or the value of a constant."""
         constant = self._graph.constants.get(name)
         if constant is not None:
             return constant
+        if packed_bits(self._graph.tensors[name].dtype) is not None:
+            return from_runtime(self.value(name))
         if name not in self._arrays:
             self._arrays[name] = _aligned(self._graph, name)
         return self._arrays[name]
@@ -36,14 +47,19 @@ class TensorBuffers:
     def value(self, name: str) -> ort.OrtValue:
         """Return the same memory as ONNX Runtime's value."""
         if name not in self._values:
-            # Not np.ascontiguousarray, which gives a scalar an axis.
-            array = np.require(self.array(name), requirements="C")
-            self._values[name] = ort.OrtValue.ortvalue_from_numpy(array)
+            info = self._graph.tensors[name]
+            if name in self._graph.constants or packed_bits(info.dtype) is None:
+                self._values[name] = to_runtime(self.array(name))
+            else:
+                self._values[name] = empty_packed(info.dtype, info.shape)
         return self._values[name]
 
     def store(self, name: str, value: Array) -> None:
         """Copy `value` into the buffer of a tensor; its shape must be the tensor's."""
-        np.copyto(self.array(name), value, casting="no")
+        if packed_bits(self._graph.tensors[name].dtype) is not None:
+            packed_memory(self.value(name))[:] = pack(value)
+        else:
+            np.copyto(self.array(name), value, casting="no")
 
     def adopt(self, other: TensorBuffers) -> None:
         """Take over the buffers of tensors that have none here; `other` is not used afterwards."""
@@ -58,7 +74,7 @@ class TensorBuffers:
 
 def _aligned(graph: Graph, name: str) -> Array:
     info = graph.tensors[name]
-    if info.dtype.kind not in "fiub":
+    if info.dtype.kind not in "fiub" and is_plain(info.dtype):
         raise PimloopError(
             f"model {graph.name}: tensor '{name}' of type {info.dtype} cannot be executed;"
             " numbers and booleans can"

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime as ort
-from onnx import helper
 
 from host.errors import PimloopError
 from host.models.graph import MEMORY_LOCATION, Array, Graph, Node, RunnableModel, to_model
+from host.models.ort_values import run, to_runtime
 
 _PROVIDERS = ["CPUExecutionProvider"]
 
@@ -68,7 +68,7 @@ def open_session(
     options = session_options(threads, prepack=prepack)
     values = {}
     for name, array in model.external.items():
-        values[name] = _ort_value(array)
+        values[name] = to_runtime(array)
         options.add_initializer(name, values[name])
     if values:
         largest = max(array.nbytes for array in model.external.values())
@@ -112,14 +112,6 @@ def _stand_in(nbytes: int) -> Path:
 def _remove_stand_in(process: int, folder: Path) -> None:
     if process == os.getpid():  # not in a fork, which may end earlier
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _ort_value(array: Array) -> ort.OrtValue:
-    if array.dtype.kind != "V":
-        return ort.OrtValue.ortvalue_from_numpy(array)
-    # A type of ml_dtypes, which ONNX Runtime takes by its number.
-    number = helper.np_dtype_to_tensor_dtype(array.dtype)
-    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, number)
 
 
 def execution_error(graph: Graph, error: Exception) -> PimloopError:
@@ -168,7 +160,7 @@ def run_node(graph: Graph, node: Node, feeds: Mapping[str, Array]) -> list[Array
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise no_kernel(graph, node, error) from error
     try:
-        return list(session.run(list(outputs), dict(feeds)))
+        return run(session, outputs, feeds)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise execution_error(graph, error) from error
 
@@ -208,7 +200,7 @@ def run_reference(
             f" {' '.join(str(error).split())}"
         ) from error
     try:
-        values = session.run(list(wanted), dict(feeds))
+        values = run(session, wanted, feeds)
     except Exception as error:
         raise execution_error(graph, error) from error
     return dict(zip(wanted, values, strict=True))

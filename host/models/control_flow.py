@@ -62,13 +62,19 @@ def expand(
         if condition is None or condition.size != 1:
             return None
         chosen = graphs["then_branch" if condition.reshape(-1)[0] else "else_branch"]
-        body = _Body(chosen, prefix, resolve)
-        made = Expansion()
-        made.results = body.write(made, "", {})
-        return made
+        return written_out(chosen, prefix, resolve)
     if proto.op_type == "Loop" and "body" in graphs:
         return _unroll(proto, graphs["body"], prefix, constants, resolve, opset)
     return None
+
+
+def written_out(
+    graph: onnx.GraphProto, prefix: str, resolve: Callable[[str], str] = str
+) -> Expansion:
+    """Return the operators of a subgraph under names that begin with `prefix`; see `expand`."""
+    made = Expansion()
+    made.results = _Body(graph, prefix, resolve).write(made, "", {})
+    return made
 
 
 def as_function(

@@ -22,19 +22,27 @@ from host.models.graph import (
     Node,
     TensorInfo,
 )
+from host.models.ort_values import is_plain, run
 
 #: The operator set of a model that names none.
 OLDEST_OPSET = 7
 
+#: More bytes than a constant has.
+_ALL = 1 << 62
+
+#: What is noted of an optional output that is left out.
+NO_OUTPUT = TensorInfo((), np.dtype(np.float32))
+
 #: Seed of the sample values that show whether a shape depends on the data.
 _SEED = 1
-
-#: Kinds of numpy types that ONNX Runtime takes as they are: the others are types of ml_dtypes.
-_PLAIN = "fiubOUS"
 
 
 class DataDependentError(PimloopError):
     """The shape of a result depends on values that are not known before the model runs."""
+
+
+class RefusedError(PimloopError):
+    """ONNX Runtime has no such operator on the CPU, or not for these types."""
 
 
 def schema_of(node: Node | onnx.NodeProto, opsets: Mapping[str, int]) -> Any:
@@ -61,6 +69,30 @@ class Inference:
         #: Functions that stand for control flow (`graph.FUNCTION_DOMAIN`), by operator type.
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._known: dict[object, list[TensorInfo]] = {}
+        self._sampled: dict[object, list[TensorInfo]] = {}
+        self._checked: set[object] = set()
+
+    def schema(self, node: Node) -> Any:
+        """Return `schema_of` the operator in the model's operator sets."""
+        return schema_of(node, self._opsets)
+
+    def check(
+        self,
+        node: Node,
+        infos: Mapping[str, TensorInfo],
+        constants: Mapping[str, Array],
+        where: str,
+    ) -> None:
+        """Raise RefusedError unless ONNX Runtime can open the operator."""
+        key = self._signature(node, infos, constants)
+        if key in self._checked:
+            return
+        try:
+            self._session(node, infos, constants, where)
+        except RefusedError:
+            # Some operators ask for constants, and large ones have been made inputs.
+            self._session(node, infos, constants, where, inline=_ALL)
+        self._checked.add(key)
 
     def infer(
         self,
@@ -80,11 +112,29 @@ class Inference:
         """
         key = self._signature(node, infos, constants)
         if key not in self._known:
-            standard = schema_of(node, self._opsets) is not None and not node.domain
-            by_onnx = standard or node.domain == FUNCTION_DOMAIN
+            by_onnx = self.schema(node) is not None or node.domain == FUNCTION_DOMAIN
             infer = self._by_onnx if by_onnx else self._by_runtime
             self._known[key] = infer(node, infos, constants, where)
         return self._known[key]
+
+    def sample(
+        self,
+        node: Node,
+        infos: Mapping[str, TensorInfo],
+        constants: Mapping[str, Array],
+        where: str,
+    ) -> list[TensorInfo]:
+        """Return what is known of each output of `node` by running it on values that differ.
+
+        Raises
+        ------
+        DataDependentError
+            When the shapes are not those of every run, or the values make no sense to it.
+        """
+        key = self._signature(node, infos, constants)
+        if key not in self._sampled:
+            self._sampled[key] = self._by_samples(node, infos, constants, where)
+        return self._sampled[key]
 
     def evaluate(self, node: Node, constants: Mapping[str, Array], where: str) -> list[Array]:
         """Return the values of an operator whose inputs are all constant.
@@ -96,7 +146,7 @@ class Inference:
         """
         if node.op == "Cast" and not node.domain:
             value = constants[node.inputs[0]]
-            if value.dtype.kind not in _PLAIN:
+            if not is_plain(value.dtype):
                 # ONNX Runtime has no such cast for some types; widening is exact in numpy too.
                 kind = helper.tensor_dtype_to_np_dtype(int(node.attributes["to"]))
                 return [value.astype(np.float32).astype(kind)]
@@ -112,17 +162,24 @@ class Inference:
         constants: Mapping[str, Array],
         where: str,
     ) -> list[TensorInfo]:
-        model = self._model(node, infos, constants, inline=INLINE_BYTES)
+        model = self.model(node, infos, constants)
         try:
             inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         except Exception as error:  # the binding raises its own types, all with a readable text
-            raise PimloopError(f"{where}: its shapes do not fit: {error}") from error
+            message = f"{where}: its shapes do not fit: {error}"
+            try:
+                # This inference has faults of its own: what ONNX Runtime opens may well fit.
+                return self._by_runtime(node, infos, constants, where)
+            except RefusedError:
+                raise PimloopError(message) from error
+            except DataDependentError:
+                raise DataDependentError(message) from error
         by_name = {value.name: value.type.tensor_type for value in inferred.graph.output}
         found = []
         for name in node.outputs:
             tensor = by_name.get(name)
             if not name or tensor is None:
-                found.append(TensorInfo((), np.dtype(np.float32)))
+                found.append(NO_OUTPUT)
                 continue
             dims = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
             if not tensor.HasField("shape") or min(dims, default=0) < 0 or not tensor.elem_type:
@@ -138,7 +195,7 @@ class Inference:
         constants: Mapping[str, Array],
         where: str,
     ) -> list[TensorInfo]:
-        """Ask ONNX Runtime: its own inference, or running it on values that differ."""
+        """Ask ONNX Runtime's own inference."""
         session = self._session(node, infos, constants, where)
         types = {o.name: o.type for o in session.get_outputs()}
         shapes = {o.name: o.shape for o in session.get_outputs()}
@@ -147,27 +204,44 @@ class Inference:
             return [
                 TensorInfo(tuple(shapes[name]), _type(types[name]) or np.dtype(np.float32))
                 if name
-                else TensorInfo((), np.dtype(np.float32))
+                else NO_OUTPUT
                 for name in node.outputs
             ]
         if any(not types[name].startswith("tensor(") for name in wanted):
             raise PimloopError(f"{where} makes no tensor; sequences and maps are not supported")
+        raise self._depends(where, wanted[0])
+
+    def _by_samples(
+        self,
+        node: Node,
+        infos: Mapping[str, TensorInfo],
+        constants: Mapping[str, Array],
+        where: str,
+    ) -> list[TensorInfo]:
+        open_shape = self._depends(where, next(name for name in node.outputs if name))
         if node.domain == FUNCTION_DOMAIN:
-            raise self._depends(where, wanted[0])
-        samples = [
-            self._run(node, infos, {**feeds, **_read(node, constants)}, where)
-            for feeds in _samples(node, infos)
-        ]
+            raise open_shape
+        try:
+            samples = [
+                self._run(node, infos, {**feeds, **_read(node, constants)}, where)
+                for feeds in _samples(node, infos)
+            ]
+        except RefusedError:
+            raise
+        except PimloopError as error:
+            # It has a kernel, but no sense on values that are not the user's (a step of 0).
+            raise open_shape from error
         first, *others = [[(a.shape, a.dtype) for a in arrays] for arrays in samples]
         if any(other != first for other in others):
-            raise self._depends(where, wanted[0])
+            raise open_shape
         return [TensorInfo(shape, dtype) for shape, dtype in first]
 
     @staticmethod
     def _depends(where: str, name: str) -> DataDependentError:
         return DataDependentError(
-            f"{where}: the shape of '{name}' depends on the data; only static shapes are supported"
-            " (bind dynamic axes with --seq, --axis or --shape)"
+            f"{where}: the shape of '{name}' depends on the data; give the inputs with"
+            " --inputs, whose values then decide, or bind dynamic axes with --seq, --axis or"
+            " --shape"
         )
 
     def _signature(
@@ -191,21 +265,20 @@ class Inference:
 
     # -- one operator as a model -------------------------------------------------------------
 
-    def _model(
+    def model(
         self,
         node: Node,
         infos: Mapping[str, TensorInfo],
         constants: Mapping[str, Array],
         *,
-        inline: int,
+        inline: int = INLINE_BYTES,
     ) -> onnx.ModelProto:
         """Return a model of `node` alone; constants up to `inline` bytes keep their values."""
         read = {name: infos[name] for name in node.inputs if name}
         kept = {
             name: constants[name]
             for name in read
-            if name in constants
-            and (constants[name].nbytes <= inline or constants[name].dtype.kind not in _PLAIN)
+            if name in constants and constants[name].nbytes <= inline
         }
         graph = helper.make_graph(
             [node.proto()],
@@ -236,7 +309,7 @@ class Inference:
         *,
         inline: int = INLINE_BYTES,
     ) -> ort.InferenceSession:
-        model = self._model(node, infos, constants, inline=inline)
+        model = self.model(node, infos, constants, inline=inline)
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -245,12 +318,12 @@ class Inference:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no public base class
-            if schema_of(node, self._opsets) is None and not node.domain:
-                raise PimloopError(
+            if self.schema(node) is None and not node.domain:
+                raise RefusedError(
                     f"{where}: ONNX has no such operator in this operator set, and ONNX Runtime"
                     f" refuses it: {error}"
                 ) from error
-            raise PimloopError(f"{where}: ONNX Runtime refuses it: {error}") from error
+            raise RefusedError(f"{where}: ONNX Runtime refuses it: {error}") from error
 
     def _run(
         self,
@@ -263,11 +336,12 @@ class Inference:
         session = self._session(node, infos, feeds, where, inline=-1)
         asked = {value.name for value in session.get_inputs()}
         try:
-            values = session.run(None, {n: a for n, a in feeds.items() if n in asked})
+            names = [value.name for value in session.get_outputs()]
+            values = run(session, names, {n: a for n, a in feeds.items() if n in asked})
         except Exception as error:  # onnxruntime's exceptions share no public base class
             raise PimloopError(f"{where}: ONNX Runtime refuses it: {error}") from error
-        results = dict(zip((o.name for o in session.get_outputs()), values, strict=True))
-        return [np.asarray(results[n]) if n else np.zeros(0, np.float32) for n in node.outputs]
+        results = dict(zip(names, values, strict=True))
+        return [results[n] if n else np.zeros(0, np.float32) for n in node.outputs]
 
 
 def _read(node: Node, constants: Mapping[str, Array]) -> dict[str, Array]:
@@ -290,7 +364,8 @@ def _samples(node: Node, infos: Mapping[str, TensorInfo]) -> list[dict[str, Arra
 
 
 def _is_static(shape: Sequence[Any] | None) -> bool:
-    return shape is not None and all(isinstance(n, int) and n >= 0 for n in shape)
+    """Return whether a shape that ONNX Runtime says is known; [] may be a scalar or an unknown."""
+    return bool(shape) and all(isinstance(n, int) and n >= 0 for n in shape or ())
 
 
 def _type(name: str) -> np.dtype[Any] | None:

@@ -16,7 +16,7 @@ from host.models.config import BUILT_IN, ModelConfig
 from host.models.decoder import build_decoder
 from host.models.decompose import Choice
 from host.models.encoder import build_encoder
-from host.models.graph import Graph
+from host.models.graph import Array, Graph
 from host.models.onnx_file import load_onnx
 from host.models.onnx_shapes import AxisOptions
 from host.models.weights import RandomWeights, Weights
@@ -34,7 +34,7 @@ class LoadOptions:
     hidden_states: bool = False  # also return the last layer's output
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of an .onnx file's inputs
     axes: Mapping[str, int] = field(default_factory=dict)  # lengths of its axes, by their names
-    given: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of the values given
+    given: Mapping[str, Array] = field(default_factory=dict)  # values of inputs; they decide shapes
     batch: int | None = None  # sequences at once; None: 1
     decompose: Choice = field(default_factory=Choice)  # which fused operators of an .onnx file
 
@@ -102,9 +102,10 @@ def _given_sizes(
     config: ModelConfig, options: LoadOptions, length: int, batch: int
 ) -> tuple[int, int]:
     """Return length and batch of the values that are given for a built model's `input_ids`."""
-    shape = options.given.get("input_ids")
-    if shape is None or len(shape) != 2:
+    value = options.given.get("input_ids")
+    if value is None or value.ndim != 2:
         return length, batch  # `check_inputs` says what is wrong
+    shape = value.shape
     for asked, given, what in (
         (options.sequence_length, shape[1], "--seq"),
         (options.batch, shape[0], "--batch"),

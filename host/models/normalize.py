@@ -9,7 +9,7 @@ and Loop, `decompose` fused operators.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,8 +19,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from host.errors import PimloopError
-from host.models.control_flow import CONTROL_FLOW, as_function, expand
+from host.models.alternatives import alternative
+from host.models.control_flow import CONTROL_FLOW, Expansion, as_function, expand
 from host.models.decompose import Choice, KeptWhole, Reader, Whole, decompose, has_rule
+from host.models.deviations import deviation
 from host.models.graph import (
     FUNCTION_DOMAIN,
     Array,
@@ -30,8 +32,15 @@ from host.models.graph import (
     TensorInfo,
     attributes_of,
 )
-from host.models.inference import OLDEST_OPSET, DataDependentError, Inference, schema_of
+from host.models.inference import (
+    OLDEST_OPSET,
+    DataDependentError,
+    Inference,
+    RefusedError,
+    schema_of,
+)
 from host.models.onnx_order import outer_names, subgraphs
+from host.models.tracing import Tracer
 
 #: Folding never makes a constant larger than this: such an operator is executed.
 MAX_FOLDED_BYTES = 1 << 30
@@ -69,6 +78,8 @@ class RawModel:
     sequence_length: int | None = None
     input_ranges: dict[str, int] = field(default_factory=dict)
     choice: Choice = field(default_factory=Choice)  # of what is decomposed
+    given: Mapping[str, Array] = field(default_factory=dict)  # values of inputs, for open shapes
+    check_operators: bool = False  # whether ONNX Runtime may lack one
 
 
 def normalize(raw: RawModel) -> Graph:
@@ -95,6 +106,7 @@ class _Normalizer:
         self.ids: dict[str, int] = {}  # how often each was asked for
         self.functions: dict[str, onnx.FunctionProto] = {}
         self.inference = Inference(raw.opsets)
+        self.tracer = Tracer(self.inference, raw.given)
         self.opset = raw.opsets.get("", OLDEST_OPSET)
         self.grown = 0
         self.waiting: deque[onnx.NodeProto] = deque()
@@ -169,7 +181,7 @@ class _Normalizer:
             attributes=self._attributes(proto),
         )
         if not self._decompose(node, where):
-            self._keep_or_fold(node, where)
+            self._take_node(node, where)
 
     def _decompose(self, node: Node, where: str) -> bool:
         """Put the primitives that an operator equals in its place; return whether there are any."""
@@ -177,7 +189,10 @@ class _Normalizer:
             return False
         if all(name in self.constants for name in node.inputs if name):
             return False  # its result is a constant
-        results = self.inference.infer(node, self.infos, self.constants, where)
+        try:
+            results = self.inference.infer(node, self.infos, self.constants, where)
+        except (DataDependentError, RefusedError):
+            return False
         whole = Whole(
             node, self.infos, self.constants, results, self.readers, self.raw.choice.im2col
         )
@@ -212,6 +227,28 @@ class _Normalizer:
             found.setdefault(name, []).append(Reader(""))
         return found
 
+    def _take_node(self, node: Node, where: str) -> None:
+        """Keep or fold an operator, or other operators in its place where it cannot be run."""
+        try:
+            self._keep_or_fold(node, where)
+        except RefusedError:
+            made = alternative(node, self.infos, self.constants, self.inference, f"{node.id}/")
+            if made is None:
+                raise
+            self._put_first(made, node.outputs)
+
+    def _put_first(self, made: Expansion, outputs: Sequence[str]) -> None:
+        """Take the operators that stand for another one next; `outputs` are that one's."""
+        for name, array in made.constants.items():
+            self._define_constant(name, array)
+        # The results keep the operator's names; an identity without effect is dropped as others.
+        ends = [
+            helper.make_node("Identity", [inner], [name])
+            for name, inner in zip(outputs, made.results, strict=False)
+            if name
+        ]
+        self.waiting.extendleft(reversed([*made.nodes, *ends]))
+
     def _keep_or_fold(self, node: Node, where: str) -> None:
         draws = node.op in _DRAWS and not node.domain
         if draws and "seed" not in node.attributes:
@@ -220,14 +257,17 @@ class _Normalizer:
         constant = bool(node.inputs) and all(
             not name or name in self.constants for name in node.inputs
         )
+        reason = deviation(node, self.infos, self.tracer.known(node, self.constants))
+        if reason is not None:
+            raise RefusedError(f"{where}: {reason}")
         try:
             infos = self.inference.infer(node, self.infos, self.constants, where)
-        except DataDependentError:
+        except DataDependentError as error:
             read = {name: self.constants[name] for name in node.inputs if name} if constant else {}
-            if not read or sum(array.nbytes for array in read.values()) > MAX_UNSHAPED_BYTES:
-                raise
-            self._fold(node, where)
-            return
+            if read and sum(array.nbytes for array in read.values()) <= MAX_UNSHAPED_BYTES:
+                self._fold(node, where)
+                return
+            infos = self._open_shapes(node, where, error)
         for name, info in zip(node.outputs, infos, strict=True):
             if info.nbytes > MAX_TENSOR_BYTES:
                 raise PimloopError(f"{where}: '{name}' has {info.elements} elements, too many")
@@ -240,10 +280,22 @@ class _Normalizer:
             self._count_growth(node, infos, where)
             self._fold(node, where)
             return
+        if self.raw.check_operators:
+            self.inference.check(node, self.infos, self.constants, where)
         for name, info in zip(node.outputs, infos, strict=True):
             if name:
                 self.infos[name] = info
         self.kept.append(node)
+
+    def _open_shapes(self, node: Node, where: str, error: DataDependentError) -> list[TensorInfo]:
+        """Return the shapes that only values tell: those on the given inputs, or on any."""
+        traced = self.tracer.infer(node, self.kept, self.constants, where)
+        if traced is not None:
+            return traced
+        try:
+            return self.inference.sample(node, self.infos, self.constants, where)
+        except DataDependentError:
+            raise error from None
 
     def _attributes(self, proto: onnx.NodeProto) -> dict[str, Any]:
         """Return a node's attributes; an optional list without values is as one left out.
@@ -303,15 +355,7 @@ class _Normalizer:
         if made is None:
             self._take_whole(proto, identifier, where)
             return
-        for name, array in made.constants.items():
-            self._define_constant(name, array)
-        # The results keep the operator's names; an identity without effect is dropped as others.
-        ends = [
-            helper.make_node("Identity", [inner], [name])
-            for name, inner in zip(proto.output, made.results, strict=False)
-            if name
-        ]
-        self.waiting.extendleft(reversed([*made.nodes, *ends]))
+        self._put_first(made, proto.output)
 
     def _take_whole(self, proto: onnx.NodeProto, identifier: str, where: str) -> None:
         """Keep a control flow operator as one operator that reads all that its subgraphs read."""
@@ -333,10 +377,7 @@ class _Normalizer:
             attributes={},
         )
         self.inference.functions[function.name] = function
-        infos = self.inference.infer(node, self.infos, self.constants, where)
-        for name, info in zip(node.outputs, infos, strict=True):
-            self.infos[name] = info
-        self.kept.append(node)
+        self._take_node(node, where)
 
     def _folded_standard(self, proto: onnx.NodeProto, inputs: list[str], where: str) -> bool:
         """Fold the operators that need no evaluation; return whether `proto` is gone."""

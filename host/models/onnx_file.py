@@ -12,20 +12,17 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto, numpy_helper, version_converter
+from onnx import TensorProto, numpy_helper
 
 from host.errors import PimloopError
 from host.models.decompose import Choice
 from host.models.graph import Graph
-from host.models.inference import OLDEST_OPSET
 from host.models.normalize import RawModel, normalize
 from host.models.onnx_functions import inline_functions
+from host.models.onnx_opsets import opsets_of, to_known_opset
 from host.models.onnx_order import in_order, subgraphs
 from host.models.onnx_shapes import AxisOptions, bind_inputs
 from host.models.onnx_tensors import check_tensor, embed_external, read_tensor
-
-#: Operator sets of the standard domain that ONNX Runtime executes; others are converted.
-OPSETS = range(OLDEST_OPSET, 28)
 
 #: Operators through which token ids reach their table unchanged.
 _ID_PATH = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Cast", "Identity", "Flatten"})
@@ -58,8 +55,8 @@ def load_onnx(path: Path, axes: AxisOptions | None = None, choice: Choice | None
 
 
 def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
-    model = _to_known_opset(_parse(path), path)
-    opsets = _opsets(model)
+    model = to_known_opset(_parse(path), path)
+    opsets = opsets_of(model)
     model = inline_functions(model, path)
     if model.graph.sparse_initializer:
         raise PimloopError(f"{path}: sparse constants are not supported")
@@ -85,32 +82,11 @@ def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
             opsets=opsets,
             sequence_length=bound.sequence_length,
             choice=choice,
+            given={name: axes.given[name] for name in bound.inputs if name in axes.given},
+            check_operators=True,
         )
     )
     return replace(graph, input_ranges=_id_ranges(graph))
-
-
-def _opsets(model: onnx.ModelProto) -> dict[str, int]:
-    opsets = {entry.domain or "": entry.version for entry in model.opset_import}
-    if "ai.onnx" in opsets:
-        opsets[""] = opsets.pop("ai.onnx")
-    return opsets
-
-
-def _to_known_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """Return the model in an operator set that ONNX Runtime executes."""
-    version = _opsets(model).get("", OPSETS.start)
-    if version in OPSETS:
-        return model
-    target = OPSETS.start if version < OPSETS.start else OPSETS.stop - 1
-    refused = f"{path}: operator set {version} is not supported; {OPSETS.start} to"
-    refused += f" {OPSETS.stop - 1} are"
-    if not 1 <= version <= onnx.defs.onnx_opset_version():
-        raise PimloopError(refused)
-    try:
-        return version_converter.convert_version(model, target)
-    except Exception as error:  # the binding raises its own types, all with a readable text
-        raise PimloopError(f"{refused}, and converting it fails: {error}") from error
 
 
 def _embedded(nodes: Iterable[onnx.NodeProto], path: Path) -> list[onnx.NodeProto]:

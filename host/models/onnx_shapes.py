@@ -20,7 +20,7 @@ import onnx
 from onnx import helper
 
 from host.errors import PimloopError
-from host.models.graph import TensorInfo
+from host.models.graph import Array, TensorInfo
 
 #: The most elements an input may have (a hostile shape must not eat memory).
 MAX_INPUT_ELEMENTS = 1 << 28
@@ -39,7 +39,7 @@ _SUM = re.compile(r"^\s*[\w.]+(?:\s*[+*-]\s*[\w.]+)+\s*$")
 class AxisOptions:
     """What a user says of the inputs' shapes."""
 
-    given: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of values, by input
+    given: Mapping[str, Array] = field(default_factory=dict)  # values of inputs
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by input
     axes: Mapping[str, int] = field(default_factory=dict)  # by axis name
     batch: int | None = None
@@ -167,7 +167,10 @@ class _Binder:
 
     def _whole(self, one: _Input) -> tuple[int, ...] | None:
         """Return the shape of an input that is given as a whole; note its axes' lengths."""
-        shape = self._options.given.get(one.name)
+        value = self._options.given.get(one.name)
+        shape = None if value is None else value.shape
+        if value is not None and value.dtype != one.dtype:
+            raise PimloopError(f"{one.where} is {one.dtype}, the given values are {value.dtype}")
         said = "the given values"
         asked = self._options.shapes.get(one.name)
         if shape is None:

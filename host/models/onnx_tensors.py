@@ -17,14 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from host.errors import PimloopError
 from host.models.graph import Array
 from host.models.onnx_order import subgraphs
-
-#: Element types of which one byte holds several: bits of an element.
-_PACKED_BITS: dict[int, int] = {
-    TensorProto.INT4: 4,
-    TensorProto.UINT4: 4,
-    TensorProto.FLOAT4E2M1: 4,
-    **({TensorProto.INT2: 2, TensorProto.UINT2: 2} if hasattr(TensorProto, "INT2") else {}),
-}
+from host.models.ort_values import PACKED_BITS, unpack
 
 #: What a tensor attribute of a node is called in messages when it has no name of its own.
 _UNNAMED = "unnamed"
@@ -125,7 +118,7 @@ def _stored_bytes(element_type: int, dtype: np.dtype[Any], shape: tuple[int, ...
     >>> _stored_bytes(TensorProto.INT4, np.dtype(np.int8), (3, 5))
     8
     """
-    bits = _PACKED_BITS.get(element_type)
+    bits = PACKED_BITS.get(element_type)
     return prod(shape) * dtype.itemsize if bits is None else -(-prod(shape) * bits // 8)
 
 
@@ -156,9 +149,8 @@ def _external(
         data = np.array(np.memmap(file, np.uint8, mode="r", offset=offset, shape=(size,)))
     except (OSError, ValueError) as error:
         raise PimloopError(f"{where}: cannot read its data {file}: {error}") from error
-    if tensor.data_type in _PACKED_BITS:
-        whole = TensorProto(data_type=tensor.data_type, dims=shape, raw_data=data.tobytes())
-        return numpy_helper.to_array(whole)
+    if tensor.data_type in PACKED_BITS:
+        return unpack(data.tobytes(), tensor.data_type, shape)
     return data.view(dtype).reshape(shape)
 
 

@@ -177,3 +177,13 @@ def test_multi_head_attention(
     model = model_of("MultiHeadAttention", inputs, outputs, domain=CONTRIB, **attributes)
     graph = compare(model, inputs)
     assert ops(graph).count("MatMul") == 2
+
+
+def test_an_attribute_without_a_rule_keeps_the_operator_whole():
+    """As the window that ONNX has added to an operator that a rule knows."""
+    draw = draw_floats(0)
+    inputs = {name: draw(1, 2, 6, 4) for name in "qkv"}
+    model = model_of("Attention", inputs, ["y"], opset=25, is_causal=1, left_window_size=2)
+    graph = load(model)
+    assert ops(graph) == ["Attention"]
+    assert "left_window_size has no rule" in graph.kept_whole[graph.nodes[0].id]

@@ -155,6 +155,74 @@ def test_a_contributed_operator_whose_shape_depends_on_the_data_is_refused(tmp_p
         load_model(str(path))
 
 
+def test_a_shape_that_depends_on_the_data_is_that_of_the_given_inputs(tmp_path):
+    """Also behind other operators; with other values it is an error, never a wrong result."""
+    nodes = [
+        helper.make_node("Neg", ["x"], ["n"]),
+        helper.make_node("NonZero", ["n"], ["places"]),
+        helper.make_node("ReduceSum", ["x", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Abs", ["sums"], ["y"]),
+    ]
+    inputs = [("x", FLOAT, [2, 3]), ("axes", INT64, [1])]
+    path = save(tmp_path, nodes, inputs, [("places", INT64, None), ("y", FLOAT, None)])
+    feeds = {"x": np.array([[1, 0, 2], [0, 0, 3]], np.float32), "axes": np.array([1])}
+    graph = check(path, feeds, LoadOptions(given=feeds))
+    assert graph.tensors["places"].shape == (2, 3)
+    assert graph.tensors["y"].shape == (2,)
+    buffers = TensorBuffers(graph)
+    buffers.store("x", feeds["x"])
+    buffers.store("axes", np.array([0]))
+    bound = SessionCache().bind(graph, Stretch("cpu_serial", graph.nodes), buffers)
+    with pytest.raises(PimloopError, match=r"cannot execute it on these inputs.*shape"):
+        bound.run()
+    with pytest.raises(PimloopError, match="depends on the data; give the inputs with --inputs"):
+        load_model(str(path))
+
+
+def test_a_reduced_scalar_and_a_shape_that_nobody_knows_are_told_apart(tmp_path):
+    """ONNX Runtime says [] of both."""
+    nodes = [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=1)]
+    inputs = [("x", FLOAT, [2, 3]), ("axes", INT64, [0])]
+    path = save(tmp_path, nodes, inputs, [("y", FLOAT, None)])
+    graph = check(path, {"x": floats(2, 3), "axes": np.zeros(0, np.int64)})
+    assert graph.tensors["y"].shape == (1, 1)
+
+
+def test_operators_of_bfloat16_are_computed_in_float32_and_rounded(tmp_path):
+    weight = floats(8, 4).astype(bfloat16)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["b"], to=TensorProto.BFLOAT16),
+        helper.make_node("MatMul", ["b", "w"], ["p"]),
+        helper.make_node("Cast", ["p"], ["y"], to=FLOAT),
+    ]
+    path = save(tmp_path, nodes, [("x", FLOAT, [2, 8])], [("y", FLOAT, None)], [("w", weight)], 21)
+    graph = load_model(str(path))
+    assert [n.op for n in graph.nodes] == ["Cast", "Cast", "MatMul", "Cast", "Cast"]
+    x = floats(2, 8)
+    right = x.astype(bfloat16).astype(np.float32) @ weight.astype(np.float32)
+    found = run_reference(graph, {"x": x})["y"]
+    np.testing.assert_allclose(found, right.astype(bfloat16).astype(np.float32), rtol=2**-7)
+    assert np.array_equal(found, found.astype(bfloat16).astype(np.float32))
+
+
+def test_packed_integers_are_executed(tmp_path):
+    """Two in a byte in ONNX Runtime, one in a byte in numpy: an odd count shows which."""
+    values = np.random.default_rng(1).integers(-8, 8, (3, 5)).astype(int4)
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("Cast", ["t"], ["y"], to=FLOAT),
+    ]
+    path = save(tmp_path, nodes, [("x", TensorProto.INT4, [3, 5])], [("y", FLOAT, None)], opset=21)
+    graph = load_model(str(path))
+    buffers = TensorBuffers(graph)
+    buffers.store("x", values)
+    assert np.array_equal(buffers.array("x"), values)
+    stretch = Stretch("cpu_serial", graph.nodes)
+    SessionCache().bind(graph, stretch, buffers, graph.outputs).run()
+    assert np.array_equal(buffers.array("y"), values.T.astype(np.float32))
+    assert np.array_equal(run_reference(graph, {"x": values})["y"], values.T.astype(np.float32))
+
+
 # -- constants -----------------------------------------------------------------------------------
 
 
@@ -266,7 +334,7 @@ def test_an_initializer_that_is_an_input_may_be_overridden(tmp_path):
     path = save(tmp_path, nodes, inputs, [("y", FLOAT, None)], [("w", np.zeros(4, np.float32))])
     assert load_model(str(path)).inputs == ("x",)
     feeds = {"x": floats(4), "w": np.ones(4, np.float32)}
-    check(path, feeds, LoadOptions(given=dict.fromkeys(feeds, (4,))))
+    check(path, feeds, LoadOptions(given=feeds))
 
 
 # -- attributes and names ------------------------------------------------------------------------
@@ -482,6 +550,10 @@ def test_a_loop_that_stops_by_its_data_is_refused_where_its_shape_is_open(tmp_pa
 # -- axes ----------------------------------------------------------------------------------------
 
 
+def of_shapes(**shapes):
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+
 def cached(folder):
     """Tokens and a past of another length, with the mask of both."""
     nodes = [
@@ -500,9 +572,9 @@ def cached(folder):
     "options",
     [
         LoadOptions(sequence_length=4, batch=2, axes={"past_sequence_length": 8}),
-        LoadOptions(given={"x": (2, 4), "past": (2, 8), "mask": (2, 12)}),
+        LoadOptions(given=of_shapes(x=(2, 4), past=(2, 8), mask=(2, 12))),
         LoadOptions(sequence_length=4, shapes={"past": (2, 8)}),
-        LoadOptions(sequence_length=4, given={"mask": (2, 12)}),
+        LoadOptions(sequence_length=4, given=of_shapes(mask=(2, 12))),
     ],
 )
 def test_every_axis_follows_from_what_is_said(options, tmp_path):
@@ -517,15 +589,18 @@ def test_every_axis_follows_from_what_is_said(options, tmp_path):
         (LoadOptions(sequence_length=4), r"axis 1 \(past_sequence_length\).*--axis past_seq"),
         (LoadOptions(axes={"nothing": 4}), "no axis 'nothing'.*its named axes: batch_size"),
         (
-            LoadOptions(given={"x": (2, 4), "past": (3, 8)}),
+            LoadOptions(given=of_shapes(x=(2, 4), past=(3, 8))),
             "'batch_size' would have two lengths: 2 by the given values of 'x', 3 by",
         ),
         (
-            LoadOptions(given={"x": (2, 4), "past": (2, 8), "mask": (2, 11)}),
+            LoadOptions(given=of_shapes(x=(2, 4), past=(2, 8), mask=(2, 11))),
             "two lengths: 11 by the given values of 'mask', 12 by",
         ),
-        (LoadOptions(given={"x": (2, 4)}, shapes={"x": (2, 5)}), "--shape says"),
-        (LoadOptions(given={"x": (4,)}), r"\[4\] does not fit \[batch_size, sequence_length\]"),
+        (LoadOptions(given=of_shapes(x=(2, 4)), shapes={"x": (2, 5)}), "--shape says"),
+        (
+            LoadOptions(given=of_shapes(x=(4,))),
+            r"\[4\] does not fit \[batch_size, sequence_length\]",
+        ),
     ],
 )
 def test_axes_that_stay_open_or_disagree(options, message, tmp_path):

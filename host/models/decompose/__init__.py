@@ -78,4 +78,5 @@ def decompose(whole: Whole, prefix: str, opset: int) -> Parts | None:
     results = rule(whole, write)
     if results is None:
         return None
+    whole.check_attributes()
     return Parts(write.finish(results, whole.node.outputs), write.constants)

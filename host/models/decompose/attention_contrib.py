@@ -32,7 +32,7 @@ def projected_attention(whole: Whole, write: Writer) -> Sequence[str]:
     )
     (batch, rows, _), weights = whole.shape(0), whole.shape(1)
     count = whole.integer("num_heads")
-    sizes = whole.node.attributes.get("qkv_hidden_sizes") or (weights[1] // 3,) * 3
+    sizes = whole.attribute("qkv_hidden_sizes") or (weights[1] // 3,) * 3
     whole.check(sizes[0] == sizes[1], "its queries and keys have different sizes")
     joined = write.op("MatMul", whole.required(0), whole.required(1))
     if whole.input(2) is not None:

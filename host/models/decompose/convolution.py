@@ -77,7 +77,7 @@ def fused_convolution(whole: Whole, write: Writer) -> Sequence[str]:
     result = _product(whole, write)
     if whole.input(3) is not None:
         result = write.op("Add", result, whole.required(3))
-    return [activation(whole, write, result, whole.node.attributes.get("activation_params", ()))]
+    return [activation(whole, write, result, whole.attribute("activation_params", ()))]
 
 
 def _product(whole: Whole, write: Writer) -> str:
@@ -134,11 +134,11 @@ def _window(
     axes = len(size)
 
     def listed(name: str) -> tuple[int, ...]:
-        return tuple(whole.node.attributes.get(name) or (1,) * axes)
+        return tuple(whole.attribute(name) or (1,) * axes)
 
     strides, dilations = listed("strides"), listed("dilations")
     padding = whole.text("auto_pad", "NOTSET")
-    pads = tuple(whole.node.attributes.get("pads") or (0,) * 2 * axes)
+    pads = tuple(whole.attribute("pads") or (0,) * 2 * axes)
     if padding in ("SAME_UPPER", "SAME_LOWER"):
         whole.check(all(d == 1 for d in dilations), f"its padding is {padding} with dilations")
         total = [

@@ -52,13 +52,13 @@ def fused_gemm(whole: Whole, write: Writer) -> Sequence[str]:
     """Gemm, then an activation."""
     whole.check_float()
     kept = {
-        name: whole.node.attributes[name]
+        name: whole.attribute(name)
         for name in ("alpha", "beta", "transA", "transB")
         if name in whole.node.attributes
     }
     result = write.op("Gemm", *whole.node.inputs, **kept)
     parameters = [
-        whole.node.attributes[name]
+        whole.attribute(name)
         for name in ("activation_alpha", "activation_beta", "activation_gamma")
         if name in whole.node.attributes
     ]

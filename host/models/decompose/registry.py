@@ -7,7 +7,8 @@ returns the tensors that are the operator's results. `KeptWhole` says why it can
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,15 @@ from host.models.graph import Array, Node, TensorInfo
 
 #: The domain of ONNX Runtime's own operators.
 CONTRIB = "com.microsoft"
+
+
+#: Attributes that a rule need not ask for: how exactly something is computed, what a shape says
+#: too, and what belongs to an input or an output that may be left out.
+_WITHOUT_EFFECT = frozenset({
+    "accuracy_level", "kernel_shape", "kv_num_heads", "mask_filter_value", "q_num_heads",
+    "qk_matmul_output_mode", "qk_norm_epsilon", "rotary_interleaved", "softmax_precision",
+    "stash_type",
+})  # fmt: skip
 
 
 class KeptWhole(Exception):
@@ -40,6 +50,18 @@ class Whole:
     results: Sequence[TensorInfo]  # for each output of the node
     readers: Mapping[str, Sequence[Reader]]  # of the tensors in the file
     im2col: bool  # also convolutions that are a product only after a copy of their input
+    #: Attributes that the rule has asked for; it does not know of others.
+    asked: set[str] = field(default_factory=set, compare=False)
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Return the value of an attribute."""
+        self.asked.add(name)
+        return self.node.attributes.get(name, default)
+
+    def check_attributes(self) -> None:
+        """Raise KeptWhole where the operator has an attribute that the rule does not know of."""
+        for name in self.node.attributes:
+            self.check(name in self.asked | _WITHOUT_EFFECT, f"its attribute {name} has no rule")
 
     def input(self, index: int) -> str | None:
         """Return the name of an input, None where it is left out."""
@@ -72,18 +94,18 @@ class Whole:
 
     def integer(self, name: str, default: int | None = None) -> int:
         """Return an attribute; KeptWhole where it has neither value nor default."""
-        value = self.node.attributes.get(name, default)
+        value = self.attribute(name, default)
         if value is None:
             raise KeptWhole(f"its attribute {name} is missing")
         return int(value)
 
     def number(self, name: str, default: float) -> float:
         """Return an attribute."""
-        return float(self.node.attributes.get(name, default))
+        return float(self.attribute(name, default))
 
     def text(self, name: str, default: str = "") -> str:
         """Return an attribute."""
-        value = self.node.attributes.get(name, default)
+        value = self.attribute(name, default)
         return value.decode() if isinstance(value, bytes) else str(value)
 
     def check(self, condition: bool, reason: str) -> None:
