@@ -10,8 +10,11 @@ from host.cli.output import console, emit_json
 from host.cli.sim import add_model_options, load_options
 from host.cli.tables import numbers, print_table, prose, texts
 from host.errors import PimloopError
+from partitioner.percent import percent
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from host.models.graph import Graph
     from host.platform import Platform
 
@@ -88,9 +91,12 @@ def _show(args: argparse.Namespace) -> int:
 
 def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
     """Return what a graph consists of, and which operators `platform` can put on its PIM."""
+    from host.coverage import coverage
     from host.fit import pim_fit
+    from host.pim_reasons import reasons
 
     fit = pim_fit(graph, platform)
+    covered = coverage(graph, fit.operations)
     capable = fit.operations
     count = Counter(node.op for node in graph.nodes)
     on_pim = Counter(graph.node(identifier).op for identifier in capable)
@@ -121,6 +127,17 @@ def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
         "operators": [
             {"op": op, "count": n, "pim": on_pim.get(op, 0)} for op, n in count.most_common()
         ],
+        "multiply_adds": covered.total,
+        "pim_multiply_adds": covered.on_pim,
+        "cpu_only": [
+            {
+                "reason": group.reason,
+                "count": group.count,
+                "operators": dict(group.operators),
+                "multiply_adds": group.multiply_adds,
+            }
+            for group in reasons(graph, capable, platform.capabilities, fit.kept_on_cpu)
+        ],
     }
 
 
@@ -144,4 +161,26 @@ def _print(summary: dict[str, Any]) -> None:
         out.print(text, markup=False, soft_wrap=True)
     rows = [(row["op"], str(row["count"]), str(row["pim"] or "")) for row in summary["operators"]]
     print_table(out, [*texts("operator"), *numbers("count", "on the PIM")], rows)
+    _print_reasons(out, summary)
     print_kept_on_cpu(out, summary["kept_on_cpu"])
+
+
+def _print_reasons(out: Console, summary: dict[str, Any]) -> None:
+    """Print the share of multiply-adds that the PIM can take, and why not the rest."""
+    total = summary["multiply_adds"]
+    if total:
+        share = percent(summary["pim_multiply_adds"] / total)
+        text = f"{total:,} multiply-adds in products, {share} of them can run on the PIM"
+        out.print(text, soft_wrap=True)
+    rows = [
+        (
+            group["reason"],
+            ", ".join(f"{count} {op}" for op, count in group["operators"].items()),
+            str(group["count"]),
+            percent(group["multiply_adds"] / total) if group["multiply_adds"] else "",
+        )
+        for group in summary["cpu_only"]
+    ]
+    if rows:
+        columns = [*prose("not on the PIM because", "operators"), *numbers("count", "mult.-adds")]
+        print_table(out, columns, rows)
