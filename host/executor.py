@@ -126,7 +126,7 @@ class Executor:
         if self._on_pim and resident is None:
             raise PimloopError("the assignment uses the PIM, but no device is open")
         self._kept = tuple(dict.fromkeys((*graph.outputs, *keep)))
-        self._sessions = sessions or SessionCache()
+        self._sessions = SessionCache() if sessions is None else sessions
         self._stretches = split(graph, assignment)
         for stretch in self._cpu_stretches():
             self._sessions.prepare(graph, stretch, self._kept)
@@ -378,19 +378,22 @@ class Executor:
         for transfer in self._last_run.transfers:
             moved.setdefault(transfer.tensor, []).append(transfer)
         executed: list[Step] = []
-        alone: list[Step] = []
         for stretch in self._stretches:
-            on_cpu, parallel = stretch.device != "pim", stretch.device == "cpu_parallel"
-            if on_cpu:
-                executed.append(Step(_stretch_key(stretch), self._bind(stretch).run, parallel))
+            if stretch.device != "pim":
+                executed.append(self._step(_stretch_key(stretch), stretch))
             for node in stretch.nodes:
-                if on_cpu and len(stretch.nodes) > 1:
-                    bound = self._bind(Stretch(stretch.device, (node,)))
-                    alone.append(Step(node.id, bound.run, parallel))
                 for name in (*node.inputs, *node.outputs):
                     for transfer in moved.pop(name, ()):
                         executed.append(Step(transfer.key, self._conversion(transfer)))
         times = time_rounds(executed, rounds=rounds)
+        # Steps hold their sessions, each set of them a packed copy of the weights.
+        del executed
+        alone = [
+            self._step(node.id, Stretch(stretch.device, (node,)))
+            for stretch in self._cpu_stretches()
+            if len(stretch.nodes) > 1
+            for node in stretch.nodes
+        ]
         single = time_rounds(alone, rounds=rounds) if alone else {}
         for stretch in self._cpu_stretches():
             whole = times.pop(_stretch_key(stretch))
@@ -400,6 +403,9 @@ class Executor:
             else:
                 times |= shared_out(whole, {name: single[name] for name in names})
         return times
+
+    def _step(self, name: str, stretch: Stretch) -> Step:
+        return Step(name, self._bind(stretch).run, stretch.device == "cpu_parallel")
 
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:
         values = self._buffers.array(transfer.tensor).copy()

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.cpu.stretches import CACHE_BYTES
 from host.errors import PimloopError
 from host.fit import PimFit
 from host.models.graph import Graph
@@ -18,6 +17,10 @@ from host.verification import MOST_WAITING_BYTES
 from host.weights import Key
 
 _MIB = 1 << 20
+
+#: Packed copies of the CPU's weights, one for each set of sessions that is open at a time.
+PACKED_TIMING = 1  # an execution's segments, then its operators alone
+PACKED_PROFILE = 2  # of every operator: the whole model and each alone, in turns
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Estimate:
     def __str__(self) -> str:
         """Return the parts in words, those below 1 MiB left out."""
         return ", ".join(
-            f"{what} {nbytes // _MIB:,} MiB"
-            for what, nbytes in self.parts.items()
+            f"{part} {nbytes // _MIB:,} MiB"
+            for part, nbytes in self.parts.items()
             if nbytes >= _MIB
         )
 
@@ -49,7 +52,7 @@ class Run:
     assignments: Sequence[Mapping[str, str]]
 
 
-def estimate(runs: Sequence[Run], jobs: int, *, measured: bool) -> Estimate:
+def estimate(runs: Sequence[Run], jobs: int, *, packed: int) -> Estimate:
     """Return what executing `runs` holds, beside the constants of their graphs.
 
     Parameters
@@ -59,21 +62,19 @@ def estimate(runs: Sequence[Run], jobs: int, *, measured: bool) -> Estimate:
         share are held once.
     jobs
         Devices at a time.
-    measured
-        Whether CPU times are measured, so that sessions keep packed copies of weights.
+    packed
+        Packed copies of the CPU's weights at a time: 0 where no CPU time is measured.
     """
-    constants: dict[int, int] = {}  # bytes by identity of the array
-    elements: dict[int, int] = {}
+    elements: dict[int, int] = {}  # by identity of the array
     read: dict[Key, int] = {}  # bytes in device memory
     on_pim = 0
     for run in runs:
-        constants |= {id(array): array.nbytes for array in run.graph.constants.values()}
         elements |= {id(array): array.size for array in run.graph.constants.values()}
         for assignment in run.assignments:
             nodes = [node for node, device in assignment.items() if device == "pim"]
             on_pim += bool(nodes)
             stored = (s for node in nodes for s in run.fit.weights.get(node, ()))
-            read |= {one.key: one.nbytes for one in stored}
+            read |= {constant.key: constant.nbytes for constant in stored}
     devices = min(jobs, on_pim)
     room = max((run.fit.device_bytes for run in runs), default=0)
     bits = {array: 2 * elements.get(array, 0) for array, *_ in read}
@@ -84,9 +85,22 @@ def estimate(runs: Sequence[Run], jobs: int, *, measured: bool) -> Estimate:
         "activations": (devices or 1) * sum(activations),
         "results waiting for verification": devices
         * sum(min(nbytes, MOST_WAITING_BYTES) for nbytes in activations),
-        "packed weights of the CPU": min(sum(constants.values()), CACHE_BYTES) if measured else 0,
+        "packed weights of the CPU": packed
+        * max((_packed_bytes(run.graph, a) for run in runs for a in run.assignments), default=0),
     }
     return Estimate(parts)
+
+
+def _packed_bytes(graph: Graph, assignment: Mapping[str, str]) -> int:
+    """Return the bytes of weights that an assignment's CPU operators pack, at most."""
+    read = {
+        name
+        for node in graph.nodes
+        if assignment[node.id] != "pim" and node.op != "Gather"  # a table is read where it lies
+        for name in node.inputs
+        if name in graph.constants
+    }
+    return sum({id(graph.constants[name]): graph.constants[name].nbytes for name in read}.values())
 
 
 def _activation_bytes(graph: Graph) -> int:

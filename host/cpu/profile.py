@@ -87,6 +87,13 @@ def profile_cpu(
         run = sessions.bind(graph, Stretch(device, nodes), buffers, keep).run
         return Step(nodes[0].id, run, device == "cpu_parallel")
 
+    def cuts(device: str) -> list[list[Step]]:
+        # The single ones first: they fill the buffers that the others read. A step holds its
+        # session and that a packed copy of its weights: products are single ones in both cuts.
+        alone = {node.id: step(device, (node,)) for node in graph.nodes}
+        cut = [alone[n[0].id] if len(n) == 1 else step(device, n) for n in parts]
+        return [list(alone.values()), cut, [step(device, graph.nodes)]]
+
     def timed(blocks: Sequence[Sequence[Step]]) -> list[list[float]]:
         nonlocal disturbed
         timings = _in_turns(blocks, rounds)
@@ -98,11 +105,7 @@ def profile_cpu(
     node_us: dict[str, dict[str, float]] = {}
     entry_us: dict[str, float] = {}
     for device in device_threads():
-        # The single ones first: they fill the buffers that the others read.
-        cuts = ([(node,) for node in graph.nodes], parts, [graph.nodes])
-        alone, part_us[device], (whole_us[device],) = timed(
-            [[step(device, nodes) for nodes in cut] for cut in cuts]
-        )
+        alone, part_us[device], (whole_us[device],) = timed(cuts(device))
         times = {nodes[0].id: us for nodes, us in zip(parts, part_us[device], strict=True)}
         entry_us[device], node_us[device] = without_call(
             whole_us[device],
@@ -114,8 +117,12 @@ def profile_cpu(
         entered = [i for i, (d, e) in enumerate(pairwise(faster), 1) if d != e == device]
         if not entered:
             continue
-        schedule = [step(d, nodes) for d, nodes in zip(faster, parts, strict=True)]
-        times_us, (again_us,) = timed([schedule, [step(device, graph.nodes)]])
+        times_us, (again_us,) = timed(
+            [
+                [step(d, nodes) for d, nodes in zip(faster, parts, strict=True)],
+                [step(device, graph.nodes)],
+            ]
+        )
         # The machine is faster or slower by now than when the operators were timed.
         drift = again_us / whole_us[device]
         entry_us[device], node_us[device] = with_entry(

@@ -89,7 +89,7 @@ class SessionCache:
     Parameters
     ----------
     limit_bytes
-        Constants that all sessions together may hold.
+        Constants that all sessions together may hold; one session alone may hold more.
     prepack
         Whether times of the sessions are measured (`host.cpu.operators.session_options`).
         Otherwise they hold no constants of their own, and none is dropped.
@@ -149,13 +149,20 @@ class SessionCache:
             if key in self._open:
                 self._open.move_to_end(key)
                 return self._open[key].session
+            self._make_room(sum(constant.nbytes for constant in ports.held))
         entry = _Entry(ports.open(self._prepack), ports.held)
         with self._lock:
             self._open[key] = entry
-            held = sum(one.nbytes for one in self._open.values())
-            while self._prepack and held > self._limit and len(self._open) > 1:
-                held -= self._open.popitem(last=False)[1].nbytes
         return entry.session
+
+    def _make_room(self, nbytes: int) -> None:
+        """Drop sessions, the least used first, before one with so many constants is opened.
+
+        Not after: the largest of two models would be packed twice.
+        """
+        held = sum(entry.nbytes for entry in self._open.values())
+        while self._prepack and self._open and held + nbytes > self._limit:
+            held -= self._open.popitem(last=False)[1].nbytes
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress
 from host.finite import NonFinite
 from host.fit import pim_fit
-from host.memory import Run, estimate, require_memory
+from host.memory import PACKED_PROFILE, PACKED_TIMING, Run, estimate, require_memory
 from host.models.graph import Array, Graph
 from host.pipeline.options import Options
 from host.platform import Platform
@@ -150,14 +150,7 @@ class Runner:
             When an assignment does not fit the model or the run this machine's memory, or a device
             fails twice.
         """
-        require_memory(
-            self.graph.name,
-            estimate(
-                [Run(self.graph, self.fit, [job.assignment for job in jobs])],
-                self.options.jobs,
-                measured=measures_cpu(self.platform),
-            ),
-        )
+        self.require_memory(jobs)
         results: dict[int, Result] = {}
 
         def finish(index: int, one: _Executed, cpu_times: Mapping[str, Timing]) -> None:
@@ -187,6 +180,29 @@ class Runner:
             for index, one in sorted(waiting.items()):
                 finish(index, one, self._cpu_times(jobs[index], one.executor))
         return [results[index] for index in range(len(jobs))]
+
+    def require_memory(self, jobs: Sequence[Job], *, profile: bool = False) -> None:
+        """Refuse jobs that this machine's memory is too small for.
+
+        Parameters
+        ----------
+        profile
+            Whether `profile_cpu` follows.
+
+        Raises
+        ------
+        PimloopError
+            With the numbers.
+        """
+        assignments = [job.assignment for job in jobs]
+        packed = PACKED_TIMING
+        if profile:
+            packed = PACKED_PROFILE
+            assignments.append({node.id: "cpu_serial" for node in self.graph.nodes})
+        if not measures_cpu(self.platform):
+            packed = 0
+        run = Run(self.graph, self.fit, assignments)
+        require_memory(self.graph.name, estimate([run], self.options.jobs, packed=packed))
 
     def profile_cpu(self) -> CpuProfile:
         """Time every operator on the CPU devices, and what entering a segment takes.

@@ -152,6 +152,7 @@ class Pipeline:
             )  # fmt: skip
             costs = None if self.options.fresh else self._merge_known(known)
             if costs is None:
+                self.runner.require_memory(profile.jobs, profile=True)
                 with self._phase("profile"):
                     results = self._execute("profile", profile.jobs)
                 self.outcome.profile_results = results

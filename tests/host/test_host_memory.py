@@ -9,13 +9,24 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from host.cpu import stretches
 from host.cpu.buffers import TensorBuffers
 from host.cpu.operators import open_session, run_reference
+from host.cpu.profile import profile_cpu
 from host.cpu.stretches import SessionCache, Stretch
 from host.errors import PimloopError
 from host.executor import Executor
 from host.fit import pim_fit
-from host.memory import Estimate, Run, _group_available, available_bytes, estimate, require_memory
+from host.memory import (
+    PACKED_PROFILE,
+    PACKED_TIMING,
+    Estimate,
+    Run,
+    _group_available,
+    available_bytes,
+    estimate,
+    require_memory,
+)
 from host.models.graph import TensorInfo, to_model
 from host.models.inputs import random_inputs
 from host.models.normalize import RawModel, normalize
@@ -131,19 +142,69 @@ def test_an_estimate_counts_what_is_held():
     none = {"n0": "cpu_serial", "n1": "cpu_serial"}
     weight = 512 * 512 * 2
 
-    def parts(assignments, jobs, measured=False):
+    def parts(assignments, jobs, packed=0):
         runs = [Run(graph, fit, assignments)]
-        return list(estimate(runs, jobs, measured=measured).parts.values())
+        return list(estimate(runs, jobs, packed=packed).parts.values())
 
     rows = 3 * 8 * 512 * 4
     assert parts([none], 2) == [0, 0, rows, 0, 0]
     assert parts([one, none], 2) == [weight, weight, rows, rows, 0]
     assert parts([one, both], 2) == [2 * weight, 4 * weight, 2 * rows, 2 * rows, 0]
-    assert parts([one, both], 1, measured=True) == [2 * weight, 2 * weight, rows, rows, 4 * weight]
+    # The CPU of one of them packs one weight, in float32; of both none.
+    assert parts([one, both], 1, packed=1) == [2 * weight, 2 * weight, rows, rows, 2 * weight]
+    assert parts([one, none], 1, packed=2) == [weight, weight, rows, rows, 2 * 4 * weight]
     # Two graphs that share their constants, as the phases of a generation: both have activations.
     phases = [Run(graph, fit, [both]), Run(graph, fit, [one])]
-    both_graphs = list(estimate(phases, 1, measured=True).parts.values())
-    assert both_graphs == [2 * weight, 2 * weight, 2 * rows, 2 * rows, 4 * weight]
+    both_graphs = list(estimate(phases, 1, packed=1).parts.values())
+    assert both_graphs == [2 * weight, 2 * weight, 2 * rows, 2 * rows, 2 * weight]
+
+
+class PackedBytes:
+    """Constants of the sessions that live, at most so far."""
+
+    def __init__(self, monkeypatch):
+        self.most, self._live = 0, []
+        opened = stretches.open_session
+        monkeypatch.setattr(stretches, "open_session", lambda *a, **k: self._note(opened(*a, **k)))
+
+    def _note(self, session):
+        nbytes = sum(int(np.prod(value.shape())) * 4 for value in session.pimloop_values.values())
+        self._live = [(other, n) for other, n in self._live if other() is not None]
+        self._live.append((weakref.ref(session), nbytes))
+        self.most = max(self.most, sum(n for _, n in self._live))
+        return session
+
+
+def test_weights_are_packed_as_often_as_the_estimate_counts(monkeypatch):
+    graph, size = chain(3, 256), 3 * 256 * 256 * 4
+    feeds, sessions = random_inputs(graph), SessionCache(limit_bytes=1)
+    packed = PackedBytes(monkeypatch)
+    executor = Executor(graph, {n.id: "cpu_serial" for n in graph.nodes}, {}, sessions=sessions)
+    executor.run(feeds)
+    executor.time_cpu(rounds=1)
+    assert packed.most == PACKED_TIMING * size
+    # Another device's sessions take the place of those before.
+    other = Executor(graph, {n.id: "cpu_parallel" for n in graph.nodes}, {}, sessions=sessions)
+    other.run(feeds)
+    other.time_cpu(rounds=1)
+    executor.time_cpu(rounds=1)
+    assert packed.most == PACKED_TIMING * size
+    profile_cpu(graph, feeds, sessions, rounds=1)
+    assert packed.most == PACKED_PROFILE * size
+
+
+def test_a_profile_that_cannot_fit_is_refused_before_anything_runs(monkeypatch):
+    graph = chain(2, 512)
+    size = 2 * 512 * 512 * 4
+    monkeypatch.setattr("host.memory.available_bytes", lambda: 2 * size)
+    options = Options(jobs=1, folder=None)
+    with (
+        Pipeline(graph, random_inputs(graph), load_platform("aim"), options) as pipeline,
+        pytest.raises(
+            PimloopError, match=r"packed weights of the CPU 4 MiB\); 4 MiB are available"
+        ),
+    ):
+        pipeline.run()
 
 
 def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch):
