@@ -27,6 +27,10 @@ _ELEMENTWISE: Mapping[str, Literal["add", "sub", "mul"]] = {
 }
 
 
+#: Element types that the driver converts to bfloat16 and back.
+TYPES = frozenset({"float32", "float16"})
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a platform lets its PIM device do."""
@@ -42,7 +46,7 @@ class Capabilities:
     operands: Literal["any", "paper"] = "any"
     #: Element types of operands. float16 becomes bfloat16 on the way to the device, and its results
     #: float16 on the way back.
-    types: frozenset[str] = frozenset({"float32", "float16"})
+    types: frozenset[str] = TYPES
 
 
 @dataclass(frozen=True)

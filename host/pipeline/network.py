@@ -14,6 +14,7 @@ import numpy as np
 from onnx import helper
 
 import partitioner.graph as network
+from host.capabilities import TYPES
 from host.fit import PimFit
 from host.models.graph import Graph, Node
 
@@ -59,7 +60,7 @@ def partition_graph(graph: Graph, fit: PimFit) -> network.Graph:
             output=name in graph.outputs,
             bytes=_bytes(graph, name),
             type=str(graph.tensors[name].dtype),
-            moves=moves if graph.tensors[name].dtype == np.float32 else frozenset(),
+            moves=moves if str(graph.tensors[name].dtype) in TYPES else frozenset(),
         )
         for name in _activations(graph)
     )
@@ -105,4 +106,4 @@ def _activations(graph: Graph) -> list[str]:
 
 def _bytes(graph: Graph, name: str) -> int:
     info = graph.tensors[name]
-    return _DEVICE_ELEMENT * info.elements if info.dtype == np.float32 else info.nbytes
+    return _DEVICE_ELEMENT * info.elements if str(info.dtype) in TYPES else info.nbytes
