@@ -7,10 +7,11 @@ run leaves in CPU memory also serve `time_cpu`, which times the CPU side without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter_ns
+from zlib import crc32
 
 import ml_dtypes
 import numpy as np
@@ -19,7 +20,6 @@ from numpy.typing import NDArray
 from host import golden
 from host.capabilities import MatmulOperation, PimOperation, overflowing_constant
 from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import run_reference
 from host.cpu.stretches import BoundStretch, SessionCache, Stretch, split
 from host.cpu.timing import Step, Timing, shared_out, time_rounds
 from host.driver import OpStats
@@ -28,6 +28,7 @@ from host.finite import Kinds, NonFinite, Reference, first_non_finite, kinds, no
 from host.models.graph import Array, Graph, Node
 from host.models.inputs import check_inputs
 from host.policies import DEVICE_MEMORY
+from host.reference.segments import segment_values, wrong_results
 from host.resident import ResidentModel
 from host.verification import Check, Verifier
 
@@ -133,6 +134,8 @@ class Executor:
         self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._last_run = Execution()
+        #: Of values in CPU memory that the PIM made (True) or took, when it did, by tensor.
+        self._checksums: dict[tuple[str, bool], int] = {}
         self.weight_stats = OpStats()  # of the constants that this execution loaded
         #: Of all constants of the PIM's operators, by whichever execution they were loaded.
         self.weight_cost = OpStats()
@@ -195,6 +198,7 @@ class Executor:
         check_inputs(self.graph, feeds, "inputs")
         execution = Execution()
         self._bits.clear()
+        self._checksums.clear()
         if self._resident is not None:
             self._resident.clear()
         for name, value in feeds.items():
@@ -243,20 +247,38 @@ class Executor:
     def _inside(self, stretch: Stretch) -> dict[str, Array]:
         """Return every float result of a CPU segment, from the inputs that the last run left."""
         made = [name for node in stretch.nodes for name in node.outputs if name]
-        part = replace(
-            self.graph,
-            nodes=stretch.nodes,
-            inputs=tuple(
-                dict.fromkeys(
-                    name
-                    for node in stretch.nodes
-                    for name in self.graph.activations(node)
-                    if name not in made
-                )
-            ),
-            outputs=tuple(n for n in made if self.graph.tensors[n].dtype.kind == "f"),
-        )
-        return run_reference(part, {name: self._buffers.array(name) for name in part.inputs})
+        floats = [name for name in made if self.graph.tensors[name].dtype.kind == "f"]
+        return segment_values(self.graph, stretch, self._buffers.array, floats)
+
+    def wrong_segments(self) -> list[str]:
+        """Return what CPU memory holds that its operators do not give for their inputs, in words.
+
+        Of the last run. Values that the PIM took from there or left there must be unchanged too.
+        """
+        wrong = [
+            f"{name}: CPU memory has changed since the PIM {'made' if made else 'took'} it"
+            for (name, made), checksum in self._checksums.items()
+            if checksum != _checksum(self._buffers.array(name))
+        ]
+        for stretch in self._cpu_stretches():
+            names = self._sessions.results(self.graph, stretch, self._kept)
+            wrong += wrong_results(self.graph, stretch, self._buffers.array, names)
+        return wrong
+
+    def values(self, names: Collection[str]) -> dict[str, Array]:
+        """Return tensors that CPU operators of the last run read or made, inner ones too.
+
+        What a segment did not hand over is computed again from what it read.
+        """
+        found: dict[str, Array] = {}
+        handed_over = {*self._last_run.values}
+        for stretch in self._cpu_stretches():
+            made = {name for node in stretch.nodes for name in node.outputs}
+            handed_over.update(self._sessions.results(self.graph, stretch, self._kept))
+            inner = [name for name in names if name in made and name not in handed_over]
+            if inner:
+                found |= segment_values(self.graph, stretch, self._buffers.array, inner)
+        return {n: found[n] if n in found else self._buffers.array(n) for n in names}
 
     def _note_non_finite(self, name: str, values: Array, execution: Execution) -> None:
         found = non_finite(values)
@@ -305,6 +327,8 @@ class Executor:
         if self.resident.holds(name):
             return
         bits = golden.operand_bits(self._buffers.array(name))
+        if self._verifier is not None:
+            self._checksums[name, False] = _checksum(self._buffers.array(name))
         with self._on_device():
             stats = self._count(self.resident.upload(name, bits))
         self._bits[name] = bits
@@ -328,6 +352,8 @@ class Executor:
             execution.values[name] = values
         if needed:
             self._buffers.store(name, values)
+            if self._verifier is not None:
+                self._checksums[name, True] = _checksum(values)
             self._add_transfer(execution, name, "pim>cpu", stats)
 
     def _add_transfer(
@@ -420,6 +446,10 @@ class Executor:
             return perf_counter_ns() - start
 
         return convert
+
+
+def _checksum(values: Array) -> int:
+    return crc32(np.ascontiguousarray(values).view(np.uint8).data)
 
 
 def _as_type(values: NDArray[np.float32], dtype: np.dtype[np.generic]) -> Array:

@@ -248,6 +248,7 @@ class _Run:
             )
             first = runner.first_non_finite(wanted_feeds)
             phase.non_finite += [] if first is None else [first]
+            phase.wrong_segments += runner.executor.wrong_segments()
             behind = rounding_depth(phase.graph, phase.assignment, depth)
             generation.tokens.append(_judge(phase, values[LOGITS], wanted[LOGITS], behind[LOGITS]))
             token = generation.tokens[-1].token
@@ -278,6 +279,7 @@ class _Run:
             mismatches=list(verifier.mismatches),
             operator_errors=dict(verifier.errors),
             non_finite=phase.non_finite,
+            wrong_segments=phase.wrong_segments,
             weights=executor.weight_stats,
             device_seconds=executor.device_seconds,
             static_addresses=executor.static_addresses,

@@ -69,6 +69,7 @@ class Phase:
     executions: list[Execution] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)  # logits, one a token
     non_finite: list[NonFinite] = field(default_factory=list)  # at most one a token
+    wrong_segments: list[str] = field(default_factory=list)  # see `Executor.wrong_segments`
     result: Result | None = None  # of the last execution, with the checks of all
 
     @property

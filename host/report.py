@@ -344,6 +344,7 @@ def _overall_verification(outcome: Outcome, main: Result) -> dict[str, Any]:
         "pim_results_checked": sum(result.checked for result in outcome.results),
         "pim_results_wrong": wrong,
         "non_finite": list(dict.fromkeys(str(f) for r in outcome.results for f in r.non_finite)),
+        "cpu_results_wrong": [text for r in outcome.results for text in r.wrong_segments],
         "executions": len(outcome.results),
     }
 
@@ -358,10 +359,12 @@ def _verification(result: Result) -> dict[str, Any]:
         "pim_results_checked": result.checked,
         "pim_results_wrong": [str(mismatch) for mismatch in result.mismatches],
         "non_finite": [str(found) for found in result.non_finite],
+        "cpu_results_wrong": list(result.wrong_segments),
         "pim_operators_against_float32": _operator_errors(result),
         "max_abs_error": None if None in errors else max(errors, default=0.0),
         "cosine": None if None in cosines else min(cosines, default=1.0),
         "compared": [c.to_json() for c in result.comparisons],
+        "integers": [one.to_json() for one in result.integers],
     }
 
 

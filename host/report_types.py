@@ -45,7 +45,22 @@ class Comparison(TypedDict):
     relative_l2: float | None
     cosine: float | None
     limit: float
-    min_cosine: float | None
+    measured: NotRequired[bool]  # whether the limit is
+    given: NotRequired[str | None]  # decisions of the run that float32 was given
+    min_cosine: NotRequired[float | None]  # of earlier reports
+
+
+class IntegerComparison(TypedDict):
+    """Integers, or other results that jump, against float32."""
+
+    tensor: str
+    elements: Count
+    different: Count
+    beyond: Count  # how many of them rounding does not explain
+    rule: str
+    margin: float | None
+    bound: float | None
+    passed: bool
 
 
 class OperatorErrors(TypedDict):
@@ -70,6 +85,8 @@ class Verification(TypedDict):
     max_abs_error: float | None
     cosine: float | None
     compared: list[Comparison]
+    integers: NotRequired[list[IntegerComparison]]
+    cpu_results_wrong: NotRequired[list[str]]  # that their operators do not give
 
 
 class OverallVerification(Verification):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from host.accuracy import Comparison, compare, compared_tensors
+from host.accuracy import Comparison, compared_tensors
 from host.cpu.operators import run_reference
 from host.cpu.stretches import SessionCache
 from host.cpu.timing import Timing
@@ -22,6 +22,8 @@ from host.finite import NonFinite
 from host.fit import pim_fit
 from host.models.graph import Array, Graph
 from host.platform import Platform
+from host.reference.decisions import IntegerComparison
+from host.reference.judge import judge
 from host.resident import ResidentModel
 from host.verification import OPERATOR_LIMIT, Mismatch, Verifier
 from sim.lanes import default_flavour
@@ -55,6 +57,10 @@ class Result:
     checked: int  # PIM results compared with the golden model
     mismatches: list[Mismatch] = field(default_factory=list)
     operator_errors: Mapping[str, float] = field(default_factory=dict)  # PIM nodes, to float32
+    #: Integer outputs and decisions against float32 (`host.reference.judge`).
+    integers: list[IntegerComparison] = field(default_factory=list)
+    #: What CPU memory held that its operators do not give (`Executor.wrong_segments`).
+    wrong_segments: list[str] = field(default_factory=list)
     #: The first operator with NaN or infinities that float32 does not have, of each execution.
     non_finite: list[NonFinite] = field(default_factory=list)
     #: Loading the constants that its PIM operators read, by whichever execution on its device.
@@ -71,10 +77,12 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether bits, PIM operators, NaN and infinities and the compared tensors are right."""
+        """Whether PIM results, CPU segments, NaN and infinities and the outputs are right."""
         operators = all(error <= OPERATOR_LIMIT for error in self.operator_errors.values())
-        compared = all(comparison.passed for comparison in self.comparisons)
-        return self.pim_bit_exact and operators and compared and not self.non_finite
+        floats = all(comparison.passed for comparison in self.comparisons)
+        integers = all(comparison.passed for comparison in self.integers)
+        wrong = self.mismatches or self.wrong_segments or self.non_finite
+        return operators and floats and integers and not wrong
 
     @property
     def outputs(self) -> dict[str, Array]:
@@ -143,6 +151,8 @@ def execute_model(
     first = executor.first_non_finite(
         execution, lambda names: run_reference(graph, feeds, outputs=names)
     )
+    wrong_segments = executor.wrong_segments()
+    verdict = judge(executor, execution, feeds, wanted)
     cpu_times: Mapping[str, Timing] = {}
     if measures_cpu(platform):
         # The device is closed: nothing else runs while the CPU is timed.
@@ -155,12 +165,12 @@ def execute_model(
         assignment=assignment,
         execution=execution,
         cpu_times=cpu_times,
-        comparisons=compare(
-            graph, assignment, execution.values, {name: wanted[name] for name in tensors}
-        ),
+        comparisons=verdict.comparisons,
         checked=checked,
         mismatches=mismatches,
         operator_errors=errors,
+        integers=verdict.integers,
+        wrong_segments=wrong_segments,
         non_finite=[] if first is None else [first],
         weights=weights,
         device_totals=driver.totals if driver is not None else OpStats(),

@@ -210,8 +210,12 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
             "PIM operators against float32 on the same operands: worst element"
             f" {worst} of its rounding bound (at most {operators['limit']:g}), {operators['node']}",
         )
+    for text in verification.get("cpu_results_wrong", [])[:_WRONG_SHOWN]:
+        _line(out, f"CPU segment wrong: {text}", "red")
     for one in verification["compared"]:
         _line(out, _comparison(one))
+    for one in verification.get("integers", []):
+        _line(out, _integers(one), "" if one["passed"] else "red")
     passed = verification["passed"]
     _line(
         out,
@@ -228,10 +232,29 @@ def _comparison(one: dict[str, Any]) -> str:
     def number(value: float | None, form: str) -> str:
         return "not finite" if value is None else format(value, form)
 
-    least = "" if one["min_cosine"] is None else f" (at least {one['min_cosine']:g})"
+    least = f" (at least {one['min_cosine']:g})" if one.get("min_cosine") is not None else ""
+    given = f" given the run's {one['given']}" if one.get("given") else ""
+    measured = ", measured" if one.get("measured") else ""
     return (
-        f"{one['tensor']} against float32, {one['elements']} elements:"
+        f"{one['tensor']} against float32{given}, {one['elements']} elements:"
         f" max_abs_error {number(one['max_abs_error'], '.3g')},"
-        f" relative L2 {number(one['relative_l2'], '.3g')} (at most {one['limit']:.2g}),"
+        f" relative L2 {number(one['relative_l2'], '.3g')} (at most"
+        f" {one['limit']:.2g}{measured}),"
         f" cosine {number(one['cosine'], '.6f')}{least}"
     )
+
+
+def _integers(one: dict[str, Any]) -> str:
+    """Return how many integers differ from float32's, and whether rounding explains them."""
+    text = f"{one['tensor']} against float32: {one['different']} of {one['elements']} differ"
+    if not one["different"]:
+        return text
+    text += f", {one['different'] - one['beyond']} of them explained"
+    if one["rule"] == "exact":
+        return text + " (nothing that rounds is behind them)"
+    margin, bound = (
+        "not finite" if value is None else format(value, ".3g")
+        for value in (one["margin"], one["bound"])
+    )
+    numbers = f": {margin}, bound {bound}" if one["rule"].startswith("margin") else ""
+    return f"{text} ({one['rule']}{numbers})"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from host.accuracy import compare, compared_tensors
+from host.accuracy import compared_tensors
 from host.cpu.buffers import TensorBuffers
 from host.cpu.operators import run_reference
 from host.cpu.profile import CpuProfile, profile_cpu
@@ -29,6 +29,7 @@ from host.memory import PACKED_PROFILE, PACKED_TIMING, Run, estimate, require_me
 from host.models.graph import Array, Graph
 from host.pipeline.options import Options
 from host.platform import Platform
+from host.reference.judge import Verdict, judge
 from host.resident import ResidentModel, leave_constants
 from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
 from host.verification import Verifier
@@ -68,7 +69,10 @@ class _Executed:
     weights: OpStats  # loading what it reads, by whichever job of its device
     totals: OpStats  # of the device, weights it loaded itself included
     static_addresses: bool
-    non_finite: NonFinite | None = None  # known once it is verified
+    # Known once it is verified.
+    non_finite: NonFinite | None = None
+    wrong_segments: list[str] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=Verdict)
 
 
 class Runner:
@@ -170,7 +174,7 @@ class Runner:
                 _finish(one.verifier)
                 if one.verifier.mismatches:
                     self._pool.distrust()
-                one = replace(one, non_finite=self._first_non_finite(one))
+                one = self._judged(one)
                 if measures_cpu(self.platform):
                     one.executor.share_buffers(self._buffers)
                     waiting[index] = one
@@ -236,8 +240,14 @@ class Runner:
             self._wanted = run_reference(self.graph, self.feeds, outputs=names)
         return self._wanted
 
-    def _first_non_finite(self, one: _Executed) -> NonFinite | None:
-        return one.executor.first_non_finite(one.execution, self._float32)
+    def _judged(self, one: _Executed) -> _Executed:
+        """Return an execution with what its values in CPU memory show."""
+        return replace(
+            one,
+            non_finite=one.executor.first_non_finite(one.execution, self._float32),
+            wrong_segments=one.executor.wrong_segments(),
+            verdict=judge(one.executor, one.execution, self.feeds, self._reference()),
+        )
 
     def _float32(self, names: tuple[str, ...]) -> Mapping[str, Array]:
         """Return the float32 values of tensors with NaN or infinities, each computed once."""
@@ -310,7 +320,6 @@ class Runner:
         one: _Executed,
         cpu_times: Mapping[str, Timing],
     ) -> Result:
-        wanted = self._reference()
         return Result(
             graph=self.graph,
             platform=self.platform,
@@ -318,15 +327,12 @@ class Runner:
             assignment=job.assignment,
             execution=one.execution,
             cpu_times=cpu_times,
-            comparisons=compare(
-                self.graph,
-                job.assignment,
-                one.execution.values,
-                {name: wanted[name] for name in self._tensors},
-            ),
+            comparisons=one.verdict.comparisons,
             checked=one.verifier.checked,
             mismatches=list(one.verifier.mismatches),
             operator_errors=dict(one.verifier.errors),
+            integers=one.verdict.integers,
+            wrong_segments=one.wrong_segments,
             non_finite=[] if one.non_finite is None else [one.non_finite],
             weights=one.weights,
             device_totals=one.totals,

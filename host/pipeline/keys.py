@@ -66,7 +66,8 @@ CPU_MEASURED = Code(
 PIM = Code(
     ("host.pipeline.execute", "host.times"),
     outside=(
-        "host.cpu", "host.plugins", "host.policies", "host.accuracy", "host.verification",
+        "host.cpu", "host.plugins", "host.policies", "host.accuracy", "host.reference",
+        "host.verification",
         "partitioner",
     ),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from host.executor import Execution, Transfer
 from host.finite import NonFinite
 from host.models.graph import Graph
 from host.platform import Platform
+from host.reference.decisions import IntegerComparison
 from host.session import Result, Settings
 from host.verification import Mismatch
 
@@ -31,6 +32,8 @@ def to_dict(result: Result) -> dict[str, Any]:
         "checked": result.checked,
         "mismatches": [asdict(mismatch) for mismatch in result.mismatches],
         "operator_errors": dict(result.operator_errors),
+        "integers": [asdict(comparison) for comparison in result.integers],
+        "wrong_segments": list(result.wrong_segments),
         "non_finite": [asdict(found) for found in result.non_finite],
         "weights": asdict(result.weights),
         "device_totals": asdict(result.device_totals),
@@ -66,6 +69,8 @@ def from_dict(data: dict[str, Any], graph: Graph, platform: Platform, settings: 
             for mismatch in data["mismatches"]
         ],
         operator_errors=data["operator_errors"],
+        integers=[IntegerComparison(**comparison) for comparison in data["integers"]],
+        wrong_segments=data["wrong_segments"],
         non_finite=[
             NonFinite(**{**found, "first": tuple(found["first"])}) for found in data["non_finite"]
         ],

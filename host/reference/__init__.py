@@ -1,0 +1,1 @@
+"""Float32 runs that an execution is held against: segments again, decisions, measured limits."""

@@ -1,0 +1,96 @@
+"""Computes CPU segments again, each from what the execution left in CPU memory.
+
+With the golden model of every PIM result this makes a chain without a gap: each value is what its
+operators give for the values before it. A segment that was called too early, or with another one's
+buffers, shows here, whatever follows it in the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from host.cpu.operators import run_reference
+from host.cpu.stretches import Stretch, device_threads
+from host.models.graph import Array, Graph
+
+#: Relative L2 norm by which float32 sums may differ that are taken in another order.
+ORDER_LIMIT = 1e-5
+
+#: Returns what CPU memory holds of a tensor.
+Memory = Callable[[str], Array]
+
+
+def segment_values(
+    graph: Graph, stretch: Stretch, memory: Memory, names: Collection[str], *, exact: bool = False
+) -> dict[str, Array]:
+    """Return tensors that a segment makes, computed in a session of their own.
+
+    Parameters
+    ----------
+    graph, stretch
+        The segment.
+    memory
+        Of what it reads.
+    names
+        The tensors, inner ones too.
+    exact
+        As the segment is executed: its threads, weights packed. Then a right value has the same
+        bits; it takes longer.
+    """
+    made = {name for node in stretch.nodes for name in node.outputs if name}
+    read = dict.fromkeys(n for node in stretch.nodes for n in graph.activations(node))
+    part = replace(
+        graph,
+        nodes=stretch.nodes,
+        inputs=tuple(name for name in read if name not in made),
+        outputs=tuple(name for name in names if name in made),
+    )
+    feeds = {name: memory(name) for name in part.inputs}
+    threads = device_threads()[stretch.device] if exact else 0
+    return run_reference(part, feeds, threads=threads, prepack=exact)
+
+
+def wrong_results(
+    graph: Graph, stretch: Stretch, memory: Memory, names: Collection[str]
+) -> list[str]:
+    """Return, in words, which results of a segment are not what its operators give."""
+    wrong = _unlike(segment_values(graph, stretch, memory, names), memory)
+    if wrong:  # differences of the last bits may have been amplified
+        again = segment_values(graph, stretch, memory, wrong, exact=True)
+        wrong = [name for name in wrong if not _same_bits(again[name], memory(name))]
+    return [
+        f"{name}: {_different(memory(name), again[name])} of {again[name].size} elements differ"
+        f" from what the operators from {stretch.nodes[0].id} to {stretch.nodes[-1].id}"
+        f" ({stretch.device}) give for the same inputs"
+        for name in wrong
+    ]
+
+
+def _unlike(wanted: Mapping[str, Array], memory: Memory) -> list[str]:
+    return [name for name, values in wanted.items() if not _alike(memory(name), values)]
+
+
+def _alike(found: Array, wanted: Array) -> bool:
+    if _same_bits(found, wanted):
+        return True
+    if wanted.dtype.kind != "f":
+        return False
+    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    finite = np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return False
+    return bool(np.linalg.norm((a - b)[finite]) <= ORDER_LIMIT * np.linalg.norm(b[finite]))
+
+
+def _same_bits(found: Array, wanted: Array) -> bool:
+    return np.array_equal(found, wanted, equal_nan=wanted.dtype.kind == "f")
+
+
+def _different(found: Array, wanted: Array) -> int:
+    same = found == wanted
+    if wanted.dtype.kind == "f":
+        same |= np.isnan(found) & np.isnan(wanted)
+    return int(wanted.size - np.count_nonzero(same))
