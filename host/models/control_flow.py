@@ -21,7 +21,7 @@ from host.models.onnx_order import outer_names, subgraphs
 #: The operators with subgraphs.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
-#: The most operators that one loop is written out to; longer ones are executed whole.
+#: The most operators that the loops of a model are written out to; others are executed whole.
 MAX_UNROLLED = 20_000
 
 
@@ -40,6 +40,7 @@ def expand(
     constants: Mapping[str, Array],
     resolve: Callable[[str], str],
     opset: int,
+    room: int = MAX_UNROLLED,
 ) -> Expansion | None:
     """Return what a control flow operator becomes; None when it has to be executed whole.
 
@@ -55,6 +56,8 @@ def expand(
         From a tensor's name in the file to its name in the graph.
     opset
         Of the standard domain.
+    room
+        The most operators of a loop that is written out.
     """
     graphs = {a.name: a.g for a in proto.attribute if a.HasField("g")}
     if proto.op_type == "If" and {"then_branch", "else_branch"} <= graphs.keys():
@@ -64,7 +67,7 @@ def expand(
         chosen = graphs["then_branch" if condition.reshape(-1)[0] else "else_branch"]
         return written_out(chosen, prefix, resolve)
     if proto.op_type == "Loop" and "body" in graphs:
-        return _unroll(proto, graphs["body"], prefix, constants, resolve, opset)
+        return _unroll(proto, graphs["body"], prefix, constants, resolve, opset, room)
     return None
 
 
@@ -111,6 +114,7 @@ def _unroll(
     constants: Mapping[str, Array],
     resolve: Callable[[str], str],
     opset: int,
+    room: int,
 ) -> Expansion | None:
     given = [resolve(name) if name else "" for name in proto.input] + ["", ""]
     trips = constants.get(given[0])
@@ -123,7 +127,7 @@ def _unroll(
     count = int(trips.reshape(-1)[0]) if start is None or start.reshape(-1)[0] else 0
     carried = [resolve(name) for name in proto.input[2:]]
     scanned = len(body.output) - 1 - len(carried)
-    if (scanned and count < 1) or count * len(body.node) > MAX_UNROLLED or scanned < 0:
+    if (scanned and count < 1) or count * len(body.node) > room or scanned < 0:
         return None
     if len(body.input) != 2 + len(carried):
         return None

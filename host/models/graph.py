@@ -21,6 +21,9 @@ from host.golden import overflows
 
 Array = NDArray[Any]
 
+#: The most axes of a tensor, numpy's own limit.
+MAX_AXES = 64
+
 #: Domain of the operators that stand for control flow: functions with the flow in their body.
 FUNCTION_DOMAIN = "pimloop.whole"
 

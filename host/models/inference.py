@@ -84,7 +84,13 @@ class Inference:
         where: str,
     ) -> None:
         """Raise RefusedError unless ONNX Runtime can open the operator."""
-        key = self._signature(node, infos, constants)
+        key = (  # kernels are for types, whatever the shapes
+            node.op,
+            node.domain,
+            repr(sorted(node.attributes.items())),
+            tuple(infos[name].dtype.name if name else None for name in node.inputs),
+            tuple(bool(name) for name in node.outputs),
+        )
         if key in self._checked:
             return
         try:
@@ -164,7 +170,12 @@ class Inference:
     ) -> list[TensorInfo]:
         model = self.model(node, infos, constants)
         try:
-            inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+            inferred = onnx.shape_inference.infer_shapes(
+                model,
+                strict_mode=True,
+                # It makes a dimension of each element, 100 bytes each.
+                data_prop=all(infos[n].elements <= INLINE_BYTES for n in node.inputs if n),
+            )
         except Exception as error:  # the binding raises its own types, all with a readable text
             message = f"{where}: its shapes do not fit: {error}"
             try:

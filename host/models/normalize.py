@@ -20,11 +20,18 @@ from onnx import helper, numpy_helper
 
 from host.errors import PimloopError
 from host.models.alternatives import alternative
-from host.models.control_flow import CONTROL_FLOW, Expansion, as_function, expand
+from host.models.control_flow import (
+    CONTROL_FLOW,
+    MAX_UNROLLED,
+    Expansion,
+    as_function,
+    expand,
+)
 from host.models.decompose import Choice, KeptWhole, Reader, Whole, decompose, has_rule
 from host.models.deviations import deviation
 from host.models.graph import (
     FUNCTION_DOMAIN,
+    MAX_AXES,
     Array,
     EmptyList,
     Graph,
@@ -45,9 +52,12 @@ from host.models.tracing import Tracer
 #: Folding never makes a constant larger than this: such an operator is executed.
 MAX_FOLDED_BYTES = 1 << 30
 
-#: Elements that constants may have beyond those that they are computed from, all together (a few
-#: hostile ConstantOfShape must not eat memory).
+#: Elements that computed constants may have, all together (a few hostile ConstantOfShape, or a
+#: constant that is doubled again and again, must not eat memory) ...
 MAX_GROWN_ELEMENTS = 1 << 26
+
+#: ... beyond so many times those in the file: weights are cast, scaled, transposed.
+_FOLDED_TIMES = 8
 
 #: An operator whose result has no shape before it runs is run at once on constants up to this.
 MAX_UNSHAPED_BYTES = 1 << 26
@@ -108,7 +118,9 @@ class _Normalizer:
         self.inference = Inference(raw.opsets)
         self.tracer = Tracer(self.inference, raw.given)
         self.opset = raw.opsets.get("", OLDEST_OPSET)
-        self.grown = 0
+        self.stored = sum(array.size for array in self.constants.values())
+        self.grown = 0  # elements of constants that were computed
+        self.unrolled = 0  # operators that loops were written out to
         self.waiting: deque[onnx.NodeProto] = deque()
         self.decomposed: dict[str, int] = {}  # operators written out, by type
         self.kept_whole: dict[str, str] = {}  # why others were not, by id
@@ -269,6 +281,8 @@ class _Normalizer:
                 return
             infos = self._open_shapes(node, where, error)
         for name, info in zip(node.outputs, infos, strict=True):
+            if len(info.shape) > MAX_AXES:
+                raise PimloopError(f"{where}: '{name}' has more than {MAX_AXES} axes, too many")
             if info.nbytes > MAX_TENSOR_BYTES:
                 raise PimloopError(f"{where}: '{name}' has {info.elements} elements, too many")
             if self.promised.get(name, info) != info:
@@ -277,7 +291,7 @@ class _Normalizer:
                     f" {self.promised[name]}; load the model with --keep-fused"
                 )
         if (constant or draws) and sum(info.nbytes for info in infos) <= MAX_FOLDED_BYTES:
-            self._count_growth(node, infos, where)
+            self._count_growth(infos, where)
             self._fold(node, where)
             return
         if self.raw.check_operators:
@@ -315,13 +329,13 @@ class _Normalizer:
             )
         }
 
-    def _count_growth(self, node: Node, infos: Sequence[TensorInfo], where: str) -> None:
-        read = sum(self.infos[name].elements for name in node.inputs if name)
-        self.grown += max(0, sum(info.elements for info in infos) - read)
-        if self.grown > MAX_GROWN_ELEMENTS:
+    def _count_growth(self, infos: Sequence[TensorInfo], where: str) -> None:
+        self.grown += sum(info.elements for info in infos)
+        limit = MAX_GROWN_ELEMENTS + _FOLDED_TIMES * self.stored
+        if self.grown > limit:
             raise PimloopError(
-                f"{where}: the constants that the model computes have {self.grown:,} elements more"
-                f" than those in the file; at most {MAX_GROWN_ELEMENTS:,} are supported"
+                f"{where}: the constants that the model computes have {self.grown:,} elements,"
+                f" those in the file {self.stored:,}; at most {limit:,} are supported"
             )
 
     def _fold(self, node: Node, where: str) -> None:
@@ -351,10 +365,13 @@ class _Normalizer:
 
     def _take_control_flow(self, proto: onnx.NodeProto, where: str) -> None:
         identifier = self._unique_id(proto)
-        made = expand(proto, f"{identifier}/", self.constants, self._resolve, self.opset)
+        room = MAX_UNROLLED - self.unrolled
+        made = expand(proto, f"{identifier}/", self.constants, self._resolve, self.opset, room)
         if made is None:
             self._take_whole(proto, identifier, where)
             return
+        if proto.op_type == "Loop":
+            self.unrolled += len(made.nodes)
         self._put_first(made, proto.output)
 
     def _take_whole(self, proto: onnx.NodeProto, identifier: str, where: str) -> None:

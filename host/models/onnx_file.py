@@ -6,12 +6,13 @@ local functions, `onnx_order` sorts, `normalize` does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx import TensorProto, numpy_helper
 
 from host.errors import PimloopError
@@ -115,9 +116,24 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise PimloopError(f"cannot read {path}: {error.strerror or error}") from error
     except (DecodeError, ValueError) as error:
         raise PimloopError(f"{path} is damaged or no ONNX file: {error}") from error
+    for text in _texts(model):
+        if isinstance(text, bytes):  # what protobuf gives for a string that it cannot decode
+            raise PimloopError(f"{path} is damaged: a name in it is no utf-8 text: {text!r}")
     if not model.graph.node or not model.graph.output:
         raise PimloopError(f"{path} is damaged or no ONNX model: it has no operators or no outputs")
     return model
+
+
+def _texts(message: Message) -> Iterator[str | bytes]:
+    """Yield every string in a message and in those within it."""
+    for entry, value in message.ListFields():
+        if entry.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
+            continue
+        for single in value if entry.is_repeated else [value]:
+            if entry.type == FieldDescriptor.TYPE_STRING:
+                yield single
+            else:
+                yield from _texts(single)
 
 
 def _id_ranges(graph: Graph) -> dict[str, int]:

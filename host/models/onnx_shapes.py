@@ -20,7 +20,7 @@ import onnx
 from onnx import helper
 
 from host.errors import PimloopError
-from host.models.graph import Array, TensorInfo
+from host.models.graph import MAX_AXES, Array, TensorInfo
 
 #: The most elements an input may have (a hostile shape must not eat memory).
 MAX_INPUT_ELEMENTS = 1 << 28
@@ -86,6 +86,10 @@ class _Input:
         self.axes: list[int | str] | None = None
         if tensor.HasField("shape"):
             self.axes = [_axis(dim) for dim in tensor.shape.dim]
+            if len(self.axes) > MAX_AXES:
+                raise PimloopError(
+                    f"{self.where} has {len(self.axes)} axes; at most {MAX_AXES} are supported"
+                )
 
     def describe(self) -> str:
         return f"[{', '.join(str(a) or '?' for a in self.axes or ())}]"

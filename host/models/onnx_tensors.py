@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from host.errors import PimloopError
-from host.models.graph import Array
+from host.models.graph import MAX_AXES, Array
 from host.models.onnx_order import subgraphs
 from host.models.ort_values import PACKED_BITS, unpack
 
@@ -74,6 +74,8 @@ def _checked(tensor: TensorProto, path: Path, what: str) -> tuple[np.dtype[Any],
     except KeyError as error:
         raise PimloopError(f"{where} has the unknown type {tensor.data_type}") from error
     shape = tuple(tensor.dims)
+    if len(tensor.dims) > MAX_AXES:
+        raise PimloopError(f"{where} has {len(tensor.dims)} axes; at most {MAX_AXES} are supported")
     if any(n < 0 for n in shape):
         raise PimloopError(f"{where} has the shape {list(shape)}")
     inside = tensor.data_location != TensorProto.EXTERNAL

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.errors import PimloopError
+from host.models.graph import MAX_AXES
 
 #: The longest header accepted, bytes (the reference implementation's limit).
 MAX_HEADER = 100_000_000
@@ -120,6 +121,8 @@ class SafetensorsFile:
         numbers = [*shape, start, end] if isinstance(shape, list) else [None]
         if any(type(n) is not int or n < 0 for n in numbers):
             raise PimloopError(f"{where}: shape and offsets must be whole numbers, 0 or more")
+        if len(shape) > MAX_AXES:
+            raise PimloopError(f"{where} has {len(shape)} axes; at most {MAX_AXES} are supported")
         itemsize = _FLOATS[dtype].itemsize if dtype in _FLOATS else _OTHER_BYTES.get(dtype)
         if itemsize is None:
             raise PimloopError(f"{where} has the unknown type {dtype!r}")
