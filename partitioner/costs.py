@@ -17,9 +17,11 @@ from typing import Any
 from partitioner.errors import PartitionerError
 from partitioner.graph import Graph, Move, Operator, Tensor
 
-#: The format without entry costs, and the one with them.
+#: The format without entry costs and marks of disturbed times, and the one with them.
 COSTS_FORMAT = "pimloop-costs/1"
-COSTS_FORMAT_ENTRY = "pimloop-costs/2"
+COSTS_FORMAT_2 = "pimloop-costs/2"
+
+_OF_VERSION_2 = ("entry_us", "cpu_times_disturbed")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class CostGraph:
     #: Costs that are those of another operator or tensor of the same class: (operator id, device)
     #: and (tensor id, "source>destination"). No plan from such costs is called optimal.
     stand_ins: frozenset[tuple[str, str]] = frozenset()
+    cpu_times_disturbed: bool = False  # other work disturbed CPU times among the costs: not trusted
 
     def with_capacity(self, capacity_bytes: Mapping[str, int]) -> CostGraph:
         """Return the same graph with `capacity_bytes` laid over the present limits.
@@ -111,14 +114,19 @@ def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
     """
     data = _mapping(data, name)
     version = data.get("format")
-    if version not in (COSTS_FORMAT, COSTS_FORMAT_ENTRY):
+    if version not in (COSTS_FORMAT, COSTS_FORMAT_2):
         raise PartitionerError(
-            f"{name}: the format is {version!r}, expected {COSTS_FORMAT!r} or"
-            f" {COSTS_FORMAT_ENTRY!r}"
+            f"{name}: the format is {version!r}, expected {COSTS_FORMAT!r} or {COSTS_FORMAT_2!r}"
         )
-    if version == COSTS_FORMAT and "entry_us" in data:
+    for key in _OF_VERSION_2:
+        if version == COSTS_FORMAT and key in data:
+            raise PartitionerError(
+                f"{name}: {key} is not of {COSTS_FORMAT!r}; call the format {COSTS_FORMAT_2!r}"
+            )
+    disturbed = data.get("cpu_times_disturbed", False)
+    if not isinstance(disturbed, bool):
         raise PartitionerError(
-            f"{name}: entry_us is not of {COSTS_FORMAT!r}; call the format {COSTS_FORMAT_ENTRY!r}"
+            f"{name}: cpu_times_disturbed is {_brief(disturbed)}, expected true or false"
         )
     memories: dict[str, tuple[str, ...]] = {}
     for memory, devices in _mapping(_need(data, "memories", name), f"{name}: memories").items():
@@ -146,15 +154,21 @@ def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
     graph = Graph(memories, tuple(operators), tuple(tensors), name, shared)
     limits = _mapping(data.get("capacity_bytes") or {}, f"{name}: capacity_bytes")
     capacity = {memory: limit for memory, limit in limits.items() if limit is not None}
-    found = CostGraph(graph, cost_us, transfer_us, stand_ins=_read_stand_ins(data, name))
+    result = CostGraph(
+        graph,
+        cost_us,
+        transfer_us,
+        stand_ins=_read_stand_ins(data, name),
+        cpu_times_disturbed=disturbed,
+    )
     entries = _mapping(data.get("entry_us") or {}, f"{name}: entry_us")
-    return found.with_capacity(capacity).with_entry(entries)
+    return result.with_capacity(capacity).with_entry(entries)
 
 
 def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
     """Return the file's object of `costs`, which `costs_from_dict` reads back.
 
-    `pimloop-costs/1` where there are no entry costs, else `/2`.
+    `pimloop-costs/1` where it has no key of `/2`, else `/2`.
     """
     nodes = []
     for operator in costs.graph.operators:
@@ -185,7 +199,7 @@ def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
         }
         tensors.append(entry)
     result: dict[str, Any] = {
-        "format": COSTS_FORMAT_ENTRY if costs.entry_us else COSTS_FORMAT,
+        "format": COSTS_FORMAT,
         "memories": {memory: list(names) for memory, names in costs.graph.memories.items()},
     }
     if costs.capacity_bytes:
@@ -196,15 +210,13 @@ def costs_to_dict(costs: CostGraph) -> dict[str, Any]:
         result["stand_ins"] = [list(item) for item in sorted(costs.stand_ins)]
     if costs.entry_us:
         result["entry_us"] = dict(costs.entry_us)
+    if costs.cpu_times_disturbed:
+        result["cpu_times_disturbed"] = True
+    if any(key in result for key in _OF_VERSION_2):
+        result["format"] = COSTS_FORMAT_2
     result["nodes"] = nodes
     result["tensors"] = tensors
     return result
-
-
-def save_costs(costs: CostGraph, path: str | Path) -> None:
-    """Write `costs` as a cost file."""
-    text = json.dumps(costs_to_dict(costs), indent=1, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
 
 
 def _read_node(

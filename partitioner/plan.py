@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 PLAN_FORMAT = "pimloop-plan/1"
@@ -42,6 +40,7 @@ class Plan:
     limit_reached: bool = False  # the time limit ended the search
     signatures: Mapping[str, str] = field(default_factory=dict)  # operator id -> what it computes
     entry_us: float = 0.0  # sum of the entries of segments, where a device has such a cost
+    cpu_times_disturbed: bool = False  # as of the costs that it was made from
 
     def to_dict(self) -> dict[str, Any]:
         """Return the `pimloop-plan/1` object."""
@@ -63,6 +62,8 @@ class Plan:
             result["signatures"] = dict(self.signatures)
         if self.entry_us:
             result["entry_us"] = self.entry_us
+        if self.cpu_times_disturbed:
+            result["cpu_times_disturbed"] = True
         if self.overfull:
             result["overfull_bytes"] = dict(self.overfull)
         if self.schedule:
@@ -74,9 +75,3 @@ class Plan:
     def gap(self) -> float:
         """Return the distance to the bound as a fraction of the total."""
         return (self.total_us - self.lower_bound_us) / self.total_us if self.total_us else 0.0
-
-
-def save_plan(plan: Plan, path: str | Path) -> None:
-    """Write `plan` as a `pimloop-plan/1` file."""
-    text = json.dumps(plan.to_dict(), indent=1, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")

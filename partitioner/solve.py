@@ -69,7 +69,7 @@ def partition(
         plan = optimal_plan(problem, method, table_limit, time_limit_s)
         if objective == "makespan":
             plan = makespan_plan(problem, plan.assignment, time_limit_s)
-        return _with_stand_ins(plan, costs)
+        return _with_marks(plan, costs)
     return assignment_plan(problem, policy, BASELINES[policy](problem), objective, method=policy)
 
 
@@ -85,7 +85,7 @@ def assignment_plan(
     """
     if objective == "makespan":
         plan = schedule_assignment(problem, policy, assignment, policy)
-        return _with_stand_ins(plan, problem.costs)
+        return _with_marks(plan, problem.costs)
     # The cheapest device of every operator, with free transfers: crude, but no solver is asked.
     bound = sum(min(by_memory.values()) for by_memory in problem.ticks)
     evaluation = problem.evaluate(assignment)
@@ -104,11 +104,12 @@ def assignment_plan(
         overfull=problem.overfull(problem.places(assignment)),
         signatures=problem.signatures,
     )
-    return _with_stand_ins(plan, problem.costs)
+    return _with_marks(plan, problem.costs)
 
 
-def _with_stand_ins(plan: Plan, costs: CostGraph) -> Plan:
+def _with_marks(plan: Plan, costs: CostGraph) -> Plan:
     """Return `plan`, not called optimal where costs are those of other operators."""
+    plan = replace(plan, cpu_times_disturbed=costs.cpu_times_disturbed)
     if not costs.stand_ins:
         return plan
     note = f"costs taken from others of the same class, not measured: {len(costs.stand_ins)}"

@@ -6,14 +6,16 @@ The solvers are imported when a command runs, so that `pimloop --help` stays qui
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.cli.output import console, emit_json
 from host.cli.sim import positive_seconds
+from host.cli.summary import NOT_TRUSTED
 from host.cli.tables import numbers, print_table, texts
-from partitioner.costs import CostGraph, load_costs
+from host.files import write_json
+from partitioner.costs import CostGraph, costs_to_dict, load_costs
 from partitioner.errors import PartitionerError
 from partitioner.graph import HOME_MEMORY
 from partitioner.percent import percent
@@ -151,6 +153,7 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
             out.print(f"{name}: {note}")
     for name, message in failures.items():
         out.print(f"{name}: no plan: {message}")
+    _print_trust(out, costs)
     return 0
 
 
@@ -202,6 +205,12 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
     out.print("operators: " + ", ".join(f"{device} {counts.get(device, 0)}" for device in listed))
     if plan.overfull:
         out.print(f"warning: weights exceed the capacity: {_bytes_text(plan)}")
+    _print_trust(out, costs)
+
+
+def _print_trust(out: _Lines, costs: CostGraph) -> None:
+    if costs.cpu_times_disturbed:
+        out.print(f"{NOT_TRUSTED} when the costs were measured")
 
 
 def _limit_text(plan: Plan) -> str:
@@ -226,17 +235,8 @@ def _bytes_text(plan: Plan) -> str:
 
 
 def _write_plan(path: Path | None, plan: Plan) -> None:
-    from partitioner.plan import save_plan
-
     if path is not None:
-        _guard_write(path, lambda: save_plan(plan, path))
-
-
-def _guard_write(path: Path, write: Callable[[], None]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise PartitionerError(f"{path}: cannot write the file: {error}") from error
+        write_json(path, plan.to_dict())
 
 
 def _capacities(options: Sequence[str], costs: CostGraph) -> dict[str, int]:
@@ -395,11 +395,10 @@ def _register_import_ort(subparsers: Any) -> None:
 
 def run_import_ort(args: argparse.Namespace) -> int:
     """Run `pimloop import-ort`."""
-    from partitioner.costs import save_costs
     from partitioner.ort_trace import import_ort
 
     costs = import_ort(args.cpu_serial, args.cpu_parallel, args.pim, args.edge, args.statistic)
-    _guard_write(args.output, lambda: save_costs(costs, args.output))
+    write_json(args.output, costs_to_dict(costs))
     on_pim = sum("pim" in by_device for by_device in costs.cost_us.values())
     summary = {
         "output": str(args.output),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from host.errors import PimloopError
+from host.files import write_whole
 from host.models.graph import Array, Graph, TensorInfo
 
 
@@ -70,14 +72,12 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     PimloopError
         When the file cannot be written.
     """
-    try:
-        with ZipFile(path, "w") as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PimloopError(f"cannot write the outputs {path}: {reason}") from error
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+    write_whole(path, content.getvalue())
 
 
 def check_inputs(graph: Graph, values: Mapping[str, Array], where: str) -> None:

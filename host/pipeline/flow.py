@@ -169,6 +169,7 @@ class Pipeline:
                 costs = self._merge(measured, cpu.entry_us)
             else:
                 self.outcome.cpu_profile_disturbed = known.disturbed
+        costs = replace(costs, cpu_times_disturbed=self.outcome.cpu_profile_disturbed)
         self.outcome.costs = costs
         self._write("costs.json", costs_to_dict(costs))
         return costs

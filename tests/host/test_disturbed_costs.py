@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ from rich.console import Console
 
 import host.pipeline.execute
 import host.pipeline.flow
-from host.cli.summary import print_summary
+from host.cli import main
+from host.cli.summary import NOT_TRUSTED, print_summary
 from host.cpu.profile import profile_cpu
 from host.fit import pim_fit
 from host.html.page import render
@@ -56,7 +58,7 @@ def test_the_mark_of_a_profile_is_shown_when_its_costs_are_reused(
     )  # conversions
 
     def run(**options):
-        chosen = Options(jobs=1, rounds=2, **options)
+        chosen = Options(jobs=1, rounds=2, folder=tmp_path, **options)
         feeds = random_inputs(graph, 0)
         with Pipeline(graph, feeds, load_platform("native"), chosen) as pipeline:
             return build_report(pipeline.run())
@@ -68,6 +70,14 @@ def test_the_mark_of_a_profile_is_shown_when_its_costs_are_reused(
         # Of a profile that was made now, the conversions are timed too.
         assert report["profile"]["disturbed"] == mark
         assert report["cpu_times_disturbed"] or not mark
+        costs = json.loads((tmp_path / "costs.json").read_text())
+        plan = json.loads((tmp_path / "plan-optimal.json").read_text())
+        assert costs.get("cpu_times_disturbed", False) == mark
+        assert plan.get("cpu_times_disturbed", False) == mark
+    for policy in ("optimal", "all"):
+        assert main(["partition", "--costs", str(tmp_path / "costs.json"), "--policy", policy]) == 0
+        said = capsys.readouterr().out
+        assert (f"{NOT_TRUSTED} when the costs were measured" in said) == mark
     print_summary(Console(width=80), report)
     said = " ".join(capsys.readouterr().out.split())
     assert ("when the reused costs were measured; --fresh measures them again" in said) == mark

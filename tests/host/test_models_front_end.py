@@ -5,6 +5,9 @@ Each model is a few lines of onnx.helper; right is what ONNX Runtime gives for t
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -681,3 +684,17 @@ def test_arrays_of_any_name_are_written_and_read_again(tmp_path):
     for name, array in arrays.items():
         assert again[name].shape == array.shape
         assert np.array_equal(again[name], array)
+
+
+def test_outputs_that_cannot_be_written_leave_the_file_as_it_was(tmp_path, monkeypatch):
+    write_arrays(tmp_path / "out.npz", {"y": floats(3)})
+    before = (tmp_path / "out.npz").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(PimloopError, match=r"cannot write .*out\.npz: No space left on device"):
+        write_arrays(tmp_path / "out.npz", {"y": floats(4)})
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npz"]
+    assert (tmp_path / "out.npz").read_bytes() == before

@@ -12,7 +12,7 @@ from cost_graphs import random_costs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitioner.costs import costs_from_dict, costs_to_dict, load_costs, save_costs
+from partitioner.costs import costs_from_dict, costs_to_dict, load_costs
 from partitioner.errors import PartitionerError
 from partitioner.solve import partition
 
@@ -64,11 +64,31 @@ def broken(path: list, value) -> dict:
 
 def test_round_trip(tmp_path) -> None:
     costs = costs_from_dict(GOOD)
-    save_costs(costs, tmp_path / "costs.json")
+    (tmp_path / "costs.json").write_text(json.dumps(costs_to_dict(costs)))
     again = load_costs(tmp_path / "costs.json")
     assert costs_to_dict(again) == costs_to_dict(costs)
     assert again.graph.tensors[0].consumers == ("b",)
     assert partition(again).total_us == 3.5 + 1.25 + 0.5 + 0.125
+
+
+@pytest.mark.parametrize("objective", ["sequential", "makespan"])
+def test_the_mark_of_disturbed_cpu_times_stays_with_costs_and_plan(objective) -> None:
+    marked = costs_from_dict({**GOOD, "format": "pimloop-costs/2", "cpu_times_disturbed": True})
+    data = costs_to_dict(marked)
+    assert (data["format"], data["cpu_times_disturbed"]) == ("pimloop-costs/2", True)
+    assert costs_from_dict(data).cpu_times_disturbed
+    for policy in ("optimal", "pim_first"):
+        assert partition(marked, policy, objective=objective).to_dict()["cpu_times_disturbed"]
+    plain = costs_from_dict(GOOD)
+    assert costs_to_dict(plain)["format"] == "pimloop-costs/1"
+    assert "cpu_times_disturbed" not in costs_to_dict(plain)
+    assert "cpu_times_disturbed" not in partition(plain, objective=objective).to_dict()
+    for broken, message in (
+        ({"cpu_times_disturbed": True}, "cpu_times_disturbed is not of 'pimloop-costs/1'"),
+        ({"format": "pimloop-costs/2", "cpu_times_disturbed": 1}, "expected true or false"),
+    ):
+        with pytest.raises(PartitionerError, match=message):
+            costs_from_dict({**GOOD, **broken})
 
 
 BAD = {

@@ -218,7 +218,10 @@ def test_bad_files_are_one_message(run, tmp_path, command) -> None:
         (("--policy", "best"), "unknown policy 'best'"),
         (("--capacity-bytes", "lots"), "--capacity-bytes lots"),
         (("--capacity-bytes", "moon=5"), "unknown memory 'moon'"),
-        (("-o", "/nonexistent/plan.json"), "/nonexistent/plan.json: cannot write"),
+        (
+            ("-o", "/nonexistent/plan.json"),
+            "cannot write /nonexistent/plan.json: No such file",
+        ),
     ],
 )
 def test_bad_options(run, costs, arguments, message) -> None:
