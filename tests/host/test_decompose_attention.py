@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host.capabilities import Capabilities, pim_capable
+from host.models.decompose.registry import RULES
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -179,11 +180,18 @@ def test_multi_head_attention(
     assert ops(graph).count("MatMul") == 2
 
 
-def test_an_attribute_without_a_rule_keeps_the_operator_whole():
-    """As the window that ONNX has added to an operator that a rule knows."""
+def test_what_a_rule_does_not_know_it_does_not_ignore():
+    """Attention has a window from operator set 26 on; no rule covers it."""
     draw = draw_floats(0)
-    inputs = {name: draw(1, 2, 6, 4) for name in "qkv"}
-    model = model_of("Attention", inputs, ["y"], opset=25, is_causal=1, left_window_size=2)
-    graph = load(model)
+    inputs = {"q": draw(1, 2, 6, 4), "k": draw(1, 2, 6, 4), "v": draw(1, 2, 6, 4)}
+    model = model_of("Attention", inputs, ["y"], opset=23)
+    whole = load(model)
+    assert "MatMul" in ops(whole)
+    registered = dict(RULES)
+    try:
+        RULES["", "Attention"] = lambda whole, write: [write.op("Identity", whole.required(0))]
+        graph = load(model)
+    finally:
+        RULES.update(registered)
     assert ops(graph) == ["Attention"]
-    assert "left_window_size has no rule" in graph.kept_whole[graph.nodes[0].id]
+    assert "input 1 and input 2" in graph.kept_whole["Attention_y"]

@@ -78,5 +78,6 @@ def decompose(whole: Whole, prefix: str, opset: int) -> Parts | None:
     results = rule(whole, write)
     if results is None:
         return None
-    whole.check_attributes()
+    if unknown := whole.unknown():
+        raise KeptWhole(f"its {' and '.join(unknown)} are not known to the decomposition")
     return Parts(write.finish(results, whole.node.outputs), write.constants)

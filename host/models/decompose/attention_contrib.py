@@ -22,6 +22,7 @@ from host.models.decompose.writer import Writer
 def projected_attention(whole: Whole, write: Writer) -> Sequence[str]:
     """One product gives query, key and value; then heads, mask and cache."""
     whole.check_float()
+    whole.ignore("mask_filter_value", "rotary_embedding_dim", inputs=(6,))
     whole.check(not whole.integer("do_rotary", 0), "it rotates its queries (do_rotary)")
     whole.check(
         not whole.integer("past_present_share_buffer", 0), "its cache is one buffer for all steps"
@@ -87,6 +88,7 @@ def _bias(
 def multi_head_attention(whole: Whole, write: Writer) -> Sequence[str]:
     """Query, key and value apart; key and value may have their heads as an axis already."""
     whole.check_float()
+    whole.ignore("mask_filter_value", inputs=(7,))
     whole.check(not whole.wants(3), "its scores are an output")
     for index, what in ((1, "key"), (2, "value")):
         whole.check(whole.input(index) is not None, f"its {what} is packed with another input")

@@ -50,6 +50,8 @@ class _Cache:
 def group_query_attention(whole: Whole, write: Writer) -> Sequence[str]:
     """Query, key and value apart or side by side."""
     whole.check_float()
+    whole.ignore("rotary_interleaved", "qk_norm_epsilon", "q_norm_epsilon", "k_norm_epsilon")
+    whole.ignore("k_quant_type", "v_quant_type", inputs=(5, 6, 7, 8))
     for index, reason in _INPUTS.items():
         whole.check(whole.input(index) is None, reason)
     for attribute, reason in _ATTRIBUTES.items():

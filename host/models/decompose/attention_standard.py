@@ -23,6 +23,7 @@ _PAST = 4
 def attention(whole: Whole, write: Writer) -> Sequence[str]:
     """Q, K, V with heads as an axis or side by side; a mask; keys and values of earlier steps."""
     whole.check_float()
+    whole.ignore("q_num_heads", "kv_num_heads", "qk_matmul_output_mode", "softmax_precision")
     whole.check(not whole.wants(3), "its scores are an output")
     whole.check(whole.input(6) is None, "nonpad_kv_seqlen bounds its keys by the data")
     names, shapes, counts = [], [], []

@@ -82,6 +82,7 @@ def fused_convolution(whole: Whole, write: Writer) -> Sequence[str]:
 
 def _product(whole: Whole, write: Writer) -> str:
     whole.check_float()
+    whole.ignore("kernel_shape", "pads")
     groups = whole.integer("group", 1)
     whole.check(groups == 1, f"its {groups} groups of channels are products too small for the PIM")
     weights = whole.constant(1)

@@ -18,6 +18,7 @@ from host.models.decompose.writer import Writer
 def gemm(whole: Whole, write: Writer) -> Sequence[str] | None:
     """alpha A B + beta C, of A and B transposed as asked for."""
     alpha, beta = whole.number("alpha", 1.0), whole.number("beta", 1.0)
+    whole.ignore(inputs=(2,))  # of no effect where beta is 0
     turned = whole.integer("transA", 0)
     added = whole.input(2) if beta else None
     row = added is not None and _is_row(whole)

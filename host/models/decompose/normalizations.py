@@ -48,6 +48,7 @@ def _results(
 @decomposes(CONTRIB, "EmbedLayerNormalization")
 def embed_layer_normalization(whole: Whole, write: Writer) -> Sequence[str]:
     """Rows of two or three tables, added and normalized; the number of tokens of a mask."""
+    whole.ignore("mask_index_type")
     shape = whole.shape(0)
     whole.check(len(shape) == 2, f"its tokens have the shape {list(shape)}")
     batch, rows = shape

@@ -23,6 +23,7 @@ MAX_BYTES = 1 << 30
 def packed_product(whole: Whole, write: Writer) -> Sequence[str]:
     """A product with weights (N, K) that are unpacked, then a row added."""
     whole.check_float()
+    whole.ignore("accuracy_level")  # the least that is allowed
     whole.check(not whole.integer("weight_prepacked", 0), "its weights are packed for one device")
     columns, inner = whole.integer("N"), whole.integer("K")
     kind = whole.info(0).dtype

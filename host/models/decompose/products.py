@@ -51,16 +51,14 @@ def fused_matmul(whole: Whole, write: Writer) -> Sequence[str]:
 def fused_gemm(whole: Whole, write: Writer) -> Sequence[str]:
     """Gemm, then an activation."""
     whole.check_float()
-    kept = {
-        name: whole.attribute(name)
-        for name in ("alpha", "beta", "transA", "transB")
-        if name in whole.node.attributes
-    }
-    result = write.op("Gemm", *whole.node.inputs, **kept)
+    kept = {name: whole.attribute(name) for name in ("alpha", "beta", "transA", "transB")}
+    given = {name: value for name, value in kept.items() if value is not None}
+    operands = [whole.required(0), whole.required(1), whole.input(2)]
+    result = write.op("Gemm", *(name for name in operands if name), **given)
     parameters = [
-        whole.attribute(name)
+        value
         for name in ("activation_alpha", "activation_beta", "activation_gamma")
-        if name in whole.node.attributes
+        if (value := whole.attribute(name)) is not None
     ]
     return [activation(whole, write, result, parameters)]
 
@@ -72,7 +70,8 @@ def activation(whole: Whole, write: Writer, x: str, parameters: Sequence[Any]) -
         return x
     if name == "Clip":
         kind = whole.info(0).dtype
-        low, high = (write.scalar(float(value), kind) for value in parameters[:2])
+        whole.check(len(parameters) == 2, "its Clip has no bounds")
+        low, high = (write.scalar(float(value), kind) for value in parameters)
         return write.op("Clip", x, low, high)
     whole.check(name in _PARAMETERS, f"its activation is {name}")
     attributes: dict[str, Any] = {

@@ -19,15 +19,6 @@ from host.models.graph import Array, Node, TensorInfo
 CONTRIB = "com.microsoft"
 
 
-#: Attributes that a rule need not ask for: how exactly something is computed, what a shape says
-#: too, and what belongs to an input or an output that may be left out.
-_WITHOUT_EFFECT = frozenset({
-    "accuracy_level", "kernel_shape", "kv_num_heads", "mask_filter_value", "q_num_heads",
-    "qk_matmul_output_mode", "qk_norm_epsilon", "rotary_interleaved", "softmax_precision",
-    "stash_type",
-})  # fmt: skip
-
-
 class KeptWhole(Exception):
     """An operator that stays as it is; the text says why, as a report shows it."""
 
@@ -42,7 +33,11 @@ class Reader:
 
 @dataclass(frozen=True)
 class Whole:
-    """An operator that may be decomposed, and what is known of its surroundings."""
+    """An operator that may be decomposed, and what is known of its surroundings.
+
+    It notes which inputs and attributes a rule asks for: newer versions of an operator have more,
+    and what a rule does not know it must not ignore (`unknown`).
+    """
 
     node: Node
     infos: Mapping[str, TensorInfo]  # of all tensors so far
@@ -50,21 +45,12 @@ class Whole:
     results: Sequence[TensorInfo]  # for each output of the node
     readers: Mapping[str, Sequence[Reader]]  # of the tensors in the file
     im2col: bool  # also convolutions that are a product only after a copy of their input
-    #: Attributes that the rule has asked for; it does not know of others.
-    asked: set[str] = field(default_factory=set, compare=False)
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        """Return the value of an attribute."""
-        self.asked.add(name)
-        return self.node.attributes.get(name, default)
-
-    def check_attributes(self) -> None:
-        """Raise KeptWhole where the operator has an attribute that the rule does not know of."""
-        for name in self.node.attributes:
-            self.check(name in self.asked | _WITHOUT_EFFECT, f"its attribute {name} has no rule")
+    asked_inputs: set[int] = field(default_factory=set)
+    asked_attributes: set[str] = field(default_factory=set)
 
     def input(self, index: int) -> str | None:
         """Return the name of an input, None where it is left out."""
+        self.asked_inputs.add(index)
         names = self.node.inputs
         return names[index] if index < len(names) and names[index] else None
 
@@ -91,6 +77,25 @@ class Whole:
     def wants(self, index: int) -> bool:
         """Return whether an output is there."""
         return index < len(self.node.outputs) and bool(self.node.outputs[index])
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Return an attribute as it is."""
+        self.asked_attributes.add(name)
+        return self.node.attributes.get(name, default)
+
+    def ignore(self, *attributes: str, inputs: Sequence[int] = ()) -> None:
+        """Note attributes and inputs that change nothing in the form that a rule covers."""
+        self.asked_attributes.update(attributes)
+        self.asked_inputs.update(inputs)
+
+    def unknown(self) -> list[str]:
+        """Return the inputs and attributes that the operator has and nobody asked for."""
+        inputs = [f"input {i}" for i, n in enumerate(self.node.inputs) if n]
+        asked = {f"input {i}" for i in self.asked_inputs}
+        return [
+            *(name for name in inputs if name not in asked),
+            *(name for name in self.node.attributes if name not in self.asked_attributes),
+        ]
 
     def integer(self, name: str, default: int | None = None) -> int:
         """Return an attribute; KeptWhole where it has neither value nor default."""
