@@ -9,9 +9,9 @@ import numpy as np
 from host.models.decompose.attention_core import (
     Heads,
     attend,
-    causal_bias,
     merge_heads,
     split_heads,
+    visible_bias,
 )
 from host.models.decompose.padding import padding_bias
 from host.models.decompose.registry import CONTRIB, Whole, decomposes
@@ -78,7 +78,7 @@ def _bias(
     """Return what is added to the scores: the padding, the causal mask, a bias of the model."""
     found = []
     if whole.integer("unidirectional", 0):
-        found.append(causal_bias(write, heads, past))
+        found.append(visible_bias(write, heads, past))
     found.append(padding_bias(whole, write, mask, heads))
     found.append(whole.input(added))
     return [name for name in found if name is not None]

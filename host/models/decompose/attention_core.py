@@ -84,16 +84,21 @@ def attend(
     return write.reshape(result, (*rows, heads.value_size), (*group, heads.value_size))
 
 
-def causal_bias(write: Writer, heads: Heads, offset: int, window: int = -1) -> str | None:
+def visible_bias(
+    write: Writer, heads: Heads, offset: int, left: int | None = None, right: int | None = 0
+) -> str | None:
     """Return -inf for keys that a query does not see; None where it sees all.
 
-    Query i sees key j where j <= i + offset, and, with a window, j > i + offset - window.
+    Query i, at position p = i + offset, sees keys p - left to p + right; None: no bound. Causal is
+    a right bound of 0.
     """
     last = np.arange(heads.queries)[:, None] + offset
     keys = np.arange(heads.keys)[None, :]
-    seen = keys <= last
-    if window >= 0:
-        seen &= keys > last - window
+    seen = np.ones((heads.queries, heads.keys), np.bool_)
+    if right is not None:
+        seen &= keys <= last + right
+    if left is not None:
+        seen &= keys >= last - left
     if seen.all():
         return None
     return write.constant(np.where(seen, 0.0, -np.inf).astype(heads.dtype)[None, None])

@@ -14,9 +14,9 @@ import numpy as np
 from host.models.decompose.attention_core import (
     Heads,
     attend,
-    causal_bias,
     merge_heads,
     split_heads,
+    visible_bias,
 )
 from host.models.decompose.registry import CONTRIB, Whole, decomposes
 from host.models.decompose.rotary import Rotation, rotation
@@ -197,7 +197,7 @@ def _bias(whole: Whole, write: Writer, heads: Heads, cache: _Cache) -> list[str]
         return [write.where(seen, 0.0, -np.inf, heads.dtype)]
     rows = np.arange(heads.queries, dtype=np.int64).reshape(1, 1, -1, 1)
     if cache.before is None:
-        mask = causal_bias(write, heads, 0, window)
+        mask = visible_bias(write, heads, 0, window - 1 if window >= 0 else None)
         return [] if mask is None else [mask]
     before = write.reshape(cache.before, (heads.batch, 1, 1, 1))
     last = write.op("Add", before, write.constant(rows))

@@ -9,9 +9,9 @@ import numpy as np
 from host.models.decompose.attention_core import (
     Heads,
     attend,
-    causal_bias,
     merge_heads,
     split_heads,
+    visible_bias,
 )
 from host.models.decompose.registry import Whole, decomposes
 from host.models.decompose.writer import Writer
@@ -24,6 +24,7 @@ def attention(whole: Whole, write: Writer) -> Sequence[str]:
     """Q, K, V with heads as an axis or side by side; a mask; keys and values of earlier steps."""
     whole.check_float()
     whole.ignore("q_num_heads", "kv_num_heads", "qk_matmul_output_mode", "softmax_precision")
+    whole.ignore("right_window_size")  # of a causal attention
     whole.check(not whole.wants(3), "its scores are an output")
     whole.check(whole.input(6) is None, "nonpad_kv_seqlen bounds its keys by the data")
     names, shapes, counts = [], [], []
@@ -70,29 +71,33 @@ def attention(whole: Whole, write: Writer) -> Sequence[str]:
 
 
 def _bias(whole: Whole, write: Writer, heads: Heads, past: int) -> tuple[list[str], str | None]:
-    """Return what is added to the scores, and which queries see no key at all ("" if none can)."""
-    causal = causal_bias(write, heads, past) if whole.integer("is_causal", 0) else None
-    found = [causal] if causal is not None else []
-    mask = whole.input(3)
-    if mask is None:
-        return found, None
-    info = whole.info(3)
-    whole.check(info.shape[-1] in (1, heads.keys), "its mask is for fewer keys than there are")
-    if info.dtype == np.bool_:
-        mask = write.where(mask, 0.0, -np.inf, heads.dtype)
-    known = whole.constant(3)
-    if known is not None and not _blocks_rows(known, write.constants.get(causal or "")):
-        return [*found, mask], None
-    total = mask if causal is None else write.op("Add", mask, causal)
+    """Return what is added to the scores, and which queries see no key (None: every one sees some).
+
+    The result of a query that sees no key is zero.
+    """
+    left = whole.integer("left_window_size", -1)
+    right = 0 if whole.integer("is_causal", 0) else whole.integer("right_window_size", -1)
+    bounds = [bound if bound >= 0 else None for bound in (left, right)]
+    window = visible_bias(write, heads, past, *bounds)
+    total, known = window, write.constants.get(window or "")
+    if whole.input(3) is not None:
+        mask = whole.required(3)
+        info = whole.info(3)
+        whole.check(
+            info.shape[-1:] in ((1,), (heads.keys,)), "its mask is for fewer keys than there are"
+        )
+        given = whole.constant(3)
+        if info.dtype == np.bool_:
+            mask = write.where(mask, 0.0, -np.inf, heads.dtype)
+            given = None if given is None else np.where(given, 0.0, -np.inf)
+        known = given if window is None or given is None else given + known
+        total = mask if window is None else write.op("Add", mask, window)
+    if total is None:
+        return [], None
+    if known is not None and not (known.max(axis=-1) == -np.inf).any():
+        return [total], None
     most = _row_maximum(write, total)
     return [total], write.op("Equal", most, write.scalar(-np.inf, heads.dtype))
-
-
-def _blocks_rows(mask: np.ndarray, causal: np.ndarray | None) -> bool:
-    """Return whether a query may see no key."""
-    bias = np.where(mask, 0.0, -np.inf) if mask.dtype == np.bool_ else mask
-    total = bias if causal is None else bias + causal
-    return bool((np.asarray(total).max(axis=-1) == -np.inf).any())
 
 
 def _row_maximum(write: Writer, x: str) -> str:
