@@ -376,6 +376,9 @@ class _Normalizer:
 
     def _take_whole(self, proto: onnx.NodeProto, identifier: str, where: str) -> None:
         """Keep a control flow operator as one operator that reads all that its subgraphs read."""
+        drawing = self._draws_inside(proto)
+        if drawing is not None:
+            raise PimloopError(_draws_numbers(f"{where}: {drawing} in its body"))
         function = as_function(
             proto, f"{proto.op_type}_{len(self.functions)}", self._resolve, self.raw.opsets
         )
@@ -412,10 +415,7 @@ class _Normalizer:
             self._define_constant(output, np.array(self.infos[inputs[0]].elements, dtype=np.int64))
             return True
         if proto.op_type in _RANDOM or self._trains(proto, inputs):
-            raise PimloopError(
-                f"{where} draws random numbers, so no two executions agree; export the model for"
-                " inference, without it"
-            )
+            raise PimloopError(_draws_numbers(where))
         no_effect = proto.op_type == "Identity" or (
             proto.op_type == "Dropout" and not any(proto.output[1:])
         )
@@ -424,6 +424,26 @@ class _Normalizer:
             self.aliases[output] = inputs[0]
             return True
         return False
+
+    def _draws_inside(self, proto: onnx.NodeProto) -> str | None:
+        """Return the type of an operator in a body, at any depth, that draws random numbers."""
+        for graph in (graph for attribute in proto.attribute for graph in subgraphs(attribute)):
+            off = {
+                tensor.name
+                for tensor in graph.initializer
+                if not numpy_helper.to_array(tensor).any()
+            }
+            for node in graph.node:
+                if node.op_type == "Constant" and not _constant_value(node, "a constant").any():
+                    off.update(node.output)
+                training = [self._resolve(name) for name in node.input[2:3] if name not in off]
+                trains = node.op_type == "Dropout" and self._trains(node, ["", "", *training])
+                if node.domain in ("", "ai.onnx") and (node.op_type in _RANDOM | _DRAWS or trains):
+                    return str(node.op_type)
+                deeper = self._draws_inside(node)
+                if deeper is not None:
+                    return deeper
+        return None
 
     def _trains(self, proto: onnx.NodeProto, inputs: list[str]) -> bool:
         """Return whether a Dropout may drop something."""
@@ -454,6 +474,13 @@ class _Normalizer:
                 needed.update(name for name in node.inputs if name)
                 live.append(node)
         return tuple(reversed(live))
+
+
+def _draws_numbers(where: str) -> str:
+    return (
+        f"{where} draws random numbers, so no two executions agree; export the model for inference,"
+        " without it"
+    )
 
 
 def _strip(names: Sequence[str]) -> tuple[str, ...]:

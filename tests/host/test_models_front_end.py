@@ -408,6 +408,39 @@ def test_malformed_and_random_operators_are_named(nodes, message, tmp_path):
         load_model(str(path))
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("drawn", ["RandomNormalLike", "Bernoulli", "Dropout", None])
+def test_operators_that_draw_in_a_body_are_refused(drawn, nested, tmp_path):
+    """A body that is executed whole draws anew each time; one that draws nothing is let through."""
+    if drawn in (None, "Dropout"):
+        training = helper.make_node("Constant", [], ["t"], value_int=int(drawn is not None))
+        inner = [
+            training,
+            helper.make_node("Cast", ["t"], ["flag"], to=TensorProto.BOOL),
+            helper.make_node("Dropout", ["x", "", "flag" if drawn else ""], ["b"]),
+        ]
+    else:
+        inner = [helper.make_node(drawn, ["x"], ["b"])]
+    other = [helper.make_node("Neg", ["x"], ["b"])]
+
+    def choose(nodes, result):
+        outputs = [helper.make_tensor_value_info("b", FLOAT, [4])]
+        return helper.make_node(
+            "If", ["c"], [result],
+            then_branch=helper.make_graph(nodes, "then", [], outputs),
+            else_branch=helper.make_graph(other, "else", [], outputs),
+        )  # fmt: skip
+
+    top = choose([choose(inner, "b")], "y") if nested else choose(inner, "y")
+    inputs = [("x", FLOAT, [4]), ("c", TensorProto.BOOL, [])]
+    path = save(tmp_path, [top], inputs, [("y", FLOAT, None)])
+    if drawn is None:
+        assert len(load_model(str(path)).nodes) == 1
+        return
+    with pytest.raises(PimloopError, match=f"{drawn} in its body draws random numbers"):
+        load_model(str(path))
+
+
 def test_noise_without_data_is_drawn_once(tmp_path):
     nodes = [
         helper.make_node("RandomNormalLike", ["x"], ["n"]),
