@@ -86,7 +86,7 @@ def _schedule(steps: Any, path: Path) -> tuple[Step, ...]:
             f"the makespan plan {path} has no schedule, so its operators have no order: make it"
             " again with `pimloop partition --objective makespan`"
         )
-    found = []
+    schedule = []
     for number, step in enumerate(steps):
         values = step if isinstance(step, dict) else {}
         texts = [values.get(key) for key in ("kind", "id", "resource", "detail")]
@@ -98,5 +98,7 @@ def _schedule(steps: Any, path: Path) -> tuple[Step, ...]:
                 f"the plan {path}: step {number} of its schedule is not one of kind, id, resource,"
                 " start_us, end_us and detail; make the plan again"
             )
-        found.append(Step(**{one.name: values[one.name] for one in fields(Step)}))
-    return tuple(found)
+        schedule.append(
+            Step(**{attribute.name: values[attribute.name] for attribute in fields(Step)})
+        )
+    return tuple(schedule)

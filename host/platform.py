@@ -230,12 +230,12 @@ class Platform:
 def _rtl_keys() -> dict[str, str]:
     """Return the key of the platform file behind each parameter of `rtl/pim_top.sv`."""
     keys = {}
-    for one in fields(DeviceSection):
-        name = "".join(part.capitalize() for part in one.name.split("_"))
-        keys["AllBank" if one.name == "style" else name] = f"device.{one.name}"
-    for one in fields(DramSection):
-        name = "".join(part.capitalize() for part in _rtl_words(one.name))
-        keys[name] = f"dram.{one.name}"
+    for key in fields(DeviceSection):
+        name = "".join(part.capitalize() for part in key.name.split("_"))
+        keys["AllBank" if key.name == "style" else name] = f"device.{key.name}"
+    for key in fields(DramSection):
+        name = "".join(part.capitalize() for part in _rtl_words(key.name))
+        keys[name] = f"dram.{key.name}"
     return keys
 
 

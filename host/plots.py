@@ -291,7 +291,7 @@ def _caption(report: dict[str, Any]) -> str:
 
 
 def _name_rows(axes: Axes, schedules: Mapping[str, Any]) -> None:
-    titles = [plain(schedule_title(name, one)) for name, one in schedules.items()]
+    titles = [plain(schedule_title(name, schedule)) for name, schedule in schedules.items()]
     axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()
     axes.grid(False, axis="y")

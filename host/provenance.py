@@ -48,11 +48,11 @@ def source() -> Source | None:
 @cache
 def rtl_hash() -> str:
     """Return a SHA-256 of the names and contents of the device's SystemVerilog files."""
-    found = hashlib.sha256()
+    content_hash = hashlib.sha256()
     for path in sorted(Path(str(rtl.__file__)).parent.glob("*.sv")):
         content = path.read_bytes()
-        found.update(f"{path.name} {len(content)}\n".encode() + content)
-    return found.hexdigest()
+        content_hash.update(f"{path.name} {len(content)}\n".encode() + content)
+    return content_hash.hexdigest()
 
 
 def _git(root: Path, *arguments: str) -> str | None:

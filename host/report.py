@@ -51,7 +51,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         "sequence_length": outcome.graph.sequence_length,
         "platform": outcome.platform.name,
         "platform_title": outcome.platform.title,
-        "platform_values": [_value(one) for one in outcome.platform.values],
+        "platform_values": [_value(value) for value in outcome.platform.values],
         "device": outcome.options.backend,
         "objective": outcome.options.objective,
         "main_schedule": outcome.main,
@@ -129,14 +129,14 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 def _source() -> dict[str, Any] | None:
     """Return the commit of the code; None outside of a git checkout."""
-    found = source()
-    return None if found is None else {"commit": found.commit, "modified": found.modified}
+    checkout = source()
+    return None if checkout is None else {"commit": checkout.commit, "modified": checkout.modified}
 
 
-def _value(one: PlatformValue) -> dict[str, Any]:
+def _value(value: PlatformValue) -> dict[str, Any]:
     """Return a value of the platform; `file_value` is there where `--set` replaced it."""
-    found = {"key": one.key, "value": one.value, "unit": one.unit, "source": one.source}
-    return found if one.replaced is None else found | {"file_value": one.replaced}
+    entry = {"key": value.key, "value": value.value, "unit": value.unit, "source": value.source}
+    return entry if value.replaced is None else entry | {"file_value": value.replaced}
 
 
 def _executed_kind(outcome: Outcome) -> str | None:
@@ -358,13 +358,13 @@ def _verification(result: Result) -> dict[str, Any]:
         "pim_bit_exact": result.pim_bit_exact,
         "pim_results_checked": result.checked,
         "pim_results_wrong": [str(mismatch) for mismatch in result.mismatches],
-        "non_finite": [str(found) for found in result.non_finite],
+        "non_finite": [str(non_finite) for non_finite in result.non_finite],
         "cpu_results_wrong": list(result.wrong_segments),
         "pim_operators_against_float32": _operator_errors(result),
         "max_abs_error": None if None in errors else max(errors, default=0.0),
         "cosine": None if None in cosines else min(cosines, default=1.0),
         "compared": [c.to_json() for c in result.comparisons],
-        "integers": [one.to_json() for one in result.integers],
+        "integers": [integer.to_json() for integer in result.integers],
     }
 
 

@@ -22,25 +22,26 @@ def upgrade(report: dict[str, Any]) -> dict[str, Any]:
     """
     if report.get("format") == FORMAT:
         return report
-    found = dict(report)
+    upgraded = dict(report)
     sources = {
         source
         for node in (report.get("graph") or {}).get("nodes") or ()
         for source in (node.get("source") or {}).values()
     }
     timed = any(
-        one.get("executed_us") is not None for one in (report.get("schedules") or {}).values()
+        schedule.get("executed_us") is not None
+        for schedule in (report.get("schedules") or {}).values()
     )
     measured = "measured" in sources
-    found["executed_kind"] = ("measured" if measured else "simulated") if timed else None
+    upgraded["executed_kind"] = ("measured" if measured else "simulated") if timed else None
     if report.get("roofline"):
         roofline = report["roofline"]
         points = [
             {**point, "ideal_bytes": point["bytes"], **dict.fromkeys(_COUNTED)}
             for point in roofline.get("points") or ()
         ]
-        found["roofline"] = {**roofline, "points": points}
+        upgraded["roofline"] = {**roofline, "points": points}
     if report.get("counters"):
         mixed = ("row_hits", "row_hit_rate", "bus_use")
-        found["counters"] = {k: v for k, v in report["counters"].items() if k not in mixed}
-    return found
+        upgraded["counters"] = {k: v for k, v in report["counters"].items() if k not in mixed}
+    return upgraded

@@ -93,8 +93,8 @@ def check(value: Any, kind: Any, where: str = "") -> None:
     elif origin in (Union, types.UnionType):
         _check_union(value, get_args(kind), where)
     elif origin is Literal:
-        if not any(value is one or (type(value) is type(one) and value == one)
-                   for one in get_args(kind)):  # fmt: skip
+        if not any(value is literal or (type(value) is type(literal) and value == literal)
+                   for literal in get_args(kind)):  # fmt: skip
             _wrong(where, " or ".join(map(brief, get_args(kind))), value)
     elif origin is list:
         if not isinstance(value, list):
@@ -147,11 +147,11 @@ def _check_object(value: Any, kind: Any, where: str) -> None:
 @cache
 def _members(kind: Any) -> dict[str, tuple[Any, bool]]:
     """Return the keys of a TypedDict, each with its type and whether it must be there."""
-    found = {}
+    entries = {}
     for key, hint in get_type_hints(kind, include_extras=True).items():
         optional = get_origin(hint) is NotRequired
-        found[key] = (get_args(hint)[0] if optional else hint, not optional)
-    return found
+        entries[key] = (get_args(hint)[0] if optional else hint, not optional)
+    return entries
 
 
 def _check_union(value: Any, kinds: tuple[Any, ...], where: str) -> None:

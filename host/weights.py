@@ -154,7 +154,7 @@ class DeviceWeights:
         The memory is filled in order; what does not fit any more begins to fill it anew. Nothing
         is allocated.
         """
-        found: dict[Key, int] = {}
+        addresses: dict[Key, int] = {}
         waiting = list(uses)
         while waiting:
             left: list[Use] = []
@@ -165,11 +165,11 @@ class DeviceWeights:
                     except OutOfDeviceMemoryError:
                         left = waiting[index:]
                         break
-                    found.setdefault(self.key(graph, use), handle.address)
+                    addresses.setdefault(self.key(graph, use), handle.address)
             if len(left) == len(waiting):
                 left = left[1:]  # it fits nowhere, and is never asked for
             waiting = left
-        return found
+        return addresses
 
     def exchange(self, graph: Graph, uses: Sequence[Use], homes: Mapping[Key, int]) -> None:
         """Place constants in place of others; each at its home unless another of them is there.

@@ -277,14 +277,14 @@ def _read_tensor(item: Mapping[str, Any], name: str) -> tuple[Tensor, Mapping[Mo
 
 
 def _read_stand_ins(data: Mapping[str, Any], name: str) -> frozenset[tuple[str, str]]:
-    found = set()
+    stand_ins = set()
     for item in _list(data.get("stand_ins") or [], f"{name}: stand_ins"):
         where = f"{name}: a stand-in"
         pair = [_text(part, where) for part in _list(item, where)]
         if len(pair) != 2:
             raise PartitionerError(f"{where}: expected an id and a device or move, found {pair}")
-        found.add((pair[0], pair[1]))
-    return frozenset(found)
+        stand_ins.add((pair[0], pair[1]))
+    return frozenset(stand_ins)
 
 
 def _need(item: Mapping[str, Any], key: str, where: str) -> Any:

@@ -119,7 +119,7 @@ def exact_runs(
     for (run, v, device), column in columns.items():
         if result.x[column] > 0.5:
             found[run][graph.operators[v].id] = device
-    if not all(coverage.fits(one) for one in found):
+    if not all(coverage.fits(run) for run in found):
         return ExactAnswer(None, None)  # within the solver's tolerance of a capacity, not exactly
     return ExactAnswer(True, found)
 

@@ -179,18 +179,18 @@ def _constructed(coverage: Coverage, wanted: AbstractSet[Item], lower: int) -> l
     start, _ = lower_bound(single, each.items)
     divided: list[dict[str, str]] | None = None
     for number in range(max(start, lower), start + 3):
-        found = runs_by_words(single, each.items, number)
-        if found is not None and all(coverage.fits(run) for run in found):
-            return found
-        split = None if found is None else split_runs(coverage, found)
+        runs = runs_by_words(single, each.items, number)
+        if runs is not None and all(coverage.fits(run) for run in runs):
+            return runs
+        split = None if runs is None else split_runs(coverage, runs)
         if split is not None:
             chosen = choose_runs(coverage, wanted, split)
             if divided is None or len(chosen) < len(divided):
                 divided = chosen
     limit = len(wanted) if divided is None else len(divided) - 1
-    found = greedy_runs(coverage, wanted, limit=limit, attempts=4)
-    if found is not None or divided is not None:
-        return found or divided or []
+    runs = greedy_runs(coverage, wanted, limit=limit, attempts=4)
+    if runs is not None or divided is not None:
+        return runs or divided or []
     if each.witnesses and all(coverage.fits(run) for run in each.witnesses):
         return choose_runs(coverage, wanted, each.witnesses)
     if coverage.capacity:

@@ -104,7 +104,7 @@ def _split(
     for v in sorted(inside, key=lambda v: -empty.needed(v, memory)):
         if not any(room.fits(v, memory) for room, _ in bins):
             bins.append((Room(graph, {memory: limit}), set()))
-        room, members = next(one for one in bins if one[0].fits(v, memory))
+        room, members = next(opened for opened in bins if opened[0].fits(v, memory))
         room.take(v, memory)
         members.add(v)
     return [

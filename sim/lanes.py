@@ -105,32 +105,36 @@ def lane_texts(rtl: Path = RTL) -> dict[str, str]:
     That are the modules below `pim_lanes`, and of packages the declarations they refer to.
     """
     files = {path.stem: path for path in rtl.glob("pim_*.sv")}
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     wanted = [_TOP]
     while wanted:
         name = wanted.pop()
-        if name in found:
+        if name in texts:
             continue
         text = _COMMENT.sub(" ", files[name].read_text(encoding="utf-8"))
-        found[name] = _code(text)
+        texts[name] = _code(text)
         wanted += [other for other in files if re.search(rf"\b{other}\s*(?:#\s*\(|\w+\s*\()", text)]
         for package in {*re.findall(r"\b(\w+_pkg)::", text)} & files.keys():
             names = re.findall(rf"\b{package}::(\w+)", text)
             body = _COMMENT.sub(" ", files[package].read_text(encoding="utf-8"))
             for declaration in _declarations(body, names):
-                found[f"{package}: {declaration}"] = declaration
-    return dict(sorted(found.items()))
+                texts[f"{package}: {declaration}"] = declaration
+    return dict(sorted(texts.items()))
 
 
 def _declarations(package: str, names: list[str]) -> set[str]:
     """Return the declarations of the names in a package, and of those that they refer to."""
     declarations = [_code(match.group()) for match in _DECLARATION.finditer(package)]
-    found: set[str] = set()
+    needed: set[str] = set()
     wanted = set(names)
-    while more := {one for one in declarations if one not in found and wanted & _declared(one)}:
-        found |= more
-        wanted |= {word for one in more for word in _words(one)}
-    return found
+    while more := {
+        declaration
+        for declaration in declarations
+        if declaration not in needed and wanted & _declared(declaration)
+    }:
+        needed |= more
+        wanted |= {word for declaration in more for word in _words(declaration)}
+    return needed
 
 
 def _declared(declaration: str) -> set[str]:

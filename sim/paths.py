@@ -63,7 +63,7 @@ def _private_group(group: int, user: int) -> bool:
     except KeyError:
         return False
     members = {*entry.gr_mem}
-    members |= {one.pw_name for one in pwd.getpwall() if one.pw_gid == group}
+    members |= {user.pw_name for user in pwd.getpwall() if user.pw_gid == group}
     return members <= {name, "root"}
 
 

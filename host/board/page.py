@@ -124,12 +124,12 @@ def _figure(cells: Sequence[Cell]) -> str:
             f" {_ms(cell.ours_us)} | {error} | {'=' if same else _ms(cell.own_us)} |"
             f" {cell.pim_nodes} |"
         )
-    found = summary(cells)
+    errors = summary(cells)
     lines += [
         "",
-        f"{found['cells']} cells with a published total: median difference"
-        f" {100 * float(found['median']):.1f} % (at most {100 * MEDIAN_LIMIT:.0f} %), worst"
-        f" {100 * float(found['worst']):.1f} % (at most {100 * CELL_LIMIT:.0f} %).",
+        f"{errors['cells']} cells with a published total: median difference"
+        f" {percent(float(errors['median']))} (at most {percent(MEDIAN_LIMIT, 0)}), worst"
+        f" {percent(float(errors['worst']))} (at most {percent(CELL_LIMIT, 0)}).",
         "",
     ]
     return "\n".join(lines)
@@ -254,11 +254,11 @@ def _cpu(held_out: dict[str, dict[tuple[str, str], Errors]]) -> str:
             "|---|---|---:|---:|---:|---:|---|",
         ]
         rows = [*sorted(table.items()), (("all", ""), merged(table.values()))]
-        for (kind, device), found in rows:
-            worst, name = found.worst
+        for (kind, device), errors in rows:
+            worst, name = errors.worst
             lines.append(
-                f"| {kind} | {device} | {len(found.signed)} | {100 * found.median:.1f} % |"
-                f" {100 * found.p90:.1f} % | {_percent(worst)} | {name} |"
+                f"| {kind} | {device} | {len(errors.signed)} | {percent(errors.median)} |"
+                f" {percent(errors.p90)} | {_percent(worst)} | {name} |"
             )
         lines.append("")
     lines.append(

@@ -59,10 +59,10 @@ def code_key(
     root
         The folder that has the packages.
     """
-    found = hashlib.sha256()
+    content_hash = hashlib.sha256()
     for module in sorted({*closure(entries, outside, root), *alone}):
-        found.update(f"{module} {_content_hash(module, root)}\n".encode())
-    return found.hexdigest()[:_DIGITS]
+        content_hash.update(f"{module} {_content_hash(module, root)}\n".encode())
+    return content_hash.hexdigest()[:_DIGITS]
 
 
 def closure(
@@ -84,14 +84,14 @@ def closure(
 
 @lru_cache
 def _closure(entries: tuple[str, ...], outside: frozenset[str], root: Path) -> frozenset[str]:
-    found: set[str] = set()
+    inside: set[str] = set()
     waiting = list(entries)
     while waiting:
         module = waiting.pop()
-        if module not in found and not any(is_inside(module, one) for one in outside):
-            found.add(module)
+        if module not in inside and not any(is_inside(module, excluded) for excluded in outside):
+            inside.add(module)
             waiting += imported_modules(module, root)
-    return frozenset(found)
+    return frozenset(inside)
 
 
 def is_inside(module: str, package: str) -> bool:
@@ -135,11 +135,11 @@ def _is_module(name: str, root: Path) -> bool:
 
 @cache
 def _content_hash(module: str, root: Path) -> str:
-    found = hashlib.sha256(_read(_path(module, root)))
+    content_hash = hashlib.sha256(_read(_path(module, root)))
     for pattern in DATA.get(module, ()):
         for path in sorted(root.glob(pattern)):
-            found.update(f"\n{path.name}\n".encode() + path.read_bytes())
-    return found.hexdigest()
+            content_hash.update(f"\n{path.name}\n".encode() + path.read_bytes())
+    return content_hash.hexdigest()
 
 
 @cache

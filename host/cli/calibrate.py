@@ -246,7 +246,7 @@ def _print(
 
 def print_errors(out: Console, table: dict[tuple[str, str], Errors], title: str) -> None:
     """Print errors by class and device as a table, all of them in the last row."""
-    rows = [(kind, device, *_numbers(found)) for (kind, device), found in sorted(table.items())]
+    rows = [(kind, device, *_numbers(errors)) for (kind, device), errors in sorted(table.items())]
     overall = merged(table.values())
     if overall.signed:
         rows.append(("all", "", *_numbers(overall)))

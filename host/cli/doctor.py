@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> int:
         ]
         emit_json({"ok": not missing, "tools": tools})
         return 1 if missing else 0
-    rows = [(one.name, one.version or Text("missing", style="red"), one.place) for one in findings]
+    rows = [
+        (finding.name, finding.version or Text("missing", style="red"), finding.place)
+        for finding in findings
+    ]
     out = console()
     print_table(out, [*texts("tool", "version"), *prose("where")], rows)
     for finding in missing:

@@ -60,5 +60,6 @@ class _PrintableConsole(Console):
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
         return super()._render_buffer(
-            one if one.control else Segment(printable(one.text), one.style) for one in buffer
+            segment if segment.control else Segment(printable(segment.text), segment.style)
+            for segment in buffer
         )

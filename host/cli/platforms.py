@@ -32,9 +32,14 @@ def run_platforms(args: argparse.Namespace) -> int:
             emit_json({"platforms": [_summary(platform) for platform in platforms]})
             return 0
         rows = []
-        for one in map(_summary, platforms):
-            memory, clock = f"{one['capacity_bytes'] >> 20} MiB", f"{one['clock_mhz']:.0f} MHz"
-            rows.append((one["name"], one["style"], memory, clock, one["cpu"], one["title"]))
+        for summary in map(_summary, platforms):
+            memory, clock = (
+                f"{summary['capacity_bytes'] >> 20} MiB",
+                f"{summary['clock_mhz']:.0f} MHz",
+            )
+            rows.append(
+                (summary["name"], summary["style"], memory, clock, summary["cpu"], summary["title"])
+            )
         columns = [
             *texts("platform", "style"), *numbers("memory", "clock"),
             *prose("CPU times", "what it is"),

@@ -21,12 +21,12 @@ def print_rates(out: Console, report: dict[str, Any]) -> None:
     """
     name = report["main_schedule"]
     assignment = report["schedules"][name]["assignment"]
-    found = rate_rows(report, [node for node, device in assignment.items() if device == "pim"])
-    found = [row for row in found if row.gb_per_s is not None]
-    if not found:
+    moving = rate_rows(report, [node for node, device in assignment.items() if device == "pim"])
+    moving = [row for row in moving if row.gb_per_s is not None]
+    if not moving:
         return
-    rows = [_cells(row) for row in found[:_ROWS]]
-    rest = found[_ROWS:]
+    rows = [_cells(row) for row in moving[:_ROWS]]
+    rest = moving[_ROWS:]
     if rest:
         count, us = sum(row.count for row in rest), sum(row.us for row in rest)
         rows.append((f"{len(rest)} other shapes", str(count), f"{us:,.0f}", "", "", "", ""))

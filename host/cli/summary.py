@@ -212,10 +212,10 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
         )
     for text in verification.get("cpu_results_wrong", [])[:_WRONG_SHOWN]:
         _line(out, f"CPU segment wrong: {text}", "red")
-    for one in verification["compared"]:
-        _line(out, _comparison(one))
-    for one in verification.get("integers", []):
-        _line(out, _integers(one), "" if one["passed"] else "red")
+    for comparison in verification["compared"]:
+        _line(out, _comparison(comparison))
+    for integer in verification.get("integers", []):
+        _line(out, _integers(integer), "" if integer["passed"] else "red")
     passed = verification["passed"]
     _line(
         out,
@@ -244,17 +244,18 @@ def _comparison(one: dict[str, Any]) -> str:
     )
 
 
-def _integers(one: dict[str, Any]) -> str:
+def _integers(integer: dict[str, Any]) -> str:
     """Return how many integers differ from float32's, and whether rounding explains them."""
-    text = f"{one['tensor']} against float32: {one['different']} of {one['elements']} differ"
-    if not one["different"]:
+    counts = f"{integer['different']} of {integer['elements']} differ"
+    text = f"{integer['tensor']} against float32: {counts}"
+    if not integer["different"]:
         return text
-    text += f", {one['different'] - one['beyond']} of them explained"
-    if one["rule"] == "exact":
+    text += f", {integer['different'] - integer['beyond']} of them explained"
+    if integer["rule"] == "exact":
         return text + " (nothing that rounds is behind them)"
     margin, bound = (
         "not finite" if value is None else format(value, ".3g")
-        for value in (one["margin"], one["bound"])
+        for value in (integer["margin"], integer["bound"])
     )
-    numbers = f": {margin}, bound {bound}" if one["rule"].startswith("margin") else ""
-    return f"{text} ({one['rule']}{numbers})"
+    numbers = f": {margin}, bound {bound}" if integer["rule"].startswith("margin") else ""
+    return f"{text} ({integer['rule']}{numbers})"

@@ -164,8 +164,8 @@ def run_sweep(args: argparse.Namespace) -> int:
 def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
     from host.html.words import best_found, unproved
 
-    done = [one for one in finished if one.report is not None]
-    names = list(dict.fromkeys(name for one in done for name in (one.report or {})["speedup"]))
+    done = [point for point in finished if point.report is not None]
+    names = list(dict.fromkeys(name for point in done for name in (point.report or {})["speedup"]))
     rows = []
     for one in finished:
         if one.report is None:

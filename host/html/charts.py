@@ -91,26 +91,26 @@ def schedule_rows(report: dict[str, Any]) -> list[ScheduleRow]:
     longest = max(_present([*_times(schedules.values()), *board.values()]), default=1.0) or 1.0
     rows = []
     for name in schedule_order(schedules):
-        one = schedules[name]
-        predicted, executed = one.get("predicted_us"), one.get("executed_us")
+        schedule = schedules[name]
+        predicted, executed = schedule.get("predicted_us"), schedule.get("executed_us")
         published = board.get(name)
         rows.append(
             ScheduleRow(
                 name=name,
-                title=schedule_title(name, one),
-                meaning=schedule_meaning(name, one),
+                title=schedule_title(name, schedule),
+                meaning=schedule_meaning(name, schedule),
                 predicted=_time(predicted),
                 executed=_time(executed),
                 difference=_difference(predicted, executed),
                 predicted_share=100.0 * (predicted or 0.0) / longest,
                 executed_share=100.0 * (executed or 0.0) / longest,
-                pim_nodes=one["pim_nodes"],
-                nodes=one["nodes"],
-                transfers=one["transfers"],
-                kib=(one.get("transfer_bytes") or 0) / 1024,
-                pim=_time(one.get("pim_us")),
-                cpu=_time(one.get("cpu_us")),
-                transfer=_time(one.get("transfer_us")),
+                pim_nodes=schedule["pim_nodes"],
+                nodes=schedule["nodes"],
+                transfers=schedule["transfers"],
+                kib=(schedule.get("transfer_bytes") or 0) / 1024,
+                pim=_time(schedule.get("pim_us")),
+                cpu=_time(schedule.get("cpu_us")),
+                transfer=_time(schedule.get("transfer_us")),
                 board=_time(published),
                 board_share=100.0 * (published or 0.0) / longest,
                 board_error=_difference(published, executed),

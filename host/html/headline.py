@@ -159,9 +159,10 @@ def faster(report: dict[str, Any]) -> dict[str, float]:
     if main_schedule(report) != "optimal" or took is None:
         return {}
     return {
-        name: one["executed_us"]
-        for name, one in schedules.items()
-        if one.get("executed_us") is not None and one["executed_us"] < took * (1.0 - _SAME)
+        name: schedule["executed_us"]
+        for name, schedule in schedules.items()
+        if schedule.get("executed_us") is not None
+        and schedule["executed_us"] < took * (1.0 - _SAME)
     }
 
 

@@ -82,7 +82,7 @@ def render(report: dict[str, Any]) -> str:
         limits_shown=[key for key in rates.LIMITS if key in {row.limited_by for row in rows}],
         limit_meanings=rates.LIMIT_MEANINGS,
         weights=charts.weights_text(report),
-        values_set=sum("file_value" in one for one in report.get("platform_values") or ()),
+        values_set=sum("file_value" in value for value in report.get("platform_values") or ()),
         meters=meters,
         counters=counters,
         verification=charts.verification_rows(report),

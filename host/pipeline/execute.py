@@ -157,8 +157,8 @@ class Runner:
         self.require_memory(jobs)
         results: dict[int, Result] = {}
 
-        def finish(index: int, one: _Executed, cpu_times: Mapping[str, Timing]) -> None:
-            result = self._result(jobs[index], one, cpu_times)
+        def finish(index: int, executed: _Executed, cpu_times: Mapping[str, Timing]) -> None:
+            result = self._result(jobs[index], executed, cpu_times)
             results[index] = result
             if done is not None:
                 done(jobs[index], result)
@@ -169,20 +169,20 @@ class Runner:
             waiting: dict[int, _Executed] = {}
             for future in as_completed(futures):
                 # No reference stays: an executor has a buffer for every tensor it handed over.
-                index, one = futures.pop(future), future.result()
+                index, executed = futures.pop(future), future.result()
                 self._report(jobs[index], "verify", "")
-                _finish(one.verifier)
-                if one.verifier.mismatches:
+                _finish(executed.verifier)
+                if executed.verifier.mismatches:
                     self._pool.distrust()
-                one = self._judged(one)
+                executed = self._judged(executed)
                 if measures_cpu(self.platform):
-                    one.executor.share_buffers(self._buffers)
-                    waiting[index] = one
+                    executed.executor.share_buffers(self._buffers)
+                    waiting[index] = executed
                 else:
-                    finish(index, one, {})
-                del future, one
-            for index, one in sorted(waiting.items()):
-                finish(index, one, self._cpu_times(jobs[index], one.executor))
+                    finish(index, executed, {})
+                del future, executed
+            for index, executed in sorted(waiting.items()):
+                finish(index, executed, self._cpu_times(jobs[index], executed.executor))
         return [results[index] for index in range(len(jobs))]
 
     def require_memory(self, jobs: Sequence[Job], *, profile: bool = False) -> None:
@@ -240,13 +240,13 @@ class Runner:
             self._wanted = run_reference(self.graph, self.feeds, outputs=names)
         return self._wanted
 
-    def _judged(self, one: _Executed) -> _Executed:
+    def _judged(self, executed: _Executed) -> _Executed:
         """Return an execution with what its values in CPU memory show."""
         return replace(
-            one,
-            non_finite=one.executor.first_non_finite(one.execution, self._float32),
-            wrong_segments=one.executor.wrong_segments(),
-            verdict=judge(one.executor, one.execution, self.feeds, self._reference()),
+            executed,
+            non_finite=executed.executor.first_non_finite(executed.execution, self._float32),
+            wrong_segments=executed.executor.wrong_segments(),
+            verdict=judge(executed.executor, executed.execution, self.feeds, self._reference()),
         )
 
     def _float32(self, names: tuple[str, ...]) -> Mapping[str, Array]:

@@ -256,10 +256,10 @@ def processor() -> str:
 @cache
 def versions(packages: Collection[str] = PACKAGES) -> str:
     """Return the versions of Python and of `packages` as one text."""
-    found = [f"python {machine.python_version()}"]
+    versions = [f"python {machine.python_version()}"]
     for package in packages:
         try:
-            found.append(f"{package} {metadata.version(package)}")
+            versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
-            found.append(f"{package} unknown")
-    return ", ".join(found)
+            versions.append(f"{package} unknown")
+    return ", ".join(versions)

@@ -181,7 +181,9 @@ def overlapped(
     planned = {
         (step.kind, step.id, step.detail): (step.start_us + step.end_us) / 2 for step in schedule
     }
-    needed = [("operator", one.id, assignment[one.id]) for one in operators.operators]
+    needed = [
+        ("operator", operator.id, assignment[operator.id]) for operator in operators.operators
+    ]
     for flow, source, destination in tasks.transfers:
         move = f"{problem.memories[source]}>{problem.memories[destination]}"
         needed.append(("transfer", problem.flows[flow].id, move))
@@ -191,7 +193,7 @@ def overlapped(
                 f"the plan's schedule has no {kind} of '{name}' ({detail}), which its assignment"
                 " needs; make the plan again"
             )
-    starts = sequence_schedule(tasks, [planned[one] for one in needed])
+    starts = sequence_schedule(tasks, [planned[task] for task in needed])
     made = []
     for step in steps(problem, assignment, tasks, starts):
         us = step.end_us - step.start_us

@@ -71,7 +71,9 @@ def _moves(costs: CostGraph, plan: Plan, result: Result) -> Iterator[str]:
         for flow in problem.flows
         for to in problem.destinations(flow, place)
     ]
-    executed = [f"{one.tensor} {one.direction}" for one in result.execution.transfers]
+    executed = [
+        f"{transfer.tensor} {transfer.direction}" for transfer in result.execution.transfers
+    ]
     for move in sorted(set(predicted) - set(executed)):
         yield f"transfer of {move}: predicted, but not executed"
     for move in sorted(set(executed) - set(predicted)):
@@ -81,5 +83,5 @@ def _moves(costs: CostGraph, plan: Plan, result: Result) -> Iterator[str]:
         yield f"transfers executed more than once: {', '.join(twice)}"
 
 
-def _equal(one: float, other: float) -> bool:
-    return isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+def _equal(us: float, other: float) -> bool:
+    return isclose(us, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)

@@ -34,7 +34,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "operator_errors": dict(result.operator_errors),
         "integers": [asdict(comparison) for comparison in result.integers],
         "wrong_segments": list(result.wrong_segments),
-        "non_finite": [asdict(found) for found in result.non_finite],
+        "non_finite": [asdict(first_operator) for first_operator in result.non_finite],
         "weights": asdict(result.weights),
         "device_totals": asdict(result.device_totals),
         "device_seconds": result.device_seconds,
@@ -72,7 +72,7 @@ def from_dict(data: dict[str, Any], graph: Graph, platform: Platform, settings: 
         integers=[IntegerComparison(**comparison) for comparison in data["integers"]],
         wrong_segments=data["wrong_segments"],
         non_finite=[
-            NonFinite(**{**found, "first": tuple(found["first"])}) for found in data["non_finite"]
+            NonFinite(**{**entry, "first": tuple(entry["first"])}) for entry in data["non_finite"]
         ],
         weights=OpStats(**data["weights"]),
         device_totals=OpStats(**data["device_totals"]),

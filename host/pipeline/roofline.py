@@ -137,11 +137,11 @@ def _measured(outcome: Outcome) -> dict[str, OpStats]:
     """Return the counters of every operator that ran on the PIM, the main schedule's first."""
     if outcome.options.backend == "model":
         return {}
-    found: dict[str, OpStats] = {}
+    counted: dict[str, OpStats] = {}
     main = outcome.schedules[outcome.main].result
     for result in (main, *outcome.results):
-        found = {**result.execution.pim, **found}
-    return found
+        counted = {**result.execution.pim, **counted}
+    return counted
 
 
 def _pim_times(outcome: Outcome) -> dict[str, float]:

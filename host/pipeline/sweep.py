@@ -212,8 +212,8 @@ def sweep_name(points: Sequence[Point], options: Options) -> str:
     The same sweep has the same folder, another sweep another one.
     """
     models = dict.fromkeys(Path(point.model).name for point in points)
-    found = digest([point_name(point, options) for point in points])
-    return f"sweep-{file_name('-'.join(models))[:_WORDS]}-{found[:8]}"
+    content_hash = digest([point_name(point, options) for point in points])
+    return f"sweep-{file_name('-'.join(models))[:_WORDS]}-{content_hash[:8]}"
 
 
 def rows(points: Iterable[Finished]) -> list[dict[str, Any]]:

@@ -69,6 +69,6 @@ def traffic(stats: OpStats, platform: Platform) -> Traffic:
     )
 
 
-def _require(holds: bool, what: str) -> None:
+def _require(holds: bool, condition: str) -> None:
     if not holds:
-        raise PimloopError(f"the device's counters contradict each other: {what}")
+        raise PimloopError(f"the device's counters contradict each other: {condition}")
