@@ -24,8 +24,11 @@ from host.capabilities import Capabilities, pim_capable
 from host.cpu.operators import run_reference
 from host.driver import PimDriver
 from host.executor import Execution, Executor
+from host.fit import pim_fit
 from host.models.graph import Graph, TensorInfo
 from host.models.normalize import RawModel, normalize
+from host.pipeline.network import partition_graph
+from host.platform import load_platform
 from host.resident import ResidentModel
 from host.verification import OPERATOR_LIMIT, Verifier
 
@@ -274,3 +277,13 @@ def test_types_of_a_platform() -> None:
     graph = model("MatMul", {"x": half(1, 2, 3), "w": half(2, 3, 4)}, ("w",))
     assert pim_capable(graph, Capabilities())
     assert not pim_capable(graph, Capabilities(types=frozenset({"float32"})))
+
+
+def test_float16_tensors_move_in_plans() -> None:
+    graph = model("MatMul", {"x": half(1, 2, 3), "w": half(2, 3, 4)}, ("w",))
+    network = partition_graph(graph, pim_fit(graph, load_platform("aim")))
+    both = {("cpu", "pim"), ("pim", "cpu")}
+    assert {t.id: (t.bytes, set(t.moves)) for t in network.tensors} == {
+        "x": (12, both),
+        "y": (16, both),
+    }
