@@ -24,6 +24,15 @@ _BASE_PREFIXES = ("bert.", "roberta.", "distilbert.", "transformer.")
 #: What old TensorFlow conversions call the parameters of LayerNorm.
 _OLD_NAMES = {".LayerNorm.weight": ".LayerNorm.gamma", ".LayerNorm.bias": ".LayerNorm.beta"}
 
+#: Weights that may be in a checkpoint and not in the model: buffers, copies of tied parameters, the
+#: pooler and the next-sentence head that checkpoints of masked language models keep.
+_NOT_READ = (
+    "position_ids", "token_type_ids", ".attn.bias", ".attn.masked_bias", "lm_head.weight",
+    "lm_head.decoder.weight", "lm_head.decoder.bias", "cls.predictions.decoder.weight",
+    "cls.predictions.decoder.bias", "vocab_projector.weight", "pooler.dense.weight",
+    "pooler.dense.bias", "cls.seq_relationship.weight", "cls.seq_relationship.bias",
+)  # fmt: skip
+
 #: Largest JSON file read, bytes.
 _MAX_JSON = 64 << 20
 
@@ -53,6 +62,7 @@ class CheckpointWeights:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, SafetensorsFile] = {}
+        self._read: set[str] = set()
         if (folder / SINGLE).is_file():
             file = SafetensorsFile(folder / SINGLE)
             self._files = dict.fromkeys(file.names, file)
@@ -62,6 +72,23 @@ class CheckpointWeights:
             raise PimloopError(
                 f"{folder} has neither {SINGLE} nor {INDEX}; pickled weights"
                 " (pytorch_model.bin) are never loaded: save the model with safe_serialization"
+            )
+
+    def has(self, name: str) -> bool:
+        """Return whether the checkpoint has a parameter."""
+        return any(candidate in self._files for candidate in _candidates(name))
+
+    def check_all_read(self) -> None:
+        """Raise PimloopError when the checkpoint has parameters that nobody has asked for.
+
+        Buffers, copies of tied parameters, and what a base checkpoint keeps of its pretraining
+        (`_NOT_READ`) may be there.
+        """
+        left = [n for n in self._files if n not in self._read and not n.endswith(_NOT_READ)]
+        if left:
+            raise PimloopError(
+                f"{self._folder}: {len(left)} weights have no place in the model that {CONFIG}"
+                f" names: {', '.join(sorted(left)[:5])}; is the head of its architectures theirs?"
             )
 
     def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -74,6 +101,7 @@ class CheckpointWeights:
         """
         for candidate in _candidates(name):
             if candidate in self._files:
+                self._read.add(candidate)
                 array = self._files[candidate].get(candidate)
                 if array.shape != shape:
                     raise PimloopError(

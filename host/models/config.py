@@ -15,6 +15,16 @@ from host.errors import PimloopError
 #: Activation functions the graph builders have.
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
+#: Heads by what Hugging Face's class names end with; "none": hidden states.
+HEADS: Mapping[str, str] = {
+    "ForSequenceClassification": "classification",
+    "ForTokenClassification": "tokens",
+    "ForQuestionAnswering": "questions",
+    "ForMaskedLM": "masked",
+    "LMHeadModel": "lm",
+    "Model": "none",
+}
+
 ARCHITECTURES = ("bert", "roberta", "distilbert", "gpt2")
 
 
@@ -36,7 +46,8 @@ class ModelConfig:
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02  # standard deviation of random weights
     pad_token: int = 0
-    head: str = "classification"  # or "none" (hidden states), "lm" (GPT-2)
+    head: str = "classification"  # one of `HEADS`
+    pooler: bool = False  # without a head: also the pooled first token
 
     @property
     def head_size(self) -> int:
@@ -186,7 +197,7 @@ def from_hugging_face(data: Mapping[str, Any], where: str) -> ModelConfig:
         ),
         initializer_range=float(data.get("initializer_range", 0.02)),
         pad_token=int(data.get("pad_token_id") or (1 if architecture == "roberta" else 0)),
-        head=_head(data),
+        head=_head(data, where),
     )
     check(config, where)
     _refuse_variants(data, where)
@@ -222,14 +233,23 @@ def _labels(data: Mapping[str, Any]) -> int:
     return len(names) if isinstance(names, Mapping) and names else 2
 
 
-def _head(data: Mapping[str, Any]) -> str:
+def _head(data: Mapping[str, Any], where: str) -> str:
     names = data.get("architectures") or []
-    name = str(names[0]) if names else ""
-    if name.endswith("ForSequenceClassification") and data.get("model_type") != "gpt2":
-        return "classification"
-    if name.endswith("LMHeadModel"):
-        return "lm"
-    return "none"
+    if not isinstance(names, list) or not names:
+        return "none"
+    name = str(names[0])
+    head = next((head for ending, head in HEADS.items() if name.endswith(ending)), None)
+    decoder = data.get("model_type") == "gpt2"
+    if head is None or head == ("masked" if decoder else "lm"):
+        raise PimloopError(
+            f"{where}: the head of {name} is not supported; known: {', '.join(HEADS)}"
+        )
+    if decoder and head == "classification" and data.get("pad_token_id") is not None:
+        raise PimloopError(
+            f"{where}: {name} with pad_token_id finds its last token by the data; set it to null"
+            " for sequences without padding"
+        )
+    return head
 
 
 def _refuse_variants(data: Mapping[str, Any], where: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from host.models.builder import MASKED_SCORE, GraphBuilder
 from host.models.config import ModelConfig
 from host.models.graph import Graph
+from host.models.heads import token_head
 from host.models.weights import Weights
 
 
@@ -190,6 +191,12 @@ def _finish(build: GraphBuilder, x: str, outputs: dict[str, str], *, hidden_stat
         # The output weight is tied to the token table; transposed here once, not in every step.
         table = build.transposed("transformer.wte.weight", (config.vocabulary, config.hidden))
         named["logits"] = build.op("MatMul", x, table)
-    if hidden_states or not named:
+    elif config.head == "classification":
+        last = build.constant("last_token", np.array(build.sequence_length - 1, np.int64))
+        score = build.transposed("score.weight", (config.labels, config.hidden))
+        named["logits"] = build.op("MatMul", build.op("Gather", x, last, axis=1), score)
+    else:
+        named |= token_head(build, x)
+    if hidden_states or config.head == "none":
         named["last_hidden_state"] = x
     return build.finish({**named, **outputs})

@@ -14,6 +14,7 @@ import numpy as np
 from host.models.builder import MASKED_SCORE, GraphBuilder
 from host.models.config import ModelConfig
 from host.models.graph import Graph
+from host.models.heads import encoder_head
 from host.models.weights import Weights
 
 
@@ -61,6 +62,7 @@ def build_encoder(
     *,
     batch: int = 1,
     hidden_states: bool = False,
+    masked: bool = False,
 ) -> Graph:
     """Return the graph of an encoder for sequences of `sequence_length` tokens.
 
@@ -77,19 +79,22 @@ def build_encoder(
     hidden_states
         Also return the last layer's output (batch, length, hidden) as `last_hidden_state`;
         without a head it is returned in any case.
+    masked
+        Whether RoBERTa reads an attention mask too; the others always do.
 
     Returns
     -------
     Graph
         Inputs `input_ids` (batch, length) int64; `attention_mask` and `token_type_ids` where the
         original's export has them (RoBERTa reads neither: every token is attended to and none is
-        padding). Output `logits` (batch, labels).
+        padding). Outputs by the head:
+        see `heads.encoder_head`.
     """
     build = GraphBuilder(config, weights, sequence_length, batch)
     shape = (batch, sequence_length)
     ids = build.input("input_ids", shape, below=config.vocabulary)
     mask = None
-    if config.architecture != "roberta":
+    if masked or config.architecture != "roberta":
         mask = build.input("attention_mask", shape, below=2)
     x = _embeddings(build, ids)
     bias = _mask_bias(build, mask)
@@ -99,10 +104,8 @@ def build_encoder(
         layer, names = "distilbert.transformer.layer", _DISTILBERT_NAMES
     for index in range(config.layers):
         x = _layer(build, x, bias, f"{layer}.{index}", names)
-    outputs = {}
-    if config.head == "classification":
-        outputs["logits"] = _classifier(build, x)
-    if hidden_states or not outputs:
+    outputs = encoder_head(build, x)
+    if hidden_states or config.head == "none":
         outputs["last_hidden_state"] = x
     return build.finish(outputs)
 
@@ -169,19 +172,3 @@ def _layer(build: GraphBuilder, x: str, bias: str, prefix: str, names: _Names) -
     inner = build.activation(inner)
     output = linear(inner, names.output, config.intermediate, width)
     return build.layer_norm(build.op("Add", output, attention), f"{prefix}.{names.output_norm}")
-
-
-def _classifier(build: GraphBuilder, x: str) -> str:
-    """The classification head on the first token."""
-    config = build.config
-    width = config.hidden
-    first = build.constant("first_token", np.array(0, np.int64))
-    pooled = build.op("Gather", x, first, axis=1)
-    if config.architecture == "bert":
-        pooled = build.op("Tanh", build.gemm(pooled, "bert.pooler.dense", width, width))
-        return build.gemm(pooled, "classifier", width, config.labels)
-    if config.architecture == "roberta":
-        pooled = build.op("Tanh", build.gemm(pooled, "classifier.dense", width, width))
-        return build.gemm(pooled, "classifier.out_proj", width, config.labels)
-    pooled = build.op("Relu", build.gemm(pooled, "pre_classifier", width, width))
-    return build.gemm(pooled, "classifier", width, config.labels)

@@ -68,11 +68,21 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
         # The published models run one sequence.
         return replace(graph, built_in=graph.tensors[graph.inputs[0]].shape[0] == 1)
     if path.is_dir():
-        return build_graph(read_config(path), CheckpointWeights(path), options)
+        return _from_folder(path, options)
     raise PimloopError(
         f"unknown model '{name}'; known models: {', '.join(BUILT_IN)}, or give a Hugging Face"
         " folder or an .onnx file"
     )
+
+
+def _from_folder(path: Path, options: LoadOptions) -> Graph:
+    config, weights = read_config(path), CheckpointWeights(path)
+    if config.head == "none" and config.architecture in ("bert", "roberta"):
+        name = f"{config.architecture}.pooler.dense.weight"
+        config = replace(config, pooler=weights.has(name))
+    graph = build_graph(config, weights, options)
+    weights.check_all_read()
+    return graph
 
 
 def _check_length(length: int | None) -> None:
@@ -94,8 +104,11 @@ def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> 
         raise PimloopError(f"model {config.name}: batch {batch}: at least 1 sequence is needed")
     if options.given:
         length, batch = _given_sizes(config, options, length, batch)
-    build = build_decoder if config.architecture == "gpt2" else build_encoder
-    return build(config, weights, length, batch=batch, hidden_states=options.hidden_states)
+    states = options.hidden_states
+    if config.architecture == "gpt2":
+        return build_decoder(config, weights, length, batch=batch, hidden_states=states)
+    masked = "attention_mask" in options.given
+    return build_encoder(config, weights, length, batch=batch, hidden_states=states, masked=masked)
 
 
 def _given_sizes(

@@ -135,3 +135,59 @@ def test_pim_first_in_bfloat16(model, placement):
             limit = TINY_LIMIT if folder.name.startswith("tiny") else FULL_LIMIT
             assert comparison.relative_l2 < limit
             assert comparison.cosine > LEAST_COSINE
+
+
+SIZES = {"vocab_size": 101, "pad_token_id": None}
+ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+           "intermediate_size": 48, "max_position_embeddings": 40}  # fmt: skip
+KINDS = {
+    "Bert": SIZES | ENCODER,
+    "Roberta": SIZES | ENCODER | {"pad_token_id": 1, "type_vocab_size": 1},
+    "DistilBert": SIZES | {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48,
+                           "max_position_embeddings": 40},
+    "GPT2": SIZES | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40},
+}  # fmt: skip
+ENDINGS = ("Model", "ForMaskedLM", "LMHeadModel", "ForSequenceClassification",
+           "ForTokenClassification", "ForQuestionAnswering")  # fmt: skip
+HEADS = [
+    (kind, ending)
+    for kind in KINDS
+    for ending in ENDINGS
+    if ending != ("ForMaskedLM" if kind == "GPT2" else "LMHeadModel")
+]
+
+
+@pytest.mark.parametrize(("kind", "ending"), HEADS)
+def test_every_head(kind, ending, tmp_path):
+    """Also a padded sequence where there is a mask: tokens behind it see nothing of the padding."""
+    torch.manual_seed(3)
+    config = getattr(transformers, f"{kind}Config")(
+        **KINDS[kind], num_labels=2 if ending == "ForQuestionAnswering" else 3
+    )
+    original = getattr(transformers, f"{kind}{ending}")._from_config(
+        config, attn_implementation="eager"
+    )
+    with torch.no_grad():
+        for parameter in original.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    original.eval().save_pretrained(tmp_path)
+    chance = np.random.default_rng(0)
+    feeds = {"input_ids": chance.integers(2, 101, (2, 7))}
+    if kind != "GPT2":
+        feeds["attention_mask"] = np.array([[1] * 7, [1] * 5 + [0] * 2])
+    if kind == "Bert":
+        feeds["token_type_ids"] = chance.integers(0, 2, (2, 7))
+    if kind == "GPT2" and ending == "ForSequenceClassification":
+        feeds["input_ids"] = feeds["input_ids"][:1]  # transformers takes no batch without padding
+    graph = load_model(str(tmp_path), LoadOptions(given=feeds))
+    found = run_reference(graph, feeds)
+    with torch.no_grad():
+        wanted = original(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+    names = set(wanted.keys()) - {"past_key_values", "cache"}
+    assert set(found) == names
+    for name in names:
+        right, got = wanted[name].numpy(), found[name]
+        if kind == "Roberta" and got.ndim > 1 and got.shape[1] == 7:
+            got, right = got[:, :5], right[:, :5]  # positions of padding differ
+        assert got.shape == right.shape
+        assert relative_l2(got, right) <= LIMIT, name

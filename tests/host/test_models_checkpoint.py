@@ -84,6 +84,10 @@ def test_base_model_without_a_head_returns_hidden_states(tmp_path):
     config = write_checkpoint(tmp_path, "roberta")
     data = hugging_face_config(config) | {"architectures": ["RobertaModel"]}
     (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(PimloopError, match=r"4 weights have no place.*classifier\.dense\.bias"):
+        load_model(str(tmp_path), OPTIONS)
+    tensors = parameters(replace(config, head="none"))
+    write_safetensors(tmp_path / "model.safetensors", tensors)
     graph = load_model(str(tmp_path), OPTIONS)
     assert graph.outputs == ("last_hidden_state",)
 
@@ -169,3 +173,85 @@ def test_shapes_are_for_onnx_files(tmp_path):
     write_checkpoint(tmp_path, "bert")
     with pytest.raises(PimloopError, match=r"--shape is for \.onnx"):
         load_model(str(tmp_path), LoadOptions(shapes={"input_ids": (1, 4)}))
+
+
+# -- heads ---------------------------------------------------------------------------------------
+
+HEAD_CLASSES = [
+    ("bert", "BertForTokenClassification", {"logits": (1, 4, 3)}),
+    ("bert", "BertForQuestionAnswering", {"start_logits": (1, 4), "end_logits": (1, 4)}),
+    ("bert", "BertForMaskedLM", {"logits": (1, 4, 101)}),
+    ("bert", "BertModel", {"last_hidden_state": (1, 4, 64), "pooler_output": (1, 64)}),
+    ("roberta", "RobertaForMaskedLM", {"logits": (1, 4, 101)}),
+    ("roberta", "RobertaModel", {"last_hidden_state": (1, 4, 64), "pooler_output": (1, 64)}),
+    ("distilbert", "DistilBertForMaskedLM", {"logits": (1, 4, 101)}),
+    ("gpt2", "GPT2ForSequenceClassification", {"logits": (1, 3)}),
+    ("gpt2", "GPT2ForTokenClassification", {"logits": (1, 4, 3)}),
+    ("gpt2", "GPT2ForQuestionAnswering", {"start_logits": (1, 4), "end_logits": (1, 4)}),
+]
+
+
+def write_head(folder, name, kind):
+    """Write a tiny checkpoint of a class of Hugging Face; return its parameters."""
+    data = hugging_face_config(TINY[name]) | {"architectures": [kind], "pad_token_id": None}
+    config = from_hugging_face(data, "config.json")
+    tensors = parameters(replace(config, pooler=kind in ("BertModel", "RobertaModel")))
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(data))
+    write_safetensors(folder / "model.safetensors", tensors)
+    return tensors
+
+
+@pytest.mark.parametrize(("name", "kind", "outputs"), HEAD_CLASSES)
+def test_every_head_is_built_and_no_weight_is_left_over(name, kind, outputs, tmp_path):
+    """Against numpy on the last layer's output; `test_crosscheck_transformers` has the whole."""
+    tensors = write_head(tmp_path, name, kind)
+    graph = load_model(str(tmp_path), LoadOptions(sequence_length=4, hidden_states=True))
+    values = run_reference(graph, random_inputs(graph))
+    hidden = values["last_hidden_state"].astype(np.float64)
+    for output, shape in outputs.items():
+        assert values[output].shape == shape
+    if kind.endswith("ForTokenClassification"):
+        right = hidden @ tensors["classifier.weight"].T + tensors["classifier.bias"]
+        np.testing.assert_allclose(values["logits"], right, rtol=1e-4, atol=1e-5)
+    elif kind.endswith("ForQuestionAnswering"):
+        right = hidden @ tensors["qa_outputs.weight"].T + tensors["qa_outputs.bias"]
+        np.testing.assert_allclose(values["start_logits"], right[..., 0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(values["end_logits"], right[..., 1], rtol=1e-4, atol=1e-5)
+    elif kind == "GPT2ForSequenceClassification":
+        right = hidden[:, -1] @ tensors["score.weight"].T
+        np.testing.assert_allclose(values["logits"], right, rtol=1e-4, atol=1e-5)
+    elif kind.endswith("Model"):
+        pooler = f"{name}.pooler.dense"
+        inner = hidden[:, 0] @ tensors[f"{pooler}.weight"].T + tensors[f"{pooler}.bias"]
+        np.testing.assert_allclose(values["pooler_output"], np.tanh(inner), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_without_a_place_and_unknown_heads_are_errors(tmp_path):
+    tensors = write_head(tmp_path, "bert", "BertForTokenClassification")
+    extra = tensors | {"mystery.weight": np.zeros((2, 2), np.float32)}
+    write_safetensors(tmp_path / "model.safetensors", extra)
+    with pytest.raises(PimloopError, match=r"1 weights have no place.*mystery.weight"):
+        load_model(str(tmp_path))
+    known = tensors | {"bert.embeddings.position_ids": np.zeros((1, 40), np.float32)}
+    write_safetensors(tmp_path / "model.safetensors", known)
+    assert load_model(str(tmp_path)).outputs == ("logits",)
+    data = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(data | {"architectures": ["BertForNothing"]}))
+    with pytest.raises(PimloopError, match="head of BertForNothing is not supported"):
+        load_model(str(tmp_path))
+
+
+def test_roberta_takes_a_mask_where_one_is_given():
+    ids = np.array([[5, 6, 7, 8]])
+    whole = build_graph(TINY["roberta"], RandomWeights(TINY["roberta"], 0), LoadOptions(
+        given={"input_ids": ids, "attention_mask": np.ones((1, 4), np.int64)}))  # fmt: skip
+    short = build_graph(
+        TINY["roberta"], RandomWeights(TINY["roberta"], 0), LoadOptions(sequence_length=2)
+    )
+    assert (whole.inputs, short.inputs) == (("input_ids", "attention_mask"), ("input_ids",))
+    feeds = {"input_ids": ids, "attention_mask": np.array([[1, 1, 0, 0]])}
+    masked = run_reference(whole, feeds)["logits"]
+    np.testing.assert_allclose(
+        masked, run_reference(short, {"input_ids": ids[:, :2]})["logits"], rtol=1e-4, atol=1e-5
+    )
