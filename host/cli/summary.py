@@ -204,7 +204,7 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
     print_missed(out, verification.get("predictions_missed", []))
     operators = verification["pim_operators_against_float32"]
     if operators is not None:
-        worst = "not finite" if operators["worst"] is None else f"{operators['worst']:.2g}"
+        worst = "not finite" if operators["worst"] is None else f"{operators['worst']:.3g}"
         _line(
             out,
             "PIM operators against float32 on the same operands: worst element"
