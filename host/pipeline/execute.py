@@ -22,7 +22,7 @@ from host.device.pool import DevicePool, Worker
 from host.device.usage import Usage
 from host.driver import OpStats, PimDriver
 from host.errors import PimloopError
-from host.executor import Execution, Executor, Progress
+from host.executor import Execution, Executor, Progress, check_assignment
 from host.finite import NonFinite
 from host.fit import pim_fit
 from host.memory import PACKED_PROFILE, PACKED_TIMING, Run, estimate, require_memory
@@ -154,6 +154,8 @@ class Runner:
             When an assignment does not fit the model or the run this machine's memory, or a device
             fails twice.
         """
+        for job in jobs:
+            check_assignment(self.graph, job.assignment, self.operations)
         self.require_memory(jobs)
         results: dict[int, Result] = {}
 

@@ -29,7 +29,10 @@ def children(pid: int) -> list[int]:
 
 def busy(pid: int) -> bool:
     """Return whether a process has used a second of CPU time, i.e. is past its start."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # a short one, it has ended
     return int(fields[11]) >= os.sysconf("SC_CLK_TCK")
 
 

@@ -80,6 +80,14 @@ def test_dearer_calls_are_slower(swept):
     assert times["60"] > times["21.6"]
 
 
+def _with_reused(result, reused):
+    """Return a sweep's result as it is when these points were finished before."""
+    points = [
+        {**point, "reused": before} for point, before in zip(result["points"], reused, strict=True)
+    ]
+    return {**result, "points": points}
+
+
 def test_finished_points_are_not_run_again(swept, tiny, capsys, monkeypatch):
     folder, result = swept
 
@@ -91,7 +99,7 @@ def test_finished_points_are_not_run_again(swept, tiny, capsys, monkeypatch):
     assert code == 0
     assert err.count("finished before") == 4
     assert "speedup" in out
-    assert json.loads((folder / "sweep.json").read_text()) == result
+    assert _with_reused(result, [True] * 4) == json.loads((folder / "sweep.json").read_text())
 
 
 def test_a_point_cut_off_is_run_again(swept, tiny, capsys):
@@ -102,7 +110,10 @@ def test_a_point_cut_off_is_run_again(swept, tiny, capsys):
     code, _, err = sweep(capsys, tiny, "--seq", "3,4", "--set", CHANGED, "--out", folder)
     assert code == 0
     assert err.count("finished before") == 3
-    assert json.loads((folder / "sweep.json").read_text()) == result
+    again = json.loads((folder / "sweep.json").read_text())
+    reused = [point["reused"] for point in again["points"]]
+    assert sorted(reused) == [False, True, True, True]
+    assert _with_reused(result, reused) == again
 
 
 def test_a_cluster_gives_the_same(swept, tiny, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 from tiny_checkpoints import write_checkpoint
 
 import host.cli
-import host.pipeline.execute
+import host.executor
 from host.fit import pim_fit
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
@@ -111,12 +112,14 @@ def test_a_wrong_bit_fails_the_command(bert, tmp_path, capsys, monkeypatch):
 
 
 def test_an_output_far_from_float32_fails_the_command(bert, tmp_path, capsys, monkeypatch):
-    reference = host.pipeline.execute.run_reference
+    run = host.executor.Executor.run
 
-    def shifted(*arguments, **options):
-        return {name: value + 1 for name, value in reference(*arguments, **options).items()}
+    def shifted(self, feeds):
+        execution = run(self, feeds)
+        values = {name: value + 1 for name, value in execution.values.items()}
+        return dataclasses.replace(execution, values=values)
 
-    monkeypatch.setattr(host.pipeline.execute, "run_reference", shifted)
+    monkeypatch.setattr(host.executor.Executor, "run", shifted)
     code, out, _ = sim(capsys, bert, tmp_path)
     assert code == 1
     assert "PIM bit exact: yes" in out
