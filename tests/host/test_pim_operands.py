@@ -33,6 +33,10 @@ from host.resident import ResidentModel
 from host.verification import OPERATOR_LIMIT, Verifier
 
 STYLES = ("per_bank", "all_bank")
+
+#: Of the device, bytes: room for the largest operands that are drawn, (3,3,70,300) among them.
+CAPACITY = 1 << 21
+
 NUMPY = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +73,7 @@ def execute(
     assert set(operations) == {node.id for node in graph.nodes if node.op not in on_cpu}
     assignment = {n.id: "pim" if n.id in operations else "cpu_serial" for n in graph.nodes}
     with (
-        small_device(style) as device,
+        small_device(style, CAPACITY) as device,
         PimDriver(device) as driver,
         Verifier(graph) as verifier,
         ResidentModel(graph, operations, driver) as resident,
@@ -195,7 +199,7 @@ def test_products_with_nan_and_infinities(
         expected = golden_product(values["a"], values["b"])
     operations = pim_capable(graph, Capabilities())
     with (
-        small_device(style) as device,
+        small_device(style, CAPACITY) as device,
         PimDriver(device) as driver,
         ResidentModel(graph, operations, driver) as resident,
     ):
