@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,13 +84,8 @@ class Inference:
         where: str,
     ) -> None:
         """Raise RefusedError unless ONNX Runtime can open the operator."""
-        key = (  # kernels are for types, whatever the shapes
-            node.op,
-            node.domain,
-            repr(sorted(node.attributes.items())),
-            tuple(infos[name].dtype.name if name else None for name in node.inputs),
-            tuple(bool(name) for name in node.outputs),
-        )
+        # Kernels are for types, whatever the shapes.
+        key = _use(node, lambda name: infos[name].dtype.name)
         if key in self._checked:
             return
         try:
@@ -259,20 +254,12 @@ class Inference:
         self, node: Node, infos: Mapping[str, TensorInfo], constants: Mapping[str, Array]
     ) -> object:
         def describe(name: str) -> object:
-            if not name:
-                return None
             info = infos[name]
             array = constants.get(name)
             value = None if array is None or array.nbytes > INLINE_BYTES else array.tobytes()
             return (info.shape, info.dtype.name, value)
 
-        return (
-            node.op,
-            node.domain,
-            repr(sorted(node.attributes.items())),
-            tuple(describe(name) for name in node.inputs),
-            tuple(bool(name) for name in node.outputs),
-        )
+        return _use(node, describe)
 
     # -- one operator as a model -------------------------------------------------------------
 
@@ -353,6 +340,17 @@ class Inference:
             raise PimloopError(f"{where}: ONNX Runtime refuses it: {error}") from error
         results = dict(zip(names, values, strict=True))
         return [results[n] if n else np.zeros(0, np.float32) for n in node.outputs]
+
+
+def _use(node: Node, describe: Callable[[str], object]) -> object:
+    """Return a key of an operator: equal where type, attributes and described inputs are."""
+    return (
+        node.op,
+        node.domain,
+        repr(sorted(node.attributes.items())),
+        tuple(describe(name) if name else None for name in node.inputs),
+        tuple(bool(name) for name in node.outputs),
+    )
 
 
 def _read(node: Node, constants: Mapping[str, Array]) -> dict[str, Array]:
