@@ -7,7 +7,7 @@ run leaves in CPU memory also serve `time_cpu`, which times the CPU side without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -21,7 +21,16 @@ from host import golden
 from host.capabilities import MatmulOperation, PimOperation, overflowing_constant
 from host.cpu.buffers import TensorBuffers
 from host.cpu.stretches import BoundStretch, SessionCache, Stretch, split
-from host.cpu.timing import Step, Timing, shared_out, time_rounds
+from host.cpu.timing import (
+    WAIT,
+    OtherWork,
+    Step,
+    Timing,
+    distrusted,
+    parallel_steps,
+    shared_out,
+    time_rounds,
+)
 from host.driver import OpStats
 from host.errors import PimloopError
 from host.finite import Kinds, NonFinite, Reference, first_non_finite, kinds, non_finite
@@ -395,32 +404,27 @@ class Executor:
     def time_cpu(self, *, rounds: int = 10) -> dict[str, Timing]:
         """Time the CPU side of the last run: CPU nodes by id, conversions by `Transfer.key`.
 
-        Every stretch is timed as it is executed, in the model's order, on the values that the run
-        left, with nothing between that an execution does not do; the device is idle meanwhile. In
-        rounds of their own each operator then runs in a session of its own, and a stretch's time,
-        its entry included, is shared out among its operators in those proportions.
+        Every segment is timed as it is executed, in the model's order, on the values that the run
+        left, with nothing between that an execution does not do; the device is idle meanwhile, and
+        where it works in an execution the host waits (`host.cpu.timing.WAIT`). In rounds of their
+        own each operator then runs in a session of its own, and a segment's time, its entry
+        included, is shared out among its operators in those proportions.
         """
-        moved: dict[str, list[Transfer]] = {}
-        for transfer in self._last_run.transfers:
-            moved.setdefault(transfer.tensor, []).append(transfer)
-        executed: list[Step] = []
-        for stretch in self._stretches:
-            if stretch.device != "pim":
-                executed.append(self._step(_stretch_key(stretch), stretch))
-            for node in stretch.nodes:
-                for name in (*node.inputs, *node.outputs):
-                    for transfer in moved.pop(name, ()):
-                        executed.append(Step(transfer.key, self._conversion(transfer)))
-        times = time_rounds(executed, rounds=rounds)
-        # Steps hold their sessions, each set of them a packed copy of the weights.
-        del executed
-        alone = [
-            self._step(node.id, Stretch(stretch.device, (node,)))
-            for stretch in self._cpu_stretches()
-            if len(stretch.nodes) > 1
-            for node in stretch.nodes
-        ]
-        single = time_rounds(alone, rounds=rounds) if alone else {}
+        executed = self._executed_steps()
+        parallel = parallel_steps(executed)
+        with OtherWork() as window:
+            times = time_rounds(executed, rounds=rounds, window=window)
+            # Steps hold their sessions, each set of them a packed copy of the weights.
+            del executed
+            alone = [
+                self._step(node.id, Stretch(stretch.device, (node,)))
+                for stretch in self._cpu_stretches()
+                if len(stretch.nodes) > 1
+                for node in stretch.nodes
+            ]
+            single = time_rounds(alone, rounds=rounds, window=window) if alone else {}
+        if window.busy:
+            times = distrusted(times, parallel)
         for stretch in self._cpu_stretches():
             whole = times.pop(_stretch_key(stretch))
             names = [node.id for node in stretch.nodes]
@@ -429,6 +433,30 @@ class Executor:
             else:
                 times |= shared_out(whole, {name: single[name] for name in names})
         return times
+
+    def _executed_steps(self) -> list[Step]:
+        """Return the CPU's part of the last run: segments, conversions, waits for the PIM."""
+        moved: dict[str, list[Transfer]] = {}
+        for transfer in self._last_run.transfers:
+            moved.setdefault(transfer.tensor, []).append(transfer)
+
+        def conversions(names: Iterable[str]) -> list[Step]:
+            return [
+                Step(transfer.key, self._conversion(transfer))
+                for name in names
+                for transfer in moved.pop(name, ())
+            ]
+
+        steps: list[Step] = []
+        for stretch in self._stretches:
+            if stretch.device != "pim":
+                steps.append(self._step(_stretch_key(stretch), stretch))
+            for node in stretch.nodes:
+                steps += conversions(node.inputs)
+                if stretch.device == "pim":
+                    steps.append(WAIT)
+                steps += conversions(node.outputs)
+        return steps
 
     def _step(self, name: str, stretch: Stretch) -> Step:
         return Step(name, self._bind(stretch).run, stretch.device == "cpu_parallel")

@@ -22,13 +22,13 @@ on another device, is the entry into its device.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import mean
 
 from host.cpu.buffers import TensorBuffers
 from host.cpu.stretches import SessionCache, Stretch, device_threads
-from host.cpu.timing import Step, Timing, time_rounds
+from host.cpu.timing import OtherWork, Step, Timing, time_rounds
 from host.models.graph import Array, Graph, Node
 
 #: Times that the blocks of rounds take turns: what else the machine does changes over seconds.
@@ -79,61 +79,106 @@ def profile_cpu(
     buffers = TensorBuffers(graph)
     for name, value in feeds.items():
         buffers.store(name, value)
-    weightless = list(_weightless(graph))
-    parts = _cut(graph, weightless)
-    disturbed = False
+    clock = _Clock(graph, sessions, buffers, keep, rounds)
+    with OtherWork() as window:
+        clock.window = window
+        devices = [clock.operators(device) for device in device_threads()]
+        faster = [min(devices, key=lambda d: d.part_us[i]).name for i in range(len(clock.parts))]
+        devices = [clock.entered(device, faster) for device in devices]
+    return CpuProfile(
+        {device.name: device.node_us for device in devices},
+        {device.name: device.entry_us for device in devices},
+        clock.disturbed or window.busy,
+    )
 
-    def step(device: str, nodes: tuple[Node, ...]) -> Step:
-        run = sessions.bind(graph, Stretch(device, nodes), buffers, keep).run
-        return Step(nodes[0].id, run, device == "cpu_parallel")
 
-    def cuts(device: str) -> list[list[Step]]:
+@dataclass(frozen=True)
+class _Device:
+    """Times on one device."""
+
+    name: str
+    whole_us: float  # all operators as one session
+    part_us: Sequence[float]  # those of `_Clock.parts`, a session each
+    node_us: Mapping[str, float]
+    entry_us: float
+
+
+class _Clock:
+    """Times the operators of one model in sessions of several lengths."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        sessions: SessionCache,
+        buffers: TensorBuffers,
+        keep: Collection[str],
+        rounds: int,
+    ) -> None:
+        self._graph, self._sessions, self._buffers = graph, sessions, buffers
+        self._keep, self._rounds = keep, rounds
+        self._weightless = list(_weightless(graph))
+        self.parts = _cut(graph, self._weightless)
+        self.disturbed = False
+        self.window: OtherWork | None = None
+
+    def operators(self, device: str) -> _Device:
+        """Return the device's operators without the call; the call stands for the entry."""
+        nodes = self._graph.nodes
         # The single ones first: they fill the buffers that the others read. A step holds its
         # session and that a packed copy of its weights: products are single ones in both cuts.
-        alone = {node.id: step(device, (node,)) for node in graph.nodes}
-        cut = [alone[n[0].id] if len(n) == 1 else step(device, n) for n in parts]
-        return [list(alone.values()), cut, [step(device, graph.nodes)]]
-
-    def timed(blocks: Sequence[Sequence[Step]]) -> list[list[float]]:
-        nonlocal disturbed
-        timings = _in_turns(blocks, rounds)
-        disturbed |= any(t.disturbed for block in timings for listed in block for t in listed)
-        return [[mean(timing.us for timing in listed) for listed in block] for block in timings]
-
-    whole_us: dict[str, float] = {}
-    part_us: dict[str, list[float]] = {}
-    node_us: dict[str, dict[str, float]] = {}
-    entry_us: dict[str, float] = {}
-    for device in device_threads():
-        alone, part_us[device], (whole_us[device],) = timed(cuts(device))
-        times = {nodes[0].id: us for nodes, us in zip(parts, part_us[device], strict=True)}
-        entry_us[device], node_us[device] = without_call(
-            whole_us[device],
-            dict(zip((node.id for node in graph.nodes), alone, strict=True)),
-            {tuple(node.id for node in nodes): times[nodes[0].id] for nodes in weightless},
+        single = {node.id: self._step(device, (node,)) for node in nodes}
+        cut = [
+            single[part[0].id] if len(part) == 1 else self._step(device, part)
+            for part in self.parts
+        ]
+        alone, part_us, (whole_us,) = self._timed(
+            [list(single.values()), cut, [self._step(device, nodes)]]
         )
-    faster = [min(part_us, key=lambda device: part_us[device][i]) for i in range(len(parts))]
-    for device in device_threads():
-        entered = [i for i, (d, e) in enumerate(pairwise(faster), 1) if d != e == device]
+        times = {part[0].id: us for part, us in zip(self.parts, part_us, strict=True)}
+        call_us, node_us = without_call(
+            whole_us,
+            dict(zip(single, alone, strict=True)),
+            {tuple(node.id for node in part): times[part[0].id] for part in self._weightless},
+        )
+        return _Device(device, whole_us, part_us, node_us, call_us)
+
+    def entered(self, device: _Device, schedule: Sequence[str]) -> _Device:
+        """Return times with the entry of a schedule, a device for each part, if it enters this."""
+        changes = enumerate(pairwise(schedule), 1)
+        entered = [i for i, (before, after) in changes if before != after == device.name]
         if not entered:
-            continue
-        times_us, (again_us,) = timed(
+            return device
+        times_us, (again_us,) = self._timed(
             [
-                [step(d, nodes) for d, nodes in zip(faster, parts, strict=True)],
-                [step(device, graph.nodes)],
+                [self._step(name, part) for name, part in zip(schedule, self.parts, strict=True)],
+                [self._step(device.name, self._graph.nodes)],
             ]
         )
         # The machine is faster or slower by now than when the operators were timed.
-        drift = again_us / whole_us[device]
-        entry_us[device], node_us[device] = with_entry(
-            mean(
-                times_us[i] / drift - sum(node_us[device][node.id] for node in parts[i])
-                for i in entered
-            ),
-            whole_us[device],
-            node_us[device],
+        drift = again_us / device.whole_us
+        beside = mean(
+            times_us[i] / drift - sum(device.node_us[node.id] for node in self.parts[i])
+            for i in entered
         )
-    return CpuProfile(node_us, entry_us, disturbed)
+        entry_us, node_us = with_entry(beside, device.whole_us, device.node_us)
+        return replace(device, node_us=node_us, entry_us=entry_us)
+
+    def _step(self, device: str, nodes: tuple[Node, ...]) -> Step:
+        segment = self._sessions.bind(
+            self._graph, Stretch(device, nodes), self._buffers, self._keep
+        )
+        return Step(nodes[0].id, segment.run, device == "cpu_parallel")
+
+    def _timed(self, blocks: Sequence[Sequence[Step]]) -> list[list[float]]:
+        """Return the time of each step of each block; blocks take turns."""
+        timings: list[list[list[Timing]]] = [[[] for _ in steps] for steps in blocks]
+        for _ in range(BLOCKS):
+            for steps, collected in zip(blocks, timings, strict=True):
+                turn = time_rounds(steps, rounds=-(-self._rounds // BLOCKS), window=self.window)
+                for step, listed in zip(steps, collected, strict=True):
+                    listed.append(turn[step.name])
+        self.disturbed |= any(t.disturbed for block in timings for listed in block for t in listed)
+        return [[mean(timing.us for timing in listed) for listed in block] for block in timings]
 
 
 def without_call(
@@ -216,14 +261,3 @@ def _cut(graph: Graph, segments: Iterable[tuple[Node, ...]]) -> list[tuple[Node,
     inside = {nodes[0].id: nodes for nodes in segments}
     rest = {node.id for nodes in inside.values() for node in nodes[1:]}
     return [inside.get(node.id, (node,)) for node in graph.nodes if node.id not in rest]
-
-
-def _in_turns(blocks: Sequence[Sequence[Step]], rounds: int) -> list[list[list[Timing]]]:
-    """Return the timings of each step of each block, one for each turn."""
-    timings: list[list[list[Timing]]] = [[[] for _ in steps] for steps in blocks]
-    for _ in range(BLOCKS):
-        for steps, collected in zip(blocks, timings, strict=True):
-            turn = time_rounds(steps, rounds=-(-rounds // BLOCKS))
-            for step, listed in zip(steps, collected, strict=True):
-                listed.append(turn[step.name])
-    return timings

@@ -7,12 +7,12 @@ product two to three times, so a round runs every step of the model once, in its
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from time import perf_counter, perf_counter_ns
+from time import perf_counter, perf_counter_ns, sleep
 
 import numpy as np
 
@@ -28,6 +28,10 @@ _PATIENCE = 3
 #: Seconds over which the kernel's count of busy time says something (it counts in 10 ms).
 _COUNTABLE_S = 0.2
 
+#: Seconds that a wait takes: the threads of the operators before it are asleep by its end. What
+#: others on a shared machine do to the caches while a device works for milliseconds is not counted.
+_WAIT_S = 1e-4
+
 _PRIORITY = 1  # the lowest of the real-time ones: before everything that is not
 
 
@@ -38,6 +42,18 @@ class Step:
     name: str
     run: Callable[[], int]  # does it once, returns its nanoseconds
     parallel: bool = False  # it uses all cores, so other work on any of them disturbs it
+
+
+def _wait() -> int:
+    start = perf_counter_ns()
+    end = start + round(_WAIT_S * 1e9)
+    while (now := perf_counter_ns()) < end:  # as a driver does that polls its device
+        pass
+    return now - start
+
+
+#: Stands where another device works and the host waits for it. It has no time in the result.
+WAIT = Step("wait", _wait)
 
 
 @dataclass(frozen=True)
@@ -60,25 +76,39 @@ def method() -> str:
     priority = "real-time priority" if _realtime_permitted() else "no real-time priority (refused)"
     return (
         "median of undisturbed rounds in model order, one ONNX Runtime session a segment and"
-        f" prebound one-operator sessions, spinning off, {priority}, simulator idle"
+        f" prebound one-operator sessions, spinning off, {priority}, simulator idle, a wait of 0.1 ms"
+        " where the PIM works"
     )
 
 
-def time_rounds(steps: Sequence[Step], *, rounds: int = 10, warmup: int = 2) -> dict[str, Timing]:
+def time_rounds(
+    steps: Sequence[Step],
+    *,
+    rounds: int = 10,
+    warmup: int = 2,
+    window: OtherWork | None = None,
+) -> dict[str, Timing]:
     """Run all steps in order, `rounds` times; return the time of each by its name.
 
     Parameters
     ----------
     steps
-        The work, in the order of the model.
+        The work, in the order of the model, with `WAIT` where another device works.
     rounds
         Undisturbed rounds wanted.
     warmup
         Rounds before that are not counted.
+    window
+        That of a caller, who asks it afterwards whether the times of parallel steps are to be
+        trusted; default: one of these rounds.
     """
+    if window is None:
+        with OtherWork() as window:
+            timings = time_rounds(steps, rounds=rounds, warmup=warmup, window=window)
+        return distrusted(timings, parallel_steps(steps)) if window.busy else timings
     canary = _Canary()
     taken: list[tuple[int, list[int]]] = []
-    with realtime(), _OtherWork() as other:
+    with realtime():
         for _ in range(warmup):
             for step in steps:
                 step.run()
@@ -94,15 +124,28 @@ def time_rounds(steps: Sequence[Step], *, rounds: int = 10, warmup: int = 2) -> 
     calm = [times for c, times in taken if c <= CANARY_LIMIT * best]
     disturbed = len(calm) < rounds
     counted = [times for _, times in taken] if disturbed else calm
-    busy = other.cores() > OTHER_WORK_LIMIT
     return {
         step.name: Timing(
             min_us=min(times[index] for times in counted) / 1000,
             median_us=median(times[index] for times in counted) / 1000,
             rounds=len(counted),
-            disturbed=disturbed or (step.parallel and busy),
+            disturbed=disturbed,
         )
         for index, step in enumerate(steps)
+        if step is not WAIT
+    }
+
+
+def parallel_steps(steps: Sequence[Step]) -> list[str]:
+    """Return the names of the steps that use all cores."""
+    return [step.name for step in steps if step.parallel]
+
+
+def distrusted(times: Mapping[str, Timing], names: Collection[str]) -> dict[str, Timing]:
+    """Return times with those named marked as disturbed."""
+    return {
+        name: replace(timing, disturbed=timing.disturbed or name in names)
+        for name, timing in times.items()
     }
 
 
@@ -160,24 +203,34 @@ def _threads() -> list[int]:
         return [0]  # no such folder here: the calling thread
 
 
-class _OtherWork:
-    """Counts the cores that other processes use while the body runs."""
+class OtherWork:
+    """Counts the cores that other processes use while the body runs.
 
-    def __enter__(self) -> _OtherWork:
+    A body that is too short for the kernel's count is waited out.
+    """
+
+    def __enter__(self) -> OtherWork:
         self._start = perf_counter(), _busy_seconds(), _own_seconds()
         self._end = self._start
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._start[1] is not None:
+            sleep(max(0.0, self._start[0] + _COUNTABLE_S - perf_counter()))
         self._end = perf_counter(), _busy_seconds(), _own_seconds()
 
     def cores(self) -> float:
         """Return how many; the load average beyond this process where nothing was counted."""
-        elapsed = self._end[0] - self._start[0]
         start, end = self._start[1], self._end[1]
-        if start is None or end is None or elapsed < _COUNTABLE_S:
+        if start is None or end is None:
             return max(0.0, os.getloadavg()[0] - 1.0)
+        elapsed = self._end[0] - self._start[0]
         return max(0.0, end - start - (self._end[2] - self._start[2])) / elapsed
+
+    @property
+    def busy(self) -> bool:
+        """Whether they use more than times on all cores allow."""
+        return self.cores() > OTHER_WORK_LIMIT
 
 
 def _busy_seconds() -> float | None:

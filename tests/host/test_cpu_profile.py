@@ -15,7 +15,7 @@ import host.cpu.profile as module
 import host.executor
 from host.cpu.profile import profile_cpu, with_entry, without_call
 from host.cpu.stretches import SessionCache
-from host.cpu.timing import Step, Timing
+from host.cpu.timing import OtherWork, Step, Timing
 from host.executor import Executor
 from host.models.encoder import build_encoder
 from host.models.graph import Graph
@@ -108,9 +108,9 @@ def test_an_entry_keeps_the_whole(entry: float, whole: float, net: list[float]) 
         assert operators[str(i)] / us == pytest.approx(operators["0"] / net[0])
 
 
-@pytest.mark.parametrize("slower", [1.0, 1.25])
+@pytest.mark.parametrize(("slower", "busy"), [(1.0, False), (1.25, True)])
 def test_every_operator_is_profiled_on_both_devices(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch, slower: float
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, slower: float, busy: bool
 ) -> None:
     """From a machine with known times come these times, also where it is slower in the end.
 
@@ -128,7 +128,7 @@ def test_every_operator_is_profiled_on_both_devices(
     times = [[50.0 if h else 10.0 for h in heavy], [30.0 if h else 11.0 for h in heavy]]
     blocks: list[list[str]] = []
 
-    def timed(steps: Sequence[Step], *, rounds: int) -> dict[str, Timing]:
+    def timed(steps: Sequence[Step], *, rounds: int, window: OtherWork) -> dict[str, Timing]:
         assert rounds == 3
         for step in steps:
             assert step.run() > 0
@@ -146,6 +146,7 @@ def test_every_operator_is_profiled_on_both_devices(
         return result
 
     monkeypatch.setattr(module, "time_rounds", timed)
+    monkeypatch.setattr(OtherWork, "cores", lambda self: 0.5 if busy else 0.0)
     profile = profile_cpu(graph, random_inputs(graph, 0), SessionCache(), rounds=5)
     assert blocks == [names, heads, names[:1]] * 4 + [heads, names[:1]] * 4
     # Into `cpu_parallel` schedules change for products, which take 5 us more alone.
@@ -157,11 +158,12 @@ def test_every_operator_is_profiled_on_both_devices(
         assert profile.node_us[device] == pytest.approx(
             {name: factor * net for name, net in zip(names, expected, strict=True)}
         )
-    assert not profile.disturbed
+    assert profile.disturbed == busy
 
 
+@pytest.mark.parametrize("busy", [False, True])
 def test_an_execution_is_timed_without_other_sessions_between(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, busy: bool
 ) -> None:
     """Segments as they are executed in one block of rounds, single operators in another."""
     half = len(graph.nodes) // 2
@@ -172,14 +174,19 @@ def test_an_execution_is_timed_without_other_sessions_between(
     executor.run(random_inputs(graph, 0))
     blocks: list[list[str]] = []
 
-    def timed(steps: Sequence[Step], *, rounds: int) -> dict[str, Timing]:
+    def timed(steps: Sequence[Step], *, rounds: int, window: OtherWork) -> dict[str, Timing]:
         blocks.append([step.name for step in steps])
         us = 100.0 if len(steps) == 2 else 7.0
         return {step.name: Timing(us, us, rounds, False) for step in steps}
 
     monkeypatch.setattr(host.executor, "time_rounds", timed)
+    monkeypatch.setattr(OtherWork, "cores", lambda self: 0.5 if busy else 0.0)
     times = executor.time_cpu(rounds=3)
     assert [len(block) for block in blocks] == [2, len(graph.nodes)]
     assert blocks[1] == [node.id for node in graph.nodes]
     assert times.keys() == set(blocks[1])
     assert sum(timing.us for timing in times.values()) == pytest.approx(200.0)
+    disturbed = {name for name, timing in times.items() if timing.disturbed}
+    assert disturbed == (
+        {n for n, d in assignment.items() if d == "cpu_parallel"} if busy else set()
+    )

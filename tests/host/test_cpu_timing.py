@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 
 import pytest
 
 from host.cpu import timing
-from host.cpu.timing import Step, Timing, realtime, shared_out, time_rounds
+from host.cpu.timing import WAIT, Step, Timing, realtime, shared_out, time_rounds
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def canary(monkeypatch):
 def other_cores(monkeypatch):
     """Replace the count of other processes' work."""
     cores = [0.0]
-    monkeypatch.setattr(timing._OtherWork, "cores", lambda self: cores[0])
+    monkeypatch.setattr(timing.OtherWork, "cores", lambda self: cores[0])
     return cores
 
 
@@ -64,19 +66,59 @@ def test_parallel_times_on_a_busy_machine_are_not_trusted(canary, other_cores):
 
 
 def test_other_work_is_what_is_busy_beyond_this_process(monkeypatch):
-    clock, busy, own = iter([10.0, 12.0]), iter([100.0, 103.0]), iter([50.0, 51.9])
+    clock, busy, own = iter([10.0, 12.0, 12.0]), iter([100.0, 103.0]), iter([50.0, 51.9])
     monkeypatch.setattr(timing, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(timing, "_busy_seconds", lambda: next(busy))
     monkeypatch.setattr(timing, "_own_seconds", lambda: next(own))
-    with timing._OtherWork() as other:
+    with timing.OtherWork() as other:
         pass
     assert other.cores() == pytest.approx(0.55)
+
+
+def test_work_too_short_to_count_is_waited_out(monkeypatch):
+    """Until 0.2 s after the start: the load average would count this process too."""
+    clock, waited = iter([10.0, 10.05, 10.2, 20.0, 20.3, 20.3]), []
+    monkeypatch.setattr(timing, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(timing, "sleep", waited.append)
+    monkeypatch.setattr(timing, "_busy_seconds", lambda: 100.0)
+    monkeypatch.setattr(timing, "_own_seconds", lambda: 50.0)
+    for _ in range(2):
+        with timing.OtherWork() as other:
+            pass
+        assert not other.busy
+    assert waited == [pytest.approx(0.15), 0.0]
+
+
+def test_one_window_serves_several_blocks_of_rounds(canary, monkeypatch):
+    """Its owner marks the times: rounds inside say nothing of other work."""
+    monkeypatch.setattr(timing.OtherWork, "cores", lambda self: 0.2)
+    steps = [recorded("a", [1000] * 9, parallel=True), recorded("b", [1000] * 9)]
+    with timing.OtherWork() as window:
+        times = time_rounds(steps, rounds=3, window=window)
+    assert not times["a"].disturbed
+    assert window.busy
+    marked = timing.distrusted(times, timing.parallel_steps(steps))
+    assert marked == {"a": Timing(1.0, 1.0, 3, True), "b": Timing(1.0, 1.0, 3, False)}
+
+
+def test_the_host_waits_where_another_device_works(canary, other_cores):
+    """Without a time of its own, and long enough for threads to sleep."""
+    seen = []
+
+    def work():
+        seen.append(time.perf_counter())
+        return 1000
+
+    times = time_rounds([Step("a", work), WAIT, Step("b", work), WAIT], rounds=2, warmup=1)
+    assert times.keys() == {"a", "b"}
+    assert min(b - a for a, b in itertools.pairwise(seen)) >= 1e-4
+    assert WAIT.run() >= 100_000
 
 
 def test_the_load_average_serves_where_nothing_counts(monkeypatch):
     monkeypatch.setattr(timing, "_busy_seconds", lambda: None)
     monkeypatch.setattr(os, "getloadavg", lambda: (2.5, 0, 0))
-    with timing._OtherWork() as other:
+    with timing.OtherWork() as other:
         pass
     assert other.cores() == 1.5
 

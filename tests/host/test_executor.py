@@ -15,6 +15,7 @@ from host import golden
 from host.accuracy import compare, compared_tensors, rounding_depth, tolerance
 from host.capabilities import Capabilities, pim_capable
 from host.cpu.operators import run_reference
+from host.cpu.timing import Timing
 from host.device.geometry import Geometry
 from host.device.model import ModelDevice
 from host.driver import PimDriver
@@ -142,6 +143,36 @@ def test_a_tensor_moves_once_to_each_memory(driver):
     x = feeds["x"]
     assert np.array_equal(execution.values["c"], -2 * x)
     assert np.allclose(execution.values["e"], 2 * x * x + 2 * x, rtol=2**-7)
+
+
+def test_the_cpu_is_timed_with_waits_where_the_pim_works(driver, monkeypatch):
+    """In the order of an execution: operands out, the PIM, its results back, the CPU's segment."""
+    nodes = [
+        helper.make_node("Add", ["x", "x"], ["a"], name="a"),
+        helper.make_node("Mul", ["x", "a"], ["b"], name="b"),
+        helper.make_node("Neg", ["b"], ["c"], name="c"),
+        helper.make_node("Abs", ["c"], ["d"], name="d"),
+        helper.make_node("Add", ["b", "d"], ["e"], name="e"),
+    ]
+    graph = small(nodes, {"x": floats(2, 8)}, ("e",))
+    operations = pim_capable(graph, Capabilities())
+    blocks = []
+
+    def timed(steps, *, rounds, window):
+        blocks.append([step.name for step in steps])
+        return {step.name: Timing(1.0, 1.0, rounds, False) for step in steps}
+
+    with ResidentModel(graph, operations, driver) as resident:
+        executor = Executor(graph, pim_first(graph, Capabilities()), operations, resident)
+        executor.load_weights()
+        executor.run({"x": np.ones((2, 8), np.float32)})
+        monkeypatch.setattr(host.executor, "time_rounds", timed)
+        executor.time_cpu(rounds=1)
+    segment = "stretch of 2 from c"
+    assert blocks == [
+        ["cpu>pim x", "wait", "wait", "pim>cpu b", segment, "cpu>pim d", "wait", "pim>cpu e"],
+        ["c", "d"],
+    ]
 
 
 def test_work_and_time_on_the_device_are_told_in_their_units(driver, monkeypatch):
