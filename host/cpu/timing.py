@@ -76,8 +76,8 @@ def method() -> str:
     priority = "real-time priority" if _realtime_permitted() else "no real-time priority (refused)"
     return (
         "median of undisturbed rounds in model order, one ONNX Runtime session a segment and"
-        f" prebound one-operator sessions, spinning off, {priority}, simulator idle, a wait of 0.1 ms"
-        " where the PIM works"
+        f" prebound one-operator sessions, spinning off, {priority}, simulator idle, a wait of"
+        " 0.1 ms where the PIM works"
     )
 
 
