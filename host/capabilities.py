@@ -63,6 +63,7 @@ class MatmulOperation:
     bias: str | None  # tensor of r elements
     left_shape: Shape
     right_shape: Shape  # as it is stored
+    constant_left: bool = True  # the device also takes a constant as the left operand
 
     @property
     def inner(self) -> int:
@@ -156,11 +157,19 @@ def _matmul(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperatio
         row = (1, *q)
         if len(p) == 1:
             return MatmulOperation(left, right, True, None, row, row)
-        return MatmulOperation(right, left, True, None, row, _right_shape(p))
-    return MatmulOperation(left, right, False, None, (1, *p) if len(p) == 1 else p, _right_shape(q))
+        return MatmulOperation(right, left, True, None, row, right_shape(p))
+    return MatmulOperation(
+        left,
+        right,
+        False,
+        None,
+        (1, *p) if len(p) == 1 else p,
+        right_shape(q),
+        constant_left=capabilities.operands == "any",
+    )
 
 
-def _right_shape(shape: Shape) -> Shape:
+def right_shape(shape: Shape) -> Shape:
     """Return the shape of a right operand: one matrix where there is one."""
     return shape[-2:] if prod(shape[:-2]) == 1 else shape
 
@@ -203,6 +212,7 @@ def _gemm(graph: Graph, node: Node, capabilities: Capabilities) -> PimOperation 
         bias,
         graph.tensors[left].shape,
         graph.tensors[right].shape,
+        constant_left=capabilities.operands == "any",
     )
 
 

@@ -14,6 +14,7 @@ import partitioner.graph as network
 from host.capabilities import PimOperation, kept_on_cpu, pim_capable
 from host.device.model import ModelDevice
 from host.driver import PimDriver
+from host.forms import choose_forms
 from host.models.graph import Graph
 from host.placement import NoRoomError
 from host.platform import Platform
@@ -115,19 +116,20 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
         ModelDevice(platform.geometry(), _BUFFER_BYTES) as device,
         PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
     ):
-        weights = DeviceWeights(driver)
-        stored = {
-            node_id: _stored(graph, operation, weights) for node_id, operation in operations.items()
-        }
-        needed = {node: sum(one.nbytes for one in constants) for node, constants in stored.items()}
         capacity, room = driver.memory.capacity, driver.memory.free_bytes
         while True:
-            for node in [node for node in operations if needed[node] > room]:
+            # Forms, and with them sizes, depend on what the CPU computes.
+            stored = _stored(graph, operations, driver)
+            needed = {node: sum(one.nbytes for one in stored[node]) for node in operations}
+            large = [node for node in operations if needed[node] > room]
+            for node in large:
                 del operations[node]
                 kept[node] = (
                     f"its weights take {needed[node]} bytes in device memory, which has {capacity},"
                     f" {room} of them for weights"
                 )
+            if large:
+                continue
             with ResidentModel(graph, operations, driver) as resident:
                 room, static, failure = resident.weight_room, resident.static, resident.no_room
             if isinstance(failure, NoRoomError):
@@ -139,17 +141,25 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
     return PimFit(
         operations=operations,
         kept_on_cpu={node.id: kept[node.id] for node in graph.nodes if node.id in kept},
-        weights={node: stored[node] for node in operations},
+        weights=stored,
         weight_room=room,
         device_bytes=capacity,
         static=static,
     )
 
 
-def _stored(graph: Graph, operation: PimOperation, weights: DeviceWeights) -> tuple[Stored, ...]:
-    """Return the constants of an operator as the device has them, each once."""
-    found: dict[Key, Stored] = {}
-    for use in constant_uses(graph, operation):
-        key = weights.key(graph, use)
-        found.setdefault(key, Stored(key, f"{use.name} ({use.form})", weights.nbytes(graph, use)))
-    return tuple(found.values())
+def _stored(
+    graph: Graph, operations: Mapping[str, PimOperation], driver: PimDriver
+) -> dict[str, tuple[Stored, ...]]:
+    """Return the constants of each operator as the device has them, each once."""
+    weights = DeviceWeights(driver)
+    forms = choose_forms(graph, operations, driver.geometry, driver.column_granule)
+    stored = {}
+    for node, operation in operations.items():
+        constants: dict[Key, Stored] = {}
+        for use in constant_uses(graph, operation, forms.of(node)):
+            key = weights.key(graph, use)
+            name = f"{use.name} ({use.label})"
+            constants.setdefault(key, Stored(key, name, weights.nbytes(graph, use)))
+        stored[node] = tuple(constants.values())
+    return stored

@@ -22,7 +22,7 @@ from host.capabilities import ElementwiseOperation, MatmulOperation, PimOperatio
 from host.driver import DeviceMatrix, DeviceTensor, OpStats, OutOfDeviceMemoryError, PimDriver
 from host.driver.memory import Block
 from host.errors import PimloopError
-from host.forms import Forms, choose_forms
+from host.forms import Forms, ProductForm, choose_forms
 from host.models.graph import Graph, Node
 from host.placement import Handle, Placement, moved_operands, rehearse
 from host.weights import (
@@ -31,7 +31,8 @@ from host.weights import (
     Use,
     bias_use,
     constant_uses,
-    matrix_use,
+    left_use,
+    right_use,
     tensor_use,
 )
 
@@ -76,7 +77,7 @@ class ResidentModel:
     weights
         Constants shared with other models of this device; default: its own, freed at the end.
     forms
-        How activations lie in device memory; default: chosen for these operations.
+        How operands lie in device memory; default: chosen for these operations.
 
     Attributes
     ----------
@@ -104,8 +105,13 @@ class ResidentModel:
         self.driver = driver
         self.weights = weights or DeviceWeights(driver)
         self._owned: DeviceWeights | None = self.weights if weights is None else None
-        self._uses = {node_id: constant_uses(graph, one) for node_id, one in operations.items()}
-        self._forms = forms or choose_forms(graph, operations, driver.geometry)
+        self._forms = forms or choose_forms(
+            graph, operations, driver.geometry, driver.column_granule
+        )
+        self._uses = {
+            node_id: constant_uses(graph, one, self._forms.of(node_id))
+            for node_id, one in operations.items()
+        }
         self._tensors: dict[str, Handle] = {}  # activations in device memory now
         self._reserved: list[Block] = []
         self._placed: list[Use] = []  # constants that this model placed
@@ -287,7 +293,7 @@ class ResidentModel:
         """Return the values of an activation in device memory, in the shape that the model has."""
         values = self.driver.download(self._tensor(name))
         producer = self.graph.producer.get(name)
-        if producer is not None and producer.id in self._forms.turned:
+        if producer is not None and self._forms.of(producer.id).turned:
             values = values.swapaxes(-1, -2)
         return np.ascontiguousarray(values).reshape(self.graph.tensors[name].shape)
 
@@ -335,23 +341,38 @@ class ResidentModel:
         if isinstance(operation, ElementwiseOperation):
             left, right = operand(operation.left), operand(operation.right)
             return self.driver.elementwise(operation.op, left, right)
-        if node.id in self._forms.turned:
-            return self.driver.matmul(
-                self._tensor(operation.right, tensors), tensors[operation.left]
-            )
+        form = self._forms.of(node.id)
+        if form.turned:
+            return self._turned(operation, form, tensors)
         left = operand(operation.left).view(operation.left_shape)
         bias = None if operation.bias is None else self._bias(operation.bias, tensors)
-        matrix, transposed = self._right(operation, tensors)
+        matrix, transposed = self._right(operation, form, tensors)
         product = self.driver.matmul(left, matrix, transpose_b=transposed, bias=bias)
         return product.view(self.graph.tensors[node.outputs[0]].shape)
 
+    def _turned(
+        self, operation: MatmulOperation, form: ProductForm, tensors: Mapping[str, Handle]
+    ) -> DeviceTensor:
+        """Run a product turned around; return the transpose of what the model has."""
+        if operation.right in self.graph.constants:
+            left = self.weights.tensor(self.graph, right_use(operation, form))
+        else:
+            left = self._tensor(operation.right, tensors)
+            if operation.right not in self._forms.tensors:
+                left = left.view(operation.right_shape)
+        if operation.left in self.graph.constants:
+            right: Handle = self.weights.matrix(self.graph, left_use(self.graph, operation, form))
+        else:
+            right = tensors[operation.left]
+        return self.driver.matmul(left, right)
+
     def _right(
-        self, operation: MatmulOperation, tensors: Mapping[str, Handle]
+        self, operation: MatmulOperation, form: ProductForm, tensors: Mapping[str, Handle]
     ) -> tuple[Handle, bool]:
         """Return the right operand of a product, and whether it is read as its transpose."""
         name = operation.right
         if name in self.graph.constants:
-            return self.weights.matrix(self.graph, matrix_use(operation)), False
+            return self.weights.matrix(self.graph, right_use(operation, form)), False
         if name in self._forms.tensors:
             return tensors[name], False
         return self._tensor(name, tensors).view(operation.right_shape), operation.transposed

@@ -14,22 +14,24 @@ from typing import Literal, NamedTuple
 import ml_dtypes
 
 from host import golden
-from host.capabilities import MatmulOperation, PimOperation
+from host.capabilities import MatmulOperation, PimOperation, right_shape
 from host.driver import (
     DeviceMatrix,
     DeviceTensor,
     OpStats,
     OutOfDeviceMemoryError,
     PimDriver,
+    ProductOpcode,
 )
+from host.forms import PLAIN, ProductForm, turned_shape
 from host.models.graph import Array, Graph
 
-#: What a constant is to the operator that reads it on the PIM.
-Form = Literal["tensor", "bias", "matrix", "transposed"]
+#: What a constant is to the operator that reads it on the PIM: a tensor as it is or with its last
+#: two axes exchanged ("turned"), a bias, a right operand as it is or its transpose.
+Form = Literal["tensor", "turned", "bias", "matrix", "transposed"]
 
-
-#: A constant in device memory: identity of its array, form, shape.
-Key = tuple[int, Form, tuple[int, ...]]
+#: A constant in device memory: identity of its array, form, shape, opcode of a right operand.
+Key = tuple[int, Form, tuple[int, ...], ProductOpcode]
 
 
 class Use(NamedTuple):
@@ -37,19 +39,32 @@ class Use(NamedTuple):
 
     name: str
     form: Form
-    shape: tuple[int, ...]  # as the operator sees it; forms "tensor" and "bias": a tensor of it
+    shape: tuple[int, ...]  # of the array as the operator sees it, before it is turned
+    opcode: ProductOpcode = "MATMUL"  # that reads a right operand
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...] | None:
+        """The shape of the tensor that it is in device memory; None: it is a right operand."""
+        if self.form in ("tensor", "bias"):
+            return self.shape
+        return turned_shape(self.shape) if self.form == "turned" else None
+
+    @property
+    def label(self) -> str:
+        """The form and what else tells it from others of the same constant."""
+        return self.form if self.opcode == "MATMUL" else f"{self.form}, {self.opcode}"
 
 
-def constant_uses(graph: Graph, operation: PimOperation) -> list[Use]:
+def constant_uses(graph: Graph, operation: PimOperation, form: ProductForm = PLAIN) -> list[Use]:
     """Return the constants that a PIM operator reads, in the order they are placed."""
     if not isinstance(operation, MatmulOperation):
         names = (operation.left, operation.right)
         return [tensor_use(graph, name) for name in names if name in graph.constants]
     uses: list[Use] = []
     if operation.left in graph.constants:
-        uses.append(tensor_use(graph, operation.left))
+        uses.append(left_use(graph, operation, form))
     if operation.right in graph.constants:
-        uses.append(matrix_use(operation))
+        uses.append(right_use(operation, form))
     if operation.bias is not None and operation.bias in graph.constants:
         uses.append(bias_use(graph, operation.bias))
     return uses
@@ -60,10 +75,20 @@ def tensor_use(graph: Graph, name: str) -> Use:
     return Use(name, "tensor", graph.constants[name].shape)
 
 
-def matrix_use(operation: MatmulOperation) -> Use:
-    """Return the use of the right operand of a product."""
-    form: Form = "transposed" if operation.transposed else "matrix"
-    return Use(operation.right, form, operation.right_shape)
+def left_use(graph: Graph, operation: MatmulOperation, form: ProductForm = PLAIN) -> Use:
+    """Return the use of the constant on the left of a product; turned, it is on the right."""
+    if form.turned:
+        return Use(operation.left, "transposed", right_shape(operation.left_shape), form.opcode)
+    return tensor_use(graph, operation.left)
+
+
+def right_use(operation: MatmulOperation, form: ProductForm = PLAIN) -> Use:
+    """Return the use of the constant on the right of a product; turned, it is on the left."""
+    if form.turned:
+        kind: Form = "tensor" if operation.transposed else "turned"
+        return Use(operation.right, kind, operation.right_shape)
+    kind = "transposed" if operation.transposed else "matrix"
+    return Use(operation.right, kind, operation.right_shape, form.opcode)
 
 
 def bias_use(graph: Graph, name: str) -> Use:
@@ -126,9 +151,10 @@ class DeviceWeights:
 
     def nbytes(self, graph: Graph, use: Use) -> int:
         """Return the bytes of device memory that a constant takes, padding included."""
-        if use.form in ("tensor", "bias"):
-            return self._driver.tensor_bytes(use.shape)
-        return self._driver.matrix_bytes(use.shape, transposed=use.form == "transposed")
+        if use.tensor_shape is not None:
+            return self._driver.tensor_bytes(use.tensor_shape)
+        transposed = use.form == "transposed"
+        return self._driver.matrix_bytes(use.shape, transposed=transposed, opcode=use.opcode)
 
     def total_bytes(self, graph: Graph, uses: Iterable[Use]) -> int:
         """Return the bytes that constants take together, each once."""
@@ -222,7 +248,7 @@ class DeviceWeights:
         if isinstance(handle, DeviceMatrix):
             self._driver.write_matrix(handle, values, transposed=use.form == "transposed")
         else:
-            self._driver.write(handle, values)
+            self._driver.write(handle, values.swapaxes(-1, -2) if use.form == "turned" else values)
         self._loaded[key] = self._driver.last
         return self._driver.last
 
@@ -231,7 +257,7 @@ class DeviceWeights:
         return self._loaded[self.key(graph, use)]
 
     def tensor(self, graph: Graph, use: Use) -> DeviceTensor:
-        """Return a placed constant as a tensor (forms "tensor" and "bias")."""
+        """Return a placed constant as a tensor (forms "tensor", "turned" and "bias")."""
         handle = self._placed[self.key(graph, use)]
         assert isinstance(handle, DeviceTensor)
         return handle
@@ -263,7 +289,7 @@ class DeviceWeights:
     @staticmethod
     def key(graph: Graph, use: Use) -> Key:
         """Return what tells a constant in one form from all others, of other graphs too."""
-        return id(graph.constants[use.name]), use.form, use.shape
+        return id(graph.constants[use.name]), use.form, use.shape, use.opcode
 
     def _add(self, graph: Graph, use: Use) -> None:
         constant = graph.constants[use.name]
@@ -276,6 +302,7 @@ class DeviceWeights:
             self._loaded.pop(key, None)
 
     def _new(self, use: Use) -> DeviceTensor | DeviceMatrix:
-        if use.form in ("tensor", "bias"):
-            return self._driver.new_tensor(use.shape)
-        return self._driver.new_matrix(use.shape, transposed=use.form == "transposed")
+        if use.tensor_shape is not None:
+            return self._driver.new_tensor(use.tensor_shape)
+        transposed = use.form == "transposed"
+        return self._driver.new_matrix(use.shape, transposed=transposed, opcode=use.opcode)

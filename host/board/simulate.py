@@ -1,7 +1,8 @@
 """Times of the board's operators on the simulated PIM, one operator for each signature.
 
 Operators of equal shapes take equal cycles (they never depend on the data), so each class is
-simulated once, whatever the number of its nodes.
+simulated once, whatever the number of its nodes. Constants are padded as the board pads them, also
+where another form (`host.forms`) would be cheaper.
 """
 
 from __future__ import annotations

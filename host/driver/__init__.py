@@ -8,7 +8,7 @@ from host.driver.errors import (
     ShapeError,
 )
 from host.driver.stats import OpStats
-from host.driver.tensors import DeviceMatrix, DeviceTensor
+from host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode
 
 __all__ = [
     "DescriptorError",
@@ -18,5 +18,6 @@ __all__ = [
     "OpStats",
     "OutOfDeviceMemoryError",
     "PimDriver",
+    "ProductOpcode",
     "ShapeError",
 ]

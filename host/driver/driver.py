@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from host.driver.products import Products
 from host.driver.queue import CommandQueue
 from host.driver.stats import OpStats
 from host.driver.store import TensorStore
-from host.driver.tensors import DeviceMatrix, DeviceTensor, Shape
+from host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode, Shape
 
 #: float32 or bfloat16 (ml_dtypes) of any shape.
 HostArray = NDArray[np.generic]
@@ -78,6 +78,11 @@ class PimDriver:
     def geometry(self) -> Geometry:
         """What the device says of itself."""
         return self._geometry
+
+    @property
+    def column_granule(self) -> int:
+        """Columns that a resident right operand of MATMUL is padded to."""
+        return self._store.granule
 
     @property
     def memory(self) -> DeviceMemory:
@@ -246,7 +251,7 @@ class PimDriver:
         array: HostArray,
         *,
         transposed: bool = False,
-        opcode: Literal["MATMUL", "MATMUL_T"] = "MATMUL",
+        opcode: ProductOpcode = "MATMUL",
     ) -> DeviceMatrix:
         """Make a right operand of `matmul` resident.
 
@@ -271,7 +276,7 @@ class PimDriver:
         shape: Shape,
         *,
         transposed: bool = False,
-        opcode: Literal["MATMUL", "MATMUL_T"] = "MATMUL",
+        opcode: ProductOpcode = "MATMUL",
     ) -> DeviceMatrix:
         """Allocate a matrix as `load_matrix` does; undefined until `write_matrix`."""
         if len(shape) < 2:
@@ -283,9 +288,11 @@ class PimDriver:
         """Return the bytes that `new_tensor` takes for a shape, padding included."""
         return self._store.tensor_bytes(shape)
 
-    def matrix_bytes(self, shape: Shape, *, transposed: bool = False) -> int:
+    def matrix_bytes(
+        self, shape: Shape, *, transposed: bool = False, opcode: ProductOpcode = "MATMUL"
+    ) -> int:
         """Return the bytes that `new_matrix` takes for a shape, padding included."""
-        return self._store.matrix_bytes(_turned(shape) if transposed else shape)
+        return self._store.matrix_bytes(_turned(shape) if transposed else shape, opcode)
 
     def write_matrix(
         self, matrix: DeviceMatrix, array: HostArray, *, transposed: bool = False

@@ -9,7 +9,7 @@ from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
 from host.device.validate import round_up
 from host.driver import layout
 from host.driver.memory import Block, DeviceMemory
-from host.driver.tensors import DeviceMatrix, DeviceTensor, Shape
+from host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode, Shape
 
 # Most bytes kept free behind a tensor for its use as a transposed operand.
 _MOST_SPARE_BYTES = 1 << 16
@@ -28,7 +28,7 @@ class TensorStore:
 
     def __init__(self, geometry: Geometry, column_granule: int) -> None:
         self._geometry = geometry
-        self._granule = column_granule
+        self.granule = column_granule
         self.memory = DeviceMemory(geometry)
 
     def tensor(
@@ -62,10 +62,17 @@ class TensorStore:
         """Return the bytes of device memory that a bfloat16 tensor takes."""
         return self.memory.size(self._layout(shape, "bf16", None, True)[0])
 
-    def matrix_bytes(self, shape: Shape) -> int:
-        """Return the bytes of device memory that a right operand (..., q, r) for MATMUL takes."""
+    def matrix_bytes(self, shape: Shape, opcode: ProductOpcode) -> int:
+        """Return the bytes of device memory that a right operand (..., q, r) for `opcode` takes."""
         *lead, q, r = shape
-        return self.memory.size(math.prod(lead) * q * round_up(r, self._granule) * BF16_BYTES)
+        elements = math.prod(lead) * self._padded_inner(q, opcode) * self._columns(r, opcode)
+        return self.memory.size(elements * BF16_BYTES)
+
+    def _padded_inner(self, q: int, opcode: ProductOpcode) -> int:
+        return q if opcode == "MATMUL" else round_up(q, self._geometry.atom_columns)
+
+    def _columns(self, r: int, opcode: ProductOpcode) -> int:
+        return round_up(r, self.granule if opcode == "MATMUL" else self._geometry.atom_columns)
 
     def _layout(
         self, shape: Shape, dtype: Literal["bf16", "f32"], columns: int | None, packed: bool
@@ -80,7 +87,7 @@ class TensorStore:
         stride = layout.row_stride(last if columns is None else columns, self._geometry, itemsize)
         # Room for what the opcodes read past the end: a bias to the column granule and, where that
         # costs little, a transposed operand to a whole number of atoms of rows.
-        widest = max(stride, round_up(last, self._granule) * itemsize)
+        widest = max(stride, round_up(last, self.granule) * itemsize)
         spare = 0
         if len(shape) > 1 and not packed:
             atom = self._geometry.atom_columns
@@ -104,18 +111,12 @@ class TensorStore:
         block = self.memory.allocate_high(math.prod(shape[:-1]) * columns * BF16_BYTES)
         return DeviceMatrix(block, self.memory.free, shape, columns, "tiled")
 
-    def matrix(self, shape: Shape, opcode: Literal["MATMUL", "MATMUL_T"]) -> DeviceMatrix:
+    def matrix(self, shape: Shape, opcode: ProductOpcode) -> DeviceMatrix:
         """Allocate a resident right operand (..., q, r) laid out for `opcode`."""
-        *lead, q, r = shape
-        if opcode == "MATMUL":
-            columns = round_up(r, self._granule)
-            block = self.memory.allocate_low(self.matrix_bytes(shape))
-            return DeviceMatrix(block, self.memory.free, shape, columns, "tiled")
-        atom = self._geometry.atom_columns
-        columns = round_up(r, atom)
-        nbytes = math.prod(lead) * round_up(q, atom) * columns * BF16_BYTES
-        block = self.memory.allocate_low(nbytes)
-        return DeviceMatrix(block, self.memory.free, shape, columns, "blocked")
+        block = self.memory.allocate_low(self.matrix_bytes(shape, opcode))
+        columns = self._columns(shape[-1], opcode)
+        kind: Literal["tiled", "blocked"] = "tiled" if opcode == "MATMUL" else "blocked"
+        return DeviceMatrix(block, self.memory.free, shape, columns, kind)
 
     def scratch(self, nbytes: int) -> Block:
         """Allocate an intermediate; `memory.free` gives it back."""

@@ -14,6 +14,9 @@ from host.driver.memory import Block
 
 Shape = tuple[int, ...]
 
+#: The opcode that reads a right operand.
+ProductOpcode = Literal["MATMUL", "MATMUL_T"]
+
 
 @dataclass(eq=False)
 class _Resident:

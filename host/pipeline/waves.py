@@ -51,7 +51,7 @@ def record_operator(
             {node_id: operation},
             driver,
             # As in the whole model, where other operators may read the same tensors.
-            forms=choose_forms(graph, operations, driver.geometry),
+            forms=choose_forms(graph, operations, driver.geometry, driver.column_granule),
         ) as resident,
     ):
         executor = Executor(alone, {node_id: "pim"}, {node_id: operation}, resident)

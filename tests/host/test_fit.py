@@ -34,7 +34,7 @@ from host.policies import POLICIES
 from host.report import build_report
 from host.resident import ResidentModel, leave_constants
 from host.session import Settings
-from host.weights import DeviceWeights, constant_uses, matrix_use
+from host.weights import DeviceWeights, constant_uses, right_use
 from partitioner.capacity import overfull, resident_bytes
 
 SMALL = {"device.rows": "16"}  # 16 banks x 16 rows x 8 KiB: 2 MiB
@@ -60,7 +60,7 @@ def chain(shapes, rows=4, weights=None):
 
 LARGE = [(64, 64), (64, 2048), (2048, 1024), (1024, 64)]
 SIX = [(512, 512)] * 6
-THIN = [(512, 8), (8, 512)] * 6
+THIN = [(512, 136), (136, 512)] * 6
 
 
 def test_a_weight_that_cannot_fit_is_named_with_its_size():
@@ -106,8 +106,8 @@ def test_weights_are_counted_as_the_driver_stores_them():
     platform = load_platform("htg-z920", SMALL)
     graph = chain(THIN)
     fit = pim_fit(graph, platform)
-    # 8 columns are stored as a tile of 512.
-    assert [fit.weights[f"n{i}"][0].nbytes for i in range(4)] == [512 * KIB, 8 * KIB] * 2
+    # 136 columns are stored as a tile of 512.
+    assert [fit.weights[f"n{i}"][0].nbytes for i in range(4)] == [512 * KIB, 136 * KIB] * 2
     assert not fit.static
     # Activations: 4 rows of 512 read and made at a time, and the driver's two rows of a tile.
     with (
@@ -117,7 +117,7 @@ def test_weights_are_counted_as_the_driver_stores_them():
         own = driver.memory.used_bytes
         assert fit.device_bytes == TWO_MIB
         assert fit.weight_room < TWO_MIB - own - 2 * 4 * KIB
-        assert fit.weight_room >= 3 * (512 + 8) * KIB
+        assert fit.weight_room >= 3 * (512 + 136) * KIB
         uses = {n: constant_uses(graph, one) for n, one in fit.operations.items()}
         weights = DeviceWeights(driver)
         for node, node_uses in uses.items():
@@ -126,6 +126,58 @@ def test_weights_are_counted_as_the_driver_stores_them():
             taken = driver.memory.used_bytes - before
             assert taken == sum(one.nbytes for one in fit.weights[node])
             weights.drop(graph, placed)
+
+
+def test_constants_are_counted_in_the_form_that_their_product_takes():
+    """Narrow ones for MATMUL_T, in atoms; on the left and turned around, as rows or tiles."""
+    shapes = {"blocked": ((4, 40), (40, 70)), "turned": ((512, 64), (64, 4))}
+    left = {"left": ((512, 33), (33, 4))}
+    nodes, constants, inputs = [], {}, {}
+    for name, (a, b) in (shapes | left).items():
+        fixed = "a" if name in left else "b"
+        for operand, shape in (("a", a), ("b", b)):
+            if operand == fixed:
+                constants[name + operand] = np.ones(shape, np.float32)
+            else:
+                inputs[name + operand] = TensorInfo(shape, np.dtype(np.float32))
+        nodes.append(helper.make_node("MatMul", [f"{name}a", f"{name}b"], [f"{name}y"], name=name))
+    outputs = tuple(node.output[0] for node in nodes)
+    graph = normalize(RawModel("forms", nodes, constants, inputs, outputs, {"": 17}))
+    platform = load_platform("native")
+    fit = pim_fit(graph, platform)
+    stored = {node: [(one.name, one.nbytes) for one in fit.weights[node]] for node in fit.weights}
+    assert stored == {
+        "blocked": [("blockedb (matrix, MATMUL_T)", 64 * 96 * 2)],
+        "turned": [("turnedb (turned)", 31 * 64 * 2 + 512 * 2)],  # and what opcodes may read behind
+        "left": [("lefta (transposed)", 33 * 512 * 2)],
+    }
+    with (
+        ModelDevice(platform.geometry(), 1 << 20) as device,
+        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+        ResidentModel(graph, fit.operations, driver) as resident,
+    ):
+        assert resident.weights.held_bytes == sum(one for [(_, one)] in stored.values())
+        assert resident.weight_room == fit.weight_room
+
+
+def test_a_form_that_others_decide_is_counted_when_they_are_on_the_cpu():
+    """The result of a product that does not fit comes from the CPU: the next may be turned."""
+    rng = np.random.default_rng(4)
+    nodes = [
+        helper.make_node("MatMul", ["x", "v"], ["a"], name="large"),
+        helper.make_node("MatMul", ["a", "w"], ["y"], name="next"),
+    ]
+    constants = {
+        "v": rng.standard_normal((2048, 1024)).astype(np.float32),
+        "w": rng.standard_normal((1024, 4)).astype(np.float32),
+    }
+    inputs = {"x": TensorInfo((64, 2048), np.dtype(np.float32))}
+    graph = normalize(RawModel("chain", nodes, constants, inputs, ("y",), {"": 17}))
+    together = pim_fit(graph, load_platform("native"))
+    assert [one.name for one in together.weights["next"]] == ["w (matrix, MATMUL_T)"]
+    alone = pim_fit(graph, load_platform("native", SMALL))
+    assert set(alone.operations) == {"next"}
+    assert [one.name for one in alone.weights["next"]] == ["w (turned)"]
 
 
 def test_a_constant_that_operators_share_is_counted_once_in_each_form():
@@ -143,9 +195,10 @@ def test_a_constant_that_operators_share_is_counted_once_in_each_form():
     platform = load_platform("htg-z920")
     fit = pim_fit(graph, platform)
     network = partition_graph(graph, fit)
-    as_stored = 64 * 512 * 2
-    assert network.shared_weights == {"w (matrix)": as_stored}
-    assert [o.shared_weights for o in network.operators[:3]] == [("w (matrix)",)] * 2 + [()]
+    as_stored = 64 * 64 * 2  # for MATMUL_T, without the 512 columns of a tile
+    name = "w (matrix, MATMUL_T)"
+    assert network.shared_weights == {name: as_stored}
+    assert [o.shared_weights for o in network.operators[:3]] == [(name,)] * 2 + [()]
     assert network.operators[2].weight_bytes == as_stored  # transposed: stored apart
     everything = range(len(network.operators))
     with (
@@ -215,12 +268,12 @@ def test_weights_take_turns_on_one_device_and_keep_their_addresses():
             for chosen in ((0, 1, 2), (3, 4, 5), (0, 4, 2), (3, 1, 5)):
                 resident.load_weights([f"n{i}" for i in chosen])
                 for i in chosen:
-                    matrix = resident.weights.matrix(graph, matrix_use(fit.operations[f"n{i}"]))
+                    matrix = resident.weights.matrix(graph, right_use(fit.operations[f"n{i}"]))
                     assert seen.setdefault(i, matrix.address) == matrix.address
             # Two that share an address: one of them moves, all are there.
             resident.load_weights(["n0", "n3", "n1"])
             where = {
-                resident.weights.matrix(graph, matrix_use(fit.operations[f"n{i}"])).address
+                resident.weights.matrix(graph, right_use(fit.operations[f"n{i}"])).address
                 for i in (0, 3, 1)
             }
             assert len(where) == 3
@@ -289,7 +342,7 @@ def test_a_model_behind_another_has_the_addresses_that_it_was_profiled_with(coun
             operations = pim_fit(second, platform).operations
             with ResidentModel(second, operations, driver, weights) as resident:
                 assert resident.static
-                uses = [matrix_use(operations[f"n{i}"]) for i in range(count)]
+                uses = [right_use(operations[f"n{i}"]) for i in range(count)]
                 return [weights.matrix(second, use).address for use in uses]
 
     def profiled(operations, driver, weights):

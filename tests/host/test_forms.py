@@ -7,25 +7,31 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from onnx import helper
-from small_devices import plain, small_geometry
+from small_devices import DEPTH, plain, small_device, small_geometry
 
+from host import golden
 from host.capabilities import Capabilities, pim_capable
 from host.device.base import Device
 from host.device.geometry import Geometry
 from host.driver import PimDriver
 from host.executor import Execution, Executor
-from host.forms import WORTH, Form, Forms, choose_forms, clocks
+from host.forms import WORTH, Form, Forms, ProductForm, choose_forms, clocks
 from host.models.graph import Graph, TensorInfo
 from host.models.normalize import RawModel, normalize
+from host.platform import load_platform
 from host.resident import ResidentModel
 
-PLAIN = Forms({}, frozenset())
+PLAIN = Forms()
+TURNED = {"n": ProductForm(turned=True)}
 
 
 def graph(nodes: list, inputs: dict[str, tuple[int, ...]], *outputs: str) -> Graph:
     single = np.dtype(np.float32)
     infos = {name: TensorInfo(shape, single) for name, shape in inputs.items()}
     return normalize(RawModel("m", nodes, {}, infos, outputs, {"": 17}))
+
+
+ANY = Capabilities()
 
 
 def product(a: tuple[int, ...], b: tuple[int, ...], transposed: bool = False) -> Graph:
@@ -36,7 +42,9 @@ def product(a: tuple[int, ...], b: tuple[int, ...], transposed: bool = False) ->
 
 
 def chosen(model: Graph, style: str = "all_bank") -> Forms:
-    return choose_forms(model, pim_capable(model, Capabilities()), small_geometry(style))
+    geometry = small_geometry(style)
+    operations = pim_capable(model, Capabilities())
+    return choose_forms(model, operations, geometry, geometry.beat_columns)
 
 
 # ---- which -------------------------------------------------------------------------------------
@@ -45,7 +53,7 @@ def chosen(model: Graph, style: str = "all_bank") -> Forms:
 def test_values_of_attention_are_turned_around() -> None:
     """Many rows, few columns; the heads of keys and values may be fewer."""
     forms = chosen(product((2, 4, 64, 40), (2, 1, 40, 8)))
-    assert forms.turned == {"n"}
+    assert forms.products == TURNED
     assert forms.tensors == {
         "a": Form("right", True, (2, 4, 64, 40)),
         "b": Form("left", True, (2, 1, 40, 8)),
@@ -55,9 +63,9 @@ def test_values_of_attention_are_turned_around() -> None:
 
 def test_what_is_as_fast_stays_as_it_is() -> None:
     forms = chosen(product((4, 64, 40), (4, 40, 64)))
-    assert forms == Forms({"b": Form("right", False, (4, 40, 64))}, frozenset())
+    assert forms == Forms({"b": Form("right", False, (4, 40, 64))})
     # One right operand for all rows is one product, and would be four.
-    assert not chosen(product((4, 8, 40), (40, 8))).turned
+    assert not chosen(product((4, 8, 40), (40, 8))).products
 
 
 def test_transposed_operands_from_the_cpu_are_written_turned() -> None:
@@ -65,7 +73,7 @@ def test_transposed_operands_from_the_cpu_are_written_turned() -> None:
     vector = chosen(product((64, 40), (40,)))
     assert vector.tensors == {"a": Form("right", True, (64, 40))}
     few = chosen(product((64, 40), (4, 40), True))
-    assert few.turned == {"n"}
+    assert few.products == TURNED
     assert few.tensors["b"] == Form("left", False, (4, 40))
 
 
@@ -77,17 +85,17 @@ def test_a_tensor_that_others_read_or_the_pim_makes_keeps_its_rows() -> None:
         return helper.make_node("Add", [left, right], [result], name=result)
 
     alone = graph([product], many, "y")
-    assert chosen(alone).turned == {"n"}
+    assert chosen(alone).products == TURNED
     for nodes, outputs in (
         ([product, add("a", "a", "z")], ("y", "z")),
         ([product, add("y", "y", "z")], ("z",)),
         ([add("b", "b", "c"), helper.make_node("MatMul", ["a", "c"], ["y"], name="n")], ("y",)),
     ):
-        assert not chosen(graph(nodes, many, *outputs)).turned
+        assert not chosen(graph(nodes, many, *outputs)).products
     # An operator of the CPU may read them all.
     softmax = helper.make_node("Softmax", ["y"], ["z"], name="s")
     negative = helper.make_node("Neg", ["a"], ["w"], name="w")
-    assert chosen(graph([product, softmax, negative], many, "y", "z", "w")).turned == {"n"}
+    assert chosen(graph([product, softmax, negative], many, "y", "z", "w")).products == TURNED
     square = graph([helper.make_node("MatMul", ["a", "a"], ["y"], name="n")], {"a": (9, 9)}, "y")
     assert chosen(square) == PLAIN
 
@@ -109,6 +117,79 @@ def test_clocks_count_beats_and_the_wait_between_them() -> None:
     assert clocks(narrow, 1, 10, 17 * 32) == 10 * (32 + 4) + 100
 
 
+# ---- constants ---------------------------------------------------------------------------------
+
+A, B = "a", "b"  # operands of `product`
+BLOCKED = {"n": ProductForm(opcode="MATMUL_T")}
+
+
+def constant(model: Graph, *names: str) -> Graph:
+    """Return the model with inputs made constants."""
+    values = {name: plain(5, *model.tensors[name].shape) / 64 for name in names}
+    infos = {name: model.tensors[name] for name in model.inputs if name not in names}
+    nodes = [node.proto() for node in model.nodes]
+    return normalize(RawModel("m", nodes, values, infos, model.outputs, {"": 17}))
+
+
+def on_board(model: Graph, capabilities: Capabilities = ANY, granule: int = 512) -> Forms:
+    """Return the forms on the device of htg-z920."""
+    geometry = load_platform("htg-z920").geometry()
+    return choose_forms(model, pim_capable(model, capabilities), geometry, granule)
+
+
+def test_a_narrow_constant_is_not_padded_to_a_tile() -> None:
+    """MATMUL_T pads to 32 columns, and takes a clock for 8: up to 96 of 512 are worth it."""
+    for columns, products in ((1, BLOCKED), (16, BLOCKED), (96, BLOCKED), (97, {}), (512, {})):
+        assert on_board(constant(product((1, 64), (64, columns)), B)).products == products
+    assert on_board(constant(product((1, 64), (600, 64), True), B)).products == {}
+    assert on_board(constant(product((1, 64), (16, 64), True), B)).products == BLOCKED
+    # Padded to a beat, MATMUL is never slower.
+    assert on_board(constant(product((1, 64), (64, 16)), B), granule=32).products == {}
+    bias = helper.make_node("Gemm", ["a", "b", "c"], ["y"], name="n")
+    inputs = {"a": (99, 64), "b": (64, 16), "c": (16,)}
+    assert on_board(constant(graph([bias], inputs, "y"), B, "c")).products == BLOCKED
+
+
+def test_products_by_constants_are_turned_around() -> None:
+    tall, wide = (512, 64), (64, 4)
+    left = on_board(constant(product(tall, wide), A))
+    assert left == Forms({"b": Form("left", True, wide)}, TURNED)
+    right = on_board(constant(product(tall, wide), B))
+    assert right == Forms({"a": Form("right", True, tall)}, TURNED)
+    narrow = on_board(constant(product((64, 64), (64, 2)), A))
+    assert narrow.products == {"n": ProductForm(turned=True, opcode="MATMUL_T")}
+    assert on_board(constant(product((4, 64), (64, 512)), A)).products == {}
+
+
+def test_the_paper_s_board_takes_no_constant_on_the_left() -> None:
+    paper = Capabilities(operands="paper")
+    for transposed, shape in ((False, (64, 4)), (True, (4, 64))):
+        model = constant(product((512, 64), shape, transposed), B)
+        assert on_board(model).products == TURNED
+        assert on_board(model, paper).products == BLOCKED
+
+
+def test_a_constant_that_others_read_is_not_turned_around() -> None:
+    """It would be in device memory twice."""
+    first = helper.make_node("MatMul", ["a", "b"], ["y"], name="n")
+    second = helper.make_node("MatMul", ["c", "b"], ["z"], name="m")
+    inputs = {"a": (512, 64), "b": (64, 4), "c": (2, 64)}
+    model = constant(graph([first, second], inputs, "y", "z"), B)
+    assert on_board(model).products == dict.fromkeys("nm", ProductForm(opcode="MATMUL_T"))
+
+
+def test_a_transposed_operand_that_the_pim_made_is_the_left_one_as_it_lies() -> None:
+    node = helper.make_node("Gemm", ["a", "b"], ["y"], name="n", transB=1)
+    add = helper.make_node("Add", ["c", "c"], ["b"], name="add")
+    both = graph([add, node], {"a": (512, 64), "c": (4, 64)}, "y")
+    assert on_board(both) == Forms({"a": Form("right", True, (512, 64))}, TURNED)
+    assert on_board(constant(both, A)) == Forms({}, TURNED)
+    # As MatMul reads it, it would have to be turned.
+    plainly = helper.make_node("MatMul", ["a", "b"], ["y"], name="n")
+    made = graph([add, plainly], {"a": (512, 64), "c": (64, 4)}, "y")
+    assert on_board(constant(made, A)).products == {}
+
+
 # ---- on the device -----------------------------------------------------------------------------
 
 #: Operands, whether the right one is transposed, and the most that the chosen form may take of the
@@ -124,16 +205,19 @@ CASES = [
 ]
 
 
-def run(device: Device, model: Graph, forms: Forms) -> Execution:
+def feeds_of(model: Graph) -> dict[str, np.ndarray]:
+    return {name: plain(3, *model.tensors[name].shape) / 64 for name in model.inputs}
+
+
+def run(device: Device, model: Graph, forms: Forms, granule: int | None = None) -> Execution:
     operations = pim_capable(model, Capabilities())
-    feeds = {name: plain(3, *model.tensors[name].shape) / 64 for name in model.inputs}
     with (
-        PimDriver(device) as driver,
+        PimDriver(device, column_granule=granule) as driver,
         ResidentModel(model, operations, driver, forms=forms) as resident,
     ):
         executor = Executor(model, {"n": "pim"}, operations, resident)
         executor.load_weights()
-        return executor.run(feeds)
+        return executor.run(feeds_of(model))
 
 
 @pytest.mark.parametrize("style", ["per_bank", "all_bank"])
@@ -145,7 +229,7 @@ def test_chosen_forms_have_the_same_bits_and_take_fewer_clocks(
         model = product(a, b, transposed)
         operations = pim_capable(model, Capabilities())
         with PimDriver(device) as driver:
-            forms = choose_forms(model, operations, driver.geometry)
+            forms = choose_forms(model, operations, driver.geometry, driver.column_granule)
         plainly, better = run(device, model, PLAIN), run(device, model, forms)
         same = plainly.values["y"].view(np.uint32) == better.values["y"].view(np.uint32)
         assert same.all(), (a, b)
@@ -165,7 +249,7 @@ def test_the_model_of_clocks_agrees_with_the_simulator(
         model = product((2, p, q), (2, q, r))
         turned = Forms(
             {"a": Form("right", True, (2, p, q)), "b": Form("left", True, (2, q, r))},
-            frozenset({"n"}),
+            TURNED,
         )
         straight = run(device, model, PLAIN).pim["n"].cycles
         other = run(device, model, turned).pim["n"].cycles
@@ -175,3 +259,102 @@ def test_the_model_of_clocks_agrees_with_the_simulator(
             assert other <= 0.9 * straight, (p, q, r, straight, other)
         else:
             assert other >= 0.7 * straight, (p, q, r, straight, other)
+
+
+#: Operands, whether the right one is transposed, which is a constant, the opcode that reads the
+#: constant on the right where it is not MATMUL, and whether the product is turned around; per_bank,
+#: constants padded to 512 columns. DRAM clocks of the plain form and of the chosen one.
+CONSTANTS = [
+    ((16, 64), (64, 16), False, "b", "MATMUL_T", 111232, 23140),
+    ((2, 5, 40), (40, 70), False, "b", "MATMUL_T", 44408, 26856),
+    ((9, 33), (7, 33), True, "b", "turned", 33756, 5568),
+    ((64, 48), (48, 4), False, "b", "turned", 334688, 4648),
+    ((2, 40, 32), (2, 32, 5), False, "b", "turned", 285284, 7572),
+    ((64, 48), (48, 4), False, "a", "turned MATMUL_T", 58948, 8468),
+    ((40, 64), (2, 64, 3), False, "a", "turned MATMUL_T", 96204, 15444),
+    ((2, 60, 33), (33, 3), False, "a", "turned MATMUL_T", 79760, 10804),
+    ((48, 32), (8, 32), True, "a", "turned MATMUL_T", 42200, 11948),
+    ((4, 20), (20, 64), False, "a", "", 2708, 2708),
+]
+
+
+def form_named(text: str) -> ProductForm:
+    return ProductForm("turned" in text, "MATMUL_T" if "MATMUL_T" in text else "MATMUL")
+
+
+def golden_product(model: Graph, values: dict[str, np.ndarray], transposed: bool) -> np.ndarray:
+    """Return the bits of the product, one matrix after the other."""
+    a, b = (golden.to_bf16_bits(values[name]) for name in ("a", "b"))
+    b = b.swapaxes(-1, -2) if transposed else b
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a = np.broadcast_to(a, (*lead, *a.shape[-2:])).reshape(-1, *a.shape[-2:])
+    b = np.broadcast_to(b, (*lead, *b.shape[-2:])).reshape(-1, *b.shape[-2:])
+    each = [golden.matmul(x, y) for x, y in zip(a, b, strict=True)]
+    return np.stack(each).reshape(model.tensors["y"].shape)
+
+
+def check_bits(device: Device, model: Graph, forms: Forms, granule: int, transposed: bool) -> int:
+    """Run a product; check its bits and return its clocks."""
+    execution = run(device, model, forms, granule)
+    wanted = golden_product(model, {**feeds_of(model), **model.constants}, transposed)
+    bits = golden.to_bf16_bits(execution.values["y"])
+    assert (bits == wanted).all(), (wanted.shape, forms.products)
+    return execution.pim["n"].cycles
+
+
+def test_products_by_constants_take_the_clocks_of_their_form(
+    devices: Callable[[str], Device],
+) -> None:
+    device = devices("native-per_bank")
+    for a, b, transposed, name, form, before, after in CONSTANTS:
+        model = constant(product(a, b, transposed), name)
+        forms = on_board(model)
+        assert forms.of("n") == form_named(form), (a, b, name)
+        assert check_bits(device, model, PLAIN, 512, transposed) == before, (a, b, name)
+        assert check_bits(device, model, forms, 512, transposed) == after, (a, b, name)
+
+
+def test_products_by_constants_of_all_banks_are_turned_around(
+    devices: Callable[[str], Device],
+) -> None:
+    """A beat has 256 columns; padding a constant to two of them costs few clocks."""
+    device = devices("native-all_bank")
+    for name, before, after in (("a", 53294, 3702), ("b", 54234, 3678)):
+        model = constant(product((64, 48), (48, 4)), name)
+        geometry = load_platform("aim").geometry()
+        forms = choose_forms(model, pim_capable(model, ANY), geometry, 512)
+        assert forms.products == TURNED
+        assert check_bits(device, model, PLAIN, 512, False) == before
+        assert check_bits(device, model, forms, 512, False) == after
+
+
+@pytest.mark.parametrize("style", ["per_bank", "all_bank"])
+def test_the_device_holds_every_form_of_random_products(style: str) -> None:
+    """Deeper than the device's buffer, wider than a tile; all forms, whichever is the cheaper."""
+    device, geometry = small_device(style, 1 << 20), small_geometry(style)
+    granule = geometry.tile_columns
+    rng = np.random.default_rng(11)
+    for number in range(24):
+        p, q, r = (int(n) for n in rng.integers(1, [40, 2 * DEPTH + 9, granule + 40]))
+        batch = (2,) if number % 3 == 0 else ()
+        transposed = not batch and bool(number % 2)
+        shape = (r, q) if transposed else (q, r)
+        for name in ("a", "b"):
+            model = constant(product((*batch, p, q), (*batch, *shape), transposed), name)
+            for turned in (False, True):
+                for opcode in ("MATMUL", "MATMUL_T"):
+                    forms = forced(model, name, transposed, ProductForm(turned, opcode))
+                    check_bits(device, model, forms, granule, transposed)
+
+
+def forced(model: Graph, name: str, transposed: bool, form: ProductForm) -> Forms:
+    """Return a form whether or not it is the cheaper; operand `name` is a constant."""
+    other = "b" if name == "a" else "a"
+    shape = model.tensors[other].shape
+    if form.turned and other == "b":
+        tensors = {"b": Form("left", not transposed, shape)}
+    elif form.turned:
+        tensors = {"a": Form("right", True, shape)}
+    else:
+        tensors = {"b": Form("right", transposed, shape)} if other == "b" else {}
+    return Forms(tensors, {"n": form})

@@ -97,6 +97,7 @@ ROOMS = {
     "host/driver/products.py": DEVICE,
     "host/driver/memory.py": DEVICE,
     "host/resident.py": DEVICE,
+    "host/forms.py": DEVICE,
     "host/placement.py": DEVICE,
     "host/weights.py": DEVICE,
     "host/device/execution.py": SIMULATOR,
