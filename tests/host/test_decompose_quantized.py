@@ -244,3 +244,86 @@ def test_weights_of_a_quantized_model_are_constants_and_its_activations_stay_rou
     rounded = np.clip(np.rint(inputs["x"] / np.float32(0.03)), -128, 127) * 0.03
     values = run_reference(graph, {"x": inputs["x"]})["y"]
     np.testing.assert_allclose(values, rounded @ (weights * 0.02), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("points", ["none", "number", "columns"])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (4, 4), (3, 2)])
+def test_convolutions_of_integers_that_become_floats(kernel, stride, points):
+    """Kernels of 1 and patches are products; of 3 with padding, which is the zero point, im2col."""
+    generator = np.random.default_rng(7)
+    inputs = {
+        "x": integers(generator, np.uint8, 2, 3, 8, 8),
+        "w": integers(generator, np.uint8, 5, 3, kernel, kernel),
+        "zx": None if points == "none" else np.array(9, np.uint8),
+        "zw": {
+            "none": None,
+            "number": np.array(130, np.uint8),
+            "columns": integers(generator, np.uint8, 5),
+        }[points],
+    }
+    attributes = {"pads": [1, 0, 1, 2]} if kernel == 3 else {}
+    nodes = [
+        helper.make_node(
+            "ConvInteger", [n if v is not None else "" for n, v in inputs.items()], ["i"],
+            strides=[stride, stride], **attributes,
+        ),
+        helper.make_node("Cast", ["i"], ["y"], to=1),
+    ]  # fmt: skip
+    constants = tuple(n for n in ("w", "zx", "zw") if inputs[n] is not None)
+    model = model_of_nodes(nodes, inputs, ["y"], constants)
+    if kernel == 3:
+        assert "ConvInteger" in ops(load(model))
+    padded = np.pad(
+        inputs["x"].astype(np.int64) - (0 if inputs["zx"] is None else int(inputs["zx"])),
+        ((0, 0), (0, 0), *(((1, 1), (0, 2)) if kernel == 3 else ((0, 0), (0, 0)))),
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))
+    zero = 0 if inputs["zw"] is None else inputs["zw"].astype(np.int64).reshape(-1, 1, 1, 1)
+    weights = inputs["w"].astype(np.int64) - zero
+    wanted = np.einsum("bchwij,fcij->bfhw", windows[:, :, ::stride, ::stride], weights)
+    graph = load(model, im2col=kernel == 3)
+    assert "ConvInteger" not in ops(graph)
+    assert products_on_the_pim(graph) == 1
+    np.testing.assert_array_equal(run_reference(graph, {"x": inputs["x"]})["y"], wanted)
+
+
+def test_a_convolution_whose_integers_are_used_stays_whole():
+    generator = np.random.default_rng(8)
+    inputs = {"x": integers(generator, np.uint8, 1, 3, 4, 4),
+              "w": integers(generator, np.uint8, 2, 3, 1, 1)}  # fmt: skip
+    graph = load(model_of("ConvInteger", inputs, ["y"], constants=("w",)))
+    assert ops(graph) == ["ConvInteger"]
+    assert "rounds results to bfloat16" in graph.kept_whole["ConvInteger_y"]
+
+
+def test_a_convolution_whose_sums_may_not_be_exact_stays_whole():
+    inputs = {"x": np.zeros((1, 520, 2, 2), np.uint8), "w": np.full((3, 520, 1, 1), 127, np.int8)}
+    nodes = [
+        helper.make_node("ConvInteger", ["x", "w"], ["i"]),
+        helper.make_node("Cast", ["i"], ["y"], to=1),
+    ]
+    graph = load(model_of_nodes(nodes, inputs, ["y"], ("w",)))
+    assert "ConvInteger" in ops(graph)
+    assert f"{255 * 127 * 520:,}" in next(iter(graph.kept_whole.values()))
+
+
+@pytest.mark.parametrize("per_filter", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_quantized_convolution_gives_the_same_integers(bias, per_filter):
+    generator = np.random.default_rng(9)
+    scale = generator.random(6 if per_filter else ()).astype(np.float32) * 0.01 + 0.01
+    inputs = {
+        "x": integers(generator, np.uint8, 2, 8, 4, 4),
+        "sx": np.array(0.05, np.float32),
+        "zx": np.array(3, np.uint8),
+        "w": integers(generator, np.int8, 6, 8, 1, 1),
+        "sw": np.asarray(scale, np.float32),
+        "zw": np.zeros(6 if per_filter else (), np.int8),
+        "sy": np.array(0.7, np.float32),
+        "zy": np.array(10, np.uint8),
+        "b": generator.integers(-4000, 4000, 6).astype(np.int32) if bias else None,
+    }
+    constants = tuple(n for n, v in inputs.items() if n != "x" and v is not None)
+    graph = compare(model_of("QLinearConv", inputs, ["y"], constants=constants), inputs)
+    assert products_on_the_pim(graph) == 1
+    assert "QLinearConv" not in ops(graph)

@@ -20,6 +20,7 @@ from host.models.decompose import (  # noqa: F401
     convolution,
     einsum,
     gemm,
+    integer_convolutions,
     integer_products,
     kept,
     normalizations,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from host.models.decompose.products import activation
 from host.models.decompose.registry import CONTRIB, KeptWhole, Whole, decomposes
 from host.models.decompose.writer import Writer
+from host.models.graph import Array
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,31 @@ def fused_convolution(whole: Whole, write: Writer) -> Sequence[str]:
 
 def _product(whole: Whole, write: Writer) -> str:
     whole.check_float()
-    whole.ignore("kernel_shape", "pads")
-    groups = whole.integer("group", 1)
-    whole.check(groups == 1, f"its {groups} groups of channels are products too small for the PIM")
     weights = whole.constant(1)
     whole.check(weights is not None, "its weights are not constant")
     assert weights is not None
+    result = write_product(whole, write, whole.required(0), weights)
+    if whole.input(2) is not None:
+        result = write.op("Add", result, whole.required(2))
+    return by_channel(whole, write, result)
+
+
+def write_product(whole: Whole, write: Writer, x: str, weights: Array) -> str:
+    """Return the sums of a convolution by position: (batch, positions, filters).
+
+    Parameters
+    ----------
+    whole, write
+        As of a rule; input 0 has the shape of `x`.
+    x
+        Floats, (batch, channels, axes...).
+    weights
+        Floats, (filters, channels, kernel...).
+    """
+    whole.ignore("kernel_shape", "pads")
+    # The number of groups is no part of the reason: reports group operators by it.
+    whole.check(whole.integer("group", 1) == 1,
+                "its groups of channels are products too small for the PIM")  # fmt: skip
     batch, channels, *size = whole.shape(0)
     window = _window(whole, tuple(size), weights.shape[2:], whole.results[0].shape[2:])
     single = prod(window.kernel) == 1
@@ -96,16 +116,18 @@ def _product(whole: Whole, write: Writer) -> str:
         raise KeptWhole(
             f"its kernel of {kernel} makes it a product only after copies of its input (--im2col)"
         )
-    outputs, filters = prod(window.out), weights.shape[0]
-    rows = _rows(write, whole.required(0), batch, channels, window)
+    rows = _rows(write, x, batch, channels, window)
     # The rows have the kernel's elements outside and the channels inside.
     order = (*range(2, weights.ndim), 1, 0)
-    matrix = np.ascontiguousarray(weights.transpose(order).reshape(-1, filters))
-    result = write.op("MatMul", rows, write.large_constant("weight", matrix))
-    if whole.input(2) is not None:
-        result = write.op("Add", result, whole.required(2))
-    turned = write.transpose(result, (0, 2, 1))
-    return write.reshape(turned, (batch, filters, *window.out), (batch, filters, outputs))
+    matrix = np.ascontiguousarray(weights.transpose(order).reshape(-1, weights.shape[0]))
+    return write.op("MatMul", rows, write.large_constant("weight", matrix))
+
+
+def by_channel(whole: Whole, write: Writer, x: str) -> str:
+    """Return (batch, positions, filters) in the order of the convolution's result."""
+    batch, filters, *out = whole.results[0].shape
+    turned = write.transpose(x, (0, 2, 1))
+    return write.reshape(turned, (batch, filters, *out), (batch, filters, prod(out)))
 
 
 def _rows(write: Writer, x: str, batch: int, channels: int, window: _Window) -> str:

@@ -26,19 +26,15 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 @decomposes("", "MatMulInteger")
 def integer_product(whole: Whole, write: Writer) -> Sequence[str]:
     """int32 sums of products of 8-bit integers, each less a zero point."""
-    readers = whole.readers.get(whole.node.outputs[0], ())
-    whole.check(
-        bool(readers) and all(reader.cast_to in _FLOATS for reader in readers),
-        "its integers are used as such, and the PIM rounds results to bfloat16",
-    )
-    result = _product(whole, write, _left(whole, write, 0, 2), right=1, zero=3)
+    check_becomes_float(whole)
+    result = _product(whole, write, less_zero_point(whole, write, 0, 2), right=1, zero=3)
     return [write.cast(result, np.int32)]
 
 
 @decomposes(CONTRIB, "MatMulIntegerToFloat")
 def integer_product_to_float(whole: Whole, write: Writer) -> Sequence[str]:
     """The integer product times the scales of both operands, and a row."""
-    result = _product(whole, write, _left(whole, write, 0, 4), right=1, zero=5)
+    result = _product(whole, write, less_zero_point(whole, write, 0, 4), right=1, zero=5)
     factor = write.op("Mul", whole.required(2), whole.required(3))
     return [_with_bias(whole, write, write.op("Mul", result, factor), 6)]
 
@@ -56,13 +52,13 @@ def dynamically_quantized_product(whole: Whole, write: Writer) -> Sequence[str]:
 @decomposes("", "QLinearMatMul")
 def quantized_product(whole: Whole, write: Writer) -> Sequence[str]:
     """The integer product, scaled and rounded to 8 bits again."""
-    result = _product(whole, write, _left(whole, write, 0, 2), right=3, zero=5)
+    result = _product(whole, write, less_zero_point(whole, write, 0, 2), right=3, zero=5)
     scales = [whole.constant(index) for index in (1, 4, 6)]
     whole.check(all(scale is not None for scale in scales), "its scales are not constant")
     left, right, out = (np.asarray(scale, np.float32) for scale in scales)
     whole.check(out.size == 1, "its result has a scale for each column")
     factor = write.constant(np.asarray(left * right / out.reshape(()), np.float32))
-    return [_quantized(whole, write, write.op("Mul", result, factor), 7)]
+    return [quantized(whole, write, write.op("Mul", result, factor), 7)]
 
 
 @decomposes(CONTRIB, "QGemm")
@@ -76,7 +72,7 @@ def quantized_gemm(whole: Whole, write: Writer) -> Sequence[str]:
         whole.check(given is not None, "the row that it adds is not constant")
         row = np.asarray(given, np.int64)
     result = _product(
-        whole, write, _left(whole, write, 0, 2), right=3, zero=5, turned=turned,
+        whole, write, less_zero_point(whole, write, 0, 2), right=3, zero=5, turned=turned,
         further=int(np.abs(row).max(initial=0)),
     )  # fmt: skip
     scales = [whole.constant(index) for index in (1, 4)]
@@ -90,11 +86,28 @@ def quantized_gemm(whole: Whole, write: Writer) -> Sequence[str]:
     out = whole.constant(7)
     whole.check(out is not None and out.size == 1, "the scale of its result is no constant number")
     factor = np.asarray(factor / np.asarray(out, np.float32).reshape(()), np.float32)
-    return [_quantized(whole, write, write.op("Mul", result, write.constant(factor)), 8)]
+    return [quantized(whole, write, write.op("Mul", result, write.constant(factor)), 8)]
 
 
-def _left(whole: Whole, write: Writer, index: int, zero: int) -> str:
-    """Return the left operand less its zero point, as floats."""
+def check_becomes_float(whole: Whole) -> None:
+    """Raise KeptWhole unless all that reads the result makes it floating point."""
+    readers = whole.readers.get(whole.node.outputs[0], ())
+    whole.check(
+        bool(readers) and all(reader.cast_to in _FLOATS for reader in readers),
+        "its integers are used as such, and the PIM rounds results to bfloat16",
+    )
+
+
+def check_exact(whole: Whole, most: int) -> None:
+    """Raise KeptWhole unless sums of integers of up to `most` are exact in float32."""
+    whole.check(
+        most < _EXACT,
+        f"its sums of integers may reach {most:,}; below {_EXACT:,} they are exact in float32",
+    )
+
+
+def less_zero_point(whole: Whole, write: Writer, index: int, zero: int) -> str:
+    """Return an input of integers less its zero point, as floats."""
     left = write.cast(whole.required(index), np.float32)
     if whole.input(zero) is None:
         return left
@@ -142,10 +155,7 @@ def _product(
     if turned:
         weights = weights.swapaxes(-1, -2)
     most = int(np.abs(weights).sum(axis=-2).max(initial=0)) * 255 + further
-    whole.check(
-        most < _EXACT,
-        f"its sums of integers may reach {most:,}; below {_EXACT:,} they are exact in float32",
-    )
+    check_exact(whole, most)
     values = np.ascontiguousarray(weights.astype(np.float32))
     return write.op("MatMul", left, write.large_constant("weight", values))
 
@@ -163,6 +173,6 @@ def _with_bias(whole: Whole, write: Writer, x: str, index: int) -> str:
     return x if name is None else write.op("Add", x, name)
 
 
-def _quantized(whole: Whole, write: Writer, x: str, zero: int) -> str:
+def quantized(whole: Whole, write: Writer, x: str, zero: int) -> str:
     """Return x rounded to 8-bit integers, with the zero point of the result."""
     return write.op("QuantizeLinear", x, write.scalar(1.0), whole.required(zero))

@@ -8,16 +8,13 @@ from host.models.decompose.registry import CONTRIB, KeptWhole, Rule, Whole, deco
 from host.models.decompose.writer import Writer
 
 _RECURRENT = "each of its steps reads the result of the one before"
-_INTEGERS = "it is a convolution of integers"
 _REASONS = {
     ("", "LSTM"): _RECURRENT,
     ("", "GRU"): _RECURRENT,
     ("", "RNN"): _RECURRENT,
     (CONTRIB, "DynamicQuantizeLSTM"): _RECURRENT,
     (CONTRIB, "AttnLSTM"): _RECURRENT,
-    ("", "ConvInteger"): _INTEGERS,
-    ("", "QLinearConv"): _INTEGERS,
-    (CONTRIB, "QLinearConv"): _INTEGERS,
+    (CONTRIB, "QLinearConv"): "its channels may be last",
     ("", "ConvTranspose"): "it adds up overlapping products",
     ("", "DeformConv"): "where it reads depends on the data",
     (CONTRIB, "NhwcFusedConv"): "its channels are last",

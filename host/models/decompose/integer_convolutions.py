@@ -1,0 +1,69 @@
+"""Convolutions of 8-bit integers as float products that give the same integers.
+
+What `convolution` says of kernels and `integer_products` of sums and of integer results holds here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from host.models.decompose.convolution import by_channel, write_product
+from host.models.decompose.integer_products import (
+    check_becomes_float,
+    check_exact,
+    less_zero_point,
+    quantized,
+)
+from host.models.decompose.registry import Whole, decomposes
+from host.models.decompose.writer import Writer
+
+
+@decomposes("", "ConvInteger")
+def integer_convolution(whole: Whole, write: Writer) -> Sequence[str]:
+    """int32 sums of products of 8-bit integers, each less a zero point."""
+    check_becomes_float(whole)
+    result = by_channel(whole, write, _sums(whole, write, zero=2, right=1, right_zero=3))
+    return [write.cast(result, np.int32)]
+
+
+@decomposes("", "QLinearConv")
+def quantized_convolution(whole: Whole, write: Writer) -> Sequence[str]:
+    """The integer sums with a row of integers added, scaled and rounded to 8 bits again."""
+    row = np.zeros((), np.int64)
+    if whole.input(8) is not None:
+        given = whole.constant(8)
+        whole.check(given is not None, "the row that it adds is not constant")
+        row = np.asarray(given, np.int64)
+    scales = [whole.constant(index) for index in (1, 4, 6)]
+    whole.check(all(scale is not None for scale in scales), "its scales are not constant")
+    left, right, out = (np.asarray(scale, np.float32) for scale in scales)
+    result = _sums(whole, write, zero=2, right=3, right_zero=5,
+                   further=int(np.abs(row).max(initial=0)))  # fmt: skip
+    if row.any():
+        result = write.op("Add", result, write.constant(row.astype(np.float32)))
+    factor = np.asarray(left.reshape(()) * right / out.reshape(()), np.float32)
+    scaled = write.op("Mul", result, write.constant(factor))
+    return [by_channel(whole, write, quantized(whole, write, scaled, 7))]
+
+
+def _sums(
+    whole: Whole, write: Writer, *, zero: int, right: int, right_zero: int, further: int = 0
+) -> str:
+    """Return the integer sums in float32, (batch, positions, filters).
+
+    `right` and the zero points are inputs; `further` is the largest integer added to the sums.
+    """
+    integers, point = whole.constant(right), whole.constant(right_zero)
+    whole.check(integers is not None, "its weights are not constant")
+    whole.check(whole.input(right_zero) is None or point is not None,
+                "the zero point of its weights is not constant")  # fmt: skip
+    assert integers is not None
+    points = np.zeros(1, np.int64) if point is None else point.astype(np.int64).reshape(-1)
+    weights = integers.astype(np.int64) - points.reshape(-1, *(1,) * (integers.ndim - 1))
+    most = int(np.abs(weights).reshape(len(weights), -1).sum(axis=1).max(initial=0)) * 255
+    check_exact(whole, most + further)
+    # Padding is the zero point, and so 0 here.
+    left = less_zero_point(whole, write, 0, zero)
+    return write_product(whole, write, left, weights.astype(np.float32))
