@@ -1,14 +1,11 @@
-"""Exports one architecture by one exporter, loads the file, and prints what the PIM can take.
+"""Exports one architecture by one exporter, loads the file, and counts what the PIM can take.
 
-Run in a process of its own by `run.py`: an exporter may take it down.
+Called in a process of its own by `run.py`: an exporter may take it down.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +14,16 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from benchmarks.exporters.architectures import ARCHITECTURES, TOKENS
+from benchmarks.exporters.architectures import ARCHITECTURES, TOKENS, Example
+from host.capabilities import Capabilities
 from host.coverage import coverage
 from host.cpu.operators import run_reference
 from host.fit import pim_fit
 from host.models.decompose import Choice
+from host.models.graph import Graph
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
-from host.pim_reasons import cpu_only
+from host.pim_reasons import reasons
 from host.platform import load_platform
 
 
@@ -40,71 +39,86 @@ class _Plain(torch.nn.Module):
         return self.model(**dict(zip(self.names, values, strict=True)), **cache)[0]
 
 
-def _torch(dynamo: bool) -> Callable[[Any, dict[str, Any], Path], Path]:
-    def export(model: Any, inputs: dict[str, Any], folder: Path) -> Path:
-        path = folder / "model.onnx"
+#: Writes a file of an example into a folder and returns its path.
+Exporter = Callable[[Example, Path], Path]
+
+
+def _torch(dynamo: bool) -> Exporter:
+    def export(example: Example, folder: Path) -> Path:
+        path = folder / ("torch.onnx" if dynamo else "torchscript.onnx")
+        partial = path.with_name(f"partial-{path.name}")
         options: dict[str, Any] = {"dynamo": True} if dynamo else {
             "dynamo": False, "opset_version": 17
         }  # fmt: skip
         torch.onnx.export(
-            _Plain(model, list(inputs)), tuple(inputs.values()), str(path),
-            input_names=list(inputs), output_names=["output"], **options,
+            _Plain(example.model, list(example.inputs)), tuple(example.inputs.values()),
+            str(partial), input_names=list(example.inputs), output_names=["output"],
+            external_data=False, **options,
         )  # fmt: skip
-        return path
+        return partial.rename(path)
 
     return export
 
 
-def _optimum(model: Any, inputs: dict[str, Any], folder: Path) -> Path:
+def _optimum(example: Example, folder: Path) -> Path:
     from optimum.exporters.onnx import onnx_export_from_model
 
-    causal = "Causal" in type(model).__name__ or "LMHead" in type(model).__name__
-    task = "text-generation-with-past" if causal else "feature-extraction"
-    if causal:
+    model = example.whole or example.model
+    if "past" in example.task:
         model.config.use_cache = True
-    onnx_export_from_model(model, folder, task=task, do_validation=False)
-    paths = sorted(folder.glob("*.onnx"))
-    return next((p for p in paths if p.name == "model.onnx"), paths[0])
+    onnx_export_from_model(
+        model, folder / "optimum", task=example.task, do_validation=False, **example.shapes
+    )
+    return folder / "optimum" / example.file
 
 
-def _basis(model: Any, inputs: dict[str, Any], folder: Path) -> Path:
-    """Return what optimizers and quantizers start from: an export by TorchScript where it works."""
+def _basis(example: Example, folder: Path) -> Path:
+    """Return what optimizers and quantizers start from: an export by TorchScript where it works.
+
+    The folder may have it from before.
+    """
+    for name in ("torchscript.onnx", "torch.onnx"):
+        if (folder / name).is_file():
+            return folder / name
     try:
-        return _torch(dynamo=False)(model, inputs, folder)
+        return _torch(dynamo=False)(example, folder)
     except Exception:  # whatever torch raises where TorchScript cannot trace a model
-        model.eval()  # the failed export may leave it in training
-        return _torch(dynamo=True)(model, inputs, folder)
+        example.model.eval()  # the failed export may leave it in training
+        return _torch(dynamo=True)(example, folder)
 
 
-def _fused(model: Any, inputs: dict[str, Any], folder: Path) -> Path:
+def _fused(example: Example, folder: Path) -> Path:
     """ONNX Runtime's transformer optimizer."""
     from onnxruntime.transformers.optimizer import optimize_model
 
-    path = _basis(model, inputs, folder)
-    config = model.config
-    kind = config.model_type if config.model_type in ("gpt2", "vit", "bart") else "bert"
+    config = example.model.config
+    kinds = {"gpt2": "gpt2", "vit": "vit", "bart": "bart", "t5": "t5", "clip_text_model": "clip"}
+    kind = kinds.get(config.model_type, "bert")
     heads = getattr(config, "num_attention_heads", None) or getattr(config, "n_head", 0)
     width = getattr(config, "hidden_size", None) or getattr(config, "d_model", 0)
-    optimized = optimize_model(str(path), kind, num_heads=heads, hidden_size=width, opt_level=0)
+    if not isinstance(heads, int) or not heads:
+        heads = width = 0  # none, or by stage: the optimizer finds them in the graph
+    optimized = optimize_model(
+        str(_basis(example, folder)), kind, opt_level=0, num_heads=heads, hidden_size=width
+    )
     optimized.save_model_to_file(str(folder / "fused.onnx"))
     return folder / "fused.onnx"
 
 
-def _four_bits(model: Any, inputs: dict[str, Any], folder: Path) -> Path:
+def _four_bits(example: Example, folder: Path) -> Path:
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    path = _basis(model, inputs, folder)
+    path = _basis(example, folder)
     quantizer = MatMulNBitsQuantizer(onnx.load(str(path)), block_size=32, is_symmetric=False)
     quantizer.process()
     quantizer.model.save_model_to_file(str(folder / "packed.onnx"))
     return folder / "packed.onnx"
 
 
-def _eight_bits(model: Any, inputs: dict[str, Any], folder: Path) -> Path:
+def _eight_bits(example: Example, folder: Path) -> Path:
     from onnxruntime.quantization import quantize_dynamic
 
-    path = _basis(model, inputs, folder)
-    quantize_dynamic(str(path), str(folder / "dynamic.onnx"))
+    quantize_dynamic(str(_basis(example, folder)), str(folder / "dynamic.onnx"))
     return folder / "dynamic.onnx"
 
 
@@ -118,17 +132,17 @@ class _Samples:
         return self._left.pop() if self._left else None
 
 
-def _qdq(model: Any, inputs: dict[str, Any], folder: Path) -> Path:
+def _qdq(example: Example, folder: Path) -> Path:
     from onnxruntime.quantization import quantize_static
 
-    path = _basis(model, inputs, folder)
+    path = _basis(example, folder)
     names = {value.name for value in onnx.load(str(path), load_external_data=False).graph.input}
-    samples = _Samples({name: value for name, value in inputs.items() if name in names})
+    samples = _Samples({name: v for name, v in example.inputs.items() if name in names})
     quantize_static(str(path), str(folder / "qdq.onnx"), samples, op_types_to_quantize=["MatMul"])
     return folder / "qdq.onnx"
 
 
-EXPORTERS: dict[str, Callable[[Any, dict[str, Any], Path], Path]] = {
+EXPORTERS: dict[str, Exporter] = {
     "torch": _torch(dynamo=True),
     "torch, TorchScript": _torch(dynamo=False),
     "optimum": _optimum,
@@ -139,14 +153,18 @@ EXPORTERS: dict[str, Callable[[Any, dict[str, Any], Path], Path]] = {
 }
 
 
-def measure(architecture: str, exporter: str) -> dict[str, Any]:
-    """Return what one export gives: shares of multiply-adds, operators, errors."""
+def measure(architecture: str, exporter: str, folder: Path) -> dict[str, Any]:
+    """Return what one export gives: shares of multiply-adds, operators, errors.
+
+    `folder` is kept over the exporters of one architecture, which share a basis.
+    """
     torch.manual_seed(0)
-    model, inputs = ARCHITECTURES[architecture]()
-    model.eval()
-    with tempfile.TemporaryDirectory() as place:
-        path = EXPORTERS[exporter](model, inputs, Path(place))
-        return _loaded(path, {name: tuple(value.shape) for name, value in inputs.items()})
+    example = ARCHITECTURES[architecture]()
+    for model in (example.whole, example.model):
+        if model is not None:
+            model.eval()
+    path = EXPORTERS[exporter](example, folder)
+    return _loaded(path, {name: tuple(value.shape) for name, value in example.inputs.items()})
 
 
 def _loaded(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -155,7 +173,7 @@ def _loaded(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     params = {d.dim_param for v in declared for d in v.type.tensor_type.shape.dim}
     cache = {"past_sequence_length": TOKENS} if "past_sequence_length" in params else {}
     images = {n: s for n, s in shapes.items() if n in names and len(s) != 2}
-    axes = {} if images else {"sequence_length": TOKENS}
+    tokens = any(len(s) == 2 for n, s in shapes.items() if n in names)
     graphs = {}
     for label, choice in (
         ("whole", Choice(keep_fused=True)),
@@ -163,7 +181,7 @@ def _loaded(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         ("im2col", Choice(im2col=True)),
     ):
         options = LoadOptions(shapes=images, axes=cache, decompose=choice,
-                              sequence_length=TOKENS if axes else None)  # fmt: skip
+                              sequence_length=TOKENS if tokens else None)  # fmt: skip
         graphs[label] = load_model(str(path), options)
     platform = load_platform("aim")
     graph = graphs["decomposed"]
@@ -173,28 +191,52 @@ def _loaded(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         "operators": len(graph.nodes),
         "fused": dict(graph.decomposed),
         "kept_whole": sorted(set(graph.kept_whole.values())),
-        "reasons": cpu_only(graph, fits["decomposed"], platform.capabilities),
-        "error": _error(path, graph),
+        "products_on_cpu": _products_on_cpu(graph, fits["decomposed"], platform.capabilities),
+        **_errors(path, graph),
     }
 
 
-def _error(path: Path, graph: Any) -> float:
-    """Return the largest difference of the outputs to ONNX Runtime's on the file."""
+def _products_on_cpu(
+    graph: Graph, capable: Collection[str], capabilities: Capabilities
+) -> dict[str, list[str]]:
+    """Return the types of the operators with products that stay on the CPU, by the reason."""
+    groups = reasons(graph, capable, capabilities)
+    return {group.reason: sorted(group.operators) for group in groups if group.multiply_adds}
+
+
+def _errors(path: Path, graph: Graph) -> dict[str, float]:
+    """Return the largest differences of the outputs to ONNX Runtime's on the file.
+
+    `error` is that to what ONNX Runtime gives by default, `plain_error` with its optimizations off.
+    """
     feeds = random_inputs(graph, 0)
     feeds = {n: np.ones_like(v) if "mask" in n else v for n, v in feeds.items()}
+    got = run_reference(graph, feeds)
+    levels = ort.GraphOptimizationLevel
+    return {
+        "error": _difference_to(path, feeds, got, levels.ORT_ENABLE_ALL),
+        "plain_error": _difference_to(path, feeds, got, levels.ORT_DISABLE_ALL),
+    }
+
+
+def _difference_to(path: Path, feeds: Any, got: Any, level: Any) -> float:
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.graph_optimization_level = level
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     asked = {value.name for value in session.get_inputs()}
     wanted = session.run(None, {n: v for n, v in feeds.items() if n in asked})
-    got = run_reference(graph, feeds)
-    worst = 0.0
-    for value, output in zip(wanted, session.get_outputs(), strict=True):
-        if value.dtype.kind == "f" and value.size:
-            scale = float(np.abs(value).max()) or 1.0
-            worst = max(worst, float(np.abs(got[output.name] - value).max()) / scale)
-    return worst
+    outputs = zip(wanted, session.get_outputs(), strict=True)
+    return max((_difference(v, got[o.name]) for v, o in outputs if v.size), default=0.0)
 
 
-if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], sys.argv[2])))
+def _difference(wanted: Any, got: Any) -> float:
+    """Return the largest difference as a part of the largest value; infinite where kinds differ."""
+    if wanted.dtype.kind != "f":
+        return 0.0 if np.array_equal(wanted, got) else float("inf")
+    finite = np.isfinite(wanted)
+    if not np.array_equal(wanted[~finite], got[~finite], equal_nan=True):
+        return float("inf")
+    scale = float(np.abs(wanted[finite]).max(initial=0.0)) or 1.0
+    difference = np.abs(np.where(finite, got, 0) - np.where(finite, wanted, 0))
+    return float("inf") if np.isnan(difference).any() else float(difference.max()) / scale
