@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from host import golden
 from host.capabilities import MatmulOperation, PimOperation, overflowing_constant
 from host.cpu.buffers import TensorBuffers
-from host.cpu.stretches import BoundStretch, SessionCache, Stretch, split
+from host.cpu.stretches import SessionCache, Stretch, split
 from host.cpu.timing import (
     WAIT,
     OtherWork,
@@ -104,7 +104,8 @@ class Executor:
     keep
         Tensors to return besides the model's outputs.
     sessions
-        CPU sessions to share with other executors; default: its own.
+        CPU sessions to execute in, which other executors may share; default: its own, without
+        packed weights.
 
     Raises
     ------
@@ -136,7 +137,7 @@ class Executor:
         if self._on_pim and resident is None:
             raise PimloopError("the assignment uses the PIM, but no device is open")
         self._kept = tuple(dict.fromkeys((*graph.outputs, *keep)))
-        self._sessions = SessionCache() if sessions is None else sessions
+        self._sessions = SessionCache(prepack=False) if sessions is None else sessions
         self._stretches = split(graph, assignment)
         for stretch in self._cpu_stretches():
             self._sessions.prepare(graph, stretch, self._kept)
@@ -149,6 +150,8 @@ class Executor:
         #: Of all constants of the PIM's operators, by whichever execution they were loaded.
         self.weight_cost = OpStats()
         self.device_seconds = 0.0  # wall time of driver calls
+        #: Whether every operator has the addresses that it has in every schedule.
+        self.static_addresses = resident is None or resident.static
         self._cycles = 0
 
     # -- preparation -------------------------------------------------------------------------
@@ -190,11 +193,6 @@ class Executor:
         """The model on the PIM (there is one whenever a node is on it)."""
         assert self._resident is not None
         return self._resident
-
-    @property
-    def static_addresses(self) -> bool:
-        """Whether every operator has the addresses that it has in every schedule."""
-        return self._resident is None or self._resident.static
 
     def run(self, feeds: Mapping[str, Array]) -> Execution:
         """Execute the model once; `load_weights` must have been called.
@@ -299,10 +297,7 @@ class Executor:
         if self._verifier is not None:
             quiet = self._verifier.paused()
         with quiet:
-            self._bind(stretch).run()
-
-    def _bind(self, stretch: Stretch) -> BoundStretch:
-        return self._sessions.bind(self.graph, stretch, self._buffers, self._kept)
+            self._sessions.bind(self.graph, stretch, self._buffers, self._kept).run()
 
     def _run_pim(self, node: Node, execution: Execution) -> None:
         operation = self._operations[node.id]
@@ -390,6 +385,10 @@ class Executor:
         self._cycles += stats.cycles
         return stats
 
+    def leave_device(self) -> None:
+        """Forget the device, whose memory may be large; the last run can still be timed."""
+        self._resident = None
+
     def share_buffers(self, shared: TensorBuffers) -> None:
         """Give the values of the last run to `shared`, and use it from now on.
 
@@ -401,7 +400,9 @@ class Executor:
 
     # -- times -------------------------------------------------------------------------------
 
-    def time_cpu(self, *, rounds: int = 10) -> dict[str, Timing]:
+    def time_cpu(
+        self, *, rounds: int = 10, sessions: SessionCache | None = None
+    ) -> dict[str, Timing]:
         """Time the CPU side of the last run: CPU nodes by id, conversions by `Transfer.key`.
 
         Every segment is timed as it is executed, in the model's order, on the values that the run
@@ -409,15 +410,23 @@ class Executor:
         where it works in an execution the host waits (`host.cpu.timing.WAIT`). In rounds of their
         own each operator then runs in a session of its own, and a segment's time, its entry
         included, is shared out among its operators in those proportions.
+
+        Parameters
+        ----------
+        rounds
+            Of each measurement.
+        sessions
+            Sessions with packed weights, which other executors may share; default: its own.
         """
-        executed = self._executed_steps()
+        packed = SessionCache() if sessions is None else sessions
+        executed = self._executed_steps(packed)
         parallel = parallel_steps(executed)
         with OtherWork() as window:
             times = time_rounds(executed, rounds=rounds, window=window)
             # Steps hold their sessions, each set of them a packed copy of the weights.
             del executed
             alone = [
-                self._step(node.id, Stretch(stretch.device, (node,)))
+                self._step(node.id, Stretch(stretch.device, (node,)), packed)
                 for stretch in self._cpu_stretches()
                 if len(stretch.nodes) > 1
                 for node in stretch.nodes
@@ -434,7 +443,7 @@ class Executor:
                 times |= shared_out(whole, {name: single[name] for name in names})
         return times
 
-    def _executed_steps(self) -> list[Step]:
+    def _executed_steps(self, sessions: SessionCache) -> list[Step]:
         """Return the CPU's part of the last run: segments, conversions, waits for the PIM."""
         moved: dict[str, list[Transfer]] = {}
         for transfer in self._last_run.transfers:
@@ -450,7 +459,7 @@ class Executor:
         steps: list[Step] = []
         for stretch in self._stretches:
             if stretch.device != "pim":
-                steps.append(self._step(_stretch_key(stretch), stretch))
+                steps.append(self._step(_stretch_key(stretch), stretch, sessions))
             for node in stretch.nodes:
                 steps += conversions(node.inputs)
                 if stretch.device == "pim":
@@ -458,8 +467,9 @@ class Executor:
                 steps += conversions(node.outputs)
         return steps
 
-    def _step(self, name: str, stretch: Stretch) -> Step:
-        return Step(name, self._bind(stretch).run, stretch.device == "cpu_parallel")
+    def _step(self, name: str, stretch: Stretch, sessions: SessionCache) -> Step:
+        bound = sessions.bind(self.graph, stretch, self._buffers, self._kept)
+        return Step(name, bound.run, stretch.device == "cpu_parallel")
 
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:
         values = self._buffers.array(transfer.tensor).copy()

@@ -17,6 +17,7 @@ one together.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -103,6 +104,8 @@ def generate(
         if driver is not None:
             generation.device_totals = driver.totals
     # The device is closed: nothing else runs while the CPU is timed.
+    driver = None
+    run.leave_device(list(runners.values()))
     for runner in runners.values():
         generation.device_seconds += runner.executor.device_seconds
         runner.phase.result = run.result(runner)
@@ -147,7 +150,8 @@ class _Run:
         self._platform = platform
         self._settings = settings
         self._report = report
-        self._sessions = SessionCache(prepack=measures_cpu(platform))
+        self._sessions = SessionCache(prepack=False)
+        self._packed = SessionCache()  # those that are timed
         self._weights: DeviceWeights | None = None
 
     def plan(self, plan: Planner, prompt: Array) -> list[Phase]:
@@ -196,6 +200,13 @@ class _Run:
         self._weights = DeviceWeights(driver)
         stack.callback(self._weights.close)
         return driver
+
+    def leave_device(self, runners: list[_Runner]) -> None:
+        """Give back the memory of a closed device, which may be large."""
+        self._weights = None
+        for runner in runners:
+            runner.executor.leave_device()
+        gc.collect()  # what was there refers to itself
 
     def prepare(
         self, stack: ExitStack, on_device: ExitStack, phase: Phase, driver: PimDriver | None
@@ -266,7 +277,7 @@ class _Run:
         cpu_times = {}
         if measures_cpu(self._platform):
             self._report(Progress("cpu", f"timing CPU operators of {phase.name}", 0, 1, 0))
-            cpu_times = executor.time_cpu(rounds=self._settings.rounds)
+            cpu_times = executor.time_cpu(rounds=self._settings.rounds, sessions=self._packed)
         return Result(
             graph=phase.graph,
             platform=self._platform,

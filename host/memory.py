@@ -1,7 +1,8 @@
 """What a run needs of this machine's memory, against what there is: refused before hours go by.
 
 The estimate counts what is known to be held at the same time, beside the model's own constants,
-which are there already. A run that passes can still be short of memory by what others take.
+which are there already: while devices execute, or while the CPU is timed, whichever is more. A run
+that passes can still be short of memory by what others take.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from host.errors import PimloopError
 from host.fit import PimFit
 from host.models.graph import Graph
 from host.verification import MOST_WAITING_BYTES
-from host.weights import Key
+from host.weights import MOST_BITS_BYTES, Key
 
 _MIB = 1 << 20
 
@@ -52,7 +53,9 @@ class Run:
     assignments: Sequence[Mapping[str, str]]
 
 
-def estimate(runs: Sequence[Run], jobs: int, *, packed: int) -> Estimate:
+def estimate(
+    runs: Sequence[Run], jobs: int, *, packed: int, devices_stay: bool = False
+) -> Estimate:
     """Return what executing `runs` holds, beside the constants of their graphs.
 
     Parameters
@@ -64,6 +67,8 @@ def estimate(runs: Sequence[Run], jobs: int, *, packed: int) -> Estimate:
         Devices at a time.
     packed
         Packed copies of the CPU's weights at a time: 0 where no CPU time is measured.
+    devices_stay
+        Whether devices keep their memory while the CPU is timed.
     """
     elements: dict[int, int] = {}  # by identity of the array
     read: dict[Key, int] = {}  # bytes in device memory
@@ -77,18 +82,25 @@ def estimate(runs: Sequence[Run], jobs: int, *, packed: int) -> Estimate:
             read |= {constant.key: constant.nbytes for constant in stored}
     devices = min(jobs, on_pim)
     room = max((run.fit.device_bytes for run in runs), default=0)
-    bits = {array: 2 * elements.get(array, 0) for array, *_ in read}
+    bits = sum({array: 2 * elements.get(array, 0) for array, *_ in read}.values())
     activations = [_activation_bytes(run.graph) for run in runs]
-    parts = {
-        "weights of the PIM as bfloat16": sum(bits.values()),
-        f"memory of {devices} devices": devices * min(sum(read.values()), room),
+    always = {"weights of the PIM as bfloat16": min(bits, MOST_BITS_BYTES)}
+    memories = {f"memory of {devices} devices": devices * min(sum(read.values()), room)}
+    executing = {
+        **always,
+        **memories,
         "activations": (devices or 1) * sum(activations),
         "results waiting for verification": devices
-        * sum(min(nbytes, MOST_WAITING_BYTES) for nbytes in activations),
-        "packed weights of the CPU": packed
-        * max((_packed_bytes(run.graph, a) for run in runs for a in run.assignments), default=0),
+        * sum(min(nbytes + bits, MOST_WAITING_BYTES) for nbytes in activations),
     }
-    return Estimate(parts)
+    weights = max((_packed_bytes(run.graph, a) for run in runs for a in run.assignments), default=0)
+    timing = {
+        **always,
+        **(memories if devices_stay else {}),
+        "activations": sum(activations),
+        "packed weights of the CPU": packed * weights,
+    }
+    return max(Estimate(executing), Estimate(timing), key=lambda stage: stage.nbytes)
 
 
 def _packed_bytes(graph: Graph, assignment: Mapping[str, str]) -> int:

@@ -1,7 +1,6 @@
 """One execution of a model under one assignment, from opening the device to the verdict.
 
-`pimloop sim` and `pimloop run` are thin layers above `execute_model`; `host.report` turns its
-result into report.json.
+`host.pipeline.execute` makes the same of several assignments on a pool of devices.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from dataclasses import dataclass, field
 
 from host.accuracy import Comparison, compared_tensors
 from host.cpu.operators import run_reference
-from host.cpu.stretches import SessionCache
 from host.cpu.timing import Timing
 from host.device.open import Backend, Flavour, open_device
 from host.driver import OpStats, PimDriver
@@ -135,7 +133,6 @@ def execute_model(
         executor = Executor(
             graph, assignment, operations, resident,
             verifier=verifier, progress=report, keep=tensors,
-            sessions=SessionCache(prepack=measures_cpu(platform)),
         )  # fmt: skip
         executor.load_weights()
         weights = executor.weight_cost

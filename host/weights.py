@@ -1,12 +1,13 @@
 """The constants of PIM operators in device memory: placed once, loaded when first needed.
 
 Several graphs on one device may share them, as the two phases of a generating model do. Their
-bits as bfloat16 (`ConstantBits`) are shared by all devices of a process.
+bits as bfloat16 (`ConstantBits`) are shared by all devices of a run.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
@@ -25,6 +26,9 @@ from host.driver import (
 )
 from host.forms import PLAIN, ProductForm, turned_shape
 from host.models.graph import Array, Graph
+
+#: bfloat16 bits of constants that are kept, beside those in device memory.
+MOST_BITS_BYTES = 256 << 20
 
 #: What a constant is to the operator that reads it on the PIM: a tensor as it is or with its last
 #: two axes exchanged ("turned"), a bias, a right operand as it is or its transpose.
@@ -97,19 +101,36 @@ def bias_use(graph: Graph, name: str) -> Use:
 
 
 class ConstantBits:
-    """bfloat16 bits of float constants, each converted once; safe in several threads."""
+    """bfloat16 bits of float constants, those used last kept; safe in several threads.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    limit_bytes
+        Bits to keep. Converting again is a pass over the array.
+    """
+
+    def __init__(self, limit_bytes: int = MOST_BITS_BYTES) -> None:
+        self._limit = limit_bytes
         self._lock = threading.Lock()
-        self._found: dict[int, tuple[Array, golden.Bits]] = {}
+        self._kept: OrderedDict[int, tuple[Array, golden.Bits]] = OrderedDict()
+        self.nbytes = 0  # of the bits kept
 
     def of(self, constant: Array) -> golden.Bits:
         """Return the bits of an array, in its shape; the array must not change afterwards."""
+        key = id(constant)
         with self._lock:
-            # The array is kept beside its bits: its identity stays its own.
-            if id(constant) not in self._found:
-                self._found[id(constant)] = (constant, golden.to_bf16_bits(constant))
-            return self._found[id(constant)][1]
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][1]
+            bits = golden.to_bf16_bits(constant)
+            while self._kept and self.nbytes + bits.nbytes > self._limit:
+                _, (_, oldest) = self._kept.popitem(last=False)
+                self.nbytes -= oldest.nbytes
+            if bits.nbytes <= self._limit:
+                # The array is kept beside its bits: its identity stays its own.
+                self._kept[key] = (constant, bits)
+                self.nbytes += bits.nbytes
+            return bits
 
 
 class DeviceWeights:

@@ -171,7 +171,6 @@ def run_reference(
     *,
     outputs: tuple[str, ...] | None = None,
     threads: int = 0,
-    prepack: bool = False,
 ) -> dict[str, Array]:
     """Run the whole graph in float32 in one ONNX Runtime session; return values by name.
 
@@ -185,8 +184,6 @@ def run_reference(
         The tensors to return; None: the model's outputs.
     threads
         Threads of the session; 0: all cores.
-    prepack
-        Whether it packs weights, as sessions do whose time is measured.
 
     Raises
     ------
@@ -196,7 +193,7 @@ def run_reference(
     wanted = graph.outputs if outputs is None else outputs
     try:
         model = to_model(graph, outputs=wanted)
-        session = open_session(model, threads or all_cores(), prepack=prepack)
+        session = open_session(model, threads or all_cores(), prepack=False)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise PimloopError(
             f"model {graph.name}: ONNX Runtime cannot open it on the CPU:"

@@ -8,6 +8,7 @@ fresh device.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Final, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from host.device.base import Device, DeviceError
 from host.device.cached import CachedDevice
@@ -38,6 +39,9 @@ _ATTEMPTS = 2
 
 #: Bound of the wait for the threads of a pool that is closed, seconds.
 _JOIN_SECONDS = 30.0
+
+#: In place of a task: close the device and wait for the next one.
+_RELEASE: Final = "release"
 
 #: Longest wait without a look at whether there is still something to wait for, seconds.
 _WAKE_SECONDS = 1.0
@@ -148,6 +152,7 @@ class DevicePool:
         self._idle = 0  # threads that wait for a task
         self._running = 0  # jobs at work
         self._quiet = 0  # blocks in which no job may start
+        self._releasing = False  # idle devices are to be closed
         self._closing = False
         self._ended: list[Usage] = []  # of devices that are closed
 
@@ -229,6 +234,25 @@ class DevicePool:
                 self._quiet -= 1
                 self._changed.notify_all()
 
+    def release(self) -> None:
+        """Wait until no job is at work and close the devices; later jobs get fresh ones.
+
+        Raises
+        ------
+        PimloopError
+            Called by a job, which would wait for itself.
+        """
+        with self.quiet(), self._changed:
+            self._releasing = True
+            self._changed.notify_all()
+            try:
+                while self._devices:
+                    self._changed.wait(_WAKE_SECONDS)
+            finally:
+                self._releasing = False
+        # What jobs left there, and the device memory with it, refers to itself.
+        gc.collect()
+
     @property
     def usage(self) -> Usage:
         """What all devices of the pool, also those that died, have done so far."""
@@ -288,7 +312,12 @@ class DevicePool:
     def _serve(self, index: int) -> None:
         """Do tasks on device `index` until the pool closes."""
         worker: Worker | None = None
-        while (task := self._next_task()) is not None:
+        while (task := self._next_task(holds_device=worker is not None)) is not None:
+            if task == _RELEASE:
+                assert worker is not None
+                self._retire(worker)
+                worker = None
+                continue
             try:
                 worker = self._do(task, index, worker)
             finally:
@@ -298,7 +327,7 @@ class DevicePool:
         if worker is not None:
             self._retire(worker)
 
-    def _next_task(self) -> _Task | None:
+    def _next_task(self, *, holds_device: bool) -> _Task | Literal["release"] | None:
         """Wait for a task and count it as running; None: the pool closes."""
         with self._changed:
             self._idle += 1
@@ -306,6 +335,8 @@ class DevicePool:
                 while True:
                     if self._closing:
                         return None
+                    if self._releasing and holds_device:
+                        return _RELEASE
                     if self._tasks and not self._quiet:
                         self._running += 1
                         return self._tasks.popleft()
@@ -352,10 +383,11 @@ class DevicePool:
     def _retire(self, worker: Worker) -> None:
         """Close a device and keep what it counted."""
         worker.state.clear()
-        with self._lock:
+        with self._changed:
             del self._devices[worker.index]
             if isinstance(worker.device, CountsUsage):
                 self._ended.append(worker.device.usage)
+            self._changed.notify_all()
         worker.device.close()
 
 

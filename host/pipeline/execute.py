@@ -110,8 +110,10 @@ class Runner:
         self._progress = progress
         self._before = before
         self._tensors = compared_tensors(graph)
-        # Shared by all jobs: CPU sessions, and the bits of the constants.
-        self._sessions = SessionCache(prepack=measures_cpu(platform))
+        # Shared by all jobs: CPU sessions, and the bits of the constants. Only sessions that are
+        # timed pack their weights, when no device is at work.
+        self._sessions = SessionCache(prepack=False)
+        self._packed = SessionCache()
         self._bits = ConstantBits()
         # What executions left in CPU memory, for timing them one after the other.
         self._buffers = TensorBuffers(graph)
@@ -139,7 +141,11 @@ class Runner:
         return self._pool.usage
 
     def run(
-        self, jobs: Sequence[Job], done: Callable[[Job, Result], None] | None = None
+        self,
+        jobs: Sequence[Job],
+        done: Callable[[Job, Result], None] | None = None,
+        *,
+        last: bool = False,
     ) -> list[Result]:
         """Execute `jobs`; return their results in order.
 
@@ -147,6 +153,8 @@ class Runner:
         ----------
         done
             Called with each result as soon as it is complete, CPU times included.
+        last
+            Whether no other jobs follow: the devices are closed before the CPU is timed.
 
         Raises
         ------
@@ -156,7 +164,7 @@ class Runner:
         """
         for job in jobs:
             check_assignment(self.graph, job.assignment, self.operations)
-        self.require_memory(jobs)
+        self.require_memory(jobs, last=last)
         results: dict[int, Result] = {}
 
         def finish(index: int, executed: _Executed, cpu_times: Mapping[str, Timing]) -> None:
@@ -177,23 +185,30 @@ class Runner:
                 if executed.verifier.mismatches:
                     self._pool.distrust()
                 executed = self._judged(executed)
+                executed.executor.leave_device()
                 if measures_cpu(self.platform):
                     executed.executor.share_buffers(self._buffers)
                     waiting[index] = executed
                 else:
                     finish(index, executed, {})
                 del future, executed
+            if last:
+                self._pool.release()
             for index, executed in sorted(waiting.items()):
                 finish(index, executed, self._cpu_times(jobs[index], executed.executor))
         return [results[index] for index in range(len(jobs))]
 
-    def require_memory(self, jobs: Sequence[Job], *, profile: bool = False) -> None:
+    def require_memory(
+        self, jobs: Sequence[Job], *, profile: bool = False, last: bool = False
+    ) -> None:
         """Refuse jobs that this machine's memory is too small for.
 
         Parameters
         ----------
         profile
             Whether `profile_cpu` follows.
+        last
+            As for `run`.
 
         Raises
         ------
@@ -208,7 +223,8 @@ class Runner:
         if not measures_cpu(self.platform):
             packed = 0
         run = Run(self.graph, self.fit, assignments)
-        require_memory(self.graph.name, estimate([run], self.options.jobs, packed=packed))
+        needed = estimate([run], self.options.jobs, packed=packed, devices_stay=not last)
+        require_memory(self.graph.name, needed)
 
     def profile_cpu(self) -> CpuProfile:
         """Time every operator on the CPU devices, and what entering a segment takes.
@@ -222,7 +238,7 @@ class Runner:
         self._report(job, "cpu", "every operator on the CPU")
         with self._pool.quiet():
             profile = profile_cpu(
-                self.graph, self.feeds, self._sessions, self._kept, self.options.rounds
+                self.graph, self.feeds, self._packed, self._kept, self.options.rounds
             )
         self._report(job, "done", "")
         return profile
@@ -314,7 +330,7 @@ class Runner:
             return {}
         self._report(job, "cpu", "")
         with self._pool.quiet():
-            return executor.time_cpu(rounds=self.options.rounds)
+            return executor.time_cpu(rounds=self.options.rounds, sessions=self._packed)
 
     def _result(
         self,

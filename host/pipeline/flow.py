@@ -195,7 +195,8 @@ class Pipeline:
         for name, plan in plans.items():
             jobs.setdefault(_key(plan.assignment), Job(name, plan.assignment))
         with self._phase("execute"):
-            results = dict(zip(jobs, self._execute("schedules", list(jobs.values())), strict=True))
+            executed = self._execute("schedules", list(jobs.values()), last=True)
+            results = dict(zip(jobs, executed, strict=True))
         with self._phase("evaluate"):
             for name, plan in plans.items():
                 result = results[_key(plan.assignment)]
@@ -214,14 +215,14 @@ class Pipeline:
             for name, place in WITHOUT_COSTS.items()
         ]
         with self._phase("execute"):
-            results = self._execute("schedules", jobs)
+            results = self._execute("schedules", jobs, last=True)
         for job, result in zip(jobs, results, strict=True):
             self.outcome.schedules[job.name] = _timed(self.operators, result)
 
-    def _execute(self, stage: str, jobs: list[Job]) -> list[Result]:
+    def _execute(self, stage: str, jobs: list[Job], *, last: bool = False) -> list[Result]:
         """Return the results of `jobs`: those of a placement executed before are not made again.
 
-        Only those that an interrupted run left count as resumed.
+        Only those that an interrupted run left count as resumed. `last`: see `Runner.run`.
         """
         found = {job.name: self._state.load(job) for job in jobs}
         waiting = [job for job in jobs if found[job.name] is None]
@@ -232,7 +233,8 @@ class Pipeline:
         self._progress(Event(stage, Progress(STAGE, ", ".join(left), len(left), total, 0)))
         if left:
             log.info("taking up %d executions of a run before", len(left))
-        for job, result in zip(waiting, self.runner.run(waiting, self._state.save), strict=True):
+        results = self.runner.run(waiting, self._state.save, last=last)
+        for job, result in zip(waiting, results, strict=True):
             found[job.name] = result
         return [result for result in found.values() if result is not None]
 
@@ -291,7 +293,7 @@ def execute_once(
             kept_on_cpu=runner.fit.kept_on_cpu,
         )  # fmt: skip
         start = perf_counter()
-        (result,) = runner.run([Job(name, assignment)])
+        (result,) = runner.run([Job(name, assignment)], last=True)
         outcome.phases.append(("execute", perf_counter() - start))
         outcome.schedules[name] = _timed(operators, result, schedule=schedule)
         outcome.usage = runner.usage

@@ -38,8 +38,7 @@ def segment_values(
     names
         The tensors, inner ones too.
     exact
-        As the segment is executed: its threads, weights packed. Then a right value has the same
-        bits; it takes longer.
+        With the threads that execute the segment: then a right value has the same bits.
     """
     made = {name for node in stretch.nodes for name in node.outputs if name}
     read = dict.fromkeys(n for node in stretch.nodes for n in graph.activations(node))
@@ -51,7 +50,7 @@ def segment_values(
     )
     feeds = {name: memory(name) for name in part.inputs}
     threads = device_threads()[stretch.device] if exact else 0
-    return run_reference(part, feeds, threads=threads, prepack=exact)
+    return run_reference(part, feeds, threads=threads)
 
 
 def wrong_results(

@@ -178,6 +178,22 @@ def test_no_job_runs_in_quiet_time() -> None:
             devices.submit(lambda _: devices.quiet().__enter__()).result(PATIENCE)
 
 
+def test_released_devices_are_closed_and_counted_and_later_jobs_get_others() -> None:
+    with pool(2) as devices:
+        before = devices.map(multiply, range(4))
+        pids = set(devices.map(lambda worker, _: simulator(worker), range(4)))
+        counted = devices.usage
+        devices.release()
+        assert all(gone(pid) for pid in pids)
+        assert devices.usage == counted
+        devices.release()  # nothing is open
+        assert devices.map(multiply, range(4)) == before
+        assert devices.submit(simulator).result() not in pids
+        waits = devices.submit(lambda _: devices.release())
+        with pytest.raises(PimloopError, match="waits for all jobs"):
+            waits.result()
+
+
 def test_close_ends_jobs_at_once() -> None:
     """A list of minutes does not keep a pool that an exception leaves."""
     pids: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,7 +17,9 @@ from host.accuracy import tolerance
 from host.cli import main
 from host.cli.generate import generation_report, planner, print_generation
 from host.cpu.operators import run_reference
+from host.device.model import ModelDevice
 from host.errors import PimloopError
+from host.executor import Executor
 from host.generate import LOGITS, _judge, generate
 from host.generation import Phase, Placed, Token
 from host.models.config import BUILT_IN
@@ -111,6 +114,27 @@ def test_each_phase_has_its_own_plan_made_on_its_own_inputs():
     assert found.passed
     assert not found.phases[0].executions[0].pim
     assert found.phases[1].executions[0].pim
+
+
+def test_the_device_is_gone_when_the_cpu_is_timed(monkeypatch):
+    memories, alive = [], []
+    init, time_cpu = ModelDevice.__init__, Executor.time_cpu
+
+    def opened(device, *args, **kwargs):
+        init(device, *args, **kwargs)
+        memories.append(weakref.ref(device.memory))
+
+    def timed(executor, **kwargs):
+        alive.append(sum(memory() is not None for memory in memories))
+        return time_cpu(executor, **kwargs)
+
+    monkeypatch.setattr(ModelDevice, "__init__", opened)
+    monkeypatch.setattr(Executor, "time_cpu", timed)
+    generator, _ = tiny(tokens=2)
+    found = generate(generator, prompt_of(generator), load_platform("aim"), on_pim, MODEL)
+    assert found.passed
+    assert memories
+    assert alive == [0, 0]
 
 
 def test_one_token_needs_no_step():

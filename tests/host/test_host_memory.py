@@ -14,6 +14,7 @@ from host.cpu.buffers import TensorBuffers
 from host.cpu.operators import open_session, run_reference
 from host.cpu.profile import profile_cpu
 from host.cpu.stretches import SessionCache, Stretch
+from host.device.pool import DevicePool
 from host.errors import PimloopError
 from host.executor import Executor
 from host.fit import pim_fit
@@ -34,6 +35,8 @@ from host.pipeline import execute
 from host.pipeline.flow import Pipeline
 from host.pipeline.options import Options
 from host.platform import load_platform
+from host.verification import MOST_WAITING_BYTES
+from host.weights import MOST_BITS_BYTES, ConstantBits
 
 MIB = 1 << 20
 
@@ -142,21 +145,90 @@ def test_an_estimate_counts_what_is_held():
     none = {"n0": "cpu_serial", "n1": "cpu_serial"}
     weight = 512 * 512 * 2
 
-    def parts(assignments, jobs, packed=0):
+    def parts(assignments, jobs, packed=0, **options):
         runs = [Run(graph, fit, assignments)]
-        return list(estimate(runs, jobs, packed=packed).parts.values())
+        return list(estimate(runs, jobs, packed=packed, **options).parts.values())
 
     rows = 3 * 8 * 512 * 4
-    assert parts([none], 2) == [0, 0, rows, 0, 0]
-    assert parts([one, none], 2) == [weight, weight, rows, rows, 0]
-    assert parts([one, both], 2) == [2 * weight, 4 * weight, 2 * rows, 2 * rows, 0]
+    # While devices execute: bits, memories, activations, what waits (its weights too).
+    assert parts([none], 2) == [0, 0, rows, 0]
+    assert parts([one, none], 2) == [weight, weight, rows, rows + weight]
+    two = [2 * weight, 4 * weight, 2 * rows, 2 * (rows + 2 * weight)]
+    assert parts([one, both], 2) == two
     # The CPU of one of them packs one weight, in float32; of both none.
-    assert parts([one, both], 1, packed=1) == [2 * weight, 2 * weight, rows, rows, 2 * weight]
-    assert parts([one, none], 1, packed=2) == [weight, weight, rows, rows, 2 * 4 * weight]
+    assert parts([one, both], 1, packed=1) == [2 * weight, 2 * weight, rows, rows + 2 * weight]
+    # While the CPU is timed: bits, activations, packed weights; memories where devices stay.
+    assert parts([one, none], 1, packed=2) == [weight, rows, 2 * 4 * weight]
+    stay = parts([one, none], 1, packed=2, devices_stay=True)
+    assert stay == [weight, weight, rows, 2 * 4 * weight]
     # Two graphs that share their constants, as the phases of a generation: both have activations.
     phases = [Run(graph, fit, [both]), Run(graph, fit, [one])]
     both_graphs = list(estimate(phases, 1, packed=1).parts.values())
-    assert both_graphs == [2 * weight, 2 * weight, 2 * rows, 2 * rows, 2 * weight]
+    assert both_graphs == [2 * weight, 2 * weight, 2 * rows, 2 * (rows + 2 * weight)]
+
+
+def test_the_estimate_bounds_what_is_bounded():
+    """Bits that are kept, and results that wait."""
+    graph = chain(40, 2048)  # 320 MiB as bfloat16
+    fit = pim_fit(graph, load_platform("aim"))
+    assignment = {node.id: "pim" for node in graph.nodes}
+    parts = estimate([Run(graph, fit, [assignment])], 1, packed=0).parts
+    assert parts["weights of the PIM as bfloat16"] == MOST_BITS_BYTES
+    assert parts["results waiting for verification"] == MOST_WAITING_BYTES
+    assert parts["memory of 1 devices"] >= 320 * MIB
+
+
+def test_bits_of_constants_are_kept_within_their_limit():
+    constants = [np.full((4, 1024), value, np.float32) for value in range(4)]  # 8 KiB of bits each
+    bits = ConstantBits(limit_bytes=20 << 10)
+    first = bits.of(constants[0])
+    second = bits.of(constants[1])
+    assert bits.of(constants[0]) is first
+    bits.of(constants[2])  # in place of the second, which was used longer ago
+    assert bits.nbytes == 16 << 10
+    assert bits.of(constants[0]) is first
+    again = bits.of(constants[1])
+    assert again is not second
+    np.testing.assert_array_equal(again, second)
+    # What is larger than the limit is converted and not kept; nothing goes for it.
+    large = np.ones(1 << 20, np.float32)
+    assert bits.of(large)[0] == 0x3F80
+    assert bits.nbytes <= 20 << 10
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_devices_are_gone_when_the_last_executions_are_timed(timed, monkeypatch):
+    graph = chain(3, 64)
+    options = Options(backend="model", jobs=2, rounds=1)
+    opened, alive = [], []
+    opens = DevicePool._open_worker
+
+    def open_worker(pool, index):
+        worker = opens(pool, index)
+        opened.append(weakref.ref(worker.device.memory))
+        return worker
+
+    def time_cpu(executor, **kwargs):
+        alive.append(sum(memory() is not None for memory in opened))
+        assert not kwargs["sessions"]._open or kwargs["sessions"]._prepack
+        return timed_cpu(executor, **kwargs)
+
+    timed_cpu = Executor.time_cpu
+    monkeypatch.setattr(DevicePool, "_open_worker", open_worker)
+    monkeypatch.setattr(Executor, "time_cpu", time_cpu)
+    jobs = [
+        execute.Job("pim", {node.id: "pim" for node in graph.nodes}),
+        execute.Job("cpu", {node.id: "cpu_serial" for node in graph.nodes}),
+    ]
+    platform = load_platform("aim")
+    with execute.Runner(graph, random_inputs(graph), platform, options, lambda _: None) as runner:
+        results = runner.run(jobs, last=timed)
+        assert all(result.passed for result in results)
+        assert len(opened) == 1
+        assert alive == ([0, 0] if timed else [1, 1])
+        # A device is opened again when there is more to do.
+        assert runner.run(jobs[:1])[0].passed
+        assert len(opened) == (2 if timed else 1)
 
 
 class PackedBytes:
@@ -165,9 +237,13 @@ class PackedBytes:
     def __init__(self, monkeypatch):
         self.most, self._live = 0, []
         opened = stretches.open_session
-        monkeypatch.setattr(stretches, "open_session", lambda *a, **k: self._note(opened(*a, **k)))
+        monkeypatch.setattr(stretches, "open_session", self._open)
+        self._opened = opened
 
-    def _note(self, session):
+    def _open(self, *args, prepack):
+        session = self._opened(*args, prepack=prepack)
+        if not prepack:
+            return session
         nbytes = sum(int(np.prod(value.shape())) * 4 for value in session.pimloop_values.values())
         self._live = [(other, n) for other, n in self._live if other() is not None]
         self._live.append((weakref.ref(session), nbytes))
@@ -179,15 +255,17 @@ def test_weights_are_packed_as_often_as_the_estimate_counts(monkeypatch):
     graph, size = chain(3, 256), 3 * 256 * 256 * 4
     feeds, sessions = random_inputs(graph), SessionCache(limit_bytes=1)
     packed = PackedBytes(monkeypatch)
-    executor = Executor(graph, {n.id: "cpu_serial" for n in graph.nodes}, {}, sessions=sessions)
+    executor = Executor(graph, {n.id: "cpu_serial" for n in graph.nodes}, {})
     executor.run(feeds)
-    executor.time_cpu(rounds=1)
+    assert executor.wrong_segments() == []
+    assert packed.most == 0
+    executor.time_cpu(rounds=1, sessions=sessions)
     assert packed.most == PACKED_TIMING * size
     # Another device's sessions take the place of those before.
-    other = Executor(graph, {n.id: "cpu_parallel" for n in graph.nodes}, {}, sessions=sessions)
+    other = Executor(graph, {n.id: "cpu_parallel" for n in graph.nodes}, {})
     other.run(feeds)
-    other.time_cpu(rounds=1)
-    executor.time_cpu(rounds=1)
+    other.time_cpu(rounds=1, sessions=sessions)
+    executor.time_cpu(rounds=1, sessions=sessions)
     assert packed.most == PACKED_TIMING * size
     profile_cpu(graph, feeds, sessions, rounds=1)
     assert packed.most == PACKED_PROFILE * size
