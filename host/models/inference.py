@@ -235,9 +235,9 @@ class Inference:
         except RefusedError:
             raise
         except PimloopError as error:
-            # It has a kernel, but no sense on values that are not the user's (a step of 0); or on
-            # none, which the reason shows.
-            raise DataDependentError(f"{open_shape} (values made up for it: {error})") from error
+            # It has a kernel, but no sense on values that are not the user's (a step of 0), or on
+            # any: the cause says which.
+            raise open_shape from error
         first, *others = [[(a.shape, a.dtype) for a in arrays] for arrays in samples]
         if any(other != first for other in others):
             raise open_shape

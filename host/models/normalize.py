@@ -308,8 +308,12 @@ class _Normalizer:
             return traced
         try:
             return self.inference.sample(node, self.infos, self.constants, where)
-        except DataDependentError:
-            raise error from None
+        except DataDependentError as sampled:
+            if sampled.__cause__ is None:
+                raise error from None
+            raise DataDependentError(
+                f"{error} (on values made up for it: {sampled.__cause__})"
+            ) from error
 
     def _attributes(self, proto: onnx.NodeProto) -> dict[str, Any]:
         """Return a node's attributes; an optional list without values is as one left out.

@@ -711,11 +711,9 @@ def test_what_fails_on_the_values_is_one_error(nodes, feeds, message, tmp_path):
 
 def test_an_operator_that_fails_on_any_values_says_why(tmp_path):
     """No data make 6 elements fewer out of 4: the reason is that of ONNX Runtime."""
-    pads = tensor(np.array([-3, -3]), "p")
+    pads = ("p", np.array([-3, -3]))
     nodes = [helper.make_node("Pad", ["x", "p"], ["y"])]
-    path = save(
-        tmp_path, nodes, [value("x", TensorProto.FLOAT, [4])], [value("y", 1, None)], [pads]
-    )
+    path = save(tmp_path, nodes, [("x", FLOAT, [4])], [("y", FLOAT, None)], [pads])
     with pytest.raises(PimloopError, match=r"Tensor shape\.Size\(\) must be >= 0"):
         load_model(path, LoadOptions())
 
