@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -200,7 +201,8 @@ def _fit_serial(
     # One unit of each unknown explains as much as that of another: conditioning.
     scale = np.linalg.norm(rows, axis=0)
     guess = np.clip(np.linalg.lstsq(rows / scale, target, rcond=None)[0], 1e-9, None)
-    solution = least_squares(
+    fit = partial(
+        least_squares,
         lambda x: rows / scale @ x - target,
         guess,
         jac=lambda x: rows / scale,
@@ -208,6 +210,12 @@ def _fit_serial(
         loss="soft_l1",
         f_scale=SOFT * float(np.median(np.sqrt([s.count for s in samples]))),
     )
+    try:
+        solution = fit()
+    except ValueError:
+        # By rounding, a step of its method can end outside the region that it searches
+        # ("`x` is not within the trust region"); this one searches a box.
+        solution = fit(method="dogbox")
     values = solution.x / scale
     found: dict[str, Any] = {names[i]: float(v) for i, v in zip(used, values, strict=True)}
     return set(found), replace(parameters, **found)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from host.board import data as board_data
 from host.board.samples import board_samples
-from host.cpu import conversion, measure, toml, work
+from host.cpu import calibrate, conversion, measure, toml, work
 from host.cpu.calibrate import Sample, errors, fit, held_out, merged, samples_of
 from host.cpu.model import CpuModel, product_speedup
 from host.cpu.parameters import CpuSection
@@ -313,6 +313,27 @@ def test_a_disturbed_sample_does_not_bend_the_rest() -> None:
     found = fit(samples, PARAMETERS).parameters
     assert found.reduce_ns == pytest.approx(PARAMETERS.reduce_ns, rel=0.05)
     assert found.product_mac_ns == pytest.approx(PARAMETERS.product_mac_ns, rel=1e-3)
+
+
+def test_a_step_outside_the_searched_region_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The solver's first method can fail so by rounding; the other finds the same."""
+    least_squares, failed = calibrate.least_squares, []
+
+    def failing(*args: Any, method: str = "trf", **options: Any) -> Any:
+        if method == "trf" and "jac" in options:
+            failed.append(method)
+            raise ValueError("`x` is not within the trust region.")
+        return least_squares(*args, method=method, **options)
+
+    samples = board_samples()
+    wanted = fit(samples, PARAMETERS).parameters
+    monkeypatch.setattr(calibrate, "least_squares", failing)
+    found = fit(samples, PARAMETERS).parameters
+    assert failed
+    model, other = CpuModel(wanted, ""), CpuModel(found, "")
+    for sample in samples:
+        us = model.work_us(sample.work, "cpu_serial")
+        assert other.work_us(sample.work, "cpu_serial") == pytest.approx(us, rel=0.01, abs=0.1)
 
 
 def test_what_the_data_do_not_tell_is_kept() -> None:
