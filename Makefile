@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev sim test test-full lint formal coverage synth clean
+.PHONY: help setup dev sim test test-full style lint formal coverage synth clean
 
 help: ## list what can be made
 	@echo "make TARGET [MODEL=$(MODEL)] [SEQ=$(SEQ)] [PLATFORM=$(PLATFORM)] [ARGS=...]"
@@ -50,11 +50,13 @@ test: dev ## the test suite (under 15 minutes on 2 cores)
 test-full: dev ## the heavier checks too (about an hour)
 	$(PYTEST) $(PYTEST_ARGS)
 
-lint: dev ## ruff, mypy, Verilator -Wall, slang, Yosys, generated files
+style: dev ## ruff, mypy, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m rtl.generate --check
+
+lint: style ## what `style` checks, and Verilator -Wall, slang, Yosys
 	$(BIN)/python -m rtl.lint
 
 formal: dev ## prove the scheduler, the bus handshakes and the descriptor fetch

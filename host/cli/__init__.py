@@ -12,12 +12,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
 from host.cli.output import ArgumentParser, make_logging_printable
 from host.errors import PimloopError
 from host.text import printable
 from partitioner.errors import PartitionerError
+from pimloop import __version__
 from sim.errors import SimError
 
 #: Modules of this package that add subcommands, in the order `pimloop --help` lists them.
@@ -58,12 +58,8 @@ class _Version(argparse.Action):
     ) -> None:
         from host.provenance import source
 
-        try:
-            version = metadata.version("pimloop")
-        except metadata.PackageNotFoundError:
-            version = "of a checkout that is not installed"
         commit = source()
-        print(f"pimloop {version}" + (f" (commit {commit})" if commit is not None else ""))
+        print(f"pimloop {__version__}" + (f" (commit {commit})" if commit is not None else ""))
         parser.exit()
 
 
