@@ -123,13 +123,14 @@ class ConstantBits:
                 self._kept.move_to_end(key)
                 return self._kept[key][1]
             bits = golden.to_bf16_bits(constant)
-            while self._kept and self.nbytes + bits.nbytes > self._limit:
+            if bits.nbytes > self._limit:
+                return bits
+            while self.nbytes + bits.nbytes > self._limit:
                 _, (_, oldest) = self._kept.popitem(last=False)
                 self.nbytes -= oldest.nbytes
-            if bits.nbytes <= self._limit:
-                # The array is kept beside its bits: its identity stays its own.
-                self._kept[key] = (constant, bits)
-                self.nbytes += bits.nbytes
+            # The array is kept beside its bits: its identity stays its own.
+            self._kept[key] = (constant, bits)
+            self.nbytes += bits.nbytes
             return bits
 
 

@@ -193,6 +193,8 @@ def test_bits_of_constants_are_kept_within_their_limit():
     # What is larger than the limit is converted and not kept; nothing goes for it.
     large = np.ones(1 << 20, np.float32)
     assert bits.of(large)[0] == 0x3F80
+    assert bits.of(constants[0]) is first
+    assert bits.of(constants[1]) is again
     assert bits.nbytes <= 20 << 10
 
 
