@@ -14,7 +14,7 @@ import partitioner.graph as network
 from host.capabilities import PimOperation, kept_on_cpu, pim_capable
 from host.device.model import ModelDevice
 from host.driver import PimDriver
-from host.forms import choose_forms
+from host.forms import Forms, choose_forms
 from host.models.graph import Graph
 from host.placement import NoRoomError
 from host.platform import Platform
@@ -119,7 +119,8 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
         capacity, room = driver.memory.capacity, driver.memory.free_bytes
         while True:
             # Forms, and with them sizes, depend on what the CPU computes.
-            stored = _stored(graph, operations, driver)
+            forms = choose_forms(graph, operations, driver.geometry, driver.column_granule)
+            stored = _stored(graph, operations, forms, driver)
             needed = {node: sum(one.nbytes for one in stored[node]) for node in operations}
             large = [node for node in operations if needed[node] > room]
             for node in large:
@@ -130,7 +131,7 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
                 )
             if large:
                 continue
-            with ResidentModel(graph, operations, driver) as resident:
+            with ResidentModel(graph, operations, driver, forms=forms) as resident:
                 room, static, failure = resident.weight_room, resident.static, resident.no_room
             if isinstance(failure, NoRoomError):
                 del operations[failure.node]
@@ -149,11 +150,10 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
 
 
 def _stored(
-    graph: Graph, operations: Mapping[str, PimOperation], driver: PimDriver
+    graph: Graph, operations: Mapping[str, PimOperation], forms: Forms, driver: PimDriver
 ) -> dict[str, tuple[Stored, ...]]:
     """Return the constants of each operator as the device has them, each once."""
     weights = DeviceWeights(driver)
-    forms = choose_forms(graph, operations, driver.geometry, driver.column_granule)
     stored = {}
     for node, operation in operations.items():
         constants: dict[Key, Stored] = {}

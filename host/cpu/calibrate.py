@@ -201,7 +201,7 @@ def _fit_serial(
     # One unit of each unknown explains as much as that of another: conditioning.
     scale = np.linalg.norm(rows, axis=0)
     guess = np.clip(np.linalg.lstsq(rows / scale, target, rcond=None)[0], 1e-9, None)
-    fit = partial(
+    solve = partial(
         least_squares,
         lambda x: rows / scale @ x - target,
         guess,
@@ -211,11 +211,11 @@ def _fit_serial(
         f_scale=SOFT * float(np.median(np.sqrt([s.count for s in samples]))),
     )
     try:
-        solution = fit()
+        solution = solve()
     except ValueError:
         # By rounding, a step of its method can end outside the region that it searches
         # ("`x` is not within the trust region"); this one searches a box.
-        solution = fit(method="dogbox")
+        solution = solve(method="dogbox")
     values = solution.x / scale
     found: dict[str, Any] = {names[i]: float(v) for i, v in zip(used, values, strict=True)}
     return set(found), replace(parameters, **found)

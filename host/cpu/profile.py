@@ -79,9 +79,8 @@ def profile_cpu(
     buffers = TensorBuffers(graph)
     for name, value in feeds.items():
         buffers.store(name, value)
-    clock = _Clock(graph, sessions, buffers, keep, rounds)
     with OtherWork() as window:
-        clock.window = window
+        clock = _Clock(graph, sessions, buffers, keep, rounds, window)
         devices = [clock.operators(device) for device in device_threads()]
         faster = [min(devices, key=lambda d: d.part_us[i]).name for i in range(len(clock.parts))]
         devices = [clock.entered(device, faster) for device in devices]
@@ -113,13 +112,13 @@ class _Clock:
         buffers: TensorBuffers,
         keep: Collection[str],
         rounds: int,
+        window: OtherWork,
     ) -> None:
         self._graph, self._sessions, self._buffers = graph, sessions, buffers
-        self._keep, self._rounds = keep, rounds
+        self._keep, self._rounds, self._window = keep, rounds, window
         self._weightless = list(_weightless(graph))
         self.parts = _cut(graph, self._weightless)
         self.disturbed = False
-        self.window: OtherWork | None = None
 
     def operators(self, device: str) -> _Device:
         """Return the device's operators without the call; the call stands for the entry."""
@@ -174,7 +173,7 @@ class _Clock:
         timings: list[list[list[Timing]]] = [[[] for _ in steps] for steps in blocks]
         for _ in range(BLOCKS):
             for steps, collected in zip(blocks, timings, strict=True):
-                turn = time_rounds(steps, rounds=-(-self._rounds // BLOCKS), window=self.window)
+                turn = time_rounds(steps, rounds=-(-self._rounds // BLOCKS), window=self._window)
                 for step, listed in zip(steps, collected, strict=True):
                     listed.append(turn[step.name])
         self.disturbed |= any(t.disturbed for block in timings for listed in block for t in listed)

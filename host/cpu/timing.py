@@ -77,7 +77,7 @@ def method() -> str:
     return (
         "median of undisturbed rounds in model order, one ONNX Runtime session a segment and"
         f" prebound one-operator sessions, spinning off, {priority}, simulator idle, a wait of"
-        " 0.1 ms where the PIM works"
+        f" {_WAIT_S * 1e3:g} ms where the PIM works"
     )
 
 

@@ -13,6 +13,8 @@ from host.models.decompose.convolution import by_channel, write_product
 from host.models.decompose.integer_products import (
     check_becomes_float,
     check_exact,
+    constant_row,
+    constant_scales,
     less_zero_point,
     quantized,
 )
@@ -31,14 +33,8 @@ def integer_convolution(whole: Whole, write: Writer) -> Sequence[str]:
 @decomposes("", "QLinearConv")
 def quantized_convolution(whole: Whole, write: Writer) -> Sequence[str]:
     """The integer sums with a row of integers added, scaled and rounded to 8 bits again."""
-    row = np.zeros((), np.int64)
-    if whole.input(8) is not None:
-        given = whole.constant(8)
-        whole.check(given is not None, "the row that it adds is not constant")
-        row = np.asarray(given, np.int64)
-    scales = [whole.constant(index) for index in (1, 4, 6)]
-    whole.check(all(scale is not None for scale in scales), "its scales are not constant")
-    left, right, out = (np.asarray(scale, np.float32) for scale in scales)
+    row = constant_row(whole, 8)
+    left, right, out = constant_scales(whole, 1, 4, 6)
     result = _sums(whole, write, zero=2, right=3, right_zero=5,
                    further=int(np.abs(row).max(initial=0)))  # fmt: skip
     if row.any():

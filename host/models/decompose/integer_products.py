@@ -53,9 +53,7 @@ def dynamically_quantized_product(whole: Whole, write: Writer) -> Sequence[str]:
 def quantized_product(whole: Whole, write: Writer) -> Sequence[str]:
     """The integer product, scaled and rounded to 8 bits again."""
     result = _product(whole, write, less_zero_point(whole, write, 0, 2), right=3, zero=5)
-    scales = [whole.constant(index) for index in (1, 4, 6)]
-    whole.check(all(scale is not None for scale in scales), "its scales are not constant")
-    left, right, out = (np.asarray(scale, np.float32) for scale in scales)
+    left, right, out = constant_scales(whole, 1, 4, 6)
     whole.check(out.size == 1, "its result has a scale for each column")
     factor = write.constant(np.asarray(left * right / out.reshape(()), np.float32))
     return [quantized(whole, write, write.op("Mul", result, factor), 7)]
@@ -66,18 +64,12 @@ def quantized_gemm(whole: Whole, write: Writer) -> Sequence[str]:
     """The integer product with a row of integers added, scaled, and perhaps rounded to 8 bits."""
     whole.check(not whole.integer("transA", 0), "its left operand is transposed")
     turned = bool(whole.integer("transB", 0))
-    row = np.zeros((), np.int64)
-    if whole.input(6) is not None:
-        given = whole.constant(6)
-        whole.check(given is not None, "the row that it adds is not constant")
-        row = np.asarray(given, np.int64)
+    row = constant_row(whole, 6)
     result = _product(
         whole, write, less_zero_point(whole, write, 0, 2), right=3, zero=5, turned=turned,
         further=int(np.abs(row).max(initial=0)),
     )  # fmt: skip
-    scales = [whole.constant(index) for index in (1, 4)]
-    whole.check(all(scale is not None for scale in scales), "its scales are not constant")
-    left, right = (np.asarray(scale, np.float32) for scale in scales)
+    left, right = constant_scales(whole, 1, 4)
     factor = whole.number("alpha", 1.0) * left * right
     if row.any():
         result = write.op("Add", result, write.constant(row.astype(np.float32)))
@@ -104,6 +96,22 @@ def check_exact(whole: Whole, most: int) -> None:
         most < _EXACT,
         f"its sums of integers may reach {most:,}; below {_EXACT:,} they are exact in float32",
     )
+
+
+def constant_row(whole: Whole, index: int) -> Array:
+    """Return the integers that are added to the sums, 0 without them; KeptWhole if not constant."""
+    if whole.input(index) is None:
+        return np.zeros((), np.int64)
+    row = whole.constant(index)
+    whole.check(row is not None, "the row that it adds is not constant")
+    return np.asarray(row, np.int64)
+
+
+def constant_scales(whole: Whole, *indices: int) -> list[Array]:
+    """Return inputs that are scales, in float32; KeptWhole where one is not constant."""
+    scales = [whole.constant(index) for index in indices]
+    whole.check(all(scale is not None for scale in scales), "its scales are not constant")
+    return [np.asarray(scale, np.float32) for scale in scales]
 
 
 def less_zero_point(whole: Whole, write: Writer, index: int, zero: int) -> str:
