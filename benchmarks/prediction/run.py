@@ -1,12 +1,13 @@
 """Predicted against executed totals of every schedule, with the spread of repetitions.
 
 `python benchmarks/prediction/run.py` profiles and executes four models on the platform `native`,
-whose CPU is this machine's, several times over, and writes README.md beside it. What the PIM and
-the transfers take is simulated once; CPU operators and the entry into a segment are profiled anew
-for each repetition, and every schedule is executed and timed anew. A machine's speed drifts by ten
-percent and more over seconds (a virtual one's most), so profiles and executions alternate, and an
-execution is held against the mean of the profiles before and after it. Processes differ too, for
-as long as they live, so repetitions are spread over several. Run it on an idle machine.
+whose CPU is this machine's, several times over, and writes results.json and README.md beside it.
+What the PIM and the transfers take is simulated once; CPU operators and the entry into a segment
+are profiled anew for each repetition, and every schedule is executed and timed anew. A machine's
+speed drifts by ten percent and more over seconds (a virtual one's most), so profiles and executions
+alternate, and an execution is held against the mean of the profiles before and after it. Processes
+differ too, for as long as they live, so repetitions are spread over several. Run it on an idle
+machine.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from host.cpu.profile import CpuProfile
+from host.files import write_json, write_text
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
 from host.pipeline.execute import Job
@@ -37,7 +39,7 @@ from partitioner.problem import Problem
 from partitioner.solve import POLICIES, partition
 
 MODELS = ("bert-small", "bert", "roberta", "gpt2")
-README = Path(__file__).with_name("README.md")
+HERE = Path(__file__).parent
 
 
 @dataclass
@@ -164,23 +166,87 @@ def _with_range(times: Sequence[float]) -> str:
     return f"{mid:.2f} ({low:.2f} - {high:.2f})"
 
 
-def page(rows: Sequence[Row], args: argparse.Namespace) -> str:
-    """Return README.md."""
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+@dataclass(frozen=True)
+class Conditions:
+    """How the rows of a model were measured."""
+
+    day: str
+    cores: int
+    processor: str
+    load: float  # average over five minutes, at the end
+    platform: str
+    length: int  # tokens
+    processes: int
+    repeat: int  # executions in each process
+    rounds: int
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Conditions:
+        """Return those of the measurement that ends now."""
+        return cls(
+            datetime.datetime.now(datetime.UTC).date().isoformat(),
+            len(os.sched_getaffinity(0)),
+            processor(),
+            round(os.getloadavg()[1], 1),
+            args.platform,
+            args.length,
+            args.processes,
+            args.repeat,
+            args.rounds,
+        )
+
+    def text(self, models: str) -> str:
+        """Return them as a list entry of the page."""
+        return (
+            f"- {models}: {self.day}, {self.cores} cores of {self.processor}, load average"
+            f" {self.load:.1f} at the end; platform `{self.platform}`, {self.length} tokens;"
+            f" {self.processes * self.repeat} repetitions of {self.rounds} rounds, in"
+            f" {self.processes} processes"
+        )
+
+
+def page(results: Mapping[str, tuple[Conditions, Sequence[Row]]]) -> str:
+    """Return README.md, of the conditions and rows of each model."""
+    rows = [row for _, measured in results.values() for row in measured]
     worst = max(rows, key=lambda row: abs(row.error))
     error, meet = percent(worst.error, signed=True), sum(row.within for row in rows)
+    by_conditions: dict[Conditions, list[str]] = {}
+    for model, (conditions, _) in results.items():
+        by_conditions.setdefault(conditions, []).append(model)
+    measured = "\n".join(c.text(", ".join(models)) for c, models in by_conditions.items())
     return f"""# Predicted against executed
 
-Made by `python benchmarks/prediction/run.py` on {day}, {len(os.sched_getaffinity(0))} cores of
-{processor()}, load average {os.getloadavg()[1]:.1f} at its end; platform `{args.platform}`,
-{args.length} tokens. Medians and ranges of {args.processes * args.repeat} repetitions of
-{args.rounds} rounds, in {args.processes} processes: each executes every schedule anew, between two
-new profiles of the CPU whose mean is the prediction. Error is predicted to executed, of the
-medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst error
+Made by `python benchmarks/prediction/run.py`, which measures the models that `--models` names and
+keeps the others' results. Medians and ranges of repetitions: each executes every schedule anew,
+between two new profiles of the CPU whose mean is the prediction. Error is predicted to executed, of
+the medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst error
 {error} ({worst.model}: {worst.schedules}); {meet} of {len(rows)} pairs of ranges meet.
+
+{measured}
 
 {table(rows)}
 """
+
+
+def read_results(path: Path) -> dict[str, tuple[Conditions, list[Row]]]:
+    """Return the results kept in a file, none where there is none."""
+    if not path.exists():
+        return {}
+    return {
+        model: (Conditions(**kept["conditions"]), [Row(**row) for row in kept["rows"]])
+        for model, kept in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def write_results(path: Path, results: Mapping[str, tuple[Conditions, Sequence[Row]]]) -> None:
+    """Keep the results in a file."""
+    write_json(
+        path,
+        {
+            model: {"conditions": vars(conditions), "rows": [vars(row) for row in rows]}
+            for model, (conditions, rows) in results.items()
+        },
+    )
 
 
 def main() -> int:
@@ -192,20 +258,22 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=3, help="executions in each process")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("-o", "--output", type=Path, default=README)
+    parser.add_argument("-o", "--output", type=Path, default=HERE)
     parser.add_argument("--once", action="store_true", help="one process, as JSON")
     args = parser.parse_args()
     if args.once:
         print(json.dumps([vars(row) for model in args.models for row in once(model, args)]))
         return 0
-    rows: list[Row] = []
+    kept = args.output / "results.json"
+    results = read_results(kept)
     for model in args.models:
         measured = measure(model, args)
         print(table(measured), file=sys.stderr, flush=True)
-        rows += measured
+        results[model] = (Conditions.of(args), measured)
         # After every model: a long measurement that is stopped leaves what it has.
-        args.output.write_text(page(rows, args), encoding="utf-8")
-    print(args.output)
+        write_results(kept, results)
+        write_text(args.output / "README.md", page(results))
+    print(args.output / "README.md")
     return 0
 
 
