@@ -35,7 +35,7 @@ from host.executor import Executor, Progress
 from host.finite import NonFinite
 from host.fit import pim_fit
 from host.generation import Generation, Phase, Planner, Token
-from host.memory import PACKED_TIMING, Run, estimate, require_memory
+from host.memory import Run, estimate, require_memory
 from host.models.generator import Cache, Generator
 from host.models.graph import Array, to_model
 from host.models.inputs import check_inputs
@@ -171,8 +171,7 @@ class _Run:
             Run(phase.graph, pim_fit(phase.graph, self._platform), (phase.assignment,))
             for phase in phases
         ]
-        packed = PACKED_TIMING if measures_cpu(self._platform) else 0
-        needed = estimate(runs, jobs=1, packed=packed)
+        needed = estimate(runs, jobs=1, timed=measures_cpu(self._platform))
         require_memory(self._generator.config.name, needed)
 
     def open(self, stack: ExitStack, phases: list[Phase], *, cache: bool) -> PimDriver | None:

@@ -19,10 +19,6 @@ from host.weights import MOST_BITS_BYTES, Key
 
 _MIB = 1 << 20
 
-#: Packed copies of the CPU's weights, one for each set of sessions that is open at a time.
-PACKED_TIMING = 1  # an execution's segments, then its operators alone
-PACKED_PROFILE = 2  # of every operator: the whole model and each alone, in turns
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -54,7 +50,7 @@ class Run:
 
 
 def estimate(
-    runs: Sequence[Run], jobs: int, *, packed: int, devices_stay: bool = False
+    runs: Sequence[Run], jobs: int, *, timed: bool, devices_stay: bool = False
 ) -> Estimate:
     """Return what executing `runs` holds, beside the constants of their graphs.
 
@@ -65,8 +61,9 @@ def estimate(
         share are held once.
     jobs
         Devices at a time.
-    packed
-        Packed copies of the CPU's weights at a time: 0 where no CPU time is measured.
+    timed
+        Whether CPU times are measured, with sessions that pack their weights: those of one
+        execution or profile at a time.
     devices_stay
         Whether devices keep their memory while the CPU is timed.
     """
@@ -98,7 +95,7 @@ def estimate(
         **always,
         **(memories if devices_stay else {}),
         "activations": sum(activations),
-        "packed weights of the CPU": packed * weights,
+        "packed weights of the CPU": weights if timed else 0,
     }
     return max(Estimate(executing), Estimate(timing), key=lambda stage: stage.nbytes)
 

@@ -21,7 +21,7 @@ on another device, is the entry into its device.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import mean
@@ -32,7 +32,7 @@ from host.cpu.timing import OtherWork, Step, Timing, time_rounds
 from host.models.graph import Array, Graph, Node
 
 #: Times that the blocks of rounds take turns: what else the machine does changes over seconds.
-BLOCKS = 2
+TURNS = 2
 
 #: An operator with a larger constant is no part of a weightless segment, bytes.
 WEIGHT_BYTES = 1 << 16
@@ -122,21 +122,22 @@ class _Clock:
 
     def operators(self, device: str) -> _Device:
         """Return the device's operators without the call; the call stands for the entry."""
-        nodes = self._graph.nodes
-        # The single ones first: they fill the buffers that the others read. A step holds its
-        # session and that a packed copy of its weights: products are single ones in both cuts.
-        single = {node.id: self._step(device, (node,)) for node in nodes}
-        cut = [
-            single[part[0].id] if len(part) == 1 else self._step(device, part)
-            for part in self.parts
-        ]
-        alone, part_us, (whole_us,) = self._timed(
-            [list(single.values()), cut, [self._step(device, nodes)]]
-        )
+
+        def steps() -> list[list[Step]]:
+            # The single ones first: they fill the buffers that the others read. Products are
+            # single ones in both.
+            single = {node.id: self._step(device, (node,)) for node in self._graph.nodes}
+            cut = [
+                single[part[0].id] if len(part) == 1 else self._step(device, part)
+                for part in self.parts
+            ]
+            return [list(single.values()), cut]
+
+        whole_us, (alone, part_us) = self._timed(device, steps)
         times = {part[0].id: us for part, us in zip(self.parts, part_us, strict=True)}
         call_us, node_us = without_call(
             whole_us,
-            dict(zip(single, alone, strict=True)),
+            {node.id: us for node, us in zip(self._graph.nodes, alone, strict=True)},
             {tuple(node.id for node in part): times[part[0].id] for part in self._weightless},
         )
         return _Device(device, whole_us, part_us, node_us, call_us)
@@ -147,11 +148,9 @@ class _Clock:
         entered = [i for i, (before, after) in changes if before != after == device.name]
         if not entered:
             return device
-        times_us, (again_us,) = self._timed(
-            [
-                [self._step(name, part) for name, part in zip(schedule, self.parts, strict=True)],
-                [self._step(device.name, self._graph.nodes)],
-            ]
+        cut = list(zip(schedule, self.parts, strict=True))
+        again_us, (times_us,) = self._timed(
+            device.name, lambda: [[self._step(name, part) for name, part in cut]]
         )
         # The machine is faster or slower by now than when the operators were timed.
         drift = again_us / device.whole_us
@@ -168,12 +167,29 @@ class _Clock:
         )
         return Step(nodes[0].id, segment.run, device == "cpu_parallel")
 
-    def _timed(self, blocks: Sequence[Sequence[Step]]) -> list[list[float]]:
+    def _timed(
+        self, device: str, steps: Callable[[], list[list[Step]]]
+    ) -> tuple[float, list[list[float]]]:
+        """Return the time of the whole model on a device, and of each step of each block.
+
+        The whole is timed before and after the blocks, so that a machine that becomes faster or
+        slower does so for both. Not between them: a step holds its session, that a packed copy of
+        its weights, and two copies of all weights would be held at a time.
+        """
+        before = self._whole(device)
+        # The blocks have no name here, which would keep them open while the whole is timed again.
+        times = self._turns(steps())
+        return mean((before, self._whole(device))), times
+
+    def _whole(self, device: str) -> float:
+        return self._turns([[self._step(device, self._graph.nodes)]], turns=1)[0][0]
+
+    def _turns(self, blocks: Sequence[Sequence[Step]], turns: int = TURNS) -> list[list[float]]:
         """Return the time of each step of each block; blocks take turns."""
         timings: list[list[list[Timing]]] = [[[] for _ in steps] for steps in blocks]
-        for _ in range(BLOCKS):
+        for _ in range(turns):
             for steps, collected in zip(blocks, timings, strict=True):
-                turn = time_rounds(steps, rounds=-(-self._rounds // BLOCKS), window=self._window)
+                turn = time_rounds(steps, rounds=-(-self._rounds // TURNS), window=self._window)
                 for step, listed in zip(steps, collected, strict=True):
                     listed.append(turn[step.name])
         self.disturbed |= any(t.disturbed for block in timings for listed in block for t in listed)

@@ -25,7 +25,7 @@ from host.errors import PimloopError
 from host.executor import Execution, Executor, Progress, check_assignment
 from host.finite import NonFinite
 from host.fit import pim_fit
-from host.memory import PACKED_PROFILE, PACKED_TIMING, Run, estimate, require_memory
+from host.memory import Run, estimate, require_memory
 from host.models.graph import Array, Graph
 from host.pipeline.options import Options
 from host.platform import Platform
@@ -216,14 +216,11 @@ class Runner:
             With the numbers.
         """
         assignments = [job.assignment for job in jobs]
-        packed = PACKED_TIMING
         if profile:
-            packed = PACKED_PROFILE
             assignments.append({node.id: "cpu_serial" for node in self.graph.nodes})
-        if not measures_cpu(self.platform):
-            packed = 0
         run = Run(self.graph, self.fit, assignments)
-        needed = estimate([run], self.options.jobs, packed=packed, devices_stay=not last)
+        timed = measures_cpu(self.platform)
+        needed = estimate([run], self.options.jobs, timed=timed, devices_stay=not last)
         require_memory(self.graph.name, needed)
 
     def profile_cpu(self) -> CpuProfile:

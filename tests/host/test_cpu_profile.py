@@ -148,7 +148,9 @@ def test_every_operator_is_profiled_on_both_devices(
     monkeypatch.setattr(module, "time_rounds", timed)
     monkeypatch.setattr(OtherWork, "cores", lambda self: 0.5 if busy else 0.0)
     profile = profile_cpu(graph, random_inputs(graph, 0), SessionCache(), rounds=5)
-    assert blocks == [names, heads, names[:1]] * 4 + [heads, names[:1]] * 4
+    whole, turns = [names[:1]], [names, heads]
+    operators = [*whole, *turns, *turns, *whole]
+    assert blocks == operators * 2 + [*whole, heads, heads, *whole] * 2
     # Into `cpu_parallel` schedules change for products, which take 5 us more alone.
     entry = {"cpu_serial": 4.0 + 3.0, "cpu_parallel": 6.0 + 20.0 + 5.0}
     assert profile.entry_us == pytest.approx(entry)

@@ -19,8 +19,6 @@ from host.errors import PimloopError
 from host.executor import Executor
 from host.fit import pim_fit
 from host.memory import (
-    PACKED_PROFILE,
-    PACKED_TIMING,
     Estimate,
     Run,
     _group_available,
@@ -145,9 +143,9 @@ def test_an_estimate_counts_what_is_held():
     none = {"n0": "cpu_serial", "n1": "cpu_serial"}
     weight = 512 * 512 * 2
 
-    def parts(assignments, jobs, packed=0, **options):
+    def parts(assignments, jobs, timed=False, **options):
         runs = [Run(graph, fit, assignments)]
-        return list(estimate(runs, jobs, packed=packed, **options).parts.values())
+        return list(estimate(runs, jobs, timed=timed, **options).parts.values())
 
     rows = 3 * 8 * 512 * 4
     # While devices execute: bits, memories, activations, what waits (its weights too).
@@ -156,14 +154,14 @@ def test_an_estimate_counts_what_is_held():
     two = [2 * weight, 4 * weight, 2 * rows, 2 * (rows + 2 * weight)]
     assert parts([one, both], 2) == two
     # The CPU of one of them packs one weight, in float32; of both none.
-    assert parts([one, both], 1, packed=1) == [2 * weight, 2 * weight, rows, rows + 2 * weight]
+    assert parts([one, both], 1, timed=True) == [2 * weight, 2 * weight, rows, rows + 2 * weight]
     # While the CPU is timed: bits, activations, packed weights; memories where devices stay.
-    assert parts([one, none], 1, packed=2) == [weight, rows, 2 * 4 * weight]
-    stay = parts([one, none], 1, packed=2, devices_stay=True)
-    assert stay == [weight, weight, rows, 2 * 4 * weight]
+    assert parts([one, none], 1, timed=True) == [weight, rows, 4 * weight]
+    stay = parts([one, none], 1, timed=True, devices_stay=True)
+    assert stay == [weight, weight, rows, 4 * weight]
     # Two graphs that share their constants, as the phases of a generation: both have activations.
     phases = [Run(graph, fit, [both]), Run(graph, fit, [one])]
-    both_graphs = list(estimate(phases, 1, packed=1).parts.values())
+    both_graphs = list(estimate(phases, 1, timed=True).parts.values())
     assert both_graphs == [2 * weight, 2 * weight, 2 * rows, 2 * (rows + 2 * weight)]
 
 
@@ -172,7 +170,7 @@ def test_the_estimate_bounds_what_is_bounded():
     graph = chain(40, 2048)  # 320 MiB as bfloat16
     fit = pim_fit(graph, load_platform("aim"))
     assignment = {node.id: "pim" for node in graph.nodes}
-    parts = estimate([Run(graph, fit, [assignment])], 1, packed=0).parts
+    parts = estimate([Run(graph, fit, [assignment])], 1, timed=False).parts
     assert parts["weights of the PIM as bfloat16"] == MOST_BITS_BYTES
     assert parts["results waiting for verification"] == MOST_WAITING_BYTES
     assert parts["memory of 1 devices"] >= 320 * MIB
@@ -262,26 +260,26 @@ def test_weights_are_packed_as_often_as_the_estimate_counts(monkeypatch):
     assert executor.wrong_segments() == []
     assert packed.most == 0
     executor.time_cpu(rounds=1, sessions=sessions)
-    assert packed.most == PACKED_TIMING * size
+    assert packed.most == size
     # Another device's sessions take the place of those before.
     other = Executor(graph, {n.id: "cpu_parallel" for n in graph.nodes}, {})
     other.run(feeds)
     other.time_cpu(rounds=1, sessions=sessions)
     executor.time_cpu(rounds=1, sessions=sessions)
-    assert packed.most == PACKED_TIMING * size
+    assert packed.most == size
     profile_cpu(graph, feeds, sessions, rounds=1)
-    assert packed.most == PACKED_PROFILE * size
+    assert packed.most == size
 
 
 def test_a_profile_that_cannot_fit_is_refused_before_anything_runs(monkeypatch):
     graph = chain(2, 512)
     size = 2 * 512 * 512 * 4
-    monkeypatch.setattr("host.memory.available_bytes", lambda: 2 * size)
+    monkeypatch.setattr("host.memory.available_bytes", lambda: size)
     options = Options(jobs=1, folder=None)
     with (
         Pipeline(graph, random_inputs(graph), load_platform("aim"), options) as pipeline,
         pytest.raises(
-            PimloopError, match=r"packed weights of the CPU 4 MiB\); 4 MiB are available"
+            PimloopError, match=r"packed weights of the CPU 2 MiB\); 2 MiB are available"
         ),
     ):
         pipeline.run()
