@@ -10,6 +10,7 @@ from host.cli.output import console, emit_json
 from sim.lanes import default_flavour
 
 if TYPE_CHECKING:
+    from host.models.decompose import Choice
     from host.models.graph import Array, Graph
     from host.models.loader import LoadOptions
     from host.platform import Platform
@@ -87,6 +88,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of random weights and inputs (default 0)"
     )
+    add_form_options(parser)
+
+
+def add_form_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which operators of an .onnx file become primitives."""
     parser.add_argument(
         "--keep-fused",
         action="store_true",
@@ -223,7 +229,6 @@ def parse_setting(text: str) -> tuple[str, str]:
 
 def load_options(args: argparse.Namespace) -> LoadOptions:
     """Return what `add_model_options` parsed."""
-    from host.models.decompose import Choice
     from host.models.loader import LoadOptions
 
     return LoadOptions(
@@ -233,8 +238,15 @@ def load_options(args: argparse.Namespace) -> LoadOptions:
         axes=dict(args.axis),
         given=given_inputs(args) or {},
         batch=args.batch,
-        decompose=Choice(keep_fused=args.keep_fused, im2col=args.im2col),
+        decompose=form_choice(args),
     )
+
+
+def form_choice(args: argparse.Namespace) -> Choice:
+    """Return what `add_form_options` parsed."""
+    from host.models.decompose import Choice
+
+    return Choice(keep_fused=args.keep_fused, im2col=args.im2col)
 
 
 def given_inputs(args: argparse.Namespace) -> dict[str, Array] | None:
@@ -251,11 +263,12 @@ def given_inputs(args: argparse.Namespace) -> dict[str, Array] | None:
 
 def model_inputs(args: argparse.Namespace, graph: Graph) -> dict[str, Array]:
     """Return the inputs of a command: those of `--inputs`, checked, or seeded random ones."""
-    from host.models.inputs import check_inputs, random_inputs
+    from host.models.inputs import check_inputs, declared_inputs, random_inputs
 
     values = given_inputs(args)
     if values is None:
         return random_inputs(graph, args.seed)
+    values = declared_inputs(graph, values)
     check_inputs(graph, values, str(args.inputs))
     return values
 
@@ -318,7 +331,7 @@ def run_sim(args: argparse.Namespace) -> int:
 
 
 #: Flags of a command that decide its result.
-_FLAGS = ("other_shapes",)
+_FLAGS = ("other_shapes", "keep_fused", "im2col")
 
 #: Options of a command that decide its result, in the order they are repeated in.
 _REPEATED = ("plan", "policy", "seq", "seed", "platform", "objective", "device", "flavour",

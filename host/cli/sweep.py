@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.cli.output import console, emit_json
-from host.cli.sim import EXIT_VERIFICATION_FAILED, add_output_options, parse_count, parse_setting
+from host.cli.sim import (
+    EXIT_VERIFICATION_FAILED,
+    add_form_options,
+    add_output_options,
+    form_choice,
+    parse_count,
+    parse_setting,
+)
 from host.cli.tables import numbers, print_table, prose, texts
 from host.errors import PimloopError
 
@@ -38,6 +45,9 @@ def register(subparsers: Any) -> None:
         "--seq", type=parse_lengths, metavar="N,N", help="sequence lengths (default: the model's)"
     )
     parser.add_argument(
+        "--batch", type=parse_count, metavar="N", help="sequences at once (default 1)"
+    )
+    parser.add_argument(
         "--platform", metavar="A,B", help="platforms or .toml files (default: htg-z920)"
     )
     parser.add_argument(
@@ -53,6 +63,7 @@ def register(subparsers: Any) -> None:
         help="as of `pimloop sim`",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="as of `pimloop sim`")
+    add_form_options(parser)
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="run on this Dask cluster (default: this machine)"
     )
@@ -127,7 +138,8 @@ def run_sweep(args: argparse.Namespace) -> int:
     if len(settings) < len(args.set):
         raise PimloopError("--set: give all values of a key at once, as pim.lanes=8,16")
     platforms = (args.platform or DEFAULT_PLATFORM).split(",")
-    points = sweep.grid(args.models, args.seq or [None], platforms, settings, args.seed)
+    loading = sweep.Loading(args.seed, args.batch, form_choice(args))
+    points = sweep.grid(args.models, args.seq or [None], platforms, settings, loading)
     options = Options(
         objective=args.objective,
         jobs=args.jobs or default_jobs(),

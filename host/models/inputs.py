@@ -7,13 +7,16 @@ import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+import ml_dtypes
 import numpy as np
 
 from host.errors import PimloopError
 from host.files import write_whole
 from host.models.graph import Array, Graph, TensorInfo
+from host.models.ort_values import is_plain, packed_bits
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
@@ -34,9 +37,28 @@ def _random(name: str, info: TensorInfo, below: int, generator: np.random.Genera
         return filled(info.shape, info.dtype)
     if kind in "iu":
         return generator.integers(0, below, info.shape).astype(info.dtype)
-    if kind == "f":
-        return generator.standard_normal(info.shape).astype(info.dtype)
+    if kind == "f" or _is_float(info.dtype):
+        return _signed(generator.standard_normal(info.shape), info.dtype).astype(info.dtype)
+    if not is_plain(info.dtype):
+        return generator.integers(0, 2, info.shape).astype(info.dtype)
     raise PimloopError(f"input '{name}' has type {info.dtype}; numbers and booleans are supported")
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    """Return whether a type of ml_dtypes is one of floating point."""
+    if is_plain(dtype):
+        return False
+    try:
+        ml_dtypes.finfo(dtype)
+    except ValueError:
+        return False
+    return True
+
+
+def _signed(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return values without their signs where a type has none, as float8_e8m0fnu."""
+    unsigned = not is_plain(dtype) and float(ml_dtypes.finfo(dtype).min) >= 0
+    return np.abs(values) if unsigned else values
 
 
 #: What a damaged archive raises: also for a compression or a version that zipfile lacks, a bad
@@ -50,6 +72,8 @@ _UNREADABLE = (
 def read_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of an .npz file by name (no pickled objects are ever loaded).
 
+    numpy writes the types of ml_dtypes as bytes without a name; `as_declared` gives them one.
+
     Raises
     ------
     PimloopError
@@ -57,15 +81,80 @@ def read_arrays(path: Path) -> dict[str, Array]:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: _member(archive, name) for name in archive.files}
     except _UNREADABLE as error:
         raise PimloopError(f"inputs {path}: cannot be read as .npz: {error}") from error
     except TypeError as error:  # numpy returns a bare array for a .npy file
         raise PimloopError(f"inputs {path}: this is one array; save with numpy.savez") from error
 
 
+def _member(archive: Any, name: str) -> Array:
+    """Return one array of an archive, also one of the type float8_e5m2 as bytes.
+
+    numpy writes that type as '<f1', which it refuses to read.
+    """
+    try:
+        return np.asarray(archive[name])
+    except ValueError as error:
+        if "'<f1'" not in str(error):
+            raise
+    data = archive.zip.read(f"{name}.npy").replace(b"'<f1'", b"'|V1'", 1)
+    return np.asarray(np.lib.format.read_array(BytesIO(data), allow_pickle=False))
+
+
+def as_declared(value: Array, dtype: np.dtype[Any]) -> Array:
+    """Return an array in the type of ml_dtypes that its bytes are declared to hold.
+
+    Parameters
+    ----------
+    value
+        As read from a file.
+    dtype
+        Of the model's input. Bytes are taken for a type of ml_dtypes of their size; those of a
+        packed type (int4) only when each is one of its elements, which bytes of a float8 are not.
+
+    Returns
+    -------
+    Array
+        `value` itself where it has a type or can be none of `dtype`.
+    """
+    size = value.dtype.itemsize
+    if value.dtype != np.dtype(f"V{size}") or is_plain(dtype) or size != dtype.itemsize:
+        return value
+    typed = value.view(dtype)
+    if packed_bits(dtype) is not None:
+        again = typed.astype(np.float32).astype(dtype)
+        if again.tobytes() != value.tobytes():
+            return value
+    return typed
+
+
+def declared_inputs(graph: Graph, values: Mapping[str, Array]) -> dict[str, Array]:
+    """Return values of inputs in the types that the model declares (`as_declared`)."""
+    return {
+        name: as_declared(value, graph.tensors[name].dtype) if name in graph.inputs else value
+        for name, value in values.items()
+    }
+
+
+def type_advice(value: Array, dtype: np.dtype[Any]) -> str:
+    """Return what to do about an array of another type than a model takes, with a semicolon."""
+    if value.dtype == np.dtype(f"V{value.dtype.itemsize}"):
+        return (
+            "; numpy.savez writes bfloat16, float8 and int4 as bytes without their type: convert"
+            f" the array with .astype({_spelt(dtype)}) before it is saved"
+        )
+    return f"; convert the array with .astype({_spelt(dtype)})"
+
+
+def _spelt(dtype: np.dtype[Any]) -> str:
+    return f"'{dtype}'" if is_plain(dtype) else f"ml_dtypes.{dtype}"
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write outputs as an .npz file; any text may be a name (`numpy.savez` keeps some for itself).
+
+    Types of ml_dtypes are written as bytes of their size, which every numpy reads.
 
     Raises
     ------
@@ -76,7 +165,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     with ZipFile(content, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+                plain = array if is_plain(array.dtype) else array.view(f"V{array.dtype.itemsize}")
+                np.lib.format.write_array(file, np.asarray(plain), allow_pickle=False)
     write_whole(path, content.getvalue())
 
 
@@ -93,9 +183,10 @@ def check_inputs(graph: Graph, values: Mapping[str, Array], where: str) -> None:
             raise PimloopError(f"{where}: input '{name}' is missing; the model takes {wanted}")
         info, value = graph.tensors[name], values[name]
         if value.shape != info.shape or value.dtype != info.dtype:
+            advice = "" if value.dtype == info.dtype else type_advice(value, info.dtype)
             raise PimloopError(
                 f"{where}: input '{name}' is {value.dtype}{list(value.shape)}, the model takes"
-                f" {info.dtype}{list(info.shape)}"
+                f" {info.dtype}{list(info.shape)}{advice}"
             )
         below = (graph.input_ranges or {}).get(name)
         # A negative index counts from the end of its table.

@@ -18,6 +18,7 @@ from onnx import TensorProto, numpy_helper
 from host.errors import PimloopError
 from host.models.decompose import Choice
 from host.models.graph import Graph
+from host.models.inputs import as_declared
 from host.models.normalize import RawModel, normalize
 from host.models.onnx_functions import inline_functions
 from host.models.onnx_opsets import opsets_of, to_known_opset
@@ -83,7 +84,11 @@ def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
             opsets=opsets,
             sequence_length=bound.sequence_length,
             choice=choice,
-            given={name: axes.given[name] for name in bound.inputs if name in axes.given},
+            given={
+                name: as_declared(axes.given[name], info.dtype)
+                for name, info in bound.inputs.items()
+                if name in axes.given
+            },
             check_operators=True,
         )
     )

@@ -21,6 +21,7 @@ from onnx import helper
 
 from host.errors import PimloopError
 from host.models.graph import MAX_AXES, Array, TensorInfo
+from host.models.inputs import as_declared, type_advice
 
 #: The most elements an input may have (a hostile shape must not eat memory).
 MAX_INPUT_ELEMENTS = 1 << 28
@@ -173,8 +174,11 @@ class _Binder:
         """Return the shape of an input that is given as a whole; note its axes' lengths."""
         value = self._options.given.get(one.name)
         shape = None if value is None else value.shape
-        if value is not None and value.dtype != one.dtype:
-            raise PimloopError(f"{one.where} is {one.dtype}, the given values are {value.dtype}")
+        if value is not None and as_declared(value, one.dtype).dtype != one.dtype:
+            raise PimloopError(
+                f"{one.where} is {one.dtype}, the given values are {value.dtype}"
+                f"{type_advice(value, one.dtype)}"
+            )
         said = "the given values"
         asked = self._options.shapes.get(one.name)
         if shape is None:

@@ -25,17 +25,15 @@ from host.report import FILE_NAME, read_report, write_report
 _KEY = "sweep"
 
 
-def model_content(name: str, length: int | None, seed: int) -> str | None:
+def model_content(name: str, loading: LoadOptions) -> str | None:
     """Return a hash of what a model's name stands for now, its random inputs included.
 
     Parameters
     ----------
     name
         As `host.plugins.load_model` takes it.
-    length
-        Tokens; None: the model's own.
-    seed
-        Of random weights and inputs.
+    loading
+        Length, seed (of random inputs too), batch and which operators are decomposed.
 
     Returns
     -------
@@ -43,9 +41,9 @@ def model_content(name: str, length: int | None, seed: int) -> str | None:
         None: it cannot be loaded here, so nothing kept is sure to be of this model.
     """
     if name in BUILT_IN:  # its code is in every report's key
-        return digest("built in", name, length, seed)
+        return digest("built in", name, loading.sequence_length, loading.seed, loading.batch)
     try:
-        return digest(model_key(load_model(name, LoadOptions(length, seed))), seed)
+        return digest(model_key(load_model(name, loading)), loading.seed, loading.decompose)
     except PimloopError:
         return None
 

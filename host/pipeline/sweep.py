@@ -10,12 +10,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from host.errors import PimloopError
+from host.models.decompose import Choice
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions
 from host.pipeline.execute import Event
@@ -40,6 +41,37 @@ _COLUMNS = ("model", "sequence_length", "platform", "settings", "schedule", "pre
 
 
 @dataclass(frozen=True)
+class Loading:
+    """How all models of a sweep are loaded, apart from their length."""
+
+    seed: int = 0  # of random weights and inputs
+    batch: int | None = None  # sequences at once; None: 1
+    decompose: Choice = field(default_factory=Choice)  # which fused operators of an .onnx file
+
+    def options(self, length: int | None) -> LoadOptions:
+        """Return what a model of `length` tokens is loaded with; None: the model's own."""
+        return LoadOptions(length, self.seed, batch=self.batch, decompose=self.decompose)
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return the arguments of `pimloop sim` that say the same.
+
+        >>> Loading(batch=2, decompose=Choice(keep_fused=True)).arguments()
+        ('--seed', '0', '--batch', '2', '--keep-fused')
+        """
+        batch = () if self.batch is None else ("--batch", str(self.batch))
+        return ("--seed", str(self.seed), *batch, *self._flags())
+
+    def words(self) -> str:
+        """Return what differs from the default, for a person, the seed left out."""
+        batch = () if self.batch is None else (f"batch {self.batch}",)
+        return "".join(f", {word}" for word in (*batch, *self._flags()))
+
+    def _flags(self) -> tuple[str, ...]:
+        flags = {"--keep-fused": self.decompose.keep_fused, "--im2col": self.decompose.im2col}
+        return tuple(flag for flag, chosen in flags.items() if chosen)
+
+
+@dataclass(frozen=True)
 class Point:
     """One run of a sweep."""
 
@@ -47,13 +79,14 @@ class Point:
     sequence_length: int | None
     platform: str
     settings: tuple[tuple[str, str], ...] = ()  # values of the platform that are changed
-    seed: int = 0
+    loading: Loading = field(default_factory=Loading)
 
     def __str__(self) -> str:
         """Return a few words for a person."""
         length = "" if self.sequence_length is None else f", {self.sequence_length} tokens"
         changed = "".join(f", {key}={value}" for key, value in self.settings)
-        return f"{Path(self.model).name}{length}, {Path(self.platform).stem}{changed}"
+        words = f"{length}{self.loading.words()}, {Path(self.platform).stem}{changed}"
+        return f"{Path(self.model).name}{words}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +109,7 @@ def grid(
     lengths: Sequence[int | None],
     platforms: Sequence[str],
     settings: Mapping[str, Sequence[str]],
-    seed: int = 0,
+    loading: Loading | None = None,
 ) -> list[Point]:
     """Return every combination.
 
@@ -86,7 +119,7 @@ def grid(
     """
     choices = [[(key, value) for value in values] for key, values in settings.items()]
     return [
-        Point(model, length, platform, combination, seed)
+        Point(model, length, platform, combination, loading or Loading())
         for model, length, platform in product(models, lengths, platforms)
         for combination in product(*choices)
     ]
@@ -132,13 +165,14 @@ def run_sweep(
 
 
 def _content_keys(points: Sequence[Point], options: Options) -> dict[Point, str | None]:
-    models: dict[tuple[str, int | None, int], str | None] = {}
+    models: dict[tuple[str, int | None, Loading], str | None] = {}
     keys = {}
     for point in points:
         platform = load_platform(point.platform, dict(point.settings))
-        model = (point.model, point.sequence_length, point.seed)
+        model = (point.model, point.sequence_length, point.loading)
         if model not in models:
-            models[model] = model_content(*model)
+            loading = point.loading.options(point.sequence_length)
+            models[model] = model_content(point.model, loading)
         keys[point] = content_key(models[model], platform, options)
     return keys
 
@@ -155,8 +189,8 @@ def run_point(
     """
     platform = load_platform(point.platform, dict(point.settings))
     options = replace(options, command=point_command(point, options))
-    graph = load_model(point.model, LoadOptions(point.sequence_length, point.seed))
-    feeds = random_inputs(graph, point.seed)
+    graph = load_model(point.model, point.loading.options(point.sequence_length))
+    feeds = random_inputs(graph, point.loading.seed)
     with Pipeline(graph, feeds, platform, options, progress) as pipeline:
         report = build_report(pipeline.run())
     return report, machine_key() if is_measured(platform) else None
@@ -172,7 +206,7 @@ def point_command(point: Point, options: Options) -> tuple[str, ...]:
     length = () if point.sequence_length is None else ("--seq", str(point.sequence_length))
     settings = [part for key, value in point.settings for part in ("--set", f"{key}={value}")]
     return (
-        "pimloop", "sim", point.model, *length, "--seed", str(point.seed),
+        "pimloop", "sim", point.model, *length, *point.loading.arguments(),
         "--platform", point.platform, "--objective", options.objective, *settings,
     )  # fmt: skip
 

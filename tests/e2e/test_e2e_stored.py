@@ -6,13 +6,18 @@ import json
 import random
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from fused_models import CONTRIB, model_of
+from onnx import TensorProto, helper, numpy_helper
 from tiny_checkpoints import write_checkpoint
 
 import host.cli
 from host.cache.folder import cache_folder
+from host.models.decompose import Choice
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
 from host.pipeline.cost_store import FILE_NAME, Cost
@@ -21,10 +26,12 @@ from host.pipeline.flow import Pipeline
 from host.pipeline.options import Options
 from host.pipeline.points import content_key, load_point, model_content, save_point
 from host.pipeline.state import FOLDER
-from host.pipeline.sweep import Point, locally, point_name, run_sweep, sweep_name
+from host.pipeline.sweep import Loading, Point, locally, point_name, run_sweep, sweep_name
 from host.platform import load_platform
 from host.report import FILE_NAME as REPORT
 from host.report import build_report
+
+WHOLE = Choice(keep_fused=True)
 
 
 def sweep(points, folder, **options):
@@ -82,7 +89,7 @@ def test_a_damaged_point_is_run_again(tiny, tmp_path):
     (path,) = tmp_path.glob(f"points/*/{REPORT}")
     text = path.read_text()
     digits = [i for i, letter in enumerate(text) if letter.isdigit() and text[i - 1].isdigit()]
-    key = content_key(model_content(tiny, 3, 0), load_platform("htg-z920"), Options())
+    key = content_key(model_content(tiny, LoadOptions(3)), load_platform("htg-z920"), Options())
     whole = load_point(path.parent, key, load_platform("htg-z920"))
     assert whole is not None
     for place in random.Random(2).sample(digits, 100):
@@ -115,19 +122,39 @@ def test_sweeps_have_folders_of_their_own(tiny):
         sweep_name([Point(tiny, 4, "htg-z920")], options),
         sweep_name([Point(tiny, 3, "aim")], options),
         sweep_name([Point(tiny, 3, "htg-z920", (("pim.lanes", "8"),))], options),
-        sweep_name([Point(tiny, 3, "htg-z920", seed=1)], options),
+        sweep_name([Point(tiny, 3, "htg-z920", loading=Loading(seed=1))], options),
+        sweep_name([Point(tiny, 3, "htg-z920", loading=Loading(batch=2))], options),
+        sweep_name([Point(tiny, 3, "htg-z920", loading=Loading(decompose=WHOLE))], options),
         sweep_name(one, Options(objective="makespan")),
     }
-    assert len(names) == 6
+    assert len(names) == 8
     assert sweep_name(one, Options(jobs=1, fresh=True)) == sweep_name(one, options)
     spaced = Point("a folder/my model;rm.onnx", None, "htg-z920")
     assert point_name(spaced, options).startswith("my_model_rm.onnx-htg-z920-")
 
 
-def test_external_data_is_part_of_the_model(tmp_path):
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+def test_whole_and_decomposed_operators_are_points_of_their_own(tmp_path):
+    path = tmp_path / "m.onnx"
+    value = np.zeros((2, 4, 8), np.float32)
+    inputs = {"q": value, "k": value, "v": value}
+    model = model_of("MultiHeadAttention", inputs, ["y"], domain=CONTRIB, num_heads=2)
+    onnx.save(model, str(path))
+    decomposed = Point(str(path), None, "htg-z920")
+    whole = replace(decomposed, loading=Loading(decompose=WHOLE))
+    contents = {
+        model_content(str(path), point.loading.options(None)) for point in (decomposed, whole)
+    }
+    assert len(contents) == 2
+    finished, before = sweep([decomposed, whole], tmp_path / "out", backend="model")
+    assert before == [False, False]
+    products, one = ([node["op"] for node in f.report["graph"]["nodes"]] for f in finished)
+    assert products.count("MatMul") == 2
+    assert one == ["MultiHeadAttention"]
+    assert "--keep-fused" in finished[1].report["command"]
+    assert sweep([whole, decomposed], tmp_path / "out", backend="model")[1] == [True, True]
 
+
+def test_external_data_is_part_of_the_model(tmp_path):
     weight = np.arange(64, dtype=np.float32).reshape(8, 8)
     model = helper.make_model(
         helper.make_graph(
@@ -141,15 +168,15 @@ def test_external_data_is_part_of_the_model(tmp_path):
     )
     path = tmp_path / "m.onnx"
     onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
-    before = model_content(str(path), None, 0)
-    assert before == model_content(str(path), None, 0) is not None
-    assert model_content(str(path), None, 1) != before  # other random inputs
+    before = model_content(str(path), LoadOptions())
+    assert before == model_content(str(path), LoadOptions()) is not None
+    assert model_content(str(path), LoadOptions(seed=1)) != before  # other random inputs
     data = bytearray((tmp_path / "w.bin").read_bytes())
     data[5] ^= 1
     (tmp_path / "w.bin").write_bytes(data)
-    assert model_content(str(path), None, 0) not in (before, None)
+    assert model_content(str(path), LoadOptions()) not in (before, None)
     (tmp_path / "w.bin").unlink()
-    assert model_content(str(path), None, 0) is None
+    assert model_content(str(path), LoadOptions()) is None
     assert content_key(None, load_platform("htg-z920"), Options()) is None
 
 

@@ -12,6 +12,7 @@ from tiny_checkpoints import write_checkpoint
 
 import host.cli
 import host.executor
+from host.cli.sim import repeat_command
 from host.fit import pim_fit
 from host.models.inputs import random_inputs
 from host.models.loader import LoadOptions, load_model
@@ -294,6 +295,31 @@ def test_plan_and_output_files_that_cannot_be_opened(bert, tmp_path, capsys):
     code, _, err = pimloop(capsys, *base, "--outputs", tmp_path / "none" / "out.npz")
     assert code == 2
     assert f"cannot write {tmp_path / 'none' / 'out.npz'}: No such file or directory" in err
+
+
+@pytest.mark.parametrize("command", ["sim", "run"])
+def test_the_command_of_a_report_repeats_every_option_that_decides_the_result(command):
+    """An option that is forgotten here is parsed as its default the second time."""
+    parser = host.cli.build_parser()
+    words = [
+        command, "m.onnx", "--seq", "4", "--batch", "2", "--seed", "3", "--inputs", "in.npz",
+        "--shape", "x=1,16", "--axis", "past=8", "--keep-fused", "--im2col", "--platform", "aim",
+        "--set", "pim.lanes=8", "--device", "model", "--lanes", "rtl",
+    ]  # fmt: skip
+    if command == "run":
+        words += ["--policy", "cpu_serial", "--other-shapes"]
+    if command == "sim":
+        words += ["--policy", "p", "--policy", "q", "--objective", "makespan", "--generate", "2"]
+    args = parser.parse_args(words)
+    again = parser.parse_args(repeat_command(args)[1:])
+    assert vars(again) == vars(args)
+    defaults = vars(parser.parse_args(words[:2]))
+    kept = {key for key, value in vars(args).items() if value != defaults[key]}
+    # What is not set above changes no result: how much is printed, kept and run at once.
+    assert set(defaults) - kept <= {
+        "func", "command", "model", "json", "quiet", "out", "outputs", "fresh", "no_cache", "jobs",
+        "plan", "policy",
+    }  # fmt: skip
 
 
 def test_models_lists_and_shows(bert, capsys):

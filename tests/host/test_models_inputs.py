@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import ml_dtypes
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from tiny_models import TINY
 
+import host.cli
 from host.errors import PimloopError
 from host.models.encoder import build_encoder
-from host.models.inputs import check_inputs, random_inputs, read_arrays
+from host.models.inputs import (
+    as_declared,
+    check_inputs,
+    declared_inputs,
+    random_inputs,
+    read_arrays,
+    write_arrays,
+)
+from host.models.loader import LoadOptions, load_model
 from host.models.weights import RandomWeights
 
 
@@ -62,3 +76,101 @@ def test_files_that_are_no_archive(tmp_path):
     np.savez(tmp_path / "pickle.npz", input_ids=np.array([{"a": 1}], dtype=object))
     with pytest.raises(PimloopError, match=r"pickle\.npz"):
         read_arrays(tmp_path / "pickle.npz")
+
+
+#: Types that numpy writes as bytes without a name, with values that they hold.
+UNNAMED = {
+    "bfloat16": [0.5, -3.0, 1e30, -np.inf],
+    "float8_e4m3fn": [0.5, -3.0, 448.0, -0.0],
+    "float8_e4m3fnuz": [0.5, -3.0, 240.0, 0.0],
+    "float8_e5m2": [0.5, -3.0, 57344.0, np.inf],
+    "float8_e5m2fnuz": [0.5, -3.0, 57344.0, 0.0],
+    "int4": [0, 7, -8, -1],
+    "uint4": [0, 7, 15, 1],
+}
+
+
+@pytest.fixture
+def typed_model(tmp_path):
+    """Return a function that writes a model of x, cast to float32 and doubled, for a type of x."""
+
+    def write(dtype, shape):
+        number = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        nodes = [
+            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["wide", "wide"], ["sum"]),
+            helper.make_node("Cast", ["sum"], ["y"], to=number),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "typed",
+            [helper.make_tensor_value_info("x", number, shape)],
+            [helper.make_tensor_value_info(n, t, None) for n, t in (("sum", 1), ("y", number))],
+        )
+        opsets = [helper.make_opsetid("", 21)]
+        path = tmp_path / "typed.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(path))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+@pytest.mark.parametrize("save", [lambda path, **arrays: np.savez(path, **arrays),
+                                  lambda path, **arrays: write_arrays(path, arrays)])  # fmt: skip
+def test_types_that_numpy_does_not_name_are_those_of_the_model(name, save, typed_model, tmp_path):
+    dtype = np.dtype(getattr(ml_dtypes, name))
+    wanted = np.array(UNNAMED[name], np.float32).astype(dtype).reshape(2, 2)
+    save(tmp_path / "in.npz", x=wanted)
+    read = read_arrays(tmp_path / "in.npz")
+    assert read["x"].dtype == np.dtype(f"V{dtype.itemsize}")
+    model = load_model(typed_model(dtype, ["n", 2]), LoadOptions(given=read))
+    assert model.tensors["x"].shape == (2, 2)
+    values = declared_inputs(model, read)
+    check_inputs(model, values, "in.npz")
+    assert values["x"].dtype == dtype
+    assert values["x"].tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("saved", "model"),
+    [("bfloat16", np.float16), ("float8_e4m3fn", np.int8), ("bfloat16", ml_dtypes.float8_e4m3fn),
+     ("float8_e4m3fn", ml_dtypes.int4), ("float8_e5m2", ml_dtypes.bfloat16)],
+)  # fmt: skip
+def test_bytes_that_cannot_be_the_type_of_the_model(saved, model, typed_model, tmp_path, capsys):
+    """Not read as whatever has their size: what to do is said."""
+    np.savez(tmp_path / "in.npz", x=np.full((2, 2), -3.0, getattr(ml_dtypes, saved)))
+    code = host.cli.main(["run", typed_model(model, [2, 2]), "--inputs", str(tmp_path / "in.npz")])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "input 'x'" in error
+    assert ".astype(" in error
+    assert np.dtype(model).name in error
+
+
+def test_arrays_of_another_named_type_are_not_read_as_bytes():
+    half = np.ones(3, np.float16)
+    assert as_declared(half, np.dtype(ml_dtypes.bfloat16)) is half
+
+
+@pytest.mark.parametrize("name", [*UNNAMED, "float8_e8m0fnu"])
+def test_random_inputs_of_types_that_numpy_lacks(name, graph):
+    """Finite values, not all the same; they are of use without a file."""
+    info = replace(graph.tensors["input_ids"], dtype=np.dtype(getattr(ml_dtypes, name)))
+    alone = replace(graph, inputs=("input_ids",), tensors={"input_ids": info}, input_ranges={})
+    value = random_inputs(alone)["input_ids"].astype(np.float32)
+    assert np.isfinite(value).all()
+    assert len(np.unique(value)) > 1
+
+
+def test_a_run_reads_and_writes_them(typed_model, tmp_path, capsys):
+    x = np.array([[0.5, -3.0]], ml_dtypes.bfloat16)
+    np.savez(tmp_path / "in.npz", x=x)
+    code = host.cli.main(
+        ["run", typed_model(ml_dtypes.bfloat16, [1, 2]), "--inputs", str(tmp_path / "in.npz"),
+         "--device", "model", "--outputs", str(tmp_path / "out.npz"), "--quiet"]
+    )  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    with np.load(tmp_path / "out.npz") as outputs:
+        assert outputs["sum"].tolist() == [[1.0, -6.0]]
+        assert outputs["y"].view(ml_dtypes.bfloat16).tolist() == [[1.0, -6.0]]
