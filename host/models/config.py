@@ -45,7 +45,7 @@ class ModelConfig:
     activation: str = "gelu"
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02  # standard deviation of random weights
-    pad_token: int = 0
+    pad_token: int | None = None  # RoBERTa's positions skip it; GPT-2 classifies the last other
     head: str = "classification"  # one of `HEADS`
     pooler: bool = False  # without a head: also the pooled first token
 
@@ -57,7 +57,7 @@ class ModelConfig:
     @property
     def position_offset(self) -> int:
         """Row of the position table that the first token reads (RoBERTa skips the padding row)."""
-        return self.pad_token + 1 if self.architecture == "roberta" else 0
+        return (self.pad_token or 0) + 1 if self.architecture == "roberta" else 0
 
     @property
     def max_sequence(self) -> int:
@@ -196,7 +196,7 @@ def from_hugging_face(data: Mapping[str, Any], where: str) -> ModelConfig:
             )
         ),
         initializer_range=float(data.get("initializer_range", 0.02)),
-        pad_token=int(data.get("pad_token_id") or (1 if architecture == "roberta" else 0)),
+        pad_token=_pad_token(data, architecture, where),
         head=_head(data, where),
     )
     check(config, where)
@@ -244,12 +244,21 @@ def _head(data: Mapping[str, Any], where: str) -> str:
         raise PimloopError(
             f"{where}: the head of {name} is not supported; known: {', '.join(HEADS)}"
         )
-    if decoder and head == "classification" and data.get("pad_token_id") is not None:
-        raise PimloopError(
-            f"{where}: {name} with pad_token_id finds its last token by the data; set it to null"
-            " for sequences without padding"
-        )
     return head
+
+
+def _pad_token(data: Mapping[str, Any], architecture: str, where: str) -> int | None:
+    """Return the id of padding; of a RoBERTa that names none it is 1, as in transformers."""
+    value = data.get("pad_token_id")
+    if value is None:
+        return 1 if architecture == "roberta" else None
+    least = 0 if architecture == "roberta" else -1  # -1 is no token, and so never met
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 1 << 24:
+        raise PimloopError(
+            f"{where}: pad_token_id must be null or a whole number from {least} to 2^24, got"
+            f" {value!r}"
+        )
+    return value
 
 
 def _refuse_variants(data: Mapping[str, Any], where: str) -> None:

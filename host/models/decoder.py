@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import sqrt
 
 import numpy as np
+from onnx import TensorProto
 
 from host.models.builder import MASKED_SCORE, GraphBuilder
 from host.models.config import ModelConfig
@@ -70,7 +71,7 @@ def build_decoder(
             outputs[f"present.{layer}.value"] = value
     if last_only:
         x = build.op("Gather", x, build.integers(sequence_length - 1), axis=1)
-    return _finish(build, x, outputs, hidden_states=hidden_states)
+    return _finish(build, x, ids, outputs, hidden_states=hidden_states)
 
 
 def build_decoder_step(config: ModelConfig, weights: Weights, context: int) -> Graph:
@@ -102,7 +103,7 @@ def build_decoder_step(config: ModelConfig, weights: Weights, context: int) -> G
         x, key, value = _layer(build, x, layer, _CacheMask(build, mask), (past[0], past[1]))
         outputs[f"present.{layer}.key"] = key
         outputs[f"present.{layer}.value"] = value
-    return _finish(build, x, outputs, hidden_states=False)
+    return _finish(build, x, ids, outputs, hidden_states=False)
 
 
 class _CausalMask:
@@ -183,7 +184,9 @@ def _conv1d(build: GraphBuilder, x: str, name: str, inputs: int, outputs: int) -
     return build.op("Reshape", product, build.integers(build.batch, length, outputs))
 
 
-def _finish(build: GraphBuilder, x: str, outputs: dict[str, str], *, hidden_states: bool) -> Graph:
+def _finish(
+    build: GraphBuilder, x: str, ids: str, outputs: dict[str, str], *, hidden_states: bool
+) -> Graph:
     config = build.config
     x = build.layer_norm(x, "transformer.ln_f")
     named: dict[str, str] = {}
@@ -192,11 +195,27 @@ def _finish(build: GraphBuilder, x: str, outputs: dict[str, str], *, hidden_stat
         table = build.transposed("transformer.wte.weight", (config.vocabulary, config.hidden))
         named["logits"] = build.op("MatMul", x, table)
     elif config.head == "classification":
-        last = build.constant("last_token", np.array(build.sequence_length - 1, np.int64))
         score = build.transposed("score.weight", (config.labels, config.hidden))
-        named["logits"] = build.op("MatMul", build.op("Gather", x, last, axis=1), score)
+        named["logits"] = build.op("MatMul", _last_token(build, x, ids), score)
     else:
         named |= token_head(build, x)
     if hidden_states or config.head == "none":
         named["last_hidden_state"] = x
     return build.finish({**named, **outputs})
+
+
+def _last_token(build: GraphBuilder, x: str, ids: str) -> str:
+    """Return the rows of x (batch, hidden) at the last token that is not padding.
+
+    As in transformers' GPT2ForSequenceClassification: padding may stand on either side, a sequence
+    of padding alone is classified at its first token, and without a padding token the last counts.
+    """
+    length, pad = build.sequence_length, build.config.pad_token
+    if pad is None:
+        last = build.constant("last_token", np.array(length - 1, np.int64))
+        return build.op("Gather", x, last, axis=1)
+    padding = build.op("Equal", ids, build.constant("pad_token", np.array(pad, np.int64)))
+    kept = build.op("Cast", build.op("Not", padding), to=TensorProto.INT64)
+    places = build.constant("token_places", np.arange(length, dtype=np.int64))
+    last = build.op("ArgMax", build.op("Mul", kept, places), axis=-1, keepdims=1)
+    return build.op("GatherND", x, last, batch_dims=1)

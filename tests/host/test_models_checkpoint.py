@@ -191,9 +191,9 @@ HEAD_CLASSES = [
 ]
 
 
-def write_head(folder, name, kind):
+def write_head(folder, name, kind, pad=None):
     """Write a tiny checkpoint of a class of Hugging Face; return its parameters."""
-    data = hugging_face_config(TINY[name]) | {"architectures": [kind], "pad_token_id": None}
+    data = hugging_face_config(TINY[name]) | {"architectures": [kind], "pad_token_id": pad}
     config = from_hugging_face(data, "config.json")
     tensors = parameters(replace(config, pooler=kind in ("BertModel", "RobertaModel")))
     folder.mkdir(exist_ok=True)
@@ -225,6 +225,35 @@ def test_every_head_is_built_and_no_weight_is_left_over(name, kind, outputs, tmp
         pooler = f"{name}.pooler.dense"
         inner = hidden[:, 0] @ tensors[f"{pooler}.weight"].T + tensors[f"{pooler}.bias"]
         np.testing.assert_allclose(values["pooler_output"], np.tanh(inner), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad", [0, 5, -1])
+def test_gpt2_classifies_the_last_token_that_is_no_padding(pad, tmp_path):
+    """transformers' rule: the rightmost other token; the first one where all is padding."""
+    tensors = write_head(tmp_path, "gpt2", "GPT2ForSequenceClassification", pad)
+    ids = np.arange(20, 44).reshape(4, 6)
+    if pad >= 0:
+        ids[0, 4:] = ids[1, :2] = ids[2] = pad
+    last = [3, 5, 0, 5] if pad >= 0 else [5] * 4
+    options = LoadOptions(given={"input_ids": ids}, hidden_states=True)
+    values = run_reference(load_model(str(tmp_path), options), {"input_ids": ids})
+    hidden = values["last_hidden_state"].astype(np.float64)[np.arange(4), last]
+    right = hidden @ tensors["score.weight"].T
+    np.testing.assert_allclose(values["logits"], right, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("pad", "offset"), [(0, 1), (None, 2), (3, 4)])
+def test_roberta_counts_positions_from_behind_its_padding(pad, offset):
+    data = hugging_face_config(TINY["roberta"]) | {"pad_token_id": pad}
+    assert from_hugging_face(data, "config.json").position_offset == offset
+
+
+@pytest.mark.parametrize("pad", ["0", 1.5, True, [], -2])
+@pytest.mark.parametrize("name", ["gpt2", "roberta"])
+def test_a_padding_token_that_is_no_token_is_an_error(name, pad):
+    data = hugging_face_config(TINY[name]) | {"pad_token_id": pad}
+    with pytest.raises(PimloopError, match="pad_token_id must be null or a whole number"):
+        from_hugging_face(data, "config.json")
 
 
 def test_weights_without_a_place_and_unknown_heads_are_errors(tmp_path):
