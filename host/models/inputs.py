@@ -18,6 +18,9 @@ from host.files import write_whole
 from host.models.graph import Array, Graph, TensorInfo
 from host.models.ort_values import is_plain, packed_bits
 
+#: Limits of a floating-point type; ml_dtypes has no annotations for its class.
+_FINFO: Any = ml_dtypes.finfo
+
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
     """Return a value for every input: masks of ones, token ids in range, normal floats."""
@@ -49,7 +52,7 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
     if is_plain(dtype):
         return False
     try:
-        ml_dtypes.finfo(dtype)
+        _FINFO(dtype)
     except ValueError:
         return False
     return True
@@ -57,7 +60,7 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
 
 def _signed(values: Array, dtype: np.dtype[Any]) -> Array:
     """Return values without their signs where a type has none, as float8_e8m0fnu."""
-    unsigned = not is_plain(dtype) and float(ml_dtypes.finfo(dtype).min) >= 0
+    unsigned = not is_plain(dtype) and float(_FINFO(dtype).min) >= 0
     return np.abs(values) if unsigned else values
 
 
