@@ -17,6 +17,7 @@ from math import prod
 from typing import Literal
 
 from host.models.graph import Graph, Node
+from partitioner.quantity import quantity
 
 Shape = tuple[int, ...]
 
@@ -220,7 +221,10 @@ def _elementwise(graph: Graph, node: Node, capabilities: Capabilities) -> PimOpe
     op = _ELEMENTWISE[node.op]
     result = graph.tensors[node.outputs[0]].shape
     if len(result) > capabilities.elementwise_max_rank:
-        return f"element-wise with more than {capabilities.elementwise_max_rank} axes"
+        return (
+            "element-wise with more than"
+            f" {quantity(capabilities.elementwise_max_rank, 'axis', 'axes')}"
+        )
     orders = [node.inputs] if op == "sub" else [node.inputs, node.inputs[::-1]]
     for left, right in orders:
         if graph.tensors[left].shape == result and _broadcasts(graph.tensors[right].shape, result):

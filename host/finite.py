@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.models.graph import Array, Graph
+from partitioner.quantity import quantity
 
 #: For each element of a tensor: 0 finite, 1 NaN, 2 plus infinity, 3 minus infinity.
 Kinds = NDArray[np.int8]
@@ -37,8 +38,9 @@ class NonFinite:
     def __str__(self) -> str:
         """Return one line for a person."""
         return (
-            f"{self.node} ({self.op}, {self.device}): {self.different} of {self.elements} elements"
-            f" are not finite as in float32, first at {list(self.first)}: {self.found}, float32"
+            f"{self.node} ({self.op}, {self.device}): {self.different} of"
+            f" {quantity(self.elements, 'element')} {'is' if self.different == 1 else 'are'} not"
+            f" finite as in float32, first at {list(self.first)}: {self.found}, float32"
             f" {self.wanted}; keep the operator or the one before it on the CPU"
         )
 

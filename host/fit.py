@@ -21,6 +21,7 @@ from host.platform import Platform
 from host.resident import ResidentModel
 from host.weights import DeviceWeights, Key, constant_uses
 from partitioner.capacity import Room
+from partitioner.quantity import quantity
 
 #: Of the device that a model is placed on; nothing is transferred but the driver's two rows.
 _BUFFER_BYTES = 1 << 20
@@ -126,8 +127,8 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
             for node in large:
                 del operations[node]
                 kept[node] = (
-                    f"its weights take {needed[node]} bytes in device memory, which has {capacity},"
-                    f" {room} of them for weights"
+                    f"its weights take {quantity(needed[node], 'byte')} in device memory, which"
+                    f" has {capacity}, {room} of them for weights"
                 )
             if large:
                 continue

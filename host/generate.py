@@ -44,6 +44,7 @@ from host.resident import ResidentModel
 from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
 from host.verification import Verifier
 from host.weights import DeviceWeights
+from partitioner.quantity import quantity
 
 LOGITS = "logits"
 
@@ -98,8 +99,8 @@ def generate(
         for runner in runners.values():
             if not runner.verifier.wait(VERIFICATION_TIMEOUT):
                 raise PimloopError(
-                    f"the golden model has {runner.verifier.pending} results left to check after"
-                    f" {VERIFICATION_TIMEOUT:.0f} s: generate fewer tokens"
+                    f"the golden model has {quantity(runner.verifier.pending, 'result')} left to"
+                    f" check after {VERIFICATION_TIMEOUT:.0f} s: generate fewer tokens"
                 )
         if driver is not None:
             generation.device_totals = driver.totals

@@ -19,6 +19,7 @@ from host.driver import OpStats, OutOfDeviceMemoryError, PimDriver, ShapeError
 from host.finite import NonFinite, kinds, unlike_float32
 from host.platform import Platform
 from host.verification import Mismatch, find_mismatch
+from partitioner.quantity import quantity
 
 BroadcastName = Literal["none", "row", "column", "scalar"]
 
@@ -196,6 +197,7 @@ def _require_room(driver: PimDriver, elements: int, what: str) -> None:
     needed = elements * BF16_BYTES
     if needed > driver.memory.free_bytes:
         raise OutOfDeviceMemoryError(
-            f"{what} needs at least {needed} bytes of device memory, {driver.memory.free_bytes} of "
-            f"{driver.memory.capacity} are free: choose a smaller shape or another platform"
+            f"{what} needs at least {quantity(needed, 'byte')} of device memory,"
+            f" {driver.memory.free_bytes} of {driver.memory.capacity} are free: choose a smaller"
+            " shape or another platform"
         )

@@ -16,6 +16,7 @@ from host.fit import PimFit
 from host.models.graph import Graph
 from host.verification import MOST_WAITING_BYTES
 from host.weights import MOST_BITS_BYTES, Key
+from partitioner.quantity import quantity
 
 _MIB = 1 << 20
 
@@ -82,7 +83,7 @@ def estimate(
     bits = sum({array: 2 * elements.get(array, 0) for array, *_ in read}.values())
     activations = [_activation_bytes(run.graph) for run in runs]
     always = {"weights of the PIM as bfloat16": min(bits, MOST_BITS_BYTES)}
-    memories = {f"memory of {devices} devices": devices * min(sum(read.values()), room)}
+    memories = {f"memory of {quantity(devices, 'device')}": devices * min(sum(read.values()), room)}
     executing = {
         **always,
         **memories,

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from host.html.words import schedule_order, schedule_words, unproved
 from host.plots_style import STYLE, plain, save
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 Row = dict[str, Any]
 
@@ -79,7 +80,7 @@ def _sweep(points: list[Row], along: str, label: str) -> Figure:
         fixed = {k: v for k, v in sorted(point["settings"].items()) if k != along}
         heading = [str(point["model"]), str(point["platform"])]
         if along != "sequence_length" and point["sequence_length"] is not None:
-            heading.append(f"{point['sequence_length']} tokens")
+            heading.append(quantity(point["sequence_length"], "token"))
         heading += [f"{key} = {value}" for key, value in fixed.items()]
         panels.setdefault(tuple(heading), []).append(point)
     columns = 2 if len(panels) in (2, 4) else min(3, len(panels))

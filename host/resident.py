@@ -35,6 +35,7 @@ from host.weights import (
     right_use,
     tensor_use,
 )
+from partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
 
@@ -246,8 +247,9 @@ class ResidentModel:
         if nbytes > room:
             beside = "" if self._placement is None else f", {room} of them beside the activations"
             raise PimloopError(
-                f"the weights of the PIM's operators take {nbytes} bytes as bfloat16, padded as"
-                f" they are stored; the device has {capacity}{beside}: place fewer operators on it"
+                f"the weights of the PIM's operators take {quantity(nbytes, 'byte')} as bfloat16,"
+                f" padded as they are stored; the device has {capacity}{beside}: place fewer"
+                " operators on it"
             )
         if self._placement is not None:
             with self.driver.memory.compact():

@@ -24,6 +24,7 @@ from host.reference.decisions import IntegerComparison
 from host.reference.judge import judge
 from host.resident import ResidentModel
 from host.verification import OPERATOR_LIMIT, Mismatch, Verifier
+from partitioner.quantity import quantity
 from sim.lanes import default_flavour
 
 #: Bound on the golden model's work left when the device has finished, seconds.
@@ -140,7 +141,7 @@ def execute_model(
         report(Progress("verify", "golden model", 0, 1, 0))
         if not verifier.wait(VERIFICATION_TIMEOUT):
             raise PimloopError(
-                f"the golden model has {verifier.pending} results left to check after"
+                f"the golden model has {quantity(verifier.pending, 'result')} left to check after"
                 f" {VERIFICATION_TIMEOUT:.0f} s: give the machine more time, or a shorter sequence"
             )
         mismatches, checked = list(verifier.mismatches), verifier.checked

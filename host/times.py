@@ -17,6 +17,7 @@ from host.executor import Transfer
 from host.models.graph import Node
 from host.platform import Platform
 from host.session import Result
+from partitioner.quantity import quantity
 
 #: The words of a report for CPU times taken here.
 CPU_TIME_SOURCE = "native measurement on this machine"
@@ -98,4 +99,6 @@ def cpu_time_method(platform: Platform) -> str:
     model = platform.cpu_model()
     if model is not None:
         return model.method
-    return f"{timing.method()}; cpu_serial: 1 thread, cpu_parallel: {all_cores()} threads"
+    return (
+        f"{timing.method()}; cpu_serial: 1 thread, cpu_parallel: {quantity(all_cores(), 'thread')}"
+    )

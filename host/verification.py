@@ -27,6 +27,7 @@ from host.capabilities import ElementwiseOperation, MatmulOperation, PimOperatio
 from host.cpu.operators import run_node
 from host.finite import kinds
 from host.models.graph import Array, Graph, Node
+from partitioner.quantity import quantity
 
 Bits = NDArray[np.uint16]
 
@@ -83,9 +84,9 @@ class Mismatch:
     def __str__(self) -> str:
         """Return one line for a person."""
         return (
-            f"{self.node}: {self.different} of {self.elements} elements differ, first at"
-            f" {list(self.first)}: device 0x{self.device_bits:04X},"
-            f" golden 0x{self.golden_bits:04X}"
+            f"{self.node}: {self.different} of {quantity(self.elements, 'element')} differ, first"
+            f" at {list(self.first)}: device 0x{self.device_bits:04X}, golden"
+            f" 0x{self.golden_bits:04X}"
         )
 
 

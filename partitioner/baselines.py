@@ -25,6 +25,7 @@ from partitioner.capacity import Room, resident_bytes
 from partitioner.errors import PartitionerError
 from partitioner.graph import HOME_MEMORY, Operator
 from partitioner.problem import MODEL_INPUT, Problem
+from partitioner.quantity import quantity
 
 Assignment = dict[str, str]
 
@@ -232,9 +233,9 @@ def _turns(
         )
         if not usable:
             raise PartitionerError(
-                f"{graph.name}: no memory has room left for the {resident_bytes(graph, [v])} "
-                f"bytes of weights of node {operator.id!r}; raise the capacity or use the policy "
-                "'optimal'"
+                f"{graph.name}: no memory has room left for the"
+                f" {quantity(resident_bytes(graph, [v]), 'byte')} of weights of node"
+                f" {operator.id!r}; raise the capacity or use the policy 'optimal'"
             )
         yield v, operator, usable
         room.take(v, graph.memory_of[assignment[operator.id]])

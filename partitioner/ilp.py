@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from partitioner.capacity import resident_bytes, shared_readers
 from partitioner.errors import PartitionerError
 from partitioner.problem import MODEL_INPUT, Flow, Problem
+from partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
 
@@ -252,9 +253,9 @@ def _add_capacities(
                     model.row([(present, 1.0), (chosen[v, memory], -1.0)], 0.0, np.inf)
         if fixed > limit:
             raise PartitionerError(
-                f"{graph.name}: no feasible assignment: operators that can only sit "
-                f"in memory {problem.memories[memory]!r} hold {fixed} bytes of weights, its "
-                f"capacity is {limit}; raise the capacity"
+                f"{graph.name}: no feasible assignment: operators that can only sit in memory"
+                f" {problem.memories[memory]!r} hold {quantity(fixed, 'byte')} of weights, its"
+                f" capacity is {limit}; raise the capacity"
             )
         if terms:
             model.row(terms, -np.inf, (limit - fixed) / scale)
@@ -321,5 +322,7 @@ def _cut_off_overfull(
 
 
 def _capacities(problem: Problem) -> str:
-    limits = [f"{problem.memories[m]}: {limit} bytes" for m, limit in problem.capacity.items()]
+    limits = [
+        f"{problem.memories[m]}: {quantity(limit, 'byte')}" for m, limit in problem.capacity.items()
+    ]
     return ", ".join(limits) or "no capacity limit"

@@ -12,6 +12,7 @@ from partitioner.coverage import Coverage, Item
 from partitioner.errors import PartitionerError
 from partitioner.feasibility import split_coverable
 from partitioner.graph import Graph, Move
+from partitioner.quantity import quantity
 
 #: How repetitions of one measurement become one cost.
 STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {"min": min, "median": median}
@@ -110,8 +111,8 @@ def merge_runs(
     if missing:
         listed = "; ".join(missing[:LISTED]) + ("; ..." if len(missing) > LISTED else "")
         raise PartitionerError(
-            f"{graph.name}: {len(missing)} costs were not measured: {listed}; "
-            "run the missing assignments of the profile plan"
+            f"{graph.name}: {quantity(len(missing), 'cost was', 'costs were')} not measured:"
+            f" {listed}; run the missing assignments of the profile plan"
         )
     restricted = _restrict(graph, cost_us, transfer_us)
     costs = CostGraph(restricted, cost_us, transfer_us, stand_ins=frozenset(stand_ins))

@@ -18,6 +18,7 @@ from partitioner.errors import PartitionerError
 from partitioner.feasibility import split_coverable
 from partitioner.graph import Graph
 from partitioner.profile_exact import exact_runs
+from partitioner.quantity import quantity
 from partitioner.runs import choose_runs, greedy_runs, split_runs
 from partitioner.words import runs_by_words
 
@@ -156,13 +157,15 @@ def _minimal_runs(
             if answer.feasible is None:
                 proved = False
                 certificate = (
-                    f"not proved: the exact solver did not settle {lower} runs within "
-                    f"{time_limit_s:g} s; at least {bound} are needed: {reason}"
+                    f"not proved: the exact solver did not settle {quantity(lower, 'run')} within"
+                    f" {time_limit_s:g} s; at least {bound} are needed: {reason}"
                 )
                 # Bigger numbers may still be found feasible below the construction's.
             elif not answer.feasible and proved:
                 bound = lower + 1
-                certificate = f"exact solver (HiGHS): {lower} runs are infeasible"
+                certificate = (
+                    f"exact solver (HiGHS): {quantity(lower, 'run is', 'runs are')} infeasible"
+                )
         if found is not None:
             return found, bound, proved, certificate
         lower += 1
@@ -267,11 +270,17 @@ def _capacity_bound(coverage: Coverage, wanted: AbstractSet[Item]) -> tuple[int,
         total = resident_bytes(graph, alone)
         if limit and -(-total // limit) > best:
             best = -(-total // limit)
-            reason = f"{total} bytes of weights pass through the {limit} bytes of memory {memory!r}"
+            reason = (
+                f"{quantity(total, 'byte')} of weights pass through the {quantity(limit, 'byte')}"
+                f" of memory {memory!r}"
+            )
         large = [v for v in dict.fromkeys(alone) if 2 * graph.operators[v].weight_bytes > limit]
         if len(large) > best:
             best = len(large)
-            reason = f"{best} operators take more than half of the {limit} bytes of {memory!r} each"
+            reason = (
+                f"{best} operators take more than half of the {quantity(limit, 'byte')} of"
+                f" {memory!r} each"
+            )
     return best, reason
 
 
@@ -322,6 +331,6 @@ def _paper_runs(
         [*runs, *edge_runs],
         node_runs,
         lower,
-        f"paper's algorithm: {node_runs} node runs for operators with up to {node_runs} devices, "
-        f"{len(edge_runs)} edge runs",
+        f"paper's algorithm: {quantity(node_runs, 'node run')} for operators with up to"
+        f" {quantity(node_runs, 'device')}, {quantity(len(edge_runs), 'edge run')}",
     )

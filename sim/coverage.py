@@ -297,7 +297,7 @@ def main() -> int:
         percent = 100 * hit / points if points else 0.0
         good = good and percent >= args.least
         sys.stdout.write(f"{kind:7} {hit:6} of {points:6}  {percent:6.2f} %\n")
-    sys.stdout.write(f"waived  {len(coverage.waived):6} points, each with a reason\n")
+    sys.stdout.write(f"waived {len(coverage.waived):7}, each with a reason\n")
     for waiver, point in coverage.wrong:
         good = False
         sys.stdout.write(

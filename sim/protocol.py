@@ -181,7 +181,7 @@ class Report:
 
     def text(self) -> str:
         """Return the report for a reader."""
-        lines = [f"{sum(self.commands.values())} commands, {self.awake_clocks} clocks awake"]
+        lines = [f"commands: {sum(self.commands.values())}, clocks awake: {self.awake_clocks}"]
         lines.append("command   count  in the first legal clock")
         for name in COMMANDS:
             count, first = self.commands[name], self.earliest[name]
@@ -194,7 +194,7 @@ class Report:
         if self.passed:
             lines.append("no rule broken")
         else:
-            lines.append("BROKEN: " + ", ".join(f"{k} {n} times" for k, n in self.broken.items()))
+            lines.append("BROKEN: " + ", ".join(f"{k}: {n}" for k, n in self.broken.items()))
             lines += self.violations
         return "\n".join(lines)
 

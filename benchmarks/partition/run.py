@@ -22,6 +22,7 @@ from workloads import encoder, random_dag
 
 from partitioner.costs import CostGraph, costs_from_dict
 from partitioner.profile_plan import plan_profile
+from partitioner.quantity import quantity
 from partitioner.solve import partition
 
 #: (name of a series and size, seconds to stay below).
@@ -51,7 +52,7 @@ def profile(costs: CostGraph) -> str:
     """Plan the profile runs; return how many there are."""
     plan = plan_profile(costs.graph)
     assert plan.proved
-    return f"{len(plan.runs)} runs, proved"
+    return f"{quantity(len(plan.runs), 'run')}, proved"
 
 
 def measure(quick: bool) -> list[dict[str, Any]]:
@@ -152,9 +153,9 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# Speed of the partitioner",
         "",
-        f"Measured by `python benchmarks/partition/run.py` on {os.cpu_count()} cores "
-        f"({platform.machine()}), Python {platform.python_version()}; best of three, one process, "
-        "graph already in memory.",
+        "Measured by `python benchmarks/partition/run.py` on"
+        f" {quantity(os.cpu_count() or 1, 'core')} ({platform.machine()}), Python"
+        f" {platform.python_version()}; best of three, one process, graph already in memory.",
         "",
         "![growth with size](growth.svg)",
         "",

@@ -36,6 +36,7 @@ from host.times import schedule_times
 from partitioner.costs import CostGraph
 from partitioner.percent import percent
 from partitioner.problem import Problem
+from partitioner.quantity import quantity
 from partitioner.solve import POLICIES, partition
 
 MODELS = ("bert-small", "bert", "roberta", "gpt2")
@@ -198,10 +199,12 @@ class Conditions:
     def text(self, models: str) -> str:
         """Return them as a list entry of the page."""
         return (
-            f"- {models}: {self.day}, {self.cores} cores of {self.processor}, load average"
-            f" {self.load:.1f} at the end; platform `{self.platform}`, {self.length} tokens;"
-            f" {self.processes * self.repeat} repetitions of {self.rounds} rounds, in"
-            f" {self.processes} processes"
+            f"- {models}: {self.day}, {quantity(self.cores, 'core')} of {self.processor}, load"
+            f" average {self.load:.1f} at the end; platform `{self.platform}`,"
+            f" {quantity(self.length, 'token')};"
+            f" {quantity(self.processes * self.repeat, 'repetition')} of"
+            f" {quantity(self.rounds, 'round')}, in"
+            f" {quantity(self.processes, 'process', 'processes')}"
         )
 
 
@@ -220,7 +223,7 @@ Made by `python benchmarks/prediction/run.py`, which measures the models that `-
 keeps the others' results. Medians and ranges of repetitions: each executes every schedule anew,
 between two new profiles of the CPU whose mean is the prediction. Error is predicted to executed, of
 the medians. *disturbed*: other work ran meanwhile, the times are not trusted. Worst error
-{error} ({worst.model}: {worst.schedules}); {meet} of {len(rows)} pairs of ranges meet.
+{error} ({worst.model}: {worst.schedules}); {meet} of {quantity(len(rows), "pair")} of ranges meet.
 
 {measured}
 

@@ -15,6 +15,7 @@ from typing import Any
 from host.board.templates import COLUMNS, Template, templates
 from host.errors import PimloopError
 from partitioner.paper import CITATION, DEVICES, LENGTHS, MODELS, load_paper_file
+from partitioner.quantity import quantity
 
 FORMAT = "pimloop-board/1"
 FOLDER = Path(__file__).parent / "data"
@@ -89,7 +90,10 @@ def _match(known: list[Template], rows: dict[int, dict[str, Any]], columns: bool
         fitting = [t for t in fitting if (dict(t.attributes)["perm"] == COLUMNS) == columns]
     if len(fitting) != 1:
         row = next(iter(rows.values()))
-        raise PimloopError(f"{row['id']}: {len(fitting)} templates have its bytes, not one: {row}")
+        raise PimloopError(
+            f"{row['id']}: {quantity(len(fitting), 'template has', 'templates have')} its bytes,"
+            f" not one: {row}"
+        )
     return fitting[0]
 
 

@@ -20,6 +20,7 @@ from host.cpu.parameters import CpuSection
 from host.models.loader import LoadOptions, load_model
 from partitioner.paper import CITATION
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 TITLES = {"bert": "BERT (small)", "roberta": "RoBERTa", "gpt2": "GPT-2"}
 
@@ -127,7 +128,7 @@ def _figure(cells: Sequence[Cell]) -> str:
     errors = summary(cells)
     lines += [
         "",
-        f"{errors['cells']} cells with a published total: median difference"
+        f"{quantity(int(errors['cells']), 'cell')} with a published total: median difference"
         f" {percent(float(errors['median']))} (at most {percent(MEDIAN_LIMIT, 0)}), worst"
         f" {percent(float(errors['worst']))} (at most {percent(CELL_LIMIT, 0)}).",
         "",

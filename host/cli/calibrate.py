@@ -35,6 +35,7 @@ from host.models.loader import LoadOptions, load_model
 from host.platform import load_platform, platform_path, sources
 from partitioner.costs import load_costs
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 #: The parameters from which a fit starts when the platform has no CPU model of its own.
 _START = "htg-z920"
@@ -101,9 +102,9 @@ def run_calibrate(args: argparse.Namespace) -> int:
     if args.output is not None:
         described = _sources(fitted, what, base, own is not None)
         if cores != model.cores:
-            described["cores"] = f"the times are of {cores} cores"
+            described["cores"] = f"the times are of {quantity(cores, 'core')}"
         if fitted.parameters.speedup_cores != model.speedup_cores:
-            described["speedup_cores"] = f"the times are of {cores} cores"
+            described["speedup_cores"] = f"the times are of {quantity(cores, 'core')}"
         text = with_table(text, "cpu", section_table("cpu", fitted.parameters, described))
         if not (args.board or args.costs):
             text = _with_transfers(text, base, args.rounds)
@@ -132,7 +133,7 @@ def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
         samples = [
             one for name, length, path in args.costs for one in _from_file(name, length, path)
         ]
-        return samples, f"{len(args.costs)} costs file(s)", False
+        return samples, f"{quantity(len(args.costs), 'costs file')}", False
     # Models are executed only where something is measured.
     from host.cpu.measure import machine_samples
 
@@ -141,7 +142,7 @@ def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
         rounds=args.rounds,
         progress=None if args.json else lambda text: out.print(f"measuring {text}"),
     )
-    return samples, f"measured on this machine, {all_cores()} cores", disturbed
+    return samples, f"measured on this machine, {quantity(all_cores(), 'core')}", disturbed
 
 
 def _from_file(name: str, length: str, path: str) -> list[Sample]:

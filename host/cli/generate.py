@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from host.cli.output import console, emit_json
 from host.errors import PimloopError
+from partitioner.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -315,9 +316,10 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         _line(out, f"lanes: {report['lanes']}")
     _line(
         out,
-        f"{checks['tokens_equal']} of {checks['tokens']} tokens equal float32's,"
+        f"{checks['tokens_equal']} of {quantity(checks['tokens'], 'token')} equal float32's,"
         f" {checks['tokens_judged']} had to; PIM bit exact:"
-        f" {'yes' if checks['pim_bit_exact'] else 'NO'} ({checks['pim_results_checked']} results)",
+        f" {'yes' if checks['pim_bit_exact'] else 'NO'}"
+        f" ({quantity(checks['pim_results_checked'], 'result')})",
     )
     for text in checks["non_finite"]:
         out.print(f"not finite: {text}", style="red", markup=False, soft_wrap=True)

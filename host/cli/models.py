@@ -11,6 +11,7 @@ from host.cli.sim import add_model_options, load_options
 from host.cli.tables import numbers, print_table, prose, texts
 from host.errors import PimloopError
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,9 +147,10 @@ def _print(summary: dict[str, Any]) -> None:
 
     out = console()
     out.print(
-        f"{summary['model']}: {summary['nodes']} operators, {summary['edges']} edges,"
-        f" {summary['pim_nodes']} operators can run on the PIM of {summary['platform']},"
-        f" {summary['parameters']:,} parameters",
+        f"{summary['model']}: {quantity(summary['nodes'], 'operator')},"
+        f" {quantity(summary['edges'], 'edge')}, {quantity(summary['pim_nodes'], 'operator')} can"
+        f" run on the PIM of {summary['platform']},"
+        f" {quantity(summary['parameters'], 'parameter', form=',')}",
         soft_wrap=True,
     )
     for kind in ("inputs", "outputs"):
@@ -170,7 +172,10 @@ def _print_reasons(out: Console, summary: dict[str, Any]) -> None:
     total = summary["multiply_adds"]
     if total:
         share = percent(summary["pim_multiply_adds"] / total)
-        text = f"{total:,} multiply-adds in products, {share} of them can run on the PIM"
+        text = (
+            f"{quantity(total, 'multiply-add', form=',')} in products, {share} of them can run on"
+            " the PIM"
+        )
         out.print(text, soft_wrap=True)
     rows = [
         (

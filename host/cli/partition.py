@@ -19,6 +19,7 @@ from partitioner.costs import CostGraph, costs_to_dict, load_costs
 from partitioner.errors import PartitionerError
 from partitioner.graph import HOME_MEMORY
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 if TYPE_CHECKING:
     from partitioner.plan import Plan
@@ -172,7 +173,7 @@ def _without_first(policy: str, costs: CostGraph) -> str:
     if device not in memory_of:
         return f"no device '{device}'"
     others = sum(device not in operator.devices for operator in costs.graph.operators)
-    return f"{others} operators cannot run on {device}" if others else ""
+    return f"{quantity(others, 'operator')} cannot run on {device}" if others else ""
 
 
 def _shown(plan: Plan) -> str:
@@ -231,7 +232,9 @@ class _Lines:
 
 
 def _bytes_text(plan: Plan) -> str:
-    return ", ".join(f"{memory} holds {size} bytes" for memory, size in plan.overfull.items())
+    return ", ".join(
+        f"{memory} holds {quantity(size, 'byte')}" for memory, size in plan.overfull.items()
+    )
 
 
 def _write_plan(path: Path | None, plan: Plan) -> None:
@@ -295,11 +298,12 @@ def run_profile_plan(args: argparse.Namespace) -> int:
     out = _Lines()
     kinds = f" ({plan.node_runs} node + {plan.edge_runs} edge)" if args.mode == "paper" else ""
     proof = "proved" if plan.proved else "not proved minimal"
-    out.print(f"{len(plan.runs)} runs{kinds}, lower bound {plan.lower_bound}, {proof}")
+    out.print(f"{quantity(len(plan.runs), 'run')}{kinds}, lower bound {plan.lower_bound}, {proof}")
     out.print(plan.certificate)
     out.print(
-        f"measured: {plan.nodes_covered} of {plan.nodes_total} operator costs, "
-        f"{plan.transfers_covered} of {plan.transfers_total} transfers (grouping: {plan.group})"
+        f"measured: {plan.nodes_covered} of {quantity(plan.nodes_total, 'operator cost')},"
+        f" {plan.transfers_covered} of {quantity(plan.transfers_total, 'transfer')} (grouping:"
+        f" {plan.group})"
     )
     for number, run in enumerate(plan.runs, start=1):
         counts: dict[str, int] = {}
@@ -356,9 +360,14 @@ def run_dcg(args: argparse.Namespace) -> int:
     out.print(f"PIM-capable operators                 {counts.offload_capable}")
     out.print(f"DA edges (transfers that differ)      {len(counts.da_edges)}")
     for edge in counts.da_edges[:LISTED]:
-        size = f"{edge.bytes} bytes" if edge.bytes is not None else f"tensor {edge.tensors[0]}"
+        size = (
+            quantity(edge.bytes, "byte") if edge.bytes is not None else f"tensor {edge.tensors[0]}"
+        )
         kind = f" {edge.type}" if edge.type else ""
-        out.print(f"  {edge.source}>{edge.destination} {size}{kind}: {len(edge.tensors)} tensors")
+        out.print(
+            f"  {edge.source}>{edge.destination} {size}{kind}:"
+            f" {quantity(len(edge.tensors), 'tensor')}"
+        )
     if len(counts.da_edges) > LISTED:
         out.print("  ... (all of them with --json)")
     return 0
@@ -410,8 +419,8 @@ def run_import_ort(args: argparse.Namespace) -> int:
         emit_json(summary)
     else:
         _Lines().print(
-            f"{args.output}: {summary['nodes']} operators ({on_pim} on PIM), "
-            f"{summary['tensors']} tensors"
+            f"{args.output}: {quantity(len(costs.graph.operators), 'operator')} ({on_pim} on PIM),"
+            f" {quantity(len(costs.graph.tensors), 'tensor')}"
         )
     return 0
 

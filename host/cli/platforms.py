@@ -9,6 +9,7 @@ from typing import Any
 from host.cli.output import console, emit_json
 from host.cli.tables import numbers, print_table, prose, texts
 from host.platform import Platform, load_platform, platform_names, platform_path, sources
+from partitioner.quantity import quantity
 
 
 def register(subparsers: Any) -> None:
@@ -86,5 +87,5 @@ def _summary(platform: Platform) -> dict[str, Any]:
         "clock_mhz": 1e9 / platform.device.tck_fs,
         "cpu": "measured on this machine"
         if platform.cpu is None
-        else f"modelled, {platform.cpu.cores} cores",
+        else f"modelled, {quantity(platform.cpu.cores, 'core')}",
     }

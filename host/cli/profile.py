@@ -15,6 +15,7 @@ from host.cli.sim import (
     parse_count,
     repeat_command,
 )
+from partitioner.quantity import quantity
 from sim.lanes import lanes_text
 
 
@@ -99,13 +100,14 @@ def run_profile(args: argparse.Namespace) -> int:
         emit_json(summary)
     elif not args.quiet:
         how = (
-            f"{summary['runs']} runs (lower bound {summary['runs_lower_bound']})"
+            f"{quantity(len(plan.runs), 'run')} (lower bound {summary['runs_lower_bound']})"
             if outcome.profile_results
             else "reused from earlier runs (the cost store)"
         )
         console().print(
-            f"{args.output}: {summary['nodes_covered']} operator costs and"
-            f" {summary['transfers_covered']} transfers of {summary['nodes']} operators, {how}",
+            f"{args.output}: {quantity(plan.nodes_covered, 'operator cost')} and"
+            f" {quantity(plan.transfers_covered, 'transfer')} of"
+            f" {quantity(len(costs.graph.operators), 'operator')}, {how}",
             markup=False,
             soft_wrap=True,
         )

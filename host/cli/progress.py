@@ -22,6 +22,7 @@ from rich.table import Column
 
 from host.executor import Progress
 from host.pipeline.execute import STAGE, Event
+from partitioner.quantity import quantity
 
 #: What a phase is called on the screen.
 PHASES = {
@@ -135,8 +136,8 @@ class ProgressDisplay:
         self._stage, self._over, self._of = stage, progress.done, progress.total
         if progress.done:
             text = (
-                f"{stage}: {progress.done} of {progress.total} executions taken up from the run"
-                f" that was interrupted: {progress.label}"
+                f"{stage}: {progress.done} of {quantity(progress.total, 'execution')} taken up"
+                f" from the run that was interrupted: {progress.label}"
             )
             self._console.print(text, markup=False, soft_wrap=True)
         if self._bars is not None:
@@ -149,7 +150,7 @@ class ProgressDisplay:
         assert self._total is not None
         self._bars.update(
             self._total,
-            description=escape(f"{self._stage}: {self._over} of {self._of} executions"),
+            description=escape(f"{self._stage}: {self._over} of {quantity(self._of, 'execution')}"),
             completed=self._over,
             total=max(self._of, 1),
         )

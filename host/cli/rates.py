@@ -10,6 +10,7 @@ from host.cli.tables import numbers, print_table, texts
 from host.html.rates import LIMITS, RateRow, rate_rows
 from host.html.words import format_bytes, schedule_key
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 _ROWS = 6
 
@@ -29,7 +30,7 @@ def print_rates(out: Console, report: dict[str, Any]) -> None:
     rest = moving[_ROWS:]
     if rest:
         count, us = sum(row.count for row in rest), sum(row.us for row in rest)
-        rows.append((f"{len(rest)} other shapes", str(count), f"{us:,.0f}", "", "", "", ""))
+        rows.append((quantity(len(rest), "other shape"), str(count), f"{us:,.0f}", "", "", "", ""))
     columns = [
         *texts("PIM operator"),
         *numbers("count", "us", "GB/s", "of peak", "GMAC/s"),

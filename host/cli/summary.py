@@ -13,6 +13,7 @@ from host.cli.tables import numbers, print_table, texts
 from host.html.headline import contradiction, proof, why_no_pim
 from host.html.words import executed_meaning, executed_word, schedule_key
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 #: Said where times of the CPU are shown that other work on the machine disturbed.
 NOT_TRUSTED = "CPU times are not trusted: other work disturbed the rounds"
@@ -25,8 +26,11 @@ _KEPT_SHOWN = 5
 def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = ()) -> None:
     """Print what a report says, in a page."""
     tokens = report["sequence_length"]
-    length = "" if tokens is None else f", {tokens} tokens"
-    title = f"{report['model']}{length}, {report['platform']}, {_nodes(report)} operators; us"
+    length = "" if tokens is None else f", {quantity(tokens, 'token')}"
+    title = (
+        f"{report['model']}{length}, {report['platform']}, {quantity(_nodes(report), 'operator')};"
+        " us"
+    )
     _print_schedules(out, report, title)
     if report.get("executed_kind") is not None:
         _line(out, f"{executed_word(report)}: {executed_meaning(report)}", "dim")
@@ -78,10 +82,15 @@ def print_kept_on_cpu(out: Console, kept: Mapping[str, str]) -> None:
 def print_missed(out: Console, missed: Sequence[str]) -> None:
     """Print exact predictions that executions did not meet."""
     if missed:
+        times = quantity(
+            len(missed),
+            "time that no schedule changes differs",
+            "times that no schedule changes differ",
+        )
         _line(
             out,
-            f"NOT AS PREDICTED: {len(missed)} times that no schedule changes differ from those of"
-            " the plan: a stored cost is wrong; --fresh measures it again",
+            f"NOT AS PREDICTED: {times} from the plan: a stored cost is wrong; --fresh measures it"
+            " again",
             "bold red",
         )
     for text in missed[:_WRONG_SHOWN]:
@@ -160,12 +169,12 @@ def _profile(report: dict[str, Any]) -> str:
     profile = report["profile"]
     if profile is None:
         return ""
-    runs = f"{profile['runs']} runs (lower bound {profile['runs_lower_bound']})"
+    runs = f"{quantity(profile['runs'], 'run')} (lower bound {profile['runs_lower_bound']})"
     if profile["from_cost_store"]:
         return f"profile: reused from earlier runs (the cost store); it takes {runs}"
     return (
-        f"profile: {runs} measured {profile['nodes_covered']} operator costs"
-        f" and {profile['transfers_covered']} transfers"
+        f"profile: {runs} measured {quantity(profile['nodes_covered'], 'operator cost')} and"
+        f" {quantity(profile['transfers_covered'], 'transfer')}"
     )
 
 
@@ -174,8 +183,8 @@ def _simulation(report: dict[str, Any]) -> str:
     if simulation["flavour"] is None:
         return ""
     text = (
-        f"simulated: {simulation['cycles']:,} DRAM clocks in {simulation['lists_simulated']:,}"
-        " lists"
+        f"simulated: {quantity(simulation['cycles'], 'DRAM clock', form=',')} in"
+        f" {quantity(simulation['lists_simulated'], 'list', form=',')}"
     )
     if simulation["lists_simulated"]:
         text += f", {simulation['cycles_per_s'] / 1e6:.2f} Mcycles/s a simulator"
@@ -184,7 +193,7 @@ def _simulation(report: dict[str, Any]) -> str:
     if simulation["lists_cached"]:
         text += (
             f"; from the cache: {simulation['cycles_cached']:,} in"
-            f" {simulation['lists_cached']:,} lists"
+            f" {quantity(simulation['lists_cached'], 'list', form=',')}"
         )
     return text
 
@@ -194,8 +203,8 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
     exact = "yes" if verification["pim_bit_exact"] else "NO"
     _line(
         out,
-        f"PIM bit exact: {exact} ({verification['pim_results_checked']} results of"
-        f" {verification['executions']} executions against the golden model)",
+        f"PIM bit exact: {exact} ({quantity(verification['pim_results_checked'], 'result')} of"
+        f" {quantity(verification['executions'], 'execution')} against the golden model)",
     )
     for text in verification["pim_results_wrong"][:_WRONG_SHOWN]:
         _line(out, f"  {text}", "red")
@@ -236,11 +245,10 @@ def _comparison(one: dict[str, Any]) -> str:
     given = f" given the run's {one['given']}" if one.get("given") else ""
     measured = ", measured" if one.get("measured") else ""
     return (
-        f"{one['tensor']} against float32{given}, {one['elements']} elements:"
-        f" max_abs_error {number(one['max_abs_error'], '.3g')},"
-        f" relative L2 {number(one['relative_l2'], '.3g')} (at most"
-        f" {one['limit']:.2g}{measured}),"
-        f" cosine {number(one['cosine'], '.6f')}{least}"
+        f"{one['tensor']} against float32{given}, {quantity(one['elements'], 'element')}:"
+        f" max_abs_error {number(one['max_abs_error'], '.3g')}, relative L2"
+        f" {number(one['relative_l2'], '.3g')} (at most {one['limit']:.2g}{measured}), cosine"
+        f" {number(one['cosine'], '.6f')}{least}"
     )
 
 

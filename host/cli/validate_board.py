@@ -23,6 +23,7 @@ from host.errors import PimloopError
 from host.files import require_writable, write_text
 from host.platform import DEFAULT_PLATFORM, Platform, load_platform
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 LENGTHS = (8, 16, 32)
 
@@ -172,7 +173,7 @@ def _print(cells: list[Cell], found: dict[str, float | int | bool]) -> None:
     print_table(out, columns, rows, "the paper's Figure 9 on the simulated platform")
     median, worst = percent(float(found["median"])), percent(float(found["worst"]))
     out.print(
-        f"{found['cells']} cells: median {median}, worst {worst}:"
+        f"{quantity(int(found['cells']), 'cell')}: median {median}, worst {worst}:"
         f" {'within' if found['passed'] else 'OUTSIDE'} the limits (7 %, 15 %)",
         soft_wrap=True,
     )

@@ -17,6 +17,7 @@ from host.models.loader import LoadOptions, build_graph
 from host.models.weights import RandomWeights
 from host.platform import load_platform
 from host.session import Settings, execute_model
+from partitioner.quantity import quantity
 
 #: The models measured, their layers, and the sequence lengths.
 WORKLOADS = (("bert-small", 2), ("gpt2", 2))
@@ -47,7 +48,7 @@ def machine_samples(
             times: dict[str, dict[str, float]] = {}
             for device in ("cpu_serial", "cpu_parallel"):
                 if progress is not None:
-                    progress(f"{name}, {length} tokens, {device}")
+                    progress(f"{name}, {quantity(length, 'token')}, {device}")
                 assignment = {node.id: device for node in graph.nodes}
                 result = execute_model(graph, feeds, assignment, platform, settings)
                 disturbed |= any(timing.disturbed for timing in result.cpu_times.values())

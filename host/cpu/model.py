@@ -27,6 +27,7 @@ from typing import Literal
 from host.cpu.parameters import CpuSection
 from host.cpu.work import Basis, Work, operator_work
 from host.models.graph import Graph, Node
+from partitioner.quantity import quantity
 
 CpuDevice = Literal["cpu_serial", "cpu_parallel"]
 
@@ -52,11 +53,13 @@ class CpuModel:
 
     def __init__(self, parameters: CpuSection, platform: str) -> None:
         self.parameters = parameters
-        self.source = f"modelled: the CPU of platform {platform}, {parameters.cores} cores"
+        self.source = (
+            f"modelled: the CPU of platform {platform}, {quantity(parameters.cores, 'core')}"
+        )
         self.method = (
             "call + amounts x ns of [cpu] in the platform file (docs/platforms.md); operators of"
             " unknown type as streams of their elements; cpu_serial: 1 core, cpu_parallel:"
-            f" {parameters.cores} cores"
+            f" {quantity(parameters.cores, 'core')}"
         )
 
     def time_us(self, graph: Graph, node: Node, device: CpuDevice) -> float:

@@ -28,6 +28,7 @@ from host.device.open import Backend, Flavour, device_opener
 from host.device.usage import CountsUsage, Usage, total_usage
 from host.errors import PimloopError
 from host.platform import Platform
+from partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class DevicePool:
     ) -> None:
         self.jobs = default_jobs() if jobs is None else jobs
         if self.jobs < 1:
-            raise PimloopError(f"a pool of {self.jobs} devices: choose at least 1")
+            raise PimloopError(f"a pool of {quantity(self.jobs, 'device')}: choose at least 1")
 
         def prepare() -> Callable[[int], Device]:
             opener = device_opener(

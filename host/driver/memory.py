@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from host.device.geometry import Geometry
 from host.device.validate import HOST_GRANULE, round_up
 from host.driver.errors import DriverError, OutOfDeviceMemoryError
+from partitioner.quantity import quantity
 
 #: Free ranges of device memory, (start, end) each, sorted and never adjacent.
 FreeRanges = tuple[tuple[int, int], ...]
@@ -221,9 +222,9 @@ class DeviceMemory:
     def _full(self, size: int) -> OutOfDeviceMemoryError:
         largest = max((end - start for start, end in self._free), default=0)
         return OutOfDeviceMemoryError(
-            f"device memory is full: {size} bytes requested, {self.free_bytes} free (largest free "
-            f"range {largest}), capacity {self._capacity}: free tensors that are no longer needed, "
-            "or choose a platform with more memory"
+            f"device memory is full: {quantity(size, 'byte')} requested, {self.free_bytes} free"
+            f" (largest free range {largest}), capacity {self._capacity}: free tensors that are no"
+            " longer needed, or choose a platform with more memory"
         )
 
 

@@ -14,6 +14,7 @@ from host.driver.descriptors import Descriptor, DescriptorList
 from host.driver.errors import DescriptorError, DriverError
 from host.driver.memory import HostArena
 from host.driver.stats import COUNTER_REGISTERS, OpStats
+from partitioner.quantity import quantity
 from rtl.isa import DESCRIPTOR_BYTES, Code, Reg
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class CommandQueue:
         size = device.buffer.size
         if size < _BUFFER_BYTES_MIN:
             raise DriverError(
-                f"the device's shared buffer has {size} bytes, the driver needs at least "
-                f"{_BUFFER_BYTES_MIN}: open the device with a larger one"
+                f"the device's shared buffer has {quantity(size, 'byte')}, the driver needs at"
+                f" least {_BUFFER_BYTES_MIN}: open the device with a larger one"
             )
         list_bytes = min(max(size // _LIST_SHARE, _LIST_BYTES_MIN), _LIST_BYTES_MAX)
         list_bytes -= list_bytes % DESCRIPTOR_BYTES
@@ -74,8 +75,8 @@ class CommandQueue:
         self.wait()
         if nbytes > self._arena.size:
             raise DriverError(
-                f"{nbytes} bytes of staging memory asked for, the buffer has {self._arena.size}: "
-                "copy in smaller pieces"
+                f"{quantity(nbytes, 'byte')} of staging memory asked for, the buffer has"
+                f" {self._arena.size}: copy in smaller pieces"
             )
         if nbytes > self._arena.room:
             self.run()

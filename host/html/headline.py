@@ -12,6 +12,7 @@ from host.html.words import (
     schedule_title,
     schedule_words,
 )
+from partitioner.quantity import quantity
 
 #: Ratios this close to 1 are called equally fast.
 _EQUAL = 0.005
@@ -38,17 +39,16 @@ class Card:
 
 def title(report: dict[str, Any]) -> str:
     """Return the heading: the model and its length."""
-    length = report.get("sequence_length")
-    return str(report["model"]) if length is None else f"{report['model']}, {length} tokens"
+    return _with_length(report, ", ")
 
 
 def sentence(report: dict[str, Any]) -> str:
     """Return what the run found, in plain words."""
-    model, platform = _subject(report), report["platform"]
+    model, platform = _with_length(report, " with "), report["platform"]
     schedules = report["schedules"]
     best = schedules.get(main_schedule(report))
     if best is None:
-        return f"{model} ran on {platform} under {len(schedules)} placements."
+        return f"{model} ran on {platform} under {quantity(len(schedules), 'placement')}."
     if best.get("executed_us") is None:
         checked = (report.get("verification") or {}).get("pim_results_checked")
         results = "every PIM result" if checked is None else f"PIM results ({checked})"
@@ -75,9 +75,10 @@ def _placement(report: dict[str, Any], main: str, best: dict[str, Any]) -> str:
     return "placement that is best by predicted costs" if faster(report) else "best placement"
 
 
-def _subject(report: dict[str, Any]) -> str:
+def _with_length(report: dict[str, Any], link: str) -> str:
     length = report.get("sequence_length")
-    return str(report["model"]) if length is None else f"{report['model']} with {length} tokens"
+    tokens = "" if length is None else f"{link}{quantity(length, 'token')}"
+    return f"{report['model']}{tokens}"
 
 
 def where(report: dict[str, Any]) -> str:
@@ -87,10 +88,14 @@ def where(report: dict[str, Any]) -> str:
         return ""
     nodes, pim = best["nodes"], best["pim_nodes"]
     if not pim:
-        return f"All {nodes} operators are on the CPU. {why_no_pim(report)}"
-    moved = f", with {best['transfers']} transfers between their memories"
+        everything = "The only operator is" if nodes == 1 else f"All {nodes} operators are"
+        return f"{everything} on the CPU. {why_no_pim(report)}"
+    moved = f", with {quantity(best['transfers'], 'transfer')} between their memories"
     rest = "" if pim == nodes else ", the others on the CPU"
-    return f"{pim} of {nodes} operators run on the PIM{rest}{moved}."
+    return (
+        f"{pim} of {quantity(nodes, 'operator')} {'runs' if pim == 1 else 'run'} on the"
+        f" PIM{rest}{moved}."
+    )
 
 
 def why_no_pim(report: dict[str, Any]) -> str:
@@ -105,7 +110,7 @@ def why_no_pim(report: dict[str, Any]) -> str:
     if capable == 0:
         counts = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
         return "No operator can run on the PIM" + (f" ({counts})." if counts else ".")
-    can = f"{capable} {'operators' if capable > 1 else 'operator'} can run on the PIM"
+    can = f"{quantity(capable, 'operator')} can run on the PIM"
     if main_schedule(report) == "optimal" and best.get("optimal"):
         return f"{can}: by the predicted costs no placement with the PIM is faster."
     return f"{can}; this placement leaves it unused."

@@ -16,6 +16,7 @@ from host.html import charts, headline, rates, words
 from host.html.payload import payload
 from host.text import printable
 from partitioner.percent import percent
+from partitioner.quantity import quantity
 
 #: Scripts in the order they are run; they share one scope.
 _SCRIPTS = ("core", "graph", "timeline", "roofline", "matrix", "operators", "main")
@@ -56,6 +57,7 @@ def render(report: dict[str, Any]) -> str:
         error=charts.error_text,
         capitalize_first=words.capitalize_first,
         percent=percent,
+        quantity=quantity,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     script = _script()

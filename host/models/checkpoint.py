@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from host.errors import PimloopError
 from host.models.config import ModelConfig, from_hugging_face
 from host.models.safetensors import SafetensorsFile
+from partitioner.quantity import quantity
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -87,8 +88,9 @@ class CheckpointWeights:
         left = [n for n in self._files if n not in self._read and not n.endswith(_NOT_READ)]
         if left:
             raise PimloopError(
-                f"{self._folder}: {len(left)} weights have no place in the model that {CONFIG}"
-                f" names: {', '.join(sorted(left)[:5])}; is the head of its architectures theirs?"
+                f"{self._folder}: {quantity(len(left), 'weight has', 'weights have')} no place in"
+                f" the model that {CONFIG} names: {', '.join(sorted(left)[:5])}; is the head of"
+                " its architectures theirs?"
             )
 
     def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -111,7 +113,8 @@ class CheckpointWeights:
                 return array
         raise PimloopError(
             f"{self._folder}: weight '{name}' of shape {list(shape)} is missing; the checkpoint"
-            f" has {len(self._files)} others: is it of the architecture that {CONFIG} names?"
+            f" has {quantity(len(self._files), 'other')}: is it of the architecture that {CONFIG}"
+            " names?"
         )
 
     def _read_shards(self, index: Path) -> dict[str, SafetensorsFile]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from host.errors import PimloopError
+from partitioner.quantity import quantity
 
 #: Activation functions the graph builders have.
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
@@ -216,7 +217,9 @@ def check(config: ModelConfig, where: str) -> None:
             f" known: {', '.join(ACTIVATIONS)}"
         )
     if config.max_sequence < 1:
-        raise PimloopError(f"{where}: the position table has {config.positions} rows only")
+        raise PimloopError(
+            f"{where}: the position table has {quantity(config.positions, 'row')} only"
+        )
 
 
 def _size(data: Mapping[str, Any], key: str, where: str) -> int:

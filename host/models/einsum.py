@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from partitioner.quantity import quantity
+
 
 def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     """Return the labels of every operand and of the result; an ellipsis becomes digits.
@@ -16,7 +18,7 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]
     given, arrow, result_text = equation.replace(" ", "").partition("->")
     texts = given.split(",")
     if len(texts) != len(ranks):
-        raise ValueError(f"the equation {equation!r} is not of {len(ranks)} operands")
+        raise ValueError(f"the equation {equation!r} is not of {quantity(len(ranks), 'operand')}")
     widths = [
         rank - len(text.replace("...", "")) if "..." in text else 0
         for text, rank in zip(texts, ranks, strict=True)

@@ -21,6 +21,7 @@ from host.models.decoder import build_decoder, build_decoder_step
 from host.models.graph import Array, Graph
 from host.models.loader import DEFAULT_SEQUENCE, LoadOptions
 from host.models.weights import RandomWeights, Weights
+from partitioner.quantity import quantity
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def build_generator(
         length = options.sequence_length
     if length < 1 or tokens < 1 or length + tokens > config.max_sequence:
         raise PimloopError(
-            f"model {config.name}: a prompt of {length} and {tokens} generated tokens; both must"
-            f" be at least 1, and together at most {config.max_sequence}"
+            f"model {config.name}: a prompt of {length} and {quantity(tokens, 'generated token')};"
+            f" both must be at least 1, and together at most {config.max_sequence}"
         )
     kept = _Kept(weights)
     prefill = build_decoder(config, kept, length, cache=True, last_only=True)

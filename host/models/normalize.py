@@ -48,6 +48,7 @@ from host.models.inference import (
 )
 from host.models.onnx_order import outer_names, subgraphs
 from host.models.tracing import Tracer
+from partitioner.quantity import quantity
 
 #: Folding never makes a constant larger than this: such an operator is executed.
 MAX_FOLDED_BYTES = 1 << 30
@@ -358,13 +359,14 @@ class _Normalizer:
         if schema is None:
             return
         for kind, names, low, high in (
-            ("inputs", proto.input, schema.min_input, schema.max_input),
-            ("outputs", proto.output, schema.min_output, schema.max_output),
+            ("input", proto.input, schema.min_input, schema.max_input),
+            ("output", proto.output, schema.min_output, schema.max_output),
         ):
             if not low <= len(names) <= high:
                 bound = str(low) if low == high else f"{low} to {high}"
                 raise PimloopError(
-                    f"{where} is malformed: it has {len(names)} {kind}, {bound} are right"
+                    f"{where} is malformed: it has {quantity(len(names), kind)}, {bound}"
+                    f" {'is' if bound == '1' else 'are'} right"
                 )
 
     def _take_control_flow(self, proto: onnx.NodeProto, where: str) -> None:
@@ -498,7 +500,8 @@ def _strip(names: Sequence[str]) -> tuple[str, ...]:
 def _constant_value(proto: onnx.NodeProto, where: str) -> Array:
     if len(proto.attribute) != 1:
         raise PimloopError(
-            f"{where} is malformed: it has {len(proto.attribute)} attributes, its value is one"
+            f"{where} is malformed: it has {quantity(len(proto.attribute), 'attribute')}, its"
+            " value is one"
         )
     attribute = proto.attribute[0]
     value = helper.get_attribute_value(attribute)

@@ -18,6 +18,7 @@ from host.errors import PimloopError
 from host.models.graph import MAX_AXES, Array
 from host.models.onnx_order import subgraphs
 from host.models.ort_values import PACKED_BITS, unpack
+from partitioner.quantity import quantity
 
 #: What a tensor attribute of a node is called in messages when it has no name of its own.
 _UNNAMED = "unnamed"
@@ -83,8 +84,8 @@ def _checked(tensor: TensorProto, path: Path, what: str) -> tuple[np.dtype[Any],
         size = _stored_bytes(tensor.data_type, dtype, shape)
         if len(tensor.raw_data) != size:
             raise PimloopError(
-                f"{where} is truncated: {list(shape)} of {dtype} takes {size} bytes, it has"
-                f" {len(tensor.raw_data)}"
+                f"{where} is truncated: {list(shape)} of {dtype} takes {quantity(size, 'byte')},"
+                f" it has {len(tensor.raw_data)}"
             )
     return dtype, where
 
@@ -142,8 +143,8 @@ def _external(
         raise PimloopError(f"{where}: cannot read its data {file}: {error.strerror}") from error
     if length != size or offset < 0 or offset + size > available:
         raise PimloopError(
-            f"{where}: {list(shape)} of {dtype} takes {size} bytes, its data is {length} bytes at"
-            f" {offset} of {available} in {file.name}"
+            f"{where}: {list(shape)} of {dtype} takes {quantity(size, 'byte')}, its data is"
+            f" {quantity(length, 'byte')} at {offset} of {available} in {file.name}"
         )
     if size == 0:
         return np.zeros(shape, dtype)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from host.errors import PimloopError
 from host.models.graph import MAX_AXES
+from partitioner.quantity import quantity
 
 #: The longest header accepted, bytes (the reference implementation's limit).
 MAX_HEADER = 100_000_000
@@ -94,12 +95,12 @@ class SafetensorsFile:
     def _read_header(self) -> dict[str, _Entry]:
         size = self._data.size
         if size < _LENGTH_BYTES:
-            raise PimloopError(f"{self.path} is truncated: {size} bytes")
+            raise PimloopError(f"{self.path} is truncated: {quantity(size, 'byte')}")
         length = int.from_bytes(self._data[:_LENGTH_BYTES].tobytes(), "little")
         if length > MAX_HEADER or _LENGTH_BYTES + length > size:
             raise PimloopError(
-                f"{self.path} is truncated or no safetensors file: its header should be {length}"
-                f" bytes, the file has {size}"
+                f"{self.path} is truncated or no safetensors file: its header should be"
+                f" {quantity(length, 'byte')}, the file has {size}"
             )
         first = _LENGTH_BYTES + length
         try:
@@ -128,8 +129,8 @@ class SafetensorsFile:
             raise PimloopError(f"{where} has the unknown type {dtype!r}")
         if end < start or end - start != prod(shape) * itemsize:
             raise PimloopError(
-                f"{where}: {shape} of {dtype} takes {prod(shape) * itemsize} bytes, its offsets"
-                f" span {end - start}"
+                f"{where}: {shape} of {dtype} takes {quantity(prod(shape) * itemsize, 'byte')},"
+                f" its offsets span {end - start}"
             )
         if first + end > self._data.size:
             raise PimloopError(

@@ -34,6 +34,7 @@ from host.resident import ResidentModel, leave_constants
 from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
 from host.verification import Verifier
 from host.weights import ConstantBits, DeviceWeights
+from partitioner.quantity import quantity
 
 #: Phase of an event that begins a stage of several executions: its progress counts them, those
 #: that an interrupted run left are done and named in the label.
@@ -364,6 +365,6 @@ def _devices_first(jobs: Sequence[Job]) -> list[int]:
 def _finish(verifier: Verifier) -> None:
     if not verifier.wait(VERIFICATION_TIMEOUT):
         raise PimloopError(
-            f"the golden model has {verifier.pending} results left to check after"
+            f"the golden model has {quantity(verifier.pending, 'result')} left to check after"
             f" {VERIFICATION_TIMEOUT:.0f} s: give the machine more time, or a shorter sequence"
         )

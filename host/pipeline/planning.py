@@ -18,6 +18,7 @@ from partitioner.errors import PartitionerError
 from partitioner.plan import Plan
 from partitioner.plan import Step as PlanStep
 from partitioner.problem import Problem
+from partitioner.quantity import quantity
 from partitioner.schedule import sequence_schedule, steps, task_graph
 
 
@@ -77,7 +78,7 @@ def make_plans(
 
 def _overfull(costs: CostGraph, plan: Plan) -> str:
     return "; ".join(
-        f"its weights take {needed} bytes in memory '{memory}', which has"
+        f"its weights take {quantity(needed, 'byte')} in memory '{memory}', which has"
         f" {costs.capacity_bytes[memory]} for them: it cannot be executed"
         for memory, needed in plan.overfull.items()
     )

@@ -29,6 +29,7 @@ from host.plugins import load_model
 from host.report import build_report
 from host.text import csv_cell, file_name
 from partitioner.errors import PartitionerError
+from partitioner.quantity import quantity
 from sim.errors import SimError
 
 FORMAT = "pimloop-sweep/1"
@@ -83,7 +84,9 @@ class Point:
 
     def __str__(self) -> str:
         """Return a few words for a person."""
-        length = "" if self.sequence_length is None else f", {self.sequence_length} tokens"
+        length = (
+            "" if self.sequence_length is None else f", {quantity(self.sequence_length, 'token')}"
+        )
         changed = "".join(f", {key}={value}" for key, value in self.settings)
         words = f"{length}{self.loading.words()}, {Path(self.platform).stem}{changed}"
         return f"{Path(self.model).name}{words}"

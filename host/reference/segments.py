@@ -16,6 +16,7 @@ from host.cpu.operators import run_reference
 from host.cpu.stretches import Stretch, device_threads
 from host.models.graph import Array, Graph
 from host.models.ort_values import is_plain
+from partitioner.quantity import quantity
 
 #: Relative L2 norm by which float32 sums may differ that are taken in another order.
 ORDER_LIMIT = 1e-5
@@ -62,9 +63,10 @@ def wrong_results(
         again = segment_values(graph, stretch, memory, wrong, exact=True)
         wrong = [name for name in wrong if not _same_bits(again[name], memory(name))]
     return [
-        f"{name}: {_different(memory(name), again[name])} of {again[name].size} elements differ"
-        f" from what the operators from {stretch.nodes[0].id} to {stretch.nodes[-1].id}"
-        f" ({stretch.device}) give for the same inputs"
+        f"{name}: {_different(memory(name), again[name])} of"
+        f" {quantity(again[name].size, 'element')} differ from what the operators from"
+        f" {stretch.nodes[0].id} to {stretch.nodes[-1].id} ({stretch.device}) give for the same"
+        " inputs"
         for name in wrong
     ]
 

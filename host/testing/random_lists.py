@@ -25,6 +25,7 @@ from host.device.validate import (
 from host.driver import descriptors
 from host.driver.descriptors import Descriptor
 from host.testing.raw import LIST_OFFSET, RawDevice
+from partitioner.quantity import quantity
 from rtl.isa import (
     CONTROL_FIELDS,
     DESCRIPTOR,
@@ -100,7 +101,10 @@ class Outcome:
         for name, mine, theirs in pairs:
             places = np.flatnonzero(mine != theirs)
             if places.size:
-                return f"{name}: {places.size} bytes differ, the first at {places[0]}"
+                return (
+                    f"{name}: {quantity(places.size, 'byte differs', 'bytes differ')}, the first"
+                    f" at {places[0]}"
+                )
         return None
 
 

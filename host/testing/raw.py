@@ -13,6 +13,7 @@ from host.device.base import Device
 from host.device.geometry import Geometry, read_geometry
 from host.driver import descriptors
 from host.driver.descriptors import Descriptor
+from partitioner.quantity import quantity
 from rtl.isa import DESCRIPTOR, DESCRIPTOR_BYTES, Code, Reg
 
 #: Where `RawDevice` puts lists and bulk data in the shared buffer (bytes).
@@ -156,4 +157,6 @@ class RawDevice:
         statuses = self.run([copy])
         self.buffer[LIST_OFFSET : LIST_OFFSET + 2 * DESCRIPTOR_BYTES] = saved
         if any(status.code != Code.DONE for status in statuses):
-            raise AssertionError(f"a copy of {nbytes} bytes at 0x{address:X} failed: {statuses}")
+            raise AssertionError(
+                f"a copy of {quantity(nbytes, 'byte')} at 0x{address:X} failed: {statuses}"
+            )

@@ -173,7 +173,7 @@ def test_the_estimate_bounds_what_is_bounded():
     parts = estimate([Run(graph, fit, [assignment])], 1, timed=False).parts
     assert parts["weights of the PIM as bfloat16"] == MOST_BITS_BYTES
     assert parts["results waiting for verification"] == MOST_WAITING_BYTES
-    assert parts["memory of 1 devices"] >= 320 * MIB
+    assert parts["memory of 1 device"] >= 320 * MIB
 
 
 def test_bits_of_constants_are_kept_within_their_limit():

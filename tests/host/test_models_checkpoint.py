@@ -260,7 +260,7 @@ def test_weights_without_a_place_and_unknown_heads_are_errors(tmp_path):
     tensors = write_head(tmp_path, "bert", "BertForTokenClassification")
     extra = tensors | {"mystery.weight": np.zeros((2, 2), np.float32)}
     write_safetensors(tmp_path / "model.safetensors", extra)
-    with pytest.raises(PimloopError, match=r"1 weights have no place.*mystery.weight"):
+    with pytest.raises(PimloopError, match=r"1 weight has no place.*mystery.weight"):
         load_model(str(tmp_path))
     known = tensors | {"bert.embeddings.position_ids": np.zeros((1, 40), np.float32)}
     write_safetensors(tmp_path / "model.safetensors", known)

@@ -385,8 +385,8 @@ def test_thousands_of_operators_of_one_name(tmp_path):
     ("nodes", "message"),
     [
         ([helper.make_node("MatMul", ["x", "x", "x"], ["y"])], "has 3 inputs, 2 are right"),
-        ([helper.make_node("MatMul", ["x"], ["y"])], "has 1 inputs, 2 are right"),
-        ([helper.make_node("Shape", [], ["y"])], "has 0 inputs, 1 are right"),
+        ([helper.make_node("MatMul", ["x"], ["y"])], "has 1 input, 2 are right"),
+        ([helper.make_node("Shape", [], ["y"])], "has 0 inputs, 1 is right"),
         ([helper.make_node("Constant", [], ["y"])], "has 0 attributes"),
         (
             [

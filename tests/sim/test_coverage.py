@@ -182,7 +182,7 @@ def test_pages(scope, data, tmp_path):
 @pytest.mark.parametrize(
     ("least", "match", "code", "says"),
     [
-        ("50", r"a_i\[1\]:.*", 0, "waived       1 points"),
+        ("50", r"a_i\[1\]:.*", 0, "waived       1, each with a reason"),
         ("60", r"a_i\[1\]:.*", 1, "50.00 %"),
         ("0", r"a_i\[0\]:.*", 1, "wrong waiver: part.sv toggle"),
         ("0", r"b_i", 1, "stale waiver: part.sv toggle b_i"),

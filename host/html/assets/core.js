@@ -27,6 +27,9 @@ function number(value) {
   return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+// A number and its noun, which is singular after 1 alone.
+const quantity = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
 function time(us) {
   if (us === null || us === undefined) return "–";
   if (us === 0) return "0";

@@ -25,7 +25,7 @@ function drawGraph() {
     const y = tops[row];
     if (row) lines.append(svg("line", { class: "row-line", x1: 0, x2: width, y1: y - 23, y2: y - 23 }));
     lines.append(svg("text", { class: "row-title", x: 8, y: y + 24 }, title));
-    lines.append(svg("title", {}, `${title}: ${count} operators`));
+    lines.append(svg("title", {}, `${title}: ${quantity(count, "operator")}`));
   });
   root.append(lines, boxes);
   view.replaceChildren(root);

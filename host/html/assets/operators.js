@@ -46,7 +46,7 @@ function drawOperators() {
     }));
     const body = html("tbody", {}, ...rows.slice(0, shown).map(rowOf));
     place.replaceChildren(html("table", {}, html("thead", {}, head), body));
-    count.replaceChildren(`${Math.min(shown, rows.length)} of ${rows.length} operators. `);
+    count.replaceChildren(`${Math.min(shown, rows.length)} of ${quantity(rows.length, "operator")}. `);
     if (rows.length > shown) {
       for (const [title, more] of [["Show more", shown + 4 * PAGE], ["Show all", rows.length]]) {
         const button = html("button", { type: "button" }, title);

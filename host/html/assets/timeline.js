@@ -48,7 +48,7 @@ function drawTimeline() {
     });
     root.append(texts);
     view.replaceChildren(root);
-    detail.textContent = `${chosen().title}: ${segments.length} steps, ${time(end(chosen()))}; shown: ${time(from)} to ${time(to)}`;
+    detail.textContent = `${chosen().title}: ${quantity(segments.length, "step")}, ${time(end(chosen()))}; shown: ${time(from)} to ${time(to)}`;
   }
 
   function show(start, stop) {
