@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fused_models import CONTRIB, compare, load, model_of, model_of_nodes, ops
+from fused_models import CONTRIB, compare, load, model_of, model_of_nodes, ops, whole_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
@@ -200,9 +200,11 @@ def test_a_quantized_product_gives_the_same_integers(kind, per_column):
     assert products_on_the_pim(graph) == 1
 
 
+@pytest.mark.parametrize("per_column", [False, True])
 @pytest.mark.parametrize("rounded", [False, True])
 @pytest.mark.parametrize("turned", [0, 1])
-def test_a_quantized_gemm_gives_the_same_values(turned, rounded):
+def test_a_quantized_gemm_gives_the_same_values(turned, rounded, per_column):
+    """Scales and zero points are those of columns, also of weights stored as rows."""
     generator = np.random.default_rng(7)
     inputs = {
         "a": integers(generator, np.uint8, 4, 32),
@@ -210,11 +212,14 @@ def test_a_quantized_gemm_gives_the_same_values(turned, rounded):
         "za": np.array(3, np.uint8),
         "b": integers(generator, np.int8, *((6, 32) if turned else (32, 6))),
         "sb": np.array(0.02, np.float32),
-        "zb": np.array(0, np.int8),
+        "zb": np.array(5, np.int8),
         "c": generator.integers(-1000, 1000, 6).astype(np.int32),
         "sy": np.array(0.7, np.float32) if rounded else None,
         "zy": np.array(10, np.uint8) if rounded else None,
     }
+    if per_column:
+        inputs["sb"] = generator.random(6).astype(np.float32) * 0.02 + 0.01
+        inputs["zb"] = integers(generator, np.int8, 6)
     constants = tuple(n for n, v in inputs.items() if v is not None and n != "a")
     model = model_of("QGemm", inputs, ["y"], domain=CONTRIB, constants=constants, transB=turned)
     graph = compare(model, inputs)
@@ -307,10 +312,8 @@ def test_a_convolution_whose_sums_may_not_be_exact_stays_whole():
     assert f"{255 * 127 * 520:,}" in next(iter(graph.kept_whole.values()))
 
 
-@pytest.mark.parametrize("per_filter", [False, True])
-@pytest.mark.parametrize("bias", [False, True])
-def test_a_quantized_convolution_gives_the_same_integers(bias, per_filter):
-    generator = np.random.default_rng(9)
+def quantized_convolution(generator, bias, per_filter):
+    """Return the inputs of QLinearConv, (2, 8, 4, 4) to 6 channels, and which are constant."""
     scale = generator.random(6 if per_filter else ()).astype(np.float32) * 0.01 + 0.01
     inputs = {
         "x": integers(generator, np.uint8, 2, 8, 4, 4),
@@ -323,7 +326,82 @@ def test_a_quantized_convolution_gives_the_same_integers(bias, per_filter):
         "zy": np.array(10, np.uint8),
         "b": generator.integers(-4000, 4000, 6).astype(np.int32) if bias else None,
     }
-    constants = tuple(n for n, v in inputs.items() if n != "x" and v is not None)
-    graph = compare(model_of("QLinearConv", inputs, ["y"], constants=constants), inputs)
+    return inputs, tuple(n for n, v in inputs.items() if n != "x" and v is not None)
+
+
+@pytest.mark.parametrize("domain", ["", CONTRIB])
+@pytest.mark.parametrize("per_filter", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_quantized_convolution_gives_the_same_integers(bias, per_filter, domain):
+    inputs, constants = quantized_convolution(np.random.default_rng(9), bias, per_filter)
+    model = model_of("QLinearConv", inputs, ["y"], domain=domain, constants=constants)
+    graph = compare(model, inputs)
     assert products_on_the_pim(graph) == 1
     assert "QLinearConv" not in ops(graph)
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_quantized_convolution_with_its_channels_last_stays_whole(last):
+    """ONNX Runtime writes such operators; the attribute may also say that they are first."""
+    inputs, constants = quantized_convolution(np.random.default_rng(9), True, False)
+    if last:
+        inputs["x"] = np.ascontiguousarray(inputs["x"].transpose(0, 2, 3, 1))
+    model = model_of(
+        "QLinearConv", inputs, ["y"], domain=CONTRIB, constants=constants, channels_last=last
+    )
+    graph = load(model)
+    assert ("QLinearConv" in ops(graph)) == bool(last)
+    assert list(graph.kept_whole.values()) == ["its channels are last"] * last
+    found = run_reference(graph, {"x": inputs["x"]})["y"]
+    np.testing.assert_array_equal(found, whole_values(model, inputs)["y"])
+
+
+@pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])
+def test_sums_and_products_of_quantized_tensors_stay_whole_and_say_why(op):
+    """255 steps of 0.7: bfloat16 has 8 digits, so a sum rounded to it may be another integer."""
+    generator = np.random.default_rng(3)
+    scale, zero = np.array(0.7, np.float32), np.array(4, np.uint8)
+    x, y = (integers(generator, np.uint8, 3, 8) for _ in range(2))
+    inputs = {"x": x, "sx": scale, "zx": zero, "y": y, "sy": scale, "zy": zero, "s": scale,
+              "z": zero}  # fmt: skip
+    constants = tuple(name for name in inputs if name not in ("x", "y"))
+    graph = load(model_of(op, inputs, ["out"], domain=CONTRIB, constants=constants))
+    assert ops(graph) == [op]
+    assert "to bfloat16 before they become integers" in graph.kept_whole[f"{op}_out"]
+
+
+@pytest.mark.parametrize("per_column", [False, True])
+@pytest.mark.parametrize("form", ["plain", "causal", "mask", "cache"])
+def test_quantized_attention(form, per_column):
+    """BERT's and GPT-2's, as ONNX Runtime's quantizer writes them: the projection is exact."""
+    generator = np.random.default_rng(4)
+    batch, rows, heads, size = 2, 5, 2, 4
+    width = heads * size
+    columns = 3 * width if per_column else 1
+    inputs = {
+        "x": integers(generator, np.uint8, batch, rows, width),
+        "w": integers(generator, np.int8, width, 3 * width),
+        "b": generator.normal(size=3 * width).astype(np.float32),
+        "sx": np.array(0.02, np.float32),
+        "sw": (generator.random(columns) * 0.01 + 0.005).astype(np.float32),
+        "mask": np.array([5, 3], np.int32) if form == "mask" else None,
+        "zx": np.array(121, np.uint8),
+        "zw": integers(generator, np.int8, columns),
+        "past": None,
+    }
+    if not per_column:
+        inputs["sw"], inputs["zw"] = inputs["sw"][0], inputs["zw"][0]
+    outputs = ["y"]
+    if form == "cache":
+        inputs["past"] = generator.normal(size=(2, batch, heads, 3, size)).astype(np.float32)
+        outputs.append("present")
+    inputs = {name: None if v is None else np.asarray(v) for name, v in inputs.items()}
+    constants = tuple(
+        n for n, v in inputs.items() if v is not None and n not in ("x", "mask", "past")
+    )
+    model = model_of(
+        "QAttention", inputs, outputs, domain=CONTRIB, constants=constants, num_heads=heads,
+        unidirectional=int(form in ("causal", "cache")),
+    )  # fmt: skip
+    graph = compare(model, inputs)
+    assert products_on_the_pim(graph) == 3

@@ -1,4 +1,4 @@
-"""Attention and MultiHeadAttention of ONNX Runtime."""
+"""Attention, also quantized, and MultiHeadAttention of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from host.models.decompose.attention_core import (
     split_heads,
     visible_bias,
 )
+from host.models.decompose.integer_products import exact_product, less_zero_point
 from host.models.decompose.padding import padding_bias
 from host.models.decompose.registry import CONTRIB, Whole, decomposes
 from host.models.decompose.writer import Writer
@@ -31,13 +32,57 @@ def projected_attention(whole: Whole, write: Writer) -> Sequence[str]:
         whole.input(4) is None or whole.input(5) is None,
         "it has a cache and a bias, which ONNX Runtime refuses",
     )
-    (batch, rows, _), weights = whole.shape(0), whole.shape(1)
-    count = whole.integer("num_heads")
+    weights = whole.shape(1)
     sizes = whole.attribute("qkv_hidden_sizes") or (weights[1] // 3,) * 3
     whole.check(sizes[0] == sizes[1], "its queries and keys have different sizes")
     joined = write.op("MatMul", whole.required(0), whole.required(1))
     if whole.input(2) is not None:
         joined = write.op("Add", joined, whole.required(2))
+    return _attended(whole, write, joined, sizes, mask=3, added=5, cache=4)
+
+
+@decomposes(CONTRIB, "QAttention")
+def quantized_attention(whole: Whole, write: Writer) -> Sequence[str]:
+    """Attention whose projection is a product of 8-bit integers; the rest is floating point."""
+    whole.ignore("mask_filter_value", "rotary_embedding_dim")
+    whole.check(not whole.integer("do_rotary", 0), "it rotates its queries (do_rotary)")
+    whole.check(
+        not whole.integer("past_present_share_buffer", 0), "its cache is one buffer for all steps"
+    )
+    left = less_zero_point(whole, write, 0, 6)
+    sums = exact_product(whole, write, left, right=1, zero=7)
+    factor = write.op("Mul", whole.required(3), whole.required(4))
+    joined = write.op("Add", write.op("Mul", sums, factor), whole.required(2))
+    sizes = (whole.shape(1)[1] // 3,) * 3
+    return _attended(whole, write, joined, sizes, mask=5, added=None, cache=8)
+
+
+def _attended(
+    whole: Whole,
+    write: Writer,
+    joined: str,
+    sizes: Sequence[int],
+    *,
+    mask: int,
+    added: int | None,
+    cache: int,
+) -> list[str]:
+    """Return attention on queries, keys and values that are side by side, and perhaps a cache.
+
+    Parameters
+    ----------
+    whole, write
+        As of a rule.
+    joined
+        (batch, rows, sum of `sizes`), floats.
+    sizes
+        Columns of queries, keys and values.
+    mask, added, cache
+        Inputs: the padding, what is added to the scores (None: there is no such input), and earlier
+        keys and values.
+    """
+    (batch, rows, _), dtype = whole.shape(0), whole.results[0].dtype
+    count = whole.integer("num_heads")
     parts, start = [], 0
     for size in sizes:
         part = write.slice(joined, 2, start, start + size)
@@ -46,9 +91,9 @@ def projected_attention(whole: Whole, write: Writer) -> Sequence[str]:
     query, key, value = parts
     outputs = []
     past = 0
-    if whole.input(4) is not None:
-        past = whole.shape(4)[3]
-        old = [_half(whole, write, 4, half, batch, count, past) for half in (0, 1)]
+    if whole.input(cache) is not None:
+        past = whole.shape(cache)[3]
+        old = [_half(whole, write, cache, half, batch, count, past) for half in (0, 1)]
         key, value = (write.concat([o, n], 2) for o, n in zip(old, (key, value), strict=True))
     if whole.wants(1):
         whole.check(sizes[1] == sizes[2], "its keys and values have different sizes")
@@ -56,8 +101,8 @@ def projected_attention(whole: Whole, write: Writer) -> Sequence[str]:
         halves = [write.reshape(tensor, full) for tensor in (key, value)]
         outputs.append(write.concat(halves, 0))
     heads = Heads(batch, count, count, rows, past + rows, sizes[0] // count, sizes[2] // count,
-                  whole.info(0).dtype)  # fmt: skip
-    bias = _bias(whole, write, heads, mask=3, added=5, past=past)
+                  dtype)  # fmt: skip
+    bias = _bias(whole, write, heads, mask=mask, added=added, past=past)
     scale = whole.number("scale", 0.0) or 1 / np.sqrt(heads.size)
     result = attend(write, heads, query, key, value, scale, bias)
     return [merge_heads(write, result, heads), *outputs]
@@ -73,14 +118,15 @@ def _half(
 
 
 def _bias(
-    whole: Whole, write: Writer, heads: Heads, *, mask: int, added: int, past: int
+    whole: Whole, write: Writer, heads: Heads, *, mask: int, added: int | None, past: int
 ) -> list[str]:
     """Return what is added to the scores: the padding, the causal mask, a bias of the model."""
     found = []
     if whole.integer("unidirectional", 0):
         found.append(visible_bias(write, heads, past))
     found.append(padding_bias(whole, write, mask, heads))
-    found.append(whole.input(added))
+    if added is not None:
+        found.append(whole.input(added))
     return [name for name in found if name is not None]
 
 

@@ -18,7 +18,7 @@ from host.models.decompose.integer_products import (
     less_zero_point,
     quantized,
 )
-from host.models.decompose.registry import Whole, decomposes
+from host.models.decompose.registry import CONTRIB, Whole, decomposes
 from host.models.decompose.writer import Writer
 
 
@@ -30,9 +30,20 @@ def integer_convolution(whole: Whole, write: Writer) -> Sequence[str]:
     return [write.cast(result, np.int32)]
 
 
+@decomposes(CONTRIB, "QLinearConv")
+def quantized_convolution_of_onnx_runtime(whole: Whole, write: Writer) -> Sequence[str]:
+    """ONNX's own, with an attribute for another order of the axes."""
+    whole.check(not whole.integer("channels_last", 0), "its channels are last")
+    return _quantized(whole, write)
+
+
 @decomposes("", "QLinearConv")
 def quantized_convolution(whole: Whole, write: Writer) -> Sequence[str]:
     """The integer sums with a row of integers added, scaled and rounded to 8 bits again."""
+    return _quantized(whole, write)
+
+
+def _quantized(whole: Whole, write: Writer) -> Sequence[str]:
     row = constant_row(whole, 8)
     left, right, out = constant_scales(whole, 1, 4, 6)
     result = _sums(whole, write, zero=2, right=3, right_zero=5,

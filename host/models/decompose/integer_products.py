@@ -27,14 +27,14 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 def integer_product(whole: Whole, write: Writer) -> Sequence[str]:
     """int32 sums of products of 8-bit integers, each less a zero point."""
     check_becomes_float(whole)
-    result = _product(whole, write, less_zero_point(whole, write, 0, 2), right=1, zero=3)
+    result = exact_product(whole, write, less_zero_point(whole, write, 0, 2), right=1, zero=3)
     return [write.cast(result, np.int32)]
 
 
 @decomposes(CONTRIB, "MatMulIntegerToFloat")
 def integer_product_to_float(whole: Whole, write: Writer) -> Sequence[str]:
     """The integer product times the scales of both operands, and a row."""
-    result = _product(whole, write, less_zero_point(whole, write, 0, 4), right=1, zero=5)
+    result = exact_product(whole, write, less_zero_point(whole, write, 0, 4), right=1, zero=5)
     factor = write.op("Mul", whole.required(2), whole.required(3))
     return [_with_bias(whole, write, write.op("Mul", result, factor), 6)]
 
@@ -44,7 +44,7 @@ def dynamically_quantized_product(whole: Whole, write: Writer) -> Sequence[str]:
     """Activations quantized by their own range, times constant integers."""
     quantized, scale, zero = write.multi("DynamicQuantizeLinear", whole.required(0), outputs=3)
     left = write.op("Sub", write.cast(quantized, np.float32), write.cast(zero, np.float32))
-    result = _product(whole, write, left, right=1, zero=3)
+    result = exact_product(whole, write, left, right=1, zero=3)
     factor = write.op("Mul", scale, whole.required(2))
     return [_with_bias(whole, write, write.op("Mul", result, factor), 4)]
 
@@ -52,7 +52,7 @@ def dynamically_quantized_product(whole: Whole, write: Writer) -> Sequence[str]:
 @decomposes("", "QLinearMatMul")
 def quantized_product(whole: Whole, write: Writer) -> Sequence[str]:
     """The integer product, scaled and rounded to 8 bits again."""
-    result = _product(whole, write, less_zero_point(whole, write, 0, 2), right=3, zero=5)
+    result = exact_product(whole, write, less_zero_point(whole, write, 0, 2), right=3, zero=5)
     left, right, out = constant_scales(whole, 1, 4, 6)
     whole.check(out.size == 1, "its result has a scale for each column")
     factor = write.constant(np.asarray(left * right / out.reshape(()), np.float32))
@@ -65,7 +65,7 @@ def quantized_gemm(whole: Whole, write: Writer) -> Sequence[str]:
     whole.check(not whole.integer("transA", 0), "its left operand is transposed")
     turned = bool(whole.integer("transB", 0))
     row = constant_row(whole, 6)
-    result = _product(
+    result = exact_product(
         whole, write, less_zero_point(whole, write, 0, 2), right=3, zero=5, turned=turned,
         further=int(np.abs(row).max(initial=0)),
     )  # fmt: skip
@@ -129,7 +129,7 @@ def less_zero_point(whole: Whole, write: Writer, index: int, zero: int) -> str:
     return write.op("Sub", left, point)
 
 
-def _product(
+def exact_product(
     whole: Whole,
     write: Writer,
     left: str,
@@ -159,9 +159,9 @@ def _product(
     whole.check(whole.input(zero) is None or whole.constant(zero) is not None,
                 "the zero point of its right operand is not constant")  # fmt: skip
     assert integers is not None
-    weights = integers.astype(np.int64) - _aligned(whole.constant(zero), integers.ndim)
-    if turned:
-        weights = weights.swapaxes(-1, -2)
+    # Zero points are those of columns, whichever way the matrix is stored.
+    columns = integers.swapaxes(-1, -2) if turned else integers
+    weights = columns.astype(np.int64) - _aligned(whole.constant(zero), integers.ndim)
     most = int(np.abs(weights).sum(axis=-2).max(initial=0)) * 255 + further
     check_exact(whole, most)
     values = np.ascontiguousarray(weights.astype(np.float32))

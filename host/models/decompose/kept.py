@@ -1,4 +1,4 @@
-"""Operators with products inside that always stay whole, and why."""
+"""Operators that hold what the PIM could do and always stay whole, and why."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _REASONS = {
     ("", "RNN"): _RECURRENT,
     (CONTRIB, "DynamicQuantizeLSTM"): _RECURRENT,
     (CONTRIB, "AttnLSTM"): _RECURRENT,
-    (CONTRIB, "QLinearConv"): "its channels may be last",
     ("", "ConvTranspose"): "it adds up overlapping products",
     ("", "DeformConv"): "where it reads depends on the data",
     (CONTRIB, "NhwcFusedConv"): "its channels are last",
-    (CONTRIB, "QAttention"): "its projection is a product of integers",
+    (CONTRIB, "QLinearAdd"): "the PIM would round its sums to bfloat16 before they become integers",
+    (CONTRIB, "QLinearMul"): "the PIM would round products to bfloat16 before they become integers",
     (CONTRIB, "MatMulBnb4"): "its weights are in a table of 16 values",
     (CONTRIB, "MatMulFpQ4"): "its weights are packed for one kind of CPU",
     (CONTRIB, "PackedAttention"): "its sequences are packed without padding",
