@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from host.errors import PimloopError
+from sim.files import replace_file
 
 #: What lies here (/dev/stdout, /dev/fd/3) is written to, never replaced.
 _DEVICES = Path("/dev")
@@ -32,22 +33,13 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
     PimloopError
         When the file cannot be written.
     """
-    temporary = None
     try:
         special = path.exists() and not path.is_file() and not path.is_symlink()
         if special or path.is_relative_to(_DEVICES):
             path.write_bytes(content)
             return
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-        temporary.chmod(mode)
-        os.replace(temporary, path)
+        replace_file(path, content, mode)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         reason = error.strerror or error
         raise PimloopError(f"cannot write {path}: {reason}; choose another place") from error
 

@@ -245,10 +245,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PartitionerError as error:
         sys.stderr.write(f"paper_report: {error}\n")
         return 2
-    args.report.write_text("\n".join(sections), encoding="utf-8")
+    _replace(args.report, "\n".join(sections))
     text = json.dumps(tables, indent=None, separators=(",", ":")).replace("],[", "],\n[")
-    args.tables.write_text(text + "\n", encoding="utf-8")
+    _replace(args.tables, text + "\n")
     return 0
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file beside `path` and rename it, so that no half of it is ever at `path`."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sim.coverage import DEVICE, Coverage, Point, Scope
 from sim.errors import SimError
+from sim.files import replace_file
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -44,14 +45,14 @@ def write_report(coverage: Coverage, folder: Path, scope: Scope = DEVICE) -> Pat
             + f"<th>{len(coverage.waived)}</th></tr></table>"
         )
         page = folder / "index.html"
-        page.write_text(_page("Coverage", body), encoding="utf-8")
+        replace_file(page, _page("Coverage", body).encode())
         sources = scope.sources
         for file in coverage.files:
             text = sources[file].read_text(encoding="utf-8")
             content = _page(file, _source(coverage, file, text))
-            (folder / f"{file}.html").write_text(content, encoding="utf-8")
+            replace_file(folder / f"{file}.html", content.encode())
         missed = "".join(f"{point}\n" for point in coverage.missed)
-        (folder / "missed.txt").write_text(missed, encoding="utf-8")
+        replace_file(folder / "missed.txt", missed.encode())
     except OSError as error:
         raise SimError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
     return page

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from sim.build import REPOSITORY
+from sim.files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         lines = ["# Written by `python -m sim.lanes --verify`: the lanes that were found equal."]
         lines += [f'{name} = "{value}"' for name, value in before.items()]
-        RECORD.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        replace_file(RECORD, ("\n".join(lines) + "\n").encode())
         verified.cache_clear()
     if verified():
         print("the native lanes are verified equal to the RTL lanes of this tree")

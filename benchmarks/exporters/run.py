@@ -23,6 +23,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from host.files import write_json, write_text
+
 ROOT = Path(__file__).parents[2]
 README = Path(__file__).with_name("README.md")
 RESULTS = ROOT / "out" / "exporters.json"
@@ -53,8 +55,8 @@ def main() -> int:
                 print(architecture, exporter, flush=True)
                 result = _measure(architecture, exporter, Path(folder))
                 results.setdefault(architecture, {})[exporter] = result
-                RESULTS.write_text(json.dumps(results, indent=1))
-    README.write_text(_page(results, list(ARCHITECTURES), list(EXPORTERS)))
+                write_json(RESULTS, results)
+    write_text(README, _page(results, list(ARCHITECTURES), list(EXPORTERS)))
     return 0
 
 

@@ -8,7 +8,6 @@ on a time.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import platform
@@ -20,6 +19,7 @@ from typing import Any
 
 from workloads import encoder, random_dag
 
+from host.files import write_json, write_text
 from partitioner.costs import CostGraph, costs_from_dict
 from partitioner.profile_plan import plan_profile
 from partitioner.quantity import quantity
@@ -184,9 +184,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     rows = measure(args.quick)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (args.out / "growth.svg").write_text(plot(rows), encoding="utf-8")
-    (args.out / "README.md").write_text(report(rows), encoding="utf-8")
+    write_json(args.out / "results.json", rows)
+    write_text(args.out / "growth.svg", plot(rows))
+    write_text(args.out / "README.md", report(rows))
     return 0
 
 

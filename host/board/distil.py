@@ -14,6 +14,7 @@ from typing import Any
 
 from host.board.templates import COLUMNS, Template, templates
 from host.errors import PimloopError
+from host.files import write_text
 from partitioner.paper import CITATION, DEVICES, LENGTHS, MODELS, load_paper_file
 from partitioner.quantity import quantity
 
@@ -115,7 +116,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for model in MODELS:
         text = json.dumps(distil(directory, model), separators=(",", ":"))
-        (FOLDER / f"{model}.json").write_text(text + "\n", encoding="utf-8")
+        write_text(FOLDER / f"{model}.json", text + "\n")
 
 
 if __name__ == "__main__":

@@ -90,6 +90,20 @@ def test_a_file_that_cannot_be_written_keeps_what_it_held(
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("a.json", "kept")]
 
 
+def test_an_interrupted_write_leaves_nothing_beside_the_file(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out / "a.json").write_text("kept")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(out / "a.json", {})
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("a.json", "kept")]
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -1,5 +1,6 @@
 """`sim.coverage`: its reader, the merging of runs, waivers that cannot lie, the pages."""
 
+import errno
 import os
 import re
 import sys
@@ -177,6 +178,20 @@ def test_pages(scope, data, tmp_path):
     ]
     with pytest.raises(SimError, match="choose another --out"):
         write_report(merged, data[0], scope)
+
+
+def test_pages_that_cannot_be_replaced_keep_what_they_held(scope, data, tmp_path, monkeypatch):
+    merged = merge(data, [], scope)
+    page = write_report(merged, tmp_path / "out", scope)
+    before = {path: path.read_bytes() for path in page.parent.iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(SimError, match=r"cannot write .*: No space left on device"):
+        write_report(merged, tmp_path / "out", scope)
+    assert {path: path.read_bytes() for path in page.parent.iterdir()} == before
 
 
 @pytest.mark.parametrize(
