@@ -62,7 +62,7 @@ class Transfer:
     tensor: str
     direction: str  # "cpu>pim", "pim>cpu"
     elements: int
-    nbytes: int  # bytes at bfloat16
+    nbytes: int  # that cross: bfloat16, whatever type the host has
     stats: OpStats
 
     @property

@@ -115,12 +115,18 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
     kept = kept_on_cpu(graph, platform.capabilities)
     with (
         ModelDevice(platform.geometry(), _BUFFER_BYTES) as device,
-        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+        PimDriver(
+            device,
+            column_granule=platform.driver.tile_columns,
+            access_clocks=platform.dram.tccd_l,
+        ) as driver,
     ):
         capacity, room = driver.memory.capacity, driver.memory.free_bytes
         while True:
             # Forms, and with them sizes, depend on what the CPU computes.
-            forms = choose_forms(graph, operations, driver.geometry, driver.column_granule)
+            forms = choose_forms(
+                graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
+            )
             stored = _stored(graph, operations, forms, driver)
             needed = {node: sum(one.nbytes for one in stored[node]) for node in operations}
             large = [node for node in operations if needed[node] > room]

@@ -19,7 +19,8 @@ with all columns of B at once, at least a beat of them. Of few columns and many 
 takes fewer. It needs C for the CPU, and A and B constant or from the CPU, as the values of
 attention. A B that the operator reads as its transpose is B' as it lies, wherever it comes from.
 
-The model of the clocks decides, by a margin.
+The model of the clocks decides, by a margin. It counts beats and the accesses of their bank; what
+rows of the DRAM, refreshes and the list cost is left out.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from host.models.graph import Graph, Node
 ROW_CLOCKS = 100
 
 #: Another form than the plain one is taken when it takes at most this part of the clocks.
-WORTH = 0.8
+WORTH = 0.9
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def choose_forms(
     operations: Mapping[str, PimOperation],
     geometry: Geometry,
     column_granule: int,
+    access_clocks: int = 1,
 ) -> Forms:
     """Return the forms that depend on the model and what the PIM may run, not on a schedule.
 
@@ -99,8 +101,10 @@ def choose_forms(
         Of the device.
     column_granule
         Columns that MATMUL's constants are padded to (`PimDriver.column_granule`).
+    access_clocks
+        DRAM clocks from one access of a bank to its next (`PimDriver.access_clocks`).
     """
-    chooser = _Chooser(graph, operations, geometry, column_granule)
+    chooser = _Chooser(graph, operations, geometry, column_granule, access_clocks)
     tensors: dict[str, Form] = {}
     products: dict[str, ProductForm] = {}
     for node in graph.nodes:
@@ -125,11 +129,13 @@ class _Chooser:
         operations: Mapping[str, PimOperation],
         geometry: Geometry,
         column_granule: int,
+        access_clocks: int,
     ) -> None:
         self._graph = graph
         self._operations = operations
         self._geometry = geometry
         self._granule = column_granule
+        self._access = access_clocks
         self._readers = _constant_readers(graph, operations)
 
     def choose(self, node: Node, operation: MatmulOperation) -> ProductForm:
@@ -162,19 +168,19 @@ class _Chooser:
     def _clocks(
         self, name: str, transposed: bool, left: Shape, right: Shape
     ) -> tuple[ProductOpcode, int]:
-        """Return (opcode of a constant right operand, clocks) of left x right.
+        """Return (opcode of a constant right operand, DRAM clocks) of left x right.
 
         `name` is the right operand, `transposed` says that the model has its transpose.
         """
-        g = self._geometry
+        g, access = self._geometry, self._access
         rows, (inner, columns) = _rows(left, right), right[-2:]
-        blocked = blocked_clocks(g, rows, inner, columns)
+        blocked = blocked_clocks(g, rows, inner, columns, access)
         if name in self._graph.constants:
-            tiled = clocks(g, rows, inner, round_up(columns, self._granule))
+            tiled = clocks(g, rows, inner, round_up(columns, self._granule), access)
             return ("MATMUL_T", blocked) if blocked <= WORTH * tiled else ("MATMUL", tiled)
         if transposed and not self._from_cpu(name):
             return "MATMUL", blocked
-        return "MATMUL", clocks(g, rows, inner, columns)
+        return "MATMUL", clocks(g, rows, inner, columns, access)
 
     def _can_turn(self, node: Node, operation: MatmulOperation) -> bool:
         """Return whether a product may be computed turned around."""
@@ -203,30 +209,40 @@ class _Chooser:
         return (producer is None or producer.id not in self._operations) and len(readers) == 1
 
 
-def clocks(geometry: Geometry, rows: int, inner: int, columns: int) -> int:
-    """Return about how many fabric clocks MATMUL takes; what a list costs by itself is left out.
+def clocks(geometry: Geometry, rows: int, inner: int, columns: int, access_clocks: int = 1) -> int:
+    """Return about how many DRAM clocks MATMUL takes; what a list costs by itself is left out.
 
-    A step brings the beats of a tile to the lanes; the next one on the same accumulators follows
-    `lane_latency` clocks later at the earliest.
+    A step brings the beats of a tile to the lanes, all from one bank, whose accesses are
+    `access_clocks` apart; the next step on the same accumulators follows `lane_latency` fabric
+    clocks later at the earliest.
     """
-    beat = -(-geometry.beat_columns // geometry.lanes)
+    beat = max(_fabric(geometry, geometry.beat_columns), access_clocks)
+    latency = geometry.lane_latency * geometry.ck_ratio
     steps = sum(
-        max(tile * beat, geometry.lane_latency)
+        max(tile * beat, latency)
         for _, tile in layout.split(
             round_up(columns, geometry.beat_columns) // geometry.beat_columns, geometry.acc_groups
         )
     )
-    return rows * (inner * steps + ROW_CLOCKS)
+    return rows * (inner * steps + ROW_CLOCKS * geometry.ck_ratio)
 
 
-def blocked_clocks(geometry: Geometry, rows: int, inner: int, columns: int) -> int:
-    """Return about how many fabric clocks MATMUL_T takes.
+def blocked_clocks(
+    geometry: Geometry, rows: int, inner: int, columns: int, access_clocks: int = 1
+) -> int:
+    """Return about how many DRAM clocks MATMUL_T takes.
 
     A step brings an atom of columns, the next one follows as in `clocks`.
     """
-    atom = -(-geometry.atom_columns // geometry.lanes)
-    steps = -(-columns // geometry.atom_columns) * max(atom, geometry.lane_latency)
-    return rows * (inner * steps + ROW_CLOCKS)
+    atom = max(_fabric(geometry, geometry.atom_columns), access_clocks)
+    latency = geometry.lane_latency * geometry.ck_ratio
+    steps = -(-columns // geometry.atom_columns) * max(atom, latency)
+    return rows * (inner * steps + ROW_CLOCKS * geometry.ck_ratio)
+
+
+def _fabric(geometry: Geometry, columns: int) -> int:
+    """Return the DRAM clocks that the lanes take for some columns."""
+    return -(-columns // geometry.lanes) * geometry.ck_ratio
 
 
 def turned_shape(shape: Shape) -> Shape:

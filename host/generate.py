@@ -195,6 +195,7 @@ class _Run:
                 device,
                 timeout=settings.device_timeout,
                 column_granule=self._platform.driver.tile_columns,
+                access_clocks=self._platform.dram.tccd_l,
             )
         )
         self._weights = DeviceWeights(driver)

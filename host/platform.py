@@ -215,7 +215,10 @@ class Platform:
         return self.device_us(cycles) + calls * self.driver.call_overhead_us
 
     def transfer_us(self, direction: Literal["to_pim", "to_cpu"], elements: int) -> float:
-        """Return the time of a transfer, conversion between float32 and bfloat16 included.
+        """Return the time of a transfer, conversion to or from bfloat16 included.
+
+        What crosses is bfloat16, 2 bytes an element, for float32 and float16 on the host alike. The
+        fixed price of an element was calibrated with float32; the boards' models have no float16.
 
         Where `driver.conversion` is "measured", this is the fixed part: the caller adds the
         conversion as timed on this machine and the simulated cycles of the copy.

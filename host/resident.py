@@ -107,7 +107,7 @@ class ResidentModel:
         self.weights = weights or DeviceWeights(driver)
         self._owned: DeviceWeights | None = self.weights if weights is None else None
         self._forms = forms or choose_forms(
-            graph, operations, driver.geometry, driver.column_granule
+            graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
         )
         self._uses = {
             node_id: constant_uses(graph, one, self._forms.of(node_id))

@@ -127,6 +127,7 @@ def execute_model(
                     device,
                     timeout=settings.device_timeout,
                     column_granule=platform.driver.tile_columns,
+                    access_clocks=platform.dram.tccd_l,
                 )
             )
             resident = stack.enter_context(ResidentModel(graph, operations, driver))

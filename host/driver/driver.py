@@ -45,6 +45,9 @@ class PimDriver:
     column_granule
         Columns that the result of a matmul with a resident operand is padded to; a multiple of
         the device's own granule (the default). A platform's `driver.tile_columns`.
+    access_clocks
+        DRAM clocks from one access of a bank to its next, for estimates of clocks; no register has
+        it. A platform's `dram.tccd_l`.
 
     Raises
     ------
@@ -53,7 +56,12 @@ class PimDriver:
     """
 
     def __init__(
-        self, device: Device, *, timeout: float = 600.0, column_granule: int | None = None
+        self,
+        device: Device,
+        *,
+        timeout: float = 600.0,
+        column_granule: int | None = None,
+        access_clocks: int = 1,
     ) -> None:
         self._geometry = read_geometry(device)
         beat = self._geometry.beat_columns
@@ -63,6 +71,7 @@ class PimDriver:
                 f"column_granule {granule} is not a positive multiple of the device's {beat} "
                 "columns"
             )
+        self._access_clocks = access_clocks
         self._store = TensorStore(self._geometry, granule)
         self._queue = CommandQueue(device, timeout)
         self._totals = OpStats()
@@ -78,6 +87,11 @@ class PimDriver:
     def geometry(self) -> Geometry:
         """What the device says of itself."""
         return self._geometry
+
+    @property
+    def access_clocks(self) -> int:
+        """DRAM clocks from one access of a bank to its next."""
+        return self._access_clocks
 
     @property
     def column_granule(self) -> int:

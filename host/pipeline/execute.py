@@ -294,6 +294,7 @@ class Runner:
                 worker.device,
                 timeout=self.options.device_timeout,
                 column_granule=self.platform.driver.tile_columns,
+                access_clocks=self.platform.dram.tccd_l,
             )
             weights = DeviceWeights(driver, self._bits)
             for graph in self._before:

@@ -45,13 +45,19 @@ def record_operator(
     alone = operator_alone(graph, node_id, names)
     with (
         open_device(platform, "sim", flavour=flavour, trace=True) as device,
-        PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
+        PimDriver(
+            device,
+            column_granule=platform.driver.tile_columns,
+            access_clocks=platform.dram.tccd_l,
+        ) as driver,
         ResidentModel(
             alone,
             {node_id: operation},
             driver,
             # As in the whole model, where other operators may read the same tensors.
-            forms=choose_forms(graph, operations, driver.geometry, driver.column_granule),
+            forms=choose_forms(
+                graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
+            ),
         ) as resident,
     ):
         executor = Executor(alone, {node_id: "pim"}, {node_id: operation}, resident)

@@ -283,6 +283,21 @@ def test_types_of_a_platform() -> None:
     assert not pim_capable(graph, Capabilities(types=frozenset({"float32"})))
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_a_transfer_moves_bfloat16_whatever_the_host_has(kind: type) -> None:
+    """2 bytes an element cross; the price is one for an element, not for the host's bytes."""
+    graph = model(
+        "MatMul", {"x": half(1, 2, 3).astype(kind), "w": half(2, 3, 4).astype(kind)}, ("w",)
+    )
+    execution = execute(graph, {"x": half(1, 2, 3).astype(kind)}, "per_bank")
+    assert [(t.direction, t.elements, t.nbytes) for t in execution.transfers] == [
+        ("cpu>pim", 6, 12),
+        ("pim>cpu", 8, 16),
+    ]
+    network = partition_graph(graph, pim_fit(graph, load_platform("aim")))
+    assert [t.bytes for t in network.tensors] == [12, 16]
+
+
 def test_float16_tensors_move_in_plans() -> None:
     graph = model("MatMul", {"x": half(1, 2, 3), "w": half(2, 3, 4)}, ("w",))
     network = partition_graph(graph, pim_fit(graph, load_platform("aim")))
