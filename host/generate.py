@@ -17,7 +17,6 @@ one together.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -207,7 +206,6 @@ class _Run:
         self._weights = None
         for runner in runners:
             runner.executor.leave_device()
-        gc.collect()  # what was there refers to itself
 
     def prepare(
         self, stack: ExitStack, on_device: ExitStack, phase: Phase, driver: PimDriver | None

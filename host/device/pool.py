@@ -8,7 +8,6 @@ fresh device.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import threading
@@ -251,8 +250,6 @@ class DevicePool:
                     self._changed.wait(_WAKE_SECONDS)
             finally:
                 self._releasing = False
-        # What jobs left there, and the device memory with it, refers to itself.
-        gc.collect()
 
     @property
     def usage(self) -> Usage:

@@ -19,7 +19,6 @@ from host.device.base import Device
 from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry, read_geometry
 from host.device.validate import HOST_GRANULE, round_up
 from host.driver import descriptors, layout
-from host.driver.descriptors import Descriptor
 from host.driver.elementwise import Elementwise
 from host.driver.errors import DriverError, ShapeError
 from host.driver.memory import Block, DeviceMemory
@@ -78,9 +77,11 @@ class PimDriver:
         self._last = OpStats()
         self._depth = 0
         self._closed = False
-        self._rehearsing = False
-        self._elementwise = Elementwise(self._geometry, self._emit, self._store, self.upload)
-        self._products = Products(self._geometry, self._emit, self._store, self._elementwise)
+        # The queue's method, not one of this driver: a driver that refers to itself would keep its
+        # device, and the memory of that, until Python looks for cycles.
+        emit = self._queue.add
+        self._elementwise = Elementwise(self._geometry, emit, self._store, self.upload)
+        self._products = Products(self._geometry, emit, self._store, self._elementwise)
         self._totals = self._last = OpStats()
 
     @property
@@ -171,14 +172,14 @@ class PimDriver:
         earnest. Afterwards the memory is as it was before, so nothing made in the body may be
         used after it. Yields the list of all blocks that the body allocates.
         """
-        if self._depth or self._rehearsing:
+        if self._depth or self._queue.rehearsing:
             raise DriverError("a rehearsal cannot start inside a batch or another rehearsal")
-        self._rehearsing = True
+        self._queue.rehearsing = True
         try:
             with self.memory.trial() as taken:
                 yield taken
         finally:
-            self._rehearsing = False
+            self._queue.rehearsing = False
 
     def upload(self, array: HostArray) -> DeviceTensor:
         """Copy an array to device memory as bfloat16 (nearest even).
@@ -382,11 +383,6 @@ class PimDriver:
         self._check(b, op)
         return self._result(lambda: self._elementwise.run(op, a, b))
 
-    def _emit(self, descriptor: Descriptor, label: str) -> None:
-        """Queue a descriptor, unless this is a rehearsal."""
-        if not self._rehearsing:
-            self._queue.add(descriptor, label)
-
     def _result(self, queue: Callable[[], DeviceTensor]) -> DeviceTensor:
         """Queue an operation, run it unless in a batch, free its result if that fails."""
         result = None
@@ -423,7 +419,7 @@ class PimDriver:
 
     def _write(self, rows: HostArray, address: int, stride: int, label: str) -> None:
         """Copy (rows, columns) of floats, or of bits as uint16, to rows `stride` bytes apart."""
-        if self._rehearsing:
+        if self._queue.rehearsing:
             return
         for row, count, left, width in self._pieces(rows.shape[0], rows.shape[1], BF16_BYTES):
             part = rows[row : row + count, left : left + width]

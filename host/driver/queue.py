@@ -60,6 +60,7 @@ class CommandQueue:
         self._bytes_in = 0
         self._bytes_out = 0
         self._lost = False
+        self.rehearsing = False  # nothing is queued: see `PimDriver.rehearsal`
         self._prepare()
 
     @property
@@ -87,11 +88,13 @@ class CommandQueue:
     def add(
         self, descriptor: Descriptor, label: str, *, bytes_in: int = 0, bytes_out: int = 0
     ) -> None:
-        """Append a descriptor; `label` names it in errors.
+        """Append a descriptor, unless this is a rehearsal; `label` names it in errors.
 
         When the list is full it is run first: staged data of earlier descriptors has then been
         used, but the caller's own, staged just before, stays where it is.
         """
+        if self.rehearsing:
+            return
         self.wait()
         if self._list.room == 0:
             self._ring()

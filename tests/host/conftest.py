@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -49,6 +50,17 @@ def _open(kind: str) -> Device:
     )
     assert device.buffer_address == BUFFER_ADDRESS
     return device
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Free objects with their last reference alone: what refers to itself stays."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,6 +177,21 @@ def test_no_job_runs_in_quiet_time() -> None:
         second.result(PATIENCE)
         with pytest.raises(PimloopError, match="waits for all jobs"):
             devices.submit(lambda _: devices.quiet().__enter__()).result(PATIENCE)
+
+
+def test_released_devices_are_freed_with_what_jobs_made_on_them(without_collector: None) -> None:
+    """Without Python's search for cycles."""
+    with pool(2, "model") as devices:
+
+        def references(worker: Worker, seed: int) -> list[weakref.ref[object]]:
+            driver = PimDriver(worker.device)
+            tensor = driver.upload(np.full((3, 40), seed, np.float32))
+            driver.elementwise("add", tensor, tensor)
+            return [weakref.ref(driver), weakref.ref(worker.device), weakref.ref(driver.memory)]
+
+        made = [one for some in devices.map(references, range(4)) for one in some]
+        devices.release()
+        assert [one() for one in made] == [None] * 12
 
 
 def test_released_devices_are_closed_and_counted_and_later_jobs_get_others() -> None:

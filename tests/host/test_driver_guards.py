@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -31,6 +33,19 @@ def test_every_bfloat16_arrives(style: str) -> None:
     for array in (patterns.view(ml_dtypes.bfloat16), golden.bf16_to_f32(patterns)):
         with driver.upload(array) as tensor:
             assert (bits(driver.download(tensor)) == expected).all()
+
+
+def test_a_driver_and_its_device_go_with_the_last_reference(without_collector: None) -> None:
+    """They do not refer to themselves: device memory may be large."""
+    device = small_device("per_bank")
+    driver = PimDriver(device)
+    with driver.upload(plain(1, 3, 5)) as left, driver.load_matrix(plain(2, 5, 4)) as right:
+        driver.matmul(left, right).free()
+        with driver.rehearsal():
+            driver.elementwise("add", left, left)
+    gone = [weakref.ref(driver), weakref.ref(device), weakref.ref(device.memory)]
+    del driver, device, left, right
+    assert [reference() for reference in gone] == [None, None, None]
 
 
 @STYLES

@@ -116,7 +116,7 @@ def test_each_phase_has_its_own_plan_made_on_its_own_inputs():
     assert found.phases[1].executions[0].pim
 
 
-def test_the_device_is_gone_when_the_cpu_is_timed(monkeypatch):
+def test_the_device_is_gone_when_the_cpu_is_timed(monkeypatch, without_collector):
     memories, alive = [], []
     init, time_cpu = ModelDevice.__init__, Executor.time_cpu
 
