@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import tempfile
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import onnxruntime as ort
@@ -70,48 +68,37 @@ def open_session(
     for name, array in model.external.items():
         values[name] = to_runtime(array)
         options.add_initializer(name, values[name])
-    if values:
-        largest = max(array.nbytes for array in model.external.values())
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(_stand_in(largest))
-        )
-    session = ort.InferenceSession(model.proto.SerializeToString(), options, providers=_PROVIDERS)
+    with ExitStack() as stack:
+        if values:
+            folder = stack.enter_context(_stand_in(model.external.values()))
+            key = "session.model_external_initializers_file_folder_path"
+            options.add_session_config_entry(key, folder)
+        content = model.proto.SerializeToString()
+        session = ort.InferenceSession(content, options, providers=_PROVIDERS)
     # The session does not keep the values alive.
     session.pimloop_values = values
     return session
 
 
-_stand_in_lock = threading.Lock()
-_stand_in_folder: tuple[int, Path] | None = None  # process, folder
+@contextmanager
+def _stand_in(constants: Iterable[Array]) -> Iterator[str]:
+    """Yield a folder with the file that constants in memory stand in for: empty, never read.
 
-
-def _stand_in(nbytes: int) -> Path:
-    """Return the folder with the file that constants in memory stand in for: empty, never read.
-
-    It has at least `nbytes` bytes by its length and none on the disk.
+    It is as long as the largest of them and takes nothing on the disk. It is asked for while a
+    session is opened, and gone then: a process that is killed later leaves none behind.
     """
-    global _stand_in_folder
-    with _stand_in_lock:
-        if _stand_in_folder is None or _stand_in_folder[0] != os.getpid():
-            try:
-                folder = Path(tempfile.mkdtemp(prefix="pimloop-constants-"))
-                (folder / MEMORY_LOCATION).touch()
-            except OSError as error:
-                raise PimloopError(
-                    f"cannot make a folder for temporary files: {error.strerror}; set TMPDIR to one"
-                    " that can be written to"
-                ) from error
-            _stand_in_folder = os.getpid(), folder
-            atexit.register(_remove_stand_in, os.getpid(), folder)
-        file = _stand_in_folder[1] / MEMORY_LOCATION
-        if file.stat().st_size < nbytes:
-            os.truncate(file, nbytes)
-        return _stand_in_folder[1]
-
-
-def _remove_stand_in(process: int, folder: Path) -> None:
-    if process == os.getpid():  # not in a fork, which may end earlier
-        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="pimloop-constants-")
+        file = Path(folder.name) / MEMORY_LOCATION
+        file.touch()
+        os.truncate(file, max(array.nbytes for array in constants))
+    except OSError as error:
+        raise PimloopError(
+            f"cannot make a folder for temporary files: {error.strerror}; set TMPDIR to one"
+            " that can be written to"
+        ) from error
+    with folder:
+        yield folder.name
 
 
 def execution_error(graph: Graph, error: Exception) -> PimloopError:

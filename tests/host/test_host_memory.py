@@ -73,6 +73,18 @@ def test_sessions_hold_no_copy_of_a_weight():
     np.testing.assert_allclose(packed.run(None, feeds)[0], wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_an_open_session_leaves_nothing_in_the_temporary_folder(tmp_path, monkeypatch):
+    """So a process that is killed leaves nothing there either."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    graph, sessions = chain(2, 64), SessionCache()
+    sessions.prepare(graph, Stretch("cpu_serial", graph.nodes))
+    assert len(sessions) == 1
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(PimloopError, match="set TMPDIR to one that can be written to"):
+        sessions.prepare(graph, Stretch("cpu_parallel", graph.nodes))
+
+
 def test_constants_outlive_their_graph_in_a_session():
     graph = chain(1, 256)
     feeds = random_inputs(graph)
