@@ -431,14 +431,20 @@ class _Normalizer:
             return True
         return False
 
-    def _draws_inside(self, proto: onnx.NodeProto) -> str | None:
-        """Return the type of an operator in a body, at any depth, that draws random numbers."""
+    def _draws_inside(
+        self, proto: onnx.NodeProto, outer: frozenset[str] = frozenset()
+    ) -> str | None:
+        """Return the type of an operator in a body, at any depth, that draws random numbers.
+
+        `outer` has the constants of the bodies around that are zero: flags that are off.
+        """
         for graph in (graph for attribute in proto.attribute for graph in subgraphs(attribute)):
-            off = {
+            off = set(outer)
+            off.update(
                 tensor.name
                 for tensor in graph.initializer
                 if not numpy_helper.to_array(tensor).any()
-            }
+            )
             for node in graph.node:
                 if node.op_type == "Constant" and not _constant_value(node, "a constant").any():
                     off.update(node.output)
@@ -446,7 +452,7 @@ class _Normalizer:
                 trains = node.op_type == "Dropout" and self._trains(node, ["", "", *training])
                 if node.domain in ("", "ai.onnx") and (node.op_type in _RANDOM | _DRAWS or trains):
                     return str(node.op_type)
-                deeper = self._draws_inside(node)
+                deeper = self._draws_inside(node, frozenset(off))
                 if deeper is not None:
                     return deeper
         return None
