@@ -162,6 +162,33 @@ def test_a_panel_for_each_model_with_a_line_for_each_schedule():
     assert lines["a, htg-z920"] == [[5.0] * 3, [4.0] * 3, [3.0] * 3]
 
 
+@pytest.mark.parametrize(
+    ("panels", "columns", "lines"),
+    [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2), (7, 3, 3)],
+)
+def test_panels_fill_a_grid_and_no_place_without_one_has_axes(panels, columns, lines):
+    rows = _rows(models=[f"m{number}" for number in range(panels)], lengths=(8,))
+    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    assert len(figure.axes) == panels
+    grid = figure.axes[0].get_subplotspec().get_gridspec()
+    assert (grid.ncols, grid.nrows) == (columns, lines)
+    assert tuple(figure.get_size_inches()) == pytest.approx(
+        (2.9 * columns + 0.4, 2.5 * lines + 0.7)
+    )
+
+
+def test_a_setting_of_one_value_has_no_figure(tmp_path):
+    rows = _rows(settings=({"pim.lanes": 8},))
+    assert {path.stem for path in write_sweep_plots(rows, tmp_path)} == {"speedup"}
+
+
+def test_more_schedules_of_plug_ins_than_line_styles_are_drawn():
+    rows = _rows(lengths=(8,))
+    rows += [dict(rows[-1], schedule=f"mine{number}") for number in range(20)]
+    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    assert len(figure.axes[0].lines) == 3 + 20 + 1  # and the line of no speed-up
+
+
 def test_settings_have_a_figure_of_their_own(tmp_path):
     rows = _rows(settings=({"pim.lanes": 8}, {"pim.lanes": 16}))
     names = [path.name for path in write_sweep_plots(rows, tmp_path)]

@@ -201,6 +201,23 @@ def test_uncoverable_device_behind_a_forbidden_transfer() -> None:
     assert len(plan.runs) == plan.lower_bound == 2
 
 
+def test_what_no_assignment_can_cause_is_named_and_the_rest_has_witnesses() -> None:
+    """n0 stays on the CPU and t0 must not leave it, so n1 has no way to the PIM, nor t1 from it."""
+    data = chain(3, THREE, TWO_MEMORIES)
+    data["nodes"][0]["cost_us"] = {"cpu_serial": 1}
+    data["tensors"][0]["transfer_us"] = {"pim>cpu": 1}
+    coverage = Coverage(costs_from_dict(data).graph, group_operators=False, group_transfers=False)
+    coverable = split_coverable(coverage)
+    reason = "forbidden transfers leave no assignment that does this"
+    assert {(u.kind, u.id, u.where) for u in coverable.uncoverable if u.reason == reason} == {
+        ("node", "n1", "pim"),
+        ("transfer", "t1", "pim>cpu"),
+    }
+    assert coverable.witnesses
+    assert not any(coverage.forbidden(run) for run in coverable.witnesses)
+    assert set().union(*map(coverage.covered, coverable.witnesses)) == coverable.items
+
+
 def test_paper_mode_refuses_forbidden_transfers() -> None:
     data = chain(2, THREE, TWO_MEMORIES)
     data["nodes"][1]["cost_us"] = {"cpu_serial": 1, "pim": 1}
