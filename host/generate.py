@@ -12,7 +12,8 @@ The tolerance follows from the placement as the limits of `host.accuracy` do, an
 limit: a tensor behind R roundings to bfloat16 may be off by that part of its norm, an element of
 the logits thus by that part of their root mean square, and the difference of two logits by twice
 as much. Where the logits come from the PIM, each of the two is rounded once more: 2^-8 of the best
-one together.
+one together. A step beyond either has its limit measured (`host.reference.steps`), with the errors
+that the steps before left in the cache, and is judged by that where it is more.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnxruntime as ort
 
-from host.accuracy import compare, rounding_depth, tolerance
+from host.accuracy import Comparison, compare, rounding_depth
 from host.cpu.operators import all_cores, open_session, run_reference
 from host.cpu.stretches import SessionCache
 from host.device.open import open_device
@@ -35,17 +36,16 @@ from host.finite import NonFinite
 from host.fit import pim_fit
 from host.generation import Generation, Phase, Planner, Token
 from host.memory import Run, estimate, require_memory
-from host.models.generator import Cache, Generator
+from host.models.generator import LOGITS, Cache, Generator
 from host.models.graph import Array, to_model
 from host.models.inputs import check_inputs
 from host.platform import Platform
+from host.reference.steps import measure_steps
 from host.resident import ResidentModel
 from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
 from host.verification import Verifier
 from host.weights import DeviceWeights
 from partitioner.quantity import quantity
-
-LOGITS = "logits"
 
 
 def generate(
@@ -106,6 +106,7 @@ def generate(
     # The device is closed: nothing else runs while the CPU is timed.
     driver = None
     run.leave_device(list(runners.values()))
+    run.look_again(generation, prompt)
     for runner in runners.values():
         generation.device_seconds += runner.executor.device_seconds
         runner.phase.result = run.result(runner)
@@ -153,6 +154,7 @@ class _Run:
         self._sessions = SessionCache(prepack=False)
         self._packed = SessionCache()  # those that are timed
         self._weights: DeviceWeights | None = None
+        self._doubts: dict[int, _Doubt] = {}  # by the number of the step
 
     def plan(self, plan: Planner, prompt: Array) -> list[Phase]:
         """Return the phases; a phase is planned on inputs like those it will have."""
@@ -253,15 +255,19 @@ class _Run:
             assert runner is not None
             phase = runner.phase
             values, wanted = runner.execute(feeds), runner.float32(wanted_feeds)
-            phase.comparisons += compare(
+            (comparison,) = compare(
                 phase.graph, phase.assignment, values, {LOGITS: wanted[LOGITS]}, depth
             )
+            phase.comparisons.append(comparison)
             first = runner.first_non_finite(wanted_feeds)
             phase.non_finite += [] if first is None else [first]
             phase.wrong_segments += runner.executor.wrong_segments()
             behind = rounding_depth(phase.graph, phase.assignment, depth)
-            generation.tokens.append(_judge(phase, values[LOGITS], wanted[LOGITS], behind[LOGITS]))
-            token = generation.tokens[-1].token
+            judged = _judge(phase, values[LOGITS], wanted[LOGITS], comparison.limit)
+            generation.tokens.append(judged)
+            token = judged.token
+            if not (comparison.passed and judged.passed):
+                self._doubts[index] = _Doubt(comparison, values[LOGITS], wanted[LOGITS])
             if index + 1 < self._generator.tokens:
                 executed.add(values)
                 reference.add(wanted)
@@ -269,6 +275,21 @@ class _Run:
                 for name in executed.arrays:
                     made = behind[name.replace("past.", "present.", 1)]
                     depth[name] = max(depth.get(name, 0), made)
+
+    def look_again(self, generation: Generation, prompt: Array) -> None:
+        """Judge the steps that are beyond their limits by what this model does to rounding."""
+        spreads = measure_steps(
+            self._generator,
+            [(phase.graph, phase.assignment) for phase in generation.phases],
+            prompt,
+            [token.token for token in generation.tokens],
+            {index: doubt.wanted for index, doubt in self._doubts.items()},
+        )
+        for index, doubt in self._doubts.items():
+            limit = max(doubt.comparison.limit, spreads[index].limit(LOGITS))
+            phase, execution = generation.step(index)
+            phase.comparisons[execution] = replace(doubt.comparison, limit=limit, measured=True)
+            generation.tokens[index] = _judge(phase, doubt.found, doubt.wanted, limit)
 
     def result(self, runner: _Runner) -> Result:
         """Return what the last execution of a phase found, with the checks of all of them."""
@@ -296,11 +317,21 @@ class _Run:
         )
 
 
-def _judge(phase: Phase, logits: Array, wanted: Array, roundings: int) -> Token:
+@dataclass(frozen=True)
+class _Doubt:
+    """A step that is beyond its limit."""
+
+    comparison: Comparison
+    found: Array  # its logits
+    wanted: Array  # float32's
+
+
+def _judge(phase: Phase, logits: Array, wanted: Array, relative: float) -> Token:
+    """Return the token of logits that may be off by `relative` in relative L2 norm."""
     found, sure = logits.reshape(-1), wanted.reshape(-1)
     second, best = np.partition(sure, -2)[-2:]
     rms = float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
-    limit = 2 * tolerance(roundings) * rms
+    limit = 2 * relative * rms
     if phase.assignment[phase.graph.producer[LOGITS].id] == "pim":
         limit += 2.0**-8 * abs(float(best))
     return Token(

@@ -140,6 +140,27 @@ class Generation:
     device_totals: OpStats = field(default_factory=OpStats)
     device_seconds: float = 0.0
 
+    def step(self, index: int) -> tuple[Phase, int]:
+        """Return the phase of a step, counted from 0, and which of its executions it is."""
+        return (self.phases[0], 0) if index == 0 else (self.phases[1], index - 1)
+
+    def wrong_steps(self) -> list[str]:
+        """Return, in words, the steps whose logits or token are not what float32 allows."""
+        wrong = []
+        for index, token in enumerate(self.tokens):
+            phase, execution = self.step(index)
+            logits = phase.comparisons[execution]
+            where = f"step {index + 1} ({phase.name})"
+            if not logits.passed:
+                limit = f"{'measured ' if logits.measured else ''}limit {logits.limit:.3g}"
+                wrong.append(f"{where}: logits off by {logits.relative_l2:.3g}, {limit}")
+            if not token.passed:
+                wrong.append(
+                    f"{where}: token {token.token}, float32's is {token.reference}, by"
+                    f" {token.margin:.3g}, tolerance {token.tolerance:.3g}"
+                )
+        return wrong
+
     @property
     def passed(self) -> bool:
         """Whether all tokens, bits, operators, logits and exact times are as they should be."""

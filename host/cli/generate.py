@@ -203,6 +203,7 @@ def generation_report(
             "pim_results_checked": sum(p.result.checked for p in phases if p.result),
             "non_finite": list(dict.fromkeys(str(f) for p in phases for f in p.non_finite)),
             "cpu_results_wrong": [f"{p.name}: {text}" for p in phases for text in p.wrong_segments],
+            "steps_wrong": generation.wrong_steps(),
             "predictions_missed": [f"{p.name}: {text}" for p in phases for text in p.missed()],
         },
         "simulation": {
@@ -325,6 +326,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         out.print(f"not finite: {text}", style="red", markup=False, soft_wrap=True)
     for text in checks.get("cpu_results_wrong", []):
         out.print(f"CPU segment wrong: {text}", style="red", markup=False, soft_wrap=True)
+    for text in checks["steps_wrong"]:
+        out.print(f"NOT AS FLOAT32: {text}", style="red", markup=False, soft_wrap=True)
     print_missed(out, checks["predictions_missed"])
     passed = checks["passed"]
     out.print(

@@ -23,6 +23,9 @@ from host.models.loader import DEFAULT_SEQUENCE, LoadOptions
 from host.models.weights import RandomWeights, Weights
 from partitioner.quantity import quantity
 
+#: The output that tokens are chosen from.
+LOGITS = "logits"
+
 
 @dataclass(frozen=True)
 class Generator:

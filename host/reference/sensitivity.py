@@ -9,7 +9,7 @@ What the model does to these errors, a cancellation or a division by little, it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -77,31 +77,64 @@ def measure(
     wanted
         Float32 values of floating-point tensors, by name.
     """
-    names = list(wanted)
-    rounded = _Rounded(graph, assignment).graph()
-    session = open_session(to_model(rounded, outputs=tuple(names)), all_cores(), prepack=False)
-    squares = {name: np.zeros(wanted[name].shape) for name in names}
+    rounded, deviations = Rounded(graph, assignment, tuple(wanted)), Deviations(wanted)
     for run in range(RUNS):
+        deviations.add(rounded.run(feeds, run))
+    return deviations.spread()
+
+
+class Rounded:
+    """A session of a graph that rounds what a placement rounds.
+
+    Parameters
+    ----------
+    graph, assignment
+        The model, and where its operators are.
+    names
+        The tensors to return.
+    """
+
+    def __init__(self, graph: Graph, assignment: Mapping[str, str], names: Sequence[str]) -> None:
+        self._names = list(names)
+        model = to_model(_Rounding(graph, assignment).graph(), outputs=tuple(names))
+        self._session = open_session(model, all_cores(), prepack=False)
+
+    def run(self, feeds: Mapping[str, Array], run: int) -> dict[str, Array]:
+        """Return the tensors; run 0 rounds to nearest, each other one elsewhere."""
         amplitude = np.array(float(run > 0), np.float32)
-        for name, value in zip(
-            names, session.run(names, {**feeds, _AMPLITUDE: amplitude}), strict=True
-        ):
+        values = self._session.run(self._names, {**feeds, _AMPLITUDE: amplitude})
+        return dict(zip(self._names, values, strict=True))
+
+
+class Deviations:
+    """Sums up how far `RUNS` runs are from the float32 values `wanted`, by name."""
+
+    def __init__(self, wanted: Mapping[str, Array]) -> None:
+        self._wanted = wanted
+        self._squares = {name: np.zeros(value.shape) for name, value in wanted.items()}
+
+    def add(self, values: Mapping[str, Array]) -> None:
+        """Add a run, which may have other tensors too."""
+        for name, wanted in self._wanted.items():
             with np.errstate(all="ignore"):
-                off = value.astype(np.float64) - wanted[name]
-                squares[name] += np.where(np.isfinite(off), off**2, 0.0)
-    spread = Spread()
-    for name in names:
-        spread.elements[name] = np.sqrt(squares[name] / RUNS)
-        total, scale = _norm(spread.elements[name]), _norm(wanted[name])
-        spread.relative_l2[name] = total / scale if scale else total
-    return spread
+                off = values[name].astype(np.float64) - wanted
+                self._squares[name] += np.where(np.isfinite(off), off**2, 0.0)
+
+    def spread(self) -> Spread:
+        """Return the root mean squares."""
+        spread = Spread()
+        for name, wanted in self._wanted.items():
+            spread.elements[name] = np.sqrt(self._squares[name] / RUNS)
+            total, scale = _norm(spread.elements[name]), _norm(wanted)
+            spread.relative_l2[name] = total / scale if scale else total
+        return spread
 
 
 def _norm(values: Array) -> float:
     return float(np.linalg.norm(values[np.isfinite(values)].astype(np.float64)))
 
 
-class _Rounded:
+class _Rounding:
     """A graph with the rounding of a placement written out as operators."""
 
     def __init__(self, graph: Graph, assignment: Mapping[str, str]) -> None:
