@@ -163,6 +163,30 @@ def test_every_operator_is_profiled_on_both_devices(
     assert profile.disturbed == busy
 
 
+def test_an_operator_alone_is_all_that_its_session_takes() -> None:
+    """Nothing says what of it the call is."""
+    assert without_call(16.0, {"a": 16.0}) == (0.0, {"a": 16.0})
+
+
+@pytest.mark.parametrize("disturbed", [0, 5, None])
+def test_one_disturbed_block_marks_the_profile(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, disturbed: int | None
+) -> None:
+    """Whichever it is; later ones that nothing disturbed do not take the mark back."""
+    blocks = 0
+
+    def timed(steps: Sequence[Step], *, rounds: int, window: OtherWork) -> dict[str, Timing]:
+        nonlocal blocks
+        blocks += 1
+        return {step.name: Timing(9.0, 9.0, rounds, blocks - 1 == disturbed) for step in steps}
+
+    monkeypatch.setattr(module, "time_rounds", timed)
+    monkeypatch.setattr(OtherWork, "cores", lambda self: 0.0)
+    profile = profile_cpu(graph, random_inputs(graph, 0), SessionCache(), rounds=5)
+    assert blocks > 6
+    assert profile.disturbed == (disturbed is not None)
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_an_execution_is_timed_without_other_sessions_between(
     graph: Graph, monkeypatch: pytest.MonkeyPatch, busy: bool
