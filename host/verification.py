@@ -34,6 +34,9 @@ Bits = NDArray[np.uint16]
 #: Multiply-adds between two looks at the gate: about 20 ms of numpy.
 _BLOCK_WORK = 4_000_000
 
+#: Elements of an operand that are widened to binary64 at a time.
+_BLOCK_ELEMENTS = 1 << 20
+
 #: Bytes of operands and results that may wait for the golden model: the device waits beyond them.
 MOST_WAITING_BYTES = 256 << 20
 
@@ -331,11 +334,7 @@ def _bound(check: Check, wanted: Array) -> Array:
     if isinstance(operation, ElementwiseOperation):
         sums = _ROUNDING_F32 * size
     else:
-        left, right = (
-            np.abs(golden.bf16_to_f32(bits).astype(np.float64))
-            for bits in (check.left, check.right)
-        )
-        terms = _product(operation, left, right).reshape(wanted.shape)
+        terms = _magnitudes(operation, check.left, check.right).reshape(wanted.shape)
         if check.bias is not None:
             terms = terms + np.abs(golden.bf16_to_f32(check.bias).astype(np.float64))
         steps = operation.inner + 2  # the bias, and a product that is rounded before it is added
@@ -359,9 +358,27 @@ def _in_float32(graph: Graph, node: Node) -> Graph:
     )
 
 
-def _product(operation: MatmulOperation, left: Array, right: Array) -> Array:
-    """Return the product of operands in the shapes of their tensors, in binary64."""
-    right = right.reshape(operation.right_shape)
+def _magnitudes(operation: MatmulOperation, left: Bits, right: Bits) -> Array:
+    """Return the product of the operands' magnitudes in binary64.
+
+    The larger operand, which may be a model's largest weight, is widened block by block.
+    """
+    left, right = left.reshape(operation.left_shape), right.reshape(operation.right_shape)
     if operation.transposed:
         right = right.swapaxes(-1, -2)
-    return np.asarray(left.reshape(operation.left_shape) @ right)
+    if left.size > right.size:
+        other = _widened(right)
+        parts = [_widened(part) @ other for part in _blocks(left, -2)]
+        return np.concatenate(parts, axis=-2)
+    other = _widened(left)
+    return np.concatenate([other @ _widened(part) for part in _blocks(right, -1)], axis=-1)
+
+
+def _widened(bits: Bits) -> Array:
+    return np.asarray(np.abs(golden.bf16_to_f32(bits)).astype(np.float64))
+
+
+def _blocks(bits: Bits, axis: int) -> list[Bits]:
+    """Return views along an axis, of about `_BLOCK_ELEMENTS` each."""
+    count = -(-bits.size // _BLOCK_ELEMENTS)
+    return np.array_split(bits, max(min(count, bits.shape[axis]), 1), axis)

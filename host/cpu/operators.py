@@ -54,16 +54,20 @@ def session_options(threads: int, *, prepack: bool = True) -> ort.SessionOptions
 
 
 def open_session(
-    model: RunnableModel, threads: int, *, prepack: bool = True
+    model: RunnableModel, threads: int, *, prepack: bool = True, in_order: bool = False
 ) -> ort.InferenceSession:
     """Open a session on the constants as they lie in memory.
 
     ONNX Runtime's own errors (of no common class) when it cannot. `prepack`: see `session_options`.
+    `in_order`: operators run in the order of the graph; by itself ONNX Runtime begins with those
+    that read constants alone, and holds all that they make.
 
     `add_external_initializers` would give each session a copy of its own. Values that sessions
     share are used as they are, but the file that they stand in for must exist.
     """
     options = session_options(threads, prepack=prepack)
+    if in_order:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     values = {}
     for name, array in model.external.items():
         values[name] = to_runtime(array)

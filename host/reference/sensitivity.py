@@ -97,7 +97,8 @@ class Rounded:
     def __init__(self, graph: Graph, assignment: Mapping[str, str], names: Sequence[str]) -> None:
         self._names = list(names)
         model = to_model(_Rounding(graph, assignment).graph(), outputs=tuple(names))
-        self._session = open_session(model, all_cores(), prepack=False)
+        # In order, so that a rounded weight is made where it is read and is gone after that.
+        self._session = open_session(model, all_cores(), prepack=False, in_order=True)
 
     def run(self, feeds: Mapping[str, Array], run: int) -> dict[str, Array]:
         """Return the tensors; run 0 rounds to nearest, each other one elsewhere."""
@@ -197,9 +198,17 @@ class _Rounding:
         """Return the constant as the device has it."""
         if not name or name not in self._graph.constants:
             return name
-        rounded, value = f"{name}/moved", self._graph.constants[name]
-        self._constants[rounded] = bf16_to_f32(to_bf16_bits(value)).astype(value.dtype)
+        rounded = f"{name}/moved"
+        if rounded in self._tensors:
+            return rounded
         self._tensors[rounded] = self._tensors[name]
+        if self._converts:
+            self._append("Cast", [name], f"{rounded}/bits", {"to": onnx.TensorProto.BFLOAT16})
+            kind = self._tensors[name].onnx_type
+            self._append("Cast", [f"{rounded}/bits"], rounded, {"to": kind})
+        else:
+            value = self._graph.constants[name]
+            self._constants[rounded] = bf16_to_f32(to_bf16_bits(value)).astype(value.dtype)
         return rounded
 
     def _disturb(self, source: str, result: str, error: float, *, rounds: bool) -> None:
@@ -223,7 +232,11 @@ class _Rounding:
             ends.append("rounded")
         steps.append(("Cast", [f"{result}/{ends[-1]}"], {"to": kind}))
         for (op, inputs, attributes), end in zip(steps, [*ends, ""], strict=True):
-            made = f"{result}/{end}" if end else result
-            # Its own kind of name: an operator may be called as a tensor is.
-            name = f"pimloop/{len(self._nodes)}"
-            self._nodes.append(Node(name, op, "", tuple(inputs), (made,), attributes))
+            self._append(op, inputs, f"{result}/{end}" if end else result, attributes)
+
+    def _append(
+        self, op: str, inputs: Sequence[str], result: str, attributes: Mapping[str, Any]
+    ) -> None:
+        # Its own kind of name: an operator may be called as a tensor is.
+        name = f"pimloop/{len(self._nodes)}"
+        self._nodes.append(Node(name, op, "", tuple(inputs), (result,), attributes))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
+import tracemalloc
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import helper
 
+from host import golden
 from host.cpu import stretches
 from host.cpu.buffers import TensorBuffers
 from host.cpu.operators import open_session, run_reference
@@ -33,7 +39,7 @@ from host.pipeline import execute
 from host.pipeline.flow import Pipeline
 from host.pipeline.options import Options
 from host.platform import load_platform
-from host.verification import MOST_WAITING_BYTES
+from host.verification import MOST_WAITING_BYTES, _magnitudes
 from host.weights import MOST_BITS_BYTES, ConstantBits
 
 MIB = 1 << 20
@@ -83,6 +89,52 @@ def test_an_open_session_leaves_nothing_in_the_temporary_folder(tmp_path, monkey
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     with pytest.raises(PimloopError, match="set TMPDIR to one that can be written to"):
         sessions.prepare(graph, Stretch("cpu_parallel", graph.nodes))
+
+
+MEASURED = """
+import resource
+from host.reference.sensitivity import Rounded
+from test_host_memory import chain, np, random_inputs, run_reference
+most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB
+graph = chain(8, 2048)  # 128 MiB
+feeds = random_inputs(graph)
+wanted = run_reference(graph, feeds)["y7"]
+before = most()
+values = Rounded(graph, {node.id: "pim" for node in graph.nodes}, ("y7",)).run(feeds, 0)["y7"]
+print(most() - before, np.linalg.norm(values - wanted) / np.linalg.norm(wanted))
+"""
+
+
+def test_measured_limits_hold_no_copy_of_the_weights():
+    """Each weight is rounded where it is read, and is gone after that."""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    grown, error = map(float, done.stdout.split())
+    assert grown < 64
+    assert 0.002 < error < 0.02
+
+
+def test_a_weight_is_widened_block_by_block():
+    size = 2048  # 32 MiB in binary64
+    graph = chain(1, size)
+    node = graph.nodes[0]
+    operation = pim_fit(graph, load_platform("aim")).operations[node.id]
+    left = golden.to_bf16_bits(random_inputs(graph)["x"])
+    right = golden.to_bf16_bits(graph.constants["w0"])
+    tracemalloc.start()
+    found = _magnitudes(operation, left, right)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20 * MIB
+    a, b = (np.abs(golden.bf16_to_f32(bits).astype(np.float64)) for bits in (left, right))
+    np.testing.assert_allclose(found.reshape(4, size), a @ b, rtol=1e-12)
 
 
 def test_constants_outlive_their_graph_in_a_session():
