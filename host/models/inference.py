@@ -38,7 +38,19 @@ _SEED = 1
 
 
 class DataDependentError(PimloopError):
-    """The shape of a result depends on values that are not known before the model runs."""
+    """The shape of a result depends on values that are not known before the model runs.
+
+    Parameters
+    ----------
+    message
+        The operator, and what to do.
+    refused
+        What ONNX Runtime said of values that were made up; "" where it took them, or was not asked.
+    """
+
+    def __init__(self, message: str, refused: str = "") -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class RefusedError(PimloopError):
@@ -224,9 +236,9 @@ class Inference:
         constants: Mapping[str, Array],
         where: str,
     ) -> list[TensorInfo]:
-        open_shape = self._depends(where, next(name for name in node.outputs if name))
+        output = next(name for name in node.outputs if name)
         if node.domain == FUNCTION_DOMAIN:
-            raise open_shape
+            raise self._depends(where, output)
         try:
             samples = [
                 self._run(node, infos, {**feeds, **_read(node, constants)}, where)
@@ -236,19 +248,20 @@ class Inference:
             raise
         except PimloopError as error:
             # It has a kernel, but no sense on values that are not the user's (a step of 0), or on
-            # any: the cause says which.
-            raise open_shape from error
+            # any: its text says which.
+            raise self._depends(where, output, str(error)) from error
         first, *others = [[(a.shape, a.dtype) for a in arrays] for arrays in samples]
         if any(other != first for other in others):
-            raise open_shape
+            raise self._depends(where, output)
         return [TensorInfo(shape, dtype) for shape, dtype in first]
 
     @staticmethod
-    def _depends(where: str, name: str) -> DataDependentError:
+    def _depends(where: str, name: str, refused: str = "") -> DataDependentError:
         return DataDependentError(
             f"{where}: the shape of '{name}' depends on the data; give the inputs with"
             " --inputs, whose values then decide, or bind dynamic axes with --seq, --axis or"
-            " --shape"
+            " --shape",
+            refused,
         )
 
     def _signature(

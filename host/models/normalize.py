@@ -310,10 +310,10 @@ class _Normalizer:
         try:
             return self.inference.sample(node, self.infos, self.constants, where)
         except DataDependentError as sampled:
-            if sampled.__cause__ is None:
+            if not sampled.refused:
                 raise error from None
             raise DataDependentError(
-                f"{error} (on values made up for it: {sampled.__cause__})"
+                f"{error} (on values made up for it: {sampled.refused})", sampled.refused
             ) from error
 
     def _attributes(self, proto: onnx.NodeProto) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 import numpy as np
 import onnx
@@ -180,6 +181,20 @@ def test_a_shape_that_depends_on_the_data_is_that_of_the_given_inputs(tmp_path):
         bound.run()
     with pytest.raises(PimloopError, match="depends on the data; give the inputs with --inputs"):
         load_model(str(path))
+
+
+def test_what_made_up_values_are_refused_for_is_said_and_only_then(tmp_path):
+    """A Range takes no step of 0; NonZero takes every value, and its shape differs."""
+    step = helper.make_node("Range", ["a", "b", "c"], ["y"], "count")
+    path = save(tmp_path, [step], [(n, FLOAT, []) for n in "abc"], [("y", FLOAT, [None])])
+    with pytest.raises(PimloopError, match=r"'count' \(Range\).*depends on the data") as refused:
+        load_model(path, LoadOptions())
+    assert re.search(r"on values made up for it: .*delta", str(refused.value), re.DOTALL)
+    find = helper.make_node("NonZero", ["a"], ["y"], "find")
+    path = save(tmp_path, [find], [("a", FLOAT, [4])], [("y", TensorProto.INT64, [1, None])])
+    with pytest.raises(PimloopError, match=r"'find' \(NonZero\).*depends on the data") as differs:
+        load_model(path, LoadOptions())
+    assert "made up" not in str(differs.value)
 
 
 def test_a_reduced_scalar_and_a_shape_that_nobody_knows_are_told_apart(tmp_path):
