@@ -54,19 +54,19 @@ style: dev ## ruff, mypy, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m rtl.generate --check
+	$(BIN)/python -m pimloop.rtl.generate --check
 
 lint: style ## what `style` checks, and Verilator -Wall, slang, Yosys
-	$(BIN)/python -m rtl.lint
+	$(BIN)/python -m pimloop.rtl.lint
 
 formal: dev ## prove the scheduler, the bus handshakes and the descriptor fetch
-	$(BIN)/python -m rtl.formal $(ARGS)
+	$(BIN)/python -m pimloop.rtl.formal $(ARGS)
 
 coverage: dev ## line, toggle and functional coverage of rtl/; report in out/coverage
-	$(BIN)/python -m sim.coverage $(ARGS)
+	$(BIN)/python -m pimloop.sim.coverage $(ARGS)
 
 synth: .venv/ready-synth ## synthesise for UltraScale+ and ECP5; tables in docs/synthesis.md
-	$(BIN)/python -m rtl.synth $(ARGS)
+	$(BIN)/python -m pimloop.rtl.synth $(ARGS)
 
 clean: ## remove what was built and simulated; .venv stays
 	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,10 +22,11 @@ What rounding to a subnormal bfloat16 can be off, 2^-134 each time, is no error:
 of the value.
 
 A model can do more to an error than that: a cancellation, a division by little, a rounding behind
-it. So the limit is the first look only; beyond it `host.reference` measures what this model does.
+it. So the limit is the first look only; beyond it `pimloop.host.reference` measures what this model
+does.
 
-This is a check of the whole, and a blunt one; `host.verification` checks every operator of the PIM
-sharply and `host.reference.segments` every segment of the CPU.
+This is a check of the whole, and a blunt one; `pimloop.host.verification` checks every operator of
+the PIM sharply and `pimloop.host.reference.segments` every segment of the CPU.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from typing import Any
 
 import numpy as np
 
-from host.finite import kinds
-from host.golden import SUBNORMAL_ROUNDING
-from host.models.graph import Array, Graph
+from pimloop.host.finite import kinds
+from pimloop.host.golden import SUBNORMAL_ROUNDING
+from pimloop.host.models.graph import Array, Graph
 
 #: Mean-square relative error of one rounding to bfloat16.
 ROUNDING = 2.0**-9 / sqrt(3.0)
@@ -66,7 +67,7 @@ class Comparison:
     limit: float  # of relative_l2
     cosine: float
     max_abs_error: float
-    measured: bool = False  # whether the limit is (`host.reference.sensitivity`)
+    measured: bool = False  # whether the limit is (`pimloop.host.reference.sensitivity`)
     given: str | None = None  # the run's decisions that float32 was given; None: none differ
 
     @property

@@ -13,10 +13,10 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from host.files import write_whole
-from host.html.words import device_title, format_us, schedule_order, schedule_title
-from host.models.graph import INLINE_BYTES, IR_VERSION, Graph
-from host.text import printable
+from pimloop.host.files import write_whole
+from pimloop.host.html.words import device_title, format_us, schedule_order, schedule_title
+from pimloop.host.models.graph import INLINE_BYTES, IR_VERSION, Graph
+from pimloop.host.text import printable
 
 #: Prefix of the keys in `metadata_props`.
 PREFIX = "pimloop."

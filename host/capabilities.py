@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from host.models.graph import Graph, Node
-from partitioner.quantity import quantity
+from pimloop.host.models.graph import Graph, Node
+from pimloop.partitioner.quantity import quantity
 
 Shape = tuple[int, ...]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from host.files import write_text
-from host.html.words import device_title, lane_order, schedule_order, schedule_title
+from pimloop.host.files import write_text
+from pimloop.host.html.words import device_title, lane_order, schedule_order, schedule_title
 
 #: Trace viewers have reserved colours only; these three differ for every common colour blindness.
 _COLOURS = {"cpu_serial": "good", "cpu_parallel": "thread_state_runnable", "pim": "bad"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from host.cpu.work import operator_work
-from host.models.graph import Graph, Node
+from pimloop.host.cpu.work import operator_work
+from pimloop.host.models.graph import Graph, Node
 
 #: The amounts of an operator's work that count multiply-adds.
 _MULTIPLY_ADDS = ("product_mac_ns", "batched_mac_ns")

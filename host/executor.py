@@ -1,7 +1,7 @@
 """Executes an assignment node -> device over a graph, with explicit transfers.
 
-A tensor moves at most once to each memory, weights are resident in device memory, and every
-result of the PIM device is checked against the golden model (`host.verification`). The values a
+A tensor moves at most once to each memory, weights are resident in device memory, and every result
+of the PIM device is checked against the golden model (`pimloop.host.verification`). The values a
 run leaves in CPU memory also serve `time_cpu`, which times the CPU side without the simulator.
 """
 
@@ -17,11 +17,11 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from host import golden
-from host.capabilities import MatmulOperation, PimOperation, overflowing_constant
-from host.cpu.buffers import TensorBuffers
-from host.cpu.stretches import SessionCache, Stretch, split
-from host.cpu.timing import (
+from pimloop.host import golden
+from pimloop.host.capabilities import MatmulOperation, PimOperation, overflowing_constant
+from pimloop.host.cpu.buffers import TensorBuffers
+from pimloop.host.cpu.stretches import SessionCache, Stretch, split
+from pimloop.host.cpu.timing import (
     WAIT,
     OtherWork,
     Step,
@@ -31,15 +31,15 @@ from host.cpu.timing import (
     shared_out,
     time_rounds,
 )
-from host.driver import OpStats
-from host.errors import PimloopError
-from host.finite import Kinds, NonFinite, Reference, first_non_finite, kinds, non_finite
-from host.models.graph import Array, Graph, Node
-from host.models.inputs import check_inputs
-from host.policies import DEVICE_MEMORY
-from host.reference.segments import segment_values, wrong_results
-from host.resident import ResidentModel
-from host.verification import Check, Verifier
+from pimloop.host.driver import OpStats
+from pimloop.host.errors import PimloopError
+from pimloop.host.finite import Kinds, NonFinite, Reference, first_non_finite, kinds, non_finite
+from pimloop.host.models.graph import Array, Graph, Node
+from pimloop.host.models.inputs import check_inputs
+from pimloop.host.policies import DEVICE_MEMORY
+from pimloop.host.reference.segments import segment_values, wrong_results
+from pimloop.host.resident import ResidentModel
+from pimloop.host.verification import Check, Verifier
 
 Bits = NDArray[np.uint16]
 
@@ -407,8 +407,8 @@ class Executor:
 
         Every segment is timed as it is executed, in the model's order, on the values that the run
         left, with nothing between that an execution does not do; the device is idle meanwhile, and
-        where it works in an execution the host waits (`host.cpu.timing.WAIT`). In rounds of their
-        own each operator then runs in a session of its own, and a segment's time, its entry
+        where it works in an execution the host waits (`pimloop.host.cpu.timing.WAIT`). In rounds of
+        their own each operator then runs in a session of its own, and a segment's time, its entry
         included, is shared out among its operators in those proportions.
 
         Parameters

@@ -7,8 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from host.errors import PimloopError
-from sim.files import replace_file
+from pimloop.host.errors import PimloopError
+from pimloop.sim.files import replace_file
 
 #: What lies here (/dev/stdout, /dev/fd/3) is written to, never replaced.
 _DEVICES = Path("/dev")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from host.models.graph import Array, Graph
-from partitioner.quantity import quantity
+from pimloop.host.models.graph import Array, Graph
+from pimloop.partitioner.quantity import quantity
 
 #: For each element of a tensor: 0 finite, 1 NaN, 2 plus infinity, 3 minus infinity.
 Kinds = NDArray[np.int8]

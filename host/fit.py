@@ -10,18 +10,18 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import partitioner.graph as network
-from host.capabilities import PimOperation, kept_on_cpu, pim_capable
-from host.device.model import ModelDevice
-from host.driver import PimDriver
-from host.forms import Forms, choose_forms
-from host.models.graph import Graph
-from host.placement import NoRoomError
-from host.platform import Platform
-from host.resident import ResidentModel
-from host.weights import DeviceWeights, Key, constant_uses
-from partitioner.capacity import Room
-from partitioner.quantity import quantity
+import pimloop.partitioner.graph as network
+from pimloop.host.capabilities import PimOperation, kept_on_cpu, pim_capable
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import PimDriver
+from pimloop.host.forms import Forms, choose_forms
+from pimloop.host.models.graph import Graph
+from pimloop.host.placement import NoRoomError
+from pimloop.host.platform import Platform
+from pimloop.host.resident import ResidentModel
+from pimloop.host.weights import DeviceWeights, Key, constant_uses
+from pimloop.partitioner.capacity import Room
+from pimloop.partitioner.quantity import quantity
 
 #: Of the device that a model is placed on; nothing is transferred but the driver's two rows.
 _BUFFER_BYTES = 1 << 20
@@ -97,9 +97,9 @@ def pim_fit(graph: Graph, platform: Platform) -> PimFit:
     """Return what of `graph` can run on the PIM of `platform`.
 
     An operator stays on the CPU where bfloat16 does not have one of its constants
-    (`host.capabilities`), where its weights alone do not fit beside the activations, and where
-    its activations do not fit beside those in use. The answer is kept as long as the graph is:
-    commands ask several times.
+    (`pimloop.host.capabilities`), where its weights alone do not fit beside the activations, and
+    where its activations do not fit beside those in use. The answer is kept as long as the graph
+    is: commands ask several times.
     """
     if id(graph) not in _known:
         weakref.finalize(graph, _known.pop, id(graph), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from host.errors import PimloopError
+from pimloop.host.errors import PimloopError
 
 
 def make_folder(folder: Path) -> None:

@@ -32,11 +32,11 @@ from typing import Literal
 
 import numpy as np
 
-from host.capabilities import MatmulOperation, PimOperation, Shape
-from host.device.geometry import Geometry
-from host.device.validate import round_up
-from host.driver import ProductOpcode, layout
-from host.models.graph import Graph, Node
+from pimloop.host.capabilities import MatmulOperation, PimOperation, Shape
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.validate import round_up
+from pimloop.host.driver import ProductOpcode, layout
+from pimloop.host.models.graph import Graph, Node
 
 #: What a row of the left operand costs beside its steps, fabric clocks: its load, the write of the
 #: result. Simulated (16 to 256 rows): 40 to 220 on htg-z920 and native, 150 to 330 on aim.

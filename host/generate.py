@@ -2,18 +2,18 @@
 
 Both phases run on one device, which holds their weights once. The second is profiled behind what
 the first leaves there, so its operators have the addresses that they are executed with, and each
-execution must take exactly what its plan counted (`host.pipeline.predictions`).
+execution must take exactly what its plan counted (`pimloop.host.pipeline.predictions`).
 
 The tokens are the greedy ones of what was executed. Beside them the same graphs run in float32 on
 the same tokens, and wherever float32 prefers its best token by more than the tolerance, the tokens
-must be the same. `host.generation` has what comes of it.
+must be the same. `pimloop.host.generation` has what comes of it.
 
-The tolerance follows from the placement as the limits of `host.accuracy` do, and from the same
-limit: a tensor behind R roundings to bfloat16 may be off by that part of its norm, an element of
-the logits thus by that part of their root mean square, and the difference of two logits by twice
+The tolerance follows from the placement as the limits of `pimloop.host.accuracy` do, and from the
+same limit: a tensor behind R roundings to bfloat16 may be off by that part of its norm, an element
+of the logits thus by that part of their root mean square, and the difference of two logits by twice
 as much. Where the logits come from the PIM, each of the two is rounded once more: 2^-8 of the best
-one together. A step beyond either has its limit measured (`host.reference.steps`), with the errors
-that the steps before left in the cache, and is judged by that where it is more.
+one together. A step beyond either has its limit measured (`pimloop.host.reference.steps`), with the
+errors that the steps before left in the cache, and is judged by that where it is more.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnxruntime as ort
 
-from host.accuracy import Comparison, compare, rounding_depth
-from host.cpu.operators import all_cores, open_session, run_reference
-from host.cpu.stretches import SessionCache
-from host.device.open import open_device
-from host.driver import PimDriver
-from host.errors import PimloopError
-from host.executor import Executor, Progress
-from host.finite import NonFinite
-from host.fit import pim_fit
-from host.generation import Generation, Phase, Planner, Token
-from host.memory import Run, estimate, require_memory
-from host.models.generator import LOGITS, Cache, Generator
-from host.models.graph import Array, to_model
-from host.models.inputs import check_inputs
-from host.platform import Platform
-from host.reference.steps import measure_steps
-from host.resident import ResidentModel
-from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
-from host.verification import Verifier
-from host.weights import DeviceWeights
-from partitioner.quantity import quantity
+from pimloop.host.accuracy import Comparison, compare, rounding_depth
+from pimloop.host.cpu.operators import all_cores, open_session, run_reference
+from pimloop.host.cpu.stretches import SessionCache
+from pimloop.host.device.open import open_device
+from pimloop.host.driver import PimDriver
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Executor, Progress
+from pimloop.host.finite import NonFinite
+from pimloop.host.fit import pim_fit
+from pimloop.host.generation import Generation, Phase, Planner, Token
+from pimloop.host.memory import Run, estimate, require_memory
+from pimloop.host.models.generator import LOGITS, Cache, Generator
+from pimloop.host.models.graph import Array, to_model
+from pimloop.host.models.inputs import check_inputs
+from pimloop.host.platform import Platform
+from pimloop.host.reference.steps import measure_steps
+from pimloop.host.resident import ResidentModel
+from pimloop.host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
+from pimloop.host.verification import Verifier
+from pimloop.host.weights import DeviceWeights
+from pimloop.partitioner.quantity import quantity
 
 
 def generate(
@@ -73,7 +73,7 @@ def generate(
     progress
         Called before each operator and each weight.
     cache
-        Do not simulate descriptor lists again whose cost is known (`host.device.cached`).
+        Do not simulate descriptor lists again whose cost is known (`pimloop.host.device.cached`).
 
     Raises
     ------

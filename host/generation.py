@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from host.accuracy import Comparison
-from host.driver import OpStats
-from host.executor import Execution
-from host.finite import NonFinite
-from host.fit import pim_fit
-from host.models.generator import Generator
-from host.models.graph import Array, Graph
-from host.pipeline.network import partition_graph
-from host.pipeline.outcome import disturbed
-from host.pipeline.planning import replay
-from host.pipeline.predictions import prediction_errors
-from host.platform import Platform
-from host.session import Result, Settings
-from host.times import ScheduleTimes, schedule_times
-from partitioner.costs import CostGraph
-from partitioner.plan import Plan
+from pimloop.host.accuracy import Comparison
+from pimloop.host.driver import OpStats
+from pimloop.host.executor import Execution
+from pimloop.host.finite import NonFinite
+from pimloop.host.fit import pim_fit
+from pimloop.host.models.generator import Generator
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.pipeline.network import partition_graph
+from pimloop.host.pipeline.outcome import disturbed
+from pimloop.host.pipeline.planning import replay
+from pimloop.host.pipeline.predictions import prediction_errors
+from pimloop.host.platform import Platform
+from pimloop.host.session import Result, Settings
+from pimloop.host.times import ScheduleTimes, schedule_times
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 Operands are bfloat16, held as `uint16` bit patterns. A product is exact, a sum is one fused
 multiply-add a step in binary32 (round to nearest even, subnormals kept), the inner dimension runs
-in ascending order, results are rounded to bfloat16 or stay binary32, and every NaN is the
-canonical quiet NaN. The RTL lanes, the native lanes and `host.device.model` give these bits.
+in ascending order, results are rounded to bfloat16 or stay binary32, and every NaN is the canonical
+quiet NaN. The RTL lanes, the native lanes and `pimloop.host.device.model` give these bits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from host.errors import PimloopError
+from pimloop.host.errors import PimloopError
 
 Bits = NDArray[np.uint16]
 Floats = NDArray[np.float32]

@@ -10,16 +10,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from host import golden
-from host.device.base import Device
-from host.device.geometry import BF16_BYTES
-from host.device.open import recorded
-from host.device.validate import round_up
-from host.driver import OpStats, OutOfDeviceMemoryError, PimDriver, ShapeError
-from host.finite import NonFinite, kinds, unlike_float32
-from host.platform import Platform
-from host.verification import Mismatch, find_mismatch
-from partitioner.quantity import quantity
+from pimloop.host import golden
+from pimloop.host.device.base import Device
+from pimloop.host.device.geometry import BF16_BYTES
+from pimloop.host.device.open import recorded
+from pimloop.host.device.validate import round_up
+from pimloop.host.driver import OpStats, OutOfDeviceMemoryError, PimDriver, ShapeError
+from pimloop.host.finite import NonFinite, kinds, unlike_float32
+from pimloop.host.platform import Platform
+from pimloop.host.verification import Mismatch, find_mismatch
+from pimloop.partitioner.quantity import quantity
 
 BroadcastName = Literal["none", "row", "column", "scalar"]
 

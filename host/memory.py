@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.errors import PimloopError
-from host.fit import PimFit
-from host.models.graph import Graph
-from host.verification import MOST_WAITING_BYTES
-from host.weights import MOST_BITS_BYTES, Key
-from partitioner.quantity import quantity
+from pimloop.host.errors import PimloopError
+from pimloop.host.fit import PimFit
+from pimloop.host.models.graph import Graph
+from pimloop.host.verification import MOST_WAITING_BYTES
+from pimloop.host.weights import MOST_BITS_BYTES, Key
+from pimloop.partitioner.quantity import quantity
 
 _MIB = 1 << 20
 

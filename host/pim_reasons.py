@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from host.capabilities import Capabilities, overflowing_constant, refusal
-from host.coverage import multiply_adds
-from host.models.graph import Graph, Node
+from pimloop.host.capabilities import Capabilities, overflowing_constant, refusal
+from pimloop.host.coverage import multiply_adds
+from pimloop.host.models.graph import Graph, Node
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from host.capabilities import MatmulOperation, PimOperation
-from host.driver import DeviceMatrix, DeviceTensor, OutOfDeviceMemoryError, PimDriver
-from host.driver.memory import Block, FreeRanges, joined
-from host.models.graph import Graph, Node
+from pimloop.host.capabilities import MatmulOperation, PimOperation
+from pimloop.host.driver import DeviceMatrix, DeviceTensor, OutOfDeviceMemoryError, PimDriver
+from pimloop.host.driver.memory import Block, FreeRanges, joined
+from pimloop.host.models.graph import Graph, Node
 
 #: An activation in device memory; a matrix where the host lays it out as a right operand.
 Handle = DeviceTensor | DeviceMatrix

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import partitioner.graph as network
-from host.errors import PimloopError
-from partitioner.plan import PLAN_FORMAT, Step
-from partitioner.solve import OBJECTIVES
+import pimloop.partitioner.graph as network
+from pimloop.host.errors import PimloopError
+from pimloop.partitioner.plan import PLAN_FORMAT, Step
+from pimloop.partitioner.solve import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class PlanFile:
     """What is executed of a plan."""
 
     assignment: dict[str, str]  # operator id -> device
-    objective: str  # one of `partitioner.solve.OBJECTIVES`
+    objective: str  # one of `pimloop.partitioner.solve.OBJECTIVES`
     schedule: tuple[Step, ...] = ()  # of a makespan plan; empty: one step at a time
     #: Operator id -> what it computes, as far as the costs said.
     signatures: dict[str, str] = field(default_factory=dict)

@@ -2,8 +2,8 @@
 
 Every value of a platform file is a table `{ value, unit, source }`, so that a number never stands
 without its unit and where it comes from. The schema is the dataclasses below and
-`host.cpu.parameters`: a missing, unknown or mistyped key and a wrong unit are errors that name file
-and key. How to add a platform: docs/platforms.md; the files: host/platforms/.
+`pimloop.host.cpu.parameters`: a missing, unknown or mistyped key and a wrong unit are errors that
+name file and key. How to add a platform: docs/platforms.md; the files: host/platforms/.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from host.capabilities import Capabilities
-from host.cpu.model import CpuModel
-from host.cpu.parameters import CpuSection
-from host.device.geometry import Geometry
-from host.plugins import platform_files
-from host.schema import (
+from pimloop.host.capabilities import Capabilities
+from pimloop.host.cpu.model import CpuModel
+from pimloop.host.cpu.parameters import CpuSection
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.plugins import platform_files
+from pimloop.host.schema import (
     PlatformError,
     PlatformValue,
     check_keys,
@@ -31,7 +31,7 @@ from host.schema import (
     number,
     parse_section,
 )
-from rtl.conditions import first_broken
+from pimloop.rtl.conditions import first_broken
 
 __all__ = [
     "DEFAULT_PLATFORM",
@@ -43,7 +43,7 @@ __all__ = [
     "sources",
 ]
 
-PLATFORM_DIR = Path(__file__).parent / "platforms"
+PLATFORM_DIR = Path(__file__).resolve().parent / "platforms"
 DEFAULT_PLATFORM = "htg-z920"
 
 _FS_PER_US = 1e9

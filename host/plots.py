@@ -1,7 +1,7 @@
 """Figures for papers: PNG to look at, SVG to typeset.
 
-`write_plots` draws one run, `write_sweep_plots` a grid of runs (`host.plots_sweep`). Drawn by
-matplotlib without a display; equal reports give equal files.
+`write_plots` draws one run, `write_sweep_plots` a grid of runs (`pimloop.host.plots_sweep`). Drawn
+by matplotlib without a display; equal reports give equal files.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from host.html.charts import Breakdown, operator_breakdown, operator_colours
-from host.html.headline import title
-from host.html.rates import LIMITS
-from host.html.words import (
+from pimloop.host.html.charts import Breakdown, operator_breakdown, operator_colours
+from pimloop.host.html.headline import title
+from pimloop.host.html.rates import LIMITS
+from pimloop.host.html.words import (
     DEVICE_COLOURS,
     OPERATOR_COLOURS,
     OTHER_COLOUR,
@@ -28,8 +28,8 @@ from host.html.words import (
     schedule_order,
     schedule_title,
 )
-from host.plots_style import STYLE, new_figure, plain, save
-from host.plots_sweep import write_sweep_plots
+from pimloop.host.plots_style import STYLE, new_figure, plain, save
+from pimloop.host.plots_sweep import write_sweep_plots
 
 __all__ = ["write_plots", "write_sweep_plots"]
 

@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from host.files import write_whole
-from host.folders import make_subfolder
-from host.text import printable
+from pimloop.host.files import write_whole
+from pimloop.host.folders import make_subfolder
+from pimloop.host.text import printable
 
 #: Dots per inch of the PNG files: sharp in a paper's column.
 _DPI = 200

@@ -13,10 +13,10 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from host.html.words import schedule_order, schedule_words, unproved
-from host.plots_style import STYLE, plain, save
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.html.words import schedule_order, schedule_words, unproved
+from pimloop.host.plots_style import STYLE, plain, save
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 Row = dict[str, Any]
 

@@ -21,11 +21,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from host.errors import PimloopError
+from pimloop.host.errors import PimloopError
 
 if TYPE_CHECKING:
-    from host.models.graph import Graph
-    from host.models.loader import LoadOptions
+    from pimloop.host.models.graph import Graph
+    from pimloop.host.models.loader import LoadOptions
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def listed(group: str) -> Mapping[str, str]:
 
 
 def load_model(name: str, options: LoadOptions) -> Graph:
-    """Return a model as `host.models.loader.load_model` does, or that of a plug-in.
+    """Return a model as `pimloop.host.models.loader.load_model` does, or that of a plug-in.
 
     A built-in model is not hidden by a plug-in's.
 
@@ -174,9 +174,9 @@ def load_model(name: str, options: LoadOptions) -> Graph:
     PimloopError
         When there is no such model, or its plug-in fails.
     """
-    from host.models import loader
-    from host.models.config import BUILT_IN
-    from host.models.graph import Graph
+    from pimloop.host.models import loader
+    from pimloop.host.models.config import BUILT_IN
+    from pimloop.host.models.graph import Graph
 
     found = None if name in BUILT_IN else find_model(name)
     if found is None:
@@ -193,6 +193,7 @@ def load_model(name: str, options: LoadOptions) -> Graph:
         ) from error
     if not isinstance(graph, Graph):
         raise PluginError(
-            f"plug-in '{name}' ({MODELS}) returned {type(graph).__name__}, not a host.models Graph"
+            f"plug-in '{name}' ({MODELS}) returned {type(graph).__name__}, not a Graph of"
+            " pimloop.host.models"
         )
     return graph

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from host.capabilities import Capabilities, pim_capable
-from host.errors import PimloopError
-from host.models.graph import Graph
-from host.plugins import POLICIES as POLICY_PLUGINS
-from host.plugins import PluginError, find_policy, plugins
-from partitioner.costs import CostGraph
-from partitioner.errors import PartitionerError
-from partitioner.plan import Plan
-from partitioner.problem import Problem
-from partitioner.solve import DEFAULT_TIME_LIMIT_S, assignment_plan, partition
-from partitioner.solve import POLICIES as WITH_COSTS
+from pimloop.host.capabilities import Capabilities, pim_capable
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import Graph
+from pimloop.host.plugins import POLICIES as POLICY_PLUGINS
+from pimloop.host.plugins import PluginError, find_policy, plugins
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.solve import DEFAULT_TIME_LIMIT_S, assignment_plan, partition
+from pimloop.partitioner.solve import POLICIES as WITH_COSTS
 
 #: The devices an operator can be placed on, and the memory each works in.
 DEVICE_MEMORY = {"cpu_serial": "cpu", "cpu_parallel": "cpu", "pim": "pim"}
@@ -124,8 +124,8 @@ def make_plan(
     policy
         A plug-in's function; None: the partitioner's own policy `name`.
     objective, time_limit_s, method
-        As `partitioner.solve.partition` takes them; a plug-in places, so it has no use for the
-        last two.
+        As `pimloop.partitioner.solve.partition` takes them; a plug-in places, so it has no use for
+        the last two.
 
     Raises
     ------

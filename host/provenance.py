@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import host
-import rtl
+from pimloop import host, rtl
 
 #: Bound of a call of git, seconds.
 _TIMEOUT = 10.0
 
 #: What results are made by; a change elsewhere (docs, tests) leaves them as they are.
-_CODE = ("host", "partitioner", "rtl", "sim", "pyproject.toml")
+_CODE = ("host", "partitioner", "pimloop", "rtl", "sim", "pyproject.toml")
 
 
 @dataclass(frozen=True)

@@ -11,28 +11,28 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from host.board.data import BOARD_PLATFORM, published_totals
-from host.driver import OpStats
-from host.driver.stats import COUNTER_REGISTERS
-from host.errors import PimloopError
-from host.files import write_json
-from host.pim_reasons import cpu_only
-from host.pipeline.cpu_basis import cpu_basis
-from host.pipeline.keys import processor
-from host.pipeline.outcome import Outcome, Schedule
-from host.pipeline.roofline import roofline
-from host.pipeline.traffic import traffic
-from host.platform import load_platform
-from host.provenance import rtl_hash, source
-from host.report_types import check_report
-from host.report_versions import FORMAT, READABLE, upgrade
-from host.schema import PlatformValue
-from host.session import Result, measures_cpu
-from host.times import cpu_time_method, cpu_time_source
-from host.typed_json import JsonError, read_json
-from host.verification import OPERATOR_LIMIT
-from rtl.isa import DEVICE_VERSION
-from sim.lanes import lanes_text
+from pimloop.host.board.data import BOARD_PLATFORM, published_totals
+from pimloop.host.driver import OpStats
+from pimloop.host.driver.stats import COUNTER_REGISTERS
+from pimloop.host.errors import PimloopError
+from pimloop.host.files import write_json
+from pimloop.host.pim_reasons import cpu_only
+from pimloop.host.pipeline.cpu_basis import cpu_basis
+from pimloop.host.pipeline.keys import processor
+from pimloop.host.pipeline.outcome import Outcome, Schedule
+from pimloop.host.pipeline.roofline import roofline
+from pimloop.host.pipeline.traffic import traffic
+from pimloop.host.platform import load_platform
+from pimloop.host.provenance import rtl_hash, source
+from pimloop.host.report_types import check_report
+from pimloop.host.report_versions import FORMAT, READABLE, upgrade
+from pimloop.host.schema import PlatformValue
+from pimloop.host.session import Result, measures_cpu
+from pimloop.host.times import cpu_time_method, cpu_time_source
+from pimloop.host.typed_json import JsonError, read_json
+from pimloop.host.verification import OPERATOR_LIMIT
+from pimloop.rtl.isa import DEVICE_VERSION
+from pimloop.sim.lanes import lanes_text
 
 FILE_NAME = "report.json"
 

@@ -1,4 +1,4 @@
-"""What report.json holds, as far as anything reads it; `host.report.read_report` checks it.
+"""What report.json holds, as far as anything reads it; `pimloop.host.report.read_report` checks it.
 
 A part that a run can lack is null or absent. Keys that are not here are let through.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from host.typed_json import AtLeast, JsonError, brief, check, member
+from pimloop.host.typed_json import AtLeast, JsonError, brief, check, member
 
 Us = Annotated[float, AtLeast(0)]  # microseconds
 Count = Annotated[int, AtLeast(0)]

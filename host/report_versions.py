@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-#: Version that `host.report` writes.
+#: Version that `pimloop.host.report` writes.
 FORMAT = "pimloop-report/3"
 
 #: Versions that are read.

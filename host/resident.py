@@ -1,10 +1,10 @@
 """A model on one PIM device: its weights and activations, kept between executions.
 
 One device runs many assignments of a model; what is loaded for one stays for the next. Addresses
-are static (`host.placement`) where everything fits, so that an operator is the same descriptor
-list whatever else is on the PIM. Where the weights do not all fit, activations keep their static
-addresses at the end of the memory, and the weights of the operators in use share what is before it:
-each at an address of its own unless another in use is there.
+are static (`pimloop.host.placement`) where everything fits, so that an operator is the same
+descriptor list whatever else is on the PIM. Where the weights do not all fit, activations keep
+their static addresses at the end of the memory, and the weights of the operators in use share what
+is before it: each at an address of its own unless another in use is there.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from host import golden
-from host.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
-from host.driver import DeviceMatrix, DeviceTensor, OpStats, OutOfDeviceMemoryError, PimDriver
-from host.driver.memory import Block
-from host.errors import PimloopError
-from host.forms import Forms, ProductForm, choose_forms
-from host.models.graph import Graph, Node
-from host.placement import Handle, Placement, moved_operands, rehearse
-from host.weights import (
+from pimloop.host import golden
+from pimloop.host.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
+from pimloop.host.driver import (
+    DeviceMatrix,
+    DeviceTensor,
+    OpStats,
+    OutOfDeviceMemoryError,
+    PimDriver,
+)
+from pimloop.host.driver.memory import Block
+from pimloop.host.errors import PimloopError
+from pimloop.host.forms import Forms, ProductForm, choose_forms
+from pimloop.host.models.graph import Graph, Node
+from pimloop.host.placement import Handle, Placement, moved_operands, rehearse
+from pimloop.host.weights import (
     DeviceWeights,
     Key,
     Use,
@@ -35,7 +41,7 @@ from host.weights import (
     right_use,
     tensor_use,
 )
-from partitioner.quantity import quantity
+from pimloop.partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Values with unit and source: the schema of a platform file's sections, and reading one.
 
 A section is a frozen dataclass whose fields are declared with `number` and `choice`; in the file
-each is a table `{ value, unit, source }`. `host.platform` puts the sections together.
+each is a table `{ value, unit, source }`. `pimloop.host.platform` puts the sections together.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from host.errors import PimloopError
+from pimloop.host.errors import PimloopError
 
 
 class PlatformError(PimloopError):

@@ -1,6 +1,6 @@
 """One execution of a model under one assignment, from opening the device to the verdict.
 
-`host.pipeline.execute` makes the same of several assignments on a pool of devices.
+`pimloop.host.pipeline.execute` makes the same of several assignments on a pool of devices.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from host.accuracy import Comparison, compared_tensors
-from host.cpu.operators import run_reference
-from host.cpu.timing import Timing
-from host.device.open import Backend, Flavour, open_device
-from host.driver import OpStats, PimDriver
-from host.errors import PimloopError
-from host.executor import Execution, Executor, Progress
-from host.finite import NonFinite
-from host.fit import pim_fit
-from host.models.graph import Array, Graph
-from host.platform import Platform
-from host.reference.decisions import IntegerComparison
-from host.reference.judge import judge
-from host.resident import ResidentModel
-from host.verification import OPERATOR_LIMIT, Mismatch, Verifier
-from partitioner.quantity import quantity
-from sim.lanes import default_flavour
+from pimloop.host.accuracy import Comparison, compared_tensors
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.cpu.timing import Timing
+from pimloop.host.device.open import Backend, Flavour, open_device
+from pimloop.host.driver import OpStats, PimDriver
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Execution, Executor, Progress
+from pimloop.host.finite import NonFinite
+from pimloop.host.fit import pim_fit
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.platform import Platform
+from pimloop.host.reference.decisions import IntegerComparison
+from pimloop.host.reference.judge import judge
+from pimloop.host.resident import ResidentModel
+from pimloop.host.verification import OPERATOR_LIMIT, Mismatch, Verifier
+from pimloop.partitioner.quantity import quantity
+from pimloop.sim.lanes import default_flavour
 
 #: Bound on the golden model's work left when the device has finished, seconds.
 VERIFICATION_TIMEOUT = 3600.0
@@ -56,7 +56,7 @@ class Result:
     checked: int  # PIM results compared with the golden model
     mismatches: list[Mismatch] = field(default_factory=list)
     operator_errors: Mapping[str, float] = field(default_factory=dict)  # PIM nodes, to float32
-    #: Integer outputs and decisions against float32 (`host.reference.judge`).
+    #: Integer outputs and decisions against float32 (`pimloop.host.reference.judge`).
     integers: list[IntegerComparison] = field(default_factory=list)
     #: What CPU memory held that its operators do not give (`Executor.wrong_segments`).
     wrong_segments: list[str] = field(default_factory=list)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from host.cpu import timing
-from host.cpu.model import CpuDevice
-from host.cpu.operators import all_cores
-from host.executor import Transfer
-from host.models.graph import Node
-from host.platform import Platform
-from host.session import Result
-from partitioner.quantity import quantity
+from pimloop.host.cpu import timing
+from pimloop.host.cpu.model import CpuDevice
+from pimloop.host.cpu.operators import all_cores
+from pimloop.host.executor import Transfer
+from pimloop.host.models.graph import Node
+from pimloop.host.platform import Platform
+from pimloop.host.session import Result
+from pimloop.partitioner.quantity import quantity
 
 #: The words of a report for CPU times taken here.
 CPU_TIME_SOURCE = "native measurement on this machine"

@@ -1,7 +1,8 @@
 """JSON files read against a type: what is wrong is said by its place, before anything uses it.
 
-A file's contents are described once, as `TypedDict`s (`host.report_types`), which the type checker
-and `check` both read. Keys that a type does not name are let through: newer versions add some.
+A file's contents are described once, as `TypedDict`s (`pimloop.host.report_types`), which the type
+checker and `check` both read. Keys that a type does not name are let through: newer versions add
+some.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def check(value: Any, kind: Any, where: str = "") -> None:
 
     >>> check({"a": [1, "x"]}, dict[str, list[int]])
     Traceback (most recent call last):
-    host.typed_json.JsonError: a[1] must be a whole number, not "x"
+    pimloop.host.typed_json.JsonError: a[1] must be a whole number, not "x"
     """
     origin = get_origin(kind)
     if kind is Any:

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host import golden
-from host.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
-from host.cpu.operators import run_node
-from host.finite import kinds
-from host.models.graph import Array, Graph, Node
-from partitioner.quantity import quantity
+from pimloop.host import golden
+from pimloop.host.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
+from pimloop.host.cpu.operators import run_node
+from pimloop.host.finite import kinds
+from pimloop.host.models.graph import Array, Graph, Node
+from pimloop.partitioner.quantity import quantity
 
 Bits = NDArray[np.uint16]
 

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 import ml_dtypes
 
-from host import golden
-from host.capabilities import MatmulOperation, PimOperation, right_shape
-from host.driver import (
+from pimloop.host import golden
+from pimloop.host.capabilities import MatmulOperation, PimOperation, right_shape
+from pimloop.host.driver import (
     DeviceMatrix,
     DeviceTensor,
     OpStats,
@@ -24,8 +24,8 @@ from host.driver import (
     PimDriver,
     ProductOpcode,
 )
-from host.forms import PLAIN, ProductForm, turned_shape
-from host.models.graph import Array, Graph
+from pimloop.host.forms import PLAIN, ProductForm, turned_shape
+from pimloop.host.models.graph import Array, Graph
 
 #: bfloat16 bits of constants that are kept, beside those in device memory.
 MOST_BITS_BYTES = 256 << 20

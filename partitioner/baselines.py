@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from partitioner.capacity import Room, resident_bytes
-from partitioner.errors import PartitionerError
-from partitioner.graph import HOME_MEMORY, Operator
-from partitioner.problem import MODEL_INPUT, Problem
-from partitioner.quantity import quantity
+from pimloop.partitioner.capacity import Room, resident_bytes
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.graph import HOME_MEMORY, Operator
+from pimloop.partitioner.problem import MODEL_INPUT, Problem
+from pimloop.partitioner.quantity import quantity
 
 Assignment = dict[str, str]
 

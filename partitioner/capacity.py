@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from partitioner.graph import Graph
+from pimloop.partitioner.graph import Graph
 
 if TYPE_CHECKING:
-    from partitioner.problem import Problem
+    from pimloop.partitioner.problem import Problem
 
 
 def resident_bytes(graph: Graph, operators: Iterable[int]) -> int:

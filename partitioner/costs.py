@@ -1,8 +1,8 @@
 """The cost graph and its file format `pimloop-costs/2` (`/1` is read too).
 
-A cost graph is a `partitioner.graph.Graph` with the time of every operator on every device that
-can run it and of every transfer that is allowed. Solvers work on its integer form,
-`partitioner.problem.Problem`.
+A cost graph is a `pimloop.partitioner.graph.Graph` with the time of every operator on every device
+that can run it and of every transfer that is allowed. Solvers work on its integer form,
+`pimloop.partitioner.problem.Problem`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from partitioner.errors import PartitionerError
-from partitioner.graph import Graph, Move, Operator, Tensor
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.graph import Graph, Move, Operator, Tensor
 
 #: The format without entry costs and marks of disturbed times, and the one with them.
 COSTS_FORMAT = "pimloop-costs/1"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from partitioner.capacity import overfull
-from partitioner.graph import HOME_MEMORY, Graph, Move
+from pimloop.partitioner.capacity import overfull
+from pimloop.partitioner.graph import HOME_MEMORY, Graph, Move
 
 Item = int
 

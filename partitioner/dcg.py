@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import networkx as nx
 
-from partitioner.graph import HOME_MEMORY, Graph, Operator, Tensor
+from pimloop.partitioner.graph import HOME_MEMORY, Graph, Operator, Tensor
 
 START, END = "start", "end"
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from partitioner.errors import PartitionerError
-from partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
 
 
 def feasible_domains(

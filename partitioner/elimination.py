@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from partitioner.errors import PartitionerError
-from partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
 
 #: Stands for "not allowed"; two of them still add up without overflow.
 FORBIDDEN = 1 << 61
@@ -81,7 +81,7 @@ def solve_by_elimination(
     Parameters
     ----------
     domains
-        From `partitioner.domains.feasible_domains`.
+        From `pimloop.partitioner.domains.feasible_domains`.
     table_limit
         Entries of the largest table to allow.
 

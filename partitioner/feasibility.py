@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from partitioner.costs import CostGraph
-from partitioner.coverage import Coverage, Item, Uncoverable
-from partitioner.domains import feasible_domains, restricted_flows
-from partitioner.elimination import solve_by_elimination
-from partitioner.errors import PartitionerError
-from partitioner.graph import Graph
-from partitioner.problem import Problem
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.coverage import Coverage, Item, Uncoverable
+from pimloop.partitioner.domains import feasible_domains, restricted_flows
+from pimloop.partitioner.elimination import solve_by_elimination
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.graph import Graph
+from pimloop.partitioner.problem import Problem
 
 
 @dataclass(frozen=True)

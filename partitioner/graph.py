@@ -1,8 +1,8 @@
 """The computational graph: operators with their capable devices, tensors, memories.
 
-A `Graph` says what can run where and what can move where, without any cost. `partitioner.costs`
-adds the costs, `partitioner.dcg` expands it to the device-mapped graph, `partitioner.onnx_graph`
-makes it from an ONNX model.
+A `Graph` says what can run where and what can move where, without any cost.
+`pimloop.partitioner.costs` adds the costs, `pimloop.partitioner.dcg` expands it to the
+device-mapped graph, `pimloop.partitioner.onnx_graph` makes it from an ONNX model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from partitioner.errors import PartitionerError
+from pimloop.partitioner.errors import PartitionerError
 
 #: The memory in which model inputs start and model outputs end.
 HOME_MEMORY = "cpu"

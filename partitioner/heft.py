@@ -12,9 +12,9 @@ import random
 import time
 from collections.abc import Sequence
 
-from partitioner.capacity import Room
-from partitioner.problem import MODEL_INPUT, Problem
-from partitioner.schedule import list_schedule, makespan, task_graph
+from pimloop.partitioner.capacity import Room
+from pimloop.partitioner.problem import MODEL_INPUT, Problem
+from pimloop.partitioner.schedule import list_schedule, makespan, task_graph
 
 Place = list[int]
 

@@ -18,10 +18,10 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
-from partitioner.capacity import resident_bytes, shared_readers
-from partitioner.errors import PartitionerError
-from partitioner.problem import MODEL_INPUT, Flow, Problem
-from partitioner.quantity import quantity
+from pimloop.partitioner.capacity import resident_bytes, shared_readers
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def solve_by_ilp(
     Parameters
     ----------
     domains
-        From `partitioner.domains.feasible_domains`.
+        From `pimloop.partitioner.domains.feasible_domains`.
     time_limit_s
         Stop after this many seconds with the best placement found so far.
 

@@ -10,14 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from partitioner.baselines import BASELINES
-from partitioner.domains import feasible_domains
-from partitioner.errors import PartitionerError
-from partitioner.heft import heft_place, improve
-from partitioner.makespan_mip import MipAnswer, solve_makespan
-from partitioner.plan import Plan
-from partitioner.problem import Problem
-from partitioner.schedule import (
+from pimloop.partitioner.baselines import BASELINES
+from pimloop.partitioner.domains import feasible_domains
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.heft import heft_place, improve
+from pimloop.partitioner.makespan_mip import MipAnswer, solve_makespan
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.schedule import (
     TaskGraph,
     list_schedule,
     makespan,

@@ -18,8 +18,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
-from partitioner.capacity import shared_readers
-from partitioner.problem import MODEL_INPUT, Problem
+from pimloop.partitioner.capacity import shared_readers
+from pimloop.partitioner.problem import MODEL_INPUT, Problem
 
 #: Pairs of tasks that may meet on a resource, above which only the relaxation is solved.
 MAX_PAIRS = 1500

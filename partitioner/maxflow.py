@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
-from partitioner.errors import PartitionerError
+from pimloop.partitioner.errors import PartitionerError
 
 IntArray = NDArray[np.int64]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from partitioner.costs import CostGraph
-from partitioner.coverage import Coverage, Item
-from partitioner.errors import PartitionerError
-from partitioner.feasibility import split_coverable
-from partitioner.graph import Graph, Move
-from partitioner.quantity import quantity
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.coverage import Coverage, Item
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.feasibility import split_coverable
+from pimloop.partitioner.graph import Graph, Move
+from pimloop.partitioner.quantity import quantity
 
 #: How repetitions of one measurement become one cost.
 STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {"min": min, "median": median}

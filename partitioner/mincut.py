@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from partitioner.maxflow import max_flow
-from partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.maxflow import max_flow
+from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
 
 SOURCE, SINK = 0, 1
 
@@ -58,7 +58,7 @@ def solve_two_memories(
     Parameters
     ----------
     domains
-        From `partitioner.domains.feasible_domains`.
+        From `pimloop.partitioner.domains.feasible_domains`.
     memories
         The memory of the source side and that of the sink side.
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import onnx
 
-from partitioner.errors import PartitionerError
-from partitioner.graph import Graph, Operator, Tensor
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.graph import Graph, Operator, Tensor
 
 #: Bytes of an element in a transfer: a PIM device computes in bfloat16.
 DEVICE_ELEMENT_BYTES = {"float32": 2, "float16": 2, "bfloat16": 2, "float64": 2}

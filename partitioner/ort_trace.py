@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from partitioner.costs import CostGraph
-from partitioner.errors import PartitionerError
-from partitioner.graph import Graph, Move, Operator, Tensor
-from partitioner.merge import STATISTICS
-from partitioner.pricing import TransferPrices
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.graph import Graph, Move, Operator, Tensor
+from pimloop.partitioner.merge import STATISTICS
+from pimloop.partitioner.pricing import TransferPrices
 
 SUFFIX = "_kernel_time"
 CPU_PROVIDER = "CPUExecutionProvider"

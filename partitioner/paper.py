@@ -14,10 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from partitioner.costs import CostGraph
-from partitioner.errors import PartitionerError
-from partitioner.graph import Graph, Operator, Tensor
-from partitioner.pricing import TransferPrices
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.graph import Graph, Operator, Tensor
+from pimloop.partitioner.pricing import TransferPrices
 
 CITATION = (
     "S. Y. Kim, J. Lee, Y. Paik, C. H. Kim, W. J. Lee, S. W. Kim: Optimal Model Partitioning with "
@@ -193,7 +193,9 @@ def distil(directory: str | Path) -> dict[str, Any]:
 
 def load_tables() -> dict[str, Any]:
     """Return the tables that ship with pimloop (`distil` says what they hold)."""
-    text = resources.files("partitioner").joinpath("data/paper_tables.json").read_text("utf-8")
+    text = (
+        resources.files("pimloop.partitioner").joinpath("data/paper_tables.json").read_text("utf-8")
+    )
     tables: dict[str, Any] = json.loads(text)
     return tables
 

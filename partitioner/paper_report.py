@@ -1,4 +1,6 @@
-"""Make docs/paper.md and the shipped tables: `python -m partitioner.paper_report --paper-dir DIR`.
+"""Make docs/paper.md and the shipped tables.
+
+Run it as `python -m pimloop.partitioner.paper_report --paper-dir DIR`.
 
 Every number of the report is computed here from the paper's published measurements; nothing is
 typed in but the published numbers it is held against.
@@ -12,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from partitioner.costs import CostGraph
-from partitioner.dcg import count_dcg
-from partitioner.errors import PartitionerError
-from partitioner.paper import (
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.dcg import count_dcg
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.paper import (
     CITATION,
     LENGTHS,
     MODELS,
@@ -25,10 +27,10 @@ from partitioner.paper import (
     paper_costs,
     with_paper_capability,
 )
-from partitioner.percent import percent
-from partitioner.problem import Problem
-from partitioner.profile_plan import plan_profile
-from partitioner.solve import POLICIES, partition
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.profile_plan import plan_profile
+from pimloop.partitioner.solve import POLICIES, partition
 
 TITLES = {"bert": "BERT (small)", "roberta": "RoBERTa", "gpt2": "GPT-2"}
 
@@ -48,8 +50,8 @@ The costs are the authors' own, read from the ONNX Runtime traces published with
 board, 4x Cortex-A53 at 1.5 GHz, Silent-PIM on the FPGA). Nothing here was measured by pimloop: its
 algorithms are run on the paper's costs.
 
-This page is written by a program: `python -m partitioner.paper_report --paper-dir DIR`, where DIR
-holds the nine files `<model>_seq<length>.json`. Small tables distilled from them ship in
+This page is written by a program: `python -m pimloop.partitioner.paper_report --paper-dir DIR`,
+where DIR holds the nine files `<model>_seq<length>.json`. Small tables distilled from them ship in
 `partitioner/data/paper_tables.json` and need no DIR.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from partitioner.errors import PartitionerError
+from pimloop.partitioner.errors import PartitionerError
 
 
 class TransferPrices:

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
-from partitioner.coverage import Coverage, Item
-from partitioner.graph import HOME_MEMORY
+from pimloop.partitioner.coverage import Coverage, Item
+from pimloop.partitioner.graph import HOME_MEMORY
 
 
 @dataclass(frozen=True)

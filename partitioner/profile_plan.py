@@ -12,15 +12,15 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from partitioner.capacity import resident_bytes
-from partitioner.coverage import Coverage, Item, Uncoverable
-from partitioner.errors import PartitionerError
-from partitioner.feasibility import split_coverable
-from partitioner.graph import Graph
-from partitioner.profile_exact import exact_runs
-from partitioner.quantity import quantity
-from partitioner.runs import choose_runs, greedy_runs, split_runs
-from partitioner.words import runs_by_words
+from pimloop.partitioner.capacity import resident_bytes
+from pimloop.partitioner.coverage import Coverage, Item, Uncoverable
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.feasibility import split_coverable
+from pimloop.partitioner.graph import Graph
+from pimloop.partitioner.profile_exact import exact_runs
+from pimloop.partitioner.quantity import quantity
+from pimloop.partitioner.runs import choose_runs, greedy_runs, split_runs
+from pimloop.partitioner.words import runs_by_words
 
 MODES = ("minimal", "paper")
 GROUPS = ("signature", "none")

@@ -1,7 +1,7 @@
 """Profile runs built one at a time, each to measure as much as possible that is still missing.
 
 Used where nothing better is known: for the edge runs of the paper's mode, for grouped items, and as
-a bound from above where the construction of `partitioner.words` does not apply.
+a bound from above where the construction of `pimloop.partitioner.words` does not apply.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import random
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from partitioner.capacity import Room, overfull
-from partitioner.coverage import Coverage, Item
-from partitioner.graph import HOME_MEMORY
+from pimloop.partitioner.capacity import Room, overfull
+from pimloop.partitioner.coverage import Coverage, Item
+from pimloop.partitioner.graph import HOME_MEMORY
 
 #: Attempts with different tie-breaks before giving up.
 DEFAULT_ATTEMPTS = 24

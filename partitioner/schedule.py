@@ -15,9 +15,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from partitioner.errors import PartitionerError
-from partitioner.plan import Plan, Step
-from partitioner.problem import MODEL_INPUT, Problem
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.plan import Plan, Step
+from pimloop.partitioner.problem import MODEL_INPUT, Problem
 
 #: Resource number of the DMA engine; memory m is resource m.
 DMA = -1

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from partitioner.baselines import BASELINES
-from partitioner.costs import CostGraph
-from partitioner.domains import feasible_domains
-from partitioner.elimination import DEFAULT_TABLE_LIMIT, solve_by_elimination
-from partitioner.errors import PartitionerError
-from partitioner.ilp import RELATIVE_TOLERANCE, IlpResult, solve_by_ilp
-from partitioner.makespan import makespan_plan, schedule_assignment
-from partitioner.mincut import solve_two_memories
-from partitioner.plan import Plan
-from partitioner.problem import MODEL_INPUT, Evaluation, Problem
+from pimloop.partitioner.baselines import BASELINES
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.domains import feasible_domains
+from pimloop.partitioner.elimination import DEFAULT_TABLE_LIMIT, solve_by_elimination
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.ilp import RELATIVE_TOLERANCE, IlpResult, solve_by_ilp
+from pimloop.partitioner.makespan import makespan_plan, schedule_assignment
+from pimloop.partitioner.mincut import solve_two_memories
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.problem import MODEL_INPUT, Evaluation, Problem
 
 POLICIES = ("optimal", *BASELINES)
 OBJECTIVES = ("sequential", "makespan")
@@ -46,7 +46,7 @@ def partition(
         One of `POLICIES`.
     objective
         "sequential" (the sum of all times) or "makespan" (the end of a schedule in which memories
-        and the DMA engine overlap; `partitioner.schedule` says exactly how).
+        and the DMA engine overlap; `pimloop.partitioner.schedule` says exactly how).
     method
         How to find the sequential optimum, one of `METHODS`; ignored by the other policies.
     table_limit

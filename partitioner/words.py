@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from partitioner.coverage import Coverage, Item
-from partitioner.graph import HOME_MEMORY, Move
+from pimloop.partitioner.coverage import Coverage, Item
+from pimloop.partitioner.graph import HOME_MEMORY, Move
 
 #: All words are considered up to this many; beyond, a sample that holds two that go together.
 WORD_LIMIT = 2048

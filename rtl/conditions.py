@@ -1,7 +1,7 @@
 """What the parameters of `pim_top` must satisfy, evaluated before anything is built.
 
-The table is `conditions.toml`; `python -m rtl.generate` makes the elaboration checks of the RTL
-(`pim_conditions.sv`) from the same text.
+The table is `conditions.toml`; `python -m pimloop.rtl.generate` makes the elaboration checks of the
+RTL (`pim_conditions.sv`) from the same text.
 """
 
 from __future__ import annotations

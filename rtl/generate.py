@@ -2,8 +2,8 @@
 
 Outputs: `pim_isa_pkg.sv` (SystemVerilog), `isa.py` (Python) and the tables between the
 `<!-- generated:NAME -->` marks of `README.md`; and from `conditions.toml` the checks of the
-parameters, `pim_conditions.sv`. Run `python -m rtl.generate` after a change of either;
-`python -m rtl.generate --check` exits 1 when an output is out of date.
+parameters, `pim_conditions.sv`. Run `python -m pimloop.rtl.generate` after a change of either;
+`python -m pimloop.rtl.generate --check` exits 1 when an output is out of date.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from rtl.conditions import conditions, derived
+from pimloop.rtl.conditions import conditions, derived
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 Isa = dict[str, Any]
 
 
@@ -34,7 +34,7 @@ def _camel(name: str) -> str:
 def system_verilog(isa: Isa) -> str:
     """Return the text of `pim_isa_pkg.sv`."""
     lines = [
-        "// Generated from isa.toml by `python -m rtl.generate`: do not edit.",
+        "// Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.",
         "",
         "/// The programming interface of the device: registers, descriptors, codes.",
         "package pim_isa_pkg;",
@@ -88,7 +88,7 @@ def checks() -> str:
     top = (HERE / "pim_top.sv").read_text(encoding="utf-8").split(") (")[0]
     names = re.findall(r"parameter int unsigned (\w+)", top)
     lines = [
-        "// Generated from conditions.toml by `python -m rtl.generate`: do not edit.",
+        "// Generated from conditions.toml by `python -m pimloop.rtl.generate`: do not edit.",
         "",
         "/// Elaboration fails where parameters of pim_top break a condition of conditions.toml.",
         "module pim_conditions #(",
@@ -113,7 +113,7 @@ def python(isa: Isa) -> str:
     lines = [
         '"""The programming interface of the device: registers, descriptors, codes.',
         "",
-        "Generated from isa.toml by `python -m rtl.generate`: do not edit.",
+        "Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.",
         '"""',
         "",
         "from __future__ import annotations",
@@ -217,7 +217,7 @@ def main() -> int:
     ]
     for path in stale:
         if check:
-            sys.stderr.write(f"{path.name} is out of date: run `python -m rtl.generate`\n")
+            sys.stderr.write(f"{path.name} is out of date: run `python -m pimloop.rtl.generate`\n")
         else:
             path.write_text(outputs()[path], encoding="utf-8")
     return 1 if check and stale else 0

@@ -1,9 +1,10 @@
 """Lint the device: Verilator with -Wall and slang for both styles and flavours, then Yosys.
 
-`python -m rtl.lint`; the first complaint of a tool is an error. slang, run through pyslang in this
-process, has every warning of its own on but those of `SLANG_WAIVERS`; it sees what Verilator does
-not: comparisons of operands of different sign, and implicit conversions. Yosys reads everything
-that is not simulation with the array as a black box, which shows that the rest is synthesizable.
+`python -m pimloop.rtl.lint`; the first complaint of a tool is an error. slang, run through pyslang
+in this process, has every warning of its own on but those of `SLANG_WAIVERS`; it sees what
+Verilator does not: comparisons of operands of different sign, and implicit conversions. Yosys reads
+everything that is not simulation with the array as a black box, which shows that the rest is
+synthesizable.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pathlib import Path
 
 import pyslang
 
-from sim.config import rtl_sources
-from sim.verilator import find_verilator
+from pimloop.sim.config import rtl_sources
+from pimloop.sim.verilator import find_verilator
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 #: Parameters that change what is elaborated.

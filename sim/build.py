@@ -3,8 +3,8 @@
 A build folder's name ends in a hash of sources, parameters, flags and tools, so that a changed
 file or flag never meets an old binary and a traced build never replaces a fast one. A build
 appears under its name only when complete (made elsewhere, then renamed), and a lock lets runs of
-the same clone at the same time share the work. Neighbours: `sim.verilator` finds the tools,
-`sim.unit` and `sim.device` say what to build.
+the same clone at the same time share the work. Neighbours: `pimloop.sim.verilator` finds the tools,
+`pimloop.sim.unit` and `pimloop.sim.device` say what to build.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sim.errors import SimError
-from sim.paths import PlainPaths, distrust
-from sim.ports import control_file
-from sim.steps import BUILD_TIMEOUT, run_step
-from sim.verilator import Toolchain, find_toolchain, has_header, missing
+from pimloop.sim.errors import SimError
+from pimloop.sim.paths import PlainPaths, distrust
+from pimloop.sim.ports import control_file
+from pimloop.sim.steps import BUILD_TIMEOUT, run_step
+from pimloop.sim.verilator import Toolchain, find_toolchain, has_header, missing
 
 log = logging.getLogger(__name__)
 
-SIM = Path(__file__).parent
+SIM = Path(__file__).resolve().parent
 REPOSITORY = SIM.parent
 
 #: Reasons for every lint waiver are in this file.
 LINT_WAIVERS = SIM / "lint.vlt"
 
 #: Environment variable with the folder for coverage data: when set, everything that is built
-#: counts coverage, and every run leaves one data file there (`python -m sim.coverage`).
+#: counts coverage, and every run leaves one data file there (`python -m pimloop.sim.coverage`).
 COVERAGE_VARIABLE = "PIMLOOP_COVERAGE_DIR"
 
 #: What is counted then. Toggles of vectors of up to 1024 bits: the data paths of 512 and the

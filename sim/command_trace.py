@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sim.errors import SimError
+from pimloop.sim.errors import SimError
 
 #: ACT, PRE, RD, WR, REF; entry to and exit of self-refresh; reset (banks lose their state).
 COMMANDS = ("ACT", "PRE", "RD", "WR", "REF", "SRE", "SRX", "RES")

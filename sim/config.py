@@ -1,6 +1,6 @@
 """What a simulated device is made of: its configuration and the build that follows from it.
 
-Neighbours: `sim.build` builds what `build_spec` describes, `sim.device` runs it.
+Neighbours: `pimloop.sim.build` builds what `build_spec` describes, `pimloop.sim.device` runs it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from rtl.conditions import first_broken
-from sim import cpp_clock
-from sim.build import COVERAGE_VARIABLE, REPOSITORY, SIM, BuildSpec
-from sim.errors import SimError
+from pimloop.rtl.conditions import first_broken
+from pimloop.sim import cpp_clock
+from pimloop.sim.build import COVERAGE_VARIABLE, REPOSITORY, SIM, BuildSpec
+from pimloop.sim.errors import SimError
 
 TOP = "pimloop_tb"
 TEST_BENCH = SIM / "rtl" / f"{TOP}.sv"

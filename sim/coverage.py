@@ -1,6 +1,6 @@
 """Coverage of rtl/: counts what the test suite ran, merges it, says what was not hit and why.
 
-    python -m sim.coverage [--out DIR] [--data DIR] [--least 95]
+    python -m pimloop.sim.coverage [--out DIR] [--data DIR] [--least 95]
 
 Runs the tests that exercise the RTL with every simulator built to count lines, toggles and the
 cover points of sim/rtl/pim_cover_sim.sv, merges the data files and writes an HTML report. Points
@@ -25,8 +25,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.build import COVERAGE_VARIABLE, REPOSITORY, SIM
-from sim.errors import SimError
+from pimloop.sim.build import COVERAGE_VARIABLE, REPOSITORY, SIM
+from pimloop.sim.errors import SimError
 
 log = logging.getLogger(__name__)
 
@@ -274,9 +274,9 @@ def run_tests(data: Path, tests: Sequence[str] = TESTS) -> None:
 
 def main() -> int:
     """Run the tests, or read an earlier run's data, and report."""
-    from sim.coverage_report import write_report
+    from pimloop.sim.coverage_report import write_report
 
-    parser = argparse.ArgumentParser(prog="python -m sim.coverage", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pimloop.sim.coverage", description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "out" / "coverage")
     parser.add_argument("--data", type=Path, help="read these data files, run no tests")
     parser.add_argument("--least", type=float, default=95.0, help="percent (default 95)")

@@ -1,7 +1,8 @@
 """The main program whose clock runs in C++: what a build needs to use it instead of cocotb's.
 
-`sim.config` uses it for the device server, `sim.unit.run_bench(cpp_clock_period=...)` for a bench.
-A bench that is to run with either main starts its clock with `start_clock`.
+`pimloop.sim.config` uses it for the device server,
+`pimloop.sim.unit.run_bench(cpp_clock_period=...)` for a bench. A bench that is to run with either
+main starts its clock with `start_clock`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
 
 MAIN = _HERE / "main.cpp"
 SOURCES = (_HERE / "vpi_watch.cpp",)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.build import build_root
-from sim.errors import SimError
-from sim.paths import distrust
-from sim.verilator import (
+from pimloop.sim.build import build_root
+from pimloop.sim.errors import SimError
+from pimloop.sim.paths import distrust
+from pimloop.sim.verilator import (
     REMEDIES,
     Tool,
     find_compiler,

@@ -12,8 +12,9 @@ the ports, so that wide vectors are numpy views, and the conversion of `$stop`, 
         lanes.view("vector_i")[:] = words
         lanes.tick()
 
-Neighbours: `sim.verilator` finds the tools, `sim.build` builds whole simulators (and names the
-build folder), `sim.unit` runs cocotb benches, which suit anything with a protocol better.
+Neighbours: `pimloop.sim.verilator` finds the tools, `pimloop.sim.build` builds whole simulators
+(and names the build folder), `pimloop.sim.unit` runs cocotb benches, which suit anything with a
+protocol better.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.build import (
+from pimloop.sim.build import (
     COVERAGE_FLAGS,
     COVERAGE_HEADER,
     COVERAGE_VARIABLE,
@@ -48,10 +49,10 @@ from sim.build import (
     mark_used,
     refuse_foreign,
 )
-from sim.errors import SimError
-from sim.paths import PlainPaths
-from sim.steps import run_step
-from sim.verilator import Toolchain, find_toolchain
+from pimloop.sim.errors import SimError
+from pimloop.sim.paths import PlainPaths
+from pimloop.sim.steps import run_step
+from pimloop.sim.verilator import Toolchain, find_toolchain
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ The flavour `native` replaces `rtl/pim_lanes.sv` by C++ (`sim/dpi/pim_lane_dpi.c
 as long as both give the same bits, which the conformance tests show; `verified.toml` holds the
 hashes of what they showed it for. When the RTL or the C++ has changed since, RTL lanes compute.
 
-    python -m sim.lanes           say whether the record holds; exit code 1: it does not
-    python -m sim.lanes --verify  run the conformance tests, write the record when they pass
+    python -m pimloop.sim.lanes           say whether the record holds; exit code 1: it does not
+    python -m pimloop.sim.lanes --verify  run the conformance tests, write the record when they pass
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from sim.build import REPOSITORY
-from sim.files import replace_file
+from pimloop.sim.build import REPOSITORY
+from pimloop.sim.files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,12 @@ def warn_unverified(flavour: str) -> None:
     if flavour == "rtl":
         follows = "RTL lanes compute, which is slower"
         remedy = (
-            "`python -m sim.lanes --verify` checks the native lanes, `--lanes native` forces them"
+            "`python -m pimloop.sim.lanes --verify` checks the native lanes, `--lanes native`"
+            " forces them"
         )
     else:
         follows = "native lanes compute, whose bits may not be those of the RTL"
-        remedy = "leave --lanes away, or check them with `python -m sim.lanes --verify`"
+        remedy = "leave --lanes away, or check them with `python -m pimloop.sim.lanes --verify`"
     log.warning("the lanes have changed since they were verified: %s; %s", follows, remedy)
 
 
@@ -163,8 +164,10 @@ def _hash(texts: Iterable[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `python -m sim.lanes`."""
-    parser = argparse.ArgumentParser(prog="python -m sim.lanes", description=__doc__.split("\n")[0])
+    """Run `python -m pimloop.sim.lanes`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pimloop.sim.lanes", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--verify", action="store_true", help="run the conformance tests, record")
     args = parser.parse_args(arguments)
     if args.verify:
@@ -173,14 +176,19 @@ def main(arguments: list[str] | None = None) -> int:
         if subprocess.run(tests, cwd=REPOSITORY, check=False).returncode or before != hashes():
             print("the native lanes are not verified: the record stays as it was", file=sys.stderr)
             return 1
-        lines = ["# Written by `python -m sim.lanes --verify`: the lanes that were found equal."]
+        lines = [
+            "# Written by `python -m pimloop.sim.lanes --verify`: the lanes that were found equal."
+        ]
         lines += [f'{name} = "{value}"' for name, value in before.items()]
         replace_file(RECORD, ("\n".join(lines) + "\n").encode())
         verified.cache_clear()
     if verified():
         print("the native lanes are verified equal to the RTL lanes of this tree")
         return 0
-    print("the lanes have changed since they were verified: run `python -m sim.lanes --verify`")
+    print(
+        "the lanes have changed since they were verified: run"
+        " `python -m pimloop.sim.lanes --verify`"
+    )
     return 1
 
 

@@ -1,6 +1,6 @@
 """One step of a build: runs a tool, keeps what it says, finds the line that says why it failed.
 
-`sim.build` (simulator programs) and `sim.inprocess` (libraries) build with it.
+`pimloop.sim.build` (simulator programs) and `pimloop.sim.inprocess` (libraries) build with it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from sim.errors import SimError
-from sim.verilator import Toolchain
+from pimloop.sim.errors import SimError
+from pimloop.sim.verilator import Toolchain
 
 #: Bound on one build, seconds; the largest design takes about one minute.
 BUILD_TIMEOUT = 1800.0

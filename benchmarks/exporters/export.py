@@ -15,16 +15,16 @@ import onnxruntime as ort
 import torch
 
 from benchmarks.exporters.architectures import ARCHITECTURES, TOKENS, Example
-from host.capabilities import Capabilities
-from host.coverage import coverage
-from host.cpu.operators import run_reference
-from host.fit import pim_fit
-from host.models.decompose import Choice
-from host.models.graph import Graph
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, load_model
-from host.pim_reasons import reasons
-from host.platform import load_platform
+from pimloop.host.capabilities import Capabilities
+from pimloop.host.coverage import coverage
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.fit import pim_fit
+from pimloop.host.models.decompose import Choice
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.pim_reasons import reasons
+from pimloop.host.platform import load_platform
 
 
 class _Plain(torch.nn.Module):

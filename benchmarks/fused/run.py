@@ -23,17 +23,17 @@ from textwrap import fill
 import onnx
 from onnxruntime.transformers.optimizer import optimize_model
 
-from host.files import write_text
-from host.models.config import BUILT_IN
-from host.models.decompose import Choice
-from host.models.graph import Graph, to_model
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, load_model
-from host.pipeline.flow import execute_once
-from host.pipeline.keys import processor
-from host.pipeline.options import Options
-from host.platform import load_platform
-from host.times import schedule_times
+from pimloop.host.files import write_text
+from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.decompose import Choice
+from pimloop.host.models.graph import Graph, to_model
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.pipeline.flow import execute_once
+from pimloop.host.pipeline.keys import processor
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import load_platform
+from pimloop.host.times import schedule_times
 
 PAGE = Path(__file__).with_name("README.md")
 PLATFORM = "native"

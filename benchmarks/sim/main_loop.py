@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.sim.runs import RecordingDevice, Run, run_bare
-from host.driver import PimDriver
-from sim.build import build
-from sim.config import SimConfig, build_spec
+from pimloop.host.driver import PimDriver
+from pimloop.sim.build import build
+from pimloop.sim.config import SimConfig, build_spec
 
 HERE = Path(__file__).parent
 

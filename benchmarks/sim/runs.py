@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.isa import Reg
-from sim.config import SimConfig
-from sim.device import SimDevice
+from pimloop.rtl.isa import Reg
+from pimloop.sim.config import SimConfig
+from pimloop.sim.device import SimDevice
 
 RUN_TIMEOUT = 600.0  # bound on one run, seconds
 

@@ -29,12 +29,12 @@ import numpy as np
 
 from benchmarks.sim import main_loop
 from benchmarks.sim.runs import RecordingDevice, run_bare
-from host.driver import PimDriver
-from host.platform import load_platform
-from sim.build import build
-from sim.config import SimConfig, build_spec
-from sim.device import SimDevice
-from sim.verilator import find_toolchain
+from pimloop.host.driver import PimDriver
+from pimloop.host.platform import load_platform
+from pimloop.sim.build import build
+from pimloop.sim.config import SimConfig, build_spec
+from pimloop.sim.device import SimDevice
+from pimloop.sim.verilator import find_toolchain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BARE = Path(__file__).parent / "bare_main.cpp"
@@ -169,7 +169,7 @@ def end_to_end(_: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "host.cli", *_BERT, "--out", folder],
+            [sys.executable, "-m", "pimloop.host.cli", *_BERT, "--out", folder],
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
             timeout=PHASES_TIMEOUT,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from host.board.data import (
+from pimloop.host.board.data import (
     DEVICES,
     SCHEDULES,
     BoardModel,
@@ -20,14 +20,14 @@ from host.board.data import (
     class_name,
     load_board,
 )
-from host.board.templates import Template
-from host.cpu.model import CpuModel
-from host.errors import PimloopError
-from host.platform import Platform
-from partitioner.costs import CostGraph
-from partitioner.paper import paper_costs
-from partitioner.problem import Problem
-from partitioner.solve import partition
+from pimloop.host.board.templates import Template
+from pimloop.host.cpu.model import CpuModel
+from pimloop.host.errors import PimloopError
+from pimloop.host.platform import Platform
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.paper import paper_costs
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.solve import partition
 
 #: Time of a class on the PIM at a length; None: it does not run there.
 PimTime = Callable[[Template, int], float | None]
@@ -171,7 +171,7 @@ def _costs(
     costs: Sequence[Mapping[str, float]],
     transfers: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> CostGraph:
-    """Return a cost graph by the rules of `partitioner.paper`."""
+    """Return a cost graph by the rules of `pimloop.partitioner.paper`."""
     nodes = []
     for name, index, us in zip(board.node_ids, board.node_classes, costs, strict=True):
         template = board.classes[index]

@@ -1,7 +1,7 @@
 """The published measurements of the paper's board, as data of this package.
 
-Graphs and costs of single operators come from `host/board/data` (made by `host.board.distil`);
-totals and transfers from `partitioner/data/paper_tables.json`.
+Graphs and costs of single operators come from `host/board/data` (made by
+`pimloop.host.board.distil`); totals and transfers from `partitioner/data/paper_tables.json`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from host.board.templates import Dimension, Kind, Operand, Template
-from host.errors import PimloopError
-from host.models.graph import Graph, Node, TensorInfo
-from partitioner.paper import load_tables
+from pimloop.host.board.templates import Dimension, Kind, Operand, Template
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import Graph, Node, TensorInfo
+from pimloop.partitioner.paper import load_tables
 
 MODELS = ("bert", "roberta", "gpt2")
 
@@ -80,7 +80,7 @@ def load_board(model: str) -> BoardModel:
     """
     if model not in MODELS:
         raise PimloopError(f"the board has no model {model!r}: choose one of {', '.join(MODELS)}")
-    text = resources.files("host.board").joinpath(f"data/{model}.json").read_text("utf-8")
+    text = resources.files("pimloop.host.board").joinpath(f"data/{model}.json").read_text("utf-8")
     data = json.loads(text)
     classes = tuple(_template(entry) for entry in data["classes"])
     return BoardModel(
@@ -180,7 +180,7 @@ def class_graph(template: Template, length: int) -> Graph:
 def class_name(template: Template, length: int) -> str:
     """Return a class's name for people, such as `MatMul (8,512)x(512,512)`.
 
-    >>> from host.board.templates import templates
+    >>> from pimloop.host.board.templates import templates
     >>> [class_name(t, 8) for t in templates("bert") if t.op in ("Gemm", "Erf")]
     ['Erf (8,2048)', 'Gemm (1,512)x(512,512)T+(512)', 'Gemm (1,512)x(2,512)T+(2)']
     """

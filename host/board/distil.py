@@ -1,7 +1,7 @@
 """Make the data of `host/board/data` from the authors' published measurements.
 
-`python -m host.board.distil --paper-dir DIR`, where DIR holds `<model>_seq<length>.json` for the
-three models and lengths. Totals and transfers are not repeated: they ship in
+`python -m pimloop.host.board.distil --paper-dir DIR`, where DIR holds `<model>_seq<length>.json`
+for the three models and lengths. Totals and transfers are not repeated: they ship in
 `partitioner/data/paper_tables.json`.
 """
 
@@ -12,14 +12,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from host.board.templates import COLUMNS, Template, templates
-from host.errors import PimloopError
-from host.files import write_text
-from partitioner.paper import CITATION, DEVICES, LENGTHS, MODELS, load_paper_file
-from partitioner.quantity import quantity
+from pimloop.host.board.templates import COLUMNS, Template, templates
+from pimloop.host.errors import PimloopError
+from pimloop.host.files import write_text
+from pimloop.partitioner.paper import CITATION, DEVICES, LENGTHS, MODELS, load_paper_file
+from pimloop.partitioner.quantity import quantity
 
 FORMAT = "pimloop-board/1"
-FOLDER = Path(__file__).parent / "data"
+FOLDER = Path(__file__).resolve().parent / "data"
 
 
 def distil(directory: Path, model: str) -> dict[str, Any]:

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from statistics import median
 
-from host.board.compare import (
+from pimloop.host.board.compare import (
     TRANSPOSED_ELEMENT_US,
     TRANSPOSED_ROW_US,
     Cell,
     ClassTime,
 )
-from host.board.data import BUILT_IN, load_board
-from host.board.transfers import TransferTime
-from host.cpu.calibrate import REPORTED_US, Errors, merged
-from host.cpu.parameters import CpuSection
-from host.models.loader import LoadOptions, load_model
-from partitioner.paper import CITATION
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.board.data import BUILT_IN, load_board
+from pimloop.host.board.transfers import TransferTime
+from pimloop.host.cpu.calibrate import REPORTED_US, Errors, merged
+from pimloop.host.cpu.parameters import CpuSection
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.partitioner.paper import CITATION
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 TITLES = {"bert": "BERT (small)", "roberta": "RoBERTa", "gpt2": "GPT-2"}
 

@@ -1,14 +1,14 @@
-"""The board's published CPU times as samples for `host.cpu.calibrate`."""
+"""The board's published CPU times as samples for `pimloop.host.cpu.calibrate`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
 
-from host.board.data import MODELS, class_costs, class_graph, class_name, load_board
-from host.cpu.calibrate import Sample
-from host.cpu.model import CpuDevice
-from host.cpu.work import operator_work
+from pimloop.host.board.data import MODELS, class_costs, class_graph, class_name, load_board
+from pimloop.host.cpu.calibrate import Sample
+from pimloop.host.cpu.model import CpuDevice
+from pimloop.host.cpu.work import operator_work
 
 _DEVICES: tuple[CpuDevice, ...] = ("cpu_serial", "cpu_parallel")
 

@@ -1,8 +1,9 @@
 """The operators of the board's three models with their shapes.
 
 The published traces hold bytes, not shapes. Each template states the shapes of one class of
-operators as its model's architecture has them; `host.board.distil` matches every node to the
-template whose bytes are the node's at all three sequence lengths, and refuses what matches none.
+operators as its model's architecture has them; `pimloop.host.board.distil` matches every node to
+the template whose bytes are the node's at all three sequence lengths, and refuses what matches
+none.
 
 A dimension is a number or "p", the sequence length.
 """

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from host.board.data import load_board
-from host.platform import Platform
+from pimloop.host.board.data import load_board
+from pimloop.host.platform import Platform
 
 _DIRECTIONS: tuple[Literal["to_pim", "to_cpu"], ...] = ("to_pim", "to_cpu")
 

@@ -1,7 +1,7 @@
 """The import closure of modules of this project, and a hash of its content.
 
-A stored number is only as good as the code that made it: its key holds the content of every
-module that the code imports, directly or not (`host.pipeline.keys` says which code makes which
+A stored number is only as good as the code that made it: its key holds the content of every module
+that the code imports, directly or not (`pimloop.host.pipeline.keys` says which code makes which
 number). The closure is found in the source text alone; nothing is imported for it.
 """
 
@@ -13,31 +13,28 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
-import host
+#: The folder of `PACKAGES`: the clone, or the installed package.
+ROOT = Path(__file__).resolve().parents[2]
 
-#: The clone or the installed packages that this process runs.
-ROOT = Path(str(host.__file__)).parent.parent
-
-#: Packages whose modules count; others count by their version.
+#: Packages inside `pimloop` whose modules count; others count by their version.
 PACKAGES = ("host", "partitioner", "rtl", "sim")
 
 #: Files that modules read beside their own text, as patterns below the root. What is read by value
-#: (platform files) is in keys by value, and the RTL through the build (`sim.build.inputs`).
+#: (platform files) is in keys by value, and the RTL through the build (`pimloop.sim.build.inputs`).
 DATA: Mapping[str, tuple[str, ...]] = {
-    "host.board.data": ("host/board/data/*.json",),
-    "partitioner.paper": ("partitioner/data/*.json",),
-    "rtl.conditions": ("rtl/conditions.toml",),
-    "rtl.isa": ("rtl/isa.toml",),
+    "pimloop.host.board.data": ("host/board/data/*.json",),
+    "pimloop.partitioner.paper": ("partitioner/data/*.json",),
+    "pimloop.rtl.conditions": ("rtl/conditions.toml",),
+    "pimloop.rtl.isa": ("rtl/isa.toml",),
 }
 
 #: Modules that a module starts by name in another process: the server inside the simulator.
-STARTED: Mapping[str, tuple[str, ...]] = {"sim.device": ("sim.server",)}
+STARTED: Mapping[str, tuple[str, ...]] = {"pimloop.sim.device": ("pimloop.sim.server",)}
 
 _DIGITS = 24  # hexadecimal digits kept of a SHA-256
 
-_NAMES = "|".join(PACKAGES)
-_FROM = re.compile(rf"from ((?:{_NAMES})(?:\.\w+)*) import (\([^)]*\)|[^\n]*)")
-_IMPORT = re.compile(rf"\n *import ((?:{_NAMES})(?:\.\w+)*)")
+_FROM = re.compile(r"from (pimloop(?:\.\w+)*) import (\([^)]*\)|[^\n]*)")
+_IMPORT = re.compile(r"\n *import (pimloop(?:\.\w+)*)")
 _TYPE_CHECKING = re.compile(r"\nif TYPE_CHECKING:\n(?: +[^\n]*\n|\n)*")
 _WORD = re.compile(r"\w+(?=\s*(?:,|\)|$|as\b|#))")
 
@@ -73,7 +70,7 @@ def closure(
     Parameters
     ----------
     entries
-        Modules of this project, as `host.cpu.model`.
+        Modules of this project, as `pimloop.host.cpu.model`.
     outside
         Modules and packages that are left out, with what only they import.
     root
@@ -123,14 +120,17 @@ def imported_modules(module: str, root: Path = ROOT) -> frozenset[str]:
 
 
 def _path(module: str, root: Path) -> Path:
-    place = root.joinpath(*module.split("."))
+    place = root.joinpath(*module.split(".")[1:])
     package = place / "__init__.py"
     return package if package.is_file() else place.with_suffix(".py")
 
 
 @cache
 def _is_module(name: str, root: Path) -> bool:
-    return name.partition(".")[0] in PACKAGES and _path(name, root).is_file()
+    top, *inside = name.split(".")
+    return (
+        top == "pimloop" and bool(inside) and inside[0] in PACKAGES and _path(name, root).is_file()
+    )
 
 
 @cache

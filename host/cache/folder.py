@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from sim.paths import distrust
+from pimloop.sim.paths import distrust
 
 logger = logging.getLogger(__name__)
 

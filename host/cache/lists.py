@@ -2,8 +2,8 @@
 
 The database is a convenience: whatever is wrong with it, a run goes on without it and gives the
 same results. It is safe for several processes and threads, each with a `ListCache` of its own, is
-for its user alone, and does not grow beyond a bound. Neighbours: `host.device.chain` names lists,
-`host.device.cached` uses this.
+for its user alone, and does not grow beyond a bound. Neighbours: `pimloop.host.device.chain` names
+lists, `pimloop.host.device.cached` uses this.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.cache.folder import cache_folder
+from pimloop.host.cache.folder import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def _check(key: bytes, body: bytes) -> bytes:
 
 
 class ListCache:
-    """Costs of lists by their names (`host.device.chain.chain_key`).
+    """Costs of lists by their names (`pimloop.host.device.chain.chain_key`).
 
     Use one for each thread of work: calls may come from any thread, but from one at a time.
 

@@ -13,12 +13,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from host.cli.output import ArgumentParser, make_logging_printable
-from host.errors import PimloopError
-from host.text import printable
-from partitioner.errors import PartitionerError
 from pimloop import __version__
-from sim.errors import SimError
+from pimloop.host.cli.output import ArgumentParser, make_logging_printable
+from pimloop.host.errors import PimloopError
+from pimloop.host.text import printable
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.sim.errors import SimError
 
 #: Modules of this package that add subcommands, in the order `pimloop --help` lists them.
 COMMAND_MODULES = (
@@ -56,7 +56,7 @@ class _Version(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> None:
-        from host.provenance import source
+        from pimloop.host.provenance import source
 
         commit = source()
         print(f"pimloop {__version__}" + (f" (commit {commit})" if commit is not None else ""))
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMAND_MODULES:
-        importlib.import_module(f"host.cli.{name}").register(subparsers)
+        importlib.import_module(f"pimloop.host.cli.{name}").register(subparsers)
     return parser
 
 

@@ -1,7 +1,7 @@
-"""`python -m host.cli`: the `pimloop` command where its script is not installed."""
+"""`python -m pimloop.host.cli`: the `pimloop` command where its script is not installed."""
 
 import sys
 
-from host.cli import main
+from pimloop.host.cli import main
 
 sys.exit(main())

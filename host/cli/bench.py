@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from host.cli.output import console, emit_json
-from host.cli.tables import print_table, prose, texts
-from host.errors import PimloopError
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.tables import print_table, prose, texts
+from pimloop.host.errors import PimloopError
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "benchmarks" / "sim" / "suite.py"

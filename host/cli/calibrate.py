@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
-from host.board.samples import board_samples
-from host.cli.output import console, emit_json
-from host.cli.tables import numbers, print_table, prose, texts
-from host.cpu.calibrate import (
+from pimloop.host.board.samples import board_samples
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.cpu.calibrate import (
     REPORTED_US,
     Errors,
     Fit,
@@ -26,16 +26,16 @@ from host.cpu.calibrate import (
     merged,
     samples_of,
 )
-from host.cpu.operators import all_cores
-from host.cpu.parameters import CpuSection
-from host.cpu.toml import section_table, with_table
-from host.errors import PimloopError
-from host.files import require_writable, write_text
-from host.models.loader import LoadOptions, load_model
-from host.platform import load_platform, platform_path, sources
-from partitioner.costs import load_costs
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.cpu.operators import all_cores
+from pimloop.host.cpu.parameters import CpuSection
+from pimloop.host.cpu.toml import section_table, with_table
+from pimloop.host.errors import PimloopError
+from pimloop.host.files import require_writable, write_text
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.platform import load_platform, platform_path, sources
+from pimloop.partitioner.costs import load_costs
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 #: The parameters from which a fit starts when the platform has no CPU model of its own.
 _START = "htg-z920"
@@ -135,7 +135,7 @@ def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
         ]
         return samples, f"{quantity(len(args.costs), 'costs file')}", False
     # Models are executed only where something is measured.
-    from host.cpu.measure import machine_samples
+    from pimloop.host.cpu.measure import machine_samples
 
     out = console(stderr=True)
     samples, disturbed = machine_samples(
@@ -165,7 +165,7 @@ def _sources(fitted: Fit, what: str, base: str, has_model: bool) -> dict[str, st
 def _with_transfers(text: str, base: str, rounds: int) -> str:
     """Return the text with transfers as they are beside this machine."""
     # The driver is loaded only where something is measured.
-    from host.cpu.conversion import measured_transfers
+    from pimloop.host.cpu.conversion import measured_transfers
 
     driver, described = measured_transfers(load_platform(base), rounds=rounds)
     kept = sources(platform_path(base))

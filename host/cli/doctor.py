@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.text import Text
 
-from host.cli.output import console, emit_json
-from host.cli.tables import print_table, prose, texts
-from sim.doctor import examine
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.tables import print_table, prose, texts
+from pimloop.sim.doctor import examine
 
 
 def register(subparsers: Any) -> None:

@@ -6,20 +6,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host.cli.output import console, emit_json
-from host.errors import PimloopError
-from partitioner.quantity import quantity
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.errors import PimloopError
+from pimloop.partitioner.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
-    from host.generation import Generation, Phase, Planner
-    from host.models.graph import Array, Graph
-    from host.pipeline.execute import Event
-    from host.pipeline.options import Options
-    from host.platform import Platform
+    from pimloop.host.generation import Generation, Phase, Planner
+    from pimloop.host.models.graph import Array, Graph
+    from pimloop.host.pipeline.execute import Event
+    from pimloop.host.pipeline.options import Options
+    from pimloop.host.platform import Platform
 
 FORMAT = "pimloop-generation/1"
 FILE_NAME = "generation.json"
@@ -42,19 +42,19 @@ def run_generate(args: argparse.Namespace) -> int:
     args
         What `pimloop sim` parsed.
     """
-    from host.cli.progress import ProgressDisplay
-    from host.cli.sim import repeat_command
-    from host.files import write_json
-    from host.folders import make_folder
-    from host.generate import generate
-    from host.models.generator import load_generator
-    from host.models.inputs import random_inputs
-    from host.models.loader import LoadOptions
-    from host.pipeline.execute import Event
-    from host.pipeline.options import Options, default_jobs
-    from host.platform import DEFAULT_PLATFORM, load_platform
-    from host.session import Settings
-    from host.text import file_name
+    from pimloop.host.cli.progress import ProgressDisplay
+    from pimloop.host.cli.sim import repeat_command
+    from pimloop.host.files import write_json
+    from pimloop.host.folders import make_folder
+    from pimloop.host.generate import generate
+    from pimloop.host.models.generator import load_generator
+    from pimloop.host.models.inputs import random_inputs
+    from pimloop.host.models.loader import LoadOptions
+    from pimloop.host.pipeline.execute import Event
+    from pimloop.host.pipeline.options import Options, default_jobs
+    from pimloop.host.platform import DEFAULT_PLATFORM, load_platform
+    from pimloop.host.session import Settings
+    from pimloop.host.text import file_name
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     for option in ("shape", "axis", "inputs", "batch"):
@@ -106,7 +106,7 @@ def _policy(args: argparse.Namespace) -> str:
     PimloopError
         When there are several, it is unknown, or it needs a clock that the device does not have.
     """
-    from host.policies import find_policies, refuse_without_clock
+    from pimloop.host.policies import find_policies, refuse_without_clock
 
     if len(args.policy) > 1:
         raise PimloopError(
@@ -124,12 +124,12 @@ def planner(
     platform: Platform, policy: str, options: Options, progress: Callable[[Event], None]
 ) -> Planner:
     """Return what plans a phase with `policy`: from profiled costs, or without on `model`."""
-    from host.fit import pim_fit
-    from host.generation import Placed
-    from host.pipeline.execute import Event
-    from host.pipeline.flow import Pipeline
-    from host.pipeline.planning import make_plans
-    from host.policies import POLICIES, find_policies
+    from pimloop.host.fit import pim_fit
+    from pimloop.host.generation import Placed
+    from pimloop.host.pipeline.execute import Event
+    from pimloop.host.pipeline.flow import Pipeline
+    from pimloop.host.pipeline.planning import make_plans
+    from pimloop.host.policies import POLICIES, find_policies
 
     functions = {policy: find_policies([policy])[policy]}
 
@@ -164,8 +164,8 @@ def generation_report(
 
     Without a clock (the model device under a phase with PIM operators) times and clocks are null.
     """
-    from host.times import cpu_time_method, cpu_time_source
-    from sim.lanes import lanes_text
+    from pimloop.host.times import cpu_time_method, cpu_time_source
+    from pimloop.sim.lanes import lanes_text
 
     phases = generation.phases
     judged = [token for token in generation.tokens if token.judged]
@@ -216,7 +216,7 @@ def generation_report(
 
 
 def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
-    from host.fit import pim_fit
+    from pimloop.host.fit import pim_fit
 
     times, plan = phase.times(), phase.plan
     return {
@@ -244,7 +244,7 @@ def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
 
 def _placement(phase: dict[str, Any], objective: str) -> str:
     """Return what placed a phase, and how sure it is that nothing is faster."""
-    from host.html.words import best_found
+    from pimloop.host.html.words import best_found
 
     text = f"placed by {phase['schedule']}"
     if phase["predicted_us"] is not None:
@@ -262,8 +262,8 @@ def _line(out: Console, text: str) -> None:
 
 def print_generation(out: Console, report: dict[str, Any]) -> None:
     """Print the tables that end a generation."""
-    from host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
-    from host.cli.tables import numbers, print_table, prose, texts
+    from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
+    from pimloop.host.cli.tables import numbers, print_table, prose, texts
 
     title = f"{report['model']}, {report['platform']}"
     timed = any(phase["us_per_execution"] is not None for phase in report["phases"])

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from host.cli.output import console, emit_json
-from host.cli.sim import add_device_options, positive_seconds
-from host.cli.tables import print_table, prose, texts
-from host.device.base import Device
-from host.device.open import open_device
-from host.errors import PimloopError
-from host.kernels import KernelResult, run_elementwise, run_gemm
-from host.platform import DEFAULT_PLATFORM, Platform, load_platform
-from partitioner.percent import percent
-from sim.lanes import lanes_text
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.sim import add_device_options, positive_seconds
+from pimloop.host.cli.tables import print_table, prose, texts
+from pimloop.host.device.base import Device
+from pimloop.host.device.open import open_device
+from pimloop.host.errors import PimloopError
+from pimloop.host.kernels import KernelResult, run_elementwise, run_gemm
+from pimloop.host.platform import DEFAULT_PLATFORM, Platform, load_platform
+from pimloop.partitioner.percent import percent
+from pimloop.sim.lanes import lanes_text
 
 EXIT_WRONG_BITS = 1
 
@@ -77,7 +77,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--command-trace",
         type=Path,
         metavar="FILE",
-        help="write every DRAM command, for `python -m sim.protocol FILE --platform NAME`",
+        help="write every DRAM command, for `python -m pimloop.sim.protocol FILE --platform NAME`",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
@@ -126,7 +126,7 @@ def _run(
     platform = load_platform(args.platform, dict(args.set))
     if args.command_trace is not None and args.device != "sim":
         raise PimloopError("the model device sends no DRAM commands: trace them with --device sim")
-    from host.cli.progress import build_notes
+    from pimloop.host.cli.progress import build_notes
 
     notes = build_notes(console(stderr=True), quiet=args.json)
     with (

@@ -6,18 +6,18 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from host.cli.output import console, emit_json
-from host.cli.sim import add_model_options, load_options
-from host.cli.tables import numbers, print_table, prose, texts
-from host.errors import PimloopError
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.sim import add_model_options, load_options
+from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.errors import PimloopError
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from host.models.graph import Graph
-    from host.platform import Platform
+    from pimloop.host.models.graph import Graph
+    from pimloop.host.platform import Platform
 
 
 def register(subparsers: Any) -> None:
@@ -49,8 +49,8 @@ def run_models(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from host import plugins
-    from host.models.config import BUILT_IN, DESCRIPTIONS
+    from pimloop.host import plugins
+    from pimloop.host.models.config import BUILT_IN, DESCRIPTIONS
 
     models = [
         {
@@ -77,8 +77,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from host.platform import DEFAULT_PLATFORM, load_platform
-    from host.plugins import load_model
+    from pimloop.host.platform import DEFAULT_PLATFORM, load_platform
+    from pimloop.host.plugins import load_model
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM)
     graph = load_model(args.model, load_options(args))
@@ -92,9 +92,9 @@ def _show(args: argparse.Namespace) -> int:
 
 def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
     """Return what a graph consists of, and which operators `platform` can put on its PIM."""
-    from host.coverage import coverage
-    from host.fit import pim_fit
-    from host.pim_reasons import reasons
+    from pimloop.host.coverage import coverage
+    from pimloop.host.fit import pim_fit
+    from pimloop.host.pim_reasons import reasons
 
     fit = pim_fit(graph, platform)
     covered = coverage(graph, fit.operations)
@@ -143,7 +143,7 @@ def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
 
 
 def _print(summary: dict[str, Any]) -> None:
-    from host.cli.summary import print_kept_on_cpu
+    from pimloop.host.cli.summary import print_kept_on_cpu
 
     out = console()
     out.print(

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host.cli.output import console, emit_json
-from host.cli.sim import positive_seconds
-from host.cli.summary import NOT_TRUSTED
-from host.cli.tables import numbers, print_table, texts
-from host.files import write_json
-from partitioner.costs import CostGraph, costs_to_dict, load_costs
-from partitioner.errors import PartitionerError
-from partitioner.graph import HOME_MEMORY
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.sim import positive_seconds
+from pimloop.host.cli.summary import NOT_TRUSTED
+from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.files import write_json
+from pimloop.partitioner.costs import CostGraph, costs_to_dict, load_costs
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.graph import HOME_MEMORY
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 if TYPE_CHECKING:
-    from partitioner.plan import Plan
+    from pimloop.partitioner.plan import Plan
 
 #: Lines of a long list that the human-readable output shows.
 LISTED = 12
@@ -96,7 +96,7 @@ def run_partition(args: argparse.Namespace) -> int:
 
 
 def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
-    from host.policies import find_policies, make_plan
+    from pimloop.host.policies import find_policies, make_plan
 
     return make_plan(
         costs,
@@ -109,7 +109,7 @@ def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
 
 
 def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
-    from partitioner.solve import POLICIES
+    from pimloop.partitioner.solve import POLICIES
 
     plans: dict[str, Plan] = {}
     failures: dict[str, str] = {}
@@ -288,7 +288,7 @@ def _register_profile_plan(subparsers: Any) -> None:
 
 def run_profile_plan(args: argparse.Namespace) -> int:
     """Run `pimloop profile-plan`."""
-    from partitioner.profile_plan import plan_profile
+    from pimloop.partitioner.profile_plan import plan_profile
 
     costs = load_costs(args.costs)
     plan = plan_profile(costs.graph, args.mode, args.group, args.time_limit)
@@ -333,7 +333,7 @@ def _register_dcg(subparsers: Any) -> None:
 
 def run_dcg(args: argparse.Namespace) -> int:
     """Run `pimloop dcg`."""
-    from partitioner.dcg import count_dcg
+    from pimloop.partitioner.dcg import count_dcg
 
     counts = count_dcg(load_costs(args.costs).graph)
     if args.json:
@@ -404,7 +404,7 @@ def _register_import_ort(subparsers: Any) -> None:
 
 def run_import_ort(args: argparse.Namespace) -> int:
     """Run `pimloop import-ort`."""
-    from partitioner.ort_trace import import_ort
+    from pimloop.partitioner.ort_trace import import_ort
 
     costs = import_ort(args.cpu_serial, args.cpu_parallel, args.pim, args.edge, args.statistic)
     write_json(args.output, costs_to_dict(costs))

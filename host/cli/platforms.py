@@ -6,10 +6,10 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from host.cli.output import console, emit_json
-from host.cli.tables import numbers, print_table, prose, texts
-from host.platform import Platform, load_platform, platform_names, platform_path, sources
-from partitioner.quantity import quantity
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.platform import Platform, load_platform, platform_names, platform_path, sources
+from pimloop.partitioner.quantity import quantity
 
 
 def register(subparsers: Any) -> None:

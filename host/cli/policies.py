@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from host.cli.output import console, emit_json
-from host.cli.tables import print_table, prose, texts
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.tables import print_table, prose, texts
 
 
 def register(subparsers: Any) -> None:
@@ -22,8 +22,8 @@ def register(subparsers: Any) -> None:
 
 def run_policies(args: argparse.Namespace) -> int:
     """Run `pimloop policies`."""
-    from host import plugins
-    from host.policies import DESCRIPTIONS
+    from pimloop.host import plugins
+    from pimloop.host.policies import DESCRIPTIONS
 
     rows = [
         {"name": name, "source": "built in", "description": text, "error": None}

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from host.cli.output import console, emit_json
-from host.cli.sim import (
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.sim import (
     add_device_options,
     add_model_options,
     load,
@@ -15,8 +15,8 @@ from host.cli.sim import (
     parse_count,
     repeat_command,
 )
-from partitioner.quantity import quantity
-from sim.lanes import lanes_text
+from pimloop.partitioner.quantity import quantity
+from pimloop.sim.lanes import lanes_text
 
 
 def register(subparsers: Any) -> None:
@@ -55,13 +55,13 @@ def register(subparsers: Any) -> None:
 
 def run_profile(args: argparse.Namespace) -> int:
     """Run `pimloop profile`."""
-    from host.cli.progress import ProgressDisplay
-    from host.cli.sim import EXIT_VERIFICATION_FAILED
-    from host.cli.summary import NOT_TRUSTED
-    from host.files import require_writable, write_json
-    from host.pipeline.flow import Pipeline
-    from host.pipeline.options import Options, default_jobs
-    from partitioner.costs import costs_to_dict
+    from pimloop.host.cli.progress import ProgressDisplay
+    from pimloop.host.cli.sim import EXIT_VERIFICATION_FAILED
+    from pimloop.host.cli.summary import NOT_TRUSTED
+    from pimloop.host.files import require_writable, write_json
+    from pimloop.host.pipeline.flow import Pipeline
+    from pimloop.host.pipeline.options import Options, default_jobs
+    from pimloop.partitioner.costs import costs_to_dict
 
     require_writable(args.output)
     platform, graph = load(args)

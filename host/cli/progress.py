@@ -1,6 +1,6 @@
 """Progress of a pipeline on the terminal: job, operator, simulated cycles/s, time left, the total.
 
-Messages of what is done once, building a simulator, come here from `sim.build`'s log.
+Messages of what is done once, building a simulator, come here from `pimloop.sim.build`'s log.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRem
 from rich.progress import Progress as Bars
 from rich.table import Column
 
-from host.executor import Progress
-from host.pipeline.execute import STAGE, Event
-from partitioner.quantity import quantity
+from pimloop.host.executor import Progress
+from pimloop.host.pipeline.execute import STAGE, Event
+from pimloop.partitioner.quantity import quantity
 
 #: What a phase is called on the screen.
 PHASES = {
@@ -55,7 +55,7 @@ class _Job:
 
 
 class ProgressDisplay:
-    """Shows `host.pipeline.execute.Event`s of any thread; a context manager.
+    """Shows `pimloop.host.pipeline.execute.Event`s of any thread; a context manager.
 
     On a terminal a bar for each execution, elsewhere a line when one begins or changes its phase.
 
@@ -202,7 +202,7 @@ def build_notes(console: Console, *, quiet: bool = False) -> Iterator[None]:
     if quiet:
         yield
         return
-    log, notes = logging.getLogger("sim.build"), _BuildNotes(console)
+    log, notes = logging.getLogger("pimloop.sim.build"), _BuildNotes(console)
     level = log.level
     log.addHandler(notes)
     log.setLevel(logging.INFO)

@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
-from host.cli.tables import numbers, print_table, texts
-from host.html.rates import LIMITS, RateRow, rate_rows
-from host.html.words import format_bytes, schedule_key
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.html.rates import LIMITS, RateRow, rate_rows
+from pimloop.host.html.words import format_bytes, schedule_key
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 _ROWS = 6
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from host.cli.output import console, emit_json
+from pimloop.host.cli.output import console, emit_json
 
 
 def register(subparsers: Any) -> None:
@@ -27,9 +27,9 @@ def register(subparsers: Any) -> None:
 
 def run_report(args: argparse.Namespace) -> int:
     """Run `pimloop report`."""
-    from host.cli.summary import print_summary
-    from host.pipeline.publish import draw
-    from host.report import read_report
+    from pimloop.host.cli.summary import print_summary
+    from pimloop.host.pipeline.publish import draw
+    from pimloop.host.report import read_report
 
     report = read_report(args.folder)
     files = draw(report, None, args.folder)

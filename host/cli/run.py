@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host.cli.output import console, emit_json
-from host.cli.sim import (
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.sim import (
     EXIT_VERIFICATION_FAILED,
     add_device_options,
     add_model_options,
@@ -16,12 +16,12 @@ from host.cli.sim import (
     model_inputs,
     repeat_command,
 )
-from host.errors import PimloopError
+from pimloop.host.errors import PimloopError
 
 if TYPE_CHECKING:
-    from host.models.graph import Graph
-    from host.plans import PlanFile
-    from host.platform import Platform
+    from pimloop.host.models.graph import Graph
+    from pimloop.host.plans import PlanFile
+    from pimloop.host.platform import Platform
 
 
 def register(subparsers: Any) -> None:
@@ -62,16 +62,16 @@ def register(subparsers: Any) -> None:
 
 def run_run(args: argparse.Namespace) -> int:
     """Run `pimloop run`."""
-    from host.cli.progress import ProgressDisplay
-    from host.cli.summary import print_summary
-    from host.files import require_writable
-    from host.fit import pim_fit
-    from host.models.inputs import write_arrays
-    from host.pipeline.flow import Pipeline, execute_once
-    from host.pipeline.options import Options, default_jobs
-    from host.plans import PlanFile, load_plan
-    from host.policies import POLICIES, find_policies
-    from host.report import build_report
+    from pimloop.host.cli.progress import ProgressDisplay
+    from pimloop.host.cli.summary import print_summary
+    from pimloop.host.files import require_writable
+    from pimloop.host.fit import pim_fit
+    from pimloop.host.models.inputs import write_arrays
+    from pimloop.host.pipeline.flow import Pipeline, execute_once
+    from pimloop.host.pipeline.options import Options, default_jobs
+    from pimloop.host.plans import PlanFile, load_plan
+    from pimloop.host.policies import POLICIES, find_policies
+    from pimloop.host.report import build_report
 
     require_writable(args.outputs)
     policy = args.policy or "pim_first"
@@ -116,9 +116,9 @@ def _check_shapes(
     args: argparse.Namespace, plan: PlanFile, graph: Graph, platform: Platform
 ) -> None:
     """Refuse a plan made for other shapes, or say that it was."""
-    from host.fit import pim_fit
-    from host.pipeline.network import partition_graph
-    from host.plans import other_shapes
+    from pimloop.host.fit import pim_fit
+    from pimloop.host.pipeline.network import partition_graph
+    from pimloop.host.plans import other_shapes
 
     other = other_shapes(plan, partition_graph(graph, pim_fit(graph, platform)))
     if not other:

@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host.cli.output import console, emit_json
-from sim.lanes import default_flavour
+from pimloop.host.cli.output import console, emit_json
+from pimloop.sim.lanes import default_flavour
 
 if TYPE_CHECKING:
-    from host.models.decompose import Choice
-    from host.models.graph import Array, Graph
-    from host.models.loader import LoadOptions
-    from host.platform import Platform
+    from pimloop.host.models.decompose import Choice
+    from pimloop.host.models.graph import Array, Graph
+    from pimloop.host.models.loader import LoadOptions
+    from pimloop.host.platform import Platform
 
 EXIT_VERIFICATION_FAILED = 1
 
@@ -229,7 +229,7 @@ def parse_setting(text: str) -> tuple[str, str]:
 
 def load_options(args: argparse.Namespace) -> LoadOptions:
     """Return what `add_model_options` parsed."""
-    from host.models.loader import LoadOptions
+    from pimloop.host.models.loader import LoadOptions
 
     return LoadOptions(
         sequence_length=args.seq,
@@ -244,14 +244,14 @@ def load_options(args: argparse.Namespace) -> LoadOptions:
 
 def form_choice(args: argparse.Namespace) -> Choice:
     """Return what `add_form_options` parsed."""
-    from host.models.decompose import Choice
+    from pimloop.host.models.decompose import Choice
 
     return Choice(keep_fused=args.keep_fused, im2col=args.im2col)
 
 
 def given_inputs(args: argparse.Namespace) -> dict[str, Array] | None:
     """Return the values of `--inputs`, read once; None without the option."""
-    from host.models.inputs import read_arrays
+    from pimloop.host.models.inputs import read_arrays
 
     if args.inputs is None:
         return None
@@ -263,7 +263,7 @@ def given_inputs(args: argparse.Namespace) -> dict[str, Array] | None:
 
 def model_inputs(args: argparse.Namespace, graph: Graph) -> dict[str, Array]:
     """Return the inputs of a command: those of `--inputs`, checked, or seeded random ones."""
-    from host.models.inputs import check_inputs, declared_inputs, random_inputs
+    from pimloop.host.models.inputs import check_inputs, declared_inputs, random_inputs
 
     values = given_inputs(args)
     if values is None:
@@ -275,8 +275,8 @@ def model_inputs(args: argparse.Namespace, graph: Graph) -> dict[str, Array]:
 
 def load(args: argparse.Namespace) -> tuple[Platform, Graph]:
     """Return the platform and the model of a command, those of plug-ins included."""
-    from host.platform import DEFAULT_PLATFORM, load_platform
-    from host.plugins import load_model
+    from pimloop.host.platform import DEFAULT_PLATFORM, load_platform
+    from pimloop.host.plugins import load_model
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     return platform, load_model(args.model, load_options(args))
@@ -285,18 +285,18 @@ def load(args: argparse.Namespace) -> tuple[Platform, Graph]:
 def run_sim(args: argparse.Namespace) -> int:
     """Run `pimloop sim`."""
     if args.generate is not None:
-        from host.cli.generate import run_generate
+        from pimloop.host.cli.generate import run_generate
 
         return run_generate(args)
-    from host.cli.progress import ProgressDisplay
-    from host.cli.summary import print_summary
-    from host.folders import check_inside, make_folder
-    from host.pipeline.flow import Pipeline
-    from host.pipeline.options import Options, default_jobs
-    from host.pipeline.publish import PLOTS, publish
-    from host.pipeline.state import FOLDER
-    from host.report import build_report
-    from host.text import file_name
+    from pimloop.host.cli.progress import ProgressDisplay
+    from pimloop.host.cli.summary import print_summary
+    from pimloop.host.folders import check_inside, make_folder
+    from pimloop.host.pipeline.flow import Pipeline
+    from pimloop.host.pipeline.options import Options, default_jobs
+    from pimloop.host.pipeline.publish import PLOTS, publish
+    from pimloop.host.pipeline.state import FOLDER
+    from pimloop.host.report import build_report
+    from pimloop.host.text import file_name
 
     platform, graph = load(args)
     parts = [graph.name, graph.sequence_length, platform.name]

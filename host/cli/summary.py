@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from host.cli.rates import print_rates, weights_line
-from host.cli.tables import numbers, print_table, texts
-from host.html.headline import contradiction, proof, why_no_pim
-from host.html.words import executed_meaning, executed_word, schedule_key
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.cli.rates import print_rates, weights_line
+from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.html.headline import contradiction, proof, why_no_pim
+from pimloop.host.html.words import executed_meaning, executed_word, schedule_key
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 #: Said where times of the CPU are shown that other work on the machine disturbed.
 NOT_TRUSTED = "CPU times are not trusted: other work disturbed the rounds"

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host.cli.output import console, emit_json
-from host.cli.sim import (
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.sim import (
     EXIT_VERIFICATION_FAILED,
     add_form_options,
     add_output_options,
@@ -15,13 +15,13 @@ from host.cli.sim import (
     parse_count,
     parse_setting,
 )
-from host.cli.tables import numbers, print_table, prose, texts
-from host.errors import PimloopError
+from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.errors import PimloopError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from host.pipeline.sweep import Finished
+    from pimloop.host.pipeline.sweep import Finished
 
 EXIT_ERROR = 2
 
@@ -125,14 +125,14 @@ def split_values(text: str) -> list[str]:
 
 def run_sweep(args: argparse.Namespace) -> int:
     """Run `pimloop sweep`."""
-    from host.cli.progress import ProgressDisplay
-    from host.files import write_json, write_text
-    from host.folders import make_folder
-    from host.pipeline import sweep
-    from host.pipeline.cluster import on_cluster
-    from host.pipeline.options import Options, default_jobs
-    from host.platform import DEFAULT_PLATFORM
-    from host.plots import write_sweep_plots
+    from pimloop.host.cli.progress import ProgressDisplay
+    from pimloop.host.files import write_json, write_text
+    from pimloop.host.folders import make_folder
+    from pimloop.host.pipeline import sweep
+    from pimloop.host.pipeline.cluster import on_cluster
+    from pimloop.host.pipeline.options import Options, default_jobs
+    from pimloop.host.platform import DEFAULT_PLATFORM
+    from pimloop.host.plots import write_sweep_plots
 
     settings = {key: split_values(values) for key, values in args.set}
     if len(settings) < len(args.set):
@@ -174,7 +174,7 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
-    from host.html.words import best_found, unproved
+    from pimloop.host.html.words import best_found, unproved
 
     done = [point for point in finished if point.report is not None]
     names = list(dict.fromkeys(name for point in done for name in (point.report or {})["speedup"]))

@@ -8,22 +8,22 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from host.board.compare import Cell, ClassTime, class_times, compare
-from host.board.data import MODELS
-from host.board.page import TITLES, page, summary
-from host.board.samples import board_samples
-from host.board.simulate import PimTimes
-from host.board.transfers import TransferTime, transfer_times
-from host.cli.output import console, emit_json
-from host.cli.progress import build_notes
-from host.cli.tables import numbers, print_table, texts
-from host.cpu.calibrate import held_out
-from host.device.open import open_device
-from host.errors import PimloopError
-from host.files import require_writable, write_text
-from host.platform import DEFAULT_PLATFORM, Platform, load_platform
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.board.compare import Cell, ClassTime, class_times, compare
+from pimloop.host.board.data import MODELS
+from pimloop.host.board.page import TITLES, page, summary
+from pimloop.host.board.samples import board_samples
+from pimloop.host.board.simulate import PimTimes
+from pimloop.host.board.transfers import TransferTime, transfer_times
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.progress import build_notes
+from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.cpu.calibrate import held_out
+from pimloop.host.device.open import open_device
+from pimloop.host.errors import PimloopError
+from pimloop.host.files import require_writable, write_text
+from pimloop.host.platform import DEFAULT_PLATFORM, Platform, load_platform
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 LENGTHS = (8, 16, 32)
 

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from host.cli.output import console, emit_json
-from host.cli.sim import add_device_options, add_model_options, load, model_inputs
-from host.errors import PimloopError
-from host.text import file_name
-from sim.lanes import lanes_text
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.sim import add_device_options, add_model_options, load, model_inputs
+from pimloop.host.errors import PimloopError
+from pimloop.host.text import file_name
+from pimloop.sim.lanes import lanes_text
 
 _NAMES_SHOWN = 8
 
@@ -41,10 +41,10 @@ def register(subparsers: Any) -> None:
 
 def run_waves(args: argparse.Namespace) -> int:
     """Run `pimloop waves`."""
-    from host.cli.progress import build_notes
-    from host.files import require_writable
-    from host.fit import pim_fit
-    from host.pipeline.waves import record_operator
+    from pimloop.host.cli.progress import build_notes
+    from pimloop.host.files import require_writable
+    from pimloop.host.fit import pim_fit
+    from pimloop.host.pipeline.waves import record_operator
 
     platform, graph = load(args)
     if args.device != "sim":

@@ -1,7 +1,8 @@
 """What an operator asks of a CPU: amounts that each cost a parameter of the CPU model.
 
-`host.cpu.work` has one for every operator; `host.cpu.contractions`, `host.cpu.attention` and
-`host.cpu.windows` make those of products, of attention and recurrent layers, and of windows.
+`pimloop.host.cpu.work` has one for every operator; `pimloop.host.cpu.contractions`,
+`pimloop.host.cpu.attention` and `pimloop.host.cpu.windows` make those of products, of attention and
+recurrent layers, and of windows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
-from host.models.graph import Graph, Node, TensorInfo
+from pimloop.host.models.graph import Graph, Node, TensorInfo
 
 #: The classes of operators that `pimloop calibrate` reports apart.
 WorkClass = Literal[

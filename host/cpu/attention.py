@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from host.cpu.amounts import (
+from pimloop.host.cpu.amounts import (
     Describe,
     Shape,
     Work,
@@ -15,7 +15,7 @@ from host.cpu.amounts import (
     product,
     result,
 )
-from host.models.graph import Graph, Node, TensorInfo
+from pimloop.host.models.graph import Graph, Node, TensorInfo
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 
-from host.errors import PimloopError
-from host.models.graph import Array, Graph
-from host.models.ort_values import (
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.ort_values import (
     empty_packed,
     from_runtime,
     is_plain,

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from host.cpu.model import CpuDevice, CpuModel
-from host.cpu.parameters import CpuSection
-from host.cpu.work import CLASSES, Work, WorkClass, operator_work, signature
-from host.errors import PimloopError
-from host.models.graph import Graph
+from pimloop.host.cpu.model import CpuDevice, CpuModel
+from pimloop.host.cpu.parameters import CpuSection
+from pimloop.host.cpu.work import CLASSES, Work, WorkClass, operator_work, signature
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import Graph
 
 #: Relative error from which the loss grows linearly.
 SOFT = 0.1

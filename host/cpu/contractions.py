@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
-from host.cpu.amounts import (
+from pimloop.host.cpu.amounts import (
     Basis,
     Describe,
     Shape,
@@ -21,8 +21,8 @@ from host.cpu.amounts import (
     product,
     result,
 )
-from host.models.einsum import parse_equation
-from host.models.graph import Graph, Node
+from pimloop.host.models.einsum import parse_equation
+from pimloop.host.models.graph import Graph, Node
 
 
 def matmul(right: int = 1, basis: Basis = "calibrated") -> Describe:

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import ml_dtypes
 import numpy as np
 
-from host import golden
-from host.cpu.timing import Step, time_rounds
-from host.device.open import Backend, open_device
-from host.driver import PimDriver
-from host.platform import DriverSection, Platform
+from pimloop.host import golden
+from pimloop.host.cpu.timing import Step, time_rounds
+from pimloop.host.device.open import Backend, open_device
+from pimloop.host.driver import PimDriver
+from pimloop.host.platform import DriverSection, Platform
 
 Direction = Literal["to_pim", "to_cpu"]
 

@@ -1,4 +1,4 @@
-"""CPU times of this machine as samples for `host.cpu.calibrate`.
+"""CPU times of this machine as samples for `pimloop.host.cpu.calibrate`.
 
 Small models that hold every operator of the big ones run natively, in model order, on one core and
 on all of them; no simulator runs meanwhile.
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from host.cpu.calibrate import Sample, samples_of
-from host.models.config import BUILT_IN
-from host.models.graph import Graph
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph
-from host.models.weights import RandomWeights
-from host.platform import load_platform
-from host.session import Settings, execute_model
-from partitioner.quantity import quantity
+from pimloop.host.cpu.calibrate import Sample, samples_of
+from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.platform import load_platform
+from pimloop.host.session import Settings, execute_model
+from pimloop.partitioner.quantity import quantity
 
 #: The models measured, their layers, and the sequence lengths.
 WORKLOADS = (("bert-small", 2), ("gpt2", 2))

@@ -1,7 +1,7 @@
 """How long an operator takes on the platform's CPU, from few physical parameters.
 
 One core: a fixed cost for the call, then amounts of work times nanoseconds each
-(`host.cpu.work`). For a product with weights this is
+(`pimloop.host.cpu.work`). For a product with weights this is
 
     t = call + weights * weight_ns + rows * weights * mac_ns
 
@@ -24,10 +24,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from host.cpu.parameters import CpuSection
-from host.cpu.work import Basis, Work, operator_work
-from host.models.graph import Graph, Node
-from partitioner.quantity import quantity
+from pimloop.host.cpu.parameters import CpuSection
+from pimloop.host.cpu.work import Basis, Work, operator_work
+from pimloop.host.models.graph import Graph, Node
+from pimloop.partitioner.quantity import quantity
 
 CpuDevice = Literal["cpu_serial", "cpu_parallel"]
 

@@ -1,6 +1,6 @@
 """ONNX Runtime: its options, one operator or a whole model run once.
 
-`host.cpu.stretches` has the sessions that execute a schedule.
+`pimloop.host.cpu.stretches` has the sessions that execute a schedule.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from host.errors import PimloopError
-from host.models.graph import MEMORY_LOCATION, Array, Graph, Node, RunnableModel, to_model
-from host.models.ort_values import run, to_runtime
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import MEMORY_LOCATION, Array, Graph, Node, RunnableModel, to_model
+from pimloop.host.models.ort_values import run, to_runtime
 
 _PROVIDERS = ["CPUExecutionProvider"]
 

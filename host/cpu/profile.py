@@ -26,10 +26,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import mean
 
-from host.cpu.buffers import TensorBuffers
-from host.cpu.stretches import SessionCache, Stretch, device_threads
-from host.cpu.timing import OtherWork, Step, Timing, time_rounds
-from host.models.graph import Array, Graph, Node
+from pimloop.host.cpu.buffers import TensorBuffers
+from pimloop.host.cpu.stretches import SessionCache, Stretch, device_threads
+from pimloop.host.cpu.timing import OtherWork, Step, Timing, time_rounds
+from pimloop.host.models.graph import Array, Graph, Node
 
 #: Times that the blocks of rounds take turns: what else the machine does changes over seconds.
 TURNS = 2

@@ -15,10 +15,10 @@ from time import perf_counter_ns
 
 import onnxruntime as ort
 
-from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import all_cores, execution_error, no_kernel, open_session
-from host.errors import PimloopError
-from host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
+from pimloop.host.cpu.buffers import TensorBuffers
+from pimloop.host.cpu.operators import all_cores, execution_error, no_kernel, open_session
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
 
 #: Constants that the sessions of a cache have packed copies of, bytes.
 CACHE_BYTES = 1 << 30
@@ -91,7 +91,7 @@ class SessionCache:
     limit_bytes
         Constants that all sessions together may hold; one session alone may hold more.
     prepack
-        Whether times of the sessions are measured (`host.cpu.operators.session_options`).
+        Whether times of the sessions are measured (`pimloop.host.cpu.operators.session_options`).
         Otherwise they hold no constants of their own, and none is dropped.
     """
 

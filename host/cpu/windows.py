@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from math import prod
 
-from host.cpu.amounts import Describe, Work, inputs, result
-from host.models.graph import Graph, Node
+from pimloop.host.cpu.amounts import Describe, Work, inputs, result
+from pimloop.host.models.graph import Graph, Node
 
 
 def _reads(elements: float, out: int, parts: tuple[Work, ...] = ()) -> Work:

@@ -1,9 +1,9 @@
 """The work of every operator: from its type and the shapes of its tensors.
 
-The serial time of an operator is linear in the parameters of `host.cpu.parameters`: a fixed part
-for the call, then amounts (elements, multiply-adds) times nanoseconds each. `operator_work` derives
-them from the operator's type and shapes alone; `host.cpu.model` adds how cores share the work and
-`host.cpu.calibrate` solves for the parameters.
+The serial time of an operator is linear in the parameters of `pimloop.host.cpu.parameters`: a fixed
+part for the call, then amounts (elements, multiply-adds) times nanoseconds each. `operator_work`
+derives them from the operator's type and shapes alone; `pimloop.host.cpu.model` adds how cores
+share the work and `pimloop.host.cpu.calibrate` solves for the parameters.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from math import prod
 
 import numpy as np
 
-from host.cpu import attention, contractions, windows
-from host.cpu.amounts import (
+from pimloop.host.cpu import attention, contractions, windows
+from pimloop.host.cpu.amounts import (
     CLASSES,
     Basis,
     Describe,
@@ -22,7 +22,7 @@ from host.cpu.amounts import (
     inputs,
     result,
 )
-from host.models.graph import Graph, Node
+from pimloop.host.models.graph import Graph, Node
 
 __all__ = ["CLASSES", "Basis", "Work", "WorkClass", "operator_work", "signature"]
 

@@ -1,8 +1,8 @@
 """The boundary between host and device: what a board, a simulator and a model all offer.
 
-Descriptors, layouts and tiling (`host.driver`) sit above it and do not know which device is
-below. Backends: `host.device.model.ModelDevice` and `sim.device.SimDevice`;
-`host.device.open.open_device` makes either.
+Descriptors, layouts and tiling (`pimloop.host.driver`) sit above it and do not know which device is
+below. Backends: `pimloop.host.device.model.ModelDevice` and `pimloop.sim.device.SimDevice`;
+`pimloop.host.device.open.open_device` makes either.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import DeviceError, DeviceTimeoutError
+from pimloop.sim.errors import DeviceError, DeviceTimeoutError
 
 __all__ = ["Device", "DeviceError", "DeviceTimeoutError"]
 
@@ -33,7 +33,7 @@ class Device(Protocol):
         ...
 
     def read32(self, offset: int) -> int:
-        """Return the register at byte `offset` (`rtl.isa.Reg`)."""
+        """Return the register at byte `offset` (`pimloop.rtl.isa.Reg`)."""
         ...
 
     def write32(self, offset: int, value: int) -> None:

@@ -1,10 +1,11 @@
 """A simulated device that simulates no descriptor list twice.
 
 What a list costs depends on the list and the device alone, so a list that is known from an earlier
-simulation is executed on the device's memory by the bit-exact model (`host.device.execution`), and
-its cycles, counters and completion records come from the cache (`host.cache.lists`). Registers
-look as after a simulation. A list is simulated when anything about it is not sure: it ends with an
-error, writes into itself, meets injected memory errors, or is being recorded as a waveform.
+simulation is executed on the device's memory by the bit-exact model
+(`pimloop.host.device.execution`), and its cycles, counters and completion records come from the
+cache (`pimloop.host.cache.lists`). Registers look as after a simulation. A list is simulated when
+anything about it is not sure: it ends with an error, writes into itself, meets injected memory
+errors, or is being recorded as a waveform.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from host.cache.lists import TOTALS, ListCache, ListCost
-from host.device.base import Device
-from host.device.chain import Step, Window, chain_key, is_done, read_chain
-from host.device.execution import Execution
-from host.device.geometry import Geometry, read_geometry
-from host.device.usage import Usage, total_usage
-from rtl.isa import DESCRIPTOR_BYTES, Reg
+from pimloop.host.cache.lists import TOTALS, ListCache, ListCost
+from pimloop.host.device.base import Device
+from pimloop.host.device.chain import Step, Window, chain_key, is_done, read_chain
+from pimloop.host.device.execution import Execution
+from pimloop.host.device.geometry import Geometry, read_geometry
+from pimloop.host.device.usage import Usage, total_usage
+from pimloop.rtl.isa import DESCRIPTOR_BYTES, Reg
 
 _BUSY = 1
 _IRQ_ENABLE = 0b10
@@ -45,7 +46,7 @@ _SETTINGS = (
 
 
 class SimulatedDevice(Device, Protocol):
-    """What is needed of a simulator beyond a device; `sim.device.SimDevice` has it."""
+    """What is needed of a simulator beyond a device; `pimloop.sim.device.SimDevice` has it."""
 
     @property
     def memory(self) -> NDArray[np.uint8]:
@@ -263,7 +264,7 @@ class CachedDevice:
         self.inner.kill()
 
     def stats(self) -> Any:
-        """Return how much was simulated, and how fast; see `sim.device.SimStats`."""
+        """Return how much was simulated, and how fast; see `pimloop.sim.device.SimStats`."""
         return self.inner.stats()
 
     def open_trace(self, path: Path) -> None:

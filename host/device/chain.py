@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from host.device.execution import STATUS_OFFSET
-from host.device.validate import Fields, copy_sides
-from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode
+from pimloop.host.device.execution import STATUS_OFFSET
+from pimloop.host.device.validate import Fields, copy_sides
+from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode
 
 _CONTROL_OFFSET = int(DESCRIPTOR.fields["control"][1]) if DESCRIPTOR.fields else 0
 _NEXT_OFFSET = int(DESCRIPTOR.fields["next_lo"][1]) if DESCRIPTOR.fields else 4

@@ -1,7 +1,8 @@
 """What the descriptors of a list do to device memory and host memory, in numpy.
 
-The functional half of `host.device.model.ModelDevice`, which adds registers and the checks, and of
-`host.device.cached.CachedDevice`, which runs lists here whose cost it knows from a simulation.
+The functional half of `pimloop.host.device.model.ModelDevice`, which adds registers and the checks,
+and of `pimloop.host.device.cached.CachedDevice`, which runs lists here whose cost it knows from a
+simulation.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from host import golden
-from host.device.geometry import BF16_BYTES, Geometry
-from host.device.validate import COPIES, ELEMENTWISE, PRODUCTS, Fields, copy_sides, round_up
-from rtl.isa import DESCRIPTOR, Broadcast, Code, Init, Opcode
+from pimloop.host import golden
+from pimloop.host.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.device.validate import COPIES, ELEMENTWISE, PRODUCTS, Fields, copy_sides, round_up
+from pimloop.rtl.isa import DESCRIPTOR, Broadcast, Code, Init, Opcode
 
 Element = TypeVar("Element", np.uint8, np.uint16, np.float32)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from host.device.base import Device, DeviceError
-from rtl.isa import DEVICE_ID, DEVICE_VERSION, Reg
+from pimloop.host.device.base import Device, DeviceError
+from pimloop.rtl.isa import DEVICE_ID, DEVICE_VERSION, Reg
 
 #: Bytes of a bfloat16 and of a binary32.
 BF16_BYTES = 2

@@ -15,11 +15,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from host.device.base import DeviceError, DeviceTimeoutError
-from host.device.execution import Execution, RefusedError
-from host.device.geometry import Geometry
-from host.device.validate import Fields, validate
-from rtl.isa import (
+from pimloop.host.device.base import DeviceError, DeviceTimeoutError
+from pimloop.host.device.execution import Execution, RefusedError
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.validate import Fields, validate
+from pimloop.rtl.isa import (
     DESCRIPTOR_BYTES,
     DEVICE_ID,
     DEVICE_VERSION,
@@ -50,7 +50,7 @@ _WRITABLE = (
 
 
 class ModelDevice:
-    """A `host.device.base.Device` in numpy.
+    """A `pimloop.host.device.base.Device` in numpy.
 
     Parameters
     ----------

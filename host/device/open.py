@@ -7,24 +7,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from host.cache.closure import code_key
-from host.cache.lists import ListCache
-from host.device.base import Device
-from host.device.cached import CachedDevice
-from host.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
-from host.errors import PimloopError
-from host.platform import Platform
-from sim.errors import SimError
-from sim.lanes import default_flavour
+from pimloop.host.cache.closure import code_key
+from pimloop.host.cache.lists import ListCache
+from pimloop.host.device.base import Device
+from pimloop.host.device.cached import CachedDevice
+from pimloop.host.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
+from pimloop.host.errors import PimloopError
+from pimloop.host.platform import Platform
+from pimloop.sim.errors import SimError
+from pimloop.sim.lanes import default_flavour
 
 if TYPE_CHECKING:
-    from sim.device import SimDevice
+    from pimloop.sim.device import SimDevice
 
 Backend = Literal["sim", "model"]
 Flavour = Literal["native", "rtl"]
 
 #: The code that starts simulators, counts what a list costs and keeps it.
-_COUNTING = ("sim.device", "host.device.cached")
+_COUNTING = ("pimloop.sim.device", "pimloop.host.device.cached")
 
 
 @runtime_checkable
@@ -84,7 +84,7 @@ def open_device(
         model, which needs no compiler and has no time: its counters are 0.
     flavour
         Arithmetic lanes of `sim`: `native` (DPI calls) or `rtl`; None: `native` where they are
-        verified to give the bits of this RTL, else `rtl` (`sim.lanes`).
+        verified to give the bits of this RTL, else `rtl` (`pimloop.sim.lanes`).
     trace
         `sim`: build it so that `recorded` can write waveforms (slower).
     assertions
@@ -95,9 +95,9 @@ def open_device(
         `sim`: folder for the simulator's log.
     cache
         `sim`: do not simulate lists again whose cost is known from an earlier simulation; see
-        `host.device.cached`.
+        `pimloop.host.device.cached`.
     command_trace
-        `sim`: text file for every DRAM command (`sim.protocol` checks it).
+        `sim`: text file for every DRAM command (`pimloop.sim.protocol` checks it).
     timeout
         `sim`: bound of the wait for its start and for each answer, seconds; None: 60. A build has
         none.
@@ -143,10 +143,10 @@ def device_opener(
     if backend == "model":
         return lambda _log_dir: ModelDevice(platform.geometry(), buffer_bytes)
     # Imported here: the model must work where the simulator's tools are missing.
-    from sim.build import build
-    from sim.config import HostMemory, SimConfig, build_spec
-    from sim.device import SharedMemory, SimDevice
-    from sim.lanes import verified, warn_unverified
+    from pimloop.sim.build import build
+    from pimloop.sim.config import HostMemory, SimConfig, build_spec
+    from pimloop.sim.device import SharedMemory, SimDevice
+    from pimloop.sim.lanes import verified, warn_unverified
 
     chosen = flavour or default_flavour()
     warn_unverified(chosen)

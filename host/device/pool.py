@@ -20,14 +20,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeVar, runtime_checkable
 
-from host.device.base import Device, DeviceError
-from host.device.cached import CachedDevice
-from host.device.model import DEFAULT_BUFFER_BYTES
-from host.device.open import Backend, Flavour, device_opener
-from host.device.usage import CountsUsage, Usage, total_usage
-from host.errors import PimloopError
-from host.platform import Platform
-from partitioner.quantity import quantity
+from pimloop.host.device.base import Device, DeviceError
+from pimloop.host.device.cached import CachedDevice
+from pimloop.host.device.model import DEFAULT_BUFFER_BYTES
+from pimloop.host.device.open import Backend, Flavour, device_opener
+from pimloop.host.device.usage import CountsUsage, Usage, total_usage
+from pimloop.host.errors import PimloopError
+from pimloop.host.platform import Platform
+from pimloop.partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
 
@@ -90,15 +90,16 @@ class DevicePool:
     platform
         Which device.
     backend
-        As for `host.device.open.open_device`.
+        As for `pimloop.host.device.open.open_device`.
     flavour, trace, assertions, buffer_bytes, log_dir
-        As for `host.device.open.open_device`; each device has a folder of its own in `log_dir`.
+        As for `pimloop.host.device.open.open_device`; each device has a folder of its own in
+        `log_dir`.
     jobs
         Most devices at a time, at least 1; None: `default_jobs()`.
     cache
         Take the cost of lists that were simulated before from the cache.
     timeout
-        As for `host.device.open.open_device`.
+        As for `pimloop.host.device.open.open_device`.
     shared_bytes
         `sim`: the first bytes of device memory are one memory for all devices of the pool. Only
         for a pool whose jobs put nothing there but the same constants at the same addresses.

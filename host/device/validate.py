@@ -1,7 +1,7 @@
 """The checks a device makes of a descriptor before it does anything, in the order it makes them.
 
-Part of the functional model (`host.device.model`); the RTL makes the same checks in the same order,
-so a descriptor with several faults gets the same code on every backend.
+Part of the functional model (`pimloop.host.device.model`); the RTL makes the same checks in the
+same order, so a descriptor with several faults gets the same code on every backend.
 """
 
 from __future__ import annotations
@@ -11,8 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
-from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Broadcast, Code, Init, Opcode
+from pimloop.host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
+from pimloop.rtl.isa import (
+    CONTROL_FIELDS,
+    DESCRIPTOR,
+    DESCRIPTOR_BYTES,
+    Broadcast,
+    Code,
+    Init,
+    Opcode,
+)
 
 #: Granule of host addresses, copied rows and descriptors in bytes.
 HOST_GRANULE = 64

@@ -1,14 +1,14 @@
 """The PIM driver: device memory, layouts, descriptors, operations on tensors."""
 
-from host.driver.driver import PimDriver
-from host.driver.errors import (
+from pimloop.host.driver.driver import PimDriver
+from pimloop.host.driver.errors import (
     DescriptorError,
     DriverError,
     OutOfDeviceMemoryError,
     ShapeError,
 )
-from host.driver.stats import OpStats
-from host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode
+from pimloop.host.driver.stats import OpStats
+from pimloop.host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode
 
 __all__ = [
     "DescriptorError",

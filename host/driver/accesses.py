@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from host.device.geometry import BF16_BYTES, Geometry
-from host.device.validate import COPIES, ELEMENTWISE, PRODUCTS
-from host.driver.errors import DriverError
-from rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
+from pimloop.host.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.device.validate import COPIES, ELEMENTWISE, PRODUCTS
+from pimloop.host.driver.errors import DriverError
+from pimloop.rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
 
 Counts = NDArray[np.int64]
 
@@ -38,7 +38,7 @@ def count_accesses(descriptors: NDArray[np.void], geometry: Geometry) -> Accesse
     Parameters
     ----------
     descriptors
-        (n,) of `rtl.isa.DESCRIPTOR`.
+        (n,) of `pimloop.rtl.isa.DESCRIPTOR`.
     geometry
         Of the device.
     """

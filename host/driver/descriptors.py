@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.isa import (
+from pimloop.rtl.isa import (
     CONTROL_FIELDS,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
@@ -19,7 +19,7 @@ from rtl.isa import (
     Opcode,
 )
 
-#: A 0-d structured array of dtype `rtl.isa.DESCRIPTOR`.
+#: A 0-d structured array of dtype `pimloop.rtl.isa.DESCRIPTOR`.
 Descriptor = NDArray[np.void]
 
 

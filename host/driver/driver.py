@@ -1,7 +1,7 @@
 """The PIM driver: tensors in device memory and the operations on them.
 
 Every operation blocks until the device has done it, unless it is queued in `batch()`. Results have
-the bits of `host.golden`, whatever the padding, tiling or splitting done here.
+the bits of `pimloop.host.golden`, whatever the padding, tiling or splitting done here.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from host import golden
-from host.device.base import Device
-from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry, read_geometry
-from host.device.validate import HOST_GRANULE, round_up
-from host.driver import descriptors, layout
-from host.driver.elementwise import Elementwise
-from host.driver.errors import DriverError, ShapeError
-from host.driver.memory import Block, DeviceMemory
-from host.driver.products import Products
-from host.driver.queue import CommandQueue
-from host.driver.stats import OpStats
-from host.driver.store import TensorStore
-from host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode, Shape
+from pimloop.host import golden
+from pimloop.host.device.base import Device
+from pimloop.host.device.geometry import BF16_BYTES, F32_BYTES, Geometry, read_geometry
+from pimloop.host.device.validate import HOST_GRANULE, round_up
+from pimloop.host.driver import descriptors, layout
+from pimloop.host.driver.elementwise import Elementwise
+from pimloop.host.driver.errors import DriverError, ShapeError
+from pimloop.host.driver.memory import Block, DeviceMemory
+from pimloop.host.driver.products import Products
+from pimloop.host.driver.queue import CommandQueue
+from pimloop.host.driver.stats import OpStats
+from pimloop.host.driver.store import TensorStore
+from pimloop.host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode, Shape
 
 #: float32 or bfloat16 (ml_dtypes) of any shape.
 HostArray = NDArray[np.generic]

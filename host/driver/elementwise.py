@@ -10,16 +10,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from host import golden
-from host.device.geometry import BF16_BYTES, Geometry
-from host.device.validate import round_up
-from host.driver import descriptors, layout
-from host.driver.broadcast import row_map, runs
-from host.driver.descriptors import Descriptor
-from host.driver.errors import ShapeError
-from host.driver.store import TensorStore
-from host.driver.tensors import DeviceTensor, Shape
-from rtl.isa import Broadcast, Init, Opcode
+from pimloop.host import golden
+from pimloop.host.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.device.validate import round_up
+from pimloop.host.driver import descriptors, layout
+from pimloop.host.driver.broadcast import row_map, runs
+from pimloop.host.driver.descriptors import Descriptor
+from pimloop.host.driver.errors import ShapeError
+from pimloop.host.driver.store import TensorStore
+from pimloop.host.driver.tensors import DeviceTensor, Shape
+from pimloop.rtl.isa import Broadcast, Init, Opcode
 
 _OPCODES: dict[golden.ElementwiseOp, Opcode] = {
     "add": Opcode.ADD,

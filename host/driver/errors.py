@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from host.device.base import DeviceError
-from host.errors import PimloopError
-from rtl.isa import CODE_TEXT, Code
+from pimloop.host.device.base import DeviceError
+from pimloop.host.errors import PimloopError
+from pimloop.rtl.isa import CODE_TEXT, Code
 
 
 class DriverError(PimloopError):

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from host import golden
-from host.device.geometry import BF16_BYTES, Geometry
-from host.device.validate import round_up
+from pimloop.host import golden
+from pimloop.host.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.device.validate import round_up
 
 
 def as_bits(array: NDArray[np.generic]) -> golden.Bits:

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from host.device.geometry import Geometry
-from host.device.validate import HOST_GRANULE, round_up
-from host.driver.errors import DriverError, OutOfDeviceMemoryError
-from partitioner.quantity import quantity
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.validate import HOST_GRANULE, round_up
+from pimloop.host.driver.errors import DriverError, OutOfDeviceMemoryError
+from pimloop.partitioner.quantity import quantity
 
 #: Free ranges of device memory, (start, end) each, sorted and never adjacent.
 FreeRanges = tuple[tuple[int, int], ...]

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
-from host.device.validate import round_up
-from host.driver import descriptors, layout
-from host.driver.broadcast import Run, row_map, runs
-from host.driver.elementwise import Elementwise, Emit
-from host.driver.errors import ShapeError
-from host.driver.store import TensorStore
-from host.driver.tensors import DeviceMatrix, DeviceTensor, Shape
-from rtl.isa import Broadcast, Init, Opcode
+from pimloop.host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
+from pimloop.host.device.validate import round_up
+from pimloop.host.driver import descriptors, layout
+from pimloop.host.driver.broadcast import Run, row_map, runs
+from pimloop.host.driver.elementwise import Elementwise, Emit
+from pimloop.host.driver.errors import ShapeError
+from pimloop.host.driver.store import TensorStore
+from pimloop.host.driver.tensors import DeviceMatrix, DeviceTensor, Shape
+from pimloop.rtl.isa import Broadcast, Init, Opcode
 
 
 @dataclass(frozen=True)

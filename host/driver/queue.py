@@ -7,15 +7,15 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from host.device.base import Device
-from host.device.geometry import read_geometry
-from host.driver.accesses import count_accesses, split_accesses
-from host.driver.descriptors import Descriptor, DescriptorList
-from host.driver.errors import DescriptorError, DriverError
-from host.driver.memory import HostArena
-from host.driver.stats import COUNTER_REGISTERS, OpStats
-from partitioner.quantity import quantity
-from rtl.isa import DESCRIPTOR_BYTES, Code, Reg
+from pimloop.host.device.base import Device
+from pimloop.host.device.geometry import read_geometry
+from pimloop.host.driver.accesses import count_accesses, split_accesses
+from pimloop.host.driver.descriptors import Descriptor, DescriptorList
+from pimloop.host.driver.errors import DescriptorError, DriverError
+from pimloop.host.driver.memory import HostArena
+from pimloop.host.driver.stats import COUNTER_REGISTERS, OpStats
+from pimloop.partitioner.quantity import quantity
+from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Reg
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from rtl.isa import Reg
+from pimloop.rtl.isa import Reg
 
 #: Counters of the device by the name reports use, with their lower register.
 COUNTER_REGISTERS: dict[str, Reg] = {
@@ -28,7 +28,7 @@ class OpStats:
     lists: int = 0  # doorbells
     host_bytes_in: int = 0  # bytes copied from host to device memory
     host_bytes_out: int = 0  # bytes copied from device to host memory
-    # Column commands by what they move; together `rd` + `wr` (see `host.driver.accesses`).
+    # Column commands by what they move; together `rd` + `wr` (see `pimloop.host.driver.accesses`).
     channel_accesses: int = 0  # one atom over the data bus of the channel
     all_bank_accesses: int = 0  # a beat, every bank at once, past the bus (all_bank style)
 

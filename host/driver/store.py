@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
-from host.device.validate import round_up
-from host.driver import layout
-from host.driver.memory import Block, DeviceMemory
-from host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode, Shape
+from pimloop.host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
+from pimloop.host.device.validate import round_up
+from pimloop.host.driver import layout
+from pimloop.host.driver.memory import Block, DeviceMemory
+from pimloop.host.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode, Shape
 
 # Most bytes kept free behind a tensor for its use as a transposed operand.
 _MOST_SPARE_BYTES = 1 << 16

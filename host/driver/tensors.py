@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Literal, Self
 
-from host.driver.errors import DriverError
-from host.driver.memory import Block
+from pimloop.host.driver.errors import DriverError
+from pimloop.host.driver.memory import Block
 
 Shape = tuple[int, ...]
 

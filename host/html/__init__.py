@@ -12,6 +12,6 @@ or as `textContent`. A content security policy in the page forbids network acces
 but the one written here, whatever a model calls its operators.
 """
 
-from host.html.page import write_html
+from pimloop.host.html.page import write_html
 
 __all__ = ["write_html"]

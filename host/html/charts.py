@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from host.html.headline import main_schedule
-from host.html.words import (
+from pimloop.host.html.headline import main_schedule
+from pimloop.host.html.words import (
     LANES,
     OPERATOR_COLOURS,
     OTHERS,
@@ -25,7 +25,7 @@ from host.html.words import (
     schedule_order,
     schedule_title,
 )
-from partitioner.percent import percent
+from pimloop.partitioner.percent import percent
 
 #: Below this share of the longest bar a part has no room for its name, percent.
 _LABEL_ROOM = 7.0

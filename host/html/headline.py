@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from host.html.words import (
+from pimloop.host.html.words import (
     format_us,
     gap_text,
     schedule_order,
     schedule_title,
     schedule_words,
 )
-from partitioner.quantity import quantity
+from pimloop.partitioner.quantity import quantity
 
 #: Ratios this close to 1 are called equally fast.
 _EQUAL = 0.005

@@ -11,12 +11,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from host.files import write_text
-from host.html import charts, headline, rates, words
-from host.html.payload import payload
-from host.text import printable
-from partitioner.percent import percent
-from partitioner.quantity import quantity
+from pimloop.host.files import write_text
+from pimloop.host.html import charts, headline, rates, words
+from pimloop.host.html.payload import payload
+from pimloop.host.text import printable
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 #: Scripts in the order they are run; they share one scope.
 _SCRIPTS = ("core", "graph", "timeline", "roofline", "matrix", "operators", "main")
@@ -43,7 +43,7 @@ def write_html(report: dict[str, Any], path: Path) -> None:
 def render(report: dict[str, Any]) -> str:
     """Return the page of a report as text."""
     environment = Environment(
-        loader=PackageLoader("host.html"),
+        loader=PackageLoader("pimloop.host.html"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -104,4 +104,4 @@ def _script() -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files("host.html") / "assets" / name).read_text(encoding="utf-8")
+    return (resources.files("pimloop.host.html") / "assets" / name).read_text(encoding="utf-8")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from host.html.charts import devices_used, operator_colours
-from host.html.headline import main_schedule
-from host.html.layout import lay_out
-from host.html.rates import LIMITS
-from host.html.words import device_title, lane_order, schedule_order, schedule_title
+from pimloop.host.html.charts import devices_used, operator_colours
+from pimloop.host.html.headline import main_schedule
+from pimloop.host.html.layout import lay_out
+from pimloop.host.html.rates import LIMITS
+from pimloop.host.html.words import device_title, lane_order, schedule_order, schedule_title
 
 #: Decimals of times, microseconds: a picosecond is below every clock here.
 _DECIMALS = 3

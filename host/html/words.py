@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from partitioner.percent import percent
+from pimloop.partitioner.percent import percent
 
 #: Lanes of a timeline from top to bottom; devices that a report adds come after them.
 LANES = ("cpu_serial", "cpu_parallel", "dma", "pim")

@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 from onnx import helper, inliner
 
-from host.errors import PimloopError
-from host.models.control_flow import Expansion, written_out
-from host.models.graph import FUNCTION_DOMAIN, Array, Node, TensorInfo
-from host.models.inference import Inference
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.control_flow import Expansion, written_out
+from pimloop.host.models.graph import FUNCTION_DOMAIN, Array, Node, TensorInfo
+from pimloop.host.models.inference import Inference
 
 #: Wider types of a type, in the order in which they are tried.
 _WIDER: Mapping[np.dtype[Any], tuple[type[np.generic], ...]] = {

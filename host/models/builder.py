@@ -10,10 +10,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from host.models.config import ModelConfig
-from host.models.graph import Array, Graph, TensorInfo
-from host.models.normalize import RawModel, normalize
-from host.models.weights import Weights
+from pimloop.host.models.config import ModelConfig
+from pimloop.host.models.graph import Array, Graph, TensorInfo
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.models.weights import Weights
 
 #: Operator set of the built-in models: the last in which ReduceMean takes its axes as an attribute.
 OPSET = 17

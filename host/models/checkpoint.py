@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.errors import PimloopError
-from host.models.config import ModelConfig, from_hugging_face
-from host.models.safetensors import SafetensorsFile
-from partitioner.quantity import quantity
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.config import ModelConfig, from_hugging_face
+from pimloop.host.models.safetensors import SafetensorsFile
+from pimloop.partitioner.quantity import quantity
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from host.errors import PimloopError
-from partitioner.quantity import quantity
+from pimloop.host.errors import PimloopError
+from pimloop.partitioner.quantity import quantity
 
 #: Activation functions the graph builders have.
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")

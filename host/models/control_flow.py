@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from host.models.graph import FUNCTION_DOMAIN, Array
-from host.models.onnx_order import outer_names, subgraphs
+from pimloop.host.models.graph import FUNCTION_DOMAIN, Array
+from pimloop.host.models.onnx_order import outer_names, subgraphs
 
 #: The operators with subgraphs.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from host.models.graph import Array, Node, TensorInfo
+from pimloop.host.models.graph import Array, Node, TensorInfo
 
 
 def deviation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from partitioner.quantity import quantity
+from pimloop.partitioner.quantity import quantity
 
 
 def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:

@@ -11,11 +11,11 @@ from math import sqrt
 
 import numpy as np
 
-from host.models.builder import MASKED_SCORE, GraphBuilder
-from host.models.config import ModelConfig
-from host.models.graph import Graph
-from host.models.heads import encoder_head
-from host.models.weights import Weights
+from pimloop.host.models.builder import MASKED_SCORE, GraphBuilder
+from pimloop.host.models.config import ModelConfig
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.heads import encoder_head
+from pimloop.host.models.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from host.errors import PimloopError
-from host.models.builder import MASKED_SCORE
-from host.models.checkpoint import CheckpointWeights, read_config
-from host.models.config import BUILT_IN, ModelConfig
-from host.models.decoder import build_decoder, build_decoder_step
-from host.models.graph import Array, Graph
-from host.models.loader import DEFAULT_SEQUENCE, LoadOptions
-from host.models.weights import RandomWeights, Weights
-from partitioner.quantity import quantity
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.builder import MASKED_SCORE
+from pimloop.host.models.checkpoint import CheckpointWeights, read_config
+from pimloop.host.models.config import BUILT_IN, ModelConfig
+from pimloop.host.models.decoder import build_decoder, build_decoder_step
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.loader import DEFAULT_SEQUENCE, LoadOptions
+from pimloop.host.models.weights import RandomWeights, Weights
+from pimloop.partitioner.quantity import quantity
 
 #: The output that tokens are chosen from.
 LOGITS = "logits"

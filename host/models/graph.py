@@ -1,7 +1,7 @@
 """The computational graph CG(Vc, Ec): static shapes, constants apart from the operators.
 
 Everything that executes, costs or partitions a model works on `Graph`. `normalize` makes one
-from operators in the ONNX form; `host.cpu` and `host.executor` run it.
+from operators in the ONNX form; `pimloop.host.cpu` and `pimloop.host.executor` run it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from host.golden import overflows
+from pimloop.host.golden import overflows
 
 Array = NDArray[Any]
 
@@ -133,7 +133,7 @@ class Graph:
     opsets: Mapping[str, int]  # operator-set version of each domain
     sequence_length: int | None = None
     input_ranges: Mapping[str, int] | None = None  # exclusive bound of integer inputs (token ids)
-    built_in: bool = False  # one of `host.models.config.BUILT_IN`, on one sequence
+    built_in: bool = False  # one of `pimloop.host.models.config.BUILT_IN`, on one sequence
     #: Operators that are executed whole (control flow), as functions of `FUNCTION_DOMAIN`, by type.
     functions: Mapping[str, onnx.FunctionProto] = field(default_factory=dict)
     decomposed: Mapping[str, int] = field(default_factory=dict)  # fused operators, by type

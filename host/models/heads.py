@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from host.models.builder import GraphBuilder
+from pimloop.host.models.builder import GraphBuilder
 
 
 def encoder_head(build: GraphBuilder, x: str) -> dict[str, str]:

@@ -13,8 +13,8 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
-from host.errors import PimloopError
-from host.models.graph import (
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import (
     FUNCTION_DOMAIN,
     INLINE_BYTES,
     IR_VERSION,
@@ -22,7 +22,7 @@ from host.models.graph import (
     Node,
     TensorInfo,
 )
-from host.models.ort_values import is_plain, run
+from pimloop.host.models.ort_values import is_plain, run
 
 #: The operator set of a model that names none.
 OLDEST_OPSET = 7

@@ -13,10 +13,10 @@ from zipfile import BadZipFile, ZipFile
 import ml_dtypes
 import numpy as np
 
-from host.errors import PimloopError
-from host.files import write_whole
-from host.models.graph import Array, Graph, TensorInfo
-from host.models.ort_values import is_plain, packed_bits
+from pimloop.host.errors import PimloopError
+from pimloop.host.files import write_whole
+from pimloop.host.models.graph import Array, Graph, TensorInfo
+from pimloop.host.models.ort_values import is_plain, packed_bits
 
 #: Limits of a floating-point type; ml_dtypes has no annotations for its class.
 _FINFO: Any = ml_dtypes.finfo

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from host.errors import PimloopError
-from host.models.checkpoint import CheckpointWeights, read_config
-from host.models.config import BUILT_IN, ModelConfig
-from host.models.decoder import build_decoder
-from host.models.decompose import Choice
-from host.models.encoder import build_encoder
-from host.models.graph import Array, Graph
-from host.models.onnx_file import load_onnx
-from host.models.onnx_shapes import AxisOptions
-from host.models.weights import RandomWeights, Weights
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.checkpoint import CheckpointWeights, read_config
+from pimloop.host.models.config import BUILT_IN, ModelConfig
+from pimloop.host.models.decoder import build_decoder
+from pimloop.host.models.decompose import Choice
+from pimloop.host.models.encoder import build_encoder
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.onnx_file import load_onnx
+from pimloop.host.models.onnx_shapes import AxisOptions
+from pimloop.host.models.weights import RandomWeights, Weights
 
 #: Sequence length when none is given.
 DEFAULT_SEQUENCE = 16

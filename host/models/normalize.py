@@ -18,18 +18,18 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from host.errors import PimloopError
-from host.models.alternatives import alternative
-from host.models.control_flow import (
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.alternatives import alternative
+from pimloop.host.models.control_flow import (
     CONTROL_FLOW,
     MAX_UNROLLED,
     Expansion,
     as_function,
     expand,
 )
-from host.models.decompose import Choice, KeptWhole, Reader, Whole, decompose, has_rule
-from host.models.deviations import deviation
-from host.models.graph import (
+from pimloop.host.models.decompose import Choice, KeptWhole, Reader, Whole, decompose, has_rule
+from pimloop.host.models.deviations import deviation
+from pimloop.host.models.graph import (
     FUNCTION_DOMAIN,
     MAX_AXES,
     Array,
@@ -39,16 +39,16 @@ from host.models.graph import (
     TensorInfo,
     attributes_of,
 )
-from host.models.inference import (
+from pimloop.host.models.inference import (
     OLDEST_OPSET,
     DataDependentError,
     Inference,
     RefusedError,
     schema_of,
 )
-from host.models.onnx_order import outer_names, subgraphs
-from host.models.tracing import Tracer
-from partitioner.quantity import quantity
+from pimloop.host.models.onnx_order import outer_names, subgraphs
+from pimloop.host.models.tracing import Tracer
+from pimloop.partitioner.quantity import quantity
 
 #: Folding never makes a constant larger than this: such an operator is executed.
 MAX_FOLDED_BYTES = 1 << 30

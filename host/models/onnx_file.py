@@ -15,16 +15,16 @@ from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-un
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx import TensorProto, numpy_helper
 
-from host.errors import PimloopError
-from host.models.decompose import Choice
-from host.models.graph import Graph
-from host.models.inputs import as_declared
-from host.models.normalize import RawModel, normalize
-from host.models.onnx_functions import inline_functions
-from host.models.onnx_opsets import opsets_of, to_known_opset
-from host.models.onnx_order import in_order, subgraphs
-from host.models.onnx_shapes import AxisOptions, bind_inputs
-from host.models.onnx_tensors import check_tensor, embed_external, read_tensor
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.decompose import Choice
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.inputs import as_declared
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.models.onnx_functions import inline_functions
+from pimloop.host.models.onnx_opsets import opsets_of, to_known_opset
+from pimloop.host.models.onnx_order import in_order, subgraphs
+from pimloop.host.models.onnx_shapes import AxisOptions, bind_inputs
+from pimloop.host.models.onnx_tensors import check_tensor, embed_external, read_tensor
 
 #: Operators through which token ids reach their table unchanged.
 _ID_PATH = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Cast", "Identity", "Flatten"})

@@ -12,8 +12,8 @@ from pathlib import Path
 import onnx
 from onnx import inliner
 
-from host.errors import PimloopError
-from host.models.onnx_order import subgraphs
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.onnx_order import subgraphs
 
 #: The most operators that a model may have when its functions are written out.
 MAX_NODES = 200_000

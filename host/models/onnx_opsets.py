@@ -12,10 +12,10 @@ from typing import Any
 import onnx
 from onnx import inliner, version_converter
 
-from host.errors import PimloopError
-from host.models.alternatives import fill_defaults, is_defined
-from host.models.inference import OLDEST_OPSET, schema_of
-from host.models.onnx_order import subgraphs
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.alternatives import fill_defaults, is_defined
+from pimloop.host.models.inference import OLDEST_OPSET, schema_of
+from pimloop.host.models.onnx_order import subgraphs
 
 #: Operator sets of the standard domain that ONNX Runtime executes; others are converted.
 OPSETS = range(OLDEST_OPSET, 28)

@@ -19,9 +19,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from host.errors import PimloopError
-from host.models.graph import MAX_AXES, Array, TensorInfo
-from host.models.inputs import as_declared, type_advice
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import MAX_AXES, Array, TensorInfo
+from pimloop.host.models.inputs import as_declared, type_advice
 
 #: The most elements an input may have (a hostile shape must not eat memory).
 MAX_INPUT_ELEMENTS = 1 << 28

@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from host.errors import PimloopError
-from host.models.graph import MAX_AXES, Array
-from host.models.onnx_order import subgraphs
-from host.models.ort_values import PACKED_BITS, unpack
-from partitioner.quantity import quantity
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import MAX_AXES, Array
+from pimloop.host.models.onnx_order import subgraphs
+from pimloop.host.models.ort_values import PACKED_BITS, unpack
+from pimloop.partitioner.quantity import quantity
 
 #: What a tensor attribute of a node is called in messages when it has no name of its own.
 _UNNAMED = "unnamed"

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from host.models.graph import Array
+from pimloop.host.models.graph import Array
 
 #: Element types of which one byte holds several: bits of an element.
 PACKED_BITS: dict[int, int] = {

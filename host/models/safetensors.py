@@ -17,9 +17,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from host.errors import PimloopError
-from host.models.graph import MAX_AXES
-from partitioner.quantity import quantity
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import MAX_AXES
+from pimloop.partitioner.quantity import quantity
 
 #: The longest header accepted, bytes (the reference implementation's limit).
 MAX_HEADER = 100_000_000

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from host.models.graph import Array, Node, TensorInfo
-from host.models.inference import NO_OUTPUT, Inference
+from pimloop.host.models.graph import Array, Node, TensorInfo
+from pimloop.host.models.inference import NO_OUTPUT, Inference
 
 
 class Tracer:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from host.models.config import ModelConfig
+from pimloop.host.models.config import ModelConfig
 
 #: Standard deviation of random LayerNorm scales about 1, and of LayerNorm biases about 0.
 NORM_SPREAD = 0.1

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 
-from partitioner.capacity import overfull
-from partitioner.coverage import Coverage
-from partitioner.graph import Graph
+from pimloop.partitioner.capacity import overfull
+from pimloop.partitioner.coverage import Coverage
+from pimloop.partitioner.graph import Graph
 
 Runs = tuple[dict[str, str], ...]
 

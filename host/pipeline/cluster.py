@@ -8,12 +8,12 @@ from importlib import import_module
 from socket import gethostname
 from typing import Any
 
-from host.errors import PimloopError
-from host.pipeline.keys import REPORT
-from host.pipeline.options import Options
-from host.pipeline.sweep import Backend, Finished, Point, run_point
-from partitioner.errors import PartitionerError
-from sim.errors import SimError
+from pimloop.host.errors import PimloopError
+from pimloop.host.pipeline.keys import REPORT
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.sweep import Backend, Finished, Point, run_point
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.sim.errors import SimError
 
 #: Bound on reaching the scheduler, seconds.
 CONNECT_TIMEOUT = 30.0
@@ -72,7 +72,7 @@ def run_remotely(
     Parameters
     ----------
     code
-        `host.pipeline.keys.REPORT.key()` of who asks: a worker with other code is refused.
+        `pimloop.host.pipeline.keys.REPORT.key()` of who asks: a worker with other code is refused.
     """
     if REPORT.key() != code:
         error = (

@@ -1,10 +1,10 @@
 """Costs that earlier runs measured, in an SQLite file under the user's cache folder.
 
 A row is the time of one operator or transfer under a context (what its time depends on apart from
-the model, `host.pipeline.keys`) and a variant: which operator of which model. The store answers
-for that very operator or not at all, so what ran before never changes a result. A time that other
-work disturbed when it was measured stays marked. Each row has a check over key, value and mark; a
-row that fails it is ignored, counted and measured again.
+the model, `pimloop.host.pipeline.keys`) and a variant: which operator of which model. The store
+answers for that very operator or not at all, so what ran before never changes a result. A time that
+other work disturbed when it was measured stays marked. Each row has a check over key, value and
+mark; a row that fails it is ignored, counted and measured again.
 
 Nothing in the store is needed. A damaged file is put aside and begun anew; where nothing can be
 read or written the run goes on without, and says so once.
@@ -95,7 +95,8 @@ class CostStore:
     Parameters
     ----------
     folder
-        The cache folder (`host.cache.folder.cache_folder`); None: no store, nothing is known.
+        The cache folder (`pimloop.host.cache.folder.cache_folder`); None: no store, nothing is
+        known.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import partitioner.graph as network
-from host.models.graph import Array
-from host.pipeline.cost_store import Cost, CostStore
-from host.pipeline.keys import cpu_key, device_key, digest, transfer_key
-from host.pipeline.network import MEMORIES
-from host.pipeline.options import Options
-from host.platform import Platform
-from partitioner.coverage import Coverage
-from partitioner.merge import ProfileRun
+import pimloop.partitioner.graph as network
+from pimloop.host.models.graph import Array
+from pimloop.host.pipeline.cost_store import Cost, CostStore
+from pimloop.host.pipeline.keys import cpu_key, device_key, digest, transfer_key
+from pimloop.host.pipeline.network import MEMORIES
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import Platform
+from pimloop.partitioner.coverage import Coverage
+from pimloop.partitioner.merge import ProfileRun
 
 #: The signature of the entry into a segment.
 _ENTRY = "segment entry"
@@ -30,11 +30,11 @@ class StoredCosts:
     store
         Where.
     model
-        `host.pipeline.keys.model_key` of the model.
+        `pimloop.host.pipeline.keys.model_key` of the model.
     operators
         The partitioner's graph of it.
     feeds, platform, options, before
-        What the times depend on (`host.pipeline.keys`).
+        What the times depend on (`pimloop.host.pipeline.keys`).
 
     Attributes
     ----------

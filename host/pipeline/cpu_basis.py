@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from host.cpu.amounts import Basis
-from host.cpu.model import CpuModel
-from host.pipeline.outcome import Outcome
+from pimloop.host.cpu.amounts import Basis
+from pimloop.host.cpu.model import CpuModel
+from pimloop.host.pipeline.outcome import Outcome
 
 #: What is reported.
 BASES: tuple[Basis, ...] = ("derived", "unknown")

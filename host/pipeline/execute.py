@@ -1,8 +1,8 @@
 """Executes assignments of one model on a pool of devices and checks every one of them.
 
-`Runner.run` takes assignments and returns a `host.session.Result` for each, in order. Executions
-run side by side, each on a device of its own that keeps the model's weights for the next one; the
-golden model works beside them. CPU operators are timed afterwards, when no simulator runs.
+`Runner.run` takes assignments and returns a `pimloop.host.session.Result` for each, in order.
+Executions run side by side, each on a device of its own that keeps the model's weights for the next
+one; the golden model works beside them. CPU operators are timed afterwards, when no simulator runs.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from host.accuracy import compared_tensors
-from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import run_reference
-from host.cpu.profile import CpuProfile, profile_cpu
-from host.cpu.stretches import SessionCache
-from host.cpu.timing import Timing
-from host.device.pool import DevicePool, Worker
-from host.device.usage import Usage
-from host.driver import OpStats, PimDriver
-from host.errors import PimloopError
-from host.executor import Execution, Executor, Progress, check_assignment
-from host.finite import NonFinite
-from host.fit import pim_fit
-from host.memory import Run, estimate, require_memory
-from host.models.graph import Array, Graph
-from host.pipeline.options import Options
-from host.platform import Platform
-from host.reference.judge import Verdict, judge
-from host.resident import ResidentModel, leave_constants
-from host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
-from host.verification import Verifier
-from host.weights import ConstantBits, DeviceWeights
-from partitioner.quantity import quantity
+from pimloop.host.accuracy import compared_tensors
+from pimloop.host.cpu.buffers import TensorBuffers
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.cpu.profile import CpuProfile, profile_cpu
+from pimloop.host.cpu.stretches import SessionCache
+from pimloop.host.cpu.timing import Timing
+from pimloop.host.device.pool import DevicePool, Worker
+from pimloop.host.device.usage import Usage
+from pimloop.host.driver import OpStats, PimDriver
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Execution, Executor, Progress, check_assignment
+from pimloop.host.finite import NonFinite
+from pimloop.host.fit import pim_fit
+from pimloop.host.memory import Run, estimate, require_memory
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import Platform
+from pimloop.host.reference.judge import Verdict, judge
+from pimloop.host.resident import ResidentModel, leave_constants
+from pimloop.host.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
+from pimloop.host.verification import Verifier
+from pimloop.host.weights import ConstantBits, DeviceWeights
+from pimloop.partitioner.quantity import quantity
 
 #: Phase of an event that begins a stage of several executions: its progress counts them, those
 #: that an interrupted run left are done and named in the label.

@@ -9,34 +9,34 @@ from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 
-import partitioner.graph as network
-from host.cache.folder import cache_folder
-from host.cpu.profile import CpuProfile
-from host.errors import PimloopError
-from host.executor import Progress
-from host.files import write_json
-from host.models.graph import Array, Graph
-from host.models.inputs import check_inputs
-from host.pipeline.cost_store import CostStore
-from host.pipeline.costs import StoredCosts
-from host.pipeline.execute import STAGE, Event, Job, Runner
-from host.pipeline.keys import model_key, run_key
-from host.pipeline.network import partition_graph
-from host.pipeline.options import Options
-from host.pipeline.outcome import Outcome, Schedule, conversions_disturbed
-from host.pipeline.planning import make_plans, replay
-from host.pipeline.predictions import prediction_errors
-from host.pipeline.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
-from host.pipeline.state import State
-from host.platform import Platform
-from host.policies import POLICIES as WITHOUT_COSTS
-from host.policies import find_policies, refuse_without_clock
-from host.session import Result
-from host.times import schedule_times
-from partitioner.costs import CostGraph, costs_to_dict
-from partitioner.errors import PartitionerError
-from partitioner.merge import ProfileRun
-from partitioner.plan import Plan, Step
+import pimloop.partitioner.graph as network
+from pimloop.host.cache.folder import cache_folder
+from pimloop.host.cpu.profile import CpuProfile
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Progress
+from pimloop.host.files import write_json
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.inputs import check_inputs
+from pimloop.host.pipeline.cost_store import CostStore
+from pimloop.host.pipeline.costs import StoredCosts
+from pimloop.host.pipeline.execute import STAGE, Event, Job, Runner
+from pimloop.host.pipeline.keys import model_key, run_key
+from pimloop.host.pipeline.network import partition_graph
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.outcome import Outcome, Schedule, conversions_disturbed
+from pimloop.host.pipeline.planning import make_plans, replay
+from pimloop.host.pipeline.predictions import prediction_errors
+from pimloop.host.pipeline.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
+from pimloop.host.pipeline.state import State
+from pimloop.host.platform import Platform
+from pimloop.host.policies import POLICIES as WITHOUT_COSTS
+from pimloop.host.policies import find_policies, refuse_without_clock
+from pimloop.host.session import Result
+from pimloop.host.times import schedule_times
+from pimloop.partitioner.costs import CostGraph, costs_to_dict
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.merge import ProfileRun
+from pimloop.partitioner.plan import Plan, Step
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """What costs and results depend on, as short texts: the keys of the cost store and of states.
 
 A key has the content of the code that makes the number (the import closure of the modules below,
-`host.cache.closure`), the values it reads (platform, options), the model, versions of packages
-that decide results, and for what is timed here this machine. Nothing else: pages, tables and
-commands are in no key.
+`pimloop.host.cache.closure`), the values it reads (platform, options), the model, versions of
+packages that decide results, and for what is timed here this machine. Nothing else: pages, tables
+and commands are in no key.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from pathlib import Path
 
 import numpy as np
 
-from host.cache.closure import code_key
-from host.models.graph import Array, Graph
-from host.pipeline.options import Options
-from host.platform import Platform
-from sim.build import build_key_without_tools
-from sim.config import SimConfig, build_spec
-from sim.errors import SimError
-from sim.verilator import find_toolchain
+from pimloop.host.cache.closure import code_key
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import Platform
+from pimloop.sim.build import build_key_without_tools
+from pimloop.sim.config import SimConfig, build_spec
+from pimloop.sim.errors import SimError
+from pimloop.sim.verilator import find_toolchain
 
 _LENGTH = 24  # hexadecimal digits kept of a SHA-256
 
 
 @dataclass(frozen=True)
 class Code:
-    """The code that makes a kind of numbers, as `host.cache.closure.code_key` takes it."""
+    """The code that makes a kind of numbers, as `pimloop.host.cache.closure.code_key` takes it."""
 
     entries: tuple[str, ...] = ()  # modules that count with everything they import
     outside: tuple[str, ...] = ()  # modules and packages that have no part in the numbers
@@ -44,45 +44,52 @@ class Code:
         return code_key(self.entries, self.outside, self.alone)
 
 
-#: Times of CPU operators from the platform's model. `host.times` and `host.platform` call it.
-CPU_MODEL = Code(("host.cpu.model",), alone=("host.times", "host.platform"))
+#: Times of CPU operators from the platform's model. `pimloop.host.times` and
+#: `pimloop.host.platform` call it.
+CPU_MODEL = Code(("pimloop.host.cpu.model",), alone=("pimloop.host.times", "pimloop.host.platform"))
 
 #: Times of CPU operators and of conversions measured here; conversions follow from the assignments
 #: of the profile runs.
 CPU_MEASURED = Code(
     (
-        "host.cpu.profile", "host.cpu.timing", "host.cpu.stretches", "host.cpu.operators",
-        "host.golden", "partitioner.profile_plan",
+        "pimloop.host.cpu.profile", "pimloop.host.cpu.timing", "pimloop.host.cpu.stretches",
+        "pimloop.host.cpu.operators", "pimloop.host.golden", "pimloop.partitioner.profile_plan",
     ),
     alone=(
-        "host.capabilities", "host.executor", "host.times", "host.session",
-        "host.pipeline.balance", "host.pipeline.execute", "host.pipeline.network",
-        "host.pipeline.profiling",
+        "pimloop.host.capabilities", "pimloop.host.executor", "pimloop.host.times",
+        "pimloop.host.session", "pimloop.host.pipeline.balance", "pimloop.host.pipeline.execute",
+        "pimloop.host.pipeline.network", "pimloop.host.pipeline.profiling",
     ),
 )  # fmt: skip
 
 #: Cycles of PIM operators and copies: capabilities, addresses, descriptors, device. What the CPU
 #: computes, which policy chose a placement and how results are checked changes no cycle.
 PIM = Code(
-    ("host.pipeline.execute", "host.times"),
+    ("pimloop.host.pipeline.execute", "pimloop.host.times"),
     outside=(
-        "host.cpu", "host.plugins", "host.policies", "host.accuracy", "host.reference",
-        "host.verification",
-        "partitioner",
+        "pimloop.host.cpu", "pimloop.host.plugins", "pimloop.host.policies",
+        "pimloop.host.accuracy", "pimloop.host.reference", "pimloop.host.verification",
+        "pimloop.partitioner",
     ),
 )  # fmt: skip
 
 #: Times of transfers from the platform's model: a fixed part and a part for each element.
-TRANSFER_MODEL = Code(alone=("host.executor", "host.times", "host.platform"))
-
-#: An execution under a given assignment, as `host.pipeline.state` keeps it.
-EXECUTION = Code(
-    ("host.pipeline.execute", "host.pipeline.record", "host.pipeline.state"),
-    outside=("host.plugins", "host.policies"),
+TRANSFER_MODEL = Code(
+    alone=("pimloop.host.executor", "pimloop.host.times", "pimloop.host.platform")
 )
 
-#: A report, from the model's name on (`host.pipeline.sweep.run_point`).
-REPORT = Code(("host.pipeline.sweep",))
+#: An execution under a given assignment, as `pimloop.host.pipeline.state` keeps it.
+EXECUTION = Code(
+    (
+        "pimloop.host.pipeline.execute",
+        "pimloop.host.pipeline.record",
+        "pimloop.host.pipeline.state",
+    ),
+    outside=("pimloop.host.plugins", "pimloop.host.policies"),
+)
+
+#: A report, from the model's name on (`pimloop.host.pipeline.sweep.run_point`).
+REPORT = Code(("pimloop.host.pipeline.sweep",))
 
 #: Packages whose version decides results.
 PACKAGES = ("ml_dtypes", "networkx", "numpy", "onnx", "onnxruntime", "scipy")

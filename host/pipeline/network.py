@@ -1,7 +1,8 @@
 """A model as the partitioner sees it: operators with capable devices, tensors with sizes.
 
-Unlike `partitioner.onnx_graph` this starts from the host's own graph, so that names, capabilities
-and shapes are those of the executor. Weights are counted as the driver of the platform stores them.
+Unlike `pimloop.partitioner.onnx_graph` this starts from the host's own graph, so that names,
+capabilities and shapes are those of the executor. Weights are counted as the driver of the platform
+stores them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from itertools import permutations
 import numpy as np
 from onnx import helper
 
-import partitioner.graph as network
-from host.capabilities import TYPES
-from host.fit import PimFit
-from host.models.graph import Graph, Node
+import pimloop.partitioner.graph as network
+from pimloop.host.capabilities import TYPES
+from pimloop.host.fit import PimFit
+from pimloop.host.models.graph import Graph, Node
 
 #: Memories and their devices, in the order that breaks the partitioner's ties.
 MEMORIES: Mapping[str, tuple[str, ...]] = {
@@ -70,7 +71,7 @@ def partition_graph(graph: Graph, fit: PimFit) -> network.Graph:
 def signature(graph: Graph, node: Node) -> str:
     """Return what an operator's time depends on: type, shapes, attributes, which inputs are fixed.
 
-    >>> from host.models.loader import load_model
+    >>> from pimloop.host.models.loader import load_model
     >>> graph = load_model("bert-small")
     >>> signature(graph, next(node for node in graph.nodes if node.op == "MatMul"))
     'MatMul/1x16x512/512x512/const=1'

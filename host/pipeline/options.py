@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from host.device.open import Backend, Flavour
-from sim.lanes import default_flavour
+from pimloop.host.device.open import Backend, Flavour
+from pimloop.sim.lanes import default_flavour
 
 Objective = Literal["sequential", "makespan"]
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import partitioner.graph as network
-from host.capabilities import PimOperation
-from host.device.usage import Usage, total_usage
-from host.models.graph import Graph
-from host.pipeline.options import Options
-from host.pipeline.planning import Executed, replay
-from host.pipeline.profiling import Profile
-from host.platform import Platform
-from host.session import Result
-from host.times import ScheduleTimes, schedule_times
-from partitioner.costs import CostGraph
-from partitioner.plan import Plan, Step
+import pimloop.partitioner.graph as network
+from pimloop.host.capabilities import PimOperation
+from pimloop.host.device.usage import Usage, total_usage
+from pimloop.host.models.graph import Graph
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.planning import Executed, replay
+from pimloop.host.pipeline.profiling import Profile
+from pimloop.host.platform import Platform
+from pimloop.host.session import Result
+from pimloop.host.times import ScheduleTimes, schedule_times
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.plan import Plan, Step
 
 
 @dataclass(frozen=True)

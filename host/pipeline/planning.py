@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import partitioner.graph as network
-from host.errors import PimloopError
-from host.executor import Transfer
-from host.models.graph import Graph
-from host.policies import Policy, make_plan
-from host.session import Result
-from host.times import ScheduleTimes
-from partitioner.costs import CostGraph
-from partitioner.errors import PartitionerError
-from partitioner.plan import Plan
-from partitioner.plan import Step as PlanStep
-from partitioner.problem import Problem
-from partitioner.quantity import quantity
-from partitioner.schedule import sequence_schedule, steps, task_graph
+import pimloop.partitioner.graph as network
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Transfer
+from pimloop.host.models.graph import Graph
+from pimloop.host.policies import Policy, make_plan
+from pimloop.host.session import Result
+from pimloop.host.times import ScheduleTimes
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.plan import Step as PlanStep
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.quantity import quantity
+from pimloop.partitioner.schedule import sequence_schedule, steps, task_graph
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def make_plans(
     Parameters
     ----------
     policies
-        Name to function, None for the partitioner's own (`host.policies.find_policies`).
+        Name to function, None for the partitioner's own (`pimloop.host.policies.find_policies`).
 
     Raises
     ------

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isclose
 
-from host.session import Result
-from host.times import ScheduleTimes
-from partitioner.costs import CostGraph
-from partitioner.plan import Plan
-from partitioner.problem import Problem
+from pimloop.host.session import Result
+from pimloop.host.times import ScheduleTimes
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.problem import Problem
 
 #: Two results of the same arithmetic in another order.
 _ROUNDING = 1e-9

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import partitioner.graph as network
-from host.capabilities import PimOperation
-from host.cpu.profile import CpuProfile
-from host.models.graph import Graph
-from host.pipeline.balance import balance_runs
-from host.pipeline.execute import Job
-from host.session import Result
-from host.times import schedule_times
-from partitioner.costs import CostGraph
-from partitioner.merge import ProfileRun, merge_runs
-from partitioner.profile_plan import ProfilePlan, plan_profile
+import pimloop.partitioner.graph as network
+from pimloop.host.capabilities import PimOperation
+from pimloop.host.cpu.profile import CpuProfile
+from pimloop.host.models.graph import Graph
+from pimloop.host.pipeline.balance import balance_runs
+from pimloop.host.pipeline.execute import Job
+from pimloop.host.session import Result
+from pimloop.host.times import schedule_times
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.merge import ProfileRun, merge_runs
+from pimloop.partitioner.profile_plan import ProfilePlan, plan_profile
 
 #: How the repetitions of one measurement become one cost: as schedules are timed.
 STATISTIC = "median"

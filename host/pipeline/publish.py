@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from host.annotate import write_annotated
-from host.chrome_trace import write_trace
-from host.errors import PimloopError
-from host.html import write_html
-from host.models.graph import Graph
-from host.report import write_report
+from pimloop.host.annotate import write_annotated
+from pimloop.host.chrome_trace import write_trace
+from pimloop.host.errors import PimloopError
+from pimloop.host.html import write_html
+from pimloop.host.models.graph import Graph
+from pimloop.host.report import write_report
 
 PAGE = "report.html"
 TRACE = "trace.json"
@@ -52,7 +52,7 @@ def draw(report: dict[str, Any], graph: Graph | None, folder: Path) -> list[Path
             files.append(folder / ANNOTATED)
             write_annotated(graph, report, files[-1])
         # Imported here: matplotlib takes a second, which `pimloop report --help` need not.
-        from host.plots import write_plots
+        from pimloop.host.plots import write_plots
 
         files += write_plots(report, folder / PLOTS)
     except OSError as error:

@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from host.accuracy import Comparison
-from host.cpu.timing import Timing
-from host.driver import OpStats
-from host.executor import Execution, Transfer
-from host.finite import NonFinite
-from host.models.graph import Graph
-from host.platform import Platform
-from host.reference.decisions import IntegerComparison
-from host.session import Result, Settings
-from host.verification import Mismatch
+from pimloop.host.accuracy import Comparison
+from pimloop.host.cpu.timing import Timing
+from pimloop.host.driver import OpStats
+from pimloop.host.executor import Execution, Transfer
+from pimloop.host.finite import NonFinite
+from pimloop.host.models.graph import Graph
+from pimloop.host.platform import Platform
+from pimloop.host.reference.decisions import IntegerComparison
+from pimloop.host.session import Result, Settings
+from pimloop.host.verification import Mismatch
 
 
 def to_dict(result: Result) -> dict[str, Any]:

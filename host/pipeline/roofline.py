@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from host.capabilities import MatmulOperation
-from host.driver import OpStats
-from host.pipeline.outcome import Outcome
-from host.pipeline.traffic import traffic
-from host.platform import Platform
+from pimloop.host.capabilities import MatmulOperation
+from pimloop.host.driver import OpStats
+from pimloop.host.pipeline.outcome import Outcome
+from pimloop.host.pipeline.traffic import traffic
+from pimloop.host.platform import Platform
 
 _FS_PER_US = 1e9
 _DEVICE_ELEMENT = 2  # bytes, bfloat16

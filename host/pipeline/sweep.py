@@ -2,7 +2,7 @@
 
 A point is one run of the pipeline. Its report is kept in OUT/points/<point>/report.json; a point
 whose report is there is not run again while all that it depends on is the same
-(`host.pipeline.points`). Points do not depend on each other or on where they run.
+(`pimloop.host.pipeline.points`). Points do not depend on each other or on where they run.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from host.errors import PimloopError
-from host.models.decompose import Choice
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions
-from host.pipeline.execute import Event
-from host.pipeline.flow import Pipeline
-from host.pipeline.keys import digest, is_measured, machine_key
-from host.pipeline.options import Options
-from host.pipeline.points import content_key, load_point, model_content, save_point
-from host.platform import load_platform
-from host.plugins import load_model
-from host.report import build_report
-from host.text import csv_cell, file_name
-from partitioner.errors import PartitionerError
-from partitioner.quantity import quantity
-from sim.errors import SimError
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.decompose import Choice
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions
+from pimloop.host.pipeline.execute import Event
+from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.keys import digest, is_measured, machine_key
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.points import content_key, load_point, model_content, save_point
+from pimloop.host.platform import load_platform
+from pimloop.host.plugins import load_model
+from pimloop.host.report import build_report
+from pimloop.host.text import csv_cell, file_name
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.quantity import quantity
+from pimloop.sim.errors import SimError
 
 FORMAT = "pimloop-sweep/1"
 POINTS = "points"

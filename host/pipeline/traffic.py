@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from host.driver import OpStats
-from host.errors import PimloopError
-from host.platform import Platform
+from pimloop.host.driver import OpStats
+from pimloop.host.errors import PimloopError
+from pimloop.host.platform import Platform
 
 
 @dataclass(frozen=True)

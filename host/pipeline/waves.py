@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from host.cpu.operators import run_reference
-from host.device.open import Flavour, open_device, recorded
-from host.driver import PimDriver
-from host.executor import Executor
-from host.fit import pim_fit
-from host.forms import choose_forms
-from host.models.graph import Array, Graph
-from host.platform import Platform
-from host.resident import ResidentModel
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.device.open import Flavour, open_device, recorded
+from pimloop.host.driver import PimDriver
+from pimloop.host.executor import Executor
+from pimloop.host.fit import pim_fit
+from pimloop.host.forms import choose_forms
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.platform import Platform
+from pimloop.host.resident import ResidentModel
 
 
 def record_operator(

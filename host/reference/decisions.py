@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from host.models.graph import Array, Graph, Node
+from pimloop.host.models.graph import Array, Graph, Node
 
 #: Operators with a floating-point result that jumps.
 _STEPS = frozenset({"Round", "Floor", "Ceil", "Sign", "Hardmax"})

@@ -1,6 +1,7 @@
 """Compares an execution with float32, and looks closer where the two are apart.
 
-Outputs within the limit of `host.accuracy` and integers that are equal need no more. Otherwise
+Outputs within the limit of `pimloop.host.accuracy` and integers that are equal need no more.
+Otherwise
 
 - the run's decisions (`decisions`) are held to their margins, and float32 is run again with them,
   so that what follows a decision is compared with float32 given the same one;
@@ -17,18 +18,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from host.accuracy import Comparison, compare, compared_tensors
-from host.cpu.operators import run_reference
-from host.executor import Execution, Executor
-from host.models.graph import Array
-from host.reference.decisions import (
+from pimloop.host.accuracy import Comparison, compare, compared_tensors
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.executor import Execution, Executor
+from pimloop.host.models.graph import Array
+from pimloop.host.reference.decisions import (
     IntegerComparison,
     compare_decision,
     decisions,
     forced,
     own,
 )
-from host.reference.sensitivity import Spread, measure
+from pimloop.host.reference.sensitivity import Spread, measure
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from host.cpu.operators import run_reference
-from host.cpu.stretches import Stretch, device_threads
-from host.models.graph import Array, Graph
-from host.models.ort_values import is_plain
-from partitioner.quantity import quantity
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.cpu.stretches import Stretch, device_threads
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.ort_values import is_plain
+from pimloop.partitioner.quantity import quantity
 
 #: Relative L2 norm by which float32 sums may differ that are taken in another order.
 ORDER_LIMIT = 1e-5

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from host.cpu.operators import all_cores, open_session
-from host.golden import bf16_to_f32, to_bf16_bits
-from host.models.graph import Array, Graph, Node, TensorInfo, to_model
+from pimloop.host.cpu.operators import all_cores, open_session
+from pimloop.host.golden import bf16_to_f32, to_bf16_bits
+from pimloop.host.models.graph import Array, Graph, Node, TensorInfo, to_model
 
 #: Runs: one rounds to nearest, the others elsewhere.
 RUNS = 8

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from host.models.generator import LOGITS, Cache, Generator
-from host.models.graph import Array, Graph
-from host.reference.sensitivity import RUNS, Deviations, Rounded, Spread
+from pimloop.host.models.generator import LOGITS, Cache, Generator
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.reference.sensitivity import RUNS, Deviations, Rounded, Spread
 
 
 def measure_steps(

@@ -1,6 +1,7 @@
 """The device's arithmetic in unbounded integers: slow, and free of any floating-point unit.
 
-Independent of `host.golden`: it never touches a float, so the two can be held against each other.
+Independent of `pimloop.host.golden`: it never touches a float, so the two can be held against each
+other.
 """
 
 from __future__ import annotations

@@ -18,14 +18,21 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from host.device.base import Device
-from host.device.geometry import BF16_BYTES, Geometry
-from host.device.validate import COPIES, ELEMENTWISE, HOST_GRANULE, PRODUCTS, Fields, validate
-from host.driver import descriptors
-from host.driver.descriptors import Descriptor
-from host.testing.random_lists import HOST_BYTES, HOST_OFFSET, ListMaker, random_bits
-from host.testing.raw import LIST_OFFSET, RawDevice
-from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode, Reg
+from pimloop.host.device.base import Device
+from pimloop.host.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.device.validate import (
+    COPIES,
+    ELEMENTWISE,
+    HOST_GRANULE,
+    PRODUCTS,
+    Fields,
+    validate,
+)
+from pimloop.host.driver import descriptors
+from pimloop.host.driver.descriptors import Descriptor
+from pimloop.host.testing.random_lists import HOST_BYTES, HOST_OFFSET, ListMaker, random_bits
+from pimloop.host.testing.raw import LIST_OFFSET, RawDevice
+from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode, Reg
 
 #: The host window: from the lists to the end of the data, with guard bytes on both sides.
 WINDOW_START = 1 << 14

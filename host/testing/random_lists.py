@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
-from host.device.validate import (
+from pimloop.host.device.geometry import BF16_BYTES, F32_BYTES, Geometry
+from pimloop.host.device.validate import (
     COPIES,
     Fields,
     Rows,
@@ -22,11 +22,11 @@ from host.device.validate import (
     round_up,
     validate,
 )
-from host.driver import descriptors
-from host.driver.descriptors import Descriptor
-from host.testing.raw import LIST_OFFSET, RawDevice
-from partitioner.quantity import quantity
-from rtl.isa import (
+from pimloop.host.driver import descriptors
+from pimloop.host.driver.descriptors import Descriptor
+from pimloop.host.testing.raw import LIST_OFFSET, RawDevice
+from pimloop.partitioner.quantity import quantity
+from pimloop.rtl.isa import (
     CONTROL_FIELDS,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from host.device.base import Device
-from host.device.geometry import Geometry, read_geometry
-from host.driver import descriptors
-from host.driver.descriptors import Descriptor
-from partitioner.quantity import quantity
-from rtl.isa import DESCRIPTOR, DESCRIPTOR_BYTES, Code, Reg
+from pimloop.host.device.base import Device
+from pimloop.host.device.geometry import Geometry, read_geometry
+from pimloop.host.driver import descriptors
+from pimloop.host.driver.descriptors import Descriptor
+from pimloop.partitioner.quantity import quantity
+from pimloop.rtl.isa import DESCRIPTOR, DESCRIPTOR_BYTES, Code, Reg
 
 #: Where `RawDevice` puts lists and bulk data in the shared buffer (bytes).
 LIST_OFFSET = 0

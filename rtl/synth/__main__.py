@@ -1,4 +1,6 @@
-"""`python -m rtl.synth`: synthesise, place and route, and write the tables of docs/synthesis.md.
+"""Synthesise, place and route, and write the tables of docs/synthesis.md.
+
+Run it as `python -m pimloop.rtl.synth`.
 
 `--quick` does the lane only, in about a minute; the whole takes some 30 on an idle machine.
 """
@@ -8,9 +10,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rtl.synth import designs
-from rtl.synth.report import FAMILIES, clock_table, replace, use_table
-from rtl.synth.tools import (
+from pimloop.rtl.synth import designs
+from pimloop.rtl.synth.report import FAMILIES, clock_table, replace, use_table
+from pimloop.rtl.synth.tools import (
     ROOT,
     SPEEDS,
     Family,
@@ -100,7 +102,7 @@ def control() -> None:
 
 def main() -> int:
     """Run what is asked for; return 1 when a tool fails or the lane is too slow."""
-    parser = argparse.ArgumentParser(prog="python -m rtl.synth", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pimloop.rtl.synth", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the lane only")
     arguments = parser.parse_args()
     try:

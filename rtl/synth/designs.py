@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rtl.lint import synthesizable
+from pimloop.rtl.lint import synthesizable
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 RTL = HERE.parent
 
 LANE_TOP = "pim_lane_harness"

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from host.driver import PimDriver
-from host.platform import load_platform
-from sim.build import REPOSITORY
-from sim.config import SimConfig
-from sim.device import SimDevice
+from pimloop.host.driver import PimDriver
+from pimloop.host.platform import load_platform
+from pimloop.sim.build import REPOSITORY
+from pimloop.sim.config import SimConfig
+from pimloop.sim.device import SimDevice
 
 _ROW = re.compile(
     r"^\| \((\d+),(\d+)\)x\(\d+,(\d+)\) \| (\d+) us \| ([\d.]+) us \| ([+-][\d.]+) % \|$",
@@ -57,7 +57,7 @@ def run_bert(tree: Path, folder: Path) -> dict[str, Any]:
     }
     out = folder / "out"
     subprocess.run(
-        [sys.executable, "-m", "host.cli", "sim", "bert", "--seq", "16", "--out", str(out)],
+        [sys.executable, "-m", "pimloop.host.cli", "sim", "bert", "--seq", "16", "--out", str(out)],
         cwd=folder, env=environment, check=True, timeout=900, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     loaded: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
@@ -76,6 +76,7 @@ def test_the_table_of_change_the_rtl(tmp_path: Path):
     tree = tmp_path / "tree"
     for name in ("rtl", "sim", "host", "partitioner"):
         shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("*.pyc"))
+    shutil.copytree(REPOSITORY / "pimloop", tree / "pimloop", symlinks=True)
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
     after.mkdir()

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY
 
-from host.models.graph import Graph
-from host.models.loader import LoadOptions, build_graph
-from host.models.weights import RandomWeights
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,14 +10,14 @@ import pytest
 from onnx import TensorProto, helper
 from rich.console import Console
 
-from host.cli.summary import print_summary
-from host.html.page import render
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, load_model
-from host.pipeline.flow import Pipeline
-from host.pipeline.options import Options
-from host.platform import load_platform
-from host.report import build_report
+from pimloop.host.cli.summary import print_summary
+from pimloop.host.html.page import render
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import load_platform
+from pimloop.host.report import build_report
 
 
 def conv_model() -> onnx.ModelProto:

@@ -15,24 +15,24 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-import host.cli
-import host.report
-from host.device.base import DeviceError
-from host.models.inputs import random_inputs
-from host.pipeline.flow import Pipeline
-from host.pipeline.options import Options
-from host.pipeline.state import FOLDER
-from host.platform import load_platform
+import pimloop.host.cli
+import pimloop.host.report
+from pimloop.host.device.base import DeviceError
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.state import FOLDER
+from pimloop.host.platform import load_platform
 
 
 @pytest.fixture(autouse=True)
 def commands(monkeypatch):
     modules = ("sim", "run", "profile", "report", "waves", "partition")
-    monkeypatch.setattr(host.cli, "COMMAND_MODULES", modules)
+    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", modules)
 
 
-def pimloop(capsys, *arguments):
-    code = host.cli.main([str(a) for a in arguments])
+def run_command(capsys, *arguments):
+    code = pimloop.host.cli.main([str(a) for a in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -119,7 +119,7 @@ def test_a_full_disk_costs_the_state_and_ends_with_one_message(tiny, tmp_path, c
         return replace(source, target, **options)
 
     monkeypatch.setattr(os, "replace", full)
-    code, out, err = pimloop(capsys, "sim", tiny, "--seq", 5, "--out", tmp_path / "out")
+    code, out, err = run_command(capsys, "sim", tiny, "--seq", 5, "--out", tmp_path / "out")
     assert (code, out) == (2, "")
     assert "costs.json: No space left on device" in err
     assert "Traceback" not in err
@@ -130,7 +130,7 @@ def test_a_full_disk_costs_the_state_and_ends_with_one_message(tiny, tmp_path, c
 def test_a_read_only_cache_changes_nothing(tiny, tmp_path, capsys, monkeypatch, caplog):
     (tmp_path / "cache").write_text("a file where the folder should be")
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
-    code, _, err = pimloop(capsys, "profile", tiny, "--seq", 5, "-o", tmp_path / "costs.json")
+    code, _, err = run_command(capsys, "profile", tiny, "--seq", 5, "-o", tmp_path / "costs.json")
     assert code == 0, err
     assert "no cache" in caplog.text
     assert json.loads((tmp_path / "costs.json").read_text())["format"] == "pimloop-costs/1"
@@ -139,7 +139,7 @@ def test_a_read_only_cache_changes_nothing(tiny, tmp_path, capsys, monkeypatch, 
 def test_a_plan_for_another_model(tiny, tmp_path, capsys):
     plan = {"format": "pimloop-plan/1", "assignment": {"MatMul_1": "pim"}}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    code, out, err = pimloop(
+    code, out, err = run_command(
         capsys, "run", tiny, "--seq", 5, "--plan", tmp_path / "plan.json", "--device", "model"
     )
     assert (code, out) == (2, "")
@@ -161,7 +161,7 @@ def test_an_operator_that_the_cpu_runtime_lacks(tmp_path, capsys):
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets), tmp_path / "odd.onnx")
-    code, out, err = pimloop(
+    code, out, err = run_command(
         capsys, "sim", tmp_path / "odd.onnx", "--device", "model", "--out", tmp_path / "out"
     )
     assert (code, out) == (2, "")
@@ -181,26 +181,26 @@ def test_an_operator_that_the_cpu_runtime_lacks(tmp_path, capsys):
 def test_report_of_a_bad_folder(content, message, tmp_path, capsys):
     if content is not None:
         (tmp_path / "report.json").write_text(content)
-    code, out, err = pimloop(capsys, "report", tmp_path)
+    code, out, err = run_command(capsys, "report", tmp_path)
     assert (code, out) == (2, "")
     assert message in err
 
 
 def test_waves_names_operators_that_can_be_recorded(tiny, capsys):
-    code, _, err = pimloop(capsys, "waves", tiny, "--node", "nothing")
+    code, _, err = run_command(capsys, "waves", tiny, "--node", "nothing")
     assert code == 2
     assert "has no operator 'nothing'" in err
     assert "MatMul_" in err
-    code, _, err = pimloop(capsys, "waves", tiny, "--node", "Gather_0")
+    code, _, err = run_command(capsys, "waves", tiny, "--node", "Gather_0")
     assert code == 2
     assert "(Gather) does not run on the PIM" in err
-    code, _, err = pimloop(capsys, "waves", tiny, "--node", "Gather_0", "--device", "model")
+    code, _, err = run_command(capsys, "waves", tiny, "--node", "Gather_0", "--device", "model")
     assert code == 2
     assert "the model device has no signals" in err
 
 
 def test_the_model_device_cannot_be_profiled(tiny, tmp_path, capsys):
-    code, _, err = pimloop(
+    code, _, err = run_command(
         capsys, "profile", tiny, "--device", "model", "-o", tmp_path / "costs.json"
     )
     assert code == 2

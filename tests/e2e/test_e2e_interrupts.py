@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from host.platform import load_platform
-from sim.build import build
-from sim.config import SimConfig, build_spec
+from pimloop.host.platform import load_platform
+from pimloop.sim.build import build
+from pimloop.sim.config import SimConfig, build_spec
 
 #: Minutes of simulation: nothing here waits for its end.
 LONG_RUN = ["gemm", "512", "2048", "2048", "--platform", "htg-z920"]
@@ -49,7 +49,7 @@ def alive(pid: int) -> bool:
 def running() -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Yield a command in the middle of a long simulation, and its simulator."""
     build(build_spec(SimConfig(params=load_platform("htg-z920").rtl_parameters())))
-    command = [sys.executable, "-m", "host.cli"]
+    command = [sys.executable, "-m", "pimloop.host.cli"]
     with subprocess.Popen(
         command + LONG_RUN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import host.cli
+import pimloop.host.cli
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sim"))
 
@@ -16,13 +16,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "sim"))
 def test_a_report_can_be_drawn_again(tiny, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["sim", tiny, "--seq", "4", "--device", "model", "--out", str(out), "--quiet"]
-    assert host.cli.main(arguments) == 0
+    assert pimloop.host.cli.main(arguments) == 0
     drawn = ["report.html", "trace.json"]
     before = {name: (out / name).read_bytes() for name in drawn}
     for name in drawn:
         (out / name).unlink()
     capsys.readouterr()
-    assert host.cli.main(["report", str(out), "--json"]) == 0
+    assert pimloop.host.cli.main(["report", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((out / "report.json").read_text())
     assert {name: (out / name).read_bytes() for name in drawn} == before
 
@@ -31,11 +31,11 @@ def test_a_report_can_be_drawn_again(tiny, tmp_path, capsys):
 def test_waves_of_one_operator(tiny, tmp_path, capsys):
     import fst_reader
 
-    assert host.cli.main(["waves", tiny, "--node", "nothing"]) == 2
+    assert pimloop.host.cli.main(["waves", tiny, "--node", "nothing"]) == 2
     names = capsys.readouterr().err.partition("some that the PIM runs: ")[2].split(", ")
     path = tmp_path / "one.fst"
     arguments = ["waves", tiny, "--node", names[0], "-o", str(path), "--json"]
-    assert host.cli.main(arguments) == 0
+    assert pimloop.host.cli.main(arguments) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["node"] == names[0]
     fst = fst_reader.read(path)

@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, load_model
-from host.pipeline.flow import Pipeline
-from host.pipeline.options import Options
-from host.pipeline.waves import record_operator
-from host.platform import Platform, load_platform
-from host.report import build_report
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.waves import record_operator
+from pimloop.host.platform import Platform, load_platform
+from pimloop.host.report import build_report
 
 #: The board with all that the driver can do. Its CPU is modelled, so every predicted time must be
 #: the executed one.

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-import host.pipeline.flow
-from host.cache.folder import cache_folder
-from host.html.rates import LIMITS
-from host.models.inputs import random_inputs
-from host.pipeline.flow import Pipeline, execute_once
-from host.pipeline.options import Options
-from host.pipeline.state import FOLDER
-from host.plans import load_plan
-from host.platform import load_platform
-from host.report import build_report
-from host.times import schedule_times
-from partitioner.costs import load_costs
-from partitioner.solve import partition
+import pimloop.host.pipeline.flow
+from pimloop.host.cache.folder import cache_folder
+from pimloop.host.html.rates import LIMITS
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.pipeline.flow import Pipeline, execute_once
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.state import FOLDER
+from pimloop.host.plans import load_plan
+from pimloop.host.platform import load_platform
+from pimloop.host.report import build_report
+from pimloop.host.times import schedule_times
+from pimloop.partitioner.costs import load_costs
+from pimloop.partitioner.solve import partition
 
 SCHEDULES = ["optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp"]
 
@@ -183,7 +183,7 @@ def test_a_second_run_needs_no_profile_and_no_simulation(wide, first, tmp_path, 
     fresh = run(wide, tmp_path / "fresh", fresh=True)[1]
     assert not fresh["profile"]["from_cost_store"]
     assert fresh["graph"] == report["graph"]  # sources too: nothing is reused
-    assert (cache_folder() / host.pipeline.cost_store.FILE_NAME).exists()
+    assert (cache_folder() / pimloop.host.pipeline.cost_store.FILE_NAME).exists()
     assert folder.exists()
 
 
@@ -329,7 +329,7 @@ def test_segments_of_a_measured_cpu_are_counted_apart(wide, tmp_path, monkeypatc
 
 def test_an_interrupted_run_goes_on(wide, tmp_path, monkeypatch, caplog):
     """Stopped when the first two executions of the profile are done."""
-    save, saved = host.pipeline.state.State.save, []
+    save, saved = pimloop.host.pipeline.state.State.save, []
 
     def stop_after_two(self, job, result):
         save(self, job, result)
@@ -338,7 +338,7 @@ def test_an_interrupted_run_goes_on(wide, tmp_path, monkeypatch, caplog):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(host.pipeline.state.State, "save", stop_after_two)
+        patch.setattr(pimloop.host.pipeline.state.State, "save", stop_after_two)
         with pytest.raises(KeyboardInterrupt):
             run(wide, tmp_path, fresh=True, cache=False)
     assert len(list((tmp_path / FOLDER).iterdir())) == 2

@@ -7,16 +7,16 @@ import json
 import pytest
 from tiny_checkpoints import write_checkpoint
 
-import host.cli
+import pimloop.host.cli
 
 
 @pytest.fixture(autouse=True)
 def commands(monkeypatch):
-    monkeypatch.setattr(host.cli, "COMMAND_MODULES", ("sim", "run"))
+    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", ("sim", "run"))
 
 
 def report_of(capsys, *arguments):
-    code = host.cli.main([*(str(a) for a in arguments), "--json"])
+    code = pimloop.host.cli.main([*(str(a) for a in arguments), "--json"])
     captured = capsys.readouterr()
     assert code == 0, captured.err
     return json.loads(captured.out)

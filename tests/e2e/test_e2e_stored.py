@@ -15,21 +15,21 @@ from fused_models import CONTRIB, model_of
 from onnx import TensorProto, helper, numpy_helper
 from tiny_checkpoints import write_checkpoint
 
-import host.cli
-from host.cache.folder import cache_folder
-from host.models.decompose import Choice
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, load_model
-from host.pipeline.cost_store import FILE_NAME, Cost
-from host.pipeline.execute import Job
-from host.pipeline.flow import Pipeline
-from host.pipeline.options import Options
-from host.pipeline.points import content_key, load_point, model_content, save_point
-from host.pipeline.state import FOLDER
-from host.pipeline.sweep import Loading, Point, locally, point_name, run_sweep, sweep_name
-from host.platform import load_platform
-from host.report import FILE_NAME as REPORT
-from host.report import build_report
+import pimloop.host.cli
+from pimloop.host.cache.folder import cache_folder
+from pimloop.host.models.decompose import Choice
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.pipeline.cost_store import FILE_NAME, Cost
+from pimloop.host.pipeline.execute import Job
+from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.points import content_key, load_point, model_content, save_point
+from pimloop.host.pipeline.state import FOLDER
+from pimloop.host.pipeline.sweep import Loading, Point, locally, point_name, run_sweep, sweep_name
+from pimloop.host.platform import load_platform
+from pimloop.host.report import FILE_NAME as REPORT
+from pimloop.host.report import build_report
 
 WHOLE = Choice(keep_fused=True)
 
@@ -208,7 +208,7 @@ def test_wrong_stored_costs_fail_the_command(tiny, tmp_path, capsys, monkeypatch
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
     assert run(load_model(tiny, LoadOptions(3)))["verification"]["passed"]
     assert change_costs(1.001, OPERATORS) > 0
-    assert host.cli.main(["sim", tiny, "--seq", "3", "--out", str(tmp_path / "out")]) == 1
+    assert pimloop.host.cli.main(["sim", tiny, "--seq", "3", "--out", str(tmp_path / "out")]) == 1
     printed = capsys.readouterr().out
     assert "NOT AS PREDICTED" in printed
     assert "verification: FAILED" in printed

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-import host.cli
-import host.pipeline.sweep
+import pimloop.host.cli
+import pimloop.host.pipeline.sweep
 
 #: A value of the platform that needs no simulator of its own.
 CHANGED = "driver.call_overhead_us=21.6,60"
@@ -16,11 +16,11 @@ CHANGED = "driver.call_overhead_us=21.6,60"
 
 @pytest.fixture(autouse=True)
 def commands(monkeypatch):
-    monkeypatch.setattr(host.cli, "COMMAND_MODULES", ("sim", "sweep"))
+    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", ("sim", "sweep"))
 
 
 def sweep(capsys, *arguments):
-    code = host.cli.main(["sweep", *(str(a) for a in arguments)])
+    code = pimloop.host.cli.main(["sweep", *(str(a) for a in arguments)])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -30,8 +30,8 @@ def swept(tiny, tmp_path_factory):
     """Return the folder and the result of a sweep of two lengths and two costs of a call."""
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host.cli, "COMMAND_MODULES", ("sweep",))
-        code = host.cli.main(
+        patch.setattr(pimloop.host.cli, "COMMAND_MODULES", ("sweep",))
+        code = pimloop.host.cli.main(
             ["sweep", tiny, "--seq", "3,4", "--set", CHANGED, "--out", str(folder), "--quiet"]
         )
     assert code == 0
@@ -94,7 +94,7 @@ def test_finished_points_are_not_run_again(swept, tiny, capsys, monkeypatch):
     def no_run(*_):
         raise AssertionError("a finished point was run again")
 
-    monkeypatch.setattr(host.pipeline.sweep, "run_point", no_run)
+    monkeypatch.setattr(pimloop.host.pipeline.sweep, "run_point", no_run)
     code, out, err = sweep(capsys, tiny, "--seq", "3,4", "--set", CHANGED, "--out", folder)
     assert code == 0
     assert err.count("finished before") == 4
@@ -154,7 +154,7 @@ def test_a_point_that_fails_leaves_the_others(tiny, tmp_path, capsys):
     ],
 )
 def test_mistakes_are_one_message(arguments, message, tiny, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("host.pipeline.cluster.CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr("pimloop.host.pipeline.cluster.CONNECT_TIMEOUT", 1.0)
     code, out, err = sweep(capsys, tiny, "--seq", "2", "--out", tmp_path, *arguments)
     assert code == 2
     assert message in err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtl.formal import PROOFS, QUICK, ROOT, all_tasks, run_task
+from pimloop.rtl.formal import PROOFS, QUICK, ROOT, all_tasks, run_task
 
 TASKS = {task.name: task for task in all_tasks()}
 

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from host.device.base import Device
-from host.device.model import ModelDevice
-from host.device.open import open_device
-from host.platform import load_platform
-from host.testing.raw import RawDevice
+from pimloop.host.device.base import Device
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.device.open import open_device
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.raw import RawDevice
 
 #: Platform whose device stands for a style.
 PLATFORMS = {"per_bank": "htg-z920", "all_bank": "aim"}

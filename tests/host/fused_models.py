@@ -12,10 +12,10 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
-from host.cpu.operators import run_reference
-from host.models.decompose import Choice
-from host.models.graph import Array, Graph
-from host.models.onnx_file import load_onnx
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.models.decompose import Choice
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.onnx_file import load_onnx
 
 CONTRIB = "com.microsoft"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from partitioner.costs import costs_from_dict
-from partitioner.profile_plan import plan_profile
-from partitioner.solve import partition
+from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.profile_plan import plan_profile
+from pimloop.partitioner.solve import partition
 
 SCHEDULES = ("optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp")
 BASELINES = SCHEDULES[1:]

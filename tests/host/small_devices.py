@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from host import golden
-from host.device.geometry import Geometry
-from host.device.model import ModelDevice
-from host.platform import load_platform
-from host.testing.random_lists import random_bits
+from pimloop.host import golden
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.random_lists import random_bits
 
 #: An operand of 65 to 128 elements is split in two; a tile has 2 beats.
 DEPTH = 64

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from host.board.compare import (
+from pimloop.host.board.compare import (
     compare,
     measured_costs,
     moves,
@@ -22,7 +22,7 @@ from host.board.compare import (
     published_optimum,
     transposed_us,
 )
-from host.board.data import (
+from pimloop.host.board.data import (
     BUILT_IN,
     MODELS,
     class_costs,
@@ -30,20 +30,20 @@ from host.board.data import (
     load_board,
     published_totals,
 )
-from host.board.distil import distil
-from host.board.page import summary
-from host.board.simulate import PimTimes
-from host.board.templates import Template
-from host.capabilities import pim_operation
-from host.cli import calibrate, validate_board
-from host.cpu import measure
-from host.device.base import Device
-from host.errors import PimloopError
-from host.models.loader import LoadOptions, load_model
-from host.platform import load_platform, platform_path, sources
-from partitioner.paper import load_tables, paper_costs
-from partitioner.problem import Problem
-from partitioner.solve import partition
+from pimloop.host.board.distil import distil
+from pimloop.host.board.page import summary
+from pimloop.host.board.simulate import PimTimes
+from pimloop.host.board.templates import Template
+from pimloop.host.capabilities import pim_operation
+from pimloop.host.cli import calibrate, validate_board
+from pimloop.host.cpu import measure
+from pimloop.host.device.base import Device
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.platform import load_platform, platform_path, sources
+from pimloop.partitioner.paper import load_tables, paper_costs
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.solve import partition
 
 PLATFORM = load_platform("htg-z920")
 LENGTHS = (8, 16, 32)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from host.cache import folder
-from host.cache.folder import cache_folder
+from pimloop.host.cache import folder
+from pimloop.host.cache.folder import cache_folder
 
 
 @pytest.fixture(autouse=True)

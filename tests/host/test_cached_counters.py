@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from small_devices import small_device
 
-from host.cache.lists import FILE_NAME, TOTALS, ListCache
-from host.device.base import DeviceTimeoutError
-from host.device.cached import CachedDevice
-from host.device.model import ModelDevice
-from host.driver import descriptors
-from host.testing.raw import RawDevice
-from rtl.isa import Reg
+from pimloop.host.cache.lists import FILE_NAME, TOTALS, ListCache
+from pimloop.host.device.base import DeviceTimeoutError
+from pimloop.host.device.cached import CachedDevice
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import descriptors
+from pimloop.host.testing.raw import RawDevice
+from pimloop.rtl.isa import Reg
 
 FIRST = int(Reg.CNT_CYCLES_LO)
 #: Of a list: each counter its own amount, some beyond 32 bits.

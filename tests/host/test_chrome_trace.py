@@ -7,8 +7,8 @@ import json
 import pytest
 import report_samples as samples
 
-from host.chrome_trace import write_trace
-from host.errors import PimloopError
+from pimloop.host.chrome_trace import write_trace
+from pimloop.host.errors import PimloopError
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import host.kernels
-from host.cli import kernels, platforms
-from host.device.execution import Execution
-from host.device.model import ModelDevice
-from host.device.pool import DevicePool
-from host.errors import PimloopError
-from host.kernels import run_gemm
-from host.platform import load_platform
-from rtl.isa import Opcode
-from sim.device import SimDevice
-from sim.errors import DeviceError, DeviceTimeoutError
+import pimloop.host.kernels
+from pimloop.host.cli import kernels, platforms
+from pimloop.host.device.execution import Execution
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.device.pool import DevicePool
+from pimloop.host.errors import PimloopError
+from pimloop.host.kernels import run_gemm
+from pimloop.host.platform import load_platform
+from pimloop.rtl.isa import Opcode
+from pimloop.sim.device import SimDevice
+from pimloop.sim.errors import DeviceError, DeviceTimeoutError
 
 
 def call(*arguments: str) -> int:
@@ -149,7 +149,7 @@ def test_an_infinity_that_float32_does_not_have_is_exit_code_1(
     """The largest bfloat16 and 1e36 are 3.3995e38 in float32, beyond bfloat16; bits are right."""
     operands = iter([3.3895e38, small])
     monkeypatch.setattr(
-        host.kernels, "_random", lambda _, shape: np.full(shape, next(operands), np.float32)
+        pimloop.host.kernels, "_random", lambda _, shape: np.full(shape, next(operands), np.float32)
     )
     assert call("elementwise", "add", "2", "8", "--device", "model") == code
     out = capsys.readouterr().out
@@ -251,8 +251,8 @@ def deaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
         waits.append(timeout)
         return wait(self, timeout, operation)
 
-    monkeypatch.setattr("sim.device.build", lambda _spec: program)
-    monkeypatch.setattr("sim.build.build", lambda _spec: program)
+    monkeypatch.setattr("pimloop.sim.device.build", lambda _spec: program)
+    monkeypatch.setattr("pimloop.sim.build.build", lambda _spec: program)
     monkeypatch.setattr(SimDevice, "_receive", recorded)
     return waits
 

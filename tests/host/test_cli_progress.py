@@ -11,13 +11,13 @@ import shlex
 import pytest
 from rich.console import Console
 
-import host.cli
-import host.cli.progress
-from host.cli.progress import ProgressDisplay, build_notes
-from host.executor import Progress
-from host.pipeline.execute import STAGE, Event
-from host.provenance import source
-from host.text import file_name
+import pimloop.host.cli
+import pimloop.host.cli.progress
+from pimloop.host.cli.progress import ProgressDisplay, build_notes
+from pimloop.host.executor import Progress
+from pimloop.host.pipeline.execute import STAGE, Event
+from pimloop.host.provenance import source
+from pimloop.host.text import file_name
 
 EVENTS = [
     Event("run 1", Progress("weights", "w", 0, 4, 0)),
@@ -47,7 +47,7 @@ def test_plain_lines_when_not_on_a_terminal():
 
 def test_bars_on_a_terminal(monkeypatch):
     clock = itertools.count(0, 2.0)
-    monkeypatch.setattr(host.cli.progress, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(pimloop.host.cli.progress, "monotonic", lambda: next(clock))
     text = shown(terminal=True)
     assert "optimal: executing" in text
     assert "50 %" in text
@@ -56,9 +56,9 @@ def test_bars_on_a_terminal(monkeypatch):
 
 
 def test_speed_is_of_the_phase(monkeypatch):
-    job = host.cli.progress._Job(None, "run", since=10.0, cycles_before=1_000_000)
-    monkeypatch.setattr(host.cli.progress, "monotonic", lambda: 12.0)
-    speed = host.cli.progress._speed
+    job = pimloop.host.cli.progress._Job(None, "run", since=10.0, cycles_before=1_000_000)
+    monkeypatch.setattr(pimloop.host.cli.progress, "monotonic", lambda: 12.0)
+    speed = pimloop.host.cli.progress._speed
     assert speed(job, Progress("run", "", 0, 1, 9_000_000)) == "4.00 Mcycles/s"
     assert speed(job, Progress("run", "", 0, 1, 1_000_000)) == ""
 
@@ -113,7 +113,7 @@ def test_what_an_interrupted_run_left_is_named(terminal):
 
 
 def test_a_build_is_announced_once_and_warnings_pass():
-    log = logging.getLogger("sim.build")
+    log = logging.getLogger("pimloop.sim.build")
     before, level = list(log.handlers), log.level
     text = io.StringIO()
     with build_notes(Console(file=text, width=60)):
@@ -133,7 +133,7 @@ def test_a_build_is_announced_once_and_warnings_pass():
 
 def test_version_has_the_commit(capsys):
     with pytest.raises(SystemExit) as ended:
-        host.cli.main(["--version"])
+        pimloop.host.cli.main(["--version"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith("pimloop ")

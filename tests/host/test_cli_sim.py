@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from tiny_checkpoints import write_checkpoint
 
-import host.cli
-import host.executor
-from host.cli.sim import repeat_command
-from host.fit import pim_fit
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, load_model
-from host.pipeline.network import partition_graph
-from host.platform import load_platform
-from host.verification import Verifier
+import pimloop.host.cli
+import pimloop.host.executor
+from pimloop.host.cli.sim import repeat_command
+from pimloop.host.fit import pim_fit
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.pipeline.network import partition_graph
+from pimloop.host.platform import load_platform
+from pimloop.host.verification import Verifier
 
 
 @pytest.fixture(autouse=True)
 def commands(monkeypatch):
-    monkeypatch.setattr(host.cli, "COMMAND_MODULES", ("sim", "run", "models"))
+    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", ("sim", "run", "models"))
 
 
 @pytest.fixture
@@ -32,15 +32,17 @@ def bert(tmp_path):
     return str(tmp_path / "tiny-bert")
 
 
-def pimloop(capsys, *arguments):
+def run_command(capsys, *arguments):
     """Return (exit code, stdout, stderr)."""
-    code = host.cli.main([str(a) for a in arguments])
+    code = pimloop.host.cli.main([str(a) for a in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
 
 def sim(capsys, model, tmp_path, *arguments):
-    return pimloop(capsys, "sim", model, "--device", "model", "--out", tmp_path / "out", *arguments)
+    return run_command(
+        capsys, "sim", model, "--device", "model", "--out", tmp_path / "out", *arguments
+    )
 
 
 def test_sim_writes_the_report_and_prints_the_tables(bert, tmp_path, capsys):
@@ -113,14 +115,14 @@ def test_a_wrong_bit_fails_the_command(bert, tmp_path, capsys, monkeypatch):
 
 
 def test_an_output_far_from_float32_fails_the_command(bert, tmp_path, capsys, monkeypatch):
-    run = host.executor.Executor.run
+    run = pimloop.host.executor.Executor.run
 
     def shifted(self, feeds):
         execution = run(self, feeds)
         values = {name: value + 1 for name, value in execution.values.items()}
         return dataclasses.replace(execution, values=values)
 
-    monkeypatch.setattr(host.executor.Executor, "run", shifted)
+    monkeypatch.setattr(pimloop.host.executor.Executor, "run", shifted)
     code, out, _ = sim(capsys, bert, tmp_path)
     assert code == 1
     assert "PIM bit exact: yes" in out
@@ -154,7 +156,7 @@ def test_an_output_far_from_float32_fails_the_command(bert, tmp_path, capsys, mo
 )
 def test_input_errors_are_one_message(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = pimloop(capsys, *arguments)
+    code, out, err = run_command(capsys, *arguments)
     assert code == 2
     assert out == ""
     assert message in err
@@ -172,7 +174,7 @@ def test_an_output_folder_that_is_a_file(bert, tmp_path, capsys):
 @pytest.mark.parametrize("shape", ["x", "x=", "=1", "x=1,a"])
 def test_malformed_shapes(shape, capsys):
     with pytest.raises(SystemExit) as stopped:
-        host.cli.main(["sim", "bert", "--shape", shape])
+        pimloop.host.cli.main(["sim", "bert", "--shape", shape])
     assert stopped.value.code == 2
     assert "INPUT=1,16" in capsys.readouterr().err
 
@@ -189,7 +191,7 @@ def test_run_with_inputs_outputs_and_a_plan(bert, tmp_path, capsys):
         },
     }
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    code, out, _ = pimloop(
+    code, out, _ = run_command(
         capsys, "run", bert, "--seq", 4, "--device", "model", "--plan", tmp_path / "plan.json",
         "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz", "--json",
     )  # fmt: skip
@@ -200,7 +202,7 @@ def test_run_with_inputs_outputs_and_a_plan(bert, tmp_path, capsys):
     assert report["schedules"]["plan"]["pim_nodes"] == pim_nodes
     assert report["command"][:3] == ["pimloop", "run", bert]
     logits = np.load(tmp_path / "out.npz")["logits"]
-    code, _, _ = pimloop(
+    code, _, _ = run_command(
         capsys, "run", bert, "--seq", 4, "--policy", "cpu_serial", "--device", "model",
         "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "cpu.npz", "--quiet",
     )  # fmt: skip
@@ -211,13 +213,13 @@ def test_run_with_inputs_outputs_and_a_plan(bert, tmp_path, capsys):
 
 
 def test_the_terminal_says_that_the_pim_could_be_used(bert, capsys):
-    code, out, _ = pimloop(capsys, "run", bert, "--seq", 4, "--policy", "cpu_serial")
+    code, out, _ = run_command(capsys, "run", bert, "--seq", 4, "--policy", "cpu_serial")
     assert code == 0
     assert "\n58 operators can run on the PIM; this placement leaves it unused.\n" in out
 
 
 def test_all_on_the_cpu_has_times_without_a_device(bert, capsys):
-    code, out, _ = pimloop(capsys, "run", bert, "--policy", "cpu_parallel_first", "--json")
+    code, out, _ = run_command(capsys, "run", bert, "--policy", "cpu_parallel_first", "--json")
     assert code == 0
     report = json.loads(out)
     schedule = report["schedules"]["cpu_parallel_first"]
@@ -239,17 +241,17 @@ def test_a_plan_for_other_shapes_is_refused_unless_it_is_asked_for(bert, tmp_pat
     }
     path.write_text(json.dumps(plan))
     command = ["run", bert, "--plan", path, "--device", "model"]
-    assert pimloop(capsys, *command, "--seq", 4, "--quiet")[0] == 0
-    code, out, err = pimloop(capsys, *command, "--seq", 6)
+    assert run_command(capsys, *command, "--seq", 4, "--quiet")[0] == 0
+    code, out, err = run_command(capsys, *command, "--seq", 6)
     assert (code, out) == (2, "")
     assert "was made from the costs of another length or shape: '" in err
     assert "1x4" in err
     assert "1x6" in err
     assert "--other-shapes" in err
-    code, out, err = pimloop(capsys, *command, "--seq", 6, "--other-shapes")
+    code, out, err = run_command(capsys, *command, "--seq", 6, "--other-shapes")
     assert code == 0
     assert "another length or shape" in err
-    code, out, _ = pimloop(capsys, *command, "--seq", 6, "--other-shapes", "--json")
+    code, out, _ = run_command(capsys, *command, "--seq", 6, "--other-shapes", "--json")
     assert code == 0
     assert "--other-shapes" in json.loads(out)["command"]
 
@@ -280,7 +282,7 @@ def test_a_plan_for_other_shapes_is_refused_unless_it_is_asked_for(bert, tmp_pat
 )
 def test_bad_plans(content, message, bert, tmp_path, capsys):
     (tmp_path / "plan.json").write_text(content)
-    code, _, err = pimloop(
+    code, _, err = run_command(
         capsys, "run", bert, "--device", "model", "--plan", tmp_path / "plan.json", "--quiet"
     )
     assert code == 2
@@ -289,10 +291,10 @@ def test_bad_plans(content, message, bert, tmp_path, capsys):
 
 def test_plan_and_output_files_that_cannot_be_opened(bert, tmp_path, capsys):
     base = ["run", bert, "--device", "model", "--quiet"]
-    code, _, err = pimloop(capsys, *base, "--plan", tmp_path / "absent.json")
+    code, _, err = run_command(capsys, *base, "--plan", tmp_path / "absent.json")
     assert code == 2
     assert "cannot read the plan" in err
-    code, _, err = pimloop(capsys, *base, "--outputs", tmp_path / "none" / "out.npz")
+    code, _, err = run_command(capsys, *base, "--outputs", tmp_path / "none" / "out.npz")
     assert code == 2
     assert f"cannot write {tmp_path / 'none' / 'out.npz'}: No such file or directory" in err
 
@@ -300,7 +302,7 @@ def test_plan_and_output_files_that_cannot_be_opened(bert, tmp_path, capsys):
 @pytest.mark.parametrize("command", ["sim", "run"])
 def test_the_command_of_a_report_repeats_every_option_that_decides_the_result(command):
     """An option that is forgotten here is parsed as its default the second time."""
-    parser = host.cli.build_parser()
+    parser = pimloop.host.cli.build_parser()
     words = [
         command, "m.onnx", "--seq", "4", "--batch", "2", "--seed", "3", "--inputs", "in.npz",
         "--shape", "x=1,16", "--axis", "past=8", "--keep-fused", "--im2col", "--platform", "aim",
@@ -323,19 +325,19 @@ def test_the_command_of_a_report_repeats_every_option_that_decides_the_result(co
 
 
 def test_models_lists_and_shows(bert, capsys):
-    code, out, _ = pimloop(capsys, "models", "--json")
+    code, out, _ = run_command(capsys, "models", "--json")
     assert code == 0
     assert [m["name"] for m in json.loads(out)["models"]] == [
         "bert", "bert-small", "roberta", "gpt2",
     ]  # fmt: skip
-    code, out, _ = pimloop(capsys, "models")
+    code, out, _ = run_command(capsys, "models")
     assert code == 0
     assert "bert-small" in out
-    code, out, _ = pimloop(capsys, "models", "show", bert, "--json", "--seq", 3)
+    code, out, _ = run_command(capsys, "models", "show", bert, "--json", "--seq", 3)
     assert code == 0
     shown = json.loads(out)
     assert (shown["nodes"], shown["edges"], shown["pim_nodes"]) == (122, 142, 58)
     assert shown["inputs"][0] == {"name": "input_ids", "type": "int64", "shape": [1, 3]}
-    code, out, _ = pimloop(capsys, "models", "show", bert, "--platform", "aim")
+    code, out, _ = run_command(capsys, "models", "show", bert, "--platform", "aim")
     assert code == 0
     assert "122 operators" in out

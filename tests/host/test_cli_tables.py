@@ -10,13 +10,13 @@ import pytest
 import report_samples as samples
 from rich.console import Console
 
-import host.cli
-from host.cli.calibrate import print_errors
-from host.cli.generate import print_generation
-from host.cli.rates import print_rates
-from host.cli.summary import _print_operators, _print_schedules, _simulation
-from host.cli.tables import numbers, print_table, prose, texts
-from host.cpu.calibrate import Errors
+import pimloop.host.cli
+from pimloop.host.cli.calibrate import print_errors
+from pimloop.host.cli.generate import print_generation
+from pimloop.host.cli.rates import print_rates
+from pimloop.host.cli.summary import _print_operators, _print_schedules, _simulation
+from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.cpu.calibrate import Errors
 
 WIDTHS = (40, 60, 80, 120)
 
@@ -96,11 +96,11 @@ def numbers_of(report):
 def test_every_listing_is_whole_at_every_width(command, width, monkeypatch, capsys):
     """What --json has is in the text: the values word by word, keys and names in one piece."""
     monkeypatch.setenv("COLUMNS", str(width))
-    assert host.cli.main(command.split()) == 0
+    assert pimloop.host.cli.main(command.split()) == 0
     text = capsys.readouterr().out
     assert "…" not in text
     words = set(re.sub(r"[│┃]", " ", text).split())
-    assert host.cli.main([*command.split(), "--json"]) == 0
+    assert pimloop.host.cli.main([*command.split(), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     if command.startswith("platforms show"):
         assert len(data["values"]) > 40

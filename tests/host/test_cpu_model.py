@@ -15,22 +15,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.board import data as board_data
-from host.board.samples import board_samples
-from host.cpu import calibrate, conversion, measure, toml, work
-from host.cpu.calibrate import Sample, errors, fit, held_out, merged, samples_of
-from host.cpu.model import CpuModel, product_speedup
-from host.cpu.parameters import CpuSection
-from host.cpu.toml import section_table, with_table
-from host.cpu.work import operator_work
-from host.device.base import Device
-from host.errors import PimloopError
-from host.models.config import BUILT_IN
-from host.models.decoder import build_decoder, build_decoder_step
-from host.models.encoder import build_encoder
-from host.models.graph import Graph, Node, TensorInfo
-from host.models.weights import RandomWeights
-from host.platform import load_platform, platform_path, sources
+from pimloop.host.board import data as board_data
+from pimloop.host.board.samples import board_samples
+from pimloop.host.cpu import calibrate, conversion, measure, toml, work
+from pimloop.host.cpu.calibrate import Sample, errors, fit, held_out, merged, samples_of
+from pimloop.host.cpu.model import CpuModel, product_speedup
+from pimloop.host.cpu.parameters import CpuSection
+from pimloop.host.cpu.toml import section_table, with_table
+from pimloop.host.cpu.work import operator_work
+from pimloop.host.device.base import Device
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.decoder import build_decoder, build_decoder_step
+from pimloop.host.models.encoder import build_encoder
+from pimloop.host.models.graph import Graph, Node, TensorInfo
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.platform import load_platform, platform_path, sources
 
 BOARD = load_platform("htg-z920")
 assert BOARD.cpu is not None

@@ -11,16 +11,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tiny_models import TINY
 
-import host.cpu.profile as module
-import host.executor
-from host.cpu.profile import profile_cpu, with_entry, without_call
-from host.cpu.stretches import SessionCache
-from host.cpu.timing import OtherWork, Step, Timing
-from host.executor import Executor
-from host.models.encoder import build_encoder
-from host.models.graph import Graph
-from host.models.inputs import random_inputs
-from host.models.weights import RandomWeights
+import pimloop.host.cpu.profile as module
+import pimloop.host.executor
+from pimloop.host.cpu.profile import profile_cpu, with_entry, without_call
+from pimloop.host.cpu.stretches import SessionCache
+from pimloop.host.cpu.timing import OtherWork, Step, Timing
+from pimloop.host.executor import Executor
+from pimloop.host.models.encoder import build_encoder
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.weights import RandomWeights
 
 CONFIG = replace(TINY["bert"], layers=1)
 
@@ -205,7 +205,7 @@ def test_an_execution_is_timed_without_other_sessions_between(
         us = 100.0 if len(steps) == 2 else 7.0
         return {step.name: Timing(us, us, rounds, False) for step in steps}
 
-    monkeypatch.setattr(host.executor, "time_rounds", timed)
+    monkeypatch.setattr(pimloop.host.executor, "time_rounds", timed)
     monkeypatch.setattr(OtherWork, "cores", lambda self: 0.5 if busy else 0.0)
     times = executor.time_cpu(rounds=3)
     assert [len(block) for block in blocks] == [2, len(graph.nodes)]

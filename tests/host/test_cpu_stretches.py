@@ -10,16 +10,16 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
-from host.cpu.buffers import ALIGNMENT, TensorBuffers
-from host.cpu.operators import all_cores, run_node, run_reference
-from host.cpu.stretches import SessionCache, Stretch, device_threads, split
-from host.errors import PimloopError
-from host.executor import Executor
-from host.models.graph import TensorInfo
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph
-from host.models.normalize import RawModel, normalize
-from host.models.weights import RandomWeights
+from pimloop.host.cpu.buffers import ALIGNMENT, TensorBuffers
+from pimloop.host.cpu.operators import all_cores, run_node, run_reference
+from pimloop.host.cpu.stretches import SessionCache, Stretch, device_threads, split
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Executor
+from pimloop.host.models.graph import TensorInfo
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.models.weights import RandomWeights
 
 
 def tiny(name, length=5):

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from host.cpu import timing
-from host.cpu.timing import WAIT, Step, Timing, realtime, shared_out, time_rounds
+from pimloop.host.cpu import timing
+from pimloop.host.cpu.timing import WAIT, Step, Timing, realtime, shared_out, time_rounds
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cpu_model import MODEL, PARAMETERS, graph_of, product, us
 
-from host.cpu.model import CpuModel
-from host.cpu.work import operator_work
-from host.models.graph import Graph
+from pimloop.host.cpu.model import CpuModel
+from pimloop.host.cpu.work import operator_work
+from pimloop.host.models.graph import Graph
 
 DEVICES = ("cpu_serial", "cpu_parallel")
 
@@ -304,7 +304,7 @@ def test_what_stays_unknown_is_named(graph: Graph) -> None:
 
 
 def test_a_price_that_is_not_calibrated_is_no_sample_of_a_fit() -> None:
-    from host.cpu.calibrate import Sample, fit
+    from pimloop.host.cpu.calibrate import Sample, fit
 
     conv = graph_of("Conv", [(1, 64, 56, 56), (64, 64, 3, 3)], (1, 64, 56, 56), constants=(1,))
     work = operator_work(conv, conv.nodes[0])

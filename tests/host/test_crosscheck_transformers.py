@@ -14,18 +14,18 @@ import pytest
 from tiny_checkpoints import hugging_face_config, parameters, write_safetensors
 from tiny_models import TINY
 
-from host.accuracy import compare
-from host.capabilities import Capabilities, pim_capable
-from host.cpu.operators import run_reference
-from host.device.model import ModelDevice
-from host.driver import PimDriver
-from host.executor import Executor
-from host.models.config import BUILT_IN
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, load_model
-from host.platform import load_platform
-from host.policies import pim_first
-from host.resident import ResidentModel
+from pimloop.host.accuracy import compare
+from pimloop.host.capabilities import Capabilities, pim_capable
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import PimDriver
+from pimloop.host.executor import Executor
+from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.platform import load_platform
+from pimloop.host.policies import pim_first
+from pimloop.host.resident import ResidentModel
 
 NEEDED = "needs torch and transformers: pip install 'pimloop[crosscheck]'"
 torch = pytest.importorskip("torch", reason=NEEDED)

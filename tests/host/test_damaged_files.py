@@ -13,20 +13,20 @@ import pytest
 from damage import damaged, damaged_bytes
 from tiny_models import TINY
 
-import host.pipeline.state
-from host.errors import PimloopError
-from host.models.inputs import check_inputs, random_inputs, read_arrays
-from host.models.loader import LoadOptions, build_graph
-from host.models.weights import RandomWeights
-from host.pipeline.execute import Job
-from host.pipeline.state import State
-from host.plans import load_plan
-from host.platform import load_platform, platform_path
-from host.session import Settings
-from partitioner.costs import costs_to_dict, load_costs
-from partitioner.errors import PartitionerError
-from partitioner.ort_trace import import_ort
-from partitioner.solve import partition
+import pimloop.host.pipeline.state
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.inputs import check_inputs, random_inputs, read_arrays
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pipeline.execute import Job
+from pimloop.host.pipeline.state import State
+from pimloop.host.plans import load_plan
+from pimloop.host.platform import load_platform, platform_path
+from pimloop.host.session import Settings
+from pimloop.partitioner.costs import costs_to_dict, load_costs
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.ort_trace import import_ort
+from pimloop.partitioner.solve import partition
 
 MUTATIONS = 300
 SEEDS = range(MUTATIONS)
@@ -168,8 +168,8 @@ def test_state_of_an_interrupted_run(
 ) -> None:
     """Whatever the damage, the result is the one that was kept, or none."""
     kept = {"assignment": {"a": "pim"}, "us": [1.5, float("inf")], "pim": {"a": {"cycles": 3}}}
-    monkeypatch.setattr(host.pipeline.state, "to_dict", lambda result: kept)
-    monkeypatch.setattr(host.pipeline.state, "from_dict", lambda data, *_: data)
+    monkeypatch.setattr(pimloop.host.pipeline.state, "to_dict", lambda result: kept)
+    monkeypatch.setattr(pimloop.host.pipeline.state, "from_dict", lambda data, *_: data)
     state = State(tmp_path, "context", GRAPH, PLATFORM, Settings())
     job = Job("run 1", {"a": "pim"})
     state.save(job, None)  # type: ignore[arg-type]

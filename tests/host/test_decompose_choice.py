@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from fused_models import CONTRIB, load, model_of, ops
 
-from host.cli import main
+from pimloop.host.cli import main
 
 DRAW = np.random.default_rng(0).normal(size=(2, 4, 8)).astype(np.float32)
 

@@ -7,7 +7,7 @@ from fused_models import CONTRIB, assert_close, load, model_of, ops, whole_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.cpu.operators import run_reference
+from pimloop.host.cpu.operators import run_reference
 
 
 def tables(size: int, positions: int = 32):

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from host.device.base import Device, DeviceTimeoutError
-from host.driver import descriptors
-from host.driver.descriptors import Descriptor
-from host.platform import load_platform
-from host.testing.raw import RawDevice, Status
-from rtl.isa import (
+from pimloop.host.device.base import Device, DeviceTimeoutError
+from pimloop.host.driver import descriptors
+from pimloop.host.driver.descriptors import Descriptor
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.raw import RawDevice, Status
+from pimloop.rtl.isa import (
     CONTROL_FIELDS,
     DESCRIPTOR_BYTES,
     DEVICE_ID,

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from host.device.base import Device
-from host.testing.random_lists import Outcome, random_list, run
-from host.testing.raw import RawDevice
-from rtl.isa import CONTROL_FIELDS, Code, Opcode
+from pimloop.host.device.base import Device
+from pimloop.host.testing.random_lists import Outcome, random_list, run
+from pimloop.host.testing.raw import RawDevice
+from pimloop.rtl.isa import CONTROL_FIELDS, Code, Opcode
 
 #: Lists of each comparison; several hundred with all of them together.
 LISTS = {"per_bank": 120, "all_bank": 60}

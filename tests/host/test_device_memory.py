@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host.device.cached import CachedDevice
-from host.device.open import open_device
-from host.platform import load_platform
-from host.testing.raw import RawDevice
+from pimloop.host.device.cached import CachedDevice
+from pimloop.host.device.open import open_device
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.raw import RawDevice
 
 PAGE = 4096
 CAPACITY = 512 << 20

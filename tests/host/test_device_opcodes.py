@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from host import golden
-from host.device.geometry import Geometry
-from host.driver import descriptors
-from host.testing import exact
-from host.testing.random_lists import random_bits
-from host.testing.raw import RawDevice
-from rtl.isa import Broadcast, Code, Init, Opcode
+from pimloop.host import golden
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.driver import descriptors
+from pimloop.host.testing import exact
+from pimloop.host.testing.random_lists import random_bits
+from pimloop.host.testing.raw import RawDevice
+from pimloop.rtl.isa import Broadcast, Code, Init, Opcode
 
 GUARD = 0xA5A5
 SEEDS = range(6)

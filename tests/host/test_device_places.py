@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from host.device.geometry import BF16_BYTES, Geometry
-from host.device.model import ModelDevice
-from host.driver import descriptors
-from host.driver.descriptors import Descriptor
-from host.platform import load_platform
-from host.testing.random_lists import random_bits
-from host.testing.raw import RawDevice
-from rtl.isa import Code, Opcode
-from sim.config import HostMemory, SimConfig
-from sim.device import SimDevice
+from pimloop.host.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import descriptors
+from pimloop.host.driver.descriptors import Descriptor
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.random_lists import random_bits
+from pimloop.host.testing.raw import RawDevice
+from pimloop.rtl.isa import Code, Opcode
+from pimloop.sim.config import HostMemory, SimConfig
+from pimloop.sim.device import SimDevice
 
 BUFFER_BYTES = 1 << 20
 PLATFORMS = {"per_bank": "htg-z920", "all_bank": "aim"}

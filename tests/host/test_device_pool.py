@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host.device.base import DeviceError
-from host.device.cached import CachedDevice
-from host.device.pool import DevicePool, Worker, default_jobs
-from host.driver import PimDriver
-from host.errors import PimloopError
-from host.platform import load_platform
-from sim.build import COVERAGE_VARIABLE
+from pimloop.host.device.base import DeviceError
+from pimloop.host.device.cached import CachedDevice
+from pimloop.host.device.pool import DevicePool, Worker, default_jobs
+from pimloop.host.driver import PimDriver
+from pimloop.host.errors import PimloopError
+from pimloop.host.platform import load_platform
+from pimloop.sim.build import COVERAGE_VARIABLE
 
 PLATFORM = load_platform("htg-z920")
 BUFFER_BYTES = 4 << 20
@@ -258,9 +258,9 @@ def test_cost_of_all_devices_is_summed_and_cached_lists_are_counted() -> None:
 
 HOST = """
 import sys
-from host.device.pool import DevicePool
-from host.platform import load_platform
-from host.driver import PimDriver
+from pimloop.host.device.pool import DevicePool
+from pimloop.host.platform import load_platform
+from pimloop.host.driver import PimDriver
 import numpy as np
 
 def job(worker, _):

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from host.device.geometry import Geometry
-from host.device.model import ModelDevice
-from host.device.validate import Fields, validate
-from host.driver import descriptors
-from host.driver.descriptors import Descriptor
-from host.platform import load_platform
-from host.testing.random_lists import random_bits
-from host.testing.raw import RawDevice
-from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode, Reg
-from sim.config import SimConfig
-from sim.device import SimDevice
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.device.validate import Fields, validate
+from pimloop.host.driver import descriptors
+from pimloop.host.driver.descriptors import Descriptor
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.random_lists import random_bits
+from pimloop.host.testing.raw import RawDevice
+from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode, Reg
+from pimloop.sim.config import SimConfig
+from pimloop.sim.device import SimDevice
 
 BUFFER_BYTES = 1 << 20
 #: All 32 bits of a device address: 4 GiB.

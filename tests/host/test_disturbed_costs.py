@@ -10,24 +10,24 @@ import pytest
 from onnx import helper
 from rich.console import Console
 
-import host.pipeline.execute
-import host.pipeline.flow
-from host.cli import main
-from host.cli.summary import NOT_TRUSTED, print_summary
-from host.cpu.profile import profile_cpu
-from host.fit import pim_fit
-from host.html.page import render
-from host.models.graph import TensorInfo
-from host.models.inputs import random_inputs
-from host.models.normalize import RawModel, normalize
-from host.pipeline.cost_store import CostStore
-from host.pipeline.costs import StoredCosts
-from host.pipeline.flow import Pipeline
-from host.pipeline.network import partition_graph
-from host.pipeline.options import Options
-from host.platform import load_platform
-from host.report import build_report
-from partitioner.merge import ProfileRun
+import pimloop.host.pipeline.execute
+import pimloop.host.pipeline.flow
+from pimloop.host.cli import main
+from pimloop.host.cli.summary import NOT_TRUSTED, print_summary
+from pimloop.host.cpu.profile import profile_cpu
+from pimloop.host.fit import pim_fit
+from pimloop.host.html.page import render
+from pimloop.host.models.graph import TensorInfo
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.pipeline.cost_store import CostStore
+from pimloop.host.pipeline.costs import StoredCosts
+from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.network import partition_graph
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import load_platform
+from pimloop.host.report import build_report
+from pimloop.partitioner.merge import ProfileRun
 
 
 def two_products():
@@ -52,9 +52,9 @@ def test_the_mark_of_a_profile_is_shown_when_its_costs_are_reused(
         calls.append(args)
         return replace(profile_cpu(*args), disturbed=mark)
 
-    monkeypatch.setattr(host.pipeline.execute, "profile_cpu", profiled)
+    monkeypatch.setattr(pimloop.host.pipeline.execute, "profile_cpu", profiled)
     monkeypatch.setattr(
-        host.pipeline.flow, "conversions_disturbed", lambda result: False
+        pimloop.host.pipeline.flow, "conversions_disturbed", lambda result: False
     )  # conversions
 
     def run(**options):

@@ -9,7 +9,13 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["host.driver.broadcast", "host.driver.layout", "host.platform", "host.testing.exact"]
+    "module",
+    [
+        "pimloop.host.driver.broadcast",
+        "pimloop.host.driver.layout",
+        "pimloop.host.platform",
+        "pimloop.host.testing.exact",
+    ],
 )
 def test_examples(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from host import golden
-from host.device.base import Device, DeviceError, DeviceTimeoutError
-from host.device.geometry import Geometry
-from host.device.model import ModelDevice
-from host.driver import (
+from pimloop.host import golden
+from pimloop.host.device.base import Device, DeviceError, DeviceTimeoutError
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import (
     DescriptorError,
     DeviceMatrix,
     DeviceTensor,
@@ -24,9 +24,9 @@ from host.driver import (
     PimDriver,
     ShapeError,
 )
-from host.platform import load_platform
-from host.testing.random_lists import random_bits
-from rtl.isa import Code, Reg
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.random_lists import random_bits
+from pimloop.rtl.isa import Code, Reg
 
 #: Backends of the quick tests; open inputs are explored on the models.
 QUICK = ["model-per_bank", "model-all_bank", "native-per_bank", "native-all_bank"]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from small_devices import DEPTH, operand, plain, small_device
 
-from host import golden
-from host.device.execution import Execution
-from host.device.model import ModelDevice
-from host.device.validate import Fields, operands
-from host.driver import PimDriver
-from host.driver.stats import COUNTER_REGISTERS, OpStats
-from rtl.isa import Opcode, Reg
+from pimloop.host import golden
+from pimloop.host.device.execution import Execution
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.device.validate import Fields, operands
+from pimloop.host.driver import PimDriver
+from pimloop.host.driver.stats import COUNTER_REGISTERS, OpStats
+from pimloop.rtl.isa import Opcode, Reg
 
 STYLES = pytest.mark.parametrize("style", ["per_bank", "all_bank"])
 

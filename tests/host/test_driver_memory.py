@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_devices import DEPTH, plain, small_device, small_geometry
 
-from host import golden
-from host.device.geometry import Geometry
-from host.driver import OutOfDeviceMemoryError, PimDriver, descriptors, layout
-from host.driver.descriptors import DescriptorList
-from host.driver.errors import DriverError
-from host.driver.memory import Block, DeviceMemory, HostArena, joined
-from host.driver.store import TensorStore
-from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
+from pimloop.host import golden
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.driver import OutOfDeviceMemoryError, PimDriver, descriptors, layout
+from pimloop.host.driver.descriptors import DescriptorList
+from pimloop.host.driver.errors import DriverError
+from pimloop.host.driver.memory import Block, DeviceMemory, HostArena, joined
+from pimloop.host.driver.store import TensorStore
+from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
 
 GEOMETRIES = [small_geometry("per_bank"), small_geometry("all_bank")]
 STYLES = pytest.mark.parametrize("geometry", GEOMETRIES, ids=("per_bank", "all_bank"))

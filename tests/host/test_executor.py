@@ -10,25 +10,25 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
-import host.executor
-from host import golden
-from host.accuracy import compare, compared_tensors, rounding_depth, tolerance
-from host.capabilities import Capabilities, pim_capable
-from host.cpu.operators import run_reference
-from host.cpu.timing import Timing
-from host.device.geometry import Geometry
-from host.device.model import ModelDevice
-from host.driver import PimDriver
-from host.errors import PimloopError
-from host.executor import Executor
-from host.models.graph import TensorInfo
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph
-from host.models.normalize import RawModel, normalize
-from host.models.weights import RandomWeights
-from host.policies import pim_first
-from host.resident import ResidentModel
-from host.verification import OPERATOR_LIMIT, Check, Verifier, operator_error
+import pimloop.host.executor
+from pimloop.host import golden
+from pimloop.host.accuracy import compare, compared_tensors, rounding_depth, tolerance
+from pimloop.host.capabilities import Capabilities, pim_capable
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.cpu.timing import Timing
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import PimDriver
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Executor
+from pimloop.host.models.graph import TensorInfo
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.policies import pim_first
+from pimloop.host.resident import ResidentModel
+from pimloop.host.verification import OPERATOR_LIMIT, Check, Verifier, operator_error
 
 GEOMETRY = Geometry(
     capacity=64 << 20, all_bank=False, native_lanes=True, banks=16, bank_groups=4, row_bytes=8192,
@@ -166,7 +166,7 @@ def test_the_cpu_is_timed_with_waits_where_the_pim_works(driver, monkeypatch):
         executor = Executor(graph, pim_first(graph, Capabilities()), operations, resident)
         executor.load_weights()
         executor.run({"x": np.ones((2, 8), np.float32)})
-        monkeypatch.setattr(host.executor, "time_rounds", timed)
+        monkeypatch.setattr(pimloop.host.executor, "time_rounds", timed)
         executor.time_cpu(rounds=1)
     segment = "stretch of 2 from c"
     assert blocks == [
@@ -190,7 +190,7 @@ def test_work_and_time_on_the_device_are_told_in_their_units(driver, monkeypatch
         executor.load_weights()
         before, seen[:] = executor.device_seconds, []
         ticks = itertools.count(step=1_500_000_000)
-        monkeypatch.setattr(host.executor, "perf_counter_ns", lambda: next(ticks))
+        monkeypatch.setattr(pimloop.host.executor, "perf_counter_ns", lambda: next(ticks))
         execution = executor.run({"x": np.ones((2, 8), np.float32)})
         calls = len(execution.pim) + len(execution.transfers)
         assert executor.device_seconds - before == pytest.approx(1.5 * calls)
@@ -293,7 +293,7 @@ def test_the_papers_board_takes_three_axes_and_float32_only():
 @pytest.mark.parametrize(("name", "count"), [("bert-small", 108), ("roberta", 308), ("gpt2", 246)])
 def test_pim_capable_operators_of_the_papers_graphs(name, count):
     """The paper's numbers; GPT-2 has 245 there, without the language-model head."""
-    from host.models.config import BUILT_IN
+    from pimloop.host.models.config import BUILT_IN
 
     config = replace(BUILT_IN[name], hidden=BUILT_IN[name].heads * 2, intermediate=8, vocabulary=9)
     graph = build_graph(config, RandomWeights(config), LoadOptions(sequence_length=8))

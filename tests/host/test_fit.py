@@ -11,31 +11,31 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 from tiny_models import TINY
 
-import host.cli
-from host.device.model import ModelDevice
-from host.driver import PimDriver
-from host.errors import PimloopError
-from host.fit import _known, pim_fit
-from host.generate import generate
-from host.generation import Placed
-from host.html.words import executed_meaning
-from host.models.generator import build_generator
-from host.models.graph import TensorInfo
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions
-from host.models.normalize import RawModel, normalize
-from host.models.weights import RandomWeights
-from host.pipeline.flow import Pipeline, execute_once
-from host.pipeline.network import partition_graph
-from host.pipeline.options import Options
-from host.pipeline.profiling import plan_runs
-from host.platform import load_platform
-from host.policies import POLICIES
-from host.report import build_report
-from host.resident import ResidentModel, leave_constants
-from host.session import Settings
-from host.weights import DeviceWeights, constant_uses, right_use
-from partitioner.capacity import overfull, resident_bytes
+import pimloop.host.cli
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import PimDriver
+from pimloop.host.errors import PimloopError
+from pimloop.host.fit import _known, pim_fit
+from pimloop.host.generate import generate
+from pimloop.host.generation import Placed
+from pimloop.host.html.words import executed_meaning
+from pimloop.host.models.generator import build_generator
+from pimloop.host.models.graph import TensorInfo
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pipeline.flow import Pipeline, execute_once
+from pimloop.host.pipeline.network import partition_graph
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.profiling import plan_runs
+from pimloop.host.platform import load_platform
+from pimloop.host.policies import POLICIES
+from pimloop.host.report import build_report
+from pimloop.host.resident import ResidentModel, leave_constants
+from pimloop.host.session import Settings
+from pimloop.host.weights import DeviceWeights, constant_uses, right_use
+from pimloop.partitioner.capacity import overfull, resident_bytes
 
 SMALL = {"device.rows": "16"}  # 16 banks x 16 rows x 8 KiB: 2 MiB
 TWO_MIB = 2 << 20
@@ -301,12 +301,14 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_numbers(tmp_path, capsys):
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     common = ["--set", "device.rows=16", "--device", "model", "--quiet"]
     model_file = str(tmp_path / "six.onnx")
-    code = host.cli.main(["run", model_file, "--plan", str(tmp_path / "plan.json"), *common])
+    code = pimloop.host.cli.main(
+        ["run", model_file, "--plan", str(tmp_path / "plan.json"), *common]
+    )
     assert code == 2
     error = capsys.readouterr().err
     assert "3145728 bytes as bfloat16" in error
     assert "Traceback" not in error
-    assert host.cli.main(["run", model_file, "--policy", "pim_first", *common]) == 0
+    assert pimloop.host.cli.main(["run", model_file, "--policy", "pim_first", *common]) == 0
 
 
 def test_two_models_on_one_device_take_turns():

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-import host.pipeline.state
-from host.cache import folder as cache
-from host.cli import main
-from host.errors import PimloopError
-from host.files import write_json, write_text
-from host.folders import check_inside, make_subfolder
-from sim.config import SimConfig
-from sim.device import SimDevice
-from sim.errors import SimError
+import pimloop.host.pipeline.state
+from pimloop.host.cache import folder as cache
+from pimloop.host.cli import main
+from pimloop.host.errors import PimloopError
+from pimloop.host.files import write_json, write_text
+from pimloop.host.folders import check_inside, make_subfolder
+from pimloop.sim.config import SimConfig
+from pimloop.sim.device import SimDevice
+from pimloop.sim.errors import SimError
 
 
 @pytest.fixture
@@ -141,10 +141,10 @@ def test_an_interrupted_run_keeps_nothing_through_a_link(
     out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (out / "state").symlink_to("../elsewhere")
-    state = host.pipeline.state.State(out, "context", None, None, None)  # type: ignore[arg-type]
-    monkeypatch.setattr(host.pipeline.state, "to_dict", lambda result: {})
+    state = pimloop.host.pipeline.state.State(out, "context", None, None, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(pimloop.host.pipeline.state, "to_dict", lambda result: {})
     with caplog.at_level(logging.WARNING):
-        state.save(host.pipeline.state.Job("run 1", {}), None)  # type: ignore[arg-type]
+        state.save(pimloop.host.pipeline.state.Job("run 1", {}), None)  # type: ignore[arg-type]
     assert "is a symbolic link" in caplog.text
     assert not list((out.parent / "elsewhere").iterdir())
 

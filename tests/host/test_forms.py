@@ -10,13 +10,13 @@ import pytest
 from onnx import helper
 from small_devices import DEPTH, plain, small_device, small_geometry
 
-from host import golden
-from host.capabilities import Capabilities, pim_capable
-from host.device.base import Device
-from host.device.geometry import Geometry, read_geometry
-from host.driver import PimDriver
-from host.executor import Execution, Executor
-from host.forms import (
+from pimloop.host import golden
+from pimloop.host.capabilities import Capabilities, pim_capable
+from pimloop.host.device.base import Device
+from pimloop.host.device.geometry import Geometry, read_geometry
+from pimloop.host.driver import PimDriver
+from pimloop.host.executor import Execution, Executor
+from pimloop.host.forms import (
     WORTH,
     Form,
     Forms,
@@ -25,10 +25,10 @@ from host.forms import (
     choose_forms,
     clocks,
 )
-from host.models.graph import Graph, TensorInfo
-from host.models.normalize import RawModel, normalize
-from host.platform import load_platform
-from host.resident import ResidentModel
+from pimloop.host.models.graph import Graph, TensorInfo
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.platform import load_platform
+from pimloop.host.resident import ResidentModel
 
 PLAIN = Forms()
 TURNED = {"n": ProductForm(turned=True)}

@@ -20,11 +20,11 @@ from sandbox import run_bounded
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY
 
-from host.cpu.operators import run_reference, session_options
-from host.models.graph import Array, to_model
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph, load_model
-from host.models.weights import RandomWeights
+from pimloop.host.cpu.operators import run_reference, session_options
+from pimloop.host.models.graph import Array, to_model
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph, load_model
+from pimloop.host.models.weights import RandomWeights
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host import golden
-from host.testing import exact
-from host.testing.random_lists import random_bits
+from pimloop.host import golden
+from pimloop.host.testing import exact
+from pimloop.host.testing.random_lists import random_bits
 
 BF16 = st.one_of(
     st.integers(0, 0xFFFF),

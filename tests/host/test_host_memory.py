@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from host import golden
-from host.cpu import stretches
-from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import open_session, run_reference
-from host.cpu.profile import profile_cpu
-from host.cpu.stretches import SessionCache, Stretch
-from host.device.pool import DevicePool
-from host.errors import PimloopError
-from host.executor import Executor
-from host.fit import pim_fit
-from host.memory import (
+from pimloop.host import golden
+from pimloop.host.cpu import stretches
+from pimloop.host.cpu.buffers import TensorBuffers
+from pimloop.host.cpu.operators import open_session, run_reference
+from pimloop.host.cpu.profile import profile_cpu
+from pimloop.host.cpu.stretches import SessionCache, Stretch
+from pimloop.host.device.pool import DevicePool
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Executor
+from pimloop.host.fit import pim_fit
+from pimloop.host.memory import (
     Estimate,
     Run,
     _group_available,
@@ -32,15 +32,15 @@ from host.memory import (
     estimate,
     require_memory,
 )
-from host.models.graph import TensorInfo, to_model
-from host.models.inputs import random_inputs
-from host.models.normalize import RawModel, normalize
-from host.pipeline import execute
-from host.pipeline.flow import Pipeline
-from host.pipeline.options import Options
-from host.platform import load_platform
-from host.verification import MOST_WAITING_BYTES, _magnitudes
-from host.weights import MOST_BITS_BYTES, ConstantBits
+from pimloop.host.models.graph import TensorInfo, to_model
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.pipeline import execute
+from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import load_platform
+from pimloop.host.verification import MOST_WAITING_BYTES, _magnitudes
+from pimloop.host.weights import MOST_BITS_BYTES, ConstantBits
 
 MIB = 1 << 20
 
@@ -93,7 +93,7 @@ def test_an_open_session_leaves_nothing_in_the_temporary_folder(tmp_path, monkey
 
 MEASURED = """
 import resource
-from host.reference.sensitivity import Rounded
+from pimloop.host.reference.sensitivity import Rounded
 from test_host_memory import chain, np, random_inputs, run_reference
 most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB
 graph = chain(8, 2048)  # 128 MiB
@@ -338,7 +338,7 @@ def test_weights_are_packed_as_often_as_the_estimate_counts(monkeypatch):
 def test_a_profile_that_cannot_fit_is_refused_before_anything_runs(monkeypatch):
     graph = chain(2, 512)
     size = 2 * 512 * 512 * 4
-    monkeypatch.setattr("host.memory.available_bytes", lambda: size)
+    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: size)
     options = Options(jobs=1, folder=None)
     with (
         Pipeline(graph, random_inputs(graph), load_platform("aim"), options) as pipeline,
@@ -351,7 +351,7 @@ def test_a_profile_that_cannot_fit_is_refused_before_anything_runs(monkeypatch):
 
 def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch):
     needed = Estimate({"activations": 3 << 30, "weights": 1 << 30, "crumbs": 5})
-    monkeypatch.setattr("host.memory.available_bytes", lambda: 2 << 30)
+    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: 2 << 30)
     with pytest.raises(PimloopError) as caught:
         require_memory("large", needed)
     text = str(caught.value)
@@ -359,13 +359,13 @@ def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch):
     assert "about 4,096 MiB" in text
     assert "activations 3,072 MiB, weights 1,024 MiB);" in text
     assert "2,048 MiB are available" in text
-    monkeypatch.setattr("host.memory.available_bytes", lambda: 5 << 30)
+    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: 5 << 30)
     require_memory("large", needed)
-    monkeypatch.setattr("host.memory.available_bytes", lambda: None)
+    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: None)
     require_memory("large", needed)
     # Before anything runs:
     graph = chain(2, 64)
-    monkeypatch.setattr("host.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: 1000)
     options = Options(backend="model", jobs=1)
     with (
         Pipeline(graph, random_inputs(graph), load_platform("aim"), options) as pipeline,

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from host.device.geometry import Geometry
-from host.device.model import ModelDevice
-from host.driver import descriptors
-from host.platform import load_platform
-from host.testing.hostile import Arena, Tally
-from host.testing.raw import RawDevice
-from rtl.isa import DESCRIPTOR_BYTES, Code, Opcode, Reg
-from sim.config import HostMemory, SimConfig
-from sim.device import SimDevice
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import descriptors
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.hostile import Arena, Tally
+from pimloop.host.testing.raw import RawDevice
+from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Opcode, Reg
+from pimloop.sim.config import HostMemory, SimConfig
+from pimloop.sim.device import SimDevice
 
 BUFFER_BYTES = 1 << 20
 PLATFORMS = {"per_bank": "htg-z920", "all_bank": "aim"}

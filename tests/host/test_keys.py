@@ -17,24 +17,24 @@ from onnx import helper
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY
 
-from host.cache.closure import DATA, PACKAGES, ROOT, STARTED, closure, imported_modules
-from host.models.loader import LoadOptions, build_graph
-from host.models.weights import RandomWeights
-from host.pipeline import keys
-from host.pipeline.keys import device_key, model_key, report_key, versions
-from host.pipeline.options import Options
-from host.platform import load_platform
+from pimloop.host.cache.closure import DATA, PACKAGES, ROOT, STARTED, closure, imported_modules
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pipeline import keys
+from pimloop.host.pipeline.keys import device_key, model_key, report_key, versions
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import load_platform
 
 #: Edits each file named on the command line in turn; prints which keys changed.
 EDITS = """
 import json, sys
 from pathlib import Path
-from host.cache.closure import ROOT, code_key, forget
-from host.device.open import _COUNTING
-from host.pipeline.keys import (cpu_key, device_key, digest, report_key, run_key, simulator_key,
-                                transfer_key)
-from host.pipeline.options import Options
-from host.platform import load_platform
+from pimloop.host.cache.closure import ROOT, code_key, forget
+from pimloop.host.device.open import _COUNTING
+from pimloop.host.pipeline.keys import (
+    cpu_key, device_key, digest, report_key, run_key, simulator_key, transfer_key)
+from pimloop.host.pipeline.options import Options
+from pimloop.host.platform import load_platform
 
 def all_keys():
     forget()
@@ -158,6 +158,7 @@ def changed(tmp_path_factory) -> dict[str, list[str]]:
         shutil.copytree(
             ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
         )
+    shutil.copytree(ROOT / "pimloop", copy / "pimloop", symlinks=True)
     environment = os.environ | {"PYTHONPATH": str(copy)}
     run = subprocess.run(
         [sys.executable, "-c", EDITS, *ROOMS],
@@ -196,12 +197,12 @@ def test_platform_values_change_the_keys_of_their_numbers():
 def modules() -> list[str]:
     """Return every module of the project."""
     paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    names = [".".join(("pimloop", *path.relative_to(ROOT).with_suffix("").parts)) for path in paths]
     return [name.removesuffix(".__init__") for name in names]
 
 
 def text_of(module: str) -> str:
-    place = ROOT.joinpath(*module.split("."))
+    place = ROOT.joinpath(*module.split(".")[1:])
     package = place / "__init__.py"
     return (package if package.is_file() else place.with_suffix(".py")).read_text()
 
@@ -230,20 +231,22 @@ def test_no_import_is_missed():
     for module in known:
         wanted = parsed_imports(module) & known
         assert wanted <= imported_modules(module), module
-        assert {name.partition(".")[0] for name in wanted} <= imported_modules(module), module
+        assert {".".join(name.split(".")[:2]) for name in wanted} <= imported_modules(module), (
+            module
+        )
 
 
 #: Modules of a report's code that name files of the project and need no entry in DATA.
 READERS = {
-    "host.cache.closure": "reads what it hashes",
-    "host.platform": "platform files are in keys by value",
-    "host.provenance": "commit and hash of the RTL, which a report states",
-    "host.plugins": "packages of others",
-    "sim.build": "hashes what it builds from",
-    "sim.config": "names files of the build",
-    "sim.cpp_clock": "names files of the build",
-    "sim.lanes": "its choice is in keys by value",
-    "sim.unit": "unit benches",
+    "pimloop.host.cache.closure": "reads what it hashes",
+    "pimloop.host.platform": "platform files are in keys by value",
+    "pimloop.host.provenance": "commit and hash of the RTL, which a report states",
+    "pimloop.host.plugins": "packages of others",
+    "pimloop.sim.build": "hashes what it builds from",
+    "pimloop.sim.config": "names files of the build",
+    "pimloop.sim.cpp_clock": "names files of the build",
+    "pimloop.sim.lanes": "its choice is in keys by value",
+    "pimloop.sim.unit": "unit benches",
 }
 
 
@@ -258,7 +261,11 @@ def test_no_data_file_is_missed():
 def test_no_module_is_started_by_name_alone():
     """A module's name in a text is a module that is started: STARTED has it."""
     known = set(modules())
-    lists = {"host.cache.closure", "host.pipeline.keys", "host.device.open"}  # of entries
+    lists = {
+        "pimloop.host.cache.closure",
+        "pimloop.host.pipeline.keys",
+        "pimloop.host.device.open",
+    }  # of entries
     for module in closure(keys.REPORT.entries) - lists - DATA.keys():
         strings = {
             node.value
@@ -271,11 +278,11 @@ def test_no_module_is_started_by_name_alone():
 
 LOADED = """
 import sys
-from host.pipeline.options import Options
-from host.pipeline.sweep import Point, run_point
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.sweep import Point, run_point
 run_point(Point(sys.argv[1], 3, "htg-z920"), Options(backend="model", jobs=1))
 print(*sorted(name for name in sys.modules
-              if name.partition(".")[0] in ("host", "partitioner", "rtl", "sim")))
+              if name.startswith("pimloop.")))
 """
 
 
@@ -286,7 +293,7 @@ def test_a_run_loads_no_module_that_its_key_leaves_out(tmp_path):
         capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     loaded = set(run.stdout.split())
-    assert "host.executor" in loaded
+    assert "pimloop.host.executor" in loaded
     code = {*closure(keys.REPORT.entries, keys.REPORT.outside), *keys.REPORT.alone}
     assert loaded <= code
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sandbox import run_bounded
 from tiny_checkpoints import write_checkpoint
 
-from host.models.loader import LoadOptions, load_model
+from pimloop.host.models.loader import LoadOptions, load_model
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 OPSET = helper.make_opsetid("", 17)

@@ -10,14 +10,14 @@ import pytest
 from tiny_checkpoints import hugging_face_config, parameters, write_checkpoint, write_safetensors
 from tiny_models import TINY
 
-from host.cpu.operators import run_reference
-from host.errors import PimloopError
-from host.models.checkpoint import CheckpointWeights, read_config
-from host.models.config import from_hugging_face
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph, load_model
-from host.models.safetensors import SafetensorsFile
-from host.models.weights import RandomWeights
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.checkpoint import CheckpointWeights, read_config
+from pimloop.host.models.config import from_hugging_face
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph, load_model
+from pimloop.host.models.safetensors import SafetensorsFile
+from pimloop.host.models.weights import RandomWeights
 
 OPTIONS = LoadOptions(sequence_length=5)
 

@@ -16,13 +16,13 @@ import pytest
 from ml_dtypes import bfloat16, int4
 from onnx import TensorProto, helper, numpy_helper
 
-from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import run_node, run_reference
-from host.cpu.stretches import SessionCache, Stretch
-from host.errors import PimloopError
-from host.models.graph import to_model
-from host.models.inputs import check_inputs, random_inputs, read_arrays, write_arrays
-from host.models.loader import LoadOptions, load_model
+from pimloop.host.cpu.buffers import TensorBuffers
+from pimloop.host.cpu.operators import run_node, run_reference
+from pimloop.host.cpu.stretches import SessionCache, Stretch
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import to_model
+from pimloop.host.models.inputs import check_inputs, random_inputs, read_arrays, write_arrays
+from pimloop.host.models.loader import LoadOptions, load_model
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from tiny_models import TINY, decoder_logits, encoder_logits
 
-from host.cpu.operators import run_reference
-from host.errors import PimloopError
-from host.models.config import BUILT_IN
-from host.models.decoder import build_decoder, build_decoder_step
-from host.models.encoder import build_encoder
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph, load_model
-from host.models.weights import RandomWeights
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.decoder import build_decoder, build_decoder_step
+from pimloop.host.models.encoder import build_encoder
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph, load_model
+from pimloop.host.models.weights import RandomWeights
 
 
 def relative_l2(found, wanted):

@@ -11,10 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 from tiny_models import TINY
 
-import host.cli
-from host.errors import PimloopError
-from host.models.encoder import build_encoder
-from host.models.inputs import (
+import pimloop.host.cli
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.encoder import build_encoder
+from pimloop.host.models.inputs import (
     as_declared,
     check_inputs,
     declared_inputs,
@@ -22,8 +22,8 @@ from host.models.inputs import (
     read_arrays,
     write_arrays,
 )
-from host.models.loader import LoadOptions, load_model
-from host.models.weights import RandomWeights
+from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.models.weights import RandomWeights
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,9 @@ def test_types_that_numpy_does_not_name_are_those_of_the_model(name, save, typed
 def test_bytes_that_cannot_be_the_type_of_the_model(saved, model, typed_model, tmp_path, capsys):
     """Not read as whatever has their size: what to do is said."""
     np.savez(tmp_path / "in.npz", x=np.full((2, 2), -3.0, getattr(ml_dtypes, saved)))
-    code = host.cli.main(["run", typed_model(model, [2, 2]), "--inputs", str(tmp_path / "in.npz")])
+    code = pimloop.host.cli.main(
+        ["run", typed_model(model, [2, 2]), "--inputs", str(tmp_path / "in.npz")]
+    )
     error = capsys.readouterr().err
     assert code == 2
     assert "input 'x'" in error
@@ -166,7 +168,7 @@ def test_random_inputs_of_types_that_numpy_lacks(name, graph):
 def test_a_run_reads_and_writes_them(typed_model, tmp_path, capsys):
     x = np.array([[0.5, -3.0]], ml_dtypes.bfloat16)
     np.savez(tmp_path / "in.npz", x=x)
-    code = host.cli.main(
+    code = pimloop.host.cli.main(
         ["run", typed_model(ml_dtypes.bfloat16, [1, 2]), "--inputs", str(tmp_path / "in.npz"),
          "--device", "model", "--outputs", str(tmp_path / "out.npz"), "--quiet"]
     )  # fmt: skip

@@ -8,14 +8,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import TINY
 
-from host.cpu.buffers import TensorBuffers
-from host.cpu.operators import run_reference
-from host.cpu.stretches import SessionCache, Stretch
-from host.errors import PimloopError
-from host.models.graph import to_model
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph, load_model
-from host.models.weights import RandomWeights
+from pimloop.host.cpu.buffers import TensorBuffers
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.cpu.stretches import SessionCache, Stretch
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.graph import to_model
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph, load_model
+from pimloop.host.models.weights import RandomWeights
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from host.html import charts
-from host.html.payload import operator_codes, payload
+from pimloop.host.html import charts
+from pimloop.host.html.payload import operator_codes, payload
 
 
 def node(name: str, op: str, costs: dict[str, float], **more: Any) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from fused_models import model_of, model_of_nodes, whole_values
 from onnx import helper
 from test_pim_operands import execute
 
-import host.cli
-from host.accuracy import compare
-from host.models.onnx_file import load_onnx
+import pimloop.host.cli
+from pimloop.host.accuracy import compare
+from pimloop.host.models.onnx_file import load_onnx
 
 Array = np.ndarray[Any, Any]
 STYLES = ("per_bank", "all_bank")
@@ -90,5 +90,5 @@ def test_the_command_verifies_them(
     np.savez(tmp_path / "in.npz", **{k: v for k, v in inputs.items() if k == "x"})
     arguments = ["run", str(file), "--policy", "pim_first", "--platform", "aim"]
     arguments += ["--device", "model", "--inputs", str(tmp_path / "in.npz")]
-    assert host.cli.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert pimloop.host.cli.main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert "verification: passed" in capsys.readouterr().out

@@ -11,12 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import host.cli
-from host.capabilities import Capabilities, kept_on_cpu, pim_capable
-from host.cli.models import summarize
-from host.models.onnx_file import load_onnx
-from host.pim_reasons import cpu_only, reasons
-from host.platform import load_platform
+import pimloop.host.cli
+from pimloop.host.capabilities import Capabilities, kept_on_cpu, pim_capable
+from pimloop.host.cli.models import summarize
+from pimloop.host.models.onnx_file import load_onnx
+from pimloop.host.pim_reasons import cpu_only, reasons
+from pimloop.host.platform import load_platform
 
 PAPER = Capabilities(
     activation_matmul=False,
@@ -117,7 +117,7 @@ def test_an_operation_that_a_platform_leaves_out(tmp_path: Path) -> None:
 
 
 def show(file: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert host.cli.main(["models", "show", str(file), *arguments]) == 0
+    assert pimloop.host.cli.main(["models", "show", str(file), *arguments]) == 0
     return capsys.readouterr().out
 
 

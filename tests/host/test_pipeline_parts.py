@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 from tiny_models import TINY
 
-from host.capabilities import pim_capable
-from host.driver import OpStats
-from host.executor import Transfer
-from host.fit import pim_fit
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph
-from host.models.weights import RandomWeights
-from host.pipeline.balance import balance_runs
-from host.pipeline.flow import execute_once
-from host.pipeline.keys import device_key, model_key, run_key, transfer_key
-from host.pipeline.network import partition_graph, signature
-from host.pipeline.options import Options
-from host.pipeline.planning import overlapped
-from host.pipeline.profiling import plan_runs, simulated_work
-from host.pipeline.record import from_dict, to_dict
-from host.platform import load_platform
-from host.policies import pim_first
-from host.times import ScheduleTimes
-from partitioner.costs import costs_from_dict
-from partitioner.coverage import Coverage
-from partitioner.profile_plan import plan_profile
-from partitioner.solve import partition
+from pimloop.host.capabilities import pim_capable
+from pimloop.host.driver import OpStats
+from pimloop.host.executor import Transfer
+from pimloop.host.fit import pim_fit
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pipeline.balance import balance_runs
+from pimloop.host.pipeline.flow import execute_once
+from pimloop.host.pipeline.keys import device_key, model_key, run_key, transfer_key
+from pimloop.host.pipeline.network import partition_graph, signature
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.planning import overlapped
+from pimloop.host.pipeline.profiling import plan_runs, simulated_work
+from pimloop.host.pipeline.record import from_dict, to_dict
+from pimloop.host.platform import load_platform
+from pimloop.host.policies import pim_first
+from pimloop.host.times import ScheduleTimes
+from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.coverage import Coverage
+from pimloop.partitioner.profile_plan import plan_profile
+from pimloop.partitioner.solve import partition
 
 PLATFORM = load_platform("htg-z920")
 

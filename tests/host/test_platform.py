@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from host.cli import main
-from host.platform import (
+from pimloop.host.cli import main
+from pimloop.host.platform import (
     PlatformError,
     load_platform,
     platform_names,

@@ -8,10 +8,10 @@ import pytest
 import report_samples as samples
 from PIL import Image
 
-from host import plots
-from host.errors import PimloopError
-from host.plots import write_plots, write_sweep_plots
-from host.plots_sweep import _speedups, _sweep
+from pimloop.host import plots
+from pimloop.host.errors import PimloopError
+from pimloop.host.plots import write_plots, write_sweep_plots
+from pimloop.host.plots_sweep import _speedups, _sweep
 
 NAMES = ("schedules", "breakdown", "timeline", "roofline")
 

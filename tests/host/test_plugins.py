@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from tiny_checkpoints import write_checkpoint
 
-import host.cli
-import host.plugins
-from host import plugins
-from host.models.loader import LoadOptions
-from host.platform import PLATFORM_DIR, PlatformError, load_platform, platform_names
-from host.policies import find_policies, make_plan
-from partitioner.costs import costs_from_dict
+import pimloop.host.cli
+import pimloop.host.plugins
+from pimloop.host import plugins
+from pimloop.host.models.loader import LoadOptions
+from pimloop.host.platform import PLATFORM_DIR, PlatformError, load_platform, platform_names
+from pimloop.host.policies import find_policies, make_plan
+from pimloop.partitioner.costs import costs_from_dict
 
 POLICY = '''
 """A partition policy."""
@@ -91,7 +91,7 @@ def installed(tmp_path, monkeypatch):
     write_checkpoint(checkpoint, "bert")
     (package / "model.py").write_text(
         textwrap.dedent(f"""
-            from host.models.loader import load_model
+            from pimloop.host.models.loader import load_model
 
             PATH = "{tmp_path}/none.onnx"
 
@@ -117,12 +117,12 @@ def installed(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pimloop(installed, capsys, monkeypatch):
+def run_command(installed, capsys, monkeypatch):
     modules = ("sim", "policies", "partition", "platforms", "models")
-    monkeypatch.setattr(host.cli, "COMMAND_MODULES", modules)
+    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", modules)
 
     def call(*arguments):
-        code = host.cli.main([str(a) for a in arguments])
+        code = pimloop.host.cli.main([str(a) for a in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -154,13 +154,13 @@ def test_a_policy_of_a_plugin_makes_plans(installed):
     ],
 )
 def test_a_broken_policy_is_named(installed, name, message):
-    with pytest.raises(host.cli.PimloopError) as raised:
+    with pytest.raises(pimloop.host.cli.PimloopError) as raised:
         make_plan(costs_from_dict(COSTS), name, find_policies([name])[name])
     assert message in str(raised.value)
 
 
-def test_policies_lists_all_and_names_the_broken_one(pimloop):
-    code, out, _ = pimloop("policies", "--json")
+def test_policies_lists_all_and_names_the_broken_one(run_command):
+    code, out, _ = run_command("policies", "--json")
     assert code == 0
     rows = {row["name"]: row for row in json.loads(out)["policies"]}
     assert rows["optimal"]["source"] == "built in"
@@ -168,18 +168,18 @@ def test_policies_lists_all_and_names_the_broken_one(pimloop):
     assert rows["fewest_moves"]["description"] == "Everything where most operators can run."
     assert rows["fewest_moves"]["error"] is None
     assert "demo_plugin.nowhere" in rows["absent"]["error"]
-    code, out, _ = pimloop("policies")
+    code, out, _ = run_command("policies")
     assert code == 0
     assert "fewest_moves" in out
 
 
-def test_partition_takes_a_policy_of_a_plugin(pimloop, tmp_path):
+def test_partition_takes_a_policy_of_a_plugin(run_command, tmp_path):
     (tmp_path / "costs.json").write_text(json.dumps(COSTS))
     base = ["partition", "--costs", tmp_path / "costs.json", "--json", "--policy"]
-    code, out, _ = pimloop(*base, "fewest_moves")
+    code, out, _ = run_command(*base, "fewest_moves")
     assert code == 0
     assert json.loads(out)["policy"] == "fewest_moves"
-    code, out, err = pimloop(*base, "absent")
+    code, out, err = run_command(*base, "absent")
     assert (code, out) == (2, "")
     assert "plug-in 'absent'" in err
 
@@ -199,19 +199,19 @@ def test_a_broken_platform_plugin_is_named_and_others_work(installed):
         load_platform("lab-board")
 
 
-def test_models_of_plugins_are_listed(pimloop):
-    code, out, _ = pimloop("models", "list", "--json")
+def test_models_of_plugins_are_listed(run_command):
+    code, out, _ = run_command("models", "list", "--json")
     assert code == 0
     assert {"name": "demo", "package": "demo-plugin"} in json.loads(out)["plugins"]
-    code, out, _ = pimloop("models", "show", "demo", "--seq", 3, "--json")
+    code, out, _ = run_command("models", "show", "demo", "--seq", 3, "--json")
     assert code == 0
     assert json.loads(out)["nodes"] == 122
-    assert "plug-in of package demo-plugin" in pimloop("models")[1]
+    assert "plug-in of package demo-plugin" in run_command("models")[1]
 
 
-def test_models_of_a_plugin(installed, pimloop, tmp_path):
+def test_models_of_a_plugin(installed, run_command, tmp_path):
     arguments = ["--seq", 3, "--device", "model", "--out", tmp_path / "out", "--json"]
-    code, out, err = pimloop("sim", "demo", *arguments)
+    code, out, err = run_command("sim", "demo", *arguments)
     assert code == 0, err
     assert json.loads(out)["sequence_length"] == 3
     for name, message in (
@@ -219,7 +219,7 @@ def test_models_of_a_plugin(installed, pimloop, tmp_path):
         ("demo-wrong", "plug-in 'demo-wrong' (pimloop.models) returned int"),
         ("demo-file", "none.onnx"),
     ):
-        code, out, err = pimloop("sim", name, *arguments)
+        code, out, err = run_command("sim", name, *arguments)
         assert (code, out) == (2, "")
         assert message in err
 
@@ -276,4 +276,4 @@ def test_installed_plugins_do_not_disturb_tests(monkeypatch):
         name="stranger", value="stranger:policy", group="pimloop.policies", dist=Installed()
     )
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **wanted: [entry])
-    assert host.plugins.plugins("pimloop.policies") == {}
+    assert pimloop.host.plugins.plugins("pimloop.policies") == {}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 CODE = """
 import numpy as np
-from host.cpu.operators import run_reference
-from host.models.loader import LoadOptions, build_graph
-from host.models.weights import RandomWeights
-from host.models.inputs import random_inputs
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.models.inputs import random_inputs
 from tiny_models import TINY
 config = TINY["bert"]
 graph = build_graph(config, RandomWeights(config, 0), LoadOptions(sequence_length=4))

@@ -14,14 +14,14 @@ import pytest
 from report_samples import tiny_report
 from rich.console import Console
 
-import partitioner.quantity
-from host.cli import main
-from host.cli.models import _print as print_model
-from host.cli.progress import ProgressDisplay
-from host.cli.summary import print_missed, print_summary
-from host.executor import Progress
-from host.html import headline, page
-from host.pipeline.execute import STAGE, Event
+import pimloop.partitioner.quantity
+from pimloop.host.cli import main
+from pimloop.host.cli.models import _print as print_model
+from pimloop.host.cli.progress import ProgressDisplay
+from pimloop.host.cli.summary import print_missed, print_summary
+from pimloop.host.executor import Progress
+from pimloop.host.html import headline, page
+from pimloop.host.pipeline.execute import STAGE, Event
 
 FORMS = [(0, "{}s"), (1, "{}"), (2, "{}s"), (1000, "{}s")]
 
@@ -39,7 +39,7 @@ def nouns(number: int, *singular: str) -> list[str]:
 
 
 def test_doctests() -> None:
-    result = doctest.testmod(partitioner.quantity)
+    result = doctest.testmod(pimloop.partitioner.quantity)
     assert (result.failed, result.attempted) == (0, 2)
 
 

@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from host.cpu.operators import run_reference
-from host.errors import PimloopError
-from host.models.inputs import random_inputs
-from host.models.loader import load_model
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.errors import PimloopError
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import load_model
 
 FLOAT, BOOL, INT64 = TensorProto.FLOAT, TensorProto.BOOL, TensorProto.INT64
 

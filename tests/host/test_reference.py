@@ -12,27 +12,27 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from host import golden
-from host.accuracy import compared_tensors
-from host.capabilities import pim_capable
-from host.cpu.operators import run_reference
-from host.cpu.stretches import split
-from host.device.open import open_device
-from host.driver import PimDriver
-from host.executor import Executor
-from host.models.graph import TensorInfo
-from host.models.normalize import RawModel, normalize
-from host.pipeline.flow import execute_once
-from host.pipeline.options import Options
-from host.pipeline.record import from_dict, to_dict
-from host.platform import load_platform
-from host.policies import pim_first
-from host.reference import decisions as decisions_of
-from host.reference.judge import judge
-from host.reference.segments import wrong_results
-from host.reference.sensitivity import measure
-from host.resident import ResidentModel
-from host.verification import Verifier
+from pimloop.host import golden
+from pimloop.host.accuracy import compared_tensors
+from pimloop.host.capabilities import pim_capable
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.cpu.stretches import split
+from pimloop.host.device.open import open_device
+from pimloop.host.driver import PimDriver
+from pimloop.host.executor import Executor
+from pimloop.host.models.graph import TensorInfo
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.pipeline.flow import execute_once
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.record import from_dict, to_dict
+from pimloop.host.platform import load_platform
+from pimloop.host.policies import pim_first
+from pimloop.host.reference import decisions as decisions_of
+from pimloop.host.reference.judge import judge
+from pimloop.host.reference.segments import wrong_results
+from pimloop.host.reference.sensitivity import measure
+from pimloop.host.resident import ResidentModel
+from pimloop.host.verification import Verifier
 
 AIM = load_platform("aim")
 RNG = np.random.default_rng(0)

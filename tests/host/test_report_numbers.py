@@ -14,26 +14,26 @@ import numpy as np
 import pytest
 from tiny_models import TINY
 
-from host.driver import OpStats
-from host.driver.stats import COUNTER_REGISTERS
-from host.fit import pim_fit
-from host.models.graph import Graph
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph
-from host.models.weights import RandomWeights
-from host.pipeline.network import partition_graph
-from host.pipeline.options import Options
-from host.pipeline.outcome import Outcome, Schedule
-from host.pipeline.planning import in_sequence, replay
-from host.pipeline.profiling import simulated_work, to_profile_run
-from host.platform import load_platform
-from host.policies import cpu_serial, pim_first
-from host.report import build_report
-from host.session import Result, Settings, execute_model
-from host.times import schedule_times
-from partitioner.costs import CostGraph
-from partitioner.problem import Problem
-from partitioner.solve import assignment_plan, partition
+from pimloop.host.driver import OpStats
+from pimloop.host.driver.stats import COUNTER_REGISTERS
+from pimloop.host.fit import pim_fit
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pipeline.network import partition_graph
+from pimloop.host.pipeline.options import Options
+from pimloop.host.pipeline.outcome import Outcome, Schedule
+from pimloop.host.pipeline.planning import in_sequence, replay
+from pimloop.host.pipeline.profiling import simulated_work, to_profile_run
+from pimloop.host.platform import load_platform
+from pimloop.host.policies import cpu_serial, pim_first
+from pimloop.host.report import build_report
+from pimloop.host.session import Result, Settings, execute_model
+from pimloop.host.times import schedule_times
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.solve import assignment_plan, partition
 
 PLATFORM = load_platform("htg-z920")
 CLOCK_US = PLATFORM.device.tck_fs / 1e9

@@ -6,10 +6,10 @@ import json
 
 import report_samples as samples
 
-from host.html.page import render
-from host.html.rates import rate_rows
-from host.report import read_report
-from host.report_versions import FORMAT, upgrade
+from pimloop.host.html.page import render
+from pimloop.host.html.rates import rate_rows
+from pimloop.host.report import read_report
+from pimloop.host.report_versions import FORMAT, upgrade
 
 
 def version_2():

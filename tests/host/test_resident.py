@@ -9,23 +9,23 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
-from host.capabilities import Capabilities, pim_capable
-from host.device.geometry import Geometry
-from host.device.model import ModelDevice
-from host.driver import DriverError, OutOfDeviceMemoryError, PimDriver
-from host.driver.memory import Block, DeviceMemory
-from host.errors import PimloopError
-from host.executor import Executor
-from host.models.config import BUILT_IN
-from host.models.graph import TensorInfo
-from host.models.inputs import random_inputs
-from host.models.loader import LoadOptions, build_graph
-from host.models.normalize import RawModel, normalize
-from host.models.weights import RandomWeights
-from host.policies import pim_first
-from host.resident import ResidentModel
-from host.weights import ConstantBits, DeviceWeights
-from rtl.isa import DESCRIPTOR, Code, Opcode, Reg
+from pimloop.host.capabilities import Capabilities, pim_capable
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import DriverError, OutOfDeviceMemoryError, PimDriver
+from pimloop.host.driver.memory import Block, DeviceMemory
+from pimloop.host.errors import PimloopError
+from pimloop.host.executor import Executor
+from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.graph import TensorInfo
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.policies import pim_first
+from pimloop.host.resident import ResidentModel
+from pimloop.host.weights import ConstantBits, DeviceWeights
+from pimloop.rtl.isa import DESCRIPTOR, Code, Opcode, Reg
 
 GEOMETRY = Geometry(
     capacity=64 << 20, all_bank=False, native_lanes=True, banks=16, bank_groups=4, row_bytes=8192,

@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from host import golden
-from host.capabilities import Capabilities, pim_capable
-from host.device.model import ModelDevice
-from host.driver import PimDriver
-from host.executor import Executor
-from host.models.graph import TensorInfo
-from host.models.normalize import RawModel, normalize
-from host.platform import load_platform
-from host.resident import ResidentModel
-from host.verification import OPERATOR_LIMIT, Verifier
+from pimloop.host import golden
+from pimloop.host.capabilities import Capabilities, pim_capable
+from pimloop.host.device.model import ModelDevice
+from pimloop.host.driver import PimDriver
+from pimloop.host.executor import Executor
+from pimloop.host.models.graph import TensorInfo
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.platform import load_platform
+from pimloop.host.resident import ResidentModel
+from pimloop.host.verification import OPERATOR_LIMIT, Verifier
 
 RANDOM = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

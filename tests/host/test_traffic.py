@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from host.device.open import open_device
-from host.driver import OpStats, PimDriver
-from host.driver.accesses import Accesses, count_accesses, split_accesses
-from host.driver.errors import DriverError
-from host.errors import PimloopError
-from host.pipeline.traffic import traffic
-from host.platform import load_platform
-from host.testing.random_lists import random_list, run
-from rtl.isa import Code
-from sim.command_trace import read_commands
+from pimloop.host.device.open import open_device
+from pimloop.host.driver import OpStats, PimDriver
+from pimloop.host.driver.accesses import Accesses, count_accesses, split_accesses
+from pimloop.host.driver.errors import DriverError
+from pimloop.host.errors import PimloopError
+from pimloop.host.pipeline.traffic import traffic
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.random_lists import random_list, run
+from pimloop.rtl.isa import Code
+from pimloop.sim.command_trace import read_commands
 
 STYLES = {"per_bank": "htg-z920", "all_bank": "aim"}
 

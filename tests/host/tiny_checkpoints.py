@@ -7,8 +7,8 @@ import json
 import numpy as np
 from tiny_models import TINY
 
-from host.models.loader import LoadOptions, build_graph
-from host.models.weights import RandomWeights
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
 
 NAMES = {"F32": np.float32, "F16": np.float16}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import erf
 
-from host.models.config import BUILT_IN, ModelConfig
+from pimloop.host.models.config import BUILT_IN, ModelConfig
 
 TINY = {
     name: replace(

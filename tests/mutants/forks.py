@@ -216,14 +216,17 @@ class _Recorder:
             self.passed += 1
 
 
+def _module(path: str) -> str:
+    """Return the name of the module in a file: packages lie beside `pimloop`, which has links."""
+    name = re.sub(r"(/__init__)?\.py$", "", path).replace("/", ".")
+    return name if name.partition(".")[0] == "pimloop" else f"pimloop.{name}"
+
+
 class _Changed:
     """An importer that reads some modules from memory."""
 
     def __init__(self, changed: Mapping[str, str]) -> None:
-        self._texts = {
-            re.sub(r"(/__init__)?\.py$", "", path).replace("/", "."): (path, text)
-            for path, text in changed.items()
-        }
+        self._texts = {_module(path): (path, text) for path, text in changed.items()}
 
     def find_spec(self, name: str, path=None, target=None):
         import importlib.util

@@ -1,6 +1,7 @@
 """Random cost graphs and an independent, slow evaluation for the tests of the partitioner.
 
-Nothing here uses the solvers or `partitioner.problem`: costs are read straight from the JSON form.
+Nothing here uses the solvers or `pimloop.partitioner.problem`: costs are read straight from the
+JSON form.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ import random
 import pytest
 from cost_graphs import MEMORIES, all_assignments, brute_force, random_costs, total_cost
 
-from partitioner.baselines import BASELINES
-from partitioner.capacity import overfull
-from partitioner.costs import costs_from_dict, costs_to_dict
-from partitioner.errors import PartitionerError
-from partitioner.profile_plan import plan_profile
-from partitioner.solve import partition
+from pimloop.partitioner.baselines import BASELINES
+from pimloop.partitioner.capacity import overfull
+from pimloop.partitioner.costs import costs_from_dict, costs_to_dict
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.profile_plan import plan_profile
+from pimloop.partitioner.solve import partition
 
 
 def shared_costs(rng: random.Random, operators: int, memories: int = 2) -> dict:
@@ -60,7 +60,7 @@ def test_shared_weights_against_brute_force(memories: int, objective: str) -> No
 
 
 def _problem(costs):
-    from partitioner.problem import Problem
+    from pimloop.partitioner.problem import Problem
 
     return Problem.of(costs)
 

@@ -12,9 +12,9 @@ from cost_graphs import random_costs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitioner.costs import costs_from_dict, costs_to_dict, load_costs
-from partitioner.errors import PartitionerError
-from partitioner.solve import partition
+from pimloop.partitioner.costs import costs_from_dict, costs_to_dict, load_costs
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.solve import partition
 
 GOOD = {
     "format": "pimloop-costs/1",

@@ -7,8 +7,8 @@ import random
 import networkx as nx
 from cost_graphs import random_costs
 
-from partitioner.costs import costs_from_dict
-from partitioner.dcg import END, START, build_dcg, count_dcg
+from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.dcg import END, START, build_dcg, count_dcg
 
 BOTH = {"cpu>pim": 1, "pim>cpu": 1}
 DATA = {

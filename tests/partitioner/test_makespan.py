@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_capacity import held, shared_costs
 
-from partitioner import makespan
-from partitioner.costs import costs_from_dict
-from partitioner.domains import feasible_domains
-from partitioner.errors import PartitionerError
-from partitioner.heft import heft_place, improve
-from partitioner.makespan import makespan_plan
-from partitioner.makespan_mip import MipAnswer, solve_makespan
-from partitioner.plan import Plan
-from partitioner.problem import Problem
-from partitioner.schedule import verify_schedule
-from partitioner.solve import POLICIES, partition
+from pimloop.partitioner import makespan
+from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.domains import feasible_domains
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.heft import heft_place, improve
+from pimloop.partitioner.makespan import makespan_plan
+from pimloop.partitioner.makespan_mip import MipAnswer, solve_makespan
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.schedule import verify_schedule
+from pimloop.partitioner.solve import POLICIES, partition
 
 
 def shortest(data: dict, fits: Callable[[dict[str, str]], bool] = lambda run: True) -> float:

@@ -8,8 +8,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from partitioner.errors import PartitionerError
-from partitioner.maxflow import max_flow, verify
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.maxflow import max_flow, verify
 
 
 def random_network(rng: random.Random, nodes: int, arcs: int, largest: int) -> dict:

@@ -9,11 +9,11 @@ from cost_graphs import random_costs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitioner.costs import CostGraph, costs_from_dict, costs_to_dict
-from partitioner.errors import PartitionerError
-from partitioner.merge import ProfileRun, merge_runs
-from partitioner.profile_plan import plan_profile
-from partitioner.solve import partition
+from pimloop.partitioner.costs import CostGraph, costs_from_dict, costs_to_dict
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.merge import ProfileRun, merge_runs
+from pimloop.partitioner.profile_plan import plan_profile
+from pimloop.partitioner.solve import partition
 
 
 def execute(costs: CostGraph, run: dict[str, str], noise: random.Random) -> ProfileRun:

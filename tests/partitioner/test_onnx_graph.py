@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from partitioner.dcg import count_dcg
-from partitioner.errors import PartitionerError
-from partitioner.onnx_graph import graph_from_onnx
+from pimloop.partitioner.dcg import count_dcg
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.onnx_graph import graph_from_onnx
 
 MEMORIES = {"cpu": ["cpu_serial", "cpu_parallel"], "pim": ["pim"]}
 TABLE = {"MatMul": ["cpu_serial", "cpu_parallel", "pim"], "*": ["cpu_serial"]}

@@ -13,15 +13,15 @@ from statistics import median
 import pytest
 from cost_graphs import all_assignments, brute_force, random_costs, total_cost
 
-from partitioner.baselines import BASELINES
-from partitioner.costs import costs_from_dict, costs_to_dict
-from partitioner.coverage import Coverage
-from partitioner.dcg import END, START, build_dcg, count_dcg
-from partitioner.errors import PartitionerError
-from partitioner.merge import ProfileRun, merge_runs
-from partitioner.pricing import TransferPrices
-from partitioner.problem import Problem
-from partitioner.solve import partition
+from pimloop.partitioner.baselines import BASELINES
+from pimloop.partitioner.costs import costs_from_dict, costs_to_dict
+from pimloop.partitioner.coverage import Coverage
+from pimloop.partitioner.dcg import END, START, build_dcg, count_dcg
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.merge import ProfileRun, merge_runs
+from pimloop.partitioner.pricing import TransferPrices
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.solve import partition
 
 SEEDS = range(25)
 

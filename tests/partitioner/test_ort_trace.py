@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from partitioner.errors import PartitionerError
-from partitioner.ort_trace import import_ort
-from partitioner.solve import partition
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.ort_trace import import_ort
+from pimloop.partitioner.solve import partition
 
 
 def event(name: str, op: str, dur: int, before: str, after: str, sizes, provider="CPU") -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cost_graphs import random_costs, total_cost
 
-from host.cli import main
+from pimloop.host.cli import main
 
 POLICIES = ["optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp"]
 

@@ -9,8 +9,8 @@ from cost_graphs import random_costs, total_cost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitioner.costs import costs_from_dict
-from partitioner.solve import partition
+from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.solve import partition
 
 graphs = st.builds(
     lambda seed, memories, size: random_costs(

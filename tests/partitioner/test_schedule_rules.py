@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 from cost_graphs import random_costs, total_cost
 
-from partitioner.costs import costs_from_dict
-from partitioner.domains import feasible_domains
-from partitioner.errors import PartitionerError
-from partitioner.heft import heft_place, improve
-from partitioner.plan import Plan, Step
-from partitioner.problem import Problem
-from partitioner.schedule import (
+from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.domains import feasible_domains
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.heft import heft_place, improve
+from pimloop.partitioner.plan import Plan, Step
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.schedule import (
     DMA,
     TaskGraph,
     list_schedule,
@@ -24,7 +24,7 @@ from partitioner.schedule import (
     task_graph,
     verify_schedule,
 )
-from partitioner.solve import partition
+from pimloop.partitioner.solve import partition
 
 SEEDS = pytest.mark.parametrize("seed", range(20))
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pimloop import __version__
-from sim.build import REPOSITORY
+from pimloop.sim.build import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 PAPER_DOI = "10.1145/3628599"
@@ -44,7 +44,7 @@ def test_the_version_stands_in_one_place():
 
 def test_the_command_prints_the_version():
     run = subprocess.run(
-        [sys.executable, "-m", "host.cli", "--version"],
+        [sys.executable, "-m", "pimloop.host.cli", "--version"],
         capture_output=True, text=True, check=True, timeout=60, cwd=REPOSITORY,
     )  # fmt: skip
     assert run.stdout.split()[:2] == ["pimloop", __version__]

@@ -28,9 +28,9 @@ from clock_channel import ClockChannel, Sent, Stream
 from clock_dma import HostRead, HostWrite
 from clock_sequencer import Blocks, Clocks, Sequencer, field
 
-from host.driver import descriptors
-from rtl.isa import Opcode
-from sim.config import HostMemory
+from pimloop.host.driver import descriptors
+from pimloop.rtl.isa import Opcode
+from pimloop.sim.config import HostMemory
 
 #: As in the registers CNT_*.
 COUNTERS = ("cycles", "act", "pre", "rd", "wr", "ref", "mac", "stall")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clock_channel import Sent, Stream, ceil
 
-from rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
+from pimloop.rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
 
 if TYPE_CHECKING:
     from clock_model import ListRun

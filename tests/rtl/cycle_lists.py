@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from host.driver import descriptors
-from host.driver.descriptors import Descriptor
-from rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
+from pimloop.host.driver import descriptors
+from pimloop.host.driver.descriptors import Descriptor
+from pimloop.rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
 
 #: Platform and settings of each device.
 DEVICES: dict[str, tuple[str, dict[str, str]]] = {

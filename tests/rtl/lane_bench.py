@@ -15,7 +15,7 @@ from lane_reference import (
     fma_wide,
 )
 
-from sim.inprocess import InProcessModel
+from pimloop.sim.inprocess import InProcessModel
 
 #: Cycles between operations on one accumulator (pim_top: LaneLatency).
 LATENCY = 4

@@ -8,9 +8,9 @@ from clock_model import ClockModel
 from cycle_lists import DEVICES
 from cycle_model import Model
 
-from host.driver import descriptors
-from host.platform import load_platform
-from rtl.isa import Opcode
+from pimloop.host.driver import descriptors
+from pimloop.host.platform import load_platform
+from pimloop.rtl.isa import Opcode
 
 _HOST = 1 << 32
 

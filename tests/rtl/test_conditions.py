@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from clock_model import COUNTERS, ClockModel
 
-from host.device.geometry import read_geometry
-from host.platform import PlatformError, load_platform, platform_names
-from host.testing.random_lists import random_list, run
-from host.testing.raw import RawDevice
-from rtl import lint
-from rtl.conditions import conditions, first_broken
-from rtl.isa import Code
-from sim.build import REPOSITORY
-from sim.config import SimConfig, parameter_defaults
-from sim.device import SimDevice
-from sim.errors import SimError
-from sim.protocol import Channel, check_file
-from sim.verilator import find_verilator
+from pimloop.host.device.geometry import read_geometry
+from pimloop.host.platform import PlatformError, load_platform, platform_names
+from pimloop.host.testing.random_lists import random_list, run
+from pimloop.host.testing.raw import RawDevice
+from pimloop.rtl import lint
+from pimloop.rtl.conditions import conditions, first_broken
+from pimloop.rtl.isa import Code
+from pimloop.sim.build import REPOSITORY
+from pimloop.sim.config import SimConfig, parameter_defaults
+from pimloop.sim.device import SimDevice
+from pimloop.sim.errors import SimError
+from pimloop.sim.protocol import Channel, check_file
+from pimloop.sim.verilator import find_verilator
 
 #: Values that the RTL cannot have: (platform, settings), and the keys that the error must name.
 IMPOSSIBLE = [

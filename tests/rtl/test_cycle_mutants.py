@@ -15,12 +15,12 @@ from cycle_model import Model
 from mutants import mutated, patches
 from test_cycles import MEMORIES, differences, spent
 
-from host.driver import descriptors
-from host.platform import load_platform
-from host.testing.raw import DATA_OFFSET, RawDevice
-from rtl.isa import Opcode
-from sim.config import SimConfig, rtl_sources
-from sim.device import SimDevice
+from pimloop.host.driver import descriptors
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.raw import DATA_OFFSET, RawDevice
+from pimloop.rtl.isa import Opcode
+from pimloop.sim.config import SimConfig, rtl_sources
+from pimloop.sim.device import SimDevice
 
 #: Four lanes: eight passes of a beat, more than the latency of a lane.
 SETTINGS = {"device.lanes": "4", "device.vector_setup": "400"}

@@ -7,12 +7,12 @@ import pytest
 from clock_model import COUNTERS, ClockModel
 from cycle_lists import DEVICES, QUICK, table
 
-from host.platform import load_platform
-from host.testing.random_lists import random_list, run
-from host.testing.raw import DATA_OFFSET, LIST_OFFSET, RawDevice
-from rtl.isa import CONTROL_FIELDS, RECORD, Reg
-from sim.config import HostMemory, SimConfig
-from sim.device import SimDevice
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.random_lists import random_list, run
+from pimloop.host.testing.raw import DATA_OFFSET, LIST_OFFSET, RawDevice
+from pimloop.rtl.isa import CONTROL_FIELDS, RECORD, Reg
+from pimloop.sim.config import HostMemory, SimConfig
+from pimloop.sim.device import SimDevice
 
 #: Of the host memory: the default, and others that show every term of `stall`.
 MEMORIES = {

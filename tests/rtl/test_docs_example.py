@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from mutants import mutated
 
-from host import golden
-from host.driver import PimDriver
-from host.platform import load_platform
-from sim.build import REPOSITORY
-from sim.config import SimConfig, rtl_sources
-from sim.device import SimDevice
+from pimloop.host import golden
+from pimloop.host.driver import PimDriver
+from pimloop.host.platform import load_platform
+from pimloop.sim.build import REPOSITORY
+from pimloop.sim.config import SimConfig, rtl_sources
+from pimloop.sim.device import SimDevice
 
 PATCH = REPOSITORY / "docs" / "examples" / "interleave-bank-groups.patch"
 PAGE = REPOSITORY / "docs" / "change-the-rtl.md"

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from rtl import generate, isa
+from pimloop.rtl import generate, isa
 
 
 @pytest.mark.parametrize("path", generate.outputs(), ids=lambda path: path.name)
 def test_generated_file_is_up_to_date(path: generate.Path) -> None:
     assert path.read_text(encoding="utf-8") == generate.outputs()[path], (
-        f"{path.name} is out of date: run `python -m rtl.generate`"
+        f"{path.name} is out of date: run `python -m pimloop.rtl.generate`"
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("pyslang", reason="pip install pyslang")
 
-from rtl import lint
+from pimloop.rtl import lint
 
 BODIES = {
     "comparison of different signs": "assign y = $signed(a) < b;",

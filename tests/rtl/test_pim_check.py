@@ -1,4 +1,4 @@
-"""pim_check against `host.device.validate`: the same code for thousands of descriptors."""
+"""pim_check against `pimloop.host.device.validate`: the same code for thousands of descriptors."""
 
 import os
 from collections import Counter
@@ -10,10 +10,10 @@ import pytest
 from bench_tools import descriptor, seeded, start
 from cocotb.triggers import RisingEdge, with_timeout
 
-from host.device.geometry import Geometry
-from host.device.validate import COPIES, PRODUCTS, Fields, copy_sides, operands, validate
-from rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
-from sim.unit import rtl, run_bench
+from pimloop.host.device.geometry import Geometry
+from pimloop.host.device.validate import COPIES, PRODUCTS, Fields, copy_sides, operands, validate
+from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
+from pimloop.sim.unit import rtl, run_bench
 
 PER_BANK = Geometry(
     capacity=1 << 20, all_bank=False, native_lanes=False, banks=16, bank_groups=4, row_bytes=8192,

@@ -10,8 +10,8 @@ from axi_bench import LINE, SOURCES, TOP, HostBus, job_lines, random_job
 from bench_tools import CHANCES, STREAM, Kind, descriptor, seeded
 from cocotb.triggers import FallingEdge
 
-from rtl.isa import Code, Opcode
-from sim.unit import run_bench
+from pimloop.rtl.isa import Code, Opcode
+from pimloop.sim.unit import run_bench
 
 #: Clocks from the command of an access to its data, as in the scheduler.
 WRITE_CLOCKS, READ_CLOCKS = 2, 5

@@ -5,7 +5,7 @@ import numpy as np
 from bench_tools import seeded, start
 from cocotb.triggers import RisingEdge, Timer
 
-from sim.unit import REPOSITORY, rtl, run_bench
+from pimloop.sim.unit import REPOSITORY, rtl, run_bench
 
 BANKS, RATIO = 8, 4
 MASK32 = np.uint64(0xFFFFFFFF)

@@ -1,4 +1,4 @@
-"""pim_lane_ctl with RTL lanes and an array behind it, against `host.golden`."""
+"""pim_lane_ctl with RTL lanes and an array behind it, against `pimloop.host.golden`."""
 
 import os
 
@@ -9,8 +9,8 @@ from bench_tools import ACCESS, Kind, seeded, start
 from cocotb.triggers import RisingEdge
 from lane_reference import CORNERS_BF16, CORNERS_F32
 
-from host.golden import bf16_to_f32, elementwise, matmul, to_bf16_bits
-from sim.unit import rtl, run_bench
+from pimloop.host.golden import bf16_to_f32, elementwise, matmul, to_bf16_bits
+from pimloop.sim.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 64, 4
 STYLES = {"per_bank": (64, 64), "all_bank": (32, 64)}

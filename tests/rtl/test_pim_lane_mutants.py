@@ -20,7 +20,7 @@ from lane_reference import (
 )
 from mutants import mutated, patches
 
-from sim.inprocess import InProcessModel
+from pimloop.sim.inprocess import InProcessModel
 
 PACKAGE, LANE = LANE_SOURCES[:2]
 PATCHES = patches("lane")

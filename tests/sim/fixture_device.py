@@ -5,8 +5,8 @@ Its registers are described at the head of that file.
 
 from pathlib import Path
 
-from sim.config import HostMemory, SimConfig
-from sim.device import SimDevice
+from pimloop.sim.config import HostMemory, SimConfig
+from pimloop.sim.device import SimDevice
 
 SOURCES = (Path(__file__).parent / "rtl" / "pim_top.sv",)
 FIXTURE_ID = 0x54455354

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from fixture_device import config
 
-from sim import build as build_module
-from sim import steps as steps_module
-from sim.build import PROGRAM, REPOSITORY, BuildSpec, build, build_key
-from sim.config import HostMemory, SimConfig, build_spec, parameter_defaults
-from sim.errors import SimError
-from sim.ports import control_file
-from sim.unit import STOCK_MAIN
-from sim.verilator import Tool, find_toolchain
+from pimloop.sim import build as build_module
+from pimloop.sim import steps as steps_module
+from pimloop.sim.build import PROGRAM, REPOSITORY, BuildSpec, build, build_key
+from pimloop.sim.config import HostMemory, SimConfig, build_spec, parameter_defaults
+from pimloop.sim.errors import SimError
+from pimloop.sim.ports import control_file
+from pimloop.sim.unit import STOCK_MAIN
+from pimloop.sim.verilator import Tool, find_toolchain
 
 COUNTER = Path(__file__).parent / "rtl" / "counter.sv"
 
@@ -145,8 +145,8 @@ def test_read_only_build_folder(spec, root):
 
 def test_two_at_once_share_one_build(spec, root):
     code = (
-        "import sys; from pathlib import Path; from sim.build import BuildSpec, build;"
-        "from sim.unit import STOCK_MAIN;"
+        "import sys; from pathlib import Path; from pimloop.sim.build import BuildSpec, build;"
+        "from pimloop.sim.unit import STOCK_MAIN;"
         "print(build(BuildSpec(top='counter', sources=(Path(sys.argv[1]),), main=STOCK_MAIN,"
         "params={'Width': 4})))"
     )

@@ -1,4 +1,4 @@
-"""`sim.coverage`: its reader, the merging of runs, waivers that cannot lie, the pages."""
+"""`pimloop.sim.coverage`: its reader, the merging of runs, waivers that cannot lie, the pages."""
 
 import errno
 import os
@@ -11,12 +11,12 @@ import pytest
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 
-from sim import coverage as tool
-from sim.coverage import Point, Scope, Waiver, merge, read_data, read_waivers
-from sim.coverage_report import write_report
-from sim.errors import SimError
-from sim.inprocess import InProcessModel
-from sim.unit import run_bench
+from pimloop.sim import coverage as tool
+from pimloop.sim.coverage import Point, Scope, Waiver, merge, read_data, read_waivers
+from pimloop.sim.coverage_report import write_report
+from pimloop.sim.errors import SimError
+from pimloop.sim.inprocess import InProcessModel
+from pimloop.sim.unit import run_bench
 
 COUNTER = Path(__file__).parent / "rtl" / "counter.sv"
 SOURCE = """module part (
@@ -207,7 +207,8 @@ def test_exit_code(scope, data, tmp_path, monkeypatch, capsys, least, match, cod
     monkeypatch.setattr(tool, "read_waivers", lambda: [waiver("toggle", match)])
     monkeypatch.setattr(tool, "merge", lambda files, waivers: merge(files, waivers, scope))
     monkeypatch.setattr(
-        "sim.coverage_report.write_report", lambda result, out: write_report(result, out, scope)
+        "pimloop.sim.coverage_report.write_report",
+        lambda result, out: write_report(result, out, scope),
     )
     options = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--least", least]
     monkeypatch.setattr(sys, "argv", ["coverage", *options])

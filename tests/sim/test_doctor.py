@@ -13,9 +13,9 @@ from pathlib import Path
 import find_libpython
 import pytest
 
-from host.cli import doctor
-from sim.doctor import PACKAGES, examine
-from sim.verilator import REMEDIES
+from pimloop.host.cli import doctor
+from pimloop.sim.doctor import PACKAGES, examine
+from pimloop.sim.verilator import REMEDIES
 
 
 def run(*arguments: str) -> int:
@@ -98,7 +98,9 @@ def test_without_cocotb(tmp_path):
         "    sys.modules[name] = None\n"
     )
     here = Path(__file__).parents[2]
-    code = "from sim.doctor import examine; print([f.name for f in examine() if not f.found])"
+    code = (
+        "from pimloop.sim.doctor import examine; print([f.name for f in examine() if not f.found])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{here}"},

@@ -21,9 +21,9 @@ import pytest
 from fault_tools import MARK, PATIENCE, REPOSITORY, build_all, marked, wait_for_none
 from fixture_device import CYCLES, FIXTURE_ID, ID, SPIN, config, copy, start
 
-from host.cache.lists import FILE_NAME
-from sim.device import SimDevice
-from sim.errors import DeviceError
+from pimloop.host.cache.lists import FILE_NAME
+from pimloop.sim.device import SimDevice
+from pimloop.sim.errors import DeviceError
 
 #: Seeds of the moments at which a process is killed: even ones from its start on, odd ones from
 #: when it works, so that both happen however fast the machine is.
@@ -126,9 +126,9 @@ def test_simulator_killed_at_many_random_moments(mark: str) -> None:
 HOST = """
 import sys
 import numpy as np
-from host.device.pool import DevicePool
-from host.driver import PimDriver
-from host.platform import load_platform
+from pimloop.host.device.pool import DevicePool
+from pimloop.host.driver import PimDriver
+from pimloop.host.platform import load_platform
 
 def job(worker, seed):
     rng = np.random.default_rng(seed)

@@ -15,11 +15,11 @@ import pytest
 from fault_tools import MARK, PATIENCE, REPOSITORY, build_all, pimloop, run, wait_for_none
 from fixture_device import ID, config
 
-from host.platform import load_platform
-from sim.build import build, build_root
-from sim.config import SimConfig, build_spec
-from sim.device import SimDevice
-from sim.errors import DeviceError
+from pimloop.host.platform import load_platform
+from pimloop.sim.build import build, build_root
+from pimloop.sim.config import SimConfig, build_spec
+from pimloop.sim.device import SimDevice
+from pimloop.sim.errors import DeviceError
 
 GEMM = pimloop("gemm", "4", "64", "256", "--platform", "htg-z920", "--json")
 
@@ -101,9 +101,9 @@ def test_limit_of_file_sizes_is_one_error() -> None:
 
 FEW_FILES = """
 import os, resource, sys
-from sim.config import SimConfig
-from sim.device import SimDevice
-from sim.errors import DeviceError
+from pimloop.sim.config import SimConfig
+from pimloop.sim.device import SimDevice
+from pimloop.sim.errors import DeviceError
 sys.path.insert(0, "tests/sim")
 from fixture_device import ID, config
 with SimDevice(config()) as device:

@@ -1,4 +1,4 @@
-"""`sim.inprocess`: ports, clock, cache, traces, and errors that do not end this process."""
+"""`pimloop.sim.inprocess`: ports, clock, cache, traces, and errors that do not end this process."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim.errors import SimError
-from sim.inprocess import InProcessModel, build_library
+from pimloop.sim.errors import SimError
+from pimloop.sim.inprocess import InProcessModel, build_library
 
 SV = Path(__file__).parent / "rtl"
 PORTS = [SV / "port_widths.sv"]
@@ -199,7 +199,9 @@ def test_unusable_build_folder(how, tmp_path, monkeypatch):
 
 
 def test_damaged_library(tmp_path, monkeypatch):
-    monkeypatch.setattr("sim.inprocess.build_library", lambda *_a, **_k: tmp_path / "model.so")
+    monkeypatch.setattr(
+        "pimloop.sim.inprocess.build_library", lambda *_a, **_k: tmp_path / "model.so"
+    )
     (tmp_path / "model.so").write_bytes(b"\x7fELF")
     with pytest.raises(SimError, match="delete the file, it will be built again"):
         InProcessModel("port_widths", PORTS)

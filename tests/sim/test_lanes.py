@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sim import lanes
-from sim.build import REPOSITORY
-from sim.lanes import RTL, hashes, lane_texts
+from pimloop.sim import lanes
+from pimloop.sim.build import REPOSITORY
+from pimloop.sim.lanes import RTL, hashes, lane_texts
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "mutants"))
 
@@ -29,7 +29,9 @@ def rtl(tmp_path):
 
 
 def test_the_lanes_of_this_tree_are_verified():
-    assert lanes.verified(), "run `python -m sim.lanes --verify` and commit sim/dpi/verified.toml"
+    assert lanes.verified(), (
+        "run `python -m pimloop.sim.lanes --verify` and commit sim/dpi/verified.toml"
+    )
     assert lanes.default_flavour() == "native"
 
 
@@ -83,7 +85,7 @@ def test_a_record_that_cannot_be_read_verifies_nothing(monkeypatch, tmp_path):
 def pimloop(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of a copy of the tree."""
     return subprocess.run(
-        [sys.executable, "-m", "host.cli", *arguments],
+        [sys.executable, "-m", "pimloop.host.cli", *arguments],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree)},
         capture_output=True,
@@ -100,6 +102,7 @@ def test_a_broken_lane_is_seen_by_gemm(tmp_path):
         shutil.copytree(
             REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__")
         )
+    shutil.copytree(REPOSITORY / "pimloop", tree / "pimloop", symlinks=True)
     (patch,) = (one for one in patches("lane") if one.stem == "sign_of_difference")
     for path in mutated(patch, sorted(RTL.glob("pim_*.sv")), tmp_path / "changed"):
         shutil.copy(path, tree / "rtl")

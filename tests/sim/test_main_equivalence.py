@@ -24,8 +24,8 @@ from cocotb.triggers import (
 )
 from cocotb.utils import get_sim_time
 
-from sim.cpp_clock import start_clock
-from sim.unit import run_bench
+from pimloop.sim.cpp_clock import start_clock
+from pimloop.sim.unit import run_bench
 
 COUNTER = (Path(__file__).parent / "rtl" / "counter.sv",)
 PERIOD = 3334  # steps: two equal halves

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from host.device.open import open_device
-from host.platform import load_platform
-from host.testing.raw import RawDevice
+from pimloop.host.device.open import open_device
+from pimloop.host.platform import load_platform
+from pimloop.host.testing.raw import RawDevice
 
 MIB = 1 << 20
 

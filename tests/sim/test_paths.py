@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import sim.paths
-from sim.build import PROGRAM, BuildSpec, build
-from sim.doctor import _build_folder
-from sim.errors import SimError
-from sim.paths import PlainPaths, distrust
-from sim.unit import STOCK_MAIN
-from sim.verilator import Toolchain, find_toolchain
+import pimloop.sim.paths
+from pimloop.sim.build import PROGRAM, BuildSpec, build
+from pimloop.sim.doctor import _build_folder
+from pimloop.sim.errors import SimError
+from pimloop.sim.paths import PlainPaths, distrust
+from pimloop.sim.unit import STOCK_MAIN
+from pimloop.sim.verilator import Toolchain, find_toolchain
 
 COUNTER = Path(__file__).parent / "rtl" / "counter.sv"
 
@@ -33,8 +33,8 @@ def root(monkeypatch, tmp_path):
 
 def foreign(monkeypatch, path):
     """Let `path` be another user's for this process."""
-    monkeypatch.setattr(sim.paths.os, "geteuid", lambda: path.stat().st_uid + 4711)
-    monkeypatch.setattr(sim.paths, "_ROOT", -1)
+    monkeypatch.setattr(pimloop.sim.paths.os, "geteuid", lambda: path.stat().st_uid + 4711)
+    monkeypatch.setattr(pimloop.sim.paths, "_ROOT", -1)
 
 
 def test_own_folder_is_trusted(tmp_path):
@@ -55,9 +55,9 @@ def test_folder_that_a_group_can_write_is_not_unless_the_group_is_the_users_own(
     tmp_path, monkeypatch
 ):
     tmp_path.chmod(0o775)
-    monkeypatch.setattr(sim.paths, "_private_group", lambda group, user: False)
+    monkeypatch.setattr(pimloop.sim.paths, "_private_group", lambda group, user: False)
     assert "can be written by the group" in distrust(tmp_path, of_root=True)
-    monkeypatch.setattr(sim.paths, "_private_group", lambda group, user: True)
+    monkeypatch.setattr(pimloop.sim.paths, "_private_group", lambda group, user: True)
     assert distrust(tmp_path, of_root=True) is None
 
 
@@ -70,18 +70,18 @@ def test_a_group_with_further_members_is_not_private(monkeypatch):
     class Other(Entry):
         pw_name = "you"
 
-    monkeypatch.setattr(sim.paths.grp, "getgrgid", lambda _: Entry)
-    monkeypatch.setattr(sim.paths.pwd, "getpwuid", lambda _: Entry)
-    monkeypatch.setattr(sim.paths.pwd, "getpwall", lambda: [Entry])
-    assert sim.paths._private_group(1000, 1)
-    monkeypatch.setattr(sim.paths.pwd, "getpwall", lambda: [Entry, Other])
-    assert not sim.paths._private_group(1000, 1)
+    monkeypatch.setattr(pimloop.sim.paths.grp, "getgrgid", lambda _: Entry)
+    monkeypatch.setattr(pimloop.sim.paths.pwd, "getpwuid", lambda _: Entry)
+    monkeypatch.setattr(pimloop.sim.paths.pwd, "getpwall", lambda: [Entry])
+    assert pimloop.sim.paths._private_group(1000, 1)
+    monkeypatch.setattr(pimloop.sim.paths.pwd, "getpwall", lambda: [Entry, Other])
+    assert not pimloop.sim.paths._private_group(1000, 1)
 
 
 def test_folder_of_another_user_is_not_and_roots_is_where_allowed(tmp_path, monkeypatch):
     owner = tmp_path.stat().st_uid
-    monkeypatch.setattr(sim.paths.os, "geteuid", lambda: owner + 4711)
-    monkeypatch.setattr(sim.paths, "_ROOT", owner)
+    monkeypatch.setattr(pimloop.sim.paths.os, "geteuid", lambda: owner + 4711)
+    monkeypatch.setattr(pimloop.sim.paths, "_ROOT", owner)
     assert distrust(tmp_path, of_root=True) is None
     assert "belongs to another user" in distrust(tmp_path, of_root=False)
 
@@ -144,7 +144,7 @@ def test_everything_may_lie_in_paths_with_spaces(tmp_path, monkeypatch):
     spaced.mkdir(parents=True)
     (spaced / "counter.sv").write_text(COUNTER.read_text())
     monkeypatch.setenv("PIMLOOP_BUILD_DIR", str(spaced / "my builds"))
-    monkeypatch.setattr("sim.paths.tempfile.tempdir", str(spaced))
+    monkeypatch.setattr("pimloop.sim.paths.tempfile.tempdir", str(spaced))
     tools = find_toolchain()
     root = None
     if tools.root is not None:
@@ -154,7 +154,7 @@ def test_everything_may_lie_in_paths_with_spaces(tmp_path, monkeypatch):
     moved = Toolchain(
         tools.verilator, root, tools.compiler, tools.make, python=str(spaced / "python")
     )
-    monkeypatch.setattr("sim.build.find_toolchain", lambda: moved)
+    monkeypatch.setattr("pimloop.sim.build.find_toolchain", lambda: moved)
     source = spaced / "counter.sv"
     for trace in (False, True):
         program = build(BuildSpec(top="counter", sources=(source,), main=STOCK_MAIN, trace=trace))

@@ -4,7 +4,7 @@ import doctest
 
 import pytest
 
-from sim import steps
+from pimloop.sim import steps
 
 
 @pytest.mark.parametrize(

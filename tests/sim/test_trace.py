@@ -8,10 +8,10 @@ import fst_reader
 import pytest
 from fixture_device import IRQ, SPIN, config, start
 
-from sim.build import SIM
-from sim.device import SimDevice
-from sim.errors import DeviceError
-from sim.verilator import find_compiler
+from pimloop.sim.build import SIM
+from pimloop.sim.device import SimDevice
+from pimloop.sim.errors import DeviceError
+from pimloop.sim.verilator import find_compiler
 
 PERIOD = config().clock_period
 CYCLES = 500

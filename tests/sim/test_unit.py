@@ -1,4 +1,4 @@
-"""`sim.unit.run_bench`: passes what passes, fails with the reason what fails."""
+"""`pimloop.sim.unit.run_bench`: passes what passes, fails with the reason what fails."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from sim.errors import SimError
-from sim.unit import BenchFailure, rtl, run_bench
+from pimloop.sim.errors import SimError
+from pimloop.sim.unit import BenchFailure, rtl, run_bench
 
 COUNTER = (Path(__file__).parent / "rtl" / "counter.sv",)
 

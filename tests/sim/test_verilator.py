@@ -6,10 +6,10 @@ import stat
 
 import pytest
 
-import sim.ports
-import sim.verilator
-from sim.errors import SimError
-from sim.verilator import (
+import pimloop.sim.ports
+import pimloop.sim.verilator
+from pimloop.sim.errors import SimError
+from pimloop.sim.verilator import (
     REMEDIES,
     find_compiler,
     find_make,
@@ -39,7 +39,7 @@ def no_wheel(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
 
-@pytest.mark.parametrize("module", [sim.verilator, sim.ports])
+@pytest.mark.parametrize("module", [pimloop.sim.verilator, pimloop.sim.ports])
 def test_examples(module):
     assert doctest.testmod(module).failed == 0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx
 
 # Imported for the rules that they enter into the registry.
-from host.models.decompose import (  # noqa: F401
+from pimloop.host.models.decompose import (  # noqa: F401
     activations,
     attention_contrib,
     attention_grouped,
@@ -27,9 +27,9 @@ from host.models.decompose import (  # noqa: F401
     packed_weights,
     products,
 )
-from host.models.decompose.registry import RULES, KeptWhole, Reader, Whole
-from host.models.decompose.writer import OLDEST, Writer
-from host.models.graph import Array
+from pimloop.host.models.decompose.registry import RULES, KeptWhole, Reader, Whole
+from pimloop.host.models.decompose.writer import OLDEST, Writer
+from pimloop.host.models.graph import Array
 
 __all__ = ["Choice", "KeptWhole", "Parts", "Reader", "Whole", "decompose", "has_rule"]
 

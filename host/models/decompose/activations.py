@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from host.models.decompose.registry import CONTRIB, Whole, decomposes
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.registry import CONTRIB, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
 
 
 @decomposes(CONTRIB, "BiasGelu")

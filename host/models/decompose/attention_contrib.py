@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from host.models.decompose.attention_core import (
+from pimloop.host.models.decompose.attention_core import (
     Heads,
     attend,
     merge_heads,
     split_heads,
     visible_bias,
 )
-from host.models.decompose.integer_products import exact_product, less_zero_point
-from host.models.decompose.padding import padding_bias
-from host.models.decompose.registry import CONTRIB, Whole, decomposes
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.integer_products import exact_product, less_zero_point
+from pimloop.host.models.decompose.padding import padding_bias
+from pimloop.host.models.decompose.registry import CONTRIB, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
 
 
 @decomposes(CONTRIB, "Attention")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.writer import Writer
 
 
 @dataclass(frozen=True)

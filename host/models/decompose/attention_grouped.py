@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from host.models.decompose.attention_core import (
+from pimloop.host.models.decompose.attention_core import (
     Heads,
     attend,
     merge_heads,
     split_heads,
     visible_bias,
 )
-from host.models.decompose.registry import CONTRIB, Whole, decomposes
-from host.models.decompose.rotary import Rotation, rotation
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.registry import CONTRIB, Whole, decomposes
+from pimloop.host.models.decompose.rotary import Rotation, rotation
+from pimloop.host.models.decompose.writer import Writer
 
 #: Inputs and attributes of forms that stay whole, and what they mean.
 _INPUTS = {

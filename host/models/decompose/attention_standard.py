@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from host.models.decompose.attention_core import (
+from pimloop.host.models.decompose.attention_core import (
     Heads,
     attend,
     merge_heads,
     split_heads,
     visible_bias,
 )
-from host.models.decompose.registry import Whole, decomposes
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.registry import Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
 
 _PAST = 4
 

@@ -16,10 +16,10 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from host.models.decompose.products import activation
-from host.models.decompose.registry import CONTRIB, KeptWhole, Whole, decomposes
-from host.models.decompose.writer import Writer
-from host.models.graph import Array
+from pimloop.host.models.decompose.products import activation
+from pimloop.host.models.decompose.registry import CONTRIB, KeptWhole, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
+from pimloop.host.models.graph import Array
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from host.models.decompose.registry import KeptWhole, Whole, decomposes
-from host.models.decompose.writer import Writer
-from host.models.einsum import parse_equation
+from pimloop.host.models.decompose.registry import KeptWhole, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
+from pimloop.host.models.einsum import parse_equation
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from host.models.decompose.registry import Whole, decomposes
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.registry import Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
 
 
 @decomposes("", "Gemm")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from host.models.decompose.convolution import by_channel, write_product
-from host.models.decompose.integer_products import (
+from pimloop.host.models.decompose.convolution import by_channel, write_product
+from pimloop.host.models.decompose.integer_products import (
     check_becomes_float,
     check_exact,
     constant_row,
@@ -18,8 +18,8 @@ from host.models.decompose.integer_products import (
     less_zero_point,
     quantized,
 )
-from host.models.decompose.registry import CONTRIB, Whole, decomposes
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.registry import CONTRIB, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
 
 
 @decomposes("", "ConvInteger")

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto
 
-from host.models.decompose.registry import CONTRIB, Whole, decomposes
-from host.models.decompose.writer import Writer
-from host.models.graph import Array
+from pimloop.host.models.decompose.registry import CONTRIB, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
+from pimloop.host.models.graph import Array
 
 #: Below this, sums of integers are exact in float32.
 _EXACT = 1 << 24

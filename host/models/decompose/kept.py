@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from host.models.decompose.registry import CONTRIB, KeptWhole, Rule, Whole, decomposes
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.registry import CONTRIB, KeptWhole, Rule, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
 
 _RECURRENT = "each of its steps reads the result of the one before"
 _REASONS = {

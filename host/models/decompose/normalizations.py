@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from host.models.decompose.registry import CONTRIB, Whole, decomposes
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.registry import CONTRIB, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
 
 
 @decomposes(CONTRIB, "SkipLayerNormalization")

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from host.models.decompose.registry import CONTRIB, Whole, decomposes
-from host.models.decompose.writer import Writer
-from host.models.graph import Array
+from pimloop.host.models.decompose.registry import CONTRIB, Whole, decomposes
+from pimloop.host.models.decompose.writer import Writer
+from pimloop.host.models.graph import Array
 
 #: The largest unpacked weight; a larger one stays packed.
 MAX_BYTES = 1 << 30

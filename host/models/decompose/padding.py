@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from host.models.decompose.attention_core import Heads
-from host.models.decompose.registry import Whole
-from host.models.decompose.writer import Writer
+from pimloop.host.models.decompose.attention_core import Heads
+from pimloop.host.models.decompose.registry import Whole
+from pimloop.host.models.decompose.writer import Writer
 
 #: What ONNX Runtime adds to the score of a padded key unless an operator says otherwise.
 _FILTER_VALUE = -10000.0

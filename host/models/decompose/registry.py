@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from host.models.decompose.writer import Writer
-from host.models.graph import Array, Node, TensorInfo
+from pimloop.host.models.decompose.writer import Writer
+from pimloop.host.models.graph import Array, Node, TensorInfo
 
 #: The domain of ONNX Runtime's own operators.
 CONTRIB = "com.microsoft"

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from host.models.graph import Array
+from pimloop.host.models.graph import Array
 
 #: The oldest operator set that primitives are written in.
 OLDEST = 11
