@@ -64,13 +64,19 @@ def write_plots(report: dict[str, Any], folder: Path) -> list[Path]:
         When a file cannot be written.
     """
     with matplotlib.rc_context(STYLE):
+        return save(draw_plots(report), folder)
+
+
+def draw_plots(report: dict[str, Any]) -> dict[str, Figure]:
+    """Return the figures of `write_plots` by name, those that have data."""
+    with matplotlib.rc_context(STYLE):
         figures = {
             "schedules": _schedules(report),
             "breakdown": _breakdown(report),
             "timeline": _timeline(report),
             "roofline": _roofline(report),
         }
-        return save({name: figure for name, figure in figures.items() if figure}, folder)
+    return {name: figure for name, figure in figures.items() if figure}
 
 
 def _schedules(report: dict[str, Any]) -> Figure | None:

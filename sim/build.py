@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pimloop.sim.errors import SimError
-from pimloop.sim.paths import PlainPaths, distrust
+from pimloop.sim.paths import PlainPaths, cache_place, distrust
 from pimloop.sim.ports import control_file
 from pimloop.sim.steps import BUILD_TIMEOUT, run_step
 from pimloop.sim.verilator import Toolchain, find_toolchain, has_header, missing
@@ -56,6 +56,9 @@ COMPRESSION_HEADER = SIM / "lz4" / "lz4.h"
 
 #: Name of the program in a build folder.
 PROGRAM = "simulator"
+
+#: Beside it: the key of what it was built from, without the tools.
+SOURCES = "sources"
 
 #: Jobs of one make. More would fight with whatever else runs on a small machine.
 _JOBS = min(2, os.cpu_count() or 1)
@@ -89,8 +92,24 @@ class BuildSpec:
 
 
 def build_root() -> Path:
-    """Return the folder of all builds: $PIMLOOP_BUILD_DIR, or `build` of this clone."""
-    return Path(os.environ.get("PIMLOOP_BUILD_DIR") or REPOSITORY / "build").resolve()
+    """Return the folder of all builds: $PIMLOOP_BUILD_DIR, or `build` of this clone.
+
+    An installed package builds in the user's cache folder.
+
+    Raises
+    ------
+    SimError
+        The user has no home.
+    """
+    chosen = os.environ.get("PIMLOOP_BUILD_DIR")
+    if chosen:
+        return Path(chosen).resolve()
+    if (REPOSITORY / "pyproject.toml").is_file():
+        return REPOSITORY / "build"
+    try:
+        return (cache_place() / "build").resolve()
+    except RuntimeError as error:
+        raise SimError(f"no folder to build in: {error}; set PIMLOOP_BUILD_DIR to one") from error
 
 
 def _cocotb_libraries() -> Path:
@@ -169,13 +188,21 @@ def key_of_files(digest: hashlib._Hash, files: Iterable[Path]) -> str:
 def build(spec: BuildSpec) -> Path:
     """Return the simulator program for `spec`, building it when it is not in the cache.
 
+    Where a tool is missing, a program that any tools built from the same sources serves too.
+
     Raises
     ------
     SimError
         A tool is missing, the build folder is not writable, or Verilator or the compiler refuses
         the sources; the message shows the first error line and the path of the log.
     """
-    toolchain = find_toolchain()
+    try:
+        toolchain = find_toolchain()
+    except SimError:
+        built = _built_before(spec)
+        if built is None:
+            raise
+        return built
     name = f"{spec.top}-{build_key(spec, toolchain)}"
     folder = build_root() / name
     program = folder / PROGRAM
@@ -198,6 +225,28 @@ def build(spec: BuildSpec) -> Path:
             f"cannot write in the build folder {folder.parent}: {error.strerror or error}; "
             "make it writable, or set PIMLOOP_BUILD_DIR to a folder that is"
         ) from error
+    return program
+
+
+def _sources_key(spec: BuildSpec) -> str:
+    """Return what every build of the same sources has in common, whatever tools built it."""
+    return _key(spec, {"cocotb": str(_cocotb_libraries())})
+
+
+def _built_before(spec: BuildSpec) -> Path | None:
+    """Return the program that was last built from the sources of `spec`, by whatever tools."""
+    root, wanted = build_root(), _sources_key(spec)
+    built = []
+    for note in root.glob(f"{spec.top}-*/{SOURCES}"):
+        program = note.with_name(PROGRAM)
+        with contextlib.suppress(OSError):
+            if note.read_text(encoding="ascii") == wanted and program.exists():
+                built.append((note.stat().st_mtime, program))
+    if not built:
+        return None
+    _, program = max(built)
+    refuse_foreign(root, program.parent, program)
+    mark_used(program.parent)
     return program
 
 
@@ -290,6 +339,7 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     for name in (PROGRAM, "build.log"):
         (work / name).rename(final / name)
     (final / PROGRAM).chmod(0o755)  # whatever the umask is
+    (final / SOURCES).write_text(_sources_key(spec), encoding="ascii")
     final.rename(folder)
     log.info("built %s in %.1f s", folder.name, time.monotonic() - started)
 

@@ -21,6 +21,23 @@ from typing import Self
 _ROOT = 0
 
 
+def cache_place() -> Path:
+    """Return where the user's caches lie: `$PIMLOOP_CACHE_DIR`, or in the XDG cache folder.
+
+    Raises
+    ------
+    RuntimeError
+        The user has no home.
+    """
+    chosen = os.environ.get("PIMLOOP_CACHE_DIR")
+    if chosen:
+        return Path(chosen).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    # The XDG specification says that a relative path there is to be ignored.
+    parent = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
+    return parent / "pimloop"
+
+
 def distrust(path: Path, *, of_root: bool) -> str | None:
     """Return why another user can have changed `path`, with its remedy; None: nobody can have.
 

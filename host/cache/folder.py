@@ -7,11 +7,10 @@ needed: a run without a usable folder gives the same results and does more work.
 from __future__ import annotations
 
 import logging
-import os
 import stat
 from pathlib import Path
 
-from pimloop.sim.paths import distrust
+from pimloop.sim.paths import cache_place, distrust
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ def cache_folder() -> Path | None:
     The first time that a folder turns out to be unusable a warning says why.
     """
     try:
-        folder = _wanted()
+        folder = cache_place()
         folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         status = folder.stat()
     except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
@@ -42,17 +41,6 @@ def cache_folder() -> Path | None:
         _warn(why)
         return None
     return folder
-
-
-def _wanted() -> Path:
-    """Return where the folder should be; RuntimeError when the user has no home."""
-    chosen = os.environ.get("PIMLOOP_CACHE_DIR")
-    if chosen:
-        return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    # The XDG specification says that a relative path there is to be ignored.
-    parent = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    return parent / "pimloop"
 
 
 def _warn(why: str) -> None:

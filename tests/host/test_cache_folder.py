@@ -1,5 +1,6 @@
 """The cache folder: where it is, who may read it, and what happens without one."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -49,6 +50,6 @@ def test_folder_of_another_user_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(folder.os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     assert cache_folder() is None
     assert "belongs to another user" in caplog.text

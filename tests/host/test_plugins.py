@@ -91,12 +91,13 @@ def installed(tmp_path, monkeypatch):
     write_checkpoint(checkpoint, "bert")
     (package / "model.py").write_text(
         textwrap.dedent(f"""
-            from pimloop.host.models.loader import load_model
+            import pimloop
 
             PATH = "{tmp_path}/none.onnx"
 
             def demo(options):
-                return load_model("{checkpoint}", options)
+                length, seed = options.sequence_length, options.seed
+                return pimloop.load_model("{checkpoint}", tokens=length, seed=seed).graph
 
             def broken(options):
                 raise KeyError("weights")

@@ -15,7 +15,7 @@ from fixture_device import config
 
 from pimloop.sim import build as build_module
 from pimloop.sim import steps as steps_module
-from pimloop.sim.build import PROGRAM, REPOSITORY, BuildSpec, build, build_key
+from pimloop.sim.build import PROGRAM, REPOSITORY, BuildSpec, build, build_key, build_root
 from pimloop.sim.config import HostMemory, SimConfig, build_spec, parameter_defaults
 from pimloop.sim.errors import SimError
 from pimloop.sim.ports import control_file
@@ -168,6 +168,26 @@ def test_leftovers_of_a_killed_build_do_no_harm(spec, root):
     (root / f".{name}.tmp" / "Vtop.mk").write_text("nonsense")
     (root / name).mkdir()
     assert os.access(build(spec), os.X_OK)
+
+
+def test_what_is_built_needs_no_compiler(spec, root, monkeypatch):
+    program = build(spec)
+
+    def nothing():
+        raise SimError("no C++ compiler")
+
+    monkeypatch.setattr("pimloop.sim.build.find_toolchain", nothing)
+    assert build(spec) == program
+    with pytest.raises(SimError, match="no C"):
+        build(replace(spec, params={"Width": 7}))  # other sources or settings are not built
+
+
+def test_an_installed_package_builds_in_the_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("PIMLOOP_BUILD_DIR", raising=False)
+    assert build_root() == REPOSITORY / "build"
+    monkeypatch.setattr("pimloop.sim.build.REPOSITORY", tmp_path / "site-packages" / "pimloop")
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    assert build_root() == tmp_path / "cache" / "build"
 
 
 def test_only_ports_are_public():
