@@ -50,10 +50,11 @@ test: dev ## the test suite (under 15 minutes on 2 cores)
 test-full: dev ## the heavier checks too (about an hour)
 	$(PYTEST) $(PYTEST_ARGS)
 
-style: dev ## ruff, mypy, generated files
+style: dev ## ruff, mypy, import directions, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pimloop.rtl.generate --check
 
 lint: style ## what `style` checks, and Verilator -Wall, slang, Yosys

@@ -19,8 +19,8 @@ from typing import Any
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import Graph, Move, Operator, Tensor
-from pimloop.partitioner.merge import STATISTICS
-from pimloop.partitioner.pricing import TransferPrices
+from pimloop.partitioner.place.pricing import TransferPrices
+from pimloop.partitioner.profile.merge import STATISTICS
 
 SUFFIX = "_kernel_time"
 CPU_PROVIDER = "CPUExecutionProvider"

@@ -14,10 +14,10 @@ from functools import cached_property
 from itertools import pairwise
 from math import gcd
 
-from pimloop.partitioner.capacity import resident_bytes
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import HOME_MEMORY
+from pimloop.partitioner.place.capacity import resident_bytes
 
 #: The sum of all costs stays below this, so that sums of costs fit 64-bit integers.
 TICK_LIMIT = 1 << 60

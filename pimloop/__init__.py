@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     )
     from pimloop._device import Device
     from pimloop._results import Costs, Execution, Model, Plan, Run
-    from pimloop.host.errors import PimloopError
+    from pimloop.host.common.errors import PimloopError
     from pimloop.host.models.config import ModelConfig
     from pimloop.host.models.graph import Graph
     from pimloop.host.models.loader import LoadOptions
-    from pimloop.host.platform import Platform
+    from pimloop.host.platforms.platform import Platform
     from pimloop.partitioner.costs import CostGraph
     from pimloop.partitioner.errors import PartitionerError
     from pimloop.sim.errors import SimError
@@ -81,9 +81,9 @@ _PLACES = {
     "Model": "pimloop._results",
     "ModelConfig": "pimloop.host.models.config",
     "PartitionerError": "pimloop.partitioner.errors",
-    "PimloopError": "pimloop.host.errors",
+    "PimloopError": "pimloop.host.common.errors",
     "Plan": "pimloop._results",
-    "Platform": "pimloop.host.platform",
+    "Platform": "pimloop.host.platforms.platform",
     "Run": "pimloop._results",
     "SimError": "pimloop.sim.errors",
     "build_model": "pimloop._api",

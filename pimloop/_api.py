@@ -7,23 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from pimloop._results import Costs, Execution, Model, Plan, Run
-from pimloop.host.device.open import Backend
-from pimloop.host.errors import PimloopError
-from pimloop.host.folders import make_folder
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.folders import make_folder
+from pimloop.host.execution.options import Objective, Options, default_jobs
+from pimloop.host.execution.runner import Event
+from pimloop.host.execution.session import Settings, execute_model
 from pimloop.host.models.config import BUILT_IN, ModelConfig
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import check_inputs, random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pipeline.execute import Event
+from pimloop.host.pim.device.open import Backend
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.options import Objective, Options, default_jobs
-from pimloop.host.platform import DEFAULT_PLATFORM, Platform, load_platform, platform_names
-from pimloop.host.plugins import load_model as load_any_model
-from pimloop.host.policies import find_policies, make_plan
-from pimloop.host.report import build_report
-from pimloop.host.session import Settings, execute_model
+from pimloop.host.planning.policies import find_policies, make_plan
+from pimloop.host.platforms.platform import (
+    DEFAULT_PLATFORM,
+    Platform,
+    load_platform,
+    platform_names,
+)
+from pimloop.host.plugins.registry import load_model as load_any_model
+from pimloop.host.report.build import build_report
 from pimloop.partitioner.costs import CostGraph, load_costs
 
 #: Called with what a run does, from any of its threads.

@@ -9,10 +9,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.device.open import Backend, open_device
-from pimloop.host.driver import DeviceTensor, OpStats, PimDriver
-from pimloop.host.golden import ElementwiseOp
-from pimloop.host.platform import DEFAULT_PLATFORM, Platform, load_platform
+from pimloop.host.common.golden import ElementwiseOp
+from pimloop.host.pim.device.open import Backend, open_device
+from pimloop.host.pim.driver import DeviceTensor, OpStats, PimDriver
+from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
 
 
 class Device:

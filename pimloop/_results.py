@@ -11,11 +11,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pimloop.host.files import write_json
-from pimloop.host.folders import make_folder
+from pimloop.host.common.files import write_json
+from pimloop.host.common.folders import make_folder
+from pimloop.host.execution.session import Result
+from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Array, Graph
-from pimloop.host.session import Result
-from pimloop.host.times import schedule_times
 from pimloop.partitioner.costs import CostGraph, costs_to_dict
 from pimloop.partitioner.plan import Plan as PlanFile
 
@@ -291,7 +291,7 @@ class Run:
 
     def figures(self) -> dict[str, Figure]:
         """Return schedules, breakdown, timeline and roofline as figures, those that have data."""
-        from pimloop.host.plots import draw_plots
+        from pimloop.host.report.plots import draw_plots
 
         return draw_plots(self.report)
 
@@ -303,7 +303,7 @@ class Run:
         PimloopError
             When a file cannot be written.
         """
-        from pimloop.host.pipeline.publish import publish
+        from pimloop.host.report.publish import publish
 
         make_folder(Path(folder))
         return publish(self.report, self.graph, Path(folder))

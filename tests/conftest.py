@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-import pimloop.host.plugins
+import pimloop.host.plugins.registry
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("no deadline", deadline=None)
@@ -33,4 +33,4 @@ def no_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
             or Path(str(entry.dist.locate_file(""))).resolve().is_relative_to(temporary)
         ]
 
-    monkeypatch.setattr(pimloop.host.plugins, "entry_points", entry_points)
+    monkeypatch.setattr(pimloop.host.plugins.registry, "entry_points", entry_points)

@@ -15,16 +15,16 @@ import onnxruntime as ort
 import torch
 
 from benchmarks.exporters.architectures import ARCHITECTURES, TOKENS, Example
-from pimloop.host.capabilities import Capabilities
-from pimloop.host.coverage import coverage
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.fit import pim_fit
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pim_reasons import reasons
-from pimloop.host.platform import load_platform
+from pimloop.host.pim.capabilities import Capabilities
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.planning.coverage import coverage
+from pimloop.host.planning.reasons import reasons
+from pimloop.host.platforms.platform import load_platform
 
 
 class _Plain(torch.nn.Module):

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.files import write_json, write_text
+from pimloop.host.common.files import write_json, write_text
 
 ROOT = Path(__file__).parents[2]
 README = Path(__file__).with_name("README.md")

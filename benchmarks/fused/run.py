@@ -23,17 +23,17 @@ from textwrap import fill
 import onnx
 from onnxruntime.transformers.optimizer import optimize_model
 
-from pimloop.host.files import write_text
+from pimloop.host.common.files import write_text
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Graph, to_model
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.pipeline.flow import execute_once
-from pimloop.host.pipeline.keys import processor
-from pimloop.host.pipeline.options import Options
-from pimloop.host.platform import load_platform
-from pimloop.host.times import schedule_times
+from pimloop.host.planning.keys import processor
+from pimloop.host.platforms.platform import load_platform
 
 PAGE = Path(__file__).with_name("README.md")
 PLATFORM = "native"

@@ -19,11 +19,11 @@ from typing import Any
 
 from workloads import encoder, random_dag
 
-from pimloop.host.files import write_json, write_text
+from pimloop.host.common.files import write_json, write_text
 from pimloop.partitioner.costs import CostGraph, costs_from_dict
-from pimloop.partitioner.profile_plan import plan_profile
+from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.profile.plan import plan_profile
 from pimloop.partitioner.quantity import quantity
-from pimloop.partitioner.solve import partition
 
 #: (name of a series and size, seconds to stay below).
 TARGETS = {("encoder, 2 memories", 12): 0.1, ("random DAG, 2 memories", 10_000): 2.0}

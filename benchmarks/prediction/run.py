@@ -23,21 +23,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
 
+from pimloop.host.common.files import write_json, write_text
 from pimloop.host.cpu.profile import CpuProfile
-from pimloop.host.files import write_json, write_text
+from pimloop.host.execution.options import Options, default_jobs
+from pimloop.host.execution.runner import Job
+from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.execute import Job
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.keys import processor
-from pimloop.host.pipeline.options import Options, default_jobs
-from pimloop.host.platform import load_platform
-from pimloop.host.times import schedule_times
+from pimloop.host.planning.keys import processor
+from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.percent import percent
+from pimloop.partitioner.place.solve import POLICIES, partition
 from pimloop.partitioner.problem import Problem
 from pimloop.partitioner.quantity import quantity
-from pimloop.partitioner.solve import POLICIES, partition
 
 MODELS = ("bert-small", "bert", "roberta", "gpt2")
 HERE = Path(__file__).parent

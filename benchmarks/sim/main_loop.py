@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.sim.runs import RecordingDevice, Run, run_bare
-from pimloop.host.driver import PimDriver
+from pimloop.host.pim.driver import PimDriver
 from pimloop.sim.build import build
 from pimloop.sim.config import SimConfig, build_spec
 

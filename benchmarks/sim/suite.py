@@ -29,8 +29,8 @@ import numpy as np
 
 from benchmarks.sim import main_loop
 from benchmarks.sim.runs import RecordingDevice, run_bare
-from pimloop.host.driver import PimDriver
-from pimloop.host.platform import load_platform
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.build import build
 from pimloop.sim.config import SimConfig, build_spec
 from pimloop.sim.device import SimDevice

@@ -21,13 +21,13 @@ from pimloop.host.board.data import (
     load_board,
 )
 from pimloop.host.board.templates import Template
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.model import CpuModel
-from pimloop.host.errors import PimloopError
-from pimloop.host.platform import Platform
+from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph
-from pimloop.partitioner.paper import paper_costs
+from pimloop.partitioner.paper.tables import paper_costs
+from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.solve import partition
 
 #: Time of a class on the PIM at a length; None: it does not run there.
 PimTime = Callable[[Template, int], float | None]
@@ -171,7 +171,7 @@ def _costs(
     costs: Sequence[Mapping[str, float]],
     transfers: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> CostGraph:
-    """Return a cost graph by the rules of `pimloop.partitioner.paper`."""
+    """Return a cost graph by the rules of `pimloop.partitioner.paper.tables`."""
     nodes = []
     for name, index, us in zip(board.node_ids, board.node_classes, costs, strict=True):
         template = board.classes[index]

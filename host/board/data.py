@@ -1,7 +1,7 @@
 """The published measurements of the paper's board, as data of this package.
 
 Graphs and costs of single operators come from `host/board/data` (made by
-`pimloop.host.board.distil`); totals and transfers from `partitioner/data/paper_tables.json`.
+`pimloop.host.board.distil`); totals and transfers from `partitioner/paper/data/paper_tables.json`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from pimloop.host.board.templates import Dimension, Kind, Operand, Template
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import Graph, Node, TensorInfo
-from pimloop.partitioner.paper import load_tables
+from pimloop.partitioner.paper.tables import load_tables
 
 MODELS = ("bert", "roberta", "gpt2")
 

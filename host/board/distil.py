@@ -2,7 +2,7 @@
 
 `python -m pimloop.host.board.distil --paper-dir DIR`, where DIR holds `<model>_seq<length>.json`
 for the three models and lengths. Totals and transfers are not repeated: they ship in
-`partitioner/data/paper_tables.json`.
+`partitioner/paper/data/paper_tables.json`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pimloop.host.board.templates import COLUMNS, Template, templates
-from pimloop.host.errors import PimloopError
-from pimloop.host.files import write_text
-from pimloop.partitioner.paper import CITATION, DEVICES, LENGTHS, MODELS, load_paper_file
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.files import write_text
+from pimloop.partitioner.paper.tables import CITATION, DEVICES, LENGTHS, MODELS, load_paper_file
 from pimloop.partitioner.quantity import quantity
 
 FORMAT = "pimloop-board/1"

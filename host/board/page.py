@@ -15,10 +15,10 @@ from pimloop.host.board.compare import (
 )
 from pimloop.host.board.data import BUILT_IN, load_board
 from pimloop.host.board.transfers import TransferTime
-from pimloop.host.cpu.calibrate import REPORTED_US, Errors, merged
+from pimloop.host.calibration.calibrate import REPORTED_US, Errors, merged
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.partitioner.paper import CITATION
+from pimloop.partitioner.paper.tables import CITATION
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 

@@ -1,4 +1,4 @@
-"""The board's published CPU times as samples for `pimloop.host.cpu.calibrate`."""
+"""The board's published CPU times as samples for `pimloop.host.calibration.calibrate`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from pimloop.host.board.data import MODELS, class_costs, class_graph, class_name, load_board
-from pimloop.host.cpu.calibrate import Sample
+from pimloop.host.calibration.calibrate import Sample
 from pimloop.host.cpu.model import CpuDevice
 from pimloop.host.cpu.work import operator_work
 

@@ -2,7 +2,7 @@
 
 Operators of equal shapes take equal cycles (they never depend on the data), so each class is
 simulated once, whatever the number of its nodes. Constants are padded as the board pads them, also
-where another form (`pimloop.host.forms`) would be cheaper.
+where another form (`pimloop.host.pim.forms`) would be cheaper.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from pimloop.host.board.data import class_graph, class_name
 from pimloop.host.board.templates import Template
-from pimloop.host.capabilities import ElementwiseOperation, PimOperation, pim_operation
 from pimloop.host.cpu.work import signature
-from pimloop.host.device.base import Device
-from pimloop.host.driver import PimDriver
 from pimloop.host.models.graph import Graph
-from pimloop.host.platform import Platform
+from pimloop.host.pim.capabilities import ElementwiseOperation, PimOperation, pim_operation
+from pimloop.host.pim.device.base import Device
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.platforms.platform import Platform
 
 #: What identifies equal work on the device.
 Signature = tuple[object, ...]

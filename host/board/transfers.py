@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pimloop.host.board.data import load_board
-from pimloop.host.platform import Platform
+from pimloop.host.platforms.platform import Platform
 
 _DIRECTIONS: tuple[Literal["to_pim", "to_cpu"], ...] = ("to_pim", "to_cpu")
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from pimloop import __version__
 from pimloop.host.cli.output import ArgumentParser, make_logging_printable
-from pimloop.host.errors import PimloopError
-from pimloop.host.text import printable
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.text import printable
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.sim.errors import SimError
 
@@ -56,7 +56,7 @@ class _Version(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> None:
-        from pimloop.host.provenance import source
+        from pimloop.host.report.provenance import source
 
         commit = source()
         print(f"pimloop {__version__}" + (f" (commit {commit})" if commit is not None else ""))

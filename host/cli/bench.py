@@ -11,7 +11,7 @@ from typing import Any
 
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import print_table, prose, texts
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "benchmarks" / "sim" / "suite.py"

@@ -13,9 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from pimloop.host.board.samples import board_samples
-from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.cpu.calibrate import (
+from pimloop.host.calibration.calibrate import (
     REPORTED_US,
     Errors,
     Fit,
@@ -26,13 +24,15 @@ from pimloop.host.cpu.calibrate import (
     merged,
     samples_of,
 )
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.files import require_writable, write_text
 from pimloop.host.cpu.operators import all_cores
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.cpu.toml import section_table, with_table
-from pimloop.host.errors import PimloopError
-from pimloop.host.files import require_writable, write_text
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.platform import load_platform, platform_path, sources
+from pimloop.host.platforms.platform import load_platform, platform_path, sources
 from pimloop.partitioner.costs import load_costs
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
@@ -135,7 +135,7 @@ def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
         ]
         return samples, f"{quantity(len(args.costs), 'costs file')}", False
     # Models are executed only where something is measured.
-    from pimloop.host.cpu.measure import machine_samples
+    from pimloop.host.calibration.measure import machine_samples
 
     out = console(stderr=True)
     samples, disturbed = machine_samples(
@@ -165,7 +165,7 @@ def _sources(fitted: Fit, what: str, base: str, has_model: bool) -> dict[str, st
 def _with_transfers(text: str, base: str, rounds: int) -> str:
     """Return the text with transfers as they are beside this machine."""
     # The driver is loaded only where something is measured.
-    from pimloop.host.cpu.conversion import measured_transfers
+    from pimloop.host.calibration.conversion import measured_transfers
 
     driver, described = measured_transfers(load_platform(base), rounds=rounds)
     kept = sources(platform_path(base))

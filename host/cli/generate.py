@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.partitioner.quantity import quantity
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pimloop.host.generation import Generation, Phase, Planner
+    from pimloop.host.execution.options import Options
+    from pimloop.host.execution.runner import Event
     from pimloop.host.models.graph import Array, Graph
-    from pimloop.host.pipeline.execute import Event
-    from pimloop.host.pipeline.options import Options
-    from pimloop.host.platform import Platform
+    from pimloop.host.pipeline.generation import Generation, Phase, Planner
+    from pimloop.host.platforms.platform import Platform
 
 FORMAT = "pimloop-generation/1"
 FILE_NAME = "generation.json"
@@ -44,17 +44,17 @@ def run_generate(args: argparse.Namespace) -> int:
     """
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.sim import repeat_command
-    from pimloop.host.files import write_json
-    from pimloop.host.folders import make_folder
-    from pimloop.host.generate import generate
+    from pimloop.host.common.files import write_json
+    from pimloop.host.common.folders import make_folder
+    from pimloop.host.common.text import file_name
+    from pimloop.host.execution.options import Options, default_jobs
+    from pimloop.host.execution.runner import Event
+    from pimloop.host.execution.session import Settings
     from pimloop.host.models.generator import load_generator
     from pimloop.host.models.inputs import random_inputs
     from pimloop.host.models.loader import LoadOptions
-    from pimloop.host.pipeline.execute import Event
-    from pimloop.host.pipeline.options import Options, default_jobs
-    from pimloop.host.platform import DEFAULT_PLATFORM, load_platform
-    from pimloop.host.session import Settings
-    from pimloop.host.text import file_name
+    from pimloop.host.pipeline.generate import generate
+    from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     for option in ("shape", "axis", "inputs", "batch"):
@@ -106,7 +106,7 @@ def _policy(args: argparse.Namespace) -> str:
     PimloopError
         When there are several, it is unknown, or it needs a clock that the device does not have.
     """
-    from pimloop.host.policies import find_policies, refuse_without_clock
+    from pimloop.host.planning.policies import find_policies, refuse_without_clock
 
     if len(args.policy) > 1:
         raise PimloopError(
@@ -124,12 +124,12 @@ def planner(
     platform: Platform, policy: str, options: Options, progress: Callable[[Event], None]
 ) -> Planner:
     """Return what plans a phase with `policy`: from profiled costs, or without on `model`."""
-    from pimloop.host.fit import pim_fit
-    from pimloop.host.generation import Placed
-    from pimloop.host.pipeline.execute import Event
+    from pimloop.host.execution.runner import Event
+    from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.flow import Pipeline
-    from pimloop.host.pipeline.planning import make_plans
-    from pimloop.host.policies import POLICIES, find_policies
+    from pimloop.host.pipeline.generation import Placed
+    from pimloop.host.planning.policies import POLICIES, find_policies
+    from pimloop.host.planning.schedules import make_plans
 
     functions = {policy: find_policies([policy])[policy]}
 
@@ -164,7 +164,7 @@ def generation_report(
 
     Without a clock (the model device under a phase with PIM operators) times and clocks are null.
     """
-    from pimloop.host.times import cpu_time_method, cpu_time_source
+    from pimloop.host.execution.times import cpu_time_method, cpu_time_source
     from pimloop.sim.lanes import lanes_text
 
     phases = generation.phases
@@ -216,7 +216,7 @@ def generation_report(
 
 
 def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
-    from pimloop.host.fit import pim_fit
+    from pimloop.host.pim.fit import pim_fit
 
     times, plan = phase.times(), phase.plan
     return {
@@ -244,7 +244,7 @@ def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
 
 def _placement(phase: dict[str, Any], objective: str) -> str:
     """Return what placed a phase, and how sure it is that nothing is faster."""
-    from pimloop.host.html.words import best_found
+    from pimloop.host.report.html.words import best_found
 
     text = f"placed by {phase['schedule']}"
     if phase["predicted_us"] is not None:

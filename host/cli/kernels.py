@@ -10,11 +10,11 @@ from typing import Any
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_device_options, positive_seconds
 from pimloop.host.cli.tables import print_table, prose, texts
-from pimloop.host.device.base import Device
-from pimloop.host.device.open import open_device
-from pimloop.host.errors import PimloopError
-from pimloop.host.kernels import KernelResult, run_elementwise, run_gemm
-from pimloop.host.platform import DEFAULT_PLATFORM, Platform, load_platform
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.kernels import KernelResult, run_elementwise, run_gemm
+from pimloop.host.pim.device.base import Device
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
 from pimloop.partitioner.percent import percent
 from pimloop.sim.lanes import lanes_text
 

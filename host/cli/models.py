@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_model_options, load_options
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pimloop.host.models.graph import Graph
-    from pimloop.host.platform import Platform
+    from pimloop.host.platforms.platform import Platform
 
 
 def register(subparsers: Any) -> None:
@@ -49,8 +49,8 @@ def run_models(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from pimloop.host import plugins
     from pimloop.host.models.config import BUILT_IN, DESCRIPTIONS
+    from pimloop.host.plugins import registry as plugins
 
     models = [
         {
@@ -77,8 +77,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from pimloop.host.platform import DEFAULT_PLATFORM, load_platform
-    from pimloop.host.plugins import load_model
+    from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
+    from pimloop.host.plugins.registry import load_model
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM)
     graph = load_model(args.model, load_options(args))
@@ -92,9 +92,9 @@ def _show(args: argparse.Namespace) -> int:
 
 def summarize(graph: Graph, platform: Platform) -> dict[str, Any]:
     """Return what a graph consists of, and which operators `platform` can put on its PIM."""
-    from pimloop.host.coverage import coverage
-    from pimloop.host.fit import pim_fit
-    from pimloop.host.pim_reasons import reasons
+    from pimloop.host.pim.fit import pim_fit
+    from pimloop.host.planning.coverage import coverage
+    from pimloop.host.planning.reasons import reasons
 
     fit = pim_fit(graph, platform)
     covered = coverage(graph, fit.operations)

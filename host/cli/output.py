@@ -1,7 +1,8 @@
 """What every command prints with: one JSON object, or a rich console.
 
 Nothing that a model or a file is called reaches the terminal as anything but characters:
-`console`, `ArgumentParser` and what `make_logging_printable` sets pass through `pimloop.host.text`.
+`console`, `ArgumentParser` and what `make_logging_printable` sets pass through
+`pimloop.host.common.text`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.segment import Segment
 
-from pimloop.host.text import printable
+from pimloop.host.common.text import printable
 
 #: Width of a console whose stream is no terminal and nobody has set COLUMNS: a row is a line.
 _UNBOUNDED = 100_000

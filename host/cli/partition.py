@@ -14,7 +14,7 @@ from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import positive_seconds
 from pimloop.host.cli.summary import NOT_TRUSTED
 from pimloop.host.cli.tables import numbers, print_table, texts
-from pimloop.host.files import write_json
+from pimloop.host.common.files import write_json
 from pimloop.partitioner.costs import CostGraph, costs_to_dict, load_costs
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import HOME_MEMORY
@@ -96,7 +96,7 @@ def run_partition(args: argparse.Namespace) -> int:
 
 
 def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
-    from pimloop.host.policies import find_policies, make_plan
+    from pimloop.host.planning.policies import find_policies, make_plan
 
     return make_plan(
         costs,
@@ -109,7 +109,7 @@ def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
 
 
 def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
-    from pimloop.partitioner.solve import POLICIES
+    from pimloop.partitioner.place.solve import POLICIES
 
     plans: dict[str, Plan] = {}
     failures: dict[str, str] = {}
@@ -288,7 +288,7 @@ def _register_profile_plan(subparsers: Any) -> None:
 
 def run_profile_plan(args: argparse.Namespace) -> int:
     """Run `pimloop profile-plan`."""
-    from pimloop.partitioner.profile_plan import plan_profile
+    from pimloop.partitioner.profile.plan import plan_profile
 
     costs = load_costs(args.costs)
     plan = plan_profile(costs.graph, args.mode, args.group, args.time_limit)

@@ -8,7 +8,13 @@ from typing import Any
 
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.platform import Platform, load_platform, platform_names, platform_path, sources
+from pimloop.host.platforms.platform import (
+    Platform,
+    load_platform,
+    platform_names,
+    platform_path,
+    sources,
+)
 from pimloop.partitioner.quantity import quantity
 
 

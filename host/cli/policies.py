@@ -22,8 +22,8 @@ def register(subparsers: Any) -> None:
 
 def run_policies(args: argparse.Namespace) -> int:
     """Run `pimloop policies`."""
-    from pimloop.host import plugins
-    from pimloop.host.policies import DESCRIPTIONS
+    from pimloop.host.planning.policies import DESCRIPTIONS
+    from pimloop.host.plugins import registry as plugins
 
     rows = [
         {"name": name, "source": "built in", "description": text, "error": None}

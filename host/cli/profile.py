@@ -58,9 +58,9 @@ def run_profile(args: argparse.Namespace) -> int:
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.sim import EXIT_VERIFICATION_FAILED
     from pimloop.host.cli.summary import NOT_TRUSTED
-    from pimloop.host.files import require_writable, write_json
+    from pimloop.host.common.files import require_writable, write_json
+    from pimloop.host.execution.options import Options, default_jobs
     from pimloop.host.pipeline.flow import Pipeline
-    from pimloop.host.pipeline.options import Options, default_jobs
     from pimloop.partitioner.costs import costs_to_dict
 
     require_writable(args.output)

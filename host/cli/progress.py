@@ -20,8 +20,8 @@ from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRem
 from rich.progress import Progress as Bars
 from rich.table import Column
 
-from pimloop.host.executor import Progress
-from pimloop.host.pipeline.execute import STAGE, Event
+from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.runner import STAGE, Event
 from pimloop.partitioner.quantity import quantity
 
 #: What a phase is called on the screen.
@@ -55,7 +55,7 @@ class _Job:
 
 
 class ProgressDisplay:
-    """Shows `pimloop.host.pipeline.execute.Event`s of any thread; a context manager.
+    """Shows `pimloop.host.execution.runner.Event`s of any thread; a context manager.
 
     On a terminal a bar for each execution, elsewhere a line when one begins or changes its phase.
 

@@ -28,8 +28,8 @@ def register(subparsers: Any) -> None:
 def run_report(args: argparse.Namespace) -> int:
     """Run `pimloop report`."""
     from pimloop.host.cli.summary import print_summary
-    from pimloop.host.pipeline.publish import draw
-    from pimloop.host.report import read_report
+    from pimloop.host.report.build import read_report
+    from pimloop.host.report.publish import draw
 
     report = read_report(args.folder)
     files = draw(report, None, args.folder)

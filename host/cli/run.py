@@ -16,12 +16,12 @@ from pimloop.host.cli.sim import (
     model_inputs,
     repeat_command,
 )
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 
 if TYPE_CHECKING:
     from pimloop.host.models.graph import Graph
-    from pimloop.host.plans import PlanFile
-    from pimloop.host.platform import Platform
+    from pimloop.host.planning.plans import PlanFile
+    from pimloop.host.platforms.platform import Platform
 
 
 def register(subparsers: Any) -> None:
@@ -64,14 +64,14 @@ def run_run(args: argparse.Namespace) -> int:
     """Run `pimloop run`."""
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.summary import print_summary
-    from pimloop.host.files import require_writable
-    from pimloop.host.fit import pim_fit
+    from pimloop.host.common.files import require_writable
+    from pimloop.host.execution.options import Options, default_jobs
     from pimloop.host.models.inputs import write_arrays
+    from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.flow import Pipeline, execute_once
-    from pimloop.host.pipeline.options import Options, default_jobs
-    from pimloop.host.plans import PlanFile, load_plan
-    from pimloop.host.policies import POLICIES, find_policies
-    from pimloop.host.report import build_report
+    from pimloop.host.planning.plans import PlanFile, load_plan
+    from pimloop.host.planning.policies import POLICIES, find_policies
+    from pimloop.host.report.build import build_report
 
     require_writable(args.outputs)
     policy = args.policy or "pim_first"
@@ -116,9 +116,9 @@ def _check_shapes(
     args: argparse.Namespace, plan: PlanFile, graph: Graph, platform: Platform
 ) -> None:
     """Refuse a plan made for other shapes, or say that it was."""
-    from pimloop.host.fit import pim_fit
-    from pimloop.host.pipeline.network import partition_graph
-    from pimloop.host.plans import other_shapes
+    from pimloop.host.pim.fit import pim_fit
+    from pimloop.host.planning.graph import partition_graph
+    from pimloop.host.planning.plans import other_shapes
 
     other = other_shapes(plan, partition_graph(graph, pim_fit(graph, platform)))
     if not other:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pimloop.host.models.decompose import Choice
     from pimloop.host.models.graph import Array, Graph
     from pimloop.host.models.loader import LoadOptions
-    from pimloop.host.platform import Platform
+    from pimloop.host.platforms.platform import Platform
 
 EXIT_VERIFICATION_FAILED = 1
 
@@ -275,8 +275,8 @@ def model_inputs(args: argparse.Namespace, graph: Graph) -> dict[str, Array]:
 
 def load(args: argparse.Namespace) -> tuple[Platform, Graph]:
     """Return the platform and the model of a command, those of plug-ins included."""
-    from pimloop.host.platform import DEFAULT_PLATFORM, load_platform
-    from pimloop.host.plugins import load_model
+    from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
+    from pimloop.host.plugins.registry import load_model
 
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     return platform, load_model(args.model, load_options(args))
@@ -290,13 +290,13 @@ def run_sim(args: argparse.Namespace) -> int:
         return run_generate(args)
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.summary import print_summary
-    from pimloop.host.folders import check_inside, make_folder
+    from pimloop.host.common.folders import check_inside, make_folder
+    from pimloop.host.common.text import file_name
+    from pimloop.host.execution.options import Options, default_jobs
     from pimloop.host.pipeline.flow import Pipeline
-    from pimloop.host.pipeline.options import Options, default_jobs
-    from pimloop.host.pipeline.publish import PLOTS, publish
     from pimloop.host.pipeline.state import FOLDER
-    from pimloop.host.report import build_report
-    from pimloop.host.text import file_name
+    from pimloop.host.report.build import build_report
+    from pimloop.host.report.publish import PLOTS, publish
 
     platform, graph = load(args)
     parts = [graph.name, graph.sequence_length, platform.name]

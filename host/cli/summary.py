@@ -10,8 +10,8 @@ from rich.console import Console
 
 from pimloop.host.cli.rates import print_rates, weights_line
 from pimloop.host.cli.tables import numbers, print_table, texts
-from pimloop.host.html.headline import contradiction, proof, why_no_pim
-from pimloop.host.html.words import executed_meaning, executed_word, schedule_key
+from pimloop.host.report.html.headline import contradiction, proof, why_no_pim
+from pimloop.host.report.html.words import executed_meaning, executed_word, schedule_key
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 

@@ -16,7 +16,7 @@ from pimloop.host.cli.sim import (
     parse_setting,
 )
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,13 +126,13 @@ def split_values(text: str) -> list[str]:
 def run_sweep(args: argparse.Namespace) -> int:
     """Run `pimloop sweep`."""
     from pimloop.host.cli.progress import ProgressDisplay
-    from pimloop.host.files import write_json, write_text
-    from pimloop.host.folders import make_folder
+    from pimloop.host.common.files import write_json, write_text
+    from pimloop.host.common.folders import make_folder
+    from pimloop.host.execution.options import Options, default_jobs
     from pimloop.host.pipeline import sweep
     from pimloop.host.pipeline.cluster import on_cluster
-    from pimloop.host.pipeline.options import Options, default_jobs
-    from pimloop.host.platform import DEFAULT_PLATFORM
-    from pimloop.host.plots import write_sweep_plots
+    from pimloop.host.platforms.platform import DEFAULT_PLATFORM
+    from pimloop.host.report.plots import write_sweep_plots
 
     settings = {key: split_values(values) for key, values in args.set}
     if len(settings) < len(args.set):
@@ -174,7 +174,7 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
-    from pimloop.host.html.words import best_found, unproved
+    from pimloop.host.report.html.words import best_found, unproved
 
     done = [point for point in finished if point.report is not None]
     names = list(dict.fromkeys(name for point in done for name in (point.report or {})["speedup"]))

@@ -14,14 +14,14 @@ from pimloop.host.board.page import TITLES, page, summary
 from pimloop.host.board.samples import board_samples
 from pimloop.host.board.simulate import PimTimes
 from pimloop.host.board.transfers import TransferTime, transfer_times
+from pimloop.host.calibration.calibrate import held_out
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.progress import build_notes
 from pimloop.host.cli.tables import numbers, print_table, texts
-from pimloop.host.cpu.calibrate import held_out
-from pimloop.host.device.open import open_device
-from pimloop.host.errors import PimloopError
-from pimloop.host.files import require_writable, write_text
-from pimloop.host.platform import DEFAULT_PLATFORM, Platform, load_platform
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.files import require_writable, write_text
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_device_options, add_model_options, load, model_inputs
-from pimloop.host.errors import PimloopError
-from pimloop.host.text import file_name
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.text import file_name
 from pimloop.sim.lanes import lanes_text
 
 _NAMES_SHOWN = 8
@@ -42,8 +42,8 @@ def register(subparsers: Any) -> None:
 def run_waves(args: argparse.Namespace) -> int:
     """Run `pimloop waves`."""
     from pimloop.host.cli.progress import build_notes
-    from pimloop.host.files import require_writable
-    from pimloop.host.fit import pim_fit
+    from pimloop.host.common.files import require_writable
+    from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.waves import record_operator
 
     platform, graph = load(args)

@@ -1,14 +1,14 @@
 """The parameters of a platform's CPU model: the optional `[cpu]` section of a platform file.
 
-`pimloop.host.cpu.model` says what they mean together; `pimloop.host.cpu.calibrate` fits them to
-measured times.
+`pimloop.host.cpu.model` says what they mean together; `pimloop.host.calibration.calibrate` fits
+them to measured times.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pimloop.host.schema import number
+from pimloop.host.common.schema import number
 
 CALL = "microseconds a call"
 ELEMENT = "nanoseconds an element"

@@ -15,9 +15,9 @@ from time import perf_counter_ns
 
 import onnxruntime as ort
 
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import all_cores, execution_error, no_kernel, open_session
-from pimloop.host.errors import PimloopError
 from pimloop.host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
 
 #: Constants that the sessions of a cache have packed copies of, bytes.

@@ -3,7 +3,7 @@
 The serial time of an operator is linear in the parameters of `pimloop.host.cpu.parameters`: a fixed
 part for the call, then amounts (elements, multiply-adds) times nanoseconds each. `operator_work`
 derives them from the operator's type and shapes alone; `pimloop.host.cpu.model` adds how cores
-share the work and `pimloop.host.cpu.calibrate` solves for the parameters.
+share the work and `pimloop.host.calibration.calibrate` solves for the parameters.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.config import ModelConfig, from_hugging_face
 from pimloop.host.models.safetensors import SafetensorsFile
 from pimloop.partitioner.quantity import quantity

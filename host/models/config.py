@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.partitioner.quantity import quantity
 
 #: Activation functions the graph builders have.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.builder import MASKED_SCORE
 from pimloop.host.models.checkpoint import CheckpointWeights, read_config
 from pimloop.host.models.config import BUILT_IN, ModelConfig

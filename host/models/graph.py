@@ -1,7 +1,7 @@
 """The computational graph CG(Vc, Ec): static shapes, constants apart from the operators.
 
 Everything that executes, costs or partitions a model works on `Graph`. `normalize` makes one
-from operators in the ONNX form; `pimloop.host.cpu` and `pimloop.host.executor` run it.
+from operators in the ONNX form; `pimloop.host.cpu` and `pimloop.host.execution.executor` run it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from pimloop.host.golden import overflows
+from pimloop.host.common.golden import overflows
 
 Array = NDArray[Any]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.checkpoint import CheckpointWeights, read_config
 from pimloop.host.models.config import BUILT_IN, ModelConfig
 from pimloop.host.models.decoder import build_decoder

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import inliner
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.onnx_order import subgraphs
 
 #: The most operators that a model may have when its functions are written out.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import onnx
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 
 
 def subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:

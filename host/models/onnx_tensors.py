@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import MAX_AXES, Array
 from pimloop.host.models.onnx_order import subgraphs
 from pimloop.host.models.ort_values import PACKED_BITS, unpack

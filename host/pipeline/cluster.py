@@ -8,10 +8,10 @@ from importlib import import_module
 from socket import gethostname
 from typing import Any
 
-from pimloop.host.errors import PimloopError
-from pimloop.host.pipeline.keys import REPORT
-from pimloop.host.pipeline.options import Options
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.options import Options
 from pimloop.host.pipeline.sweep import Backend, Finished, Point, run_point
+from pimloop.host.planning.keys import REPORT
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.sim.errors import SimError
 
@@ -72,7 +72,7 @@ def run_remotely(
     Parameters
     ----------
     code
-        `pimloop.host.pipeline.keys.REPORT.key()` of who asks: a worker with other code is refused.
+        `pimloop.host.planning.keys.REPORT.key()` of who asks: a worker with other code is refused.
     """
     if REPORT.key() != code:
         error = (

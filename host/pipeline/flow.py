@@ -10,33 +10,33 @@ from functools import cached_property
 from time import perf_counter
 
 import pimloop.partitioner.graph as network
-from pimloop.host.cache.folder import cache_folder
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.files import write_json
 from pimloop.host.cpu.profile import CpuProfile
-from pimloop.host.errors import PimloopError
-from pimloop.host.executor import Progress
-from pimloop.host.files import write_json
+from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.runner import STAGE, Event, Job, Runner
+from pimloop.host.execution.session import Result
+from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import check_inputs
-from pimloop.host.pipeline.cost_store import CostStore
-from pimloop.host.pipeline.costs import StoredCosts
-from pimloop.host.pipeline.execute import STAGE, Event, Job, Runner
-from pimloop.host.pipeline.keys import model_key, run_key
-from pimloop.host.pipeline.network import partition_graph
-from pimloop.host.pipeline.options import Options
-from pimloop.host.pipeline.outcome import Outcome, Schedule, conversions_disturbed
-from pimloop.host.pipeline.planning import make_plans, replay
-from pimloop.host.pipeline.predictions import prediction_errors
-from pimloop.host.pipeline.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
 from pimloop.host.pipeline.state import State
-from pimloop.host.platform import Platform
-from pimloop.host.policies import POLICIES as WITHOUT_COSTS
-from pimloop.host.policies import find_policies, refuse_without_clock
-from pimloop.host.session import Result
-from pimloop.host.times import schedule_times
+from pimloop.host.planning.costs import StoredCosts
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.planning.keys import model_key, run_key
+from pimloop.host.planning.outcome import Outcome, Schedule, conversions_disturbed
+from pimloop.host.planning.policies import POLICIES as WITHOUT_COSTS
+from pimloop.host.planning.policies import find_policies, refuse_without_clock
+from pimloop.host.planning.predictions import prediction_errors
+from pimloop.host.planning.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
+from pimloop.host.planning.schedules import make_plans, replay
+from pimloop.host.platforms.platform import Platform
+from pimloop.host.store.cost_store import CostStore
+from pimloop.host.store.folder import cache_folder
 from pimloop.partitioner.costs import CostGraph, costs_to_dict
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.merge import ProfileRun
 from pimloop.partitioner.plan import Plan, Step
+from pimloop.partitioner.profile.merge import ProfileRun
 
 log = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.errors import PimloopError
-from pimloop.host.folders import make_subfolder
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.folders import make_subfolder
+from pimloop.host.execution.options import Options
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.loader import LoadOptions
-from pimloop.host.pipeline.keys import digest, is_measured, machine_key, model_key, report_key
-from pimloop.host.pipeline.options import Options
-from pimloop.host.platform import Platform
-from pimloop.host.plugins import POLICIES, load_model, plugins
-from pimloop.host.report import FILE_NAME, read_report, write_report
+from pimloop.host.planning.keys import digest, is_measured, machine_key, model_key, report_key
+from pimloop.host.platforms.platform import Platform
+from pimloop.host.plugins.registry import POLICIES, load_model, plugins
+from pimloop.host.report.build import FILE_NAME, read_report, write_report
 
 _KEY = "sweep"
 
@@ -31,7 +31,7 @@ def model_content(name: str, loading: LoadOptions) -> str | None:
     Parameters
     ----------
     name
-        As `pimloop.host.plugins.load_model` takes it.
+        As `pimloop.host.plugins.registry.load_model` takes it.
     loading
         Length, seed (of random inputs too), batch and which operators are decomposed.
 
@@ -93,7 +93,7 @@ def save_point(
     folder
         OUT/points/<point>; a symbolic link that leads out of OUT is refused.
     measured_on
-        `pimloop.host.pipeline.keys.machine_key` of where it ran, None when no time was measured.
+        `pimloop.host.planning.keys.machine_key` of where it ran, None when no time was measured.
 
     Raises
     ------

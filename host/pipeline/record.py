@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from pimloop.host.accuracy import Comparison
 from pimloop.host.cpu.timing import Timing
-from pimloop.host.driver import OpStats
-from pimloop.host.executor import Execution, Transfer
-from pimloop.host.finite import NonFinite
+from pimloop.host.execution.accuracy import Comparison
+from pimloop.host.execution.executor import Execution, Transfer
+from pimloop.host.execution.finite import NonFinite
+from pimloop.host.execution.reference.decisions import IntegerComparison
+from pimloop.host.execution.session import Result, Settings
+from pimloop.host.execution.verification import Mismatch
 from pimloop.host.models.graph import Graph
-from pimloop.host.platform import Platform
-from pimloop.host.reference.decisions import IntegerComparison
-from pimloop.host.session import Result, Settings
-from pimloop.host.verification import Mismatch
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.platforms.platform import Platform
 
 
 def to_dict(result: Result) -> dict[str, Any]:

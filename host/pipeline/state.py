@@ -14,14 +14,14 @@ import logging
 import shutil
 from pathlib import Path
 
-from pimloop.host.errors import PimloopError
-from pimloop.host.files import write_whole
-from pimloop.host.folders import make_subfolder
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.files import write_whole
+from pimloop.host.common.folders import make_subfolder
+from pimloop.host.execution.runner import Job
+from pimloop.host.execution.session import Result, Settings
 from pimloop.host.models.graph import Graph
-from pimloop.host.pipeline.execute import Job
 from pimloop.host.pipeline.record import from_dict, to_dict
-from pimloop.host.platform import Platform
-from pimloop.host.session import Result, Settings
+from pimloop.host.platforms.platform import Platform
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class State:
     folder
         The output folder of the run; None: nothing is kept.
     context
-        A text that differs for runs whose results may differ (`pimloop.host.pipeline.keys`).
+        A text that differs for runs whose results may differ (`pimloop.host.planning.keys`).
     """
 
     def __init__(

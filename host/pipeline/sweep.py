@@ -15,19 +15,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.text import csv_cell, file_name
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.runner import Event
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions
-from pimloop.host.pipeline.execute import Event
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.keys import digest, is_measured, machine_key
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.points import content_key, load_point, model_content, save_point
-from pimloop.host.platform import load_platform
-from pimloop.host.plugins import load_model
-from pimloop.host.report import build_report
-from pimloop.host.text import csv_cell, file_name
+from pimloop.host.planning.keys import digest, is_measured, machine_key
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.plugins.registry import load_model
+from pimloop.host.report.build import build_report
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.quantity import quantity
 from pimloop.sim.errors import SimError

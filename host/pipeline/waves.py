@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.device.open import Flavour, open_device, recorded
-from pimloop.host.driver import PimDriver
-from pimloop.host.executor import Executor
-from pimloop.host.fit import pim_fit
-from pimloop.host.forms import choose_forms
+from pimloop.host.execution.executor import Executor
 from pimloop.host.models.graph import Array, Graph
-from pimloop.host.platform import Platform
-from pimloop.host.resident import ResidentModel
+from pimloop.host.pim.device.open import Flavour, open_device, recorded
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.pim.forms import choose_forms
+from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.platforms.platform import Platform
 
 
 def record_operator(

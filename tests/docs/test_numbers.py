@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pimloop.host.driver import PimDriver
-from pimloop.host.platform import load_platform
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.build import REPOSITORY
 from pimloop.sim.config import SimConfig
 from pimloop.sim.device import SimDevice

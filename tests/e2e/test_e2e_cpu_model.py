@@ -11,13 +11,13 @@ from onnx import TensorProto, helper
 from rich.console import Console
 
 from pimloop.host.cli.summary import print_summary
-from pimloop.host.html.page import render
+from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.options import Options
-from pimloop.host.platform import load_platform
-from pimloop.host.report import build_report
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import build_report
+from pimloop.host.report.html.page import render
 
 
 def conv_model() -> onnx.ModelProto:

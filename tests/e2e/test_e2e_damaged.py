@@ -9,16 +9,16 @@ import pytest
 from damage import damaged
 from rich.console import Console
 
-import pimloop.host.plots_style
+import pimloop.host.report.plots_style
 from pimloop.host.cli.summary import print_summary
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.options import Options
-from pimloop.host.pipeline.publish import draw
 from pimloop.host.pipeline.sweep import Finished, Point, rows, to_csv
-from pimloop.host.platform import load_platform
-from pimloop.host.report import FILE_NAME, build_report, read_report, write_report
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import FILE_NAME, build_report, read_report, write_report
+from pimloop.host.report.publish import draw
 
 MUTATIONS = 300
 
@@ -34,7 +34,7 @@ def report(wide):
 @pytest.fixture
 def quick_figures(monkeypatch):
     """Draw figures with few dots: what can fail is the same."""
-    monkeypatch.setattr(pimloop.host.plots_style, "_DPI", 20)
+    monkeypatch.setattr(pimloop.host.report.plots_style, "_DPI", 20)
 
 
 def show(folder, figures):
@@ -43,8 +43,8 @@ def show(folder, figures):
     if figures:
         files = draw(report, None, folder)
     else:
-        from pimloop.host.chrome_trace import write_trace
-        from pimloop.host.html import write_html
+        from pimloop.host.report.chrome_trace import write_trace
+        from pimloop.host.report.html import write_html
 
         files = [folder / "report.html", folder / "trace.json"]
         write_html(report, files[0])

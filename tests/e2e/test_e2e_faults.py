@@ -16,13 +16,13 @@ import pytest
 from onnx import TensorProto, helper
 
 import pimloop.host.cli
-import pimloop.host.report
-from pimloop.host.device.base import DeviceError
+import pimloop.host.report.build
+from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
+from pimloop.host.pim.device.base import DeviceError
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.state import FOLDER
-from pimloop.host.platform import load_platform
+from pimloop.host.platforms.platform import load_platform
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.waves import record_operator
-from pimloop.host.platform import Platform, load_platform
-from pimloop.host.report import build_report
+from pimloop.host.platforms.platform import Platform, load_platform
+from pimloop.host.report.build import build_report
 
 #: The board with all that the driver can do. Its CPU is modelled, so every predicted time must be
 #: the executed one.

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 import pimloop.host.pipeline.flow
-from pimloop.host.cache.folder import cache_folder
-from pimloop.host.html.rates import LIMITS
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.pipeline.flow import Pipeline, execute_once
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.state import FOLDER
-from pimloop.host.plans import load_plan
-from pimloop.host.platform import load_platform
-from pimloop.host.report import build_report
-from pimloop.host.times import schedule_times
+from pimloop.host.planning.plans import load_plan
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import build_report
+from pimloop.host.report.html.rates import LIMITS
+from pimloop.host.store.folder import cache_folder
 from pimloop.partitioner.costs import load_costs
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.solve import partition
 
 SCHEDULES = ["optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp"]
 
@@ -183,7 +183,7 @@ def test_a_second_run_needs_no_profile_and_no_simulation(wide, first, tmp_path, 
     fresh = run(wide, tmp_path / "fresh", fresh=True)[1]
     assert not fresh["profile"]["from_cost_store"]
     assert fresh["graph"] == report["graph"]  # sources too: nothing is reused
-    assert (cache_folder() / pimloop.host.pipeline.cost_store.FILE_NAME).exists()
+    assert (cache_folder() / pimloop.host.store.cost_store.FILE_NAME).exists()
     assert folder.exists()
 
 

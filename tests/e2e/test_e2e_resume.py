@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from onnx import TensorProto, helper, save
 
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.runner import STAGE, Event
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.execute import STAGE, Event
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.state import State
-from pimloop.host.platform import load_platform
+from pimloop.host.platforms.platform import load_platform
 
 
 @pytest.fixture

@@ -16,20 +16,20 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_checkpoints import write_checkpoint
 
 import pimloop.host.cli
-from pimloop.host.cache.folder import cache_folder
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.runner import Job
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.cost_store import FILE_NAME, Cost
-from pimloop.host.pipeline.execute import Job
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.points import content_key, load_point, model_content, save_point
 from pimloop.host.pipeline.state import FOLDER
 from pimloop.host.pipeline.sweep import Loading, Point, locally, point_name, run_sweep, sweep_name
-from pimloop.host.platform import load_platform
-from pimloop.host.report import FILE_NAME as REPORT
-from pimloop.host.report import build_report
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import FILE_NAME as REPORT
+from pimloop.host.report.build import build_report
+from pimloop.host.store.cost_store import FILE_NAME, Cost
+from pimloop.host.store.folder import cache_folder
 
 WHOLE = Choice(keep_fused=True)
 

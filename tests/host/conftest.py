@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from support.raw import RawDevice
 
-from pimloop.host.device.base import Device
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.device.open import open_device
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.pim.device.base import Device
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.platforms.platform import load_platform
 
 #: Platform whose device stands for a style.
 PLATFORMS = {"per_bank": "htg-z920", "all_bank": "aim"}

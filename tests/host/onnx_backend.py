@@ -24,15 +24,15 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.session import Result, Settings, execute_model
+from pimloop.host.execution.verification import OPERATOR_LIMIT
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import check_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.models.ort_values import is_plain
-from pimloop.host.platform import load_platform
-from pimloop.host.policies import POLICIES
-from pimloop.host.session import Result, Settings, execute_model
-from pimloop.host.verification import OPERATOR_LIMIT
+from pimloop.host.planning.policies import POLICIES
+from pimloop.host.platforms.platform import load_platform
 
 LISTED = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"

@@ -10,8 +10,8 @@ import random
 from typing import Any
 
 from pimloop.partitioner.costs import costs_from_dict
-from pimloop.partitioner.profile_plan import plan_profile
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.profile.plan import plan_profile
 
 SCHEDULES = ("optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp")
 BASELINES = SCHEDULES[1:]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from support.random_lists import random_bits
 
-from pimloop.host import golden
-from pimloop.host.device.geometry import Geometry
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.random_lists import random_bits
+from pimloop.host.common import golden
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.platforms.platform import load_platform
 
 #: An operand of 65 to 128 elements is split in two; a tile has 2 beats.
 DEPTH = 64

@@ -9,9 +9,9 @@ import onnx
 import pytest
 import report_samples as samples
 
-from pimloop.host.annotate import annotated, write_annotated
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import Graph, Node, TensorInfo
+from pimloop.host.report.annotate import annotated, write_annotated
 
 _TOKENS, _WIDTH = 4, 64
 

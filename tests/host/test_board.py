@@ -34,16 +34,16 @@ from pimloop.host.board.distil import distil
 from pimloop.host.board.page import summary
 from pimloop.host.board.simulate import PimTimes
 from pimloop.host.board.templates import Template
-from pimloop.host.capabilities import pim_operation
+from pimloop.host.calibration import measure
 from pimloop.host.cli import calibrate, validate_board
-from pimloop.host.cpu import measure
-from pimloop.host.device.base import Device
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.platform import load_platform, platform_path, sources
-from pimloop.partitioner.paper import load_tables, paper_costs
+from pimloop.host.pim.capabilities import pim_operation
+from pimloop.host.pim.device.base import Device
+from pimloop.host.platforms.platform import load_platform, platform_path, sources
+from pimloop.partitioner.paper.tables import load_tables, paper_costs
+from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.solve import partition
 
 PLATFORM = load_platform("htg-z920")
 LENGTHS = (8, 16, 32)

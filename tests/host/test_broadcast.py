@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pimloop.host.driver.broadcast import Run, row_map, runs
+from pimloop.host.pim.driver.broadcast import Run, row_map, runs
 
 #: Axes of results; every way to set axes of the operands to 1 or leave them out is tried.
 LEADS = [(), (1,), (4,), (2, 3), (3, 2), (2, 1), (2, 3, 2), (3, 1, 2), (2, 2, 3)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pimloop.host.cache import folder
-from pimloop.host.cache.folder import cache_folder
+from pimloop.host.store import folder
+from pimloop.host.store.folder import cache_folder
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from small_devices import small_device
+from support.raw import RawDevice
 
-from pimloop.host.cache.lists import FILE_NAME, TOTALS, ListCache
-from pimloop.host.device.base import DeviceTimeoutError
-from pimloop.host.device.cached import CachedDevice
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import descriptors
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.pim.device.base import DeviceTimeoutError
+from pimloop.host.pim.device.cached import CachedDevice
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.store.lists import FILE_NAME, TOTALS, ListCache
 from pimloop.rtl.isa import Reg
 
 FIRST = int(Reg.CNT_CYCLES_LO)

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import BUFFER_BYTES, PLATFORMS
+from support.random_lists import HOST_BYTES, HOST_OFFSET, RandomList, random_list
+from support.raw import LIST_OFFSET, RawDevice, Status
 from test_device_conformance import DATA, changed, copy_in, copy_out, fence, matmul
 
 import pimloop.sim.config
-from pimloop.host.cache.lists import FILE_NAME, ListCache
-from pimloop.host.device.base import Device, DeviceError, DeviceTimeoutError
-from pimloop.host.device.cached import CachedDevice
-from pimloop.host.device.open import open_device, with_cache
-from pimloop.host.driver import descriptors
-from pimloop.host.platform import Platform, load_platform
-from pimloop.host.testing.random_lists import HOST_BYTES, HOST_OFFSET, RandomList, random_list
-from pimloop.host.testing.raw import LIST_OFFSET, RawDevice, Status
+from pimloop.host.pim.device.base import Device, DeviceError, DeviceTimeoutError
+from pimloop.host.pim.device.cached import CachedDevice
+from pimloop.host.pim.device.open import open_device, with_cache
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.platforms.platform import Platform, load_platform
+from pimloop.host.store.lists import FILE_NAME, ListCache
 from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Reg
 from pimloop.sim.build import COVERAGE_VARIABLE, build
 from pimloop.sim.config import HostMemory, SimConfig, build_spec

@@ -7,8 +7,8 @@ import json
 import pytest
 import report_samples as samples
 
-from pimloop.host.chrome_trace import write_trace
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.report.chrome_trace import write_trace
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pimloop.host.kernels
+import pimloop.host.execution.kernels
 from pimloop.host.cli import kernels, platforms
-from pimloop.host.device.execution import Execution
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.device.pool import DevicePool
-from pimloop.host.errors import PimloopError
-from pimloop.host.kernels import run_gemm
-from pimloop.host.platform import load_platform
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.kernels import run_gemm
+from pimloop.host.pim.device.execution import Execution
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.device.pool import DevicePool
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Opcode
 from pimloop.sim.device import SimDevice
 from pimloop.sim.errors import DeviceError, DeviceTimeoutError
@@ -149,7 +149,9 @@ def test_an_infinity_that_float32_does_not_have_is_exit_code_1(
     """The largest bfloat16 and 1e36 are 3.3995e38 in float32, beyond bfloat16; bits are right."""
     operands = iter([3.3895e38, small])
     monkeypatch.setattr(
-        pimloop.host.kernels, "_random", lambda _, shape: np.full(shape, next(operands), np.float32)
+        pimloop.host.execution.kernels,
+        "_random",
+        lambda _, shape: np.full(shape, next(operands), np.float32),
     )
     assert call("elementwise", "add", "2", "8", "--device", "model") == code
     out = capsys.readouterr().out

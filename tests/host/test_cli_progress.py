@@ -14,10 +14,10 @@ from rich.console import Console
 import pimloop.host.cli
 import pimloop.host.cli.progress
 from pimloop.host.cli.progress import ProgressDisplay, build_notes
-from pimloop.host.executor import Progress
-from pimloop.host.pipeline.execute import STAGE, Event
-from pimloop.host.provenance import source
-from pimloop.host.text import file_name
+from pimloop.host.common.text import file_name
+from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.runner import STAGE, Event
+from pimloop.host.report.provenance import source
 
 EVENTS = [
     Event("run 1", Progress("weights", "w", 0, 4, 0)),

@@ -11,14 +11,14 @@ import pytest
 from tiny_checkpoints import write_checkpoint
 
 import pimloop.host.cli
-import pimloop.host.executor
+import pimloop.host.execution.executor
 from pimloop.host.cli.sim import repeat_command
-from pimloop.host.fit import pim_fit
+from pimloop.host.execution.verification import Verifier
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.network import partition_graph
-from pimloop.host.platform import load_platform
-from pimloop.host.verification import Verifier
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.platforms.platform import load_platform
 
 
 @pytest.fixture(autouse=True)
@@ -115,14 +115,14 @@ def test_a_wrong_bit_fails_the_command(bert, tmp_path, capsys, monkeypatch):
 
 
 def test_an_output_far_from_float32_fails_the_command(bert, tmp_path, capsys, monkeypatch):
-    run = pimloop.host.executor.Executor.run
+    run = pimloop.host.execution.executor.Executor.run
 
     def shifted(self, feeds):
         execution = run(self, feeds)
         values = {name: value + 1 for name, value in execution.values.items()}
         return dataclasses.replace(execution, values=values)
 
-    monkeypatch.setattr(pimloop.host.executor.Executor, "run", shifted)
+    monkeypatch.setattr(pimloop.host.execution.executor.Executor, "run", shifted)
     code, out, _ = sim(capsys, bert, tmp_path)
     assert code == 1
     assert "PIM bit exact: yes" in out

@@ -11,12 +11,12 @@ import report_samples as samples
 from rich.console import Console
 
 import pimloop.host.cli
+from pimloop.host.calibration.calibrate import Errors
 from pimloop.host.cli.calibrate import print_errors
 from pimloop.host.cli.generate import print_generation
 from pimloop.host.cli.rates import print_rates
 from pimloop.host.cli.summary import _print_operators, _print_schedules, _simulation
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.cpu.calibrate import Errors
 
 WIDTHS = (40, 60, 80, 120)
 

@@ -17,20 +17,21 @@ from hypothesis import strategies as st
 
 from pimloop.host.board import data as board_data
 from pimloop.host.board.samples import board_samples
-from pimloop.host.cpu import calibrate, conversion, measure, toml, work
-from pimloop.host.cpu.calibrate import Sample, errors, fit, held_out, merged, samples_of
+from pimloop.host.calibration import calibrate, conversion, measure
+from pimloop.host.calibration.calibrate import Sample, errors, fit, held_out, merged, samples_of
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.cpu import toml, work
 from pimloop.host.cpu.model import CpuModel, product_speedup
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.cpu.toml import section_table, with_table
 from pimloop.host.cpu.work import operator_work
-from pimloop.host.device.base import Device
-from pimloop.host.errors import PimloopError
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.decoder import build_decoder, build_decoder_step
 from pimloop.host.models.encoder import build_encoder
 from pimloop.host.models.graph import Graph, Node, TensorInfo
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.platform import load_platform, platform_path, sources
+from pimloop.host.pim.device.base import Device
+from pimloop.host.platforms.platform import load_platform, platform_path, sources
 
 BOARD = load_platform("htg-z920")
 assert BOARD.cpu is not None

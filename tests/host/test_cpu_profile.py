@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tiny_models import TINY
 
 import pimloop.host.cpu.profile as module
-import pimloop.host.executor
+import pimloop.host.execution.executor
 from pimloop.host.cpu.profile import profile_cpu, with_entry, without_call
 from pimloop.host.cpu.stretches import SessionCache
 from pimloop.host.cpu.timing import OtherWork, Step, Timing
-from pimloop.host.executor import Executor
+from pimloop.host.execution.executor import Executor
 from pimloop.host.models.encoder import build_encoder
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs
@@ -205,7 +205,7 @@ def test_an_execution_is_timed_without_other_sessions_between(
         us = 100.0 if len(steps) == 2 else 7.0
         return {step.name: Timing(us, us, rounds, False) for step in steps}
 
-    monkeypatch.setattr(pimloop.host.executor, "time_rounds", timed)
+    monkeypatch.setattr(pimloop.host.execution.executor, "time_rounds", timed)
     monkeypatch.setattr(OtherWork, "cores", lambda self: 0.5 if busy else 0.0)
     times = executor.time_cpu(rounds=3)
     assert [len(block) for block in blocks] == [2, len(graph.nodes)]

@@ -10,11 +10,11 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import ALIGNMENT, TensorBuffers
 from pimloop.host.cpu.operators import all_cores, run_node, run_reference
 from pimloop.host.cpu.stretches import SessionCache, Stretch, device_threads, split
-from pimloop.host.errors import PimloopError
-from pimloop.host.executor import Executor
+from pimloop.host.execution.executor import Executor
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph

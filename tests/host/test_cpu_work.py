@@ -304,7 +304,7 @@ def test_what_stays_unknown_is_named(graph: Graph) -> None:
 
 
 def test_a_price_that_is_not_calibrated_is_no_sample_of_a_fit() -> None:
-    from pimloop.host.cpu.calibrate import Sample, fit
+    from pimloop.host.calibration.calibrate import Sample, fit
 
     conv = graph_of("Conv", [(1, 64, 56, 56), (64, 64, 3, 3)], (1, 64, 56, 56), constants=(1,))
     work = operator_work(conv, conv.nodes[0])

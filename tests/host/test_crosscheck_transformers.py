@@ -14,18 +14,18 @@ import pytest
 from tiny_checkpoints import hugging_face_config, parameters, write_safetensors
 from tiny_models import TINY
 
-from pimloop.host.accuracy import compare
-from pimloop.host.capabilities import Capabilities, pim_capable
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import PimDriver
-from pimloop.host.executor import Executor
+from pimloop.host.execution.accuracy import compare
+from pimloop.host.execution.executor import Executor
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.platform import load_platform
-from pimloop.host.policies import pim_first
-from pimloop.host.resident import ResidentModel
+from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.planning.policies import pim_first
+from pimloop.host.platforms.platform import load_platform
 
 NEEDED = "needs torch and transformers: pip install 'pimloop[crosscheck]'"
 torch = pytest.importorskip("torch", reason=NEEDED)

@@ -14,19 +14,19 @@ from damage import damaged, damaged_bytes
 from tiny_models import TINY
 
 import pimloop.host.pipeline.state
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.runner import Job
+from pimloop.host.execution.session import Settings
 from pimloop.host.models.inputs import check_inputs, random_inputs, read_arrays
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pipeline.execute import Job
 from pimloop.host.pipeline.state import State
-from pimloop.host.plans import load_plan
-from pimloop.host.platform import load_platform, platform_path
-from pimloop.host.session import Settings
+from pimloop.host.planning.plans import load_plan
+from pimloop.host.platforms.platform import load_platform, platform_path
 from pimloop.partitioner.costs import costs_to_dict, load_costs
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.ort_trace import import_ort
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.solve import partition
 
 MUTATIONS = 300
 SEEDS = range(MUTATIONS)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
-from pimloop.host.capabilities import Capabilities, pim_capable
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.decompose.registry import RULES
+from pimloop.host.pim.capabilities import Capabilities, pim_capable
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 

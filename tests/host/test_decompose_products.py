@@ -10,9 +10,9 @@ from fused_models import CONTRIB, compare, load, model_of, ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pimloop.host.capabilities import Capabilities, pim_capable
 from pimloop.host.models import einsum
 from pimloop.host.models.decompose import packed_weights
+from pimloop.host.pim.capabilities import Capabilities, pim_capable
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 

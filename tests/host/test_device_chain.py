@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pimloop.host.device.chain import Step, Window, chain_key, is_done, read_chain
-from pimloop.host.driver import descriptors
-from pimloop.host.driver.descriptors import Descriptor
+from pimloop.host.pim.device.chain import Step, Window, chain_key, is_done, read_chain
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode
 
 BASE = 0x1_0000_4000

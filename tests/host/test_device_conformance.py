@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from support.raw import RawDevice, Status
 
-from pimloop.host.device.base import Device, DeviceTimeoutError
-from pimloop.host.driver import descriptors
-from pimloop.host.driver.descriptors import Descriptor
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.raw import RawDevice, Status
+from pimloop.host.pim.device.base import Device, DeviceTimeoutError
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.pim.driver.descriptors import Descriptor
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import (
     CONTROL_FIELDS,
     DESCRIPTOR_BYTES,

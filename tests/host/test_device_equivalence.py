@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from support.random_lists import Outcome, random_list, run
+from support.raw import RawDevice
 
-from pimloop.host.device.base import Device
-from pimloop.host.testing.random_lists import Outcome, random_list, run
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.pim.device.base import Device
 from pimloop.rtl.isa import CONTROL_FIELDS, Code, Opcode
 
 #: Lists of each comparison; several hundred with all of them together.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.raw import RawDevice
 
-from pimloop.host.device.cached import CachedDevice
-from pimloop.host.device.open import open_device
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.pim.device.cached import CachedDevice
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.platforms.platform import load_platform
 
 PAGE = 4096
 CAPACITY = 512 << 20

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import exact
+from support.random_lists import random_bits
+from support.raw import RawDevice
 
-from pimloop.host import golden
-from pimloop.host.device.geometry import Geometry
-from pimloop.host.driver import descriptors
-from pimloop.host.testing import exact
-from pimloop.host.testing.random_lists import random_bits
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.common import golden
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.driver import descriptors
 from pimloop.rtl.isa import Broadcast, Code, Init, Opcode
 
 GUARD = 0xA5A5

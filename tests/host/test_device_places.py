@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from support.random_lists import random_bits
+from support.raw import RawDevice
 
-from pimloop.host.device.geometry import BF16_BYTES, Geometry
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import descriptors
-from pimloop.host.driver.descriptors import Descriptor
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.random_lists import random_bits
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.pim.driver.descriptors import Descriptor
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Code, Opcode
 from pimloop.sim.config import HostMemory, SimConfig
 from pimloop.sim.device import SimDevice

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pimloop.host.device.base import DeviceError
-from pimloop.host.device.cached import CachedDevice
-from pimloop.host.device.pool import DevicePool, Worker, default_jobs
-from pimloop.host.driver import PimDriver
-from pimloop.host.errors import PimloopError
-from pimloop.host.platform import load_platform
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.pim.device.base import DeviceError
+from pimloop.host.pim.device.cached import CachedDevice
+from pimloop.host.pim.device.pool import DevicePool, Worker, default_jobs
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.build import COVERAGE_VARIABLE
 
 PLATFORM = load_platform("htg-z920")
@@ -258,9 +258,9 @@ def test_cost_of_all_devices_is_summed_and_cached_lists_are_counted() -> None:
 
 HOST = """
 import sys
-from pimloop.host.device.pool import DevicePool
-from pimloop.host.platform import load_platform
-from pimloop.host.driver import PimDriver
+from pimloop.host.pim.device.pool import DevicePool
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.pim.driver import PimDriver
 import numpy as np
 
 def job(worker, _):

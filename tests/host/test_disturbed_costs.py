@@ -10,24 +10,24 @@ import pytest
 from onnx import helper
 from rich.console import Console
 
-import pimloop.host.pipeline.execute
+import pimloop.host.execution.runner
 import pimloop.host.pipeline.flow
 from pimloop.host.cli import main
 from pimloop.host.cli.summary import NOT_TRUSTED, print_summary
 from pimloop.host.cpu.profile import profile_cpu
-from pimloop.host.fit import pim_fit
-from pimloop.host.html.page import render
+from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.pipeline.cost_store import CostStore
-from pimloop.host.pipeline.costs import StoredCosts
+from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.network import partition_graph
-from pimloop.host.pipeline.options import Options
-from pimloop.host.platform import load_platform
-from pimloop.host.report import build_report
-from pimloop.partitioner.merge import ProfileRun
+from pimloop.host.planning.costs import StoredCosts
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import build_report
+from pimloop.host.report.html.page import render
+from pimloop.host.store.cost_store import CostStore
+from pimloop.partitioner.profile.merge import ProfileRun
 
 
 def two_products():
@@ -52,7 +52,7 @@ def test_the_mark_of_a_profile_is_shown_when_its_costs_are_reused(
         calls.append(args)
         return replace(profile_cpu(*args), disturbed=mark)
 
-    monkeypatch.setattr(pimloop.host.pipeline.execute, "profile_cpu", profiled)
+    monkeypatch.setattr(pimloop.host.execution.runner, "profile_cpu", profiled)
     monkeypatch.setattr(
         pimloop.host.pipeline.flow, "conversions_disturbed", lambda result: False
     )  # conversions

@@ -11,10 +11,10 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
-        "pimloop.host.driver.broadcast",
-        "pimloop.host.driver.layout",
-        "pimloop.host.platform",
-        "pimloop.host.testing.exact",
+        "pimloop.host.pim.driver.broadcast",
+        "pimloop.host.pim.driver.layout",
+        "pimloop.host.platforms.platform",
+        "support.exact",
     ],
 )
 def test_examples(module: str) -> None:

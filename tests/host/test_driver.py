@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.random_lists import random_bits
 
-from pimloop.host import golden
-from pimloop.host.device.base import Device, DeviceError, DeviceTimeoutError
-from pimloop.host.device.geometry import Geometry
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import (
+from pimloop.host.common import golden
+from pimloop.host.pim.device.base import Device, DeviceError, DeviceTimeoutError
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import (
     DescriptorError,
     DeviceMatrix,
     DeviceTensor,
@@ -24,8 +25,7 @@ from pimloop.host.driver import (
     PimDriver,
     ShapeError,
 )
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.random_lists import random_bits
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Code, Reg
 
 #: Backends of the quick tests; open inputs are explored on the models.

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from small_devices import DEPTH, operand, plain, small_device
 
-from pimloop.host import golden
-from pimloop.host.device.execution import Execution
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.device.validate import Fields, operands
-from pimloop.host.driver import PimDriver
-from pimloop.host.driver.stats import COUNTER_REGISTERS, OpStats
+from pimloop.host.common import golden
+from pimloop.host.pim.device.execution import Execution
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.device.validate import Fields, operands
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.driver.stats import COUNTER_REGISTERS, OpStats
 from pimloop.rtl.isa import Opcode, Reg
 
 STYLES = pytest.mark.parametrize("style", ["per_bank", "all_bank"])

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_devices import DEPTH, plain, small_device, small_geometry
 
-from pimloop.host import golden
-from pimloop.host.device.geometry import Geometry
-from pimloop.host.driver import OutOfDeviceMemoryError, PimDriver, descriptors, layout
-from pimloop.host.driver.descriptors import DescriptorList
-from pimloop.host.driver.errors import DriverError
-from pimloop.host.driver.memory import Block, DeviceMemory, HostArena, joined
-from pimloop.host.driver.store import TensorStore
+from pimloop.host.common import golden
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.driver import OutOfDeviceMemoryError, PimDriver, descriptors, layout
+from pimloop.host.pim.driver.descriptors import DescriptorList
+from pimloop.host.pim.driver.errors import DriverError
+from pimloop.host.pim.driver.memory import Block, DeviceMemory, HostArena, joined
+from pimloop.host.pim.driver.store import TensorStore
 from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
 
 GEOMETRIES = [small_geometry("per_bank"), small_geometry("all_bank")]

@@ -1,7 +1,7 @@
 """Values of every way through the driver, on devices so small that small shapes meet each limit.
 
-Expected bits come from `pimloop.host.golden` a product at a time, with numpy's own broadcasting;
-what a device computes with is read back from its memory.
+Expected bits come from `pimloop.host.common.golden` a product at a time, with numpy's own
+broadcasting; what a device computes with is read back from its memory.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import pytest
 from small_devices import DEPTH, operand, plain, small_device
 from test_broadcast import patterns
 
-from pimloop.host import golden
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import PimDriver, ShapeError
-from pimloop.host.driver.tensors import DeviceMatrix, DeviceTensor
+from pimloop.host.common import golden
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import PimDriver, ShapeError
+from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor
 
 STYLES = ("per_bank", "all_bank")
 OPERATIONS = {"add": np.add, "sub": np.subtract, "mul": np.multiply}

@@ -10,25 +10,25 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
-import pimloop.host.executor
-from pimloop.host import golden
-from pimloop.host.accuracy import compare, compared_tensors, rounding_depth, tolerance
-from pimloop.host.capabilities import Capabilities, pim_capable
+import pimloop.host.execution.executor
+from pimloop.host.common import golden
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.timing import Timing
-from pimloop.host.device.geometry import Geometry
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import PimDriver
-from pimloop.host.errors import PimloopError
-from pimloop.host.executor import Executor
+from pimloop.host.execution.accuracy import compare, compared_tensors, rounding_depth, tolerance
+from pimloop.host.execution.executor import Executor
+from pimloop.host.execution.verification import OPERATOR_LIMIT, Check, Verifier, operator_error
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.policies import pim_first
-from pimloop.host.resident import ResidentModel
-from pimloop.host.verification import OPERATOR_LIMIT, Check, Verifier, operator_error
+from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.planning.policies import pim_first
 
 GEOMETRY = Geometry(
     capacity=64 << 20, all_bank=False, native_lanes=True, banks=16, bank_groups=4, row_bytes=8192,
@@ -166,7 +166,7 @@ def test_the_cpu_is_timed_with_waits_where_the_pim_works(driver, monkeypatch):
         executor = Executor(graph, pim_first(graph, Capabilities()), operations, resident)
         executor.load_weights()
         executor.run({"x": np.ones((2, 8), np.float32)})
-        monkeypatch.setattr(pimloop.host.executor, "time_rounds", timed)
+        monkeypatch.setattr(pimloop.host.execution.executor, "time_rounds", timed)
         executor.time_cpu(rounds=1)
     segment = "stretch of 2 from c"
     assert blocks == [
@@ -190,7 +190,7 @@ def test_work_and_time_on_the_device_are_told_in_their_units(driver, monkeypatch
         executor.load_weights()
         before, seen[:] = executor.device_seconds, []
         ticks = itertools.count(step=1_500_000_000)
-        monkeypatch.setattr(pimloop.host.executor, "perf_counter_ns", lambda: next(ticks))
+        monkeypatch.setattr(pimloop.host.execution.executor, "perf_counter_ns", lambda: next(ticks))
         execution = executor.run({"x": np.ones((2, 8), np.float32)})
         calls = len(execution.pim) + len(execution.transfers)
         assert executor.device_seconds - before == pytest.approx(1.5 * calls)

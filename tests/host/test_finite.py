@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from pimloop.host import golden
-from pimloop.host.accuracy import compare
-from pimloop.host.capabilities import Capabilities, kept_on_cpu, pim_capable
+from pimloop.host.common import golden
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.executor import Executor
+from pimloop.host.execution.accuracy import compare
+from pimloop.host.execution.executor import Executor
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.session import execute_model
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.pim.capabilities import Capabilities, kept_on_cpu, pim_capable
 from pimloop.host.pipeline.flow import execute_once
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.record import from_dict, to_dict
-from pimloop.host.platform import load_platform
-from pimloop.host.policies import pim_first
-from pimloop.host.session import execute_model
+from pimloop.host.planning.policies import pim_first
+from pimloop.host.platforms.platform import load_platform
 
 FINFO_MIN = np.finfo(np.float32).min
 LARGEST = float(golden.bf16_to_f32(np.array([0x7F7F], np.uint16))[0])

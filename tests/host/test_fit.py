@@ -12,30 +12,30 @@ from onnx import TensorProto, helper, numpy_helper, save
 from tiny_models import TINY
 
 import pimloop.host.cli
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import PimDriver
-from pimloop.host.errors import PimloopError
-from pimloop.host.fit import _known, pim_fit
-from pimloop.host.generate import generate
-from pimloop.host.generation import Placed
-from pimloop.host.html.words import executed_meaning
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.session import Settings
 from pimloop.host.models.generator import build_generator
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.fit import _known, pim_fit
+from pimloop.host.pim.resident import ResidentModel, leave_constants
+from pimloop.host.pim.weights import DeviceWeights, constant_uses, right_use
 from pimloop.host.pipeline.flow import Pipeline, execute_once
-from pimloop.host.pipeline.network import partition_graph
-from pimloop.host.pipeline.options import Options
-from pimloop.host.pipeline.profiling import plan_runs
-from pimloop.host.platform import load_platform
-from pimloop.host.policies import POLICIES
-from pimloop.host.report import build_report
-from pimloop.host.resident import ResidentModel, leave_constants
-from pimloop.host.session import Settings
-from pimloop.host.weights import DeviceWeights, constant_uses, right_use
-from pimloop.partitioner.capacity import overfull, resident_bytes
+from pimloop.host.pipeline.generate import generate
+from pimloop.host.pipeline.generation import Placed
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.planning.policies import POLICIES
+from pimloop.host.planning.profiling import plan_runs
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import build_report
+from pimloop.host.report.html.words import executed_meaning
+from pimloop.partitioner.place.capacity import overfull, resident_bytes
 
 SMALL = {"device.rows": "16"}  # 16 banks x 16 rows x 8 KiB: 2 MiB
 TWO_MIB = 2 << 20

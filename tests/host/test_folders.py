@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import pimloop.host.pipeline.state
-from pimloop.host.cache import folder as cache
 from pimloop.host.cli import main
-from pimloop.host.errors import PimloopError
-from pimloop.host.files import write_json, write_text
-from pimloop.host.folders import check_inside, make_subfolder
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.files import write_json, write_text
+from pimloop.host.common.folders import check_inside, make_subfolder
+from pimloop.host.store import folder as cache
 from pimloop.sim.config import SimConfig
 from pimloop.sim.device import SimDevice
 from pimloop.sim.errors import SimError

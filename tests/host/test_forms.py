@@ -10,13 +10,15 @@ import pytest
 from onnx import helper
 from small_devices import DEPTH, plain, small_device, small_geometry
 
-from pimloop.host import golden
-from pimloop.host.capabilities import Capabilities, pim_capable
-from pimloop.host.device.base import Device
-from pimloop.host.device.geometry import Geometry, read_geometry
-from pimloop.host.driver import PimDriver
-from pimloop.host.executor import Execution, Executor
-from pimloop.host.forms import (
+from pimloop.host.common import golden
+from pimloop.host.execution.executor import Execution, Executor
+from pimloop.host.models.graph import Graph, TensorInfo
+from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.pim.device.base import Device
+from pimloop.host.pim.device.geometry import Geometry, read_geometry
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.forms import (
     WORTH,
     Form,
     Forms,
@@ -25,10 +27,8 @@ from pimloop.host.forms import (
     choose_forms,
     clocks,
 )
-from pimloop.host.models.graph import Graph, TensorInfo
-from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.platform import load_platform
-from pimloop.host.resident import ResidentModel
+from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.platforms.platform import load_platform
 
 PLAIN = Forms()
 TURNED = {"n": ProductForm(turned=True)}

@@ -13,25 +13,25 @@ from rich.console import Console
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY, decoder_logits
 
-from pimloop.host.accuracy import tolerance
 from pimloop.host.cli import main
 from pimloop.host.cli.generate import generation_report, planner, print_generation
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.errors import PimloopError
-from pimloop.host.executor import Executor
-from pimloop.host.generate import _judge, generate
-from pimloop.host.generation import Phase, Placed, Token
+from pimloop.host.execution.accuracy import tolerance
+from pimloop.host.execution.executor import Executor
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.session import Settings
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.generator import LOGITS, Cache, build_generator, load_generator
 from pimloop.host.models.graph import Node, TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pipeline.options import Options
-from pimloop.host.platform import load_platform
-from pimloop.host.policies import cpu_serial, pim_first
-from pimloop.host.session import Settings
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pipeline.generate import _judge, generate
+from pimloop.host.pipeline.generation import Phase, Placed, Token
+from pimloop.host.planning.policies import cpu_serial, pim_first
+from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import costs_from_dict
 
 PLATFORM = load_platform("htg-z920")
@@ -204,8 +204,8 @@ def test_the_margin_decides_what_is_judged():
 
 def test_a_generation_too_large_for_this_machine_is_refused_before_it_starts(monkeypatch):
     generator, _ = tiny(4, 2)
-    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: 1000)
-    monkeypatch.setattr("pimloop.host.generate.open_device", None)  # must not be reached
+    monkeypatch.setattr("pimloop.host.execution.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("pimloop.host.pipeline.generate.open_device", None)  # must not be reached
     with pytest.raises(PimloopError, match=r"model tiny-gpt2: the run needs about .* available"):
         generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
 

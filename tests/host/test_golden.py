@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import exact
+from support.random_lists import random_bits
 
-from pimloop.host import golden
-from pimloop.host.testing import exact
-from pimloop.host.testing.random_lists import random_bits
+from pimloop.host.common import golden
 
 BF16 = st.one_of(
     st.integers(0, 0xFFFF),

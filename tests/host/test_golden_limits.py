@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pimloop.host import golden
+from pimloop.host.common import golden
 
 #: Exponents (biased) of the two factors whose products stand around the limits of binary32.
 LOW = [(e, f) for e in (1, 40, 60, 63) for f in range(50, 72)]
@@ -44,7 +44,7 @@ def test_the_faster_way_is_taken_for_ordinary_values() -> None:
 @pytest.mark.parametrize("start", [0.0, 1.0, -1e-38])
 def test_sums_around_the_limits(start: float) -> None:
     """A step rounds once: the same bits as exact fractions give, wherever the products lie."""
-    from pimloop.host.testing import exact
+    from support import exact
 
     for e, f in LOW + HIGH:
         a, b = e << 7 | 0x55, f << 7 | 0x33

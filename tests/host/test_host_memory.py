@@ -14,17 +14,16 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from pimloop.host import golden
+from pimloop.host.common import golden
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu import stretches
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import open_session, run_reference
 from pimloop.host.cpu.profile import profile_cpu
 from pimloop.host.cpu.stretches import SessionCache, Stretch
-from pimloop.host.device.pool import DevicePool
-from pimloop.host.errors import PimloopError
-from pimloop.host.executor import Executor
-from pimloop.host.fit import pim_fit
-from pimloop.host.memory import (
+from pimloop.host.execution import runner as execute
+from pimloop.host.execution.executor import Executor
+from pimloop.host.execution.memory import (
     Estimate,
     Run,
     _group_available,
@@ -32,15 +31,16 @@ from pimloop.host.memory import (
     estimate,
     require_memory,
 )
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.verification import MOST_WAITING_BYTES, _magnitudes
 from pimloop.host.models.graph import TensorInfo, to_model
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.pipeline import execute
+from pimloop.host.pim.device.pool import DevicePool
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.pim.weights import MOST_BITS_BYTES, ConstantBits
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.options import Options
-from pimloop.host.platform import load_platform
-from pimloop.host.verification import MOST_WAITING_BYTES, _magnitudes
-from pimloop.host.weights import MOST_BITS_BYTES, ConstantBits
+from pimloop.host.platforms.platform import load_platform
 
 MIB = 1 << 20
 
@@ -93,7 +93,7 @@ def test_an_open_session_leaves_nothing_in_the_temporary_folder(tmp_path, monkey
 
 MEASURED = """
 import resource
-from pimloop.host.reference.sensitivity import Rounded
+from pimloop.host.execution.reference.sensitivity import Rounded
 from test_host_memory import chain, np, random_inputs, run_reference
 most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB
 graph = chain(8, 2048)  # 128 MiB
@@ -338,7 +338,7 @@ def test_weights_are_packed_as_often_as_the_estimate_counts(monkeypatch):
 def test_a_profile_that_cannot_fit_is_refused_before_anything_runs(monkeypatch):
     graph = chain(2, 512)
     size = 2 * 512 * 512 * 4
-    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: size)
+    monkeypatch.setattr("pimloop.host.execution.memory.available_bytes", lambda: size)
     options = Options(jobs=1, folder=None)
     with (
         Pipeline(graph, random_inputs(graph), load_platform("aim"), options) as pipeline,
@@ -351,7 +351,7 @@ def test_a_profile_that_cannot_fit_is_refused_before_anything_runs(monkeypatch):
 
 def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch):
     needed = Estimate({"activations": 3 << 30, "weights": 1 << 30, "crumbs": 5})
-    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: 2 << 30)
+    monkeypatch.setattr("pimloop.host.execution.memory.available_bytes", lambda: 2 << 30)
     with pytest.raises(PimloopError) as caught:
         require_memory("large", needed)
     text = str(caught.value)
@@ -359,13 +359,13 @@ def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch):
     assert "about 4,096 MiB" in text
     assert "activations 3,072 MiB, weights 1,024 MiB);" in text
     assert "2,048 MiB are available" in text
-    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: 5 << 30)
+    monkeypatch.setattr("pimloop.host.execution.memory.available_bytes", lambda: 5 << 30)
     require_memory("large", needed)
-    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: None)
+    monkeypatch.setattr("pimloop.host.execution.memory.available_bytes", lambda: None)
     require_memory("large", needed)
     # Before anything runs:
     graph = chain(2, 64)
-    monkeypatch.setattr("pimloop.host.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("pimloop.host.execution.memory.available_bytes", lambda: 1000)
     options = Options(backend="model", jobs=1)
     with (
         Pipeline(graph, random_inputs(graph), load_platform("aim"), options) as pipeline,

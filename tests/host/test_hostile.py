@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from support.hostile import Arena, Tally
+from support.raw import RawDevice
 
-from pimloop.host.device.geometry import Geometry
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import descriptors
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.hostile import Arena, Tally
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Opcode, Reg
 from pimloop.sim.config import HostMemory, SimConfig
 from pimloop.sim.device import SimDevice

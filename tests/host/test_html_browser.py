@@ -17,7 +17,7 @@ import pytest
 import report_samples as samples
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from pimloop.host.html import write_html
+from pimloop.host.report.html import write_html
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDE, PHONE = (1440, 900), (390, 844)

@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 import pytest
 import report_samples as samples
 
-from pimloop.host import plots_style
-from pimloop.host.errors import PimloopError
-from pimloop.host.html import charts, layout, payload, words, write_html
-from pimloop.host.html.headline import cards, proof, sentence, where, why_no_pim
-from pimloop.host.html.page import render
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.report import plots_style
+from pimloop.host.report.html import charts, layout, payload, words, write_html
+from pimloop.host.report.html.headline import cards, proof, sentence, where, why_no_pim
+from pimloop.host.report.html.page import render
 
 
 class _Page(HTMLParser):

@@ -17,24 +17,24 @@ from onnx import helper
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY
 
-from pimloop.host.cache.closure import DATA, PACKAGES, ROOT, STARTED, closure, imported_modules
+from pimloop.host.execution.options import Options
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pipeline import keys
-from pimloop.host.pipeline.keys import device_key, model_key, report_key, versions
-from pimloop.host.pipeline.options import Options
-from pimloop.host.platform import load_platform
+from pimloop.host.planning import keys
+from pimloop.host.planning.keys import device_key, model_key, report_key, versions
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.store.closure import DATA, PACKAGES, ROOT, STARTED, closure, imported_modules
 
 #: Edits each file named on the command line in turn; prints which keys changed.
 EDITS = """
 import json, sys
 from pathlib import Path
-from pimloop.host.cache.closure import ROOT, code_key, forget
-from pimloop.host.device.open import _COUNTING
-from pimloop.host.pipeline.keys import (
+from pimloop.host.store.closure import ROOT, code_key, forget
+from pimloop.host.pim.device.open import _COUNTING
+from pimloop.host.planning.keys import (
     cpu_key, device_key, digest, report_key, run_key, simulator_key, transfer_key)
-from pimloop.host.pipeline.options import Options
-from pimloop.host.platform import load_platform
+from pimloop.host.execution.options import Options
+from pimloop.host.platforms.platform import load_platform
 
 def all_keys():
     forget()
@@ -73,14 +73,14 @@ ROOMS = {
     # Commands, pages, pictures, texts: no number depends on them.
     "host/cli/sim.py": set(),
     "host/cli/summary.py": set(),
-    "host/html/page.py": set(),
-    "host/html/assets/report.css": set(),
-    "host/plots.py": set(),
-    "host/chrome_trace.py": set(),
+    "host/report/html/page.py": set(),
+    "host/report/html/assets/report.css": set(),
+    "host/report/plots.py": set(),
+    "host/report/chrome_trace.py": set(),
     "host/board/compare.py": set(),
     "host/platforms/htg-z920.toml": set(),  # read by value: a comment is none
     "rtl/README.md": set(),
-    "host/testing/exact.py": set(),
+    "host/calibration/measure.py": set(),
     # CPU
     "host/cpu/model.py": MODELLED,
     "host/cpu/work.py": MODELLED,
@@ -92,41 +92,41 @@ ROOMS = {
     "host/cpu/parameters.py": MODELLED,
     "host/cpu/timing.py": MEASURED | {"execution"},
     "host/cpu/stretches.py": MEASURED | {"execution"},
-    "host/cpu/calibrate.py": set(),
+    "host/calibration/calibrate.py": set(),
     # Addresses, descriptors, device
-    "host/driver/products.py": DEVICE,
-    "host/driver/memory.py": DEVICE,
-    "host/resident.py": DEVICE,
-    "host/forms.py": DEVICE,
-    "host/placement.py": DEVICE,
-    "host/weights.py": DEVICE,
-    "host/device/execution.py": SIMULATOR,
-    "host/device/cached.py": SIMULATOR,
-    "host/device/pool.py": DEVICE,
-    "host/cache/lists.py": SIMULATOR,
-    "host/capabilities.py": DEVICE | {"CPU measured"},
-    "host/golden.py": DEVICE | {"CPU modelled", "CPU measured", "list"},
-    "host/executor.py": DEVICE | {"CPU measured", "transfer modelled"},
-    "host/platform.py": DEVICE | {"CPU modelled", "transfer modelled"},
+    "host/pim/driver/products.py": DEVICE,
+    "host/pim/driver/memory.py": DEVICE,
+    "host/pim/resident.py": DEVICE,
+    "host/pim/forms.py": DEVICE,
+    "host/pim/placement.py": DEVICE,
+    "host/pim/weights.py": DEVICE,
+    "host/pim/device/execution.py": SIMULATOR,
+    "host/pim/device/cached.py": SIMULATOR,
+    "host/pim/device/pool.py": DEVICE,
+    "host/store/lists.py": SIMULATOR,
+    "host/pim/capabilities.py": DEVICE | {"CPU measured"},
+    "host/common/golden.py": DEVICE | {"CPU modelled", "CPU measured", "list"},
+    "host/execution/executor.py": DEVICE | {"CPU measured", "transfer modelled"},
+    "host/platforms/platform.py": DEVICE | {"CPU modelled", "transfer modelled"},
     # Models and the way through
     "host/models/encoder.py": {"report"},
     "host/models/onnx_file.py": {"report"},
     "host/models/graph.py": DEVICE | {"CPU modelled", "CPU measured"},
-    "host/plugins.py": {"report"},
-    "host/policies.py": {"report"},
-    "host/verification.py": {"execution", "report"},
-    "host/report.py": {"report"},
+    "host/plugins/registry.py": {"report"},
+    "host/planning/policies.py": {"report"},
+    "host/execution/verification.py": {"execution", "report"},
+    "host/report/build.py": {"report"},
     "host/board/data.py": {"report"},
     "host/board/data/bert.json": {"report"},
     "host/pipeline/flow.py": {"report"},
-    "host/pipeline/cost_store.py": {"report"},
-    "host/pipeline/profiling.py": MEASURED,
+    "host/store/cost_store.py": {"report"},
+    "host/planning/profiling.py": MEASURED,
     "host/pipeline/record.py": {"execution", "report"},
     # Partitioner
-    "partitioner/mincut.py": {"report"},
-    "partitioner/baselines.py": {"report"},
-    "partitioner/profile_plan.py": MEASURED,
-    "partitioner/paper_report.py": set(),
+    "partitioner/place/mincut.py": {"report"},
+    "partitioner/place/baselines.py": {"report"},
+    "partitioner/profile/plan.py": MEASURED,
+    "partitioner/paper/report.py": set(),
     # Hardware
     "rtl/pim_sched.sv": SIMULATOR,
     "rtl/pim_lane.sv": SIMULATOR,
@@ -238,10 +238,10 @@ def test_no_import_is_missed():
 
 #: Modules of a report's code that name files of the project and need no entry in DATA.
 READERS = {
-    "pimloop.host.cache.closure": "reads what it hashes",
-    "pimloop.host.platform": "platform files are in keys by value",
-    "pimloop.host.provenance": "commit and hash of the RTL, which a report states",
-    "pimloop.host.plugins": "packages of others",
+    "pimloop.host.store.closure": "reads what it hashes",
+    "pimloop.host.platforms.platform": "platform files are in keys by value",
+    "pimloop.host.report.provenance": "commit and hash of the RTL, which a report states",
+    "pimloop.host.plugins.registry": "packages of others",
     "pimloop.sim.build": "hashes what it builds from",
     "pimloop.sim.config": "names files of the build",
     "pimloop.sim.cpp_clock": "names files of the build",
@@ -262,9 +262,9 @@ def test_no_module_is_started_by_name_alone():
     """A module's name in a text is a module that is started: STARTED has it."""
     known = set(modules())
     lists = {
-        "pimloop.host.cache.closure",
-        "pimloop.host.pipeline.keys",
-        "pimloop.host.device.open",
+        "pimloop.host.store.closure",
+        "pimloop.host.planning.keys",
+        "pimloop.host.pim.device.open",
     }  # of entries
     for module in closure(keys.REPORT.entries) - lists - DATA.keys():
         strings = {
@@ -278,7 +278,7 @@ def test_no_module_is_started_by_name_alone():
 
 LOADED = """
 import sys
-from pimloop.host.pipeline.options import Options
+from pimloop.host.execution.options import Options
 from pimloop.host.pipeline.sweep import Point, run_point
 run_point(Point(sys.argv[1], 3, "htg-z920"), Options(backend="model", jobs=1))
 print(*sorted(name for name in sys.modules
@@ -293,7 +293,7 @@ def test_a_run_loads_no_module_that_its_key_leaves_out(tmp_path):
         capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     loaded = set(run.stdout.split())
-    assert "pimloop.host.executor" in loaded
+    assert "pimloop.host.execution.executor" in loaded
     code = {*closure(keys.REPORT.entries, keys.REPORT.outside), *keys.REPORT.alone}
     assert loaded <= code
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pimloop.host.cache import lists
-from pimloop.host.cache.lists import FILE_NAME, ListCache, ListCost
+from pimloop.host.store import lists
+from pimloop.host.store.lists import FILE_NAME, ListCache, ListCost
 
 
 def key(number: int) -> bytes:
@@ -137,7 +137,7 @@ WRITER = """
 import sys
 sys.path.insert(0, {folder!r})
 from pathlib import Path
-from pimloop.host.cache.lists import ListCache
+from pimloop.host.store.lists import ListCache
 from test_list_cache import cost, key
 cache = ListCache(Path({path!r}))
 for number in range(300):
@@ -255,7 +255,7 @@ FULL_DISK = """
 import sys
 sys.path.insert(0, {folder!r})
 from pathlib import Path
-from pimloop.host.cache.lists import ListCache
+from pimloop.host.store.lists import ListCache
 from test_list_cache import cost, key
 cache = ListCache(Path({path!r}))
 for number in range(4000):

@@ -16,10 +16,10 @@ import pytest
 from ml_dtypes import bfloat16, int4
 from onnx import TensorProto, helper, numpy_helper
 
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_node, run_reference
 from pimloop.host.cpu.stretches import SessionCache, Stretch
-from pimloop.host.errors import PimloopError
 from pimloop.host.models.graph import to_model
 from pimloop.host.models.inputs import check_inputs, random_inputs, read_arrays, write_arrays
 from pimloop.host.models.loader import LoadOptions, load_model

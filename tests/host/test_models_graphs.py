@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny_models import TINY, decoder_logits, encoder_logits
 
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.errors import PimloopError
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.decoder import build_decoder, build_decoder_step
 from pimloop.host.models.encoder import build_encoder

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from tiny_models import TINY
 
 import pimloop.host.cli
-from pimloop.host.errors import PimloopError
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.encoder import build_encoder
 from pimloop.host.models.inputs import (
     as_declared,

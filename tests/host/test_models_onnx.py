@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import TINY
 
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.stretches import SessionCache, Stretch
-from pimloop.host.errors import PimloopError
 from pimloop.host.models.graph import to_model
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph, load_model

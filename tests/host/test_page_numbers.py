@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import report_samples as samples
 
-from pimloop.host.html import charts, payload
-from pimloop.host.html.headline import cards
-from pimloop.host.html.layout import find_layers, lay_out
-from pimloop.host.html.page import render
-from pimloop.host.html.words import format_us
+from pimloop.host.report.html import charts, payload
+from pimloop.host.report.html.headline import cards
+from pimloop.host.report.html.layout import find_layers, lay_out
+from pimloop.host.report.html.page import render
+from pimloop.host.report.html.words import format_us
 
 
 class _Meters(HTMLParser):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pimloop.host.html import charts
-from pimloop.host.html.payload import operator_codes, payload
+from pimloop.host.report.html import charts
+from pimloop.host.report.html.payload import operator_codes, payload
 
 
 def node(name: str, op: str, costs: dict[str, float], **more: Any) -> dict[str, Any]:

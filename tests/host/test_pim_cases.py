@@ -13,7 +13,7 @@ from onnx import helper
 from test_pim_operands import execute
 
 import pimloop.host.cli
-from pimloop.host.accuracy import compare
+from pimloop.host.execution.accuracy import compare
 from pimloop.host.models.onnx_file import load_onnx
 
 Array = np.ndarray[Any, Any]

@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from onnx import helper
 from small_devices import operand, plain, small_device
 
-from pimloop.host import golden
-from pimloop.host.accuracy import compare
-from pimloop.host.capabilities import Capabilities, pim_capable
+from pimloop.host.common import golden
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.driver import PimDriver
-from pimloop.host.executor import Execution, Executor
-from pimloop.host.fit import pim_fit
+from pimloop.host.execution.accuracy import compare
+from pimloop.host.execution.executor import Execution, Executor
+from pimloop.host.execution.verification import OPERATOR_LIMIT, Verifier
 from pimloop.host.models.graph import Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.pipeline.network import partition_graph
-from pimloop.host.platform import load_platform
-from pimloop.host.resident import ResidentModel
-from pimloop.host.verification import OPERATOR_LIMIT, Verifier
+from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.platforms.platform import load_platform
 
 STYLES = ("per_bank", "all_bank")
 

@@ -12,11 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import pimloop.host.cli
-from pimloop.host.capabilities import Capabilities, kept_on_cpu, pim_capable
 from pimloop.host.cli.models import summarize
 from pimloop.host.models.onnx_file import load_onnx
-from pimloop.host.pim_reasons import cpu_only, reasons
-from pimloop.host.platform import load_platform
+from pimloop.host.pim.capabilities import Capabilities, kept_on_cpu, pim_capable
+from pimloop.host.planning.reasons import cpu_only, reasons
+from pimloop.host.platforms.platform import load_platform
 
 PAPER = Capabilities(
     activation_matmul=False,

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from pimloop.host.pipeline.cost_store import FILE_NAME, Cost, CostStore
+from pimloop.host.store.cost_store import FILE_NAME, Cost, CostStore
 
 COSTS = [
     Cost("device", "Add/4x8", "model/a", 1.0),

@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 from tiny_models import TINY
 
-from pimloop.host.capabilities import pim_capable
-from pimloop.host.driver import OpStats
-from pimloop.host.executor import Transfer
-from pimloop.host.fit import pim_fit
+from pimloop.host.execution.executor import Transfer
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.times import ScheduleTimes
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pipeline.balance import balance_runs
+from pimloop.host.pim.capabilities import pim_capable
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pipeline.flow import execute_once
-from pimloop.host.pipeline.keys import device_key, model_key, run_key, transfer_key
-from pimloop.host.pipeline.network import partition_graph, signature
-from pimloop.host.pipeline.options import Options
-from pimloop.host.pipeline.planning import overlapped
-from pimloop.host.pipeline.profiling import plan_runs, simulated_work
 from pimloop.host.pipeline.record import from_dict, to_dict
-from pimloop.host.platform import load_platform
-from pimloop.host.policies import pim_first
-from pimloop.host.times import ScheduleTimes
+from pimloop.host.planning.balance import balance_runs
+from pimloop.host.planning.graph import partition_graph, signature
+from pimloop.host.planning.keys import device_key, model_key, run_key, transfer_key
+from pimloop.host.planning.policies import pim_first
+from pimloop.host.planning.profiling import plan_runs, simulated_work
+from pimloop.host.planning.schedules import overlapped
+from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import costs_from_dict
-from pimloop.partitioner.coverage import Coverage
-from pimloop.partitioner.profile_plan import plan_profile
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.profile.coverage import Coverage
+from pimloop.partitioner.profile.plan import plan_profile
 
 PLATFORM = load_platform("htg-z920")
 

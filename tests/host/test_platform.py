@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pimloop.host.cli import main
-from pimloop.host.platform import (
+from pimloop.host.platforms.platform import (
     PlatformError,
     load_platform,
     platform_names,

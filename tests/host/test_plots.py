@@ -8,10 +8,10 @@ import pytest
 import report_samples as samples
 from PIL import Image
 
-from pimloop.host import plots
-from pimloop.host.errors import PimloopError
-from pimloop.host.plots import write_plots, write_sweep_plots
-from pimloop.host.plots_sweep import _speedups, _sweep
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.report import plots
+from pimloop.host.report.plots import write_plots, write_sweep_plots
+from pimloop.host.report.plots_sweep import _speedups, _sweep
 
 NAMES = ("schedules", "breakdown", "timeline", "roofline")
 

@@ -16,11 +16,16 @@ import pytest
 from tiny_checkpoints import write_checkpoint
 
 import pimloop.host.cli
-import pimloop.host.plugins
-from pimloop.host import plugins
+import pimloop.host.plugins.registry
 from pimloop.host.models.loader import LoadOptions
-from pimloop.host.platform import PLATFORM_DIR, PlatformError, load_platform, platform_names
-from pimloop.host.policies import find_policies, make_plan
+from pimloop.host.planning.policies import find_policies, make_plan
+from pimloop.host.platforms.platform import (
+    PLATFORM_DIR,
+    PlatformError,
+    load_platform,
+    platform_names,
+)
+from pimloop.host.plugins import registry as plugins
 from pimloop.partitioner.costs import costs_from_dict
 
 POLICY = '''
@@ -277,4 +282,4 @@ def test_installed_plugins_do_not_disturb_tests(monkeypatch):
         name="stranger", value="stranger:policy", group="pimloop.policies", dist=Installed()
     )
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **wanted: [entry])
-    assert pimloop.host.plugins.plugins("pimloop.policies") == {}
+    assert pimloop.host.plugins.registry.plugins("pimloop.policies") == {}

@@ -12,27 +12,27 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from pimloop.host import golden
-from pimloop.host.accuracy import compared_tensors
-from pimloop.host.capabilities import pim_capable
+from pimloop.host.common import golden
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.stretches import split
-from pimloop.host.device.open import open_device
-from pimloop.host.driver import PimDriver
-from pimloop.host.executor import Executor
+from pimloop.host.execution.accuracy import compared_tensors
+from pimloop.host.execution.executor import Executor
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.reference import decisions as decisions_of
+from pimloop.host.execution.reference.judge import judge
+from pimloop.host.execution.reference.segments import wrong_results
+from pimloop.host.execution.reference.sensitivity import measure
+from pimloop.host.execution.verification import Verifier
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.pim.capabilities import pim_capable
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.pipeline.flow import execute_once
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.record import from_dict, to_dict
-from pimloop.host.platform import load_platform
-from pimloop.host.policies import pim_first
-from pimloop.host.reference import decisions as decisions_of
-from pimloop.host.reference.judge import judge
-from pimloop.host.reference.segments import wrong_results
-from pimloop.host.reference.sensitivity import measure
-from pimloop.host.resident import ResidentModel
-from pimloop.host.verification import Verifier
+from pimloop.host.planning.policies import pim_first
+from pimloop.host.platforms.platform import load_platform
 
 AIM = load_platform("aim")
 RNG = np.random.default_rng(0)

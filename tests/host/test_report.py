@@ -12,19 +12,25 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import pimloop.host.provenance
-from pimloop.host.accuracy import HALF_ROUNDING, HalfErrors, compare, half_errors, tolerance
-from pimloop.host.fit import pim_fit
-from pimloop.host.html.page import render
+import pimloop.host.report.provenance
+from pimloop.host.execution.accuracy import (
+    HALF_ROUNDING,
+    HalfErrors,
+    compare,
+    half_errors,
+    tolerance,
+)
+from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.network import partition_graph
-from pimloop.host.pipeline.options import Options
-from pimloop.host.pipeline.outcome import Outcome
-from pimloop.host.platform import PLATFORM_DIR, load_platform
-from pimloop.host.provenance import Source, rtl_hash, source
-from pimloop.host.report import _board, build_report
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.planning.outcome import Outcome
+from pimloop.host.platforms.platform import PLATFORM_DIR, load_platform
+from pimloop.host.report.build import _board, build_report
+from pimloop.host.report.html.page import render
+from pimloop.host.report.provenance import Source, rtl_hash, source
 from pimloop.partitioner.costs import CostGraph
 
 
@@ -176,7 +182,7 @@ def test_the_source_is_the_commit_of_the_checkout(tmp_path, monkeypatch):
     code = tmp_path / "host"
     code.mkdir()
     (code / "__init__.py").write_text("")
-    monkeypatch.setattr(pimloop.host.provenance.host, "__file__", str(code / "__init__.py"))
+    monkeypatch.setattr(pimloop.host.report.provenance.host, "__file__", str(code / "__init__.py"))
     source.cache_clear()
     try:
         assert source() is None  # no repository
@@ -200,7 +206,9 @@ def test_the_source_is_the_commit_of_the_checkout(tmp_path, monkeypatch):
 
 def test_the_hash_of_the_rtl_is_that_of_its_files(tmp_path, monkeypatch):
     (tmp_path / "a.sv").write_text("module a; endmodule")
-    monkeypatch.setattr(pimloop.host.provenance.rtl, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(
+        pimloop.host.report.provenance.rtl, "__file__", str(tmp_path / "__init__.py")
+    )
     rtl_hash.cache_clear()
     try:
         first = rtl_hash()

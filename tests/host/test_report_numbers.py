@@ -14,26 +14,26 @@ import numpy as np
 import pytest
 from tiny_models import TINY
 
-from pimloop.host.driver import OpStats
-from pimloop.host.driver.stats import COUNTER_REGISTERS
-from pimloop.host.fit import pim_fit
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.session import Result, Settings, execute_model
+from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pipeline.network import partition_graph
-from pimloop.host.pipeline.options import Options
-from pimloop.host.pipeline.outcome import Outcome, Schedule
-from pimloop.host.pipeline.planning import in_sequence, replay
-from pimloop.host.pipeline.profiling import simulated_work, to_profile_run
-from pimloop.host.platform import load_platform
-from pimloop.host.policies import cpu_serial, pim_first
-from pimloop.host.report import build_report
-from pimloop.host.session import Result, Settings, execute_model
-from pimloop.host.times import schedule_times
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.planning.outcome import Outcome, Schedule
+from pimloop.host.planning.policies import cpu_serial, pim_first
+from pimloop.host.planning.profiling import simulated_work, to_profile_run
+from pimloop.host.planning.schedules import in_sequence, replay
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import build_report
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.place.solve import assignment_plan, partition
 from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.solve import assignment_plan, partition
 
 PLATFORM = load_platform("htg-z920")
 CLOCK_US = PLATFORM.device.tck_fs / 1e9

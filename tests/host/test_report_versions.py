@@ -6,10 +6,10 @@ import json
 
 import report_samples as samples
 
-from pimloop.host.html.page import render
-from pimloop.host.html.rates import rate_rows
-from pimloop.host.report import read_report
-from pimloop.host.report_versions import FORMAT, upgrade
+from pimloop.host.report.build import read_report
+from pimloop.host.report.html.page import render
+from pimloop.host.report.html.rates import rate_rows
+from pimloop.host.report.versions import FORMAT, upgrade
 
 
 def version_2():

@@ -9,22 +9,22 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
-from pimloop.host.capabilities import Capabilities, pim_capable
-from pimloop.host.device.geometry import Geometry
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import DriverError, OutOfDeviceMemoryError, PimDriver
-from pimloop.host.driver.memory import Block, DeviceMemory
-from pimloop.host.errors import PimloopError
-from pimloop.host.executor import Executor
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.executor import Executor
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.policies import pim_first
-from pimloop.host.resident import ResidentModel
-from pimloop.host.weights import ConstantBits, DeviceWeights
+from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import DriverError, OutOfDeviceMemoryError, PimDriver
+from pimloop.host.pim.driver.memory import Block, DeviceMemory
+from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.pim.weights import ConstantBits, DeviceWeights
+from pimloop.host.planning.policies import pim_first
 from pimloop.rtl.isa import DESCRIPTOR, Code, Opcode, Reg
 
 GEOMETRY = Geometry(

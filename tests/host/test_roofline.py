@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pimloop.host.device.open import open_device
-from pimloop.host.driver import OpStats
-from pimloop.host.kernels import run_gemm
-from pimloop.host.pipeline.roofline import limited_by, limits
-from pimloop.host.platform import load_platform
+from pimloop.host.execution.kernels import run_gemm
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.roofline import limited_by, limits
 
 #: tCK of DDR4-2400 as the platform has it, microseconds.
 TCK = 0.833333e-3

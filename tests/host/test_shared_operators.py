@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from pimloop.host import golden
-from pimloop.host.capabilities import Capabilities, pim_capable
-from pimloop.host.device.model import ModelDevice
-from pimloop.host.driver import PimDriver
-from pimloop.host.executor import Executor
+from pimloop.host.common import golden
+from pimloop.host.execution.executor import Executor
+from pimloop.host.execution.verification import OPERATOR_LIMIT, Verifier
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.platform import load_platform
-from pimloop.host.resident import ResidentModel
-from pimloop.host.verification import OPERATOR_LIMIT, Verifier
+from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.platforms.platform import load_platform
 
 RANDOM = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -14,12 +14,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from pimloop.host.execution.options import Options
 from pimloop.host.models.loader import LoadOptions
 from pimloop.host.pipeline import points
-from pimloop.host.pipeline.options import Options
 from pimloop.host.pipeline.points import content_key, load_point, model_content, save_point
-from pimloop.host.platform import load_platform
-from pimloop.host.report import FILE_NAME
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import FILE_NAME
 
 MODELLED = load_platform("htg-z920")  # no time of it is measured
 MEASURED = load_platform("native")

@@ -16,10 +16,10 @@ from pimloop.host.cli import main
 from pimloop.host.cli.output import console, make_logging_printable
 from pimloop.host.cli.progress import ProgressDisplay
 from pimloop.host.cli.summary import print_summary
-from pimloop.host.executor import Progress
-from pimloop.host.pipeline.execute import Event
+from pimloop.host.common.text import csv_cell, printable
+from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.runner import Event
 from pimloop.host.pipeline.sweep import to_csv
-from pimloop.host.text import csv_cell, printable
 
 #: Colour, window title (OSC), carriage return, backspace, CSI as one byte, right-to-left override.
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\r\b\x9b2J\u202egnp.exe\u2066\u200f"

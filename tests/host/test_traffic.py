@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.random_lists import random_list, run
 
-from pimloop.host.device.open import open_device
-from pimloop.host.driver import OpStats, PimDriver
-from pimloop.host.driver.accesses import Accesses, count_accesses, split_accesses
-from pimloop.host.driver.errors import DriverError
-from pimloop.host.errors import PimloopError
-from pimloop.host.pipeline.traffic import traffic
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.random_lists import random_list, run
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.pim.driver import OpStats, PimDriver
+from pimloop.host.pim.driver.accesses import Accesses, count_accesses, split_accesses
+from pimloop.host.pim.driver.errors import DriverError
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.traffic import traffic
 from pimloop.rtl.isa import Code
 from pimloop.sim.command_trace import read_commands
 

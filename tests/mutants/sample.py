@@ -1,6 +1,6 @@
 """Draws single-line faults at random and runs fast tests on each: what they let pass is shown.
 
-    python tests/mutants/sample.py host/driver/products.py --count 30 \\
+    python tests/mutants/sample.py host/pim/driver/products.py --count 30 \\
         --tests tests/host/test_driver.py
 
 A survivor is a missing test, or a change that changes nothing (an error text, a faster way to the

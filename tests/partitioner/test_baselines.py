@@ -9,7 +9,7 @@ from cost_graphs import random_costs, total_cost
 
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.solve import POLICIES, partition
+from pimloop.partitioner.place.solve import POLICIES, partition
 
 MEMORIES = {"cpu": ["cpu_serial", "cpu_parallel"], "pim": ["pim"]}
 

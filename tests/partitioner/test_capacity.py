@@ -8,12 +8,12 @@ import random
 import pytest
 from cost_graphs import MEMORIES, all_assignments, brute_force, random_costs, total_cost
 
-from pimloop.partitioner.baselines import BASELINES
-from pimloop.partitioner.capacity import overfull
 from pimloop.partitioner.costs import costs_from_dict, costs_to_dict
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.profile_plan import plan_profile
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.baselines import BASELINES
+from pimloop.partitioner.place.capacity import overfull
+from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.profile.plan import plan_profile
 
 
 def shared_costs(rng: random.Random, operators: int, memories: int = 2) -> dict:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pimloop.partitioner.costs import costs_from_dict, costs_to_dict, load_costs
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.solve import partition
 
 GOOD = {
     "format": "pimloop-costs/1",

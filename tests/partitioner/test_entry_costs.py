@@ -9,14 +9,14 @@ from fractions import Fraction
 import pytest
 from cost_graphs import all_assignments, brute_force, random_costs, total_cost, with_entries
 
-from pimloop.partitioner.baselines import BASELINES
 from pimloop.partitioner.costs import costs_from_dict, costs_to_dict
-from pimloop.partitioner.domains import feasible_domains
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.ilp import solve_by_ilp
+from pimloop.partitioner.makespan.schedule import verify_schedule
+from pimloop.partitioner.place.baselines import BASELINES
+from pimloop.partitioner.place.domains import feasible_domains
+from pimloop.partitioner.place.ilp import solve_by_ilp
+from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.schedule import verify_schedule
-from pimloop.partitioner.solve import partition
 
 
 def us(total: Fraction) -> float:

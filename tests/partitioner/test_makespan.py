@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_capacity import held, shared_costs
 
-from pimloop.partitioner import makespan
 from pimloop.partitioner.costs import costs_from_dict
-from pimloop.partitioner.domains import feasible_domains
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.heft import heft_place, improve
-from pimloop.partitioner.makespan import makespan_plan
-from pimloop.partitioner.makespan_mip import MipAnswer, solve_makespan
+from pimloop.partitioner.makespan import search as makespan
+from pimloop.partitioner.makespan.mip import MipAnswer, solve_makespan
+from pimloop.partitioner.makespan.schedule import verify_schedule
+from pimloop.partitioner.makespan.search import makespan_plan
+from pimloop.partitioner.place.domains import feasible_domains
+from pimloop.partitioner.place.heft import heft_place, improve
+from pimloop.partitioner.place.solve import POLICIES, partition
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.schedule import verify_schedule
-from pimloop.partitioner.solve import POLICIES, partition
 
 
 def shortest(data: dict, fits: Callable[[dict[str, str]], bool] = lambda run: True) -> float:

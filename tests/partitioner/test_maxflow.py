@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.maxflow import max_flow, verify
+from pimloop.partitioner.place.maxflow import max_flow, verify
 
 
 def random_network(rng: random.Random, nodes: int, arcs: int, largest: int) -> dict:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from pimloop.partitioner.costs import CostGraph, costs_from_dict, costs_to_dict
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.merge import ProfileRun, merge_runs
-from pimloop.partitioner.profile_plan import plan_profile
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.profile.merge import ProfileRun, merge_runs
+from pimloop.partitioner.profile.plan import plan_profile
 
 
 def execute(costs: CostGraph, run: dict[str, str], noise: random.Random) -> ProfileRun:

@@ -9,12 +9,12 @@ from fractions import Fraction
 import pytest
 from cost_graphs import brute_force, random_costs, total_cost
 
-from pimloop.partitioner import solve
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.ilp import IlpResult
+from pimloop.partitioner.place import solve
+from pimloop.partitioner.place.ilp import IlpResult
+from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.solve import partition
 
 
 def exact(data: dict, assignment: dict[str, str]) -> Fraction:

@@ -13,15 +13,15 @@ from statistics import median
 import pytest
 from cost_graphs import all_assignments, brute_force, random_costs, total_cost
 
-from pimloop.partitioner.baselines import BASELINES
 from pimloop.partitioner.costs import costs_from_dict, costs_to_dict
-from pimloop.partitioner.coverage import Coverage
 from pimloop.partitioner.dcg import END, START, build_dcg, count_dcg
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.merge import ProfileRun, merge_runs
-from pimloop.partitioner.pricing import TransferPrices
+from pimloop.partitioner.place.baselines import BASELINES
+from pimloop.partitioner.place.pricing import TransferPrices
+from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.profile.coverage import Coverage
+from pimloop.partitioner.profile.merge import ProfileRun, merge_runs
 
 SEEDS = range(25)
 

@@ -8,7 +8,7 @@ import pytest
 
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.ort_trace import import_ort
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.solve import partition
 
 
 def event(name: str, op: str, dur: int, before: str, after: str, sizes, provider="CPU") -> dict:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pimloop.partitioner import paper_report
 from pimloop.partitioner.dcg import count_dcg
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.paper import (
+from pimloop.partitioner.paper import report as paper_report
+from pimloop.partitioner.paper.tables import (
     DEVICES,
     LENGTHS,
     MODELS,
@@ -20,8 +20,8 @@ from pimloop.partitioner.paper import (
     paper_costs,
     with_paper_capability,
 )
-from pimloop.partitioner.profile_plan import plan_profile
-from pimloop.partitioner.solve import POLICIES, partition
+from pimloop.partitioner.place.solve import POLICIES, partition
+from pimloop.partitioner.profile.plan import plan_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER_DIR = ROOT.parent / "shared" / "paper"

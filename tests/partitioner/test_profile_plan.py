@@ -10,14 +10,14 @@ from cost_graphs import all_assignments, random_costs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pimloop.partitioner import profile_plan
 from pimloop.partitioner.costs import costs_from_dict
-from pimloop.partitioner.coverage import Coverage
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.feasibility import split_coverable
-from pimloop.partitioner.profile_exact import ExactAnswer, exact_runs
-from pimloop.partitioner.profile_plan import plan_profile
-from pimloop.partitioner.words import runs_by_words
+from pimloop.partitioner.place.feasibility import split_coverable
+from pimloop.partitioner.profile import plan as profile_plan
+from pimloop.partitioner.profile.codewords import runs_by_words
+from pimloop.partitioner.profile.coverage import Coverage
+from pimloop.partitioner.profile.exact import ExactAnswer, exact_runs
+from pimloop.partitioner.profile.plan import plan_profile
 
 
 def measured(data: dict, run: dict[str, str], grouped: bool) -> set | None:

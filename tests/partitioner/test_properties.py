@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pimloop.partitioner.costs import costs_from_dict
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.solve import partition
 
 graphs = st.builds(
     lambda seed, memories, size: random_costs(

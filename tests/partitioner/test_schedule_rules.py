@@ -10,12 +10,8 @@ import pytest
 from cost_graphs import random_costs, total_cost
 
 from pimloop.partitioner.costs import costs_from_dict
-from pimloop.partitioner.domains import feasible_domains
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.heft import heft_place, improve
-from pimloop.partitioner.plan import Plan, Step
-from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.schedule import (
+from pimloop.partitioner.makespan.schedule import (
     DMA,
     TaskGraph,
     list_schedule,
@@ -24,7 +20,11 @@ from pimloop.partitioner.schedule import (
     task_graph,
     verify_schedule,
 )
-from pimloop.partitioner.solve import partition
+from pimloop.partitioner.place.domains import feasible_domains
+from pimloop.partitioner.place.heft import heft_place, improve
+from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.plan import Plan, Step
+from pimloop.partitioner.problem import Problem
 
 SEEDS = pytest.mark.parametrize("seed", range(20))
 

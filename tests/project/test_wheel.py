@@ -42,7 +42,7 @@ def test_the_wheel_occupies_one_name(wheel: Path) -> None:
     for wanted in (
         "pimloop/py.typed",
         "pimloop/host/platforms/htg-z920.toml",
-        "pimloop/partitioner/data/paper_tables.json",
+        "pimloop/partitioner/paper/data/paper_tables.json",
         "pimloop/rtl/pim_top.sv",
         "pimloop/rtl/isa.toml",
         "pimloop/sim/main.cpp",

@@ -28,7 +28,7 @@ from clock_channel import ClockChannel, Sent, Stream
 from clock_dma import HostRead, HostWrite
 from clock_sequencer import Blocks, Clocks, Sequencer, field
 
-from pimloop.host.driver import descriptors
+from pimloop.host.pim.driver import descriptors
 from pimloop.rtl.isa import Opcode
 from pimloop.sim.config import HostMemory
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pimloop.host.driver import descriptors
-from pimloop.host.driver.descriptors import Descriptor
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
 
 #: Platform and settings of each device.

@@ -8,8 +8,8 @@ from clock_model import ClockModel
 from cycle_lists import DEVICES
 from cycle_model import Model
 
-from pimloop.host.driver import descriptors
-from pimloop.host.platform import load_platform
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Opcode
 
 _HOST = 1 << 32

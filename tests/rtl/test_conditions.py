@@ -14,11 +14,11 @@ import subprocess
 import numpy as np
 import pytest
 from clock_model import COUNTERS, ClockModel
+from support.random_lists import random_list, run
+from support.raw import RawDevice
 
-from pimloop.host.device.geometry import read_geometry
-from pimloop.host.platform import PlatformError, load_platform, platform_names
-from pimloop.host.testing.random_lists import random_list, run
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.pim.device.geometry import read_geometry
+from pimloop.host.platforms.platform import PlatformError, load_platform, platform_names
 from pimloop.rtl import lint
 from pimloop.rtl.conditions import conditions, first_broken
 from pimloop.rtl.isa import Code

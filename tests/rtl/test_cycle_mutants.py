@@ -13,11 +13,11 @@ from clock_model import ClockModel
 from cycle_lists import DEVICES, table
 from cycle_model import Model
 from mutants import mutated, patches
+from support.raw import DATA_OFFSET, RawDevice
 from test_cycles import MEMORIES, differences, spent
 
-from pimloop.host.driver import descriptors
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.raw import DATA_OFFSET, RawDevice
+from pimloop.host.pim.driver import descriptors
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Opcode
 from pimloop.sim.config import SimConfig, rtl_sources
 from pimloop.sim.device import SimDevice

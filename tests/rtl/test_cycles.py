@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from clock_model import COUNTERS, ClockModel
 from cycle_lists import DEVICES, QUICK, table
+from support.random_lists import random_list, run
+from support.raw import DATA_OFFSET, LIST_OFFSET, RawDevice
 
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.random_lists import random_list, run
-from pimloop.host.testing.raw import DATA_OFFSET, LIST_OFFSET, RawDevice
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import CONTROL_FIELDS, RECORD, Reg
 from pimloop.sim.config import HostMemory, SimConfig
 from pimloop.sim.device import SimDevice

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from mutants import mutated
 
-from pimloop.host import golden
-from pimloop.host.driver import PimDriver
-from pimloop.host.platform import load_platform
+from pimloop.host.common import golden
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.build import REPOSITORY
 from pimloop.sim.config import SimConfig, rtl_sources
 from pimloop.sim.device import SimDevice

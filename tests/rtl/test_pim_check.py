@@ -1,4 +1,4 @@
-"""pim_check against `pimloop.host.device.validate`: the same code for thousands of descriptors."""
+"""pim_check and `pimloop.host.pim.device.validate` give thousands of descriptors the same code."""
 
 import os
 from collections import Counter
@@ -10,8 +10,15 @@ import pytest
 from bench_tools import descriptor, seeded, start
 from cocotb.triggers import RisingEdge, with_timeout
 
-from pimloop.host.device.geometry import Geometry
-from pimloop.host.device.validate import COPIES, PRODUCTS, Fields, copy_sides, operands, validate
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.device.validate import (
+    COPIES,
+    PRODUCTS,
+    Fields,
+    copy_sides,
+    operands,
+    validate,
+)
 from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
 from pimloop.sim.unit import rtl, run_bench
 

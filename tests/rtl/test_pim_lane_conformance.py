@@ -1,4 +1,4 @@
-"""RTL lanes, native lanes and `pimloop.host.golden` against oracles that share nothing with them.
+"""RTL lanes, native lanes and the golden model against oracles that share nothing with them.
 
 The oracles: integers of the standard library (`fma_exact`), binary64 a step at a time
 (`fma_wide`), and apytypes. `LaneBench` holds RTL and native lanes against each other at every
@@ -23,7 +23,7 @@ from lane_reference import (
     random_bf16,
 )
 
-from pimloop.host.golden import bf16_to_f32, fma_step, matmul
+from pimloop.host.common.golden import bf16_to_f32, fma_step, matmul
 
 LANES = 32
 DIRECTED = directed_triples()

@@ -1,4 +1,4 @@
-"""pim_lane_ctl with RTL lanes and an array behind it, against `pimloop.host.golden`."""
+"""pim_lane_ctl with RTL lanes and an array behind it, against `pimloop.host.common.golden`."""
 
 import os
 
@@ -9,7 +9,7 @@ from bench_tools import ACCESS, Kind, seeded, start
 from cocotb.triggers import RisingEdge
 from lane_reference import CORNERS_BF16, CORNERS_F32
 
-from pimloop.host.golden import bf16_to_f32, elementwise, matmul, to_bf16_bits
+from pimloop.host.common.golden import bf16_to_f32, elementwise, matmul, to_bf16_bits
 from pimloop.sim.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 64, 4

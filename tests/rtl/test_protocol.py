@@ -10,11 +10,11 @@ import sys
 
 import numpy as np
 import pytest
+from support.random_lists import random_list, run
+from support.raw import RawDevice
 
-from pimloop.host.device.geometry import read_geometry
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.random_lists import random_list, run
-from pimloop.host.testing.raw import RawDevice
+from pimloop.host.pim.device.geometry import read_geometry
+from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Code
 from pimloop.sim.command_trace import TraceError
 from pimloop.sim.config import SimConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fixture_device import config
 
-from pimloop.host.platform import load_platform
+from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.build import build
 from pimloop.sim.config import SimConfig, build_spec
 

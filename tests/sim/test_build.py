@@ -15,7 +15,7 @@ from fixture_device import config
 
 from pimloop.sim import build as build_module
 from pimloop.sim import steps as steps_module
-from pimloop.sim.build import PROGRAM, REPOSITORY, BuildSpec, build, build_key, build_root
+from pimloop.sim.build import PROGRAM, REPOSITORY, SOURCES, BuildSpec, build, build_key, build_root
 from pimloop.sim.config import HostMemory, SimConfig, build_spec, parameter_defaults
 from pimloop.sim.errors import SimError
 from pimloop.sim.ports import control_file
@@ -90,7 +90,7 @@ def test_key_does_not_change_with_the_place(spec, tmp_path):
 def test_cached_build_runs_nothing(spec, root, monkeypatch):
     program = build(spec)
     assert os.access(program, os.X_OK)
-    assert sorted(path.name for path in program.parent.iterdir()) == ["build.log", PROGRAM]
+    assert sorted(path.name for path in program.parent.iterdir()) == ["build.log", PROGRAM, SOURCES]
 
     def never(*_args, **_kwargs):
         raise AssertionError("a command ran")

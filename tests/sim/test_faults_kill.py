@@ -21,7 +21,7 @@ import pytest
 from fault_tools import MARK, PATIENCE, REPOSITORY, build_all, marked, wait_for_none
 from fixture_device import CYCLES, FIXTURE_ID, ID, SPIN, config, copy, start
 
-from pimloop.host.cache.lists import FILE_NAME
+from pimloop.host.store.lists import FILE_NAME
 from pimloop.sim.device import SimDevice
 from pimloop.sim.errors import DeviceError
 
@@ -126,9 +126,9 @@ def test_simulator_killed_at_many_random_moments(mark: str) -> None:
 HOST = """
 import sys
 import numpy as np
-from pimloop.host.device.pool import DevicePool
-from pimloop.host.driver import PimDriver
-from pimloop.host.platform import load_platform
+from pimloop.host.pim.device.pool import DevicePool
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.platforms.platform import load_platform
 
 def job(worker, seed):
     rng = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ import pytest
 from fault_tools import MARK, PATIENCE, REPOSITORY, build_all, pimloop, run, wait_for_none
 from fixture_device import ID, config
 
-from pimloop.host.platform import load_platform
+from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.build import build, build_root
 from pimloop.sim.config import SimConfig, build_spec
 from pimloop.sim.device import SimDevice

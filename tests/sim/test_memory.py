@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from pimloop.host.device.open import open_device
-from pimloop.host.platform import load_platform
-from pimloop.host.testing.raw import RawDevice
+from support.raw import RawDevice
+
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.platforms.platform import load_platform
 
 MIB = 1 << 20
 

@@ -1,0 +1,1 @@
+"""Fitting a platform's CPU model to measured times."""

@@ -1,0 +1,1 @@
+"""Executing an assignment, timing it and checking every bit."""

@@ -1,0 +1,36 @@
+"""What a user may choose about a run of the pipeline."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pimloop.host.pim.device.open import Backend, Flavour
+from pimloop.sim.lanes import default_flavour
+
+Objective = Literal["sequential", "makespan"]
+
+
+def default_jobs() -> int:
+    """Return how many simulators run side by side when nobody says: one a core."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run the pipeline; what to run it on is given apart."""
+
+    objective: Objective = "sequential"
+    backend: Backend = "sim"
+    flavour: Flavour = field(default_factory=default_flavour)
+    jobs: int = field(default_factory=default_jobs)  # simulators at a time
+    fresh: bool = False  # measure stored costs and what an interrupted run left again
+    cache: bool = True  # use the cache of simulated lists
+    policies: tuple[str, ...] = ()  # further policies, of plug-ins
+    rounds: int = 10  # of CPU timing
+    device_timeout: float = 600.0  # bound of every wait for a device, wall seconds
+    time_limit_s: float = 60.0  # bound on integer programming and on the makespan search
+    command: tuple[str, ...] = ()  # what repeats the run, for the report
+    folder: Path | None = None  # where plans, costs, state and report go; None: nowhere

@@ -1,0 +1,104 @@
+"""Time on a platform: what an execution's operators and transfers take there.
+
+PIM time is cycles over the clock plus the driver's cost of a call. CPU time comes from the
+platform's model of its cores, or is measured on this machine where it has none. A transfer is the
+platform's model, or its fixed part, the simulated copy and the measured conversion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from pimloop.host.cpu import timing
+from pimloop.host.cpu.model import CpuDevice
+from pimloop.host.cpu.operators import all_cores
+from pimloop.host.execution.executor import Transfer
+from pimloop.host.execution.session import Result
+from pimloop.host.models.graph import Node
+from pimloop.host.platforms.platform import Platform
+from pimloop.partitioner.quantity import quantity
+
+#: The words of a report for CPU times taken here.
+CPU_TIME_SOURCE = "native measurement on this machine"
+
+
+@dataclass(frozen=True)
+class ScheduleTimes:
+    """Times of one executed schedule, microseconds."""
+
+    nodes: dict[str, float]  # by node id
+    transfers: list[float]  # in the order of `Execution.transfers`
+    pim_us: float
+    cpu_us: float
+
+    @property
+    def compute_us(self) -> float:
+        """All operators."""
+        return self.pim_us + self.cpu_us
+
+    @property
+    def transfer_us(self) -> float:
+        """All transfers."""
+        return sum(self.transfers)
+
+    @property
+    def total_us(self) -> float:
+        """Operators and transfers, one after the other."""
+        return self.compute_us + self.transfer_us
+
+
+def schedule_times(result: Result) -> ScheduleTimes | None:
+    """Return the times of an execution; None when its device has no time (the model)."""
+    if result.execution.pim and result.settings.backend == "model":
+        return None
+    platform = result.platform
+    nodes: dict[str, float] = {}
+    for node in result.graph.nodes:
+        stats = result.execution.pim.get(node.id)
+        if stats is None:
+            nodes[node.id] = cpu_node_us(result, node)
+        else:
+            nodes[node.id] = platform.pim_time_us(stats.cycles)
+    pim = result.execution.pim
+    return ScheduleTimes(
+        nodes=nodes,
+        transfers=[transfer_us(result, transfer) for transfer in result.execution.transfers],
+        pim_us=sum(us for identifier, us in nodes.items() if identifier in pim),
+        cpu_us=sum(us for identifier, us in nodes.items() if identifier not in pim),
+    )
+
+
+def cpu_node_us(result: Result, node: Node) -> float:
+    """Return the time of an operator that the execution ran on the CPU, microseconds."""
+    model = result.platform.cpu_model()
+    if model is None:
+        return result.cpu_times[node.id].us
+    return model.time_us(result.graph, node, cast(CpuDevice, result.assignment[node.id]))
+
+
+def transfer_us(result: Result, transfer: Transfer) -> float:
+    """Return the time of one transfer, conversion included."""
+    platform = result.platform
+    us = platform.transfer_us(
+        "to_pim" if transfer.direction == "cpu>pim" else "to_cpu", transfer.elements
+    )
+    if platform.driver.conversion == "measured":
+        us += platform.device_us(transfer.stats.cycles) + result.cpu_times[transfer.key].us
+    return us
+
+
+def cpu_time_source(platform: Platform) -> str:
+    """Return where CPU times on a platform come from, for a report."""
+    model = platform.cpu_model()
+    return CPU_TIME_SOURCE if model is None else model.source
+
+
+def cpu_time_method(platform: Platform) -> str:
+    """Return how CPU times on a platform are found, for a report."""
+    model = platform.cpu_model()
+    if model is not None:
+        return model.method
+    return (
+        f"{timing.method()}; cpu_serial: 1 thread, cpu_parallel: {quantity(all_cores(), 'thread')}"
+    )

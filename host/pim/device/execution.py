@@ -1,0 +1,185 @@
+"""What the descriptors of a list do to device memory and host memory, in numpy.
+
+The functional half of `pimloop.host.pim.device.model.ModelDevice`, which adds registers and the
+checks, and of `pimloop.host.pim.device.cached.CachedDevice`, which runs lists here whose cost it
+knows from a simulation.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TypeVar
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from pimloop.host.common import golden
+from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.pim.device.validate import (
+    COPIES,
+    ELEMENTWISE,
+    PRODUCTS,
+    Fields,
+    copy_sides,
+    round_up,
+)
+from pimloop.rtl.isa import DESCRIPTOR, Broadcast, Code, Init, Opcode
+
+Element = TypeVar("Element", np.uint8, np.uint16, np.float32)
+
+logger = logging.getLogger(__name__)
+
+#: Offset of the status word in a descriptor (bytes).
+STATUS_OFFSET = int(DESCRIPTOR.fields["status"][1]) if DESCRIPTOR.fields else 60
+
+_OPERATIONS: dict[int, golden.ElementwiseOp] = {
+    Opcode.ADD: "add",
+    Opcode.SUB: "sub",
+    Opcode.MUL: "mul",
+}
+
+
+class RefusedError(Exception):
+    """A descriptor ended with this code."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Execution:
+    """Executes checked descriptors, one at a time.
+
+    Parameters
+    ----------
+    geometry
+        Of the device.
+    memory
+        Device memory, (capacity,) bytes, changed in place.
+    buffer
+        Host memory, (bytes,), changed in place.
+    buffer_address
+        Its address as the device sees it.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        memory: NDArray[np.uint8],
+        buffer: NDArray[np.uint8],
+        buffer_address: int,
+    ) -> None:
+        self._geometry = geometry
+        self._memory = memory
+        self._words: NDArray[np.uint16] = memory.view(np.uint16)
+        self._floats: NDArray[np.float32] = memory.view(np.float32)
+        self._buffer = buffer
+        self._buffer_address = buffer_address
+
+    def execute(self, d: Fields) -> None:
+        """Do what `d` says; RefusedError when host memory does not answer."""
+        if d.opcode in COPIES:
+            self._copy(d)
+        elif d.opcode in PRODUCTS:
+            self._product(d)
+        elif d.opcode in ELEMENTWISE:
+            self._elementwise(d)
+
+    def host_read(self, address: int, size: int) -> bytes:
+        """Return `size` bytes of host memory; RefusedError outside of it."""
+        return self._buffer[self._host_span(address, size, Code.AXI_READ)].tobytes()
+
+    def host_write(self, address: int, data: bytes) -> None:
+        """Write to host memory; RefusedError outside of it."""
+        span = self._host_span(address, len(data), Code.AXI_WRITE)
+        self._buffer[span] = np.frombuffer(data, np.uint8)
+
+    def set_status(self, address: int, status: int) -> None:
+        """Write a status word; where nothing answers there is no one to read it either."""
+        try:
+            self.host_write(address + STATUS_OFFSET, status.to_bytes(4, "little"))
+        except RefusedError:
+            logger.debug("status word at 0x%X is outside host memory", address)
+
+    def _host_span(self, address: int, size: int, code: Code) -> slice:
+        start = address - self._buffer_address
+        if start < 0 or start + size > self._buffer.size:
+            raise RefusedError(code)
+        return slice(start, start + size)
+
+    def _copy(self, d: Fields) -> None:
+        host, device = copy_sides(d)
+        inward = d.opcode == Opcode.COPY_IN
+        code = Code.AXI_READ if inward else Code.AXI_WRITE
+        self._host_span(host.address, host.end - host.address, code)
+        outside = self._matrix(
+            self._buffer, host.address - self._buffer_address, d.rows, d.inner, host.stride
+        )
+        inside = self._matrix(self._memory, device.address, d.rows, d.inner, device.stride)
+        if inward:
+            inside[...] = outside
+        else:
+            outside[...] = inside
+
+    @staticmethod
+    def _matrix(
+        memory: NDArray[Element], address: int, rows: int, columns: int, stride: int
+    ) -> NDArray[Element]:
+        """Return a writable (rows, columns) view of elements, rows `stride` bytes apart."""
+        size = memory.itemsize
+        return as_strided(memory[address // size :], (rows, columns), (stride, size))
+
+    def _product(self, d: Fields) -> None:
+        g = self._geometry
+        padded = round_up(d.cols, g.beat_columns)
+        a = self._matrix(self._words, d.addr_a, d.rows, d.inner, d.stride_a)
+        b = self._tiles(d) if d.opcode == Opcode.MATMUL else self._blocks(d)
+        if d.init == Init.ROW:
+            row = self._matrix(self._words, d.host_lo, 1, padded, 0)
+            start = np.repeat(golden.bf16_to_f32(row), d.rows, axis=0)
+        elif d.init == Init.F32:
+            start = self._matrix(self._floats, d.host_lo, d.rows, padded, d.host_hi).copy()
+        else:
+            start = np.zeros((d.rows, padded), np.float32)
+        # Columns past `cols` receive no product: they keep the initial value, bit for bit.
+        start[:, : d.cols] = golden.matmul(a, b, start[:, : d.cols], out_f32=True)
+        if d.out_f32:
+            self._matrix(self._floats, d.addr_y, d.rows, padded, d.stride_y)[...] = start
+        else:
+            y = self._matrix(self._words, d.addr_y, d.rows, padded, d.stride_y)
+            y[...] = golden.to_bf16_bits(start)
+
+    def _tiles(self, d: Fields) -> golden.Bits:
+        """Gather MATMUL's right operand, (inner, cols), from its column tiles."""
+        width = d.tile * self._geometry.beat_columns
+        flat = self._words[d.addr_b // BF16_BYTES :][: d.inner * d.cols]
+        whole = d.cols // width * width
+        tiles = flat[: d.inner * whole].reshape(-1, d.inner, width)
+        rest = flat[d.inner * whole :].reshape(d.inner, d.cols - whole)
+        return np.concatenate([tiles.transpose(1, 0, 2).reshape(d.inner, whole), rest], axis=1)
+
+    def _blocks(self, d: Fields) -> golden.Bits:
+        """Gather MATMUL_T's right operand, (inner, cols), from its blocks of an atom."""
+        atom = self._geometry.atom_columns
+        blocks = -(-d.inner // atom)
+        view = as_strided(
+            self._words[d.addr_b // BF16_BYTES :],
+            (blocks, atom, d.cols),
+            (d.tile, BF16_BYTES, d.stride_b),
+        )
+        return view.reshape(blocks * atom, d.cols)[: d.inner]
+
+    def _elementwise(self, d: Fields) -> None:
+        a = self._matrix(self._words, d.addr_a, d.rows, d.cols, d.stride_a)
+        start = d.addr_b // BF16_BYTES
+        if d.broadcast == Broadcast.NONE:
+            b = self._matrix(self._words, d.addr_b, d.rows, d.cols, d.stride_b)
+        elif d.broadcast == Broadcast.ROW:
+            b = self._words[start : start + d.cols]
+        elif d.broadcast == Broadcast.COLUMN:
+            b = self._words[start : start + d.rows].reshape(d.rows, 1)
+        else:
+            b = self._words[start : start + 1]
+        y = self._matrix(self._words, d.addr_y, d.rows, d.cols, d.stride_y)
+        y[...] = golden.elementwise(_OPERATIONS[d.opcode], a, b)

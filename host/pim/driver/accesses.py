@@ -1,0 +1,145 @@
+"""Column commands that descriptors ask for, by what they move: exact, from the descriptors alone.
+
+The device counts RD and WR commands. In all_bank style such a command either moves one atom over
+the data bus of the channel or reaches every bank at once and leaves the bus alone; the counters do
+not tell which. The descriptors do: copies, rows of A, scalars and blocks of MATMUL_T go through the
+channel, all other operands and results of compute descriptors use all banks (rtl/pim_seq.sv,
+rtl/pim_copy.sv). In per_bank style every column command uses the channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
+from pimloop.host.pim.device.validate import COPIES, ELEMENTWISE, PRODUCTS
+from pimloop.host.pim.driver.errors import DriverError
+from pimloop.rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """Column commands by direction and by what they move."""
+
+    channel_rd: int = 0  # RD of one atom over the data bus of the channel
+    channel_wr: int = 0  # WR of one atom over it
+    all_bank_rd: int = 0  # RD of every bank at once
+    all_bank_wr: int = 0  # WR of every bank at once
+
+
+def count_accesses(descriptors: NDArray[np.void], geometry: Geometry) -> Accesses:
+    """Return the column commands of a list that ends without an error.
+
+    Parameters
+    ----------
+    descriptors
+        (n,) of `pimloop.rtl.isa.DESCRIPTOR`.
+    geometry
+        Of the device.
+    """
+    control = descriptors["control"].astype(np.int64)
+    opcode = _field(control, "opcode")
+    copies = _copies(descriptors, opcode, geometry)
+    computed = _computed(descriptors, opcode, control, geometry)
+    narrow_rd, wide_rd, wide_wr = computed
+    found = Accesses(
+        channel_rd=int((copies * (opcode == Opcode.COPY_OUT) + narrow_rd).sum()),
+        channel_wr=int((copies * (opcode == Opcode.COPY_IN)).sum()),
+        all_bank_rd=int(wide_rd.sum()),
+        all_bank_wr=int(wide_wr.sum()),
+    )
+    if geometry.all_bank:
+        return found
+    # A beat is one atom of one bank here.
+    return replace(
+        found,
+        channel_rd=found.channel_rd + found.all_bank_rd,
+        channel_wr=found.channel_wr + found.all_bank_wr,
+        all_bank_rd=0,
+        all_bank_wr=0,
+    )
+
+
+def _field(control: Counts, name: str) -> Counts:
+    low, width = CONTROL_FIELDS[name]
+    return control >> low & (1 << width) - 1
+
+
+def _words(descriptors: NDArray[np.void], *names: str) -> list[Counts]:
+    return [descriptors[name].astype(np.int64) for name in names]
+
+
+def _copies(descriptors: NDArray[np.void], opcode: Counts, geometry: Geometry) -> Counts:
+    """Return the atoms of every copy, (n,)."""
+    rows, inner = _words(descriptors, "rows", "inner")
+    return np.where(np.isin(opcode, COPIES), rows * (inner // geometry.atom_bytes), 0)
+
+
+def _computed(
+    descriptors: NDArray[np.void], opcode: Counts, control: Counts, geometry: Geometry
+) -> tuple[Counts, Counts, Counts]:
+    """Return (atoms read, beats read, beats written) of every compute descriptor, each (n,)."""
+    rows, inner, cols = _words(descriptors, "rows", "inner", "cols")
+    atom = geometry.atom_columns
+    beats = -(-cols // (geometry.beat_bytes // BF16_BYTES))
+    product, vector = np.isin(opcode, PRODUCTS), np.isin(opcode, ELEMENTWISE)
+    transposed = opcode == Opcode.MATMUL_T
+    blocks = -(-inner // atom)  # atoms of a row of A, blocks of the inner dimension
+
+    # MATMUL_T: every block of `atom` columns and `atom` steps of the inner dimension, row by row.
+    turned = np.where(transposed, cols // atom * blocks * atom, 0)
+    init = _field(control, "init")
+    start = np.select([init == Init.ROW, init == Init.F32], [beats, 2 * beats], 0)
+    stream = np.where(transposed, 0, inner * beats)
+    result = np.where(_field(control, "out_f32") != 0, 2 * beats, beats)
+
+    broadcast = _field(control, "broadcast")
+    scalars = np.select(
+        [broadcast == Broadcast.COLUMN, broadcast == Broadcast.SCALAR], [-(-rows // atom), 1], 0
+    )
+    operands = np.where(scalars != 0, beats, 2 * beats)
+
+    narrow_rd = np.where(product, rows * (blocks + turned), 0) + np.where(vector, scalars, 0)
+    wide_rd = np.where(product, rows * (start + stream), 0) + np.where(vector, rows * operands, 0)
+    wide_wr = np.where(product, rows * result, 0) + np.where(vector, rows * beats, 0)
+    return narrow_rd, wide_rd, wide_wr
+
+
+def split_accesses(asked: Accesses, reads: int, writes: int, geometry: Geometry) -> tuple[int, int]:
+    """Return (channel accesses, all-bank accesses) of a list.
+
+    Parameters
+    ----------
+    asked
+        What the list's descriptors ask for.
+    reads, writes
+        RD and WR commands that the device counted; both 0 on a device that counts nothing (the
+        functional model), which does what was asked for.
+    geometry
+        Of the device.
+
+    Raises
+    ------
+    DriverError
+        When the device counted fewer commands than its copies, scalars and blocks alone need.
+    """
+    if not reads and not writes:
+        return (
+            asked.channel_rd + asked.channel_wr,
+            asked.all_bank_rd + asked.all_bank_wr,
+        )
+    if not geometry.all_bank:
+        return reads + writes, 0
+    wide = reads - asked.channel_rd, writes - asked.channel_wr
+    if min(wide) < 0:
+        raise DriverError(
+            f"the device counted {reads} RD and {writes} WR commands, the channel's part of the"
+            f" list alone needs {asked.channel_rd} and {asked.channel_wr}: the counters of this"
+            " RTL and host/pim/driver/accesses.py disagree on what a descriptor reads"
+        )
+    return asked.channel_rd + asked.channel_wr, sum(wide)

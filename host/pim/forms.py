@@ -1,0 +1,268 @@
+"""How the operands of products lie in device memory, so that the product takes fewer clocks.
+
+The host lays an operand out while it converts it to bfloat16, so turning it around or cutting it
+into column tiles costs it nothing. That is free for a constant, and for a tensor that always comes
+from the CPU: a model input, or the result of an operator that the PIM cannot run (the transposed
+keys of attention). A result that only the CPU reads may leave turned around in the same way. Three
+forms follow; the bits are the same, because each sum has the same products in the same order.
+
+*Activations on the right.* One that comes from the CPU is written as MATMUL reads it: column tiles
+where it is wider than one, and turned where the operator reads its transpose. Otherwise a wide one
+is copied into tiles on the device, and a transposed one is read by MATMUL_T, at a quarter of the
+rate.
+
+*Constants on the right.* MATMUL reads them padded to the platform's `driver.tile_columns`, which
+may be many times what a product has; MATMUL_T pads to an atom, and takes fewer clocks there.
+
+*Products turned around.* C = A B takes a step for each row of A and element of the inner dimension
+with all columns of B at once, at least a beat of them. Of few columns and many rows, C' = B' A'
+takes fewer. It needs C for the CPU, and A and B constant or from the CPU, as the values of
+attention. A B that the operator reads as its transpose is B' as it lies, wherever it comes from.
+
+The model of the clocks decides, by a margin. It counts beats and the accesses of their bank; what
+rows of the DRAM, refreshes and the list cost is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from pimloop.host.models.graph import Graph, Node
+from pimloop.host.pim.capabilities import MatmulOperation, PimOperation, Shape
+from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.pim.device.validate import round_up
+from pimloop.host.pim.driver import ProductOpcode, layout
+
+#: What a row of the left operand costs beside its steps, fabric clocks: its load, the write of the
+#: result. Simulated (16 to 256 rows): 40 to 220 on htg-z920 and native, 150 to 330 on aim.
+ROW_CLOCKS = 100
+
+#: Another form than the plain one is taken when it takes at most this part of the clocks.
+WORTH = 0.9
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an activation lies in device memory where not as rows of its own shape."""
+
+    role: Literal["left", "right"]  # of the product that reads it
+    turned: bool  # the last two axes of `shape` are exchanged
+    shape: Shape  # as the operation has it
+
+    @property
+    def stored(self) -> Shape:
+        """The shape in device memory."""
+        return turned_shape(self.shape) if self.turned else self.shape
+
+
+@dataclass(frozen=True)
+class ProductForm:
+    """How a product is computed."""
+
+    turned: bool = False  # C' = B' A'
+    opcode: ProductOpcode = "MATMUL"  # that reads the right operand where it is a constant
+
+
+#: As the model has it.
+PLAIN = ProductForm()
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The forms of a model's tensors and products."""
+
+    tensors: Mapping[str, Form] = field(default_factory=dict)  # from the CPU, by name
+    products: Mapping[str, ProductForm] = field(default_factory=dict)  # that are not plain, by node
+
+    def of(self, node_id: str) -> ProductForm:
+        """Return the form of a product; plain for other operators."""
+        return self.products.get(node_id, PLAIN)
+
+
+def choose_forms(
+    graph: Graph,
+    operations: Mapping[str, PimOperation],
+    geometry: Geometry,
+    column_granule: int,
+    access_clocks: int = 1,
+) -> Forms:
+    """Return the forms that depend on the model and what the PIM may run, not on a schedule.
+
+    Parameters
+    ----------
+    graph, operations
+        The model, and every operator that may run on the PIM.
+    geometry
+        Of the device.
+    column_granule
+        Columns that MATMUL's constants are padded to (`PimDriver.column_granule`).
+    access_clocks
+        DRAM clocks from one access of a bank to its next (`PimDriver.access_clocks`).
+    """
+    chooser = _Chooser(graph, operations, geometry, column_granule, access_clocks)
+    tensors: dict[str, Form] = {}
+    products: dict[str, ProductForm] = {}
+    for node in graph.nodes:
+        operation = operations.get(node.id)
+        if not isinstance(operation, MatmulOperation):
+            continue
+        if operation.right in (operation.left, operation.bias):
+            continue
+        form = chooser.choose(node, operation)
+        if form != PLAIN:
+            products[node.id] = form
+        tensors.update(chooser.activations(operation, form))
+    return Forms(tensors, products)
+
+
+class _Chooser:
+    """Chooses the form of one product after the other; see `choose_forms`."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        operations: Mapping[str, PimOperation],
+        geometry: Geometry,
+        column_granule: int,
+        access_clocks: int,
+    ) -> None:
+        self._graph = graph
+        self._operations = operations
+        self._geometry = geometry
+        self._granule = column_granule
+        self._access = access_clocks
+        self._readers = _constant_readers(graph, operations)
+
+    def choose(self, node: Node, operation: MatmulOperation) -> ProductForm:
+        """Return the form of a product."""
+        left, right = operation.left_shape, operation.right_shape
+        right = turned_shape(right) if operation.transposed else right
+        opcode, straight = self._clocks(operation.right, operation.transposed, left, right)
+        form = ProductForm(opcode=opcode)
+        if self._can_turn(node, operation):
+            other, turned = self._clocks(
+                operation.left, False, turned_shape(right), turned_shape(left)
+            )
+            if turned <= WORTH * straight:
+                form = ProductForm(turned=True, opcode=other)
+        return form
+
+    def activations(
+        self, operation: MatmulOperation, form: ProductForm
+    ) -> Iterator[tuple[str, Form]]:
+        """Yield the operands of a product, by name, that the host lays out for it."""
+        if form.turned:
+            if self._from_cpu(operation.left):
+                yield operation.left, Form("right", True, operation.left_shape)
+            if self._from_cpu(operation.right):
+                turned = not operation.transposed
+                yield operation.right, Form("left", turned, operation.right_shape)
+        elif self._from_cpu(operation.right):
+            yield operation.right, Form("right", operation.transposed, operation.right_shape)
+
+    def _clocks(
+        self, name: str, transposed: bool, left: Shape, right: Shape
+    ) -> tuple[ProductOpcode, int]:
+        """Return (opcode of a constant right operand, DRAM clocks) of left x right.
+
+        `name` is the right operand, `transposed` says that the model has its transpose.
+        """
+        g, access = self._geometry, self._access
+        rows, (inner, columns) = _rows(left, right), right[-2:]
+        blocked = blocked_clocks(g, rows, inner, columns, access)
+        if name in self._graph.constants:
+            tiled = clocks(g, rows, inner, round_up(columns, self._granule), access)
+            return ("MATMUL_T", blocked) if blocked <= WORTH * tiled else ("MATMUL", tiled)
+        if transposed and not self._from_cpu(name):
+            return "MATMUL", blocked
+        return "MATMUL", clocks(g, rows, inner, columns, access)
+
+    def _can_turn(self, node: Node, operation: MatmulOperation) -> bool:
+        """Return whether a product may be computed turned around."""
+        graph, left, right = self._graph, operation.left, operation.right
+        result = node.outputs[0]
+        if operation.bias is not None or any(
+            reader.id in self._operations for reader in graph.consumers.get(result, ())
+        ):
+            return False
+        if right in graph.constants and not operation.constant_left:
+            return False
+        # A constant that others read too would be in device memory twice.
+        constants = [graph.constants[name] for name in (left, right) if name in graph.constants]
+        if any(self._readers[id(constant)] > 1 for constant in constants):
+            return False
+        movable = (left, *(() if operation.transposed else (right,)))
+        return all(name in graph.constants or self._from_cpu(name) for name in movable)
+
+    def _from_cpu(self, name: str) -> bool:
+        """Return whether an activation always comes from the CPU, for one operator of the PIM."""
+        graph = self._graph
+        if name in graph.constants:
+            return False
+        producer = graph.producer.get(name)
+        readers = [node for node in graph.consumers[name] if node.id in self._operations]
+        return (producer is None or producer.id not in self._operations) and len(readers) == 1
+
+
+def clocks(geometry: Geometry, rows: int, inner: int, columns: int, access_clocks: int = 1) -> int:
+    """Return about how many DRAM clocks MATMUL takes; what a list costs by itself is left out.
+
+    A step brings the beats of a tile to the lanes, all from one bank, whose accesses are
+    `access_clocks` apart; the next step on the same accumulators follows `lane_latency` fabric
+    clocks later at the earliest.
+    """
+    beat = max(_fabric(geometry, geometry.beat_columns), access_clocks)
+    latency = geometry.lane_latency * geometry.ck_ratio
+    steps = sum(
+        max(tile * beat, latency)
+        for _, tile in layout.split(
+            round_up(columns, geometry.beat_columns) // geometry.beat_columns, geometry.acc_groups
+        )
+    )
+    return rows * (inner * steps + ROW_CLOCKS * geometry.ck_ratio)
+
+
+def blocked_clocks(
+    geometry: Geometry, rows: int, inner: int, columns: int, access_clocks: int = 1
+) -> int:
+    """Return about how many DRAM clocks MATMUL_T takes.
+
+    A step brings an atom of columns, the next one follows as in `clocks`.
+    """
+    atom = max(_fabric(geometry, geometry.atom_columns), access_clocks)
+    latency = geometry.lane_latency * geometry.ck_ratio
+    steps = -(-columns // geometry.atom_columns) * max(atom, latency)
+    return rows * (inner * steps + ROW_CLOCKS * geometry.ck_ratio)
+
+
+def _fabric(geometry: Geometry, columns: int) -> int:
+    """Return the DRAM clocks that the lanes take for some columns."""
+    return -(-columns // geometry.lanes) * geometry.ck_ratio
+
+
+def turned_shape(shape: Shape) -> Shape:
+    """Return a shape with its last two axes exchanged."""
+    return (*shape[:-2], shape[-1], shape[-2])
+
+
+def _rows(left: Shape, right: Shape) -> int:
+    """Return the rows of the result of left x right, a descriptor's rows together."""
+    if prod(right[:-2]) == 1:
+        return prod(left[:-1])
+    return prod(np.broadcast_shapes(left[:-2], right[:-2])) * left[-2]
+
+
+def _constant_readers(graph: Graph, operations: Mapping[str, PimOperation]) -> dict[int, int]:
+    """Return how many operators of the PIM read each constant, by identity of its array."""
+    readers: dict[int, int] = {}
+    for node in graph.nodes:
+        if node.id in operations:
+            arrays = {id(graph.constants[name]) for name in node.inputs if name in graph.constants}
+            for array in arrays:
+                readers[array] = readers.get(array, 0) + 1
+    return readers

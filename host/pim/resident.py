@@ -1,0 +1,391 @@
+"""A model on one PIM device: its weights and activations, kept between executions.
+
+One device runs many assignments of a model; what is loaded for one stays for the next. Addresses
+are static (`pimloop.host.pim.placement`) where everything fits, so that an operator is the same
+descriptor list whatever else is on the PIM. Where the weights do not all fit, activations keep
+their static addresses at the end of the memory, and the weights of the operators in use share what
+is before it: each at an address of its own unless another in use is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from pimloop.host.common import golden
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.models.graph import Graph, Node
+from pimloop.host.pim.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
+from pimloop.host.pim.driver import (
+    DeviceMatrix,
+    DeviceTensor,
+    OpStats,
+    OutOfDeviceMemoryError,
+    PimDriver,
+)
+from pimloop.host.pim.driver.memory import Block
+from pimloop.host.pim.forms import Forms, ProductForm, choose_forms
+from pimloop.host.pim.placement import Handle, Placement, moved_operands, rehearse
+from pimloop.host.pim.weights import (
+    DeviceWeights,
+    Key,
+    Use,
+    bias_use,
+    constant_uses,
+    left_use,
+    right_use,
+    tensor_use,
+)
+from pimloop.partitioner.quantity import quantity
+
+logger = logging.getLogger(__name__)
+
+#: Called before each constant: (tensor, elements loaded so far, elements in all).
+LoadProgress = Callable[[str, int, int], None]
+
+
+def leave_constants(
+    graph: Graph,
+    operations: Mapping[str, PimOperation],
+    driver: PimDriver,
+    weights: DeviceWeights,
+) -> None:
+    """Place in `weights` what a model leaves on its device for the model after it; load nothing.
+
+    A model that shares a device with others is profiled behind this: with the addresses that it
+    is executed with.
+
+    Parameters
+    ----------
+    graph, operations
+        The model that has the device before, and every operator of it that may run on the PIM.
+    driver, weights
+        Of the device.
+    """
+    ResidentModel(graph, operations, driver, weights).close()
+
+
+class ResidentModel:
+    """The PIM side of a model on one device; a context manager that frees device memory.
+
+    Parameters
+    ----------
+    graph
+        The model.
+    operations
+        Every operator that may run on the PIM (`capabilities.pim_capable`).
+    driver
+        Of the device.
+    weights
+        Constants shared with other models of this device; default: its own, freed at the end.
+    forms
+        How operands lie in device memory; default: chosen for these operations.
+
+    Attributes
+    ----------
+    static
+        Whether addresses are the same in every schedule. Otherwise the weights of one schedule
+        take the place of another's, those of activations stay.
+    weight_room
+        Bytes for weights, in one piece where `static` is false.
+    no_room
+        Why not even the activations of all operators fit together; memory is then given out as it
+        is needed. None: they fit.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        operations: Mapping[str, PimOperation],
+        driver: PimDriver,
+        weights: DeviceWeights | None = None,
+        *,
+        forms: Forms | None = None,
+    ) -> None:
+        self.graph = graph
+        self.operations = operations
+        self.driver = driver
+        self.weights = weights or DeviceWeights(driver)
+        self._owned: DeviceWeights | None = self.weights if weights is None else None
+        self._forms = forms or choose_forms(
+            graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
+        )
+        self._uses = {
+            node_id: constant_uses(graph, one, self._forms.of(node_id))
+            for node_id, one in operations.items()
+        }
+        self._tensors: dict[str, Handle] = {}  # activations in device memory now
+        self._reserved: list[Block] = []
+        self._placed: list[Use] = []  # constants that this model placed
+        self._homes: Mapping[Key, int] = {}
+        self.static = False
+        self.no_room: OutOfDeviceMemoryError | None = None
+        self.weight_room = 0
+        self._placement: Placement | None = None
+        self._placement = self._place()
+
+    def __enter__(self) -> ResidentModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free what this model holds in device memory; more calls do nothing.
+
+        Constants that it shares with other models stay where they are, unless their addresses
+        depend on the schedule: what follows on the device would then depend on it too.
+        """
+        self.clear()
+        for block in self._reserved:
+            self.driver.memory.free(block)
+        self._reserved.clear()
+        if not self.static:
+            self.weights.clear()
+        if self._owned is not None:
+            self._owned.close()
+
+    def _place(self) -> Placement | None:
+        """Give activations, and where all of them fit constants, their static addresses."""
+        every = list(dict.fromkeys(use for uses in self._uses.values() for use in uses))
+        failure = self._place_everything(every)
+        if failure is not None and self.weights.held_bytes:
+            # Constants of another model of this device are in the way; they are loaded again.
+            self.weights.clear()
+            failure = self._place_everything(every)
+        if failure is None:
+            return self._placement
+        logger.info(
+            "model %s: not all that may run on the PIM fits into its %d bytes (%s); weights take"
+            " turns, and cycles may depend on the schedule",
+            self.graph.name, self.driver.memory.capacity, failure,
+        )  # fmt: skip
+        return self._place_activations(every)
+
+    def _place_everything(self, every: list[Use]) -> OutOfDeviceMemoryError | None:
+        """Place constants and activations; return why they do not fit."""
+        memory = self.driver.memory
+        try:
+            self._placed = self.weights.place(self.graph, every)
+            self._placement = self._rehearse()
+        except OutOfDeviceMemoryError as error:
+            self.weights.drop(self.graph, self._placed)
+            self._placed = []
+            return error
+        self._reserved = [memory.reserve(block) for block in self._placement.blocks]
+        self.static = True
+        self.weight_room = sum(e - s for s, e in memory.free_ranges) + self.weights.held_bytes
+        return None
+
+    def _rehearse(self) -> Placement:
+        return rehearse(self.graph, self.operations, self.driver, self._call, self._new)
+
+    def _place_activations(self, every: list[Use]) -> Placement | None:
+        """Close the activations up at the end of the memory; what is before it is for weights."""
+        memory = self.driver.memory
+        try:
+            with self.weights.stand_ins(self.graph, every), memory.compact():
+                placement = self._rehearse()
+        except OutOfDeviceMemoryError as error:
+            self.no_room = error
+            return None
+        start = min((block.address for block in placement.blocks), default=memory.capacity)
+        for low, high in memory.free_ranges:
+            if high > start:
+                self._reserved.append(
+                    memory.reserve(Block(max(low, start), high - max(low, start)))
+                )
+        self.weight_room = memory.free_bytes
+        with memory.compact():
+            self._homes = self.weights.homes(self.graph, every)
+        return placement
+
+    # -- weights -----------------------------------------------------------------------------
+
+    def load_weights(self, nodes: Collection[str], progress: LoadProgress | None = None) -> OpStats:
+        """Make the constants that operators read resident; return what the copies cost.
+
+        Parameters
+        ----------
+        nodes
+            Ids of the operators; constants that are there already cost nothing.
+        progress
+            Called before each constant.
+
+        Raises
+        ------
+        PimloopError
+            When they do not fit into device memory; the message has the numbers.
+        """
+        wanted = self._wanted(nodes)
+        sizes = [self.graph.tensors[use.name].elements for use in wanted]
+        if not self.static:
+            self._make_room(wanted)
+        report = progress or (lambda *_: None)
+        done, stats = 0, OpStats()
+        for use, elements in zip(wanted, sizes, strict=True):
+            report(use.name, done, sum(sizes))
+            stats += self.weights.load(self.graph, use)
+            done += elements
+        report("", done, sum(sizes))
+        return stats
+
+    def weight_cost(self, nodes: Collection[str]) -> OpStats:
+        """Return what copying the constants that loaded operators read cost, whenever that was."""
+        # An array under two names is in device memory once.
+        each = {self.weights.key(self.graph, use): use for use in self._wanted(nodes)}
+        return sum((self.weights.cost(self.graph, use) for use in each.values()), OpStats())
+
+    def _wanted(self, nodes: Collection[str]) -> list[Use]:
+        """Return the constants that operators read, each once, in the order they are placed."""
+        chosen = [self._uses[node_id] for node_id in self._uses if node_id in set(nodes)]
+        return list(dict.fromkeys(use for uses in chosen for use in uses))
+
+    def _make_room(self, wanted: list[Use]) -> None:
+        """Place the constants of one assignment, in place of another's where they do not fit."""
+        nbytes, capacity = self.weights.total_bytes(self.graph, wanted), self.driver.memory.capacity
+        room = capacity if self._placement is None else self.weight_room
+        if nbytes > room:
+            beside = "" if self._placement is None else f", {room} of them beside the activations"
+            raise PimloopError(
+                f"the weights of the PIM's operators take {quantity(nbytes, 'byte')} as bfloat16,"
+                f" padded as they are stored; the device has {capacity}{beside}: place fewer"
+                " operators on it"
+            )
+        if self._placement is not None:
+            with self.driver.memory.compact():
+                self.weights.exchange(self.graph, wanted, self._homes)
+            return
+        try:
+            self._placed += self.weights.place(self.graph, wanted)
+        except OutOfDeviceMemoryError:
+            self.weights.drop(self.graph, self._placed)
+            self._placed = self.weights.place(self.graph, wanted)
+
+    # -- operators ---------------------------------------------------------------------------
+
+    def holds(self, name: str) -> bool:
+        """Whether an activation is in device memory."""
+        return name in self._tensors
+
+    def upload(self, name: str, bits: golden.Bits) -> OpStats:
+        """Move an activation to device memory; return what the copy cost."""
+        values = bits.view(ml_dtypes.bfloat16)
+        form = self._forms.tensors.get(name)
+        if form is not None:
+            values = values.reshape(form.shape)
+            values = values.swapaxes(-1, -2) if form.turned else values
+        handle = self._new(name) if self._placement is None else self._placement.tensors[name]
+        if isinstance(handle, DeviceMatrix):
+            self.driver.write_matrix(handle, values)
+        else:
+            self.driver.write(handle, values)
+        self._tensors[name] = handle
+        return self.driver.last
+
+    def _new(self, name: str) -> Handle:
+        """Allocate an activation that is moved to the device."""
+        form = self._forms.tensors.get(name)
+        if form is None:
+            return self.driver.new_tensor(self.graph.tensors[name].shape)
+        if form.role == "right":
+            return self.driver.new_right_operand(form.stored)
+        return self.driver.new_tensor(form.stored)
+
+    def download(self, name: str) -> NDArray[np.float32]:
+        """Return the values of an activation in device memory, in the shape that the model has."""
+        values = self.driver.download(self._tensor(name))
+        producer = self.graph.producer.get(name)
+        if producer is not None and self._forms.of(producer.id).turned:
+            values = values.swapaxes(-1, -2)
+        return np.ascontiguousarray(values).reshape(self.graph.tensors[name].shape)
+
+    def run(self, node: Node) -> OpStats:
+        """Run an operator, its operands in device memory; the result stays there."""
+        if self._placement is None:
+            result = self._call(node, self._tensors)
+        else:
+            memory = self.driver.memory
+            compact = nullcontext() if self.static else memory.compact()
+            with compact, memory.restricted(self._placement.free[node.id]):
+                result = self._call(node, self._tensors)
+        self._tensors[node.outputs[0]] = result
+        return self.driver.last
+
+    def _tensor(self, name: str, tensors: Mapping[str, Handle] | None = None) -> DeviceTensor:
+        handle = (self._tensors if tensors is None else tensors)[name]
+        assert isinstance(handle, DeviceTensor)
+        return handle
+
+    def operands(self, node: Node) -> list[str]:
+        """Return the operands of an operator that are no constants, in the order to move them."""
+        return moved_operands(self.graph, self.operations[node.id])
+
+    def release(self, name: str) -> None:
+        """Forget an activation: nothing on the PIM reads it any more."""
+        tensor = self._tensors.pop(name)
+        if self._placement is None:
+            tensor.free()
+
+    def clear(self) -> None:
+        """Forget all activations, as before an execution."""
+        for name in list(self._tensors):
+            self.release(name)
+
+    def _call(self, node: Node, tensors: Mapping[str, Handle]) -> DeviceTensor:
+        """Run an operator on tensors by name and on constants; return the result."""
+        operation = self.operations[node.id]
+
+        def operand(name: str) -> DeviceTensor:
+            if name in self.graph.constants:
+                return self.weights.tensor(self.graph, tensor_use(self.graph, name))
+            return self._tensor(name, tensors)
+
+        if isinstance(operation, ElementwiseOperation):
+            left, right = operand(operation.left), operand(operation.right)
+            return self.driver.elementwise(operation.op, left, right)
+        form = self._forms.of(node.id)
+        if form.turned:
+            return self._turned(operation, form, tensors)
+        left = operand(operation.left).view(operation.left_shape)
+        bias = None if operation.bias is None else self._bias(operation.bias, tensors)
+        matrix, transposed = self._right(operation, form, tensors)
+        product = self.driver.matmul(left, matrix, transpose_b=transposed, bias=bias)
+        return product.view(self.graph.tensors[node.outputs[0]].shape)
+
+    def _turned(
+        self, operation: MatmulOperation, form: ProductForm, tensors: Mapping[str, Handle]
+    ) -> DeviceTensor:
+        """Run a product turned around; return the transpose of what the model has."""
+        if operation.right in self.graph.constants:
+            left = self.weights.tensor(self.graph, right_use(operation, form))
+        else:
+            left = self._tensor(operation.right, tensors)
+            if operation.right not in self._forms.tensors:
+                left = left.view(operation.right_shape)
+        if operation.left in self.graph.constants:
+            right: Handle = self.weights.matrix(self.graph, left_use(self.graph, operation, form))
+        else:
+            right = tensors[operation.left]
+        return self.driver.matmul(left, right)
+
+    def _right(
+        self, operation: MatmulOperation, form: ProductForm, tensors: Mapping[str, Handle]
+    ) -> tuple[Handle, bool]:
+        """Return the right operand of a product, and whether it is read as its transpose."""
+        name = operation.right
+        if name in self.graph.constants:
+            return self.weights.matrix(self.graph, right_use(operation, form)), False
+        if name in self._forms.tensors:
+            return tensors[name], False
+        return self._tensor(name, tensors).view(operation.right_shape), operation.transposed
+
+    def _bias(self, name: str, tensors: Mapping[str, Handle]) -> DeviceTensor:
+        if name in self.graph.constants:
+            return self.weights.tensor(self.graph, bias_use(self.graph, name))
+        return self._tensor(name, tensors).view((self.graph.tensors[name].elements,))

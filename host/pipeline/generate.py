@@ -1,0 +1,344 @@
+"""Token by token: a prompt, then one step a token, each with a plan of its own.
+
+Both phases run on one device, which holds their weights once. The second is profiled behind what
+the first leaves there, so its operators have the addresses that they are executed with, and each
+execution must take exactly what its plan counted (`pimloop.host.planning.predictions`).
+
+The tokens are the greedy ones of what was executed. Beside them the same graphs run in float32 on
+the same tokens, and wherever float32 prefers its best token by more than the tolerance, the tokens
+must be the same. `pimloop.host.pipeline.generation` has what comes of it.
+
+The tolerance follows from the placement as the limits of `pimloop.host.execution.accuracy` do, and
+from the same limit: a tensor behind R roundings to bfloat16 may be off by that part of its norm, an
+element of the logits thus by that part of their root mean square, and the difference of two logits
+by twice as much. Where the logits come from the PIM, each of the two is rounded once more: 2^-8 of
+the best one together. A step beyond either has its limit measured
+(`pimloop.host.execution.reference.steps`), with the errors that the steps before left in the cache,
+and is judged by that where it is more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnxruntime as ort
+
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.cpu.operators import all_cores, open_session, run_reference
+from pimloop.host.cpu.stretches import SessionCache
+from pimloop.host.execution.accuracy import Comparison, compare, rounding_depth
+from pimloop.host.execution.executor import Executor, Progress
+from pimloop.host.execution.finite import NonFinite
+from pimloop.host.execution.memory import Run, estimate, require_memory
+from pimloop.host.execution.reference.steps import measure_steps
+from pimloop.host.execution.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
+from pimloop.host.execution.verification import Verifier
+from pimloop.host.models.generator import LOGITS, Cache, Generator
+from pimloop.host.models.graph import Array, to_model
+from pimloop.host.models.inputs import check_inputs
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.pim.weights import DeviceWeights
+from pimloop.host.pipeline.generation import Generation, Phase, Planner, Token
+from pimloop.host.platforms.platform import Platform
+from pimloop.partitioner.quantity import quantity
+
+
+def generate(
+    generator: Generator,
+    prompt: Array,
+    platform: Platform,
+    plan: Planner,
+    settings: Settings | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    cache: bool = False,
+) -> Generation:
+    """Generate tokens behind a prompt.
+
+    Parameters
+    ----------
+    generator
+        The model; `generator.tokens` are generated.
+    prompt
+        (1, prompt length) int64.
+    platform, settings
+        Where and how to execute.
+    plan
+        Makes the placement of each phase, in turn; called before the device is opened.
+    progress
+        Called before each operator and each weight.
+    cache
+        Do not simulate descriptor lists again whose cost is known
+        (`pimloop.host.pim.device.cached`).
+
+    Raises
+    ------
+    PimloopError, SimError
+        When the prompt or a placement does not fit, the run does not fit this machine's memory, or
+        the device fails.
+    """
+    settings = settings or Settings()
+    report = progress or (lambda _: None)
+    check_inputs(generator.prefill, {"input_ids": prompt}, "prompt")
+    run = _Run(generator, platform, settings, report)
+    phases = run.plan(plan, prompt)
+    run.require_memory(phases)
+    generation = Generation(generator, platform, settings, prompt.reshape(-1).tolist(), phases)
+    with ExitStack() as stack:
+        driver = run.open(stack, phases, cache=cache)
+        runners = {}
+        for runner in run.tokens(stack, generation, prompt, driver):
+            runners[runner.phase.name] = runner
+            generation.weights += runner.executor.weight_stats
+        report(Progress("verify", "golden model", 0, 1, 0))
+        for runner in runners.values():
+            if not runner.verifier.wait(VERIFICATION_TIMEOUT):
+                raise PimloopError(
+                    f"the golden model has {quantity(runner.verifier.pending, 'result')} left to"
+                    f" check after {VERIFICATION_TIMEOUT:.0f} s: generate fewer tokens"
+                )
+        if driver is not None:
+            generation.device_totals = driver.totals
+    # The device is closed: nothing else runs while the CPU is timed.
+    driver = None
+    run.leave_device(list(runners.values()))
+    run.look_again(generation, prompt)
+    for runner in runners.values():
+        generation.device_seconds += runner.executor.device_seconds
+        runner.phase.result = run.result(runner)
+    return generation
+
+
+@dataclass
+class _Runner:
+    """One phase ready to execute."""
+
+    phase: Phase
+    executor: Executor
+    verifier: Verifier
+    reference: ort.InferenceSession
+
+    def execute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        execution = self.executor.run(feeds)
+        self.phase.executions.append(execution)
+        return execution.values
+
+    def first_non_finite(self, feeds: Mapping[str, Array]) -> NonFinite | None:
+        """Return where the last execution has NaN or infinities that float32 on `feeds` has not."""
+        return self.executor.first_non_finite(
+            self.phase.executions[-1],
+            lambda names: run_reference(self.phase.graph, feeds, outputs=names),
+        )
+
+    def float32(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        names = list(self.phase.graph.outputs)
+        return dict(zip(names, self.reference.run(names, dict(feeds)), strict=True))
+
+
+class _Run:
+    def __init__(
+        self,
+        generator: Generator,
+        platform: Platform,
+        settings: Settings,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._generator = generator
+        self._platform = platform
+        self._settings = settings
+        self._report = report
+        self._sessions = SessionCache(prepack=False)
+        self._packed = SessionCache()  # those that are timed
+        self._weights: DeviceWeights | None = None
+        self._doubts: dict[int, _Doubt] = {}  # by the number of the step
+
+    def plan(self, plan: Planner, prompt: Array) -> list[Phase]:
+        """Return the phases; a phase is planned on inputs like those it will have."""
+        generator = self._generator
+        prefill = generator.prefill
+        phases = [Phase("prefill", prefill, plan(prefill, {"input_ids": prompt}, ()))]
+        if generator.step is not None:
+            like = Cache(generator, used=generator.prompt_length).feeds(int(prompt[0, -1]))
+            placed = plan(generator.step, like, (prefill,))
+            phases.append(Phase("decode", generator.step, placed))
+        return phases
+
+    def require_memory(self, phases: list[Phase]) -> None:
+        """Refuse a generation that this machine's memory is too small for."""
+        runs = [
+            Run(phase.graph, pim_fit(phase.graph, self._platform), (phase.assignment,))
+            for phase in phases
+        ]
+        needed = estimate(runs, jobs=1, timed=measures_cpu(self._platform))
+        require_memory(self._generator.config.name, needed)
+
+    def open(self, stack: ExitStack, phases: list[Phase], *, cache: bool) -> PimDriver | None:
+        """Open the device and the weights' store when a phase uses the PIM."""
+        if not any("pim" in phase.assignment.values() for phase in phases):
+            return None
+        settings = self._settings
+        self._report(Progress("device", f"opening {settings.backend}", 0, 1, 0))
+        device = stack.enter_context(
+            open_device(
+                self._platform,
+                settings.backend,
+                flavour=settings.flavour,
+                cache=cache,
+                timeout=settings.device_timeout,
+            )
+        )
+        driver = stack.enter_context(
+            PimDriver(
+                device,
+                timeout=settings.device_timeout,
+                column_granule=self._platform.driver.tile_columns,
+                access_clocks=self._platform.dram.tccd_l,
+            )
+        )
+        self._weights = DeviceWeights(driver)
+        stack.callback(self._weights.close)
+        return driver
+
+    def leave_device(self, runners: list[_Runner]) -> None:
+        """Give back the memory of a closed device, which may be large."""
+        self._weights = None
+        for runner in runners:
+            runner.executor.leave_device()
+
+    def prepare(
+        self, stack: ExitStack, on_device: ExitStack, phase: Phase, driver: PimDriver | None
+    ) -> _Runner:
+        """Return a phase ready to execute, its weights loaded.
+
+        The phase before must have left the device, so that a phase has all of its memory, and lies
+        there as it was profiled; weights that both read stay. `on_device` is closed for that.
+        """
+        operations = pim_fit(phase.graph, self._platform).operations
+        resident = None
+        if driver is not None:
+            resident = on_device.enter_context(
+                ResidentModel(phase.graph, operations, driver, self._weights)
+            )
+        verifier = stack.enter_context(Verifier(phase.graph))
+
+        def report(progress: Progress) -> None:
+            self._report(replace(progress, label=f"{phase.name} {progress.label}".rstrip()))
+
+        executor = Executor(
+            phase.graph, phase.assignment, operations, resident,
+            verifier=verifier, progress=report, sessions=self._sessions,
+        )  # fmt: skip
+        executor.load_weights()
+        reference = open_session(to_model(phase.graph), all_cores(), prepack=False)
+        return _Runner(phase, executor, verifier, reference)
+
+    def tokens(
+        self, stack: ExitStack, generation: Generation, prompt: Array, driver: PimDriver | None
+    ) -> Iterator[_Runner]:
+        """Execute the phases in turn and append every token; yield each phase when it is ready."""
+        on_device = stack.enter_context(ExitStack())
+        phases = iter(generation.phases)
+        runner: _Runner | None = None
+        executed, reference = Cache(self._generator), Cache(self._generator)
+        feeds: Mapping[str, Array] = {"input_ids": prompt}
+        wanted_feeds = feeds
+        depth: dict[str, int] = {}  # roundings behind the cache
+        for index in range(self._generator.tokens):
+            if index < len(generation.phases):
+                on_device.close()
+                runner = self.prepare(stack, on_device, next(phases), driver)
+                yield runner
+            assert runner is not None
+            phase = runner.phase
+            values, wanted = runner.execute(feeds), runner.float32(wanted_feeds)
+            (comparison,) = compare(
+                phase.graph, phase.assignment, values, {LOGITS: wanted[LOGITS]}, depth
+            )
+            phase.comparisons.append(comparison)
+            first = runner.first_non_finite(wanted_feeds)
+            phase.non_finite += [] if first is None else [first]
+            phase.wrong_segments += runner.executor.wrong_segments()
+            behind = rounding_depth(phase.graph, phase.assignment, depth)
+            judged = _judge(phase, values[LOGITS], wanted[LOGITS], comparison.limit)
+            generation.tokens.append(judged)
+            token = judged.token
+            if not (comparison.passed and judged.passed):
+                self._doubts[index] = _Doubt(comparison, values[LOGITS], wanted[LOGITS])
+            if index + 1 < self._generator.tokens:
+                executed.add(values)
+                reference.add(wanted)
+                feeds, wanted_feeds = executed.feeds(token), reference.feeds(token)
+                for name in executed.arrays:
+                    made = behind[name.replace("past.", "present.", 1)]
+                    depth[name] = max(depth.get(name, 0), made)
+
+    def look_again(self, generation: Generation, prompt: Array) -> None:
+        """Judge the steps that are beyond their limits by what this model does to rounding."""
+        spreads = measure_steps(
+            self._generator,
+            [(phase.graph, phase.assignment) for phase in generation.phases],
+            prompt,
+            [token.token for token in generation.tokens],
+            {index: doubt.wanted for index, doubt in self._doubts.items()},
+        )
+        for index, doubt in self._doubts.items():
+            limit = max(doubt.comparison.limit, spreads[index].limit(LOGITS))
+            phase, execution = generation.step(index)
+            phase.comparisons[execution] = replace(doubt.comparison, limit=limit, measured=True)
+            generation.tokens[index] = _judge(phase, doubt.found, doubt.wanted, limit)
+
+    def result(self, runner: _Runner) -> Result:
+        """Return what the last execution of a phase found, with the checks of all of them."""
+        phase, verifier, executor = runner.phase, runner.verifier, runner.executor
+        cpu_times = {}
+        if measures_cpu(self._platform):
+            self._report(Progress("cpu", f"timing CPU operators of {phase.name}", 0, 1, 0))
+            cpu_times = executor.time_cpu(rounds=self._settings.rounds, sessions=self._packed)
+        return Result(
+            graph=phase.graph,
+            platform=self._platform,
+            settings=self._settings,
+            assignment=phase.assignment,
+            execution=phase.executions[-1],
+            cpu_times=cpu_times,
+            comparisons=phase.comparisons,
+            checked=verifier.checked,
+            mismatches=list(verifier.mismatches),
+            operator_errors=dict(verifier.errors),
+            non_finite=phase.non_finite,
+            wrong_segments=phase.wrong_segments,
+            weights=executor.weight_stats,
+            device_seconds=executor.device_seconds,
+            static_addresses=executor.static_addresses,
+        )
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """A step that is beyond its limit."""
+
+    comparison: Comparison
+    found: Array  # its logits
+    wanted: Array  # float32's
+
+
+def _judge(phase: Phase, logits: Array, wanted: Array, relative: float) -> Token:
+    """Return the token of logits that may be off by `relative` in relative L2 norm."""
+    found, sure = logits.reshape(-1), wanted.reshape(-1)
+    second, best = np.partition(sure, -2)[-2:]
+    rms = float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
+    limit = 2 * relative * rms
+    if phase.assignment[phase.graph.producer[LOGITS].id] == "pim":
+        limit += 2.0**-8 * abs(float(best))
+    return Token(
+        token=int(found.argmax()),
+        reference=int(sure.argmax()),
+        margin=float(best) - float(second),
+        tolerance=limit,
+    )

@@ -1,0 +1,172 @@
+"""What was generated: tokens, and the executions of both phases under their placements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pimloop.host.execution.accuracy import Comparison
+from pimloop.host.execution.executor import Execution
+from pimloop.host.execution.finite import NonFinite
+from pimloop.host.execution.session import Result, Settings
+from pimloop.host.execution.times import ScheduleTimes, schedule_times
+from pimloop.host.models.generator import Generator
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.planning.outcome import disturbed
+from pimloop.host.planning.predictions import prediction_errors
+from pimloop.host.planning.schedules import replay
+from pimloop.host.platforms.platform import Platform
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.plan import Plan
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The placement of a phase, and what it follows from."""
+
+    assignment: Mapping[str, str]  # the device of every operator
+    plan: Plan | None = None  # None: placed without costs
+    costs: CostGraph | None = None  # that the plan was made from
+    reused: bool = False  # the costs come from earlier runs, by the cost store
+    disturbed: bool = False  # other work disturbed the CPU times among the costs
+
+
+#: Makes a placement for a graph that will be executed on such inputs, behind the graphs that leave
+#: constants on the device: (graph, inputs, graphs before).
+Planner = Callable[[Graph, Mapping[str, Array], Sequence[Graph]], Placed]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token and what float32 makes of it."""
+
+    token: int  # greedy choice of what was executed
+    reference: int  # greedy choice of float32 after the same tokens
+    margin: float  # between the two best logits of float32
+    tolerance: float  # a smaller margin decides nothing
+
+    @property
+    def judged(self) -> bool:
+        """Whether float32 is sure enough that the tokens must be equal."""
+        return self.margin > self.tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether the tokens are equal where they must be."""
+        return self.token == self.reference or not self.judged
+
+
+@dataclass
+class Phase:
+    """The executions of one graph under one plan."""
+
+    name: str  # "prefill", "decode"
+    graph: Graph
+    placed: Placed
+    executions: list[Execution] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)  # logits, one a token
+    non_finite: list[NonFinite] = field(default_factory=list)  # at most one a token
+    wrong_segments: list[str] = field(default_factory=list)  # see `Executor.wrong_segments`
+    result: Result | None = None  # of the last execution, with the checks of all
+
+    @property
+    def assignment(self) -> Mapping[str, str]:
+        """The device of every operator."""
+        return self.placed.assignment
+
+    @property
+    def plan(self) -> Plan | None:
+        """What placed the operators; None: placed without costs."""
+        return self.placed.plan
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work disturbed CPU times, those of the profile or of the execution."""
+        return self.placed.disturbed or (self.result is not None and disturbed(self.result))
+
+    def cycles(self) -> list[int] | None:
+        """Return the DRAM clocks of each execution, operators and transfers; None as `times`."""
+        if self.times() is None:
+            return None
+        return [
+            sum(stats.cycles for stats in execution.pim.values())
+            + sum(transfer.stats.cycles for transfer in execution.transfers)
+            for execution in self.executions
+        ]
+
+    def missed(self) -> list[str]:
+        """Return what did not take the time that the plan counted, in any execution, each once."""
+        if self.placed.plan is None or self.placed.costs is None or self.result is None:
+            return []
+        errors: list[str] = []
+        for execution in self.executions:
+            result = replace(self.result, execution=execution)
+            times = schedule_times(result)
+            assert times is not None  # plans are made for a device with a clock
+            errors += prediction_errors(self.placed.costs, self.placed.plan, result, times)
+        return list(dict.fromkeys(errors))
+
+    def times(self) -> ScheduleTimes | None:
+        """Return the times of one execution; None where the device has no clock."""
+        return None if self.result is None else schedule_times(self.result)
+
+    def total_us(self) -> float | None:
+        """Return the time of one execution, as the plan's objective counts it: None as `times`.
+
+        The sum of all operators and transfers, or under a makespan plan the end of its schedule.
+        """
+        times = self.times()
+        if times is None or self.result is None:
+            return None
+        operators = partition_graph(self.graph, pim_fit(self.graph, self.result.platform))
+        schedule = () if self.plan is None else self.plan.schedule
+        return replay(operators, self.result, times, schedule).total_us
+
+
+@dataclass
+class Generation:
+    """What was generated, and how."""
+
+    generator: Generator
+    platform: Platform
+    settings: Settings
+    prompt: list[int]
+    phases: list[Phase]
+    tokens: list[Token] = field(default_factory=list)
+    weights: OpStats = field(default_factory=OpStats)  # loading them, both phases
+    device_totals: OpStats = field(default_factory=OpStats)
+    device_seconds: float = 0.0
+
+    def step(self, index: int) -> tuple[Phase, int]:
+        """Return the phase of a step, counted from 0, and which of its executions it is."""
+        return (self.phases[0], 0) if index == 0 else (self.phases[1], index - 1)
+
+    def wrong_steps(self) -> list[str]:
+        """Return, in words, the steps whose logits or token are not what float32 allows."""
+        wrong = []
+        for index, token in enumerate(self.tokens):
+            phase, execution = self.step(index)
+            logits = phase.comparisons[execution]
+            where = f"step {index + 1} ({phase.name})"
+            if not logits.passed:
+                limit = f"{'measured ' if logits.measured else ''}limit {logits.limit:.3g}"
+                wrong.append(f"{where}: logits off by {logits.relative_l2:.3g}, {limit}")
+            if not token.passed:
+                wrong.append(
+                    f"{where}: token {token.token}, float32's is {token.reference}, by"
+                    f" {token.margin:.3g}, tolerance {token.tolerance:.3g}"
+                )
+        return wrong
+
+    @property
+    def passed(self) -> bool:
+        """Whether all tokens, bits, operators, logits and exact times are as they should be."""
+        results = [phase.result for phase in self.phases]
+        return (
+            all(token.passed for token in self.tokens)
+            and all(result is not None and result.passed for result in results)
+            and not any(phase.missed() for phase in self.phases)
+        )

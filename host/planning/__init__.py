@@ -1,0 +1,1 @@
+"""The model as the partitioner sees it, profile runs, policies and plans."""

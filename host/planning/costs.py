@@ -1,0 +1,143 @@
+"""Costs of a model from the store and from profile runs, and into the store.
+
+A cost graph is put together from what is known: a profile run is one execution's times; what the
+store knows has the same form. Only when something is missing do the profile runs happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pimloop.partitioner.graph as network
+from pimloop.host.execution.options import Options
+from pimloop.host.models.graph import Array
+from pimloop.host.planning.graph import MEMORIES
+from pimloop.host.planning.keys import cpu_key, device_key, digest, transfer_key
+from pimloop.host.platforms.platform import Platform
+from pimloop.host.store.cost_store import Cost, CostStore
+from pimloop.partitioner.profile.coverage import Coverage
+from pimloop.partitioner.profile.merge import ProfileRun
+
+#: The signature of the entry into a segment.
+_ENTRY = "segment entry"
+
+
+class StoredCosts:
+    """The costs of one model on one platform, as the store keeps them.
+
+    Parameters
+    ----------
+    store
+        Where.
+    model
+        `pimloop.host.planning.keys.model_key` of the model.
+    operators
+        The partitioner's graph of it.
+    feeds, platform, options, before
+        What the times depend on (`pimloop.host.planning.keys`).
+
+    Attributes
+    ----------
+    disturbed
+        Whether a time that was found is not trusted: other work disturbed its measurement.
+    """
+
+    def __init__(
+        self,
+        store: CostStore,
+        model: str,
+        operators: network.Graph,
+        feeds: Mapping[str, Array],
+        platform: Platform,
+        options: Options,
+        before: Sequence[str] = (),
+    ) -> None:
+        self.disturbed = False
+        self._store = store
+        self._model = model
+        self._operators = operators
+        here = cpu_key(feeds, platform, options)
+        self._contexts = {device: digest(here, device) for device in MEMORIES["cpu"]}
+        self._contexts["pim"] = device_key(platform, options, before)
+        self._transfers = transfer_key(feeds, platform, options, before)
+
+    def find(self) -> list[ProfileRun]:
+        """Return what is known, one pseudo run for each device."""
+        possible = Coverage(self._operators, group_operators=False, group_transfers=False)
+        moves = {
+            (tensor.id, *move): [us]
+            for tensor, items in zip(self._operators.tensors, possible.transfer_items, strict=True)
+            for move in items
+            if (us := self._find_transfer(tensor, move)) is not None
+        }
+        runs = []
+        for device, context in self._contexts.items():
+            able = [o for o in self._operators.operators if device in o.devices]
+            known = {
+                operator.id: [us]
+                for operator in able
+                if (us := self._find(context, str(operator.signature), operator.id)) is not None
+            }
+            runs.append(ProfileRun(dict.fromkeys(known, device), known, moves))
+            moves = {}
+        self._store.warn_damaged()
+        return runs
+
+    def add(self, runs: Iterable[ProfileRun], *, disturbed: bool) -> None:
+        """Keep what profile runs measured.
+
+        Parameters
+        ----------
+        disturbed
+            Whether other work disturbed what was timed on this machine. Cycles of the PIM count
+            whatever the machine does.
+        """
+        index = {operator.id: operator for operator in self._operators.operators}
+        tensors = {tensor.id: tensor for tensor in self._operators.tensors}
+        costs = []
+        for run in runs:
+            for name, (us, *_) in run.node_us.items():
+                device = run.assignment[name]
+                kind = str(index[name].signature)
+                marked = disturbed and device != "pim"
+                costs.append(Cost(self._contexts[device], kind, self._of(name), us, marked))
+            for (name, source, destination), (us, *_) in run.transfer_us.items():
+                kind = _transfer_signature(tensors[name], (source, destination))
+                costs.append(Cost(self._transfers, kind, self._of(name), us, disturbed))
+        self._store.add(costs)
+
+    def find_entry(self) -> dict[str, float] | None:
+        """Return what entering the CPU devices takes, None where it is not known of all."""
+        entries = {
+            device: self._answer(self._store.find(self._contexts[device], self._of(_ENTRY), ""))
+            for device in MEMORIES["cpu"]
+        }
+        known = {device: us for device, us in entries.items() if us is not None}
+        return known if len(known) == len(entries) else None
+
+    def add_entry(self, entry_us: Mapping[str, float], *, disturbed: bool) -> None:
+        """Keep what entering the CPU devices takes."""
+        self._store.add(
+            Cost(self._contexts[device], self._of(_ENTRY), "", us, disturbed)
+            for device, us in entry_us.items()
+        )
+
+    def _find(self, context: str, kind: str, name: str) -> float | None:
+        return self._answer(self._store.find(context, kind, self._of(name)))
+
+    def _find_transfer(self, tensor: network.Tensor, move: network.Move) -> float | None:
+        return self._find(self._transfers, _transfer_signature(tensor, move), tensor.id)
+
+    def _answer(self, cost: Cost | None) -> float | None:
+        """Return a stored time, and note whether it is trusted."""
+        if cost is None:
+            return None
+        self.disturbed |= cost.disturbed
+        return cost.us
+
+    def _of(self, name: str) -> str:
+        return f"{self._model}/{name}"
+
+
+def _transfer_signature(tensor: network.Tensor, move: network.Move) -> str:
+    return f"transfer/{move[0]}>{move[1]}/{tensor.bytes}"

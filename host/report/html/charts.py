@@ -1,0 +1,303 @@
+"""The numbers of the bars and tables that the template prints.
+
+Everything here is a pure function of the report; percentages are widths of bars.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pimloop.host.report.html.headline import main_schedule
+from pimloop.host.report.html.words import (
+    LANES,
+    OPERATOR_COLOURS,
+    OTHERS,
+    counter_meaning,
+    device_title,
+    format_bytes,
+    format_number,
+    format_us,
+    lane_order,
+    schedule_meaning,
+    schedule_order,
+    schedule_title,
+)
+from pimloop.partitioner.percent import percent
+
+#: Below this share of the longest bar a part has no room for its name, percent.
+_LABEL_ROOM = 7.0
+
+
+@dataclass(frozen=True)
+class ScheduleRow:
+    """A schedule, predicted against executed."""
+
+    name: str
+    title: str
+    meaning: str
+    predicted: str
+    executed: str  # "" without a clock
+    difference: str
+    predicted_share: float  # of the longest, percent
+    executed_share: float
+    pim_nodes: int
+    nodes: int
+    transfers: int
+    kib: float  # moved between the memories
+    pim: str
+    cpu: str
+    transfer: str
+    board: str  # "" where the board has no such total
+    board_share: float
+    board_error: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a stacked bar."""
+
+    key: str  # operator type, or lane
+    label: str  # "" where there is no room
+    text: str  # on hover and in the table
+    share: float  # of the longest bar, percent
+    colour: int | None  # index into OPERATOR_COLOURS; None: a lane, or the others
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A stacked bar."""
+
+    title: str
+    total: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Stacked bars of all schedules, and the table behind them."""
+
+    keys: tuple[tuple[str, str, int | None], ...]  # (key, title, colour)
+    bars: tuple[Bar, ...]
+    table: tuple[tuple[str, tuple[str, ...]], ...]  # (title, a time for each bar)
+
+
+def schedule_rows(report: dict[str, Any]) -> list[ScheduleRow]:
+    """Return the rows of the table of schedules."""
+    schedules = report["schedules"]
+    board = report.get("board") or {}
+    longest = max(_present([*_times(schedules.values()), *board.values()]), default=1.0) or 1.0
+    rows = []
+    for name in schedule_order(schedules):
+        schedule = schedules[name]
+        predicted, executed = schedule.get("predicted_us"), schedule.get("executed_us")
+        published = board.get(name)
+        rows.append(
+            ScheduleRow(
+                name=name,
+                title=schedule_title(name, schedule),
+                meaning=schedule_meaning(name, schedule),
+                predicted=_time(predicted),
+                executed=_time(executed),
+                difference=_difference(predicted, executed),
+                predicted_share=100.0 * (predicted or 0.0) / longest,
+                executed_share=100.0 * (executed or 0.0) / longest,
+                pim_nodes=schedule["pim_nodes"],
+                nodes=schedule["nodes"],
+                transfers=schedule["transfers"],
+                kib=(schedule.get("transfer_bytes") or 0) / 1024,
+                pim=_time(schedule.get("pim_us")),
+                cpu=_time(schedule.get("cpu_us")),
+                transfer=_time(schedule.get("transfer_us")),
+                board=_time(published),
+                board_share=100.0 * (published or 0.0) / longest,
+                board_error=_difference(published, executed),
+            )
+        )
+    return rows
+
+
+def operator_breakdown(report: dict[str, Any]) -> Breakdown | None:
+    """Return time by operator type for every schedule; None where no schedule has times."""
+    schedules = _timed(report)
+    sums: dict[str, dict[str, float]] = {}
+    overall: dict[str, float] = defaultdict(float)
+    for name, one in schedules.items():
+        sums[name] = defaultdict(float)
+        for row in one["operators"]:
+            sums[name][row["op"]] += row["us"]
+            overall[row["op"]] += row["us"]
+    ranked = sorted(overall, key=lambda op: (-overall[op], op))
+    colours = {op: i for i, op in enumerate(ranked[: len(OPERATOR_COLOURS)])}
+    for by_op in sums.values():
+        rest = sum(by_op.pop(op) for op in list(by_op) if op not in colours)
+        if rest:
+            by_op[OTHERS] = rest
+    keys: list[tuple[str, str, int | None]] = [(op, op, colours[op]) for op in colours]
+    if len(ranked) > len(colours):
+        keys.append((OTHERS, OTHERS, None))
+    keys.append(("dma", device_title("dma"), None))
+    for name, one in schedules.items():
+        sums[name]["dma"] = one.get("transfer_us") or 0.0
+    return _breakdown(schedules, keys, sums)
+
+
+def device_breakdown(report: dict[str, Any]) -> Breakdown | None:
+    """Return time by device for every schedule; None where no schedule has times."""
+    schedules = _timed(report)
+    sums: dict[str, dict[str, float]] = {}
+    for name, one in schedules.items():
+        sums[name] = defaultdict(float)
+        for row in one["operators"]:
+            sums[name][row["device"]] += row["us"]
+        sums[name]["dma"] = one.get("transfer_us") or 0.0
+    lanes = lane_order(lane for by_lane in sums.values() for lane in by_lane)
+    return _breakdown(schedules, [(lane, device_title(lane), None) for lane in lanes], sums)
+
+
+def operator_colours(report: dict[str, Any]) -> dict[str, int]:
+    """Return the colour of each operator type, the same in every picture of the page."""
+    breakdown = operator_breakdown(report)
+    keys = () if breakdown is None else breakdown.keys
+    return {key: colour for key, _, colour in keys if colour is not None}
+
+
+@dataclass(frozen=True)
+class Meter:
+    """A share of a whole."""
+
+    title: str
+    meaning: str
+    share: float  # percent
+
+
+def counters(report: dict[str, Any]) -> tuple[list[Meter], list[tuple[str, str, str]]]:
+    """Return the rates of the DRAM, and (counter, value, meaning) of all counters."""
+    found = report.get("counters") or {}
+    meters = [
+        Meter(title, meaning, 100.0 * found[key])
+        for key, title, meaning in (
+            ("row_hit_rate", "Row hits", "bank accesses that needed no activation"),
+            (
+                "bus_use",
+                "Channel",
+                "of the time its data bus was busy; all-bank accesses pass it by",
+            ),
+            ("refresh_share", "Refresh", "of the time the banks were refreshed"),
+        )
+        if found.get(key) is not None
+    ]
+    rates = ("row_hit_rate", "bus_use", "refresh_share")
+    rows = [
+        (name.removeprefix("CNT_"), f"{value:,}", counter_meaning(name))
+        for name, value in found.items()
+        if name not in rates and value is not None
+    ]
+    return meters, rows
+
+
+def weights_text(report: dict[str, Any]) -> str:
+    """Return what loading the weights of the main schedule took, "" where none were loaded."""
+    main = report["schedules"].get(main_schedule(report)) or {}
+    weights = main.get("weights") or {}
+    if not weights.get("bytes") or weights.get("us") is None:
+        return ""
+    return (
+        f"Before the first execution the weights of its PIM operators are loaded once:"
+        f" {format_bytes(weights['bytes'])} in {format_us(weights['us'])}"
+        f" ({weights['cycles']:,} DRAM clocks). No time above has this in it."
+    )
+
+
+def devices_used(report: dict[str, Any]) -> list[str]:
+    """Return the devices of all assignments, in drawing order, without the DMA engine."""
+    graph = report.get("graph") or {}
+    devices = {d for node in graph.get("nodes") or () for d in node["cost_us"]}
+    for one in report["schedules"].values():
+        devices.update((one.get("assignment") or {}).values())
+    return lane_order(devices | (set(LANES) - {"dma"}))
+
+
+def _timed(report: dict[str, Any]) -> dict[str, Any]:
+    schedules = report["schedules"]
+    return {
+        name: schedules[name]
+        for name in schedule_order(schedules)
+        if schedules[name].get("executed_us") is not None and schedules[name].get("operators")
+    }
+
+
+def _breakdown(
+    schedules: dict[str, Any],
+    keys: list[tuple[str, str, int | None]],
+    sums: dict[str, dict[str, float]],
+) -> Breakdown | None:
+    if not schedules:
+        return None
+    totals = {name: sum(by_key.values()) for name, by_key in sums.items()}
+    longest = max(totals.values()) or 1.0
+    bars = []
+    for name in schedules:
+        parts = []
+        for key, text, colour in keys:
+            us = sums[name].get(key, 0.0)
+            share = 100.0 * us / longest
+            hint = f"{text}: {format_us(us)}, {percent(us / (totals[name] or 1.0))}"
+            if us:
+                parts.append(Part(key, text if share > _LABEL_ROOM else "", hint, share, colour))
+        title = schedule_title(name, schedules[name])
+        bars.append(Bar(title, format_us(totals[name]), tuple(parts)))
+    table = [
+        (text, tuple(format_us(sums[name].get(key, 0.0)) for name in schedules))
+        for key, text, _ in keys
+    ]
+    table.append(("total", tuple(format_us(totals[name]) for name in schedules)))
+    return Breakdown(tuple(keys), tuple(bars), tuple(table))
+
+
+def _times(schedules: Iterable[dict[str, Any]]) -> list[float | None]:
+    return [one.get(key) for one in schedules for key in ("predicted_us", "executed_us")]
+
+
+def _present(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _time(us: float | None) -> str:
+    return "" if us is None else format_us(us)
+
+
+def _difference(base: float | None, value: float | None) -> str:
+    """Return how far `value` is from `base`, signed percent."""
+    if base is None or value is None or not base:
+        return ""
+    ratio = (value - base) / base
+    if abs(ratio) < 5e-6:
+        return "0 %"
+    return percent(ratio, 3 if abs(ratio) < 0.001 else 1, signed=True)
+
+
+def verification_rows(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return (title, verification) of every schedule that has one."""
+    by_schedule = (report.get("verification") or {}).get("schedules") or {}
+    for name, one in report["schedules"].items():
+        if isinstance(one.get("verification"), dict):
+            by_schedule = {**by_schedule, name: one["verification"]}
+    schedules = report["schedules"]
+    return [
+        (schedule_title(n, schedules.get(n) or {}), by_schedule[n])
+        for n in schedule_order(by_schedule)
+    ]
+
+
+def error_text(value: float | None) -> str:
+    """Return an error or a cosine for people, "" where it is missing.
+
+    >>> error_text(0.00123), error_text(0.0), error_text(None)
+    ('0.00123', '0', '')
+    """
+    if value is None:
+        return ""
+    return format_number(value) if value >= 10 else f"{value:.3g}"

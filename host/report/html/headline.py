@@ -1,0 +1,202 @@
+"""The top of the page: what was gained, in a sentence and one card for each baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pimloop.host.report.html.words import (
+    format_us,
+    gap_text,
+    schedule_order,
+    schedule_title,
+    schedule_words,
+)
+from pimloop.partitioner.quantity import quantity
+
+#: Ratios this close to 1 are called equally fast.
+_EQUAL = 0.005
+
+#: Times that differ by less are the same sum in another order.
+_SAME = 1e-9
+
+
+def main_schedule(report: dict[str, Any]) -> str:
+    """Return the name of the schedule that the others are compared with."""
+    return str(report.get("main_schedule") or "optimal")
+
+
+@dataclass(frozen=True)
+class Card:
+    """The speed-up over one baseline."""
+
+    title: str
+    meaning: str
+    ratio: float
+    share: float  # of the widest card's bar, percent
+    executed: str
+
+
+def title(report: dict[str, Any]) -> str:
+    """Return the heading: the model and its length."""
+    return _with_length(report, ", ")
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """Return what the run found, in plain words."""
+    model, platform = _with_length(report, " with "), report["platform"]
+    schedules = report["schedules"]
+    best = schedules.get(main_schedule(report))
+    if best is None:
+        return f"{model} ran on {platform} under {quantity(len(schedules), 'placement')}."
+    if best.get("executed_us") is None:
+        checked = (report.get("verification") or {}).get("pim_results_checked")
+        results = "every PIM result" if checked is None else f"PIM results ({checked})"
+        return (
+            f"{model} ran on the functional model of {platform}, which checks {results}"
+            " but has no clock: the PIM has no time in this report."
+        )
+    gains = _ratios(report)
+    main = main_schedule(report)
+    placement = _placement(report, main, best)
+    took = format_us(best["executed_us"])
+    text = f"{model} takes {took} on {platform} in the {placement}"
+    said = [_gain(name, gains[name]) for name in _told(gains)]
+    return text + (": " + ", ".join(said) if said else "") + "."
+
+
+def _placement(report: dict[str, Any], main: str, best: dict[str, Any]) -> str:
+    """Return what the main schedule is called in a sentence."""
+    if main != "optimal":
+        return f"placement {schedule_words(main).title}"
+    if not best.get("optimal"):
+        gap = gap_text(best.get("predicted_us"), best.get("lower_bound_us"))
+        return "best placement found" + (f" ({gap})" if gap else "")
+    return "placement that is best by predicted costs" if faster(report) else "best placement"
+
+
+def _with_length(report: dict[str, Any], link: str) -> str:
+    length = report.get("sequence_length")
+    tokens = "" if length is None else f"{link}{quantity(length, 'token')}"
+    return f"{report['model']}{tokens}"
+
+
+def where(report: dict[str, Any]) -> str:
+    """Return where the operators of the best placement run, "" without one."""
+    best = report["schedules"].get(main_schedule(report))
+    if best is None:
+        return ""
+    nodes, pim = best["nodes"], best["pim_nodes"]
+    if not pim:
+        everything = "The only operator is" if nodes == 1 else f"All {nodes} operators are"
+        return f"{everything} on the CPU. {why_no_pim(report)}"
+    moved = f", with {quantity(best['transfers'], 'transfer')} between their memories"
+    rest = "" if pim == nodes else ", the others on the CPU"
+    return (
+        f"{pim} of {quantity(nodes, 'operator')} {'runs' if pim == 1 else 'run'} on the"
+        f" PIM{rest}{moved}."
+    )
+
+
+def why_no_pim(report: dict[str, Any]) -> str:
+    """Return why no operator of the main schedule is on the PIM, "" where one is."""
+    best = report["schedules"][main_schedule(report)]
+    if best["pim_nodes"]:
+        return ""
+    capable, reasons = report.get("pim_capable"), report.get("cpu_only") or {}
+    if capable is None:
+        nodes = (report.get("graph") or {}).get("nodes") or ()
+        capable = sum("pim" in node["cost_us"] for node in nodes)
+    if capable == 0:
+        counts = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
+        return "No operator can run on the PIM" + (f" ({counts})." if counts else ".")
+    can = f"{quantity(capable, 'operator')} can run on the PIM"
+    if main_schedule(report) == "optimal" and best.get("optimal"):
+        return f"{can}: by the predicted costs no placement with the PIM is faster."
+    return f"{can}; this placement leaves it unused."
+
+
+def proof(report: dict[str, Any]) -> str:
+    """Return what is known about faster placements, "" when nothing is.
+
+    A proof is about the predicted costs. Where an execution contradicts it, that comes first.
+    """
+    best = report["schedules"].get(main_schedule(report))
+    if best is None:
+        return ""
+    bound = best.get("lower_bound_us")
+    if best.get("optimal"):
+        # A schedule is found by search; what proves it is that it ends at a lower bound.
+        overlaps = report.get("objective") == "makespan"
+        how = "the schedule ends at a lower bound" if overlaps else best["method"]
+        known = f"By the predicted costs no placement is faster: proved ({how})."
+    elif bound:
+        known = f"By the predicted costs no placement takes less than {format_us(bound)}: proved."
+    else:
+        known = ""
+    return " ".join(part for part in (contradiction(report), known) if part)
+
+
+def contradiction(report: dict[str, Any]) -> str:
+    """Return which executed schedules took less time than the main one, "" where none did."""
+    quicker = faster(report)
+    if not quicker:
+        return ""
+    main = main_schedule(report)
+    best = report["schedules"][main]
+    took = best["executed_us"]
+    texts = [
+        f"{schedule_title(name, report['schedules'][name])} took {format_us(us)}"
+        for name, us in sorted(quicker.items(), key=lambda item: item[1])
+    ]
+    ratio = took / min(quicker.values())
+    return (
+        f"Executed, {' and '.join(texts)}, less than the {format_us(took)} of"
+        f" {schedule_title(main, best)} ({ratio:.3g} times as long): the costs that were predicted"
+        " are not those of the execution."
+    )
+
+
+def faster(report: dict[str, Any]) -> dict[str, float]:
+    """Return the executed times, us, of the schedules that beat the planned optimum."""
+    schedules = report["schedules"]
+    took = (schedules.get("optimal") or {}).get("executed_us")
+    if main_schedule(report) != "optimal" or took is None:
+        return {}
+    return {
+        name: schedule["executed_us"]
+        for name, schedule in schedules.items()
+        if schedule.get("executed_us") is not None
+        and schedule["executed_us"] < took * (1.0 - _SAME)
+    }
+
+
+def cards(report: dict[str, Any]) -> list[Card]:
+    """Return the speed-up over each baseline; none without a clock."""
+    gains = _ratios(report)
+    widest = max([1.0, *gains.values()])
+    found = []
+    for name in schedule_order(gains):
+        words = schedule_words(name)
+        us = (report["schedules"].get(name) or {}).get("executed_us")
+        executed = "" if us is None else format_us(us)
+        share = 100.0 * gains[name] / widest
+        found.append(Card(words.title, words.meaning, gains[name], share, executed))
+    return found
+
+
+def _ratios(report: dict[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in (report.get("speedup") or {}).items() if v is not None}
+
+
+def _told(gains: dict[str, float]) -> list[str]:
+    """Return the two baselines that every reader knows, else the first one there is."""
+    known: list[str] = [name for name in ("cpu_serial", "cpu_parallel_first") if name in gains]
+    return known or list(gains)[:1]
+
+
+def _gain(name: str, ratio: float) -> str:
+    than = schedule_words(name).than
+    if abs(ratio - 1.0) < _EQUAL:
+        return f"as fast as {than}"
+    return f"{ratio:.2f} times as fast as {than}"

@@ -1,0 +1,173 @@
+"""The data that the scripts of the page draw: graph, timelines, runs and roofline, kept small.
+
+Operators and tensors are named once and referred to by their index.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pimloop.host.report.html.charts import devices_used, operator_colours
+from pimloop.host.report.html.headline import main_schedule
+from pimloop.host.report.html.layout import lay_out
+from pimloop.host.report.html.rates import LIMITS
+from pimloop.host.report.html.words import device_title, lane_order, schedule_order, schedule_title
+
+#: Decimals of times, microseconds: a picosecond is below every clock here.
+_DECIMALS = 3
+
+
+def payload(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the data for the scripts (assets/*.js), ready for JSON."""
+    graph = report.get("graph") or {}
+    nodes = graph.get("nodes") or []
+    index = {node["id"]: i for i, node in enumerate(nodes)}
+    devices = devices_used(report)
+    schedules = report["schedules"]
+    lanes = lane_order(
+        {s["lane"] for one in schedules.values() for s in one.get("timeline") or ()}
+        | {*devices, "dma"}
+    )
+    tensors: dict[str, int] = {}
+    edges = [_edge(edge, index, tensors) for edge in graph.get("edges") or ()]
+    inner = [(edge[0], edge[1]) for edge in edges if edge[0] >= 0 and edge[1] >= 0]
+    names = schedule_order(schedules)
+    main = main_schedule(report)
+    layout = lay_out([node["op"] for node in nodes], inner)
+    return {
+        "devices": [[device, device_title(device), _short(device)] for device in devices],
+        "lanes": [[lane, device_title(lane)] for lane in lanes],
+        "nodes": [_node(node, devices) for node in nodes],
+        "codes": operator_codes(node["op"] for node in nodes),
+        "colours": operator_colours(report),
+        "tensors": list(tensors),
+        "edges": edges,
+        "groups": [[g.title, g.first, g.count, g.columns, g.lanes] for g in layout.groups],
+        "places": layout.places,
+        "schedules": [
+            _schedule(name, schedules[name], nodes, devices, lanes, index, tensors)
+            for name in names
+        ],
+        "main": names.index(main) if main in names else 0,
+        "runs": [
+            {
+                "name": run["name"],
+                "us": run.get("executed_us"),
+                "devices": _devices(run["assignment"], nodes, devices),
+            }
+            for run in (report.get("profile") or {}).get("matrix") or ()
+        ],
+        "roofline": _roofline(report.get("roofline"), index),
+    }
+
+
+def operator_codes(ops: Any) -> dict[str, str]:
+    """Return a code of two characters for each operator type, where two suffice to differ.
+
+    >>> operator_codes(["MatMul", "Mul", "Add", "Mod", "Mul"])
+    {'MatMul': 'MM', 'Mul': 'Mu', 'Add': 'Ad', 'Mod': 'Mo'}
+    """
+    codes: dict[str, str] = {}
+    used: set[str] = set()
+    for op in dict.fromkeys(ops):
+        capitals = "".join(c for c in op if c.isupper())
+        tries = [capitals[:2]] if len(capitals) > 1 else []
+        tries += [op[:2]] + [op[:1] + c for c in op[2:]] + [op[:1] + str(i) for i in range(10)]
+        code = next((one for one in tries if one not in used), op[:3])
+        used.add(code)
+        codes[op] = code
+    return codes
+
+
+def _node(node: dict[str, Any], devices: list[str]) -> list[Any]:
+    source = node.get("source") or {}
+    return [
+        node["id"],
+        node["op"],
+        node.get("signature") or "",
+        list(node.get("shape") or ()),
+        [_round(node["cost_us"].get(device)) for device in devices],
+        [source.get(device, "") for device in devices],
+    ]
+
+
+def _edge(edge: dict[str, Any], index: dict[str, int], tensors: dict[str, int]) -> list[Any]:
+    """Return [producer, consumer, tensor, bytes, to the PIM, back]; -1 is outside the model."""
+    transfer = edge.get("transfer_us") or {}
+    return [
+        -1 if edge["producer"] is None else index[edge["producer"]],
+        -1 if edge["consumer"] is None else index[edge["consumer"]],
+        tensors.setdefault(edge["tensor"], len(tensors)),
+        edge.get("bytes"),
+        _round(transfer.get("cpu>pim")),
+        _round(transfer.get("pim>cpu")),
+    ]
+
+
+def _schedule(
+    name: str,
+    schedule: dict[str, Any],
+    nodes: list[dict[str, Any]],
+    devices: list[str],
+    lanes: list[str],
+    index: dict[str, int],
+    tensors: dict[str, int],
+) -> dict[str, Any]:
+    lane_index = {lane: i for i, lane in enumerate(lanes)}
+    segments: list[list[Any]] = []
+    for one in schedule.get("timeline") or ():
+        node, tensor = index.get(one.get("node"), -1), tensors.get(one.get("tensor"), -1)
+        segment: list[Any] = [
+            lane_index[one["lane"]],
+            _round(one["start_us"]),
+            _round(one["us"]),
+            node,
+        ]
+        if node < 0 or one["lane"] == "dma":
+            segment += [tensor, one.get("name") or ""]
+        segments.append(segment)
+    return {
+        "name": name,
+        "title": schedule_title(name, schedule),
+        "us": _round(schedule.get("executed_us")),
+        "devices": _devices(schedule.get("assignment") or {}, nodes, devices),
+        "timeline": segments,
+    }
+
+
+def _devices(assignment: dict[str, str], nodes: list[dict[str, Any]], devices: list[str]) -> str:
+    """Return the device of every node as one letter each, "-" where a node has none."""
+    letter = {device: chr(ord("a") + i) for i, device in enumerate(devices)}
+    return "".join(letter.get(assignment.get(node["id"], ""), "-") for node in nodes)
+
+
+def _roofline(roofline: dict[str, Any] | None, index: dict[str, int]) -> dict[str, Any] | None:
+    """Return the limits and [node, type, MACs, bytes, once, us, device us, limit] of points."""
+    if not roofline or not roofline.get("points"):
+        return None
+    return {
+        "peak": roofline["peak_macs_per_us"],
+        "bandwidth": roofline["bandwidth_bytes_per_us"],
+        "limits": LIMITS,
+        "points": [
+            [
+                index.get(p["node"], -1),
+                p["op"],
+                p["macs"],
+                p.get("bytes"),
+                p.get("ideal_bytes"),
+                _round(p["us"]),
+                _round(p.get("device_us")),
+                p.get("limited_by") or "",
+            ]
+            for p in roofline["points"]
+        ],
+    }
+
+
+def _short(device: str) -> str:
+    return {"cpu_serial": "S", "cpu_parallel": "P", "pim": "M"}.get(device, device[:1].upper())
+
+
+def _round(us: float | None) -> float | None:
+    return None if us is None else round(us, _DECIMALS)

@@ -1,0 +1,303 @@
+"""Figures for papers: PNG to look at, SVG to typeset.
+
+`write_plots` draws one run, `write_sweep_plots` a grid of runs (`pimloop.host.report.plots_sweep`).
+Drawn by matplotlib without a display; equal reports give equal files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import atan, degrees
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pimloop.host.report.html.charts import Breakdown, operator_breakdown, operator_colours
+from pimloop.host.report.html.headline import title
+from pimloop.host.report.html.rates import LIMITS
+from pimloop.host.report.html.words import (
+    DEVICE_COLOURS,
+    OPERATOR_COLOURS,
+    OTHER_COLOUR,
+    device_title,
+    executed_word,
+    lane_order,
+    schedule_order,
+    schedule_title,
+)
+from pimloop.host.report.plots_style import STYLE, new_figure, plain, save
+from pimloop.host.report.plots_sweep import write_sweep_plots
+
+__all__ = ["write_plots", "write_sweep_plots"]
+
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+#: Rims of operators that neither the DRAM nor the lanes limit.
+_LIMIT_EDGES = {"driver_call": "black", "latency": "#d55e00", "channel": "#cc79a7"}
+
+Row = dict[str, Any]
+
+
+def write_plots(report: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw a run: schedules, breakdown, timeline and roofline, each as PNG and SVG.
+
+    A figure without data (no clock, no PIM operator) is left out.
+
+    Parameters
+    ----------
+    report
+        The object of report.json (`pimloop-report/3`).
+    folder
+        Where the files go; made when it does not exist.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    PimloopError
+        When a file cannot be written.
+    """
+    with matplotlib.rc_context(STYLE):
+        return save(draw_plots(report), folder)
+
+
+def draw_plots(report: dict[str, Any]) -> dict[str, Figure]:
+    """Return the figures of `write_plots` by name, those that have data."""
+    with matplotlib.rc_context(STYLE):
+        figures = {
+            "schedules": _schedules(report),
+            "breakdown": _breakdown(report),
+            "timeline": _timeline(report),
+            "roofline": _roofline(report),
+        }
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def _schedules(report: dict[str, Any]) -> Figure | None:
+    """Draw executed times as bars with the prediction as a line across."""
+    schedules = _timed(report)
+    if not schedules:
+        return None
+    scale, unit = _unit(max(one["executed_us"] for one in schedules.values()))
+    figure, axes = new_figure(5.2, 0.42 * len(schedules) + 1.0)
+    board = report.get("board") or {}
+    for place, (name, one) in enumerate(schedules.items()):
+        executed = one["executed_us"] / scale
+        colour = "#009e73" if name == "optimal" else "#a9b4bf"
+        axes.barh(place, executed, color=colour, height=0.62)
+        axes.text(executed, place, f"  {executed:,.3g}", va="center", fontsize=8)
+        if one.get("predicted_us") is not None:
+            at = one["predicted_us"] / scale
+            axes.plot([at, at], [place - 0.4, place + 0.4], color="black", linewidth=1.6)
+        if board.get(name) is not None:
+            axes.plot(board[name] / scale, place, "D", color="#d55e00", markersize=5, zorder=3)
+    _name_rows(axes, schedules)
+    word = executed_word(report)
+    axes.set_xlabel(f"{word} time, {unit}; line: predicted" + ("; ◆: board" if board else ""))
+    axes.margins(x=0.12)
+    axes.set_title(_caption(report), loc="left", fontsize=9)
+    return figure
+
+
+def _breakdown(report: dict[str, Any]) -> Figure | None:
+    """Draw time by operator type as stacked bars."""
+    breakdown = operator_breakdown(report)
+    if breakdown is None:
+        return None
+    schedules = _timed(report)
+    longest = max(
+        sum(row["us"] for row in one["operators"]) + (one.get("transfer_us") or 0.0)
+        for one in schedules.values()
+        if one.get("operators")
+    )
+    scale, unit = _unit(longest)
+    figure, axes = new_figure(5.6, 0.42 * len(breakdown.bars) + 1.5)
+    for key, text, colour in breakdown.keys:
+        widths = [
+            _width(breakdown, i, key) / 100 * longest / scale for i in range(_bars(breakdown))
+        ]
+        starts = [
+            sum(_width(breakdown, i, k) for k, *_ in _before(breakdown, key))
+            / 100
+            * longest
+            / scale
+            for i in range(_bars(breakdown))
+        ]
+        shade = OTHER_COLOUR if colour is None else OPERATOR_COLOURS[colour]
+        moved = key == "dma"
+        axes.barh(
+            range(_bars(breakdown)),
+            widths,
+            left=starts,
+            height=0.66,
+            color=DEVICE_COLOURS["dma"] if moved else shade,
+            hatch="////" if moved else None,
+            edgecolor="white",
+            linewidth=0.4,
+            label=plain(text),
+        )
+    axes.set_yticks(range(_bars(breakdown)), [plain(bar.title) for bar in breakdown.bars])
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.set_xlabel(f"time, {unit}")
+    axes.set_title(_caption(report), loc="left", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    return figure
+
+
+def _timeline(report: dict[str, Any]) -> Figure | None:
+    """Draw all schedules on one scale: a row for each, coloured by lane."""
+    schedules = {n: one for n, one in _timed(report).items() if one.get("timeline")}
+    if not schedules:
+        return None
+    ends = [max(s["start_us"] + s["us"] for s in one["timeline"]) for one in schedules.values()]
+    scale, unit = _unit(max(ends))
+    lanes = lane_order(s["lane"] for one in schedules.values() for s in one["timeline"])
+    figure, axes = new_figure(6.8, 0.46 * len(schedules) + 1.3)
+    for place, one in enumerate(schedules.values()):
+        for lane in lanes:
+            spans = [(a / scale, (b - a) / scale) for a, b in _busy(one["timeline"], lane)]
+            colour = DEVICE_COLOURS.get(lane, OTHER_COLOUR)
+            label = plain(device_title(lane)) if place == 0 else None
+            axes.broken_barh(spans, (place - 0.34, 0.68), facecolors=colour, label=label)
+    _name_rows(axes, schedules)
+    axes.set_xlim(0.0, max(ends) / scale * 1.02)
+    axes.set_xlabel(f"time, {unit}")
+    axes.set_title(_caption(report), loc="left", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=len(lanes), frameon=False, fontsize=8)
+    return figure
+
+
+def _roofline(report: dict[str, Any]) -> Figure | None:
+    """Draw the PIM operators under the device's roof, both axes logarithmic."""
+    roofline = report.get("roofline") or {}
+    points = [p for p in roofline.get("points") or () if p["macs"] and p["us"]]
+    points = [p for p in points if p.get("bytes") or p.get("ideal_bytes")]
+    if not points:
+        return None
+    peak, bandwidth = roofline["peak_macs_per_us"] / 1e3, roofline["bandwidth_bytes_per_us"] / 1e3
+    figure, axes = new_figure(5.6, 3.8)
+    intensities = [
+        p["macs"] / p[key] for p in points for key in ("bytes", "ideal_bytes") if p.get(key)
+    ]
+    ends = [min([*intensities, peak / bandwidth]) / 2, max([*intensities, peak / bandwidth]) * 2]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.plot(
+        [ends[0], peak / bandwidth, ends[1]], [ends[0] * bandwidth, peak, peak], color="black"
+    )
+    _name_roof(axes, ends, peak, bandwidth)
+    for p in points:
+        if p.get("bytes") and p.get("ideal_bytes") and p["ideal_bytes"] < p["bytes"]:
+            ends_of = [p["macs"] / p["bytes"], p["macs"] / p["ideal_bytes"]]
+            axes.plot(ends_of, [_rate(p)] * 2, color="#9a9a9a", linewidth=0.5, linestyle=":")
+    _mark_operators(axes, points, operator_colours(report))
+    axes.set_xlabel("multiply-adds per byte read or written in the DRAM, as counted")
+    axes.set_ylabel("10⁹ multiply-adds a second")
+    axes.set_title(_caption(report), loc="left", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def _rate(point: Row) -> float:
+    """Return 10^9 multiply-adds a second while an operator's lists ran."""
+    return float(point["macs"] / (point.get("device_us") or point["us"]) / 1e3)
+
+
+def _name_roof(axes: Axes, ends: list[float], peak: float, bandwidth: float) -> None:
+    """Write the limits on the roof."""
+    ridge = peak / bandwidth
+    at = ends[0] * (ridge / ends[0]) ** 0.35
+    axes.text(
+        at, at * bandwidth * 1.2, f"DRAM: {bandwidth:,.3g} GB/s", fontsize=8, ha="center",
+        va="bottom", rotation=degrees(atan(bandwidth)), rotation_mode="anchor",
+        transform_rotates_text=True,
+    )  # fmt: skip
+    axes.annotate(
+        f"all lanes: {peak:,.3g} · 10⁹/s", (ends[1], peak), (0, 4), textcoords="offset points",
+        fontsize=8, ha="right",
+    )  # fmt: skip
+
+
+def _mark_operators(axes: Axes, points: list[Row], colours: Mapping[str, int]) -> None:
+    """Draw each kind of operator and of limit once: at the bytes counted, and those of operands."""
+    kinds = list(dict.fromkeys(p["op"] for p in points))
+    groups = dict.fromkeys((p["op"], p.get("limited_by") or "") for p in points if p.get("bytes"))
+    for op, limit in groups:
+        mine = [p for p in points if (p["op"], p.get("limited_by") or "") == (op, limit)]
+        axes.scatter(
+            [p["macs"] / p["bytes"] for p in mine],
+            [_rate(p) for p in mine],
+            s=26,
+            alpha=0.75,
+            linewidths=0.9,
+            marker=_MARKERS[kinds.index(op) % len(_MARKERS)],
+            color=OPERATOR_COLOURS[colours[op]] if op in colours else OTHER_COLOUR,
+            edgecolors=_LIMIT_EDGES.get(limit, "none"),
+            label=plain(f"{op}: limited by {LIMITS.get(limit, limit)}" if limit else op),
+        )
+    ideal = [p for p in points if p.get("ideal_bytes")]
+    axes.scatter(
+        [p["macs"] / p["ideal_bytes"] for p in ideal],
+        [_rate(p) for p in ideal],
+        s=10, facecolors="none", edgecolors="#777777", linewidths=0.6,
+        label="if each operand moved once",
+    )  # fmt: skip
+
+
+def _timed(report: dict[str, Any]) -> dict[str, Any]:
+    schedules = report["schedules"]
+    return {
+        name: schedules[name]
+        for name in schedule_order(schedules)
+        if schedules[name].get("executed_us") is not None
+    }
+
+
+def _busy(timeline: list[Row], lane: str) -> list[tuple[float, float]]:
+    """Return when a lane was busy, microseconds; intervals that touch are one."""
+    spans: list[tuple[float, float]] = []
+    for segment in timeline:
+        if segment["lane"] != lane:
+            continue
+        start, end = segment["start_us"], segment["start_us"] + segment["us"]
+        if spans and start - spans[-1][1] < 1e-3:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return spans
+
+
+def _bars(breakdown: Breakdown) -> int:
+    return len(breakdown.bars)
+
+
+def _width(breakdown: Breakdown, bar: int, key: str) -> float:
+    return sum(part.share for part in breakdown.bars[bar].parts if part.key == key)
+
+
+def _before(breakdown: Breakdown, key: str) -> list[tuple[str, str, int | None]]:
+    keys = list(breakdown.keys)
+    return keys[: [k for k, *_ in keys].index(key)]
+
+
+def _unit(longest_us: float) -> tuple[float, str]:
+    """Return what to divide microseconds by, and the unit that gives."""
+    return (1e6, "s") if longest_us >= 2e6 else (1e3, "ms") if longest_us >= 2e3 else (1.0, "µs")
+
+
+def _caption(report: dict[str, Any]) -> str:
+    return plain(f"{title(report)}; {report['platform']}")
+
+
+def _name_rows(axes: Axes, schedules: Mapping[str, Any]) -> None:
+    titles = [plain(schedule_title(name, schedule)) for name, schedule in schedules.items()]
+    axes.set_yticks(range(len(titles)), titles)
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")

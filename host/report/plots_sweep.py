@@ -1,0 +1,217 @@
+"""The figures of a grid of runs: speed-up against length or a setting (the paper's Figure 9)."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pimloop.host.report.html.words import schedule_order, schedule_words, unproved
+from pimloop.host.report.plots_style import STYLE, plain, save
+from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
+
+Row = dict[str, Any]
+
+#: Lines of a sweep: colours of Okabe and Ito, and a marker each for readers without colour.
+_LINES = {
+    "optimal": ("#009e73", "o"),
+    "cpu_parallel_first": ("#0072b2", "s"),
+    "pim_first": ("#d55e00", "^"),
+    "greedy": ("#e69f00", "D"),
+    "paper_dp": ("#cc79a7", "v"),
+}
+#: Characters of a panel's title on one line.
+_TITLE_WIDTH = 44
+
+_SPARE_LINES = (("#56b4e9", "P"), ("#000000", "X"), ("#999999", "*"))
+
+
+def write_sweep_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """Draw a grid of runs: the speed-up of every schedule over `cpu_serial`.
+
+    `speedup` has sequence lengths along the axis and a panel for each model and platform (and each
+    combination of settings). Every setting that takes several values gets a figure
+    `speedup-<setting>` of its own, along its values.
+
+    Parameters
+    ----------
+    rows
+        Each {model, sequence_length, platform, settings, schedule, executed_us, predicted_us}, and
+        where known {optimal, lower_bound_us, cpu_times_disturbed}.
+        Rows without an executed time, or without `cpu_serial` beside them, are left out.
+    folder
+        Where the files go; made when it does not exist.
+
+    Returns
+    -------
+    list of Path
+        The files written; empty when no row has a speed-up.
+
+    Raises
+    ------
+    PimloopError
+        When a file cannot be written.
+    """
+    points = _speedups(rows)
+    if not points:
+        return []
+    with matplotlib.rc_context(STYLE):
+        figures = {"speedup": _sweep(points, "sequence_length", "sequence length, tokens")}
+        for key in dict.fromkeys(k for p in points for k in p["settings"]):
+            values = {_text(point["settings"].get(key)) for point in points}
+            if len(values) > 1:
+                name = re.sub(r"[^A-Za-z0-9._-]", "_", key)
+                figures[f"speedup-{name}"] = _sweep(points, key, key)
+        return save(figures, folder)
+
+
+def _sweep(points: list[Row], along: str, label: str) -> Figure:
+    """Draw panels of speed-up lines along the sequence length or one of the settings."""
+    panels: dict[tuple[str, ...], list[Row]] = {}
+    for point in points:
+        fixed = {k: v for k, v in sorted(point["settings"].items()) if k != along}
+        heading = [str(point["model"]), str(point["platform"])]
+        if along != "sequence_length" and point["sequence_length"] is not None:
+            heading.append(quantity(point["sequence_length"], "token"))
+        heading += [f"{key} = {value}" for key, value in fixed.items()]
+        panels.setdefault(tuple(heading), []).append(point)
+    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(2.9 * columns + 0.4, 2.5 * lines + 0.7), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    styles = _line_styles(point["schedule"] for point in points)
+    shown: dict[str, Any] = {}
+    highest = max([1.0, *(point["speedup"] for point in points)])
+    for axes, (panel, mine) in zip(grid.flat, panels.items(), strict=False):
+        places = _axis_values(_value(point, along) for point in mine)
+        for name in schedule_order({point["schedule"] for point in mine}):
+            line = sorted(
+                (
+                    places.index(_value(point, along)),
+                    point["speedup"],
+                    bool(point.get("cpu_times_disturbed")),
+                )
+                for point in mine
+                if point["schedule"] == name
+            )
+            colour, marker = styles[name]
+            (drawn,) = axes.plot(
+                [x for x, *_ in line],
+                [y for _, y, _ in line],
+                color=colour,
+                marker=marker,
+                markersize=4.5,
+            )
+            shown.setdefault(name, drawn)
+            doubted = [(x, y) for x, y, disturbed in line if disturbed]
+            if doubted:
+                axes.plot(
+                    [x for x, _ in doubted],
+                    [y for _, y in doubted],
+                    color=colour,
+                    linestyle="none",
+                    marker=marker,
+                    markersize=4.5,
+                    markerfacecolor="white",
+                )
+        axes.axhline(1.0, color="#555555", linewidth=0.8, linestyle="--")
+        axes.set_xticks(range(len(places)), [plain(_text(place)) for place in places])
+        axes.set_xlim(-0.3, len(places) - 0.7)
+        # All panels share the axis: its end must be beyond the curves of every one.
+        axes.set_ylim(0.0, 1.08 * highest)
+        title = textwrap.wrap(", ".join(panel), _TITLE_WIDTH, break_on_hyphens=False)
+        axes.set_title("\n".join(plain(part) for part in title), fontsize=8.5, loc="left")
+        axes.set_xlabel(plain(label))
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.remove()
+    for row in grid:
+        row[0].set_ylabel("speed-up over CPU serial")
+    names = schedule_order(shown)
+    handles = [shown[name] for name in names]
+    labels = [plain(_line_title(name, points)) for name in names]
+    if any(point.get("cpu_times_disturbed") for point in points):
+        handles.append(Line2D([], [], color="black", marker="o", linestyle="none",
+                              markersize=4.5, markerfacecolor="white"))  # fmt: skip
+        labels.append("hollow: CPU times not trusted")
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False
+    )
+    return figure
+
+
+def _line_title(name: str, points: Sequence[Row]) -> str:
+    """Return what a line is called; an optimum is one where it is proved at every point."""
+    mine = [point for point in points if point["schedule"] == name]
+    if not any(unproved(name, {"optimal": point.get("optimal", True)}) for point in mine):
+        return schedule_words(name).title
+    gaps = [
+        1.0 - point["lower_bound_us"] / point["predicted_us"]
+        for point in mine
+        if point.get("lower_bound_us") is not None and point["predicted_us"]
+    ]
+    return f"Best found (gap at most {percent(max(gaps))})" if gaps else "Best found"
+
+
+def _speedups(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that have a `cpu_serial` beside them, with their speed-up over it."""
+    usable = [row for row in rows if row.get("executed_us")]
+    serial = {_cell(row): row["executed_us"] for row in usable if row["schedule"] == "cpu_serial"}
+    return [
+        {
+            **row,
+            "settings": row.get("settings") or {},
+            "speedup": serial[_cell(row)] / row["executed_us"],
+        }
+        for row in usable
+        if row["schedule"] != "cpu_serial" and _cell(row) in serial
+    ]
+
+
+def _cell(row: Row) -> tuple[Any, ...]:
+    settings = tuple(sorted((k, _text(v)) for k, v in (row.get("settings") or {}).items()))
+    return row["model"], row["sequence_length"], row["platform"], settings
+
+
+def _value(point: Row, along: str) -> Any:
+    return point["sequence_length"] if along == "sequence_length" else point["settings"].get(along)
+
+
+def _axis_values(values: Iterable[Any]) -> list[Any]:
+    """Return different values in order: numbers, also as text, by size, then all else by its text.
+
+    >>> _axis_values(["16", "8", None, "8"]), _axis_values(["1e3", "20", "all_bank"])
+    (['8', '16', None], ['20', '1e3', 'all_bank'])
+    """
+    return sorted(dict.fromkeys(values), key=_rank)
+
+
+def _rank(value: Any) -> tuple[bool, float, str]:
+    try:
+        size = float(value)
+    except (TypeError, ValueError):
+        size = math.nan
+    known = math.isfinite(size)
+    return not known, size if known else 0.0, _text(value)
+
+
+def _text(value: Any) -> str:
+    return "default" if value is None else str(value)
+
+
+def _line_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    different = dict.fromkeys(names)
+    spare = [name for name in different if name not in _LINES]
+    return {
+        name: _LINES[name]
+        if name in _LINES
+        else _SPARE_LINES[spare.index(name) % len(_SPARE_LINES)]
+        for name in different
+    }

@@ -1,0 +1,1 @@
+"""Schedules in which devices and transfers overlap."""

@@ -1,0 +1,378 @@
+"""The shortest makespan by integer programming (HiGHS): exact for small graphs, a bound for large.
+
+x[v,m] places operators, S[v] and A[t,d] are the starts of operators and transfers, C the makespan.
+The relaxation keeps precedence (with the transfer times between memories) and the total load of
+every memory and of the DMA engine. The exact programme adds an order for each pair of tasks that
+can meet on one resource. Starts come back as wishes only: the schedule is rebuilt in exact
+integers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import networkx as nx
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_matrix
+
+from pimloop.partitioner.place.capacity import shared_readers
+from pimloop.partitioner.problem import MODEL_INPUT, Problem
+
+#: Pairs of tasks that may meet on a resource, above which only the relaxation is solved.
+MAX_PAIRS = 1500
+
+
+@dataclass(frozen=True)
+class MipAnswer:
+    """What HiGHS found within its time."""
+
+    bound: float  # ticks: no schedule is shorter
+    exact: bool  # the programme was the exact one, not the relaxation
+    solved: bool  # the search ended before its time
+    place: tuple[int, ...] | None
+    assignment: dict[str, str] | None  # where entry costs make devices matter
+    operator_starts: tuple[float, ...] | None  # wishes, in ticks
+    transfer_starts: dict[tuple[int, int], float] = field(default_factory=dict)  # (flow, to)
+
+
+class _Programme:
+    """Rows and columns; times are in units of the horizon, so that all numbers are near 1."""
+
+    def __init__(self) -> None:
+        self.cost: list[float] = []
+        self.integer: list[int] = []
+        self.entries: list[tuple[int, int, float]] = []
+        self.low: list[float] = []
+
+    def variable(self, *, integer: bool = False, cost: float = 0.0) -> int:
+        self.cost.append(cost)
+        self.integer.append(int(integer))
+        return len(self.cost) - 1
+
+    def at_least(self, terms: Sequence[tuple[int, float]], low: float) -> None:
+        """Add sum(value * column) >= low."""
+        self.entries += [(len(self.low), column, value) for column, value in terms]
+        self.low.append(low)
+
+
+def solve_makespan(
+    problem: Problem, domains: Sequence[tuple[int, ...]], horizon: int, seconds: float
+) -> MipAnswer:
+    """Bound the makespan from below, and look for a schedule no longer than `horizon`.
+
+    Parameters
+    ----------
+    horizon
+        Ticks of a known schedule, at least 1.
+    seconds
+        Time limit of the solver.
+    """
+    model = _Programme()
+    span = model.variable(cost=1.0)
+    place: dict[tuple[int, int], int] = {}
+    start: list[int] = []
+    length: list[list[tuple[int, float]]] = []
+    for v, domain in enumerate(domains):
+        start.append(model.variable())
+        for memory in domain:
+            place[v, memory] = model.variable(integer=True)
+        columns = [place[v, memory] for memory in domain]
+        model.at_least([(column, 1.0) for column in columns], 1.0)
+        model.at_least([(column, -1.0) for column in columns], -1.0)
+    runs = _add_devices(model, problem, domains, place) if problem.has_entries else {}
+    busy: dict[int, list[tuple[int, float]]] = {m: [] for m in range(len(problem.memories))}
+    for v, domain in enumerate(domains):
+        length.append([])
+        for memory in domain:
+            terms = _time_terms(problem, v, memory, horizon, place, runs)
+            length[v] += terms
+            busy[memory] += terms
+        model.at_least([(span, 1.0), (start[v], -1.0), *_negated(length[v])], 0.0)
+    for memory, load in busy.items():
+        model.at_least([(span, 1.0), *_negated(load)], 0.0)
+        if memory in problem.capacity:
+            _add_capacity(model, problem, domains, memory, place)
+    copies = _add_transfers(model, problem, domains, horizon, span, place, start, length)
+    pairs = _meeting_pairs(problem, domains, copies)
+    exact = len(pairs[0]) + len(pairs[1]) <= MAX_PAIRS
+    if exact:
+        _add_orders(model, place, start, length, copies, pairs)
+    return _solve(model, problem, domains, horizon, seconds, exact, place, runs, start, copies)
+
+
+def _add_devices(
+    model: _Programme,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    place: dict[tuple[int, int], int],
+) -> dict[tuple[int, int], tuple[int, int | None]]:
+    """Add the device of each operator; return its column and that of the entry it pays."""
+    runs: dict[tuple[int, int], tuple[int, int | None]] = {}
+    for v, domain in enumerate(domains):
+        for memory in domain:
+            here = [d for d in problem.runs[v] if problem.device_memory[d] == memory]
+            for device in here:
+                pays = model.variable() if problem.entry[device] else None
+                runs[v, device] = model.variable(integer=True), pays
+            both = [(runs[v, device][0], 1.0) for device in here]
+            model.at_least([*both, (place[v, memory], -1.0)], 0.0)
+            model.at_least([*_negated(both), (place[v, memory], 1.0)], 0.0)
+    for (v, device), (column, pays) in runs.items():
+        if pays is not None:
+            row = [(pays, 1.0), (column, -1.0)]
+            before = problem.before[v]
+            if before is not None and (before, device) in runs:
+                row.append((runs[before, device][0], 1.0))
+            model.at_least(row, 0.0)
+    return runs
+
+
+def _time_terms(
+    problem: Problem,
+    v: int,
+    memory: int,
+    horizon: int,
+    place: dict[tuple[int, int], int],
+    runs: dict[tuple[int, int], tuple[int, int | None]],
+) -> list[tuple[int, float]]:
+    """Return the columns that give operator `v` its time in `memory`."""
+    if not runs:
+        return [(place[v, memory], problem.ticks[v][memory] / horizon)]
+    terms = []
+    for device, ticks in problem.runs[v].items():
+        if problem.device_memory[device] == memory:
+            column, pays = runs[v, device]
+            terms.append((column, ticks / horizon))
+            if pays is not None:
+                terms.append((pays, problem.entry[device] / horizon))
+    return terms
+
+
+def _add_capacity(
+    model: _Programme,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    memory: int,
+    place: Mapping[tuple[int, int], int],
+) -> None:
+    """Add the row that keeps the weights in a memory within its capacity."""
+    limit = problem.capacity[memory]
+    inside = [v for v, domain in enumerate(domains) if memory in domain]
+    terms = [(place[v, memory], -problem.weights[v] / max(limit, 1)) for v in inside]
+    for name, readers in shared_readers(problem, inside).items():
+        present = model.variable()
+        terms.append((present, -problem.costs.graph.shared_weights[name] / max(limit, 1)))
+        for v in readers:
+            model.at_least([(present, 1.0), (place[v, memory], -1.0)], 0.0)
+    model.at_least(terms, -limit / max(limit, 1))
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """The variables of moving one tensor to one memory."""
+
+    begin: int  # column of the start
+    length: list[tuple[int, float]]  # columns that say it happens, with the duration each implies
+
+
+def _negated(terms: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    return [(column, -value) for column, value in terms]
+
+
+def _add_transfers(
+    model: _Programme,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    horizon: int,
+    span: int,
+    place: dict[tuple[int, int], int],
+    start: Sequence[int],
+    length: Sequence[list[tuple[int, float]]],
+) -> dict[tuple[int, int], _Copy]:
+    """Add transfers with their precedence and the load of the DMA engine."""
+    copies: dict[tuple[int, int], _Copy] = {}
+    for f, flow in enumerate(problem.flows):
+        p = flow.producer
+        sources = (problem.home,) if p == MODEL_INPUT else domains[p]
+        made = [] if p == MODEL_INPUT else [(start[p], 1.0), *length[p]]
+        for consumer in flow.consumers if made else ():
+            # Whatever the memories, a reader comes after the producer.
+            model.at_least([(start[consumer], 1.0), *_negated(made)], 0.0)
+        for destination in range(len(problem.memories)):
+            readers = [c for c in flow.consumers if destination in domains[c]]
+            home = flow.output and destination == problem.home
+            if sources == (destination,) or not (readers or home):
+                continue
+            begin = model.variable()
+            moved: list[tuple[int, float]] = []
+            for source in sources:
+                if source is None or source == destination:
+                    continue
+                ticks = flow.ticks.get((source, destination))
+                if ticks is not None:
+                    column = model.variable()
+                    moved.append((column, ticks / horizon))
+                    if p != MODEL_INPUT:
+                        model.at_least([(place[p, source], 1.0), (column, -1.0)], 0.0)
+            supply = [(column, 1.0) for column, _ in moved]
+            if p != MODEL_INPUT and destination in sources:
+                supply.append((place[p, destination], 1.0))
+            model.at_least([(begin, 1.0), *_negated(made)], 0.0)
+            for reader in readers:
+                there = place[reader, destination]
+                model.at_least([*supply, (there, -1.0)], 0.0)
+                # Binding only when the reader sits there: 1 is the whole horizon.
+                arrive = [(start[reader], 1.0), (begin, -1.0), *_negated(moved), (there, -1.0)]
+                model.at_least(arrive, -1.0)
+                _add_direct_delay(
+                    model, problem, f, reader, destination, horizon, place, start, made
+                )
+            if home:
+                model.at_least(supply, 1.0)
+                model.at_least([(span, 1.0), (begin, -1.0), *_negated(moved)], 0.0)
+                model.at_least([(span, 1.0), *_negated(made), *_negated(moved)], 0.0)
+            copies[f, destination] = _Copy(begin, moved)
+    model.at_least(
+        [(span, 1.0), *(_negated([term for copy in copies.values() for term in copy.length]))], 0.0
+    )
+    return copies
+
+
+def _add_direct_delay(
+    model: _Programme,
+    problem: Problem,
+    f: int,
+    reader: int,
+    destination: int,
+    horizon: int,
+    place: dict[tuple[int, int], int],
+    start: Sequence[int],
+    made: Sequence[tuple[int, float]],
+) -> None:
+    """Say without the horizon that a reader in another memory waits for the transfer.
+
+    The duration is charged by how far x[reader,to] exceeds x[producer,to], at the cheapest
+    source: a tighter relaxation than the row that a fractional x loosens.
+    """
+    flow = problem.flows[f]
+    costs = [ticks for (_, to), ticks in flow.ticks.items() if to == destination]
+    if not costs:
+        return
+    cheapest = min(costs) / horizon
+    row = [(start[reader], 1.0), *_negated(made), (place[reader, destination], -cheapest)]
+    if flow.producer != MODEL_INPUT and (flow.producer, destination) in place:
+        row.append((place[flow.producer, destination], cheapest))
+    model.at_least(row, 0.0)
+
+
+def _meeting_pairs(
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    copies: dict[tuple[int, int], _Copy],
+) -> tuple[list[tuple[int, int, int]], list[tuple[tuple[int, int], tuple[int, int]]]]:
+    """Return (operator, operator, memory) and (transfer, transfer) that have no given order."""
+    if len(domains) > 400:
+        # Too many operators for all pairs: report more than the limit without listing them.
+        return [(0, 0, 0)] * (MAX_PAIRS + 1), []
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(domains)))
+    for flow in problem.flows:
+        if flow.producer != MODEL_INPUT:
+            graph.add_edges_from((flow.producer, consumer) for consumer in flow.consumers)
+    after = {v: nx.descendants(graph, v) for v in graph}
+    operators = [
+        (u, v, memory)
+        for u, v in itertools.combinations(range(len(domains)), 2)
+        if v not in after[u] and u not in after[v]
+        for memory in set(domains[u]) & set(domains[v])
+    ]
+    transfers = list(itertools.combinations(copies, 2))
+    return operators, transfers
+
+
+def _add_orders(
+    model: _Programme,
+    place: dict[tuple[int, int], int],
+    start: Sequence[int],
+    length: Sequence[list[tuple[int, float]]],
+    copies: dict[tuple[int, int], _Copy],
+    pairs: tuple[list[tuple[int, int, int]], list[tuple[tuple[int, int], tuple[int, int]]]],
+) -> None:
+    """Add one yes/no order for each pair that may meet; 1 is the whole horizon."""
+    first: dict[tuple[int, int], int] = {}
+    for u, v, memory in pairs[0]:
+        if (u, v) not in first:
+            first[u, v] = model.variable(integer=True)
+        order = first[u, v]
+        here = [(place[u, memory], -1.0), (place[v, memory], -1.0)]
+        model.at_least(
+            [(start[v], 1.0), (start[u], -1.0), *_negated(length[u]), (order, -1.0), *here], -3.0
+        )
+        model.at_least(
+            [(start[u], 1.0), (start[v], -1.0), *_negated(length[v]), (order, 1.0), *here], -2.0
+        )
+    for a, b in pairs[1]:
+        one, two = copies[a], copies[b]
+        order = model.variable(integer=True)
+        happen = [(column, -1.0) for column, _ in (*one.length, *two.length)]
+        model.at_least(
+            [(two.begin, 1.0), (one.begin, -1.0), *_negated(one.length), (order, -1.0), *happen],
+            -3.0,
+        )
+        model.at_least(
+            [(one.begin, 1.0), (two.begin, -1.0), *_negated(two.length), (order, 1.0), *happen],
+            -2.0,
+        )
+
+
+def _solve(
+    model: _Programme,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    horizon: int,
+    seconds: float,
+    exact: bool,
+    place: dict[tuple[int, int], int],
+    runs: dict[tuple[int, int], tuple[int, int | None]],
+    start: Sequence[int],
+    copies: dict[tuple[int, int], _Copy],
+) -> MipAnswer:
+    rows, columns, values = zip(*model.entries, strict=True)
+    # Entries that share row and column add up.
+    matrix = csr_matrix((values, (rows, columns)), shape=(len(model.low), len(model.cost)))
+    result = milp(
+        c=np.array(model.cost),
+        constraints=LinearConstraint(matrix, np.array(model.low), np.inf),
+        integrality=np.array(model.integer),
+        bounds=Bounds(0.0, 1.0),
+        options={"time_limit": seconds, "mip_rel_gap": 0.0},
+    )
+    bound = result.mip_dual_bound
+    ticks = 0.0 if bound is None or not np.isfinite(bound) else float(bound) * horizon
+    if result.x is None:
+        return MipAnswer(ticks, exact, False, None, None, None)
+    chosen = []
+    for v, domain in enumerate(domains):
+        shares = [float(result.x[place[v, memory]]) for memory in domain]
+        chosen.append(domain[shares.index(max(shares))])
+    assignment: dict[str, str] | None = None
+    if runs:
+        assignment = {}
+        for v, operator in enumerate(problem.costs.graph.operators):
+            here = [d for d in problem.runs[v] if problem.device_memory[d] == chosen[v]]
+            best = max(here, key=lambda d: float(result.x[runs[v, d][0]]))
+            assignment[operator.id] = problem.devices[best]
+    return MipAnswer(
+        bound=ticks,
+        exact=exact,
+        solved=result.status == 0,
+        place=tuple(chosen),
+        assignment=assignment,
+        operator_starts=tuple(float(result.x[column]) * horizon for column in start),
+        transfer_starts={
+            key: float(result.x[copy.begin]) * horizon for key, copy in copies.items()
+        },
+    )

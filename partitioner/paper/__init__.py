@@ -1,0 +1,1 @@
+"""The paper's published measurements, and its tables made again from them."""

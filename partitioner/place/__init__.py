@@ -1,0 +1,1 @@
+"""Placements with the least sum of times, and the baselines they are held against."""

@@ -1,0 +1,328 @@
+"""The optimum by integer programming (HiGHS): with capacities, and as an independent oracle.
+
+x[v,m] = 1 puts operator v in memory m. z[t,s,d] = 1 moves tensor t from s to d; it needs
+x[producer,s] and, with x[producer,d], must cover every consumer in d. Where entering a device costs
+something, u[v,e] = 1 runs operator v on device e of its memory, and y[v,e] >= u[v,e] - u[w,e], with
+w executed just before v, pays the entry. This formulation shares nothing with the minimum cut and
+the elimination but the definition of the cost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_matrix
+
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.place.capacity import resident_bytes, shared_readers
+from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.quantity import quantity
+
+logger = logging.getLogger(__name__)
+
+#: The solver sees the largest cost as this number: HiGHS works with absolute tolerances of 1e-6.
+LARGEST_COEFFICIENT = 1e5
+
+#: What is put down to floating point when the solver's bound is compared with the exact total.
+RELATIVE_TOLERANCE = 1e-7
+
+#: Rounds of cutting off placements that exceed a capacity by less than the solver's tolerance.
+MAX_COVER_ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class IlpResult:
+    """The best placement found and the solver's proof."""
+
+    place: tuple[int, ...]
+    bound: float  # ticks: no placement is cheaper (up to the solver's tolerance)
+    solved: bool  # the search ended; False: a limit stopped it
+    variables: int
+    constraints: int
+
+
+@dataclass
+class _Model:
+    """Rows and columns of the programme while it is being built."""
+
+    cost: list[float] = field(default_factory=list)
+    integer: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    columns: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+
+    def variable(self, cost: float, integer: bool) -> int:
+        self.cost.append(cost)
+        self.integer.append(int(integer))
+        return len(self.cost) - 1
+
+    def row(self, terms: Sequence[tuple[int, float]], low: float, high: float) -> None:
+        for column, value in terms:
+            self.rows.append(len(self.low))
+            self.columns.append(column)
+            self.values.append(value)
+        self.low.append(low)
+        self.high.append(high)
+
+
+def solve_by_ilp(
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    time_limit_s: float | None = None,
+) -> IlpResult:
+    """Return the cheapest placement within `domains` that respects every capacity.
+
+    Parameters
+    ----------
+    domains
+        From `pimloop.partitioner.place.domains.feasible_domains`.
+    time_limit_s
+        Stop after this many seconds with the best placement found so far.
+
+    Raises
+    ------
+    PartitionerError
+        When no placement is feasible, or none was found within the time limit.
+    """
+    model, chosen = _build(problem, domains)
+    unit = _unit(problem)
+    constant = (
+        0
+        if problem.has_entries  # all of it is in the programme
+        else sum(
+            problem.ticks[v][domain[0]] for v, domain in enumerate(domains) if len(domain) == 1
+        )
+    )
+    if not chosen and not problem.has_entries:
+        place = tuple(domain[0] for domain in domains)
+        bound = problem.evaluate_places(place).total
+        return IlpResult(place, float(bound), solved=True, variables=0, constraints=0)
+    for _ in range(MAX_COVER_ROUNDS):
+        result = _run(problem, model, time_limit_s)
+        place = _place(result.x, domains, chosen)
+        if not _cut_off_overfull(problem, model, chosen, place):
+            break
+    else:
+        raise PartitionerError(
+            f"{problem.costs.graph.name}: the integer programme could not meet a capacity exactly; "
+            "raise the capacity by a few bytes"
+        )
+    return IlpResult(
+        place=place,
+        bound=float(result.mip_dual_bound) * unit + constant,
+        solved=result.status == 0,
+        variables=len(model.cost),
+        constraints=len(model.low),
+    )
+
+
+def _unit(problem: Problem) -> float:
+    """Return how many ticks the solver's cost of 1 stands for."""
+    operators = problem.runs if problem.has_entries else problem.ticks
+    largest = max(
+        max(max(costs.values()) for costs in operators),
+        max(problem.entry),
+        max((max(flow.ticks.values(), default=0) for flow in problem.flows), default=0),
+        1,
+    )
+    return largest / LARGEST_COEFFICIENT
+
+
+def _build(
+    problem: Problem, domains: Sequence[tuple[int, ...]]
+) -> tuple[_Model, dict[tuple[int, int], int]]:
+    """Return the programme, and the column of x[operator, memory] where there is a choice."""
+    model = _Model()
+    unit = _unit(problem)
+    chosen: dict[tuple[int, int], int] = {}
+    for v, domain in enumerate(domains):
+        if len(domain) > 1:
+            for memory in domain:
+                cost = 0.0 if problem.has_entries else problem.ticks[v][memory] / unit
+                chosen[v, memory] = model.variable(cost, integer=True)
+            model.row([(chosen[v, memory], 1.0) for memory in domain], 1.0, 1.0)
+    for flow in problem.flows:
+        _add_flow(model, problem, flow, domains, chosen, unit)
+    if problem.has_entries:
+        _add_devices(model, problem, domains, chosen, unit)
+    _add_capacities(model, problem, domains, chosen)
+    return model, chosen
+
+
+def _add_devices(
+    model: _Model,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    chosen: dict[tuple[int, int], int],
+    unit: float,
+) -> None:
+    """Add the devices of each operator, and the entries of segments."""
+    runs: dict[tuple[int, int], int] = {}
+    for v, domain in enumerate(domains):
+        for memory in domain:
+            here = [d for d in problem.runs[v] if problem.device_memory[d] == memory]
+            for device in here:
+                runs[v, device] = model.variable(problem.runs[v][device] / unit, integer=True)
+            terms = [(runs[v, device], 1.0) for device in here]
+            if (v, memory) in chosen:
+                model.row([*terms, (chosen[v, memory], -1.0)], 0.0, 0.0)
+            else:
+                model.row(terms, 1.0, 1.0)
+    for (v, device), column in runs.items():
+        if problem.entry[device]:
+            pays = model.variable(problem.entry[device] / unit, integer=False)
+            row = [(pays, 1.0), (column, -1.0)]
+            before = problem.before[v]
+            if before is not None and (before, device) in runs:
+                row.append((runs[before, device], 1.0))
+            model.row(row, 0.0, np.inf)
+
+
+def _add_flow(
+    model: _Model,
+    problem: Problem,
+    flow: Flow,
+    domains: Sequence[tuple[int, ...]],
+    chosen: dict[tuple[int, int], int],
+    unit: float,
+) -> None:
+    if flow.producer == MODEL_INPUT:
+        assert problem.home is not None
+        sources: tuple[int, ...] = (problem.home,)
+    else:
+        sources = domains[flow.producer]
+    for destination in range(len(problem.memories)):
+        needs: list[int | None] = [  # the column that asks for the tensor there; None: always
+            chosen.get((consumer, destination))
+            for consumer in flow.consumers
+            if destination in domains[consumer]
+        ]
+        if flow.output and destination == problem.home:
+            needs.append(None)
+        if not needs or sources == (destination,):
+            continue
+        supply: list[tuple[int, float]] = []
+        for source in sources:
+            at_source = chosen.get((flow.producer, source))
+            if source == destination:
+                assert at_source is not None
+                supply.append((at_source, 1.0))
+            elif (source, destination) in flow.ticks:
+                moved = model.variable(flow.ticks[source, destination] / unit, integer=False)
+                supply.append((moved, 1.0))
+                if at_source is not None:
+                    model.row([(moved, 1.0), (at_source, -1.0)], -np.inf, 0.0)
+        for need in needs:
+            if need is None:
+                model.row(supply, 1.0, np.inf)
+            else:
+                model.row([*supply, (need, -1.0)], 0.0, np.inf)
+
+
+def _add_capacities(
+    model: _Model,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
+    chosen: dict[tuple[int, int], int],
+) -> None:
+    for memory, limit in problem.capacity.items():
+        graph = problem.costs.graph
+        always = [v for v, domain in enumerate(domains) if domain == (memory,)]
+        fixed = resident_bytes(graph, always)
+        # Units of the limit keep the row's numbers near 1.
+        scale = max(limit, 1)
+        terms = [
+            (chosen[v, memory], problem.weights[v] / scale)
+            for v, domain in enumerate(domains)
+            if (v, memory) in chosen and problem.weights[v]
+        ]
+        free = [v for v in range(len(domains)) if (v, memory) in chosen]
+        there = {name for v in always for name in graph.operators[v].shared_weights}
+        for name, readers in shared_readers(problem, free).items():
+            if name not in there:
+                present = model.variable(0.0, integer=False)
+                terms.append((present, graph.shared_weights[name] / scale))
+                for v in readers:
+                    model.row([(present, 1.0), (chosen[v, memory], -1.0)], 0.0, np.inf)
+        if fixed > limit:
+            raise PartitionerError(
+                f"{graph.name}: no feasible assignment: operators that can only sit in memory"
+                f" {problem.memories[memory]!r} hold {quantity(fixed, 'byte')} of weights, its"
+                f" capacity is {limit}; raise the capacity"
+            )
+        if terms:
+            model.row(terms, -np.inf, (limit - fixed) / scale)
+
+
+def _run(problem: Problem, model: _Model, time_limit_s: float | None) -> Any:
+    matrix = csr_matrix(
+        (model.values, (model.rows, model.columns)), shape=(len(model.low), len(model.cost))
+    )
+    options: dict[str, float] = {"mip_rel_gap": 0.0}
+    if time_limit_s is not None:
+        options["time_limit"] = time_limit_s
+    result = milp(
+        c=np.array(model.cost),
+        constraints=LinearConstraint(matrix, np.array(model.low), np.array(model.high)),
+        integrality=np.array(model.integer),
+        bounds=Bounds(0.0, 1.0),
+        options=options,
+    )
+    logger.debug("HiGHS: %s", result.message)
+    name = problem.costs.graph.name
+    if result.status == 2:
+        raise PartitionerError(
+            f"{name}: no feasible assignment: forbidden transfers and capacities "
+            f"({_capacities(problem)}) together leave none; allow more"
+        )
+    if result.x is None:
+        raise PartitionerError(
+            f"{name}: HiGHS found no assignment ({result.message}); raise --time-limit"
+        )
+    return result
+
+
+def _place(
+    x: Sequence[float],
+    domains: Sequence[tuple[int, ...]],
+    chosen: dict[tuple[int, int], int],
+) -> tuple[int, ...]:
+    """Return each operator's memory: the one whose variable is nearest to 1."""
+    place = []
+    for v, domain in enumerate(domains):
+        shares = [x[chosen[v, memory]] if len(domain) > 1 else 1.0 for memory in domain]
+        place.append(domain[shares.index(max(shares))])
+    return tuple(place)
+
+
+def _cut_off_overfull(
+    problem: Problem,
+    model: _Model,
+    chosen: dict[tuple[int, int], int],
+    place: Sequence[int],
+) -> bool:
+    """Forbid the operators of each overfull memory of `place` to sit there together again."""
+    overfull = problem.overfull(place)
+    for name in overfull:
+        memory = problem.memories.index(name)
+        cover = [
+            (chosen[v, memory], 1.0)
+            for v, at in enumerate(place)
+            if at == memory and resident_bytes(problem.costs.graph, [v]) and (v, memory) in chosen
+        ]
+        model.row(cover, -np.inf, len(cover) - 1.0)
+    return bool(overfull)
+
+
+def _capacities(problem: Problem) -> str:
+    limits = [
+        f"{problem.memories[m]}: {quantity(limit, 'byte')}" for m, limit in problem.capacity.items()
+    ]
+    return ", ".join(limits) or "no capacity limit"

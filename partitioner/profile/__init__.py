@@ -1,0 +1,1 @@
+"""The fewest profile runs that measure every operator and transfer."""
