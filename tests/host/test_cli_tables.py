@@ -182,7 +182,7 @@ def test_the_tables_of_a_generation_are_whole(width):
             "cpu_time_source": "modelled", "lanes": None, "cpu_times_disturbed": False,
             "verification": {"tokens": 1, "tokens_equal": 1, "tokens_judged": 0, "passed": True,
                              "pim_bit_exact": True, "pim_results_checked": 7, "non_finite": [],
-                             "predictions_missed": []},
+                             "predictions_missed": [], "steps_wrong": []},
     }  # fmt: skip
     out = console(width)
     print_generation(out, report)
