@@ -15,7 +15,7 @@ from pimloop.host.execution.session import Settings, execute_model
 from pimloop.host.models.config import BUILT_IN, ModelConfig
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array, Graph
-from pimloop.host.models.inputs import check_inputs, random_inputs
+from pimloop.host.models.inputs import model_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.device.open import Backend
@@ -82,10 +82,7 @@ def load_model(
         decompose=Choice(keep_fused=keep_fused, im2col=im2col),
     )
     graph = load_any_model(str(source), options)
-    if inputs is None:
-        return Model(graph, random_inputs(graph, seed))
-    check_inputs(graph, inputs, "inputs")
-    return Model(graph, inputs)
+    return Model(graph, model_inputs(graph, inputs, seed, "inputs"))
 
 
 def model_config(name: str) -> ModelConfig:

@@ -42,7 +42,8 @@ class Device:
     def __init__(self, on: Platform | str = DEFAULT_PLATFORM, backend: Backend = "sim") -> None:
         self.platform = load_platform(on) if isinstance(on, str) else on
         self._device = open_device(self.platform, backend)
-        self._driver = PimDriver(self._device, column_granule=self.platform.driver.tile_columns)
+        self._driver = PimDriver.for_platform(self._device, self.platform)
+        self._stats = OpStats()
 
     def __enter__(self) -> Self:
         return self

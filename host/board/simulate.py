@@ -82,11 +82,7 @@ class PimTimes:
 
         with ExitStack() as stack:
             driver = stack.enter_context(
-                PimDriver(
-                    self._device,
-                    timeout=self._timeout,
-                    column_granule=self._platform.driver.tile_columns,
-                )
+                PimDriver.for_platform(self._device, self._platform, timeout=self._timeout)
             )
             left = driver.upload(random(operation.left))
             if isinstance(operation, ElementwiseOperation):

@@ -263,14 +263,9 @@ def given_inputs(args: argparse.Namespace) -> dict[str, Array] | None:
 
 def model_inputs(args: argparse.Namespace, graph: Graph) -> dict[str, Array]:
     """Return the inputs of a command: those of `--inputs`, checked, or seeded random ones."""
-    from pimloop.host.models.inputs import check_inputs, declared_inputs, random_inputs
+    from pimloop.host.models import inputs
 
-    values = given_inputs(args)
-    if values is None:
-        return random_inputs(graph, args.seed)
-    values = declared_inputs(graph, values)
-    check_inputs(graph, values, str(args.inputs))
-    return values
+    return inputs.model_inputs(graph, given_inputs(args), args.seed, str(args.inputs))
 
 
 def load(args: argparse.Namespace) -> tuple[Platform, Graph]:

@@ -89,7 +89,7 @@ def run_gemm(
     """
     p, q, r = shape
     _require_positive(shape)
-    driver = PimDriver(device, timeout=timeout, column_granule=platform.driver.tile_columns)
+    driver = PimDriver.for_platform(device, platform, timeout=timeout)
     beat = driver.geometry.beat_columns
     columns = round_up(r, beat)
     _require_room(driver, p * round_up(q, beat) + q * columns + p * columns, f"gemm {p} {q} {r}")
@@ -146,7 +146,7 @@ def run_elementwise(
     """
     p, r = shape
     _require_positive(shape)
-    driver = PimDriver(device, timeout=timeout, column_granule=platform.driver.tile_columns)
+    driver = PimDriver.for_platform(device, platform, timeout=timeout)
     columns = round_up(r, driver.geometry.beat_columns)
     copies = 3 if broadcast == "none" else 2
     _require_room(driver, copies * p * columns, f"elementwise {op} {p} {r}")

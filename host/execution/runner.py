@@ -13,7 +13,6 @@ from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.profile import CpuProfile, profile_cpu
@@ -25,7 +24,7 @@ from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.memory import Run, estimate, require_memory
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.reference.judge import Verdict, judge
-from pimloop.host.execution.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
+from pimloop.host.execution.session import Result, Settings, measures_cpu
 from pimloop.host.execution.verification import Verifier
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.pim.device.pool import DevicePool, Worker
@@ -35,7 +34,6 @@ from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.resident import ResidentModel, leave_constants
 from pimloop.host.pim.weights import ConstantBits, DeviceWeights
 from pimloop.host.platforms.platform import Platform
-from pimloop.partitioner.quantity import quantity
 
 #: Phase of an event that begins a stage of several executions: its progress counts them, those
 #: that an interrupted run left are done and named in the label.
@@ -183,7 +181,7 @@ class Runner:
                 # No reference stays: an executor has a buffer for every tensor it handed over.
                 index, executed = futures.pop(future), future.result()
                 self._report(jobs[index], "verify", "")
-                _finish(executed.verifier)
+                executed.verifier.finish()
                 if executed.verifier.mismatches:
                     self._pool.distrust()
                 executed = self._judged(executed)
@@ -291,11 +289,8 @@ class Runner:
         resident = worker.state.get(_RESIDENT)
         if not isinstance(resident, ResidentModel):
             self._report(job, "device", "")
-            driver = PimDriver(
-                worker.device,
-                timeout=self.options.device_timeout,
-                column_granule=self.platform.driver.tile_columns,
-                access_clocks=self.platform.dram.tccd_l,
+            driver = PimDriver.for_platform(
+                worker.device, self.platform, timeout=self.options.device_timeout
             )
             weights = DeviceWeights(driver, self._bits)
             for graph in self._before:
@@ -362,11 +357,3 @@ class Runner:
 def _devices_first(jobs: Sequence[Job]) -> list[int]:
     """Return the numbers of `jobs`, those that need a device first: others run meanwhile."""
     return sorted(range(len(jobs)), key=lambda i: "pim" not in jobs[i].assignment.values())
-
-
-def _finish(verifier: Verifier) -> None:
-    if not verifier.wait(VERIFICATION_TIMEOUT):
-        raise PimloopError(
-            f"the golden model has {quantity(verifier.pending, 'result')} left to check after"
-            f" {VERIFICATION_TIMEOUT:.0f} s: give the machine more time, or a shorter sequence"
-        )

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.timing import Timing
 from pimloop.host.execution.accuracy import Comparison, compared_tensors
@@ -24,11 +23,7 @@ from pimloop.host.pim.driver import OpStats, PimDriver
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.platforms.platform import Platform
-from pimloop.partitioner.quantity import quantity
 from pimloop.sim.lanes import default_flavour
-
-#: Bound on the golden model's work left when the device has finished, seconds.
-VERIFICATION_TIMEOUT = 3600.0
 
 
 @dataclass(frozen=True)
@@ -123,12 +118,7 @@ def execute_model(
                 )
             )
             driver = stack.enter_context(
-                PimDriver(
-                    device,
-                    timeout=settings.device_timeout,
-                    column_granule=platform.driver.tile_columns,
-                    access_clocks=platform.dram.tccd_l,
-                )
+                PimDriver.for_platform(device, platform, timeout=settings.device_timeout)
             )
             resident = stack.enter_context(ResidentModel(graph, operations, driver))
         verifier = stack.enter_context(Verifier(graph))
@@ -140,11 +130,7 @@ def execute_model(
         weights = executor.weight_cost
         execution = executor.run(feeds)
         report(Progress("verify", "golden model", 0, 1, 0))
-        if not verifier.wait(VERIFICATION_TIMEOUT):
-            raise PimloopError(
-                f"the golden model has {quantity(verifier.pending, 'result')} left to check after"
-                f" {VERIFICATION_TIMEOUT:.0f} s: give the machine more time, or a shorter sequence"
-            )
+        verifier.finish()
         mismatches, checked = list(verifier.mismatches), verifier.checked
         errors = dict(verifier.errors)
     first = executor.first_non_finite(

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.common import golden
+from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_node
 from pimloop.host.execution.finite import kinds
 from pimloop.host.models.graph import Array, Graph, Node
@@ -30,6 +31,9 @@ from pimloop.host.pim.capabilities import ElementwiseOperation, MatmulOperation,
 from pimloop.partitioner.quantity import quantity
 
 Bits = NDArray[np.uint16]
+
+#: Bound on the golden model's work left when the device has finished, seconds.
+TIMEOUT_S = 3600.0
 
 #: Multiply-adds between two looks at the gate: about 20 ms of numpy.
 _BLOCK_WORK = 4_000_000
@@ -185,6 +189,20 @@ class Verifier:
             if self._failure is not None:
                 raise self._failure
             return not self._queue
+
+    def finish(self, advice: str = "give the machine more time, or a shorter sequence") -> None:
+        """Wait for all checks; `advice` says what to do where that takes too long.
+
+        Raises
+        ------
+        PimloopError
+            When `TIMEOUT_S` is over first.
+        """
+        if not self.wait(TIMEOUT_S):
+            raise PimloopError(
+                f"the golden model has {quantity(self.pending, 'result')} left to check after"
+                f" {TIMEOUT_S:.0f} s: {advice}"
+            )
 
     def close(self) -> None:
         """Stop the worker; checks not done are dropped."""

@@ -22,6 +22,30 @@ from pimloop.host.models.ort_values import is_plain, packed_bits
 _FINFO: Any = ml_dtypes.finfo
 
 
+def model_inputs(
+    graph: Graph, values: Mapping[str, Array] | None, seed: int, where: str
+) -> dict[str, Array]:
+    """Return given values of the inputs, checked, or seeded random ones.
+
+    Parameters
+    ----------
+    values
+        As read from a file or given by a caller; None: random ones.
+    where
+        What the values are called in errors.
+
+    Raises
+    ------
+    PimloopError
+        When the values do not fit the model.
+    """
+    if values is None:
+        return random_inputs(graph, seed)
+    declared = declared_inputs(graph, values)
+    check_inputs(graph, declared, where)
+    return declared
+
+
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
     """Return a value for every input: masks of ones, token ids in range, normal floats."""
     generator = np.random.default_rng(seed)

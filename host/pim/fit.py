@@ -15,7 +15,7 @@ from pimloop.host.models.graph import Graph
 from pimloop.host.pim.capabilities import PimOperation, kept_on_cpu, pim_capable
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
-from pimloop.host.pim.forms import Forms, choose_forms
+from pimloop.host.pim.forms import Forms, driver_forms
 from pimloop.host.pim.placement import NoRoomError
 from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.pim.weights import DeviceWeights, Key, constant_uses
@@ -115,18 +115,12 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
     kept = kept_on_cpu(graph, platform.capabilities)
     with (
         ModelDevice(platform.geometry(), _BUFFER_BYTES) as device,
-        PimDriver(
-            device,
-            column_granule=platform.driver.tile_columns,
-            access_clocks=platform.dram.tccd_l,
-        ) as driver,
+        PimDriver.for_platform(device, platform) as driver,
     ):
         capacity, room = driver.memory.capacity, driver.memory.free_bytes
         while True:
             # Forms, and with them sizes, depend on what the CPU computes.
-            forms = choose_forms(
-                graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
-            )
+            forms = driver_forms(graph, operations, driver)
             stored = _stored(graph, operations, forms, driver)
             needed = {node: sum(one.nbytes for one in stored[node]) for node in operations}
             large = [node for node in operations if needed[node] > room]

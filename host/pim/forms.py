@@ -36,7 +36,7 @@ from pimloop.host.models.graph import Graph, Node
 from pimloop.host.pim.capabilities import MatmulOperation, PimOperation, Shape
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import round_up
-from pimloop.host.pim.driver import ProductOpcode, layout
+from pimloop.host.pim.driver import PimDriver, ProductOpcode, layout
 
 #: What a row of the left operand costs beside its steps, fabric clocks: its load, the write of the
 #: result. Simulated (16 to 256 rows): 40 to 220 on htg-z920 and native, 150 to 330 on aim.
@@ -118,6 +118,13 @@ def choose_forms(
             products[node.id] = form
         tensors.update(chooser.activations(operation, form))
     return Forms(tensors, products)
+
+
+def driver_forms(graph: Graph, operations: Mapping[str, PimOperation], driver: PimDriver) -> Forms:
+    """Return `choose_forms` on the device of a driver, as that stores and estimates."""
+    return choose_forms(
+        graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
+    )
 
 
 class _Chooser:

@@ -29,7 +29,7 @@ from pimloop.host.pim.driver import (
     PimDriver,
 )
 from pimloop.host.pim.driver.memory import Block
-from pimloop.host.pim.forms import Forms, ProductForm, choose_forms
+from pimloop.host.pim.forms import Forms, ProductForm, driver_forms
 from pimloop.host.pim.placement import Handle, Placement, moved_operands, rehearse
 from pimloop.host.pim.weights import (
     DeviceWeights,
@@ -112,9 +112,7 @@ class ResidentModel:
         self.driver = driver
         self.weights = weights or DeviceWeights(driver)
         self._owned: DeviceWeights | None = self.weights if weights is None else None
-        self._forms = forms or choose_forms(
-            graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
-        )
+        self._forms = forms or driver_forms(graph, operations, driver)
         self._uses = {
             node_id: constant_uses(graph, one, self._forms.of(node_id))
             for node_id, one in operations.items()

@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnxruntime as ort
 
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import all_cores, open_session, run_reference
 from pimloop.host.cpu.stretches import SessionCache
 from pimloop.host.execution.accuracy import Comparison, compare, rounding_depth
@@ -34,7 +33,7 @@ from pimloop.host.execution.executor import Executor, Progress
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.memory import Run, estimate, require_memory
 from pimloop.host.execution.reference.steps import measure_steps
-from pimloop.host.execution.session import VERIFICATION_TIMEOUT, Result, Settings, measures_cpu
+from pimloop.host.execution.session import Result, Settings, measures_cpu
 from pimloop.host.execution.verification import Verifier
 from pimloop.host.models.generator import LOGITS, Cache, Generator
 from pimloop.host.models.graph import Array, to_model
@@ -46,7 +45,6 @@ from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.pim.weights import DeviceWeights
 from pimloop.host.pipeline.generation import Generation, Phase, Planner, Token
 from pimloop.host.platforms.platform import Platform
-from pimloop.partitioner.quantity import quantity
 
 
 def generate(
@@ -98,11 +96,7 @@ def generate(
             generation.weights += runner.executor.weight_stats
         report(Progress("verify", "golden model", 0, 1, 0))
         for runner in runners.values():
-            if not runner.verifier.wait(VERIFICATION_TIMEOUT):
-                raise PimloopError(
-                    f"the golden model has {quantity(runner.verifier.pending, 'result')} left to"
-                    f" check after {VERIFICATION_TIMEOUT:.0f} s: generate fewer tokens"
-                )
+            runner.verifier.finish("generate fewer tokens")
         if driver is not None:
             generation.device_totals = driver.totals
     # The device is closed: nothing else runs while the CPU is timed.
@@ -194,12 +188,7 @@ class _Run:
             )
         )
         driver = stack.enter_context(
-            PimDriver(
-                device,
-                timeout=settings.device_timeout,
-                column_granule=self._platform.driver.tile_columns,
-                access_clocks=self._platform.dram.tccd_l,
-            )
+            PimDriver.for_platform(device, self._platform, timeout=settings.device_timeout)
         )
         self._weights = DeviceWeights(driver)
         stack.callback(self._weights.close)
@@ -264,7 +253,6 @@ class _Run:
             first = runner.first_non_finite(wanted_feeds)
             phase.non_finite += [] if first is None else [first]
             phase.wrong_segments += runner.executor.wrong_segments()
-            behind = rounding_depth(phase.graph, phase.assignment, depth)
             judged = _judge(phase, values[LOGITS], wanted[LOGITS], comparison.limit)
             generation.tokens.append(judged)
             token = judged.token
@@ -274,6 +262,7 @@ class _Run:
                 executed.add(values)
                 reference.add(wanted)
                 feeds, wanted_feeds = executed.feeds(token), reference.feeds(token)
+                behind = rounding_depth(phase.graph, phase.assignment, depth)
                 for name in executed.arrays:
                     made = behind[name.replace("past.", "present.", 1)]
                     depth[name] = max(depth.get(name, 0), made)

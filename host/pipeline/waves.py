@@ -11,7 +11,7 @@ from pimloop.host.models.graph import Array, Graph
 from pimloop.host.pim.device.open import Flavour, open_device, recorded
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.fit import pim_fit
-from pimloop.host.pim.forms import choose_forms
+from pimloop.host.pim.forms import driver_forms
 from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.platforms.platform import Platform
 
@@ -45,19 +45,13 @@ def record_operator(
     alone = operator_alone(graph, node_id, names)
     with (
         open_device(platform, "sim", flavour=flavour, trace=True) as device,
-        PimDriver(
-            device,
-            column_granule=platform.driver.tile_columns,
-            access_clocks=platform.dram.tccd_l,
-        ) as driver,
+        PimDriver.for_platform(device, platform) as driver,
         ResidentModel(
             alone,
             {node_id: operation},
             driver,
             # As in the whole model, where other operators may read the same tensors.
-            forms=choose_forms(
-                graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
-            ),
+            forms=driver_forms(graph, operations, driver),
         ) as resident,
     ):
         executor = Executor(alone, {node_id: "pim"}, {node_id: operation}, resident)

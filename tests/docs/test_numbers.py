@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.trees import copy_code
 
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import load_platform
@@ -74,9 +74,7 @@ def products_us(report: dict[str, Any]) -> float:
 def test_the_table_of_change_the_rtl(tmp_path: Path):
     """BERT before and after the page's patch, in a copy of the tree, is what the page says."""
     tree = tmp_path / "tree"
-    for name in ("rtl", "sim", "host", "partitioner"):
-        shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("*.pyc"))
-    shutil.copytree(REPOSITORY / "pimloop", tree / "pimloop", symlinks=True)
+    copy_code(tree)
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
     after.mkdir()

@@ -9,7 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ml_dtypes
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 import pimloop
 
@@ -56,3 +60,25 @@ def test_pages_for_users_import_the_public_interface_alone(page: str) -> None:
         else:
             assert isinstance(node, ast.Import)
             assert [alias.name for alias in node.names] == ["pimloop"]
+
+
+def test_inputs_without_a_type_are_read_as_the_command_reads_them(tmp_path: Path) -> None:
+    """bfloat16 that numpy has saved as bytes."""
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Neg", ["x"], ["y"])]
+    graph = helper.make_graph(
+        nodes, "g", [value("x", TensorProto.BFLOAT16, [2])], [value("y", TensorProto.BFLOAT16, [2])]
+    )
+    path = tmp_path / "g.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    x = np.array([1.0, -2.0], ml_dtypes.bfloat16)
+    model = pimloop.load_model(path, inputs={"x": x.view("V2")})
+    assert model.inputs["x"].dtype == ml_dtypes.bfloat16
+    assert np.array_equal(model.inputs["x"], x)
+
+
+def test_a_device_that_has_done_nothing_has_cost_nothing() -> None:
+    with pimloop.Device("aim", "model") as device:
+        assert (device.stats.cycles, device.stats.descriptors) == (0, 0)
+        device.add(np.ones((2, 3), np.float32), np.ones((2, 3), np.float32))
+        assert device.stats.descriptors > 0

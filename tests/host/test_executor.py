@@ -386,7 +386,7 @@ def test_a_failing_check_is_raised_to_the_caller():
             verifier.wait(30)
 
 
-def test_the_verifier_stands_still_while_paused():
+def test_the_verifier_stands_still_while_paused(monkeypatch):
     node = helper.make_node("Add", ["x", "x"], ["y"], name="sum")
     graph = small([node], {"x": floats(2, 2)}, ("y",))
     operation = pim_capable(graph, Capabilities())["sum"]
@@ -396,7 +396,11 @@ def test_the_verifier_stands_still_while_paused():
             verifier.submit(Check(graph.nodes[0], operation, zeros, zeros, None, zeros))
             assert not verifier.wait(0.05)
             assert verifier.pending == 1
+            monkeypatch.setattr("pimloop.host.execution.verification.TIMEOUT_S", 0.0)
+            with pytest.raises(PimloopError, match="has 1 result left to check after 0 s: hurry"):
+                verifier.finish("hurry")
         assert verifier.wait(30)
+        verifier.finish()
 
 
 def test_rounding_depth_and_tolerance():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +13,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from onnx import helper
+from support.trees import copy_code
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY
 
@@ -154,11 +154,7 @@ ROOMS = {
 def changed(tmp_path_factory) -> dict[str, list[str]]:
     """Return the keys that changed with each file of ROOMS, edited one by one in a copy."""
     copy = tmp_path_factory.mktemp("copy")
-    for package in PACKAGES:
-        shutil.copytree(
-            ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    shutil.copytree(ROOT / "pimloop", copy / "pimloop", symlinks=True)
+    copy_code(copy)
     environment = os.environ | {"PYTHONPATH": str(copy)}
     run = subprocess.run(
         [sys.executable, "-c", EDITS, *ROOMS],

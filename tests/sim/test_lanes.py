@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.trees import copy_code
 
 from pimloop.sim import lanes
 from pimloop.sim.build import REPOSITORY
@@ -98,11 +99,7 @@ def pimloop(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_broken_lane_is_seen_by_gemm(tmp_path):
     """A lane broken in a copy of the tree: RTL lanes compute, the wrong elements are named."""
     tree = tmp_path / "tree"
-    for name in ("rtl", "sim", "host", "partitioner"):
-        shutil.copytree(
-            REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    shutil.copytree(REPOSITORY / "pimloop", tree / "pimloop", symlinks=True)
+    copy_code(tree)
     (patch,) = (one for one in patches("lane") if one.stem == "sign_of_difference")
     for path in mutated(patch, sorted(RTL.glob("pim_*.sv")), tmp_path / "changed"):
         shutil.copy(path, tree / "rtl")

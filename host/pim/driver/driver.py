@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from pimloop.host.pim.driver.queue import CommandQueue
 from pimloop.host.pim.driver.stats import OpStats
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode, Shape
+
+if TYPE_CHECKING:
+    from pimloop.host.platforms.platform import Platform
 
 #: float32 or bfloat16 (ml_dtypes) of any shape.
 HostArray = NDArray[np.generic]
@@ -83,6 +86,16 @@ class PimDriver:
         self._elementwise = Elementwise(self._geometry, emit, self._store, self.upload)
         self._products = Products(self._geometry, emit, self._store, self._elementwise)
         self._totals = self._last = OpStats()
+
+    @classmethod
+    def for_platform(cls, device: Device, platform: Platform, *, timeout: float = 600.0) -> Self:
+        """Return the driver of a platform's device; parameters and errors as of the class."""
+        return cls(
+            device,
+            timeout=timeout,
+            column_granule=platform.driver.tile_columns,
+            access_clocks=platform.dram.tccd_l,
+        )
 
     @property
     def geometry(self) -> Geometry:
