@@ -209,64 +209,64 @@ module pim_conditions #(
     $error("%m: at most one column command leaves in a fabric clock");
   end
 
-  if (!(TBl <= TCcdS)) begin : gen_40
+  if (!(TCcdL >= TCcdS)) begin : gen_40
+    $error("%m: commands within a bank group are at least as far apart as across groups: TCcdL is below TCcdS");
+  end
+
+  if (!(TRrdL >= TRrdS)) begin : gen_41
+    $error("%m: commands within a bank group are at least as far apart as across groups: TRrdL is below TRrdS");
+  end
+
+  if (!(TWtrL >= TWtrS)) begin : gen_42
+    $error("%m: commands within a bank group are at least as far apart as across groups: TWtrL is below TWtrS");
+  end
+
+  if (!(TBl <= TCcdS)) begin : gen_43
     $error("%m: bursts must not overlap on the data bus");
   end
 
-  if (!((ReadClocks + CkRatio - 1) / CkRatio >= LaneLatency)) begin : gen_41
+  if (!((ReadClocks + CkRatio - 1) / CkRatio >= LaneLatency)) begin : gen_44
     $error("%m: LaneLatency must not exceed the read latency in fabric clocks");
   end
 
-  if (!(ReadClocks <= 64 * CkRatio)) begin : gen_42
+  if (!(ReadClocks <= 64 * CkRatio)) begin : gen_45
     $error("%m: the read latency must be at most 64 fabric clocks");
   end
 
-  if (!(WriteClocks > 3 * CkRatio && WriteClocks <= 64 * CkRatio)) begin : gen_43
+  if (!(WriteClocks > 3 * CkRatio && WriteClocks <= 64 * CkRatio)) begin : gen_46
     $error("%m: the write latency must be 4 to 64 fabric clocks");
   end
 
-  if (!(TCwl <= ReadClocks + 1)) begin : gen_44
+  if (!(TCwl <= ReadClocks + 1)) begin : gen_47
     $error("%m: write data must not start before the read data of a command sent earlier have ended");
   end
 
-  if (!(TRc >= TRas && TRc >= TRp)) begin : gen_45
+  if (!(TRc >= TRas && TRc >= TRp)) begin : gen_48
     $error("%m: TRc must not be shorter than its parts TRas and TRp");
   end
 
-  if (!(TRefi >= 0 && 2 * TRefi + TRfc + 1024 < 65536)) begin : gen_46
+  if (!(TRefi >= 0 && 2 * TRefi + TRfc + 1024 < 65536)) begin : gen_49
     $error("%m: TRefi is too long for stamps of 16 bits");
   end
 
-  if (!(TRefi == 0 || TFaw <= TRfc)) begin : gen_47
+  if (!(TRefi == 0 || TFaw <= TRfc)) begin : gen_50
     $error("%m: no rule may reach beyond a refresh: TFaw must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TRc <= TRfc)) begin : gen_48
+  if (!(TRefi == 0 || TRc <= TRfc)) begin : gen_51
     $error("%m: no rule may reach beyond a refresh: TRc must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TRrdS <= TRfc)) begin : gen_49
-    $error("%m: no rule may reach beyond a refresh: TRrdS must not exceed TRfc");
-  end
-
-  if (!(TRefi == 0 || TRrdL <= TRfc)) begin : gen_50
+  if (!(TRefi == 0 || TRrdL <= TRfc)) begin : gen_52
     $error("%m: no rule may reach beyond a refresh: TRrdL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TCcdS <= TRfc)) begin : gen_51
-    $error("%m: no rule may reach beyond a refresh: TCcdS must not exceed TRfc");
-  end
-
-  if (!(TRefi == 0 || TCcdL <= TRfc)) begin : gen_52
+  if (!(TRefi == 0 || TCcdL <= TRfc)) begin : gen_53
     $error("%m: no rule may reach beyond a refresh: TCcdL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || WriteClocks + TWr <= TRfc)) begin : gen_53
+  if (!(TRefi == 0 || WriteClocks + TWr <= TRfc)) begin : gen_54
     $error("%m: no rule may reach beyond a refresh: write data and TWr must not exceed TRfc");
-  end
-
-  if (!(TRefi == 0 || WriteClocks + TWtrS <= TRfc)) begin : gen_54
-    $error("%m: no rule may reach beyond a refresh: write data and TWtrS must not exceed TRfc");
   end
 
   if (!(TRefi == 0 || WriteClocks + TWtrL <= TRfc)) begin : gen_55
