@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.common.golden import ElementwiseOp
 from pimloop.host.pim.device.open import Backend, open_device
 from pimloop.host.pim.driver import DeviceTensor, OpStats, PimDriver
 from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
@@ -106,7 +105,7 @@ class Device:
         return self._elementwise("mul", a, b)
 
     def _elementwise(
-        self, op: ElementwiseOp, a: NDArray[np.float32], b: NDArray[np.float32]
+        self, op: str, a: NDArray[np.float32], b: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         driver = self._driver
         with driver.upload(a) as left, driver.upload(b) as right:

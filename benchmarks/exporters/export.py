@@ -20,7 +20,7 @@ from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pim.capabilities import Capabilities
+from pimloop.host.operators import Capabilities
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.planning.coverage import coverage
 from pimloop.host.planning.reasons import reasons

@@ -8,7 +8,6 @@ where another form (`pimloop.host.pim.forms`) would be cheaper.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,11 @@ from pimloop.host.board.data import class_graph, class_name
 from pimloop.host.board.templates import Template
 from pimloop.host.cpu.work import signature
 from pimloop.host.models.graph import Graph
-from pimloop.host.pim.capabilities import ElementwiseOperation, PimOperation, pim_operation
+from pimloop.host.operators import Operation, pim_operation
+from pimloop.host.operators.forms import PLAIN, ProductForm
+from pimloop.host.operators.product import Product
 from pimloop.host.pim.device.base import Device
-from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.driver import DeviceMatrix, DeviceTensor, PimDriver
 from pimloop.host.platforms.platform import Platform
 
 #: What identifies equal work on the device.
@@ -73,24 +74,35 @@ class PimTimes:
             self._cycles[key] = self._run(graph, operation)
         return self._platform.pim_time_us(self._cycles[key])
 
-    def _run(self, graph: Graph, operation: PimOperation) -> int:
+    def _run(self, graph: Graph, operation: Operation) -> int:
         """Return the DRAM clocks of one operator with random operands."""
-        rng = np.random.default_rng(0)
-
-        def random(name: str) -> NDArray[np.float32]:
-            return rng.standard_normal(graph.tensors[name].shape, dtype=np.float32)
-
-        with ExitStack() as stack:
-            driver = stack.enter_context(
-                PimDriver.for_platform(self._device, self._platform, timeout=self._timeout)
-            )
-            left = driver.upload(random(operation.left))
-            if isinstance(operation, ElementwiseOperation):
-                driver.elementwise(operation.op, left, driver.upload(random(operation.right)))
-                return driver.last.cycles
-            matrix = driver.load_matrix(random(operation.right), transposed=operation.transposed)
-            bias = None
-            if operation.bias is not None:
-                bias = driver.upload(random(operation.bias).reshape(-1))
-            driver.matmul(left, matrix, bias=bias)
+        with PimDriver.for_platform(self._device, self._platform, timeout=self._timeout) as driver:
+            operation.emit(_RandomOperands(graph, driver))
             return driver.last.cycles
+
+
+class _RandomOperands:
+    """Random operands, each made when it is asked for; right operands are resident matrices."""
+
+    form: ProductForm = PLAIN
+
+    def __init__(self, graph: Graph, driver: PimDriver) -> None:
+        self.driver = driver
+        self._graph = graph
+        self._rng = np.random.default_rng(0)
+
+    def tensor(self, name: str) -> DeviceTensor:
+        return self.driver.upload(self._random(name))
+
+    def row(self, name: str) -> DeviceTensor:
+        return self.driver.upload(self._random(name).reshape(-1))
+
+    def right(self, product: Product) -> tuple[DeviceMatrix, bool]:
+        values = self._random(product.right)
+        return self.driver.load_matrix(values, transposed=product.transposed), False
+
+    def turned(self, product: Product) -> tuple[DeviceTensor, DeviceMatrix]:
+        raise NotImplementedError(f"{product}: the board computes no product turned around")
+
+    def _random(self, name: str) -> NDArray[np.float32]:
+        return self._rng.standard_normal(self._graph.tensors[name].shape, dtype=np.float32)

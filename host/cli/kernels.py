@@ -12,6 +12,7 @@ from pimloop.host.cli.sim import add_device_options, positive_seconds
 from pimloop.host.cli.tables import print_table, prose, texts
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.kernels import KernelResult, run_elementwise, run_gemm
+from pimloop.host.operators.registry import elementwise as operations
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
@@ -48,7 +49,7 @@ def register(subparsers: Any) -> None:
             "device, and compare every bit with the golden model. Exit code 1: bits differ."
         ),
     )
-    elementwise.add_argument("op", choices=("add", "sub", "mul"), help="operation")
+    elementwise.add_argument("op", choices=tuple(operations()), help="operation")
     elementwise.add_argument("p", type=int, metavar="P", help="rows")
     elementwise.add_argument("r", type=int, metavar="R", help="columns")
     elementwise.add_argument(

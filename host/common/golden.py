@@ -8,6 +8,7 @@ quiet NaN. The RTL lanes, the native lanes and `pimloop.host.pim.device.model` g
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, overload
 
 import ml_dtypes
@@ -18,7 +19,8 @@ from pimloop.host.common.errors import PimloopError
 
 Bits = NDArray[np.uint16]
 Floats = NDArray[np.float32]
-ElementwiseOp = Literal["add", "sub", "mul"]
+#: What the lanes compute of an element, in binary32.
+Arithmetic = Callable[..., Floats]
 
 #: The canonical quiet NaN.
 NAN_BF16 = 0x7FC0
@@ -171,16 +173,16 @@ def matmul(
     return acc if out_f32 else to_bf16_bits(acc)
 
 
-def elementwise(op: ElementwiseOp, a: Bits, b: Bits) -> Bits:
-    """Return a + b, a - b or a * b, rounded to binary32 and then to bfloat16 (broadcasting)."""
+def elementwise(arithmetic: Arithmetic, *operands: Bits) -> Bits:
+    """Return a function of the operands, rounded to binary32 and then to bfloat16 (broadcasting).
+
+    >>> one = np.array([0x3F80], np.uint16)
+    >>> hex(elementwise(np.add, one, one)[0])
+    '0x4000'
+    """
     _require_subnormals()
-    left, right = bf16_to_f32(a), bf16_to_f32(b)
     with np.errstate(all="ignore"):
-        if op == "add":
-            return to_bf16_bits(np.asarray(left + right))
-        if op == "sub":
-            return to_bf16_bits(np.asarray(left - right))
-        return to_bf16_bits(np.asarray(left * right))
+        return to_bf16_bits(np.asarray(arithmetic(*(bf16_to_f32(bits) for bits in operands))))
 
 
 def _products_exact(a: Bits, b: Bits) -> bool:

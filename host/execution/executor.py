@@ -32,6 +32,7 @@ from pimloop.host.cpu.timing import (
     shared_out,
     time_rounds,
 )
+from pimloop.host.devices.kinds import MEMORY_OF
 from pimloop.host.execution.finite import (
     Kinds,
     NonFinite,
@@ -44,12 +45,7 @@ from pimloop.host.execution.reference.segments import segment_values, wrong_resu
 from pimloop.host.execution.verification import Check, Verifier
 from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.models.inputs import check_inputs
-from pimloop.host.pim.capabilities import (
-    DEVICE_MEMORY,
-    MatmulOperation,
-    PimOperation,
-    overflowing_constant,
-)
+from pimloop.host.operators import Operation, overflowing_constant
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.resident import ResidentModel
 
@@ -103,9 +99,9 @@ class Executor:
     graph
         The model.
     assignment
-        The device of every node: a key of `DEVICE_MEMORY`.
+        The device of every node: a key of `MEMORY_OF`.
     operations
-        How the PIM runs its nodes (`capabilities.pim_capable`).
+        How the PIM runs its nodes (`pimloop.host.operators.pim_capable`).
     resident
         The model on the PIM device; None when no node is assigned to it. It stays open: other
         executors may use it after this one.
@@ -129,7 +125,7 @@ class Executor:
         self,
         graph: Graph,
         assignment: Mapping[str, str],
-        operations: Mapping[str, PimOperation],
+        operations: Mapping[str, Operation],
         resident: ResidentModel | None = None,
         *,
         verifier: Verifier | None = None,
@@ -327,16 +323,9 @@ class Executor:
             self._release_unused(used)
         self._release_unused(result)
 
-    def _check(self, node: Node, operation: PimOperation) -> Check:
-        bias = operation.bias if isinstance(operation, MatmulOperation) else None
-        return Check(
-            node,
-            operation,
-            self._operand_bits(operation.left),
-            self._operand_bits(operation.right),
-            None if bias is None else self._operand_bits(bias).reshape(-1),
-            self._bits[node.outputs[0]],
-        )
+    def _check(self, node: Node, operation: Operation) -> Check:
+        operands = {name: self._operand_bits(name) for name in operation.operands}
+        return Check(node, operation, operands, self._bits[node.outputs[0]])
 
     def _move_operand(self, name: str, execution: Execution) -> None:
         """See to it that a tensor is in device memory."""
@@ -509,16 +498,16 @@ def _as_type(values: NDArray[np.float32], dtype: np.dtype[np.generic]) -> Array:
 
 
 def check_assignment(
-    graph: Graph, assignment: Mapping[str, str], operations: Mapping[str, PimOperation]
+    graph: Graph, assignment: Mapping[str, str], operations: Mapping[str, Operation]
 ) -> None:
     """Raise PimloopError unless every node has a device that can run it, and nothing else."""
     for node in graph.nodes:
         device = assignment.get(node.id)
         if device is None:
             raise PimloopError(f"the assignment has no device for node '{node.id}'")
-        if device not in DEVICE_MEMORY:
+        if device not in MEMORY_OF:
             raise PimloopError(
-                f"node '{node.id}' is assigned to '{device}'; devices: {', '.join(DEVICE_MEMORY)}"
+                f"node '{node.id}' is assigned to '{device}'; devices: {', '.join(MEMORY_OF)}"
             )
         if device == "pim" and node.id not in operations:
             name = overflowing_constant(graph, node)
@@ -537,7 +526,7 @@ def _stretch_key(stretch: Stretch) -> str:
     return f"stretch of {len(stretch.nodes)} from {stretch.nodes[0].id}"
 
 
-def _work(graph: Graph, node: Node, operation: PimOperation) -> int:
+def _work(graph: Graph, node: Node, operation: Operation) -> int:
     """Return the multiply-adds of a node on the PIM: what simulating it takes is in proportion."""
     elements = graph.tensors[node.outputs[0]].elements
-    return elements * operation.inner if isinstance(operation, MatmulOperation) else elements
+    return operation.multiply_adds(elements)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pimloop.host.common import golden
 from pimloop.host.execution.finite import NonFinite, kinds, unlike_float32
 from pimloop.host.execution.verification import Mismatch, find_mismatch
+from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.geometry import BF16_BYTES
 from pimloop.host.pim.device.open import recorded
@@ -131,7 +132,7 @@ def run_gemm(
 def run_elementwise(
     device: Device,
     platform: Platform,
-    op: golden.ElementwiseOp,
+    op: str,
     shape: tuple[int, int],
     *,
     broadcast: BroadcastName = "none",
@@ -139,7 +140,7 @@ def run_elementwise(
     timeout: float = 600.0,
     waves: Path | None = None,
 ) -> KernelResult:
-    """Add, subtract or multiply a random (p, r) and a random operand that is broadcast to it.
+    """Run an operation of a random (p, r) and a random operand that is broadcast to it.
 
     See `run_gemm` for the parameters; `broadcast` gives the right operand the shape (p, r),
     (r), (p, 1) or (1).
@@ -161,9 +162,11 @@ def run_elementwise(
         wall = time.perf_counter() - started
     stats = driver.last
     values = driver.download(y)
-    expected = golden.elementwise(op, golden.to_bf16_bits(left), golden.to_bf16_bits(right))
+    arithmetic = elementwise()[op].arithmetic
+    bits = golden.to_bf16_bits(left), golden.to_bf16_bits(right)
+    expected = golden.elementwise(arithmetic, *bits)
     with np.errstate(all="ignore"):
-        float32 = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[op](left, right)
+        float32 = arithmetic(left, right)
     return KernelResult(
         shape=shape,
         stats=stats,

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +26,13 @@ from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_node
 from pimloop.host.execution.finite import kinds
 from pimloop.host.models.graph import Array, Graph, Node
-from pimloop.host.pim.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
+from pimloop.host.operators import Operation
 from pimloop.partitioner.quantity import quantity
 
 Bits = NDArray[np.uint16]
 
 #: Bound on the golden model's work left when the device has finished, seconds.
 TIMEOUT_S = 3600.0
-
-#: Multiply-adds between two looks at the gate: about 20 ms of numpy.
-_BLOCK_WORK = 4_000_000
-
-#: Elements of an operand that are widened to binary64 at a time.
-_BLOCK_ELEMENTS = 1 << 20
 
 #: Bytes of operands and results that may wait for the golden model: the device waits beyond them.
 MOST_WAITING_BYTES = 256 << 20
@@ -53,10 +46,6 @@ OPERATOR_LIMIT = 1.0
 
 #: The most that rounding errs by, as a part of the value.
 _ROUNDING_BF16 = 2.0**-8
-_ROUNDING_F32 = 2.0**-24
-
-#: Half the distance of two subnormal float32.
-_SUBNORMAL_ROUNDING_F32 = 2.0**-150
 
 
 @dataclass(frozen=True)
@@ -64,17 +53,14 @@ class Check:
     """One result to verify; operands and result are bfloat16 bits in their logical shapes."""
 
     node: Node
-    operation: PimOperation
-    left: Bits
-    right: Bits
-    bias: Bits | None
+    operation: Operation
+    operands: Mapping[str, Bits]  # by tensor
     result: Bits
 
     @property
     def nbytes(self) -> int:
         """Bytes of operands and result."""
-        bias = 0 if self.bias is None else self.bias.nbytes
-        return self.left.nbytes + self.right.nbytes + bias + self.result.nbytes
+        return self.result.nbytes + sum(bits.nbytes for bits in self.operands.values())
 
 
 @dataclass(frozen=True)
@@ -258,59 +244,14 @@ class Verifier:
                 self._condition.notify_all()
 
     def _compare(self, check: Check) -> Mismatch | None:
-        expected = np.empty(_shape(check), np.uint16)
-        for region, bits in self._expected(check):
-            expected[region] = bits
+        shape = check.operation.expected_shape(check.operands, check.result.shape)
+        expected = np.empty(shape, np.uint16)
+        for index, part in check.operation.expected(check.operands):
+            with self._block():
+                expected[index] = part()
             if self._closing:
                 return None
         return find_mismatch(check.node.id, check.result, expected.reshape(check.result.shape))
-
-    def _expected(self, check: Check) -> Iterator[tuple[Any, Bits]]:
-        """Yield (index, golden bits) for parts of the result, each a short piece of work."""
-        operation = check.operation
-        if isinstance(operation, ElementwiseOperation):
-            with self._block():
-                bits = golden.elementwise(operation.op, check.left, check.right)
-            yield (...,), bits
-            return
-        left, right = _operands(check, operation)
-        *lead, p, q = left.shape
-        r = right.shape[-1]
-        width = max(32, _BLOCK_WORK // max(p * q, 1))
-        for batch in np.ndindex(*lead):
-            for start in range(0, r, width):
-                columns = slice(start, start + width)
-                with self._block():
-                    bits = golden.matmul(
-                        left[batch],
-                        right[(*batch, slice(None), columns)],
-                        None if check.bias is None else check.bias[columns],
-                    )
-                yield (*batch, slice(None), columns), bits
-
-
-def _shape(check: Check) -> tuple[int, ...]:
-    """Return the shape in which the golden result is computed."""
-    if isinstance(check.operation, ElementwiseOperation):
-        return check.result.shape
-    left, right = _operands(check, check.operation)
-    return (*left.shape[:-1], right.shape[-1])
-
-
-def _operands(check: Check, operation: MatmulOperation) -> tuple[Bits, Bits]:
-    """Return the operands of a product, (..., p, q) and (..., q, r) with equal leading axes."""
-    left = check.left.reshape(operation.left_shape)
-    right = check.right.reshape(operation.right_shape)
-    if operation.transposed:
-        right = right.swapaxes(-1, -2)
-    if right.ndim == 2:
-        # One matrix for all rows: one product.
-        return left.reshape(1, -1, left.shape[-1]), right[np.newaxis]
-    lead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-    return (
-        np.broadcast_to(left, (*lead, *left.shape[-2:])),
-        np.broadcast_to(right, (*lead, *right.shape[-2:])),
-    )
 
 
 def operator_error(graph: Graph, check: Check) -> float:
@@ -322,13 +263,9 @@ def operator_error(graph: Graph, check: Check) -> float:
     theorem and no measurement: no right result is above 1. Where float32 gives NaN or an infinity
     the result must be the same; anything else is an infinite error.
     """
-    operation = check.operation
-    operands = {operation.left: check.left, operation.right: check.right}
-    if check.bias is not None and not isinstance(operation, ElementwiseOperation):
-        operands[str(operation.bias)] = check.bias
     feeds: dict[str, Array] = {
         name: np.asarray(golden.bf16_to_f32(bits)).reshape(graph.tensors[name].shape)
-        for name, bits in operands.items()
+        for name, bits in check.operands.items()
         if name not in graph.constants
     }
     (wanted,) = run_node(_in_float32(graph, check.node), check.node, feeds)
@@ -342,21 +279,9 @@ def operator_error(graph: Graph, check: Check) -> float:
 
 
 def _bound(check: Check, wanted: Array) -> Array:
-    """Return how far an element may be from `wanted`, ONNX Runtime's float32 result.
-
-    Sums of n terms err by at most n 2^-24 of the sum of their magnitudes, in any order; see Higham,
-    Accuracy and Stability of Numerical Algorithms, section 4.2.
-    """
-    operation = check.operation
+    """Return how far an element may be from `wanted`, ONNX Runtime's float32 result."""
+    sums = check.operation.sums_error(check.operands, wanted)
     size = np.abs(wanted.astype(np.float64))
-    if isinstance(operation, ElementwiseOperation):
-        sums = _ROUNDING_F32 * size
-    else:
-        terms = _magnitudes(operation, check.left, check.right).reshape(wanted.shape)
-        if check.bias is not None:
-            terms = terms + np.abs(golden.bf16_to_f32(check.bias).astype(np.float64))
-        steps = operation.inner + 2  # the bias, and a product that is rounded before it is added
-        sums = 2 * steps * (_ROUNDING_F32 * terms + _SUBNORMAL_ROUNDING_F32)
     return np.asarray(_ROUNDING_BF16 * (size + sums) + sums + golden.SUBNORMAL_ROUNDING)
 
 
@@ -374,29 +299,3 @@ def _in_float32(graph: Graph, node: Node) -> Graph:
             if name in graph.constants
         },
     )
-
-
-def _magnitudes(operation: MatmulOperation, left: Bits, right: Bits) -> Array:
-    """Return the product of the operands' magnitudes in binary64.
-
-    The larger operand, which may be a model's largest weight, is widened block by block.
-    """
-    left, right = left.reshape(operation.left_shape), right.reshape(operation.right_shape)
-    if operation.transposed:
-        right = right.swapaxes(-1, -2)
-    if left.size > right.size:
-        other = _widened(right)
-        parts = [_widened(part) @ other for part in _blocks(left, -2)]
-        return np.concatenate(parts, axis=-2)
-    other = _widened(left)
-    return np.concatenate([other @ _widened(part) for part in _blocks(right, -1)], axis=-1)
-
-
-def _widened(bits: Bits) -> Array:
-    return np.asarray(np.abs(golden.bf16_to_f32(bits)).astype(np.float64))
-
-
-def _blocks(bits: Bits, axis: int) -> list[Bits]:
-    """Return views along an axis, of about `_BLOCK_ELEMENTS` each."""
-    count = -(-bits.size // _BLOCK_ELEMENTS)
-    return np.array_split(bits, max(min(count, bits.shape[axis]), 1), axis)

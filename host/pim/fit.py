@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import pimloop.partitioner.graph as network
 from pimloop.host.models.graph import Graph
-from pimloop.host.pim.capabilities import PimOperation, kept_on_cpu, pim_capable
+from pimloop.host.operators import Operation, kept_on_cpu, pim_capable
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.forms import Forms, driver_forms
 from pimloop.host.pim.placement import NoRoomError
 from pimloop.host.pim.resident import ResidentModel
-from pimloop.host.pim.weights import DeviceWeights, Key, constant_uses
+from pimloop.host.pim.weights import DeviceWeights, Key
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.place.capacity import Room
 from pimloop.partitioner.quantity import quantity
@@ -43,7 +43,7 @@ class Stored:
 class PimFit:
     """The operators of a model that can run on the PIM, and what room they need there."""
 
-    operations: Mapping[str, PimOperation]  # by node id
+    operations: Mapping[str, Operation]  # by node id
     kept_on_cpu: Mapping[str, str]  # node id: why it cannot, though the PIM has the operation
     weights: Mapping[str, tuple[Stored, ...]]  # the constants of each of `operations`
     weight_room: int  # bytes that the weights of one schedule may take
@@ -97,7 +97,7 @@ def pim_fit(graph: Graph, platform: Platform) -> PimFit:
     """Return what of `graph` can run on the PIM of `platform`.
 
     An operator stays on the CPU where bfloat16 does not have one of its constants
-    (`pimloop.host.pim.capabilities`), where its weights alone do not fit beside the activations,
+    (`pimloop.host.operators`), where its weights alone do not fit beside the activations,
     and where its activations do not fit beside those in use. The answer is kept as long as the
     graph is: commands ask several times.
     """
@@ -151,14 +151,14 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
 
 
 def _stored(
-    graph: Graph, operations: Mapping[str, PimOperation], forms: Forms, driver: PimDriver
+    graph: Graph, operations: Mapping[str, Operation], forms: Forms, driver: PimDriver
 ) -> dict[str, tuple[Stored, ...]]:
     """Return the constants of each operator as the device has them, each once."""
     weights = DeviceWeights(driver)
     stored = {}
     for node, operation in operations.items():
         constants: dict[Key, Stored] = {}
-        for use in constant_uses(graph, operation, forms.of(node)):
+        for use in operation.constants(graph, forms.of(node)):
             key = weights.key(graph, use)
             name = f"{use.name} ({use.label})"
             constants.setdefault(key, Stored(key, name, weights.nbytes(graph, use)))

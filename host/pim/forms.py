@@ -28,15 +28,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
 
 import numpy as np
 
 from pimloop.host.models.graph import Graph, Node
-from pimloop.host.pim.capabilities import MatmulOperation, PimOperation, Shape
+from pimloop.host.operators.base import Operation
+from pimloop.host.operators.forms import (
+    PLAIN,
+    ActivationForm,
+    ProductForm,
+    ProductOpcode,
+    Shape,
+    turned_shape,
+)
+from pimloop.host.operators.product import Product
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import round_up
-from pimloop.host.pim.driver import PimDriver, ProductOpcode, layout
+from pimloop.host.pim.driver import PimDriver, layout
 
 #: What a row of the left operand costs beside its steps, fabric clocks: its load, the write of the
 #: result. Simulated (16 to 256 rows): 40 to 220 on htg-z920 and native, 150 to 330 on aim.
@@ -47,36 +55,10 @@ WORTH = 0.9
 
 
 @dataclass(frozen=True)
-class Form:
-    """How an activation lies in device memory where not as rows of its own shape."""
-
-    role: Literal["left", "right"]  # of the product that reads it
-    turned: bool  # the last two axes of `shape` are exchanged
-    shape: Shape  # as the operation has it
-
-    @property
-    def stored(self) -> Shape:
-        """The shape in device memory."""
-        return turned_shape(self.shape) if self.turned else self.shape
-
-
-@dataclass(frozen=True)
-class ProductForm:
-    """How a product is computed."""
-
-    turned: bool = False  # C' = B' A'
-    opcode: ProductOpcode = "MATMUL"  # that reads the right operand where it is a constant
-
-
-#: As the model has it.
-PLAIN = ProductForm()
-
-
-@dataclass(frozen=True)
 class Forms:
     """The forms of a model's tensors and products."""
 
-    tensors: Mapping[str, Form] = field(default_factory=dict)  # from the CPU, by name
+    tensors: Mapping[str, ActivationForm] = field(default_factory=dict)  # from the CPU, by name
     products: Mapping[str, ProductForm] = field(default_factory=dict)  # that are not plain, by node
 
     def of(self, node_id: str) -> ProductForm:
@@ -86,7 +68,7 @@ class Forms:
 
 def choose_forms(
     graph: Graph,
-    operations: Mapping[str, PimOperation],
+    operations: Mapping[str, Operation],
     geometry: Geometry,
     column_granule: int,
     access_clocks: int = 1,
@@ -105,22 +87,20 @@ def choose_forms(
         DRAM clocks from one access of a bank to its next (`PimDriver.access_clocks`).
     """
     chooser = _Chooser(graph, operations, geometry, column_granule, access_clocks)
-    tensors: dict[str, Form] = {}
+    tensors: dict[str, ActivationForm] = {}
     products: dict[str, ProductForm] = {}
     for node in graph.nodes:
         operation = operations.get(node.id)
-        if not isinstance(operation, MatmulOperation):
+        if operation is None:
             continue
-        if operation.right in (operation.left, operation.bias):
-            continue
-        form = chooser.choose(node, operation)
+        form, laid_out = operation.choose_form(node, chooser)
         if form != PLAIN:
             products[node.id] = form
-        tensors.update(chooser.activations(operation, form))
+        tensors.update(laid_out)
     return Forms(tensors, products)
 
 
-def driver_forms(graph: Graph, operations: Mapping[str, PimOperation], driver: PimDriver) -> Forms:
+def driver_forms(graph: Graph, operations: Mapping[str, Operation], driver: PimDriver) -> Forms:
     """Return `choose_forms` on the device of a driver, as that stores and estimates."""
     return choose_forms(
         graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
@@ -133,7 +113,7 @@ class _Chooser:
     def __init__(
         self,
         graph: Graph,
-        operations: Mapping[str, PimOperation],
+        operations: Mapping[str, Operation],
         geometry: Geometry,
         column_granule: int,
         access_clocks: int,
@@ -145,7 +125,14 @@ class _Chooser:
         self._access = access_clocks
         self._readers = _constant_readers(graph, operations)
 
-    def choose(self, node: Node, operation: MatmulOperation) -> ProductForm:
+    def choose(
+        self, node: Node, product: Product
+    ) -> tuple[ProductForm, Mapping[str, ActivationForm]]:
+        """Return the form of a product, and of the operands that the host lays out, by name."""
+        form = self._form(node, product)
+        return form, dict(self._activations(product, form))
+
+    def _form(self, node: Node, operation: Product) -> ProductForm:
         """Return the form of a product."""
         left, right = operation.left_shape, operation.right_shape
         right = turned_shape(right) if operation.transposed else right
@@ -159,18 +146,21 @@ class _Chooser:
                 form = ProductForm(turned=True, opcode=other)
         return form
 
-    def activations(
-        self, operation: MatmulOperation, form: ProductForm
-    ) -> Iterator[tuple[str, Form]]:
+    def _activations(
+        self, operation: Product, form: ProductForm
+    ) -> Iterator[tuple[str, ActivationForm]]:
         """Yield the operands of a product, by name, that the host lays out for it."""
         if form.turned:
             if self._from_cpu(operation.left):
-                yield operation.left, Form("right", True, operation.left_shape)
+                yield operation.left, ActivationForm("right", True, operation.left_shape)
             if self._from_cpu(operation.right):
                 turned = not operation.transposed
-                yield operation.right, Form("left", turned, operation.right_shape)
+                yield operation.right, ActivationForm("left", turned, operation.right_shape)
         elif self._from_cpu(operation.right):
-            yield operation.right, Form("right", operation.transposed, operation.right_shape)
+            yield (
+                operation.right,
+                ActivationForm("right", operation.transposed, operation.right_shape),
+            )
 
     def _clocks(
         self, name: str, transposed: bool, left: Shape, right: Shape
@@ -189,7 +179,7 @@ class _Chooser:
             return "MATMUL", blocked
         return "MATMUL", clocks(g, rows, inner, columns, access)
 
-    def _can_turn(self, node: Node, operation: MatmulOperation) -> bool:
+    def _can_turn(self, node: Node, operation: Product) -> bool:
         """Return whether a product may be computed turned around."""
         graph, left, right = self._graph, operation.left, operation.right
         result = node.outputs[0]
@@ -252,11 +242,6 @@ def _fabric(geometry: Geometry, columns: int) -> int:
     return -(-columns // geometry.lanes) * geometry.ck_ratio
 
 
-def turned_shape(shape: Shape) -> Shape:
-    """Return a shape with its last two axes exchanged."""
-    return (*shape[:-2], shape[-1], shape[-2])
-
-
 def _rows(left: Shape, right: Shape) -> int:
     """Return the rows of the result of left x right, a descriptor's rows together."""
     if prod(right[:-2]) == 1:
@@ -264,7 +249,7 @@ def _rows(left: Shape, right: Shape) -> int:
     return prod(np.broadcast_shapes(left[:-2], right[:-2])) * left[-2]
 
 
-def _constant_readers(graph: Graph, operations: Mapping[str, PimOperation]) -> dict[int, int]:
+def _constant_readers(graph: Graph, operations: Mapping[str, Operation]) -> dict[int, int]:
     """Return how many operators of the PIM read each constant, by identity of its array."""
     readers: dict[int, int] = {}
     for node in graph.nodes:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pimloop.host.models.graph import Graph, Node
-from pimloop.host.pim.capabilities import MatmulOperation, PimOperation
+from pimloop.host.operators.base import Operation
 from pimloop.host.pim.driver import DeviceMatrix, DeviceTensor, OutOfDeviceMemoryError, PimDriver
 from pimloop.host.pim.driver.memory import Block, FreeRanges, joined
 
@@ -52,7 +52,7 @@ class Placement:
 
 def rehearse(
     graph: Graph,
-    operations: Mapping[str, PimOperation],
+    operations: Mapping[str, Operation],
     driver: PimDriver,
     call: Call,
     new: Callable[[str], Handle],
@@ -83,7 +83,7 @@ def rehearse(
             operation = operations.get(node.id)
             if operation is None:
                 continue
-            operands = moved_operands(graph, operation)
+            operands = operation.moved(graph)
             result = node.outputs[0]
             try:
                 for name in operands:
@@ -101,20 +101,11 @@ def rehearse(
         return Placement(tensors, free, tuple(joined(taken)))
 
 
-def moved_operands(graph: Graph, operation: PimOperation) -> list[str]:
-    """Return the operands that are no constants, once each, in the order they are moved."""
-    names = [operation.left]
-    if isinstance(operation, MatmulOperation) and operation.bias is not None:
-        names.append(operation.bias)
-    names.append(operation.right)
-    return [name for name in dict.fromkeys(names) if name not in graph.constants]
-
-
-def _last_reader(graph: Graph, operations: Mapping[str, PimOperation]) -> dict[str, str]:
+def _last_reader(graph: Graph, operations: Mapping[str, Operation]) -> dict[str, str]:
     """Return, for each tensor that capable operators read, the last of them."""
     return {
         name: node.id
         for node in graph.nodes
         if node.id in operations
-        for name in moved_operands(graph, operations[node.id])
+        for name in operations[node.id].moved(graph)
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 from pimloop.host.common import golden
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import Graph, Node
-from pimloop.host.pim.capabilities import ElementwiseOperation, MatmulOperation, PimOperation
+from pimloop.host.operators.base import Operation
+from pimloop.host.operators.forms import ConstantUse, ProductForm
+from pimloop.host.operators.product import Product, row_use
 from pimloop.host.pim.driver import (
     DeviceMatrix,
     DeviceTensor,
@@ -29,18 +32,9 @@ from pimloop.host.pim.driver import (
     PimDriver,
 )
 from pimloop.host.pim.driver.memory import Block
-from pimloop.host.pim.forms import Forms, ProductForm, driver_forms
-from pimloop.host.pim.placement import Handle, Placement, moved_operands, rehearse
-from pimloop.host.pim.weights import (
-    DeviceWeights,
-    Key,
-    Use,
-    bias_use,
-    constant_uses,
-    left_use,
-    right_use,
-    tensor_use,
-)
+from pimloop.host.pim.forms import Forms, driver_forms
+from pimloop.host.pim.placement import Handle, Placement, rehearse
+from pimloop.host.pim.weights import DeviceWeights, Key
 from pimloop.partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
@@ -51,7 +45,7 @@ LoadProgress = Callable[[str, int, int], None]
 
 def leave_constants(
     graph: Graph,
-    operations: Mapping[str, PimOperation],
+    operations: Mapping[str, Operation],
     driver: PimDriver,
     weights: DeviceWeights,
 ) -> None:
@@ -101,7 +95,7 @@ class ResidentModel:
     def __init__(
         self,
         graph: Graph,
-        operations: Mapping[str, PimOperation],
+        operations: Mapping[str, Operation],
         driver: PimDriver,
         weights: DeviceWeights | None = None,
         *,
@@ -114,12 +108,12 @@ class ResidentModel:
         self._owned: DeviceWeights | None = self.weights if weights is None else None
         self._forms = forms or driver_forms(graph, operations, driver)
         self._uses = {
-            node_id: constant_uses(graph, one, self._forms.of(node_id))
-            for node_id, one in operations.items()
+            node_id: operation.constants(graph, self._forms.of(node_id))
+            for node_id, operation in operations.items()
         }
         self._tensors: dict[str, Handle] = {}  # activations in device memory now
         self._reserved: list[Block] = []
-        self._placed: list[Use] = []  # constants that this model placed
+        self._placed: list[ConstantUse] = []  # constants that this model placed
         self._homes: Mapping[Key, int] = {}
         self.static = False
         self.no_room: OutOfDeviceMemoryError | None = None
@@ -165,7 +159,7 @@ class ResidentModel:
         )  # fmt: skip
         return self._place_activations(every)
 
-    def _place_everything(self, every: list[Use]) -> OutOfDeviceMemoryError | None:
+    def _place_everything(self, every: list[ConstantUse]) -> OutOfDeviceMemoryError | None:
         """Place constants and activations; return why they do not fit."""
         memory = self.driver.memory
         try:
@@ -183,7 +177,7 @@ class ResidentModel:
     def _rehearse(self) -> Placement:
         return rehearse(self.graph, self.operations, self.driver, self._call, self._new)
 
-    def _place_activations(self, every: list[Use]) -> Placement | None:
+    def _place_activations(self, every: list[ConstantUse]) -> Placement | None:
         """Close the activations up at the end of the memory; what is before it is for weights."""
         memory = self.driver.memory
         try:
@@ -239,12 +233,12 @@ class ResidentModel:
         each = {self.weights.key(self.graph, use): use for use in self._wanted(nodes)}
         return sum((self.weights.cost(self.graph, use) for use in each.values()), OpStats())
 
-    def _wanted(self, nodes: Collection[str]) -> list[Use]:
+    def _wanted(self, nodes: Collection[str]) -> list[ConstantUse]:
         """Return the constants that operators read, each once, in the order they are placed."""
         chosen = [self._uses[node_id] for node_id in self._uses if node_id in set(nodes)]
         return list(dict.fromkeys(use for uses in chosen for use in uses))
 
-    def _make_room(self, wanted: list[Use]) -> None:
+    def _make_room(self, wanted: list[ConstantUse]) -> None:
         """Place the constants of one assignment, in place of another's where they do not fit."""
         nbytes, capacity = self.weights.total_bytes(self.graph, wanted), self.driver.memory.capacity
         room = capacity if self._placement is None else self.weight_room
@@ -315,14 +309,14 @@ class ResidentModel:
         self._tensors[node.outputs[0]] = result
         return self.driver.last
 
-    def _tensor(self, name: str, tensors: Mapping[str, Handle] | None = None) -> DeviceTensor:
-        handle = (self._tensors if tensors is None else tensors)[name]
+    def _tensor(self, name: str) -> DeviceTensor:
+        handle = self._tensors[name]
         assert isinstance(handle, DeviceTensor)
         return handle
 
     def operands(self, node: Node) -> list[str]:
         """Return the operands of an operator that are no constants, in the order to move them."""
-        return moved_operands(self.graph, self.operations[node.id])
+        return self.operations[node.id].moved(self.graph)
 
     def release(self, name: str) -> None:
         """Forget an activation: nothing on the PIM reads it any more."""
@@ -337,53 +331,57 @@ class ResidentModel:
 
     def _call(self, node: Node, tensors: Mapping[str, Handle]) -> DeviceTensor:
         """Run an operator on tensors by name and on constants; return the result."""
-        operation = self.operations[node.id]
+        operands = _Operands(
+            self.graph, self.driver, self.weights, self._forms, self._forms.of(node.id), tensors
+        )
+        result = self.operations[node.id].emit(operands)
+        if operands.form.turned:
+            return result
+        return result.view(self.graph.tensors[node.outputs[0]].shape)
 
-        def operand(name: str) -> DeviceTensor:
-            if name in self.graph.constants:
-                return self.weights.tensor(self.graph, tensor_use(self.graph, name))
-            return self._tensor(name, tensors)
 
-        if isinstance(operation, ElementwiseOperation):
-            left, right = operand(operation.left), operand(operation.right)
-            return self.driver.elementwise(operation.op, left, right)
-        form = self._forms.of(node.id)
-        if form.turned:
-            return self._turned(operation, form, tensors)
-        left = operand(operation.left).view(operation.left_shape)
-        bias = None if operation.bias is None else self._bias(operation.bias, tensors)
-        matrix, transposed = self._right(operation, form, tensors)
-        product = self.driver.matmul(left, matrix, transpose_b=transposed, bias=bias)
-        return product.view(self.graph.tensors[node.outputs[0]].shape)
+@dataclass(frozen=True)
+class _Operands:
+    """The operands of one operator; see `pimloop.host.operators.base.Operands`."""
 
-    def _turned(
-        self, operation: MatmulOperation, form: ProductForm, tensors: Mapping[str, Handle]
-    ) -> DeviceTensor:
-        """Run a product turned around; return the transpose of what the model has."""
-        if operation.right in self.graph.constants:
-            left = self.weights.tensor(self.graph, right_use(operation, form))
-        else:
-            left = self._tensor(operation.right, tensors)
-            if operation.right not in self._forms.tensors:
-                left = left.view(operation.right_shape)
-        if operation.left in self.graph.constants:
-            right: Handle = self.weights.matrix(self.graph, left_use(self.graph, operation, form))
-        else:
-            right = tensors[operation.left]
-        return self.driver.matmul(left, right)
+    graph: Graph
+    driver: PimDriver
+    weights: DeviceWeights
+    forms: Forms
+    form: ProductForm
+    tensors: Mapping[str, Handle]  # activations by name
 
-    def _right(
-        self, operation: MatmulOperation, form: ProductForm, tensors: Mapping[str, Handle]
-    ) -> tuple[Handle, bool]:
-        """Return the right operand of a product, and whether it is read as its transpose."""
-        name = operation.right
+    def tensor(self, name: str) -> DeviceTensor:
         if name in self.graph.constants:
-            return self.weights.matrix(self.graph, right_use(operation, form)), False
-        if name in self._forms.tensors:
-            return tensors[name], False
-        return self._tensor(name, tensors).view(operation.right_shape), operation.transposed
+            shape = self.graph.constants[name].shape
+            return self.weights.tensor(self.graph, ConstantUse(name, "tensor", shape))
+        return self._activation(name)
 
-    def _bias(self, name: str, tensors: Mapping[str, Handle]) -> DeviceTensor:
+    def row(self, name: str) -> DeviceTensor:
         if name in self.graph.constants:
-            return self.weights.tensor(self.graph, bias_use(self.graph, name))
-        return self._tensor(name, tensors).view((self.graph.tensors[name].elements,))
+            return self.weights.tensor(self.graph, row_use(self.graph, name))
+        return self._activation(name).view((self.graph.tensors[name].elements,))
+
+    def right(self, product: Product) -> tuple[Handle, bool]:
+        name = product.right
+        if name in self.graph.constants:
+            return self.weights.matrix(self.graph, product.right_use(self.form)), False
+        if name in self.forms.tensors:
+            return self.tensors[name], False
+        return self._activation(name).view(product.right_shape), product.transposed
+
+    def turned(self, product: Product) -> tuple[DeviceTensor, Handle]:
+        if product.right in self.graph.constants:
+            left = self.weights.tensor(self.graph, product.right_use(self.form))
+        else:
+            left = self._activation(product.right)
+            if product.right not in self.forms.tensors:
+                left = left.view(product.right_shape)
+        if product.left in self.graph.constants:
+            return left, self.weights.matrix(self.graph, product.left_use(self.graph, self.form))
+        return left, self.tensors[product.left]
+
+    def _activation(self, name: str) -> DeviceTensor:
+        handle = self.tensors[name]
+        assert isinstance(handle, DeviceTensor)
+        return handle

@@ -10,94 +10,25 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
 
 import ml_dtypes
 
 from pimloop.host.common import golden
 from pimloop.host.models.graph import Array, Graph
-from pimloop.host.pim.capabilities import MatmulOperation, PimOperation, right_shape
+from pimloop.host.operators.forms import ConstantForm, ConstantUse, ProductOpcode, Shape
 from pimloop.host.pim.driver import (
     DeviceMatrix,
     DeviceTensor,
     OpStats,
     OutOfDeviceMemoryError,
     PimDriver,
-    ProductOpcode,
 )
-from pimloop.host.pim.forms import PLAIN, ProductForm, turned_shape
 
 #: bfloat16 bits of constants that are kept, beside those in device memory.
 MOST_BITS_BYTES = 256 << 20
 
-#: What a constant is to the operator that reads it on the PIM: a tensor as it is or with its last
-#: two axes exchanged ("turned"), a bias, a right operand as it is or its transpose.
-Form = Literal["tensor", "turned", "bias", "matrix", "transposed"]
-
 #: A constant in device memory: identity of its array, form, shape, opcode of a right operand.
-Key = tuple[int, Form, tuple[int, ...], ProductOpcode]
-
-
-class Use(NamedTuple):
-    """A constant as one operator reads it."""
-
-    name: str
-    form: Form
-    shape: tuple[int, ...]  # of the array as the operator sees it, before it is turned
-    opcode: ProductOpcode = "MATMUL"  # that reads a right operand
-
-    @property
-    def tensor_shape(self) -> tuple[int, ...] | None:
-        """The shape of the tensor that it is in device memory; None: it is a right operand."""
-        if self.form in ("tensor", "bias"):
-            return self.shape
-        return turned_shape(self.shape) if self.form == "turned" else None
-
-    @property
-    def label(self) -> str:
-        """The form and what else tells it from others of the same constant."""
-        return self.form if self.opcode == "MATMUL" else f"{self.form}, {self.opcode}"
-
-
-def constant_uses(graph: Graph, operation: PimOperation, form: ProductForm = PLAIN) -> list[Use]:
-    """Return the constants that a PIM operator reads, in the order they are placed."""
-    if not isinstance(operation, MatmulOperation):
-        names = (operation.left, operation.right)
-        return [tensor_use(graph, name) for name in names if name in graph.constants]
-    uses: list[Use] = []
-    if operation.left in graph.constants:
-        uses.append(left_use(graph, operation, form))
-    if operation.right in graph.constants:
-        uses.append(right_use(operation, form))
-    if operation.bias is not None and operation.bias in graph.constants:
-        uses.append(bias_use(graph, operation.bias))
-    return uses
-
-
-def tensor_use(graph: Graph, name: str) -> Use:
-    """Return the use of a constant as an operand of an element-wise operation, or on the left."""
-    return Use(name, "tensor", graph.constants[name].shape)
-
-
-def left_use(graph: Graph, operation: MatmulOperation, form: ProductForm = PLAIN) -> Use:
-    """Return the use of the constant on the left of a product; turned, it is on the right."""
-    if form.turned:
-        return Use(operation.left, "transposed", right_shape(operation.left_shape), form.opcode)
-    return tensor_use(graph, operation.left)
-
-
-def right_use(operation: MatmulOperation, form: ProductForm = PLAIN) -> Use:
-    """Return the use of the constant on the right of a product; turned, it is on the left."""
-    if form.turned:
-        kind: Form = "tensor" if operation.transposed else "turned"
-        return Use(operation.right, kind, operation.right_shape)
-    kind = "transposed" if operation.transposed else "matrix"
-    return Use(operation.right, kind, operation.right_shape, form.opcode)
-
-
-def bias_use(graph: Graph, name: str) -> Use:
-    """Return the use of a constant as the row that a product adds, without leading axes of one."""
-    return Use(name, "bias", (graph.constants[name].size,))
+Key = tuple[int, ConstantForm, Shape, ProductOpcode]
 
 
 class ConstantBits:
@@ -152,7 +83,7 @@ class DeviceWeights:
         self._arrays: dict[int, Array] = {}  # so that identities stay what they are
         self._loaded: dict[Key, OpStats] = {}  # what the copy cost
 
-    def place(self, graph: Graph, uses: Iterable[Use]) -> list[Use]:
+    def place(self, graph: Graph, uses: Iterable[ConstantUse]) -> list[ConstantUse]:
         """Give constants of a graph an address, in the order given; return those that were new.
 
         Raises
@@ -160,7 +91,7 @@ class DeviceWeights:
         OutOfDeviceMemoryError
             When one does not fit; what this call placed is taken back.
         """
-        placed: list[Use] = []
+        placed: list[ConstantUse] = []
         try:
             for use in uses:
                 if self.key(graph, use) not in self._placed:
@@ -171,20 +102,20 @@ class DeviceWeights:
             raise
         return placed
 
-    def nbytes(self, graph: Graph, use: Use) -> int:
+    def nbytes(self, graph: Graph, use: ConstantUse) -> int:
         """Return the bytes of device memory that a constant takes, padding included."""
         if use.tensor_shape is not None:
             return self._driver.tensor_bytes(use.tensor_shape)
         transposed = use.form == "transposed"
         return self._driver.matrix_bytes(use.shape, transposed=transposed, opcode=use.opcode)
 
-    def total_bytes(self, graph: Graph, uses: Iterable[Use]) -> int:
+    def total_bytes(self, graph: Graph, uses: Iterable[ConstantUse]) -> int:
         """Return the bytes that constants take together, each once."""
         each = {self.key(graph, use): self.nbytes(graph, use) for use in uses}
         return sum(each.values())
 
     @contextmanager
-    def stand_ins(self, graph: Graph, uses: Iterable[Use]) -> Iterator[None]:
+    def stand_ins(self, graph: Graph, uses: Iterable[ConstantUse]) -> Iterator[None]:
         """Hold handles of constants that have no memory, for a rehearsal in the body."""
         made: dict[Key, DeviceTensor | DeviceMatrix] = {}
         for use in uses:
@@ -196,7 +127,7 @@ class DeviceWeights:
         finally:
             self._placed = kept
 
-    def homes(self, graph: Graph, uses: Iterable[Use]) -> dict[Key, int]:
+    def homes(self, graph: Graph, uses: Iterable[ConstantUse]) -> dict[Key, int]:
         """Return an address for each constant, those of neighbours apart while there is room.
 
         The memory is filled in order; what does not fit any more begins to fill it anew. Nothing
@@ -205,7 +136,7 @@ class DeviceWeights:
         addresses: dict[Key, int] = {}
         waiting = list(uses)
         while waiting:
-            left: list[Use] = []
+            left: list[ConstantUse] = []
             with self._driver.memory.trial():
                 for index, use in enumerate(waiting):
                     try:
@@ -219,7 +150,7 @@ class DeviceWeights:
             waiting = left
         return addresses
 
-    def exchange(self, graph: Graph, uses: Sequence[Use], homes: Mapping[Key, int]) -> None:
+    def exchange(self, graph: Graph, uses: Sequence[ConstantUse], homes: Mapping[Key, int]) -> None:
         """Place constants in place of others; each at its home unless another of them is there.
 
         Raises
@@ -236,7 +167,7 @@ class DeviceWeights:
             self.place(graph, uses)
 
     def _exchange(
-        self, graph: Graph, uses: Sequence[Use], homes: Mapping[Key, int], wanted: set[Key]
+        self, graph: Graph, uses: Sequence[ConstantUse], homes: Mapping[Key, int], wanted: set[Key]
     ) -> None:
         for use in uses:
             key = self.key(graph, use)
@@ -259,7 +190,7 @@ class DeviceWeights:
                     self._drop([other for other in self._placed if other not in wanted])
                     self._add(graph, use)
 
-    def load(self, graph: Graph, use: Use) -> OpStats:
+    def load(self, graph: Graph, use: ConstantUse) -> OpStats:
         """Copy a placed constant to the device unless it is there; return what that cost."""
         constant = graph.constants[use.name]
         key = self.key(graph, use)
@@ -274,23 +205,23 @@ class DeviceWeights:
         self._loaded[key] = self._driver.last
         return self._driver.last
 
-    def cost(self, graph: Graph, use: Use) -> OpStats:
+    def cost(self, graph: Graph, use: ConstantUse) -> OpStats:
         """Return what copying a loaded constant to the device cost, whenever that was."""
         return self._loaded[self.key(graph, use)]
 
-    def tensor(self, graph: Graph, use: Use) -> DeviceTensor:
+    def tensor(self, graph: Graph, use: ConstantUse) -> DeviceTensor:
         """Return a placed constant as a tensor (forms "tensor", "turned" and "bias")."""
         handle = self._placed[self.key(graph, use)]
         assert isinstance(handle, DeviceTensor)
         return handle
 
-    def matrix(self, graph: Graph, use: Use) -> DeviceMatrix:
+    def matrix(self, graph: Graph, use: ConstantUse) -> DeviceMatrix:
         """Return a placed constant as a right operand."""
         handle = self._placed[self.key(graph, use)]
         assert isinstance(handle, DeviceMatrix)
         return handle
 
-    def drop(self, graph: Graph, uses: Iterable[Use]) -> None:
+    def drop(self, graph: Graph, uses: Iterable[ConstantUse]) -> None:
         """Free constants of a graph; those that are not placed are passed over."""
         self._drop(key for use in uses if (key := self.key(graph, use)) in self._placed)
 
@@ -309,11 +240,11 @@ class DeviceWeights:
         return sum(handle.nbytes for handle in self._placed.values())
 
     @staticmethod
-    def key(graph: Graph, use: Use) -> Key:
+    def key(graph: Graph, use: ConstantUse) -> Key:
         """Return what tells a constant in one form from all others, of other graphs too."""
         return id(graph.constants[use.name]), use.form, use.shape, use.opcode
 
-    def _add(self, graph: Graph, use: Use) -> None:
+    def _add(self, graph: Graph, use: ConstantUse) -> None:
         constant = graph.constants[use.name]
         self._placed[self.key(graph, use)] = self._new(use)
         self._arrays[id(constant)] = constant
@@ -323,7 +254,7 @@ class DeviceWeights:
             self._placed.pop(key).free()
             self._loaded.pop(key, None)
 
-    def _new(self, use: Use) -> DeviceTensor | DeviceMatrix:
+    def _new(self, use: ConstantUse) -> DeviceTensor | DeviceMatrix:
         if use.tensor_shape is not None:
             return self._driver.new_tensor(use.tensor_shape)
         transposed = use.form == "transposed"

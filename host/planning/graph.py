@@ -15,15 +15,13 @@ import numpy as np
 from onnx import helper
 
 import pimloop.partitioner.graph as network
+from pimloop.host.devices.kinds import memories
 from pimloop.host.models.graph import Graph, Node
-from pimloop.host.pim.capabilities import TYPES
+from pimloop.host.operators.capabilities import TYPES
 from pimloop.host.pim.fit import PimFit
 
 #: Memories and their devices, in the order that breaks the partitioner's ties.
-MEMORIES: Mapping[str, tuple[str, ...]] = {
-    "cpu": ("cpu_serial", "cpu_parallel"),
-    "pim": ("pim",),
-}
+MEMORIES: Mapping[str, tuple[str, ...]] = memories()
 
 #: Bytes of an element in device memory (bfloat16).
 _DEVICE_ELEMENT = 2

@@ -57,13 +57,14 @@ CPU_MEASURED = Code(
     (
         "pimloop.host.cpu.profile", "pimloop.host.cpu.timing", "pimloop.host.cpu.stretches",
         "pimloop.host.cpu.operators", "pimloop.host.common.golden",
-        "pimloop.partitioner.profile.plan",
+        "pimloop.partitioner.profile.plan", "pimloop.host.operators.matching",
     ),
+    outside=("pimloop.rtl",),
     alone=(
-        "pimloop.host.pim.capabilities", "pimloop.host.execution.executor",
-        "pimloop.host.execution.times", "pimloop.host.execution.session",
-        "pimloop.host.planning.balance", "pimloop.host.execution.runner",
-        "pimloop.host.planning.graph", "pimloop.host.planning.profiling",
+        "pimloop.host.execution.executor", "pimloop.host.execution.times",
+        "pimloop.host.execution.session", "pimloop.host.execution.runner",
+        "pimloop.host.planning.balance", "pimloop.host.planning.graph",
+        "pimloop.host.planning.profiling",
     ),
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from pimloop.host.execution.options import Options
 from pimloop.host.execution.session import Result
 from pimloop.host.execution.times import ScheduleTimes, schedule_times
 from pimloop.host.models.graph import Graph
-from pimloop.host.pim.capabilities import PimOperation
+from pimloop.host.operators import Operation
 from pimloop.host.pim.device.usage import Usage, total_usage
 from pimloop.host.planning.profiling import Profile
 from pimloop.host.planning.schedules import Executed, replay
@@ -38,7 +38,7 @@ class Outcome:
     graph: Graph
     platform: Platform
     options: Options
-    operations: Mapping[str, PimOperation]
+    operations: Mapping[str, Operation]
     operators: network.Graph  # the same model as the partitioner sees it
     schedules: dict[str, Schedule] = field(default_factory=dict)
     profile: Profile | None = None  # None: placed without costs

@@ -7,7 +7,7 @@ from typing import Any
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import Graph
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.plugins.registry import POLICIES as POLICY_PLUGINS
 from pimloop.host.plugins.registry import PluginError, find_policy, plugins
 from pimloop.partitioner.costs import CostGraph

@@ -14,7 +14,7 @@ from pimloop.host.execution.runner import Job
 from pimloop.host.execution.session import Result
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Graph
-from pimloop.host.pim.capabilities import PimOperation
+from pimloop.host.operators import Operation
 from pimloop.host.planning.balance import balance_runs
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.profile.merge import ProfileRun, merge_runs
@@ -40,7 +40,7 @@ class Profile:
 def plan_runs(
     graph: Graph,
     operators: network.Graph,
-    operations: Mapping[str, PimOperation],
+    operations: Mapping[str, Operation],
     capacity: int | None = None,
 ) -> Profile:
     """Plan the profile runs of a model.

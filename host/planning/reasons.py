@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pimloop.host.models.graph import Graph, Node
-from pimloop.host.pim.capabilities import Capabilities, overflowing_constant, refusal
+from pimloop.host.operators import Capabilities, overflowing_constant, refusal
 from pimloop.host.planning.coverage import multiply_adds
 
 

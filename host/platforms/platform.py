@@ -28,7 +28,8 @@ from pimloop.host.common.schema import (
 )
 from pimloop.host.cpu.model import CpuModel
 from pimloop.host.cpu.parameters import CpuSection
-from pimloop.host.pim.capabilities import Capabilities
+from pimloop.host.operators.capabilities import Capabilities
+from pimloop.host.operators.registry import matchers
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.plugins.registry import platform_files
 from pimloop.rtl.conditions import first_broken
@@ -129,7 +130,7 @@ class DriverSection:
 class CapabilitiesSection:
     """Which operators of a model the PIM takes."""
 
-    operators: tuple[str, ...] = choice("MatMul", "Gemm", "Add", "Sub", "Mul")
+    operators: tuple[str, ...] = choice(*matchers())
     activation_matmul: bool = choice(False, True)
     elementwise_max_rank: int = number("axes", 1)
     operands: Literal["any", "paper"] = choice("any", "paper")

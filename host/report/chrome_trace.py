@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pimloop.host.common.files import write_text
+from pimloop.host.devices.kinds import KINDS
 from pimloop.host.report.html.words import device_title, lane_order, schedule_order, schedule_title
 
-#: Trace viewers have reserved colours only; these three differ for every common colour blindness.
-_COLOURS = {"cpu_serial": "good", "cpu_parallel": "thread_state_runnable", "pim": "bad"}
+#: Trace viewers have reserved colours only; these differ for every common colour blindness.
+_COLOURS = {kind.name: kind.trace_colour for kind in KINDS}
 
 Event = dict[str, Any]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pimloop.host.pim.capabilities import MatmulOperation
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.planning.outcome import Outcome
 from pimloop.host.platforms.platform import Platform
@@ -160,10 +159,5 @@ def work(outcome: Outcome, identifier: str) -> tuple[int, int]:
     graph, operation = outcome.graph, outcome.operations[identifier]
     node = graph.node(identifier)
     result = graph.tensors[node.outputs[0]].elements
-    names = [operation.left, operation.right]
-    macs = result
-    if isinstance(operation, MatmulOperation):
-        macs *= operation.inner
-        names += [operation.bias] if operation.bias is not None else []
-    elements = result + sum(graph.tensors[name].elements for name in names)
-    return macs, _DEVICE_ELEMENT * elements
+    elements = result + sum(graph.tensors[name].elements for name in operation.operands)
+    return operation.multiply_adds(result), _DEVICE_ELEMENT * elements

@@ -31,6 +31,9 @@ DATA: Mapping[str, tuple[str, ...]] = {
 #: Modules that a module starts by name in another process: the server inside the simulator.
 STARTED: Mapping[str, tuple[str, ...]] = {"pimloop.sim.device": ("pimloop.sim.server",)}
 
+#: Modules that import every file of a folder by name.
+DISCOVERED: Mapping[str, str] = {"pimloop.host.operators.registry": "pimloop.host.operators"}
+
 _DIGITS = 24  # hexadecimal digits kept of a SHA-256
 
 _FROM = re.compile(r"from (pimloop(?:\.\w+)*) import (\([^)]*\)|[^\n]*)")
@@ -115,6 +118,9 @@ def imported_modules(module: str, root: Path = ROOT) -> frozenset[str]:
         names |= {f"{package}.{name}" for name in _WORD.findall(listed)}
     names |= {*_IMPORT.findall(text)}
     names |= set(STARTED.get(module, ()))
+    if module in DISCOVERED:
+        room = DISCOVERED[module]
+        names |= {f"{room}.{path.stem}" for path in _path(room, root).parent.glob("*.py")}
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(name.count(".") + 1)}
     return frozenset(name for name in parents if _is_module(name, root))
 

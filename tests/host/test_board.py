@@ -38,7 +38,7 @@ from pimloop.host.calibration import measure
 from pimloop.host.cli import calibrate, validate_board
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pim.capabilities import pim_operation
+from pimloop.host.operators import pim_operation
 from pimloop.host.pim.device.base import Device
 from pimloop.host.platforms.platform import load_platform, platform_path, sources
 from pimloop.partitioner.paper.tables import load_tables, paper_costs

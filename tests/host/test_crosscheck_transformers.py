@@ -20,7 +20,7 @@ from pimloop.host.execution.executor import Executor
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.resident import ResidentModel

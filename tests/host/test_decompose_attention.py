@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.decompose.registry import RULES
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 

@@ -8,7 +8,7 @@ from fused_models import compare, load, model_of, ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pimloop.host.models import einsum
 from pimloop.host.models.decompose import packed_weights
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 

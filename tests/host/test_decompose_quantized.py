@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.platforms.platform import load_platform
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)

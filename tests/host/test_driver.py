@@ -360,7 +360,7 @@ def test_batch_is_one_list(driver: PimDriver) -> None:
     assert driver.last.host_bytes_in == 6 * 128
     assert driver.totals == totals + driver.last
     one = product(a, b)
-    two = golden.bf16_to_f32(golden.elementwise("add", bits(one), bits(one)))
+    two = golden.bf16_to_f32(golden.elementwise(np.add, bits(one), bits(one)))
     assert_bits(driver, third, product(two, b))
     assert_bits(driver, first, one)
     second.free()
@@ -375,7 +375,7 @@ def test_batch_longer_than_the_list(model: PimDriver) -> None:
         for one in results[:-1]:
             one.free()
     assert model.last.lists > 1
-    square = golden.elementwise("mul", bits(values(1, 2, 8)), bits(values(1, 2, 8)))
+    square = golden.elementwise(np.multiply, bits(values(1, 2, 8)), bits(values(1, 2, 8)))
     assert_bits(model, results[-1], golden.bf16_to_f32(square))
     a.free()
 

@@ -23,7 +23,7 @@ from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
@@ -356,6 +356,13 @@ def test_pim_nodes_need_a_device():
         Executor(graph, {"n": "pim"}, pim_capable(graph, Capabilities()))
 
 
+def check_of(graph, operation, left, right, bias, result):
+    operands = {operation.left: left, operation.right: right}
+    if bias is not None:
+        operands[operation.bias] = bias
+    return Check(graph.nodes[0], operation, operands, result)
+
+
 def test_a_wrong_bit_is_found_and_named():
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
     graph = small([node], {"x": floats(1, 3, 4)}, ("y",), {"w": np.ones((4, 40), np.float32)})
@@ -366,8 +373,8 @@ def test_a_wrong_bit_is_found_and_named():
     wrong = result.copy()
     wrong[0, 2, 33] ^= 1
     with Verifier(graph) as verifier:
-        verifier.submit(Check(graph.nodes[0], operation, ones, right, None, result))
-        verifier.submit(Check(graph.nodes[0], operation, ones, right, None, wrong))
+        verifier.submit(check_of(graph, operation, ones, right, None, result))
+        verifier.submit(check_of(graph, operation, ones, right, None, wrong))
         assert verifier.wait(30)
         (mismatch,) = verifier.mismatches
     assert str(mismatch) == (
@@ -381,7 +388,7 @@ def test_a_failing_check_is_raised_to_the_caller():
     operation = pim_capable(graph, Capabilities())["product"]
     left, right = np.zeros((3, 4), np.uint16), np.zeros((5, 8), np.uint16)
     with Verifier(graph) as verifier:
-        verifier.submit(Check(graph.nodes[0], operation, left, right, None, right))
+        verifier.submit(check_of(graph, operation, left, right, None, right))
         with pytest.raises(ValueError, match="cannot reshape"):
             verifier.wait(30)
 
@@ -393,7 +400,7 @@ def test_the_verifier_stands_still_while_paused(monkeypatch):
     zeros = np.zeros((2, 2), np.uint16)
     with Verifier(graph) as verifier:
         with verifier.paused():
-            verifier.submit(Check(graph.nodes[0], operation, zeros, zeros, None, zeros))
+            verifier.submit(check_of(graph, operation, zeros, zeros, None, zeros))
             assert not verifier.wait(0.05)
             assert verifier.pending == 1
             monkeypatch.setattr("pimloop.host.execution.verification.TIMEOUT_S", 0.0)
@@ -452,7 +459,7 @@ def test_operands_that_are_not_the_graphs_are_found(mistake):
         used_bias[3] *= -1
     x = golden.to_bf16_bits(generator.standard_normal((4, 16), np.float32))
     w, b = golden.to_bf16_bits(used_weight), golden.to_bf16_bits(used_bias)
-    check = Check(graph.nodes[0], operation, x, w, b, golden.matmul(x, w.T, b))
+    check = check_of(graph, operation, x, w, b, golden.matmul(x, w.T, b))
     error = operator_error(graph, check)
     if mistake == "nothing":
         assert 0 < error <= OPERATOR_LIMIT
@@ -474,10 +481,10 @@ def test_weights_that_round_to_one_side_are_no_error():
     operation = pim_capable(graph, Capabilities())["product"]
     bits = golden.to_bf16_bits(weight)
     result = golden.matmul(x, bits)
-    check = Check(graph.nodes[0], operation, x, bits, None, result)
+    check = check_of(graph, operation, x, bits, None, result)
     assert operator_error(graph, check) <= OPERATOR_LIMIT
     truncated = (weight.view(np.uint32) >> 16).astype(np.uint16)
-    wrong = Check(graph.nodes[0], operation, x, truncated, None, golden.matmul(x, truncated))
+    wrong = check_of(graph, operation, x, truncated, None, golden.matmul(x, truncated))
     assert operator_error(graph, wrong) > OPERATOR_LIMIT  # weights that were not rounded
 
 
@@ -493,7 +500,7 @@ def test_sums_of_equal_terms_and_of_what_cancels_are_within_the_bound(steps):
         tensors = {"x": floats(*x.shape), "w": floats(*w.shape)}
         graph = small([node], tensors, ("y",), {})
         operation = pim_capable(graph, Capabilities())["product"]
-        check = Check(graph.nodes[0], operation, x, w, None, golden.matmul(x, w))
+        check = check_of(graph, operation, x, w, None, golden.matmul(x, w))
         assert operator_error(graph, check) <= OPERATOR_LIMIT
         check.result[1, 2] ^= bit
         assert operator_error(graph, check) > OPERATOR_LIMIT
@@ -505,8 +512,8 @@ def test_infinities_must_be_where_float32_has_them():
     operation = pim_capable(graph, Capabilities())["sum"]
     left = golden.to_bf16_bits(np.array([[np.inf, 1]], np.float32))
     right = golden.to_bf16_bits(np.array([[1, 1]], np.float32))
-    result = golden.elementwise("add", left, right)
-    assert operator_error(graph, Check(graph.nodes[0], operation, left, right, None, result)) == 0
-    assert operator_error(
-        graph, Check(graph.nodes[0], operation, left, right, None, right)
-    ) == float("inf")
+    result = golden.elementwise(np.add, left, right)
+    assert operator_error(graph, check_of(graph, operation, left, right, None, result)) == 0
+    assert operator_error(graph, check_of(graph, operation, left, right, None, right)) == float(
+        "inf"
+    )

@@ -17,7 +17,7 @@ from pimloop.host.execution.options import Options
 from pimloop.host.execution.session import execute_model
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.pim.capabilities import Capabilities, kept_on_cpu, pim_capable
+from pimloop.host.operators import Capabilities, kept_on_cpu, pim_capable
 from pimloop.host.pipeline.flow import execute_once
 from pimloop.host.pipeline.record import from_dict, to_dict
 from pimloop.host.planning.policies import pim_first

@@ -25,7 +25,7 @@ from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.fit import _known, pim_fit
 from pimloop.host.pim.resident import ResidentModel, leave_constants
-from pimloop.host.pim.weights import DeviceWeights, constant_uses, right_use
+from pimloop.host.pim.weights import DeviceWeights
 from pimloop.host.pipeline.flow import Pipeline, execute_once
 from pimloop.host.pipeline.generate import generate
 from pimloop.host.pipeline.generation import Placed
@@ -118,7 +118,7 @@ def test_weights_are_counted_as_the_driver_stores_them():
         assert fit.device_bytes == TWO_MIB
         assert fit.weight_room < TWO_MIB - own - 2 * 4 * KIB
         assert fit.weight_room >= 3 * (448 + 168) * KIB
-        uses = {n: constant_uses(graph, one) for n, one in fit.operations.items()}
+        uses = {n: one.constants(graph) for n, one in fit.operations.items()}
         weights = DeviceWeights(driver)
         for node, node_uses in uses.items():
             before = driver.memory.used_bytes
@@ -268,12 +268,12 @@ def test_weights_take_turns_on_one_device_and_keep_their_addresses():
             for chosen in ((0, 1, 2), (3, 4, 5), (0, 4, 2), (3, 1, 5)):
                 resident.load_weights([f"n{i}" for i in chosen])
                 for i in chosen:
-                    matrix = resident.weights.matrix(graph, right_use(fit.operations[f"n{i}"]))
+                    matrix = resident.weights.matrix(graph, fit.operations[f"n{i}"].right_use())
                     assert seen.setdefault(i, matrix.address) == matrix.address
             # Two that share an address: one of them moves, all are there.
             resident.load_weights(["n0", "n3", "n1"])
             where = {
-                resident.weights.matrix(graph, right_use(fit.operations[f"n{i}"])).address
+                resident.weights.matrix(graph, fit.operations[f"n{i}"].right_use()).address
                 for i in (0, 3, 1)
             }
             assert len(where) == 3
@@ -344,7 +344,7 @@ def test_a_model_behind_another_has_the_addresses_that_it_was_profiled_with(coun
             operations = pim_fit(second, platform).operations
             with ResidentModel(second, operations, driver, weights) as resident:
                 assert resident.static
-                uses = [right_use(operations[f"n{i}"]) for i in range(count)]
+                uses = [operations[f"n{i}"].right_use() for i in range(count)]
                 return [weights.matrix(second, use).address for use in uses]
 
     def profiled(operations, driver, weights):

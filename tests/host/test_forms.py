@@ -14,15 +14,14 @@ from pimloop.host.common import golden
 from pimloop.host.execution.executor import Execution, Executor
 from pimloop.host.models.graph import Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
+from pimloop.host.operators.forms import ActivationForm, ProductForm
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.geometry import Geometry, read_geometry
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.forms import (
     WORTH,
-    Form,
     Forms,
-    ProductForm,
     blocked_clocks,
     choose_forms,
     clocks,
@@ -64,26 +63,28 @@ def test_values_of_attention_are_turned_around() -> None:
     forms = chosen(product((2, 4, 64, 40), (2, 1, 40, 8)))
     assert forms.products == TURNED
     assert forms.tensors == {
-        "a": Form("right", True, (2, 4, 64, 40)),
-        "b": Form("left", True, (2, 1, 40, 8)),
+        "a": ActivationForm("right", True, (2, 4, 64, 40)),
+        "b": ActivationForm("left", True, (2, 1, 40, 8)),
     }
     assert [form.stored for form in forms.tensors.values()] == [(2, 4, 40, 64), (2, 1, 8, 40)]
 
 
 def test_what_is_as_fast_stays_as_it_is() -> None:
     forms = chosen(product((4, 64, 40), (4, 40, 64)))
-    assert forms == Forms({"b": Form("right", False, (4, 40, 64))})
+    assert forms == Forms({"b": ActivationForm("right", False, (4, 40, 64))})
     # One right operand for all rows is one product, and would be four.
     assert not chosen(product((4, 8, 40), (40, 8))).products
 
 
 def test_transposed_operands_from_the_cpu_are_written_turned() -> None:
-    assert chosen(product((4, 40), (64, 40), True)).tensors == {"b": Form("right", True, (64, 40))}
+    assert chosen(product((4, 40), (64, 40), True)).tensors == {
+        "b": ActivationForm("right", True, (64, 40))
+    }
     vector = chosen(product((64, 40), (40,)))
-    assert vector.tensors == {"a": Form("right", True, (64, 40))}
+    assert vector.tensors == {"a": ActivationForm("right", True, (64, 40))}
     few = chosen(product((64, 40), (4, 40), True))
     assert few.products == TURNED
-    assert few.tensors["b"] == Form("left", False, (4, 40))
+    assert few.tensors["b"] == ActivationForm("left", False, (4, 40))
 
 
 def test_a_tensor_that_others_read_or_the_pim_makes_keeps_its_rows() -> None:
@@ -169,9 +170,9 @@ def test_a_narrow_constant_is_not_padded_to_a_tile() -> None:
 def test_products_by_constants_are_turned_around() -> None:
     tall, wide = (512, 64), (64, 4)
     left = on_board(constant(product(tall, wide), A))
-    assert left == Forms({"b": Form("left", True, wide)}, TURNED)
+    assert left == Forms({"b": ActivationForm("left", True, wide)}, TURNED)
     right = on_board(constant(product(tall, wide), B))
-    assert right == Forms({"a": Form("right", True, tall)}, TURNED)
+    assert right == Forms({"a": ActivationForm("right", True, tall)}, TURNED)
     narrow = on_board(constant(product((64, 64), (64, 2)), A))
     assert narrow.products == {"n": ProductForm(turned=True, opcode="MATMUL_T")}
     assert on_board(constant(product((4, 64), (64, 512)), A)).products == {}
@@ -198,7 +199,7 @@ def test_a_transposed_operand_that_the_pim_made_is_the_left_one_as_it_lies() -> 
     node = helper.make_node("Gemm", ["a", "b"], ["y"], name="n", transB=1)
     add = helper.make_node("Add", ["c", "c"], ["b"], name="add")
     both = graph([add, node], {"a": (512, 64), "c": (4, 64)}, "y")
-    assert on_board(both) == Forms({"a": Form("right", True, (512, 64))}, TURNED)
+    assert on_board(both) == Forms({"a": ActivationForm("right", True, (512, 64))}, TURNED)
     assert on_board(constant(both, A)) == Forms({}, TURNED)
     # As MatMul reads it, it would have to be turned.
     plainly = helper.make_node("MatMul", ["a", "b"], ["y"], name="n")
@@ -264,7 +265,10 @@ def test_the_model_of_clocks_agrees_with_the_simulator(
     for p, q, r in [(4, 20, 300), (9, 64, 40), (24, 8, 3), (16, 96, 16), (12, 40, 1), (40, 5, 33)]:
         model = product((2, p, q), (2, q, r))
         turned = Forms(
-            {"a": Form("right", True, (2, p, q)), "b": Form("left", True, (2, q, r))},
+            {
+                "a": ActivationForm("right", True, (2, p, q)),
+                "b": ActivationForm("left", True, (2, q, r)),
+            },
             TURNED,
         )
         straight = run(device, model, PLAIN).pim["n"].cycles
@@ -411,9 +415,9 @@ def forced(model: Graph, name: str, transposed: bool, form: ProductForm) -> Form
     other = "b" if name == "a" else "a"
     shape = model.tensors[other].shape
     if form.turned and other == "b":
-        tensors = {"b": Form("left", not transposed, shape)}
+        tensors = {"b": ActivationForm("left", not transposed, shape)}
     elif form.turned:
-        tensors = {"a": Form("right", True, shape)}
+        tensors = {"a": ActivationForm("right", True, shape)}
     else:
-        tensors = {"b": Form("right", transposed, shape)} if other == "b" else {}
+        tensors = {"b": ActivationForm("right", transposed, shape)} if other == "b" else {}
     return Forms(tensors, {"n": form})

@@ -59,9 +59,9 @@ def test_elementwise(a: int, b: int) -> None:
     left, right = np.array([a], np.uint16), np.array([b], np.uint16)
     one, minus_one, minus_zero = 0x3F80, 0xBF80, 0x80000000
     for op, expected in (
-        ("add", exact.fma(one, a, b << 16)),
-        ("sub", exact.fma(minus_one, b, a << 16)),
-        ("mul", exact.fma(a, b, minus_zero)),
+        (np.add, exact.fma(one, a, b << 16)),
+        (np.subtract, exact.fma(minus_one, b, a << 16)),
+        (np.multiply, exact.fma(a, b, minus_zero)),
     ):
         assert int(golden.elementwise(op, left, right)[0]) == exact.to_bf16(expected), op
 
@@ -133,7 +133,7 @@ def test_flushed_subnormals_are_noticed(tmp_path: Path) -> None:
     def work() -> None:
         ctypes.CDLL(str(library)).flush()
         try:
-            golden.elementwise("add", np.zeros(1, np.uint16), np.zeros(1, np.uint16))
+            golden.elementwise(np.add, np.zeros(1, np.uint16), np.zeros(1, np.uint16))
         except golden.SubnormalsFlushedError as error:
             caught.append(error)
 

@@ -32,7 +32,7 @@ from pimloop.host.execution.memory import (
     require_memory,
 )
 from pimloop.host.execution.options import Options
-from pimloop.host.execution.verification import MOST_WAITING_BYTES, _magnitudes
+from pimloop.host.execution.verification import MOST_WAITING_BYTES
 from pimloop.host.models.graph import TensorInfo, to_model
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.normalize import RawModel, normalize
@@ -129,7 +129,7 @@ def test_a_weight_is_widened_block_by_block():
     left = golden.to_bf16_bits(random_inputs(graph)["x"])
     right = golden.to_bf16_bits(graph.constants["w0"])
     tracemalloc.start()
-    found = _magnitudes(operation, left, right)
+    found = operation.magnitudes({"x": left, "w0": right})
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 20 * MIB

@@ -30,7 +30,7 @@ EDITS = """
 import json, sys
 from pathlib import Path
 from pimloop.host.store.closure import ROOT, code_key, forget
-from pimloop.host.pim.device.open import _COUNTING
+from pimloop.host.pim.device.open import counting_key
 from pimloop.host.planning.keys import (
     cpu_key, device_key, digest, report_key, run_key, simulator_key, transfer_key)
 from pimloop.host.execution.options import Options
@@ -47,7 +47,7 @@ def all_keys():
         "transfer measured": transfer_key({}, native, options),
         "execution": run_key("model", {}, board, options),
         "report": report_key("model", board, options),
-        "list": digest(simulator_key(board, options), code_key(_COUNTING)),
+        "list": digest(simulator_key(board, options), counting_key()),
     }
 
 before, found = all_keys(), {}
@@ -104,7 +104,9 @@ ROOMS = {
     "host/pim/device/cached.py": SIMULATOR,
     "host/pim/device/pool.py": DEVICE,
     "host/store/lists.py": SIMULATOR,
-    "host/pim/capabilities.py": DEVICE | {"CPU measured"},
+    "host/operators/capabilities.py": DEVICE | {"CPU measured"},
+    "host/operators/product.py": DEVICE | {"CPU measured"},
+    "host/operators/add.py": DEVICE | {"CPU measured"},
     "host/common/golden.py": DEVICE | {"CPU modelled", "CPU measured", "list"},
     "host/execution/executor.py": DEVICE | {"CPU measured", "transfer modelled"},
     "host/platforms/platform.py": DEVICE | {"CPU modelled", "transfer modelled"},
@@ -234,6 +236,7 @@ def test_no_import_is_missed():
 
 #: Modules of a report's code that name files of the project and need no entry in DATA.
 READERS = {
+    "pimloop.host.operators.registry": "files of its room, which DISCOVERED has",
     "pimloop.host.store.closure": "reads what it hashes",
     "pimloop.host.platforms.platform": "platform files are in keys by value",
     "pimloop.host.report.provenance": "commit and hash of the RTL, which a report states",

@@ -25,7 +25,7 @@ from pimloop.host.execution.executor import Execution, Executor
 from pimloop.host.execution.verification import OPERATOR_LIMIT, Verifier
 from pimloop.host.models.graph import Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.resident import ResidentModel

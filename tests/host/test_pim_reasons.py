@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import pimloop.host.cli
 from pimloop.host.cli.models import summarize
 from pimloop.host.models.onnx_file import load_onnx
-from pimloop.host.pim.capabilities import Capabilities, kept_on_cpu, pim_capable
+from pimloop.host.operators import Capabilities, kept_on_cpu, pim_capable
 from pimloop.host.planning.reasons import cpu_only, reasons
 from pimloop.host.platforms.platform import load_platform
 

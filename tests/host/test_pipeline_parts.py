@@ -15,7 +15,7 @@ from pimloop.host.execution.times import ScheduleTimes
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pim.capabilities import pim_capable
+from pimloop.host.operators import pim_capable
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pipeline.flow import execute_once

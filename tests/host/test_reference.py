@@ -25,7 +25,7 @@ from pimloop.host.execution.reference.sensitivity import measure
 from pimloop.host.execution.verification import Verifier
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.pim.capabilities import pim_capable
+from pimloop.host.operators import pim_capable
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.resident import ResidentModel

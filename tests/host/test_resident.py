@@ -17,7 +17,7 @@ from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pim.capabilities import Capabilities, pim_capable
+from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import DriverError, OutOfDeviceMemoryError, PimDriver

@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from pimloop.host.common import golden
+from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.validate import (
     COPIES,
@@ -33,10 +34,10 @@ logger = logging.getLogger(__name__)
 #: Offset of the status word in a descriptor (bytes).
 STATUS_OFFSET = int(DESCRIPTOR.fields["status"][1]) if DESCRIPTOR.fields else 60
 
-_OPERATIONS: dict[int, golden.ElementwiseOp] = {
-    Opcode.ADD: "add",
-    Opcode.SUB: "sub",
-    Opcode.MUL: "mul",
+
+#: What the lanes compute, by element-wise opcode.
+_ARITHMETIC: dict[int, golden.Arithmetic] = {
+    kind.opcode: kind.arithmetic for kind in elementwise().values()
 }
 
 
@@ -182,4 +183,4 @@ class Execution:
         else:
             b = self._words[start : start + 1]
         y = self._matrix(self._words, d.addr_y, d.rows, d.cols, d.stride_y)
-        y[...] = golden.elementwise(_OPERATIONS[d.opcode], a, b)
+        y[...] = golden.elementwise(_ARITHMETIC[d.opcode], a, b)

@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 Backend = Literal["sim", "model"]
 Flavour = Literal["native", "rtl"]
 
-#: The code that starts simulators, counts what a list costs and keeps it.
-_COUNTING = ("pimloop.sim.device", "pimloop.host.pim.device.cached")
+
+def counting_key() -> str:
+    """Return a hash of the code that starts simulators, counts what a list costs and keeps it.
+
+    What an operation computes, and of which operators of a model, changes no count.
+    """
+    return code_key(
+        ("pimloop.sim.device", "pimloop.host.pim.device.cached"),
+        outside=("pimloop.host.operators",),
+    )
 
 
 @runtime_checkable
@@ -188,7 +196,7 @@ def with_cache(simulator: SimDevice, cache: ListCache | None) -> CachedDevice:
     """
     config = simulator.config
     identity = (
-        f"{simulator.build_name} {code_key(_COUNTING)} {config.host_memory} "
+        f"{simulator.build_name} {counting_key()} {config.host_memory} "
         f"{config.memory_bytes} bytes at {config.memory_address}"
     )
     watched = config.coverage is not None or config.command_trace is not None

@@ -8,7 +8,7 @@ from pimloop.host.pim.driver.errors import (
     ShapeError,
 )
 from pimloop.host.pim.driver.stats import OpStats
-from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode
+from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor
 
 __all__ = [
     "DescriptorError",
@@ -18,6 +18,5 @@ __all__ = [
     "OpStats",
     "OutOfDeviceMemoryError",
     "PimDriver",
-    "ProductOpcode",
     "ShapeError",
 ]

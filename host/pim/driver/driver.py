@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.common import golden
+from pimloop.host.operators.forms import ProductOpcode
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry, read_geometry
 from pimloop.host.pim.device.validate import HOST_GRANULE, round_up
@@ -26,7 +27,7 @@ from pimloop.host.pim.driver.products import Products
 from pimloop.host.pim.driver.queue import CommandQueue
 from pimloop.host.pim.driver.stats import OpStats
 from pimloop.host.pim.driver.store import TensorStore
-from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, ProductOpcode, Shape
+from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 
 if TYPE_CHECKING:
     from pimloop.host.platforms.platform import Platform
@@ -382,13 +383,20 @@ class PimDriver:
             self._check(bias, "matmul")
         return self._result(lambda: self._products.matmul(a, b, transpose_b, bias, out_f32))
 
-    def elementwise(
-        self, op: golden.ElementwiseOp, a: DeviceTensor, b: DeviceTensor
-    ) -> DeviceTensor:
-        """Return a + b, a - b or a * b with numpy's broadcasting (`op`: add, sub, mul).
+    def elementwise(self, op: str, a: DeviceTensor, b: DeviceTensor) -> DeviceTensor:
+        """Return an element-wise operation of two operands, with numpy's broadcasting.
+
+        Parameters
+        ----------
+        op
+            Its name, as `add`, `sub` and `mul` (`pimloop.host.operators`).
+        a, b
+            Operands of shapes that broadcast.
 
         Raises
         ------
+        DriverError
+            When the device has no such operation; it names those that it has.
         ShapeError
             When the shapes do not broadcast; it names them.
         """

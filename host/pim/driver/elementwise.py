@@ -10,22 +10,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.common import golden
+from pimloop.host.operators.elementwise import Kind
+from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.validate import round_up
 from pimloop.host.pim.driver import descriptors, layout
 from pimloop.host.pim.driver.broadcast import row_map, runs
 from pimloop.host.pim.driver.descriptors import Descriptor
-from pimloop.host.pim.driver.errors import ShapeError
+from pimloop.host.pim.driver.errors import DriverError, ShapeError
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceTensor, Shape
 from pimloop.rtl.isa import Broadcast, Init, Opcode
-
-_OPCODES: dict[golden.ElementwiseOp, Opcode] = {
-    "add": Opcode.ADD,
-    "sub": Opcode.SUB,
-    "mul": Opcode.MUL,
-}
 
 
 class Emit(Protocol):
@@ -72,31 +67,32 @@ class Elementwise:
         """Device address of a row of 1."""
         return self._constants.address
 
-    def run(self, op: golden.ElementwiseOp, a: DeviceTensor, b: DeviceTensor) -> DeviceTensor:
+    def run(self, op: str, a: DeviceTensor, b: DeviceTensor) -> DeviceTensor:
         """Queue a op b and return the result; see `PimDriver.elementwise`."""
+        kind = _kind(op)
         shape = _result_shape(op, a, b)
         label = f"{op} {a.shape}, {b.shape}"
-        if op != "sub" and (a.columns, a.size) < (b.columns, b.size):
+        if kind.commutative and (a.columns, a.size) < (b.columns, b.size):
             # Commutative: the operand that is broadcast goes to the right, as the opcodes want it.
             a, b = b, a
         columns, rows = (shape[-1] if shape else 1), math.prod(shape[:-1])
         with ExitStack() as temporaries:
             if columns == 1 and a.size == rows and b.size in (1, rows):
-                return self._one_column(op, a, b, shape, temporaries, label)
+                return self._one_column(kind, a, b, shape, temporaries, label)
             if a.columns < columns or a.packed:
                 a = self.widen(a, columns, label)
                 temporaries.callback(a.free)
             if b.size == 1:
-                kind = Broadcast.SCALAR
+                broadcast = Broadcast.SCALAR
             elif b.columns < columns and b.size == rows and a.rows in (1, rows):
-                kind = Broadcast.COLUMN
+                broadcast = Broadcast.COLUMN
                 b = self._packed(b, temporaries, label)
             else:
-                kind = Broadcast.NONE
+                broadcast = Broadcast.NONE
                 if b.columns < columns or b.packed:
                     b = self.widen(b, columns, label)
                     temporaries.callback(b.free)
-            return self._rows(op, a, b, kind, shape, label)
+            return self._rows(kind, a, b, broadcast, shape, label)
 
     def widen(self, column: DeviceTensor, columns: int, label: str) -> DeviceTensor:
         """Queue the repetition of the last axis, 1 element, to `columns`; return row layout."""
@@ -159,7 +155,7 @@ class Elementwise:
 
     def _one_column(
         self,
-        op: golden.ElementwiseOp,
+        kind: Kind,
         a: DeviceTensor,
         b: DeviceTensor,
         shape: Shape,
@@ -173,7 +169,7 @@ class Elementwise:
         with y.freed_on_error():
             self._emit(
                 descriptors.elementwise(
-                    _OPCODES[op],
+                    kind.opcode,
                     a.address,
                     b.address,
                     y.address,
@@ -189,10 +185,10 @@ class Elementwise:
 
     def _rows(
         self,
-        op: golden.ElementwiseOp,
+        kind: Kind,
         a: DeviceTensor,
         b: DeviceTensor,
-        kind: Broadcast,
+        broadcast: Broadcast,
         shape: Shape,
         label: str,
     ) -> DeviceTensor:
@@ -200,19 +196,19 @@ class Elementwise:
         g = self._geometry
         y = self._store.tensor(shape, packed=False, apart_from=(a, b))
         map_a = row_map(a.shape[:-1], shape[:-1])
-        by_row = kind == Broadcast.NONE
+        by_row = broadcast == Broadcast.NONE
         map_b = row_map(b.shape[:-1], shape[:-1]) if by_row else np.zeros_like(map_a)
         # The scalar buffer holds the elements of a column; the pieces start at a whole beat.
-        limit = g.scalar_depth if kind == Broadcast.COLUMN else y.rows
+        limit = g.scalar_depth if broadcast == Broadcast.COLUMN else y.rows
         with y.freed_on_error():
             for run in runs(map_a, map_b):
                 for start, rows in layout.split(run.count, limit):
                     right = b.address + (run.b + start * run.step_b) * b.stride
-                    if kind == Broadcast.COLUMN:
+                    if broadcast == Broadcast.COLUMN:
                         right = b.address + start * BF16_BYTES
                     self._emit(
                         descriptors.elementwise(
-                            _OPCODES[op],
+                            kind.opcode,
                             a.address + (run.a + start * run.step_a) * a.stride,
                             right,
                             y.address + (run.first + start) * y.stride,
@@ -221,11 +217,21 @@ class Elementwise:
                             stride_a=run.step_a * a.stride,
                             stride_b=run.step_b * b.stride,
                             stride_y=y.stride,
-                            broadcast=Broadcast.ROW if by_row and not run.step_b else kind,
+                            broadcast=Broadcast.ROW if by_row and not run.step_b else broadcast,
                         ),
                         label,
                     )
         return y
+
+
+def _kind(op: str) -> Kind:
+    """Return an operation by name; DriverError with those that there are."""
+    kind = elementwise().get(op)
+    if kind is None:
+        raise DriverError(
+            f"no element-wise operation '{op}'; the device has {', '.join(elementwise())}"
+        )
+    return kind
 
 
 def _result_shape(op: str, a: DeviceTensor, b: DeviceTensor) -> Shape:

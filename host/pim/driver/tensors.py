@@ -15,7 +15,6 @@ from pimloop.host.pim.driver.memory import Block
 Shape = tuple[int, ...]
 
 #: The opcode that reads a right operand.
-ProductOpcode = Literal["MATMUL", "MATMUL_T"]
 
 
 @dataclass(eq=False)

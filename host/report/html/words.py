@@ -11,25 +11,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pimloop.host.devices.kinds import KINDS
 from pimloop.partitioner.percent import percent
 
-#: Lanes of a timeline from top to bottom; devices that a report adds come after them.
-LANES = ("cpu_serial", "cpu_parallel", "dma", "pim")
+#: The lane of transfers in a timeline.
+TRANSFERS = "dma"
 
-DEVICE_TITLES = {
-    "cpu_serial": "CPU serial",
-    "cpu_parallel": "CPU parallel",
-    "pim": "PIM",
-    "dma": "Transfers",
-}
+#: Lanes of a timeline from top to bottom: the CPU, transfers, other devices; devices that a report
+#: adds come after them.
+LANES = (
+    *(kind.name for kind in KINDS if kind.memory == "cpu"),
+    TRANSFERS,
+    *(kind.name for kind in KINDS if kind.memory != "cpu"),
+)
+
+DEVICE_TITLES = {**{kind.name: kind.title for kind in KINDS}, TRANSFERS: "Transfers"}
 
 #: Colours on white.
-DEVICE_COLOURS = {
-    "cpu_serial": "#56b4e9",
-    "cpu_parallel": "#0072b2",
-    "pim": "#d55e00",
-    "dma": "#cc79a7",
-}
+DEVICE_COLOURS = {**{kind.name: kind.colour for kind in KINDS}, TRANSFERS: "#cc79a7"}
 
 OPERATOR_COLOURS = (
     "#332288",

@@ -1,0 +1,10 @@
+"""Add: the sum of two operands."""
+
+import numpy as np
+
+from pimloop.host.operators.elementwise import Kind
+from pimloop.rtl.isa import Opcode
+
+KINDS = (Kind(Opcode.ADD, np.add, commutative=True),)
+
+MATCHERS = {"Add": KINDS[0].match}

@@ -1,0 +1,74 @@
+"""Which operators of a graph the PIM device can run, and how each maps onto its operations.
+
+The device has the paper's operations (Kim et al., ACM TODAES 2024, Table 2): matrix products and
+element-wise Add, Sub and Mul. The driver makes of them every product of `numpy.matmul` and every
+broadcast of numpy. A platform may allow less: its `[capabilities]` table.
+
+An operator stays on the CPU when one of its constants has a finite value that bfloat16 does not
+have: the -3.4028e38 of attention masks would become -inf, and 0 times that NaN. The constant is
+not changed to the largest bfloat16 either: models compare with it.
+"""
+
+from __future__ import annotations
+
+from pimloop.host.models.graph import Graph, Node
+from pimloop.host.operators.base import Operation
+from pimloop.host.operators.capabilities import Capabilities
+from pimloop.host.operators.registry import matchers
+
+#: Reasons why an operator cannot run on the PIM that do not depend on the operator.
+NO_OPERATION = "the PIM has no such operation"
+LEFT_OUT = "the platform's [capabilities] leave the operation out"
+
+
+def pim_operation(graph: Graph, node: Node, capabilities: Capabilities) -> Operation | None:
+    """Return how the PIM device runs `node`, or None when it cannot."""
+    if overflowing_constant(graph, node) is not None:
+        return None
+    operation = _operation(graph, node, capabilities)
+    return None if isinstance(operation, str) else operation
+
+
+def refusal(graph: Graph, node: Node, capabilities: Capabilities) -> str | None:
+    """Return why the device cannot run `node`, whatever its constants hold; None when it can."""
+    operation = _operation(graph, node, capabilities)
+    return operation if isinstance(operation, str) else None
+
+
+def overflowing_constant(graph: Graph, node: Node) -> str | None:
+    """Return the first constant among the inputs of `node` that overflows bfloat16."""
+    return next((name for name in node.inputs if name in graph.overflowing), None)
+
+
+def kept_on_cpu(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
+    """Return why operators that the device has an operation for do not run on it, by node id."""
+    return {
+        node.id: f"constant '{name}' has a finite value beyond the largest bfloat16, 3.3895e38"
+        for node in graph.nodes
+        if (name := overflowing_constant(graph, node)) is not None
+        and refusal(graph, node, capabilities) is None
+    }
+
+
+def pim_capable(graph: Graph, capabilities: Capabilities) -> dict[str, Operation]:
+    """Return the operation of every PIM-capable node by its id, in the graph's order."""
+    found = {node.id: pim_operation(graph, node, capabilities) for node in graph.nodes}
+    return {identifier: operation for identifier, operation in found.items() if operation}
+
+
+def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> Operation | str:
+    """Return the operation of a node, or why it has none."""
+    match = None if node.domain else matchers().get(node.op)
+    if match is None:
+        whole = graph.kept_whole.get(node.id)
+        return NO_OPERATION if whole is None else f"{node.op} is not decomposed: {whole}"
+    if node.op not in capabilities.operators:
+        return LEFT_OUT
+    infos = [graph.tensors[name] for name in (*node.inputs, *node.outputs) if name]
+    others = sorted({str(info.dtype) for info in infos} - capabilities.types)
+    if others:
+        taken = " and ".join(sorted(capabilities.types, reverse=True))
+        return f"{' and '.join(others)} operands, the PIM takes {taken}"
+    if any(info.elements == 0 for info in infos):
+        return "no elements"
+    return match(graph, node, capabilities)

@@ -1,0 +1,42 @@
+"""Finds the operations of this room: nothing names their files.
+
+A file names the ONNX operator types that it matches (`MATCHERS`) and its element-wise operations
+(`KINDS`); one that has neither is no operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from pimloop.host.operators.base import Matcher
+
+if TYPE_CHECKING:
+    from pimloop.host.operators.elementwise import Kind
+
+
+@cache
+def matchers() -> Mapping[str, Matcher]:
+    """Return what matches operators of a model, by operator type of the default domain."""
+    table: dict[str, Matcher] = {}
+    for module in _modules():
+        table |= getattr(module, "MATCHERS", {})
+    return table
+
+
+@cache
+def elementwise() -> Mapping[str, Kind]:
+    """Return the device's element-wise operations by name, in the order of their opcodes."""
+    kinds = [kind for module in _modules() for kind in getattr(module, "KINDS", ())]
+    return {kind.name: kind for kind in sorted(kinds, key=lambda kind: kind.opcode)}
+
+
+@cache
+def _modules() -> tuple[ModuleType, ...]:
+    room = __name__.rpartition(".")[0]
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
+    return tuple(import_module(f"{room}.{name}") for name in names if name != "__init__")
