@@ -10,8 +10,7 @@ from pimloop._results import Costs, Execution, Model, Plan, Run
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.folders import make_folder
 from pimloop.host.execution.options import Objective, Options, default_jobs
-from pimloop.host.execution.runner import Event
-from pimloop.host.execution.session import Settings, execute_model
+from pimloop.host.execution.runner import Event, execute_model
 from pimloop.host.models.config import BUILT_IN, ModelConfig
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array, Graph
@@ -228,8 +227,8 @@ def execute(
     """
     model, on = _loaded(model), _platform(on)
     assignment = plan.assignment if isinstance(plan, Plan) else plan
-    settings = Settings(backend=device)
-    return Execution.of(execute_model(model.graph, model.inputs, assignment, on, settings))
+    options = Options(backend=device, jobs=1, cache=False)
+    return Execution.of(execute_model(model.graph, model.inputs, assignment, on, options))
 
 
 def simulate(

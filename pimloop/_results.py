@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pimloop.host.common.files import write_json
 from pimloop.host.common.folders import make_folder
-from pimloop.host.execution.session import Result
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Array, Graph
 from pimloop.partitioner.costs import CostGraph, costs_to_dict

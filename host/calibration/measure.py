@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pimloop.host.calibration.calibrate import Sample, samples_of
-from pimloop.host.execution.session import Settings, execute_model
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.runner import execute_model
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs
@@ -40,7 +41,7 @@ def machine_samples(
     samples: list[Sample] = []
     disturbed = False
     platform = load_platform(_MEASURED)
-    settings = Settings(backend="model", rounds=rounds)
+    options = Options(backend="model", rounds=rounds, jobs=1)
     for name, layers in WORKLOADS:
         for length in LENGTHS:
             graph = workload(name, layers, length)
@@ -50,7 +51,7 @@ def machine_samples(
                 if progress is not None:
                     progress(f"{name}, {quantity(length, 'token')}, {device}")
                 assignment = {node.id: device for node in graph.nodes}
-                result = execute_model(graph, feeds, assignment, platform, settings)
+                result = execute_model(graph, feeds, assignment, platform, options)
                 disturbed |= any(timing.disturbed for timing in result.cpu_times.values())
                 for node in graph.nodes:
                     # A clock that counts in hundreds of nanoseconds can say 0 of a view.

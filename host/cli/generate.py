@@ -49,7 +49,6 @@ def run_generate(args: argparse.Namespace) -> int:
     from pimloop.host.common.text import file_name
     from pimloop.host.execution.options import Options, default_jobs
     from pimloop.host.execution.runner import Event
-    from pimloop.host.execution.session import Settings
     from pimloop.host.models.generator import load_generator
     from pimloop.host.models.inputs import random_inputs
     from pimloop.host.models.loader import LoadOptions
@@ -83,9 +82,8 @@ def run_generate(args: argparse.Namespace) -> int:
             random_inputs(generator.prefill, args.seed)["input_ids"],
             platform,
             planner(platform, policy, options, progress),
-            Settings(options.backend, options.flavour, options.rounds, options.device_timeout),
+            options,
             lambda step: progress(Event("generate", step)),
-            cache=options.cache,
         )
     report = generation_report(generation, platform, policy, options, repeat_command(args))
     path = folder / FILE_NAME
@@ -169,15 +167,15 @@ def generation_report(
 
     phases = generation.phases
     judged = [token for token in generation.tokens if token.judged]
-    simulated = generation.settings.backend == "sim"
+    simulated = generation.options.backend == "sim"
     return {
         "format": FORMAT,
         "model": generation.generator.config.name,
         "platform": platform.name,
-        "device": generation.settings.backend,
+        "device": generation.options.backend,
         "policy": policy,
         "objective": options.objective,
-        "lanes": lanes_text(generation.settings.flavour) if simulated else None,
+        "lanes": lanes_text(generation.options.flavour) if simulated else None,
         "cpu_time_source": cpu_time_source(platform),
         "cpu_time_method": cpu_time_method(platform),
         "cpu_times_disturbed": any(phase.disturbed for phase in phases),

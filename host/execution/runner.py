@@ -1,6 +1,6 @@
 """Executes assignments of one model on a pool of devices and checks every one of them.
 
-`Runner.run` takes assignments and returns a `pimloop.host.execution.session.Result` for each, in
+`Runner.run` takes assignments and returns a `pimloop.host.execution.result.Result` for each, in
 order. Executions run side by side, each on a device of its own that keeps the model's weights for
 the next one; the golden model works beside them. CPU operators are timed afterwards, when no
 simulator runs.
@@ -24,7 +24,7 @@ from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.memory import Run, estimate, require_memory
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.reference.judge import Verdict, judge
-from pimloop.host.execution.session import Result, Settings, measures_cpu
+from pimloop.host.execution.result import Result, measures_cpu
 from pimloop.host.execution.verification import Verifier
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.pim.device.pool import DevicePool, Worker
@@ -104,9 +104,6 @@ class Runner:
         self.graph, self.feeds, self.platform, self.options = graph, feeds, platform, options
         self.fit = pim_fit(graph, platform)
         self.operations = self.fit.operations
-        self.settings = Settings(
-            options.backend, options.flavour, options.rounds, options.device_timeout
-        )
         self._progress = progress
         self._before = before
         self._tensors = compared_tensors(graph)
@@ -336,7 +333,7 @@ class Runner:
         return Result(
             graph=self.graph,
             platform=self.platform,
-            settings=self.settings,
+            options=self.options,
             assignment=job.assignment,
             execution=one.execution,
             cpu_times=cpu_times,
@@ -352,6 +349,27 @@ class Runner:
             device_seconds=one.executor.device_seconds,
             static_addresses=one.static_addresses,
         )
+
+
+def execute_model(
+    graph: Graph,
+    feeds: Mapping[str, Array],
+    assignment: Mapping[str, str],
+    platform: Platform,
+    options: Options | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> Result:
+    """Execute a model under one assignment and check it; parameters as of `Runner`.
+
+    Raises
+    ------
+    PimloopError, SimError
+        When the assignment or the inputs do not fit, or the device fails.
+    """
+    options = options or Options(jobs=1, cache=False)
+    with Runner(graph, feeds, platform, options, progress or (lambda _: None)) as runner:
+        (result,) = runner.run([Job("execution", assignment)], last=True)
+    return result
 
 
 def _devices_first(jobs: Sequence[Job]) -> list[int]:

@@ -14,7 +14,7 @@ from pimloop.host.cpu import timing
 from pimloop.host.cpu.model import CpuDevice
 from pimloop.host.cpu.operators import all_cores
 from pimloop.host.execution.executor import Transfer
-from pimloop.host.execution.session import Result
+from pimloop.host.execution.result import Result
 from pimloop.host.models.graph import Node
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.quantity import quantity
@@ -50,7 +50,7 @@ class ScheduleTimes:
 
 def schedule_times(result: Result) -> ScheduleTimes | None:
     """Return the times of an execution; None when its device has no time (the model)."""
-    if result.execution.pim and result.settings.backend == "model":
+    if result.execution.pim and result.options.backend == "model":
         return None
     platform = result.platform
     nodes: dict[str, float] = {}

@@ -15,8 +15,8 @@ from pimloop.host.common.files import write_json
 from pimloop.host.cpu.profile import CpuProfile
 from pimloop.host.execution.executor import Progress
 from pimloop.host.execution.options import Options
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import STAGE, Event, Job, Runner
-from pimloop.host.execution.session import Result
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import check_inputs
@@ -88,7 +88,7 @@ class Pipeline:
             context = ""
             if options.folder is not None:
                 context = run_key(self._model, feeds, platform, options, self._before)
-        self._state = State(options.folder, context, graph, platform, self.runner.settings)
+        self._state = State(options.folder, context, graph, platform, options)
         if options.fresh:
             self._state.clear()
 

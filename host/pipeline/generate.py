@@ -29,16 +29,17 @@ import onnxruntime as ort
 from pimloop.host.cpu.operators import all_cores, open_session, run_reference
 from pimloop.host.cpu.stretches import SessionCache
 from pimloop.host.execution.accuracy import Comparison, compare, rounding_depth
+from pimloop.host.execution.device import open_pim
 from pimloop.host.execution.executor import Executor, Progress
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.memory import Run, estimate, require_memory
+from pimloop.host.execution.options import Options
 from pimloop.host.execution.reference.steps import measure_steps
-from pimloop.host.execution.session import Result, Settings, measures_cpu
+from pimloop.host.execution.result import Result, measures_cpu
 from pimloop.host.execution.verification import Verifier
 from pimloop.host.models.generator import LOGITS, Cache, Generator
 from pimloop.host.models.graph import Array, to_model
 from pimloop.host.models.inputs import check_inputs
-from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.resident import ResidentModel
@@ -52,10 +53,8 @@ def generate(
     prompt: Array,
     platform: Platform,
     plan: Planner,
-    settings: Settings | None = None,
+    options: Options | None = None,
     progress: Callable[[Progress], None] | None = None,
-    *,
-    cache: bool = False,
 ) -> Generation:
     """Generate tokens behind a prompt.
 
@@ -65,15 +64,12 @@ def generate(
         The model; `generator.tokens` are generated.
     prompt
         (1, prompt length) int64.
-    platform, settings
+    platform, options
         Where and how to execute.
     plan
         Makes the placement of each phase, in turn; called before the device is opened.
     progress
         Called before each operator and each weight.
-    cache
-        Do not simulate descriptor lists again whose cost is known
-        (`pimloop.host.pim.device.cached`).
 
     Raises
     ------
@@ -81,15 +77,15 @@ def generate(
         When the prompt or a placement does not fit, the run does not fit this machine's memory, or
         the device fails.
     """
-    settings = settings or Settings()
+    options = options or Options()
     report = progress or (lambda _: None)
     check_inputs(generator.prefill, {"input_ids": prompt}, "prompt")
-    run = _Run(generator, platform, settings, report)
+    run = _Run(generator, platform, options, report)
     phases = run.plan(plan, prompt)
     run.require_memory(phases)
-    generation = Generation(generator, platform, settings, prompt.reshape(-1).tolist(), phases)
+    generation = Generation(generator, platform, options, prompt.reshape(-1).tolist(), phases)
     with ExitStack() as stack:
-        driver = run.open(stack, phases, cache=cache)
+        driver = run.open(stack, phases)
         runners = {}
         for runner in run.tokens(stack, generation, prompt, driver):
             runners[runner.phase.name] = runner
@@ -140,12 +136,12 @@ class _Run:
         self,
         generator: Generator,
         platform: Platform,
-        settings: Settings,
+        options: Options,
         report: Callable[[Progress], None],
     ) -> None:
         self._generator = generator
         self._platform = platform
-        self._settings = settings
+        self._options = options
         self._report = report
         self._sessions = SessionCache(prepack=False)
         self._packed = SessionCache()  # those that are timed
@@ -172,24 +168,12 @@ class _Run:
         needed = estimate(runs, jobs=1, timed=measures_cpu(self._platform))
         require_memory(self._generator.config.name, needed)
 
-    def open(self, stack: ExitStack, phases: list[Phase], *, cache: bool) -> PimDriver | None:
+    def open(self, stack: ExitStack, phases: list[Phase]) -> PimDriver | None:
         """Open the device and the weights' store when a phase uses the PIM."""
         if not any("pim" in phase.assignment.values() for phase in phases):
             return None
-        settings = self._settings
-        self._report(Progress("device", f"opening {settings.backend}", 0, 1, 0))
-        device = stack.enter_context(
-            open_device(
-                self._platform,
-                settings.backend,
-                flavour=settings.flavour,
-                cache=cache,
-                timeout=settings.device_timeout,
-            )
-        )
-        driver = stack.enter_context(
-            PimDriver.for_platform(device, self._platform, timeout=settings.device_timeout)
-        )
+        self._report(Progress("device", f"opening {self._options.backend}", 0, 1, 0))
+        _, driver = stack.enter_context(open_pim(self._platform, self._options))
         self._weights = DeviceWeights(driver)
         stack.callback(self._weights.close)
         return driver
@@ -288,11 +272,11 @@ class _Run:
         cpu_times = {}
         if measures_cpu(self._platform):
             self._report(Progress("cpu", f"timing CPU operators of {phase.name}", 0, 1, 0))
-            cpu_times = executor.time_cpu(rounds=self._settings.rounds, sessions=self._packed)
+            cpu_times = executor.time_cpu(rounds=self._options.rounds, sessions=self._packed)
         return Result(
             graph=phase.graph,
             platform=self._platform,
-            settings=self._settings,
+            options=self._options,
             assignment=phase.assignment,
             execution=phase.executions[-1],
             cpu_times=cpu_times,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pimloop.host.execution.accuracy import Comparison
 from pimloop.host.execution.executor import Execution
 from pimloop.host.execution.finite import NonFinite
-from pimloop.host.execution.session import Result, Settings
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes, schedule_times
 from pimloop.host.models.generator import Generator
 from pimloop.host.models.graph import Array, Graph
@@ -132,7 +133,7 @@ class Generation:
 
     generator: Generator
     platform: Platform
-    settings: Settings
+    options: Options
     prompt: list[int]
     phases: list[Phase]
     tokens: list[Token] = field(default_factory=list)

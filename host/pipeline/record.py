@@ -12,8 +12,9 @@ from pimloop.host.cpu.timing import Timing
 from pimloop.host.execution.accuracy import Comparison
 from pimloop.host.execution.executor import Execution, Transfer
 from pimloop.host.execution.finite import NonFinite
+from pimloop.host.execution.options import Options
 from pimloop.host.execution.reference.decisions import IntegerComparison
-from pimloop.host.execution.session import Result, Settings
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.verification import Mismatch
 from pimloop.host.models.graph import Graph
 from pimloop.host.pim.driver import OpStats
@@ -42,7 +43,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     }
 
 
-def from_dict(data: dict[str, Any], graph: Graph, platform: Platform, settings: Settings) -> Result:
+def from_dict(data: dict[str, Any], graph: Graph, platform: Platform, options: Options) -> Result:
     """Return the result that `to_dict` described.
 
     Raises
@@ -58,7 +59,7 @@ def from_dict(data: dict[str, Any], graph: Graph, platform: Platform, settings: 
     return Result(
         graph=graph,
         platform=platform,
-        settings=settings,
+        options=options,
         assignment=data["assignment"],
         execution=Execution(pim=pim, transfers=transfers),
         cpu_times={name: Timing(**timing) for name, timing in data["cpu_times"].items()},

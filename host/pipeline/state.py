@@ -17,8 +17,9 @@ from pathlib import Path
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import write_whole
 from pimloop.host.common.folders import make_subfolder
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import Job
-from pimloop.host.execution.session import Result, Settings
 from pimloop.host.models.graph import Graph
 from pimloop.host.pipeline.record import from_dict, to_dict
 from pimloop.host.platforms.platform import Platform
@@ -46,11 +47,11 @@ class State:
         context: str,
         graph: Graph,
         platform: Platform,
-        settings: Settings,
+        options: Options,
     ) -> None:
         self._folder = None if folder is None else folder / FOLDER
         self._context = context
-        self._graph, self._platform, self._settings = graph, platform, settings
+        self._graph, self._platform, self._options = graph, platform, options
         # Saved or taken up by this run, whose profile and schedules may share a placement.
         self._seen: set[Path | None] = set()
 
@@ -65,7 +66,7 @@ class State:
                 return None
             if data["check"] != _check(data["result"]):
                 raise ValueError("its check does not hold")
-            return from_dict(data["result"], self._graph, self._platform, self._settings)
+            return from_dict(data["result"], self._graph, self._platform, self._options)
         except (
             OSError,
             ValueError,

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pimloop.host.cpu.operators import run_reference
+from pimloop.host.execution.device import open_pim
 from pimloop.host.execution.executor import Executor
+from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array, Graph
-from pimloop.host.pim.device.open import Flavour, open_device, recorded
-from pimloop.host.pim.driver import PimDriver
+from pimloop.host.pim.device.open import Flavour, recorded
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.forms import driver_forms
 from pimloop.host.pim.resident import ResidentModel
@@ -43,9 +44,9 @@ def record_operator(
     if made:
         values |= run_reference(graph, feeds, outputs=made)
     alone = operator_alone(graph, node_id, names)
+    options = Options(cache=False) if flavour is None else Options(flavour=flavour, cache=False)
     with (
-        open_device(platform, "sim", flavour=flavour, trace=True) as device,
-        PimDriver.for_platform(device, platform) as driver,
+        open_pim(platform, options, trace=True) as (device, driver),
         ResidentModel(
             alone,
             {node_id: operation},

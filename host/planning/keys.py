@@ -62,7 +62,7 @@ CPU_MEASURED = Code(
     outside=("pimloop.rtl",),
     alone=(
         "pimloop.host.execution.executor", "pimloop.host.execution.times",
-        "pimloop.host.execution.session", "pimloop.host.execution.runner",
+        "pimloop.host.execution.result", "pimloop.host.execution.runner",
         "pimloop.host.planning.balance", "pimloop.host.planning.graph",
         "pimloop.host.planning.profiling",
     ),

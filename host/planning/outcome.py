@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pimloop.partitioner.graph as network
 from pimloop.host.execution.options import Options
-from pimloop.host.execution.session import Result
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes, schedule_times
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation

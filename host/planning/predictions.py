@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isclose
 
-from pimloop.host.execution.session import Result
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.plan import Plan

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pimloop.partitioner.graph as network
 from pimloop.host.cpu.profile import CpuProfile
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import Job
-from pimloop.host.execution.session import Result
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation

@@ -9,7 +9,7 @@ from typing import Literal
 import pimloop.partitioner.graph as network
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.executor import Transfer
-from pimloop.host.execution.session import Result
+from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
 from pimloop.host.models.graph import Graph
 from pimloop.host.planning.policies import Policy, make_plan

@@ -16,7 +16,7 @@ from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import write_json
 from pimloop.host.common.schema import PlatformValue
 from pimloop.host.common.typed_json import JsonError, read_json
-from pimloop.host.execution.session import Result, measures_cpu
+from pimloop.host.execution.result import Result, measures_cpu
 from pimloop.host.execution.times import cpu_time_method, cpu_time_source
 from pimloop.host.execution.verification import OPERATOR_LIMIT
 from pimloop.host.pim.driver import OpStats
@@ -274,7 +274,7 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
 def _weights(result: Result) -> dict[str, Any]:
     """Return what loading the constants of the PIM operators took, once, before the execution."""
     stats = result.weights
-    timed = result.settings.backend == "sim"
+    timed = result.options.backend == "sim"
     return {
         "bytes": stats.host_bytes_in,
         "cycles": stats.cycles if timed else None,

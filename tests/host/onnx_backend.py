@@ -25,7 +25,9 @@ from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from pimloop.host.common.errors import PimloopError
-from pimloop.host.execution.session import Result, Settings, execute_model
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.result import Result
+from pimloop.host.execution.runner import execute_model
 from pimloop.host.execution.verification import OPERATOR_LIMIT
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import check_inputs
@@ -146,7 +148,9 @@ def _executions(graph: Graph, feeds: Mapping[str, Array]) -> Iterator[Result]:
             "pim" in assignment.values()
             and sum(info.elements for info in graph.tensors.values()) < PIM_WORK
         ):
-            yield execute_model(graph, feeds, assignment, PLATFORM, Settings(backend="model"))
+            yield execute_model(
+                graph, feeds, assignment, PLATFORM, Options(backend="model", jobs=1)
+            )
 
 
 def _compare(case: Case, outputs: Mapping[str, Array], wanted: Mapping[str, Array]) -> Outcome:

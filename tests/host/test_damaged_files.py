@@ -15,8 +15,8 @@ from tiny_models import TINY
 
 import pimloop.host.pipeline.state
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import Job
-from pimloop.host.execution.session import Settings
 from pimloop.host.models.inputs import check_inputs, random_inputs, read_arrays
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
@@ -170,7 +170,7 @@ def test_state_of_an_interrupted_run(
     kept = {"assignment": {"a": "pim"}, "us": [1.5, float("inf")], "pim": {"a": {"cycles": 3}}}
     monkeypatch.setattr(pimloop.host.pipeline.state, "to_dict", lambda result: kept)
     monkeypatch.setattr(pimloop.host.pipeline.state, "from_dict", lambda data, *_: data)
-    state = State(tmp_path, "context", GRAPH, PLATFORM, Settings())
+    state = State(tmp_path, "context", GRAPH, PLATFORM, Options())
     job = Job("run 1", {"a": "pim"})
     state.save(job, None)  # type: ignore[arg-type]
     (path,) = (tmp_path / "state").iterdir()

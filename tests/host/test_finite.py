@@ -14,7 +14,7 @@ from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.accuracy import compare
 from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.options import Options
-from pimloop.host.execution.session import execute_model
+from pimloop.host.execution.runner import execute_model
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.operators import Capabilities, kept_on_cpu, pim_capable
@@ -221,11 +221,11 @@ def test_an_infinity_that_float32_does_not_have_fails_and_is_named(name):
     assert (first.node, first.device, first.first) == ("s", "pim", (3, 5))
     assert (first.found, first.wanted, first.different) == ("+inf", "finite", 1)
     assert "s (Add, pim)" in str(first)
-    again = from_dict(to_dict(result), graph, platform, result.settings)
+    again = from_dict(to_dict(result), graph, platform, result.options)
     assert again.non_finite == result.non_finite
     assert not again.passed
     assignment = pim_first(graph, platform.capabilities)
-    alone = execute_model(graph, overflowing_feeds(), assignment, platform, result.settings)
+    alone = execute_model(graph, overflowing_feeds(), assignment, platform, result.options)
     assert alone.non_finite == result.non_finite
 
 

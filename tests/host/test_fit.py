@@ -14,7 +14,6 @@ from tiny_models import TINY
 import pimloop.host.cli
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.options import Options
-from pimloop.host.execution.session import Settings
 from pimloop.host.models.generator import build_generator
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
@@ -373,7 +372,7 @@ def test_a_generation_fits_its_phases_one_after_the_other():
             placed = POLICIES["pim_first"](graph, platform.capabilities)
             return Placed(pim_fit(graph, platform).within(graph, placed))
 
-        settings = Settings(backend="model", rounds=1)
+        settings = Options(backend="model", rounds=1)
         found = generate(generator, prompt, platform, plan, settings)
         assert found.passed
         assert len(found.tokens) == 3

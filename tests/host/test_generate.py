@@ -20,7 +20,6 @@ from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.accuracy import tolerance
 from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.options import Options
-from pimloop.host.execution.session import Settings
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.generator import LOGITS, Cache, build_generator, load_generator
 from pimloop.host.models.graph import Node, TensorInfo
@@ -35,7 +34,7 @@ from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import costs_from_dict
 
 PLATFORM = load_platform("htg-z920")
-MODEL = Settings(backend="model", rounds=1)
+MODEL = Options(backend="model", rounds=1)
 
 
 def tiny(length=6, tokens=5, seed=0):
@@ -205,7 +204,7 @@ def test_the_margin_decides_what_is_judged():
 def test_a_generation_too_large_for_this_machine_is_refused_before_it_starts(monkeypatch):
     generator, _ = tiny(4, 2)
     monkeypatch.setattr("pimloop.host.execution.memory.available_bytes", lambda: 1000)
-    monkeypatch.setattr("pimloop.host.pipeline.generate.open_device", None)  # must not be reached
+    monkeypatch.setattr("pimloop.host.pipeline.generate.open_pim", None)  # must not be reached
     with pytest.raises(PimloopError, match=r"model tiny-gpt2: the run needs about .* available"):
         generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
 
@@ -371,13 +370,14 @@ def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypat
         costs = {**placed.costs.cost_us, name: wrong}
         return replace(placed, costs=replace(placed.costs, cost_us=costs))
 
-    settings = Settings(rounds=1)
-    exact = generate(generator, prompt_of(generator), PLATFORM, place, settings)
+    exact = generate(
+        generator, prompt_of(generator), PLATFORM, place, Options(rounds=1, cache=False)
+    )
     assert exact.passed
     assert [phase.missed() for phase in exact.phases] == [[], []]
     assert any("pim" in phase.assignment.values() for phase in exact.phases)
     wrong = generate(
-        generator, prompt_of(generator), PLATFORM, placed_with_wrong_costs, settings, cache=True
+        generator, prompt_of(generator), PLATFORM, placed_with_wrong_costs, Options(rounds=1)
     )
     assert not wrong.passed
     prefill, decode = (phase.missed() for phase in wrong.phases)
@@ -468,8 +468,8 @@ def test_shapes_are_not_for_generation(tmp_path, capsys):
 
 def test_steps_on_the_simulator_take_the_same_cycles():
     generator, _ = tiny(5, 4)
-    settings = Settings(rounds=1)
-    found = generate(generator, prompt_of(generator), PLATFORM, on_pim, settings)
+    options = Options(rounds=1, cache=False)
+    found = generate(generator, prompt_of(generator), PLATFORM, on_pim, options)
     assert found.passed
     prefill, decode = found.phases
     assert len(set(decode.cycles())) == 1
@@ -486,7 +486,7 @@ def test_gpt2_of_full_size():
     options = LoadOptions(sequence_length=64)
     generator = build_generator(config, RandomWeights(config), 16, options)
     prompt = prompt_of(generator)
-    found = generate(generator, prompt, PLATFORM, on_pim, Settings(rounds=2), cache=True)
+    found = generate(generator, prompt, PLATFORM, on_pim, Options(rounds=2))
     assert found.passed
     assert len(set(found.phases[1].cycles())) == 1
     assert sum(one.judged for one in found.tokens) > 0

@@ -208,7 +208,7 @@ def test_results_survive_json(graph, operations):
     )  # fmt: skip
     result = outcome.schedules["pim_first"].result
     data = json.loads(json.dumps(to_dict(result)))
-    again = from_dict(data, graph, PLATFORM, result.settings)
+    again = from_dict(data, graph, PLATFORM, result.options)
     assert to_dict(again) == data
     assert again.passed == result.passed
     assert again.execution.transfers == result.execution.transfers

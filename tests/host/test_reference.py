@@ -142,7 +142,7 @@ def test_integers_differ_by_their_margin_only(nodes, outputs, rule, kind):
     assert one.beyond == 0
     assert 0 < one.margin <= one.bound
     assert all(other.passed for other in result.integers)
-    again = from_dict(to_dict(result), graph, AIM, result.settings)
+    again = from_dict(to_dict(result), graph, AIM, result.options)
     assert again.integers == result.integers
     assert again.passed
 

@@ -15,7 +15,8 @@ import pytest
 from tiny_models import TINY
 
 from pimloop.host.execution.options import Options
-from pimloop.host.execution.session import Result, Settings, execute_model
+from pimloop.host.execution.result import Result
+from pimloop.host.execution.runner import execute_model
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs
@@ -56,7 +57,7 @@ def invented(result: Result) -> Result:
         pim={name: stats() for name in result.execution.pim},
         transfers=[replace(one, stats=stats()) for one in result.execution.transfers],
     )
-    return replace(result, execution=execution, settings=Settings(backend="sim"), weights=stats())
+    return replace(result, execution=execution, options=Options(backend="sim"), weights=stats())
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def outcome(graph: Graph) -> Outcome:
     }
     for name, assignment in placements.items():
         result = invented(
-            execute_model(graph, feeds, assignment, PLATFORM, Settings(backend="model"))
+            execute_model(graph, feeds, assignment, PLATFORM, Options(backend="model"))
         )
         times = schedule_times(result)
         assert times is not None
