@@ -57,6 +57,7 @@ def profile_cpu(
     sessions: SessionCache,
     keep: Collection[str] = (),
     rounds: int = 10,
+    buffers: TensorBuffers | None = None,
 ) -> CpuProfile:
     """Time all operators of a model on all CPU devices.
 
@@ -70,13 +71,15 @@ def profile_cpu(
         Tensors that an execution keeps.
     rounds
         Of each measurement.
+    buffers
+        Of the graph, to execute on; default: its own.
 
     Raises
     ------
     PimloopError
         When ONNX Runtime cannot run an operator; the message names it.
     """
-    buffers = TensorBuffers(graph)
+    buffers = TensorBuffers(graph) if buffers is None else buffers
     for name, value in feeds.items():
         buffers.store(name, value)
     with OtherWork() as window:
@@ -89,6 +92,19 @@ def profile_cpu(
         {device.name: device.entry_us for device in devices},
         clock.disturbed or window.busy,
     )
+
+
+def profiled_segments(graph: Graph) -> list[list[Stretch]]:
+    """Return the segments that `profile_cpu` times, those together that are open at a time."""
+    alone = [(node,) for node in graph.nodes]
+    parts = _cut(graph, _weightless(graph))
+    blocks = [
+        [Stretch(device, nodes) for nodes in segments]
+        for device in device_threads()
+        for segments in ([graph.nodes], [*alone, *parts])
+    ]
+    # Where the entry is measured, each part is on one of the devices.
+    return [*blocks, [Stretch("cpu_parallel", nodes) for nodes in parts]]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -18,9 +18,10 @@ import onnxruntime as ort
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import all_cores, execution_error, no_kernel, open_session
+from pimloop.host.cpu.session_memory import ARENA_COPIES, intermediate_bytes, packed_bytes
 from pimloop.host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
 
-#: Constants that the sessions of a cache have packed copies of, bytes.
+#: Packed constants and memory for results that the sessions of a cache hold, bytes.
 CACHE_BYTES = 1 << 30
 
 
@@ -46,6 +47,23 @@ def split(graph: Graph, assignment: Mapping[str, str]) -> list[Stretch]:
             found.append((device, []))
         found[-1][1].append(node)
     return [Stretch(device, tuple(nodes)) for device, nodes in found]
+
+
+def bound_tensors(graph: Graph, stretch: Stretch, keep: Collection[str] = ()) -> frozenset[str]:
+    """Return the tensors that a stretch has buffers for; parameters as for `SessionCache.bind`."""
+    ports = _Ports(graph, stretch, keep)
+    return frozenset((*ports.inputs.values(), *ports.outputs.values()))
+
+
+def timed_sessions(
+    graph: Graph, stretches: Iterable[Stretch], keep: Collection[str] = ()
+) -> dict[object, int]:
+    """Return the bytes that each session holds after it was timed, by what tells it from others.
+
+    Parameters as for `SessionCache.bind`; stretches that are alike share a session.
+    """
+    ports = [_Ports(graph, stretch, keep) for stretch in stretches]
+    return {each.key(): each.timed_bytes for each in ports}
 
 
 class BoundStretch:
@@ -89,7 +107,8 @@ class SessionCache:
     Parameters
     ----------
     limit_bytes
-        Constants that all sessions together may hold; one session alone may hold more.
+        Packed constants and memory for results that all sessions together may hold; one session
+        alone may hold more.
     prepack
         Whether times of the sessions are measured (`pimloop.host.cpu.operators.session_options`).
         Otherwise they hold no constants of their own, and none is dropped.
@@ -104,6 +123,12 @@ class SessionCache:
     def __len__(self) -> int:
         """Return the number of sessions held."""
         return len(self._open)
+
+    @property
+    def held(self) -> dict[object, int]:
+        """Bytes of each session, by what tells it from others (`timed_sessions`)."""
+        with self._lock:
+            return {key: entry.nbytes for key, entry in self._open.items()}
 
     def prepare(self, graph: Graph, stretch: Stretch, keep: Collection[str] = ()) -> None:
         """Open the session of a stretch, so that what cannot run is known before anything runs.
@@ -149,16 +174,17 @@ class SessionCache:
             if key in self._open:
                 self._open.move_to_end(key)
                 return self._open[key].session
-            self._make_room(sum(constant.nbytes for constant in ports.held))
-        entry = _Entry(ports.open(self._prepack), ports.held)
+            nbytes = ports.timed_bytes if self._prepack else 0
+            self._make_room(nbytes)
+        entry = _Entry(ports.open(self._prepack), ports.held, nbytes)
         with self._lock:
             self._open[key] = entry
         return entry.session
 
     def _make_room(self, nbytes: int) -> None:
-        """Drop sessions, the least used first, before one with so many constants is opened.
+        """Drop sessions, the least used first, before one with so many bytes is opened.
 
-        Not after: the largest of two models would be packed twice.
+        Not after: the larger of two models would be packed twice.
         """
         held = sum(entry.nbytes for entry in self._open.values())
         while self._prepack and self._open and held + nbytes > self._limit:
@@ -171,10 +197,7 @@ class _Entry:
 
     session: ort.InferenceSession
     constants: tuple[Array, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(constant.nbytes for constant in self.constants)
+    nbytes: int  # that it holds
 
 
 class _Ports:
@@ -204,6 +227,13 @@ class _Ports:
             )
         }
         self.held = tuple(graph.constants[name] for name in used if name in graph.constants)
+
+    @property
+    def timed_bytes(self) -> int:
+        """The bytes that a session which packs its weights holds once it ran."""
+        graph, nodes = self._graph, self._stretch.nodes
+        results = intermediate_bytes(graph, nodes, frozenset(self.outputs.values()))
+        return packed_bytes(graph, nodes) + ARENA_COPIES * results
 
     def key(self) -> object:
         """Return what two stretches have in common when one session serves both."""

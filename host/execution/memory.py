@@ -1,19 +1,31 @@
 """What a run needs of this machine's memory, against what there is: refused before hours go by.
 
 The estimate counts what is known to be held at the same time, beside the model's own constants,
-which are there already: while devices execute, or while the CPU is timed, whichever is more. A run
-that passes can still be short of memory by what others take.
+which are there already: while devices execute, or while the CPU is timed, whichever is more. Where
+a run fails its limits against float32, measuring them (`pimloop.host.execution.reference`) takes
+more. A run that passes can also be short of memory by what others take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.cpu.profile import profiled_segments
+from pimloop.host.cpu.stretches import CACHE_BYTES, Stretch, split, timed_sessions
+from pimloop.host.execution.held import (
+    conversion_bytes,
+    held,
+    kept_bytes,
+    kept_tensors,
+    reference_bytes,
+    timed_bytes,
+)
 from pimloop.host.execution.verification import MOST_WAITING_BYTES
 from pimloop.host.models.graph import Graph
+from pimloop.host.pim.device.model import DEFAULT_BUFFER_BYTES
 from pimloop.host.pim.fit import PimFit
 from pimloop.host.pim.weights import MOST_BITS_BYTES, Key
 from pimloop.partitioner.quantity import quantity
@@ -48,12 +60,32 @@ class Run:
     graph: Graph
     fit: PimFit  # of the graph on the platform
     assignments: Sequence[Mapping[str, str]]
+    profiled: bool = False  # whether every operator is timed on the CPU too
+    repeats: int = 1  # executions of each assignment whose results stay
+
+
+@dataclass(frozen=True)
+class Present:
+    """What executions of the same model left."""
+
+    buffers: int = 0  # bytes, of CPU memory
+    sessions: Mapping[object, int] = field(default_factory=dict)  # timed, `SessionCache.held`
+    bits: int = 0  # bytes, of the PIM's weights as bfloat16
+    devices: int = 0  # that are open
+
+
+NOTHING = Present()
 
 
 def estimate(
-    runs: Sequence[Run], jobs: int, *, timed: bool, devices_stay: bool = False
+    runs: Sequence[Run],
+    jobs: int,
+    *,
+    timed: bool,
+    devices_stay: bool = False,
+    present: Present = NOTHING,
 ) -> Estimate:
-    """Return what executing `runs` holds, beside the constants of their graphs.
+    """Return what executing `runs` takes, beside the constants of their graphs.
 
     Parameters
     ----------
@@ -63,10 +95,11 @@ def estimate(
     jobs
         Devices at a time.
     timed
-        Whether CPU times are measured, with sessions that pack their weights: those of one
-        execution or profile at a time.
+        Whether CPU times are measured, with sessions that pack their weights.
     devices_stay
         Whether devices keep their memory while the CPU is timed.
+    present
+        What earlier executions left, which is used again and not counted.
     """
     elements: dict[int, int] = {}  # by identity of the array
     read: dict[Key, int] = {}  # bytes in device memory
@@ -81,40 +114,89 @@ def estimate(
     devices = min(jobs, on_pim)
     room = max((run.fit.device_bytes for run in runs), default=0)
     bits = sum({array: 2 * elements.get(array, 0) for array, *_ in read}.values())
-    activations = [_activation_bytes(run.graph) for run in runs]
-    always = {"weights of the PIM as bfloat16": min(bits, MOST_BITS_BYTES)}
-    memories = {f"memory of {quantity(devices, 'device')}": devices * min(sum(read.values()), room)}
-    executing = {
-        **always,
-        **memories,
-        "activations": (devices or 1) * sum(activations),
-        "results waiting for verification": devices
-        * sum(min(nbytes + bits, MOST_WAITING_BYTES) for nbytes in activations),
+    on_device = sum(read.values()) + sum(run.fit.device_bytes - run.fit.weight_room for run in runs)
+    each = min(on_device, room) + DEFAULT_BUFFER_BYTES
+    new = max(devices - present.devices, 0)
+    memories = {f"memory of {quantity(devices, 'device')}": new * each}
+    always = {
+        "weights of the PIM as bfloat16": max(min(bits, MOST_BITS_BYTES) - present.bits, 0),
+        "results": sum(_results_bytes(run) for run in runs),
     }
-    weights = max((_packed_bytes(run.graph, a) for run in runs for a in run.assignments), default=0)
-    timing = {
-        **always,
-        **(memories if devices_stay else {}),
-        "activations": sum(activations),
-        "packed weights of the CPU": weights if timed else 0,
-    }
+    executing = {**always, **memories, **_executing(runs, devices, bits)}
+    if not timed:
+        return Estimate(executing)
+    left = sum(timed_bytes(run.graph, run.assignments) for run in runs if len(run.assignments) > 1)
+    executing["activations"] += max(left - present.buffers, 0)
+    timing = {**always, **(memories if devices_stay else {})}
+    timing |= _timing(runs, present)
     return max(Estimate(executing), Estimate(timing), key=lambda stage: stage.nbytes)
 
 
-def _packed_bytes(graph: Graph, assignment: Mapping[str, str]) -> int:
-    """Return the bytes of weights that an assignment's CPU operators pack, at most."""
-    read = {
-        name
-        for node in graph.nodes
-        if assignment[node.id] != "pim" and node.op != "Gather"  # a table is read where it lies
-        for name in node.inputs
-        if name in graph.constants
+def _results_bytes(run: Run) -> int:
+    """Return what executions return and float32 values of the same tensors take."""
+    return (run.repeats * len(run.assignments) + 1) * kept_bytes(run.graph)
+
+
+def _executing(runs: Sequence[Run], devices: int, bits: int) -> dict[str, int]:
+    """Return what executions hold beside the devices.
+
+    There is one on each device, one that is verified, and those without a device. What they leave
+    to be timed on is counted elsewhere.
+    """
+    # Beyond what is kept of them, weights are converted again for each check that waits.
+    weights = bits if bits > MOST_BITS_BYTES else 0
+    buffers = waiting = checks = segments = reference = 0
+    for run in runs:
+        each = [(held(run.graph, a, run.fit.operations), "pim" in a.values())
+                for a in run.assignments]  # fmt: skip
+        together = [one for one, on_pim in each if on_pim]
+        buffers += sum(one.buffers for one, on_pim in each if not on_pim)
+        buffers += _largest(devices + 1, (one.buffers for one in together))
+        waits = (min(one.waiting + weights, MOST_WAITING_BYTES) for one in together)
+        waiting += _largest(devices + 1, waits)
+        checks = max([checks, *(one.check for one, _ in each)])
+        segments = max([segments, *(one.segment for one, _ in each)])
+        reference = max(reference, reference_bytes(run.graph))
+    return {
+        "activations": buffers,
+        "CPU sessions and comparisons": devices * segments + max(segments, reference),
+        "results waiting for verification": waiting + devices * checks,
     }
-    return sum({id(graph.constants[name]): graph.constants[name].nbytes for name in read}.values())
 
 
-def _activation_bytes(graph: Graph) -> int:
-    return sum(info.nbytes for name, info in graph.tensors.items() if name not in graph.constants)
+def _largest(count: int, sizes: Iterable[int]) -> int:
+    return sum(sorted(sizes, reverse=True)[:count])
+
+
+def _timing(runs: Sequence[Run], present: Present) -> dict[str, int]:
+    """Return what timing the CPU takes: executions one after the other, then profiles."""
+    buffers = conversions = 0
+    blocks: list[dict[object, int]] = []  # bytes of the sessions that are open at a time
+    for run in runs:
+        graph, kept = run.graph, kept_tensors(run.graph)
+        everywhere = [dict.fromkeys((node.id for node in graph.nodes), "cpu_serial")]
+        timed = [*run.assignments, *(everywhere if run.profiled else ())]
+        buffers += timed_bytes(graph, timed)
+        segments = profiled_segments(graph) if run.profiled else []
+        for assignment in run.assignments:
+            executed = [s for s in split(graph, assignment) if s.device != "pim"]
+            alone = [Stretch(s.device, (node,)) for s in executed for node in s.nodes]
+            segments += [executed, alone]
+            conversions = max(conversions, conversion_bytes(graph, assignment))
+        blocks += [timed_sessions(graph, block, kept) for block in segments]
+    new = [
+        {key: nbytes for key, nbytes in block.items() if key not in present.sessions}
+        for block in blocks
+    ]
+    everything = {key: nbytes for block in new for key, nbytes in block.items()}
+    most = max((sum(block.values()) for block in new), default=0)
+    # The cache keeps others beside those that are open at a time, up to its limit.
+    cached = max(CACHE_BYTES - sum(present.sessions.values()), most)
+    return {
+        "activations": max(buffers - present.buffers, 0),
+        "conversions": conversions,
+        "CPU sessions that are timed": min(sum(everything.values()), cached),
+    }
 
 
 def available_bytes() -> int | None:

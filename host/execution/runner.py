@@ -21,7 +21,7 @@ from pimloop.host.cpu.timing import Timing
 from pimloop.host.execution.accuracy import compared_tensors
 from pimloop.host.execution.executor import Execution, Executor, Progress, check_assignment
 from pimloop.host.execution.finite import NonFinite
-from pimloop.host.execution.memory import Run, estimate, require_memory
+from pimloop.host.execution.memory import Present, Run, estimate, require_memory
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.reference.judge import Verdict, judge
 from pimloop.host.execution.result import Result, measures_cpu
@@ -213,11 +213,17 @@ class Runner:
             With the numbers.
         """
         assignments = [job.assignment for job in jobs]
-        if profile:
-            assignments.append({node.id: "cpu_serial" for node in self.graph.nodes})
-        run = Run(self.graph, self.fit, assignments)
         timed = measures_cpu(self.platform)
-        needed = estimate([run], self.options.jobs, timed=timed, devices_stay=not last)
+        run = Run(self.graph, self.fit, assignments, profiled=profile and timed)
+        needed = estimate(
+            [run],
+            self.options.jobs,
+            timed=timed,
+            devices_stay=not last,
+            present=Present(
+                self._buffers.nbytes, self._packed.held, self._bits.nbytes, self._pool.opened
+            ),
+        )
         require_memory(self.graph.name, needed)
 
     def profile_cpu(self) -> CpuProfile:
@@ -232,7 +238,7 @@ class Runner:
         self._report(job, "cpu", "every operator on the CPU")
         with self._pool.quiet():
             profile = profile_cpu(
-                self.graph, self.feeds, self._packed, self._kept, self.options.rounds
+                self.graph, self.feeds, self._packed, self._kept, self.options.rounds, self._buffers
             )
         self._report(job, "done", "")
         return profile

@@ -162,8 +162,13 @@ class _Run:
     def require_memory(self, phases: list[Phase]) -> None:
         """Refuse a generation that this machine's memory is too small for."""
         runs = [
-            Run(phase.graph, pim_fit(phase.graph, self._platform), (phase.assignment,))
-            for phase in phases
+            Run(
+                phase.graph,
+                pim_fit(phase.graph, self._platform),
+                (phase.assignment,),
+                repeats=1 if index == 0 else self._generator.tokens - 1,
+            )
+            for index, phase in enumerate(phases)
         ]
         needed = estimate(runs, jobs=1, timed=measures_cpu(self._platform))
         require_memory(self._generator.config.name, needed)

@@ -260,6 +260,12 @@ class DevicePool:
             ended = list(self._ended)
         return total_usage([*ended, *(d.usage for d in devices if isinstance(d, CountsUsage))])
 
+    @property
+    def opened(self) -> int:
+        """Devices that are open."""
+        with self._lock:
+            return len(self._devices)
+
     def distrust(self) -> None:
         """Let later runs simulate every list on devices like these: values were wrong."""
         with self._lock:
