@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from pimloop._device import Device
     from pimloop._results import Costs, Execution, Model, Plan, Run
     from pimloop.host.common.errors import PimloopError
+    from pimloop.host.common.schema import choice, number
+    from pimloop.host.devices.kinds import SessionDevice
     from pimloop.host.models.config import ModelConfig
-    from pimloop.host.models.graph import Graph
+    from pimloop.host.models.graph import Graph, Node
     from pimloop.host.models.loader import LoadOptions
+    from pimloop.host.planning.coverage import multiply_adds
     from pimloop.host.platforms.platform import Platform
     from pimloop.partitioner.costs import CostGraph
     from pimloop.partitioner.errors import PartitionerError
@@ -51,17 +54,22 @@ __all__ = [
     "LoadOptions",
     "Model",
     "ModelConfig",
+    "Node",
     "PartitionerError",
     "PimloopError",
     "Plan",
     "Platform",
     "Run",
+    "SessionDevice",
     "SimError",
     "__version__",
     "build_model",
+    "choice",
     "execute",
     "load_model",
     "model_config",
+    "multiply_adds",
+    "number",
     "partition",
     "platform",
     "platforms",
@@ -80,16 +88,21 @@ _PLACES = {
     "LoadOptions": "pimloop.host.models.loader",
     "Model": "pimloop._results",
     "ModelConfig": "pimloop.host.models.config",
+    "Node": "pimloop.host.models.graph",
     "PartitionerError": "pimloop.partitioner.errors",
     "PimloopError": "pimloop.host.common.errors",
     "Plan": "pimloop._results",
     "Platform": "pimloop.host.platforms.platform",
     "Run": "pimloop._results",
+    "SessionDevice": "pimloop.host.devices.kinds",
     "SimError": "pimloop.sim.errors",
     "build_model": "pimloop._api",
+    "choice": "pimloop.host.common.schema",
     "execute": "pimloop._api",
     "load_model": "pimloop._api",
     "model_config": "pimloop._api",
+    "multiply_adds": "pimloop.host.planning.coverage",
+    "number": "pimloop.host.common.schema",
     "partition": "pimloop._api",
     "platform": "pimloop._api",
     "platforms": "pimloop._api",

@@ -120,7 +120,7 @@ def _check_shapes(
     from pimloop.host.planning.graph import partition_graph
     from pimloop.host.planning.plans import other_shapes
 
-    other = other_shapes(plan, partition_graph(graph, pim_fit(graph, platform)))
+    other = other_shapes(plan, partition_graph(graph, pim_fit(graph, platform), platform))
     if not other:
         return
     if not args.other_shapes:

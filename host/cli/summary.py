@@ -11,7 +11,13 @@ from rich.console import Console
 from pimloop.host.cli.rates import print_rates, weights_line
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.report.html.headline import contradiction, proof, why_no_pim
-from pimloop.host.report.html.words import executed_meaning, executed_word, schedule_key
+from pimloop.host.report.html.words import (
+    device_title,
+    executed_meaning,
+    executed_word,
+    further_devices,
+    schedule_key,
+)
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
@@ -99,6 +105,7 @@ def print_missed(out: Console, missed: Sequence[str]) -> None:
 
 def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
     rows = []
+    further = further_devices(report)
     for name, row in report["schedules"].items():
         predicted, executed = row["predicted_us"], row["executed_us"]
         both = predicted and executed is not None
@@ -107,6 +114,7 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
             (
                 schedule_key(name, row),
                 str(row["pim_nodes"]),
+                *(str(list(row["assignment"].values()).count(device)) for device in further),
                 str(row["transfers"]),
                 _us(predicted),
                 _us(executed),
@@ -116,7 +124,15 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
         )
     columns = [
         *texts("schedule"),
-        *numbers("PIM", "transfers", "predicted", executed_word(report), "error", "slowdown"),
+        *numbers(
+            "PIM",
+            *(device_title(device) for device in further),
+            "transfers",
+            "predicted",
+            executed_word(report),
+            "error",
+            "slowdown",
+        ),
     ]
     main = list(report["schedules"]).index(report["main_schedule"])
     print_table(out, columns, rows, title, bold=main)

@@ -98,7 +98,7 @@ def _value(entry: Any, kind: Any, metadata: Mapping[str, Any], path: Path, key: 
     value = entry["value"]
     if "choices" in metadata:
         return _chosen(value, str(kind), metadata["choices"], path, key)
-    whole = str(kind) == "int"
+    whole = kind in (int, "int")
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         expected = "a whole number" if whole else "a number"
         raise PlatformError(f"{path}: {key}.value must be {expected}, not {value!r}")

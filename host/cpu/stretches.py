@@ -30,6 +30,11 @@ def device_threads() -> dict[str, int]:
     return {"cpu_serial": 1, "cpu_parallel": all_cores()}
 
 
+def threads_of(device: str) -> int:
+    """Return the threads that compute a device's segments; all, of one that only stands for it."""
+    return device_threads().get(device, all_cores())
+
+
 @dataclass(frozen=True)
 class Stretch:
     """Operators of one device without another device's between them."""
@@ -247,7 +252,7 @@ class _Ports:
             )
             for node in self._stretch.nodes
         )
-        threads = device_threads()[self._stretch.device]
+        threads = threads_of(self._stretch.device)
         tensors = tuple(self._describe(name) for name in self._port)
         return nodes, tensors, tuple(self.outputs), threads, tuple(self._graph.opsets.items())
 
@@ -261,7 +266,7 @@ class _Ports:
 
     def open(self, prepack: bool) -> ort.InferenceSession:
         graph, nodes = self._graph, self._stretch.nodes
-        threads = device_threads()[self._stretch.device]
+        threads = threads_of(self._stretch.device)
         try:
             model = to_model(self._renamed(), outputs=tuple(self.outputs))
             return open_session(model, threads, prepack=prepack)

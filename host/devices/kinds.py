@@ -1,13 +1,31 @@
-"""The devices that a platform has, as names, memories and how a report shows them."""
+"""What an operator can be assigned to: the devices of a platform, and those of plug-ins.
+
+Every platform has the CPU, alone and with all its cores, and the PIM. A further device has a file
+of its own: a `SessionDevice` that says what it can run and how long that takes. It works in a
+memory of its own, so that tensors are moved there and back; its segments are executed by ONNX
+Runtime on this machine, in the model's types. An entry point of the group `pimloop.devices` names
+it, and a platform has it where its file has a section of the device's name
+(`pimloop.host.platforms.platform`).
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+from pimloop.host.models.graph import Graph, Node
+from pimloop.host.plugins.registry import DEVICES, PluginError, plugins
+
+#: The memory that a model's inputs come from and its outputs go to.
+HOST_MEMORY = "cpu"
 
 
 @dataclass(frozen=True)
 class DeviceKind:
-    """A device as plans, tables and pictures know it.
+    """A device as assignments, files and pictures know it.
 
     Attributes
     ----------
@@ -18,7 +36,7 @@ class DeviceKind:
     title
         What pictures call it.
     colour
-        On white, as `#rrggbb`; from Okabe and Ito's palette.
+        On white, as `#rrggbb`; those of the built-in devices are from Okabe and Ito's palette.
     letter
         What stands for it where there is room for one letter.
     trace_colour
@@ -30,27 +48,97 @@ class DeviceKind:
     title: str
     colour: str
     letter: str
-    trace_colour: str
+    trace_colour: str = "grey"
+
+    #: Whether its operators are handed to a driver one by one, as bfloat16. Otherwise a segment is
+    #: one session of ONNX Runtime.
+    offloaded: ClassVar[bool] = False
+
+
+class PimDevice(DeviceKind):
+    """The simulated PIM, or a board."""
+
+    offloaded = True
+
+
+class SessionDevice(DeviceKind, ABC):
+    """A device of a plug-in.
+
+    Attributes
+    ----------
+    section
+        A frozen dataclass of `pimloop.number` and `pimloop.choice`: its section of a platform file.
+    """
+
+    section: ClassVar[type[Any]]
+
+    @abstractmethod
+    def refusal(self, graph: Graph, node: Node, section: Any) -> str | None:
+        """Return why it cannot run an operator; None when it can.
+
+        Parameters
+        ----------
+        graph, node
+            The model and the operator.
+        section
+            The platform's, an instance of `section`.
+        """
+
+    @abstractmethod
+    def time_us(self, graph: Graph, node: Node, section: Any) -> float:
+        """Return the time of an operator, microseconds, without moving tensors; parameters as of
+        `refusal`.
+        """
 
 
 #: In the order in which tables and timelines list them.
-KINDS = (
-    DeviceKind("cpu_serial", "cpu", "CPU serial", "#56b4e9", "S", "good"),
-    DeviceKind("cpu_parallel", "cpu", "CPU parallel", "#0072b2", "P", "thread_state_runnable"),
-    DeviceKind("pim", "pim", "PIM", "#d55e00", "M", "bad"),
+BUILT_IN = (
+    DeviceKind("cpu_serial", HOST_MEMORY, "CPU serial", "#56b4e9", "S", "good"),
+    DeviceKind(
+        "cpu_parallel", HOST_MEMORY, "CPU parallel", "#0072b2", "P", "thread_state_runnable"
+    ),
+    PimDevice("pim", "pim", "PIM", "#d55e00", "M", "bad"),
 )
 
-#: The memory of each device.
-MEMORY_OF = {kind.name: kind.memory for kind in KINDS}
+
+@cache
+def _devices() -> tuple[dict[str, DeviceKind], list[str]]:
+    """Return the devices by name, and a message for each plug-in that is none."""
+    known: dict[str, DeviceKind] = {kind.name: kind for kind in BUILT_IN}
+    broken: list[str] = []
+    for plugin in plugins(DEVICES).values():
+        try:
+            device = plugin.load()
+        except PluginError as error:
+            broken.append(str(error))
+            continue
+        where = f"plug-in '{plugin.name}' ({DEVICES}, package {plugin.package})"
+        if not isinstance(device, SessionDevice):
+            broken.append(f"{where}: {plugin.value} is no pimloop.SessionDevice")
+        elif device.name in known or device.memory in {kind.memory for kind in known.values()}:
+            broken.append(
+                f"{where}: there is a device '{device.name}' or a memory '{device.memory}' already"
+            )
+        else:
+            known[device.name] = device
+    return known, broken
 
 
-def memories() -> dict[str, tuple[str, ...]]:
-    """Return the devices of each memory.
+def kinds() -> Mapping[str, DeviceKind]:
+    """Return every device by name, those of plug-ins after the built-in ones."""
+    return _devices()[0]
 
-    >>> memories()
-    {'cpu': ('cpu_serial', 'cpu_parallel'), 'pim': ('pim',)}
-    """
-    names: dict[str, list[str]] = {}
-    for kind in KINDS:
-        names.setdefault(kind.memory, []).append(kind.name)
-    return {memory: tuple(devices) for memory, devices in names.items()}
+
+def session_devices() -> dict[str, SessionDevice]:
+    """Return the devices of plug-ins by name."""
+    return {name: kind for name, kind in kinds().items() if isinstance(kind, SessionDevice)}
+
+
+def broken_devices() -> list[str]:
+    """Return a message for each plug-in of the group that is no device; it is left out."""
+    return _devices()[1]
+
+
+def is_offloaded(device: str) -> bool:
+    """Return whether a driver runs the operators of a device, rounding them to bfloat16."""
+    return kinds()[device].offloaded

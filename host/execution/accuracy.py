@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 
 from pimloop.host.common.golden import SUBNORMAL_ROUNDING
+from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.finite import kinds
 from pimloop.host.models.graph import Array, Graph
 
@@ -203,11 +204,11 @@ def rounding_depth(
     """
     depth = dict.fromkeys(graph.tensors, 0) | dict(inputs or {})
     for node in graph.nodes:
-        on_pim = assignment[node.id] == "pim"
+        on_pim = is_offloaded(assignment[node.id])
         deepest = 0
         for name in graph.activations(node):
             producer = graph.producer.get(name)
-            moved = on_pim and (producer is None or assignment[producer.id] != "pim")
+            moved = on_pim and (producer is None or not is_offloaded(assignment[producer.id]))
             deepest = max(deepest, depth[name] + moved)
         for name in node.outputs:
             depth[name] = deepest + on_pim

@@ -32,7 +32,7 @@ from pimloop.host.cpu.timing import (
     shared_out,
     time_rounds,
 )
-from pimloop.host.devices.kinds import MEMORY_OF
+from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, DeviceKind
 from pimloop.host.execution.finite import (
     Kinds,
     NonFinite,
@@ -68,10 +68,20 @@ class Transfer:
     """One tensor moved between the memories."""
 
     tensor: str
-    direction: str  # "cpu>pim", "pim>cpu"
+    direction: str  # "cpu>pim", "pim>cpu": the memories
     elements: int
-    nbytes: int  # that cross: bfloat16, whatever type the host has
+    nbytes: int  # that cross; to and from the PIM as bfloat16, whatever type the host has
     stats: OpStats
+
+    @property
+    def source(self) -> str:
+        """The memory that it comes from."""
+        return self.direction.partition(">")[0]
+
+    @property
+    def destination(self) -> str:
+        """The memory that it goes to."""
+        return self.direction.partition(">")[2]
 
     @property
     def key(self) -> str:
@@ -99,7 +109,7 @@ class Executor:
     graph
         The model.
     assignment
-        The device of every node: a key of `MEMORY_OF`.
+        The device of every node.
     operations
         How the PIM runs its nodes (`pimloop.host.operators.pim_capable`).
     resident
@@ -114,6 +124,8 @@ class Executor:
     sessions
         CPU sessions to execute in, which other executors may share; default: its own, without
         packed weights.
+    devices
+        Of the platform, by name; default: the built-in ones.
 
     Raises
     ------
@@ -132,28 +144,41 @@ class Executor:
         progress: Callable[[Progress], None] | None = None,
         keep: tuple[str, ...] = (),
         sessions: SessionCache | None = None,
+        devices: Mapping[str, DeviceKind] | None = None,
     ) -> None:
-        check_assignment(graph, assignment, operations)
+        self._devices = {kind.name: kind for kind in BUILT_IN} if devices is None else devices
+        check_assignment(graph, assignment, operations, self._devices)
         self.graph = graph
         self.assignment = assignment
         self._operations = operations
         self._resident = resident
         self._verifier = verifier
         self._progress = progress or (lambda _: None)
-        self._buffers = TensorBuffers(graph)
-        self._on_pim = [node for node in graph.nodes if assignment[node.id] == "pim"]
-        if self._on_pim and resident is None:
+        self._buffers = TensorBuffers(graph)  # of the host's memory
+        #: Of further memories, by name.
+        self._further: dict[str, TensorBuffers] = {
+            kind.memory: TensorBuffers(graph)
+            for kind in self._devices.values()
+            if not kind.offloaded and kind.memory != HOST_MEMORY
+        }
+        #: The memory of the device that operators are handed to.
+        self._pim = next(kind.memory for kind in self._devices.values() if kind.offloaded)
+        self._offloaded = [node for node in graph.nodes if self._kind(node.id).offloaded]
+        if self._offloaded and resident is None:
             raise PimloopError("the assignment uses the PIM, but no device is open")
         self._kept = tuple(dict.fromkeys((*graph.outputs, *keep)))
         self._sessions = SessionCache(prepack=False) if sessions is None else sessions
         self._stretches = split(graph, assignment)
-        for stretch in self._cpu_stretches():
+        for stretch in self._session_stretches():
             self._sessions.prepare(graph, stretch, self._kept)
         self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._last_run = Execution()
-        #: Of values in CPU memory that the PIM made (True) or took, when it did, by tensor.
-        self._checksums: dict[tuple[str, bool], int] = {}
+        #: Where each activation is besides the memory where it was made.
+        self._copies: set[tuple[str, str]] = set()
+        #: Of values in a session's memory that the PIM made (True) or took, when it did, by tensor
+        #: and memory.
+        self._checksums: dict[tuple[str, str, bool], int] = {}
         self.weight_stats = OpStats()  # of the constants that this execution loaded
         #: Of all constants of the PIM's operators, by whichever execution they were loaded.
         self.weight_cost = OpStats()
@@ -174,7 +199,7 @@ class Executor:
         PimloopError
             When they do not fit into device memory; the message has the numbers.
         """
-        if not self._on_pim:
+        if not self._offloaded:
             return self.weight_stats
 
         def report(name: str, done: int, total: int) -> None:
@@ -182,7 +207,7 @@ class Executor:
                 Progress("weights", name, done, total, self.resident.driver.totals.cycles)
             )
 
-        nodes = [node.id for node in self._on_pim]
+        nodes = [node.id for node in self._offloaded]
         with self._on_device():
             stats = self.resident.load_weights(nodes, report)
         # Asked now: another execution may put its own constants in their place.
@@ -191,8 +216,26 @@ class Executor:
         self._cycles += stats.cycles
         return self.weight_stats
 
+    def _kind(self, node_id: str) -> DeviceKind:
+        return self._devices[self.assignment[node_id]]
+
+    def _session_stretches(self) -> list[Stretch]:
+        return [s for s in self._stretches if not self._devices[s.device].offloaded]
+
     def _cpu_stretches(self) -> list[Stretch]:
-        return [stretch for stretch in self._stretches if stretch.device != "pim"]
+        return [s for s in self._stretches if self._devices[s.device].memory == HOST_MEMORY]
+
+    def _memory(self, memory: str) -> TensorBuffers:
+        """Return the tensors of a memory that sessions work in."""
+        return self._buffers if memory == HOST_MEMORY else self._further[memory]
+
+    def _tensors(self, stretch: Stretch) -> TensorBuffers:
+        return self._memory(self._devices[stretch.device].memory)
+
+    def _home(self, name: str) -> str:
+        """Return the memory in which a tensor is made; the model's inputs are the host's."""
+        producer = self.graph.producer.get(name)
+        return HOST_MEMORY if producer is None else self._kind(producer.id).memory
 
     # -- execution ---------------------------------------------------------------------------
 
@@ -214,30 +257,35 @@ class Executor:
         execution = Execution()
         self._bits.clear()
         self._checksums.clear()
+        self._copies.clear()
         if self._resident is not None:
             self._resident.clear()
         for name, value in feeds.items():
             self._buffers.store(name, value)
         self._uses = {
-            name: sum(self.assignment[n.id] == "pim" for n in self.graph.consumers.get(name, ()))
+            name: sum(self._kind(n.id).offloaded for n in self.graph.consumers.get(name, ()))
             for name in self.graph.tensors
         }
-        work = {n.id: _work(self.graph, n, self._operations[n.id]) for n in self._on_pim}
+        work = {n.id: _work(self.graph, n, self._operations[n.id]) for n in self._offloaded}
         total, done = sum(work.values()), 0
         for stretch in self._stretches:
-            if stretch.device != "pim":
-                self._run_cpu(stretch)
+            if not self._devices[stretch.device].offloaded:
+                memory = self._devices[stretch.device].memory
+                self._bring(_read_from_outside(self.graph, stretch), memory, execution)
+                self._run_session(stretch)
                 continue
             for node in stretch.nodes:
                 self._progress(Progress("run", node.id, done, total, self._cycles))
                 done += work[node.id]
-                self._run_pim(node, execution)
+                self._run_offloaded(node, execution)
+        self._bring(self.graph.outputs, HOST_MEMORY, execution)
         self._progress(Progress("run", "", total, total, self._cycles))
         for name in self._kept:
-            execution.values.setdefault(name, self._buffers.array(name).copy())
-        for stretch in self._cpu_stretches():
+            if name not in execution.values:
+                execution.values[name] = self._array(name).copy()
+        for stretch in self._session_stretches():
             for name in self._sessions.results(self.graph, stretch, self._kept):
-                self._note_non_finite(name, self._buffers.array(name), execution)
+                self._note_non_finite(name, self._tensors(stretch).array(name), execution)
         self._last_run = execution
         return execution
 
@@ -252,10 +300,12 @@ class Executor:
             Returns float32 values of tensors on the same inputs.
         """
         found = first_non_finite(self.graph, self.assignment, execution.non_finite, reference)
-        if found is None or found.device == "pim":
+        if found is None or self._devices[found.device].offloaded:
             return found
         # It was seen where a segment hands it over: look inside, at every result.
-        stretch = next(s for s in self._cpu_stretches() if self.graph.node(found.node) in s.nodes)
+        stretch = next(
+            s for s in self._session_stretches() if self.graph.node(found.node) in s.nodes
+        )
         inside = {name: kinds(value) for name, value in self._inside(stretch).items()}
         return first_non_finite(self.graph, self.assignment, inside, reference) or found
 
@@ -263,7 +313,7 @@ class Executor:
         """Return every float result of a CPU segment, from the inputs that the last run left."""
         made = [name for node in stretch.nodes for name in node.outputs if name]
         floats = [name for name in made if self.graph.tensors[name].dtype.kind == "f"]
-        return segment_values(self.graph, stretch, self._buffers.array, floats)
+        return segment_values(self.graph, stretch, self._tensors(stretch).array, floats)
 
     def wrong_segments(self) -> list[str]:
         """Return what CPU memory holds that its operators do not give for their inputs, in words.
@@ -271,13 +321,13 @@ class Executor:
         Of the last run. Values that the PIM took from there or left there must be unchanged too.
         """
         wrong = [
-            f"{name}: CPU memory has changed since the PIM {'made' if made else 'took'} it"
-            for (name, made), checksum in self._checksums.items()
-            if checksum != _checksum(self._buffers.array(name))
+            f"{name}: {_in_words(memory)} has changed since the PIM {'made' if made else 'took'} it"
+            for (name, memory, made), checksum in self._checksums.items()
+            if checksum != _checksum(self._memory(memory).array(name))
         ]
-        for stretch in self._cpu_stretches():
+        for stretch in self._session_stretches():
             names = self._sessions.results(self.graph, stretch, self._kept)
-            wrong += wrong_results(self.graph, stretch, self._buffers.array, names)
+            wrong += wrong_results(self.graph, stretch, self._tensors(stretch).array, names)
         return wrong
 
     def values(self, names: Collection[str]) -> dict[str, Array]:
@@ -287,27 +337,50 @@ class Executor:
         """
         found: dict[str, Array] = {}
         handed_over = {*self._last_run.values}
-        for stretch in self._cpu_stretches():
+        for stretch in self._session_stretches():
             made = {name for node in stretch.nodes for name in node.outputs}
             handed_over.update(self._sessions.results(self.graph, stretch, self._kept))
             inner = [name for name in names if name in made and name not in handed_over]
             if inner:
-                found |= segment_values(self.graph, stretch, self._buffers.array, inner)
-        return {n: found[n] if n in found else self._buffers.array(n) for n in names}
+                found |= segment_values(self.graph, stretch, self._tensors(stretch).array, inner)
+        return {n: found[n] if n in found else self._array(n) for n in names}
+
+    def _array(self, name: str) -> Array:
+        """Return the value of a tensor that the last run left in a memory of sessions."""
+        home = self._home(name)
+        if home == HOST_MEMORY or home in self._further:
+            return self._memory(home).array(name)
+        copy = next((m for m in self._further if (name, m) in self._copies), HOST_MEMORY)
+        return self._memory(HOST_MEMORY if (name, HOST_MEMORY) in self._copies else copy).array(
+            name
+        )
 
     def _note_non_finite(self, name: str, values: Array, execution: Execution) -> None:
         found = non_finite(values)
         if found is not None:
             execution.non_finite[name] = found
 
-    def _run_cpu(self, stretch: Stretch) -> None:
+    def _bring(self, names: Iterable[str], memory: str, execution: Execution) -> None:
+        """See to it that tensors are in a memory that sessions work in; the PIM's are there."""
+        for name in names:
+            home = self._home(name)
+            if home == memory or (name, memory) in self._copies or name in self.graph.constants:
+                continue
+            self._memory(memory).store(name, self._memory(home).array(name))
+            self._copies.add((name, memory))
+            info = self.graph.tensors[name]
+            execution.transfers.append(
+                Transfer(name, f"{home}>{memory}", info.elements, info.nbytes, OpStats())
+            )
+
+    def _run_session(self, stretch: Stretch) -> None:
         quiet: AbstractContextManager[None] = nullcontext()
         if self._verifier is not None:
             quiet = self._verifier.paused()
         with quiet:
-            self._sessions.bind(self.graph, stretch, self._buffers, self._kept).run()
+            self._sessions.bind(self.graph, stretch, self._tensors(stretch), self._kept).run()
 
-    def _run_pim(self, node: Node, execution: Execution) -> None:
+    def _run_offloaded(self, node: Node, execution: Execution) -> None:
         operation = self._operations[node.id]
         moved = self.resident.operands(node)
         for name in moved:
@@ -331,19 +404,22 @@ class Executor:
         """See to it that a tensor is in device memory."""
         if self.resident.holds(name):
             return
-        bits = golden.operand_bits(self._buffers.array(name))
+        home = self._home(name)
+        values = self._memory(home).array(name)
+        bits = golden.operand_bits(values)
         if self._verifier is not None:
-            self._checksums[name, False] = _checksum(self._buffers.array(name))
+            self._checksums[name, home, False] = _checksum(values)
         with self._on_device():
             stats = self._count(self.resident.upload(name, bits))
         self._bits[name] = bits
-        self._add_transfer(execution, name, "cpu>pim", stats)
+        self._add_transfer(execution, name, f"{home}>{self._pim}", stats)
 
     def _fetch_result(self, name: str, execution: Execution) -> None:
-        """Move a result to CPU memory where it is needed there; read it for the verifier."""
-        needed = name in self.graph.outputs or any(
-            self.assignment[consumer.id] != "pim" for consumer in self.graph.consumers.get(name, ())
-        )
+        """Move a result to the memories where it is needed; read it for the verifier."""
+        home = self._home(name)
+        needed = dict.fromkeys([HOST_MEMORY] if name in self.graph.outputs else [])
+        needed |= {self._kind(n.id).memory: None for n in self.graph.consumers.get(name, ())}
+        needed.pop(home, None)
         if not needed and self._verifier is None and name not in self._kept:
             return
         driver = self.resident.driver
@@ -355,11 +431,12 @@ class Executor:
         self._note_non_finite(name, values, execution)
         if name in self._kept:
             execution.values[name] = values
-        if needed:
-            self._buffers.store(name, values)
+        for memory in needed:
+            self._memory(memory).store(name, values)
+            self._copies.add((name, memory))
             if self._verifier is not None:
-                self._checksums[name, True] = _checksum(values)
-            self._add_transfer(execution, name, "pim>cpu", stats)
+                self._checksums[name, memory, True] = _checksum(values)
+            self._add_transfer(execution, name, f"{home}>{memory}", stats)
 
     def _add_transfer(
         self, execution: Execution, name: str, direction: str, stats: OpStats
@@ -448,7 +525,8 @@ class Executor:
         """Return the CPU's part of the last run: segments, conversions, waits for the PIM."""
         moved: dict[str, list[Transfer]] = {}
         for transfer in self._last_run.transfers:
-            moved.setdefault(transfer.tensor, []).append(transfer)
+            if self._pim in (transfer.source, transfer.destination):
+                moved.setdefault(transfer.tensor, []).append(transfer)
 
         def conversions(names: Iterable[str]) -> list[Step]:
             return [
@@ -459,11 +537,12 @@ class Executor:
 
         steps: list[Step] = []
         for stretch in self._stretches:
-            if stretch.device != "pim":
+            here = self._devices[stretch.device].memory == HOST_MEMORY
+            if here:
                 steps.append(self._step(_stretch_key(stretch), stretch, sessions))
             for node in stretch.nodes:
                 steps += conversions(node.inputs)
-                if stretch.device == "pim":
+                if not here:
                     steps.append(WAIT)
                 steps += conversions(node.outputs)
         return steps
@@ -473,12 +552,14 @@ class Executor:
         return Step(name, bound.run, stretch.device == "cpu_parallel")
 
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:
-        values = self._buffers.array(transfer.tensor).copy()
+        inward = transfer.destination == self._pim
+        memory = transfer.source if inward else transfer.destination
+        values = self._memory(memory).array(transfer.tensor).copy()
         bits = golden.to_bf16_bits(values)
 
         def convert() -> int:
             start = perf_counter_ns()
-            if transfer.direction == "cpu>pim":
+            if inward:
                 values.astype(np.float32, copy=False).astype(ml_dtypes.bfloat16)
             else:
                 _as_type(golden.bf16_to_f32(bits), values.dtype)
@@ -498,18 +579,21 @@ def _as_type(values: NDArray[np.float32], dtype: np.dtype[np.generic]) -> Array:
 
 
 def check_assignment(
-    graph: Graph, assignment: Mapping[str, str], operations: Mapping[str, Operation]
+    graph: Graph,
+    assignment: Mapping[str, str],
+    operations: Mapping[str, Operation],
+    devices: Mapping[str, DeviceKind],
 ) -> None:
     """Raise PimloopError unless every node has a device that can run it, and nothing else."""
     for node in graph.nodes:
         device = assignment.get(node.id)
         if device is None:
             raise PimloopError(f"the assignment has no device for node '{node.id}'")
-        if device not in MEMORY_OF:
+        if device not in devices:
             raise PimloopError(
-                f"node '{node.id}' is assigned to '{device}'; devices: {', '.join(MEMORY_OF)}"
+                f"node '{node.id}' is assigned to '{device}'; devices: {', '.join(devices)}"
             )
-        if device == "pim" and node.id not in operations:
+        if devices[device].offloaded and node.id not in operations:
             name = overflowing_constant(graph, node)
             why = "" if name is None else f": constant '{name}' overflows bfloat16"
             raise PimloopError(f"node '{node.id}' ({node.op}) cannot run on the PIM{why}")
@@ -519,6 +603,17 @@ def check_assignment(
             f"the assignment names nodes that model {graph.name} does not have:"
             f" {', '.join(sorted(unknown)[:5])}; it belongs to another model"
         )
+
+
+def _in_words(memory: str) -> str:
+    return "CPU memory" if memory == HOST_MEMORY else f"memory {memory}"
+
+
+def _read_from_outside(graph: Graph, stretch: Stretch) -> list[str]:
+    """Return the activations that a segment reads and does not make, each once."""
+    made = {name for node in stretch.nodes for name in node.outputs}
+    read = dict.fromkeys(name for node in stretch.nodes for name in node.inputs if name)
+    return [name for name in read if name not in made and name not in graph.constants]
 
 
 def _stretch_key(stretch: Stretch) -> str:

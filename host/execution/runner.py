@@ -18,6 +18,7 @@ from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.profile import CpuProfile, profile_cpu
 from pimloop.host.cpu.stretches import SessionCache
 from pimloop.host.cpu.timing import Timing
+from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import compared_tensors
 from pimloop.host.execution.executor import Execution, Executor, Progress, check_assignment
 from pimloop.host.execution.finite import NonFinite
@@ -160,7 +161,7 @@ class Runner:
             fails twice.
         """
         for job in jobs:
-            check_assignment(self.graph, job.assignment, self.operations)
+            check_assignment(self.graph, job.assignment, self.operations, self.platform.devices)
         self.require_memory(jobs, last=last)
         results: dict[int, Result] = {}
 
@@ -281,7 +282,7 @@ class Runner:
             # A job that is done again on a fresh device is verified anew.
             return self._execute(job, self._resident(job, worker), stack)
 
-        if "pim" in job.assignment.values():
+        if any(is_offloaded(device) for device in job.assignment.values()):
             return self._pool.submit(on_device)
         future: Future[_Executed] = Future()
         future.set_result(self._execute(job, None, stack))
@@ -311,6 +312,7 @@ class Runner:
             progress=lambda progress: self._progress(Event(job.name, progress)),
             keep=self._tensors,
             sessions=self._sessions,
+            devices=self.platform.devices,
         )  # fmt: skip
         before = OpStats() if resident is None else resident.driver.totals
         executor.load_weights()
@@ -380,4 +382,7 @@ def execute_model(
 
 def _devices_first(jobs: Sequence[Job]) -> list[int]:
     """Return the numbers of `jobs`, those that need a device first: others run meanwhile."""
-    return sorted(range(len(jobs)), key=lambda i: "pim" not in jobs[i].assignment.values())
+    return sorted(
+        range(len(jobs)),
+        key=lambda i: not any(map(is_offloaded, jobs[i].assignment.values())),
+    )

@@ -13,6 +13,7 @@ from typing import cast
 from pimloop.host.cpu import timing
 from pimloop.host.cpu.model import CpuDevice
 from pimloop.host.cpu.operators import all_cores
+from pimloop.host.devices.kinds import HOST_MEMORY, SessionDevice, is_offloaded, kinds
 from pimloop.host.execution.executor import Transfer
 from pimloop.host.execution.result import Result
 from pimloop.host.models.graph import Node
@@ -29,13 +30,24 @@ class ScheduleTimes:
 
     nodes: dict[str, float]  # by node id
     transfers: list[float]  # in the order of `Execution.transfers`
-    pim_us: float
-    cpu_us: float
+    device_us: dict[str, float]  # of the operators of each device that has any
+
+    @property
+    def pim_us(self) -> float:
+        """The operators of the PIM."""
+        return sum(us for device, us in self.device_us.items() if is_offloaded(device))
+
+    @property
+    def cpu_us(self) -> float:
+        """The operators of the CPU."""
+        return sum(
+            us for device, us in self.device_us.items() if kinds()[device].memory == HOST_MEMORY
+        )
 
     @property
     def compute_us(self) -> float:
         """All operators."""
-        return self.pim_us + self.cpu_us
+        return sum(self.device_us.values())
 
     @property
     def transfer_us(self) -> float:
@@ -56,16 +68,22 @@ def schedule_times(result: Result) -> ScheduleTimes | None:
     nodes: dict[str, float] = {}
     for node in result.graph.nodes:
         stats = result.execution.pim.get(node.id)
-        if stats is None:
-            nodes[node.id] = cpu_node_us(result, node)
-        else:
+        device = result.assignment[node.id]
+        kind = platform.devices[device]
+        if stats is not None:
             nodes[node.id] = platform.pim_time_us(stats.cycles)
-    pim = result.execution.pim
+        elif isinstance(kind, SessionDevice):
+            nodes[node.id] = kind.time_us(result.graph, node, platform.sections[device])
+        else:
+            nodes[node.id] = cpu_node_us(result, node)
+    by_device: dict[str, float] = {}
+    for identifier, us in nodes.items():
+        device = result.assignment[identifier]
+        by_device[device] = by_device.get(device, 0.0) + us
     return ScheduleTimes(
         nodes=nodes,
         transfers=[transfer_us(result, transfer) for transfer in result.execution.transfers],
-        pim_us=sum(us for identifier, us in nodes.items() if identifier in pim),
-        cpu_us=sum(us for identifier, us in nodes.items() if identifier not in pim),
+        device_us=by_device,
     )
 
 
@@ -80,10 +98,10 @@ def cpu_node_us(result: Result, node: Node) -> float:
 def transfer_us(result: Result, transfer: Transfer) -> float:
     """Return the time of one transfer, conversion included."""
     platform = result.platform
-    us = platform.transfer_us(
-        "to_pim" if transfer.direction == "cpu>pim" else "to_cpu", transfer.elements
-    )
-    if platform.driver.conversion == "measured":
+    us = platform.move_us(transfer.source, transfer.destination, transfer.elements)
+    moved = {transfer.source, transfer.destination}
+    offloaded = any(kind.offloaded and kind.memory in moved for kind in platform.devices.values())
+    if offloaded and platform.driver.conversion == "measured":
         us += platform.device_us(transfer.stats.cycles) + result.cpu_times[transfer.key].us
     return us
 

@@ -77,7 +77,7 @@ class Pipeline:
         self.graph, self.platform, self.options = graph, platform, options
         self._progress = progress or (lambda _: None)
         self.runner = Runner(graph, feeds, platform, options, self._progress, before)
-        self.operators: network.Graph = partition_graph(graph, self.runner.fit)
+        self.operators: network.Graph = partition_graph(graph, self.runner.fit, platform)
         self.outcome = Outcome(
             graph, platform, options, self.runner.operations, self.operators,
             kept_on_cpu=self.runner.fit.kept_on_cpu,
@@ -287,7 +287,7 @@ def execute_once(
     """
     with Runner(graph, feeds, platform, options, progress) as runner:
         _refuse_kept_on_cpu(assignment, runner.fit.kept_on_cpu)
-        operators = partition_graph(graph, runner.fit)
+        operators = partition_graph(graph, runner.fit, platform)
         outcome = Outcome(
             graph, platform, options, runner.operations, operators,
             kept_on_cpu=runner.fit.kept_on_cpu,

@@ -28,6 +28,7 @@ import onnxruntime as ort
 
 from pimloop.host.cpu.operators import all_cores, open_session, run_reference
 from pimloop.host.cpu.stretches import SessionCache
+from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import Comparison, compare, rounding_depth
 from pimloop.host.execution.device import open_pim
 from pimloop.host.execution.executor import Executor, Progress
@@ -175,7 +176,7 @@ class _Run:
 
     def open(self, stack: ExitStack, phases: list[Phase]) -> PimDriver | None:
         """Open the device and the weights' store when a phase uses the PIM."""
-        if not any("pim" in phase.assignment.values() for phase in phases):
+        if not any(is_offloaded(d) for phase in phases for d in phase.assignment.values()):
             return None
         self._report(Progress("device", f"opening {self._options.backend}", 0, 1, 0))
         _, driver = stack.enter_context(open_pim(self._platform, self._options))
@@ -211,6 +212,7 @@ class _Run:
         executor = Executor(
             phase.graph, phase.assignment, operations, resident,
             verifier=verifier, progress=report, sessions=self._sessions,
+            devices=self._platform.devices,
         )  # fmt: skip
         executor.load_weights()
         reference = open_session(to_model(phase.graph), all_cores(), prepack=False)
@@ -312,7 +314,7 @@ def _judge(phase: Phase, logits: Array, wanted: Array, relative: float) -> Token
     second, best = np.partition(sure, -2)[-2:]
     rms = float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
     limit = 2 * relative * rms
-    if phase.assignment[phase.graph.producer[LOGITS].id] == "pim":
+    if is_offloaded(phase.assignment[phase.graph.producer[LOGITS].id]):
         limit += 2.0**-8 * abs(float(best))
     return Token(
         token=int(found.argmax()),

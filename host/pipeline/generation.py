@@ -122,7 +122,9 @@ class Phase:
         times = self.times()
         if times is None or self.result is None:
             return None
-        operators = partition_graph(self.graph, pim_fit(self.graph, self.result.platform))
+        operators = partition_graph(
+            self.graph, pim_fit(self.graph, self.result.platform), self.result.platform
+        )
         schedule = () if self.plan is None else self.plan.schedule
         return replay(operators, self.result, times, schedule).total_us
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import pimloop.partitioner.graph as network
+from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array
-from pimloop.host.planning.graph import MEMORIES
-from pimloop.host.planning.keys import cpu_key, device_key, digest, transfer_key
+from pimloop.host.planning.keys import cpu_key, device_key, digest, session_device_key, transfer_key
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.cost_store import Cost, CostStore
 from pimloop.partitioner.profile.coverage import Coverage
@@ -57,8 +57,15 @@ class StoredCosts:
         self._model = model
         self._operators = operators
         here = cpu_key(feeds, platform, options)
-        self._contexts = {device: digest(here, device) for device in MEMORIES["cpu"]}
-        self._contexts["pim"] = device_key(platform, options, before)
+        self._cpu = platform.memories[HOST_MEMORY]
+        self._contexts = {
+            name: digest(here, name)
+            if name in self._cpu
+            else device_key(platform, options, before)
+            if kind.offloaded
+            else session_device_key(platform, name)
+            for name, kind in platform.devices.items()
+        }
         self._transfers = transfer_key(feeds, platform, options, before)
 
     def find(self) -> list[ProfileRun]:
@@ -99,7 +106,7 @@ class StoredCosts:
             for name, (us, *_) in run.node_us.items():
                 device = run.assignment[name]
                 kind = str(index[name].signature)
-                marked = disturbed and device != "pim"
+                marked = disturbed and device in self._cpu
                 costs.append(Cost(self._contexts[device], kind, self._of(name), us, marked))
             for (name, source, destination), (us, *_) in run.transfer_us.items():
                 kind = _transfer_signature(tensors[name], (source, destination))
@@ -110,7 +117,7 @@ class StoredCosts:
         """Return what entering the CPU devices takes, None where it is not known of all."""
         entries = {
             device: self._answer(self._store.find(self._contexts[device], self._of(_ENTRY), ""))
-            for device in MEMORIES["cpu"]
+            for device in self._cpu
         }
         known = {device: us for device, us in entries.items() if us is not None}
         return known if len(known) == len(entries) else None

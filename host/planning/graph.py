@@ -8,26 +8,23 @@ stores them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from itertools import permutations
 
 import numpy as np
 from onnx import helper
 
 import pimloop.partitioner.graph as network
-from pimloop.host.devices.kinds import memories
+from pimloop.host.devices.kinds import HOST_MEMORY, DeviceKind, SessionDevice
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators.capabilities import TYPES
 from pimloop.host.pim.fit import PimFit
-
-#: Memories and their devices, in the order that breaks the partitioner's ties.
-MEMORIES: Mapping[str, tuple[str, ...]] = memories()
+from pimloop.host.platforms.platform import Platform
 
 #: Bytes of an element in device memory (bfloat16).
 _DEVICE_ELEMENT = 2
 
 
-def partition_graph(graph: Graph, fit: PimFit) -> network.Graph:
+def partition_graph(graph: Graph, fit: PimFit, platform: Platform) -> network.Graph:
     """Return the partitioner's graph of a model.
 
     Parameters
@@ -36,15 +33,17 @@ def partition_graph(graph: Graph, fit: PimFit) -> network.Graph:
         The model.
     fit
         The operators that the PIM can run, and what their weights take there.
+    platform
+        Whose devices.
     """
     own, shared, shared_bytes = fit.operators()
-    cpu = MEMORIES["cpu"]
-    moves = frozenset(permutations(MEMORIES, 2))
+    memories = platform.memories
+    moves = frozenset(permutations(memories, 2))
     operators = tuple(
         network.Operator(
             id=node.id,
             op=node.op,
-            devices=(*cpu, *MEMORIES["pim"]) if node.id in fit.operations else cpu,
+            devices=_devices(graph, node, fit, platform),
             signature=signature(graph, node),
             weight_bytes=own.get(node.id, 0),
             shared_weights=shared.get(node.id, ()),
@@ -63,7 +62,26 @@ def partition_graph(graph: Graph, fit: PimFit) -> network.Graph:
         )
         for name in _activations(graph)
     )
-    return network.Graph(MEMORIES, operators, tensors, graph.name, shared_bytes)
+    return network.Graph(memories, operators, tensors, graph.name, shared_bytes)
+
+
+def _devices(graph: Graph, node: Node, fit: PimFit, platform: Platform) -> tuple[str, ...]:
+    """Return the devices that can run an operator."""
+
+    def able(kind: DeviceKind) -> bool:
+        if isinstance(kind, SessionDevice):
+            if not movable(graph, node):
+                return False
+            return kind.refusal(graph, node, platform.sections[kind.name]) is None
+        return kind.memory == HOST_MEMORY or node.id in fit.operations
+
+    return tuple(name for name, kind in platform.devices.items() if able(kind))
+
+
+def movable(graph: Graph, node: Node) -> bool:
+    """Return whether all that an operator reads and makes can be moved between memories."""
+    names = [name for name in (*node.inputs, *node.outputs) if name and name not in graph.constants]
+    return all(str(graph.tensors[name].dtype) in TYPES for name in names)
 
 
 def signature(graph: Graph, node: Node) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform as machine
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -158,9 +159,20 @@ def transfer_key(
 ) -> str:
     """Return what the time of a transfer depends on, apart from the model."""
     if platform.driver.conversion == "modelled":
-        return digest("transfer modelled", platform.driver, TRANSFER_MODEL.key())
+        return digest(
+            "transfer modelled", platform.driver, platform.transfers, TRANSFER_MODEL.key()
+        )
     measured = _measured_key(feeds, platform, options)
-    return digest("transfer measured", device_key(platform, options, before), measured)
+    return digest(
+        "transfer measured", device_key(platform, options, before), platform.transfers, measured
+    )
+
+
+def session_device_key(platform: Platform, name: str) -> str:
+    """Return what the times of a plug-in's device depend on: its section and its file."""
+    module = sys.modules[type(platform.devices[name]).__module__]
+    code = Path(module.__file__).read_bytes() if module.__file__ else module.__name__.encode()
+    return digest("session device", name, platform.sections[name], hashlib.sha256(code).hexdigest())
 
 
 def _measured_key(feeds: Mapping[str, Array], platform: Platform, options: Options) -> str:
@@ -245,6 +257,7 @@ def report_key(model: str, platform: Platform, options: Options) -> str:
     return digest(
         "report", model, platform, simulator_key(platform, options), REPORT.key(), versions(),
         options.backend, options.flavour, options.objective, options.rounds, options.time_limit_s,
+        *(session_device_key(platform, name) for name in platform.sections),
     )  # fmt: skip
 
 

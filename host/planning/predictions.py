@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isclose
 
+from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
 from pimloop.partitioner.costs import CostGraph
@@ -44,7 +45,10 @@ def _operators(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTime
     modelled = result.platform.cpu_model() is not None
     for name, us in times.nodes.items():
         device = plan.assignment[name]
-        exact = result.static_addresses if device == "pim" else modelled
+        kind = result.platform.devices[device]
+        exact = modelled or kind.memory != HOST_MEMORY
+        if kind.offloaded:
+            exact = result.static_addresses
         predicted = costs.cost_us[name][device]
         if exact and not _equal(predicted, us):
             yield f"{name} on {device}: predicted {predicted:.6g} us, executed {us:.6g} us"
@@ -54,7 +58,7 @@ def _transfers(costs: CostGraph, result: Result, times: ScheduleTimes) -> Iterat
     if result.platform.driver.conversion == "measured":
         return
     for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
-        source, _, destination = transfer.direction.partition(">")
+        source, destination = transfer.source, transfer.destination
         predicted = costs.transfer_us[transfer.tensor].get((source, destination))
         if predicted is not None and not _equal(predicted, us):
             yield (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pimloop.partitioner.graph as network
 from pimloop.host.cpu.profile import CpuProfile
+from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import Job
 from pimloop.host.execution.times import schedule_times
@@ -78,17 +79,17 @@ def to_profile_run(result: Result) -> ProfileRun:
     """
     times = schedule_times(result)
     assert times is not None  # profiles are made on devices with a clock
-    pim_only = result.platform.cpu_model() is None
+    measured, cpu = result.platform.cpu_model() is None, result.platform.memories[HOST_MEMORY]
     moved: dict[tuple[str, str, str], list[float]] = {}
     for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
-        source, _, destination = transfer.direction.partition(">")
-        moved.setdefault((transfer.tensor, source, destination), []).append(us)
+        move = (transfer.tensor, transfer.source, transfer.destination)
+        moved.setdefault(move, []).append(us)
     return ProfileRun(
         assignment=result.assignment,
         node_us={
             name: [us]
             for name, us in times.nodes.items()
-            if not pim_only or result.assignment[name] == "pim"
+            if not measured or result.assignment[name] not in cpu
         },
         transfer_us=moved,
     )

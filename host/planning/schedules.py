@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import pimloop.partitioner.graph as network
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.devices.kinds import HOST_MEMORY, kinds
 from pimloop.host.execution.executor import Transfer
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
@@ -27,7 +28,7 @@ class Step:
     """One interval of an executed schedule."""
 
     kind: Literal["node", "transfer"]
-    lane: str  # "cpu_serial", "cpu_parallel", "dma" or "pim"
+    lane: str  # a device, or "dma"
     name: str  # the operator's id, or "tensor source>destination"
     start_us: float
     us: float
@@ -102,28 +103,34 @@ def in_sequence(
     times
         Of the same execution.
     """
-    waiting: dict[tuple[str, str], list[float]] = {}
+    waiting: dict[str, list[tuple[Transfer, float]]] = {}
     for transfer, us in zip(transfers, times.transfers, strict=True):
-        waiting.setdefault((transfer.tensor, transfer.direction), []).append(us)
+        waiting.setdefault(transfer.tensor, []).append((transfer, us))
     made: list[Step] = []
     now = 0.0
 
-    def move(tensor: str, direction: str) -> None:
+    def move(names: Iterable[str], memory: str, *, outward: bool) -> None:
         nonlocal now
-        for us in waiting.pop((tensor, direction), ()):
-            made.append(Step("transfer", "dma", f"{tensor} {direction}", now, us, tensor=tensor))
-            now += us
+        for name in names:
+            for item in list(waiting.get(name, ())):
+                transfer, us = item
+                if memory != (transfer.source if outward else transfer.destination):
+                    continue
+                step = f"{name} {transfer.direction}"
+                made.append(Step("transfer", "dma", step, now, us, tensor=name))
+                now += us
+                waiting[name].remove(item)
 
     for node in graph.nodes:
-        device = assignment[node.id]
-        if device == "pim":
-            for name in node.inputs:
-                move(name, "cpu>pim")
+        kind = kinds()[assignment[node.id]]
+        move(node.inputs, kind.memory, outward=False)
         us = times.nodes[node.id]
-        made.append(Step("node", device, node.id, now, us, node=node.id))
+        made.append(Step("node", kind.name, node.id, now, us, node=node.id))
         now += us
-        for name in node.outputs:
-            move(name, "pim>cpu")
+        if kind.offloaded:
+            move(node.outputs, kind.memory, outward=True)
+    move(graph.outputs, HOST_MEMORY, outward=False)
+    waiting = {name: left for name, left in waiting.items() if left}
     assert not waiting, f"transfers of no operator: {sorted(waiting)}"
     return Executed(now, tuple(made))
 
@@ -217,8 +224,7 @@ def _executed_costs(
     """Return the graph with the devices, the transfers and the times of one execution alone."""
     moved: dict[str, dict[network.Move, float]] = {}
     for transfer, us in zip(transfers, times.transfers, strict=True):
-        source, _, destination = transfer.direction.partition(">")
-        moved.setdefault(transfer.tensor, {})[source, destination] = us
+        moved.setdefault(transfer.tensor, {})[transfer.source, transfer.destination] = us
     graph = replace(
         operators,
         operators=tuple(replace(o, devices=(assignment[o.id],)) for o in operators.operators),

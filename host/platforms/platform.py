@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,15 @@ from pimloop.host.common.schema import (
 )
 from pimloop.host.cpu.model import CpuModel
 from pimloop.host.cpu.parameters import CpuSection
+from pimloop.host.devices.kinds import (
+    BUILT_IN,
+    HOST_MEMORY,
+    DeviceKind,
+    SessionDevice,
+    broken_devices,
+    kinds,
+    session_devices,
+)
 from pimloop.host.operators.capabilities import Capabilities
 from pimloop.host.operators.registry import matchers
 from pimloop.host.pim.device.geometry import Geometry
@@ -138,6 +148,18 @@ class CapabilitiesSection:
 
 
 @dataclass(frozen=True)
+class TransferPrice:
+    """What moving a tensor from one memory to another takes."""
+
+    fixed_us: float = number("microseconds a transfer")
+    ns_per_element: float = number("nanoseconds an element")
+
+    def us(self, elements: int) -> float:
+        """Return the time of a transfer, microseconds."""
+        return self.fixed_us + elements * self.ns_per_element / _NS_PER_US
+
+
+@dataclass(frozen=True)
 class Platform:
     """One platform; see host/platforms/ for the sources of its numbers."""
 
@@ -149,6 +171,10 @@ class Platform:
     driver: DriverSection
     capabilities_section: CapabilitiesSection
     cpu: CpuSection | None = None  # None: CPU operators are timed on this machine
+    #: Of further devices by name (`pimloop.host.devices.kinds.SessionDevice`).
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    #: Prices of the transfers between memories, by (from, to), but those of `driver`.
+    transfers: Mapping[tuple[str, str], TransferPrice] = field(default_factory=dict)
     #: All values with units and sources, for reports; platforms differ by their sections.
     values: tuple[PlatformValue, ...] = field(default=(), repr=False, compare=False)
 
@@ -215,8 +241,31 @@ class Platform:
         """
         return self.device_us(cycles) + calls * self.driver.call_overhead_us
 
+    @property
+    def devices(self) -> dict[str, DeviceKind]:
+        """The devices that an operator can be assigned to, by name."""
+        return {
+            name: kind
+            for name, kind in kinds().items()
+            if not isinstance(kind, SessionDevice) or name in self.sections
+        }
+
+    @property
+    def memories(self) -> dict[str, tuple[str, ...]]:
+        """The devices of each memory, in the order that breaks the partitioner's ties."""
+        names: dict[str, tuple[str, ...]] = {}
+        for kind in self.devices.values():
+            names[kind.memory] = (*names.get(kind.memory, ()), kind.name)
+        return names
+
+    def move_us(self, source: str, destination: str, elements: int) -> float:
+        """Return the time of a transfer between two memories; see `transfer_us`."""
+        if {source, destination} == {HOST_MEMORY, "pim"}:
+            return self.transfer_us("to_pim" if destination == "pim" else "to_cpu", elements)
+        return self.transfers[source, destination].us(elements)
+
     def transfer_us(self, direction: Literal["to_pim", "to_cpu"], elements: int) -> float:
-        """Return the time of a transfer, conversion to or from bfloat16 included.
+        """Return the time of a transfer of the PIM, conversion to or from bfloat16 included.
 
         What crosses is bfloat16, 2 bytes an element, for float32 and float16 on the host alike. The
         fixed price of an element was calibrated with float32; the boards' models have no float16.
@@ -361,6 +410,8 @@ def sources(path: Path) -> dict[str, tuple[str, str]]:
     }
 
 
+_TRANSFERS = "transfers"
+
 _SECTIONS: Mapping[str, type[Any]] = {
     "device": DeviceSection,
     "dram": DramSection,
@@ -371,7 +422,14 @@ _SECTIONS: Mapping[str, type[Any]] = {
 
 
 def _parse(data: dict[str, Any], path: Path) -> Platform:
-    check_keys(data, {"title", *_SECTIONS}, path, "", optional=frozenset({"cpu"}))
+    further = [name for name in session_devices() if name in data]
+    try:
+        check_keys(
+            data, {"title", *_SECTIONS, *([_TRANSFERS] if further else [])}, path, "",
+            optional=frozenset({"cpu", *session_devices()}),
+        )  # fmt: skip
+    except PlatformError as error:
+        raise PlatformError("; ".join([str(error), *broken_devices()])) from error
     title = data["title"]
     if not isinstance(title, str) or not title:
         raise PlatformError(f"{path}: title must be a text that is not empty, not {title!r}")
@@ -393,7 +451,40 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
         driver=sections["driver"],
         capabilities_section=sections["capabilities"],
         cpu=cpu,
+        sections={
+            name: parse_section(session_devices()[name].section, data[name], path, name)
+            for name in further
+        },
+        transfers=_transfers(data[_TRANSFERS], further, path) if further else {},
     )
+
+
+def _transfers(
+    table: Any, further: Sequence[str], path: Path
+) -> dict[tuple[str, str], TransferPrice]:
+    """Return the prices between the memories of a platform with further devices.
+
+    The section has `<from>_to_<to>_fixed_us` and `<from>_to_<to>_ns_per_element` for every two
+    memories but the CPU's and the PIM's, whose prices are the driver's.
+    """
+    memories = dict.fromkeys(
+        kind.memory for kind in kinds().values() if kind.name in further or kind in BUILT_IN
+    )
+    pairs = [pair for pair in permutations(memories, 2) if set(pair) != {HOST_MEMORY, "pim"}]
+    names = [one.name for one in fields(TransferPrice)]
+    if not isinstance(table, dict):
+        raise PlatformError(f"{path}: {_TRANSFERS} must be a table, not {table!r}")
+    known = {f"{a}_to_{b}_{name}" for a, b in pairs for name in names}
+    check_keys(table, known, path, f"{_TRANSFERS}.")
+    return {
+        (a, b): parse_section(
+            TransferPrice,
+            {name: table[f"{a}_to_{b}_{name}"] for name in names},
+            path,
+            f"{_TRANSFERS}: {a}_to_{b}",
+        )
+        for a, b in pairs
+    }
 
 
 def _check_consistency(platform: Platform, path: Path) -> None:

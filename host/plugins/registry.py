@@ -4,6 +4,7 @@
 |---|---|
 | `pimloop.policies` | a function `policy(costs: CostGraph) -> Mapping[operator id, device]` |
 | `pimloop.platforms` | a package (or a path) whose folder holds platform files, `<name>.toml` |
+| `pimloop.devices` | a `pimloop.SessionDevice` |
 | `pimloop.models` | a function `model(options: LoadOptions) -> Graph`, or an .onnx file's path |
 
 A plug-in is loaded when its name is asked for, or to list it; one that does not load is an error
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 POLICIES = "pimloop.policies"
 PLATFORMS = "pimloop.platforms"
 MODELS = "pimloop.models"
+DEVICES = "pimloop.devices"
 
 
 class PluginError(PimloopError):

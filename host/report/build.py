@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform as machine
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -16,8 +17,9 @@ from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import write_json
 from pimloop.host.common.schema import PlatformValue
 from pimloop.host.common.typed_json import JsonError, read_json
+from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result, measures_cpu
-from pimloop.host.execution.times import cpu_time_method, cpu_time_source
+from pimloop.host.execution.times import ScheduleTimes, cpu_time_method, cpu_time_source
 from pimloop.host.execution.verification import OPERATOR_LIMIT
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
@@ -175,7 +177,6 @@ def _profile(outcome: Outcome) -> dict[str, Any] | None:
 
 def _graph(outcome: Outcome) -> dict[str, Any]:
     graph, costs = outcome.graph, outcome.costs
-    on_cpu = "measured" if outcome.platform.cpu_model() is None else "modelled"
     when = ", reused" if outcome.reused else ""
     nodes = []
     for node, operator in zip(graph.nodes, outcome.operators.operators, strict=True):
@@ -187,10 +188,7 @@ def _graph(outcome: Outcome) -> dict[str, Any]:
                 "signature": operator.signature,
                 "shape": list(graph.tensors[next(filter(None, node.outputs))].shape),
                 "cost_us": cost_us,
-                "source": {
-                    device: f"{'simulated' if device == 'pim' else on_cpu}{when}"
-                    for device in cost_us
-                },
+                "source": {device: f"{_origin(outcome, device)}{when}" for device in cost_us},
             }
         )
     edges: list[dict[str, Any]] = []
@@ -208,6 +206,15 @@ def _graph(outcome: Outcome) -> dict[str, Any]:
             for end in ends
         ]
     return {"nodes": nodes, "edges": edges}
+
+
+def _origin(outcome: Outcome, device: str) -> str:
+    """Return what the cost of an operator on a device is."""
+    kind = outcome.platform.devices[device]
+    if kind.offloaded:
+        return "simulated"
+    measured = kind.memory == HOST_MEMORY and outcome.platform.cpu_model() is None
+    return "measured" if measured else "modelled"
 
 
 def _board(outcome: Outcome) -> dict[str, float] | None:
@@ -239,6 +246,7 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
         "pim_us": times and times.pim_us,
         "cpu_us": times and times.cpu_us,
         "pim_nodes": len(result.execution.pim),
+        "devices": _devices(result, times),
         "nodes": len(result.graph.nodes),
         "transfers": len(result.execution.transfers),
         "transfer_bytes": sum(t.nbytes for t in result.execution.transfers),
@@ -268,6 +276,14 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
             "passed": result.passed and not schedule.missed,
             "predictions_missed": list(schedule.missed),
         },
+    }
+
+
+def _devices(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
+    """Return the operators of each device that has any, and what they took there together."""
+    return {
+        device: {"nodes": count, "us": times and times.device_us[device]}
+        for device, count in Counter(result.assignment.values()).items()
     }
 
 

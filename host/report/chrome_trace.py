@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pimloop.host.common.files import write_text
-from pimloop.host.devices.kinds import KINDS
+from pimloop.host.devices.kinds import kinds
 from pimloop.host.report.html.words import device_title, lane_order, schedule_order, schedule_title
-
-#: Trace viewers have reserved colours only; these differ for every common colour blindness.
-_COLOURS = {kind.name: kind.trace_colour for kind in KINDS}
 
 Event = dict[str, Any]
 
@@ -85,8 +82,9 @@ def _slice(
         "ts": segment["start_us"],
         "dur": segment["us"],
     }
-    if segment["lane"] in _COLOURS:
-        event["cname"] = _COLOURS[segment["lane"]]
+    if segment["lane"] in kinds():
+        # Trace viewers have reserved colours only.
+        event["cname"] = kinds()[segment["lane"]].trace_colour
     node = nodes.get(segment.get("node") or "")
     if node is not None:
         event["args"] = {
@@ -124,8 +122,8 @@ def _flows(
             for node in readers.get(move["tensor"], ())
             if node in by_node and by_node[node]["start_us"] >= done - 1e-6
         ]
-        side = None if maker is None else maker["lane"] == "pim"
-        later = [s for s in later if side is None or (s["lane"] == "pim") != side]
+        side = None if maker is None else _memory(maker["lane"])
+        later = [s for s in later if side is None or _memory(s["lane"]) != side]
         steps = [move, *sorted(later, key=_start)[:1]]
         if maker is not None:
             steps.insert(0, maker)
@@ -154,3 +152,9 @@ def _start(segment: dict[str, Any]) -> float:
 
 def _name(kind: str, process: int, thread: int, name: str) -> Event:
     return {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}
+
+
+def _memory(lane: str) -> str:
+    """Return the memory of a device; one that this installation does not have is its own."""
+    kind = kinds().get(lane)
+    return lane if kind is None else kind.memory

@@ -6,6 +6,7 @@ from typing import Any
 
 from pimloop.host.cpu.amounts import Basis
 from pimloop.host.cpu.model import CpuModel
+from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.planning.outcome import Outcome
 
 #: What is reported.
@@ -23,7 +24,8 @@ def cpu_basis(outcome: Outcome) -> dict[str, Any] | None:
     if outcome.platform.cpu_model() is None or schedule.times is None or schedule.executed is None:
         return None
     assignment = schedule.result.assignment
-    on_cpu = {name: us for name, us in schedule.times.nodes.items() if assignment[name] != "pim"}
+    cpu = outcome.platform.memories[HOST_MEMORY]
+    on_cpu = {name: us for name, us in schedule.times.nodes.items() if assignment[name] in cpu}
     total = schedule.executed.total_us
     rows = CpuModel.by_basis(outcome.graph, on_cpu)
     return {

@@ -19,9 +19,10 @@ from pimloop.host.report.html.charts import Breakdown, operator_breakdown, opera
 from pimloop.host.report.html.headline import title
 from pimloop.host.report.html.rates import LIMITS
 from pimloop.host.report.html.words import (
-    DEVICE_COLOURS,
     OPERATOR_COLOURS,
     OTHER_COLOUR,
+    TRANSFERS,
+    device_colour,
     device_title,
     executed_word,
     lane_order,
@@ -136,7 +137,7 @@ def _breakdown(report: dict[str, Any]) -> Figure | None:
             widths,
             left=starts,
             height=0.66,
-            color=DEVICE_COLOURS["dma"] if moved else shade,
+            color=device_colour(TRANSFERS) if moved else shade,
             hatch="////" if moved else None,
             edgecolor="white",
             linewidth=0.4,
@@ -163,7 +164,7 @@ def _timeline(report: dict[str, Any]) -> Figure | None:
     for place, one in enumerate(schedules.values()):
         for lane in lanes:
             spans = [(a / scale, (b - a) / scale) for a, b in _busy(one["timeline"], lane)]
-            colour = DEVICE_COLOURS.get(lane, OTHER_COLOUR)
+            colour = device_colour(lane)
             label = plain(device_title(lane)) if place == 0 else None
             axes.broken_barh(spans, (place - 0.34, 0.68), facecolors=colour, label=label)
     _name_rows(axes, schedules)

@@ -106,6 +106,13 @@ class Weights(TypedDict):
     us: Us | None
 
 
+class OnDevice(TypedDict):
+    """The operators of one device in a schedule."""
+
+    nodes: Count
+    us: Us | None  # null: the device has no clock
+
+
 class Schedule(TypedDict):
     """An assignment, its prediction and its execution."""
 
@@ -116,6 +123,7 @@ class Schedule(TypedDict):
     pim_us: Us | None
     cpu_us: Us | None
     pim_nodes: Count
+    devices: NotRequired[dict[str, OnDevice]]  # early ones of version 3 lack it
     nodes: Count
     transfers: Count
     transfer_bytes: Count

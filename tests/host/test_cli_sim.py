@@ -233,7 +233,8 @@ def test_a_plan_for_other_shapes_is_refused_unless_it_is_asked_for(bert, tmp_pat
     """Plans carry what their operators compute; those of 4 tokens are not those of 6."""
     path = tmp_path / "plan.json"
     graph = load_model(bert, LoadOptions(sequence_length=4))
-    operators = partition_graph(graph, pim_fit(graph, load_platform("htg-z920")))
+    platform = load_platform("htg-z920")
+    operators = partition_graph(graph, pim_fit(graph, platform), platform)
     plan = {
         "format": "pimloop-plan/1",
         "assignment": {node.id: "cpu_serial" for node in graph.nodes},

@@ -97,7 +97,7 @@ def test_cycles_of_the_pim_are_never_marked(tmp_path):
     )
     on_pim = replace(run, node_us={"first": [1.0]}, transfer_us={})
     platform = load_platform("native")
-    operators = partition_graph(graph, pim_fit(graph, platform))
+    operators = partition_graph(graph, pim_fit(graph, platform), platform)
     with CostStore(tmp_path) as store:
         for name, kept, marked in (("all", run, True), ("PIM alone", on_pim, False)):
             known = StoredCosts(store, name, operators, feeds, platform, Options())

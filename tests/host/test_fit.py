@@ -193,7 +193,7 @@ def test_a_constant_that_operators_share_is_counted_once_in_each_form():
     graph = normalize(RawModel("shared", nodes, constants, inputs, ("y",), {"": 17}))
     platform = load_platform("htg-z920")
     fit = pim_fit(graph, platform)
-    network = partition_graph(graph, fit)
+    network = partition_graph(graph, fit, platform)
     as_stored = 64 * 64 * 2  # for MATMUL_T, without the 512 columns of a tile
     name = "w (matrix, MATMUL_T)"
     assert network.shared_weights == {name: as_stored}

@@ -236,6 +236,7 @@ def test_no_import_is_missed():
 
 #: Modules of a report's code that name files of the project and need no entry in DATA.
 READERS = {
+    "pimloop.host.planning.keys": "hashes the file of a plug-in's device",
     "pimloop.host.operators.registry": "files of its room, which DISCOVERED has",
     "pimloop.host.store.closure": "reads what it hashes",
     "pimloop.host.platforms.platform": "platform files are in keys by value",

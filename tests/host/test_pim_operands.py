@@ -294,13 +294,15 @@ def test_a_transfer_moves_bfloat16_whatever_the_host_has(kind: type) -> None:
         ("cpu>pim", 6, 12),
         ("pim>cpu", 8, 16),
     ]
-    network = partition_graph(graph, pim_fit(graph, load_platform("aim")))
+    aim = load_platform("aim")
+    network = partition_graph(graph, pim_fit(graph, aim), aim)
     assert [t.bytes for t in network.tensors] == [12, 16]
 
 
 def test_float16_tensors_move_in_plans() -> None:
     graph = model("MatMul", {"x": half(1, 2, 3), "w": half(2, 3, 4)}, ("w",))
-    network = partition_graph(graph, pim_fit(graph, load_platform("aim")))
+    aim = load_platform("aim")
+    network = partition_graph(graph, pim_fit(graph, aim), aim)
     both = {("cpu", "pim"), ("pim", "cpu")}
     assert {t.id: (t.bytes, set(t.moves)) for t in network.tensors} == {
         "x": (12, both),

@@ -47,7 +47,7 @@ def operations(graph):
 
 
 def test_the_network_is_the_graph(graph, operations):
-    network = partition_graph(graph, pim_fit(graph, PLATFORM))
+    network = partition_graph(graph, pim_fit(graph, PLATFORM), PLATFORM)
     assert [operator.id for operator in network.operators] == [node.id for node in graph.nodes]
     for operator in network.operators:
         assert ("pim" in operator.devices) == (operator.id in operations)
@@ -81,7 +81,7 @@ def test_signatures_tell_operators_apart(graph):
 
 
 def test_balanced_runs_measure_the_same(graph, operations):
-    network = partition_graph(graph, pim_fit(graph, PLATFORM))
+    network = partition_graph(graph, pim_fit(graph, PLATFORM), PLATFORM)
     plan = plan_profile(network)
     work = {name: simulated_work(graph, name) for name in operations}
     runs = balance_runs(network, plan.runs, work)
@@ -191,7 +191,9 @@ def test_a_replayed_schedule_keeps_the_order_of_the_plan():
     assert plan.total_us == 8.0  # a, then the copy, b and the copy back beside c, then d
     stats = OpStats()
     transfers = [Transfer("y", "cpu>pim", 8, 16, stats), Transfer("z", "pim>cpu", 8, 16, stats)]
-    times = ScheduleTimes({"a": 2.0, "b": 5.0, "c": 4.0, "d": 1.0}, [1.0, 1.0], 5.0, 7.0)
+    times = ScheduleTimes(
+        {"a": 2.0, "b": 5.0, "c": 4.0, "d": 1.0}, [1.0, 1.0], {"pim": 5.0, "cpu_serial": 7.0}
+    )
     executed = overlapped(costs.graph, plan.assignment, plan.schedule, transfers, times)
     assert executed.total_us == 10.0  # two more on the PIM, all of it on the longest path
     starts = {step.name: step.start_us for step in executed.steps}

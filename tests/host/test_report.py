@@ -41,9 +41,10 @@ def bert():
 
 def outcome(graph, platform=None, objective="sequential", costs=True):
     """Return a run of the pipeline as far as the board's column looks at it."""
-    operators = partition_graph(graph, pim_fit(graph, load_platform("htg-z920")))
+    board = load_platform("htg-z920")
+    operators = partition_graph(graph, pim_fit(graph, board), board)
     return Outcome(
-        graph, platform or load_platform("htg-z920"), Options(objective=objective), {}, operators,
+        graph, platform or board, Options(objective=objective), {}, operators,
         costs=CostGraph(operators, {}, {}) if costs else None,
     )  # fmt: skip
 

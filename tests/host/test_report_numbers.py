@@ -69,7 +69,7 @@ def graph() -> Graph:
 @pytest.fixture(scope="module")
 def outcome(graph: Graph) -> Outcome:
     fit = pim_fit(graph, PLATFORM)
-    network = partition_graph(graph, fit)
+    network = partition_graph(graph, fit, PLATFORM)
     rng = random.Random(5)
     costs = CostGraph(
         network,

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.cpu.stretches import Stretch, device_threads
+from pimloop.host.cpu.stretches import Stretch, threads_of
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.ort_values import is_plain
 from pimloop.partitioner.quantity import quantity
@@ -50,7 +50,7 @@ def segment_values(
         outputs=tuple(name for name in names if name in made),
     )
     feeds = {name: memory(name) for name in part.inputs}
-    threads = device_threads()[stretch.device] if exact else 0
+    threads = threads_of(stretch.device) if exact else 0
     return run_reference(part, feeds, threads=threads)
 
 

@@ -18,6 +18,7 @@ import onnx
 
 from pimloop.host.common.golden import bf16_to_f32, to_bf16_bits
 from pimloop.host.cpu.operators import all_cores, open_session
+from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.models.graph import Array, Graph, Node, TensorInfo, to_model
 
 #: Runs: one rounds to nearest, the others elsewhere.
@@ -166,7 +167,7 @@ class _Rounding:
         )
 
     def _take(self, node: Node) -> None:
-        on_pim = self._assignment[node.id] == "pim"
+        on_pim = is_offloaded(self._assignment[node.id])
         inputs, outputs = list(node.inputs), list(node.outputs)
         if on_pim:
             inputs = [self._on_pim.get(name) or self._constant(name) for name in inputs]
@@ -189,7 +190,7 @@ class _Rounding:
     def _operand_of_pim(self, name: str) -> None:
         """Round a tensor of CPU memory where it moves to the PIM."""
         readers = self._graph.consumers.get(name, ())
-        if any(self._assignment[reader.id] == "pim" for reader in readers):
+        if any(is_offloaded(self._assignment[reader.id]) for reader in readers):
             self._on_pim[name] = f"{name}/moved"
             self._tensors[self._on_pim[name]] = self._tensors[name]
             self._disturb(name, self._on_pim[name], _PIM_ERROR, rounds=True)

@@ -20,6 +20,7 @@ from pimloop.host.report.html.words import (
     format_bytes,
     format_number,
     format_us,
+    further_devices,
     lane_order,
     schedule_meaning,
     schedule_order,
@@ -49,6 +50,7 @@ class ScheduleRow:
     kib: float  # moved between the memories
     pim: str
     cpu: str
+    further: tuple[tuple[int, str], ...]  # operators and time of each further device
     transfer: str
     board: str  # "" where the board has no such total
     board_share: float
@@ -110,6 +112,7 @@ def schedule_rows(report: dict[str, Any]) -> list[ScheduleRow]:
                 kib=(schedule.get("transfer_bytes") or 0) / 1024,
                 pim=_time(schedule.get("pim_us")),
                 cpu=_time(schedule.get("cpu_us")),
+                further=tuple(_on_device(schedule, device) for device in further_devices(report)),
                 transfer=_time(schedule.get("transfer_us")),
                 board=_time(published),
                 board_share=100.0 * (published or 0.0) / longest,
@@ -117,6 +120,12 @@ def schedule_rows(report: dict[str, Any]) -> list[ScheduleRow]:
             )
         )
     return rows
+
+
+def _on_device(schedule: dict[str, Any], device: str) -> tuple[int, str]:
+    """Return number and time of the operators of a device."""
+    entry = (schedule.get("devices") or {}).get(device, {"nodes": 0, "us": 0.0})
+    return entry["nodes"], _time(entry["us"])
 
 
 def operator_breakdown(report: dict[str, Any]) -> Breakdown | None:

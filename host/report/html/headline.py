@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pimloop.host.report.html.words import (
+    device_title,
     format_us,
+    further_devices,
     gap_text,
     schedule_order,
     schedule_title,
@@ -87,6 +89,14 @@ def where(report: dict[str, Any]) -> str:
     if best is None:
         return ""
     nodes, pim = best["nodes"], best["pim_nodes"]
+    on = best.get("devices") or {}
+    further = [
+        (on[device]["nodes"], f"the {device_title(device)}")
+        for device in further_devices(report)
+        if device in on
+    ]
+    if further:
+        return _on_several(best, [*([(pim, "the PIM")] if pim else []), *further])
     if not pim:
         everything = "The only operator is" if nodes == 1 else f"All {nodes} operators are"
         return f"{everything} on the CPU. {why_no_pim(report)}"
@@ -96,6 +106,16 @@ def where(report: dict[str, Any]) -> str:
         f"{pim} of {quantity(nodes, 'operator')} {'runs' if pim == 1 else 'run'} on the"
         f" PIM{rest}{moved}."
     )
+
+
+def _on_several(best: dict[str, Any], places: list[tuple[int, str]]) -> str:
+    """Return where the operators of a placement run that uses a device of a plug-in."""
+    nodes = best["nodes"]
+    first, *others = [f"{count} on {where}" for count, where in places]
+    first = first.replace(" on ", f" of {quantity(nodes, 'operator')} run on ", 1)
+    rest = ["the others on the CPU"] if sum(count for count, _ in places) < nodes else []
+    moved = f"with {quantity(best['transfers'], 'transfer')} between their memories"
+    return ", ".join([first, *others, *rest, moved]) + "."
 
 
 def why_no_pim(report: dict[str, Any]) -> str:

@@ -72,6 +72,7 @@ def render(report: dict[str, Any]) -> str:
         cards=headline.cards(report),
         main=headline.main_schedule(report),
         rows=charts.schedule_rows(report),
+        further=words.further_devices(report),
         by_operator=charts.operator_breakdown(report),
         by_device=charts.device_breakdown(report),
         devices=charts.devices_used(report),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pimloop.host.devices.kinds import KINDS
+from pimloop.host.devices.kinds import kinds
 from pimloop.host.report.html.charts import devices_used, operator_colours
 from pimloop.host.report.html.headline import main_schedule
 from pimloop.host.report.html.layout import lay_out
@@ -167,7 +167,7 @@ def _roofline(roofline: dict[str, Any] | None, index: dict[str, int]) -> dict[st
 
 
 def _short(device: str) -> str:
-    letters = {kind.name: kind.letter for kind in KINDS}
+    letters = {kind.name: kind.letter for kind in kinds().values()}
     return letters.get(device, device[:1].upper())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pimloop.host.devices.kinds import KINDS
+from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, kinds
 from pimloop.partitioner.percent import percent
 
 #: The lane of transfers in a timeline.
@@ -20,15 +20,11 @@ TRANSFERS = "dma"
 #: Lanes of a timeline from top to bottom: the CPU, transfers, other devices; devices that a report
 #: adds come after them.
 LANES = (
-    *(kind.name for kind in KINDS if kind.memory == "cpu"),
+    *(kind.name for kind in BUILT_IN if kind.memory == HOST_MEMORY),
     TRANSFERS,
-    *(kind.name for kind in KINDS if kind.memory != "cpu"),
+    *(kind.name for kind in BUILT_IN if kind.memory != HOST_MEMORY),
 )
 
-DEVICE_TITLES = {**{kind.name: kind.title for kind in KINDS}, TRANSFERS: "Transfers"}
-
-#: Colours on white.
-DEVICE_COLOURS = {**{kind.name: kind.colour for kind in KINDS}, TRANSFERS: "#cc79a7"}
 
 OPERATOR_COLOURS = (
     "#332288",
@@ -207,7 +203,28 @@ def executed_meaning(report: Mapping[str, Any]) -> str:
 
 def device_title(device: str) -> str:
     """Return what a device or lane is called."""
-    return DEVICE_TITLES.get(device, device)
+    if device == TRANSFERS:
+        return "Transfers"
+    kind = kinds().get(device)
+    return device if kind is None else kind.title
+
+
+def further_devices(report: Mapping[str, Any]) -> list[str]:
+    """Return the devices of plug-ins that any schedule of a report uses, in drawing order."""
+    used = {
+        device
+        for schedule in report["schedules"].values()
+        for device in (schedule.get("assignment") or {}).values()
+    }
+    return [device for device in lane_order(used) if device not in LANES]
+
+
+def device_colour(device: str) -> str:
+    """Return the colour of a device or lane on white."""
+    if device == TRANSFERS:
+        return "#cc79a7"
+    kind = kinds().get(device)
+    return OTHER_COLOUR if kind is None else kind.colour
 
 
 def counter_meaning(name: str) -> str:
