@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from pimloop.host.models.constant_nodes import constant_value, is_constant
 from pimloop.host.models.graph import FUNCTION_DOMAIN, Array
 from pimloop.host.models.onnx_order import outer_names, subgraphs
+from pimloop.host.models.onnx_types import declared_types
 
 #: The operators with subgraphs.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -32,6 +35,8 @@ class Expansion:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     results: list[str] = field(default_factory=list)  # for each output of the operator, in order
+    #: Types that results inside are declared to have; None: something else than a tensor.
+    declared: dict[str, np.dtype[Any] | None] = field(default_factory=dict)
 
 
 def expand(
@@ -161,8 +166,8 @@ def _stays_true(body: onnx.GraphProto) -> bool:
     if name == body.input[1].name:
         return True
     tensor = fixed.get(name)
-    if name in maker and maker[name].op_type == "Constant" and maker[name].attribute:
-        tensor = maker[name].attribute[0].t
+    if name in maker and is_constant(maker[name]):
+        return bool(np.all(constant_value(maker[name], "the condition of a loop")))
     return tensor is not None and bool(np.all(numpy_helper.to_array(tensor)))
 
 
@@ -193,6 +198,7 @@ class _Body:
         self._graph = graph
         self._prefix = prefix
         self._resolve = resolve
+        self._declared = declared_types(graph, f"graph '{graph.name}' in an operator")
 
     def write(self, made: Expansion, part: str, inputs: Mapping[str, str]) -> list[str]:
         """Add the operators to `made`; return the names of the subgraph's outputs."""
@@ -205,6 +211,7 @@ class _Body:
             for name in node.output:
                 if name:
                     names[name] = f"{self._prefix}{part}{name}"
+        made.declared |= {names[name]: kind for name, kind in self._declared.items()}
 
         def rename(name: str) -> str:
             return names[name] if name in names else self._resolve(name)

@@ -130,21 +130,27 @@ def _member(archive: Any, name: str) -> Array:
 
 
 def as_declared(value: Array, dtype: np.dtype[Any]) -> Array:
-    """Return an array in the type of ml_dtypes that its bytes are declared to hold.
+    """Return an array in the type that a model declares, where a file cannot say that type.
+
+    Those are the types of ml_dtypes, which a file holds as bytes, and texts, which it holds with
+    a fixed length (numpy's `<U` and, in UTF-8, `S`) and a model as objects.
 
     Parameters
     ----------
     value
         As read from a file.
     dtype
-        Of the model's input. Bytes are taken for a type of ml_dtypes of their size; those of a
-        packed type (int4) only when each is one of its elements, which bytes of a float8 are not.
+        Of the model's input; object of texts. Bytes are taken for a type of ml_dtypes of their
+        size; those of a packed type (int4) only when each is one of its elements, which bytes of a
+        float8 are not.
 
     Returns
     -------
     Array
         `value` itself where it has a type or can be none of `dtype`.
     """
+    if dtype.kind == "O":
+        return _texts(value)
     size = value.dtype.itemsize
     if value.dtype != np.dtype(f"V{size}") or is_plain(dtype) or size != dtype.itemsize:
         return value
@@ -154,6 +160,15 @@ def as_declared(value: Array, dtype: np.dtype[Any]) -> Array:
         if again.tobytes() != value.tobytes():
             return value
     return typed
+
+
+def _texts(value: Array) -> Array:
+    """Return texts of a fixed length as objects; other values, and no UTF-8, as they are."""
+    try:
+        texts = np.char.decode(value, "utf-8") if value.dtype.kind == "S" else value
+    except UnicodeDecodeError:
+        return value
+    return texts.astype(object) if texts.dtype.kind == "U" else value
 
 
 def declared_inputs(graph: Graph, values: Mapping[str, Array]) -> dict[str, Array]:

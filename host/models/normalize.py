@@ -20,6 +20,7 @@ from onnx import helper, numpy_helper
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.alternatives import alternative
+from pimloop.host.models.constant_nodes import constant_value, dense_elements
 from pimloop.host.models.control_flow import (
     CONTROL_FLOW,
     MAX_UNROLLED,
@@ -91,6 +92,8 @@ class RawModel:
     choice: Choice = field(default_factory=Choice)  # of what is decomposed
     given: Mapping[str, Array] = field(default_factory=dict)  # values of inputs, for open shapes
     check_operators: bool = False  # whether ONNX Runtime may lack one
+    #: Types that results are declared to have; None: something else than a tensor.
+    declared: Mapping[str, np.dtype[Any] | None] = field(default_factory=dict)
 
 
 def normalize(raw: RawModel) -> Graph:
@@ -125,6 +128,8 @@ class _Normalizer:
         self.waiting: deque[onnx.NodeProto] = deque()
         self.decomposed: dict[str, int] = {}  # operators written out, by type
         self.kept_whole: dict[str, str] = {}  # why others were not, by id
+        self.declared = dict(raw.declared)
+        self.stated: set[str] = set()  # names of Constant operators, whose type nobody declares
         self.promised: dict[str, TensorInfo] = {}  # what the operator said that is written out
 
     def run(self) -> Graph:
@@ -146,7 +151,8 @@ class _Normalizer:
         for name in self.raw.outputs:
             if name not in self.infos:
                 raise PimloopError(f"model {self.raw.name}: no operator makes the output '{name}'")
-        nodes = self._live_nodes()
+        self._check_declared()
+        nodes = self._live_nodes() or self._copied_constant()
         used = dict.fromkeys(n for node in nodes for n in (*node.inputs, *node.outputs) if n)
         used.update(dict.fromkeys((*self.raw.inputs, *self.raw.outputs)))
         opsets = dict(self.raw.opsets)
@@ -167,6 +173,37 @@ class _Normalizer:
             decomposed=self.decomposed,
             kept_whole={n.id: self.kept_whole[n.id] for n in nodes if n.id in self.kept_whole},
         )
+
+    def _check_declared(self) -> None:
+        """Refuse a type that the file declares and that is not that of the operator's result.
+
+        ONNX Runtime does so too; of shapes it warns.
+        """
+        for name, declared in self.declared.items():
+            info = self.infos.get(self._resolve(name))
+            if info is None or name in self.raw.inputs or name in self.raw.constants:
+                continue
+            if info.dtype != declared and name not in self.stated:
+                kind = "no tensor" if declared is None else declared
+                raise PimloopError(
+                    f"model {self.raw.name}: '{name}' is declared as {kind}, but its operator makes"
+                    f" {info.dtype}; correct the declaration, or export the model anew"
+                )
+
+    def _copied_constant(self) -> tuple[Node, ...]:
+        """Return what executes a model that is left without operators: a copy of a constant."""
+        name = next((name for name in self.raw.outputs if name in self.constants), None)
+        if name is None:
+            raise PimloopError(
+                f"model {self.raw.name} has no operators: each of its outputs is an input, so there"
+                " is nothing to execute or to place"
+            )
+        source = f"{name}/constant"
+        while source in self.infos:
+            source += "_"
+        self._define_constant(source, self.constants.pop(name))
+        proto = helper.make_node("Identity", [source], [name])
+        return (Node(self._unique_id(proto), "Identity", "", (source,), (name,), {}),)
 
     def _resolve(self, name: str) -> str:
         return self.aliases.get(name, name)
@@ -254,6 +291,7 @@ class _Normalizer:
         """Take the operators that stand for another one next; `outputs` are that one's."""
         for name, array in made.constants.items():
             self._define_constant(name, array)
+        self.declared |= made.declared
         # The results keep the operator's names; an identity without effect is dropped as others.
         ends = [
             helper.make_node("Identity", [inner], [name])
@@ -292,7 +330,7 @@ class _Normalizer:
                     f" {self.promised[name]}; load the model with --keep-fused"
                 )
         if (constant or draws) and sum(info.nbytes for info in infos) <= MAX_FOLDED_BYTES:
-            self._count_growth(infos, where)
+            self._count_growth(sum(info.elements for info in infos), where)
             self._fold(node, where)
             return
         if self.raw.check_operators:
@@ -334,8 +372,8 @@ class _Normalizer:
             )
         }
 
-    def _count_growth(self, infos: Sequence[TensorInfo], where: str) -> None:
-        self.grown += sum(info.elements for info in infos)
+    def _count_growth(self, elements: int, where: str) -> None:
+        self.grown += elements
         limit = MAX_GROWN_ELEMENTS + _FOLDED_TIMES * self.stored
         if self.grown > limit:
             raise PimloopError(
@@ -409,7 +447,9 @@ class _Normalizer:
         """Fold the operators that need no evaluation; return whether `proto` is gone."""
         output = proto.output[0] if proto.output else ""
         if proto.op_type == "Constant":
-            self._define_constant(output, _constant_value(proto, where))
+            self._count_growth(dense_elements(proto), where)
+            self._define_constant(output, constant_value(proto, where))
+            self.stated.add(output)
             return True
         if proto.op_type == "Shape":
             attributes = {a.name: a.i for a in proto.attribute}
@@ -446,7 +486,7 @@ class _Normalizer:
                 if not numpy_helper.to_array(tensor).any()
             )
             for node in graph.node:
-                if node.op_type == "Constant" and not _constant_value(node, "a constant").any():
+                if node.op_type == "Constant" and not constant_value(node, "a constant").any():
                     off.update(node.output)
                 training = [self._resolve(name) for name in node.input[2:3] if name not in off]
                 trains = node.op_type == "Dropout" and self._trains(node, ["", "", *training])
@@ -501,26 +541,3 @@ def _strip(names: Sequence[str]) -> tuple[str, ...]:
     while kept and not kept[-1]:
         kept.pop()
     return tuple(kept)
-
-
-def _constant_value(proto: onnx.NodeProto, where: str) -> Array:
-    if len(proto.attribute) != 1:
-        raise PimloopError(
-            f"{where} is malformed: it has {quantity(len(proto.attribute), 'attribute')}, its"
-            " value is one"
-        )
-    attribute = proto.attribute[0]
-    value = helper.get_attribute_value(attribute)
-    if isinstance(value, onnx.TensorProto):
-        return numpy_helper.to_array(value)
-    kinds: dict[str, Any] = {
-        "value_float": np.float32,
-        "value_floats": np.float32,
-        "value_int": np.int64,
-        "value_ints": np.int64,
-        "value_string": object,
-        "value_strings": object,
-    }
-    if attribute.name not in kinds:
-        raise PimloopError(f"{where}: the form {attribute.name} is not supported")
-    return np.array(value, dtype=kinds[attribute.name])

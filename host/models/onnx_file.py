@@ -1,30 +1,31 @@
 """Any .onnx file as a graph: checked, its external data read, its dynamic axes bound.
 
-Neighbours: `onnx_shapes` binds axes, `onnx_tensors` reads constants, `onnx_functions` writes out
+Neighbours: `onnx_shapes` binds axes, `onnx_constants` reads constants, `onnx_functions` writes out
 local functions, `onnx_order` sorts, `normalize` does the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
-from onnx import TensorProto, numpy_helper
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import as_declared
 from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.models.onnx_constants import read_constants
 from pimloop.host.models.onnx_functions import inline_functions
 from pimloop.host.models.onnx_opsets import opsets_of, to_known_opset
-from pimloop.host.models.onnx_order import in_order, subgraphs
+from pimloop.host.models.onnx_order import in_order
 from pimloop.host.models.onnx_shapes import AxisOptions, bind_inputs
-from pimloop.host.models.onnx_tensors import check_tensor, embed_external, read_tensor
+from pimloop.host.models.onnx_types import declared_types
 
 #: Operators through which token ids reach their table unchanged.
 _ID_PATH = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Cast", "Identity", "Flatten"})
@@ -60,24 +61,17 @@ def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
     model = to_known_opset(_parse(path), path)
     opsets = opsets_of(model)
     model = inline_functions(model, path)
-    if model.graph.sparse_initializer:
-        raise PimloopError(f"{path}: sparse constants are not supported")
-    constants = {
-        tensor.name: read_tensor(tensor, path)
-        for tensor in model.graph.initializer
-        if tensor.name not in axes.given
-    }
-    bound = bind_inputs(
-        [value for value in model.graph.input if value.name not in constants], axes, path
-    )
-    nodes = _embedded(model.graph.node, path)
-    outputs = tuple(value.name for value in model.graph.output)
-    if len(set(outputs)) < len(outputs) or not all(outputs):
-        raise PimloopError(f"{path}: two of its outputs have the same name, or one has none")
+    constants, nodes = read_constants(model.graph, axes.given.keys(), path)
+    held = {tensor.name for tensor in model.graph.initializer} | constants.keys()
+    bound = bind_inputs(_inputs(model.graph, held - axes.given.keys(), path), axes, path)
+    # ONNX Runtime returns an output that is listed twice twice, by one name.
+    outputs = tuple(dict.fromkeys(value.name for value in model.graph.output))
+    if not all(outputs):
+        raise PimloopError(f"{path}: one of its outputs has no name")
     graph = normalize(
         RawModel(
             name=path.stem,
-            nodes=in_order(nodes, constants.keys() | bound.inputs.keys(), str(path)),
+            nodes=in_order(nodes, held | bound.inputs.keys(), str(path)),
             constants=constants,
             inputs=bound.inputs,
             outputs=outputs,
@@ -90,28 +84,21 @@ def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
                 if name in axes.given
             },
             check_operators=True,
+            declared=declared_types(model.graph, str(path)),
         )
     )
     return replace(graph, input_ranges=_id_ranges(graph))
 
 
-def _embedded(nodes: Iterable[onnx.NodeProto], path: Path) -> list[onnx.NodeProto]:
-    """Return the operators with all external data of their attributes read into them.
-
-    The other tensors are checked; `normalize` decodes them.
-    """
-    checked = []
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t") and attribute.t.data_location == TensorProto.EXTERNAL:
-                copied = read_tensor(attribute.t, path, "attribute")
-                attribute.t.CopyFrom(numpy_helper.from_array(copied, attribute.t.name))
-            elif attribute.HasField("t"):
-                check_tensor(attribute.t, path, "attribute")
-            for graph in subgraphs(attribute):
-                embed_external(graph, path)
-        checked.append(node)
-    return checked
+def _inputs(
+    graph: onnx.GraphProto, constants: Collection[str], path: Path
+) -> list[onnx.ValueInfoProto]:
+    """Return the inputs of a graph that are no constants."""
+    inputs = [value for value in graph.input if value.name not in constants]
+    for name, count in Counter(value.name for value in inputs).items():
+        if count > 1:
+            raise PimloopError(f"{path}: {count} of its inputs are called '{name}'")
+    return inputs
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -124,8 +111,8 @@ def _parse(path: Path) -> onnx.ModelProto:
     for text in _texts(model):
         if isinstance(text, bytes):  # what protobuf gives for a string that it cannot decode
             raise PimloopError(f"{path} is damaged: a name in it is no utf-8 text: {text!r}")
-    if not model.graph.node or not model.graph.output:
-        raise PimloopError(f"{path} is damaged or no ONNX model: it has no operators or no outputs")
+    if not model.graph.output:
+        raise PimloopError(f"{path} is damaged or no ONNX model: it has no outputs")
     return model
 
 

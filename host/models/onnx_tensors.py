@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import MAX_AXES, Array
-from pimloop.host.models.onnx_order import subgraphs
 from pimloop.host.models.ort_values import PACKED_BITS, unpack
 from pimloop.partitioner.quantity import quantity
 
@@ -83,36 +81,24 @@ def _checked(tensor: TensorProto, path: Path, what: str) -> tuple[np.dtype[Any],
     if inside and tensor.HasField("raw_data") and dtype.kind != "O":
         size = _stored_bytes(tensor.data_type, dtype, shape)
         if len(tensor.raw_data) != size:
+            fault = "truncated" if len(tensor.raw_data) < size else "damaged"
             raise PimloopError(
-                f"{where} is truncated: {list(shape)} of {dtype} takes {quantity(size, 'byte')},"
-                f" it has {len(tensor.raw_data)}"
+                f"{where} is {fault}: {list(shape)} of {dtype} takes {quantity(size, 'byte')},"
+                f" it has {quantity(len(tensor.raw_data), 'byte')}"
             )
     return dtype, where
 
 
-def embed_external(graph: onnx.GraphProto, path: Path) -> None:
-    """Read the external data of all tensors of a subgraph into it, in place.
+def embed(tensor: TensorProto, path: Path, what: str = "constant") -> None:
+    """Read the external data of a tensor, if it has any, into it, in place.
 
     Raises
     ------
     PimloopError
         As `read_tensor`.
     """
-    for tensor in _tensors(graph):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            tensor.CopyFrom(numpy_helper.from_array(read_tensor(tensor, path), tensor.name))
-
-
-def _tensors(graph: onnx.GraphProto) -> list[TensorProto]:
-    found = list(graph.initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                found.append(attribute.t)
-            found += attribute.tensors
-            for inner in subgraphs(attribute):
-                found += _tensors(inner)
-    return found
+    if tensor.data_location == TensorProto.EXTERNAL:
+        tensor.CopyFrom(numpy_helper.from_array(read_tensor(tensor, path, what), tensor.name))
 
 
 def _stored_bytes(element_type: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
