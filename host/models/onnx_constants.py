@@ -6,6 +6,7 @@ of those. Neighbours: `onnx_tensors` reads one, `onnx_file` loads the rest of a 
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from pimloop.host.models.constant_nodes import (
 from pimloop.host.models.graph import Array
 from pimloop.host.models.onnx_order import names_read, subgraphs
 from pimloop.host.models.onnx_tensors import check_tensor, embed, read_tensor
+
+log = logging.getLogger(__name__)
 
 #: ONNX Runtime keeps constants of so many bytes and more in memory of their own.
 _APART_BYTES = 128
@@ -90,6 +93,11 @@ def _counting(name: str, values: Sequence[Array], path: Path) -> Array:
     if len(kinds) > 1:
         forms = " and ".join(f"{dtype}{list(shape)}" for shape, dtype in kinds)
         raise PimloopError(f"{path}: constant '{name}' is given {len(values)} times, as {forms}")
+    if len(values) > 1 and any(value.tobytes() != values[0].tobytes() for value in values):
+        log.warning(
+            "%s: constant '%s' is given %d times, with other values; ONNX Runtime's choice counts",
+            path, name, len(values),
+        )  # fmt: skip
     apart = len(values) > 1 and values[-1].nbytes >= _APART_BYTES
     return values[-2 if apart else -1]
 

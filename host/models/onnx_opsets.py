@@ -5,7 +5,7 @@ Neighbours: `onnx_file` loads the rest of a file, `alternatives` knows ONNX's de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from onnx import inliner, version_converter
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.alternatives import fill_defaults, is_defined
 from pimloop.host.models.inference import OLDEST_OPSET, schema_of
-from pimloop.host.models.onnx_order import subgraphs
+from pimloop.host.models.onnx_order import all_nodes
 
 #: Operator sets of the standard domain that ONNX Runtime executes; others are converted.
 OPSETS = range(OLDEST_OPSET, 28)
 
 
-def opsets_of(model: onnx.ModelProto) -> dict[str, int]:
-    """Return the version of each domain's operator set that a model names."""
+def opsets_of(model: onnx.ModelProto | onnx.FunctionProto) -> dict[str, int]:
+    """Return the version of each domain's operator set that a model or a function names."""
     opsets = {entry.domain or "": entry.version for entry in model.opset_import}
     if "ai.onnx" in opsets:
         opsets[""] = opsets.pop("ai.onnx")
@@ -71,7 +71,7 @@ def _defined_after(model: onnx.ModelProto, version: int, target: int) -> list[tu
 def _is_as_old(model: onnx.ModelProto, version: int, target: int) -> bool:
     """Return whether the operators of a model have got nothing since `target` but more types."""
     return all(
-        _form(schema) == _form(schema_of(node, {"": target}))
+        form_of(schema) == form_of(schema_of(node, {"": target}))
         for node, schema in _newer(model, version, target)
     )
 
@@ -89,25 +89,17 @@ def _newer(
 ) -> Iterator[tuple[onnx.NodeProto, Any]]:
     """Yield the standard operators of a model that have changed since `target`."""
     inside = [node for function in model.functions for node in function.node]
-    for node in _standard_nodes([*model.graph.node, *inside]):
-        schema = schema_of(node, {"": version})
+    for node in all_nodes([*model.graph.node, *inside]):
+        standard = node.domain in ("", "ai.onnx")
+        schema = schema_of(node, {"": version}) if standard else None
         if schema is not None and schema.since_version > target:
             yield node, schema
 
 
-def _form(schema: Any) -> object:
+def form_of(schema: Any) -> object:
     """Return all that a schema says but the types of its tensors; None of no schema."""
     if schema is None:
         return None
     attributes = {n: a.default_value.SerializeToString() for n, a in schema.attributes.items()}
     ports = [(port.name, port.option) for port in (*schema.inputs, *schema.outputs)]
     return attributes, ports
-
-
-def _standard_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Yield the standard operators among `nodes` and in the graphs of their attributes."""
-    for node in nodes:
-        if node.domain in ("", "ai.onnx"):
-            yield node
-        for graph in (graph for a in node.attribute for graph in subgraphs(a)):
-            yield from _standard_nodes(graph.node)

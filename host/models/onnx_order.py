@@ -6,7 +6,7 @@ The standard asks for that order in a file, ONNX Runtime does without it, and so
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import onnx
 
@@ -16,6 +16,14 @@ from pimloop.host.common.errors import PimloopError
 def subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     """Return the graphs in an attribute."""
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+
+
+def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield operators, each before those of the graphs in its attributes."""
+    for node in nodes:
+        yield node
+        for graph in (graph for a in node.attribute for graph in subgraphs(a)):
+            yield from all_nodes(graph.node)
 
 
 def names_read(node: onnx.NodeProto) -> Iterator[str]:
