@@ -139,6 +139,8 @@ class Graph:
     decomposed: Mapping[str, int] = field(default_factory=dict)  # fused operators, by type
     #: Why an operator with products inside is not decomposed, by node id.
     kept_whole: Mapping[str, str] = field(default_factory=dict)
+    #: Values of the inputs that take texts; they are folded away, so no input of the graph.
+    texts: Mapping[str, Array] = field(default_factory=dict)
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

@@ -226,7 +226,9 @@ class Inference:
                 for name in node.outputs
             ]
         if any(not types[name].startswith("tensor(") for name in wanted):
-            raise PimloopError(f"{where} makes no tensor; sequences and maps are not supported")
+            raise PimloopError(
+                f"{where} makes no tensor; sequences, maps and optionals are not supported"
+            )
         raise self._depends(where, wanted[0])
 
     def _by_samples(

@@ -123,6 +123,11 @@ def _member(archive: Any, name: str) -> Array:
     try:
         return np.asarray(archive[name])
     except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(
+                f"'{name}' is an array of Python objects, and these are never unpickled; save texts"
+                " with .astype(str)"
+            ) from error
         if "'<f1'" not in str(error):
             raise
     data = archive.zip.read(f"{name}.npy").replace(b"'<f1'", b"'|V1'", 1)
@@ -172,15 +177,34 @@ def _texts(value: Array) -> Array:
 
 
 def declared_inputs(graph: Graph, values: Mapping[str, Array]) -> dict[str, Array]:
-    """Return values of inputs in the types that the model declares (`as_declared`)."""
-    return {
-        name: as_declared(value, graph.tensors[name].dtype) if name in graph.inputs else value
-        for name, value in values.items()
-    }
+    """Return values of inputs in the types that the model declares (`as_declared`).
+
+    Texts are left out: the graph has been made for them.
+
+    Raises
+    ------
+    PimloopError
+        When texts are others than those that the model was loaded with.
+    """
+    declared = {}
+    for name, value in values.items():
+        if name in graph.texts:
+            if not np.array_equal(as_declared(value, graph.texts[name].dtype), graph.texts[name]):
+                raise PimloopError(
+                    f"model {graph.name}: the texts of input '{name}' are folded away when the"
+                    " model is loaded, and these are others; load it with them"
+                )
+        elif name in graph.inputs:
+            declared[name] = as_declared(value, graph.tensors[name].dtype)
+        else:
+            declared[name] = value
+    return declared
 
 
 def type_advice(value: Array, dtype: np.dtype[Any]) -> str:
     """Return what to do about an array of another type than a model takes, with a semicolon."""
+    if dtype.kind == "O":
+        return "; texts are read from numpy's <U and S: save the array with .astype(str)"
     if value.dtype == np.dtype(f"V{value.dtype.itemsize}"):
         return (
             "; numpy.savez writes bfloat16, float8 and int4 as bytes without their type: convert"

@@ -7,7 +7,7 @@ local functions, `onnx_order` sorts, `normalize` does the rest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.decompose import Choice
-from pimloop.host.models.graph import Graph
+from pimloop.host.models.graph import Array, Graph, TensorInfo
 from pimloop.host.models.inputs import as_declared
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.models.onnx_constants import read_constants
@@ -64,6 +64,8 @@ def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
     constants, nodes = read_constants(model.graph, axes.given.keys(), path)
     held = {tensor.name for tensor in model.graph.initializer} | constants.keys()
     bound = bind_inputs(_inputs(model.graph, held - axes.given.keys(), path), axes, path)
+    texts = _texts_given(bound.inputs, axes.given, path)
+    inputs = {name: info for name, info in bound.inputs.items() if name not in texts}
     # ONNX Runtime returns an output that is listed twice twice, by one name.
     outputs = tuple(dict.fromkeys(value.name for value in model.graph.output))
     if not all(outputs):
@@ -72,22 +74,55 @@ def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
         RawModel(
             name=path.stem,
             nodes=in_order(nodes, held | bound.inputs.keys(), str(path)),
-            constants=constants,
-            inputs=bound.inputs,
+            constants={**constants, **texts},
+            inputs=inputs,
             outputs=outputs,
             opsets=opsets,
             sequence_length=bound.sequence_length,
             choice=choice,
             given={
                 name: as_declared(axes.given[name], info.dtype)
-                for name, info in bound.inputs.items()
+                for name, info in inputs.items()
                 if name in axes.given
             },
             check_operators=True,
             declared=declared_types(model.graph, str(path)),
         )
     )
-    return replace(graph, input_ranges=_id_ranges(graph))
+    _refuse_texts(graph)
+    return replace(graph, input_ranges=_id_ranges(graph), texts=texts)
+
+
+def _texts_given(
+    inputs: Mapping[str, TensorInfo], given: Mapping[str, Array], path: Path
+) -> dict[str, Array]:
+    """Return the values of the inputs that take texts."""
+    texts = {}
+    for name, info in inputs.items():
+        if info.dtype.kind != "O":
+            continue
+        if name not in given:
+            raise PimloopError(
+                f"{path}: input '{name}' takes texts; what is made of them is computed when the"
+                " model is loaded, so give them with --inputs, as numpy's <U or S"
+            )
+        texts[name] = as_declared(given[name], info.dtype)
+    return texts
+
+
+def _refuse_texts(graph: Graph) -> None:
+    """Refuse texts that would have to be made while the model runs, or be returned."""
+    rule = "numbers and booleans are executed and returned, texts are folded away where they can be"
+    for node in graph.nodes:
+        for name in node.outputs:
+            if name and graph.tensors[name].dtype.kind == "O":
+                raise PimloopError(
+                    f"node '{node.id}' ({node.op}) of model {graph.name} makes the texts '{name}';"
+                    f" {rule}"
+                )
+    for name in graph.outputs:
+        if graph.tensors[name].dtype.kind == "O":
+            raise PimloopError(f"model {graph.name} returns the texts '{name}'; {rule}")
 
 
 def _inputs(

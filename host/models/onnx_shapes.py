@@ -77,7 +77,9 @@ class _Input:
         self.name = value.name
         self.where = f"{path}: input '{value.name}'"
         if value.type.WhichOneof("value") != "tensor_type":
-            raise PimloopError(f"{self.where} is no tensor; sequences and maps are not supported")
+            raise PimloopError(
+                f"{self.where} is no tensor; sequences, maps and optionals are not supported"
+            )
         tensor = value.type.tensor_type
         try:
             self.dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))

@@ -7,17 +7,20 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 from tiny_models import TINY
 
 import pimloop.host.cli
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.encoder import build_encoder
 from pimloop.host.models.inputs import (
     as_declared,
     check_inputs,
     declared_inputs,
+    model_inputs,
     random_inputs,
     read_arrays,
     write_arrays,
@@ -176,3 +179,101 @@ def test_a_run_reads_and_writes_them(typed_model, tmp_path, capsys):
     with np.load(tmp_path / "out.npz") as outputs:
         assert outputs["sum"].tolist() == [[1.0, -6.0]]
         assert outputs["y"].view(ml_dtypes.bfloat16).tolist() == [[1.0, -6.0]]
+
+
+# -- texts ---------------------------------------------------------------------------------------
+
+
+def of_texts(folder, nodes, output, kind, *, numbers=False):
+    """Write a model of the texts `s`, a constant text `k`, and the numbers `x`; return its path."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("s", TensorProto.STRING, [3])]
+        + [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])] * numbers,
+        [helper.make_tensor_value_info(output, kind, None)],
+        [helper.make_tensor("k", TensorProto.STRING, [1], [b"a"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+    path = folder / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+EQUAL = [
+    helper.make_node("Equal", ["s", "k"], ["e"]),
+    helper.make_node("Cast", ["e"], ["c"], to=TensorProto.FLOAT),
+    helper.make_node("Add", ["x", "c"], ["y"]),
+]
+
+
+@pytest.mark.parametrize("texts", [np.array(["a", "b", "ä"]), np.array([b"a", b"b", b"\xc3\xa4"])])
+def test_texts_of_a_file_are_folded_away(texts, tmp_path):
+    path = of_texts(tmp_path, EQUAL, "y", TensorProto.FLOAT, numbers=True)
+    x = np.float32([1, 2, 3])
+    np.savez(tmp_path / "in.npz", s=texts, x=x)
+    values = read_arrays(tmp_path / "in.npz")
+    graph = load_model(str(path), LoadOptions(given=values))
+    feeds = model_inputs(graph, values, 0, "in.npz")
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(["y"], {"s": np.array(["a", "b", "ä"], object), "x": x})
+    assert np.array_equal(run_reference(graph, feeds)["y"], wanted)
+    with pytest.raises(PimloopError, match="the texts of input 's' are folded away when"):
+        model_inputs(graph, {**values, "s": np.array(["a", "a", "a"])}, 0, "in.npz")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "input 's' takes texts; .* give them with --inputs, as numpy's <U or S"),
+        ({"s": np.zeros(3)}, r"texts are read from numpy's <U and S: .* with \.astype\(str\)"),
+        ({"s": np.array([b"\xff"] * 3)}, "texts are read from numpy's <U and S"),
+    ],
+)
+def test_texts_that_are_missing_or_none(values, message, tmp_path):
+    path = of_texts(tmp_path, EQUAL, "y", TensorProto.FLOAT, numbers=True)
+    with pytest.raises(PimloopError, match=message):
+        load_model(str(path), LoadOptions(given=values))
+
+
+def test_an_array_of_objects_is_not_read_and_the_way_is_said(tmp_path):
+    np.savez(tmp_path / "in.npz", s=np.array(["a"], object))
+    with pytest.raises(PimloopError, match=r"'s' is an array of Python objects, .*\.astype\(str\)"):
+        read_arrays(tmp_path / "in.npz")
+
+
+@pytest.mark.parametrize(
+    ("node", "output", "message"),
+    [
+        (helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING), "y", "makes the texts 'y'"),
+        (helper.make_node("Neg", ["x"], ["y"]), "k", "makes the texts 'k'"),
+        (helper.make_node("Identity", ["s"], ["y"]), "y", "makes the texts 'y'"),
+    ],
+)
+def test_texts_that_are_made_or_returned_are_refused(node, output, message, tmp_path):
+    path = of_texts(tmp_path, [node], output, TensorProto.STRING, numbers=True)
+    with pytest.raises(PimloopError, match=message):
+        load_model(str(path), LoadOptions(given={"s": np.array(["a"] * 3)}))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "opset"),
+    [
+        ([helper.make_node("SplitToSequence", ["x"], ["q"]),
+          helper.make_node("ConcatFromSequence", ["q"], ["y"], axis=0)], 17),
+        ([helper.make_node("Optional", ["x"], ["o"]),
+          helper.make_node("OptionalGetElement", ["o"], ["y"])], 18),
+    ],
+)  # fmt: skip
+def test_values_that_are_no_tensors_are_refused_in_one_error(nodes, opset, tmp_path):
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    wanted = rf"\({nodes[0].op_type}\) of model m makes no tensor; sequences, maps and optional"
+    with pytest.raises(PimloopError, match=wanted):
+        load_model(str(tmp_path / "m.onnx"))
