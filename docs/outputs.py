@@ -129,7 +129,7 @@ def produce(command: str, options: Mapping[str, str] | None = None) -> str:
         work = Path(folder) / "work"
         work.mkdir()
         done = subprocess.run(
-            [sys.executable, "-m", "pimloop.host.cli", *words[1:]],
+            [sys.executable, "-m", "pimloop", *words[1:]],
             cwd=work, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False,
         )  # fmt: skip
     if done.returncode:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from pimloop._device import Device
     from pimloop._results import Costs, Execution, Model, Plan, Run
-    from pimloop.host.common.errors import PimloopError
+    from pimloop.errors import PimloopError
     from pimloop.host.common.schema import choice, number
     from pimloop.host.devices.kinds import SessionDevice
     from pimloop.host.models.config import ModelConfig
@@ -90,7 +90,7 @@ _PLACES = {
     "ModelConfig": "pimloop.host.models.config",
     "Node": "pimloop.host.models.graph",
     "PartitionerError": "pimloop.partitioner.errors",
-    "PimloopError": "pimloop.host.common.errors",
+    "PimloopError": "pimloop.errors",
     "Plan": "pimloop._results",
     "Platform": "pimloop.host.platforms.platform",
     "Run": "pimloop._results",

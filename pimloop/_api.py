@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pimloop._results import Costs, Execution, Model, Plan, Run
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.folders import make_folder
 from pimloop.host.execution.options import Objective, Options, default_jobs
 from pimloop.host.execution.runner import Event, execute_model
@@ -159,7 +159,7 @@ def profile(
 
     Raises
     ------
-    PimloopError, SimError
+    PimloopError
         When the model does not fit this machine, or the simulator fails.
     """
     options = Options(jobs=jobs or default_jobs(), fresh=fresh)
@@ -190,7 +190,7 @@ def partition(
 
     Raises
     ------
-    PimloopError, PartitionerError
+    PimloopError
         For an unknown policy, a damaged file, or where there is no plan.
     """
     if isinstance(costs, str | Path):
@@ -222,7 +222,7 @@ def execute(
 
     Raises
     ------
-    PimloopError, SimError
+    PimloopError
         When the plan does not fit the model, or the device fails.
     """
     model, on = _loaded(model), _platform(on)
@@ -266,7 +266,7 @@ def simulate(
 
     Raises
     ------
-    PimloopError, SimError
+    PimloopError
         When the model does not fit this machine, or the simulator fails.
     """
     model = _loaded(model, tokens)

@@ -34,7 +34,7 @@ class Device:
 
     Raises
     ------
-    PimloopError, SimError
+    PimloopError
         When there is no such platform, or the simulator cannot be built or started.
     """
 

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json
 from pimloop.host.common.folders import make_folder
 from pimloop.host.execution.result import Result
@@ -271,13 +272,13 @@ class Run:
 
         Raises
         ------
-        KeyError
+        PimloopError
             When there is no such schedule; it names those that there are.
         """
         name = self.main if schedule is None else schedule
         if name not in self.report["schedules"]:
             known = ", ".join(self.report["schedules"])
-            raise KeyError(f"no schedule {name!r}; there are {known}")
+            raise PimloopError(f"no schedule {name!r}; there are {known}")
         assignment = self.report["schedules"][name]["assignment"]
         return [
             {

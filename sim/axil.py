@@ -6,13 +6,15 @@ from typing import Any
 
 from cocotb.triggers import FallingEdge, RisingEdge
 
+from pimloop.sim.errors import SimError
+
 #: Cycles after which an access is given up.
 ACCESS_CYCLES = 1000
 
 _OKAY = 0
 
 
-class RegisterError(Exception):
+class RegisterError(SimError):
     """The register bus answered with an error, or not at all."""
 
 

@@ -1,7 +1,9 @@
 """Errors of the simulator that say what failed, where and what to do next."""
 
+from pimloop.errors import PimloopError
 
-class SimError(Exception):
+
+class SimError(PimloopError):
     """The simulator could not be found, built or started; the message says what to do next."""
 
 

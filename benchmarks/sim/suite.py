@@ -169,7 +169,7 @@ def end_to_end(_: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "pimloop.host.cli", *_BERT, "--out", folder],
+            [sys.executable, "-m", "pimloop", *_BERT, "--out", folder],
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
             timeout=PHASES_TIMEOUT,

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from pimloop import __version__
+from pimloop.host.cli.interrupts import interruptible
 from pimloop.host.cli.output import ArgumentParser, make_logging_printable
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.text import printable
-from pimloop.partitioner.errors import PartitionerError
-from pimloop.sim.errors import SimError
 
 #: Modules of this package that add subcommands, in the order `pimloop --help` lists them.
-COMMAND_MODULES = (
+COMMAND_MODULES: Sequence[str] = (
     "doctor",
     "kernels",
     "sim",
@@ -38,6 +35,13 @@ COMMAND_MODULES = (
     "validate_board",
     "bench",
 )
+
+#: Modules that add commands of other names than theirs.
+COMMANDS_OF = {
+    "kernels": ("gemm", "elementwise"),
+    "partition": ("partition", "profile-plan", "dcg", "import-ort"),
+    "validate_board": ("validate-board",),
+}
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -63,8 +67,11 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with every subcommand registered."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser with every subcommand registered, or with those of the module of one.
+
+    Some modules need a second to be imported, which no other command has to wait for.
+    """
     parser = ArgumentParser(
         prog="pimloop",
         description="Hardware-in-the-loop co-simulation of a DRAM processing-in-memory device.",
@@ -73,26 +80,32 @@ def build_parser() -> argparse.ArgumentParser:
         "--version", action=_Version, help="print the version, and the commit of a git checkout"
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMAND_MODULES:
+    asked = [name for name in COMMAND_MODULES if command in COMMANDS_OF.get(name, (name,))]
+    for name in asked or COMMAND_MODULES:
         importlib.import_module(f"pimloop.host.cli.{name}").register(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code (2: an error the user can mend, 130: Ctrl-C)."""
-    # A supervisor's SIGTERM unwinds like Ctrl-C, so that devices are closed and files removed.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    make_logging_printable()
-    args = build_parser().parse_args(argv)
+    name = "pimloop"
+    interruption = None
     try:
-        return int(args.func(args))
-    except (PimloopError, PartitionerError, SimError) as error:
-        print(printable(f"pimloop {args.command}: {error}"), file=sys.stderr)
-        return EXIT_ERROR
-    except BrokenPipeError:
-        # The reader of our output went away (`pimloop ... | head`): not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print(f"pimloop {args.command}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        with interruptible() as interruption:
+            try:
+                make_logging_printable()
+                words = sys.argv[1:] if argv is None else argv
+                args = build_parser(*words[:1]).parse_args(words)
+                name = f"pimloop {args.command}"
+                return int(args.func(args))
+            finally:
+                sys.stdout.flush()  # a full disk is told here, not when the interpreter ends
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or (interruption and interruption.seen):
+            print(f"{name}: interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        # An OSError: a full disk, a folder that is gone, a limit of the system.
+        if isinstance(error, PimloopError | OSError):
+            print(printable(f"{name}: {error}"), file=sys.stderr)
+            return EXIT_ERROR
+        raise

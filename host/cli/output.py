@@ -32,10 +32,20 @@ def emit_json(value: Any) -> None:
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that drops colours and its width when its stream is not a terminal."""
-    out = _PrintableConsole(stderr=stderr, highlight=False)
-    if not out.is_terminal and "COLUMNS" not in os.environ:
-        out.width = _UNBOUNDED
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    out = _PrintableConsole(stderr=stderr, highlight=False, _environ=environment)
+    width = _columns()
+    if width is not None or not out.is_terminal:
+        out.width = width or _UNBOUNDED
     return out
+
+
+def _columns() -> int | None:
+    """Return the width that COLUMNS asks for; None where it is unset or no width."""
+    text = os.environ.get("COLUMNS", "").strip().lstrip("0")
+    if not text.isascii() or not text.isdigit():
+        return None
+    return int(text) if len(text) < len(str(_UNBOUNDED)) else _UNBOUNDED
 
 
 class ArgumentParser(argparse.ArgumentParser):

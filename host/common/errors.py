@@ -1,5 +1,5 @@
-"""The errors that `pimloop` shows to its user as one message, never as a traceback."""
+"""The host's name for the base class of all errors."""
 
+from pimloop.errors import PimloopError
 
-class PimloopError(Exception):
-    """Something the user can mend; the message says what, where and what to do next."""
+__all__ = ["PimloopError"]

@@ -25,11 +25,13 @@ from typing import (
     is_typeddict,
 )
 
+from pimloop.host.common.errors import PimloopError
+
 #: Numbers beyond this are damage: no time, count or rate of a run is as large.
 LARGEST = 1e18
 
 
-class JsonError(ValueError):
+class JsonError(PimloopError, ValueError):
     """A file that is not what it should be; the message says where and what was expected."""
 
 

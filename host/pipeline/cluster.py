@@ -12,8 +12,6 @@ from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.options import Options
 from pimloop.host.pipeline.sweep import Backend, Finished, Point, run_point
 from pimloop.host.planning.keys import REPORT
-from pimloop.partitioner.errors import PartitionerError
-from pimloop.sim.errors import SimError
 
 #: Bound on reaching the scheduler, seconds.
 CONNECT_TIMEOUT = 30.0
@@ -81,7 +79,7 @@ def run_remotely(
         return None, error, None
     try:
         report, measured_on = run_point(point, options)
-    except (PimloopError, PartitionerError, SimError) as error:
+    except PimloopError as error:
         return None, str(error), None
     return report, "", measured_on
 

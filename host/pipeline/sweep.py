@@ -28,9 +28,7 @@ from pimloop.host.planning.keys import digest, is_measured, machine_key
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.plugins.registry import load_model
 from pimloop.host.report.build import build_report
-from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.quantity import quantity
-from pimloop.sim.errors import SimError
 
 FORMAT = "pimloop-sweep/1"
 POINTS = "points"
@@ -187,7 +185,7 @@ def run_point(
 
     Raises
     ------
-    PimloopError, PartitionerError, SimError
+    PimloopError
         As the pipeline.
     """
     platform = load_platform(point.platform, dict(point.settings))
@@ -226,7 +224,7 @@ def locally(progress: Callable[[Event], None]) -> Backend:
             try:
                 report, measured_on = run_point(point, options, show)
                 yield Finished(point, report, measured_on=measured_on)
-            except (PimloopError, PartitionerError, SimError) as error:
+            except PimloopError as error:
                 yield Finished(point, None, str(error))
 
     return backend

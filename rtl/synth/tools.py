@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pimloop.errors import PimloopError
+
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "synth"
 
@@ -60,7 +62,7 @@ _DSPS = frozenset({"MULT18X18D", "DSP48E2"})
 _BLOCK_RAMS: Mapping[str, float] = {"DP16KD": 1, "PDPW16KD": 1, "RAMB36E2": 1, "RAMB18E2": 0.5}
 
 
-class SynthError(Exception):
+class SynthError(PimloopError):
     """A tool failed or took too long; the message has its last lines."""
 
 

@@ -57,7 +57,7 @@ def run_bert(tree: Path, folder: Path) -> dict[str, Any]:
     }
     out = folder / "out"
     subprocess.run(
-        [sys.executable, "-m", "pimloop.host.cli", "sim", "bert", "--seq", "16", "--out", str(out)],
+        [sys.executable, "-m", "pimloop", "sim", "bert", "--seq", "16", "--out", str(out)],
         cwd=folder, env=environment, check=True, timeout=900, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     loaded: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))

@@ -49,7 +49,7 @@ def alive(pid: int) -> bool:
 def running() -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Yield a command in the middle of a long simulation, and its simulator."""
     build(build_spec(SimConfig(params=load_platform("htg-z920").rtl_parameters())))
-    command = [sys.executable, "-m", "pimloop.host.cli"]
+    command = [sys.executable, "-m", "pimloop"]
     with subprocess.Popen(
         command + LONG_RUN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -295,7 +295,8 @@ def test_a_run_loads_no_module_that_its_key_leaves_out(tmp_path):
     loaded = set(run.stdout.split())
     assert "pimloop.host.execution.executor" in loaded
     code = {*closure(keys.REPORT.entries, keys.REPORT.outside), *keys.REPORT.alone}
-    assert loaded <= code
+    # A class without a body: no number can depend on it.
+    assert loaded <= code | {"pimloop.errors"}
 
 
 def test_versions_count(monkeypatch):

@@ -44,7 +44,7 @@ def test_the_version_stands_in_one_place():
 
 def test_the_command_prints_the_version():
     run = subprocess.run(
-        [sys.executable, "-m", "pimloop.host.cli", "--version"],
+        [sys.executable, "-m", "pimloop", "--version"],
         capture_output=True, text=True, check=True, timeout=60, cwd=REPOSITORY,
     )  # fmt: skip
     assert run.stdout.split()[:2] == ["pimloop", __version__]

@@ -53,7 +53,7 @@ def wait_for_none(mark: str) -> None:
 
 def pimloop(*arguments: str) -> list[str]:
     """Return the command line of a `pimloop` command in this interpreter."""
-    return [sys.executable, "-m", "pimloop.host.cli", *arguments]
+    return [sys.executable, "-m", "pimloop", *arguments]
 
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

@@ -86,7 +86,7 @@ def test_a_record_that_cannot_be_read_verifies_nothing(monkeypatch, tmp_path):
 def pimloop(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of a copy of the tree."""
     return subprocess.run(
-        [sys.executable, "-m", "pimloop.host.cli", *arguments],
+        [sys.executable, "-m", "pimloop", *arguments],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree)},
         capture_output=True,

@@ -1,0 +1,224 @@
+"""The command as a process: Ctrl-C at any moment, and standard streams that fail.
+
+Started as users start it, with real signals and streams.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import pimloop.host.cli
+
+COMMAND = [sys.executable, "-m", "pimloop"]
+WAIT_SECONDS = 120
+
+#: Commands that print a table, one object or a help, and end by themselves.
+PRINTING = [
+    ["models"],
+    ["models", "show", "bert-small", "--seq", "4"],
+    ["doctor"],
+    ["--help"],
+]
+
+by_command = pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+
+
+def run(arguments, *, shell_end="", **environment):
+    """Run the command with `shell_end` behind it; its standard error is always kept."""
+    return subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" {shell_end}', "bash", *COMMAND, *arguments],
+        capture_output=True,
+        env=os.environ | environment,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+
+
+@by_command
+def test_a_full_disk_is_one_error(arguments):
+    done = run(arguments, shell_end="> /dev/full")
+    name = "pimloop" if arguments[0].startswith("-") else f"pimloop {arguments[0]}"
+    message = f"{name}: cannot write to standard output: No space left on device\n"
+    assert done.stderr.decode() == message
+    assert done.returncode == 2
+
+
+@by_command
+@pytest.mark.parametrize("end", ["| head -1", "| true", ">&-", "2>&-"])
+def test_a_reader_that_goes_away_is_no_error(arguments, end):
+    done = run(arguments, shell_end=end)
+    assert done.stderr == b""
+    assert done.returncode == 0
+
+
+def test_an_error_without_a_reader_keeps_its_exit_code():
+    assert run(["models", "show", "bart"], shell_end="2>&-").returncode == 2
+    assert run(["models", "show", "bart"], shell_end="2> /dev/full").returncode == 2
+
+
+def test_a_run_whose_reader_goes_away_leaves_all_its_files(tmp_path):
+    out = tmp_path / "out"
+    arguments = ["sim", "bert-small", "--seq", "4", "--device", "model", "--out", str(out)]
+    done = run(arguments, shell_end="| head -1")
+    assert done.returncode == 0
+    assert done.stdout.count(b"\n") == 1
+    assert b"Traceback" not in done.stderr
+    assert {"report.json", "report.html", "trace.json"} <= {path.name for path in out.iterdir()}
+
+
+@by_command
+def test_no_character_stops_the_output(arguments):
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run(arguments, **ascii_only)
+    assert done.stderr == b""
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    # The same words: only lines of tables and signs have other characters.
+    words = run(arguments).stdout.decode().split()
+    expected = [word for word in words if word.isalnum() and word.isascii()]
+    assert [word for word in done.stdout.decode().split() if word.isalnum()] == expected
+
+
+@pytest.mark.parametrize("columns", ["0", "-1", "00", "²", "x", "9" * 30])
+def test_a_width_that_is_none_counts_as_unset(columns):
+    assert run(["models"], COLUMNS=columns).stdout == run(["models"], COLUMNS="").stdout
+
+
+def interrupted_after(imported, arguments):
+    """Send SIGINT when a module has been imported; return the exit code and what was said."""
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "pimloop", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("import time:") and line.split("|")[-1].strip() == imported:
+                process.send_signal(signal.SIGINT)
+                break
+        else:
+            pytest.fail(f"{imported} is not imported")
+        lines += process.stderr.read().splitlines(keepends=True)
+        process.wait(WAIT_SECONDS)
+    said = [line for line in lines if not line.startswith("import time:")]
+    return process.returncode, "".join(said)
+
+
+@pytest.mark.parametrize(
+    "imported",
+    [
+        "argparse", "rich.console", "pimloop.host.cli", "pimloop.sim.lanes",
+        "numpy._core._multiarray_umath", "onnx", "google.protobuf.message", "onnxruntime",
+        "ml_dtypes", "scipy.sparse", "matplotlib", "networkx",
+    ],
+)  # fmt: skip
+def test_ctrl_c_while_modules_are_imported(imported, tmp_path):
+    arguments = ["sim", "bert-small", "--device", "model", "--out", str(tmp_path / "out")]
+    code, said = interrupted_after(imported, [*arguments, "--quiet"])
+    assert said in ("pimloop: interrupted\n", "pimloop sim: interrupted\n")
+    assert code == 130
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.7, 1.3, 2.4])
+def test_ctrl_c_after_a_while(seconds, tmp_path):
+    command = [*COMMAND, "sim", "bert", "--quiet", "--device", "model", "--out", str(tmp_path)]
+    with subprocess.Popen(
+        # The interpreter's own start is not the command's: it has begun when it says so.
+        [sys.executable, "-c", _STARTED, *command[3:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=WAIT_SECONDS)
+    assert said in ("pimloop: interrupted\n", "pimloop sim: interrupted\n")
+    assert process.returncode == 130
+
+
+_STARTED = """
+import signal, sys
+install = signal.signal
+def first(number, handler):
+    global install
+    signal.signal = install
+    install(number, handler)
+    print("started", flush=True)
+signal.signal = first
+from pimloop.__main__ import main
+main()
+"""
+
+
+def test_a_background_job_ignores_ctrl_c(tmp_path):
+    """A shell starts `pimloop ... &` with SIGINT ignored; it stays so."""
+    arguments = ["sim", "bert-small", "--seq", "4", "--quiet", "--device", "model"]
+    with subprocess.Popen(
+        [*COMMAND, *arguments, "--out", str(tmp_path)],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    ) as process:
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+    assert process.returncode == 0
+
+
+def test_a_dropped_interrupt_is_asked_for_again():
+    """Python drops what a finalizer raises; the command ends all the same, and says one line."""
+    program = """
+import os, signal, time
+import pimloop.host.cli as cli
+from pimloop.host.cli import models
+class Interrupting:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+def work(args):
+    Interrupting()
+    time.sleep(60)
+models._list = work
+raise SystemExit(cli.main(["models"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "pimloop models: interrupted\n")
+
+
+def test_an_error_that_an_interrupt_became_is_an_interrupt(monkeypatch, capsys):
+    def work(args):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    monkeypatch.setattr("pimloop.host.cli.models._list", work)
+    assert pimloop.host.cli.main(["models"]) == 130
+    assert capsys.readouterr().err == "pimloop models: interrupted\n"
+
+
+def test_a_command_imports_only_its_own_module():
+    modules = {}
+    for name in pimloop.host.cli.COMMAND_MODULES:
+        for command in pimloop.host.cli.COMMANDS_OF.get(name, (name,)):
+            modules[command] = name
+    whole = pimloop.host.cli.build_parser()
+    (commands,) = [a.choices for a in whole._subparsers._group_actions]
+    assert list(commands) == list(modules)
+    for command in commands:
+        (alone,) = [
+            a.choices for a in pimloop.host.cli.build_parser(command)._subparsers._group_actions
+        ]
+        assert command in alone
+        assert len(alone) <= 4
