@@ -9,7 +9,8 @@ from typing import Any
 from pimloop._results import Costs, Execution, Model, Plan, Run
 from pimloop.errors import PimloopError
 from pimloop.host.common.folders import make_folder
-from pimloop.host.execution.options import Objective, Options, default_jobs
+from pimloop.host.common.machine import cores
+from pimloop.host.execution.options import Objective, Options
 from pimloop.host.execution.runner import Event, execute_model
 from pimloop.host.models.config import BUILT_IN, ModelConfig
 from pimloop.host.models.decompose import Choice
@@ -162,7 +163,7 @@ def profile(
     PimloopError
         When the model does not fit this machine, or the simulator fails.
     """
-    options = Options(jobs=jobs or default_jobs(), fresh=fresh)
+    options = Options(jobs=jobs or cores(), fresh=fresh)
     with _pipeline(model, on, options, progress) as pipeline:
         return Costs(pipeline.profile())
 
@@ -276,7 +277,7 @@ def simulate(
     options = Options(
         objective=objective,
         backend=device,
-        jobs=jobs or default_jobs(),
+        jobs=jobs or cores(),
         fresh=fresh,
         policies=tuple(policies),
         folder=place,

@@ -10,7 +10,6 @@ the same clone at the same time share the work. Neighbours: `pimloop.sim.verilat
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -19,11 +18,12 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pimloop.sim.errors import SimError
+from pimloop.sim.files import locked
 from pimloop.sim.paths import PlainPaths, cache_place, distrust
 from pimloop.sim.ports import control_file
 from pimloop.sim.steps import BUILD_TIMEOUT, run_step
@@ -212,7 +212,8 @@ def build(spec: BuildSpec) -> Path:
         return program
     try:
         make_root(folder.parent)
-        with _lock(folder.parent / f".{name}.lock"):
+        # The holder's own build is bounded by BUILD_TIMEOUT.
+        with locked(folder.parent / f".{name}.lock", 2 * BUILD_TIMEOUT):
             if not program.exists():
                 prune(folder.parent)
                 work = folder.parent / f".{folder.name}.tmp"
@@ -220,6 +221,10 @@ def build(spec: BuildSpec) -> Path:
                     _build_into(spec, toolchain, folder, work)
                 finally:
                     shutil.rmtree(work, ignore_errors=True)
+    except TimeoutError as error:
+        raise SimError(
+            f"another process has built {name} for too long; end it and start again"
+        ) from error
     except OSError as error:
         raise SimError(
             f"cannot write in the build folder {folder.parent}: {error.strerror or error}; "
@@ -296,24 +301,6 @@ def prune(root: Path) -> list[Path]:
             shutil.rmtree(trash, ignore_errors=True)
             log.info("removed %s, not used for long", folder.name)
     return removed
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the holder's own build is bounded by BUILD_TIMEOUT."""
-    deadline = time.monotonic() + 2 * BUILD_TIMEOUT
-    with path.open("w") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SimError(
-                        f"another process holds {path} for too long; end it and start again"
-                    ) from None
-                time.sleep(0.1)
-        yield
 
 
 def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path) -> None:

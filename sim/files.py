@@ -1,10 +1,14 @@
-"""Replacing a file in one step, so that a crash leaves the old one or the new one."""
+"""Replacing a file in one step, and keeping other processes out for a while."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -37,3 +41,18 @@ def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(path: Path, seconds: float) -> Iterator[None]:
+    """Hold the lock that `path` stands for.
+
+    Raises
+    ------
+    TimeoutError
+        When another process holds it for longer than `seconds`.
+    OSError
+        When there can be no file at `path`.
+    """
+    with FileLock(path, timeout=seconds):
+        yield

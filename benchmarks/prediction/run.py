@@ -24,8 +24,9 @@ from pathlib import Path
 from statistics import mean, median
 
 from pimloop.host.common.files import write_json, write_text
+from pimloop.host.common.machine import cores
 from pimloop.host.cpu.profile import CpuProfile
-from pimloop.host.execution.options import Options, default_jobs
+from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import Job
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.inputs import random_inputs
@@ -106,7 +107,7 @@ def measure(model: str, args: argparse.Namespace) -> list[Row]:
 def once(model: str, args: argparse.Namespace) -> list[Row]:
     """Return the rows of one process: profiles and executions of every schedule in alternation."""
     graph = load_model(model, LoadOptions(sequence_length=args.length))
-    options = Options(jobs=default_jobs(), rounds=args.rounds)
+    options = Options(jobs=cores(), rounds=args.rounds)
     feeds = random_inputs(graph, 0)
     with Pipeline(graph, feeds, load_platform(args.platform), options) as pipeline:
         # From the cost store after the first process: all repetitions have the same schedules.

@@ -28,9 +28,9 @@ from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import require_writable, write_text
-from pimloop.host.cpu.operators import all_cores
+from pimloop.host.common.machine import cores
 from pimloop.host.cpu.parameters import CpuSection
-from pimloop.host.cpu.toml import section_table, with_table
+from pimloop.host.cpu.toml import with_section
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.platforms.platform import load_platform, platform_path, sources
 from pimloop.partitioner.costs import load_costs
@@ -88,8 +88,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
     model = own or load_platform(_START).cpu
     assert model is not None
     samples, what, disturbed = _samples(args)
-    cores = args.cores or (model.cores if args.board or args.costs else all_cores())
-    start = replace(model, cores=cores)
+    count = args.cores or (model.cores if args.board or args.costs else cores())
+    start = replace(model, cores=count)
     fitted = fit(samples, start)
     tables = {"fit": errors(fitted.parameters, samples)}
     parts: dict[str, Callable[[Sample], object]] = {
@@ -101,11 +101,11 @@ def run_calibrate(args: argparse.Namespace) -> int:
             tables[title] = held_out(samples, start, key)
     if args.output is not None:
         described = _sources(fitted, what, base, own is not None)
-        if cores != model.cores:
-            described["cores"] = f"the times are of {quantity(cores, 'core')}"
+        if count != model.cores:
+            described["cores"] = f"the times are of {quantity(count, 'core')}"
         if fitted.parameters.speedup_cores != model.speedup_cores:
-            described["speedup_cores"] = f"the times are of {quantity(cores, 'core')}"
-        text = with_table(text, "cpu", section_table("cpu", fitted.parameters, described))
+            described["speedup_cores"] = f"the times are of {quantity(count, 'core')}"
+        text = with_section(text, "cpu", fitted.parameters, described)
         if not (args.board or args.costs):
             text = _with_transfers(text, base, args.rounds)
         _write(args.output, text)
@@ -142,7 +142,7 @@ def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
         rounds=args.rounds,
         progress=None if args.json else lambda text: out.print(f"measuring {text}"),
     )
-    return samples, f"measured on this machine, {quantity(all_cores(), 'core')}", disturbed
+    return samples, f"measured on this machine, {quantity(cores(), 'core')}", disturbed
 
 
 def _from_file(name: str, length: str, path: str) -> list[Sample]:
@@ -170,7 +170,7 @@ def _with_transfers(text: str, base: str, rounds: int) -> str:
     driver, described = measured_transfers(load_platform(base), rounds=rounds)
     kept = sources(platform_path(base))
     known = {one.name: kept[f"driver.{one.name}"][1] for one in fields(driver)}
-    return with_table(text, "driver", section_table("driver", driver, {**known, **described}))
+    return with_section(text, "driver", driver, {**known, **described})
 
 
 def _write(path: Path, written: str) -> None:

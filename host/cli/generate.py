@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from pimloop.host.common.machine import cores
     from pimloop.host.execution.options import Options
     from pimloop.host.execution.runner import Event
     from pimloop.host.models.graph import Array, Graph
@@ -47,7 +48,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from pimloop.host.common.files import write_json
     from pimloop.host.common.folders import make_folder
     from pimloop.host.common.text import file_name
-    from pimloop.host.execution.options import Options, default_jobs
+    from pimloop.host.execution.options import Options
     from pimloop.host.execution.runner import Event
     from pimloop.host.models.generator import load_generator
     from pimloop.host.models.inputs import random_inputs
@@ -72,7 +73,7 @@ def run_generate(args: argparse.Namespace) -> int:
         objective=args.objective,
         backend=args.device,
         flavour=args.flavour,
-        jobs=args.jobs or default_jobs(),
+        jobs=args.jobs or cores(),
         fresh=args.fresh,
         cache=not args.no_cache,
     )

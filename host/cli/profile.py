@@ -59,7 +59,8 @@ def run_profile(args: argparse.Namespace) -> int:
     from pimloop.host.cli.sim import EXIT_VERIFICATION_FAILED
     from pimloop.host.cli.summary import NOT_TRUSTED
     from pimloop.host.common.files import require_writable, write_json
-    from pimloop.host.execution.options import Options, default_jobs
+    from pimloop.host.common.machine import cores
+    from pimloop.host.execution.options import Options
     from pimloop.host.pipeline.flow import Pipeline
     from pimloop.partitioner.costs import costs_to_dict
 
@@ -68,7 +69,7 @@ def run_profile(args: argparse.Namespace) -> int:
     options = Options(
         backend=args.device,
         flavour=args.flavour,
-        jobs=args.jobs or default_jobs(),
+        jobs=args.jobs or cores(),
         fresh=args.fresh,
         cache=not args.no_cache,
         command=tuple(repeat_command(args)),

@@ -65,7 +65,8 @@ def run_run(args: argparse.Namespace) -> int:
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.summary import print_summary
     from pimloop.host.common.files import require_writable
-    from pimloop.host.execution.options import Options, default_jobs
+    from pimloop.host.common.machine import cores
+    from pimloop.host.execution.options import Options
     from pimloop.host.models.inputs import write_arrays
     from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.flow import Pipeline, execute_once
@@ -90,7 +91,7 @@ def run_run(args: argparse.Namespace) -> int:
         objective="makespan" if plan is not None and plan.schedule else "sequential",
         backend=args.device,
         flavour=args.flavour,
-        jobs=default_jobs(),
+        jobs=cores(),
         cache=not args.no_cache,
         command=tuple(repeat_command(args)),
     )

@@ -286,8 +286,9 @@ def run_sim(args: argparse.Namespace) -> int:
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.summary import print_summary
     from pimloop.host.common.folders import check_inside, make_folder
+    from pimloop.host.common.machine import cores
     from pimloop.host.common.text import file_name
-    from pimloop.host.execution.options import Options, default_jobs
+    from pimloop.host.execution.options import Options
     from pimloop.host.pipeline.flow import Pipeline
     from pimloop.host.pipeline.state import FOLDER
     from pimloop.host.report.build import build_report
@@ -304,7 +305,7 @@ def run_sim(args: argparse.Namespace) -> int:
         objective=args.objective,
         backend=args.device,
         flavour=args.flavour,
-        jobs=args.jobs or default_jobs(),
+        jobs=args.jobs or cores(),
         fresh=args.fresh,
         cache=not args.no_cache,
         policies=tuple(args.policy),

@@ -128,7 +128,8 @@ def run_sweep(args: argparse.Namespace) -> int:
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.common.files import write_json, write_text
     from pimloop.host.common.folders import make_folder
-    from pimloop.host.execution.options import Options, default_jobs
+    from pimloop.host.common.machine import cores
+    from pimloop.host.execution.options import Options
     from pimloop.host.pipeline import sweep
     from pimloop.host.pipeline.cluster import on_cluster
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM
@@ -142,7 +143,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     points = sweep.grid(args.models, args.seq or [None], platforms, settings, loading)
     options = Options(
         objective=args.objective,
-        jobs=args.jobs or default_jobs(),
+        jobs=args.jobs or cores(),
         fresh=args.fresh,
         cache=not args.no_cache,
     )

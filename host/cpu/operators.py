@@ -14,15 +14,11 @@ from pathlib import Path
 import onnxruntime as ort
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.machine import cores
 from pimloop.host.models.graph import MEMORY_LOCATION, Array, Graph, Node, RunnableModel, to_model
 from pimloop.host.models.ort_values import run, to_runtime
 
 _PROVIDERS = ["CPUExecutionProvider"]
-
-
-def all_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def session_options(threads: int, *, prepack: bool = True) -> ort.SessionOptions:
@@ -184,7 +180,7 @@ def run_reference(
     wanted = graph.outputs if outputs is None else outputs
     try:
         model = to_model(graph, outputs=wanted)
-        session = open_session(model, threads or all_cores(), prepack=False)
+        session = open_session(model, threads or cores(), prepack=False)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise PimloopError(
             f"model {graph.name}: ONNX Runtime cannot open it on the CPU:"

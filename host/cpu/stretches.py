@@ -16,8 +16,9 @@ from time import perf_counter_ns
 import onnxruntime as ort
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.machine import cores
 from pimloop.host.cpu.buffers import TensorBuffers
-from pimloop.host.cpu.operators import all_cores, execution_error, no_kernel, open_session
+from pimloop.host.cpu.operators import execution_error, no_kernel, open_session
 from pimloop.host.cpu.session_memory import ARENA_COPIES, intermediate_bytes, packed_bytes
 from pimloop.host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
 
@@ -27,12 +28,12 @@ CACHE_BYTES = 1 << 30
 
 def device_threads() -> dict[str, int]:
     """Return the threads of each CPU device."""
-    return {"cpu_serial": 1, "cpu_parallel": all_cores()}
+    return {"cpu_serial": 1, "cpu_parallel": cores()}
 
 
 def threads_of(device: str) -> int:
     """Return the threads that compute a device's segments; all, of one that only stands for it."""
-    return device_threads().get(device, all_cores())
+    return device_threads().get(device, cores())
 
 
 @dataclass(frozen=True)

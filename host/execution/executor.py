@@ -266,7 +266,7 @@ class Executor:
             name: sum(self._kind(n.id).offloaded for n in self.graph.consumers.get(name, ()))
             for name in self.graph.tensors
         }
-        work = {n.id: _work(self.graph, n, self._operations[n.id]) for n in self._offloaded}
+        work = {n.id: self._operations[n.id].work(self.graph, n) for n in self._offloaded}
         total, done = sum(work.values()), 0
         for stretch in self._stretches:
             if not self._devices[stretch.device].offloaded:
@@ -619,9 +619,3 @@ def _read_from_outside(graph: Graph, stretch: Stretch) -> list[str]:
 def _stretch_key(stretch: Stretch) -> str:
     """Return the name of a stretch's time among those of its nodes."""
     return f"stretch of {len(stretch.nodes)} from {stretch.nodes[0].id}"
-
-
-def _work(graph: Graph, node: Node, operation: Operation) -> int:
-    """Return the multiply-adds of a node on the PIM: what simulating it takes is in proportion."""
-    elements = graph.tensors[node.outputs[0]].elements
-    return operation.multiply_adds(elements)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pimloop.host.common.machine import cores
 from pimloop.host.pim.device.open import Backend, Flavour
 from pimloop.sim.lanes import default_flavour
 
 Objective = Literal["sequential", "makespan"]
-
-
-def default_jobs() -> int:
-    """Return how many simulators run side by side when nobody says: one a core."""
-    return max(1, len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True)
@@ -25,7 +20,7 @@ class Options:
     objective: Objective = "sequential"
     backend: Backend = "sim"
     flavour: Flavour = field(default_factory=default_flavour)
-    jobs: int = field(default_factory=default_jobs)  # simulators at a time
+    jobs: int = field(default_factory=cores)  # simulators at a time
     fresh: bool = False  # measure stored costs and what an interrupted run left again
     cache: bool = True  # use the cache of simulated lists
     policies: tuple[str, ...] = ()  # further policies, of plug-ins

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+from pimloop.host.common.machine import cores
 from pimloop.host.cpu import timing
 from pimloop.host.cpu.model import CpuDevice
-from pimloop.host.cpu.operators import all_cores
 from pimloop.host.devices.kinds import HOST_MEMORY, SessionDevice, is_offloaded, kinds
 from pimloop.host.execution.executor import Transfer
 from pimloop.host.execution.result import Result
@@ -117,6 +117,4 @@ def cpu_time_method(platform: Platform) -> str:
     model = platform.cpu_model()
     if model is not None:
         return model.method
-    return (
-        f"{timing.method()}; cpu_serial: 1 thread, cpu_parallel: {quantity(all_cores(), 'thread')}"
-    )
+    return f"{timing.method()}; cpu_serial: 1 thread, cpu_parallel: {quantity(cores(), 'thread')}"

@@ -124,6 +124,10 @@ class Operation(ABC):
             The result in float32; the answer has its shape, in binary64.
         """
 
+    def work(self, graph: Graph, node: Node) -> int:
+        """Return the multiply-adds of an operator: simulating it takes about in proportion."""
+        return self.multiply_adds(graph.tensors[node.outputs[0]].elements)
+
     @abstractmethod
     def multiply_adds(self, elements: int) -> int:
         """Return the multiply-adds behind a result of some elements; of others its operations."""

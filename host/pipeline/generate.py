@@ -26,7 +26,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnxruntime as ort
 
-from pimloop.host.cpu.operators import all_cores, open_session, run_reference
+from pimloop.host.common.machine import cores
+from pimloop.host.cpu.operators import open_session, run_reference
 from pimloop.host.cpu.stretches import SessionCache
 from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import Comparison, compare, rounding_depth
@@ -215,7 +216,7 @@ class _Run:
             devices=self._platform.devices,
         )  # fmt: skip
         executor.load_weights()
-        reference = open_session(to_model(phase.graph), all_cores(), prepack=False)
+        reference = open_session(to_model(phase.graph), cores(), prepack=False)
         return _Runner(phase, executor, verifier, reference)
 
     def tokens(

@@ -9,7 +9,6 @@ and commands are in no key.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform as machine
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pimloop.host.common.machine import cores
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.platforms.platform import Platform
@@ -269,7 +269,7 @@ def is_measured(platform: Platform) -> bool:
 @cache
 def machine_key() -> str:
     """Return what times measured here depend on: processor, cores, the packages that work."""
-    return digest("machine", processor(), len(os.sched_getaffinity(0)), versions())
+    return digest("machine", processor(), cores(), versions())
 
 
 def processor() -> str:

@@ -58,17 +58,8 @@ def plan_runs(
     """
     limits = {} if capacity is None else {"pim": capacity}
     plan = plan_profile(operators, capacity_bytes=limits)
-    work = {identifier: simulated_work(graph, identifier) for identifier in operations}
+    work = {name: operation.work(graph, graph.node(name)) for name, operation in operations.items()}
     return Profile(plan, balance_runs(operators, plan.runs, work, limits))
-
-
-def simulated_work(graph: Graph, identifier: str) -> int:
-    """Return the multiply-adds of an operator: simulating it takes about in proportion."""
-    node = graph.node(identifier)
-    elements = graph.tensors[node.outputs[0]].elements
-    if node.op not in ("MatMul", "Gemm"):
-        return elements
-    return elements * graph.tensors[node.inputs[0]].shape[-1]
 
 
 def to_profile_run(result: Result) -> ProfileRun:

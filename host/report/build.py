@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import platform as machine
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 from pimloop.host.board.data import BOARD_PLATFORM, published_totals
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import write_json
+from pimloop.host.common.machine import cores
 from pimloop.host.common.schema import PlatformValue
 from pimloop.host.common.typed_json import JsonError, read_json
 from pimloop.host.devices.kinds import HOST_MEMORY
@@ -85,7 +85,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
         "phases": [{"name": name, "wall_s": seconds} for name, seconds in outcome.phases],
         "resumed": outcome.resumed,
         "versions": _versions(),
-        "machine": {"cpu": processor(), "cores": len(os.sched_getaffinity(0))},
+        "machine": {"cpu": processor(), "cores": cores()},
         "command": list(outcome.options.command),
     }
 

@@ -9,7 +9,6 @@ names lists, `pimloop.host.pim.device.cached` uses this.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pimloop.host.store.folder import cache_folder
+from pimloop.sim.files import locked
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ class ListCache:
         """Put a broken database aside, unless another process has done so, and start a new one."""
         self.close()
         try:
-            with _exclusive(self._path.with_suffix(".lock")):
+            with locked(self._path.with_suffix(".lock"), _BUSY_SECONDS):
                 if self._is_broken():
                     aside = self._path.with_suffix(".broken")
                     logger.warning(
@@ -264,22 +264,6 @@ def _insert(connection: sqlite3.Connection, key: bytes, cost: ListCost) -> None:
             "DELETE FROM lists WHERE number <= (SELECT (min(number) + max(number)) / 2 FROM lists)"
         )
         connection.execute(statement, row)
-
-
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock on `path`; OSError when another process holds it for too long."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    with path.open("w") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield
 
 
 def _warn_once(message: str) -> None:

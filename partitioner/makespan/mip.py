@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 
 import networkx as nx
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_matrix
 
 from pimloop.partitioner.place.capacity import shared_readers
 from pimloop.partitioner.problem import MODEL_INPUT, Problem
+from pimloop.partitioner.programme import Programme
 
 #: Pairs of tasks that may meet on a resource, above which only the relaxation is solved.
 MAX_PAIRS = 1500
@@ -38,26 +37,6 @@ class MipAnswer:
     transfer_starts: dict[tuple[int, int], float] = field(default_factory=dict)  # (flow, to)
 
 
-class _Programme:
-    """Rows and columns; times are in units of the horizon, so that all numbers are near 1."""
-
-    def __init__(self) -> None:
-        self.cost: list[float] = []
-        self.integer: list[int] = []
-        self.entries: list[tuple[int, int, float]] = []
-        self.low: list[float] = []
-
-    def variable(self, *, integer: bool = False, cost: float = 0.0) -> int:
-        self.cost.append(cost)
-        self.integer.append(int(integer))
-        return len(self.cost) - 1
-
-    def at_least(self, terms: Sequence[tuple[int, float]], low: float) -> None:
-        """Add sum(value * column) >= low."""
-        self.entries += [(len(self.low), column, value) for column, value in terms]
-        self.low.append(low)
-
-
 def solve_makespan(
     problem: Problem, domains: Sequence[tuple[int, ...]], horizon: int, seconds: float
 ) -> MipAnswer:
@@ -70,7 +49,7 @@ def solve_makespan(
     seconds
         Time limit of the solver.
     """
-    model = _Programme()
+    model = Programme()  # times in units of the horizon, so that all numbers are near 1
     span = model.variable(cost=1.0)
     place: dict[tuple[int, int], int] = {}
     start: list[int] = []
@@ -80,8 +59,8 @@ def solve_makespan(
         for memory in domain:
             place[v, memory] = model.variable(integer=True)
         columns = [place[v, memory] for memory in domain]
-        model.at_least([(column, 1.0) for column in columns], 1.0)
-        model.at_least([(column, -1.0) for column in columns], -1.0)
+        model.row([(column, 1.0) for column in columns], 1.0)
+        model.row([(column, -1.0) for column in columns], -1.0)
     runs = _add_devices(model, problem, domains, place) if problem.has_entries else {}
     busy: dict[int, list[tuple[int, float]]] = {m: [] for m in range(len(problem.memories))}
     for v, domain in enumerate(domains):
@@ -90,9 +69,9 @@ def solve_makespan(
             terms = _time_terms(problem, v, memory, horizon, place, runs)
             length[v] += terms
             busy[memory] += terms
-        model.at_least([(span, 1.0), (start[v], -1.0), *_negated(length[v])], 0.0)
+        model.row([(span, 1.0), (start[v], -1.0), *_negated(length[v])], 0.0)
     for memory, load in busy.items():
-        model.at_least([(span, 1.0), *_negated(load)], 0.0)
+        model.row([(span, 1.0), *_negated(load)], 0.0)
         if memory in problem.capacity:
             _add_capacity(model, problem, domains, memory, place)
     copies = _add_transfers(model, problem, domains, horizon, span, place, start, length)
@@ -104,7 +83,7 @@ def solve_makespan(
 
 
 def _add_devices(
-    model: _Programme,
+    model: Programme,
     problem: Problem,
     domains: Sequence[tuple[int, ...]],
     place: dict[tuple[int, int], int],
@@ -118,15 +97,15 @@ def _add_devices(
                 pays = model.variable() if problem.entry[device] else None
                 runs[v, device] = model.variable(integer=True), pays
             both = [(runs[v, device][0], 1.0) for device in here]
-            model.at_least([*both, (place[v, memory], -1.0)], 0.0)
-            model.at_least([*_negated(both), (place[v, memory], 1.0)], 0.0)
+            model.row([*both, (place[v, memory], -1.0)], 0.0)
+            model.row([*_negated(both), (place[v, memory], 1.0)], 0.0)
     for (v, device), (column, pays) in runs.items():
         if pays is not None:
             row = [(pays, 1.0), (column, -1.0)]
             before = problem.before[v]
             if before is not None and (before, device) in runs:
                 row.append((runs[before, device][0], 1.0))
-            model.at_least(row, 0.0)
+            model.row(row, 0.0)
     return runs
 
 
@@ -152,7 +131,7 @@ def _time_terms(
 
 
 def _add_capacity(
-    model: _Programme,
+    model: Programme,
     problem: Problem,
     domains: Sequence[tuple[int, ...]],
     memory: int,
@@ -166,8 +145,8 @@ def _add_capacity(
         present = model.variable()
         terms.append((present, -problem.costs.graph.shared_weights[name] / max(limit, 1)))
         for v in readers:
-            model.at_least([(present, 1.0), (place[v, memory], -1.0)], 0.0)
-    model.at_least(terms, -limit / max(limit, 1))
+            model.row([(present, 1.0), (place[v, memory], -1.0)], 0.0)
+    model.row(terms, -limit / max(limit, 1))
 
 
 @dataclass(frozen=True)
@@ -183,7 +162,7 @@ def _negated(terms: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def _add_transfers(
-    model: _Programme,
+    model: Programme,
     problem: Problem,
     domains: Sequence[tuple[int, ...]],
     horizon: int,
@@ -200,7 +179,7 @@ def _add_transfers(
         made = [] if p == MODEL_INPUT else [(start[p], 1.0), *length[p]]
         for consumer in flow.consumers if made else ():
             # Whatever the memories, a reader comes after the producer.
-            model.at_least([(start[consumer], 1.0), *_negated(made)], 0.0)
+            model.row([(start[consumer], 1.0), *_negated(made)], 0.0)
         for destination in range(len(problem.memories)):
             readers = [c for c in flow.consumers if destination in domains[c]]
             home = flow.output and destination == problem.home
@@ -216,33 +195,33 @@ def _add_transfers(
                     column = model.variable()
                     moved.append((column, ticks / horizon))
                     if p != MODEL_INPUT:
-                        model.at_least([(place[p, source], 1.0), (column, -1.0)], 0.0)
+                        model.row([(place[p, source], 1.0), (column, -1.0)], 0.0)
             supply = [(column, 1.0) for column, _ in moved]
             if p != MODEL_INPUT and destination in sources:
                 supply.append((place[p, destination], 1.0))
-            model.at_least([(begin, 1.0), *_negated(made)], 0.0)
+            model.row([(begin, 1.0), *_negated(made)], 0.0)
             for reader in readers:
                 there = place[reader, destination]
-                model.at_least([*supply, (there, -1.0)], 0.0)
+                model.row([*supply, (there, -1.0)], 0.0)
                 # Binding only when the reader sits there: 1 is the whole horizon.
                 arrive = [(start[reader], 1.0), (begin, -1.0), *_negated(moved), (there, -1.0)]
-                model.at_least(arrive, -1.0)
+                model.row(arrive, -1.0)
                 _add_direct_delay(
                     model, problem, f, reader, destination, horizon, place, start, made
                 )
             if home:
-                model.at_least(supply, 1.0)
-                model.at_least([(span, 1.0), (begin, -1.0), *_negated(moved)], 0.0)
-                model.at_least([(span, 1.0), *_negated(made), *_negated(moved)], 0.0)
+                model.row(supply, 1.0)
+                model.row([(span, 1.0), (begin, -1.0), *_negated(moved)], 0.0)
+                model.row([(span, 1.0), *_negated(made), *_negated(moved)], 0.0)
             copies[f, destination] = _Copy(begin, moved)
-    model.at_least(
+    model.row(
         [(span, 1.0), *(_negated([term for copy in copies.values() for term in copy.length]))], 0.0
     )
     return copies
 
 
 def _add_direct_delay(
-    model: _Programme,
+    model: Programme,
     problem: Problem,
     f: int,
     reader: int,
@@ -265,7 +244,7 @@ def _add_direct_delay(
     row = [(start[reader], 1.0), *_negated(made), (place[reader, destination], -cheapest)]
     if flow.producer != MODEL_INPUT and (flow.producer, destination) in place:
         row.append((place[flow.producer, destination], cheapest))
-    model.at_least(row, 0.0)
+    model.row(row, 0.0)
 
 
 def _meeting_pairs(
@@ -294,7 +273,7 @@ def _meeting_pairs(
 
 
 def _add_orders(
-    model: _Programme,
+    model: Programme,
     place: dict[tuple[int, int], int],
     start: Sequence[int],
     length: Sequence[list[tuple[int, float]]],
@@ -308,28 +287,28 @@ def _add_orders(
             first[u, v] = model.variable(integer=True)
         order = first[u, v]
         here = [(place[u, memory], -1.0), (place[v, memory], -1.0)]
-        model.at_least(
+        model.row(
             [(start[v], 1.0), (start[u], -1.0), *_negated(length[u]), (order, -1.0), *here], -3.0
         )
-        model.at_least(
+        model.row(
             [(start[u], 1.0), (start[v], -1.0), *_negated(length[v]), (order, 1.0), *here], -2.0
         )
     for a, b in pairs[1]:
         one, two = copies[a], copies[b]
         order = model.variable(integer=True)
         happen = [(column, -1.0) for column, _ in (*one.length, *two.length)]
-        model.at_least(
+        model.row(
             [(two.begin, 1.0), (one.begin, -1.0), *_negated(one.length), (order, -1.0), *happen],
             -3.0,
         )
-        model.at_least(
+        model.row(
             [(one.begin, 1.0), (two.begin, -1.0), *_negated(two.length), (order, 1.0), *happen],
             -2.0,
         )
 
 
 def _solve(
-    model: _Programme,
+    model: Programme,
     problem: Problem,
     domains: Sequence[tuple[int, ...]],
     horizon: int,
@@ -340,16 +319,7 @@ def _solve(
     start: Sequence[int],
     copies: dict[tuple[int, int], _Copy],
 ) -> MipAnswer:
-    rows, columns, values = zip(*model.entries, strict=True)
-    # Entries that share row and column add up.
-    matrix = csr_matrix((values, (rows, columns)), shape=(len(model.low), len(model.cost)))
-    result = milp(
-        c=np.array(model.cost),
-        constraints=LinearConstraint(matrix, np.array(model.low), np.inf),
-        integrality=np.array(model.integer),
-        bounds=Bounds(0.0, 1.0),
-        options={"time_limit": seconds, "mip_rel_gap": 0.0},
-    )
+    result = model.solve(seconds)
     bound = result.mip_dual_bound
     ticks = 0.0 if bound is None or not np.isfinite(bound) else float(bound) * horizon
     if result.x is None:

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_matrix
 
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.place.capacity import resident_bytes, shared_readers
 from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.programme import Programme
 from pimloop.partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
@@ -44,32 +43,6 @@ class IlpResult:
     solved: bool  # the search ended; False: a limit stopped it
     variables: int
     constraints: int
-
-
-@dataclass
-class _Model:
-    """Rows and columns of the programme while it is being built."""
-
-    cost: list[float] = field(default_factory=list)
-    integer: list[int] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    columns: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    low: list[float] = field(default_factory=list)
-    high: list[float] = field(default_factory=list)
-
-    def variable(self, cost: float, integer: bool) -> int:
-        self.cost.append(cost)
-        self.integer.append(int(integer))
-        return len(self.cost) - 1
-
-    def row(self, terms: Sequence[tuple[int, float]], low: float, high: float) -> None:
-        for column, value in terms:
-            self.rows.append(len(self.low))
-            self.columns.append(column)
-            self.values.append(value)
-        self.low.append(low)
-        self.high.append(high)
 
 
 def solve_by_ilp(
@@ -118,8 +91,8 @@ def solve_by_ilp(
         place=place,
         bound=float(result.mip_dual_bound) * unit + constant,
         solved=result.status == 0,
-        variables=len(model.cost),
-        constraints=len(model.low),
+        variables=model.variables,
+        constraints=model.rows,
     )
 
 
@@ -137,9 +110,9 @@ def _unit(problem: Problem) -> float:
 
 def _build(
     problem: Problem, domains: Sequence[tuple[int, ...]]
-) -> tuple[_Model, dict[tuple[int, int], int]]:
+) -> tuple[Programme, dict[tuple[int, int], int]]:
     """Return the programme, and the column of x[operator, memory] where there is a choice."""
-    model = _Model()
+    model = Programme()
     unit = _unit(problem)
     chosen: dict[tuple[int, int], int] = {}
     for v, domain in enumerate(domains):
@@ -157,7 +130,7 @@ def _build(
 
 
 def _add_devices(
-    model: _Model,
+    model: Programme,
     problem: Problem,
     domains: Sequence[tuple[int, ...]],
     chosen: dict[tuple[int, int], int],
@@ -177,7 +150,7 @@ def _add_devices(
                 model.row(terms, 1.0, 1.0)
     for (v, device), column in runs.items():
         if problem.entry[device]:
-            pays = model.variable(problem.entry[device] / unit, integer=False)
+            pays = model.variable(problem.entry[device] / unit)
             row = [(pays, 1.0), (column, -1.0)]
             before = problem.before[v]
             if before is not None and (before, device) in runs:
@@ -186,7 +159,7 @@ def _add_devices(
 
 
 def _add_flow(
-    model: _Model,
+    model: Programme,
     problem: Problem,
     flow: Flow,
     domains: Sequence[tuple[int, ...]],
@@ -215,7 +188,7 @@ def _add_flow(
                 assert at_source is not None
                 supply.append((at_source, 1.0))
             elif (source, destination) in flow.ticks:
-                moved = model.variable(flow.ticks[source, destination] / unit, integer=False)
+                moved = model.variable(flow.ticks[source, destination] / unit)
                 supply.append((moved, 1.0))
                 if at_source is not None:
                     model.row([(moved, 1.0), (at_source, -1.0)], -np.inf, 0.0)
@@ -227,7 +200,7 @@ def _add_flow(
 
 
 def _add_capacities(
-    model: _Model,
+    model: Programme,
     problem: Problem,
     domains: Sequence[tuple[int, ...]],
     chosen: dict[tuple[int, int], int],
@@ -247,7 +220,7 @@ def _add_capacities(
         there = {name for v in always for name in graph.operators[v].shared_weights}
         for name, readers in shared_readers(problem, free).items():
             if name not in there:
-                present = model.variable(0.0, integer=False)
+                present = model.variable(0.0)
                 terms.append((present, graph.shared_weights[name] / scale))
                 for v in readers:
                     model.row([(present, 1.0), (chosen[v, memory], -1.0)], 0.0, np.inf)
@@ -261,21 +234,8 @@ def _add_capacities(
             model.row(terms, -np.inf, (limit - fixed) / scale)
 
 
-def _run(problem: Problem, model: _Model, time_limit_s: float | None) -> Any:
-    matrix = csr_matrix(
-        (model.values, (model.rows, model.columns)), shape=(len(model.low), len(model.cost))
-    )
-    options: dict[str, float] = {"mip_rel_gap": 0.0}
-    if time_limit_s is not None:
-        options["time_limit"] = time_limit_s
-    result = milp(
-        c=np.array(model.cost),
-        constraints=LinearConstraint(matrix, np.array(model.low), np.array(model.high)),
-        integrality=np.array(model.integer),
-        bounds=Bounds(0.0, 1.0),
-        options=options,
-    )
-    logger.debug("HiGHS: %s", result.message)
+def _run(problem: Problem, model: Programme, time_limit_s: float | None) -> Any:
+    result = model.solve(time_limit_s)
     name = problem.costs.graph.name
     if result.status == 2:
         raise PartitionerError(
@@ -304,7 +264,7 @@ def _place(
 
 def _cut_off_overfull(
     problem: Problem,
-    model: _Model,
+    model: Programme,
     chosen: dict[tuple[int, int], int],
     place: Sequence[int],
 ) -> bool:

@@ -6,16 +6,13 @@ A solution is a set of runs; infeasibility is a certificate that K runs are too 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_matrix
-
 from pimloop.partitioner.graph import HOME_MEMORY
 from pimloop.partitioner.profile.coverage import Coverage, Item
+from pimloop.partitioner.programme import Programme
 
 
 @dataclass(frozen=True)
@@ -26,23 +23,8 @@ class ExactAnswer:
     runs: list[dict[str, str]] | None  # where feasible
 
 
-#: Columns of an operator's devices in a memory, by (run, operator, memory).
+#: Variables of an operator's devices in a memory, by (run, operator, memory).
 _Sits = Callable[[int, int, str], list[int]]
-
-
-class _Rows:
-    """Sparse rows `low <= sum(value * column) <= high`."""
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[int, int, float]] = []
-        self.low: list[float] = []
-        self.high: list[float] = []
-
-    def add(self, columns: list[int], values: list[float], low: float, high: float) -> None:
-        row = len(self.low)
-        self.entries += [(row, c, value) for c, value in zip(columns, values, strict=True)]
-        self.low.append(low)
-        self.high.append(high)
 
 
 def exact_runs(
@@ -54,15 +36,13 @@ def exact_runs(
     search.
     """
     graph = coverage.graph
-    columns: dict[tuple[int, int, str], int] = {}  # (run, operator, device) -> column
-    rows = _Rows()
+    model = Programme()
+    columns: dict[tuple[int, int, str], int] = {}  # (run, operator, device) -> variable
     for run in range(runs):
         for v, operator in enumerate(graph.operators):
             for device in operator.devices:
-                columns[run, v, device] = len(columns)
-            mine = [columns[run, v, device] for device in operator.devices]
-            rows.add(mine, [1.0] * len(mine), 1.0, 1.0)
-    width = len(columns)
+                columns[run, v, device] = model.variable(integer=True)
+            model.row([(columns[run, v, device], 1.0) for device in operator.devices], 1.0, 1.0)
 
     def sits(run: int, v: int, memory: str) -> list[int]:
         return [
@@ -78,39 +58,27 @@ def exact_runs(
                 shows.setdefault(item, []).append(columns[run, v, device])
         for t, tensor in enumerate(graph.tensors):
             for (source, destination), item in coverage.transfer_items[t].items():
-                happens = width
-                width += 1
+                happens = model.variable()
                 shows.setdefault(item, []).append(happens)
                 if tensor.producer is not None:
                     origin = sits(run, graph.index[tensor.producer], source)
-                    rows.add([happens, *origin], [1.0] + [-1.0] * len(origin), -np.inf, 0.0)
+                    model.row([(happens, 1.0), *_each(origin, -1.0)], high=0.0)
                 if not (tensor.output and destination == HOME_MEMORY):
                     readers = [
                         column
                         for reader in coverage.readers[t][destination]
                         for column in sits(run, reader, destination)
                     ]
-                    rows.add([happens, *readers], [1.0] + [-1.0] * len(readers), -np.inf, 0.0)
-            _forbid(coverage, t, run, rows, sits)
+                    model.row([(happens, 1.0), *_each(readers, -1.0)], high=0.0)
+            _forbid(coverage, t, run, model, sits)
         for memory, limit in coverage.capacity.items():
-            width = _limit(coverage, run, memory, limit, rows, sits, width)
+            _limit(coverage, run, memory, limit, model, sits)
     for item in wanted:
-        rows.add(shows[item], [1.0] * len(shows[item]), 1.0, np.inf)
+        model.row(_each(shows[item]), low=1.0)
 
-    low, high = np.zeros(width), np.ones(width)
     for run, v, device in _symmetry_breakers(coverage, wanted, runs):
-        low[columns[run, v, device]] = 1.0
-    rows_index, columns_index, values = zip(*rows.entries, strict=True)
-    matrix = csr_matrix((values, (rows_index, columns_index)), shape=(len(rows.low), width))
-    integrality = np.zeros(width)
-    integrality[: len(columns)] = 1
-    result = milp(
-        c=np.zeros(width),
-        constraints=LinearConstraint(matrix, np.array(rows.low), np.array(rows.high)),
-        integrality=integrality,
-        bounds=Bounds(low, high),
-        options={"time_limit": time_limit_s},
-    )
+        model.set_to_one(columns[run, v, device])
+    result = model.solve(time_limit_s)
     if result.status == 2:
         return ExactAnswer(False, None)
     if result.x is None:
@@ -124,32 +92,32 @@ def exact_runs(
     return ExactAnswer(True, found)
 
 
+def _each(variables: Sequence[int], factor: float = 1.0) -> list[tuple[int, float]]:
+    return [(variable, factor) for variable in variables]
+
+
 def _limit(
-    coverage: Coverage, run: int, memory: str, limit: int, rows: _Rows, sits: _Sits, width: int
-) -> int:
-    """Add the rows that keep a run's weights within a capacity; return the number of columns."""
+    coverage: Coverage, run: int, memory: str, limit: int, model: Programme, sits: _Sits
+) -> None:
+    """Add the rows that keep a run's weights within a capacity."""
     graph, scale = coverage.graph, max(limit, 1)
-    columns: list[int] = []
-    values: list[float] = []
+    terms: list[tuple[int, float]] = []
     readers: dict[str, list[int]] = {}
     for v, operator in enumerate(graph.operators):
         inside = sits(run, v, memory)
-        columns += inside
-        values += [operator.weight_bytes / scale] * len(inside)
+        terms += _each(inside, operator.weight_bytes / scale)
         for name in operator.shared_weights:
             readers.setdefault(name, []).extend(inside)
     for name, inside in readers.items():
-        columns.append(width)
-        values.append(graph.shared_weights[name] / scale)
-        for column in inside:
-            rows.add([width, column], [1.0, -1.0], 0.0, np.inf)
-        width += 1
-    if columns:
-        rows.add(columns, values, -np.inf, limit / scale)
-    return width
+        there = model.variable()
+        terms.append((there, graph.shared_weights[name] / scale))
+        for variable in inside:
+            model.row([(there, 1.0), (variable, -1.0)], low=0.0)
+    if terms:
+        model.row(terms, high=limit / scale)
 
 
-def _forbid(coverage: Coverage, t: int, run: int, rows: _Rows, sits: _Sits) -> None:
+def _forbid(coverage: Coverage, t: int, run: int, model: Programme, sits: _Sits) -> None:
     """Add the rows that keep tensor number `t` from a move that is not allowed."""
     graph = coverage.graph
     tensor = graph.tensors[t]
@@ -160,10 +128,9 @@ def _forbid(coverage: Coverage, t: int, run: int, rows: _Rows, sits: _Sits) -> N
             if source == destination or (source, destination) in tensor.moves:
                 continue
             for reader in coverage.readers[t][destination]:
-                both = [*origin, *sits(run, reader, destination)]
-                rows.add(both, [1.0] * len(both), -np.inf, room)
+                model.row(_each([*origin, *sits(run, reader, destination)]), high=room)
             if tensor.output and destination == HOME_MEMORY:
-                rows.add(origin, [1.0] * len(origin), -np.inf, 0.0)
+                model.row(_each(origin), high=0.0)
 
 
 def _symmetry_breakers(

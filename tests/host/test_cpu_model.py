@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from operator import attrgetter
@@ -20,10 +21,10 @@ from pimloop.host.board.samples import board_samples
 from pimloop.host.calibration import calibrate, conversion, measure
 from pimloop.host.calibration.calibrate import Sample, errors, fit, held_out, merged, samples_of
 from pimloop.host.common.errors import PimloopError
-from pimloop.host.cpu import toml, work
+from pimloop.host.cpu import work
 from pimloop.host.cpu.model import CpuModel, product_speedup
 from pimloop.host.cpu.parameters import CpuSection
-from pimloop.host.cpu.toml import section_table, with_table
+from pimloop.host.cpu.toml import with_section
 from pimloop.host.cpu.work import operator_work
 from pimloop.host.models.config import BUILT_IN
 from pimloop.host.models.decoder import build_decoder, build_decoder_step
@@ -484,17 +485,25 @@ def test_a_written_section_is_read_back(tmp_path: Path) -> None:
     text = platform_path("native").read_text(encoding="utf-8")
     described = {one.name: f'said "so" of {one.name}' for one in fields(CpuSection)}
     path = tmp_path / "mine.toml"
-    table = section_table("cpu", PARAMETERS, described)
-    once = with_table(text, "cpu", table)
+    once = with_section(text, "cpu", PARAMETERS, described)
     path.write_text(once, encoding="utf-8")
     assert load_platform(str(path)).cpu == PARAMETERS
     assert sources(path)["cpu.erf_ns"][1] == 'said "so" of erf_ns'
     # Written again it replaces itself.
-    assert with_table(once, "cpu", table) == once
+    assert with_section(once, "cpu", PARAMETERS, described) == once
+
+
+def test_a_line_of_a_text_is_no_section() -> None:
+    text = 'title = """\n[cpu]\nstays\n"""\n\n[cpu.erf_ns]\nvalue = 1\n\n[driver]\nx = 1\n'
+    described = {one.name: "fitted" for one in fields(CpuSection)}
+    written = tomllib.loads(with_section(text, "cpu", PARAMETERS, described))
+    assert written["title"] == "[cpu]\nstays\n"
+    assert written["driver"] == {"x": 1}
+    assert written["cpu"]["erf_ns"]["source"] == "fitted"
 
 
 @pytest.mark.parametrize(
-    "module", [work, toml, conversion, board_data], ids=lambda module: module.__name__
+    "module", [work, conversion, board_data], ids=lambda module: module.__name__
 )
 def test_doctests(module: ModuleType) -> None:
     failed, tried = doctest.testmod(module)

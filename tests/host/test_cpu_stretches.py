@@ -11,8 +11,9 @@ from onnx import helper
 from tiny_models import TINY
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.machine import cores
 from pimloop.host.cpu.buffers import ALIGNMENT, TensorBuffers
-from pimloop.host.cpu.operators import all_cores, run_node, run_reference
+from pimloop.host.cpu.operators import run_node, run_reference
 from pimloop.host.cpu.stretches import SessionCache, Stretch, device_threads, split
 from pimloop.host.execution.executor import Executor
 from pimloop.host.models.graph import TensorInfo
@@ -84,7 +85,7 @@ def test_split_is_maximal_and_in_order():
     assert [(s.device, [n.id for n in s.nodes]) for s in split(graph, devices)] == [
         ("pim", ["a"]), ("cpu_serial", ["b", "c"]), ("cpu_parallel", ["d"]),
     ]  # fmt: skip
-    assert device_threads() == {"cpu_serial": 1, "cpu_parallel": all_cores()}
+    assert device_threads() == {"cpu_serial": 1, "cpu_parallel": cores()}
 
 
 def test_only_what_is_read_outside_leaves_a_stretch():

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.machine import cores
 from pimloop.host.pim.device.base import DeviceError
 from pimloop.host.pim.device.cached import CachedDevice
-from pimloop.host.pim.device.pool import DevicePool, Worker, default_jobs
+from pimloop.host.pim.device.pool import DevicePool, Worker
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.build import COVERAGE_VARIABLE
@@ -240,7 +241,7 @@ def test_close_ends_jobs_at_once() -> None:
 def test_pool_without_devices_is_refused() -> None:
     with pytest.raises(PimloopError, match="at least 1"):
         pool(0)
-    assert default_jobs() >= 1
+    assert DevicePool(load_platform("htg-z920"), cache=False).jobs == cores()
 
 
 @pytest.mark.skipif(COVERAGE_VARIABLE in os.environ, reason="coverage simulates every list")
@@ -258,6 +259,7 @@ def test_cost_of_all_devices_is_summed_and_cached_lists_are_counted() -> None:
 
 HOST = """
 import sys
+from pimloop.host.common.machine import cores
 from pimloop.host.pim.device.pool import DevicePool
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.pim.driver import PimDriver

@@ -24,7 +24,7 @@ from pimloop.host.planning.balance import balance_runs
 from pimloop.host.planning.graph import partition_graph, signature
 from pimloop.host.planning.keys import device_key, model_key, run_key, transfer_key
 from pimloop.host.planning.policies import pim_first
-from pimloop.host.planning.profiling import plan_runs, simulated_work
+from pimloop.host.planning.profiling import plan_runs
 from pimloop.host.planning.schedules import overlapped
 from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import costs_from_dict
@@ -83,7 +83,7 @@ def test_signatures_tell_operators_apart(graph):
 def test_balanced_runs_measure_the_same(graph, operations):
     network = partition_graph(graph, pim_fit(graph, PLATFORM), PLATFORM)
     plan = plan_profile(network)
-    work = {name: simulated_work(graph, name) for name in operations}
+    work = {name: operations[name].work(graph, graph.node(name)) for name in operations}
     runs = balance_runs(network, plan.runs, work)
     coverage = Coverage(network, group_operators=False, group_transfers=False)
     measured = [set().union(*(coverage.covered(run) for run in some)) for some in (plan.runs, runs)]

@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 
 from pimloop.host.common.golden import bf16_to_f32, to_bf16_bits
-from pimloop.host.cpu.operators import all_cores, open_session
+from pimloop.host.common.machine import cores
+from pimloop.host.cpu.operators import open_session
 from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.models.graph import Array, Graph, Node, TensorInfo, to_model
 
@@ -99,7 +100,7 @@ class Rounded:
         self._names = list(names)
         model = to_model(_Rounding(graph, assignment).graph(), outputs=tuple(names))
         # In order, so that a rounded weight is made where it is read and is gone after that.
-        self._session = open_session(model, all_cores(), prepack=False, in_order=True)
+        self._session = open_session(model, cores(), prepack=False, in_order=True)
 
     def run(self, feeds: Mapping[str, Array], run: int) -> dict[str, Array]:
         """Return the tensors; run 0 rounds to nearest, each other one elsewhere."""

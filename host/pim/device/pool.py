@@ -9,7 +9,6 @@ fresh device.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.common.machine import cores
 from pimloop.host.pim.device.base import Device, DeviceError
 from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.model import DEFAULT_BUFFER_BYTES
@@ -77,11 +77,6 @@ class _Task:
     future: Future[Any]
 
 
-def default_jobs() -> int:
-    """Return how many devices a pool has unless told otherwise: the cores of this process."""
-    return len(os.sched_getaffinity(0))
-
-
 class DevicePool:
     """Up to `jobs` devices, opened when there is work for them.
 
@@ -95,7 +90,7 @@ class DevicePool:
         As for `pimloop.host.pim.device.open.open_device`; each device has a folder of its own in
         `log_dir`.
     jobs
-        Most devices at a time, at least 1; None: `default_jobs()`.
+        Most devices at a time, at least 1; None: the cores of this process.
     cache
         Take the cost of lists that were simulated before from the cache.
     timeout
@@ -125,7 +120,7 @@ class DevicePool:
         timeout: float | None = None,
         shared_bytes: int = 0,
     ) -> None:
-        self.jobs = default_jobs() if jobs is None else jobs
+        self.jobs = cores() if jobs is None else jobs
         if self.jobs < 1:
             raise PimloopError(f"a pool of {quantity(self.jobs, 'device')}: choose at least 1")
 
