@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pimloop.host.execution.session import Settings
 
 from pimloop.host.execution import runner as runners
 from pimloop.host.execution.memory import Estimate
@@ -109,8 +108,8 @@ def _generate(name: str, layers: int, length: int, platform: Platform, tokens: i
         (assignment,) = _assignments(graph, "pim", platform)
         return Placed(assignment)
 
-    settings = Settings(backend="model", rounds=1)
-    generation.generate(generator, prompt, platform, plan, settings)
+    options = Options(backend="model", rounds=1)
+    generation.generate(generator, prompt, platform, plan, options)
 
 
 def main(kind: str, name: str, layers: str, length: str, platform: str, tokens: str = "4") -> None:
