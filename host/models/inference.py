@@ -227,7 +227,7 @@ class Inference:
             ]
         if any(not types[name].startswith("tensor(") for name in wanted):
             raise PimloopError(
-                f"{where} makes no tensor; sequences, maps and optionals are not supported"
+                f"{where} makes no tensor; sequences, maps and optional values are not supported"
             )
         raise self._depends(where, wanted[0])
 

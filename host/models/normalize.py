@@ -530,8 +530,8 @@ class _Normalizer:
 
 def _draws_numbers(where: str) -> str:
     return (
-        f"{where} draws random numbers, so no two executions agree; export the model for inference,"
-        " without it"
+        f"{where} draws random numbers, so no two executions agree; export the model for inference"
+        " without it, or make what it draws an input"
     )
 
 

@@ -78,7 +78,7 @@ class _Input:
         self.where = f"{path}: input '{value.name}'"
         if value.type.WhichOneof("value") != "tensor_type":
             raise PimloopError(
-                f"{self.where} is no tensor; sequences, maps and optionals are not supported"
+                f"{self.where} is no tensor; sequences, maps and optional values are not supported"
             )
         tensor = value.type.tensor_type
         try:
