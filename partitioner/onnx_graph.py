@@ -61,67 +61,72 @@ def graph_from_onnx(
         When the model cannot be read, has no operators, or an operator has no device.
     """
     name = str(model) if isinstance(model, str | Path) else model.graph.name or "model"
-    if isinstance(model, str | Path):
-        try:
-            model = onnx.load(str(model), load_external_data=False)
-        except Exception as error:  # onnx raises protobuf's errors, which share no base class
-            raise PartitionerError(f"{name}: cannot read the ONNX model: {error}") from error
+    model = _load(model) if isinstance(model, str | Path) else model
     values = _value_types(model)
-    constants = {tensor.name: _initializer_type(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-            constants[node.output[0]] = values.get(node.output[0]) or ValueType("unknown", None)
+    constants = _constants(model, values)
     nodes = [node for node in model.graph.node if node.output[0] not in constants]
-    names = _unique_names(nodes)
-    outputs = {value.name for value in model.graph.output}
+    named = list(zip(nodes, _unique_names(nodes), strict=True))
     consumers: dict[str, dict[str, None]] = {}
-    operators = []
-    for node, identifier in zip(nodes, names, strict=True):
-        reads = list(dict.fromkeys(value for value in _reads(node) if value))
-        types = [values.get(value) or constants.get(value) for value in node.input]
-        weights = [constants[value] for value in reads if value in constants]
-        for value in reads:
-            if value not in constants:
+    for node, identifier in named:
+        for value in _reads(node):
+            if value and value not in constants:
                 consumers.setdefault(value, {})[identifier] = None
-        operators.append(
-            Operator(
-                id=identifier,
-                op=node.op_type,
-                devices=tuple(_devices(capability, node, types)),
-                signature=_signature(node, types),
-                weight_bytes=sum(_bytes(weight, element_bytes) or 0 for weight in weights),
-            )
-        )
-    producers = {
-        value: identifier
-        for node, identifier in zip(nodes, names, strict=True)
-        for value in node.output
-        if value
-    }
-    moves = frozenset(permutations(memories, 2))
-    tensors = []
+    producers = {value: identifier for node, identifier in named for value in node.output if value}
     inputs = {value.name for value in model.graph.input} - constants.keys()
-    for value in [*sorted(inputs & consumers.keys()), *producers]:
-        kind = values.get(value)
-        tensors.append(
-            Tensor(
-                id=value,
-                producer=producers.get(value),
-                consumers=tuple(consumers.get(value, ())),
-                output=value in outputs,
-                bytes=None if kind is None else _bytes(kind, element_bytes),
-                type=None if kind is None else kind.type,
-                moves=moves,
-            )
-        )
     unknown = consumers.keys() - producers.keys() - inputs
     if unknown:
         value = min(unknown)
         raise PartitionerError(
             f"{name}: node {next(iter(consumers[value]))!r} reads {value!r}, which nothing produces"
         )
-    table = {memory: tuple(devices) for memory, devices in memories.items()}
-    return Graph(table, tuple(operators), tuple(tensors), name=name)
+    outputs = {value.name for value in model.graph.output}
+    moves = frozenset(permutations(memories, 2))
+
+    def operator(node: onnx.NodeProto, identifier: str) -> Operator:
+        types = [values.get(value) or constants.get(value) for value in node.input]
+        weights = [constants[value] for value in dict.fromkeys(_reads(node)) if value in constants]
+        return Operator(
+            id=identifier,
+            op=node.op_type,
+            devices=tuple(_devices(capability, node, types)),
+            signature=_signature(node, types),
+            weight_bytes=sum(_bytes(weight, element_bytes) or 0 for weight in weights),
+        )
+
+    def tensor(value: str) -> Tensor:
+        kind = values.get(value)
+        return Tensor(
+            id=value,
+            producer=producers.get(value),
+            consumers=tuple(consumers.get(value, ())),
+            output=value in outputs,
+            bytes=None if kind is None else _bytes(kind, element_bytes),
+            type=None if kind is None else kind.type,
+            moves=moves,
+        )
+
+    return Graph(
+        {memory: tuple(devices) for memory, devices in memories.items()},
+        tuple(operator(node, identifier) for node, identifier in named),
+        tuple(tensor(value) for value in [*sorted(inputs & consumers.keys()), *producers]),
+        name=name,
+    )
+
+
+def _load(path: str | Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # onnx raises protobuf's errors, which share no base class
+        raise PartitionerError(f"{path}: cannot read the ONNX model: {error}") from error
+
+
+def _constants(model: onnx.ModelProto, values: Mapping[str, ValueType]) -> dict[str, ValueType]:
+    """Return initializers and results of Constant nodes."""
+    constants = {tensor.name: _initializer_type(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            constants[node.output[0]] = values.get(node.output[0]) or ValueType("unknown", None)
+    return constants
 
 
 def _value_types(model: onnx.ModelProto) -> dict[str, ValueType]:

@@ -11,7 +11,7 @@ of Kim et al. 2024 does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,8 @@ def import_ort(
     copies = [read_trace(edge), offload] if edge is not None else [offload]
     graph_nodes = serial.operators
     on_pim = {n: node for n, node in offload.operators.items() if node.provider != CPU_PROVIDER}
-    for trace, names in ((parallel, parallel.operators), (offload, on_pim)):
-        for name in names:
-            if name not in graph_nodes:
-                raise PartitionerError(
-                    f"{trace.path}: node {name!r} does not occur in {serial.path}; "
-                    "are the traces of one model?"
-                )
+    _check_nodes(serial, parallel, parallel.operators)
+    _check_nodes(serial, offload, on_pim)
     cost_us: dict[str, dict[str, float]] = {}
     for name, node in graph_nodes.items():
         cost_us[name] = {"cpu_serial": float(reduce(node.times_us))}
@@ -178,6 +173,16 @@ def import_ort(
     )
     graph = Graph(MEMORIES, operators, tuple(tensors), name=serial.path)
     return CostGraph(graph, cost_us, transfer_us)
+
+
+def _check_nodes(serial: Trace, trace: Trace, names: Iterable[str]) -> None:
+    """Raise PartitionerError for a node that the trace of the graph does not have."""
+    for name in names:
+        if name not in serial.operators:
+            raise PartitionerError(
+                f"{trace.path}: node {name!r} does not occur in {serial.path}; are the traces of"
+                " one model?"
+            )
 
 
 def _read_node(arguments: Mapping[str, Any], where: str) -> TraceNode:

@@ -63,12 +63,10 @@ def merge_runs(
         When a needed cost was not measured (all are counted, the first ones named), or a
         measurement is not a time or belongs to nothing in the graph.
     """
-    if statistic not in STATISTICS:
-        raise PartitionerError(f"unknown statistic {statistic!r}; choose {list(STATISTICS)}")
-    reduce = STATISTICS[statistic]
+    reduce = _statistic(statistic)
     single = Coverage(graph, group_operators=False, group_transfers=False)
-    grouped = group == "signature"
-    classes = Coverage(graph, group_operators=grouped, group_transfers=grouped)
+    alike = group == "signature"
+    classes = Coverage(graph, group_operators=alike, group_transfers=alike)
     needed = split_coverable(single).items
     own, shared = _collect(graph, runs, single, classes)
     missing: list[str] = []
@@ -108,15 +106,26 @@ def merge_runs(
             for move, item in single.transfer_items[t].items()
             if item in needed
         }
+    _refuse_missing(graph, missing)
+    measured = _restrict(graph, cost_us, transfer_us)
+    costs = CostGraph(measured, cost_us, transfer_us, stand_ins=frozenset(stand_ins))
+    return costs.with_capacity(capacity_bytes or {})
+
+
+def _statistic(name: str) -> Callable[[Sequence[float]], float]:
+    if name not in STATISTICS:
+        raise PartitionerError(f"unknown statistic {name!r}; choose {list(STATISTICS)}")
+    return STATISTICS[name]
+
+
+def _refuse_missing(graph: Graph, missing: Sequence[str]) -> None:
+    """Raise PartitionerError with costs that were not measured."""
     if missing:
         listed = "; ".join(missing[:LISTED]) + ("; ..." if len(missing) > LISTED else "")
         raise PartitionerError(
             f"{graph.name}: {quantity(len(missing), 'cost was', 'costs were')} not measured:"
             f" {listed}; run the missing assignments of the profile plan"
         )
-    restricted = _restrict(graph, cost_us, transfer_us)
-    costs = CostGraph(restricted, cost_us, transfer_us, stand_ins=frozenset(stand_ins))
-    return costs.with_capacity(capacity_bytes or {})
 
 
 def _collect(
