@@ -14,7 +14,11 @@ from functools import cache
 from pathlib import Path
 from types import CodeType
 
+from pimloop.rtl.source import load_timing
+
 _TABLE = Path(__file__).parent / "conditions.toml"
+#: What `each` says for all parameters of timing.toml that have a range.
+_TIMINGS = "timings"
 
 _NAME = re.compile(r"\b[A-Z]\w*\b")
 
@@ -68,10 +72,21 @@ def conditions() -> tuple[Condition, ...]:
     """Return the rows of the table in order; a row for `each` parameter is one for each."""
     rows = tomllib.loads(_TABLE.read_text(encoding="utf-8"))["condition"]
     return tuple(
-        Condition(row["holds"].replace("EACH", name), row["text"].replace("EACH", name))
+        Condition(_of(row["holds"], name, most), _of(row["text"], name, most))
         for row in rows
-        for name in row.get("each", [""])
+        for name, most in _each(row.get("each", [""]))
     )
+
+
+def _each(names: str | list[str]) -> list[tuple[str, str]]:
+    """Return the parameters that a row is about, each with its largest value."""
+    if names == _TIMINGS:
+        return [(row["parameter"], str(row["most"])) for row in load_timing() if "most" in row]
+    return [(name, "") for name in names]
+
+
+def _of(text: str, name: str, most: str) -> str:
+    return text.replace("EACH", name).replace("MOST", most)
 
 
 class _Values(dict[str, int]):

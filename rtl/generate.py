@@ -1,98 +1,40 @@
-"""Write everything that states the programming interface from `isa.toml`.
+"""Write everything that states the programming interface and the DRAM timings from their tables.
 
-Outputs: `pim_isa_pkg.sv` (SystemVerilog), `isa.py` (Python) and the tables between the
-`<!-- generated:NAME -->` marks of `README.md`; and from `conditions.toml` the checks of the
-parameters, `pim_conditions.sv`. Run `python -m pimloop.rtl.generate` after a change of either;
+From `isa.toml`: `pim_isa_pkg.sv`, `isa.py`, and the operations of the lanes in `pim_pkg.sv` and
+`pim_lane_dpi.cpp`; from `timing.toml`: `timing.py`, and the parts of SystemVerilog files that list
+the timings; from `conditions.toml`: the checks of the parameters, `pim_conditions.sv`; and the
+tables of `README.md`. In a file with other text the generated part stands between the marks
+`generated:NAME` and `end`. Run `python -m pimloop.rtl.generate` after a change of a table;
 `python -m pimloop.rtl.generate --check` exits 1 when an output is out of date.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from pimloop.rtl import emit_python, emit_sv
 from pimloop.rtl.conditions import conditions, derived
+from pimloop.rtl.source import HERE, Isa, Row, load, load_timing
 
-HERE = Path(__file__).resolve().parent
-Isa = dict[str, Any]
+__all__ = ["HERE", "load", "main", "outputs"]
 
+ROOT = HERE.parent
 
-def load() -> Isa:
-    """Return the parsed `isa.toml`."""
-    return tomllib.loads((HERE / "isa.toml").read_text(encoding="utf-8"))
-
-
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.lower().split("_"))
+_PARAMETER = re.compile(r"parameter int unsigned (\w+)")
 
 
-def system_verilog(isa: Isa) -> str:
-    """Return the text of `pim_isa_pkg.sv`."""
-    lines = [
-        "// Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.",
-        "",
-        "/// The programming interface of the device: registers, descriptors, codes.",
-        "package pim_isa_pkg;",
-        "",
-        f"  localparam logic [31:0] DeviceId = 32'h{isa['id']:08X};",
-        f"  localparam logic [31:0] DeviceVersion = 32'h{isa['version']:08X};",
-        "",
-        "  // Register offsets in bytes.",
-    ]
-    for register in isa["register"]:
-        name = _camel(register["name"])
-        lines.append(f"  localparam logic [11:0] Reg{name} = 12'h{register['offset']:03X};")
-    lines += ["", "  // Words of a descriptor."]
-    for word in isa["descriptor"]:
-        lines.append(f"  localparam int unsigned Word{_camel(word['name'])} = {word['word']};")
-    for enum in isa["enum"]:
-        width = _enum_width(enum)
-        prefix = _camel(enum["name"])
-        lines += ["", f"  typedef enum logic [{width - 1}:0] {{"]
-        values = enum["values"]
-        for index, (name, value, _) in enumerate(values):
-            comma = "," if index + 1 < len(values) else ""
-            digits = (width + 3) // 4
-            lines.append(f"    {prefix}{_camel(name)} = {width}'h{value:0{digits}X}{comma}")
-        lines.append(f"  }} {enum['name']}_e;")
-    lines += ["", "  /// Word 0 of a descriptor.", "  typedef struct packed {"]
-    top = 32
-    for field in sorted(isa["control"], key=lambda f: -int(f["low"])):
-        if field["low"] + field["width"] < top:
-            lines.append(f"    logic [{top - field['low'] - field['width'] - 1}:0] reserved;")
-        kind = "logic" if field["width"] == 1 else f"logic [{field['width'] - 1}:0]"
-        lines.append(f"    {kind} {field['name']};")
-        top = field["low"]
-    lines += ["  } control_t;", "", "  /// A descriptor; word 0 in the low bits."]
-    lines.append("  typedef struct packed {")
-    for word in sorted(isa["descriptor"], key=lambda w: -int(w["word"])):
-        kind = "control_t" if word["name"] == "control" else "logic [31:0]"
-        lines.append(f"    {kind} {word['name']};")
-    lines += ["  } descriptor_t;", "", "  /// A completion record; word 0 in the low bits."]
-    lines.append("  typedef struct packed {")
-    unused = 16 - len(isa["record"])
-    lines.append(f"    logic [{unused * 32 - 1}:0] unused;")
-    for word in sorted(isa["record"], key=lambda w: -int(w["word"])):
-        lines.append(f"    logic [31:0] {word['name']};")
-    lines += ["  } record_t;", "", "endpackage", ""]
-    return "\n".join(lines)
-
-
-def checks() -> str:
-    """Return the text of `pim_conditions.sv`."""
-    top = (HERE / "pim_top.sv").read_text(encoding="utf-8").split(") (")[0]
-    names = re.findall(r"parameter int unsigned (\w+)", top)
+def checks(top: str) -> str:
+    """Return the text of `pim_conditions.sv` for the text of `pim_top.sv`."""
     lines = [
         "// Generated from conditions.toml by `python -m pimloop.rtl.generate`: do not edit.",
         "",
         "/// Elaboration fails where parameters of pim_top break a condition of conditions.toml.",
         "module pim_conditions #(",
-        ",\n".join(f"  parameter longint {name} = 0" for name in names),
+        ",\n".join(f"  parameter longint {name} = 0" for name in _parameters(top)),
         ") ();",
         "",
     ]
@@ -104,122 +46,145 @@ def checks() -> str:
     return "\n".join([*lines, "", "endmodule", ""])
 
 
-def _enum_width(enum: dict[str, Any]) -> int:
-    return 8 if enum["name"] in ("opcode", "code") else 2
+def _parameters(top: str) -> list[str]:
+    return _PARAMETER.findall(top.partition(") (")[0])
 
 
-def python(isa: Isa) -> str:
-    """Return the text of `isa.py`."""
-    lines = [
-        '"""The programming interface of the device: registers, descriptors, codes.',
-        "",
-        "Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.",
-        '"""',
-        "",
-        "from __future__ import annotations",
-        "",
-        "from enum import IntEnum",
-        "",
-        "import numpy as np",
-        "",
-        f"DEVICE_ID = 0x{isa['id']:08X}",
-        f"DEVICE_VERSION = 0x{isa['version']:08X}",
-        "",
-        "#: Bytes of a descriptor and of a completion record.",
-        "DESCRIPTOR_BYTES = 64",
-        "",
-        "",
-        "class Reg(IntEnum):",
-        '    """Register offsets in bytes."""',
-        "",
-    ]
-    for register in isa["register"]:
-        lines.append(f"    {register['name']} = 0x{register['offset']:03X}")
-    for enum in isa["enum"]:
-        lines += ["", "", f"class {_camel(enum['name'])}(IntEnum):"]
-        lines += [f'    """Values of `{enum["name"]}`; each is explained in rtl/README.md."""', ""]
-        for name, value, _ in enum["values"]:
-            lines.append(f"    {name} = 0x{value:02X}")
-    lines += ["", "", "#: What each status code means.", "CODE_TEXT: dict[Code, str] = {"]
-    for name, _, doc in next(e for e in isa["enum"] if e["name"] == "code")["values"]:
-        lines.append(f"    Code.{name}: {json.dumps(doc)},")
-    lines += ["}", ""]
-    lines += ["#: Fields of the control word: (lowest bit, width).", "CONTROL_FIELDS = {"]
-    for field in isa["control"]:
-        lines.append(f'    "{field["name"]}": ({field["low"]}, {field["width"]}),')
-    lines += ["}", "", "#: A descriptor, 64 bytes, little-endian.", "DESCRIPTOR = np.dtype("]
-    lines.append("    [")
-    for word in isa["descriptor"]:
-        lines.append(f'        ("{word["name"]}", "<u4"),')
-    lines += ["    ]", ")", "", "#: A completion record, 64 bytes, little-endian."]
-    lines += ["RECORD = np.dtype(", "    ["]
-    for word in isa["record"]:
-        lines.append(f'        ("{word["name"]}", "<u4"),')
-    lines.append(f'        ("unused", "<u4", ({16 - len(isa["record"])},)),')
-    lines += ["    ]", ")", ""]
-    return "\n".join(lines)
-
-
-def tables(isa: Isa) -> dict[str, str]:
+def tables(isa: Isa, timing: list[Row]) -> dict[str, str]:
     """Return the Markdown tables of `README.md` by the name of their mark."""
     registers = ["| offset | name | access | meaning |", "|---|---|---|---|"]
     for reg in isa["register"]:
         registers.append(
-            f"| 0x{reg['offset']:03X} | {reg['name']} | {reg['access']} | {reg['doc']} |"
+            f"| 0x{reg['offset']:03X} | {reg['name']} | {reg['access']} | {_doc(reg)} |"
         )
     words = ["| word | name | meaning |", "|---|---|---|"]
-    words += [f"| {w['word']} | {w['name']} | {w['doc']} |" for w in isa["descriptor"]]
+    words += [f"| {w['word']} | {w['name']} | {_doc(w)} |" for w in isa["descriptor"]]
     control = ["| bits | field | meaning |", "|---|---|---|"]
-    for field in isa["control"]:
-        high = field["low"] + field["width"] - 1
-        bits = f"{high}:{field['low']}" if field["width"] > 1 else str(field["low"])
-        control.append(f"| {bits} | {field['name']} | {field['doc']} |")
+    control += [
+        f"| {_bits(field)} | {field['name']} | {field['doc']} |" for field in isa["control"]
+    ]
     record = ["| word | name | meaning |", "|---|---|---|"]
     record += [f"| {w['word']} | {w['name']} | {w['doc']} |" for w in isa["record"]]
+    times = ["| key | parameter | DRAM clocks |", "|---|---|---|"]
+    times += [f"| {row['key']} | {row['parameter']} | {row['doc']} |" for row in timing]
     result = {"registers": registers, "descriptor": words, "control": control, "record": record}
+    result["timing"] = times
     for enum in isa["enum"]:
         rows = ["| value | name | meaning |", "|---|---|---|"]
         rows += [f"| 0x{value:02X} | {name} | {doc} |" for name, value, doc in enum["values"]]
         result[enum["name"]] = rows
+    classes = {op["name"]: op["class"] for op in isa["opcode"]}
+    result["opcode"] = ["| value | name | class | meaning |", "|---|---|---|---|"]
+    result["opcode"] += [
+        f"| 0x{op['value']:02X} | {op['name']} | {classes[op['name']]} | {op['doc']} |"
+        for op in isa["opcode"]
+    ]
     return {name: "\n".join(rows) for name, rows in result.items()}
 
 
-def readme(text: str, isa: Isa) -> str:
-    """Return `text` with the tables between its marks replaced."""
-    for name, table in tables(isa).items():
-        mark = f"<!-- generated:{name} -->\n"
-        head, found, rest = text.partition(mark)
-        if found:
-            text = f"{head}{mark}{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
-    return text
+def _doc(row: Row) -> str:
+    """Return the meaning of a register or word, its fields after it."""
+    texts = [row["doc"]] if "doc" in row else []
+    for field in row.get("fields", ()):
+        name = "Bit" if field["width"] == 1 else "Bits"
+        texts.append(f"{name} {_bits(field)}: {field['doc']}.")
+    return " ".join(texts)
+
+
+def _bits(field: Row) -> str:
+    high = field["low"] + field["width"] - 1
+    return f"{high}:{field['low']}" if field["width"] > 1 else str(field["low"])
+
+
+def _marked(text: str, name: str, part: str, marks: tuple[str, str]) -> str:
+    """Return `text` with `part` between the marks of `name`; ValueError where they are not."""
+    opening, closing = (mark.format(name) for mark in marks)
+    pattern = rf"(^ *{re.escape(opening)}\n).*?(^ *{re.escape(closing)}$)"
+    new, count = re.subn(
+        pattern, lambda found: f"{found[1]}{part}\n{found[2]}", text, flags=re.DOTALL | re.MULTILINE
+    )
+    if count != 1:
+        raise ValueError(f"there must be one part between {opening!r} and {closing!r}, not {count}")
+    return new
+
+
+_MARKDOWN = ("<!-- generated:{} -->", "<!-- end -->")
+_COMMENT = ("// generated:{}", "// end generated")
+
+
+def _parts(isa: Isa, timing: list[Row]) -> dict[str, dict[str, str]]:
+    """Return the generated parts of files with other text too, by file and name."""
+    names = [row["parameter"] for row in timing]
+    literal = emit_sv.timing_literal(timing)
+    return {
+        "rtl/pim_pkg.sv": {
+            "lane_op_e": emit_sv.lane_enum(isa),
+            "timing_t": emit_sv.timing_struct(timing),
+        },
+        "rtl/pim_top.sv": {
+            "parameters": emit_sv.timing_parameters(timing, "parameter int unsigned", 2),
+            "timing": literal,
+        },
+        "sim/dpi/pim_lane_dpi.cpp": {"lane_op_e": emit_sv.lane_enum_cpp(isa)},
+        "sim/rtl/pimloop_tb.sv": {
+            "parameters": emit_sv.timing_parameters(timing, "parameter int", 4),
+            "connections": emit_sv.connections(names, "", 6),
+        },
+        "tests/rtl/sv/pim_sched_bench.sv": {"timing": literal},
+        "tests/formal/sv/pim_sched_formal.sv": {"timing": literal},
+        "tests/sim/rtl/pim_top.sv": {
+            "parameters": emit_sv.timing_parameters(timing, "parameter int", 4)
+        },
+    }
 
 
 def outputs() -> dict[Path, str]:
-    """Return every generated file with the text it should have."""
-    isa = load()
-    result = {HERE / "pim_isa_pkg.sv": system_verilog(isa), HERE / "isa.py": python(isa)}
-    result[HERE / "pim_conditions.sv"] = checks()
-    page = HERE / "README.md"
-    if page.exists():
-        result[page] = readme(page.read_text(encoding="utf-8"), isa)
+    """Return every generated file with the text it should have.
+
+    Files outside of this package are left out where they are not there: an installed package has
+    no tests.
+    """
+    isa, timing = load(), load_timing()
+    result = {
+        HERE / "pim_isa_pkg.sv": emit_sv.package(isa),
+        HERE / "isa.py": emit_python.isa_module(isa),
+        HERE / "timing.py": emit_python.timing_module(timing),
+    }
+
+    def mark(path: Path, parts: dict[str, str], marks: tuple[str, str]) -> None:
+        if path.exists():
+            text = path.read_text(encoding="utf-8")
+            for name, part in parts.items():
+                text = _marked(text, name, part, marks)
+            result[path] = text
+
+    for file, parts in _parts(isa, timing).items():
+        mark(ROOT / file, parts, _COMMENT)
+    top = HERE / "pim_top.sv"
+    names = _parameters(result[top])
+    result[top] = _marked(
+        result[top], "conditions", emit_sv.connections(names, "longint'", 4), _COMMENT
+    )
+    result[HERE / "pim_conditions.sv"] = checks(result[top])
+    mark(HERE / "README.md", tables(isa, timing), _MARKDOWN)
     return result
 
 
-def main() -> int:
+def main(report: Callable[[str], object] = sys.stderr.write) -> int:
     """Write the outputs, or with --check report the ones out of date (exit 1)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     check = parser.parse_args().check
-    stale = [
-        path
+    stale = {
+        path: text
         for path, text in outputs().items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
-    for path in stale:
+    }
+    for path, text in stale.items():
         if check:
-            sys.stderr.write(f"{path.name} is out of date: run `python -m pimloop.rtl.generate`\n")
+            report(f"{path.name} is out of date: run `python -m pimloop.rtl.generate`\n")
         else:
-            path.write_text(outputs()[path], encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     return 1 if check and stale else 0
 
 

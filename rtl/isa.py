@@ -6,6 +6,7 @@ Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,26 @@ DEVICE_VERSION = 0x00010000
 
 #: Bytes of a descriptor and of a completion record.
 DESCRIPTOR_BYTES = 64
+
+
+class Field(NamedTuple):
+    """Some bits of a word."""
+
+    low: int
+    width: int
+
+    @property
+    def mask(self) -> int:
+        """The word with these bits set and no others."""
+        return (1 << self.width) - 1 << self.low
+
+    def get(self, word: int) -> int:
+        """Return the value of the field in a word."""
+        return word >> self.low & (1 << self.width) - 1
+
+    def put(self, value: int) -> int:
+        """Return the word with this value in the field, what does not fit cut off, and 0 around."""
+        return (value & (1 << self.width) - 1) << self.low
 
 
 class Reg(IntEnum):
@@ -67,6 +88,63 @@ class Reg(IntEnum):
     CNT_STALL_HI = 0x13C
 
 
+# Fields of the registers: REGISTER_FIELD.
+VERSION_MINOR = Field(0, 16)
+VERSION_MAJOR = Field(16, 16)
+CTRL_SOFT_RESET = Field(0, 1)
+CTRL_IRQ_ENABLE = Field(1, 1)
+STATUS_RUNNING = Field(0, 1)
+STATUS_FAILED = Field(1, 1)
+STATUS_CODE = Field(8, 8)
+IRQ_ENDED = Field(0, 1)
+STYLE_ALL_BANK = Field(0, 8)
+STYLE_NATIVE_LANES = Field(8, 1)
+BANKS_COUNT = Field(0, 16)
+BANKS_GROUPS = Field(16, 16)
+
+#: Values after reset of the registers that are not 0 then.
+RESET: dict[Reg, int] = {
+    Reg.ID: DEVICE_ID,
+    Reg.VERSION: DEVICE_VERSION,
+    Reg.CHAIN_LIMIT: 1048576,
+}
+
+#: Registers that keep what is written: they decide what a doorbell starts.
+SETTINGS: tuple[Reg, ...] = (
+    Reg.LIST_LO,
+    Reg.LIST_HI,
+    Reg.HOST_BASE_LO,
+    Reg.HOST_BASE_HI,
+    Reg.HOST_SIZE_LO,
+    Reg.HOST_SIZE_HI,
+    Reg.CHAIN_LIMIT,
+)
+
+#: Lower register of each counter; the upper one follows it.
+COUNTERS: dict[str, Reg] = {
+    "cycles": Reg.CNT_CYCLES_LO,
+    "act": Reg.CNT_ACT_LO,
+    "pre": Reg.CNT_PRE_LO,
+    "rd": Reg.CNT_RD_LO,
+    "wr": Reg.CNT_WR_LO,
+    "ref": Reg.CNT_REF_LO,
+    "mac": Reg.CNT_MAC_LO,
+    "stall": Reg.CNT_STALL_LO,
+}
+
+#: What each counter counts.
+COUNTER_TEXT: dict[str, str] = {
+    "cycles": "DRAM clocks spent in descriptor lists.",
+    "act": "Bank activations; an all-bank ACT counts once for every bank.",
+    "pre": "Banks precharged.",
+    "rd": "Read column commands; an all-bank RD counts once.",
+    "wr": "Write column commands; an all-bank WR counts once.",
+    "ref": "All-bank refreshes.",
+    "mac": "Beats of multiply-add work, padding included.",
+    "stall": "DRAM clocks waiting for the host memory.",
+}
+
+
 class Opcode(IntEnum):
     """Values of `opcode`; each is explained in rtl/README.md."""
 
@@ -116,6 +194,17 @@ class Code(IntEnum):
     AXI_WRITE = 0x8B
 
 
+#: Moves rows between host memory and device memory.
+COPY_OPCODES = (Opcode.COPY_IN, Opcode.COPY_OUT)
+#: Sums of products; has an initial value, and results of two widths.
+PRODUCT_OPCODES = (Opcode.MATMUL, Opcode.MATMUL_T)
+#: One result for each element of the left operand; the right one may be broadcast.
+ELEMENTWISE_OPCODES = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
+#: Has no operands: about the list itself.
+LIST_OPCODES = (Opcode.FENCE, Opcode.END)
+#: Those that the lanes execute.
+COMPUTE_OPCODES = (Opcode.MATMUL, Opcode.MATMUL_T, Opcode.ADD, Opcode.SUB, Opcode.MUL)
+
 #: What each status code means.
 CODE_TEXT: dict[Code, str] = {
     Code.PENDING: "Not executed yet.",
@@ -133,14 +222,25 @@ CODE_TEXT: dict[Code, str] = {
     Code.AXI_WRITE: "The host memory answered a write with an error.",
 }
 
-#: Fields of the control word: (lowest bit, width).
-CONTROL_FIELDS = {
-    "opcode": (0, 8),
-    "broadcast": (8, 2),
-    "init": (10, 2),
-    "out_f32": (12, 1),
-    "record": (13, 1),
+#: Fields of the control word.
+CONTROL_FIELDS: dict[str, Field] = {
+    "opcode": Field(0, 8),
+    "broadcast": Field(8, 2),
+    "init": Field(10, 2),
+    "out_f32": Field(12, 1),
+    "record": Field(13, 1),
 }
+
+#: Opcodes that an option may be set for; what is not here, for every one.
+OPTION_OPCODES: dict[str, tuple[Opcode, ...]] = {
+    "broadcast": ELEMENTWISE_OPCODES,
+    "init": PRODUCT_OPCODES,
+    "out_f32": PRODUCT_OPCODES,
+}
+
+# Fields of other words of a descriptor.
+DESCRIPTOR_STATUS_CODE = Field(0, 8)
+DESCRIPTOR_STATUS_POSITION = Field(8, 24)
 
 #: A descriptor, 64 bytes, little-endian.
 DESCRIPTOR = np.dtype(

@@ -54,10 +54,9 @@ module pim_check #(
   pim_isa_pkg::opcode_e opcode;
   logic is_copy, is_product, is_ew;
   assign opcode = pim_isa_pkg::opcode_e'(desc_q.control.opcode);
-  assign is_copy = opcode inside {pim_isa_pkg::OpcodeCopyIn, pim_isa_pkg::OpcodeCopyOut};
-  assign is_product = opcode inside {pim_isa_pkg::OpcodeMatmul, pim_isa_pkg::OpcodeMatmulT};
-  assign is_ew = opcode inside {pim_isa_pkg::OpcodeAdd, pim_isa_pkg::OpcodeSub,
-                                pim_isa_pkg::OpcodeMul};
+  assign is_copy = pim_isa_pkg::is_copy(opcode);
+  assign is_product = pim_isa_pkg::is_product(opcode);
+  assign is_ew = pim_isa_pkg::is_elementwise(opcode);
 
   pim_isa_pkg::broadcast_e broadcast;
   pim_isa_pkg::init_e init;
@@ -75,11 +74,7 @@ module pim_check #(
   endfunction
 
   function automatic pim_isa_pkg::code_e static_code();
-    logic reserved, size, misaligned;
-    reserved = desc_q.control.reserved != '0 || (desc_q.control.broadcast != '0 && !is_ew) ||
-        ((desc_q.control.init != '0 || desc_q.control.out_f32) && !is_product) ||
-        desc_q.control.init == 2'd3;
-
+    logic size, misaligned;
     size = 1'b0;
     misaligned = opcode != pim_isa_pkg::OpcodeEnd && desc_q.next_lo[5:0] != '0;
     if (is_copy) begin
@@ -115,9 +110,8 @@ module pim_check #(
       if (broadcast == pim_isa_pkg::BroadcastNone) misaligned |= off_beat(desc_q.stride_b);
     end
 
-    if (!(is_copy || is_product || is_ew || opcode == pim_isa_pkg::OpcodeFence ||
-          opcode == pim_isa_pkg::OpcodeEnd)) return pim_isa_pkg::CodeOpcode;
-    if (reserved) return pim_isa_pkg::CodeReserved;
+    if (!pim_isa_pkg::is_known(opcode)) return pim_isa_pkg::CodeOpcode;
+    if (pim_isa_pkg::has_undefined_option(desc_q.control)) return pim_isa_pkg::CodeReserved;
     if (size) return pim_isa_pkg::CodeSize;
     if (misaligned) return pim_isa_pkg::CodeMisaligned;
     return pim_isa_pkg::CodeDone;

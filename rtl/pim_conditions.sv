@@ -181,28 +181,28 @@ module pim_conditions #(
     $error("%m: TWtrL must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCl >= 1 && TCl <= 1023)) begin : gen_33
-    $error("%m: TCl must be 1 to 1023: stamps have 16 bits");
-  end
-
-  if (!(TCwl >= 1 && TCwl <= 1023)) begin : gen_34
-    $error("%m: TCwl must be 1 to 1023: stamps have 16 bits");
-  end
-
-  if (!(TBl >= 1 && TBl <= 1023)) begin : gen_35
-    $error("%m: TBl must be 1 to 1023: stamps have 16 bits");
-  end
-
-  if (!(TRfc >= 1 && TRfc <= 8191)) begin : gen_36
+  if (!(TRfc >= 1 && TRfc <= 8191)) begin : gen_33
     $error("%m: TRfc must be 1 to 8191: stamps have 16 bits");
   end
 
-  if (!(TXs >= 1 && TXs <= 8191)) begin : gen_37
+  if (!(TXs >= 1 && TXs <= 8191)) begin : gen_34
     $error("%m: TXs must be 1 to 8191: stamps have 16 bits");
   end
 
-  if (!(TXsdll >= 1 && TXsdll <= 8191)) begin : gen_38
+  if (!(TXsdll >= 1 && TXsdll <= 8191)) begin : gen_35
     $error("%m: TXsdll must be 1 to 8191: stamps have 16 bits");
+  end
+
+  if (!(TCl >= 1 && TCl <= 1023)) begin : gen_36
+    $error("%m: TCl must be 1 to 1023: stamps have 16 bits");
+  end
+
+  if (!(TCwl >= 1 && TCwl <= 1023)) begin : gen_37
+    $error("%m: TCwl must be 1 to 1023: stamps have 16 bits");
+  end
+
+  if (!(TBl >= 1 && TBl <= 1023)) begin : gen_38
+    $error("%m: TBl must be 1 to 1023: stamps have 16 bits");
   end
 
   if (!(TCcdS >= CkRatio)) begin : gen_39

@@ -21,10 +21,10 @@ module pim_counters #(
   input  logic               stall_i,
   /// Take the counters of the current descriptor; they are out one clock later.
   input  logic               capture_i,
-  /// Totals: cycles, act, pre, rd, wr, ref, mac, stall.
-  output logic [7:0][63:0]   total_o,
+  /// Totals, in the order of pim_isa_pkg::Counter...
+  output logic [pim_isa_pkg::Counters-1:0][63:0] total_o,
   /// Those of the descriptor when captured, the cycles in full.
-  output logic [7:0][31:0]   captured_o,
+  output logic [pim_isa_pkg::Counters-1:0][31:0] captured_o,
   output logic [63:0]        captured_cycles_o
 );
 
@@ -42,9 +42,16 @@ module pim_counters #(
   assign pre_step = row_all_i ? StepBits'(unsigned'($countones(open_i))) : StepBits'(1);
 
   logic [63:0] cycles_q, act_q, pre_q, rd_q, wr_q, ref_q, mac_q, stall_q;
-  logic [7:0][63:0] base_q;
+  logic [pim_isa_pkg::Counters-1:0][63:0] base_q;
 
-  assign total_o = {stall_q, mac_q, ref_q, wr_q, rd_q, pre_q, act_q, cycles_q};
+  assign total_o[pim_isa_pkg::CounterCycles] = cycles_q;
+  assign total_o[pim_isa_pkg::CounterAct] = act_q;
+  assign total_o[pim_isa_pkg::CounterPre] = pre_q;
+  assign total_o[pim_isa_pkg::CounterRd] = rd_q;
+  assign total_o[pim_isa_pkg::CounterWr] = wr_q;
+  assign total_o[pim_isa_pkg::CounterRef] = ref_q;
+  assign total_o[pim_isa_pkg::CounterMac] = mac_q;
+  assign total_o[pim_isa_pkg::CounterStall] = stall_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -70,8 +77,10 @@ module pim_counters #(
       if (busy_i && stall_i) stall_q <= stall_q + 64'(CkRatio);
       if (clear_i) base_q <= total_o;
       if (capture_i) begin
-        captured_cycles_o <= cycles_q - base_q[0];
-        for (int unsigned i = 0; i < 8; i++) captured_o[i] <= 32'(total_o[i] - base_q[i]);
+        captured_cycles_o <= cycles_q - base_q[pim_isa_pkg::CounterCycles];
+        for (int unsigned i = 0; i < pim_isa_pkg::Counters; i++) begin
+          captured_o[i] <= 32'(total_o[i] - base_q[i]);
+        end
       end
     end
   end

@@ -54,6 +54,25 @@ package pim_isa_pkg;
   localparam logic [11:0] RegCntStallLo = 12'h138;
   localparam logic [11:0] RegCntStallHi = 12'h13C;
 
+  // Values after reset that are not 0.
+  localparam logic [31:0] ResetChainLimit = 32'h00100000;
+
+  // Bits of the registers that are written.
+  localparam int unsigned BitCtrlSoftReset = 0;
+  localparam int unsigned BitCtrlIrqEnable = 1;
+  localparam int unsigned BitIrqEnded = 0;
+
+  // Counters, in the order of their registers.
+  localparam int unsigned Counters = 8;
+  localparam int unsigned CounterCycles = 0;
+  localparam int unsigned CounterAct = 1;
+  localparam int unsigned CounterPre = 2;
+  localparam int unsigned CounterRd = 3;
+  localparam int unsigned CounterWr = 4;
+  localparam int unsigned CounterRef = 5;
+  localparam int unsigned CounterMac = 6;
+  localparam int unsigned CounterStall = 7;
+
   // Words of a descriptor.
   localparam int unsigned WordControl = 0;
   localparam int unsigned WordNextLo = 1;
@@ -71,6 +90,13 @@ package pim_isa_pkg;
   localparam int unsigned WordStrideY = 13;
   localparam int unsigned WordTile = 14;
   localparam int unsigned WordStatus = 15;
+
+  // Highest opcode; the codes of errors, from the first to the last.
+  localparam int unsigned OpcodeLast = 9;
+  localparam int unsigned ErrorFirst = 129;
+  localparam int unsigned ErrorLast = 139;
+  localparam int unsigned BroadcastValues = 4;
+  localparam int unsigned InitValues = 3;
 
   typedef enum logic [7:0] {
     OpcodeCopyIn = 8'h01,
@@ -113,6 +139,47 @@ package pim_isa_pkg;
     CodeAxiWrite = 8'h8B
   } code_e;
 
+  /// Register VERSION.
+  typedef struct packed {
+    logic [15:0] major;
+    logic [15:0] minor;
+  } version_t;
+
+  /// Register CTRL.
+  typedef struct packed {
+    logic [29:0] reserved;
+    logic irq_enable;
+    logic soft_reset;
+  } ctrl_t;
+
+  /// Register STATUS.
+  typedef struct packed {
+    logic [15:0] reserved0;
+    code_e code;
+    logic [5:0] reserved1;
+    logic failed;
+    logic running;
+  } status_t;
+
+  /// Register IRQ.
+  typedef struct packed {
+    logic [30:0] reserved;
+    logic ended;
+  } irq_t;
+
+  /// Register STYLE.
+  typedef struct packed {
+    logic [22:0] reserved;
+    logic native_lanes;
+    logic [7:0] all_bank;
+  } style_t;
+
+  /// Register BANKS.
+  typedef struct packed {
+    logic [15:0] groups;
+    logic [15:0] count;
+  } banks_t;
+
   /// Word 0 of a descriptor.
   typedef struct packed {
     logic [17:0] reserved;
@@ -122,6 +189,12 @@ package pim_isa_pkg;
     logic [1:0] broadcast;
     logic [7:0] opcode;
   } control_t;
+
+  /// The word `status` of a descriptor.
+  typedef struct packed {
+    logic [23:0] position;
+    code_e code;
+  } word_status_t;
 
   /// A descriptor; word 0 in the low bits.
   typedef struct packed {
@@ -157,5 +230,64 @@ package pim_isa_pkg;
     logic [31:0] cycles_lo;
     logic [31:0] status;
   } record_t;
+
+  /// Moves rows between host memory and device memory.
+  function automatic logic is_copy(opcode_e opcode);
+    return opcode inside {OpcodeCopyIn, OpcodeCopyOut};
+  endfunction
+
+  /// Sums of products; has an initial value, and results of two widths.
+  function automatic logic is_product(opcode_e opcode);
+    return opcode inside {OpcodeMatmul, OpcodeMatmulT};
+  endfunction
+
+  /// One result for each element of the left operand; the right one may be broadcast.
+  function automatic logic is_elementwise(opcode_e opcode);
+    return opcode inside {OpcodeAdd, OpcodeSub, OpcodeMul};
+  endfunction
+
+  /// Has no operands: about the list itself.
+  function automatic logic is_list(opcode_e opcode);
+    return opcode inside {OpcodeFence, OpcodeEnd};
+  endfunction
+
+  /// Whether pim_seq and the lanes execute it.
+  function automatic logic is_compute(opcode_e opcode);
+    return opcode inside {OpcodeMatmul, OpcodeMatmulT, OpcodeAdd, OpcodeSub, OpcodeMul};
+  endfunction
+
+  /// Whether there is such an opcode.
+  function automatic logic is_known(opcode_e opcode);
+    return opcode inside {OpcodeCopyIn, OpcodeCopyOut, OpcodeMatmul, OpcodeMatmulT, OpcodeAdd,
+        OpcodeSub, OpcodeMul, OpcodeFence, OpcodeEnd};
+  endfunction
+
+  /// Whether a bit of the control word is set that its opcode does not know, or a value
+  /// that no option has.
+  function automatic logic has_undefined_option(control_t control);
+    opcode_e opcode;
+    opcode = opcode_e'(control.opcode);
+    has_undefined_option = control.reserved != '0;
+    has_undefined_option |= control.broadcast != '0 && !is_elementwise(opcode);
+    has_undefined_option |= control.init != '0 && !is_product(opcode);
+    has_undefined_option |= control.out_f32 != '0 && !is_product(opcode);
+    has_undefined_option |= !(init_e'(control.init) inside {InitZero, InitRow, InitF32});
+  endfunction
+
+  /// The record of a descriptor: counters in the order of Counter..., cycles in full.
+  function automatic record_t record_of(word_status_t status, logic [63:0] cycles,
+                                        logic [Counters-1:0][31:0] counts);
+    record_of = '0;
+    record_of.status = status;
+    record_of.cycles_lo = cycles[31:0];
+    record_of.cycles_hi = cycles[63:32];
+    record_of.act = counts[CounterAct];
+    record_of.pre = counts[CounterPre];
+    record_of.rd = counts[CounterRd];
+    record_of.wr = counts[CounterWr];
+    record_of.ref_count = counts[CounterRef];
+    record_of.mac = counts[CounterMac];
+    record_of.stall = counts[CounterStall];
+  endfunction
 
 endpackage

@@ -55,7 +55,7 @@ module pim_list (
   output logic                     count_clear_o,
   /// Take them: cycles, act, pre, rd, wr, ref, mac, stall; used from the next clock on.
   output logic                     count_capture_o,
-  input  logic [7:0][31:0]         count_i,
+  input  logic [pim_isa_pkg::Counters-1:0][31:0] count_i,
   input  logic [63:0]              count_cycles_i
 );
 
@@ -76,16 +76,15 @@ module pim_list (
   logic first_misaligned, first_outside;
   logic is_copy, is_compute;
   pim_isa_pkg::opcode_e opcode;
-  logic [31:0] status;
+  pim_isa_pkg::word_status_t status;
 
   assign opcode = pim_isa_pkg::opcode_e'(desc_q.control.opcode);
-  assign is_copy = opcode inside {pim_isa_pkg::OpcodeCopyIn, pim_isa_pkg::OpcodeCopyOut};
-  assign is_compute = !is_copy && !(opcode inside {pim_isa_pkg::OpcodeFence,
-                                                   pim_isa_pkg::OpcodeEnd});
+  assign is_copy = pim_isa_pkg::is_copy(opcode);
+  assign is_compute = pim_isa_pkg::is_compute(opcode);
   assign first_misaligned = addr_q[5:0] != '0;
   assign first_outside = addr_q < window_base_i ||
       65'(addr_q) + 65'd64 > 65'(window_base_i) + 65'(window_size_i);
-  assign status = {index_q[23:0], code_q};
+  assign status = '{position: index_q[23:0], code: code_q};
 
   assign busy_o = state_q != StIdle;
   assign active_o = !(state_q inside {StIdle, StExecute});
@@ -112,19 +111,7 @@ module pim_list (
   assign wr_data_o = state_q == StRecorded ? record : {status, 480'd0};
   assign count_capture_o = state_q == StRecord;
 
-  always_comb begin
-    record = '0;
-    record.status = status;
-    record.cycles_lo = count_cycles_i[31:0];
-    record.cycles_hi = count_cycles_i[63:32];
-    record.act = count_i[1];
-    record.pre = count_i[2];
-    record.rd = count_i[3];
-    record.wr = count_i[4];
-    record.ref_count = count_i[5];
-    record.mac = count_i[6];
-    record.stall = count_i[7];
-  end
+  assign record = pim_isa_pkg::record_of(status, count_cycles_i, count_i);
 
   always_comb begin
     job_o = '0;
@@ -215,8 +202,5 @@ module pim_list (
       endcase
     end
   end
-
-  logic unused;
-  assign unused = ^{count_i[0]};
 
 endmodule

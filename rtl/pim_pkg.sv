@@ -1,6 +1,7 @@
 /// Types shared by the blocks of the device; the programming interface is in pim_isa_pkg.
 package pim_pkg;
 
+  // generated:lane_op_e
   /// What the lanes do with a beat.
   typedef enum logic [2:0] {
     LaneMac = 3'd0,      // acc = fma(scalar, v, acc)
@@ -11,6 +12,7 @@ package pim_pkg;
     LaneLoadF32 = 3'd5,  // half of the lanes take binary32 verbatim; scalar[0] names the half
     LaneSplat = 3'd6     // acc = scalar
   } lane_op_e;
+  // end generated
 
   /// DRAM commands.
   typedef enum logic [2:0] {
@@ -22,6 +24,7 @@ package pim_pkg;
     CmdRef = 3'd5
   } dram_cmd_e;
 
+  // generated:timing_t
   /// DRAM timing in DRAM clocks (JEDEC names; JESD79-4 for DDR4).
   typedef struct packed {
     logic [15:0] rcd_rd;  // ACT to RD
@@ -46,6 +49,7 @@ package pim_pkg;
     logic [15:0] cwl;     // WR to first data
     logic [15:0] bl;      // clocks of data of one burst
   } timing_t;
+  // end generated
 
   /// Where the data of a read go, where the data of a write come from.
   typedef enum logic [3:0] {

@@ -56,11 +56,11 @@ module pim_regs #(
   input  pim_isa_pkg::code_e end_code_i,
   input  logic [63:0]        desc_addr_i,
   input  logic [31:0]        desc_count_i,
-  /// Totals: cycles, act, pre, rd, wr, ref, mac, stall.
-  input  logic [7:0][63:0]   counters_i
+  /// Totals, in the order of pim_isa_pkg::Counter...
+  input  logic [pim_isa_pkg::Counters-1:0][63:0] counters_i
 );
 
-  localparam logic [31:0] ChainLimitReset = 32'd1048576;
+  localparam pim_isa_pkg::banks_t BanksWord = '{groups: 16'(BankGroups), count: 16'(Banks)};
 
   logic aw_valid_q, w_valid_q;
   logic [11:0] aw_addr_q;
@@ -95,6 +95,11 @@ module pim_regs #(
     return (old & ~w_mask_q) | (w_data_q & w_mask_q);
   endfunction
 
+  // Whether a bit is written as 1.
+  function automatic logic set(int unsigned index);
+    return w_data_q[index[4:0]] && w_mask_q[index[4:0]];
+  endfunction
+
   // ---- write side -----------------------------------------------------------------------
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -111,7 +116,7 @@ module pim_regs #(
       list_q <= '0;
       base_q <= '0;
       size_q <= '0;
-      limit_q <= ChainLimitReset;
+      limit_q <= pim_isa_pkg::ResetChainLimit;
       dropped_q <= '0;
       soft_reset_o <= 1'b0;
       soft_reset_q <= 1'b0;
@@ -141,15 +146,17 @@ module pim_regs #(
         s_axil_bvalid_o <= 1'b1;
         unique case (aw_addr_q)
           pim_isa_pkg::RegCtrl: begin
-            soft_reset_o <= w_data_q[0] && w_mask_q[0];
-            if (w_mask_q[1]) irq_enable_q <= w_data_q[1];
-            if (w_data_q[0] && w_mask_q[0]) begin
+            soft_reset_o <= set(pim_isa_pkg::BitCtrlSoftReset);
+            if (w_mask_q[pim_isa_pkg::BitCtrlIrqEnable]) begin
+              irq_enable_q <= w_data_q[pim_isa_pkg::BitCtrlIrqEnable];
+            end
+            if (set(pim_isa_pkg::BitCtrlSoftReset)) begin
               irq_q <= 1'b0;
               error_q <= 1'b0;
               code_q <= pim_isa_pkg::CodePending;
             end
           end
-          pim_isa_pkg::RegIrq: if (w_data_q[0] && w_mask_q[0] && !ended_i) irq_q <= 1'b0;
+          pim_isa_pkg::RegIrq: if (set(pim_isa_pkg::BitIrqEnded) && !ended_i) irq_q <= 1'b0;
           pim_isa_pkg::RegDoorbell: begin
             if ((busy_i && !dropping) || doorbell_o) dropped_q <= dropped_q + 32'd1;
             else begin
@@ -172,26 +179,38 @@ module pim_regs #(
         list_q <= '0;
         base_q <= '0;
         size_q <= '0;
-        limit_q <= ChainLimitReset;
+        limit_q <= pim_isa_pkg::ResetChainLimit;
         dropped_q <= '0;
       end
     end
   end
 
   // ---- read side ------------------------------------------------------------------------
+  // Pairs of words from CNT_CYCLES_LO on; the upper half is latched with the lower one.
+  localparam int unsigned FirstCounter = 32'(pim_isa_pkg::RegCntCyclesLo);
+  logic is_counter;
+  logic [$clog2(pim_isa_pkg::Counters)-1:0] counter;
+  assign is_counter = 32'(s_axil_araddr_i) >= FirstCounter &&
+      32'(s_axil_araddr_i) < FirstCounter + 8 * pim_isa_pkg::Counters;
+  assign counter = s_axil_araddr_i[3+:$bits(counter)];
+
   // A function, so that it is evaluated only when a register is read.
   function automatic logic [31:0] read_data();
     read_data = '0;
-    if (s_axil_araddr_i[11:6] == pim_isa_pkg::RegCntCyclesLo[11:6]) begin
-      // Pairs of words from CNT_CYCLES_LO on; the upper half was latched with the lower one.
-      read_data = s_axil_araddr_i[2] ? high_q : counters_i[s_axil_araddr_i[5:3]][31:0];
+    if (is_counter) begin
+      read_data = s_axil_araddr_i[2] ? high_q : counters_i[counter][31:0];
     end else begin
       unique case ({s_axil_araddr_i[11:2], 2'b00})
         pim_isa_pkg::RegId: read_data = pim_isa_pkg::DeviceId;
         pim_isa_pkg::RegVersion: read_data = pim_isa_pkg::DeviceVersion;
-        pim_isa_pkg::RegCtrl: read_data = {30'd0, irq_enable_q, 1'b0};
-        pim_isa_pkg::RegStatus: read_data = {16'd0, code_q, 6'd0, error_q, busy_i};
-        pim_isa_pkg::RegIrq: read_data = {31'd0, irq_q};
+        pim_isa_pkg::RegCtrl: begin
+          read_data = pim_isa_pkg::ctrl_t'{irq_enable: irq_enable_q, default: '0};
+        end
+        pim_isa_pkg::RegStatus: begin
+          read_data = pim_isa_pkg::status_t'{
+              code: code_q, failed: error_q, running: busy_i, default: '0};
+        end
+        pim_isa_pkg::RegIrq: read_data = pim_isa_pkg::irq_t'{ended: irq_q, default: '0};
         pim_isa_pkg::RegListLo: read_data = list_q[31:0];
         pim_isa_pkg::RegListHi: read_data = list_q[63:32];
         pim_isa_pkg::RegHostBaseLo: read_data = base_q[31:0];
@@ -206,7 +225,7 @@ module pim_regs #(
         pim_isa_pkg::RegCapacityLo: read_data = Capacity[31:0];
         pim_isa_pkg::RegCapacityHi: read_data = Capacity[63:32];
         pim_isa_pkg::RegStyle: read_data = Style;
-        pim_isa_pkg::RegBanks: read_data = {16'(BankGroups), 16'(Banks)};
+        pim_isa_pkg::RegBanks: read_data = BanksWord;
         pim_isa_pkg::RegRowBytes: read_data = RowBytes;
         pim_isa_pkg::RegAtomBytes: read_data = AtomBytes;
         pim_isa_pkg::RegBeatBytes: read_data = BeatBytes;
@@ -231,9 +250,7 @@ module pim_regs #(
       if (read) begin
         s_axil_rvalid_o <= 1'b1;
         s_axil_rdata_o <= read_data();
-        if (s_axil_araddr_i[11:6] == pim_isa_pkg::RegCntCyclesLo[11:6] && !s_axil_araddr_i[2]) begin
-          high_q <= counters_i[s_axil_araddr_i[5:3]][63:32];
-        end
+        if (is_counter && !s_axil_araddr_i[2]) high_q <= counters_i[counter][63:32];
       end
     end
   end

@@ -78,8 +78,7 @@ module pim_seq #(
   assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
   assign init = pim_isa_pkg::init_e'(desc_i.control.init);
   assign is_t = opcode == pim_isa_pkg::OpcodeMatmulT;
-  assign is_ew = opcode inside {pim_isa_pkg::OpcodeAdd, pim_isa_pkg::OpcodeSub,
-                                pim_isa_pkg::OpcodeMul};
+  assign is_ew = pim_isa_pkg::is_elementwise(opcode);
   // One element a row: the right operand sits in the scalar buffer.
   assign from_scalars = is_ew && broadcast inside {pim_isa_pkg::BroadcastColumn,
                                                    pim_isa_pkg::BroadcastScalar};

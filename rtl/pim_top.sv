@@ -32,6 +32,7 @@ module pim_top #(
   /// DRAM clock period in femtoseconds.
   parameter int unsigned TckFs = 833333,
   /// DRAM timing in DRAM clocks (defaults: DDR4-2400, JESD79-4).
+  // generated:parameters
   parameter int unsigned TRcdRd = 17,
   parameter int unsigned TRcdWr = 17,
   parameter int unsigned TRp = 17,
@@ -53,6 +54,7 @@ module pim_top #(
   parameter int unsigned TCl = 17,
   parameter int unsigned TCwl = 12,
   parameter int unsigned TBl = 4
+  // end generated
 ) (
   input  logic         clk_i,
   input  logic         rst_ni,
@@ -123,14 +125,16 @@ module pim_top #(
   localparam int unsigned ColumnBits = $clog2(RowBytes / AtomBytes);
   localparam int unsigned SlotBits = $clog2(CkRatio);
 
+  // generated:timing
   localparam pim_pkg::timing_t Timing = '{
       rcd_rd: 16'(TRcdRd), rcd_wr: 16'(TRcdWr), rp: 16'(TRp), ras: 16'(TRas), rc: 16'(TRc),
-      ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL),
-      faw: 16'(TFaw), wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL),
-      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl),
-      cwl: 16'(TCwl), bl: 16'(TBl)};
+      ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL), faw: 16'(TFaw),
+      wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL), refi: 16'(TRefi),
+      rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl), cwl: 16'(TCwl), bl: 16'(TBl)};
+  // end generated
 
   pim_conditions #(
+    // generated:conditions
     .AllBank(longint'(AllBank)),
     .Banks(longint'(Banks)),
     .BankGroups(longint'(BankGroups)),
@@ -166,6 +170,7 @@ module pim_top #(
     .TCl(longint'(TCl)),
     .TCwl(longint'(TCwl)),
     .TBl(longint'(TBl))
+    // end generated
   ) u_conditions ();
 
   // ---- reset ----------------------------------------------------------------------------
@@ -180,8 +185,8 @@ module pim_top #(
   pim_isa_pkg::code_e end_code;
   logic [63:0] list_addr, window_base, window_size, desc_addr;
   logic [31:0] chain_limit, desc_count;
-  logic [7:0][63:0] totals;
-  logic [7:0][31:0] captured;
+  logic [pim_isa_pkg::Counters-1:0][63:0] totals;
+  logic [pim_isa_pkg::Counters-1:0][31:0] captured;
   logic [63:0] captured_cycles;
   pim_isa_pkg::descriptor_t desc;
   logic count_clear, count_capture;
@@ -216,7 +221,8 @@ module pim_top #(
 
   pim_regs #(
     .Capacity(Capacity),
-    .Style({23'd0, NativeLanes != 0, 7'd0, AllBank != 0}),
+    .Style(pim_isa_pkg::style_t'{
+        native_lanes: NativeLanes != 0, all_bank: 8'(AllBank != 0), default: '0}),
     .Banks(Banks),
     .BankGroups(BankGroups),
     .RowBytes(RowBytes),

@@ -4,7 +4,8 @@
 
 Nothing here comes from the RTL: the rules are a table of (previous command, next command, scope,
 delay), with tFAW, the refresh budget and the states of the banks beside it (JESD79-4 for DDR4), and
-the numbers come from the platform's TOML file. Exit code 1 when a rule is broken.
+the numbers come from the platform's TOML file. Only the names of the timings are shared, in
+rtl/timing.toml. Exit code 1 when a rule is broken.
 
 Tightness: a command is "earliest" when it came in the first clock that all the rules allowed; the
 rest had to wait for something else (data, an earlier command of the same cycle), or nobody asked
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pimloop.rtl.timing import Timing
 from pimloop.sim.build import REPOSITORY
 from pimloop.sim.command_trace import COMMANDS, Command, read_commands
 from pimloop.sim.errors import SimError
@@ -42,7 +44,7 @@ Scope = Literal["bank", "group", "channel"]
 
 
 @dataclass(frozen=True)
-class Channel:
+class Channel(Timing):
     """Geometry and timing of a DRAM channel; times in DRAM clocks, JEDEC names."""
 
     banks: int
@@ -50,27 +52,6 @@ class Channel:
     rows: int
     row_bytes: int
     atom_bytes: int
-    trcd_rd: int
-    trcd_wr: int
-    trp: int
-    tras: int
-    trc: int
-    tccd_s: int
-    tccd_l: int
-    trrd_s: int
-    trrd_l: int
-    tfaw: int
-    twr: int
-    trtp: int
-    twtr_s: int
-    twtr_l: int
-    trefi: int  # 0: never refreshed, and no rule of refresh holds
-    trfc: int
-    txs: int
-    txsdll: int
-    tcl: int
-    tcwl: int
-    tbl: int
 
     @classmethod
     def of_platform(cls, name: str) -> Channel:

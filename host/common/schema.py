@@ -104,9 +104,10 @@ def _value(entry: Any, kind: Any, metadata: Mapping[str, Any], path: Path, key: 
         raise PlatformError(f"{path}: {key}.value must be {expected}, not {value!r}")
     if not metadata["low"] <= value < float("inf"):
         raise PlatformError(f"{path}: {key}.value must be at least {metadata['low']}, not {value}")
-    if value > metadata["high"]:
-        raise PlatformError(f"{path}: {key}.value must be at most {metadata['high']}, not {value}")
-    if metadata["power_of_two"] and int(value) & (int(value) - 1):
+    high = metadata.get("high", float("inf"))
+    if value > high:
+        raise PlatformError(f"{path}: {key}.value must be at most {high}, not {value}")
+    if metadata.get("power_of_two") and int(value) & (int(value) - 1):
         raise PlatformError(f"{path}: {key}.value must be a power of two, not {value}")
     return value if whole else float(value)
 

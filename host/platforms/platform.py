@@ -43,6 +43,7 @@ from pimloop.host.operators.registry import matchers
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.plugins.registry import platform_files
 from pimloop.rtl.conditions import first_broken
+from pimloop.rtl.timing import PARAMETERS, Timing
 
 __all__ = [
     "DEFAULT_PLATFORM",
@@ -60,7 +61,6 @@ DEFAULT_PLATFORM = "htg-z920"
 _FS_PER_US = 1e9
 _NS_PER_US = 1e3
 
-CLOCKS = "DRAM clocks"
 FABRIC = "fabric clocks"
 
 #: Longest latency or gap of the host memory, so that no access looks like a device that hangs.
@@ -87,30 +87,8 @@ class DeviceSection:
 
 
 @dataclass(frozen=True)
-class DramSection:
-    """DRAM timing, JEDEC names."""
-
-    trcd_rd: int = number(CLOCKS, 1)
-    trcd_wr: int = number(CLOCKS, 1)
-    trp: int = number(CLOCKS, 1)
-    tras: int = number(CLOCKS, 1)
-    trc: int = number(CLOCKS, 1)
-    tccd_s: int = number(CLOCKS, 1)
-    tccd_l: int = number(CLOCKS, 1)
-    trrd_s: int = number(CLOCKS, 1)
-    trrd_l: int = number(CLOCKS, 1)
-    tfaw: int = number(CLOCKS, 1)
-    twr: int = number(CLOCKS, 1)
-    trtp: int = number(CLOCKS, 1)
-    twtr_s: int = number(CLOCKS, 1)
-    twtr_l: int = number(CLOCKS, 1)
-    trefi: int = number(CLOCKS)
-    trfc: int = number(CLOCKS, 1)
-    txs: int = number(CLOCKS, 1)
-    txsdll: int = number(CLOCKS, 1)
-    tcl: int = number(CLOCKS, 1)
-    tcwl: int = number(CLOCKS, 1)
-    tbl: int = number(CLOCKS, 1)
+class DramSection(Timing):
+    """DRAM timing, JEDEC names; the table is rtl/timing.toml."""
 
 
 @dataclass(frozen=True)
@@ -286,20 +264,7 @@ def _rtl_keys() -> dict[str, str]:
     for key in fields(DeviceSection):
         name = "".join(part.capitalize() for part in key.name.split("_"))
         keys["AllBank" if key.name == "style" else name] = f"device.{key.name}"
-    for key in fields(DramSection):
-        name = "".join(part.capitalize() for part in _rtl_words(key.name))
-        keys[name] = f"dram.{key.name}"
-    return keys
-
-
-def _rtl_words(name: str) -> list[str]:
-    """Split a timing's name into the words of its parameter: trcd_rd is TRcdRd.
-
-    >>> _rtl_words("trcd_rd")
-    ['t', 'rcd', 'rd']
-    """
-    head, *tail = name.split("_")
-    return [head[0], head[1:], *tail]
+    return keys | {parameter: f"dram.{key}" for key, parameter in PARAMETERS.items()}
 
 
 def platform_names() -> list[str]:

@@ -21,6 +21,7 @@ from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result, measures_cpu
 from pimloop.host.execution.times import ScheduleTimes, cpu_time_method, cpu_time_source
 from pimloop.host.execution.verification import OPERATOR_LIMIT
+from pimloop.host.pim.device.geometry import interface_version
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
 from pimloop.host.planning.keys import processor
@@ -33,7 +34,6 @@ from pimloop.host.report.roofline import roofline
 from pimloop.host.report.traffic import traffic
 from pimloop.host.report.types import check_report
 from pimloop.host.report.versions import FORMAT, READABLE, upgrade
-from pimloop.rtl.isa import DEVICE_VERSION
 from pimloop.sim.lanes import lanes_text
 
 FILE_NAME = "report.json"
@@ -417,7 +417,7 @@ def _versions() -> Mapping[str, str]:
     found = {
         "python": machine.python_version(),
         "machine": f"{machine.system()} {machine.machine()}",
-        "device_interface": f"{DEVICE_VERSION >> 16}.{DEVICE_VERSION & 0xFFFF}",
+        "device_interface": interface_version(),
     }
     for name in _PACKAGES:
         try:

@@ -26,6 +26,7 @@ DATA: Mapping[str, tuple[str, ...]] = {
     "pimloop.partitioner.paper.tables": ("partitioner/paper/data/*.json",),
     "pimloop.rtl.conditions": ("rtl/conditions.toml",),
     "pimloop.rtl.isa": ("rtl/isa.toml",),
+    "pimloop.rtl.source": ("rtl/isa.toml", "rtl/timing.toml"),
 }
 
 #: Modules that a module starts by name in another process: the server inside the simulator.

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pimloop.host.store.folder import cache_folder
+from pimloop.rtl.isa import COUNTERS
 from pimloop.sim.files import locked
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,8 @@ FILE_NAME = "lists-1.sqlite"
 #: Bound of the database, bytes; some hundred thousand lists.
 MAX_BYTES = 64 << 20
 
-#: Totals of a list, in the order of the registers CNT_CYCLES, CNT_ACT, ... CNT_STALL.
-TOTALS = 8
+#: Totals of a list, in the order of the device's counters.
+TOTALS = len(COUNTERS)
 
 _PAGE_BYTES = 4096
 _LEAST_PAGES = 16

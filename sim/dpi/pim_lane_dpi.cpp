@@ -31,6 +31,7 @@ constexpr uint32_t kNegativeZero = 0x80000000U;
 constexpr uint32_t kInfinity = 0x7F800000U;
 constexpr uint32_t kMagnitude = 0x7FFFFFFFU;
 
+// generated:lane_op_e
 // Values of pim_pkg::lane_op_e.
 enum LaneOp : uint32_t {
     kLaneMac = 0,
@@ -41,6 +42,7 @@ enum LaneOp : uint32_t {
     kLaneLoadF32 = 5,
     kLaneSplat = 6
 };
+// end generated
 
 inline float float_of(uint32_t bits) {
     float value;

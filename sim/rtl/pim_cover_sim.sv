@@ -32,16 +32,14 @@ module pim_cover_sim #(
 );
 
   localparam int unsigned GroupBits = $clog2(BankGroups);
-  localparam int unsigned Opcodes = 7;  // the copies and computations: 1..7
-  localparam int unsigned Codes = 11;   // the errors: 8'h81..8'h8B
 
   // ---- what is running -------------------------------------------------------------------
   logic active_q, refreshed_q;
   logic [31:0] stalls_q;
-  logic [7:0] opcode;
+  pim_isa_pkg::opcode_e opcode;
   logic refresh;
 
-  assign opcode = desc_i.control.opcode;
+  assign opcode = pim_isa_pkg::opcode_e'(desc_i.control.opcode);
   assign refresh = row_cmd_i == pim_pkg::CmdRef;
 
   always_ff @(posedge clk_i) begin
@@ -64,7 +62,7 @@ module pim_cover_sim #(
   logic [31:0] bytes, place;
   logic [1:0] size, where;
 
-  assign copy = opcode == pim_isa_pkg::OpcodeCopyIn || opcode == pim_isa_pkg::OpcodeCopyOut;
+  assign copy = pim_isa_pkg::is_copy(opcode);
   assign bytes = copy ? desc_i.inner : desc_i.control.out_f32 ? 4 * desc_i.cols : 2 * desc_i.cols;
   assign place = (opcode == pim_isa_pkg::OpcodeCopyOut ? desc_i.addr_a : desc_i.addr_y) &
                  32'(PageBytes - 1);
@@ -78,42 +76,47 @@ module pim_cover_sim #(
   assign disturbed = copy ? stalls_q > 32'd16 + desc_i.rows * bytes / 32'd128 :
                             refreshed_q || refresh;
 
-  for (genvar op = 1; op <= Opcodes; op++) begin : gen_op
-    for (genvar s = 0; s < 3; s++) begin : gen_size
-      for (genvar w = 0; w < 3; w++) begin : gen_where
-        for (genvar d = 0; d < 2; d++) begin : gen_disturbed
-          // One beat lies in one page.
-          if (!(s == 0 && w == 2)) begin : gen_possible
-            operation: cover property (@(posedge clk_i) rst_ni && done_i && opcode == op &&
-                size == s && where == w && disturbed == d);
+  for (genvar op = 0; op <= pim_isa_pkg::OpcodeLast; op++) begin : gen_op
+    localparam pim_isa_pkg::opcode_e Op = pim_isa_pkg::opcode_e'(op);
+    if (pim_isa_pkg::is_copy(Op) || pim_isa_pkg::is_compute(Op)) begin : gen_work
+      for (genvar s = 0; s < 3; s++) begin : gen_size
+        for (genvar w = 0; w < 3; w++) begin : gen_where
+          for (genvar d = 0; d < 2; d++) begin : gen_disturbed
+            // One beat lies in one page.
+            if (!(s == 0 && w == 2)) begin : gen_possible
+              operation: cover property (@(posedge clk_i) rst_ni && done_i && opcode == Op &&
+                  size == s && where == w && disturbed == d);
+            end
           end
         end
       end
+      recorded: cover property (@(posedge clk_i) rst_ni && record_i && opcode == Op);
+      refused: cover property (@(posedge clk_i) rst_ni && ended_i && opcode == Op &&
+          end_code_i != pim_isa_pkg::CodeDone);
+      // A refresh while it works, with rows open, and with lanes at work.
+      refreshing: cover property (@(posedge clk_i) rst_ni && active_q && refresh && opcode == Op);
     end
-    recorded: cover property (@(posedge clk_i) rst_ni && record_i && opcode == op);
-    refused: cover property (@(posedge clk_i) rst_ni && ended_i && opcode == op &&
-        end_code_i != pim_isa_pkg::CodeDone);
-    // A refresh while it works, with rows open, and with lanes at work.
-    refreshing: cover property (@(posedge clk_i) rst_ni && active_q && refresh && opcode == op);
   end
 
-  for (genvar b = 0; b < 4; b++) begin : gen_broadcast
+  for (genvar b = 0; b < pim_isa_pkg::BroadcastValues; b++) begin : gen_broadcast
     broadcast: cover property (@(posedge clk_i) rst_ni && done_i &&
-        opcode >= pim_isa_pkg::OpcodeAdd && desc_i.control.broadcast == b);
+        pim_isa_pkg::is_elementwise(opcode) && desc_i.control.broadcast == b);
   end
-  for (genvar i = 0; i < 3; i++) begin : gen_init
-    for (genvar f = 0; f < 2; f++) begin : gen_f32
-      for (genvar t = 0; t < 2; t++) begin : gen_transposed
-        product: cover property (@(posedge clk_i) rst_ni && done_i &&
-            opcode == 8'(pim_isa_pkg::OpcodeMatmul) + 8'(t) && desc_i.control.init == i &&
-            desc_i.control.out_f32 == f);
+  for (genvar op = 0; op <= pim_isa_pkg::OpcodeLast; op++) begin : gen_product
+    localparam pim_isa_pkg::opcode_e Op = pim_isa_pkg::opcode_e'(op);
+    for (genvar i = 0; i < pim_isa_pkg::InitValues; i++) begin : gen_init
+      for (genvar f = 0; f < 2; f++) begin : gen_f32
+        if (pim_isa_pkg::is_product(Op)) begin : gen_possible
+          product: cover property (@(posedge clk_i) rst_ni && done_i && opcode == Op &&
+              desc_i.control.init == i && desc_i.control.out_f32 == f);
+        end
       end
     end
   end
 
   // ---- ends ------------------------------------------------------------------------------
-  for (genvar c = 0; c < Codes; c++) begin : gen_code
-    code: cover property (@(posedge clk_i) rst_ni && ended_i && end_code_i == 8'h81 + 8'(c));
+  for (genvar c = pim_isa_pkg::ErrorFirst; c <= pim_isa_pkg::ErrorLast; c++) begin : gen_code
+    code: cover property (@(posedge clk_i) rst_ni && ended_i && end_code_i == 8'(c));
   end
   ended: cover property (@(posedge clk_i) rst_ni && ended_i && end_code_i == pim_isa_pkg::CodeDone);
   dropped_doorbell: cover property (@(posedge clk_i) rst_ni && busy_i && doorbell_i);

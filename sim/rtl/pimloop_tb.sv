@@ -18,6 +18,7 @@ module pimloop_tb #(
     parameter int NativeLanes = 0,  /// 1: the lanes are DPI calls
     parameter int TckFs = 833333,  /// DRAM clock period in femtoseconds
     // DRAM timing, in DRAM clocks.
+    // generated:parameters
     parameter int TRcdRd = 17,
     parameter int TRcdWr = 17,
     parameter int TRp = 17,
@@ -39,6 +40,7 @@ module pimloop_tb #(
     parameter int TCl = 17,
     parameter int TCwl = 12,
     parameter int TBl = 4
+    // end generated
 ) (
     input  logic        clk_i,
     input  logic        rst_ni,
@@ -105,6 +107,7 @@ module pimloop_tb #(
       .VectorSetup(VectorSetup),
       .NativeLanes(NativeLanes),
       .TckFs(TckFs),
+      // generated:connections
       .TRcdRd(TRcdRd),
       .TRcdWr(TRcdWr),
       .TRp(TRp),
@@ -126,6 +129,7 @@ module pimloop_tb #(
       .TCl(TCl),
       .TCwl(TCwl),
       .TBl(TBl)
+      // end generated
   ) dut (
       .clk_i,
       .rst_ni,

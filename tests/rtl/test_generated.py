@@ -1,12 +1,22 @@
-"""What states the programming interface is generated from rtl/isa.toml and up to date."""
+"""What several languages state of the device comes from the tables in rtl/ and is up to date."""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
 
 import pytest
 
-from pimloop.rtl import generate, isa
+from pimloop.host.platforms.platform import DramSection, load_platform
+from pimloop.rtl import emit_python, emit_sv, generate, isa, timing
+from pimloop.rtl.source import completed, load_timing
+from pimloop.sim.config import parameter_defaults
+from pimloop.sim.protocol import Channel
+
+PACKAGE = (generate.HERE / "pim_isa_pkg.sv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", generate.outputs(), ids=lambda path: path.name)
@@ -25,7 +35,164 @@ def test_layouts_fit_their_words() -> None:
     assert all(offset % 4 == 0 for offset in offsets)
 
 
+def test_fields_do_not_overlap() -> None:
+    source = generate.load()
+    words = [row["fields"] for row in source["register"] + source["descriptor"] if "fields" in row]
+    for fields in [*words, source["control"]]:
+        bits = [range(one["low"], one["low"] + one["width"]) for one in fields]
+        assert len({bit for span in bits for bit in span}) == sum(map(len, bits))
+        assert max(span.stop for span in bits) <= 32
+
+
 def test_readme_names_every_code() -> None:
     page = (generate.HERE / "README.md").read_text(encoding="utf-8")
     for code in isa.Code:
         assert re.search(rf"\| 0x{code.value:02X} \| {code.name} \|", page)
+
+
+def test_the_interface_is_as_it_was_published() -> None:
+    """Drivers of other trees rely on these numbers: a change needs another DEVICE_VERSION."""
+    assert isa.STATUS_CODE == (8, 8)
+    assert (isa.STATUS_RUNNING.mask, isa.STATUS_FAILED.mask, isa.IRQ_ENDED.mask) == (1, 2, 1)
+    assert (isa.CTRL_SOFT_RESET.mask, isa.CTRL_IRQ_ENABLE.mask) == (1, 2)
+    assert (isa.BANKS_COUNT, isa.BANKS_GROUPS) == ((0, 16), (16, 16))
+    assert isa.DESCRIPTOR_STATUS_POSITION == (8, 24)
+    assert isa.RESET[isa.Reg.CHAIN_LIMIT] == 1 << 20
+    # Counters may be appended.
+    published = ["cycles", "act", "pre", "rd", "wr", "ref", "mac", "stall"]
+    assert list(isa.COUNTERS)[:8] == published
+    assert list(isa.COUNTERS.values())[:8] == list(range(0x100, 0x140, 8))
+    words = ("status", "cycles_lo", "cycles_hi", "act", "pre", "rd", "wr", "ref_count", "mac")
+    assert isa.RECORD.names[:10] == (*words, "stall")
+    assert isa.Reg.CNT_STALL_HI == 0x13C
+
+
+def test_a_field_takes_its_bits_of_a_word() -> None:
+    assert isa.STATUS_CODE.get(0xFFFF_8A02) == 0x8A
+    assert isa.STATUS_CODE.put(0x8A) == 0x8A00
+    assert isa.DESCRIPTOR_STATUS_POSITION.put(0x1FF_FFFF) == 0xFFFF_FF00
+    assert isa.DESCRIPTOR_STATUS_POSITION.mask == 0xFFFF_FF00
+
+
+def opcodes(function: str, package: str = PACKAGE) -> set[str]:
+    """Return the opcodes that a predicate of the package names."""
+    body = re.search(rf"logic {function}\(.*?endfunction", package, re.DOTALL)
+    assert body is not None
+    return set(re.findall(r"\bOpcode(\w+)", body[0]))
+
+
+def test_every_opcode_is_in_one_class_in_every_language() -> None:
+    classes = {
+        "is_copy": isa.COPY_OPCODES,
+        "is_product": isa.PRODUCT_OPCODES,
+        "is_elementwise": isa.ELEMENTWISE_OPCODES,
+        "is_list": isa.LIST_OPCODES,
+    }
+    assert sorted(op for each in classes.values() for op in each) == sorted(isa.Opcode)
+    both = {**classes, "is_compute": isa.COMPUTE_OPCODES, "is_known": tuple(isa.Opcode)}
+    for function, members in both.items():
+        assert opcodes(function) == {emit_sv.camel(op.name) for op in members}
+    assert set(isa.COMPUTE_OPCODES) == {*isa.PRODUCT_OPCODES, *isa.ELEMENTWISE_OPCODES}
+
+
+def test_a_new_opcode_is_one_entry_of_the_table() -> None:
+    """Its class alone puts it into the predicates, the options it takes, and Python's lists."""
+    isa_table = deepcopy(generate.load())
+    isa_table["opcode"].append(
+        {"name": "RELU", "value": 10, "class": "elementwise", "doc": "Y = max(A, 0)."}
+    )
+    isa_table["enum"][0]["values"].append(["RELU", 10, "Y = max(A, 0)."])
+    package = emit_sv.package(isa_table)
+    assert "OpcodeRelu = 8'h0A" in package
+    assert "OpcodeLast = 10;" in package
+    for function in ("is_elementwise", "is_compute", "is_known"):
+        assert "Relu" in opcodes(function, package)
+    for function in ("is_copy", "is_product", "is_list"):
+        assert "Relu" not in opcodes(function, package)
+    scope: dict[str, object] = {"__name__": "isa_with_relu"}
+    exec(emit_python.isa_module(isa_table), scope)
+    members = scope["OPTION_OPCODES"]["broadcast"]  # type: ignore[index]
+    assert [op.name for op in members] == ["ADD", "SUB", "MUL", "RELU"]
+
+
+def table() -> generate.Isa:
+    """Return isa.toml as it is written."""
+    return tomllib.loads((generate.HERE / "isa.toml").read_text(encoding="utf-8"))
+
+
+def test_a_new_counter_is_one_entry_of_the_table() -> None:
+    """Registers, the word of the record, the names of the RTL and of Python follow from it."""
+    written = table()
+    written["counter"].append({"name": "turn", "doc": "Turns of the data bus."})
+    isa_table = completed(written)
+    package = emit_sv.package(isa_table)
+    assert "localparam logic [11:0] RegCntTurnLo = 12'h140;" in package
+    assert "localparam int unsigned Counters = 9;" in package
+    assert "localparam int unsigned CounterTurn = 8;" in package
+    assert "record_of.turn = counts[CounterTurn];" in package
+    assert re.search(r"logic \[159:0\] unused;\n    logic \[31:0\] turn;\n", package)
+    scope: dict[str, Any] = {"__name__": "isa_with_turn"}
+    exec(emit_python.isa_module(isa_table), scope)
+    assert scope["COUNTERS"]["turn"] == scope["Reg"].CNT_TURN_LO == 0x140
+    assert scope["COUNTER_TEXT"]["turn"] == "Turns of the data bus."
+    assert scope["RECORD"].fields["turn"][1] == 40
+    assert scope["RECORD"].itemsize == scope["DESCRIPTOR_BYTES"]
+    pages = generate.tables(isa_table, load_timing())
+    assert "| 0x140 | CNT_TURN_LO | ro | Turns of the data bus. |" in pages["registers"]
+    assert "| 10 | turn | As CNT_TURN. |" in pages["record"]
+
+
+def test_a_table_that_contradicts_itself_is_an_error() -> None:
+    def broken(change: Callable[[generate.Isa], object]) -> generate.Isa:
+        written = table()
+        change(written)
+        return completed(written)
+
+    many = [{"name": f"extra{index}", "doc": "One more."} for index in range(7)]
+    with pytest.raises(ValueError, match="16 words, room for 14 counters, not for 15"):
+        broken(lambda isa_table: isa_table["counter"].extend(many))
+    full = broken(lambda isa_table: isa_table["counter"].extend(many[:6]))
+    assert len(full["record"]) == 16
+    assert "typedef struct packed {\n    logic [31:0] extra5;" in emit_sv.package(full)
+    with pytest.raises(ValueError, match="register has the name CNT_ACT_HI, CNT_ACT_LO twice"):
+        broken(lambda isa_table: isa_table["counter"].append({"name": "act", "doc": "Again."}))
+    with pytest.raises(ValueError, match="register has the offset 0x138 twice"):
+        broken(lambda isa_table: isa_table["register"][5].update(offset=0x138))
+    with pytest.raises(ValueError, match="opcode has the value 0x02 twice"):
+        broken(lambda isa_table: isa_table["opcode"][0].update(value=2))
+    with pytest.raises(ValueError, match=r"no \[\[class\]\] is called vector"):
+        broken(lambda isa_table: isa_table["opcode"][0].update({"class": "vector"}))
+
+
+def test_no_module_lists_the_opcodes_of_a_class_itself() -> None:
+    """A list of opcodes in a module would miss the next one: the package has the predicates."""
+    folders = (generate.HERE, generate.ROOT / "sim" / "rtl")
+    files = [path for folder in folders for path in folder.glob("*.sv")]
+    assert len(files) > 25
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"inside\s*\{[^}]*pim_isa_pkg::Opcode", text), path.name
+        assert not re.search(r"[<>]=?\s*(8'\()?pim_isa_pkg::Opcode(?!Last)", text), path.name
+
+
+def test_timings_are_the_same_everywhere() -> None:
+    rows = load_timing()
+    names = list(timing.PARAMETERS)
+    assert names == [row["key"] for row in rows]
+    assert list(DramSection.__dataclass_fields__) == names
+    assert set(names) < set(Channel.__dataclass_fields__)
+    defaults = {row["parameter"]: row["ddr4_2400"] for row in rows}
+    assert defaults.items() <= parameter_defaults().items()
+
+
+def test_the_defaults_of_the_device_are_the_boards_memory() -> None:
+    """DDR4-2400 stands in the table and, with sources, in the platform file of the board."""
+    board = load_platform("htg-z920").rtl_parameters()
+    assert {row["parameter"]: board[row["parameter"]] for row in load_timing()} == {
+        row["parameter"]: row["ddr4_2400"] for row in load_timing()
+    }
+
+
+def test_marks_that_are_missing_are_an_error() -> None:
+    with pytest.raises(ValueError, match="one part between '// generated:timing_t'"):
+        generate._marked("package p;\nendpackage\n", "timing_t", "", generate._COMMENT)

@@ -12,14 +12,21 @@ from cocotb.triggers import RisingEdge, with_timeout
 
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import (
-    COPIES,
-    PRODUCTS,
     Fields,
     copy_sides,
     operands,
     validate,
 )
-from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
+from pimloop.rtl.isa import (
+    CONTROL_FIELDS,
+    COPY_OPCODES,
+    DESCRIPTOR,
+    PRODUCT_OPCODES,
+    Broadcast,
+    Code,
+    Init,
+    Opcode,
+)
 from pimloop.sim.unit import rtl, run_bench
 
 PER_BANK = Geometry(
@@ -67,14 +74,14 @@ class Generator:
         beat = g.beat_bytes
         for name in ("addr_a", "addr_b", "addr_y"):
             words[name] = self.below(min(g.capacity, 1 << 24) // beat) * beat
-        if opcode in COPIES:
+        if opcode in COPY_OPCODES:
             words["inner"] = 64 * self.pick(1, 2, 16)
             words["host"] = (base + self.below(size // 64) * 64) % SPACE
             for name in ("stride_a", "stride_y"):
                 words[name] = words["inner"] + 64 * self.pick(0, 0, 1)
             return words, opcode, options
         words["cols"] = g.beat_columns * self.pick(1, 2, 5)
-        if opcode in PRODUCTS:
+        if opcode in PRODUCT_OPCODES:
             words["inner"] = self.pick(1, 2, 33, g.scalar_depth)
             words["tile"] = self.pick(1, 3, g.acc_groups)
             options |= {"init": int(self.pick(*Init)), "out_f32": self.below(2)}
@@ -152,7 +159,7 @@ class Generator:
         if options.get("reserved") or fields.opcode not in frozenset(Opcode) or fields.init == 3:
             return
         off = self.pick(-1, 0, 0, 1)
-        if fields.opcode in COPIES:
+        if fields.opcode in COPY_OPCODES:
             host, device = copy_sides(fields)
             name = "addr_y" if fields.opcode == Opcode.COPY_IN else "addr_a"
             if self.below(2):

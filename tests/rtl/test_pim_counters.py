@@ -5,6 +5,7 @@ import numpy as np
 from bench_tools import seeded, start
 from cocotb.triggers import RisingEdge, Timer
 
+from pimloop.rtl.isa import COUNTERS
 from pimloop.sim.unit import REPOSITORY, rtl, run_bench
 
 BANKS, RATIO = 8, 4
@@ -29,9 +30,9 @@ async def wide_sums(dut):
 
 async def load(dut, rng):
     """Set the totals between two clocks and return them."""
-    near = (np.uint64(1) << rng.integers(4, 64, 8).astype(np.uint64)) - np.uint64(3)
-    anywhere = rng.integers(0, 1 << 64, 8, dtype=np.uint64)
-    total = np.where(rng.random(8) < 0.5, near, anywhere)
+    near = (np.uint64(1) << rng.integers(4, 64, len(COUNTERS)).astype(np.uint64)) - np.uint64(3)
+    anywhere = rng.integers(0, 1 << 64, len(COUNTERS), dtype=np.uint64)
+    total = np.where(rng.random(len(COUNTERS)) < 0.5, near, anywhere)
     await Timer(1, unit="ns")
     dut.load_total_i.value = int.from_bytes(total.tobytes(), "little")
     await Timer(1, unit="ns")
@@ -43,7 +44,7 @@ async def load(dut, rng):
 
 async def count(dut, rng, busy_chance, loads):
     await start(dut, **IDLE)
-    total = np.zeros(8, dtype=np.uint64)
+    total = np.zeros(len(COUNTERS), dtype=np.uint64)
     base = total.copy()
     captured = None
     for _ in range(2000):
@@ -59,27 +60,27 @@ async def count(dut, rng, busy_chance, loads):
         if rng.random() < loads:
             total = await load(dut, rng)
         await RisingEdge(dut.clk_i)
-        word = int(dut.total_o.value).to_bytes(64, "little")
+        word = int(dut.total_o.value).to_bytes(8 * len(COUNTERS), "little")
         assert np.frombuffer(word, np.uint64).tolist() == total.tolist()
         if captured is not None:
-            words = int(dut.captured_o.value).to_bytes(32, "little")
+            words = int(dut.captured_o.value).to_bytes(4 * len(COUNTERS), "little")
             assert np.frombuffer(words, np.uint32).tolist() == (captured & MASK32).tolist()
             assert int(dut.captured_cycles_o.value) == captured[0]
         if capture:
             captured = total - base
         if clear:
             base = total.copy()
-        step = [
-            RATIO * busy,
-            (BANKS if every else 1) * (row == ACT),
-            (opened.bit_count() if every else 1) * (row == PRE),
-            column == RD,
-            column == WR,
-            row == REF,
-            mac,
-            RATIO * (busy and stall),
-        ]
-        total = total + np.array(step, dtype=np.uint64)
+        step = {
+            "cycles": RATIO * busy,
+            "act": (BANKS if every else 1) * (row == ACT),
+            "pre": (opened.bit_count() if every else 1) * (row == PRE),
+            "rd": column == RD,
+            "wr": column == WR,
+            "ref": row == REF,
+            "mac": mac,
+            "stall": RATIO * (busy and stall),
+        }
+        total = total + np.array([step[name] for name in COUNTERS], dtype=np.uint64)
 
 
 def test_pim_counters():

@@ -5,7 +5,7 @@ import numpy as np
 from bench_tools import CHANCES, JOB, descriptor, seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.rtl.isa import DESCRIPTOR_BYTES, RECORD, Code, Opcode
+from pimloop.rtl.isa import COUNTERS, DESCRIPTOR_BYTES, RECORD, Code, Opcode
 from pimloop.sim.unit import rtl, run_bench
 
 LINE = 64
@@ -86,7 +86,7 @@ class TB:
                     if unit != "seq":
                         drive[f"{unit}_code_i"] = int(answers.get(tag, Code.DONE))
         if int(dut.count_capture_o.value):
-            counts = self.rng.integers(1 << 32, size=8, dtype=np.uint32)
+            counts = self.rng.integers(1 << 32, size=len(COUNTERS), dtype=np.uint32)
             cycles = int(self.rng.integers(1 << 64, dtype=np.uint64))
             self.captured.append((counts, cycles))
             drive["count_i"] = int.from_bytes(counts.tobytes(), "little")
@@ -224,9 +224,10 @@ def check_record(line, index, counts, cycles):
     record = np.frombuffer(line, RECORD)[0]
     assert record["status"] == Code.DONE | index << 8
     assert int(record["cycles_lo"]) | int(record["cycles_hi"]) << 32 == cycles
-    names = ("act", "pre", "rd", "wr", "ref_count", "mac", "stall")
+    names = ("act", "pre", "rd", "wr", "ref_count", "mac", "stall", *RECORD.names[10:-1])
     assert [int(record[name]) for name in names] == counts[1:].tolist()
-    assert line[40:] == bytes(24)
+    used = 4 * (3 + len(names))
+    assert line[used:] == bytes(DESCRIPTOR_BYTES - used)
 
 
 @cocotb.test()

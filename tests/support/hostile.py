@@ -21,16 +21,26 @@ from numpy.typing import NDArray
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.validate import (
-    COPIES,
-    ELEMENTWISE,
     HOST_GRANULE,
-    PRODUCTS,
     Fields,
     validate,
 )
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
-from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode, Reg
+from pimloop.rtl.isa import (
+    COMPUTE_OPCODES,
+    CONTROL_FIELDS,
+    COPY_OPCODES,
+    CTRL_IRQ_ENABLE,
+    DESCRIPTOR,
+    DESCRIPTOR_BYTES,
+    PRODUCT_OPCODES,
+    STATUS_CODE,
+    STATUS_RUNNING,
+    Code,
+    Opcode,
+    Reg,
+)
 from support.random_lists import HOST_BYTES, HOST_OFFSET, ListMaker, random_bits
 from support.raw import LIST_OFFSET, RawDevice
 
@@ -41,8 +51,8 @@ GUARD_BYTES = WINDOW_START
 _LIST_START = LIST_OFFSET + WINDOW_START
 _SLOTS = (HOST_OFFSET - _LIST_START) // DESCRIPTOR_BYTES
 
-_RECORD = 1 << CONTROL_FIELDS["record"][0]
-_OPCODE_MASK = (1 << CONTROL_FIELDS["opcode"][1]) - 1
+_RECORD = CONTROL_FIELDS["record"].mask
+_OPCODE_MASK = CONTROL_FIELDS["opcode"].mask
 _RESET_CHAIN_LIMIT = 1 << 20
 #: Fabric clocks in which everything a disturbed list can ask for has ended.
 _MOST_WAIT = 40_000_000
@@ -226,11 +236,11 @@ def cycle_bound(accepted: Sequence[Fields], geometry: Geometry) -> int:
     bound = 40_000
     for d in accepted:
         beats, strips = 0, 0
-        if d.opcode in COPIES:
+        if d.opcode in COPY_OPCODES:
             beats, strips = d.rows * -(-d.inner // HOST_GRANULE), d.rows
-        elif d.opcode in ELEMENTWISE or d.opcode in PRODUCTS:
+        elif d.opcode in COMPUTE_OPCODES:
             atoms = -(-d.cols * BF16_BYTES // geometry.atom_bytes)
-            inner = d.inner if d.opcode in PRODUCTS else 1
+            inner = d.inner if d.opcode in PRODUCT_OPCODES else 1
             beats, strips = d.rows * inner * (atoms + 1), d.rows * atoms
         bound += 20_000 + 64 * beats + 4_000 * strips
     return bound
@@ -288,7 +298,7 @@ class Arena:
             *_wide(Reg.HOST_SIZE_LO, WINDOW_END - WINDOW_START),
             *_wide(Reg.LIST_LO, case.address),
             ("write", Reg.CHAIN_LIMIT, case.chain_limit),
-            ("write", Reg.CTRL, 0b10),
+            ("write", Reg.CTRL, CTRL_IRQ_ENABLE.mask),
             ("write", Reg.DOORBELL, 1),
         ]
         (before,) = self._device.script(steps)
@@ -342,7 +352,7 @@ class Arena:
     def _note(self, case: HostileList, status: int, count: int) -> None:
         self.tally.lists += 1
         self.tally.descriptors += count
-        self.tally.codes[Code(status >> 8 & 0xFF).name] += 1
+        self.tally.codes[Code(STATUS_CODE.get(status)).name] += 1
         for word in case.slots["control"][case.slots["control"] != 0].tolist():
             opcode = word & _OPCODE_MASK
             known = opcode in frozenset(Opcode)
@@ -366,7 +376,7 @@ class Arena:
             *_wide(Reg.HOST_SIZE_LO, WINDOW_END - WINDOW_START),
             *_wide(Reg.LIST_LO, places[0]),
             ("write", Reg.CHAIN_LIMIT, 4 * count),
-            ("write", Reg.CTRL, 0b10),
+            ("write", Reg.CTRL, CTRL_IRQ_ENABLE.mask),
             ("write", Reg.DOORBELL, 1),
         ]
         for _ in range(int(rng.integers(1, 12))):
@@ -381,7 +391,7 @@ class Arena:
             vandal.join()
         self._check_guards()
         status = self._device.read32(Reg.STATUS)
-        code = Code(status >> 8 & 0xFF)
+        code = Code(STATUS_CODE.get(status))
         self.tally.lists += 1
         self.tally.descriptors += self._device.read32(Reg.DESC_COUNT)
         self.tally.codes[code.name] += 1
@@ -421,7 +431,7 @@ class Arena:
         """Wait until no list is running, for a bounded number of fabric clocks."""
         for _ in range(_MOST_WAIT // _WAIT_STEP):
             (status,) = self._device.script([("read", Reg.STATUS)])
-            if not status & 1:
+            if not status & STATUS_RUNNING.mask:
                 return
             self._device.script([("delay", _WAIT_STEP)])
         raise AssertionError(f"a list is still running after {_MOST_WAIT} fabric clocks: {steps}")

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.host.pim.device.validate import (
-    COPIES,
     Fields,
     Rows,
     copy_sides,
@@ -27,6 +26,8 @@ from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.partitioner.quantity import quantity
 from pimloop.rtl.isa import (
     CONTROL_FIELDS,
+    COPY_OPCODES,
+    COUNTERS,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
     Broadcast,
@@ -154,11 +155,11 @@ def run(raw: RawDevice, case: RandomList) -> Outcome:
     buffer[LIST_OFFSET : LIST_OFFSET + size] = case.descriptors.view(np.uint8)
     buffer[HOST_OFFSET : HOST_OFFSET + HOST_BYTES] = case.host
     raw.window(size=HOST_OFFSET + HOST_BYTES)
-    before = [raw.read64(Reg(low)) for low in _COUNTERS]
+    before = [raw.read64(low) for low in COUNTERS.values()]
     raw.ring(raw.base + LIST_OFFSET + case.positions[0] * DESCRIPTOR_BYTES)
     status = raw.finish()
     count = raw.device.read32(Reg.DESC_COUNT)
-    after = [raw.read64(Reg(low)) for low in _COUNTERS]
+    after = [raw.read64(low) for low in COUNTERS.values()]
     raw.window()
     slots = buffer[LIST_OFFSET : LIST_OFFSET + size].view(DESCRIPTOR).copy()
     host = buffer[HOST_OFFSET : HOST_OFFSET + HOST_BYTES].copy()
@@ -175,15 +176,11 @@ def run(raw: RawDevice, case: RandomList) -> Outcome:
     )
 
 
-_COUNTERS = range(Reg.CNT_CYCLES_LO, Reg.CNT_STALL_HI, 8)
-
-
 def _without_counts(slots: NDArray[np.void], positions: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return the list's memory with the counts of completion records set to 0."""
-    low, _ = CONTROL_FIELDS["record"]
     words = slots.view(np.uint32).reshape(-1, DESCRIPTOR_BYTES // 4)
     for position in positions:
-        if int(slots["control"][position]) >> low & 1:
+        if CONTROL_FIELDS["record"].get(int(slots["control"][position])):
             words[position + 1, 1:] = 0
     return words.view(np.uint8).reshape(-1)
 
@@ -231,7 +228,7 @@ class ListMaker:
                 if last:
                     self._corrupt(item, address)
             record = rng.random() < 0.3
-            item["control"] |= int(record) << CONTROL_FIELDS["record"][0]
+            item["control"] |= CONTROL_FIELDS["record"].put(record)
             memory[slot] = item
         host = random_bits(rng, HOST_BYTES // 2).view(np.uint8)
         return RandomList(memory, positions, host, self.areas)
@@ -255,7 +252,7 @@ class ListMaker:
         """Return whether all that is read and written is in the areas that are compared."""
         if d.opcode == Opcode.FENCE:
             return True
-        if d.opcode in COPIES:
+        if d.opcode in COPY_OPCODES:
             host, device = copy_sides(d)
             return host.address >= self._base + HOST_OFFSET and self._in_area(device)
         parts = operands(d, self._g)
@@ -271,7 +268,7 @@ class ListMaker:
 
     def any(self) -> Descriptor:
         opcode = Opcode(int(self._rng.choice(list(_MIX), p=list(_MIX.values()))))
-        if opcode in COPIES:
+        if opcode in COPY_OPCODES:
             return self._copy(opcode)
         if opcode == Opcode.MATMUL:
             return self._matmul()

@@ -14,13 +14,20 @@ from pimloop.host.pim.device.geometry import Geometry, read_geometry
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.partitioner.quantity import quantity
-from pimloop.rtl.isa import DESCRIPTOR, DESCRIPTOR_BYTES, Code, Reg
+from pimloop.rtl.isa import (
+    CTRL_IRQ_ENABLE,
+    DESCRIPTOR,
+    DESCRIPTOR_BYTES,
+    DESCRIPTOR_STATUS_CODE,
+    DESCRIPTOR_STATUS_POSITION,
+    IRQ_ENDED,
+    Code,
+    Reg,
+)
 
 #: Where `RawDevice` puts lists and bulk data in the shared buffer (bytes).
 LIST_OFFSET = 0
 DATA_OFFSET = 1 << 20
-
-_IRQ_ENABLE = 0b10
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Status:
     @classmethod
     def parse(cls, word: int) -> Status:
         """Split a status word."""
-        return cls(Code(word & 0xFF), word >> 8)
+        return cls(Code(DESCRIPTOR_STATUS_CODE.get(word)), DESCRIPTOR_STATUS_POSITION.get(word))
 
 
 class RawDevice:
@@ -59,7 +66,7 @@ class RawDevice:
         """Reset the device, open the host window (default: the buffer), enable the interrupt."""
         self.device.reset()
         self.window(start, size)
-        self.device.write32(Reg.CTRL, _IRQ_ENABLE)
+        self.device.write32(Reg.CTRL, CTRL_IRQ_ENABLE.mask)
 
     def window(self, start: int | None = None, size: int | None = None) -> None:
         """Set the host window; default: the whole buffer."""
@@ -105,7 +112,7 @@ class RawDevice:
     def finish(self) -> int:
         """Wait for the interrupt, clear it, return the STATUS register."""
         self.device.wait_irq(self.timeout)
-        self.device.write32(Reg.IRQ, 1)
+        self.device.write32(Reg.IRQ, IRQ_ENDED.mask)
         return self.device.read32(Reg.STATUS)
 
     def run(

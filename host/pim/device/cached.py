@@ -26,23 +26,19 @@ from pimloop.host.pim.device.execution import Execution
 from pimloop.host.pim.device.geometry import Geometry, read_geometry
 from pimloop.host.pim.device.usage import Usage, total_usage
 from pimloop.host.store.lists import TOTALS, ListCache, ListCost
-from pimloop.rtl.isa import DESCRIPTOR_BYTES, Reg
+from pimloop.rtl.isa import (
+    CTRL_IRQ_ENABLE,
+    CTRL_SOFT_RESET,
+    DESCRIPTOR_BYTES,
+    IRQ_ENDED,
+    RESET,
+    SETTINGS,
+    STATUS_RUNNING,
+    Reg,
+)
 
-_BUSY = 1
-_IRQ_ENABLE = 0b10
-_CHAIN_LIMIT_RESET = 1 << 20
 _FIRST_COUNTER = int(Reg.CNT_CYCLES_LO)
 _COUNTERS = range(_FIRST_COUNTER, _FIRST_COUNTER + 8 * TOTALS)
-#: Registers whose value decides what a doorbell starts.
-_SETTINGS = (
-    Reg.LIST_LO,
-    Reg.LIST_HI,
-    Reg.HOST_BASE_LO,
-    Reg.HOST_BASE_HI,
-    Reg.HOST_SIZE_LO,
-    Reg.HOST_SIZE_HI,
-    Reg.CHAIN_LIMIT,
-)
 
 
 class SimulatedDevice(Device, Protocol):
@@ -138,7 +134,7 @@ class CachedDevice:
 
     def _forget(self) -> None:
         """Take the state of a device after reset."""
-        self._settings = dict.fromkeys(_SETTINGS, 0) | {Reg.CHAIN_LIMIT: _CHAIN_LIMIT_RESET}
+        self._settings = {register: RESET.get(register, 0) for register in SETTINGS}
         self._flight: _Flight | None = None
         self._known: _Known | None = None
         self._last: _Known | None = None  # the list that ended last, when the model executed it
@@ -170,7 +166,7 @@ class CachedDevice:
             return self._read_status()
         value = self.inner.read32(offset)
         if offset == Reg.IRQ:
-            return value | int(self._irq)
+            return value | IRQ_ENDED.put(self._irq)
         if offset == Reg.DOORBELL_DROPPED:
             return value + self._dropped & 0xFFFFFFFF
         if self._last is not None:
@@ -191,12 +187,12 @@ class CachedDevice:
             return
         self.inner.write32(offset, value)
         if offset == Reg.CTRL:
-            if value & 1:
+            if value & CTRL_SOFT_RESET.mask:
                 self._forget()
-            self._irq_enabled = bool(value & _IRQ_ENABLE)
-        elif offset == Reg.IRQ and value & 1:
+            self._irq_enabled = bool(value & CTRL_IRQ_ENABLE.mask)
+        elif offset == Reg.IRQ and value & IRQ_ENDED.mask:
             self._irq = False
-        elif offset in _SETTINGS:
+        elif offset in SETTINGS:
             self._settings[Reg(offset)] = value & 0xFFFFFFFF
 
     def wait_irq(self, timeout: float) -> None:
@@ -348,7 +344,7 @@ class CachedDevice:
 
     def _settle(self) -> None:
         """Take in what the simulator did, when a list in it has ended."""
-        if self._flight is None or self.inner.read32(Reg.STATUS) & _BUSY:
+        if self._flight is None or self.inner.read32(Reg.STATUS) & STATUS_RUNNING.mask:
             return
         flight, self._flight = self._flight, None
         seconds = time.monotonic() - flight.started
@@ -387,7 +383,7 @@ class CachedDevice:
             # The host polls: it sees the list running once, then finished.
             if not self._known.seen_busy:
                 self._known.seen_busy = True
-                return _BUSY
+                return STATUS_RUNNING.mask
             self._run_known()
         return 0 if self._last is not None else self.inner.read32(Reg.STATUS)
 

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.pim.device.execution import STATUS_OFFSET
+from pimloop.host.pim.device.execution import STATUS_OFFSET, status_word
 from pimloop.host.pim.device.validate import Fields, copy_sides
 from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode
 
 _CONTROL_OFFSET = int(DESCRIPTOR.fields["control"][1]) if DESCRIPTOR.fields else 0
 _NEXT_OFFSET = int(DESCRIPTOR.fields["next_lo"][1]) if DESCRIPTOR.fields else 4
-_OPCODE_LOW, _OPCODE_WIDTH = CONTROL_FIELDS["opcode"]
-_RECORD_LOW, _ = CONTROL_FIELDS["record"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Step:
 
     def status(self, index: int) -> int:
         """Return its status word when it is done as number `index` of its list."""
-        return Code.DONE | (index & 0xFFFFFF) << 8
+        return status_word(Code.DONE, index)
 
 
 def read_chain(
@@ -84,8 +82,8 @@ def read_chain(
         if any(raw[STATUS_OFFSET : STATUS_OFFSET + 4]):
             return None
         control = int.from_bytes(raw[_CONTROL_OFFSET : _CONTROL_OFFSET + 4], "little")
-        opcode = control >> _OPCODE_LOW & (1 << _OPCODE_WIDTH) - 1
-        steps.append(Step(address, raw, opcode, bool(control >> _RECORD_LOW & 1)))
+        opcode = CONTROL_FIELDS["opcode"].get(control)
+        steps.append(Step(address, raw, opcode, bool(CONTROL_FIELDS["record"].get(control))))
         if opcode == Opcode.END:
             return None if _changes_itself(steps) else tuple(steps)
         address = int.from_bytes(raw[_NEXT_OFFSET : _NEXT_OFFSET + 8], "little")

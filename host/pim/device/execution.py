@@ -18,14 +18,22 @@ from pimloop.host.common import golden
 from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.validate import (
-    COPIES,
-    ELEMENTWISE,
-    PRODUCTS,
     Fields,
     copy_sides,
     round_up,
 )
-from pimloop.rtl.isa import DESCRIPTOR, Broadcast, Code, Init, Opcode
+from pimloop.rtl.isa import (
+    COPY_OPCODES,
+    DESCRIPTOR,
+    DESCRIPTOR_STATUS_CODE,
+    DESCRIPTOR_STATUS_POSITION,
+    ELEMENTWISE_OPCODES,
+    PRODUCT_OPCODES,
+    Broadcast,
+    Code,
+    Init,
+    Opcode,
+)
 
 Element = TypeVar("Element", np.uint8, np.uint16, np.float32)
 
@@ -39,6 +47,11 @@ STATUS_OFFSET = int(DESCRIPTOR.fields["status"][1]) if DESCRIPTOR.fields else 60
 _ARITHMETIC: dict[int, golden.Arithmetic] = {
     kind.opcode: kind.arithmetic for kind in elementwise().values()
 }
+
+
+def status_word(code: Code, index: int) -> int:
+    """Return the status word of the descriptor at position `index` of its list."""
+    return DESCRIPTOR_STATUS_CODE.put(code) | DESCRIPTOR_STATUS_POSITION.put(index)
 
 
 class RefusedError(Exception):
@@ -80,11 +93,11 @@ class Execution:
 
     def execute(self, d: Fields) -> None:
         """Do what `d` says; RefusedError when host memory does not answer."""
-        if d.opcode in COPIES:
+        if d.opcode in COPY_OPCODES:
             self._copy(d)
-        elif d.opcode in PRODUCTS:
+        elif d.opcode in PRODUCT_OPCODES:
             self._product(d)
-        elif d.opcode in ELEMENTWISE:
+        elif d.opcode in ELEMENTWISE_OPCODES:
             self._elementwise(d)
 
     def host_read(self, address: int, size: int) -> bytes:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pimloop.host.pim.device.base import Device, DeviceError
-from pimloop.rtl.isa import DEVICE_ID, DEVICE_VERSION, Reg
+from pimloop.rtl.isa import (
+    BANKS_COUNT,
+    BANKS_GROUPS,
+    DEVICE_ID,
+    DEVICE_VERSION,
+    STYLE_ALL_BANK,
+    STYLE_NATIVE_LANES,
+    VERSION_MAJOR,
+    VERSION_MINOR,
+    Reg,
+)
 
 #: Bytes of a bfloat16 and of a binary32.
 BF16_BYTES = 2
@@ -51,6 +61,36 @@ class Geometry:
         """Bytes of consecutive device addresses in one bank (all_bank: the whole memory)."""
         return self.capacity if self.all_bank else self.capacity // self.banks
 
+    def registers(self) -> dict[Reg, int]:
+        """Return what the registers of such a device read; `read_geometry` is the way back."""
+        return {
+            Reg.CAPACITY_LO: self.capacity & 0xFFFFFFFF,
+            Reg.CAPACITY_HI: self.capacity >> 32,
+            Reg.STYLE: STYLE_ALL_BANK.put(self.all_bank)
+            | STYLE_NATIVE_LANES.put(self.native_lanes),
+            Reg.BANKS: BANKS_COUNT.put(self.banks) | BANKS_GROUPS.put(self.bank_groups),
+            **{register: getattr(self, register.name.lower()) for register in _PLAIN},
+        }
+
+
+#: Registers that hold the attribute of their name.
+_PLAIN = (
+    Reg.ROW_BYTES,
+    Reg.ATOM_BYTES,
+    Reg.BEAT_BYTES,
+    Reg.LANES,
+    Reg.ACC_GROUPS,
+    Reg.SCALAR_DEPTH,
+    Reg.CK_RATIO,
+    Reg.TCK_FS,
+    Reg.LANE_LATENCY,
+)
+
+
+def interface_version(word: int = DEVICE_VERSION) -> str:
+    """Return the version of the interface in a VERSION register, as 1.0."""
+    return f"{VERSION_MAJOR.get(word)}.{VERSION_MINOR.get(word)}"
+
 
 def read_geometry(device: Device) -> Geometry:
     """Read the geometry registers; DeviceError when this is no device of this interface."""
@@ -61,25 +101,18 @@ def read_geometry(device: Device) -> Geometry:
             f"0x{DEVICE_ID:08X}: this is another device, or its registers are not reachable"
         )
     version = read(Reg.VERSION)
-    if version >> 16 != DEVICE_VERSION >> 16:
+    major = VERSION_MAJOR.get(DEVICE_VERSION)
+    if VERSION_MAJOR.get(version) != major:
         raise DeviceError(
-            f"the device speaks interface {version >> 16}.{version & 0xFFFF}, this driver "
-            f"{DEVICE_VERSION >> 16}.x: rebuild the device from the same tree as the driver"
+            f"the device speaks interface {interface_version(version)}, this driver "
+            f"{major}.x: rebuild the device from the same tree as the driver"
         )
     style, banks = read(Reg.STYLE), read(Reg.BANKS)
     return Geometry(
         capacity=read(Reg.CAPACITY_LO) | read(Reg.CAPACITY_HI) << 32,
-        all_bank=bool(style & 0xFF),
-        native_lanes=bool(style >> 8 & 1),
-        banks=banks & 0xFFFF,
-        bank_groups=banks >> 16,
-        row_bytes=read(Reg.ROW_BYTES),
-        atom_bytes=read(Reg.ATOM_BYTES),
-        beat_bytes=read(Reg.BEAT_BYTES),
-        lanes=read(Reg.LANES),
-        acc_groups=read(Reg.ACC_GROUPS),
-        scalar_depth=read(Reg.SCALAR_DEPTH),
-        ck_ratio=read(Reg.CK_RATIO),
-        tck_fs=read(Reg.TCK_FS),
-        lane_latency=read(Reg.LANE_LATENCY),
+        all_bank=bool(STYLE_ALL_BANK.get(style)),
+        native_lanes=bool(STYLE_NATIVE_LANES.get(style)),
+        banks=BANKS_COUNT.get(banks),
+        bank_groups=BANKS_GROUPS.get(banks),
+        **{register.name.lower(): read(register) for register in _PLAIN},
     )

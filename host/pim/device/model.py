@@ -16,14 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.pim.device.base import DeviceError, DeviceTimeoutError
-from pimloop.host.pim.device.execution import Execution, RefusedError
+from pimloop.host.pim.device.execution import Execution, RefusedError, status_word
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import Fields, validate
 from pimloop.rtl.isa import (
+    CTRL_IRQ_ENABLE,
+    CTRL_SOFT_RESET,
     DESCRIPTOR_BYTES,
-    DEVICE_ID,
-    DEVICE_VERSION,
+    IRQ_ENDED,
     RECORD,
+    RESET,
+    SETTINGS,
+    STATUS_CODE,
+    STATUS_FAILED,
+    STATUS_RUNNING,
     Code,
     Opcode,
     Reg,
@@ -35,18 +41,6 @@ logger = logging.getLogger(__name__)
 BUFFER_ADDRESS = 0x1_4000_0000
 #: Bytes of the shared buffer unless told otherwise.
 DEFAULT_BUFFER_BYTES = 64 << 20
-
-_CHAIN_LIMIT_RESET = 1 << 20
-_IRQ_ENABLE = 0b10
-_WRITABLE = (
-    Reg.LIST_LO,
-    Reg.LIST_HI,
-    Reg.HOST_BASE_LO,
-    Reg.HOST_BASE_HI,
-    Reg.HOST_SIZE_LO,
-    Reg.HOST_SIZE_HI,
-    Reg.CHAIN_LIMIT,
-)
 
 
 class ModelDevice:
@@ -107,9 +101,9 @@ class ModelDevice:
         self._require_open()
         value &= 0xFFFFFFFF
         if offset == Reg.CTRL:
-            if value & 1:
+            if value & CTRL_SOFT_RESET.mask:
                 self._reset_registers()
-            self._registers[Reg.CTRL] = value & _IRQ_ENABLE
+            self._registers[Reg.CTRL] = value & CTRL_IRQ_ENABLE.mask
         elif offset == Reg.IRQ:
             self._registers[Reg.IRQ] &= ~value
         elif offset == Reg.DOORBELL:
@@ -117,8 +111,8 @@ class ModelDevice:
                 self._registers[Reg.DOORBELL_DROPPED] += 1
             else:
                 self._pending, self._seen_busy = True, False
-                self._registers[Reg.STATUS] = 1
-        elif offset in _WRITABLE:
+                self._registers[Reg.STATUS] = STATUS_RUNNING.mask
+        elif offset in SETTINGS:
             self._registers[offset] = value
 
     def wait_irq(self, timeout: float) -> None:
@@ -126,7 +120,7 @@ class ModelDevice:
         self._require_open()
         if self._pending:
             self._run()
-        if not (self._registers[Reg.IRQ] and self._registers[Reg.CTRL] & _IRQ_ENABLE):
+        if not (self._registers[Reg.IRQ] and self._registers[Reg.CTRL] & CTRL_IRQ_ENABLE.mask):
             names = ("CTRL", "STATUS", "IRQ", "DESC_COUNT")
             dump = ", ".join(f"{name}=0x{self._registers[Reg[name]]:X}" for name in names)
             raise DeviceTimeoutError(
@@ -136,7 +130,7 @@ class ModelDevice:
 
     def reset(self) -> None:
         """Drop the pending list and set the registers to their reset values."""
-        self.write32(Reg.CTRL, 1)
+        self.write32(Reg.CTRL, CTRL_SOFT_RESET.mask)
 
     def close(self) -> None:
         """Refuse every further access."""
@@ -158,28 +152,10 @@ class ModelDevice:
             raise DeviceError("the model device is closed: open a new one")
 
     def _reset_registers(self) -> None:
-        g = self.geometry
         self._pending = False
         self._seen_busy = False
-        self._registers = {
-            **dict.fromkeys(Reg, 0),
-            Reg.ID: DEVICE_ID,
-            Reg.VERSION: DEVICE_VERSION,
-            Reg.CHAIN_LIMIT: _CHAIN_LIMIT_RESET,
-            Reg.CAPACITY_LO: g.capacity & 0xFFFFFFFF,
-            Reg.CAPACITY_HI: g.capacity >> 32,
-            Reg.STYLE: int(g.all_bank) | int(g.native_lanes) << 8,
-            Reg.BANKS: g.banks | g.bank_groups << 16,
-            Reg.ROW_BYTES: g.row_bytes,
-            Reg.ATOM_BYTES: g.atom_bytes,
-            Reg.BEAT_BYTES: g.beat_bytes,
-            Reg.LANES: g.lanes,
-            Reg.ACC_GROUPS: g.acc_groups,
-            Reg.SCALAR_DEPTH: g.scalar_depth,
-            Reg.CK_RATIO: g.ck_ratio,
-            Reg.TCK_FS: g.tck_fs,
-            Reg.LANE_LATENCY: g.lane_latency,
-        }
+        values = {**dict.fromkeys(Reg, 0), **RESET, **self.geometry.registers()}
+        self._registers = {int(register): value for register, value in values.items()}
 
     def _wide(self, low: Reg, high: Reg) -> int:
         return self._registers[low] | self._registers[high] << 32
@@ -188,8 +164,9 @@ class ModelDevice:
         """Execute the list and set STATUS and IRQ."""
         self._pending = False
         code = self._walk()
-        self._registers[Reg.STATUS] = 0 if code is None else 0b10 | code << 8
-        self._registers[Reg.IRQ] = 1
+        failure = 0 if code is None else STATUS_FAILED.mask | STATUS_CODE.put(code)
+        self._registers[Reg.STATUS] = failure
+        self._registers[Reg.IRQ] = IRQ_ENDED.mask
 
     def _walk(self) -> Code | None:
         """Execute descriptors until END; return the code of an error."""
@@ -212,7 +189,7 @@ class ModelDevice:
                 if refused is not None:
                     raise RefusedError(refused)
                 self._execution.execute(d)
-                status = Code.DONE | (index & 0xFFFFFF) << 8
+                status = status_word(Code.DONE, index)
                 if d.record:
                     record = np.zeros((), RECORD)
                     record["status"] = status
@@ -220,7 +197,7 @@ class ModelDevice:
                 self._execution.set_status(address, status)
             except RefusedError as refusal:
                 logger.debug("descriptor %d at 0x%X: %s", index, address, refusal.code.name)
-                self._execution.set_status(address, refusal.code | (index & 0xFFFFFF) << 8)
+                self._execution.set_status(address, status_word(refusal.code, index))
                 return refusal.code
             if d.opcode == Opcode.END:
                 return None

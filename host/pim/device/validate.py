@@ -13,9 +13,14 @@ import numpy as np
 
 from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.rtl.isa import (
+    COMPUTE_OPCODES,
     CONTROL_FIELDS,
+    COPY_OPCODES,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
+    ELEMENTWISE_OPCODES,
+    OPTION_OPCODES,
+    PRODUCT_OPCODES,
     Broadcast,
     Code,
     Init,
@@ -28,10 +33,7 @@ HOST_GRANULE = 64
 # Host addresses have 64 bits and do not wrap.
 _HOST_SPACE = 1 << 64
 
-_DEFINED_CONTROL = sum(((1 << width) - 1) << low for low, width in CONTROL_FIELDS.values())
-COPIES = (Opcode.COPY_IN, Opcode.COPY_OUT)
-PRODUCTS = (Opcode.MATMUL, Opcode.MATMUL_T)
-ELEMENTWISE = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
+_DEFINED_CONTROL = sum(field.mask for field in CONTROL_FIELDS.values())
 
 
 def round_up(value: int, granule: int) -> int:
@@ -74,8 +76,7 @@ class Fields:
         control = words.pop("control")
 
         def field(name: str) -> int:
-            low, width = CONTROL_FIELDS[name]
-            return int(control >> low & (1 << width) - 1)
+            return CONTROL_FIELDS[name].get(control)
 
         return cls(
             opcode=field("opcode"),
@@ -127,7 +128,7 @@ class Operands:
 def operands(d: Fields, geometry: Geometry) -> Operands:
     """Return the device ranges of a MATMUL, MATMUL_T or elementwise descriptor of legal size."""
     beat = geometry.beat_bytes
-    if d.opcode in ELEMENTWISE:
+    if d.opcode in ELEMENTWISE_OPCODES:
         wide = BF16_BYTES * d.cols
         second = {
             Broadcast.NONE: Rows(d.addr_b, d.rows, d.stride_b, wide),
@@ -203,16 +204,18 @@ def validate(d: Fields, address: int, geometry: Geometry, window: tuple[int, int
 def _bad_options(d: Fields) -> bool:
     return bool(
         d.control & ~_DEFINED_CONTROL
-        or (d.broadcast and d.opcode not in ELEMENTWISE)
-        or ((d.init or d.out_f32) and d.opcode not in PRODUCTS)
+        or any(
+            d.control & CONTROL_FIELDS[name].mask and d.opcode not in opcodes
+            for name, opcodes in OPTION_OPCODES.items()
+        )
         or d.init not in frozenset(Init)
     )
 
 
 def _bad_size(d: Fields, geometry: Geometry) -> bool:
-    if d.opcode in COPIES:
+    if d.opcode in COPY_OPCODES:
         return d.rows < 1 or d.inner < 1 or d.inner % HOST_GRANULE != 0
-    if d.opcode in PRODUCTS:
+    if d.opcode in PRODUCT_OPCODES:
         normal = d.opcode == Opcode.MATMUL
         granule = geometry.beat_columns if normal else geometry.atom_columns
         return (
@@ -222,7 +225,7 @@ def _bad_size(d: Fields, geometry: Geometry) -> bool:
             or d.cols % granule != 0
             or (normal and not 1 <= d.tile <= geometry.acc_groups)
         )
-    if d.opcode in ELEMENTWISE:
+    if d.opcode in ELEMENTWISE_OPCODES:
         return (
             d.rows < 1
             or d.cols < 1
@@ -235,10 +238,10 @@ def _bad_size(d: Fields, geometry: Geometry) -> bool:
 def _misaligned(d: Fields, geometry: Geometry) -> bool:
     if d.opcode != Opcode.END and d.next % DESCRIPTOR_BYTES:
         return True
-    if d.opcode in COPIES:
+    if d.opcode in COPY_OPCODES:
         device = d.addr_y if d.opcode == Opcode.COPY_IN else d.addr_a
         return any(value % HOST_GRANULE for value in (d.host, device, d.stride_a, d.stride_y))
-    if d.opcode not in PRODUCTS + ELEMENTWISE:
+    if d.opcode not in COMPUTE_OPCODES:
         return False
     beat, atom = geometry.beat_bytes, geometry.atom_bytes
     beats = [d.addr_a, d.addr_y, d.stride_a, d.stride_y]
@@ -247,7 +250,7 @@ def _misaligned(d: Fields, geometry: Geometry) -> bool:
         atoms = [d.addr_b, d.stride_b, d.tile]
     else:
         beats.append(d.addr_b)
-    if d.opcode in ELEMENTWISE and d.broadcast == Broadcast.NONE:
+    if d.opcode in ELEMENTWISE_OPCODES and d.broadcast == Broadcast.NONE:
         beats.append(d.stride_b)
     if d.init:
         beats.append(d.host_lo)
@@ -257,9 +260,9 @@ def _misaligned(d: Fields, geometry: Geometry) -> bool:
 
 
 def _device_ranges(d: Fields, geometry: Geometry) -> Iterator[Rows]:
-    if d.opcode in COPIES:
+    if d.opcode in COPY_OPCODES:
         yield copy_sides(d)[1]
-    elif d.opcode in PRODUCTS + ELEMENTWISE:
+    elif d.opcode in COMPUTE_OPCODES:
         parts = operands(d, geometry)
         yield parts.a
         yield parts.b
@@ -273,7 +276,7 @@ def _host_ranges(d: Fields, address: int) -> Iterator[tuple[int, int]]:
         yield d.next, d.next + DESCRIPTOR_BYTES
     if d.record:
         yield address + DESCRIPTOR_BYTES, address + 2 * DESCRIPTOR_BYTES
-    if d.opcode in COPIES:
+    if d.opcode in COPY_OPCODES:
         host = copy_sides(d)[0]
         yield host.address, host.end
 
@@ -283,16 +286,16 @@ def _inside(start: int, end: int, window: tuple[int, int]) -> bool:
 
 
 def _overlaps(d: Fields, geometry: Geometry) -> bool:
-    if d.opcode in COPIES:
+    if d.opcode in COPY_OPCODES:
         host, device = copy_sides(d)
         return (device if d.opcode == Opcode.COPY_IN else host).folds
-    if d.opcode not in PRODUCTS + ELEMENTWISE:
+    if d.opcode not in COMPUTE_OPCODES:
         return False
     parts = operands(d, geometry)
     y = parts.y
     place = (y.address, y.stride)
     allowed = []
-    if d.opcode in ELEMENTWISE:
+    if d.opcode in ELEMENTWISE_OPCODES:
         allowed.append(parts.a)
         if d.broadcast == Broadcast.NONE:
             allowed.append(parts.b)

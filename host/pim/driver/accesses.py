@@ -15,9 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
-from pimloop.host.pim.device.validate import COPIES, ELEMENTWISE, PRODUCTS
 from pimloop.host.pim.driver.errors import DriverError
-from pimloop.rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
+from pimloop.rtl.isa import (
+    CONTROL_FIELDS,
+    COPY_OPCODES,
+    ELEMENTWISE_OPCODES,
+    PRODUCT_OPCODES,
+    Broadcast,
+    Init,
+    Opcode,
+)
 
 Counts = NDArray[np.int64]
 
@@ -66,8 +73,8 @@ def count_accesses(descriptors: NDArray[np.void], geometry: Geometry) -> Accesse
 
 
 def _field(control: Counts, name: str) -> Counts:
-    low, width = CONTROL_FIELDS[name]
-    return control >> low & (1 << width) - 1
+    field = CONTROL_FIELDS[name]
+    return control >> field.low & (1 << field.width) - 1
 
 
 def _words(descriptors: NDArray[np.void], *names: str) -> list[Counts]:
@@ -77,7 +84,7 @@ def _words(descriptors: NDArray[np.void], *names: str) -> list[Counts]:
 def _copies(descriptors: NDArray[np.void], opcode: Counts, geometry: Geometry) -> Counts:
     """Return the atoms of every copy, (n,)."""
     rows, inner = _words(descriptors, "rows", "inner")
-    return np.where(np.isin(opcode, COPIES), rows * (inner // geometry.atom_bytes), 0)
+    return np.where(np.isin(opcode, COPY_OPCODES), rows * (inner // geometry.atom_bytes), 0)
 
 
 def _computed(
@@ -87,7 +94,7 @@ def _computed(
     rows, inner, cols = _words(descriptors, "rows", "inner", "cols")
     atom = geometry.atom_columns
     beats = -(-cols // (geometry.beat_bytes // BF16_BYTES))
-    product, vector = np.isin(opcode, PRODUCTS), np.isin(opcode, ELEMENTWISE)
+    product, vector = np.isin(opcode, PRODUCT_OPCODES), np.isin(opcode, ELEMENTWISE_OPCODES)
     transposed = opcode == Opcode.MATMUL_T
     blocks = -(-inner // atom)  # atoms of a row of A, blocks of the inner dimension
 

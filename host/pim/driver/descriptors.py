@@ -12,6 +12,7 @@ from pimloop.rtl.isa import (
     CONTROL_FIELDS,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
+    DESCRIPTOR_STATUS_CODE,
     RECORD,
     Broadcast,
     Code,
@@ -34,7 +35,7 @@ def control_word(
         "out_f32": int(out_f32),
         "record": int(record),
     }
-    return sum(value << CONTROL_FIELDS[name][0] for name, value in fields.items())
+    return sum(CONTROL_FIELDS[name].put(value) for name, value in fields.items())
 
 
 def _descriptor(control: int, **words: int) -> Descriptor:
@@ -198,11 +199,11 @@ class DescriptorList:
     def failure(self) -> tuple[Code, int, str] | None:
         """Return (code, index, label) of the first descriptor that did not end with DONE."""
         status = self._slots["status"][: len(self._labels)]
-        bad = np.flatnonzero((status & 0xFF) != Code.DONE)
+        bad = np.flatnonzero((status & DESCRIPTOR_STATUS_CODE.mask) != Code.DONE)
         if bad.size == 0:
             return None
         index = int(bad[0])
-        code = int(status[index] & 0xFF)
+        code = DESCRIPTOR_STATUS_CODE.get(int(status[index]))
         known = Code(code) if code in frozenset(Code) else Code.PENDING
         return known, index, self._labels[index]
 

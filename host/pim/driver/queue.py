@@ -15,12 +15,18 @@ from pimloop.host.pim.driver.errors import DescriptorError, DriverError
 from pimloop.host.pim.driver.memory import HostArena
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS, OpStats
 from pimloop.partitioner.quantity import quantity
-from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Reg
+from pimloop.rtl.isa import (
+    CTRL_IRQ_ENABLE,
+    DESCRIPTOR_BYTES,
+    IRQ_ENDED,
+    STATUS_CODE,
+    STATUS_FAILED,
+    Code,
+    Reg,
+)
 
 logger = logging.getLogger(__name__)
 
-_IRQ_ENABLE = 0b10
-_STATUS_ERROR = 0b10
 # A sixteenth of the buffer holds descriptors, within these bounds (bytes).
 _LIST_SHARE = 16
 _LIST_BYTES_MIN = 16 * DESCRIPTOR_BYTES
@@ -158,7 +164,7 @@ class CommandQueue:
         ):
             device.write32(low, value & 0xFFFFFFFF)
             device.write32(high, value >> 32)
-        device.write32(Reg.CTRL, _IRQ_ENABLE)
+        device.write32(Reg.CTRL, CTRL_IRQ_ENABLE.mask)
         self._cycles = 0
         self._counts = dict.fromkeys(COUNTER_REGISTERS, 0)
 
@@ -175,15 +181,15 @@ class CommandQueue:
             self._forget()
             self._lost = True
             raise
-        self._device.write32(Reg.IRQ, 1)
+        self._device.write32(Reg.IRQ, IRQ_ENDED.mask)
         status = self._device.read32(Reg.STATUS)
         failure = self._list.failure()
         self._count(complete=failure is None)
         self._forget()
         if failure is not None:
             raise DescriptorError(*failure)
-        if status & _STATUS_ERROR:
-            raise DescriptorError(Code(status >> 8 & 0xFF), 0, "the list's address")
+        if status & STATUS_FAILED.mask:
+            raise DescriptorError(Code(STATUS_CODE.get(status)), 0, "the list's address")
 
     def _forget(self) -> None:
         self._in_flight = False

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from pimloop.rtl.isa import Reg
+from pimloop.rtl.isa import COUNTERS, Reg
 
-#: Counters of the device by the name reports use, with their lower register.
+#: Counters of the device besides its cycles, with their lower register.
 COUNTER_REGISTERS: dict[str, Reg] = {
-    "act": Reg.CNT_ACT_LO,
-    "pre": Reg.CNT_PRE_LO,
-    "rd": Reg.CNT_RD_LO,
-    "wr": Reg.CNT_WR_LO,
-    "ref": Reg.CNT_REF_LO,
-    "mac": Reg.CNT_MAC_LO,
-    "stall": Reg.CNT_STALL_LO,
+    name: register for name, register in COUNTERS.items() if name != "cycles"
 }
 
 

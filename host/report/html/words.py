@@ -13,6 +13,7 @@ from typing import Any
 
 from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, kinds
 from pimloop.partitioner.percent import percent
+from pimloop.rtl.isa import COUNTER_TEXT
 
 #: The lane of transfers in a timeline.
 TRANSFERS = "dma"
@@ -75,15 +76,15 @@ _SCHEDULES = {
     ),
 }
 
+
+def _phrase(text: str) -> str:
+    """Return a sentence of the counters' table as a phrase; DRAM stays as it is."""
+    first = text if text[1].isupper() else text[0].lower() + text[1:]
+    return first.removesuffix(".")
+
+
 _COUNTERS = {
-    "CYCLES": "DRAM clocks spent in descriptor lists",
-    "ACT": "bank activations; an all-bank ACT counts once for every bank",
-    "PRE": "banks precharged",
-    "RD": "read column commands; an all-bank RD counts once",
-    "WR": "write column commands; an all-bank WR counts once",
-    "REF": "all-bank refreshes",
-    "MAC": "beats of multiply-add work, padding included",
-    "STALL": "DRAM clocks waiting for the host memory",
+    **{name.upper(): _phrase(text) for name, text in COUNTER_TEXT.items()},
     "channel_accesses": "column commands that moved an atom over the channel's data bus",
     "all_bank_accesses": "column commands that reached every bank at once, past the bus",
     "bank_accesses": "accesses by bank: an all-bank one counts once for every bank",

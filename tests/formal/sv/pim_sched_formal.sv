@@ -57,12 +57,13 @@ module pim_sched_formal #(
   input logic             lanes_busy_i
 );
 
+  // generated:timing
   localparam pim_pkg::timing_t Timing = '{
       rcd_rd: 16'(TRcdRd), rcd_wr: 16'(TRcdWr), rp: 16'(TRp), ras: 16'(TRas), rc: 16'(TRc),
-      ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL),
-      faw: 16'(TFaw), wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL),
-      refi: 16'(TRefi), rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl),
-      cwl: 16'(TCwl), bl: 16'(TBl)};
+      ccd_s: 16'(TCcdS), ccd_l: 16'(TCcdL), rrd_s: 16'(TRrdS), rrd_l: 16'(TRrdL), faw: 16'(TFaw),
+      wr: 16'(TWr), rtp: 16'(TRtp), wtr_s: 16'(TWtrS), wtr_l: 16'(TWtrL), refi: 16'(TRefi),
+      rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl), cwl: 16'(TCwl), bl: 16'(TBl)};
+  // end generated
   localparam int unsigned BankBits = $clog2(Banks);
   localparam int unsigned RowBits = $clog2(Rows);
   localparam int unsigned SlotBits = $clog2(CkRatio);

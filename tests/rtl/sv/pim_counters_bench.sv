@@ -8,7 +8,7 @@ module pim_counters_bench #(
   input  logic               rst_ni,
   /// At its rising edge, away from the clock's, the totals become `load_total_i`.
   input  logic               load_i,
-  input  logic [7:0][63:0]   load_total_i,
+  input  logic [pim_isa_pkg::Counters-1:0][63:0] load_total_i,
   input  logic               busy_i,
   input  logic               clear_i,
   input  pim_pkg::dram_cmd_e col_cmd_i,
@@ -18,8 +18,8 @@ module pim_counters_bench #(
   input  logic               mac_i,
   input  logic               stall_i,
   input  logic               capture_i,
-  output logic [7:0][63:0]   total_o,
-  output logic [7:0][31:0]   captured_o,
+  output logic [pim_isa_pkg::Counters-1:0][63:0] total_o,
+  output logic [pim_isa_pkg::Counters-1:0][31:0] captured_o,
   output logic [63:0]        captured_cycles_o
 );
 
@@ -44,14 +44,14 @@ module pim_counters_bench #(
   );
 
   always @(posedge load_i) begin
-    u_dut.cycles_q = load_total_i[0];
-    u_dut.act_q = load_total_i[1];
-    u_dut.pre_q = load_total_i[2];
-    u_dut.rd_q = load_total_i[3];
-    u_dut.wr_q = load_total_i[4];
-    u_dut.ref_q = load_total_i[5];
-    u_dut.mac_q = load_total_i[6];
-    u_dut.stall_q = load_total_i[7];
+    u_dut.cycles_q = load_total_i[pim_isa_pkg::CounterCycles];
+    u_dut.act_q = load_total_i[pim_isa_pkg::CounterAct];
+    u_dut.pre_q = load_total_i[pim_isa_pkg::CounterPre];
+    u_dut.rd_q = load_total_i[pim_isa_pkg::CounterRd];
+    u_dut.wr_q = load_total_i[pim_isa_pkg::CounterWr];
+    u_dut.ref_q = load_total_i[pim_isa_pkg::CounterRef];
+    u_dut.mac_q = load_total_i[pim_isa_pkg::CounterMac];
+    u_dut.stall_q = load_total_i[pim_isa_pkg::CounterStall];
   end
 
 endmodule

@@ -36,7 +36,7 @@ module pim_regs_bench #(
   input  logic [7:0]       end_code_i,
   input  logic [63:0]      desc_addr_i,
   input  logic [31:0]      desc_count_i,
-  input  logic [511:0]     counters_i
+  input  logic [pim_isa_pkg::Counters-1:0][63:0] counters_i
 );
 
   pim_regs #(

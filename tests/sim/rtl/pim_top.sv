@@ -17,10 +17,30 @@
 module pim_top #(
     parameter int AllBank = 0, Banks = 16, BankGroups = 4, RowBytes = 8192, AtomBytes = 64,
     Rows = 4096, CkRatio = 4, Lanes = 32, AccGroups = 16, ScalarDepth = 4096, LaneLatency = 4,
-    VectorSetup = 0, NativeLanes = 0, TckFs = 833333, TRcdRd = 17, TRcdWr = 17, TRp = 17,
-    TRas = 39, TRc = 56, TCcdS = 4, TCcdL = 6, TRrdS = 4, TRrdL = 6, TFaw = 26, TWr = 18,
-    TRtp = 9, TWtrS = 3, TWtrL = 9, TRefi = 9360, TRfc = 420, TXs = 432, TXsdll = 768, TCl = 17, TCwl = 12,
-    TBl = 4
+    VectorSetup = 0, NativeLanes = 0, TckFs = 833333,
+    // generated:parameters
+    parameter int TRcdRd = 17,
+    parameter int TRcdWr = 17,
+    parameter int TRp = 17,
+    parameter int TRas = 39,
+    parameter int TRc = 56,
+    parameter int TCcdS = 4,
+    parameter int TCcdL = 6,
+    parameter int TRrdS = 4,
+    parameter int TRrdL = 6,
+    parameter int TFaw = 26,
+    parameter int TWr = 18,
+    parameter int TRtp = 9,
+    parameter int TWtrS = 3,
+    parameter int TWtrL = 9,
+    parameter int TRefi = 9360,
+    parameter int TRfc = 420,
+    parameter int TXs = 432,
+    parameter int TXsdll = 768,
+    parameter int TCl = 17,
+    parameter int TCwl = 12,
+    parameter int TBl = 4
+    // end generated
 ) (
     /* verilator lint_on UNUSEDPARAM */
     input logic clk_i,

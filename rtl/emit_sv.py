@@ -1,0 +1,268 @@
+"""The SystemVerilog and C++ that `pimloop.rtl.generate` writes: pim_isa_pkg.sv, parts of others."""
+
+from __future__ import annotations
+
+import textwrap
+
+from pimloop.rtl.source import WORDS, Isa, Row, camel, opcodes_of
+
+_WIDTH = 100
+
+
+def package(isa: Isa) -> str:
+    """Return the text of `pim_isa_pkg.sv`."""
+    parts = [
+        _constants(isa),
+        *(_enum(enum) for enum in isa["enum"]),
+        _structs(isa),
+        _predicates(isa),
+        _record_function(isa),
+    ]
+    lines = [
+        "// Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.",
+        "",
+        "/// The programming interface of the device: registers, descriptors, codes.",
+        "package pim_isa_pkg;",
+        "",
+    ]
+    for part in parts:
+        lines += [*part, ""]
+    return "\n".join([*lines, "endpackage", ""])
+
+
+def _constants(isa: Isa) -> list[str]:
+    lines = [
+        f"  localparam logic [31:0] DeviceId = 32'h{isa['id']:08X};",
+        f"  localparam logic [31:0] DeviceVersion = 32'h{isa['version']:08X};",
+        "",
+        "  // Register offsets in bytes.",
+    ]
+    for register in isa["register"]:
+        name = camel(register["name"])
+        lines.append(f"  localparam logic [11:0] Reg{name} = 12'h{register['offset']:03X};")
+    lines += ["", "  // Values after reset that are not 0."]
+    for register in isa["register"]:
+        if "reset" in register:
+            lines.append(
+                f"  localparam logic [31:0] Reset{camel(register['name'])} ="
+                f" 32'h{register['reset']:08X};"
+            )
+    lines += ["", "  // Bits of the registers that are written."]
+    for register in isa["register"]:
+        for field in register.get("fields", ()):
+            if register["access"] != "ro" and field["width"] == 1:
+                name = camel(register["name"]) + camel(field["name"])
+                lines.append(f"  localparam int unsigned Bit{name} = {field['low']};")
+    lines += ["", "  // Counters, in the order of their registers."]
+    lines.append(f"  localparam int unsigned Counters = {len(isa['counter'])};")
+    for index, counter in enumerate(isa["counter"]):
+        lines.append(f"  localparam int unsigned Counter{camel(counter['name'])} = {index};")
+    lines += ["", "  // Words of a descriptor."]
+    for word in isa["descriptor"]:
+        lines.append(f"  localparam int unsigned Word{camel(word['name'])} = {word['word']};")
+    errors = [value for _, value, _ in _values(isa, "code") if value >= 0x80]
+    lines += ["", "  // Highest opcode; the codes of errors, from the first to the last."]
+    last = max(op["value"] for op in isa["opcode"])
+    lines.append(f"  localparam int unsigned OpcodeLast = {last};")
+    lines.append(f"  localparam int unsigned ErrorFirst = {min(errors)};")
+    lines.append(f"  localparam int unsigned ErrorLast = {max(errors)};")
+    for name in ("broadcast", "init"):
+        count = len(_values(isa, name))
+        lines.append(f"  localparam int unsigned {camel(name)}Values = {count};")
+    return lines
+
+
+def _values(isa: Isa, name: str) -> list[tuple[str, int, str]]:
+    rows: list[tuple[str, int, str]] = next(e for e in isa["enum"] if e["name"] == name)["values"]
+    return rows
+
+
+def _enum(enum: Row) -> list[str]:
+    width = 8 if enum["name"] in ("opcode", "code") else 2
+    values = enum["values"]
+    digits = (width + 3) // 4
+    lines = [f"  typedef enum logic [{width - 1}:0] {{"]
+    for index, (name, value, _) in enumerate(values):
+        comma = "," if index + 1 < len(values) else ""
+        lines.append(f"    {camel(enum['name'])}{camel(name)} = {width}'h{value:0{digits}X}{comma}")
+    return [*lines, f"  }} {enum['name']}_e;"]
+
+
+def _packed(fields: list[Row], types: dict[str, str] | None = None) -> list[str]:
+    """Return the members of a 32-bit struct, with what is between its fields reserved."""
+    lines = []
+    top, gaps = 32, 0
+    unused = sum(1 for _ in _gaps(fields))
+    for field in [*sorted(fields, key=lambda f: -int(f["low"])), None]:
+        end = field["low"] + field["width"] if field else 0
+        if end < top:
+            name = "reserved" if unused == 1 else f"reserved{gaps}"
+            lines.append(f"    logic [{top - end - 1}:0] {name};")
+            gaps += 1
+        if field:
+            kind = (types or {}).get(field["name"])
+            kind = kind or ("logic" if field["width"] == 1 else f"logic [{field['width'] - 1}:0]")
+            lines.append(f"    {kind} {field['name']};")
+            top = field["low"]
+    return lines
+
+
+def _gaps(fields: list[Row]) -> list[int]:
+    ends = [0, *(field["low"] + field["width"] for field in fields)]
+    starts = [*(field["low"] for field in fields), 32]
+    return [end for end, start in zip(sorted(ends), sorted(starts), strict=True) if start > end]
+
+
+def _structs(isa: Isa) -> list[str]:
+    lines: list[str] = []
+    for register in isa["register"]:
+        if "fields" in register:
+            types = {"code": "code_e"}
+            lines += [f"  /// Register {register['name']}.", "  typedef struct packed {"]
+            lines += [*_packed(register["fields"], types), f"  }} {register['name'].lower()}_t;"]
+            lines.append("")
+    lines += ["  /// Word 0 of a descriptor.", "  typedef struct packed {"]
+    lines += [*_packed(isa["control"]), "  } control_t;", ""]
+    for word in isa["descriptor"]:
+        if "fields" in word:
+            lines += [
+                f"  /// The word `{word['name']}` of a descriptor.",
+                "  typedef struct packed {",
+            ]
+            lines += [*_packed(word["fields"], {"code": "code_e"}), f"  }} word_{word['name']}_t;"]
+            lines.append("")
+    lines += ["  /// A descriptor; word 0 in the low bits.", "  typedef struct packed {"]
+    for word in sorted(isa["descriptor"], key=lambda w: -int(w["word"])):
+        kind = "control_t" if word["name"] == "control" else "logic [31:0]"
+        lines.append(f"    {kind} {word['name']};")
+    lines += ["  } descriptor_t;", "", "  /// A completion record; word 0 in the low bits."]
+    lines += ["  typedef struct packed {"]
+    if len(isa["record"]) < WORDS:
+        lines.append(f"    logic [{(WORDS - len(isa['record'])) * 32 - 1}:0] unused;")
+    for word in sorted(isa["record"], key=lambda w: -int(w["word"])):
+        lines.append(f"    logic [31:0] {word['name']};")
+    return [*lines, "  } record_t;"]
+
+
+def _predicates(isa: Isa) -> list[str]:
+    """Return the functions that say what an opcode is and which options it takes."""
+    lines = []
+    for kind in isa["class"]:
+        lines += [f"  /// {kind['doc']}"]
+        lines += [*_inside(isa, f"is_{kind['name']}", {kind["name"]}), ""]
+    computing = {kind["name"] for kind in isa["class"] if kind.get("computes")}
+    lines += ["  /// Whether pim_seq and the lanes execute it."]
+    lines += [*_inside(isa, "is_compute", computing), ""]
+    lines += ["  /// Whether there is such an opcode."]
+    lines += [*_inside(isa, "is_known", {kind["name"] for kind in isa["class"]}), ""]
+    lines += [
+        "  /// Whether a bit of the control word is set that its opcode does not know, or a value",
+        "  /// that no option has.",
+        "  function automatic logic has_undefined_option(control_t control);",
+        "    opcode_e opcode;",
+        "    opcode = opcode_e'(control.opcode);",
+        "    has_undefined_option = control.reserved != '0;",
+    ]
+    for field in isa["control"]:
+        if "classes" in field:
+            allowed = " || ".join(f"is_{name}(opcode)" for name in field["classes"])
+            allowed = f"({allowed})" if len(field["classes"]) > 1 else allowed
+            lines.append(
+                f"    has_undefined_option |= control.{field['name']} != '0 && !{allowed};"
+            )
+    for enum in isa["enum"]:
+        field = next((f for f in isa["control"] if f["name"] == enum["name"]), None)
+        if field and field["name"] != "opcode" and len(enum["values"]) < 1 << field["width"]:
+            prefix = camel(enum["name"])
+            names = ", ".join(f"{prefix}{camel(name)}" for name, _, _ in enum["values"])
+            value = f"{enum['name']}_e'(control.{field['name']})"
+            lines.append(f"    has_undefined_option |= !({value} inside {{{names}}});")
+    return [*lines, "  endfunction"]
+
+
+def _record_function(isa: Isa) -> list[str]:
+    """Return the function that puts counters into a completion record."""
+    lines = [
+        "  /// The record of a descriptor: counters in the order of Counter..., cycles in full.",
+        "  function automatic record_t record_of(word_status_t status, logic [63:0] cycles,",
+        "                                        logic [Counters-1:0][31:0] counts);",
+        "    record_of = '0;",
+        "    record_of.status = status;",
+    ]
+    for index, counter in enumerate(isa["counter"]):
+        name = counter.get("field", counter["name"])
+        if index == 0:
+            lines.append(f"    record_of.{name}_lo = cycles[31:0];")
+            lines.append(f"    record_of.{name}_hi = cycles[63:32];")
+        else:
+            lines.append(f"    record_of.{name} = counts[Counter{camel(counter['name'])}];")
+    return [*lines, "  endfunction"]
+
+
+def _inside(isa: Isa, name: str, classes: set[str]) -> list[str]:
+    names = ", ".join(f"Opcode{camel(op)}" for op in opcodes_of(isa, classes))
+    text = textwrap.wrap(
+        f"return opcode inside {{{names}}};",
+        _WIDTH,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 8,
+    )
+    return [f"  function automatic logic {name}(opcode_e opcode);", *text, "  endfunction"]
+
+
+def lane_enum(isa: Isa) -> str:
+    """Return lane_op_e of pim_pkg.sv."""
+    rows = isa["lane"]
+    lines = ["  /// What the lanes do with a beat.", "  typedef enum logic [2:0] {"]
+    members = [f"Lane{camel(row['name'])} = 3'd{i}" for i, row in enumerate(rows)]
+    members = [f"{text}," if i + 1 < len(rows) else text for i, text in enumerate(members)]
+    wide = max(len(text) for text in members)
+    for text, row in zip(members, rows, strict=True):
+        lines.append(f"    {text:<{wide}}  // {row['doc']}")
+    return "\n".join([*lines, "  } lane_op_e;"])
+
+
+def lane_enum_cpp(isa: Isa) -> str:
+    """Return the enumeration of lane operations of pim_lane_dpi.cpp."""
+    members = [f"    kLane{camel(row['name'])} = {i}" for i, row in enumerate(isa["lane"])]
+    return "\n".join(
+        [
+            "// Values of pim_pkg::lane_op_e.",
+            "enum LaneOp : uint32_t {",
+            ",\n".join(members),
+            "};",
+        ]
+    )
+
+
+def timing_struct(timing: list[Row]) -> str:
+    """Return timing_t of pim_pkg.sv."""
+    lines = ["  /// DRAM timing in DRAM clocks (JEDEC names; JESD79-4 for DDR4)."]
+    lines.append("  typedef struct packed {")
+    wide = max(len(row["name"]) for row in timing) + 1
+    for row in timing:
+        lines.append(f"    logic [15:0] {row['name'] + ';':<{wide}}  // {row['doc']}")
+    return "\n".join([*lines, "  } timing_t;"])
+
+
+def timing_parameters(timing: list[Row], kind: str, indent: int) -> str:
+    """Return the parameters of a module, the last ones of its list."""
+    lines = [f"{kind} {row['parameter']} = {row['ddr4_2400']}" for row in timing]
+    return ",\n".join(" " * indent + line for line in lines)
+
+
+def timing_literal(timing: list[Row]) -> str:
+    """Return the timing_t that the parameters give."""
+    # A member and its value stay on one line.
+    text = ", ".join(f"{row['name']}:@16'({row['parameter']})" for row in timing)
+    body = textwrap.wrap(
+        text, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
+    )
+    lines = [line.replace("@", " ") for line in body]
+    return "\n".join(["  localparam pim_pkg::timing_t Timing = '{", *lines]) + "};"
+
+
+def connections(names: list[str], cast: str, indent: int) -> str:
+    """Return the parameters handed on to an instance, each as one of the same name."""
+    lines = [f".{name}({f'{cast}({name})' if cast else name})" for name in names]
+    return ",\n".join(" " * indent + line for line in lines)

@@ -1,0 +1,115 @@
+"""The tables that the generator reads, with what follows from them filled in.
+
+`isa.toml` is the programming interface, `timing.toml` the DRAM timings. Counters are written once
+there; their registers and their words of the completion record are added here.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+Isa = dict[str, Any]
+Row = dict[str, Any]
+
+#: Words of a descriptor and of a completion record.
+WORDS = 16
+
+
+def load() -> Isa:
+    """Return `isa.toml` with the registers of the counters and the words of a record.
+
+    Raises
+    ------
+    ValueError
+        The table contradicts itself; the message names the entry.
+    """
+    return completed(tomllib.loads((HERE / "isa.toml").read_text(encoding="utf-8")))
+
+
+def completed(isa: Isa) -> Isa:
+    """Add to a table what follows from it; ValueError as of `load`."""
+    isa["register"] += _counter_registers(isa)
+    isa["record"] = _record(isa)
+    rows = [[op["name"], op["value"], op["doc"]] for op in isa["opcode"]]
+    isa["enum"].insert(0, {"name": "opcode", "values": rows})
+    _check(isa)
+    return isa
+
+
+def _check(isa: Isa) -> None:
+    known = {kind["name"] for kind in isa["class"]}
+    named = {op["class"] for op in isa["opcode"]}
+    named |= {name for field in isa["control"] for name in field.get("classes", ())}
+    if named - known:
+        raise ValueError(f"isa.toml: no [[class]] is called {', '.join(sorted(named - known))}")
+    if len(isa["record"]) > WORDS:
+        room = len(isa["counter"]) - (len(isa["record"]) - WORDS)
+        raise ValueError(
+            f"isa.toml: a completion record has {WORDS} words, room for {room} counters,"
+            f" not for {len(isa['counter'])}"
+        )
+    _unique("register", "name", [row["name"] for row in isa["register"]])
+    _unique("register", "offset", [f"0x{row['offset']:03X}" for row in isa["register"]])
+    for enum in isa["enum"]:
+        _unique(enum["name"], "name", [name for name, _, _ in enum["values"]])
+        _unique(enum["name"], "value", [f"0x{value:02X}" for _, value, _ in enum["values"]])
+
+
+def _unique(table: str, key: str, entries: list[str]) -> None:
+    twice = sorted({entry for entry in entries if entries.count(entry) > 1})
+    if twice:
+        raise ValueError(f"isa.toml: {table} has the {key} {', '.join(twice)} twice")
+
+
+def load_timing() -> list[Row]:
+    """Return the rows of `timing.toml`, each with its `parameter` of pim_top and its `key`.
+
+    The row `rcd_rd` is the parameter TRcdRd and the key trcd_rd of a platform file.
+    """
+    rows: list[Row] = tomllib.loads((HERE / "timing.toml").read_text(encoding="utf-8"))["timing"]
+    return [row | {"parameter": f"T{camel(row['name'])}", "key": f"t{row['name']}"} for row in rows]
+
+
+def camel(name: str) -> str:
+    """Return a name of the tables as SystemVerilog spells it.
+
+    >>> camel("COPY_IN")
+    'CopyIn'
+    """
+    return "".join(part.capitalize() for part in name.lower().split("_"))
+
+
+def opcodes_of(isa: Isa, classes: set[str]) -> list[str]:
+    """Return the names of the opcodes of some classes, in the order of the table."""
+    return [op["name"] for op in isa["opcode"] if op["class"] in classes]
+
+
+def _counter_registers(isa: Isa) -> list[Row]:
+    rows = []
+    for index, counter in enumerate(isa["counter"]):
+        low = isa["counters"] + 8 * index
+        name = f"CNT_{counter['name'].upper()}"
+        high = "Upper half, as latched with the lower one."
+        texts = [counter["doc"], counter.get("detail", "")]
+        if index == 0:
+            texts.append("Reading any _LO counter latches its _HI.")
+        doc = " ".join(text for text in texts if text)
+        rows.append({"name": f"{name}_LO", "offset": low, "access": "ro", "doc": doc})
+        rows.append({"name": f"{name}_HI", "offset": low + 4, "access": "ro", "doc": high})
+    return rows
+
+
+def _record(isa: Isa) -> list[Row]:
+    words = [("status", "As in the descriptor.")]
+    for index, counter in enumerate(isa["counter"]):
+        name = counter.get("field", counter["name"])
+        doc = counter.get("record", f"As CNT_{counter['name'].upper()}")
+        if index == 0:
+            words.append((f"{name}_lo", f"{doc}, lower half."))
+            words.append((f"{name}_hi", "The same, upper half."))
+        else:
+            words.append((name, f"{doc}."))
+    return [{"name": name, "word": i, "doc": doc} for i, (name, doc) in enumerate(words)]
