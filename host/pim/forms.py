@@ -19,8 +19,9 @@ with all columns of B at once, at least a beat of them. Of few columns and many 
 takes fewer. It needs C for the CPU, and A and B constant or from the CPU, as the values of
 attention. A B that the operator reads as its transpose is B' as it lies, wherever it comes from.
 
-The model of the clocks decides, by a margin. It counts beats and the accesses of their bank; what
-rows of the DRAM, refreshes and the list cost is left out.
+The model of the clocks decides, by a margin. It counts beats, the accesses of their bank, and the
+rows of the DRAM that MATMUL reads through; MATMUL_T waits for the lanes while a row is opened.
+Refreshes take the same part of each form, and what the list costs is left out.
 """
 
 from __future__ import annotations
@@ -44,14 +45,16 @@ from pimloop.host.operators.forms import (
 from pimloop.host.operators.product import Product
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import round_up
-from pimloop.host.pim.driver import PimDriver, layout
+from pimloop.host.pim.driver import DEFAULT_BANK, BankClocks, PimDriver, layout
 
 #: What a row of the left operand costs beside its steps, fabric clocks: its load, the write of the
-#: result. Simulated (16 to 256 rows): 40 to 220 on htg-z920 and native, 150 to 330 on aim.
-ROW_CLOCKS = 100
+#: result. Simulated without refresh (1 to 512 rows): 25 to 40 on htg-z920, of MATMUL 70 to 140 on
+#: aim, of MATMUL_T 350 to 400 there, where all banks open another row for each operand.
+ROW_CLOCKS = {"per_bank": 40, "all_bank": 100}
+BLOCKED_ROW_CLOCKS = {"per_bank": 40, "all_bank": 400}
 
 #: Another form than the plain one is taken when it takes at most this part of the clocks.
-WORTH = 0.9
+WORTH = 0.99
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def choose_forms(
     operations: Mapping[str, Operation],
     geometry: Geometry,
     column_granule: int,
-    access_clocks: int = 1,
+    bank: BankClocks = DEFAULT_BANK,
 ) -> Forms:
     """Return the forms that depend on the model and what the PIM may run, not on a schedule.
 
@@ -83,10 +86,10 @@ def choose_forms(
         Of the device.
     column_granule
         Columns that MATMUL's constants are padded to (`PimDriver.column_granule`).
-    access_clocks
-        DRAM clocks from one access of a bank to its next (`PimDriver.access_clocks`).
+    bank
+        DRAM clocks between accesses of a bank (`PimDriver.bank_clocks`).
     """
-    chooser = _Chooser(graph, operations, geometry, column_granule, access_clocks)
+    chooser = _Chooser(graph, operations, geometry, column_granule, bank)
     tensors: dict[str, ActivationForm] = {}
     products: dict[str, ProductForm] = {}
     for node in graph.nodes:
@@ -103,7 +106,7 @@ def choose_forms(
 def driver_forms(graph: Graph, operations: Mapping[str, Operation], driver: PimDriver) -> Forms:
     """Return `choose_forms` on the device of a driver, as that stores and estimates."""
     return choose_forms(
-        graph, operations, driver.geometry, driver.column_granule, driver.access_clocks
+        graph, operations, driver.geometry, driver.column_granule, driver.bank_clocks
     )
 
 
@@ -116,13 +119,13 @@ class _Chooser:
         operations: Mapping[str, Operation],
         geometry: Geometry,
         column_granule: int,
-        access_clocks: int,
+        bank: BankClocks,
     ) -> None:
         self._graph = graph
         self._operations = operations
         self._geometry = geometry
         self._granule = column_granule
-        self._access = access_clocks
+        self._bank = bank
         self._readers = _constant_readers(graph, operations)
 
     def choose(
@@ -169,15 +172,15 @@ class _Chooser:
 
         `name` is the right operand, `transposed` says that the model has its transpose.
         """
-        g, access = self._geometry, self._access
+        g, bank = self._geometry, self._bank
         rows, (inner, columns) = _rows(left, right), right[-2:]
-        blocked = blocked_clocks(g, rows, inner, columns, access)
+        blocked = blocked_clocks(g, rows, inner, columns, bank)
         if name in self._graph.constants:
-            tiled = clocks(g, rows, inner, round_up(columns, self._granule), access)
+            tiled = clocks(g, rows, inner, round_up(columns, self._granule), bank)
             return ("MATMUL_T", blocked) if blocked <= WORTH * tiled else ("MATMUL", tiled)
         if transposed and not self._from_cpu(name):
             return "MATMUL", blocked
-        return "MATMUL", clocks(g, rows, inner, columns, access)
+        return "MATMUL", clocks(g, rows, inner, columns, bank)
 
     def _can_turn(self, node: Node, operation: Product) -> bool:
         """Return whether a product may be computed turned around."""
@@ -206,35 +209,47 @@ class _Chooser:
         return (producer is None or producer.id not in self._operations) and len(readers) == 1
 
 
-def clocks(geometry: Geometry, rows: int, inner: int, columns: int, access_clocks: int = 1) -> int:
-    """Return about how many DRAM clocks MATMUL takes; what a list costs by itself is left out.
+def clocks(
+    geometry: Geometry, rows: int, inner: int, columns: int, bank: BankClocks = DEFAULT_BANK
+) -> int:
+    """Return about how many DRAM clocks MATMUL takes, refreshes and the list left out.
 
-    A step brings the beats of a tile to the lanes, all from one bank, whose accesses are
-    `access_clocks` apart; the next step on the same accumulators follows `lane_latency` fabric
-    clocks later at the earliest.
+    A step brings the beats of a tile to the lanes, all from one bank; the next step on the same
+    accumulators follows `lane_latency` fabric clocks later at the earliest. For each row of the
+    left operand all rows of the DRAM that hold the right one are opened.
     """
-    beat = max(_fabric(geometry, geometry.beat_columns), access_clocks)
+    beats = round_up(columns, geometry.beat_columns) // geometry.beat_columns
+    beat = max(_fabric(geometry, geometry.beat_columns), bank.access)
     latency = geometry.lane_latency * geometry.ck_ratio
-    steps = sum(
-        max(tile * beat, latency)
-        for _, tile in layout.split(
-            round_up(columns, geometry.beat_columns) // geometry.beat_columns, geometry.acc_groups
-        )
-    )
-    return rows * (inner * steps + ROW_CLOCKS * geometry.ck_ratio)
+    steps = sum(max(tile * beat, latency) for _, tile in layout.split(beats, geometry.acc_groups))
+    opened = inner * beats * geometry.beat_bytes // _open_bytes(geometry)
+    own = ROW_CLOCKS[_style(geometry)] * geometry.ck_ratio
+    return rows * (inner * steps + opened * bank.reopen + own)
 
 
 def blocked_clocks(
-    geometry: Geometry, rows: int, inner: int, columns: int, access_clocks: int = 1
+    geometry: Geometry, rows: int, inner: int, columns: int, bank: BankClocks = DEFAULT_BANK
 ) -> int:
-    """Return about how many DRAM clocks MATMUL_T takes.
+    """Return about how many DRAM clocks MATMUL_T takes, refreshes and the list left out.
 
-    A step brings an atom of columns, the next one follows as in `clocks`.
+    A step brings an atom of columns, the next one follows as in `clocks`. The first block of a row,
+    as many atoms as one has columns, is read before it leaves.
     """
-    atom = max(_fabric(geometry, geometry.atom_columns), access_clocks)
+    columns_of_atom = geometry.atom_columns
+    atom = max(_fabric(geometry, columns_of_atom), bank.access)
     latency = geometry.lane_latency * geometry.ck_ratio
-    steps = -(-columns // geometry.atom_columns) * max(atom, latency)
-    return rows * (inner * steps + ROW_CLOCKS * geometry.ck_ratio)
+    steps = -(-columns // columns_of_atom) * max(atom, latency)
+    own = BLOCKED_ROW_CLOCKS[_style(geometry)] * geometry.ck_ratio
+    return rows * (inner * steps + columns_of_atom * bank.access + own)
+
+
+def _style(geometry: Geometry) -> str:
+    return "all_bank" if geometry.all_bank else "per_bank"
+
+
+def _open_bytes(geometry: Geometry) -> int:
+    """Return the bytes of the right operand that lie in an open row."""
+    return geometry.row_bytes * (geometry.banks if geometry.all_bank else 1)
 
 
 def _fabric(geometry: Geometry, columns: int) -> int:

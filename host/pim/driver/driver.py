@@ -20,6 +20,7 @@ from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry, read_geometry
 from pimloop.host.pim.device.validate import HOST_GRANULE, round_up
 from pimloop.host.pim.driver import descriptors, layout
+from pimloop.host.pim.driver.bank import DEFAULT_BANK, BankClocks
 from pimloop.host.pim.driver.elementwise import Elementwise
 from pimloop.host.pim.driver.errors import DriverError, ShapeError
 from pimloop.host.pim.driver.memory import Block, DeviceMemory
@@ -48,9 +49,8 @@ class PimDriver:
     column_granule
         Columns that the result of a matmul with a resident operand is padded to; a multiple of
         the device's own granule (the default). A platform's `driver.tile_columns`.
-    access_clocks
-        DRAM clocks from one access of a bank to its next, for estimates of clocks; no register has
-        it. A platform's `dram.tccd_l`.
+    bank_clocks
+        Between accesses of a bank, for estimates of clocks; no register has them.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class PimDriver:
         *,
         timeout: float = 600.0,
         column_granule: int | None = None,
-        access_clocks: int = 1,
+        bank_clocks: BankClocks = DEFAULT_BANK,
     ) -> None:
         self._geometry = read_geometry(device)
         beat = self._geometry.beat_columns
@@ -74,7 +74,7 @@ class PimDriver:
                 f"column_granule {granule} is not a positive multiple of the device's {beat} "
                 "columns"
             )
-        self._access_clocks = access_clocks
+        self._bank_clocks = bank_clocks
         self._store = TensorStore(self._geometry, granule)
         self._queue = CommandQueue(device, timeout)
         self._totals = OpStats()
@@ -95,7 +95,7 @@ class PimDriver:
             device,
             timeout=timeout,
             column_granule=platform.driver.tile_columns,
-            access_clocks=platform.dram.tccd_l,
+            bank_clocks=BankClocks.of(platform.dram),
         )
 
     @property
@@ -104,9 +104,9 @@ class PimDriver:
         return self._geometry
 
     @property
-    def access_clocks(self) -> int:
-        """DRAM clocks from one access of a bank to its next."""
-        return self._access_clocks
+    def bank_clocks(self) -> BankClocks:
+        """DRAM clocks between accesses of a bank, as estimates have them."""
+        return self._bank_clocks
 
     @property
     def column_granule(self) -> int:
