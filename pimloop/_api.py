@@ -12,7 +12,8 @@ from pimloop.host.common.folders import make_folder
 from pimloop.host.common.machine import cores
 from pimloop.host.execution.options import Objective, Options
 from pimloop.host.execution.runner import Event, execute_model
-from pimloop.host.models.config import BUILT_IN, ModelConfig
+from pimloop.host.models.built_in import BUILT_IN
+from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import model_inputs

@@ -26,7 +26,7 @@ from onnxruntime.transformers.optimizer import optimize_model
 from pimloop.host.common.files import write_text
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.times import schedule_times
-from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Graph, to_model
 from pimloop.host.models.inputs import random_inputs

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pimloop.host.calibration.calibrate import Sample, samples_of
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import execute_model
-from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph

@@ -49,18 +49,18 @@ def run_models(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from pimloop.host.models.config import BUILT_IN, DESCRIPTIONS
+    from pimloop.host.models.built_in import MODELS
     from pimloop.host.plugins import registry as plugins
 
     models = [
         {
             "name": name,
-            "description": DESCRIPTIONS[name],
-            "layers": config.layers,
-            "hidden": config.hidden,
-            "max_sequence": config.max_sequence,
+            "description": model.description,
+            "layers": model.config.layers,
+            "hidden": model.config.hidden,
+            "max_sequence": model.config.max_sequence,
         }
-        for name, config in BUILT_IN.items()
+        for name, model in MODELS.items()
     ]
     further = plugins.listed(plugins.MODELS)
     if args.json:

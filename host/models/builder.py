@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from pimloop.host.models.activations import ACTIVATIONS, Activation
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array, Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.models.weights import Weights
+from pimloop.host.models.parameters import Weights
 
 #: Operator set of the built-in models: the last in which ReduceMean takes its axes as an attribute.
 OPSET = 17
@@ -29,12 +30,18 @@ class GraphBuilder:
     """
 
     def __init__(
-        self, config: ModelConfig, weights: Weights, sequence_length: int, batch: int = 1
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        sequence_length: int,
+        batch: int = 1,
+        activations: Mapping[str, Activation] = ACTIVATIONS,
     ) -> None:
         self.config = config
         self.batch = batch
         self.weights = weights
         self.sequence_length = sequence_length
+        self._activations = activations
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, Array] = {}
         self._inputs: dict[str, TensorInfo] = {}
@@ -120,29 +127,7 @@ class GraphBuilder:
 
     def activation(self, x: str) -> str:
         """The configuration's activation function in single operators."""
-        kind = self.config.activation
-        if kind == "relu":
-            return self.op("Relu", x)
-        if kind == "gelu":
-            return self._gelu(x)
-        return self._gelu_tanh(x)
-
-    def _gelu(self, x: str) -> str:
-        """x (1 + erf(x / sqrt 2)) / 2; exporters differ in which product comes first."""
-        root = self.scalar(float(np.float32(np.sqrt(2.0))))
-        one = self.op("Add", self.op("Erf", self.op("Div", x, root)), self.scalar(1.0))
-        if self.config.architecture == "roberta":
-            return self.op("Mul", self.op("Mul", x, self.scalar(0.5)), one)
-        return self.op("Mul", self.op("Mul", x, one), self.scalar(0.5))
-
-    def _gelu_tanh(self, x: str) -> str:
-        """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 in eight operators."""
-        half = self.op("Mul", x, self.scalar(0.5))
-        cubic = self.op("Mul", self.op("Pow", x, self.scalar(3.0)), self.scalar(0.044715))
-        inner = self.op("Add", x, cubic)
-        factor = self.scalar(float(np.float32(np.sqrt(2.0 / np.pi))))
-        bent = self.op("Tanh", self.op("Mul", inner, factor))
-        return self.op("Mul", half, self.op("Add", bent, self.scalar(1.0)))
+        return self._activations[self.config.activation](self, x)
 
     def finish(self, outputs: dict[str, str]) -> Graph:
         """Return the graph; `outputs` maps the model's output names to tensors."""

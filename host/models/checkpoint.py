@@ -11,28 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.common.errors import PimloopError
-from pimloop.host.models.config import ModelConfig, from_hugging_face
+from pimloop.host.models.architectures.base import Architecture
+from pimloop.host.models.architectures.registry import architecture_of, from_hugging_face
+from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.safetensors import SafetensorsFile
 from pimloop.partitioner.quantity import quantity
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-
-#: Names that a base model's checkpoint leaves out of its parameters.
-_BASE_PREFIXES = ("bert.", "roberta.", "distilbert.", "transformer.")
-
-#: What old TensorFlow conversions call the parameters of LayerNorm.
-_OLD_NAMES = {".LayerNorm.weight": ".LayerNorm.gamma", ".LayerNorm.bias": ".LayerNorm.beta"}
-
-#: Weights that may be in a checkpoint and not in the model: buffers, copies of tied parameters, the
-#: pooler and the next-sentence head that checkpoints of masked language models keep.
-_NOT_READ = (
-    "position_ids", "token_type_ids", ".attn.bias", ".attn.masked_bias", "lm_head.weight",
-    "lm_head.decoder.weight", "lm_head.decoder.bias", "cls.predictions.decoder.weight",
-    "cls.predictions.decoder.bias", "vocab_projector.weight", "pooler.dense.weight",
-    "pooler.dense.bias", "cls.seq_relationship.weight", "cls.seq_relationship.bias",
-)  # fmt: skip
 
 #: Largest JSON file read, bytes.
 _MAX_JSON = 64 << 20
@@ -54,14 +41,22 @@ def read_config(folder: Path) -> ModelConfig:
 class CheckpointWeights:
     """The parameters of a model folder, by their Hugging Face names.
 
+    Parameters
+    ----------
+    folder
+        Of the model.
+    architecture
+        Which other names parameters may have; None: the one that config.json names.
+
     Raises
     ------
     PimloopError
         When the folder has no safetensors file, or one of them is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, architecture: Architecture | None = None) -> None:
         self._folder = folder
+        self._architecture = architecture or architecture_of(read_config(folder))
         self._files: dict[str, SafetensorsFile] = {}
         self._read: set[str] = set()
         if (folder / SINGLE).is_file():
@@ -77,15 +72,16 @@ class CheckpointWeights:
 
     def has(self, name: str) -> bool:
         """Return whether the checkpoint has a parameter."""
-        return any(candidate in self._files for candidate in _candidates(name))
+        return any(candidate in self._files for candidate in self._candidates(name))
 
     def check_all_read(self) -> None:
         """Raise PimloopError when the checkpoint has parameters that nobody has asked for.
 
         Buffers, copies of tied parameters, and what a base checkpoint keeps of its pretraining
-        (`_NOT_READ`) may be there.
+        (`Architecture.unread`) may be there.
         """
-        left = [n for n in self._files if n not in self._read and not n.endswith(_NOT_READ)]
+        unread = self._architecture.unread
+        left = [n for n in self._files if n not in self._read and not n.endswith(unread)]
         if left:
             raise PimloopError(
                 f"{self._folder}: {quantity(len(left), 'weight has', 'weights have')} no place in"
@@ -101,7 +97,7 @@ class CheckpointWeights:
         PimloopError
             When it is missing or has another shape.
         """
-        for candidate in _candidates(name):
+        for candidate in self._candidates(name):
             if candidate in self._files:
                 self._read.add(candidate)
                 array = self._files[candidate].get(candidate)
@@ -116,6 +112,15 @@ class CheckpointWeights:
             f" has {quantity(len(self._files), 'other')}: is it of the architecture that {CONFIG}"
             " names?"
         )
+
+    def _candidates(self, name: str) -> list[str]:
+        """Return the names that a parameter may have in the checkpoint."""
+        names = [name]
+        if name.startswith(self._architecture.base_prefix):
+            names.append(name.removeprefix(self._architecture.base_prefix))
+        for new, old in self._architecture.old_names.items():
+            names += [n.removesuffix(new) + old for n in list(names) if n.endswith(new)]
+        return names
 
     def _read_shards(self, index: Path) -> dict[str, SafetensorsFile]:
         places = _read_json(index).get("weight_map")
@@ -134,16 +139,6 @@ class CheckpointWeights:
                 raise PimloopError(f"{index.parent / place} lacks the weight '{name}' of the index")
             found[name] = opened[place]
         return found
-
-
-def _candidates(name: str) -> list[str]:
-    names = [name]
-    for prefix in _BASE_PREFIXES:
-        if name.startswith(prefix):
-            names.append(name.removeprefix(prefix))
-    for new, old in _OLD_NAMES.items():
-        names += [n.removesuffix(new) + old for n in list(names) if n.endswith(new)]
-    return names
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""GPT-2 as a computational graph: prefill of a whole sequence, or one step with a KV cache.
+"""Decoders as computational graphs: prefill of a whole sequence, or one step with a KV cache.
 
 The operators are those of the paper's GPT-2 (Kim et al., ACM TODAES 2024) with its shape
 arithmetic folded away, which is 1934 nodes there and 672 here, and with the language-model head
@@ -7,103 +7,148 @@ that the paper's graph lacks.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from onnx import TensorProto
 
+from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.builder import MASKED_SCORE, GraphBuilder
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Graph
-from pimloop.host.models.heads import token_head
-from pimloop.host.models.weights import Weights
+from pimloop.host.models.parameters import Weights
 
 
-def build_decoder(
-    config: ModelConfig,
-    weights: Weights,
-    sequence_length: int,
-    *,
-    batch: int = 1,
-    hidden_states: bool = False,
-    cache: bool = False,
-    last_only: bool = False,
-) -> Graph:
-    """Return GPT-2 over a sequence from its start.
+@dataclass(frozen=True)
+class DecoderNames:
+    """Where a decoder keeps its parameters; those of a layer below the layer's own prefix."""
 
-    Parameters
-    ----------
-    config
-        The `gpt2` architecture.
-    weights
-        Parameters under their Hugging Face names.
-    sequence_length
-        Tokens, 1 to `config.max_sequence`.
-    batch
-        Sequences at once.
-    hidden_states
-        Also return the last layer's normalized output as `last_hidden_state`.
-    cache
-        Also return each layer's keys and values, `present.<layer>.key` and `.value`
-        (batch, heads, length, head size).
-    last_only
-        Return the logits of the last token alone, as generating the next one needs them.
+    tokens: str
+    positions: str
+    layers: str  # prefix of the layers, before their numbers
+    attention_norm: str
+    attention: str  # query, key and value in one product
+    attention_output: str
+    feed_forward_norm: str
+    intermediate: str
+    output: str
+    last_norm: str
 
-    Returns
-    -------
-    Graph
-        Input `input_ids` (batch, length) int64; output `logits` (batch, length, vocabulary), with
-        `last_only` (batch, 1, vocabulary).
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoder(CachedDecoder):
+    """Normalization, causal attention, normalization, feed-forward product, as in GPT-2.
+
+    Products store their weights (in, out).
     """
-    build = GraphBuilder(config, weights, sequence_length, batch)
-    ids = build.input("input_ids", (batch, sequence_length), below=config.vocabulary)
-    table = build.parameter("transformer.wte.weight", (config.vocabulary, config.hidden))
-    positions = build.table_rows(
-        "transformer.wpe.weight", (config.positions, config.hidden), config.position_offset
-    )
-    x = build.op("Add", build.op("Gather", table, ids), positions)
-    mask = _CausalMask(build)
-    outputs: dict[str, str] = {}
-    for layer in range(config.layers):
-        x, key, value = _layer(build, x, layer, mask)
-        if cache:
+
+    names: DecoderNames
+
+    def graph(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        length: int,
+        *,
+        batch: int = 1,
+        hidden_states: bool = False,
+        masked: bool = False,
+    ) -> Graph:
+        """Return the graph over whole sequences, which reads no mask; see `Architecture.graph`."""
+        return self.sequence(config, weights, length, batch=batch, hidden_states=hidden_states)
+
+    def prefill(self, config: ModelConfig, weights: Weights, length: int) -> Graph:
+        """Return the graph over a prompt; see `CachedDecoder.prefill`."""
+        return self.sequence(config, weights, length, cache=True, last_only=True)
+
+    def sequence(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        length: int,
+        *,
+        batch: int = 1,
+        hidden_states: bool = False,
+        cache: bool = False,
+        last_only: bool = False,
+    ) -> Graph:
+        """Return the graph over a sequence from its start.
+
+        Parameters
+        ----------
+        config, weights, length, batch, hidden_states
+            As of `Architecture.graph`.
+        cache
+            Also return each layer's keys and values, `present.<layer>.key` and `.value`
+            (batch, heads, length, head size).
+        last_only
+            Return the outputs of the last token alone, as generating the next one needs them.
+        """
+        build = self.builder(config, weights, length, batch)
+        names = self.names
+        ids = build.input("input_ids", (batch, length), below=config.vocabulary)
+        table = build.parameter(f"{names.tokens}.weight", (config.vocabulary, config.hidden))
+        positions = build.table_rows(
+            f"{names.positions}.weight", (config.positions, config.hidden), config.position_offset
+        )
+        x = build.op("Add", build.op("Gather", table, ids), positions)
+        mask = _CausalMask(build)
+        outputs: dict[str, str] = {}
+        for layer in range(config.layers):
+            x, key, value = _layer(build, names, x, layer, mask)
+            if cache:
+                outputs[f"present.{layer}.key"] = key
+                outputs[f"present.{layer}.value"] = value
+        if last_only:
+            x = build.op("Gather", x, build.integers(length - 1), axis=1)
+        return self._finish(build, x, ids, outputs, hidden_states=hidden_states)
+
+    def step(self, config: ModelConfig, weights: Weights, context: int) -> Graph:
+        """Return the graph for one more token; see `CachedDecoder.step`."""
+        build = self.builder(config, weights, 1)
+        names = self.names
+        ids = build.input("input_ids", (1, 1), below=config.vocabulary)
+        position = build.input("position_ids", (1, 1), below=config.positions)
+        mask = build.input("cache_mask", (1, 1, 1, context + 1), np.float32)
+        words = build.parameter(f"{names.tokens}.weight", (config.vocabulary, config.hidden))
+        places = build.parameter(f"{names.positions}.weight", (config.positions, config.hidden))
+        x = build.op("Add", build.op("Gather", words, ids), build.op("Gather", places, position))
+        outputs: dict[str, str] = {}
+        shape = (1, config.heads, context, config.head_size)
+        for layer in range(config.layers):
+            past = (
+                build.input(f"past.{layer}.key", shape, np.float32),
+                build.input(f"past.{layer}.value", shape, np.float32),
+            )
+            x, key, value = _layer(build, names, x, layer, _CacheMask(build, mask), past)
             outputs[f"present.{layer}.key"] = key
             outputs[f"present.{layer}.value"] = value
-    if last_only:
-        x = build.op("Gather", x, build.integers(sequence_length - 1), axis=1)
-    return _finish(build, x, ids, outputs, hidden_states=hidden_states)
+        return self._finish(build, x, ids, outputs, hidden_states=False)
 
+    def deviation(self, config: ModelConfig, name: str) -> float:
+        """Return the deviation of a random parameter; residual products have a smaller one.
 
-def build_decoder_step(config: ModelConfig, weights: Weights, context: int) -> Graph:
-    """Return GPT-2 for one more token after up to `context` earlier ones.
+        Divided by sqrt(2 layers), as the authors of GPT-2 did.
+        """
+        deviation = super().deviation(config, name)
+        residual = (f"{self.names.attention_output}.weight", f"{self.names.output}.weight")
+        return deviation / sqrt(2 * config.layers) if name.endswith(residual) else deviation
 
-    The cache has a fixed length, so that one graph and one plan serve every step; `cache_mask`
-    hides the rows not written yet.
-
-    Returns
-    -------
-    Graph
-        Inputs `input_ids` (1, 1), `position_ids` (1, 1), `cache_mask` (1, 1, 1, context + 1)
-        float32 (added to the scores: 0, or `MASKED_SCORE` for rows not in use; the last column is
-        the new token), `past.<layer>.key` and `.value` (1, heads, context, head size). Outputs
-        `logits` (1, 1, vocabulary) and `present.<layer>.key` and `.value` (1, heads, 1, head
-        size), which the caller writes into the cache.
-    """
-    build = GraphBuilder(config, weights, 1)
-    ids = build.input("input_ids", (1, 1), below=config.vocabulary)
-    position = build.input("position_ids", (1, 1), below=config.positions)
-    mask = build.input("cache_mask", (1, 1, 1, context + 1), np.float32)
-    words = build.parameter("transformer.wte.weight", (config.vocabulary, config.hidden))
-    places = build.parameter("transformer.wpe.weight", (config.positions, config.hidden))
-    x = build.op("Add", build.op("Gather", words, ids), build.op("Gather", places, position))
-    outputs: dict[str, str] = {}
-    shape = (1, config.heads, context, config.head_size)
-    for layer in range(config.layers):
-        past = [build.input(f"past.{layer}.{part}", shape, np.float32) for part in ("key", "value")]
-        x, key, value = _layer(build, x, layer, _CacheMask(build, mask), (past[0], past[1]))
-        outputs[f"present.{layer}.key"] = key
-        outputs[f"present.{layer}.value"] = value
-    return _finish(build, x, ids, outputs, hidden_states=False)
+    def _finish(
+        self,
+        build: GraphBuilder,
+        x: str,
+        ids: str,
+        outputs: dict[str, str],
+        *,
+        hidden_states: bool,
+    ) -> Graph:
+        head = self.head(build.config)
+        x = build.layer_norm(x, self.names.last_norm)
+        named = head(build, x, ids)
+        if hidden_states or build.config.head == "none":
+            named["last_hidden_state"] = x
+        return build.finish({**named, **outputs})
 
 
 class _CausalMask:
@@ -134,6 +179,7 @@ class _CacheMask:
 
 def _layer(
     build: GraphBuilder,
+    names: DecoderNames,
     x: str,
     index: int,
     mask: _CausalMask | _CacheMask,
@@ -141,10 +187,10 @@ def _layer(
 ) -> tuple[str, str, str]:
     """Add one layer; return its output and this call's keys and values (1, heads, n, size)."""
     config = build.config
-    prefix = f"transformer.h.{index}"
+    prefix = f"{names.layers}.{index}"
     width, length = config.hidden, build.sequence_length
-    normal = build.layer_norm(x, f"{prefix}.ln_1")
-    joint = _conv1d(build, normal, f"{prefix}.attn.c_attn", width, 3 * width)
+    normal = build.layer_norm(x, f"{prefix}.{names.attention_norm}")
+    joint = _conv1d(build, normal, f"{prefix}.{names.attention}", width, 3 * width)
     parts = build.multi("Split", joint, build.integers(width, width, width), outputs=3, axis=2)
     shape = build.integers(build.batch, length, config.heads, config.head_size)
     query, key, value = (build.op("Reshape", part, shape) for part in parts)
@@ -166,11 +212,13 @@ def _layer(
     shares = build.op("Softmax", mask.apply(scores), axis=-1)
     mixed = build.op("Transpose", build.op("MatMul", shares, value), perm=[0, 2, 1, 3])
     mixed = build.op("Reshape", mixed, build.integers(build.batch, length, width))
-    x = build.op("Add", x, _conv1d(build, mixed, f"{prefix}.attn.c_proj", width, width))
-    normal = build.layer_norm(x, f"{prefix}.ln_2")
-    inner = _conv1d(build, normal, f"{prefix}.mlp.c_fc", width, config.intermediate)
+    x = build.op(
+        "Add", x, _conv1d(build, mixed, f"{prefix}.{names.attention_output}", width, width)
+    )
+    normal = build.layer_norm(x, f"{prefix}.{names.feed_forward_norm}")
+    inner = _conv1d(build, normal, f"{prefix}.{names.intermediate}", width, config.intermediate)
     inner = build.activation(inner)
-    inner = _conv1d(build, inner, f"{prefix}.mlp.c_proj", config.intermediate, width)
+    inner = _conv1d(build, inner, f"{prefix}.{names.output}", config.intermediate, width)
     return build.op("Add", x, inner), key_rows, value_rows
 
 
@@ -182,40 +230,3 @@ def _conv1d(build: GraphBuilder, x: str, name: str, inputs: int, outputs: int) -
     bias = build.parameter(f"{name}.bias", (outputs,))
     product = build.op("Gemm", rows, weight, bias, alpha=1.0, beta=1.0)
     return build.op("Reshape", product, build.integers(build.batch, length, outputs))
-
-
-def _finish(
-    build: GraphBuilder, x: str, ids: str, outputs: dict[str, str], *, hidden_states: bool
-) -> Graph:
-    config = build.config
-    x = build.layer_norm(x, "transformer.ln_f")
-    named: dict[str, str] = {}
-    if config.head == "lm":
-        # The output weight is tied to the token table; transposed here once, not in every step.
-        table = build.transposed("transformer.wte.weight", (config.vocabulary, config.hidden))
-        named["logits"] = build.op("MatMul", x, table)
-    elif config.head == "classification":
-        score = build.transposed("score.weight", (config.labels, config.hidden))
-        named["logits"] = build.op("MatMul", _last_token(build, x, ids), score)
-    else:
-        named |= token_head(build, x)
-    if hidden_states or config.head == "none":
-        named["last_hidden_state"] = x
-    return build.finish({**named, **outputs})
-
-
-def _last_token(build: GraphBuilder, x: str, ids: str) -> str:
-    """Return the rows of x (batch, hidden) at the last token that is not padding.
-
-    As in transformers' GPT2ForSequenceClassification: padding may stand on either side, a sequence
-    of padding alone is classified at its first token, and without a padding token the last counts.
-    """
-    length, pad = build.sequence_length, build.config.pad_token
-    if pad is None:
-        last = build.constant("last_token", np.array(length - 1, np.int64))
-        return build.op("Gather", x, last, axis=1)
-    padding = build.op("Equal", ids, build.constant("pad_token", np.array(pad, np.int64)))
-    kept = build.op("Cast", build.op("Not", padding), to=TensorProto.INT64)
-    places = build.constant("token_places", np.arange(length, dtype=np.int64))
-    last = build.op("ArgMax", build.op("Mul", kept, places), axis=-1, keepdims=1)
-    return build.op("GatherND", x, last, batch_dims=1)

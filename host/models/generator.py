@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.models.architectures.base import CachedDecoder
+from pimloop.host.models.architectures.registry import architecture_of, architectures
 from pimloop.host.models.builder import MASKED_SCORE
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.checkpoint import CheckpointWeights, read_config
-from pimloop.host.models.config import BUILT_IN, ModelConfig
-from pimloop.host.models.decoder import build_decoder, build_decoder_step
+from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.loader import DEFAULT_SEQUENCE, LoadOptions
-from pimloop.host.models.weights import RandomWeights, Weights
+from pimloop.host.models.parameters import Weights
+from pimloop.host.models.weights import RandomWeights
 from pimloop.partitioner.quantity import quantity
 
 #: The output that tokens are chosen from.
@@ -33,7 +36,7 @@ class Generator:
 
     config: ModelConfig
     prefill: Graph  # input_ids (1, length) -> logits (1, 1, vocabulary), present.*
-    step: Graph | None  # see `decoder.build_decoder_step`; None: one token, which prefill gives
+    step: Graph | None  # see `CachedDecoder.step`; None: one token, which prefill gives
     prompt_length: int
     tokens: int  # to generate
 
@@ -49,7 +52,7 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
     Parameters
     ----------
     name
-        A built-in model or a Hugging Face folder, of the architecture gpt2.
+        A built-in model or a Hugging Face folder, of an architecture that is a `CachedDecoder`.
     tokens
         How many to generate.
     options
@@ -67,10 +70,15 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
         config = BUILT_IN[name]
         return build_generator(config, RandomWeights(config, options.seed), tokens, options)
     if path.is_dir():
-        return build_generator(read_config(path), CheckpointWeights(path), tokens, options)
+        config = read_config(path)
+        weights = CheckpointWeights(path, architecture_of(config))
+        return build_generator(config, weights, tokens, options)
+    known = _generating()
+    models = [name for name, config in BUILT_IN.items() if config.architecture in known]
+    theirs = "that architecture" if len(known) == 1 else f"an architecture of {', '.join(known)}"
     raise PimloopError(
-        f"model '{name}' cannot generate: --generate takes gpt2 or a Hugging Face folder of that"
-        " architecture"
+        f"model '{name}' cannot generate: --generate takes {', '.join(models)} or a Hugging Face"
+        f" folder of {theirs}"
     )
 
 
@@ -78,10 +86,12 @@ def build_generator(
     config: ModelConfig, weights: Weights, tokens: int, options: LoadOptions
 ) -> Generator:
     """Return the graphs of a configuration; see `load_generator`."""
-    if config.architecture != "gpt2" or config.head != "lm":
+    architecture = architecture_of(config)
+    if not isinstance(architecture, CachedDecoder) or config.head != "lm":
         raise PimloopError(
             f"model {config.name} cannot generate: its architecture is {config.architecture} with"
-            f" the head '{config.head}'; gpt2 with a language-model head can"
+            f" the head '{config.head}'; {' or '.join(_generating())} with a language-model head"
+            " can"
         )
     length = min(DEFAULT_SEQUENCE, config.max_sequence)
     if options.sequence_length is not None:
@@ -92,17 +102,22 @@ def build_generator(
             f" both must be at least 1, and together at most {config.max_sequence}"
         )
     kept = _Kept(weights)
-    prefill = build_decoder(config, kept, length, cache=True, last_only=True)
+    prefill = architecture.prefill(config, kept, length)
     prefill = replace(prefill, name=f"{config.name}-prefill")
     step = None
     if tokens > 1:
-        step = build_decoder_step(config, kept, length + tokens - 2)
+        step = architecture.step(config, kept, length + tokens - 2)
         shared = {
             n: prefill.constants[n] if _same(prefill.constants.get(n), array) else array
             for n, array in step.constants.items()
         }
         step = replace(step, name=f"{config.name}-step", constants=shared)
     return Generator(config, prefill, step, length, tokens)
+
+
+def _generating() -> list[str]:
+    """Return the architectures that generate."""
+    return [name for name, a in architectures().items() if isinstance(a, CachedDecoder)]
 
 
 def _same(one: Array | None, other: Array) -> bool:

@@ -133,7 +133,7 @@ class Graph:
     opsets: Mapping[str, int]  # operator-set version of each domain
     sequence_length: int | None = None
     input_ranges: Mapping[str, int] | None = None  # exclusive bound of integer inputs (token ids)
-    built_in: bool = False  # one of `pimloop.host.models.config.BUILT_IN`, on one sequence
+    built_in: bool = False  # one of `pimloop.host.models.built_in`, on one sequence
     #: Operators that are executed whole (control flow), as functions of `FUNCTION_DOMAIN`, by type.
     functions: Mapping[str, onnx.FunctionProto] = field(default_factory=dict)
     decomposed: Mapping[str, int] = field(default_factory=dict)  # fused operators, by type

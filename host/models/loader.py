@@ -1,6 +1,6 @@
 """The one way in: a model's name, and out comes its graph.
 
-A name is a built-in model (`config.BUILT_IN`), a Hugging Face folder (`checkpoint`) or an .onnx
+A name is a built-in model (`built_in.BUILT_IN`), a Hugging Face folder (`checkpoint`) or an .onnx
 file (`onnx_file`).
 """
 
@@ -11,15 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.models.architectures.registry import architecture_of
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.checkpoint import CheckpointWeights, read_config
-from pimloop.host.models.config import BUILT_IN, ModelConfig
-from pimloop.host.models.decoder import build_decoder
+from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.decompose import Choice
-from pimloop.host.models.encoder import build_encoder
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.onnx_file import load_onnx
 from pimloop.host.models.onnx_shapes import AxisOptions
-from pimloop.host.models.weights import RandomWeights, Weights
+from pimloop.host.models.parameters import Weights
+from pimloop.host.models.weights import RandomWeights
 
 #: Sequence length when none is given.
 DEFAULT_SEQUENCE = 16
@@ -76,10 +77,10 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
 
 
 def _from_folder(path: Path, options: LoadOptions) -> Graph:
-    config, weights = read_config(path), CheckpointWeights(path)
-    if config.head == "none" and config.architecture in ("bert", "roberta"):
-        name = f"{config.architecture}.pooler.dense.weight"
-        config = replace(config, pooler=weights.has(name))
+    config = read_config(path)
+    architecture = architecture_of(config)
+    weights = CheckpointWeights(path, architecture)
+    config = architecture.completed(config, weights.has)
     graph = build_graph(config, weights, options)
     weights.check_all_read()
     return graph
@@ -104,11 +105,14 @@ def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> 
         raise PimloopError(f"model {config.name}: batch {batch}: at least 1 sequence is needed")
     if options.given:
         length, batch = _given_sizes(config, options, length, batch)
-    states = options.hidden_states
-    if config.architecture == "gpt2":
-        return build_decoder(config, weights, length, batch=batch, hidden_states=states)
-    masked = "attention_mask" in options.given
-    return build_encoder(config, weights, length, batch=batch, hidden_states=states, masked=masked)
+    return architecture_of(config).graph(
+        config,
+        weights,
+        length,
+        batch=batch,
+        hidden_states=options.hidden_states,
+        masked="attention_mask" in options.given,
+    )
 
 
 def _given_sizes(

@@ -15,7 +15,7 @@ from typing import Any
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.folders import make_subfolder
 from pimloop.host.execution.options import Options
-from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.loader import LoadOptions
 from pimloop.host.planning.keys import digest, is_measured, machine_key, model_key, report_key
 from pimloop.host.platforms.platform import Platform

@@ -177,7 +177,7 @@ def load_model(name: str, options: LoadOptions) -> Graph:
         When there is no such model, or its plug-in fails.
     """
     from pimloop.host.models import loader
-    from pimloop.host.models.config import BUILT_IN
+    from pimloop.host.models.built_in import BUILT_IN
     from pimloop.host.models.graph import Graph
 
     found = None if name in BUILT_IN else find_model(name)

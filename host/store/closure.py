@@ -33,7 +33,10 @@ DATA: Mapping[str, tuple[str, ...]] = {
 STARTED: Mapping[str, tuple[str, ...]] = {"pimloop.sim.device": ("pimloop.sim.server",)}
 
 #: Modules that import every file of a folder by name.
-DISCOVERED: Mapping[str, str] = {"pimloop.host.operators.registry": "pimloop.host.operators"}
+DISCOVERED: Mapping[str, str] = {
+    "pimloop.host.models.architectures.registry": "pimloop.host.models.architectures",
+    "pimloop.host.operators.registry": "pimloop.host.operators",
+}
 
 _DIGITS = 24  # hexadecimal digits kept of a SHA-256
 

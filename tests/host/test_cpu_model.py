@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.graphs import build_decoder, build_decoder_step, build_encoder
 
 from pimloop.host.board import data as board_data
 from pimloop.host.board.samples import board_samples
@@ -26,9 +27,7 @@ from pimloop.host.cpu.model import CpuModel, product_speedup
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.cpu.toml import with_section
 from pimloop.host.cpu.work import operator_work
-from pimloop.host.models.config import BUILT_IN
-from pimloop.host.models.decoder import build_decoder, build_decoder_step
-from pimloop.host.models.encoder import build_encoder
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.graph import Graph, Node, TensorInfo
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.device.base import Device

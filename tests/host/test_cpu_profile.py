@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.graphs import build_encoder
 from tiny_models import TINY
 
 import pimloop.host.cpu.profile as module
@@ -17,7 +18,6 @@ from pimloop.host.cpu.profile import profile_cpu, with_entry, without_call
 from pimloop.host.cpu.stretches import SessionCache
 from pimloop.host.cpu.timing import OtherWork, Step, Timing
 from pimloop.host.execution.executor import Executor
-from pimloop.host.models.encoder import build_encoder
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.weights import RandomWeights

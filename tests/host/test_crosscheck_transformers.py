@@ -17,7 +17,7 @@ from tiny_models import TINY
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.accuracy import compare
 from pimloop.host.execution.executor import Executor
-from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.operators import Capabilities, pim_capable

@@ -293,7 +293,7 @@ def test_the_papers_board_takes_three_axes_and_float32_only():
 @pytest.mark.parametrize(("name", "count"), [("bert-small", 108), ("roberta", 308), ("gpt2", 246)])
 def test_pim_capable_operators_of_the_papers_graphs(name, count):
     """The paper's numbers; GPT-2 has 245 there, without the language-model head."""
-    from pimloop.host.models.config import BUILT_IN
+    from pimloop.host.models.built_in import BUILT_IN
 
     config = replace(BUILT_IN[name], hidden=BUILT_IN[name].heads * 2, intermediate=8, vocabulary=9)
     graph = build_graph(config, RandomWeights(config), LoadOptions(sequence_length=8))

@@ -20,7 +20,7 @@ from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.accuracy import tolerance
 from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.options import Options
-from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.generator import LOGITS, Cache, build_generator, load_generator
 from pimloop.host.models.graph import Node, TensorInfo
 from pimloop.host.models.inputs import random_inputs

@@ -112,6 +112,8 @@ ROOMS = {
     "host/platforms/platform.py": DEVICE | {"CPU modelled", "transfer modelled"},
     # Models and the way through
     "host/models/encoder.py": {"report"},
+    "host/models/architectures/bert.py": {"report"},
+    "host/models/architectures/base.py": {"report"},
     "host/models/onnx_file.py": {"report"},
     "host/models/graph.py": DEVICE | {"CPU modelled", "CPU measured"},
     "host/plugins/registry.py": {"report"},
@@ -243,6 +245,7 @@ def test_no_import_is_missed():
 #: Modules of a report's code that name files of the project and need no entry in DATA.
 READERS = {
     "pimloop.host.planning.keys": "hashes the file of a plug-in's device",
+    "pimloop.host.models.architectures.registry": "files of its room, which DISCOVERED has",
     "pimloop.host.operators.registry": "files of its room, which DISCOVERED has",
     "pimloop.host.store.closure": "reads what it hashes",
     "pimloop.host.platforms.platform": "platform files are in keys by value",

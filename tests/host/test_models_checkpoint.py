@@ -12,8 +12,8 @@ from tiny_models import TINY
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
+from pimloop.host.models.architectures.registry import from_hugging_face
 from pimloop.host.models.checkpoint import CheckpointWeights, read_config
-from pimloop.host.models.config import from_hugging_face
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph, load_model
 from pimloop.host.models.safetensors import SafetensorsFile

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.graphs import build_decoder, build_decoder_step, build_encoder
 from tiny_models import TINY, decoder_logits, encoder_logits
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.models.config import BUILT_IN
-from pimloop.host.models.decoder import build_decoder, build_decoder_step
-from pimloop.host.models.encoder import build_encoder
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph, load_model
 from pimloop.host.models.weights import RandomWeights

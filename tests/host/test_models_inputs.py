@@ -10,12 +10,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
+from support.graphs import build_encoder
 from tiny_models import TINY
 
 import pimloop.host.cli
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.models.encoder import build_encoder
 from pimloop.host.models.inputs import (
     as_declared,
     check_inputs,

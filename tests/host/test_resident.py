@@ -11,7 +11,7 @@ from tiny_models import TINY
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.executor import Executor
-from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import erf
 
-from pimloop.host.models.config import BUILT_IN, ModelConfig
+from pimloop.host.models.built_in import BUILT_IN
+from pimloop.host.models.config import ModelConfig
 
 TINY = {
     name: replace(

@@ -20,7 +20,7 @@ import pytest
 from pimloop.host.execution import runner as runners
 from pimloop.host.execution.memory import Estimate
 from pimloop.host.execution.options import Options
-from pimloop.host.models.config import BUILT_IN
+from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.generator import build_generator
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.inputs import random_inputs

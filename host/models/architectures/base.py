@@ -1,0 +1,222 @@
+"""What an architecture says of itself.
+
+`registry` finds the architectures; `pimloop.host.models.encoder` and `decoder` have the graphs
+that several share. Reading config.json, a checkpoint and random weights, and building graphs ask
+an architecture and never compare its name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.models import config_json
+from pimloop.host.models.activations import ACTIVATIONS, Activation
+from pimloop.host.models.builder import GraphBuilder
+from pimloop.host.models.config import HEADS, ModelConfig
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.heads import Head
+from pimloop.host.models.parameters import Weights
+from pimloop.partitioner.quantity import quantity
+
+#: Options of config.json that change the arithmetic, with the values that the builders have; a
+#: missing key is None.
+FIXED_OPTIONS: Mapping[str, tuple[Any, ...]] = {
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False, None),
+    "add_cross_attention": (False, None),
+    "scale_attn_weights": (True, None),
+    "scale_attn_by_inverse_layer_idx": (False, None),
+    "tie_word_embeddings": (True, None),
+}
+
+#: What old TensorFlow conversions call the parameters of LayerNorm, by the ends of names.
+OLD_NAMES: Mapping[str, str] = {
+    ".LayerNorm.weight": ".LayerNorm.gamma",
+    ".LayerNorm.bias": ".LayerNorm.beta",
+}
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A model that comes with pimloop; its weights are random (`weights.RandomWeights`)."""
+
+    config: ModelConfig
+    description: str  # one line, for `pimloop models`
+    source: str  # where its sizes are published
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Architecture(ABC):
+    """How the models of one `model_type` are read and built."""
+
+    model_type: str  # in config.json
+    published: str  # year and month; the registry lists architectures in this order
+    config_type: type[ModelConfig] = ModelConfig
+    sizes: Mapping[str, str]  # field of `config_type` -> its key in config.json
+    heads: Mapping[str, Head]  # by the names of `config.HEADS`, or by names of its own
+    norms: tuple[str, ...]  # owners of normalization parameters: LayerNorm of a.LayerNorm.weight
+    #: Ends of Hugging Face's class names -> head.
+    head_classes: Mapping[str, str] = field(default_factory=lambda: HEADS)
+    activation_key: str = "hidden_act"
+    activation: str = "gelu"  # of a config.json that names none
+    activations: Mapping[str, Activation] = field(default_factory=lambda: ACTIVATIONS)
+    epsilon_key: str = "layer_norm_eps"
+    epsilon: float = 1e-12  # of a config.json that names none
+    pad_token: int | None = None  # of a config.json that names none
+    positions_behind_padding: bool = False  # as in ModelConfig
+    fixed_options: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: FIXED_OPTIONS)
+    base_prefix: str  # what checkpoints of the bare model leave out in front of names
+    #: Ends of names -> what they are called as well.
+    old_names: Mapping[str, str] = field(default_factory=lambda: OLD_NAMES)
+    unread: tuple[str, ...] = ()  # ends of names that a checkpoint may have and the graph not
+    pooler: str | None = None  # the pooler's dense layer, which a bare model may have
+    built_in: tuple[BuiltIn, ...] = ()
+
+    @abstractmethod
+    def graph(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        length: int,
+        *,
+        batch: int = 1,
+        hidden_states: bool = False,
+        masked: bool = False,
+    ) -> Graph:
+        """Return the graph over whole sequences.
+
+        Parameters
+        ----------
+        config
+            Of this architecture.
+        weights
+            Parameters under their Hugging Face names.
+        length
+            Tokens, 1 to `config.max_sequence`.
+        batch
+            Sequences at once.
+        hidden_states
+            Also return the last layer's output (batch, length, hidden) as `last_hidden_state`;
+            without a head it is returned in any case.
+        masked
+            Whether the caller gives an `attention_mask`, for graphs that need not read one.
+
+        Returns
+        -------
+        Graph
+            Input `input_ids` (batch, length) int64 and what else the architecture reads; outputs
+            of the head (`pimloop.host.models.heads`).
+        """
+
+    def read(self, data: Mapping[str, Any], where: str) -> ModelConfig:
+        """Return the configuration in the content of a config.json; `where` is its path.
+
+        Raises
+        ------
+        PimloopError
+            When an option is not supported, or a size is missing or wrong.
+        """
+        least_pad = 0 if self.positions_behind_padding else -1  # -1 is no token: it is never met
+        config = self.config_type(
+            name=self.model_type,
+            architecture=self.model_type,
+            **self.read_fields(data, where),
+            labels=config_json.labels(data),
+            activation=data.get(self.activation_key, self.activation),
+            layer_norm_epsilon=config_json.number(data, self.epsilon_key, self.epsilon, where),
+            initializer_range=config_json.number(data, "initializer_range", 0.02, where),
+            pad_token=config_json.token(data, "pad_token_id", self.pad_token, least_pad, where),
+            positions_behind_padding=self.positions_behind_padding,
+            head=config_json.head(data, self.head_classes, self.heads, where),
+        )
+        self.check(config, where)
+        config_json.refuse_others(data, self.fixed_options, where)
+        return config
+
+    def read_fields(self, data: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Return the sizes of a config.json, and what else `config_type` has fields for."""
+        return {field: config_json.size(data, key, where) for field, key in self.sizes.items()}
+
+    def check(self, config: ModelConfig, where: str) -> None:
+        """Raise PimloopError when the sizes of `config` do not fit together."""
+        if config.hidden % config.heads:
+            raise PimloopError(
+                f"{where}: hidden size {config.hidden} is no multiple of {config.heads} heads"
+            )
+        if config.activation not in self.activations:
+            raise PimloopError(
+                f"{where}: activation {config.activation!r} is not supported;"
+                f" known: {', '.join(self.activations)}"
+            )
+        if config.max_sequence < 1:
+            raise PimloopError(
+                f"{where}: the position table has {quantity(config.positions, 'row')} only"
+            )
+
+    def completed(self, config: ModelConfig, has: Callable[[str], bool]) -> ModelConfig:
+        """Return `config` with what only the names in a checkpoint show (`has`): a pooler."""
+        if config.head != "none" or self.pooler is None:
+            return config
+        return replace(config, pooler=has(f"{self.pooler}.weight"))
+
+    def deviation(self, config: ModelConfig, name: str) -> float:
+        """Return the standard deviation of a random parameter that is no normalization's."""
+        return config.initializer_range
+
+    def builder(
+        self, config: ModelConfig, weights: Weights, length: int, batch: int = 1
+    ) -> GraphBuilder:
+        """Return what collects a graph, with this architecture's activations."""
+        return GraphBuilder(config, weights, length, batch, self.activations)
+
+    def head(self, config: ModelConfig) -> Head:
+        """Return the head that a configuration names.
+
+        Raises
+        ------
+        PimloopError
+            When the architecture does not have it.
+        """
+        if config.head not in self.heads:
+            raise PimloopError(
+                f"model {config.name}: {self.model_type} has no head '{config.head}';"
+                f" known: {', '.join(self.heads)}"
+            )
+        return self.heads[config.head]
+
+
+class CachedDecoder(Architecture):
+    """An architecture that generates: it also has the graphs of `generator.Generator`."""
+
+    @abstractmethod
+    def prefill(self, config: ModelConfig, weights: Weights, length: int) -> Graph:
+        """Return the graph over a prompt.
+
+        Returns
+        -------
+        Graph
+            Input `input_ids` (1, length) int64; outputs `logits` (1, 1, vocabulary) of the last
+            token and, of each layer, `present.<layer>.key` and `.value` (1, heads, length, head
+            size).
+        """
+
+    @abstractmethod
+    def step(self, config: ModelConfig, weights: Weights, context: int) -> Graph:
+        """Return the graph for one more token after up to `context` earlier ones.
+
+        The cache has a fixed length, so that one graph and one plan serve every step; `cache_mask`
+        hides the rows not written yet.
+
+        Returns
+        -------
+        Graph
+            Inputs `input_ids` (1, 1), `position_ids` (1, 1), `cache_mask` (1, 1, 1, context + 1)
+            float32 (added to the scores: 0, or `builder.MASKED_SCORE` for rows not in use; the last
+            column is the new token), `past.<layer>.key` and `.value` (1, heads, context, head
+            size). Outputs `logits` (1, 1, vocabulary) and `present.<layer>.key` and `.value` (1,
+            heads, 1, head size), which the caller writes into the cache.
+        """

@@ -1,0 +1,75 @@
+"""Finds the architectures of this room: nothing names their files.
+
+A file holds its architecture as `ARCHITECTURE`; one that has none is no architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.models.architectures.base import Architecture, CachedDecoder
+from pimloop.host.models.config import ModelConfig
+
+
+@cache
+def architectures() -> Mapping[str, Architecture]:
+    """Return all architectures by `model_type`: encoders by publication, then decoders."""
+    modules = (import_module(f"{_room()}.{name}") for name in _files())
+    known = [module.ARCHITECTURE for module in modules if hasattr(module, "ARCHITECTURE")]
+    known.sort(key=lambda a: (isinstance(a, CachedDecoder), a.published, a.model_type))
+    return {architecture.model_type: architecture for architecture in known}
+
+
+def architecture_of(config: ModelConfig) -> Architecture:
+    """Return the architecture that a configuration names.
+
+    Raises
+    ------
+    PimloopError
+        When there is none of that name.
+    """
+    if config.architecture not in architectures():
+        raise PimloopError(f"model {config.name}: architecture {_unsupported(config.architecture)}")
+    return architectures()[config.architecture]
+
+
+def from_hugging_face(data: Mapping[str, Any], where: str) -> ModelConfig:
+    """Return the configuration that the content of a config.json describes.
+
+    Parameters
+    ----------
+    data
+        The parsed file.
+    where
+        Its path, for messages.
+
+    Raises
+    ------
+    PimloopError
+        When the architecture or an option is not supported, or a size is missing or wrong.
+    """
+    model_type = data.get("model_type")
+    if not isinstance(model_type, str) or model_type not in architectures():
+        raise PimloopError(f"{where}: model_type {_unsupported(model_type)}")
+    return architectures()[model_type].read(data, where)
+
+
+def _unsupported(name: object) -> str:
+    return (
+        f"{name!r} is not supported; known: {', '.join(architectures())};"
+        " other models can be exported to ONNX and given as an .onnx file"
+    )
+
+
+def _room() -> str:
+    return __name__.rpartition(".")[0]
+
+
+def _files() -> list[str]:
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
+    return [name for name in names if name not in ("__init__", "registry")]

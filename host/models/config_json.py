@@ -1,0 +1,118 @@
+"""Reads values of a Hugging Face config.json; `architectures.base` says which.
+
+Every function takes the parsed file and, for messages, its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from math import isfinite
+from typing import Any, TypeGuard
+
+from pimloop.host.common.errors import PimloopError
+
+#: Bound on a size or a token's id.
+MAX_SIZE = 1 << 24
+
+
+def size(data: Mapping[str, Any], key: str, where: str) -> int:
+    """Return a size.
+
+    Raises
+    ------
+    PimloopError
+        When it is missing, or no whole number from 1 to 2^24.
+    """
+    value = data.get(key)
+    if not _is_whole(value) or not 1 <= value <= MAX_SIZE:
+        raise PimloopError(f"{where}: {key} must be a whole number from 1 to 2^24, got {value!r}")
+    return value
+
+
+def number(data: Mapping[str, Any], key: str, default: float, where: str) -> float:
+    """Return a number of 0 or more; without the key `default`.
+
+    Raises
+    ------
+    PimloopError
+        When it is something else.
+    """
+    value = data.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _in_range(value):
+        raise PimloopError(f"{where}: {key} must be a number of 0 or more, got {value!r}")
+    return float(value)
+
+
+def token(
+    data: Mapping[str, Any], key: str, default: int | None, least: int, where: str
+) -> int | None:
+    """Return a token's id; without the key, or where it is null, `default`.
+
+    Raises
+    ------
+    PimloopError
+        When it is no whole number from `least` to 2^24.
+    """
+    value = data.get(key)
+    if value is None:
+        return default
+    if not _is_whole(value) or not least <= value < MAX_SIZE:
+        raise PimloopError(
+            f"{where}: {key} must be null or a whole number from {least} to 2^24, got {value!r}"
+        )
+    return value
+
+
+def labels(data: Mapping[str, Any]) -> int:
+    """Return the number of labels of a classification: `num_labels`, names, else 2."""
+    if isinstance(data.get("num_labels"), int):
+        return int(data["num_labels"])
+    names = data.get("id2label")
+    return len(names) if isinstance(names, Mapping) and names else 2
+
+
+def head(
+    data: Mapping[str, Any], classes: Mapping[str, str], known: Container[str], where: str
+) -> str:
+    """Return the head of the class that `architectures` names; "none" where it names none.
+
+    Parameters
+    ----------
+    classes
+        Ends of class names, each before an end of its own, and the heads that they have.
+    known
+        Heads of the architecture.
+
+    Raises
+    ------
+    PimloopError
+        For a class that has another head.
+    """
+    names = data.get("architectures") or []
+    if not isinstance(names, list) or not names:
+        return "none"
+    name = str(names[0])
+    kind = next((head for end, head in classes.items() if name.endswith(end)), None)
+    if kind is None or kind not in known:
+        ends = [end for end, head in classes.items() if head in known]
+        raise PimloopError(
+            f"{where}: the head of {name} is not supported; known: {', '.join(ends)}"
+        )
+    return kind
+
+
+def refuse_others(
+    data: Mapping[str, Any], options: Mapping[str, tuple[Any, ...]], where: str
+) -> None:
+    """Raise PimloopError when an option has none of its values; a missing key is None."""
+    for key, allowed in options.items():
+        if data.get(key) not in allowed:
+            raise PimloopError(f"{where}: {key} = {data[key]!r} is not supported")
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _in_range(value: float) -> bool:
+    return isfinite(value) and value >= 0

@@ -1,0 +1,181 @@
+"""Architectures: what the registry finds, what each says of itself, and what nobody knows."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_checkpoints import hugging_face_config, parameters, write_checkpoint, write_safetensors
+from tiny_models import TINY
+
+from pimloop.host.common.errors import PimloopError
+from pimloop.host.models.architectures.base import CachedDecoder
+from pimloop.host.models.architectures.registry import (
+    architecture_of,
+    architectures,
+    from_hugging_face,
+)
+from pimloop.host.models.builder import GraphBuilder
+from pimloop.host.models.built_in import BUILT_IN, MODELS
+from pimloop.host.models.loader import LoadOptions, build_graph, load_model
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.store.closure import ROOT
+
+ROOM = ROOT / "host/models/architectures"
+NAMES = list(architectures())
+HEADS = [(name, head) for name in NAMES for head in architectures()[name].heads]
+
+
+def with_head(name, head):
+    """Return the tiny configuration with a head; without one, with a pooler where it may have."""
+    pooler = head == "none" and architectures()[name].pooler is not None
+    return replace(TINY[name], head=head, pooler=pooler)
+
+
+def test_every_file_of_the_room_is_an_architecture_of_its_name():
+    files = {path.stem for path in ROOM.glob("*.py")} - {"__init__", "base", "registry"}
+    assert files == {name.replace("-", "_") for name in NAMES}
+
+
+def test_encoders_come_first_and_older_ones_before_later_ones():
+    assert NAMES == ["bert", "roberta", "distilbert", "gpt2"]
+    assert [name for name in NAMES if isinstance(architectures()[name], CachedDecoder)] == ["gpt2"]
+    assert list(BUILT_IN) == ["bert", "bert-small", "roberta", "gpt2"]
+
+
+def test_no_other_code_compares_an_architecture():
+    """The host and the public interface ask the architecture; none of them knows one by name."""
+    quoted = "|".join(NAMES)
+    compared = re.compile(
+        rf"architecture\s*(==|!=|in\b|not in\b)\s*[\[({{\"']|(==|!=)\s*[\"']({quoted})[\"']"
+    )
+    files = [*(ROOT / "host").rglob("*.py"), *(ROOT / "pimloop").glob("*.py")]
+    board = ROOT / "host/board"  # the paper's three graphs, which are data of its board
+    assert compared.search('if config.architecture == "gpt2":')
+    for path in files:
+        if board not in path.parents and ROOM not in path.parents:
+            assert not compared.search(path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_architecture_says_fits_together(name):
+    architecture = architectures()[name]
+    fields = set(architecture.config_type.__dataclass_fields__)
+    assert set(architecture.sizes) <= fields
+    assert re.fullmatch(r"\d{4}-\d{2}", architecture.published)
+    assert architecture.activation in architecture.activations
+    assert set(architecture.head_classes.values()) >= set(architecture.heads)
+    for model in architecture.built_in:
+        assert model.config.architecture == name
+        assert model.config.activation == architecture.activation
+        assert model.config.positions_behind_padding == architecture.positions_behind_padding
+        architecture.check(model.config, "built in")
+        assert architecture_of(MODELS[model.config.name].config) is architecture
+
+
+@pytest.mark.parametrize(("name", "head"), HEADS)
+def test_parameters_of_normalizations_are_drawn_about_one_and_nothing_else_is(
+    name, head, monkeypatch
+):
+    """`norms` names the owners of all normalization parameters of every head."""
+    normalized = set()
+    layer_norm = GraphBuilder.layer_norm
+
+    def recorded(build, x, owner):
+        normalized.add(f"{owner}.weight")
+        return layer_norm(build, x, owner)
+
+    monkeypatch.setattr(GraphBuilder, "layer_norm", recorded)
+    tensors = parameters(with_head(name, head))
+    about_one = {n for n, array in tensors.items() if abs(float(array.mean()) - 1) < 0.2}
+    assert about_one == normalized
+    assert len(normalized) > 2 * TINY[name].layers
+
+
+@pytest.mark.parametrize(("name", "head"), HEADS)
+def test_a_checkpoint_of_the_bare_model_has_the_names_without_the_prefix(name, head, tmp_path):
+    """Reading every parameter under its shorter name gives the graph of its full name."""
+    config = with_head(name, head)
+    tensors = parameters(config)
+    prefix = architectures()[name].base_prefix
+    shorter = {n.removeprefix(prefix): array for n, array in tensors.items()}
+    assert set(shorter) != set(tensors)
+    ends = architectures()[name].head_classes.items()
+    kind = next(end for end, known in ends if known == head)
+    data = hugging_face_config(config) | {"architectures": [f"Any{kind}"]}
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    write_safetensors(tmp_path / "model.safetensors", shorter)
+    options = LoadOptions(sequence_length=3)
+    graph = load_model(str(tmp_path), options)
+    wanted = build_graph(config, RandomWeights(config, 0), options)
+    assert (graph.inputs, graph.outputs) == (wanted.inputs, wanted.outputs)
+    assert list(graph.constants) == list(wanted.constants)
+    for constant, value in wanted.constants.items():
+        assert np.array_equal(graph.constants[constant], value), constant
+
+
+def test_what_one_architecture_may_leave_unread_another_may_not(tmp_path):
+    """GPT-2's buffers and copies of tied tables have no place in BERT's checkpoints."""
+    write_checkpoint(tmp_path, "bert")
+    tensors = parameters(TINY["bert"])
+    copy = {"bert.embeddings.position_ids": np.zeros((1, 40), np.float32)}
+    write_safetensors(tmp_path / "model.safetensors", tensors | copy)
+    load_model(str(tmp_path))
+    surplus = {"lm_head.weight": np.zeros((101, 64), np.float32)}
+    write_safetensors(tmp_path / "model.safetensors", tensors | surplus)
+    with pytest.raises(PimloopError, match=r"1 weight has no place.*lm_head\.weight"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("model_type", ["t5", None, ["bert"], {}, 3, ""])
+def test_an_unknown_model_type_names_those_known_and_the_onnx_way_in(model_type):
+    wanted = (
+        f"config.json: model_type {model_type!r} is not supported;"
+        " known: bert, roberta, distilbert, gpt2; other models can be exported to ONNX and given as"
+        " an .onnx file"
+    )
+    with pytest.raises(PimloopError) as error:
+        from_hugging_face({"model_type": model_type}, "config.json")
+    assert str(error.value) == wanted
+
+
+def test_a_configuration_of_no_architecture_is_an_error():
+    config = replace(TINY["bert"], architecture="t5")
+    with pytest.raises(PimloopError, match="model tiny-bert: architecture 't5' is not supported"):
+        RandomWeights(config)
+    with pytest.raises(PimloopError, match="known: bert, roberta, distilbert, gpt2"):
+        build_graph(config, RandomWeights(TINY["bert"]), LoadOptions())
+
+
+@pytest.mark.parametrize(("name", "head"), [("bert", "lm"), ("gpt2", "masked"), ("bert", "x")])
+def test_a_head_that_an_architecture_lacks_is_an_error(name, head):
+    config = replace(TINY[name], head=head)
+    known = ", ".join(architectures()[name].heads)
+    with pytest.raises(PimloopError, match=f"{name} has no head '{head}'; known: {known}"):
+        build_graph(config, RandomWeights(config), LoadOptions())
+
+
+@pytest.mark.parametrize("kind", ["BertLMHeadModel", "BertForNothing"])
+def test_the_heads_in_the_message_are_those_of_the_architecture(kind):
+    data = hugging_face_config(TINY["bert"]) | {"architectures": [kind]}
+    wanted = (
+        f"config.json: the head of {kind} is not supported; known: ForSequenceClassification,"
+        " ForTokenClassification, ForQuestionAnswering, ForMaskedLM, Model"
+    )
+    with pytest.raises(PimloopError) as error:
+        from_hugging_face(data, "config.json")
+    assert str(error.value) == wanted
+
+
+@pytest.mark.parametrize("value", ["x", None, [], True, -1e-5, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("bert", "layer_norm_eps"), ("gpt2", "layer_norm_epsilon"), ("roberta", "initializer_range")],
+)
+def test_a_number_that_is_none_is_an_error(name, key, value):
+    data = hugging_face_config(TINY[name]) | {key: value}
+    with pytest.raises(PimloopError, match=f"config.json: {key} must be a number of 0 or more"):
+        from_hugging_face(data, "config.json")
