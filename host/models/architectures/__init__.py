@@ -1,4 +1,4 @@
 """Transformers by their `model_type`: one file for each architecture.
 
-`registry` finds the files; nothing names them.
+`registry` finds the files; nothing names them. docs/add-an-architecture.md adds one.
 """
