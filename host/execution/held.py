@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pimloop.host.cpu.session_memory import intermediate_bytes
 from pimloop.host.cpu.stretches import Stretch, bound_tensors, split
 from pimloop.host.execution.accuracy import COMPARED_BYTES, compared_tensors
-from pimloop.host.execution.verification import CHECKED_BYTES, WIDENED_BYTES
+from pimloop.host.execution.verification import CHECKED_BYTES, LARGEST_BYTES, WIDENED_BYTES
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators import Operation
 
@@ -112,8 +112,9 @@ def _segment_bytes(graph: Graph, segment: Stretch) -> int:
 
 
 def _check_bytes(graph: Graph, node: Node, operation: Operation) -> int:
-    widened = sum(graph.tensors[name].elements for name in operation.operands)
-    return WIDENED_BYTES * widened + CHECKED_BYTES * graph.tensors[node.outputs[0]].elements
+    *others, largest = sorted(graph.tensors[name].elements for name in operation.operands)
+    operands = LARGEST_BYTES * largest + WIDENED_BYTES * sum(others)
+    return operands + CHECKED_BYTES * graph.tensors[node.outputs[0]].elements
 
 
 def _nbytes(graph: Graph, names: Collection[str]) -> int:

@@ -154,13 +154,13 @@ def _executing(runs: Sequence[Run], devices: int, bits: int) -> dict[str, int]:
         buffers += _largest(devices + 1, (one.buffers for one in together))
         waits = (min(one.waiting + weights, MOST_WAITING_BYTES) for one in together)
         waiting += _largest(devices + 1, waits)
-        checks = max([checks, *(one.check for one, _ in each)])
+        checks += _largest(devices + 1, (one.check for one in together))
         segments = max([segments, *(one.segment for one, _ in each)])
         reference = max(reference, reference_bytes(run.graph))
     return {
         "activations": buffers,
         "CPU sessions and comparisons": devices * segments + max(segments, reference),
-        "results waiting for verification": waiting + devices * checks,
+        "results waiting for verification": waiting + checks,
     }
 
 
