@@ -116,8 +116,9 @@ def test_a_new_opcode_is_one_entry_of_the_table() -> None:
 
 
 def table() -> generate.Isa:
-    """Return isa.toml as it is written."""
-    return tomllib.loads((generate.HERE / "isa.toml").read_text(encoding="utf-8"))
+    """Return isa.toml as it is written, with the counters that were published first."""
+    written = tomllib.loads((generate.HERE / "isa.toml").read_text(encoding="utf-8"))
+    return written | {"counter": written["counter"][:8]}
 
 
 def test_a_new_counter_is_one_entry_of_the_table() -> None:
