@@ -243,7 +243,7 @@ def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
 
 def _placement(phase: dict[str, Any], objective: str) -> str:
     """Return what placed a phase, and how sure it is that nothing is faster."""
-    from pimloop.host.report.html.words import best_found
+    from pimloop.host.report.html.labels import best_found
 
     text = f"placed by {phase['schedule']}"
     if phase["predicted_us"] is not None:

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.report.html.labels import format_bytes, schedule_key
 from pimloop.host.report.html.rates import LIMITS, RateRow, rate_rows
-from pimloop.host.report.html.words import format_bytes, schedule_key
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 

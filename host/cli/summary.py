@@ -11,7 +11,7 @@ from rich.console import Console
 from pimloop.host.cli.rates import print_rates, weights_line
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.report.html.headline import contradiction, proof, why_no_pim
-from pimloop.host.report.html.words import (
+from pimloop.host.report.html.labels import (
     device_title,
     executed_meaning,
     executed_word,

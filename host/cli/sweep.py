@@ -175,7 +175,7 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
-    from pimloop.host.report.html.words import best_found, unproved
+    from pimloop.host.report.html.labels import best_found, unproved
 
     done = [point for point in finished if point.report is not None]
     names = list(dict.fromkeys(name for point in done for name in (point.report or {})["speedup"]))

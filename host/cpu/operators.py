@@ -1,6 +1,6 @@
 """ONNX Runtime: its options, one operator or a whole model run once.
 
-`pimloop.host.cpu.stretches` has the sessions that execute a schedule.
+`pimloop.host.cpu.segments` has the sessions that execute a schedule.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from itertools import groupby, pairwise
 from statistics import mean
 
 from pimloop.host.cpu.buffers import TensorBuffers
-from pimloop.host.cpu.stretches import SessionCache, Stretch, device_threads
+from pimloop.host.cpu.segments import Segment, SessionCache, device_threads
 from pimloop.host.cpu.timing import OtherWork, Step, Timing, time_rounds
 from pimloop.host.models.graph import Array, Graph, Node
 
@@ -94,17 +94,17 @@ def profile_cpu(
     )
 
 
-def profiled_segments(graph: Graph) -> list[list[Stretch]]:
+def profiled_segments(graph: Graph) -> list[list[Segment]]:
     """Return the segments that `profile_cpu` times, those together that are open at a time."""
     alone = [(node,) for node in graph.nodes]
     parts = _cut(graph, _weightless(graph))
     blocks = [
-        [Stretch(device, nodes) for nodes in segments]
+        [Segment(device, nodes) for nodes in segments]
         for device in device_threads()
         for segments in ([graph.nodes], [*alone, *parts])
     ]
     # Where the entry is measured, each part is on one of the devices.
-    return [*blocks, [Stretch("cpu_parallel", nodes) for nodes in parts]]
+    return [*blocks, [Segment("cpu_parallel", nodes) for nodes in parts]]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class _Clock:
 
     def _step(self, device: str, nodes: tuple[Node, ...]) -> Step:
         segment = self._sessions.bind(
-            self._graph, Stretch(device, nodes), self._buffers, self._keep
+            self._graph, Segment(device, nodes), self._buffers, self._keep
         )
         return Step(nodes[0].id, segment.run, device == "cpu_parallel")
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pimloop.host.common import golden
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
-from pimloop.host.cpu.stretches import SessionCache, Stretch, split
+from pimloop.host.cpu.segments import Segment, SessionCache, split
 from pimloop.host.cpu.timing import (
     WAIT,
     OtherWork,
@@ -168,9 +168,9 @@ class Executor:
             raise PimloopError("the assignment uses the PIM, but no device is open")
         self._kept = tuple(dict.fromkeys((*graph.outputs, *keep)))
         self._sessions = SessionCache(prepack=False) if sessions is None else sessions
-        self._stretches = split(graph, assignment)
-        for stretch in self._session_stretches():
-            self._sessions.prepare(graph, stretch, self._kept)
+        self._segments = split(graph, assignment)
+        for segment in self._session_segments():
+            self._sessions.prepare(graph, segment, self._kept)
         self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._last_run = Execution()
@@ -219,18 +219,18 @@ class Executor:
     def _kind(self, node_id: str) -> DeviceKind:
         return self._devices[self.assignment[node_id]]
 
-    def _session_stretches(self) -> list[Stretch]:
-        return [s for s in self._stretches if not self._devices[s.device].offloaded]
+    def _session_segments(self) -> list[Segment]:
+        return [s for s in self._segments if not self._devices[s.device].offloaded]
 
-    def _cpu_stretches(self) -> list[Stretch]:
-        return [s for s in self._stretches if self._devices[s.device].memory == HOST_MEMORY]
+    def _cpu_segments(self) -> list[Segment]:
+        return [s for s in self._segments if self._devices[s.device].memory == HOST_MEMORY]
 
     def _memory(self, memory: str) -> TensorBuffers:
         """Return the tensors of a memory that sessions work in."""
         return self._buffers if memory == HOST_MEMORY else self._further[memory]
 
-    def _tensors(self, stretch: Stretch) -> TensorBuffers:
-        return self._memory(self._devices[stretch.device].memory)
+    def _tensors(self, segment: Segment) -> TensorBuffers:
+        return self._memory(self._devices[segment.device].memory)
 
     def _home(self, name: str) -> str:
         """Return the memory in which a tensor is made; the model's inputs are the host's."""
@@ -268,13 +268,13 @@ class Executor:
         }
         work = {n.id: self._operations[n.id].work(self.graph, n) for n in self._offloaded}
         total, done = sum(work.values()), 0
-        for stretch in self._stretches:
-            if not self._devices[stretch.device].offloaded:
-                memory = self._devices[stretch.device].memory
-                self._bring(_read_from_outside(self.graph, stretch), memory, execution)
-                self._run_session(stretch)
+        for segment in self._segments:
+            if not self._devices[segment.device].offloaded:
+                memory = self._devices[segment.device].memory
+                self._bring(_read_from_outside(self.graph, segment), memory, execution)
+                self._run_session(segment)
                 continue
-            for node in stretch.nodes:
+            for node in segment.nodes:
                 self._progress(Progress("run", node.id, done, total, self._cycles))
                 done += work[node.id]
                 self._run_offloaded(node, execution)
@@ -283,9 +283,9 @@ class Executor:
         for name in self._kept:
             if name not in execution.values:
                 execution.values[name] = self._array(name).copy()
-        for stretch in self._session_stretches():
-            for name in self._sessions.results(self.graph, stretch, self._kept):
-                self._note_non_finite(name, self._tensors(stretch).array(name), execution)
+        for segment in self._session_segments():
+            for name in self._sessions.results(self.graph, segment, self._kept):
+                self._note_non_finite(name, self._tensors(segment).array(name), execution)
         self._last_run = execution
         return execution
 
@@ -303,17 +303,17 @@ class Executor:
         if found is None or self._devices[found.device].offloaded:
             return found
         # It was seen where a segment hands it over: look inside, at every result.
-        stretch = next(
-            s for s in self._session_stretches() if self.graph.node(found.node) in s.nodes
+        segment = next(
+            s for s in self._session_segments() if self.graph.node(found.node) in s.nodes
         )
-        inside = {name: kinds(value) for name, value in self._inside(stretch).items()}
+        inside = {name: kinds(value) for name, value in self._inside(segment).items()}
         return first_non_finite(self.graph, self.assignment, inside, reference) or found
 
-    def _inside(self, stretch: Stretch) -> dict[str, Array]:
+    def _inside(self, segment: Segment) -> dict[str, Array]:
         """Return every float result of a CPU segment, from the inputs that the last run left."""
-        made = [name for node in stretch.nodes for name in node.outputs if name]
+        made = [name for node in segment.nodes for name in node.outputs if name]
         floats = [name for name in made if self.graph.tensors[name].dtype.kind == "f"]
-        return segment_values(self.graph, stretch, self._tensors(stretch).array, floats)
+        return segment_values(self.graph, segment, self._tensors(segment).array, floats)
 
     def wrong_segments(self) -> list[str]:
         """Return what CPU memory holds that its operators do not give for their inputs, in words.
@@ -325,9 +325,9 @@ class Executor:
             for (name, memory, made), checksum in self._checksums.items()
             if checksum != _checksum(self._memory(memory).array(name))
         ]
-        for stretch in self._session_stretches():
-            names = self._sessions.results(self.graph, stretch, self._kept)
-            wrong += wrong_results(self.graph, stretch, self._tensors(stretch).array, names)
+        for segment in self._session_segments():
+            names = self._sessions.results(self.graph, segment, self._kept)
+            wrong += wrong_results(self.graph, segment, self._tensors(segment).array, names)
         return wrong
 
     def values(self, names: Collection[str]) -> dict[str, Array]:
@@ -337,12 +337,12 @@ class Executor:
         """
         found: dict[str, Array] = {}
         handed_over = {*self._last_run.values}
-        for stretch in self._session_stretches():
-            made = {name for node in stretch.nodes for name in node.outputs}
-            handed_over.update(self._sessions.results(self.graph, stretch, self._kept))
+        for segment in self._session_segments():
+            made = {name for node in segment.nodes for name in node.outputs}
+            handed_over.update(self._sessions.results(self.graph, segment, self._kept))
             inner = [name for name in names if name in made and name not in handed_over]
             if inner:
-                found |= segment_values(self.graph, stretch, self._tensors(stretch).array, inner)
+                found |= segment_values(self.graph, segment, self._tensors(segment).array, inner)
         return {n: found[n] if n in found else self._array(n) for n in names}
 
     def _array(self, name: str) -> Array:
@@ -373,12 +373,12 @@ class Executor:
                 Transfer(name, f"{home}>{memory}", info.elements, info.nbytes, OpStats())
             )
 
-    def _run_session(self, stretch: Stretch) -> None:
+    def _run_session(self, segment: Segment) -> None:
         quiet: AbstractContextManager[None] = nullcontext()
         if self._verifier is not None:
             quiet = self._verifier.paused()
         with quiet:
-            self._sessions.bind(self.graph, stretch, self._tensors(stretch), self._kept).run()
+            self._sessions.bind(self.graph, segment, self._tensors(segment), self._kept).run()
 
     def _run_offloaded(self, node: Node, execution: Execution) -> None:
         operation = self._operations[node.id]
@@ -504,17 +504,17 @@ class Executor:
             # Steps hold their sessions, each set of them a packed copy of the weights.
             del executed
             alone = [
-                self._step(node.id, Stretch(stretch.device, (node,)), packed)
-                for stretch in self._cpu_stretches()
-                if len(stretch.nodes) > 1
-                for node in stretch.nodes
+                self._step(node.id, Segment(segment.device, (node,)), packed)
+                for segment in self._cpu_segments()
+                if len(segment.nodes) > 1
+                for node in segment.nodes
             ]
             single = time_rounds(alone, rounds=rounds, window=window) if alone else {}
         if window.busy:
             times = distrusted(times, parallel)
-        for stretch in self._cpu_stretches():
-            whole = times.pop(_stretch_key(stretch))
-            names = [node.id for node in stretch.nodes]
+        for segment in self._cpu_segments():
+            whole = times.pop(_segment_key(segment))
+            names = [node.id for node in segment.nodes]
             if len(names) == 1:
                 times[names[0]] = whole
             else:
@@ -536,20 +536,20 @@ class Executor:
             ]
 
         steps: list[Step] = []
-        for stretch in self._stretches:
-            here = self._devices[stretch.device].memory == HOST_MEMORY
+        for segment in self._segments:
+            here = self._devices[segment.device].memory == HOST_MEMORY
             if here:
-                steps.append(self._step(_stretch_key(stretch), stretch, sessions))
-            for node in stretch.nodes:
+                steps.append(self._step(_segment_key(segment), segment, sessions))
+            for node in segment.nodes:
                 steps += conversions(node.inputs)
                 if not here:
                     steps.append(WAIT)
                 steps += conversions(node.outputs)
         return steps
 
-    def _step(self, name: str, stretch: Stretch, sessions: SessionCache) -> Step:
-        bound = sessions.bind(self.graph, stretch, self._buffers, self._kept)
-        return Step(name, bound.run, stretch.device == "cpu_parallel")
+    def _step(self, name: str, segment: Segment, sessions: SessionCache) -> Step:
+        bound = sessions.bind(self.graph, segment, self._buffers, self._kept)
+        return Step(name, bound.run, segment.device == "cpu_parallel")
 
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:
         inward = transfer.destination == self._pim
@@ -609,13 +609,13 @@ def _in_words(memory: str) -> str:
     return "CPU memory" if memory == HOST_MEMORY else f"memory {memory}"
 
 
-def _read_from_outside(graph: Graph, stretch: Stretch) -> list[str]:
+def _read_from_outside(graph: Graph, segment: Segment) -> list[str]:
     """Return the activations that a segment reads and does not make, each once."""
-    made = {name for node in stretch.nodes for name in node.outputs}
-    read = dict.fromkeys(name for node in stretch.nodes for name in node.inputs if name)
+    made = {name for node in segment.nodes for name in node.outputs}
+    read = dict.fromkeys(name for node in segment.nodes for name in node.inputs if name)
     return [name for name in read if name not in made and name not in graph.constants]
 
 
-def _stretch_key(stretch: Stretch) -> str:
-    """Return the name of a stretch's time among those of its nodes."""
-    return f"stretch of {len(stretch.nodes)} from {stretch.nodes[0].id}"
+def _segment_key(segment: Segment) -> str:
+    """Return the name of a segment's time among those of its nodes."""
+    return f"segment of {len(segment.nodes)} from {segment.nodes[0].id}"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pimloop.host.cpu.segments import Segment, bound_tensors, split
 from pimloop.host.cpu.session_memory import intermediate_bytes
-from pimloop.host.cpu.stretches import Stretch, bound_tensors, split
 from pimloop.host.execution.accuracy import COMPARED_BYTES, compared_tensors
 from pimloop.host.execution.verification import CHECKED_BYTES, LARGEST_BYTES, WIDENED_BYTES
 from pimloop.host.models.graph import Graph, Node
@@ -96,7 +96,7 @@ def conversion_bytes(graph: Graph, assignment: Mapping[str, str]) -> int:
     return _nbytes(graph, moved) + sum(_BF16_BYTES * graph.tensors[n].elements for n in moved)
 
 
-def _buffered(graph: Graph, segments: Sequence[Stretch]) -> set[str]:
+def _buffered(graph: Graph, segments: Sequence[Segment]) -> set[str]:
     kept = kept_tensors(graph)
     buffered = {*graph.inputs, *kept}
     for segment in segments:
@@ -104,7 +104,7 @@ def _buffered(graph: Graph, segments: Sequence[Stretch]) -> set[str]:
     return buffered
 
 
-def _segment_bytes(graph: Graph, segment: Stretch) -> int:
+def _segment_bytes(graph: Graph, segment: Segment) -> int:
     """Return what a segment takes; what it hands over is made again to be checked."""
     bound = bound_tensors(graph, segment, kept_tensors(graph))
     made = {name for node in segment.nodes for name in node.outputs}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.profile import profiled_segments
-from pimloop.host.cpu.stretches import CACHE_BYTES, Stretch, split, timed_sessions
+from pimloop.host.cpu.segments import CACHE_BYTES, Segment, split, timed_sessions
 from pimloop.host.execution.held import (
     conversion_bytes,
     held,
@@ -180,7 +180,7 @@ def _timing(runs: Sequence[Run], present: Present) -> dict[str, int]:
         segments = profiled_segments(graph) if run.profiled else []
         for assignment in run.assignments:
             executed = [s for s in split(graph, assignment) if s.device != "pim"]
-            alone = [Stretch(s.device, (node,)) for s in executed for node in s.nodes]
+            alone = [Segment(s.device, (node,)) for s in executed for node in s.nodes]
             segments += [executed, alone]
             conversions = max(conversions, conversion_bytes(graph, assignment))
         blocks += [timed_sessions(graph, block, kept) for block in segments]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.profile import CpuProfile, profile_cpu
-from pimloop.host.cpu.stretches import SessionCache
+from pimloop.host.cpu.segments import SessionCache
 from pimloop.host.cpu.timing import Timing
 from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import compared_tensors

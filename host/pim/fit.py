@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pimloop.partitioner.graph as network
+import pimloop.partitioner.graph as cg
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation, kept_on_cpu, pim_capable
 from pimloop.host.pim.device.model import ModelDevice
@@ -75,11 +75,11 @@ class PimFit:
         """
         own, shared, sizes = self.operators()
         operators = tuple(
-            network.Operator(n.id, n.op, ("pim",), None, own.get(n.id, 0), shared.get(n.id, ()))
+            cg.Operator(n.id, n.op, ("pim",), None, own.get(n.id, 0), shared.get(n.id, ()))
             for n in graph.nodes
         )
         room = Room(
-            network.Graph({"pim": ("pim",)}, operators, (), graph.name, sizes),
+            cg.Graph({"pim": ("pim",)}, operators, (), graph.name, sizes),
             {"pim": self.weight_room},
         )
         result = dict(assignment)

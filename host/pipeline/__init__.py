@@ -1,6 +1,6 @@
-"""The whole way from a model to a report: profile, partition, execute, verify.
+"""The whole way from a model to a report, and what is made of several such runs.
 
-`flow` walks it; `network` makes the partitioner's graph of a model, `profiling` the costs,
-`planning` the plans, `execute` runs assignments on devices, `cost_store` and `state` keep what was
-found, `record` turns it into JSON.
+`flow` profiles, partitions, executes and verifies; `state` keeps executions for a run that is taken
+up again, and `record` turns them into JSON. `sweep` runs a grid, with `cluster` on other machines;
+`generate` goes token by token, `waves` records the signals of one operator.
 """

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 
-import pimloop.partitioner.graph as network
+import pimloop.partitioner.graph as cg
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import write_json
 from pimloop.host.cpu.profile import CpuProfile
@@ -77,7 +77,7 @@ class Pipeline:
         self.graph, self.platform, self.options = graph, platform, options
         self._progress = progress or (lambda _: None)
         self.runner = Runner(graph, feeds, platform, options, self._progress, before)
-        self.operators: network.Graph = partition_graph(graph, self.runner.fit, platform)
+        self.operators: cg.Graph = partition_graph(graph, self.runner.fit, platform)
         self.outcome = Outcome(
             graph, platform, options, self.runner.operations, self.operators,
             kept_on_cpu=self.runner.fit.kept_on_cpu,
@@ -315,7 +315,7 @@ def _key(assignment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _timed(
-    operators: network.Graph,
+    operators: cg.Graph,
     result: Result,
     plan: Plan | None = None,
     schedule: Sequence[Step] = (),

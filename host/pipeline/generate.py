@@ -28,7 +28,7 @@ import onnxruntime as ort
 
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu.operators import open_session, run_reference
-from pimloop.host.cpu.stretches import SessionCache
+from pimloop.host.cpu.segments import SessionCache
 from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import Comparison, compare, rounding_depth
 from pimloop.host.execution.device import open_pim

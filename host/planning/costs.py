@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import pimloop.partitioner.graph as network
+import pimloop.partitioner.graph as cg
 from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array
@@ -46,7 +46,7 @@ class StoredCosts:
         self,
         store: CostStore,
         model: str,
-        operators: network.Graph,
+        operators: cg.Graph,
         feeds: Mapping[str, Array],
         platform: Platform,
         options: Options,
@@ -132,7 +132,7 @@ class StoredCosts:
     def _find(self, context: str, kind: str, name: str) -> float | None:
         return self._answer(self._store.find(context, kind, self._of(name)))
 
-    def _find_transfer(self, tensor: network.Tensor, move: network.Move) -> float | None:
+    def _find_transfer(self, tensor: cg.Tensor, move: cg.Move) -> float | None:
         return self._find(self._transfers, _transfer_signature(tensor, move), tensor.id)
 
     def _answer(self, cost: Cost | None) -> float | None:
@@ -146,5 +146,5 @@ class StoredCosts:
         return f"{self._model}/{name}"
 
 
-def _transfer_signature(tensor: network.Tensor, move: network.Move) -> str:
+def _transfer_signature(tensor: cg.Tensor, move: cg.Move) -> str:
     return f"transfer/{move[0]}>{move[1]}/{tensor.bytes}"

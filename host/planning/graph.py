@@ -13,7 +13,7 @@ from itertools import permutations
 import numpy as np
 from onnx import helper
 
-import pimloop.partitioner.graph as network
+import pimloop.partitioner.graph as cg
 from pimloop.host.devices.kinds import HOST_MEMORY, DeviceKind, SessionDevice
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators.capabilities import TYPES
@@ -24,7 +24,7 @@ from pimloop.host.platforms.platform import Platform
 _DEVICE_ELEMENT = 2
 
 
-def partition_graph(graph: Graph, fit: PimFit, platform: Platform) -> network.Graph:
+def partition_graph(graph: Graph, fit: PimFit, platform: Platform) -> cg.Graph:
     """Return the partitioner's graph of a model.
 
     Parameters
@@ -40,7 +40,7 @@ def partition_graph(graph: Graph, fit: PimFit, platform: Platform) -> network.Gr
     memories = platform.memories
     moves = frozenset(permutations(memories, 2))
     operators = tuple(
-        network.Operator(
+        cg.Operator(
             id=node.id,
             op=node.op,
             devices=_devices(graph, node, fit, platform),
@@ -51,7 +51,7 @@ def partition_graph(graph: Graph, fit: PimFit, platform: Platform) -> network.Gr
         for node in graph.nodes
     )
     tensors = tuple(
-        network.Tensor(
+        cg.Tensor(
             id=name,
             producer=graph.producer[name].id if name in graph.producer else None,
             consumers=tuple(node.id for node in graph.consumers.get(name, ())),
@@ -62,7 +62,7 @@ def partition_graph(graph: Graph, fit: PimFit, platform: Platform) -> network.Gr
         )
         for name in _activations(graph)
     )
-    return network.Graph(memories, operators, tensors, graph.name, shared_bytes)
+    return cg.Graph(memories, operators, tensors, graph.name, shared_bytes)
 
 
 def _devices(graph: Graph, node: Node, fit: PimFit, platform: Platform) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ CPU_MODEL = Code(
 #: of the profile runs.
 CPU_MEASURED = Code(
     (
-        "pimloop.host.cpu.profile", "pimloop.host.cpu.timing", "pimloop.host.cpu.stretches",
+        "pimloop.host.cpu.profile", "pimloop.host.cpu.timing", "pimloop.host.cpu.segments",
         "pimloop.host.cpu.operators", "pimloop.host.common.golden",
         "pimloop.partitioner.profile.plan", "pimloop.host.operators.matching",
     ),

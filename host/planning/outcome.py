@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import pimloop.partitioner.graph as network
+import pimloop.partitioner.graph as cg
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes, schedule_times
@@ -39,7 +39,7 @@ class Outcome:
     platform: Platform
     options: Options
     operations: Mapping[str, Operation]
-    operators: network.Graph  # the same model as the partitioner sees it
+    operators: cg.Graph  # the same model as the partitioner sees it
     schedules: dict[str, Schedule] = field(default_factory=dict)
     profile: Profile | None = None  # None: placed without costs
     profile_results: list[Result] = field(default_factory=list)  # empty: the costs were known

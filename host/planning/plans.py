@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import pimloop.partitioner.graph as network
+import pimloop.partitioner.graph as cg
 from pimloop.host.common.errors import PimloopError
 from pimloop.partitioner.place.solve import OBJECTIVES
 from pimloop.partitioner.plan import PLAN_FORMAT, Step
@@ -62,7 +62,7 @@ def load_plan(path: Path) -> PlanFile:
     return PlanFile(assignment, objective, steps, signatures)
 
 
-def other_shapes(plan: PlanFile, operators: network.Graph) -> str:
+def other_shapes(plan: PlanFile, operators: cg.Graph) -> str:
     """Return the first operator that was another one when the plan was made, "" where none was.
 
     Parameters

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pimloop.partitioner.graph as network
+import pimloop.partitioner.graph as cg
 from pimloop.host.cpu.profile import CpuProfile
 from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result
@@ -40,7 +40,7 @@ class Profile:
 
 def plan_runs(
     graph: Graph,
-    operators: network.Graph,
+    operators: cg.Graph,
     operations: Mapping[str, Operation],
     capacity: int | None = None,
 ) -> Profile:
@@ -86,7 +86,7 @@ def to_profile_run(result: Result) -> ProfileRun:
     )
 
 
-def cpu_runs(operators: network.Graph, profile: CpuProfile) -> list[ProfileRun]:
+def cpu_runs(operators: cg.Graph, profile: CpuProfile) -> list[ProfileRun]:
     """Return measured CPU operators as the partitioner merges them, one run a device."""
     return [
         ProfileRun(
@@ -102,7 +102,7 @@ def cpu_runs(operators: network.Graph, profile: CpuProfile) -> list[ProfileRun]:
 
 
 def merge_costs(
-    operators: network.Graph,
+    operators: cg.Graph,
     runs: Sequence[ProfileRun],
     capacity: int,
     entry_us: Mapping[str, float],

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import pimloop.partitioner.graph as network
+import pimloop.partitioner.graph as cg
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.devices.kinds import HOST_MEMORY, kinds
 from pimloop.host.execution.executor import Transfer
@@ -136,7 +136,7 @@ def in_sequence(
 
 
 def replay(
-    operators: network.Graph,
+    operators: cg.Graph,
     result: Result,
     times: ScheduleTimes,
     schedule: Sequence[PlanStep] = (),
@@ -160,7 +160,7 @@ def replay(
 
 
 def overlapped(
-    operators: network.Graph,
+    operators: cg.Graph,
     assignment: Mapping[str, str],
     schedule: Sequence[PlanStep],
     transfers: Sequence[Transfer],
@@ -216,13 +216,13 @@ def overlapped(
 
 
 def _executed_costs(
-    operators: network.Graph,
+    operators: cg.Graph,
     assignment: Mapping[str, str],
     transfers: Sequence[Transfer],
     times: ScheduleTimes,
 ) -> CostGraph:
     """Return the graph with the devices, the transfers and the times of one execution alone."""
-    moved: dict[str, dict[network.Move, float]] = {}
+    moved: dict[str, dict[cg.Move, float]] = {}
     for transfer, us in zip(transfers, times.transfers, strict=True):
         moved.setdefault(transfer.tensor, {})[transfer.source, transfer.destination] = us
     graph = replace(

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from pimloop.host.common.files import write_whole
 from pimloop.host.common.text import printable
 from pimloop.host.models.graph import INLINE_BYTES, IR_VERSION, Graph
-from pimloop.host.report.html.words import device_title, format_us, schedule_order, schedule_title
+from pimloop.host.report.html.labels import device_title, format_us, schedule_order, schedule_title
 
 #: Prefix of the keys in `metadata_props`.
 PREFIX = "pimloop."

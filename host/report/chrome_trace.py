@@ -15,7 +15,7 @@ from typing import Any
 
 from pimloop.host.common.files import write_text
 from pimloop.host.devices.kinds import kinds
-from pimloop.host.report.html.words import device_title, lane_order, schedule_order, schedule_title
+from pimloop.host.report.html.labels import device_title, lane_order, schedule_order, schedule_title
 
 Event = dict[str, Any]
 

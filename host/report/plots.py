@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 
 from pimloop.host.report.html.charts import Breakdown, operator_breakdown, operator_colours
 from pimloop.host.report.html.headline import title
-from pimloop.host.report.html.rates import LIMITS
-from pimloop.host.report.html.words import (
+from pimloop.host.report.html.labels import (
     OPERATOR_COLOURS,
     OTHER_COLOUR,
     TRANSFERS,
@@ -29,6 +28,7 @@ from pimloop.host.report.html.words import (
     schedule_order,
     schedule_title,
 )
+from pimloop.host.report.html.rates import LIMITS
 from pimloop.host.report.plots_style import STYLE, new_figure, plain, save
 from pimloop.host.report.plots_sweep import write_sweep_plots
 

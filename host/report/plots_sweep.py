@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pimloop.host.report.html.words import schedule_order, schedule_words, unproved
+from pimloop.host.report.html.labels import schedule_order, schedule_words, unproved
 from pimloop.host.report.plots_style import STYLE, plain, save
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.cpu.stretches import SessionCache, Stretch
+from pimloop.host.cpu.segments import Segment, SessionCache
 from pimloop.host.models.inputs import check_inputs
 from pimloop.host.models.loader import load_model
 
@@ -59,8 +59,8 @@ def check(path, feeds, options=None):
     buffers = TensorBuffers(graph)
     for name, array in feeds.items():
         buffers.store(name, array)
-    stretch = Stretch("cpu_serial", graph.nodes)
-    SessionCache().bind(graph, stretch, buffers, graph.outputs).run()
+    segment = Segment("cpu_serial", graph.nodes)
+    SessionCache().bind(graph, segment, buffers, graph.outputs).run()
     for name, array in wanted.items():
         assert found[name].shape == array.shape
         assert np.array_equal(found[name], array, equal_nan=array.dtype.kind == "f")

@@ -15,7 +15,7 @@ from tiny_models import TINY
 import pimloop.host.cpu.profile as module
 import pimloop.host.execution.executor
 from pimloop.host.cpu.profile import profile_cpu, with_entry, without_call
-from pimloop.host.cpu.stretches import SessionCache
+from pimloop.host.cpu.segments import SessionCache
 from pimloop.host.cpu.timing import OtherWork, Step, Timing
 from pimloop.host.execution.executor import Executor
 from pimloop.host.models.graph import Graph

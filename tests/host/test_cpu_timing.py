@@ -142,7 +142,7 @@ def test_refused_priority_changes_nothing(monkeypatch):
     assert "no real-time priority (refused)" in timing.method()
 
 
-def test_a_stretch_is_shared_out_in_proportion():
+def test_a_segment_is_shared_out_in_proportion():
     whole = Timing(8.0, 9.0, 10, True)
     parts = {"a": Timing(1.0, 2.0, 10, False), "b": Timing(3.0, 4.0, 10, False)}
     shared = shared_out(whole, parts)

@@ -168,7 +168,7 @@ def test_the_cpu_is_timed_with_waits_where_the_pim_works(driver, monkeypatch):
         executor.run({"x": np.ones((2, 8), np.float32)})
         monkeypatch.setattr(pimloop.host.execution.executor, "time_rounds", timed)
         executor.time_cpu(rounds=1)
-    segment = "stretch of 2 from c"
+    segment = "segment of 2 from c"
     assert blocks == [
         ["cpu>pim x", "wait", "wait", "pim>cpu b", segment, "cpu>pim d", "wait", "pim>cpu e"],
         ["c", "d"],

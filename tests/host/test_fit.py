@@ -33,7 +33,7 @@ from pimloop.host.planning.policies import POLICIES
 from pimloop.host.planning.profiling import plan_runs
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.build import build_report
-from pimloop.host.report.html.words import executed_meaning
+from pimloop.host.report.html.labels import executed_meaning
 from pimloop.partitioner.place.capacity import overfull, resident_bytes
 
 SMALL = {"device.rows": "16"}  # 16 banks x 16 rows x 8 KiB: 2 MiB

@@ -16,12 +16,12 @@ from onnx import helper
 
 from pimloop.host.common import golden
 from pimloop.host.common.errors import PimloopError
-from pimloop.host.cpu import stretches
+from pimloop.host.cpu import segments
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import open_session, run_reference
 from pimloop.host.cpu.profile import profile_cpu
+from pimloop.host.cpu.segments import CACHE_BYTES, Segment, SessionCache, timed_sessions
 from pimloop.host.cpu.session_memory import intermediate_bytes
-from pimloop.host.cpu.stretches import CACHE_BYTES, SessionCache, Stretch, timed_sessions
 from pimloop.host.execution import runner as execute
 from pimloop.host.execution.accuracy import COMPARED_BYTES, compare
 from pimloop.host.execution.executor import Executor
@@ -95,12 +95,12 @@ def test_an_open_session_leaves_nothing_in_the_temporary_folder(tmp_path, monkey
     """So a process that is killed leaves nothing there either."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     graph, sessions = chain(2, 64), SessionCache()
-    sessions.prepare(graph, Stretch("cpu_serial", graph.nodes))
+    sessions.prepare(graph, Segment("cpu_serial", graph.nodes))
     assert len(sessions) == 1
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     with pytest.raises(PimloopError, match="set TMPDIR to one that can be written to"):
-        sessions.prepare(graph, Stretch("cpu_parallel", graph.nodes))
+        sessions.prepare(graph, Segment("cpu_parallel", graph.nodes))
 
 
 MEASURED = """
@@ -156,7 +156,7 @@ def test_sessions_that_hold_nothing_are_not_dropped():
     for prepack, left in ((False, 3), (True, 1)):
         cache = SessionCache(limit_bytes=1, prepack=prepack)
         for node in graph.nodes:
-            cache.prepare(graph, Stretch("cpu_serial", (node,)))
+            cache.prepare(graph, Segment("cpu_serial", (node,)))
         assert len(cache) == left
 
 
@@ -244,7 +244,7 @@ def test_an_estimate_counts_what_is_held_while_the_cpu_is_timed():
     one = {"n0": "pim", "n1": "cpu_parallel"}
     none = {"n0": "cpu_serial", "n1": "cpu_serial"}
     weight, rows = 4 * 512 * 512, 8 * 512 * 4
-    serial = timed_sessions(graph, [Stretch("cpu_serial", graph.nodes)])
+    serial = timed_sessions(graph, [Segment("cpu_serial", graph.nodes)])
     # Packed weights, and y0 twice: in the first run's memory, and in that of those that follow.
     assert list(serial.values()) == [2 * weight + 2 * rows]
 
@@ -339,10 +339,10 @@ inputs = {"x": TensorInfo((1024, 2048), np.dtype(np.float32))}
 graph = normalize(RawModel("turned", nodes, {}, inputs, (at,), {"": 17}))
 buffers, sessions = TensorBuffers(graph), SessionCache()
 buffers.array("x")[...] = buffers.array(at)[...] = 0
-sessions.bind(chain(1, 8), Stretch("cpu_serial", chain(1, 8).nodes), TensorBuffers(chain(1, 8)))
+sessions.bind(chain(1, 8), Segment("cpu_serial", chain(1, 8).nodes), TensorBuffers(chain(1, 8)))
 gc.collect()
 before = resident_bytes()
-bound = sessions.bind(graph, Stretch("cpu_serial", graph.nodes), buffers)
+bound = sessions.bind(graph, Segment("cpu_serial", graph.nodes), buffers)
 for _ in range(3):
     bound.run()
 print((resident_bytes() - before) / MIB, sum(sessions.held.values()) / MIB)
@@ -450,8 +450,8 @@ class PackedBytes:
 
     def __init__(self, monkeypatch):
         self.most, self._live = 0, []
-        opened = stretches.open_session
-        monkeypatch.setattr(stretches, "open_session", self._open)
+        opened = segments.open_session
+        monkeypatch.setattr(segments, "open_session", self._open)
         self._opened = opened
 
     def _open(self, *args, prepack):

@@ -12,7 +12,7 @@ import report_samples as samples
 
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.report import plots_style
-from pimloop.host.report.html import charts, layout, payload, words, write_html
+from pimloop.host.report.html import charts, labels, layout, payload, write_html
 from pimloop.host.report.html.headline import cards, proof, sentence, where, why_no_pim
 from pimloop.host.report.html.page import render
 
@@ -48,7 +48,7 @@ class _Page(HTMLParser):
             self.words.append(data)
 
 
-@pytest.mark.parametrize("module", [layout, words, payload, charts, plots_style])
+@pytest.mark.parametrize("module", [layout, labels, payload, charts, plots_style])
 def test_examples_of_the_modules(module):
     assert doctest.testmod(module).failed == 0
 
@@ -69,7 +69,7 @@ def test_the_headline_tells_the_gain():
     serial = report["schedules"]["cpu_serial"]["executed_us"]
     text = sentence(report)
     assert f"{serial / best:.2f} times as fast as one CPU core alone" in text
-    assert words.format_us(best) in text
+    assert labels.format_us(best) in text
     assert f"{report['schedules']['optimal']['pim_nodes']} of 619 operators" in where(report)
     assert report["schedules"]["optimal"]["method"] in proof(report)
     assert [card.title for card in cards(report)][:2] == ["CPU serial", "CPU parallel first"]
@@ -130,7 +130,7 @@ def test_how_an_execution_is_totalled_follows_the_objective():
 def test_the_model_device_simulates_no_cycles(kind, cpu):
     report = {"executed_kind": kind, "device": "model"}
     wanted = f"CPU times are {cpu}; the model device has no clock, so the PIM has no time"
-    assert words.executed_meaning(report) == wanted
+    assert labels.executed_meaning(report) == wanted
 
 
 def test_an_execution_that_contradicts_the_proof_is_told_first():
@@ -189,13 +189,13 @@ def test_why_nothing_is_on_the_pim(capable, optimal, said, counted):
 
 
 def test_numbers_keep_their_digits_at_every_step():
-    assert [words.format_us(us) for us in (999.4, 1000.0, 999_999.0, 1e6)] == [
+    assert [labels.format_us(us) for us in (999.4, 1000.0, 999_999.0, 1e6)] == [
         "999 µs", "1.00 ms", "1,000 ms", "1.00 s",
     ]  # fmt: skip
-    assert [words.format_number(x) for x in (-0.5, -1.0, -12.345, -12345.6, 10, 100)] == [
+    assert [labels.format_number(x) for x in (-0.5, -1.0, -12.345, -12345.6, 10, 100)] == [
         "-0.500", "-1.00", "-12.3", "-12,346", "10.0", "100",
     ]  # fmt: skip
-    assert [words.format_bytes(n) for n in (1023, 1024, 1 << 20)] == [
+    assert [labels.format_bytes(n) for n in (1023, 1024, 1 << 20)] == [
         "1023 B",
         "1.00 KiB",
         "1.00 MiB",
@@ -203,9 +203,9 @@ def test_numbers_keep_their_digits_at_every_step():
 
 
 def test_counters_are_explained_by_either_name():
-    assert words.counter_meaning("stall") == words.counter_meaning("CNT_STALL")
-    assert words.counter_meaning("rd").startswith("read column commands")
-    assert words.counter_meaning("unknown") == ""
+    assert labels.counter_meaning("stall") == labels.counter_meaning("CNT_STALL")
+    assert labels.counter_meaning("rd").startswith("read column commands")
+    assert labels.counter_meaning("unknown") == ""
 
 
 def test_another_main_schedule_is_named():
@@ -226,7 +226,7 @@ def test_bars_add_up_to_the_totals():
             assert drawn == pytest.approx(wanted, rel=1e-9)
     by_operator = charts.operator_breakdown(report)
     assert by_operator is not None
-    assert len(by_operator.keys) == len(words.OPERATOR_COLOURS) + 2  # others, transfers
+    assert len(by_operator.keys) == len(labels.OPERATOR_COLOURS) + 2  # others, transfers
 
 
 def test_differences_are_signed_and_relative():

@@ -91,7 +91,7 @@ ROOMS = {
     "host/cpu/profile.py": MEASURED | {"execution"},
     "host/cpu/parameters.py": MODELLED,
     "host/cpu/timing.py": MEASURED | {"execution"},
-    "host/cpu/stretches.py": MEASURED | {"execution"},
+    "host/cpu/segments.py": MEASURED | {"execution"},
     "host/calibration/calibrate.py": set(),
     # Addresses, descriptors, device
     "host/pim/driver/products.py": DEVICE,

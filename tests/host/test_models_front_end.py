@@ -19,7 +19,7 @@ from onnx_files import BOOL, FLOAT, INT64, check, floats, runtime, save, tensor,
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_node, run_reference
-from pimloop.host.cpu.stretches import SessionCache, Stretch
+from pimloop.host.cpu.segments import Segment, SessionCache
 from pimloop.host.models.graph import to_model
 from pimloop.host.models.inputs import random_inputs, read_arrays, write_arrays
 from pimloop.host.models.loader import LoadOptions, load_model
@@ -115,7 +115,7 @@ def test_a_shape_that_depends_on_the_data_is_that_of_the_given_inputs(tmp_path):
     buffers = TensorBuffers(graph)
     buffers.store("x", feeds["x"])
     buffers.store("axes", np.array([0]))
-    bound = SessionCache().bind(graph, Stretch("cpu_serial", graph.nodes), buffers)
+    bound = SessionCache().bind(graph, Segment("cpu_serial", graph.nodes), buffers)
     with pytest.raises(PimloopError, match=r"cannot execute it on these inputs.*shape"):
         bound.run()
     with pytest.raises(PimloopError, match="depends on the data; give the inputs with --inputs"):
@@ -174,8 +174,8 @@ def test_packed_integers_are_executed(tmp_path):
     buffers = TensorBuffers(graph)
     buffers.store("x", values)
     assert np.array_equal(buffers.array("x"), values)
-    stretch = Stretch("cpu_serial", graph.nodes)
-    SessionCache().bind(graph, stretch, buffers, graph.outputs).run()
+    segment = Segment("cpu_serial", graph.nodes)
+    SessionCache().bind(graph, segment, buffers, graph.outputs).run()
     assert np.array_equal(buffers.array("y"), values.T.astype(np.float32))
     assert np.array_equal(run_reference(graph, {"x": values})["y"], values.T.astype(np.float32))
 
@@ -658,7 +658,7 @@ def test_what_fails_on_the_values_is_one_error(nodes, feeds, message, tmp_path):
     buffers = TensorBuffers(graph)
     for name, array in feeds.items():
         buffers.store(name, array)
-    bound = SessionCache().bind(graph, Stretch("cpu_serial", graph.nodes), buffers)
+    bound = SessionCache().bind(graph, Segment("cpu_serial", graph.nodes), buffers)
     with pytest.raises(PimloopError, match=message):
         bound.run()
 

@@ -11,7 +11,7 @@ from tiny_models import TINY
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.cpu.stretches import SessionCache, Stretch
+from pimloop.host.cpu.segments import Segment, SessionCache
 from pimloop.host.models.graph import to_model
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph, load_model
@@ -140,7 +140,7 @@ def test_fused_operators_of_onnx_runtime_run_on_the_cpu(tmp_path):
     feeds = random_inputs(graph)
     buffers = TensorBuffers(graph)
     buffers.store("x", feeds["x"])
-    SessionCache().bind(graph, Stretch("cpu_serial", graph.nodes), buffers).run()
+    SessionCache().bind(graph, Segment("cpu_serial", graph.nodes), buffers).run()
     np.testing.assert_allclose(buffers.array("y"), run_reference(graph, feeds)["y"], rtol=1e-6)
 
 
@@ -218,7 +218,7 @@ def test_every_operator_set_of_the_range(version, tmp_path):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
     buffers = TensorBuffers(graph)
     buffers.store("x", x)
-    SessionCache().bind(graph, Stretch("cpu_serial", graph.nodes), buffers).run()
+    SessionCache().bind(graph, Segment("cpu_serial", graph.nodes), buffers).run()
     np.testing.assert_allclose(buffers.array("y"), wanted, rtol=1e-4, atol=1e-6)
 
 

@@ -12,9 +12,9 @@ import report_samples as samples
 
 from pimloop.host.report.html import charts, payload
 from pimloop.host.report.html.headline import cards
+from pimloop.host.report.html.labels import format_us
 from pimloop.host.report.html.layout import find_layers, lay_out
 from pimloop.host.report.html.page import render
-from pimloop.host.report.html.words import format_us
 
 
 class _Meters(HTMLParser):

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.cpu.stretches import Stretch, threads_of
+from pimloop.host.cpu.segments import Segment, threads_of
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.ort_values import is_plain
 from pimloop.partitioner.quantity import quantity
@@ -26,13 +26,13 @@ Memory = Callable[[str], Array]
 
 
 def segment_values(
-    graph: Graph, stretch: Stretch, memory: Memory, names: Collection[str], *, exact: bool = False
+    graph: Graph, segment: Segment, memory: Memory, names: Collection[str], *, exact: bool = False
 ) -> dict[str, Array]:
     """Return tensors that a segment makes, computed in a session of their own.
 
     Parameters
     ----------
-    graph, stretch
+    graph, segment
         The segment.
     memory
         Of what it reads.
@@ -41,31 +41,31 @@ def segment_values(
     exact
         With the threads that execute the segment: then a right value has the same bits.
     """
-    made = {name for node in stretch.nodes for name in node.outputs if name}
-    read = dict.fromkeys(n for node in stretch.nodes for n in graph.activations(node))
+    made = {name for node in segment.nodes for name in node.outputs if name}
+    read = dict.fromkeys(n for node in segment.nodes for n in graph.activations(node))
     part = replace(
         graph,
-        nodes=stretch.nodes,
+        nodes=segment.nodes,
         inputs=tuple(name for name in read if name not in made),
         outputs=tuple(name for name in names if name in made),
     )
     feeds = {name: memory(name) for name in part.inputs}
-    threads = threads_of(stretch.device) if exact else 0
+    threads = threads_of(segment.device) if exact else 0
     return run_reference(part, feeds, threads=threads)
 
 
 def wrong_results(
-    graph: Graph, stretch: Stretch, memory: Memory, names: Collection[str]
+    graph: Graph, segment: Segment, memory: Memory, names: Collection[str]
 ) -> list[str]:
     """Return, in words, which results of a segment are not what its operators give."""
-    wrong = _unlike(segment_values(graph, stretch, memory, names), memory)
+    wrong = _unlike(segment_values(graph, segment, memory, names), memory)
     if wrong:  # differences of the last bits may have been amplified
-        again = segment_values(graph, stretch, memory, wrong, exact=True)
+        again = segment_values(graph, segment, memory, wrong, exact=True)
         wrong = [name for name in wrong if not _same_bits(again[name], memory(name))]
     return [
         f"{name}: {_different(memory(name), again[name])} of"
         f" {quantity(again[name].size, 'element')} differ from what the operators from"
-        f" {stretch.nodes[0].id} to {stretch.nodes[-1].id} ({stretch.device}) give for the same"
+        f" {segment.nodes[0].id} to {segment.nodes[-1].id} ({segment.device}) give for the same"
         " inputs"
         for name in wrong
     ]

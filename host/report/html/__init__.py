@@ -2,7 +2,7 @@
 
 `write_html` is the whole interface. `page` joins the parts: `headline` and `charts` make the
 sentences and numbers that the template prints, `payload` the data that the scripts draw, `layout`
-the rows of the model graph, `words` the names and colours that the other pictures share.
+the rows of the model graph, `labels` the names and colours that the other pictures share.
 
 Why Jinja2 and scripts of our own, not a charting library: plotly.min.js alone is 4.8 MB, slow to
 start on a phone, has no picture for a graph of operators, and Bokeh and Vega have the same bounds.

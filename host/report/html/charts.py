@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pimloop.host.report.html.headline import main_schedule
-from pimloop.host.report.html.words import (
+from pimloop.host.report.html.labels import (
     LANES,
     OPERATOR_COLOURS,
     OTHERS,

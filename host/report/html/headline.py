@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pimloop.host.report.html.words import (
+from pimloop.host.report.html.labels import (
     device_title,
     format_us,
     further_devices,

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pimloop.host.common.files import write_text
 from pimloop.host.common.text import printable
-from pimloop.host.report.html import charts, headline, rates, words
+from pimloop.host.report.html import charts, headline, labels, rates
 from pimloop.host.report.html.payload import payload
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
@@ -50,12 +50,12 @@ def render(report: dict[str, Any]) -> str:
         undefined=StrictUndefined,
     )
     environment.filters.update(
-        us=words.format_us,
-        number=words.format_number,
-        bytes=words.format_bytes,
-        value=words.format_value,
+        us=labels.format_us,
+        number=labels.format_number,
+        bytes=labels.format_bytes,
+        value=labels.format_value,
         error=charts.error_text,
-        capitalize_first=words.capitalize_first,
+        capitalize_first=labels.capitalize_first,
         percent=percent,
         quantity=quantity,
     )
@@ -72,14 +72,14 @@ def render(report: dict[str, Any]) -> str:
         cards=headline.cards(report),
         main=headline.main_schedule(report),
         rows=charts.schedule_rows(report),
-        further=words.further_devices(report),
+        further=labels.further_devices(report),
         by_operator=charts.operator_breakdown(report),
         by_device=charts.device_breakdown(report),
         devices=charts.devices_used(report),
-        device_title=words.device_title,
-        operator_colours=words.OPERATOR_COLOURS,
-        executed=words.executed_word(report),
-        executed_meaning=words.executed_meaning(report),
+        device_title=labels.device_title,
+        operator_colours=labels.OPERATOR_COLOURS,
+        executed=labels.executed_word(report),
+        executed_meaning=labels.executed_meaning(report),
         rates=rows,
         limits=rates.LIMITS,
         limits_shown=[key for key in rates.LIMITS if key in {row.limited_by for row in rows}],

@@ -10,9 +10,9 @@ from typing import Any
 from pimloop.host.devices.kinds import kinds
 from pimloop.host.report.html.charts import devices_used, operator_colours
 from pimloop.host.report.html.headline import main_schedule
+from pimloop.host.report.html.labels import device_title, lane_order, schedule_order, schedule_title
 from pimloop.host.report.html.layout import lay_out
 from pimloop.host.report.html.rates import LIMITS
-from pimloop.host.report.html.words import device_title, lane_order, schedule_order, schedule_title
 
 #: Decimals of times, microseconds: a picosecond is below every clock here.
 _DECIMALS = 3

@@ -1,7 +1,7 @@
-"""Stretches: operators that follow each other on one CPU device, run as one session.
+"""Segments: operators that follow each other on one CPU device, run as one session.
 
 A session is made for the operators, not for the tensors they are called in one model, so alike
-stretches (and stretches of a single operator, whose time is the operator's) share one. What a
+segments (and segments of a single operator, whose time is the operator's) share one. What a
 session computes from and into is bound to it once, and a call costs about 4 us.
 """
 
@@ -37,43 +37,43 @@ def threads_of(device: str) -> int:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """Operators of one device without another device's between them."""
 
     device: str
     nodes: tuple[Node, ...]
 
 
-def split(graph: Graph, assignment: Mapping[str, str]) -> list[Stretch]:
-    """Return the longest stretches of an assignment, in the order of the graph, the PIM's too."""
+def split(graph: Graph, assignment: Mapping[str, str]) -> list[Segment]:
+    """Return the longest segments of an assignment, in the order of the graph, the PIM's too."""
     found: list[tuple[str, list[Node]]] = []
     for node in graph.nodes:
         device = assignment[node.id]
         if not found or found[-1][0] != device:
             found.append((device, []))
         found[-1][1].append(node)
-    return [Stretch(device, tuple(nodes)) for device, nodes in found]
+    return [Segment(device, tuple(nodes)) for device, nodes in found]
 
 
-def bound_tensors(graph: Graph, stretch: Stretch, keep: Collection[str] = ()) -> frozenset[str]:
-    """Return the tensors that a stretch has buffers for; parameters as for `SessionCache.bind`."""
-    ports = _Ports(graph, stretch, keep)
+def bound_tensors(graph: Graph, segment: Segment, keep: Collection[str] = ()) -> frozenset[str]:
+    """Return the tensors that a segment has buffers for; parameters as for `SessionCache.bind`."""
+    ports = _Ports(graph, segment, keep)
     return frozenset((*ports.inputs.values(), *ports.outputs.values()))
 
 
 def timed_sessions(
-    graph: Graph, stretches: Iterable[Stretch], keep: Collection[str] = ()
+    graph: Graph, segments: Iterable[Segment], keep: Collection[str] = ()
 ) -> dict[object, int]:
     """Return the bytes that each session holds after it was timed, by what tells it from others.
 
-    Parameters as for `SessionCache.bind`; stretches that are alike share a session.
+    Parameters as for `SessionCache.bind`; segments that are alike share a session.
     """
-    ports = [_Ports(graph, stretch, keep) for stretch in stretches]
+    ports = [_Ports(graph, segment, keep) for segment in segments]
     return {each.key(): each.timed_bytes for each in ports}
 
 
-class BoundStretch:
-    """A stretch ready to run on the buffers of its graph."""
+class BoundSegment:
+    """A segment ready to run on the buffers of its graph."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class BoundStretch:
 
 
 class SessionCache:
-    """Sessions of stretches, the least used dropped; safe in several threads.
+    """Sessions of segments, the least used dropped; safe in several threads.
 
     Parameters
     ----------
@@ -136,43 +136,43 @@ class SessionCache:
         with self._lock:
             return {key: entry.nbytes for key, entry in self._open.items()}
 
-    def prepare(self, graph: Graph, stretch: Stretch, keep: Collection[str] = ()) -> None:
-        """Open the session of a stretch, so that what cannot run is known before anything runs.
+    def prepare(self, graph: Graph, segment: Segment, keep: Collection[str] = ()) -> None:
+        """Open the session of a segment, so that what cannot run is known before anything runs.
 
         Raises
         ------
         PimloopError
             When ONNX Runtime has no such operator on the CPU; the message names the node.
         """
-        self._session(_Ports(graph, stretch, keep))
+        self._session(_Ports(graph, segment, keep))
 
     def results(
-        self, graph: Graph, stretch: Stretch, keep: Collection[str] = ()
+        self, graph: Graph, segment: Segment, keep: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Return the tensors that a stretch writes to the buffers; parameters as for `bind`."""
-        return tuple(_Ports(graph, stretch, keep).outputs.values())
+        """Return the tensors that a segment writes to the buffers; parameters as for `bind`."""
+        return tuple(_Ports(graph, segment, keep).outputs.values())
 
     def bind(
-        self, graph: Graph, stretch: Stretch, buffers: TensorBuffers, keep: Collection[str] = ()
-    ) -> BoundStretch:
-        """Return a stretch ready to run.
+        self, graph: Graph, segment: Segment, buffers: TensorBuffers, keep: Collection[str] = ()
+    ) -> BoundSegment:
+        """Return a segment ready to run.
 
         Parameters
         ----------
-        graph, stretch
+        graph, segment
             The operators.
         buffers
             Of the graph: what they read and where their results go.
         keep
-            Tensors to write to the buffers beside those that are read outside the stretch.
+            Tensors to write to the buffers beside those that are read outside the segment.
 
         Raises
         ------
         PimloopError
             When ONNX Runtime has no such operator on the CPU; the message names the node.
         """
-        ports = _Ports(graph, stretch, keep)
-        return BoundStretch(self._session(ports), ports.inputs, ports.outputs, buffers, graph)
+        ports = _Ports(graph, segment, keep)
+        return BoundSegment(self._session(ports), ports.inputs, ports.outputs, buffers, graph)
 
     def _session(self, ports: _Ports) -> ort.InferenceSession:
         key = ports.key()
@@ -207,12 +207,12 @@ class _Entry:
 
 
 class _Ports:
-    """A stretch whose tensors are named after their place in it."""
+    """A segment whose tensors are named after their place in it."""
 
-    def __init__(self, graph: Graph, stretch: Stretch, keep: Collection[str]) -> None:
+    def __init__(self, graph: Graph, segment: Segment, keep: Collection[str]) -> None:
         self._graph = graph
-        self._stretch = stretch
-        nodes = stretch.nodes
+        self._segment = segment
+        nodes = segment.nodes
         used = dict.fromkeys(n for node in nodes for n in (*node.inputs, *node.outputs) if n)
         self._port = {name: f"t{index}" for index, name in enumerate(used)}
         made = {name for node in nodes for name in node.outputs if name}
@@ -237,12 +237,12 @@ class _Ports:
     @property
     def timed_bytes(self) -> int:
         """The bytes that a session which packs its weights holds once it ran."""
-        graph, nodes = self._graph, self._stretch.nodes
+        graph, nodes = self._graph, self._segment.nodes
         results = intermediate_bytes(graph, nodes, frozenset(self.outputs.values()))
         return packed_bytes(graph, nodes) + ARENA_COPIES * results
 
     def key(self) -> object:
-        """Return what two stretches have in common when one session serves both."""
+        """Return what two segments have in common when one session serves both."""
         nodes = tuple(
             (
                 node.op,
@@ -251,9 +251,9 @@ class _Ports:
                 tuple(self._port.get(name) for name in node.inputs),
                 tuple(self._port.get(name) for name in node.outputs),
             )
-            for node in self._stretch.nodes
+            for node in self._segment.nodes
         )
-        threads = threads_of(self._stretch.device)
+        threads = threads_of(self._segment.device)
         tensors = tuple(self._describe(name) for name in self._port)
         return nodes, tensors, tuple(self.outputs), threads, tuple(self._graph.opsets.items())
 
@@ -266,8 +266,8 @@ class _Ports:
         return info.shape, info.dtype.str, constant.tobytes() if small else id(constant)
 
     def open(self, prepack: bool) -> ort.InferenceSession:
-        graph, nodes = self._graph, self._stretch.nodes
-        threads = threads_of(self._stretch.device)
+        graph, nodes = self._graph, self._segment.nodes
+        threads = threads_of(self._segment.device)
         try:
             model = to_model(self._renamed(), outputs=tuple(self.outputs))
             return open_session(model, threads, prepack=prepack)
@@ -275,7 +275,7 @@ class _Ports:
             if len(nodes) == 1:
                 raise no_kernel(graph, nodes[0], error) from error
             for node in nodes:
-                _Ports(graph, Stretch(self._stretch.device, (node,)), ()).open(prepack)
+                _Ports(graph, Segment(self._segment.device, (node,)), ()).open(prepack)
             raise PimloopError(
                 f"model {graph.name}: ONNX Runtime runs each operator from '{nodes[0].id}' to"
                 f" '{nodes[-1].id}' on the CPU, but not all in one session: {error}"
@@ -294,7 +294,7 @@ class _Ports:
                     outputs=tuple(port.get(name, "") for name in node.outputs),
                     attributes=node.attributes,
                 )
-                for node in self._stretch.nodes
+                for node in self._segment.nodes
             ),
             tensors={new: graph.tensors[name] for name, new in port.items()},
             constants={n: graph.constants[o] for o, n in port.items() if o in graph.constants},

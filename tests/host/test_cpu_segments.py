@@ -1,4 +1,4 @@
-"""Stretches of a schedule as ONNX Runtime sessions give the values of one session."""
+"""Segments of a schedule as ONNX Runtime sessions give the values of one session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu.buffers import ALIGNMENT, TensorBuffers
 from pimloop.host.cpu.operators import run_node, run_reference
-from pimloop.host.cpu.stretches import SessionCache, Stretch, device_threads, split
+from pimloop.host.cpu.segments import Segment, SessionCache, device_threads, split
 from pimloop.host.execution.executor import Executor
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
@@ -28,7 +28,7 @@ def tiny(name, length=5):
     return build_graph(config, RandomWeights(config), LoadOptions(sequence_length=length))
 
 
-def run_in_stretches(graph, assignment, feeds, cache, keep=()):
+def run_in_segments(graph, assignment, feeds, cache, keep=()):
     buffers = TensorBuffers(graph)
     for tensor, value in feeds.items():
         buffers.store(tensor, value)
@@ -40,14 +40,14 @@ def run_in_stretches(graph, assignment, feeds, cache, keep=()):
 
 @pytest.mark.parametrize("device", ["cpu_serial", "cpu_parallel"])
 @pytest.mark.parametrize("name", sorted(TINY))
-def test_any_stretches_equal_one_session(name, device):
+def test_any_segments_equal_one_session(name, device):
     graph = tiny(name)
     feeds = random_inputs(graph)
     wanted = run_reference(graph, feeds, threads=device_threads()[device])
     generator = np.random.default_rng(1)
     mixed = {n.id: str(generator.choice(["cpu_serial", "cpu_parallel"])) for n in graph.nodes}
     for assignment in ({n.id: device for n in graph.nodes}, mixed):
-        buffers = run_in_stretches(graph, assignment, feeds, SessionCache())
+        buffers = run_in_segments(graph, assignment, feeds, SessionCache())
         for output, value in wanted.items():
             np.testing.assert_allclose(buffers.array(output), value, rtol=1e-5, atol=1e-6)
 
@@ -60,7 +60,7 @@ def test_one_operator_at_a_time_equals_one_session(name):
     for tensor, value in feeds.items():
         buffers.store(tensor, value)
     for node in graph.nodes:
-        cache.bind(graph, Stretch("cpu_serial", (node,)), buffers).run()
+        cache.bind(graph, Segment("cpu_serial", (node,)), buffers).run()
     # The two layers differ in their weights alone, so operators without weights share sessions.
     assert len(cache) < len(graph.nodes)
     for output, value in run_reference(graph, feeds, threads=1).items():
@@ -88,19 +88,19 @@ def test_split_is_maximal_and_in_order():
     assert device_threads() == {"cpu_serial": 1, "cpu_parallel": cores()}
 
 
-def test_only_what_is_read_outside_leaves_a_stretch():
+def test_only_what_is_read_outside_leaves_a_segment():
     graph = chain()
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     assignment = {"a": "cpu_serial", "b": "cpu_serial", "c": "cpu_serial", "d": "cpu_parallel"}
     for keep in ((), ("a",)):
-        buffers = run_in_stretches(graph, assignment, {"x": x}, SessionCache(), keep)
+        buffers = run_in_segments(graph, assignment, {"x": x}, SessionCache(), keep)
         assert np.array_equal(buffers.array("d"), -4 * x * x)
         assert np.array_equal(buffers.array("b"), -2 * x)
         # A buffer nobody wrote to is zero.
         assert np.array_equal(buffers.array("a"), 2 * x * bool(keep))
 
 
-def test_tensors_to_keep_come_from_inside_a_stretch():
+def test_tensors_to_keep_come_from_inside_a_segment():
     graph = chain()
     x = np.ones((2, 3), np.float32)
     executor = Executor(graph, dict.fromkeys("abcd", "cpu_serial"), {}, keep=("a", "c"))
@@ -109,7 +109,7 @@ def test_tensors_to_keep_come_from_inside_a_stretch():
     assert np.array_equal(values["c"], 2 * x)
 
 
-def test_the_same_tensor_twice_is_another_stretch():
+def test_the_same_tensor_twice_is_another_segment():
     nodes = [
         helper.make_node("Mul", ["x", "x"], ["square"]),
         helper.make_node("Mul", ["x", "y"], ["product"]),
@@ -123,7 +123,7 @@ def test_the_same_tensor_twice_is_another_stretch():
     buffers.store("x", x)
     buffers.store("y", y)
     for node in graph.nodes:
-        cache.bind(graph, Stretch("cpu_serial", (node,)), buffers).run()
+        cache.bind(graph, Segment("cpu_serial", (node,)), buffers).run()
     assert len(cache) == 2
     assert np.array_equal(buffers.array("square"), x * x)
     assert np.array_equal(buffers.array("product"), x * y)
@@ -148,12 +148,12 @@ def test_the_cache_keeps_to_its_limit_and_lets_go():
     buffers = TensorBuffers(graph)
     buffers.store("x", feeds["x"])
     for node in (*graph.nodes, *graph.nodes):
-        cache.bind(graph, Stretch("cpu_serial", (node,)), buffers).run()
+        cache.bind(graph, Segment("cpu_serial", (node,)), buffers).run()
         assert len(cache) <= 2
     for name, value in run_reference(graph, feeds, threads=1).items():
         np.testing.assert_allclose(buffers.array(name), value, rtol=1e-5, atol=1e-6)
     gone = weakref.ref(cache._open[next(iter(cache._open))].session)
-    cache.bind(graph, Stretch("cpu_serial", graph.nodes), buffers)
+    cache.bind(graph, Segment("cpu_serial", graph.nodes), buffers)
     gc.collect()
     assert gone() is None
 
