@@ -39,10 +39,9 @@ class ModelConfig:
     activation: str = "gelu"
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02  # standard deviation of random weights
-    pad_token: int | None = None  # GPT-2 classifies the last other; see the last field too
+    pad_token: int | None = None  # RoBERTa's positions skip it; GPT-2 classifies the last other
     head: str = "classification"  # one of `HEADS`, or an architecture's own
     pooler: bool = False  # without a head: also the pooled first token
-    positions_behind_padding: bool = False  # the first token's position is `pad_token` + 1
 
     @property
     def head_size(self) -> int:
@@ -52,7 +51,10 @@ class ModelConfig:
     @property
     def position_offset(self) -> int:
         """Row of the position table that the first token reads."""
-        return (self.pad_token or 0) + 1 if self.positions_behind_padding else 0
+        # What an architecture is has configurations in it, so that their module comes first.
+        from pimloop.host.models.architectures.registry import architecture_of
+
+        return architecture_of(self).position_offset(self)
 
     @property
     def max_sequence(self) -> int:

@@ -91,7 +91,6 @@ def test_what_an_architecture_says_fits_together(name):
     for model in architecture.built_in:
         assert model.config.architecture == name
         assert model.config.activation == architecture.activation
-        assert model.config.positions_behind_padding == architecture.positions_behind_padding
         architecture.check(model.config, "built in")
         assert architecture_of(MODELS[model.config.name].config) is architecture
 
@@ -157,6 +156,17 @@ def test_an_unknown_model_type_names_those_known_and_the_onnx_way_in(model_type)
     with pytest.raises(PimloopError) as error:
         from_hugging_face({"model_type": model_type}, "config.json")
     assert str(error.value) == wanted
+
+
+@pytest.mark.parametrize(("pad", "first"), [(None, 1), (0, 1), (1, 2), (5, 6)])
+def test_a_configuration_made_by_hand_has_the_positions_of_its_architecture(pad, first):
+    config = replace(TINY["bert"], architecture="roberta", pad_token=pad)
+    assert (config.position_offset, config.max_sequence) == (first, 40 - first)
+    weights, name = RandomWeights(config), "roberta.embeddings.position_embeddings.weight"
+    graph = build_graph(config, weights, LoadOptions(sequence_length=3))
+    wanted = weights.get(name, (40, 64))[None, first : first + 3]
+    assert np.array_equal(graph.constants[f"{name}.rows"], wanted)
+    assert replace(config, architecture="bert").position_offset == 0
 
 
 def test_a_configuration_of_no_architecture_is_an_error():

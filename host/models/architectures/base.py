@@ -67,7 +67,7 @@ class Architecture(ABC):
     epsilon_key: str = "layer_norm_eps"
     epsilon: float = 1e-12  # of a config.json that names none
     pad_token: int | None = None  # of a config.json that names none
-    positions_behind_padding: bool = False  # as in ModelConfig
+    positions_behind_padding: bool = False  # the first token's position is `pad_token` + 1
     fixed_options: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: FIXED_OPTIONS)
     base_prefix: str  # what checkpoints of the bare model leave out in front of names
     #: Ends of names -> what they are called as well.
@@ -130,7 +130,6 @@ class Architecture(ABC):
             layer_norm_epsilon=config_json.number(data, self.epsilon_key, self.epsilon, where),
             initializer_range=config_json.number(data, "initializer_range", 0.02, where),
             pad_token=config_json.token(data, "pad_token_id", self.pad_token, least_pad, where),
-            positions_behind_padding=self.positions_behind_padding,
             head=config_json.head(data, self.head_classes, self.heads, where),
         )
         self.check(config, where)
@@ -162,6 +161,10 @@ class Architecture(ABC):
         if config.head != "none" or self.pooler is None:
             return config
         return replace(config, pooler=has(f"{self.pooler}.weight"))
+
+    def position_offset(self, config: ModelConfig) -> int:
+        """Return the row of the position table that the first token reads."""
+        return (config.pad_token or 0) + 1 if self.positions_behind_padding else 0
 
     def deviation(self, config: ModelConfig, name: str) -> float:
         """Return the standard deviation of a random parameter that is no normalization's."""

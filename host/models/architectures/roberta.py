@@ -26,7 +26,6 @@ _BASE = ModelConfig(
     token_types=1,
     layer_norm_epsilon=1e-5,
     pad_token=1,
-    positions_behind_padding=True,
 )
 
 ARCHITECTURE = Encoder(
