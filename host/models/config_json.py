@@ -106,8 +106,9 @@ def refuse_others(
 ) -> None:
     """Raise PimloopError when an option has none of its values; a missing key is None."""
     for key, allowed in options.items():
-        if data.get(key) not in allowed:
-            raise PimloopError(f"{where}: {key} = {data[key]!r} is not supported")
+        value = data.get(key)
+        if value not in allowed:
+            raise PimloopError(f"{where}: {key} = {value!r} is not supported")
 
 
 def _is_whole(value: object) -> TypeGuard[int]:

@@ -12,6 +12,7 @@ from tiny_checkpoints import hugging_face_config, parameters, write_checkpoint, 
 from tiny_models import TINY
 
 from pimloop.host.common.errors import PimloopError
+from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.architectures.registry import (
     architecture_of,
@@ -20,6 +21,10 @@ from pimloop.host.models.architectures.registry import (
 )
 from pimloop.host.models.builder import GraphBuilder
 from pimloop.host.models.built_in import BUILT_IN, MODELS
+from pimloop.host.models.decoder import DecoderNames
+from pimloop.host.models.generator import LOGITS, Cache, build_generator, load_generator
+from pimloop.host.models.heads import tied_lm
+from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph, load_model
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.store.closure import ROOT
@@ -206,3 +211,97 @@ def test_a_number_that_is_none_is_an_error(name, key, value):
     data = hugging_face_config(TINY[name]) | {key: value}
     with pytest.raises(PimloopError, match=f"config.json: {key} must be a number of 0 or more"):
         from_hugging_face(data, "config.json")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [["gelu"], {"gelu": 1}, None, 3, "swish-of-nobody"])
+def test_an_activation_that_is_none_is_an_error(name, value):
+    data = config_json(name, "none") | {architectures()[name].activation_key: value}
+    with pytest.raises(PimloopError, match=r"config.json: activation .* is not supported; known: "):
+        from_hugging_face(data, "config.json")
+
+
+def test_an_option_that_must_be_there_is_an_error_where_it_is_not():
+    bert = architectures()["bert"]
+    strict = replace(bert, fixed_options={"use_cache": (True,)})
+    data = config_json("bert", "none")
+    with pytest.raises(PimloopError, match=r"config.json: use_cache = None is not supported"):
+        strict.read(data, "config.json")
+    assert strict.read(data | {"use_cache": True}, "c") == bert.read(data, "c")
+
+
+# -- one more architecture -----------------------------------------------------------------------
+
+RENAMED = {
+    "transformer.wte": "model.tokens", "transformer.wpe": "model.places",
+    "transformer.ln_f": "model.last_norm", "transformer.h": "model.layers", ".ln_1": ".norm_a",
+    ".attn.c_attn": ".qkv", ".attn.c_proj": ".out", ".ln_2": ".norm_b", ".mlp.c_fc": ".up",
+    ".mlp.c_proj": ".down",
+}  # fmt: skip
+
+
+def renamed(name):
+    """Return a parameter of GPT-2 as the decoder below calls it."""
+    for old, new in RENAMED.items():
+        name = name.replace(old, new)
+    return name
+
+
+@pytest.fixture
+def other_decoder(monkeypatch):
+    """A decoder with GPT-2's arithmetic, names of its own and BERT's keys, in the registry."""
+    decoder = replace(
+        architectures()["gpt2"],
+        model_type="other",
+        sizes={**architectures()["bert"].sizes},
+        base_prefix="model.",
+        names=DecoderNames(
+            tokens="model.tokens", positions="model.places", layers="model.layers",
+            attention_norm="norm_a", attention="qkv", attention_output="out",
+            feed_forward_norm="norm_b", intermediate="up", output="down",
+            last_norm="model.last_norm",
+        ),
+        norms=("norm_a", "norm_b", "last_norm"),
+        heads={"lm": tied_lm("model.tokens.weight")},
+        head_classes={"ForCausalLM": "lm"},
+        built_in=(),
+    )  # fmt: skip
+    monkeypatch.setitem(architectures(), "other", decoder)
+    return decoder
+
+
+def test_a_decoder_under_other_names_generates_as_gpt2_does(other_decoder, tmp_path):
+    """No reader, builder or generator knows which architectures generate."""
+    tensors = parameters(TINY["gpt2"], seed=3)
+    write_safetensors(tmp_path / "model.safetensors", {renamed(n): a for n, a in tensors.items()})
+    (tmp_path / "config.json").write_text(
+        json.dumps(config_json("other", "lm") | {"layer_norm_epsilon": 1e-5, "n_inner": 96})
+    )
+    options = LoadOptions(sequence_length=4)
+    ours = load_generator(str(tmp_path), 3, options)
+    theirs = build_generator(TINY["gpt2"], RandomWeights(TINY["gpt2"], 3), 3, options)
+    assert ours.config.architecture == "other"
+    cache, other = Cache(ours), Cache(theirs)
+    feeds = random_inputs(theirs.prefill)
+    for step in range(3):
+        one, two = (ours.prefill, theirs.prefill) if step == 0 else (ours.step, theirs.step)
+        found, wanted = run_reference(one, feeds), run_reference(two, feeds)
+        assert found.keys() == wanted.keys()
+        for output, value in wanted.items():
+            assert np.array_equal(found[output], value), output
+        cache.add(found)
+        other.add(wanted)
+        feeds = cache.feeds(int(found[LOGITS].argmax()))
+    weights = RandomWeights(ours.config)
+    spread = [
+        weights.get(f"model.layers.0.{part}.weight", (64, 64)).std() for part in ("up", "out")
+    ]
+    assert spread[0] / spread[1] == pytest.approx(2, rel=0.1)  # sqrt(2 layers), 2 layers
+
+
+def test_messages_name_every_architecture_that_generates(other_decoder, tmp_path):
+    with pytest.raises(PimloopError, match=r"of an architecture of gpt2, other$"):
+        load_generator("nothing", 3)
+    config = TINY["bert"]
+    with pytest.raises(PimloopError, match="gpt2 or other with a language-model head can"):
+        build_generator(config, RandomWeights(config), 3, LoadOptions())

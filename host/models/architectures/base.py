@@ -146,7 +146,7 @@ class Architecture(ABC):
             raise PimloopError(
                 f"{where}: hidden size {config.hidden} is no multiple of {config.heads} heads"
             )
-        if config.activation not in self.activations:
+        if config.activation not in tuple(self.activations):  # it may be anything that JSON has
             raise PimloopError(
                 f"{where}: activation {config.activation!r} is not supported;"
                 f" known: {', '.join(self.activations)}"
