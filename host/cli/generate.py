@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pimloop.host.common.machine import cores
     from pimloop.host.execution.options import Options
     from pimloop.host.execution.runner import Event
     from pimloop.host.models.graph import Array, Graph
@@ -47,6 +46,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from pimloop.host.cli.sim import repeat_command
     from pimloop.host.common.files import write_json
     from pimloop.host.common.folders import make_folder
+    from pimloop.host.common.machine import cores
     from pimloop.host.common.text import file_name
     from pimloop.host.execution.options import Options
     from pimloop.host.execution.runner import Event
