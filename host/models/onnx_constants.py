@@ -110,18 +110,13 @@ def prepare_graph(graph: onnx.GraphProto, path: Path) -> None:
     Raises
     ------
     PimloopError
-        As `read_constants`, and when two constants have the same name.
+        As `read_constants`, and when two constants or results have the same name.
     """
     nodes = [*(sparse_constant(value) for value in graph.sparse_initializer), *graph.node]
     read = _names_read(nodes, graph)
     kept = _read_ones(nodes, read)
     constants = [tensor for tensor in graph.initializer if tensor.name in read]
-    for name, count in Counter(tensor.name for tensor in constants).items():
-        if count > 1:
-            raise PimloopError(
-                f"{path}: two constants of the graph '{graph.name}' in an operator are called"
-                f" '{name}'"
-            )
+    _check_names(graph, kept, constants, path)
     for tensor in constants:
         embed(tensor, path)
     for node in kept:
@@ -132,6 +127,25 @@ def prepare_graph(graph: onnx.GraphProto, path: Path) -> None:
     if len(constants) < len(graph.initializer):
         del graph.initializer[:]
         graph.initializer.extend(constants)
+
+
+def _check_names(
+    graph: onnx.GraphProto,
+    nodes: Sequence[onnx.NodeProto],
+    constants: Sequence[TensorProto],
+    path: Path,
+) -> None:
+    """Refuse two constants, or two results, of one name in a graph inside an operator."""
+    where = f"{path}: the graph '{graph.name}' in an operator"
+    given = Counter(tensor.name for tensor in constants)
+    for name, count in given.items():
+        if count > 1:
+            raise PimloopError(f"{where} has {count} constants called '{name}'")
+    made = Counter(name for node in nodes for name in node.output if name)
+    taken = given.keys() | {value.name for value in graph.input}
+    for name, count in made.items():
+        if count > 1 or name in taken:
+            raise PimloopError(f"{where} makes '{name}' twice, or as an input or constant too")
 
 
 def _embed(node: onnx.NodeProto, path: Path) -> None:

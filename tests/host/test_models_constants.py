@@ -118,7 +118,20 @@ def test_two_constants_of_a_branch_with_one_name_are_refused(tmp_path):
     inner = [tensor(floats(2), "w"), tensor(floats(2), "w")]
     nodes = [condition([helper.make_node("Add", ["x", "w"], ["t"])], inner)]
     path = small(tmp_path, nodes, [("c", np.array(True))])
-    with pytest.raises(PimloopError, match="two constants of the graph 't' in an operator are"):
+    with pytest.raises(
+        PimloopError, match="the graph 't' in an operator has 2 constants called 'w'"
+    ):
+        load_model(str(path))
+
+
+@pytest.mark.parametrize("name", ["t", "w"])
+@pytest.mark.parametrize("taken", [True, False])
+def test_two_results_of_a_branch_with_one_name_are_refused(taken, name, tmp_path):
+    nodes = [helper.make_node("Abs", ["x"], [name]), helper.make_node("Add", ["x", "w"], ["t"])]
+    path = small(tmp_path, [condition(nodes, [tensor(floats(2), "w")])], [("c", np.array(taken))])
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        runtime(path, {"x": floats(2)})
+    with pytest.raises(PimloopError, match=f"the graph 't' in an operator makes '{name}' twice"):
         load_model(str(path))
 
 
