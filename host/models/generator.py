@@ -72,7 +72,10 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
     if path.is_dir():
         config = read_config(path)
         weights = CheckpointWeights(path, architecture_of(config))
-        return build_generator(config, weights, tokens, options)
+        config = architecture_of(config).completed(config, weights.has)
+        generator = build_generator(config, weights, tokens, options)
+        weights.check_all_read()
+        return generator
     known = _generating()
     models = [name for name, config in BUILT_IN.items() if config.architecture in known]
     theirs = "that architecture" if len(known) == 1 else f"an architecture of {', '.join(known)}"

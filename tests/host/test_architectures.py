@@ -163,6 +163,24 @@ def test_an_unknown_model_type_names_those_known_and_the_onnx_way_in(model_type)
     assert str(error.value) == wanted
 
 
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_a_generator_reads_all_weights_of_a_folder(tokens, tmp_path):
+    config = write_checkpoint(tmp_path, "gpt2")
+    options = LoadOptions(sequence_length=4)
+    graph = load_generator(str(tmp_path), tokens, options).prefill
+    wanted = build_generator(config, RandomWeights(config), tokens, options).prefill
+    for name, value in wanted.constants.items():
+        assert np.array_equal(graph.constants[name], value), name
+    tensors = parameters(config)
+    copy = {"lm_head.weight": tensors["transformer.wte.weight"]}
+    write_safetensors(tmp_path / "model.safetensors", tensors | copy)
+    load_generator(str(tmp_path), tokens, options)
+    surplus = {"transformer.h.2.ln_1.weight": np.ones(64, np.float32)}
+    write_safetensors(tmp_path / "model.safetensors", tensors | surplus)
+    with pytest.raises(PimloopError, match=r"1 weight has no place.*h\.2\.ln_1\.weight"):
+        load_generator(str(tmp_path), tokens, options)
+
+
 @pytest.mark.parametrize(("pad", "first"), [(None, 1), (0, 1), (1, 2), (5, 6)])
 def test_a_configuration_made_by_hand_has_the_positions_of_its_architecture(pad, first):
     config = replace(TINY["bert"], architecture="roberta", pad_token=pad)
