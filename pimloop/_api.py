@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from pimloop._checks import check_choice, check_name, check_seconds, whole
 from pimloop._results import Costs, Execution, Model, Plan, Run
 from pimloop.errors import PimloopError
 from pimloop.host.common.folders import make_folder
@@ -73,13 +74,15 @@ def load_model(
     PimloopError
         When there is no such model, its files are damaged, or the inputs do not fit.
     """
+    check_name("source", source)
+    seed = whole("seed", seed, 0) or 0
     options = LoadOptions(
-        sequence_length=tokens,
+        sequence_length=whole("tokens", tokens, 1),
         seed=seed,
         shapes=shapes or {},
         axes=axes or {},
         given=inputs or {},
-        batch=batch,
+        batch=whole("batch", batch, 1),
         decompose=Choice(keep_fused=keep_fused, im2col=im2col),
     )
     graph = load_any_model(str(source), options)
@@ -133,6 +136,7 @@ def platform(
     PimloopError
         When there is no such platform, or a value breaks its schema.
     """
+    check_name("name", name)
     return load_platform(str(name), {key: _text(value) for key, value in (settings or {}).items()})
 
 
@@ -164,6 +168,7 @@ def profile(
     PimloopError
         When the model does not fit this machine, or the simulator fails.
     """
+    jobs = whole("jobs", jobs, 1)
     options = Options(jobs=jobs or cores(), fresh=fresh)
     with _pipeline(model, on, options, progress) as pipeline:
         return Costs(pipeline.profile())
@@ -195,7 +200,10 @@ def partition(
     PimloopError
         For an unknown policy, a damaged file, or where there is no plan.
     """
+    check_choice("objective", objective, get_args(Objective))
+    check_seconds("time_limit_s", time_limit_s)
     if isinstance(costs, str | Path):
+        check_name("costs", costs)
         costs = load_costs(costs)
     graph = costs.graph if isinstance(costs, Costs) else costs
     return Plan.of(
@@ -227,6 +235,7 @@ def execute(
     PimloopError
         When the plan does not fit the model, or the device fails.
     """
+    check_choice("device", device, get_args(Backend))
     model, on = _loaded(model), _platform(on)
     assignment = plan.assignment if isinstance(plan, Plan) else plan
     options = Options(backend=device, jobs=1, cache=False)
@@ -271,6 +280,11 @@ def simulate(
     PimloopError
         When the model does not fit this machine, or the simulator fails.
     """
+    check_choice("objective", objective, get_args(Objective))
+    check_choice("device", device, get_args(Backend))
+    jobs = whole("jobs", jobs, 1)
+    if folder is not None:
+        check_name("folder", folder)
     model = _loaded(model, tokens)
     place = None if folder is None else Path(folder)
     if place is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop._checks import check_choice
 from pimloop.host.pim.device.open import Backend, open_device
 from pimloop.host.pim.driver import DeviceTensor, OpStats, PimDriver
 from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
@@ -39,6 +40,7 @@ class Device:
     """
 
     def __init__(self, on: Platform | str = DEFAULT_PLATFORM, backend: Backend = "sim") -> None:
+        check_choice("backend", backend, get_args(Backend))
         self.platform = load_platform(on) if isinstance(on, str) else on
         self._device = open_device(self.platform, backend)
         self._driver = PimDriver.for_platform(self._device, self.platform)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pimloop.host.cli.arguments import parse_count
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import print_table, prose, texts
 from pimloop.host.common.errors import PimloopError
@@ -43,7 +44,9 @@ def register(subparsers: Any) -> None:
         ),
     )
     sim.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
-    sim.add_argument("--runs", type=int, default=5, metavar="N", help="of each side (default: 5)")
+    sim.add_argument(
+        "--runs", type=parse_count, default=5, metavar="N", help="of each side (default: 5)"
+    )
     sim.add_argument("--json", action="store_true", help="print one JSON object")
     sim.set_defaults(func=run)
 
@@ -55,8 +58,6 @@ def run(args: argparse.Namespace) -> int:
             f"the benchmarks are not installed ({SUITE} does not exist): run this from a clone of "
             "the repository, with `make setup` done there"
         )
-    if args.runs < 1:
-        raise PimloopError(f"--runs is {args.runs}, must be at least 1")
     command = [sys.executable, "-m", "benchmarks.sim.suite", "--runs", str(args.runs)]
     if args.parts:
         command += ["--parts", *args.parts]

@@ -23,6 +23,13 @@ from pimloop.host.calibration.calibrate import (
     merged,
     samples_of,
 )
+from pimloop.host.cli.arguments import (
+    parse_count,
+    parse_name,
+    parse_path,
+    refuse,
+    whole_number,
+)
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.host.common.errors import PimloopError
@@ -64,15 +71,22 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--platform",
+        type=parse_name,
         metavar="NAME",
         help="the platform to take all other values from (default: native; with --board htg-z920)",
     )
-    parser.add_argument("--cores", type=int, metavar="N", help="cores that the times are of")
     parser.add_argument(
-        "--rounds", type=int, default=10, metavar="N", help="rounds of measuring (default 10)"
+        "--cores", type=parse_count, metavar="N", help="cores that the times are of"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write a platform file (.toml)"
+        "--rounds",
+        type=parse_count,
+        default=10,
+        metavar="N",
+        help="rounds of measuring (default 10)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=parse_path, metavar="FILE", help="write a platform file (.toml)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
@@ -116,10 +130,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.cores is not None and args.cores < 1:
-        args.parser.error("--cores must be at least 1")
-    if args.rounds < 1:
-        args.parser.error("--rounds must be at least 1")
+    if args.board or args.costs:
+        refuse(args, {"rounds": 10}, "nothing is measured here with --board or --costs")
     if args.output is not None and args.output.suffix != ".toml":
         args.parser.error(f"--output must end in .toml, not {str(args.output)!r}")
 
@@ -145,11 +157,15 @@ def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
 
 
 def _from_file(name: str, length: str, path: str) -> list[Sample]:
-    if not length.isdecimal() or int(length) < 1:
-        raise PimloopError(f"--costs {name} {length}: the sequence length must be at least 1")
+    try:
+        tokens = whole_number(length, 1)
+    except argparse.ArgumentTypeError as error:
+        raise PimloopError(
+            f"--costs {name} {length}: the sequence length must be at least 1: {error}"
+        ) from error
     costs = load_costs(path)
-    graph = load_model(name, LoadOptions(sequence_length=int(length)))
-    return samples_of(graph, costs.cost_us, model=name, length=int(length))
+    graph = load_model(name, LoadOptions(sequence_length=tokens))
+    return samples_of(graph, costs.cost_us, model=name, length=tokens)
 
 
 def _sources(fitted: Fit, what: str, base: str, has_model: bool) -> dict[str, str]:

@@ -42,8 +42,9 @@ def run_generate(args: argparse.Namespace) -> int:
     args
         What `pimloop sim` parsed.
     """
+    from pimloop.host.cli.arguments import refuse
     from pimloop.host.cli.progress import ProgressDisplay
-    from pimloop.host.cli.sim import repeat_command
+    from pimloop.host.cli.sim import check_device_options, repeat_command
     from pimloop.host.common.files import write_json
     from pimloop.host.common.folders import make_folder
     from pimloop.host.common.machine import cores
@@ -55,7 +56,14 @@ def run_generate(args: argparse.Namespace) -> int:
     from pimloop.host.models.loader import LoadOptions
     from pimloop.host.pipeline.generate import generate
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
+    from pimloop.sim.lanes import default_flavour
 
+    check_device_options(args)
+    refuse(
+        args,
+        {"keep_fused": False, "im2col": False},
+        "--generate takes no .onnx file, and other models have no fused operators",
+    )
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     for option in ("shape", "axis", "inputs", "batch"):
         if getattr(args, option):
@@ -72,7 +80,7 @@ def run_generate(args: argparse.Namespace) -> int:
     options = Options(
         objective=args.objective,
         backend=args.device,
-        flavour=args.flavour,
+        flavour=args.flavour or default_flavour(),
         jobs=args.jobs or cores(),
         fresh=args.fresh,
         cache=not args.no_cache,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from pimloop.host.cli.arguments import parse_path, parse_seed, positive_seconds, whole_number
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import add_device_options, positive_seconds
+from pimloop.host.cli.sim import add_device_options, check_device_options
 from pimloop.host.cli.tables import print_table, prose, texts
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.kernels import KernelResult, run_elementwise, run_gemm
@@ -17,7 +17,7 @@ from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
 from pimloop.partitioner.percent import percent
-from pimloop.sim.lanes import lanes_text
+from pimloop.sim.lanes import default_flavour, lanes_text
 
 EXIT_WRONG_BITS = 1
 
@@ -33,7 +33,7 @@ def register(subparsers: Any) -> None:
         ),
     )
     for name, what in (("P", "rows"), ("Q", "inner dimension"), ("R", "columns")):
-        gemm.add_argument(name.lower(), type=int, metavar=name, help=what)
+        gemm.add_argument(name.lower(), type=whole_number, metavar=name, help=what)
     gemm.add_argument(
         "--transposed", action="store_true", help="the right operand is (R,Q): opcode MATMUL_T"
     )
@@ -50,8 +50,8 @@ def register(subparsers: Any) -> None:
         ),
     )
     elementwise.add_argument("op", choices=tuple(operations()), help="operation")
-    elementwise.add_argument("p", type=int, metavar="P", help="rows")
-    elementwise.add_argument("r", type=int, metavar="R", help="columns")
+    elementwise.add_argument("p", type=whole_number, metavar="P", help="rows")
+    elementwise.add_argument("r", type=whole_number, metavar="R", help="columns")
     elementwise.add_argument(
         "--broadcast",
         choices=("none", "row", "column", "scalar"),
@@ -65,7 +65,7 @@ def register(subparsers: Any) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
     parser.set_defaults(platform=DEFAULT_PLATFORM)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the operands")
+    parser.add_argument("--seed", type=parse_seed, default=0, metavar="N", help="of the operands")
     parser.add_argument(
         "--timeout",
         type=positive_seconds,
@@ -73,10 +73,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="bound of each wait for the device, its start included, seconds (default: 600)",
     )
-    parser.add_argument("--waves", type=Path, metavar="FILE.fst", help="record the operation")
+    parser.add_argument("--waves", type=parse_path, metavar="FILE.fst", help="record the operation")
     parser.add_argument(
         "--command-trace",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help="write every DRAM command, for `python -m pimloop.sim.protocol FILE --platform NAME`",
     )
@@ -124,6 +124,7 @@ def _run(
     what: dict[str, Any],
     kernel: Callable[[Device, Platform], KernelResult],
 ) -> int:
+    check_device_options(args)
     platform = load_platform(args.platform, dict(args.set))
     if args.command_trace is not None and args.device != "sim":
         raise PimloopError("the model device sends no DRAM commands: trace them with --device sim")
@@ -135,7 +136,7 @@ def _run(
         open_device(
             platform,
             args.device,
-            flavour=args.flavour,
+            flavour=args.flavour or default_flavour(),
             trace=args.waves is not None,
             command_trace=args.command_trace,
             timeout=args.timeout,

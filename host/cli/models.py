@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pimloop.host.cli.arguments import parse_name, refuse
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_model_options, load_options
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from pimloop.host.platforms.platform import Platform
 
 
+#: Options about a model that is loaded, and what they are when they are not given.
+_OF_A_MODEL: Mapping[str, Any] = {
+    "seq": None, "shape": [], "axis": [], "batch": None, "inputs": None, "seed": 0,
+    "keep_fused": False, "im2col": False, "platform": None,
+}  # fmt: skip
+
+
 def register(subparsers: Any) -> None:
     """Add `models` to `subparsers`."""
     parser = subparsers.add_parser(
@@ -29,10 +38,15 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("action", nargs="?", choices=("list", "show"), default="list")
     parser.add_argument(
-        "model", nargs="?", help="a built-in model, a Hugging Face folder, an .onnx file"
+        "model",
+        type=parse_name,
+        nargs="?",
+        help="a built-in model, a Hugging Face folder, an .onnx file",
     )
     add_model_options(parser)
-    parser.add_argument("--platform", metavar="NAME", help="whose PIM operators to mark")
+    parser.add_argument(
+        "--platform", type=parse_name, metavar="NAME", help="whose PIM operators to mark"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(func=run_models)
 
@@ -42,6 +56,7 @@ def run_models(args: argparse.Namespace) -> int:
     if args.action == "list":
         if args.model is not None:
             raise PimloopError(f"`models list` takes no model; try `models show {args.model}`")
+        refuse(args, _OF_A_MODEL, "the list has no model to load; `models show MODEL` takes it")
         return _list(args)
     if args.model is None:
         raise PimloopError("which model? `pimloop models` lists the built-in ones")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimloop.host.cli.arguments import parse_name, parse_path, positive_seconds, whole_number
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import positive_seconds
 from pimloop.host.cli.summary import NOT_TRUSTED
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.common.files import write_json
@@ -45,6 +45,7 @@ def _register_partition(subparsers: Any) -> None:
     _add_costs(parser)
     parser.add_argument(
         "--policy",
+        type=parse_name,
         default="optimal",
         help="optimal (default), cpu_serial, cpu_parallel_first, pim_first, greedy, paper_dp, "
         "one of a plug-in (`pimloop policies`), or all for a table",
@@ -76,7 +77,9 @@ def _register_partition(subparsers: Any) -> None:
         help="bound in seconds on integer programming and on the makespan search (default 60)",
     )
     _add_json(parser)
-    parser.add_argument("-o", "--output", type=Path, help="write the plan (pimloop-plan/1) here")
+    parser.add_argument(
+        "-o", "--output", type=parse_path, help="write the plan (pimloop-plan/1) here"
+    )
     parser.set_defaults(func=run_partition)
 
 
@@ -246,12 +249,15 @@ def _capacities(options: Sequence[str], costs: CostGraph) -> dict[str, int]:
     limits: dict[str, int] = {}
     for option in options:
         memory, equals, number = option.rpartition("=")
-        if not number.isascii() or not number.isdigit():
+        try:
+            limit = whole_number(number)
+        except argparse.ArgumentTypeError as error:
             raise PartitionerError(
-                f"--capacity-bytes {option}: expected N or MEMORY=N with a whole number of bytes"
-            )
+                f"--capacity-bytes {option}: expected N or MEMORY=N with a whole number of bytes:"
+                f" {error}"
+            ) from error
         targets = [memory] if equals else [m for m in costs.graph.memories if m != HOME_MEMORY]
-        limits.update(dict.fromkeys(targets, int(number)))
+        limits.update(dict.fromkeys(targets, limit))
     return limits
 
 
@@ -385,9 +391,14 @@ def _register_import_ort(subparsers: Any) -> None:
         ("--cpu-parallel", "every operator on all CPU cores"),
         ("--pim", "every PIM-capable operator on PIM"),
     ):
-        parser.add_argument(option, type=Path, required=True, metavar="FILE", help=f"trace: {text}")
+        parser.add_argument(
+            option, type=parse_path, required=True, metavar="FILE", help=f"trace: {text}"
+        )
     parser.add_argument(
-        "--edge", type=Path, metavar="FILE", help="trace: many transfers (default: those of --pim)"
+        "--edge",
+        type=parse_path,
+        metavar="FILE",
+        help="trace: many transfers (default: those of --pim)",
     )
     parser.add_argument(
         "--statistic",
@@ -396,7 +407,7 @@ def _register_import_ort(subparsers: Any) -> None:
         help="of the repetitions of one measurement (default min)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="cost graph (pimloop-costs) to write"
+        "-o", "--output", type=parse_path, required=True, help="cost graph (pimloop-costs) to write"
     )
     _add_json(parser)
     parser.set_defaults(func=run_import_ort)
@@ -427,7 +438,7 @@ def run_import_ort(args: argparse.Namespace) -> int:
 
 def _add_costs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--costs", type=Path, required=True, metavar="FILE", help="cost graph (pimloop-costs)"
+        "--costs", type=parse_path, required=True, metavar="FILE", help="cost graph (pimloop-costs)"
     )
 
 

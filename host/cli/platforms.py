@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from pimloop.host.cli.arguments import parse_name
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.host.platforms.platform import (
@@ -26,7 +27,9 @@ def register(subparsers: Any) -> None:
         description="List the platforms, or show one with unit and source of every number.",
     )
     parser.add_argument("action", nargs="?", choices=("show",), help="show one platform")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a platform, or a .toml file")
+    parser.add_argument(
+        "name", type=parse_name, nargs="?", metavar="NAME", help="a platform, or a .toml file"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
     parser.set_defaults(func=run_platforms, parser=parser)
 

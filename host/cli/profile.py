@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from pimloop.host.cli.arguments import parse_count, parse_name, parse_path
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
     add_device_options,
     add_model_options,
     load,
     model_inputs,
-    parse_count,
     repeat_command,
 )
 from pimloop.partitioner.quantity import quantity
-from pimloop.sim.lanes import lanes_text
+from pimloop.sim.lanes import default_flavour, lanes_text
 
 
 def register(subparsers: Any) -> None:
@@ -31,7 +30,9 @@ def register(subparsers: Any) -> None:
         ),
     )
     parser.add_argument(
-        "model", help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file"
+        "model",
+        type=parse_name,
+        help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file",
     )
     add_model_options(parser)
     add_device_options(parser)
@@ -46,7 +47,7 @@ def register(subparsers: Any) -> None:
         "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="cost graph to write"
+        "-o", "--output", type=parse_path, required=True, metavar="FILE", help="cost graph to write"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
@@ -68,7 +69,7 @@ def run_profile(args: argparse.Namespace) -> int:
     platform, graph = load(args)
     options = Options(
         backend=args.device,
-        flavour=args.flavour,
+        flavour=args.flavour or default_flavour(),
         jobs=args.jobs or cores(),
         fresh=args.fresh,
         cache=not args.no_cache,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from pimloop.host.cli.arguments import parse_path
 from pimloop.host.cli.output import console, emit_json
 
 
@@ -19,7 +19,7 @@ def register(subparsers: Any) -> None:
             " trace.json and the plots beside it again; print the tables."
         ),
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder with report.json")
+    parser.add_argument("folder", type=parse_path, metavar="DIR", help="folder with report.json")
     parser.add_argument("--json", action="store_true", help="print the report on stdout")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     parser.set_defaults(func=run_report)

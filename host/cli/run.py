@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimloop.host.cli.arguments import parse_name, parse_path, refuse
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
     EXIT_VERIFICATION_FAILED,
@@ -17,6 +17,7 @@ from pimloop.host.cli.sim import (
     repeat_command,
 )
 from pimloop.host.common.errors import PimloopError
+from pimloop.sim.lanes import default_flavour
 
 if TYPE_CHECKING:
     from pimloop.host.models.graph import Graph
@@ -35,12 +36,15 @@ def register(subparsers: Any) -> None:
         ),
     )
     parser.add_argument(
-        "model", help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file"
+        "model",
+        type=parse_name,
+        help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file",
     )
     placement = parser.add_mutually_exclusive_group()
-    placement.add_argument("--plan", type=Path, metavar="FILE", help="a pimloop-plan/1 file")
+    placement.add_argument("--plan", type=parse_path, metavar="FILE", help="a pimloop-plan/1 file")
     placement.add_argument(
         "--policy",
+        type=parse_name,
         metavar="NAME",
         help="pim_first (default), cpu_serial or cpu_parallel_first, which need no costs; optimal,"
         " greedy, paper_dp or one of a plug-in, for which the model is profiled first",
@@ -52,7 +56,9 @@ def register(subparsers: Any) -> None:
     )
     add_model_options(parser)
     add_device_options(parser)
-    parser.add_argument("--outputs", type=Path, metavar="FILE.npz", help="write the outputs here")
+    parser.add_argument(
+        "--outputs", type=parse_path, metavar="FILE.npz", help="write the outputs here"
+    )
     parser.add_argument(
         "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
     )
@@ -74,6 +80,8 @@ def run_run(args: argparse.Namespace) -> int:
     from pimloop.host.planning.policies import POLICIES, find_policies
     from pimloop.host.report.build import build_report
 
+    if args.plan is None:
+        refuse(args, {"other_shapes": False}, "only a plan (--plan) is made for a shape")
     require_writable(args.outputs)
     policy = args.policy or "pim_first"
     find_policies([policy])
@@ -90,7 +98,7 @@ def run_run(args: argparse.Namespace) -> int:
     options = Options(
         objective="makespan" if plan is not None and plan.schedule else "sequential",
         backend=args.device,
-        flavour=args.flavour,
+        flavour=args.flavour or default_flavour(),
         jobs=cores(),
         cache=not args.no_cache,
         command=tuple(repeat_command(args)),

@@ -6,6 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimloop.host.cli.arguments import (
+    parse_count,
+    parse_name,
+    parse_path,
+    parse_seed,
+    refuse,
+    whole_number,
+)
 from pimloop.host.cli.output import console, emit_json
 from pimloop.sim.lanes import default_flavour
 
@@ -32,16 +40,22 @@ def register(subparsers: Any) -> None:
         ),
     )
     parser.add_argument(
-        "model", help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file"
+        "model",
+        type=parse_name,
+        help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file",
     )
     add_model_options(parser)
     add_device_options(parser)
     add_pipeline_options(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the results (default: out/<model>-...)"
+        "--out",
+        type=parse_path,
+        metavar="DIR",
+        help="folder of the results (default: out/<model>-...)",
     )
     parser.add_argument(
         "--policy",
+        type=parse_name,
         action="append",
         default=[],
         metavar="NAME",
@@ -59,7 +73,7 @@ def register(subparsers: Any) -> None:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how a model is loaded."""
-    parser.add_argument("--seq", type=int, metavar="N", help="tokens (default 16)")
+    parser.add_argument("--seq", type=whole_number, metavar="N", help="tokens (default 16)")
     parser.add_argument(
         "--shape",
         type=parse_shape,
@@ -81,12 +95,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--inputs",
-        type=Path,
+        type=parse_path,
         metavar="FILE.npz",
         help="the model's inputs, whose shapes then decide (default: random)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of random weights and inputs (default 0)"
+        "--seed",
+        type=parse_seed,
+        default=0,
+        metavar="N",
+        help="of random weights and inputs (default 0)",
     )
     add_form_options(parser)
 
@@ -110,6 +128,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Add what says where a model or an operation runs."""
     parser.add_argument(
         "--platform",
+        type=parse_name,
         metavar="NAME",
         help="a platform (`pimloop platforms`) or a .toml file (default: htg-z920)",
     )
@@ -132,7 +151,6 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
         "--flavour",
         dest="flavour",
         choices=("native", "rtl"),
-        default=default_flavour(),
         help="arithmetic lanes of the simulation: compiled code, or RTL, which is slower (default:"
         " compiled code, unless the lanes have changed since it was verified to give their bits)",
     )
@@ -168,24 +186,6 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, no tables")
 
 
-def parse_count(text: str) -> int:
-    """Parse a number of 1 or more."""
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
-
-
-def positive_seconds(text: str) -> float:
-    """Parse a time-out: a finite number of seconds above 0."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = float("nan")
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return seconds
-
-
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     """Parse `name=1,16`.
 
@@ -194,8 +194,8 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     """
     name, _, sizes = text.rpartition("=")
     try:
-        shape = tuple(int(size) for size in sizes.split(","))
-    except ValueError:
+        shape = tuple(whole_number(size) for size in sizes.split(","))
+    except argparse.ArgumentTypeError:
         shape = ()
     if not name or not shape:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form INPUT=1,16")
@@ -209,9 +209,12 @@ def parse_axis(text: str) -> tuple[str, int]:
     ('past_sequence_length', 8)
     """
     name, _, length = text.rpartition("=")
-    if not name or not length.isascii() or not length.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form past_sequence_length=8")
-    return name, int(length)
+    try:
+        return parse_name(name), whole_number(length)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form past_sequence_length=8"
+        ) from error
 
 
 def parse_setting(text: str) -> tuple[str, str]:
@@ -227,10 +230,41 @@ def parse_setting(text: str) -> tuple[str, str]:
     return key, value
 
 
+def check_device_options(args: argparse.Namespace) -> None:
+    """Refuse what would do nothing on the model device; choose the lanes of the simulation.
+
+    Raises
+    ------
+    PimloopError
+        Naming the options.
+    """
+    if args.device == "model":
+        refuse(
+            args,
+            {"flavour": None, "no_cache": False},
+            "the model device simulates nothing, it has neither lanes nor lists to keep",
+        )
+    else:
+        args.flavour = args.flavour or default_flavour()
+
+
 def load_options(args: argparse.Namespace) -> LoadOptions:
-    """Return what `add_model_options` parsed."""
+    """Return what `add_model_options` parsed.
+
+    Raises
+    ------
+    PimloopError
+        When an option would do nothing for such a model.
+    """
+    from pimloop.host.models.built_in import BUILT_IN
     from pimloop.host.models.loader import LoadOptions
 
+    if args.model in BUILT_IN or Path(args.model).is_dir():
+        refuse(
+            args,
+            {"keep_fused": False, "im2col": False},
+            f"model {args.model} has no fused operators and no convolutions; it is for .onnx files",
+        )
     return LoadOptions(
         sequence_length=args.seq,
         seed=args.seed,
@@ -273,6 +307,7 @@ def load(args: argparse.Namespace) -> tuple[Platform, Graph]:
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
     from pimloop.host.plugins.registry import load_model
 
+    check_device_options(args)
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     return platform, load_model(args.model, load_options(args))
 
@@ -304,7 +339,7 @@ def run_sim(args: argparse.Namespace) -> int:
     options = Options(
         objective=args.objective,
         backend=args.device,
-        flavour=args.flavour,
+        flavour=args.flavour or default_flavour(),
         jobs=args.jobs or cores(),
         fresh=args.fresh,
         cache=not args.no_cache,

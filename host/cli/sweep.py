@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimloop.host.cli.arguments import parse_count, parse_name, parse_path, parse_seed, refuse
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
     EXIT_VERIFICATION_FAILED,
     add_form_options,
     add_output_options,
     form_choice,
-    parse_count,
     parse_setting,
 )
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
@@ -39,7 +39,11 @@ def register(subparsers: Any) -> None:
         ),
     )
     parser.add_argument(
-        "models", nargs="+", metavar="MODEL", help="models, as `pimloop sim` takes them"
+        "models",
+        type=parse_name,
+        nargs="+",
+        metavar="MODEL",
+        help="models, as `pimloop sim` takes them",
     )
     parser.add_argument(
         "--seq", type=parse_lengths, metavar="N,N", help="sequence lengths (default: the model's)"
@@ -48,7 +52,10 @@ def register(subparsers: Any) -> None:
         "--batch", type=parse_count, metavar="N", help="sequences at once (default 1)"
     )
     parser.add_argument(
-        "--platform", metavar="A,B", help="platforms or .toml files (default: htg-z920)"
+        "--platform",
+        type=parse_name,
+        metavar="A,B",
+        help="platforms or .toml files (default: htg-z920)",
     )
     parser.add_argument(
         "--set",
@@ -62,10 +69,15 @@ def register(subparsers: Any) -> None:
         "--objective", choices=("sequential", "makespan"), default="sequential",
         help="as of `pimloop sim`",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="as of `pimloop sim`")
+    parser.add_argument(
+        "--seed", type=parse_seed, default=0, metavar="N", help="as of `pimloop sim`"
+    )
     add_form_options(parser)
     parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="run on this Dask cluster (default: this machine)"
+        "--scheduler",
+        type=parse_name,
+        metavar="ADDRESS",
+        help="run on this Dask cluster (default: this machine)",
     )
     parser.add_argument(
         "--jobs",
@@ -81,7 +93,7 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=parse_path,
         metavar="DIR",
         help="default: out/sweep-<models>-<hash of what is swept>",
     )
@@ -135,6 +147,8 @@ def run_sweep(args: argparse.Namespace) -> int:
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM
     from pimloop.host.report.plots import write_sweep_plots
 
+    if args.scheduler is not None:
+        refuse(args, {"jobs": None}, "on a cluster every worker runs one simulator")
     settings = {key: split_values(values) for key, values in args.set}
     if len(settings) < len(args.set):
         raise PimloopError("--set: give all values of a key at once, as pim.lanes=8,16")

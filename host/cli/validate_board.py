@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from pimloop.host.board.compare import Cell, ClassTime, class_times, compare
@@ -15,6 +14,7 @@ from pimloop.host.board.samples import board_samples
 from pimloop.host.board.simulate import PimTimes
 from pimloop.host.board.transfers import TransferTime, transfer_times
 from pimloop.host.calibration.calibrate import held_out
+from pimloop.host.cli.arguments import parse_name, parse_path, whole_number
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.progress import build_notes
 from pimloop.host.cli.tables import numbers, print_table, texts
@@ -50,11 +50,13 @@ def register(subparsers: Any) -> None:
         metavar="8,16",
         help="sequence lengths; those beyond 8, 16 and 32 have no board column",
     )
-    parser.add_argument("--platform", default=DEFAULT_PLATFORM, metavar="NAME")
+    parser.add_argument("--platform", type=parse_name, default=DEFAULT_PLATFORM, metavar="NAME")
     parser.add_argument(
         "--fresh", action="store_true", help="simulate every operator again, ignore the list cache"
     )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page (docs/board.md)")
+    parser.add_argument(
+        "--write", type=parse_path, metavar="FILE", help="write the page (docs/board.md)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
 
@@ -102,11 +104,15 @@ def _models(text: str) -> list[str]:
 
 def _lengths(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() and 1 <= int(part) <= _LONGEST for part in parts):
+    try:
+        lengths = [whole_number(part, 1, _LONGEST) for part in parts]
+    except argparse.ArgumentTypeError:
+        lengths = []
+    if not lengths:
         raise PimloopError(
             f"--seq {text!r}: give sequence lengths from 1 to {_LONGEST}, separated by commas"
         )
-    return list(dict.fromkeys(int(part) for part in parts))
+    return list(dict.fromkeys(lengths))
 
 
 def _page(

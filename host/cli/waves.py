@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pimloop.host.cli.arguments import parse_name, parse_path
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_device_options, add_model_options, load, model_inputs
 from pimloop.host.common.errors import PimloopError
@@ -27,13 +28,17 @@ def register(subparsers: Any) -> None:
         ),
     )
     parser.add_argument(
-        "model", help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file"
+        "model",
+        type=parse_name,
+        help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file",
     )
     add_model_options(parser)
     add_device_options(parser)
-    parser.add_argument("--node", required=True, metavar="NAME", help="the operator's name")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.fst", help="where to (default: <node>.fst)"
+        "--node", type=parse_name, required=True, metavar="NAME", help="the operator's name"
+    )
+    parser.add_argument(
+        "-o", "--output", type=parse_path, metavar="FILE.fst", help="where to (default: <node>.fst)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
     parser.set_defaults(func=run_waves)
@@ -46,9 +51,9 @@ def run_waves(args: argparse.Namespace) -> int:
     from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.waves import record_operator
 
-    platform, graph = load(args)
     if args.device != "sim":
         raise PimloopError("the model device has no signals: record waves with --device sim")
+    platform, graph = load(args)
     fit = pim_fit(graph, platform)
     operations = fit.operations
     if args.node not in {node.id for node in graph.nodes}:

@@ -39,6 +39,11 @@ class LoadOptions:
     batch: int | None = None  # sequences at once; None: 1
     decompose: Choice = field(default_factory=Choice)  # which fused operators of an .onnx file
 
+    def __post_init__(self) -> None:
+        """Raise PimloopError for a seed that no generator takes."""
+        if self.seed < 0:
+            raise PimloopError(f"the seed is {self.seed}; it must be a whole number of 0 or more")
+
 
 def load_model(name: str, options: LoadOptions | None = None) -> Graph:
     """Return the graph of a model.

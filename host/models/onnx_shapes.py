@@ -148,6 +148,8 @@ class _Binder:
                 self._batch = length
         if self._options.batch is not None and self._batch is None:
             raise PimloopError(f"{self._path} has no batch axis to bind with --batch")
+        if self._options.sequence_length is not None and self._sequence is None:
+            raise PimloopError(f"{self._path} has no axis of tokens to bind with --seq")
         return BoundInputs(inputs, self._sequence, self._batch)
 
     def _check_names(self) -> None:

@@ -217,6 +217,9 @@ def test_bad_files_are_one_message(run, tmp_path, command) -> None:
     [
         (("--policy", "best"), "unknown policy 'best'"),
         (("--capacity-bytes", "lots"), "--capacity-bytes lots"),
+        (("--capacity-bytes", "-1"), "--capacity-bytes -1"),
+        (("--capacity-bytes", "pim=1_000"), "is not a number of 0 or more"),
+        (("--capacity-bytes", "9" * 5000), "is not a number from 0 to 9223372036854775807"),
         (("--capacity-bytes", "moon=5"), "unknown memory 'moon'"),
         (
             ("-o", "/nonexistent/plan.json"),
