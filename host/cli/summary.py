@@ -53,6 +53,8 @@ def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = 
         print_rates(out, report)
         _line(out, weights_line(report))
         _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
+        for device in further_devices(report):
+            _line(out, f"{device_title(device)} time: modelled by the plug-in of '{device}'", "dim")
         _print_cpu_basis(out, report.get("cpu_model"))
         if report["cpu_times_disturbed"]:
             _line(out, not_trusted(report), "yellow")

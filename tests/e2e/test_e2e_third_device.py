@@ -68,6 +68,7 @@ def report(installed: Path, tiny: str) -> dict[str, Any]:
     assert run.returncode == 0, run.stderr
     assert "NPU" in run.stdout
     assert re.search(r"schedule +\S+ PIM \S+ NPU ", run.stdout)
+    assert "NPU time: modelled by the plug-in of 'npu'" in run.stdout
     report: dict[str, Any] = json.loads((installed / "out" / "report.json").read_text())
     return report
 
@@ -104,6 +105,7 @@ def test_every_placement_is_executed_as_predicted(report: dict[str, Any]) -> Non
     assert optimal["devices"]["npu"]["nodes"] == products
     spent = sum(device["us"] for device in optimal["devices"].values())
     assert spent == pytest.approx(optimal["compute_us"])
+    assert "npu" not in report["schedules"]["pim_first"]["devices"]
     lanes = {step["lane"] for step in optimal["timeline"]}
     assert {"npu", "dma"} <= lanes
     moves = {step["name"].rpartition(" ")[2] for step in optimal["timeline"] if step["tensor"]}
