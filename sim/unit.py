@@ -159,24 +159,7 @@ def run_bench(
     SimError
         The simulator could not be built.
     """
-    waves = os.environ.get("PIMLOOP_WAVES")
-    coverage = os.environ.get("PIMLOOP_COVERAGE_DIR")
-    own_main = cpp_clock_period is not None
-    spec = BuildSpec(
-        top=top,
-        sources=tuple(sources),
-        main=cpp_clock.MAIN if own_main else STOCK_MAIN,
-        cpp_sources=(*cpp_sources, *(cpp_clock.SOURCES if own_main else ())),
-        headers=cpp_clock.HEADERS if own_main else (),
-        make_rules=cpp_clock.MAKE_RULES if own_main else "",
-        params=dict(params or {}),
-        # Registers without a reset start with random values, so that relying on 0 is seen.
-        flags=("--x-assign", "unique", "--x-initial", "unique", *flags),
-        optimise="-O1",
-        trace=waves is not None,
-        coverage=coverage is not None,
-    )
-    program = build(spec)
+    program = build(_spec(top, sources, params, cpp_sources, flags, cpp_clock_period is not None))
     if seed is None:
         seed = int(os.environ.get("COCOTB_RANDOM_SEED") or random.randrange(1, 2**31))
     bench = Path(bench).resolve()
@@ -188,20 +171,11 @@ def run_bench(
             "COCOTB_REWRITE_ASSERTION_FILES": _REWRITTEN,
             **(environment or {}),
         }
-        # Random values before the reset, but not where coverage is counted: no test made them.
-        before_reset = 2 if coverage is None else 0
         command = [str(program), *plusargs, f"+verilator+seed+{seed}"]
-        command.append(f"+verilator+rand+reset+{before_reset}")
+        command += _recording(top, f"{bench.stem}-{program.parent.name}-{seed}.dat")
         if cpp_clock_period is not None:
             command.append(f"+clock_period={cpp_clock_period}")
             variables[cpp_clock.VARIABLE] = str(cpp_clock_period)
-        if waves is not None:
-            Path(waves).mkdir(parents=True, exist_ok=True)
-            command += ["--trace", "--trace-file", str(Path(waves).resolve() / f"{top}.fst")]
-        if coverage is not None:
-            Path(coverage).mkdir(parents=True, exist_ok=True)
-            data = Path(coverage).resolve() / f"{bench.stem}-{program.parent.name}-{seed}.dat"
-            command.append(f"+verilator+coverage+file+{data}")
         status, output = _run(command, os.environ | variables, folder, timeout)
         failures = _failures(results)
     if status == 0 and not failures:
@@ -211,6 +185,46 @@ def run_bench(
     raise BenchFailure(
         f"{top} ({bench.name}, COCOTB_RANDOM_SEED={seed}): {what}\n--- end of the log ---\n{tail}"
     )
+
+
+def _spec(
+    top: str,
+    sources: Sequence[Path],
+    params: Mapping[str, int | str] | None,
+    cpp_sources: Sequence[Path],
+    flags: Sequence[str],
+    own_main: bool,
+) -> BuildSpec:
+    """Return what to build for a bench; `own_main`: the clock runs in C++."""
+    return BuildSpec(
+        top=top,
+        sources=tuple(sources),
+        main=cpp_clock.MAIN if own_main else STOCK_MAIN,
+        cpp_sources=(*cpp_sources, *(cpp_clock.SOURCES if own_main else ())),
+        headers=cpp_clock.HEADERS if own_main else (),
+        make_rules=cpp_clock.MAKE_RULES if own_main else "",
+        params=dict(params or {}),
+        # Registers without a reset start with random values, so that relying on 0 is seen.
+        flags=("--x-assign", "unique", "--x-initial", "unique", *flags),
+        optimise="-O1",
+        trace="PIMLOOP_WAVES" in os.environ,
+        coverage="PIMLOOP_COVERAGE_DIR" in os.environ,
+    )
+
+
+def _recording(top: str, data: str) -> list[str]:
+    """Return the arguments for waves and coverage, which the environment asks for."""
+    waves = os.environ.get("PIMLOOP_WAVES")
+    coverage = os.environ.get("PIMLOOP_COVERAGE_DIR")
+    # Random values before the reset, but not where coverage is counted: no test made them.
+    arguments = [f"+verilator+rand+reset+{2 if coverage is None else 0}"]
+    if waves is not None:
+        Path(waves).mkdir(parents=True, exist_ok=True)
+        arguments += ["--trace", "--trace-file", str(Path(waves).resolve() / f"{top}.fst")]
+    if coverage is not None:
+        Path(coverage).mkdir(parents=True, exist_ok=True)
+        arguments.append(f"+verilator+coverage+file+{Path(coverage).resolve() / data}")
+    return arguments
 
 
 def _run(
