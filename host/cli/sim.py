@@ -241,8 +241,8 @@ def check_device_options(args: argparse.Namespace) -> None:
     if args.device == "model":
         refuse(
             args,
-            {"flavour": None, "no_cache": False},
-            "the model device simulates nothing, it has neither lanes nor lists to keep",
+            {"flavour": None},
+            "the model device simulates nothing, it has no lanes",
         )
     else:
         args.flavour = args.flavour or default_flavour()

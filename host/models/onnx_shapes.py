@@ -8,6 +8,7 @@ is computed.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from onnx import helper
 from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import MAX_AXES, Array, TensorInfo
 from pimloop.host.models.inputs import as_declared, type_advice
+
+log = logging.getLogger(__name__)
 
 #: The most elements an input may have (a hostile shape must not eat memory).
 MAX_INPUT_ELEMENTS = 1 << 28
@@ -149,7 +152,8 @@ class _Binder:
         if self._options.batch is not None and self._batch is None:
             raise PimloopError(f"{self._path} has no batch axis to bind with --batch")
         if self._options.sequence_length is not None and self._sequence is None:
-            raise PimloopError(f"{self._path} has no axis of tokens to bind with --seq")
+            # No error: `make sim` gives a length for every model.
+            log.warning("%s has no axis of tokens: --seq binds nothing", self._path)
         return BoundInputs(inputs, self._sequence, self._batch)
 
     def _check_names(self) -> None:

@@ -25,7 +25,7 @@ COMMANDS = re.findall(r"^ {4}(\S.*)$", TEXT, re.MULTILINE)
 STATE = """
 import json
 from pimloop.host.pim.driver import OpStats
-from pimloop.host.report.html.words import counter_meaning
+from pimloop.host.report.html.labels import counter_meaning
 from pimloop.rtl.isa import COUNTERS, RECORD, Reg
 print(json.dumps({
     "registers": {name: [int(low), int(Reg[f"CNT_{name.upper()}_HI"])]

@@ -53,7 +53,7 @@ def pimloop(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
     return subprocess.run(
         [sys.executable, "-m", "pimloop", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120"},
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 

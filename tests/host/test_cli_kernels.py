@@ -180,7 +180,6 @@ def test_transposed_runs_its_opcode(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         (("gemm", "0", "5", "5"), "0 x 5 x 5 has a size below 1"),
-        (("gemm", "5", "-1", "5"), "5 x -1 x 5 has a size below 1"),
         (("elementwise", "add", "5", "0"), "5 x 0 has a size below 1"),
         (("gemm", "1000000", "1000000", "8"), "gemm 1000000 1000000 8 needs at least"),
         (("elementwise", "mul", "1000000", "1000"), "of 536870912 are free"),
@@ -194,6 +193,12 @@ def test_bad_input_is_told(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(PimloopError) as caught:
         call(*arguments, *extra)
     assert message in str(caught.value)
+
+
+def test_a_negative_size_is_no_size(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        call("gemm", "5", "-1", "5", "--device", "model")
+    assert "argument Q: '-1' is not a number of 0 or more" in capsys.readouterr().err
 
 
 def test_waves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,10 @@ def test_gemm(
     )  # fmt: skip
     columns_of_c = None if inputs["c"] is None or beta == 0 else inputs["c"].shape
     row = columns_of_c in ((columns,), (1, columns))
-    plain = not turned and alpha == 1 and (columns_of_c is None or (beta == 1 and row))
+    plain = not turned and alpha == 1 and (inputs["c"] is None or (beta == 1 and row))
+    if len(held) == sum(value is not None for value in inputs.values()):
+        assert ops(load(model)) == ["Identity"]  # nothing depends on an input
+        return
     if plain:
         graph = load(model)
         assert not graph.decomposed

@@ -269,6 +269,10 @@ async def block(tb, b, column, base):
     await tb.read(Kind.BLOCK, atoms)
 
 
+#: What the lanes compute, by operation.
+OPERATIONS = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
+
+
 @cocotb.test()
 @cocotb.parametrize(idle=(0.0, 0.5), op=("add", "sub", "mul"))
 async def elementwise_operations(dut, idle, op):
@@ -299,7 +303,7 @@ async def elementwise_operations(dut, idle, op):
             dut.ew_scalar_i.value = int(op == "sub")
             await tb.read(Kind.EW, b.reshape(width, tb.elems))
         result = await tb.result(width, False)
-        assert np.array_equal(result[0], elementwise(op, a, np.asarray(b)))
+        assert np.array_equal(result[0], elementwise(OPERATIONS[op], a, np.asarray(b)))
 
 
 @cocotb.test()

@@ -22,7 +22,9 @@ def gemm(whole: Whole, write: Writer) -> Sequence[str] | None:
     turned = whole.integer("transA", 0)
     added = whole.input(2) if beta else None
     row = added is not None and _is_row(whole)
-    if not turned and alpha == 1 and (added is None or (beta == 1 and row)):
+    # A C of no effect is left out: the PIM's product has no beta.
+    without = whole.input(2) is None
+    if not turned and alpha == 1 and (without or (beta == 1 and row)):
         return None  # the device's own product
     whole.check_float()
     kind = whole.info(0).dtype
