@@ -204,11 +204,8 @@ def _switch_ticks(
 
 
 def _pim_devices(problem: Problem) -> tuple[str, ...]:
-    """Return the devices of the memory `pim`; where no memory is called so, all off the CPU."""
     memory_of = problem.costs.graph.memory_of
-    away = {device: memory for device, memory in memory_of.items() if memory != HOME_MEMORY}
-    named = tuple(device for device, memory in away.items() if memory == "pim")
-    return named or tuple(away)
+    return tuple(device for device, memory in memory_of.items() if memory != HOME_MEMORY)
 
 
 def _by_priority(problem: Problem, priority: Sequence[str]) -> Assignment:

@@ -174,19 +174,3 @@ def test_unknown_policy() -> None:
     data = graph({"a": {"cpu_serial": 1}}, [])
     with pytest.raises(PartitionerError, match="unknown policy 'best'"):
         partition(costs_from_dict(data), "best")
-
-
-def test_pim_first_means_the_pim_where_other_accelerators_are_beside_it():
-    """Of a memory called pim, and of every memory off the CPU where none is called so."""
-    operators = {"a": {"cpu_parallel": 9, "npu": 1, "pim": 2}, "b": {"cpu_parallel": 9, "npu": 1}}
-    for name, expected in (("pim", {"a": "pim", "b": "cpu_parallel"}), ("other", None)):
-        memories = {"cpu": ["cpu_parallel"], "npu": ["npu"], name: ["pim"]}
-        costs = costs_from_dict(
-            {
-                "format": "pimloop-costs/1",
-                "memories": memories,
-                "nodes": [{"id": n, "op": "MatMul", "cost_us": us} for n, us in operators.items()],
-                "tensors": [],
-            }
-        )
-        assert partition(costs, "pim_first").assignment == (expected or {"a": "npu", "b": "npu"})
