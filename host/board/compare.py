@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from pimloop.errors import PimloopError
 from pimloop.host.board.data import (
     DEVICES,
     SCHEDULES,
@@ -21,7 +22,6 @@ from pimloop.host.board.data import (
     load_board,
 )
 from pimloop.host.board.templates import Template
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.model import CpuModel
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph

@@ -15,8 +15,8 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from pimloop.errors import PimloopError
 from pimloop.host.board.templates import Dimension, Kind, Operand, Template
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import Graph, Node, TensorInfo
 from pimloop.partitioner.paper.tables import load_tables
 

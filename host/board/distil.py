@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.board.templates import COLUMNS, Template, templates
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import write_text
 from pimloop.partitioner.paper.tables import CITATION, DEVICES, LENGTHS, MODELS, load_paper_file
 from pimloop.partitioner.quantity import quantity

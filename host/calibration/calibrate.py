@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.model import CpuDevice, CpuModel
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.cpu.work import CLASSES, Work, WorkClass, operator_work, signature

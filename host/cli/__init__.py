@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from pimloop import __version__
+from pimloop.errors import PimloopError
 from pimloop.host.cli.interrupts import interruptible
 from pimloop.host.cli.output import ArgumentParser, make_logging_printable
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.text import printable
 
 #: Modules of this package that add subcommands, in the order `pimloop --help` lists them.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 #: The largest whole number that an option takes: what 64 bits with a sign hold.
 LARGEST = 2**63 - 1

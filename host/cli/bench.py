@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import parse_count
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import print_table, prose, texts
-from pimloop.host.common.errors import PimloopError
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "benchmarks" / "sim" / "suite.py"

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pimloop.errors import PimloopError
 from pimloop.host.board.samples import board_samples
 from pimloop.host.calibration.calibrate import (
     REPORTED_US,
@@ -32,7 +33,6 @@ from pimloop.host.cli.arguments import (
 )
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import require_writable, write_text
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu.parameters import CpuSection

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.common.errors import PimloopError
 from pimloop.partitioner.quantity import quantity
 
 if TYPE_CHECKING:

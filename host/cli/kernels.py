@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import parse_path, parse_seed, positive_seconds, whole_number
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_device_options, check_device_options
 from pimloop.host.cli.tables import print_table, prose, texts
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.kernels import KernelResult, run_elementwise, run_gemm
 from pimloop.host.operators.registry import elementwise as operations
 from pimloop.host.pim.device.base import Device

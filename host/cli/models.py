@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import parse_name, refuse
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_model_options, load_options
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.common.errors import PimloopError
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import parse_name, parse_path, refuse
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
@@ -16,7 +17,6 @@ from pimloop.host.cli.sim import (
     model_inputs,
     repeat_command,
 )
-from pimloop.host.common.errors import PimloopError
 from pimloop.sim.lanes import default_flavour
 
 if TYPE_CHECKING:

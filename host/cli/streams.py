@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO, TypeVar
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 _Returned = TypeVar("_Returned")
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import parse_count, parse_name, parse_path, parse_seed, refuse
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
@@ -16,7 +17,6 @@ from pimloop.host.cli.sim import (
     parse_setting,
 )
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.common.errors import PimloopError
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from operator import attrgetter
 from typing import Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.board.compare import Cell, ClassTime, class_times, compare
 from pimloop.host.board.data import MODELS
 from pimloop.host.board.page import TITLES, page, summary
@@ -18,7 +19,6 @@ from pimloop.host.cli.arguments import parse_name, parse_path, whole_number
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.progress import build_notes
 from pimloop.host.cli.tables import numbers, print_table, texts
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import require_writable, write_text
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import parse_name, parse_path
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_device_options, add_model_options, load, model_inputs
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.text import file_name
 from pimloop.sim.lanes import lanes_text
 

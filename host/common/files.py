@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.sim.files import replace_file
 
 #: What lies here (/dev/stdout, /dev/fd/3) is written to, never replaced.

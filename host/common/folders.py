@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 
 def make_folder(folder: Path) -> None:

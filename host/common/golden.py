@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 Bits = NDArray[np.uint16]
 Floats = NDArray[np.float32]

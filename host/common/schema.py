@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 
 class PlatformError(PimloopError):

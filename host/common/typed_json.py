@@ -25,7 +25,7 @@ from typing import (
     is_typeddict,
 )
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 #: Numbers beyond this are damage: no time, count or rate of a run is as large.
 LARGEST = 1e18

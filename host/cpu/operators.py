@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.machine import cores
 from pimloop.host.models.graph import MEMORY_LOCATION, Array, Graph, Node, RunnableModel, to_model
 from pimloop.host.models.ort_values import run, to_runtime

@@ -15,7 +15,7 @@ from time import perf_counter_ns
 
 import onnxruntime as ort
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import execution_error, no_kernel, open_session

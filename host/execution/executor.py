@@ -18,8 +18,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.errors import PimloopError
 from pimloop.host.common import golden
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.segments import Segment, SessionCache, split
 from pimloop.host.cpu.timing import (

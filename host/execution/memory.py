@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.profile import profiled_segments
 from pimloop.host.cpu.segments import CACHE_BYTES, Segment, split, timed_sessions
 from pimloop.host.execution.held import (

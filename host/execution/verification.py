@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.errors import PimloopError
 from pimloop.host.common import golden
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_node
 from pimloop.host.execution.finite import kinds
 from pimloop.host.models.graph import Array, Graph, Node

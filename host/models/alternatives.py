@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, inliner
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.control_flow import Expansion, written_out
 from pimloop.host.models.graph import FUNCTION_DOMAIN, Array, Node, TensorInfo
 from pimloop.host.models.inference import Inference

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.base import Architecture
 from pimloop.host.models.architectures.registry import architecture_of, from_hugging_face
 from pimloop.host.models.config import ModelConfig

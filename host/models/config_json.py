@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping
 from math import isfinite
 from typing import Any, TypeGuard
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 #: Bound on a size or a token's id.
 MAX_SIZE = 1 << 24

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.architectures.registry import architecture_of, architectures
 from pimloop.host.models.builder import MASKED_SCORE

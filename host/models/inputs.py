@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import ml_dtypes
 import numpy as np
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_whole
 from pimloop.host.models.graph import Array, Graph, TensorInfo
 from pimloop.host.models.ort_values import is_plain, packed_bits

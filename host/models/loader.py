@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.registry import architecture_of
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.checkpoint import CheckpointWeights, read_config

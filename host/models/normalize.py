@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.alternatives import alternative
 from pimloop.host.models.constant_nodes import constant_value, dense_elements
 from pimloop.host.models.control_flow import (

@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array, Graph, TensorInfo
 from pimloop.host.models.inputs import as_declared

@@ -21,7 +21,7 @@ import onnx
 from onnx import helper, inliner
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.inference import schema_of
 from pimloop.host.models.onnx_opsets import form_of, opsets_of
 from pimloop.host.models.onnx_order import all_nodes, subgraphs

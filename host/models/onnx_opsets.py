@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from onnx import inliner, version_converter
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.alternatives import fill_defaults, is_defined
 from pimloop.host.models.inference import OLDEST_OPSET, schema_of
 from pimloop.host.models.onnx_order import all_nodes

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import onnx
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 
 def subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:

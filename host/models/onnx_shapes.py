@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.graph import MAX_AXES, Array, TensorInfo
 from pimloop.host.models.inputs import as_declared, type_advice
 

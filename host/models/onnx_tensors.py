@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.graph import MAX_AXES, Array
 from pimloop.host.models.ort_values import PACKED_BITS, unpack
 from pimloop.partitioner.quantity import quantity

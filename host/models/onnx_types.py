@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 
 def declared_types(graph: onnx.GraphProto, where: str) -> dict[str, np.dtype[Any] | None]:

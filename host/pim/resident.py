@@ -18,8 +18,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.errors import PimloopError
 from pimloop.host.common import golden
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators.base import Operation
 from pimloop.host.operators.forms import ConstantUse, ProductForm

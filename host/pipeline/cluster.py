@@ -8,7 +8,7 @@ from importlib import import_module
 from socket import gethostname
 from typing import Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.execution.options import Options
 from pimloop.host.pipeline.sweep import Backend, Finished, Point, run_point
 from pimloop.host.planning.keys import REPORT

@@ -10,7 +10,7 @@ from functools import cached_property
 from time import perf_counter
 
 import pimloop.partitioner.graph as cg
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json
 from pimloop.host.cpu.profile import CpuProfile
 from pimloop.host.execution.executor import Progress

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.folders import make_subfolder
 from pimloop.host.execution.options import Options
 from pimloop.host.models.built_in import BUILT_IN

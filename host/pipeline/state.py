@@ -14,7 +14,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_whole
 from pimloop.host.common.folders import make_subfolder
 from pimloop.host.execution.options import Options

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.text import csv_cell, file_name
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import Event

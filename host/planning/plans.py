@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pimloop.partitioner.graph as cg
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.partitioner.place.solve import OBJECTIVES
 from pimloop.partitioner.plan import PLAN_FORMAT, Step
 

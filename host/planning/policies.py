@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.plugins.registry import POLICIES as POLICY_PLUGINS

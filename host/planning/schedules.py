@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import pimloop.partitioner.graph as cg
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.devices.kinds import HOST_MEMORY, kinds
 from pimloop.host.execution.executor import Transfer
 from pimloop.host.execution.result import Result

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 if TYPE_CHECKING:
     from pimloop.host.models.graph import Graph

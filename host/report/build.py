@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pimloop.errors import PimloopError
 from pimloop.host.board.data import BOARD_PLATFORM, published_totals
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import write_json
 from pimloop.host.common.machine import cores
 from pimloop.host.common.schema import PlatformValue

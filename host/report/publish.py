@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.graph import Graph
 from pimloop.host.report.annotate import write_annotated
 from pimloop.host.report.build import write_report

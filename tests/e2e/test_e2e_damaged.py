@@ -10,8 +10,8 @@ from damage import damaged
 from rich.console import Console
 
 import pimloop.host.report.plots_style
+from pimloop.errors import PimloopError
 from pimloop.host.cli.summary import print_summary
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.pipeline.flow import Pipeline

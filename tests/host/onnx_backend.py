@@ -24,7 +24,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import execute_model

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 
 MIB = 1 << 20
 

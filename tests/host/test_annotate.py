@@ -9,7 +9,7 @@ import onnx
 import pytest
 import report_samples as samples
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.graph import Graph, Node, TensorInfo
 from pimloop.host.report.annotate import annotated, write_annotated
 

@@ -11,7 +11,7 @@ import pytest
 from tiny_checkpoints import hugging_face_config, parameters, write_checkpoint, write_safetensors
 from tiny_models import TINY
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.architectures.registry import (

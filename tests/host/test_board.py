@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pimloop.errors import PimloopError
 from pimloop.host.board.compare import (
     compare,
     measured_costs,
@@ -36,7 +37,6 @@ from pimloop.host.board.simulate import PimTimes
 from pimloop.host.board.templates import Template
 from pimloop.host.calibration import measure
 from pimloop.host.cli import calibrate, validate_board
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.operators import pim_operation
 from pimloop.host.pim.device.base import Device

@@ -7,7 +7,7 @@ import json
 import pytest
 import report_samples as samples
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.report.chrome_trace import write_trace
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import pimloop.host.execution.kernels
+from pimloop.errors import PimloopError
 from pimloop.host.cli import kernels, platforms
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.execution.kernels import run_gemm
 from pimloop.host.pim.device.execution import Execution
 from pimloop.host.pim.device.model import ModelDevice

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.graphs import build_decoder, build_decoder_step, build_encoder
 
+from pimloop.errors import PimloopError
 from pimloop.host.board import data as board_data
 from pimloop.host.board.samples import board_samples
 from pimloop.host.calibration import calibrate, conversion, measure
 from pimloop.host.calibration.calibrate import Sample, errors, fit, held_out, merged, samples_of
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu import work
 from pimloop.host.cpu.model import CpuModel, product_speedup
 from pimloop.host.cpu.parameters import CpuSection

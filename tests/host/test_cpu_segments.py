@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu.buffers import ALIGNMENT, TensorBuffers
 from pimloop.host.cpu.operators import run_node, run_reference

@@ -14,7 +14,7 @@ from damage import damaged, damaged_bytes
 from tiny_models import TINY
 
 import pimloop.host.pipeline.state
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import Job
 from pimloop.host.models.inputs import check_inputs, random_inputs, read_arrays

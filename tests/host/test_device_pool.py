@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.machine import cores
 from pimloop.host.pim.device.base import DeviceError
 from pimloop.host.pim.device.cached import CachedDevice

@@ -11,8 +11,8 @@ from onnx import helper
 from tiny_models import TINY
 
 import pimloop.host.execution.executor
+from pimloop.errors import PimloopError
 from pimloop.host.common import golden
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.timing import Timing
 from pimloop.host.execution.accuracy import compare, compared_tensors, rounding_depth, tolerance

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 from tiny_models import TINY
 
 import pimloop.host.cli
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.execution.options import Options
 from pimloop.host.models.generator import build_generator
 from pimloop.host.models.graph import TensorInfo

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import pimloop.host.pipeline.state
+from pimloop.errors import PimloopError
 from pimloop.host.cli import main
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.common.files import write_json, write_text
 from pimloop.host.common.folders import check_inside, make_subfolder
 from pimloop.host.store import folder as cache

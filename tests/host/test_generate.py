@@ -13,9 +13,9 @@ from rich.console import Console
 from tiny_checkpoints import write_checkpoint
 from tiny_models import TINY, decoder_logits
 
+from pimloop.errors import PimloopError
 from pimloop.host.cli import main
 from pimloop.host.cli.generate import generation_report, planner, print_generation
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.accuracy import tolerance
 from pimloop.host.execution.executor import Executor

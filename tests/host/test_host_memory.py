@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from pimloop.errors import PimloopError
 from pimloop.host.common import golden
-from pimloop.host.common.errors import PimloopError
 from pimloop.host.cpu import segments
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import open_session, run_reference

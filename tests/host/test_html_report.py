@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 import report_samples as samples
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.report import plots_style
 from pimloop.host.report.html import charts, labels, layout, payload, write_html
 from pimloop.host.report.html.headline import cards, proof, sentence, where, why_no_pim

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_files import BOOL, FLOAT, INT64, check, floats, runtime, save, tensor, value
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.loader import LoadOptions, load_model
 

@@ -16,7 +16,7 @@ from ml_dtypes import bfloat16, int4
 from onnx import TensorProto, helper
 from onnx_files import BOOL, FLOAT, INT64, check, floats, runtime, save, tensor, value
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_node, run_reference
 from pimloop.host.cpu.segments import Segment, SessionCache

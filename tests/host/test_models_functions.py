@@ -12,7 +12,7 @@ import pytest
 from onnx import helper
 from onnx_files import FLOAT, check, floats, runtime, save
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.loader import load_model
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.graphs import build_decoder, build_decoder_step, build_encoder
 from tiny_models import TINY, decoder_logits, encoder_logits
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.inputs import random_inputs

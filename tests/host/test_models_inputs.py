@@ -14,7 +14,7 @@ from support.graphs import build_encoder
 from tiny_models import TINY
 
 import pimloop.host.cli
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.inputs import (
     as_declared,

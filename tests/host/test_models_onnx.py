@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import TINY
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.segments import Segment, SessionCache

@@ -8,7 +8,7 @@ import pytest
 import report_samples as samples
 from PIL import Image
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.report import plots
 from pimloop.host.report.plots import write_plots, write_sweep_plots
 from pimloop.host.report.plots_sweep import _speedups, _sweep

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import load_model

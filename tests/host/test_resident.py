@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.execution.executor import Executor
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.graph import TensorInfo

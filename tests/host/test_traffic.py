@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.random_lists import random_list, run
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import OpStats, PimDriver
 from pimloop.host.pim.driver.accesses import Accesses, count_accesses, split_accesses

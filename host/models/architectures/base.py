@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models import config_json
 from pimloop.host.models.activations import ACTIVATIONS, Activation
 from pimloop.host.models.builder import GraphBuilder

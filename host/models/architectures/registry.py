@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.base import Architecture, CachedDecoder
 from pimloop.host.models.config import ModelConfig
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.model import DEFAULT_BUFFER_BYTES, ModelDevice

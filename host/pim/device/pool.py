@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeVar, runtime_checkable
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.common.machine import cores
 from pimloop.host.pim.device.base import Device, DeviceError
 from pimloop.host.pim.device.cached import CachedDevice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pimloop.host.common.errors import PimloopError
+from pimloop.errors import PimloopError
 from pimloop.host.pim.device.base import DeviceError
 from pimloop.rtl.isa import CODE_TEXT, Code
 
