@@ -239,11 +239,7 @@ def check_device_options(args: argparse.Namespace) -> None:
         Naming the options.
     """
     if args.device == "model":
-        refuse(
-            args,
-            {"flavour": None},
-            "the model device simulates nothing, it has no lanes",
-        )
+        refuse(args, {"flavour": None}, "the model device simulates nothing, it has no lanes")
     else:
         args.flavour = args.flavour or default_flavour()
 

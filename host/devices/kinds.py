@@ -22,6 +22,9 @@ from pimloop.host.plugins.registry import DEVICES, PluginError, plugins
 #: The memory that a model's inputs come from and its outputs go to.
 HOST_MEMORY = "cpu"
 
+#: The memory of the device that operators are handed to.
+PIM_MEMORY = "pim"
+
 
 @dataclass(frozen=True)
 class DeviceKind:
@@ -97,7 +100,7 @@ BUILT_IN = (
     DeviceKind(
         "cpu_parallel", HOST_MEMORY, "CPU parallel", "#0072b2", "P", "thread_state_runnable"
     ),
-    PimDevice("pim", "pim", "PIM", "#d55e00", "M", "bad"),
+    PimDevice("pim", PIM_MEMORY, "PIM", "#d55e00", "M", "bad"),
 )
 
 

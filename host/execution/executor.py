@@ -32,7 +32,7 @@ from pimloop.host.cpu.timing import (
     shared_out,
     time_rounds,
 )
-from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, DeviceKind
+from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, PIM_MEMORY, DeviceKind
 from pimloop.host.execution.finite import (
     Kinds,
     NonFinite,
@@ -161,8 +161,6 @@ class Executor:
             for kind in self._devices.values()
             if not kind.offloaded and kind.memory != HOST_MEMORY
         }
-        #: The memory of the device that operators are handed to.
-        self._pim = next(kind.memory for kind in self._devices.values() if kind.offloaded)
         self._offloaded = [node for node in graph.nodes if self._kind(node.id).offloaded]
         if self._offloaded and resident is None:
             raise PimloopError("the assignment uses the PIM, but no device is open")
@@ -347,13 +345,11 @@ class Executor:
 
     def _array(self, name: str) -> Array:
         """Return the value of a tensor that the last run left in a memory of sessions."""
-        home = self._home(name)
-        if home == HOST_MEMORY or home in self._further:
-            return self._memory(home).array(name)
-        copy = next((m for m in self._further if (name, m) in self._copies), HOST_MEMORY)
-        return self._memory(HOST_MEMORY if (name, HOST_MEMORY) in self._copies else copy).array(
-            name
-        )
+        memory = self._home(name)
+        if memory == PIM_MEMORY:
+            copies = (m for m in (HOST_MEMORY, *self._further) if (name, m) in self._copies)
+            memory = next(copies, HOST_MEMORY)
+        return self._memory(memory).array(name)
 
     def _note_non_finite(self, name: str, values: Array, execution: Execution) -> None:
         found = non_finite(values)
@@ -412,7 +408,7 @@ class Executor:
         with self._on_device():
             stats = self._count(self.resident.upload(name, bits))
         self._bits[name] = bits
-        self._add_transfer(execution, name, f"{home}>{self._pim}", stats)
+        self._add_transfer(execution, name, f"{home}>{PIM_MEMORY}", stats)
 
     def _fetch_result(self, name: str, execution: Execution) -> None:
         """Move a result to the memories where it is needed; read it for the verifier."""
@@ -525,7 +521,7 @@ class Executor:
         """Return the CPU's part of the last run: segments, conversions, waits for the PIM."""
         moved: dict[str, list[Transfer]] = {}
         for transfer in self._last_run.transfers:
-            if self._pim in (transfer.source, transfer.destination):
+            if PIM_MEMORY in (transfer.source, transfer.destination):
                 moved.setdefault(transfer.tensor, []).append(transfer)
 
         def conversions(names: Iterable[str]) -> list[Step]:
@@ -552,7 +548,7 @@ class Executor:
         return Step(name, bound.run, segment.device == "cpu_parallel")
 
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:
-        inward = transfer.destination == self._pim
+        inward = transfer.destination == PIM_MEMORY
         memory = transfer.source if inward else transfer.destination
         values = self._memory(memory).array(transfer.tensor).copy()
         bits = golden.to_bf16_bits(values)

@@ -13,7 +13,7 @@ from typing import cast
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu import timing
 from pimloop.host.cpu.model import CpuDevice
-from pimloop.host.devices.kinds import HOST_MEMORY, SessionDevice, is_offloaded, kinds
+from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY, SessionDevice, is_offloaded, kinds
 from pimloop.host.execution.executor import Transfer
 from pimloop.host.execution.result import Result
 from pimloop.host.models.graph import Node
@@ -64,12 +64,12 @@ def schedule_times(result: Result) -> ScheduleTimes | None:
     """Return the times of an execution; None when its device has no time (the model)."""
     if result.execution.pim and result.options.backend == "model":
         return None
-    platform = result.platform
+    platform, devices = result.platform, result.platform.devices
     nodes: dict[str, float] = {}
     for node in result.graph.nodes:
         stats = result.execution.pim.get(node.id)
         device = result.assignment[node.id]
-        kind = platform.devices[device]
+        kind = devices[device]
         if stats is not None:
             nodes[node.id] = platform.pim_time_us(stats.cycles)
         elif isinstance(kind, SessionDevice):
@@ -99,8 +99,7 @@ def transfer_us(result: Result, transfer: Transfer) -> float:
     """Return the time of one transfer, conversion included."""
     platform = result.platform
     us = platform.move_us(transfer.source, transfer.destination, transfer.elements)
-    moved = {transfer.source, transfer.destination}
-    offloaded = any(kind.offloaded and kind.memory in moved for kind in platform.devices.values())
+    offloaded = PIM_MEMORY in (transfer.source, transfer.destination)
     if offloaded and platform.driver.conversion == "measured":
         us += platform.device_us(transfer.stats.cycles) + result.cpu_times[transfer.key].us
     return us

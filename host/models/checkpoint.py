@@ -38,6 +38,20 @@ def read_config(folder: Path) -> ModelConfig:
     return replace(from_hugging_face(data, str(path)), name=folder.resolve().name)
 
 
+def open_checkpoint(folder: Path) -> tuple[ModelConfig, CheckpointWeights]:
+    """Return the configuration of a model folder, and its parameters.
+
+    Raises
+    ------
+    PimloopError
+        As `read_config` and `CheckpointWeights`.
+    """
+    config = read_config(folder)
+    architecture = architecture_of(config)
+    weights = CheckpointWeights(folder, architecture)
+    return architecture.completed(config, weights.has), weights
+
+
 class CheckpointWeights:
     """The parameters of a model folder, by their Hugging Face names.
 

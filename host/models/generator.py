@@ -18,7 +18,7 @@ from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.architectures.registry import architecture_of, architectures
 from pimloop.host.models.builder import MASKED_SCORE
 from pimloop.host.models.built_in import BUILT_IN
-from pimloop.host.models.checkpoint import CheckpointWeights, read_config
+from pimloop.host.models.checkpoint import open_checkpoint
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.loader import DEFAULT_SEQUENCE, LoadOptions
@@ -70,9 +70,7 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
         config = BUILT_IN[name]
         return build_generator(config, RandomWeights(config, options.seed), tokens, options)
     if path.is_dir():
-        config = read_config(path)
-        weights = CheckpointWeights(path, architecture_of(config))
-        config = architecture_of(config).completed(config, weights.has)
+        config, weights = open_checkpoint(path)
         generator = build_generator(config, weights, tokens, options)
         weights.check_all_read()
         return generator

@@ -13,7 +13,7 @@ from pathlib import Path
 from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.registry import architecture_of
 from pimloop.host.models.built_in import BUILT_IN
-from pimloop.host.models.checkpoint import CheckpointWeights, read_config
+from pimloop.host.models.checkpoint import open_checkpoint
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array, Graph
@@ -82,10 +82,7 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
 
 
 def _from_folder(path: Path, options: LoadOptions) -> Graph:
-    config = read_config(path)
-    architecture = architecture_of(config)
-    weights = CheckpointWeights(path, architecture)
-    config = architecture.completed(config, weights.has)
+    config, weights = open_checkpoint(path)
     graph = build_graph(config, weights, options)
     weights.check_all_read()
     return graph

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
+from pimloop.host.common.rooms import modules_beside
 from pimloop.host.operators.base import Matcher
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 def matchers() -> Mapping[str, Matcher]:
     """Return what matches operators of a model, by operator type of the default domain."""
     table: dict[str, Matcher] = {}
-    for module in _modules():
+    for module in modules_beside(__name__):
         table |= getattr(module, "MATCHERS", {})
     return table
 
@@ -31,12 +29,5 @@ def matchers() -> Mapping[str, Matcher]:
 @cache
 def elementwise() -> Mapping[str, Kind]:
     """Return the device's element-wise operations by name, in the order of their opcodes."""
-    kinds = [kind for module in _modules() for kind in getattr(module, "KINDS", ())]
+    kinds = [kind for module in modules_beside(__name__) for kind in getattr(module, "KINDS", ())]
     return {kind.name: kind for kind in sorted(kinds, key=lambda kind: kind.opcode)}
-
-
-@cache
-def _modules() -> tuple[ModuleType, ...]:
-    room = __name__.rpartition(".")[0]
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
-    return tuple(import_module(f"{room}.{name}") for name in names if name != "__init__")

@@ -15,6 +15,7 @@ from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.forms import driver_forms
 from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.platforms.platform import Platform
+from pimloop.sim.lanes import default_flavour
 
 
 def record_operator(
@@ -44,7 +45,7 @@ def record_operator(
     if made:
         values |= run_reference(graph, feeds, outputs=made)
     alone = operator_alone(graph, node_id, names)
-    options = Options(cache=False) if flavour is None else Options(flavour=flavour, cache=False)
+    options = Options(flavour=flavour or default_flavour(), cache=False)
     with (
         open_pim(platform, options, trace=True) as (device, driver),
         ResidentModel(

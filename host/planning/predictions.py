@@ -42,10 +42,10 @@ def prediction_errors(
 
 
 def _operators(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTimes) -> Iterator[str]:
-    modelled = result.platform.cpu_model() is not None
+    modelled, devices = result.platform.cpu_model() is not None, result.platform.devices
     for name, us in times.nodes.items():
         device = plan.assignment[name]
-        kind = result.platform.devices[device]
+        kind = devices[device]
         exact = modelled or kind.memory != HOST_MEMORY
         if kind.offloaded:
             exact = result.static_addresses

@@ -32,6 +32,7 @@ from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.devices.kinds import (
     BUILT_IN,
     HOST_MEMORY,
+    PIM_MEMORY,
     DeviceKind,
     SessionDevice,
     broken_devices,
@@ -238,8 +239,8 @@ class Platform:
 
     def move_us(self, source: str, destination: str, elements: int) -> float:
         """Return the time of a transfer between two memories; see `transfer_us`."""
-        if {source, destination} == {HOST_MEMORY, "pim"}:
-            return self.transfer_us("to_pim" if destination == "pim" else "to_cpu", elements)
+        if {source, destination} == {HOST_MEMORY, PIM_MEMORY}:
+            return self.transfer_us("to_pim" if destination == PIM_MEMORY else "to_cpu", elements)
         return self.transfers[source, destination].us(elements)
 
     def transfer_us(self, direction: Literal["to_pim", "to_cpu"], elements: int) -> float:
@@ -435,7 +436,7 @@ def _transfers(
     memories = dict.fromkeys(
         kind.memory for kind in kinds().values() if kind.name in further or kind in BUILT_IN
     )
-    pairs = [pair for pair in permutations(memories, 2) if set(pair) != {HOST_MEMORY, "pim"}]
+    pairs = [pair for pair in permutations(memories, 2) if set(pair) != {HOST_MEMORY, PIM_MEMORY}]
     names = [one.name for one in fields(TransferPrice)]
     if not isinstance(table, dict):
         raise PlatformError(f"{path}: {_TRANSFERS} must be a table, not {table!r}")

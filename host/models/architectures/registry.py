@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from pimloop.errors import PimloopError
+from pimloop.host.common.rooms import modules_beside
 from pimloop.host.models.architectures.base import Architecture, CachedDecoder
 from pimloop.host.models.config import ModelConfig
 
@@ -19,7 +18,7 @@ from pimloop.host.models.config import ModelConfig
 @cache
 def architectures() -> Mapping[str, Architecture]:
     """Return all architectures by `model_type`: encoders by publication, then decoders."""
-    modules = (import_module(f"{_room()}.{name}") for name in _files())
+    modules = modules_beside(__name__)
     known = [module.ARCHITECTURE for module in modules if hasattr(module, "ARCHITECTURE")]
     known.sort(key=lambda a: (isinstance(a, CachedDecoder), a.published, a.model_type))
     return {architecture.model_type: architecture for architecture in known}
@@ -64,12 +63,3 @@ def _unsupported(name: object) -> str:
         f"{name!r} is not supported; known: {', '.join(architectures())};"
         " other models can be exported to ONNX and given as an .onnx file"
     )
-
-
-def _room() -> str:
-    return __name__.rpartition(".")[0]
-
-
-def _files() -> list[str]:
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
-    return [name for name in names if name not in ("__init__", "registry")]
