@@ -22,6 +22,7 @@ from pimloop.host.board.data import (
     load_board,
 )
 from pimloop.host.board.templates import Template
+from pimloop.host.board.transfers import DIRECTIONS
 from pimloop.host.cpu.model import CpuModel
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph
@@ -135,8 +136,8 @@ def platform_costs(
         by_class.append(costs)
     sizes = sorted({template.nbytes("output", length) // 2 for template in board.classes})
     rows = {
-        "to_pim": [{"bytes": n, "us_mean": platform.transfer_us("to_pim", n // 2)} for n in sizes],
-        "to_cpu": [{"bytes": n, "us_mean": platform.transfer_us("to_cpu", n // 2)} for n in sizes],
+        direction: [{"bytes": n, "us_mean": platform.transfer_us(*memories, n // 2)} for n in sizes]
+        for direction, memories in DIRECTIONS.items()
     }
     return _costs(board, length, [by_class[index] for index in board.node_classes], rows)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from pimloop.host.board.data import load_board
+from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
 from pimloop.host.platforms.platform import Platform
 
-_DIRECTIONS: tuple[Literal["to_pim", "to_cpu"], ...] = ("to_pim", "to_cpu")
+#: The memories, (from, to), of a direction as the published data call it.
+DIRECTIONS = {"to_pim": (HOST_MEMORY, PIM_MEMORY), "to_cpu": (PIM_MEMORY, HOST_MEMORY)}
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ def transfer_times(
 ) -> list[TransferTime]:
     """Return board and platform time of every size moved by these models at these lengths."""
     wanted = set(lengths)
-    rows: dict[tuple[Literal["to_pim", "to_cpu"], int], list[tuple[float, float, float]]] = {}
+    rows: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
     for model in models:
         for length, measured in load_board(model).measurements.items():
             if length not in wanted:
                 continue
-            for direction in _DIRECTIONS:
+            for direction in DIRECTIONS:
                 for row in measured.transfers[direction]:
                     rows.setdefault((direction, int(row["bytes"])), []).append(
                         (row["samples"], row["us_mean"], row["us_min"])
@@ -49,7 +50,7 @@ def transfer_times(
                 samples=int(samples),
                 mean_us=sum(count * mean for count, mean, _ in values) / samples,
                 least_us=min(least for _, _, least in values),
-                ours_us=platform.transfer_us(direction, nbytes // 2),
+                ours_us=platform.transfer_us(*DIRECTIONS[direction], nbytes // 2),
             )
         )
     return found

@@ -1,26 +1,27 @@
 """What a transfer takes beside this machine: its conversion timed here, its copy simulated.
 
-Together they make the four `driver.to_*` values of a platform whose transfers are modelled.
+Together they make the prices of transfers of a platform whose `driver.conversion` is modelled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
-from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
 
 from pimloop.host.common import golden
 from pimloop.host.cpu.timing import Step, time_rounds
+from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
 from pimloop.host.pim.device.open import Backend, open_device
 from pimloop.host.pim.driver import PimDriver
-from pimloop.host.platforms.platform import DriverSection, Platform
+from pimloop.host.platforms.platform import Platform, TransferPrice
 
-Direction = Literal["to_pim", "to_cpu"]
+#: The two transfers of the PIM, (from, to).
+_TO_PIM, _TO_CPU = (HOST_MEMORY, PIM_MEMORY), (PIM_MEMORY, HOST_MEMORY)
 
 #: Sizes of the conversions timed, elements: those of transformer activations.
 SIZES = (512, 2048, 8192, 32768, 131072)
@@ -54,10 +55,18 @@ def line_through(points: Mapping[int, float]) -> Line:
     return Line(round(float(fixed), 6), round(1000 * float(slope), 6))
 
 
+@dataclass(frozen=True)
+class MeasuredTransfer:
+    """The price of a transfer beside this machine, and where it comes from."""
+
+    price: TransferPrice
+    described: Mapping[str, str]  # by the price's values
+
+
 def measured_transfers(
     platform: Platform, *, rounds: int = 10, backend: Backend = "sim"
-) -> tuple[DriverSection, dict[str, str]]:
-    """Return the platform's driver section with transfers modelled, and where its values come from.
+) -> dict[tuple[str, str], MeasuredTransfer]:
+    """Return the prices of the PIM's transfers, by (from, to), conversion and copy included.
 
     The fixed part is a call, as any operation's, and what remains of conversion and copy at no
     elements.
@@ -67,38 +76,37 @@ def measured_transfers(
     PimloopError, SimError
         When the device cannot be opened.
     """
-    conversion, copy = _conversions(rounds), _copies(platform, backend)
+    conversions, copies = _conversions(rounds), _copies(platform, backend)
     call = platform.driver.call_overhead_us
-    values: dict[str, Any] = {}
-    described = {"conversion": "float32 <-> bfloat16 as timed by pimloop calibrate, and the copy"}
-    for direction in conversion:
-        fixed = call + conversion[direction].fixed_us + copy[direction].fixed_us
-        slope = conversion[direction].ns_per_element + copy[direction].ns_per_element
-        values[f"{direction}_fixed_us"] = fixed
-        values[f"{direction}_ns_per_element"] = slope
-        described[f"{direction}_fixed_us"] = (
-            f"a call, {conversion[direction].fixed_us:.2f} us of conversion (measured) and"
-            f" {copy[direction].fixed_us:.2f} us of copy (simulated)"
+    measured = {}
+    for pair, conversion in conversions.items():
+        copy = copies[pair]
+        price = TransferPrice(
+            fixed_us=call + conversion.fixed_us + copy.fixed_us,
+            ns_per_element=conversion.ns_per_element + copy.ns_per_element,
         )
-        described[f"{direction}_ns_per_element"] = (
-            f"{conversion[direction].ns_per_element:.3f} ns of conversion (measured) and"
-            f" {copy[direction].ns_per_element:.3f} ns of copy (simulated)"
-        )
-    return replace(platform.driver, conversion="modelled", **values), described
+        described = {
+            "fixed_us": f"a call, {conversion.fixed_us:.2f} us of conversion (measured) and"
+            f" {copy.fixed_us:.2f} us of copy (simulated)",
+            "ns_per_element": f"{conversion.ns_per_element:.3f} ns of conversion (measured) and"
+            f" {copy.ns_per_element:.3f} ns of copy (simulated)",
+        }
+        measured[pair] = MeasuredTransfer(price, described)
+    return measured
 
 
-def _conversions(rounds: int) -> dict[Direction, Line]:
+def _conversions(rounds: int) -> dict[tuple[str, str], Line]:
     steps = []
     for size in SIZES:
         values = np.random.default_rng(size).standard_normal(size, dtype=np.float32)
         bits = golden.to_bf16_bits(values)
         narrow = partial(values.astype, ml_dtypes.bfloat16)
-        steps.append(Step(f"to_pim {size}", _timed(narrow)))
-        steps.append(Step(f"to_cpu {size}", _timed(partial(golden.bf16_to_f32, bits))))
+        steps.append(Step(f"narrow {size}", _timed(narrow)))
+        steps.append(Step(f"widen {size}", _timed(partial(golden.bf16_to_f32, bits))))
     times = time_rounds(steps, rounds=rounds)
     return {
-        "to_pim": line_through({n: times[f"to_pim {n}"].us for n in SIZES}),
-        "to_cpu": line_through({n: times[f"to_cpu {n}"].us for n in SIZES}),
+        _TO_PIM: line_through({n: times[f"narrow {n}"].us for n in SIZES}),
+        _TO_CPU: line_through({n: times[f"widen {n}"].us for n in SIZES}),
     }
 
 
@@ -111,7 +119,7 @@ def _timed(work: Callable[[], object]) -> Callable[[], int]:
     return run
 
 
-def _copies(platform: Platform, backend: Backend) -> dict[Direction, Line]:
+def _copies(platform: Platform, backend: Backend) -> dict[tuple[str, str], Line]:
     to_pim: dict[int, float] = {}
     to_cpu: dict[int, float] = {}
     with open_device(platform, backend, cache=True) as device, PimDriver(device) as driver:
@@ -121,7 +129,7 @@ def _copies(platform: Platform, backend: Backend) -> dict[Direction, Line]:
             driver.download(tensor)
             to_cpu[size] = platform.device_us(driver.last.cycles)
             tensor.free()
-    return {"to_pim": _line(to_pim), "to_cpu": _line(to_cpu)}
+    return {_TO_PIM: _line(to_pim), _TO_CPU: _line(to_cpu)}
 
 
 def _line(points: Mapping[int, float]) -> Line:

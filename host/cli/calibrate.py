@@ -36,9 +36,9 @@ from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.host.common.files import require_writable, write_text
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu.parameters import CpuSection
-from pimloop.host.cpu.toml import with_section
+from pimloop.host.cpu.toml import entries, with_values
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.platforms.platform import load_platform, platform_path, sources
+from pimloop.host.platforms.platform import load_platform, platform_path, sources, transfer_key
 from pimloop.partitioner.costs import load_costs
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
@@ -118,7 +118,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
             described["cores"] = f"the times are of {quantity(count, 'core')}"
         if fitted.parameters.speedup_cores != model.speedup_cores:
             described["speedup_cores"] = f"the times are of {quantity(count, 'core')}"
-        text = with_section(text, "cpu", fitted.parameters, described)
+        text = with_values(text, "cpu", entries(fitted.parameters, described))
         if not (args.board or args.costs):
             text = _with_transfers(text, base, args.rounds)
         _write(args.output, text)
@@ -182,10 +182,15 @@ def _with_transfers(text: str, base: str, rounds: int) -> str:
     # The driver is loaded only where something is measured.
     from pimloop.host.calibration.conversion import measured_transfers
 
-    driver, described = measured_transfers(load_platform(base), rounds=rounds)
-    kept = sources(platform_path(base))
-    known = {one.name: kept[f"driver.{one.name}"][1] for one in fields(driver)}
-    return with_section(text, "driver", driver, {**known, **described})
+    measured = measured_transfers(load_platform(base), rounds=rounds)
+    for pair, transfer in measured.items():
+        values = {
+            transfer_key(*pair, name): entry
+            for name, entry in entries(transfer.price, transfer.described).items()
+        }
+        text = with_values(text, "transfers", values)
+    source = "float32 <-> bfloat16 as timed by pimloop calibrate, and the copy"
+    return with_values(text, "driver", {"conversion": {"value": "modelled", "source": source}})
 
 
 def _write(path: Path, written: str) -> None:

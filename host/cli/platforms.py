@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import Any
 
 from pimloop.host.cli.arguments import parse_name
@@ -13,8 +12,6 @@ from pimloop.host.platforms.platform import (
     Platform,
     load_platform,
     platform_names,
-    platform_path,
-    sources,
 )
 from pimloop.partitioner.quantity import quantity
 
@@ -62,29 +59,23 @@ def run_platforms(args: argparse.Namespace) -> int:
 
 
 def _show(platform: Platform, args: argparse.Namespace) -> int:
-    values = {
-        f"{section.removesuffix('_section')}.{key}": value
-        for section, table in asdict(platform).items()
-        if isinstance(table, dict)
-        for key, value in table.items()
-    }
-    origin = sources(platform_path(args.name))
     if args.json:
         rows = {
-            key: {"value": value, "unit": origin[key][0], "source": origin[key][1]}
-            for key, value in values.items()
+            one.key: {"value": one.value, "unit": one.unit, "source": one.source}
+            for one in platform.values
         }
         emit_json({**_summary(platform), "values": rows})
         return 0
-    cells = [
-        (key, ", ".join(value) if isinstance(value, tuple) else str(value), *origin[key])
-        for key, value in values.items()
-    ]
+    cells = [(one.key, _text(one.value), one.unit, one.source) for one in platform.values]
     columns = [*texts("key"), *prose("value", "unit", "source")]
     out = console()
     print_table(out, columns, cells, platform.title)
     out.print(f"CPU times: {_summary(platform)['cpu']}", markup=False, soft_wrap=True)
     return 0
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _summary(platform: Platform) -> dict[str, Any]:

@@ -46,8 +46,19 @@ def choice(*values: object) -> Any:
 Section = TypeVar("Section")
 
 
-def parse_section(kind: type[Section], table: Any, path: Path, name: str) -> Section:
+def parse_section(
+    kind: type[Section], table: Any, path: Path, name: str, joint: str = "."
+) -> Section:
     """Return the checked section `name` of the file `path`.
+
+    Parameters
+    ----------
+    kind
+        The section's dataclass.
+    table
+        What the file has.
+    path, name, joint
+        For messages: a key is the section's name, the joint and the field's name.
 
     Raises
     ------
@@ -57,9 +68,9 @@ def parse_section(kind: type[Section], table: Any, path: Path, name: str) -> Sec
     if not isinstance(table, dict):
         raise PlatformError(f"{path}: {name} must be a table, not {table!r}")
     declared = fields(kind)  # type: ignore[arg-type]
-    check_keys(table, {one.name for one in declared}, path, f"{name}.")
+    check_keys(table, {one.name for one in declared}, path, f"{name}{joint}")
     values = {
-        one.name: _value(table[one.name], one.type, one.metadata, path, f"{name}.{one.name}")
+        one.name: _value(table[one.name], one.type, one.metadata, path, f"{name}{joint}{one.name}")
         for one in declared
     }
     return kind(**values)

@@ -1,4 +1,4 @@
-"""Write a section with new values into the text of a platform file."""
+"""Write values with their units and sources into the text of a platform file."""
 
 from __future__ import annotations
 
@@ -12,37 +12,53 @@ import tomlkit
 _WIDTH = 100
 
 
-def with_section(text: str, name: str, section: Any, described: Mapping[str, str]) -> str:
-    """Return the text of a platform file with a section replaced, or added at the end.
+def entries(section: Any, described: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the values of a platform's section as its file has them, by key.
 
-    Everything else stays as it is, comments included.
+    Parameters
+    ----------
+    section
+        One of the dataclasses of a platform: numbers and texts.
+    described
+        Where each value comes from, by its name. Values without a source are left out.
+    """
+    found = {}
+    for one in fields(section):
+        if one.name not in described:
+            continue
+        value, unit = getattr(section, one.name), one.metadata["unit"]
+        entry: dict[str, Any] = (
+            {"value": float(f"{value:.4g}")} if isinstance(value, float) else {"value": value}
+        )
+        found[one.name] = entry | ({"unit": unit} if unit else {}) | {"source": described[one.name]}
+    return found
+
+
+def with_values(text: str, name: str, values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the text of a platform file with values of a section replaced.
+
+    The section is written anew at the end, its other values unchanged; everything else stays as it
+    is, comments included.
 
     Parameters
     ----------
     text
         TOML.
     name
-        The section's name in the file.
-    section
-        One of the dataclasses of a platform: numbers and texts.
-    described
-        Where each value comes from, by its name; one for every value.
+        The section's name in the file; it is added where there is none.
+    values
+        The new ones by key (`entries`).
     """
     document = tomlkit.parse(text)
-    if name in document:
-        document.remove(name)
+    known = dict(document.pop(name).unwrap()) if name in document else {}
     table, long = tomlkit.table(), {}
-    for one in fields(section):
-        value = getattr(section, one.name)
-        entry = {"value": float(f"{value:.4g}") if isinstance(value, float) else value}
-        entry |= {"unit": one.metadata["unit"]} if one.metadata["unit"] else {}
-        entry |= {"source": described[one.name]}
+    for key, entry in (known | dict(values)).items():
         inline = tomlkit.inline_table()
         inline.update(entry)
-        if len(f"{one.name} = {inline.as_string()}") <= _WIDTH:
-            table.add(one.name, inline)
+        if len(f"{key} = {inline.as_string()}") <= _WIDTH:
+            table.add(key, inline)
         else:
-            long[one.name] = entry
+            long[key] = entry
     for key, entry in long.items():
         lines = tomlkit.table()
         lines.update(entry)

@@ -98,7 +98,7 @@ def cpu_node_us(result: Result, node: Node) -> float:
 def transfer_us(result: Result, transfer: Transfer) -> float:
     """Return the time of one transfer, conversion included."""
     platform = result.platform
-    us = platform.move_us(transfer.source, transfer.destination, transfer.elements)
+    us = platform.transfer_us(transfer.source, transfer.destination, transfer.elements)
     offloaded = PIM_MEMORY in (transfer.source, transfer.destination)
     if offloaded and platform.driver.conversion == "measured":
         us += platform.device_us(transfer.stats.cycles) + result.cpu_times[transfer.key].us

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pimloop.host.common.schema import (
     PlatformError,
@@ -31,8 +31,6 @@ from pimloop.host.cpu.model import CpuModel
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.devices.kinds import (
     BUILT_IN,
-    HOST_MEMORY,
-    PIM_MEMORY,
     DeviceKind,
     SessionDevice,
     broken_devices,
@@ -109,10 +107,6 @@ class DriverSection:
     tile_columns: int = number("columns", 1)
     call_overhead_us: float = number("microseconds a call")
     conversion: Literal["modelled", "measured"] = choice("modelled", "measured")
-    to_pim_fixed_us: float = number("microseconds a transfer")
-    to_pim_ns_per_element: float = number("nanoseconds an element")
-    to_cpu_fixed_us: float = number("microseconds a transfer")
-    to_cpu_ns_per_element: float = number("nanoseconds an element")
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,13 @@ class CapabilitiesSection:
 
 @dataclass(frozen=True)
 class TransferPrice:
-    """What moving a tensor from one memory to another takes."""
+    """What moving a tensor from one memory to another takes.
+
+    To and from the PIM with the conversion to or from bfloat16: what crosses is 2 bytes an element,
+    for float32 and float16 on the host alike. The boards' prices were calibrated with float32;
+    their models have no float16. Where `driver.conversion` is "measured", this is the fixed part:
+    the conversion as timed on this machine and the simulated cycles of the copy are added to it.
+    """
 
     fixed_us: float = number("microseconds a transfer")
     ns_per_element: float = number("nanoseconds an element")
@@ -136,6 +136,10 @@ class TransferPrice:
     def us(self, elements: int) -> float:
         """Return the time of a transfer, microseconds."""
         return self.fixed_us + elements * self.ns_per_element / _NS_PER_US
+
+
+#: Prices by (from, to), memories.
+Transfers: TypeAlias = Mapping[tuple[str, str], TransferPrice]
 
 
 @dataclass(frozen=True)
@@ -149,11 +153,10 @@ class Platform:
     host_memory: HostMemorySection
     driver: DriverSection
     capabilities_section: CapabilitiesSection
+    transfers: Transfers
     cpu: CpuSection | None = None  # None: CPU operators are timed on this machine
     #: Of further devices by name (`pimloop.host.devices.kinds.SessionDevice`).
     sections: Mapping[str, Any] = field(default_factory=dict)
-    #: Prices of the transfers between memories, by (from, to), but those of `driver`.
-    transfers: Mapping[tuple[str, str], TransferPrice] = field(default_factory=dict)
     #: All values with units and sources, for reports; platforms differ by their sections.
     values: tuple[PlatformValue, ...] = field(default=(), repr=False, compare=False)
 
@@ -237,25 +240,9 @@ class Platform:
             names[kind.memory] = (*names.get(kind.memory, ()), kind.name)
         return names
 
-    def move_us(self, source: str, destination: str, elements: int) -> float:
-        """Return the time of a transfer between two memories; see `transfer_us`."""
-        if {source, destination} == {HOST_MEMORY, PIM_MEMORY}:
-            return self.transfer_us("to_pim" if destination == PIM_MEMORY else "to_cpu", elements)
+    def transfer_us(self, source: str, destination: str, elements: int) -> float:
+        """Return the time of a transfer between two memories by its price (`TransferPrice`)."""
         return self.transfers[source, destination].us(elements)
-
-    def transfer_us(self, direction: Literal["to_pim", "to_cpu"], elements: int) -> float:
-        """Return the time of a transfer of the PIM, conversion to or from bfloat16 included.
-
-        What crosses is bfloat16, 2 bytes an element, for float32 and float16 on the host alike. The
-        fixed price of an element was calibrated with float32; the boards' models have no float16.
-
-        Where `driver.conversion` is "measured", this is the fixed part: the caller adds the
-        conversion as timed on this machine and the simulated cycles of the copy.
-        """
-        d = self.driver
-        if direction == "to_pim":
-            return d.to_pim_fixed_us + elements * d.to_pim_ns_per_element / _NS_PER_US
-        return d.to_cpu_fixed_us + elements * d.to_cpu_ns_per_element / _NS_PER_US
 
 
 @cache
@@ -338,6 +325,8 @@ def _change(data: dict[str, Any], key: str, text: str, path: Path) -> None:
     """Change one value of a parsed file; what may stand there is checked afterwards."""
     section, _, name = setting_key(key).partition(".")
     table = data.get(section)
+    if key in _RENAMED:
+        raise PlatformError(f"the value {key} is {_RENAMED[key]} now")
     entry = table.get(name) if isinstance(table, dict) else None
     if not isinstance(entry, dict):
         raise PlatformError(
@@ -378,6 +367,14 @@ def sources(path: Path) -> dict[str, tuple[str, str]]:
 
 _TRANSFERS = "transfers"
 
+#: Keys of older files, and where their values are now.
+_RENAMED = {
+    "driver.to_pim_fixed_us": "transfers.cpu_to_pim_fixed_us",
+    "driver.to_pim_ns_per_element": "transfers.cpu_to_pim_ns_per_element",
+    "driver.to_cpu_fixed_us": "transfers.pim_to_cpu_fixed_us",
+    "driver.to_cpu_ns_per_element": "transfers.pim_to_cpu_ns_per_element",
+}
+
 _SECTIONS: Mapping[str, type[Any]] = {
     "device": DeviceSection,
     "dram": DramSection,
@@ -389,9 +386,13 @@ _SECTIONS: Mapping[str, type[Any]] = {
 
 def _parse(data: dict[str, Any], path: Path) -> Platform:
     further = [name for name in session_devices() if name in data]
+    for old, new in _RENAMED.items():
+        section, _, key = old.partition(".")
+        if isinstance(data.get(section), dict) and key in data[section]:
+            raise PlatformError(f"{path}: the key {old} is {new} now: rename it")
     try:
         check_keys(
-            data, {"title", *_SECTIONS, *([_TRANSFERS] if further else [])}, path, "",
+            data, {"title", *_SECTIONS, _TRANSFERS}, path, "",
             optional=frozenset({"cpu", *session_devices()}),
         )  # fmt: skip
     except PlatformError as error:
@@ -421,36 +422,46 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
             name: parse_section(session_devices()[name].section, data[name], path, name)
             for name in further
         },
-        transfers=_transfers(data[_TRANSFERS], further, path) if further else {},
+        transfers=_transfers(
+            data[_TRANSFERS],
+            dict.fromkeys(kind.memory for kind in (*BUILT_IN, *map(kinds().get, further)) if kind),
+            path,
+        ),
     )
 
 
-def _transfers(
-    table: Any, further: Sequence[str], path: Path
-) -> dict[tuple[str, str], TransferPrice]:
-    """Return the prices between the memories of a platform with further devices.
+def _transfers(table: Any, memories: Iterable[str], path: Path) -> Transfers:
+    """Return the prices between the memories of a platform, by (from, to).
 
-    The section has `<from>_to_<to>_fixed_us` and `<from>_to_<to>_ns_per_element` for every two
-    memories but the CPU's and the PIM's, whose prices are the driver's.
+    The section has `<from>_to_<to>_fixed_us` and `<from>_to_<to>_ns_per_element` for every two.
     """
-    memories = dict.fromkeys(
-        kind.memory for kind in kinds().values() if kind.name in further or kind in BUILT_IN
-    )
-    pairs = [pair for pair in permutations(memories, 2) if set(pair) != {HOST_MEMORY, PIM_MEMORY}]
-    names = [one.name for one in fields(TransferPrice)]
     if not isinstance(table, dict):
         raise PlatformError(f"{path}: {_TRANSFERS} must be a table, not {table!r}")
-    known = {f"{a}_to_{b}_{name}" for a, b in pairs for name in names}
+    keys = {
+        pair: {name.name: transfer_key(*pair, name.name) for name in fields(TransferPrice)}
+        for pair in permutations(memories, 2)
+    }
+    known = {key for names in keys.values() for key in names.values()}
     check_keys(table, known, path, f"{_TRANSFERS}.")
     return {
-        (a, b): parse_section(
+        pair: parse_section(
             TransferPrice,
-            {name: table[f"{a}_to_{b}_{name}"] for name in names},
+            {name: table[key] for name, key in names.items()},
             path,
-            f"{_TRANSFERS}: {a}_to_{b}",
+            f"{_TRANSFERS}.{transfer_key(*pair, '')}",
+            joint="",
         )
-        for a, b in pairs
+        for pair, names in keys.items()
     }
+
+
+def transfer_key(source: str, destination: str, value: str) -> str:
+    """Return the key in a platform file's section `transfers`.
+
+    >>> transfer_key("cpu", "pim", "fixed_us")
+    'cpu_to_pim_fixed_us'
+    """
+    return f"{source}_to_{destination}_{value}"
 
 
 def _check_consistency(platform: Platform, path: Path) -> None:

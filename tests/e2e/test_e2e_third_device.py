@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def report(installed: Path, tiny: str) -> dict[str, Any]:
     assert "NPU time: modelled by the plug-in of 'npu'" in run.stdout
     report: dict[str, Any] = json.loads((installed / "out" / "report.json").read_text())
     return report
+
+
+def test_the_platform_is_shown_with_all_its_values(installed: Path) -> None:
+    shown = pimloop(installed, "platforms", "show", installed / "three.toml", "--json")
+    assert shown.returncode == 0, shown.stderr
+    values = json.loads(shown.stdout)["values"]
+    assert values["npu.rate"] == {
+        "value": 20000.0, "unit": "multiply-adds a microsecond", "source": "assumed"
+    }  # fmt: skip
+    prices = {f"{a}_to_{b}" for a, b in permutations(("cpu", "pim", "npu"), 2)}
+    assert {key for key in values if key.startswith("transfers.")} == {
+        f"transfers.{pair}_{value}" for pair in prices for value in ("fixed_us", "ns_per_element")
+    }
 
 
 def test_the_partitioner_has_three_memories(report: dict[str, Any], installed: Path) -> None:
@@ -156,7 +170,8 @@ def test_what_is_wrong_with_the_entry_is_said(installed: Path) -> None:
          "the key transfers.pim_to_npu_fixed_us is missing"),
         (text.replace('unit = "multiply-adds a microsecond"', 'unit = "GB/s"'),
          "npu.rate.unit must be 'multiply-adds a microsecond', not 'GB/s'"),
-        (text.split("[transfers.")[0], "the key transfers is missing"),
+        (text.split("[transfers.cpu_to_npu")[0],
+         "the key transfers.cpu_to_npu_fixed_us is missing"),
     ):  # fmt: skip
         path = installed / "broken.toml"
         path.write_text(broken)

@@ -401,12 +401,12 @@ def test_calibrate_measures_this_machine(
     mine, native = load_platform(str(path)), load_platform("native")
     assert mine.cpu is not None
     assert mine.driver.conversion == "modelled"
-    assert mine.transfer_us("to_pim", 1000) > native.driver.call_overhead_us
+    assert mine.transfer_us("cpu", "pim", 1000) > native.driver.call_overhead_us
     assert (mine.device, mine.dram) == (native.device, native.dram)
     said = sources(path)
     assert said["cpu.product_mac_ns"][1].startswith("calibrated: measured on this machine")
     assert said["cpu.slice_call_us"] == sources(platform_path("htg-z920"))["cpu.slice_call_us"]
-    assert "simulated" in said["driver.to_cpu_ns_per_element"][1]
+    assert "simulated" in said["transfers.pim_to_cpu_ns_per_element"][1]
 
 
 def test_calibrate_edits_a_file_however_it_is_written(tmp_path: Path) -> None:
@@ -422,6 +422,8 @@ def test_calibrate_edits_a_file_however_it_is_written(tmp_path: Path) -> None:
     old = load_platform(str(base))
     assert run(calibrate, "calibrate", "--board", "--platform", str(base), "-o", str(path)) == 0
     mine = load_platform(str(path))
-    assert (mine.device, mine.dram, mine.driver) == (old.device, old.dram, old.driver)
+    assert (mine.device, mine.dram, mine.driver, mine.transfers) == (
+        old.device, old.dram, old.driver, old.transfers
+    )  # fmt: skip
     assert mine.cpu is not None
     assert sources(path)["cpu.product_mac_ns"][1] != "x"

@@ -25,7 +25,7 @@ from pimloop.host.calibration.calibrate import Sample, errors, fit, held_out, me
 from pimloop.host.cpu import work
 from pimloop.host.cpu.model import CpuModel, product_speedup
 from pimloop.host.cpu.parameters import CpuSection
-from pimloop.host.cpu.toml import with_section
+from pimloop.host.cpu.toml import entries, with_values
 from pimloop.host.cpu.work import operator_work
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.graph import Graph, Node, TensorInfo
@@ -450,23 +450,14 @@ def test_this_machine_is_measured_with_every_class(monkeypatch: pytest.MonkeyPat
 def test_transfers_of_this_machine(devices: Callable[[str], Device]) -> None:
     """Conversion as timed, copy as simulated: a line for each direction above a call."""
     native = load_platform("native")
-    driver, described = conversion.measured_transfers(native, rounds=1)
-    assert driver.conversion == "modelled"
-    assert set(described) == {
-        "conversion", "to_pim_fixed_us", "to_pim_ns_per_element", "to_cpu_fixed_us",
-        "to_cpu_ns_per_element",
-    }  # fmt: skip
-    for direction in ("to_pim", "to_cpu"):
-        assert getattr(driver, f"{direction}_fixed_us") > native.driver.call_overhead_us
+    measured = conversion.measured_transfers(native, rounds=1)
+    assert set(measured) == set(native.transfers)
+    for transfer in measured.values():
+        assert set(transfer.described) == {"fixed_us", "ns_per_element"}
+        assert transfer.price.fixed_us > native.driver.call_overhead_us
         # A beat of 64 bytes a fabric clock is the least that a copy can take.
         least = 2 / 64 * native.device.ck_ratio * native.device.tck_fs / 1e6
-        assert getattr(driver, f"{direction}_ns_per_element") > 0.9 * least
-    unchanged = replace(
-        driver, conversion=native.driver.conversion,
-        **{f"{d}_{k}": getattr(native.driver, f"{d}_{k}")
-           for d in ("to_pim", "to_cpu") for k in ("fixed_us", "ns_per_element")},
-    )  # fmt: skip
-    assert unchanged == native.driver
+        assert transfer.price.ns_per_element > 0.9 * least
 
 
 @given(fixed=st.floats(0, 100), slope=st.floats(0.01, 100))
@@ -484,18 +475,18 @@ def test_a_written_section_is_read_back(tmp_path: Path) -> None:
     text = platform_path("native").read_text(encoding="utf-8")
     described = {one.name: f'said "so" of {one.name}' for one in fields(CpuSection)}
     path = tmp_path / "mine.toml"
-    once = with_section(text, "cpu", PARAMETERS, described)
+    once = with_values(text, "cpu", entries(PARAMETERS, described))
     path.write_text(once, encoding="utf-8")
     assert load_platform(str(path)).cpu == PARAMETERS
     assert sources(path)["cpu.erf_ns"][1] == 'said "so" of erf_ns'
     # Written again it replaces itself.
-    assert with_section(once, "cpu", PARAMETERS, described) == once
+    assert with_values(once, "cpu", entries(PARAMETERS, described)) == once
 
 
 def test_a_line_of_a_text_is_no_section() -> None:
     text = 'title = """\n[cpu]\nstays\n"""\n\n[cpu.erf_ns]\nvalue = 1\n\n[driver]\nx = 1\n'
     described = {one.name: "fitted" for one in fields(CpuSection)}
-    written = tomllib.loads(with_section(text, "cpu", PARAMETERS, described))
+    written = tomllib.loads(with_values(text, "cpu", entries(PARAMETERS, described)))
     assert written["title"] == "[cpu]\nstays\n"
     assert written["driver"] == {"x": 1}
     assert written["cpu"]["erf_ns"]["source"] == "fitted"

@@ -196,7 +196,7 @@ def test_platform_values_change_the_keys_of_their_numbers():
     assert changed("cpu.stream_ns", "9.5") == {"CPU", "report"}
     assert changed("dram.trp", "20") == {"PIM", "report"}
     assert changed("host_memory.read_latency", "77") == {"PIM", "report"}
-    assert changed("driver.to_pim_fixed_us", "9.0") == {"PIM", "transfer", "report"}
+    assert changed("transfers.cpu_to_pim_fixed_us", "9.0") == {"transfer", "report"}
     assert changed("capabilities.elementwise_max_rank", "1") == {"PIM", "report"}
 
 

@@ -78,17 +78,17 @@ def test_times() -> None:
     ("direction", "elements", "board_us"),
     # Means of the paper's BERT at 16 and 32 tokens, published.
     [
-        ("to_pim", 8192, 102.74),
-        ("to_pim", 65536, 622.8),
-        ("to_cpu", 8192, 167.0),
-        ("to_cpu", 65536, 1166.6),
+        (("cpu", "pim"), 8192, 102.74),
+        (("cpu", "pim"), 65536, 622.8),
+        (("pim", "cpu"), 8192, 167.0),
+        (("pim", "cpu"), 65536, 1166.6),
     ],
 )
 def test_transfers_take_what_they_take_on_the_board(
-    direction: str, elements: int, board_us: float
+    direction: tuple[str, str], elements: int, board_us: float
 ) -> None:
     platform = load_platform("htg-z920")
-    assert platform.transfer_us(direction, elements) == pytest.approx(board_us, rel=0.08)  # type: ignore[arg-type]
+    assert platform.transfer_us(*direction, elements) == pytest.approx(board_us, rel=0.08)
 
 
 # ---- bad files ---------------------------------------------------------------------------------
@@ -144,7 +144,11 @@ def banks(value: str, unit: str = "banks", more: str = "") -> str:
         ('value = ["MatMul"', 'value = ["Conv", "MatMul"', "operators.value: 'Conv' is not one of"),
         ("value = false", "value = 0", "activation_matmul.value: 0 is not one of False, True"),
         ("value = 21.0", "value = nan", "call_overhead_us.value must be at least 0"),
-        ("value = 9.51", 'value = "9.51"', "to_pim_ns_per_element.value must be a number"),
+        (
+            "value = 9.51",
+            'value = "9.51"',
+            "transfers.cpu_to_pim_ns_per_element.value must be",
+        ),
         ("[driver.tile_columns]\nvalue = 512", "[driver.tile_columns]\nvalue = 500", "multiple"),
         ("[device.lanes]\nvalue = 32", "[device.lanes]\nvalue = 64", "a beat feeds at most 32"),
         ("title =", "title", "is not TOML"),
@@ -217,3 +221,27 @@ def test_own_file(edited: Callable[[str, str], Path]) -> None:
 def test_unknown_platform_lists_the_known(name: str) -> None:
     with pytest.raises(PlatformError, match="choose one of aim, htg-z920, native"):
         load_platform(name)
+
+
+@pytest.mark.parametrize("old", ["to_pim_fixed_us", "to_cpu_ns_per_element"])
+def test_prices_of_transfers_have_new_keys(tmp_path: Path, old: str) -> None:
+    """A file, or a setting, from before the section `transfers` is told the new key."""
+    new = f"transfers.{old.replace('to_pim', 'cpu_to_pim').replace('to_cpu', 'pim_to_cpu')}"
+    text = platform_path("htg-z920").read_text(encoding="utf-8")
+    path = tmp_path / "old.toml"
+    path.write_text(text.replace(f"[{new}]", f"[driver.{old}]"), encoding="utf-8")
+    with pytest.raises(PlatformError, match=rf"old\.toml: the key driver\.{old} is {new} now"):
+        load_platform(str(path))
+    with pytest.raises(PlatformError, match=rf"driver\.{old} is {new} now"):
+        load_platform("htg-z920", {f"driver.{old}": "1.0"})
+
+
+def test_every_pair_of_memories_has_its_price() -> None:
+    """The price of a transfer is that of its own pair: four different values, four keys."""
+    keys = ("cpu_to_pim_fixed_us", "cpu_to_pim_ns_per_element", "pim_to_cpu_fixed_us",
+            "pim_to_cpu_ns_per_element")  # fmt: skip
+    platform = load_platform(
+        "htg-z920", {f"transfers.{key}": str(2.0**place) for place, key in enumerate(keys)}
+    )
+    assert platform.transfer_us("cpu", "pim", 3000) == 1 + 3 * 2
+    assert platform.transfer_us("pim", "cpu", 3000) == 4 + 3 * 8

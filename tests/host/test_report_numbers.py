@@ -120,11 +120,9 @@ def node_us(outcome: Outcome, name: str) -> dict[str, float]:
 
 
 def moved_us(outcome: Outcome, name: str) -> list[float]:
-    d = PLATFORM.driver
+    prices = {f"{a}>{b}": price for (a, b), price in PLATFORM.transfers.items()}
     return [
-        d.to_pim_fixed_us + one.elements * d.to_pim_ns_per_element / 1e3
-        if one.direction == "cpu>pim"
-        else d.to_cpu_fixed_us + one.elements * d.to_cpu_ns_per_element / 1e3
+        prices[one.direction].fixed_us + one.elements * prices[one.direction].ns_per_element / 1e3
         for one in outcome.schedules[name].result.execution.transfers
     ]
 
