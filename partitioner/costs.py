@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import Graph, Move, Operator, Tensor
+from pimloop.partitioner.splits import Split
 
 #: The format without entry costs and marks of disturbed times, and the one with them.
 COSTS_FORMAT = "pimloop-costs/1"
@@ -43,6 +44,8 @@ class CostGraph:
     #: and (tensor id, "source>destination"). No plan from such costs is called optimal.
     stand_ins: frozenset[tuple[str, str]] = frozenset()
     cpu_times_disturbed: bool = False  # other work disturbed CPU times among the costs: not trusted
+    #: Operator id -> ways to execute it on two devices at once, which the policy `coexec` may use.
+    splits: Mapping[str, Sequence[Split]] = field(default_factory=dict)
 
     def with_capacity(self, capacity_bytes: Mapping[str, int]) -> CostGraph:
         """Return the same graph with `capacity_bytes` laid over the present limits.

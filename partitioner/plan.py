@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pimloop.partitioner.splits import Split
+
 PLAN_FORMAT = "pimloop-plan/1"
 
 
@@ -27,7 +29,7 @@ class Plan:
 
     policy: str
     objective: str  # "sequential" or "makespan"
-    assignment: Mapping[str, str]  # operator id -> device
+    assignment: Mapping[str, str]  # operator id -> device, or the name of its split
     total_us: float  # the objective's value
     compute_us: float  # sum of operator times
     transfer_us: float  # sum of transfer times
@@ -41,6 +43,7 @@ class Plan:
     signatures: Mapping[str, str] = field(default_factory=dict)  # operator id -> what it computes
     entry_us: float = 0.0  # sum of the entries of segments, where a device has such a cost
     cpu_times_disturbed: bool = False  # as of the costs that it was made from
+    splits: Mapping[str, Split] = field(default_factory=dict)  # operator id -> split it is run as
 
     def to_dict(self) -> dict[str, Any]:
         """Return the `pimloop-plan/1` object."""

@@ -4,6 +4,11 @@ Times become whole numbers of a tick, so sums, cuts and comparisons are exact. W
 an operator's best device within a memory is fixed beforehand: devices of one memory then differ in
 nothing but their cost. With entry costs it depends on the operators before and after it in the
 order of execution, and `Problem.assignment` finds it.
+
+A *place* of an operator is a memory, by its number, or one of its splits: split i is place number
+`len(memories) + i`. Likewise a split counts as a device after the others, one that costs nothing to
+enter. So a solver chooses a place for each operator and asks `Problem.memories_at` which memories
+it needs the inputs in.
 """
 
 from __future__ import annotations
@@ -17,13 +22,9 @@ from math import gcd
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import HOME_MEMORY
-from pimloop.partitioner.place.capacity import resident_bytes
-
-#: The sum of all costs stays below this, so that sums of costs fit 64-bit integers.
-TICK_LIMIT = 1 << 60
-
-#: A tick is never finer than this power of ten of a microsecond (10**-9 us = 1 fs).
-MAX_DECIMALS = 9
+from pimloop.partitioner.split_places import SplitPlace, check_splits, split_places
+from pimloop.partitioner.splits import Split
+from pimloop.partitioner.ticks import choose_decimals, dearest, to_ticks
 
 #: Producer index of a model input.
 MODEL_INPUT = -1
@@ -31,20 +32,23 @@ MODEL_INPUT = -1
 
 @dataclass(frozen=True)
 class Flow:
-    """A tensor in index form: who makes it, who reads it, what each move costs in ticks."""
+    """A tensor in index form: who makes it, who reads it, what each move costs in ticks.
+
+    Where a split makes it, a move is what makes it whole in a memory.
+    """
 
     id: str
     producer: int  # operator index or `MODEL_INPUT`
     consumers: tuple[int, ...]
     output: bool
-    ticks: Mapping[tuple[int, int], int]  # (source memory, destination memory) -> cost
+    ticks: Mapping[tuple[int, int], int]  # (place of the producer, destination memory) -> cost
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The exact cost of one assignment."""
 
-    compute: int  # ticks spent in operators
+    compute: int  # ticks spent in operators; of a split, its slower part with its entry
     transfer: int  # ticks spent in transfers
     entry: int = 0  # ticks spent entering segments
 
@@ -63,56 +67,61 @@ class Problem:
     memories: tuple[str, ...]
     home: int | None  # index of the memory of model inputs and outputs
     order: tuple[int, ...]  # topological order of the operators
-    ticks: tuple[Mapping[int, int], ...]  # operator -> memory -> cost on its best device there
-    device: tuple[Mapping[int, str], ...]  # operator -> memory -> that device
+    ticks: tuple[Mapping[int, int], ...]  # operator -> place -> cost on its best device there
+    device: tuple[Mapping[int, str], ...]  # operator -> place -> that device, or the split's name
     flows: tuple[Flow, ...]
     weights: tuple[int, ...]  # resident bytes of each operator, shared weights apart
     capacity: Mapping[int, int]  # memory -> bytes, where there is a limit
     devices: tuple[str, ...]
-    device_memory: tuple[int, ...]  # memory of each device
+    device_memory: tuple[int, ...]  # place of each device; splits follow the devices
     runs: tuple[Mapping[int, int], ...]  # operator -> device -> cost
     entry: tuple[int, ...]  # device -> cost of a segment's begin
+    splits: tuple[tuple[SplitPlace, ...], ...]  # of each operator
 
     @classmethod
-    def of(cls, costs: CostGraph) -> Problem:
+    def of(cls, costs: CostGraph, *, with_splits: bool = True) -> Problem:
         """Build the integer form.
+
+        Parameters
+        ----------
+        with_splits
+            False leaves out the splits that `costs` offers. A tick is the same with and without.
 
         Raises
         ------
         PartitionerError
-            When the costs are so large that their sum cannot be held exactly.
+            When the costs are so large that their sum cannot be held exactly, or a split does not
+            fit the graph.
         """
         graph = costs.graph
-        decimals = _choose_decimals(costs)
+        check_splits(costs)
+        decimals = choose_decimals(costs)
         scale = 10**decimals
         memories = tuple(graph.memories)
         number = {memory: i for i, memory in enumerate(memories)}
         where = {device: number[memory] for device, memory in graph.memory_of.items()}
         devices = {device: i for i, device in enumerate(where)}
+        entry = [to_ticks(costs.entry_us.get(device, 0.0), scale) for device in devices]
+        splits = split_places(costs, scale, number) if with_splits else ((),) * len(graph.index)
         ticks: list[dict[int, int]] = []
         device: list[dict[int, str]] = []
-        for operator in graph.operators:
+        runs: list[dict[int, int]] = []
+        for v, operator in enumerate(graph.operators):
             best: dict[int, int] = {}
             chosen: dict[int, str] = {}
+            run: dict[int, int] = {}
             for name, cost_us in costs.cost_us[operator.id].items():
-                memory, cost = where[name], round(cost_us * scale)
+                memory, cost = where[name], to_ticks(cost_us, scale)
+                run[devices[name]] = cost
                 if memory not in best or cost < best[memory]:
                     best[memory], chosen[memory] = cost, name
+            for i, split in enumerate(splits[v]):
+                best[len(memories) + i] = run[len(devices) + i] = max(split.ticks)
+                chosen[len(memories) + i] = split.split.name
             ticks.append(best)
             device.append(chosen)
-        flows = tuple(
-            Flow(
-                id=tensor.id,
-                producer=(MODEL_INPUT if tensor.producer is None else graph.index[tensor.producer]),
-                consumers=tuple(graph.index[consumer] for consumer in tensor.consumers),
-                output=tensor.output,
-                ticks={
-                    (number[source], number[destination]): round(cost * scale)
-                    for (source, destination), cost in costs.transfer_us[tensor.id].items()
-                },
-            )
-            for tensor in graph.tensors
-        )
+            runs.append(run)
+        most = max(map(len, splits))
         return cls(
             costs=costs,
             decimals=decimals,
@@ -121,17 +130,19 @@ class Problem:
             order=graph.order,
             ticks=tuple(ticks),
             device=tuple(device),
-            flows=flows,
+            flows=_flows(costs, scale, number, splits),
             weights=tuple(operator.weight_bytes for operator in graph.operators),
             capacity={number[memory]: limit for memory, limit in costs.capacity_bytes.items()},
             devices=tuple(devices),
-            device_memory=tuple(where.values()),
-            runs=tuple(
-                {devices[d]: round(us * scale) for d, us in costs.cost_us[operator.id].items()}
-                for operator in graph.operators
-            ),
-            entry=tuple(round(costs.entry_us.get(device, 0.0) * scale) for device in devices),
+            device_memory=(*where.values(), *range(len(memories), len(memories) + most)),
+            runs=tuple(runs),
+            entry=(*entry, *(0 for _ in range(most))),
+            splits=splits,
         )
+
+    def whole(self) -> Problem:
+        """Return the problem without its splits."""
+        return Problem.of(self.costs, with_splits=False) if any(self.splits) else self
 
     @cached_property
     def inputs(self) -> tuple[tuple[int, ...], ...]:
@@ -144,10 +155,10 @@ class Problem:
 
     @cached_property
     def total_ticks(self) -> int:
-        """Sum of every cost: more than any assignment can cost."""
+        """The dearest place and move of everything: no assignment costs more."""
         return (
-            sum(sum(costs.values()) for costs in self.runs)
-            + sum(sum(flow.ticks.values()) for flow in self.flows)
+            sum(max(costs.values()) for costs in self.runs)
+            + sum(sum(dearest(flow.ticks).values()) for flow in self.flows)
             + len(self.runs) * max(self.entry)
         )
 
@@ -200,19 +211,17 @@ class Problem:
     def entry_ticks(self, assignment: Mapping[str, str]) -> list[int]:
         """Return what each operator pays because a segment begins with it."""
         names = [operator.id for operator in self.costs.graph.operators]
-        number = {device: i for i, device in enumerate(self.devices)}
         return [
             0
             if before is not None and assignment[names[before]] == assignment[name]
-            else self.entry[number[assignment[name]]]
-            for name, before in zip(names, self.before, strict=True)
+            else self.entry[self.device_number(v, assignment[name])]
+            for v, (name, before) in enumerate(zip(names, self.before, strict=True))
         ]
 
     def durations(self, assignment: Mapping[str, str]) -> list[int]:
         """Return the ticks of every operator, the entry of the segment that it begins included."""
-        number = {device: i for i, device in enumerate(self.devices)}
         return [
-            self.runs[v][number[assignment[operator.id]]] + entry
+            self.runs[v][self.device_number(v, assignment[operator.id])] + entry
             for v, (operator, entry) in enumerate(
                 zip(self.costs.graph.operators, self.entry_ticks(assignment), strict=True)
             )
@@ -222,16 +231,74 @@ class Problem:
         """Convert ticks to microseconds."""
         return float(ticks / 10**self.decimals)
 
+    def memories_at(self, operator: int, place: int) -> tuple[int, ...]:
+        """Return the memories that need the inputs of `operator` at one of its places."""
+        if place < len(self.memories):
+            return (place,)
+        return self.splits[operator][place - len(self.memories)].memories
+
+    def weights_at(self, operator: int, place: int, memory: int) -> int:
+        """Return the bytes of its own weights that `operator` at a place holds in a memory."""
+        if place < len(self.memories):
+            return self.weights[operator] if place == memory else 0
+        split = self.splits[operator][place - len(self.memories)]
+        return split.weights[split.memories.index(memory)] if memory in split.memories else 0
+
+    def device_number(self, operator: int, name: str) -> int:
+        """Return the number of a device, or of a split of `operator`, by its name."""
+        if name in self._device_numbers:
+            return self._device_numbers[name]
+        return len(self.devices) + self._split_numbers[operator][name]
+
+    def device_name(self, operator: int, device: int) -> str:
+        """Return the name of a device, or of a split of `operator`, by its number."""
+        if device < len(self.devices):
+            return self.devices[device]
+        return self.splits[operator][device - len(self.devices)].split.name
+
+    def place_name(self, operator: int, place: int) -> str:
+        """Return the name of a memory, or of a split of `operator`."""
+        if place < len(self.memories):
+            return self.memories[place]
+        return self.splits[operator][place - len(self.memories)].split.name
+
+    def chosen_splits(self, assignment: Mapping[str, str]) -> dict[str, Split]:
+        """Return the splits that `assignment` uses, by operator id."""
+        return {
+            operator.id: splits[numbers[assignment[operator.id]]].split
+            for operator, splits, numbers in zip(
+                self.costs.graph.operators, self.splits, self._split_numbers, strict=True
+            )
+            if assignment[operator.id] in numbers
+        }
+
+    @cached_property
+    def _device_numbers(self) -> dict[str, int]:
+        return {device: i for i, device in enumerate(self.devices)}
+
+    @cached_property
+    def _split_numbers(self) -> tuple[dict[str, int], ...]:
+        return tuple(
+            {split.split.name: i for i, split in enumerate(splits)} for splits in self.splits
+        )
+
     def source_of(self, flow: Flow, place: Sequence[int]) -> int:
-        """Return the memory that `flow` starts in when operators sit in memories `place`."""
+        """Return the place that `flow` starts in when operator i sits in `place[i]`."""
         if flow.producer != MODEL_INPUT:
             return place[flow.producer]
         assert self.home is not None  # `Graph` refuses model inputs without a home memory
         return self.home
 
     def destinations(self, flow: Flow, place: Sequence[int]) -> set[int]:
-        """Return the memories other than its own where `flow` is needed under `place`."""
-        needed = {place[consumer] for consumer in flow.consumers}
+        """Return the memories other than its own where `flow` is needed under `place`.
+
+        What a split makes has no memory of its own.
+        """
+        needed = {
+            memory
+            for consumer in flow.consumers
+            for memory in self.memories_at(consumer, place[consumer])
+        }
         if flow.output:
             assert self.home is not None
             needed.add(self.home)
@@ -239,7 +306,7 @@ class Problem:
         return needed
 
     def evaluate_places(self, place: Sequence[int]) -> Evaluation:
-        """Return the cost of putting operator i on the best device of memory `place[i]`.
+        """Return the cost of putting operator i on the best device of place `place[i]`.
 
         Raises
         ------
@@ -252,7 +319,7 @@ class Problem:
         return Evaluation(compute, self._transfer_ticks(place))
 
     def evaluate(self, assignment: Mapping[str, str]) -> Evaluation:
-        """Return the exact cost of a full assignment of operator ids to devices.
+        """Return the exact cost of a full assignment of operator ids to devices or splits.
 
         Raises
         ------
@@ -261,31 +328,30 @@ class Problem:
             forbidden.
         """
         place = self.places(assignment)
-        scale = 10**self.decimals
         compute = sum(
-            round(self.costs.cost_us[operator.id][assignment[operator.id]] * scale)
-            for operator in self.costs.graph.operators
+            self.runs[v][self.device_number(v, assignment[operator.id])]
+            for v, operator in enumerate(self.costs.graph.operators)
         )
         return Evaluation(compute, self._transfer_ticks(place), sum(self.entry_ticks(assignment)))
 
     def places(self, assignment: Mapping[str, str]) -> list[int]:
-        """Return the memory index of every operator under `assignment`, checking it."""
+        """Return the place of every operator under `assignment`, checking it."""
         graph = self.costs.graph
         place = []
-        for operator in graph.operators:
+        for v, operator in enumerate(graph.operators):
             device = assignment.get(operator.id)
             if device is None:
                 raise PartitionerError(f"{graph.name}: the assignment leaves out {operator.id!r}")
-            if device not in operator.devices:
+            if device not in operator.devices and device not in self._split_numbers[v]:
                 raise PartitionerError(
                     f"{graph.name}: node {operator.id!r} cannot run on {device!r}; "
-                    f"its devices are {list(operator.devices)}"
+                    f"its devices are {[*operator.devices, *self._split_numbers[v]]}"
                 )
-            place.append(self.memories.index(graph.memory_of[device]))
+            place.append(self.device_memory[self.device_number(v, device)])
         return place
 
     def assignment(self, place: Sequence[int]) -> dict[str, str]:
-        """Return the cheapest assignment that puts operator i into memory `place[i]`."""
+        """Return the cheapest assignment that puts operator i into place `place[i]`."""
         if self.has_entries:
             return self._cheapest_segments(place)
         return {
@@ -316,23 +382,30 @@ class Problem:
         device = min(best, key=lambda d: best[d])
         chosen: dict[str, str] = {}
         for v, origin in zip(reversed(self.order), reversed(came), strict=True):
-            chosen[self.costs.graph.operators[v].id] = self.devices[device]
+            chosen[self.costs.graph.operators[v].id] = self.device_name(v, device)
             device = origin[device]
         return {operator.id: chosen[operator.id] for operator in self.costs.graph.operators}
 
     def overfull(self, place: Sequence[int]) -> dict[str, int]:
         """Return the memories whose capacity `place` exceeds, with the resident bytes."""
         used = {
-            memory: resident_bytes(
-                self.costs.graph, (v for v, where in enumerate(place) if where == memory)
-            )
-            for memory in self.capacity
+            memory: self.resident_bytes(memory, dict(enumerate(place))) for memory in self.capacity
         }
         return {
             self.memories[memory]: amount
             for memory, amount in used.items()
             if amount > self.capacity[memory]
         }
+
+    def resident_bytes(self, memory: int, place: Mapping[int, int]) -> int:
+        """Return the bytes of weights in a memory when operators sit in the places given."""
+        graph = self.costs.graph
+        own, shared = 0, set[str]()
+        for v, where in place.items():
+            if memory in self.memories_at(v, where):
+                own += self.weights_at(v, where, memory)
+                shared.update(graph.operators[v].shared_weights)
+        return own + sum(graph.shared_weights[name] for name in shared)
 
     def _transfer_ticks(self, place: Sequence[int]) -> int:
         total = 0
@@ -343,23 +416,31 @@ class Problem:
                 if cost is None:
                     raise PartitionerError(
                         f"{self.costs.graph.name}: the assignment needs tensor {flow.id!r} moved "
-                        f"from {self.memories[source]!r} to {self.memories[destination]!r}, "
+                        f"from {self.place_name(flow.producer, source)!r} to "
+                        f"{self.memories[destination]!r}, "
                         "which is forbidden"
                     )
                 total += cost
         return total
 
 
-def _choose_decimals(costs: CostGraph) -> int:
-    """Return the finest power of ten for which the sum of all costs stays exact."""
-    total = sum(sum(by_device.values()) for by_device in costs.cost_us.values()) + sum(
-        sum(by_move.values()) for by_move in costs.transfer_us.values()
-    )
-    total += len(costs.cost_us) * sum(costs.entry_us.values())
-    for decimals in range(MAX_DECIMALS, -1, -1):
-        if total * 10**decimals < TICK_LIMIT:
-            return decimals
-    raise PartitionerError(
-        f"{costs.graph.name}: the costs add up to {total:.3g} us, more than can be summed exactly "
-        f"({TICK_LIMIT:.3g} us); is the unit right? Leave out a device that must not be used"
-    )
+def _flows(
+    costs: CostGraph,
+    scale: int,
+    number: Mapping[str, int],
+    splits: Sequence[Sequence[SplitPlace]],
+) -> tuple[Flow, ...]:
+    graph = costs.graph
+    result = []
+    for tensor in graph.tensors:
+        producer = MODEL_INPUT if tensor.producer is None else graph.index[tensor.producer]
+        ticks = {
+            (number[source], number[destination]): to_ticks(cost, scale)
+            for (source, destination), cost in costs.transfer_us[tensor.id].items()
+        }
+        for i, split in enumerate(splits[producer] if producer != MODEL_INPUT else ()):
+            for memory, cost in split.split.gather_us[tensor.id].items():
+                ticks[len(number) + i, number[memory]] = to_ticks(cost, scale)
+        consumers = tuple(graph.index[consumer] for consumer in tensor.consumers)
+        result.append(Flow(tensor.id, producer, consumers, tensor.output, ticks))
+    return tuple(result)

@@ -72,7 +72,6 @@ def greedy(problem: Problem) -> Assignment:
     """
     graph = problem.costs.graph
     memory_index = {memory: i for i, memory in enumerate(problem.memories)}
-    scale = 10**problem.decimals
     nowhere = -1  # the place of a tensor that is not made yet
     home = nowhere if problem.home is None else problem.home
     source = [home if flow.producer == MODEL_INPUT else nowhere for flow in problem.flows]
@@ -97,7 +96,7 @@ def greedy(problem: Problem) -> Assignment:
             allowed = [cost for cost in ticks if cost is not None]
             if len(allowed) < len(ticks):
                 continue
-            price = round(problem.costs.cost_us[operator.id][device] * scale) + sum(allowed)
+            price = problem.runs[v][problem.device_number(v, device)] + sum(allowed)
             price += entry[device] if device != last else 0
             if best is None or price < best[0]:
                 best = (price, device, memory)
@@ -133,7 +132,6 @@ def paper_dp(problem: Problem) -> Assignment:
         When every way through the lines needs a forbidden transfer.
     """
     graph = problem.costs.graph
-    scale = 10**problem.decimals
     memory_index = {memory: i for i, memory in enumerate(problem.memories)}
     where = {device: memory_index[memory] for device, memory in graph.memory_of.items()}
     charged: set[tuple[int, str, str]] = set()
@@ -151,7 +149,7 @@ def paper_dp(problem: Problem) -> Assignment:
             if e and where[e] != where[d]
         }
         for d in operator.devices:
-            own = round(problem.costs.cost_us[operator.id][d] * scale)
+            own = problem.runs[v][problem.device_number(v, d)]
             best: tuple[int, str] | None = None
             for e, (time, _) in previous.items():
                 cost = switch.get((e, d), 0)

@@ -1,6 +1,6 @@
-"""Which memories each operator can sit in once forbidden transfers are thought through.
+"""Which places each operator can sit in once forbidden transfers are thought through.
 
-Arc consistency: a memory is struck from an operator's list when some neighbour has no memory left
+Arc consistency: a place is struck from an operator's list when some neighbour has no place left
 that goes with it. What remains is what the solvers have to choose from; an operator with nothing
 left proves that no assignment is feasible and is named with the tensors that led there.
 """
@@ -17,17 +17,17 @@ from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
 def feasible_domains(
     problem: Problem, pinned: Mapping[int, int] | None = None
 ) -> list[tuple[int, ...]]:
-    """Return for each operator the memories it may sit in, in ascending order.
+    """Return for each operator the places it may sit in, in ascending order.
 
     Parameters
     ----------
     pinned
-        Operators that must sit in a given memory.
+        Operators that must sit in a given place.
 
     Raises
     ------
     PartitionerError
-        When forbidden transfers leave an operator without a memory. With two memories this is
+        When forbidden transfers leave an operator without a place. With two memories this is
         complete: if it does not raise, a feasible assignment exists.
     """
     domains = [set(costs) for costs in problem.ticks]
@@ -64,7 +64,12 @@ def restricted_flows(problem: Problem) -> list[Flow]:
     domains = [set(costs) for costs in problem.ticks]
     result = []
     for flow in problem.flows:
-        targets = {memory for consumer in flow.consumers for memory in domains[consumer]}
+        targets = {
+            memory
+            for consumer in flow.consumers
+            for place in domains[consumer]
+            for memory in problem.memories_at(consumer, place)
+        }
         if flow.output and problem.home is not None:
             targets.add(problem.home)
         if any(
@@ -84,23 +89,30 @@ def _sources(problem: Problem, flow: Flow, domains: list[set[int]]) -> set[int]:
 
 
 def _revise(problem: Problem, flow: Flow, domains: list[set[int]]) -> list[int]:
-    """Strike memories that `flow` rules out; return the operators that lost one."""
+    """Strike places that `flow` rules out; return the operators that lost one."""
 
-    def allowed(source: int, target: int) -> bool:
-        return source == target or (source, target) in flow.ticks
+    def allowed(source: int, *targets: int) -> bool:
+        return all(source == target or (source, target) in flow.ticks for target in targets)
 
     sources = _sources(problem, flow, domains)
     changed = []
     for consumer in flow.consumers:
-        kept = {m for m in domains[consumer] if any(allowed(s, m) for s in sources)}
+        kept = {
+            place
+            for place in domains[consumer]
+            if any(allowed(s, *problem.memories_at(consumer, place)) for s in sources)
+        }
         if kept != domains[consumer]:
             domains[consumer] = kept
             changed.append(consumer)
     if flow.producer != MODEL_INPUT:
-        ends = [domains[consumer] for consumer in flow.consumers]
+        ends = [
+            [problem.memories_at(consumer, place) for place in domains[consumer]]
+            for consumer in flow.consumers
+        ]
         if flow.output and problem.home is not None:
-            ends.append({problem.home})
-        kept = {s for s in sources if all(any(allowed(s, m) for m in end) for end in ends)}
+            ends.append([(problem.home,)])
+        kept = {s for s in sources if all(any(allowed(s, *m) for m in end) for end in ends)}
         if kept != sources:
             domains[flow.producer] = kept
             changed.append(flow.producer)

@@ -1,6 +1,6 @@
 """The optimum for any number of memories by dynamic programming over a tree decomposition.
 
-The cost of an assignment is a sum of small terms: one on each operator's label (its memory, or its
+The cost of an assignment is a sum of small terms: one on each operator's label (its place, or its
 device where entering a device costs something) and, for each tensor and destination memory, one on
 the producer's label and a yes/no variable "the tensor is there", which every consumer in that
 memory forces to yes. An entry cost is a term on the labels of two operators that are executed one
@@ -107,7 +107,7 @@ def solve_by_elimination(
             "several tensors together leave none; allow more transfers"
         )
     place = tuple(
-        options[0 if variable is None else states[variable]].memory
+        options[0 if variable is None else states[variable]].place
         for options, variable in zip(labels, variable_of, strict=True)
     )
     return EliminationResult(place, value + terms.constant, plan.width, plan.largest_table)
@@ -162,7 +162,8 @@ def plan_elimination(sizes: Sequence[int], scopes: Sequence[Scope]) -> Eliminati
 class _Label:
     """What an operator can be assigned to."""
 
-    memory: int
+    place: int
+    memories: tuple[int, ...]  # where it needs the operator's inputs
     ticks: int
     device: int
 
@@ -171,23 +172,27 @@ Labels = Sequence[tuple[_Label, ...]]
 
 
 def _labels(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Labels:
-    """Return the labels of each operator: the devices of its memories that can be of use."""
-    number = {device: i for i, device in enumerate(problem.devices)}
+    """Return the labels of each operator: the devices of its places that can be of use."""
     result: list[tuple[_Label, ...]] = []
     for v, domain in enumerate(domains):
         if problem.has_entries:
             result.append(
                 tuple(
-                    _Label(memory, problem.runs[v][device], device)
-                    for memory in domain
-                    for device in problem.useful_devices(v, memory)
+                    _Label(place, problem.memories_at(v, place), problem.runs[v][device], device)
+                    for place in domain
+                    for device in problem.useful_devices(v, place)
                 )
             )
         else:
             result.append(
                 tuple(
-                    _Label(memory, problem.ticks[v][memory], number[problem.device[v][memory]])
-                    for memory in domain
+                    _Label(
+                        place,
+                        problem.memories_at(v, place),
+                        problem.ticks[v][place],
+                        problem.device_number(v, problem.device[v][place]),
+                    )
+                    for place in domain
                 )
             )
     return result
@@ -255,7 +260,7 @@ def _add_flow(
         sources: tuple[int, ...] = (problem.home,)
         producer = None
     else:
-        sources = tuple(label.memory for label in labels[flow.producer])
+        sources = tuple(label.place for label in labels[flow.producer])
         producer = variable_of[flow.producer]
     for destination in range(len(problem.memories)):
         price = np.array(
@@ -296,7 +301,7 @@ def _add_flow(
 
 
 def _indicator(options: Sequence[_Label], memory: int) -> Table:
-    return np.array([int(label.memory == memory) for label in options], dtype=np.int64)
+    return np.array([int(memory in label.memories) for label in options], dtype=np.int64)
 
 
 def _charge(
@@ -306,7 +311,7 @@ def _charge(
     condition: int | None = None,
     applies: Table | None = None,
 ) -> None:
-    """Add `price` (by producer memory) times `applies` (by the condition's value)."""
+    """Add `price` (by the producer's label) times `applies` (by the condition's value)."""
     if condition is None or applies is None:
         if producer is None:
             terms.constant += int(price[0])

@@ -1,10 +1,10 @@
 """The optimum by integer programming (HiGHS): with capacities, and as an independent oracle.
 
-x[v,m] = 1 puts operator v in memory m. z[t,s,d] = 1 moves tensor t from s to d; it needs
-x[producer,s] and, with x[producer,d], must cover every consumer in d. Where entering a device costs
-something, u[v,e] = 1 runs operator v on device e of its memory, and y[v,e] >= u[v,e] - u[w,e], with
-w executed just before v, pays the entry. This formulation shares nothing with the minimum cut and
-the elimination but the definition of the cost.
+x[v,p] = 1 puts operator v in place p. z[t,s,d] = 1 moves tensor t from place s to memory d; it
+needs x[producer,s] and, with x[producer,d], must cover every consumer that needs it in d. Where
+entering a device costs something, u[v,e] = 1 runs operator v on device e of its place, and y[v,e]
+>= u[v,e] - u[w,e], with w executed just before v, pays the entry. This formulation shares nothing
+with the minimum cut and the elimination but the definition of the cost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.place.capacity import resident_bytes, shared_readers
+from pimloop.partitioner.place.capacity import shared_readers
 from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
 from pimloop.partitioner.programme import Programme
 from pimloop.partitioner.quantity import quantity
@@ -111,16 +111,16 @@ def _unit(problem: Problem) -> float:
 def _build(
     problem: Problem, domains: Sequence[tuple[int, ...]]
 ) -> tuple[Programme, dict[tuple[int, int], int]]:
-    """Return the programme, and the column of x[operator, memory] where there is a choice."""
+    """Return the programme, and the column of x[operator, place] where there is a choice."""
     model = Programme()
     unit = _unit(problem)
     chosen: dict[tuple[int, int], int] = {}
     for v, domain in enumerate(domains):
         if len(domain) > 1:
-            for memory in domain:
-                cost = 0.0 if problem.has_entries else problem.ticks[v][memory] / unit
-                chosen[v, memory] = model.variable(cost, integer=True)
-            model.row([(chosen[v, memory], 1.0) for memory in domain], 1.0, 1.0)
+            for place in domain:
+                cost = 0.0 if problem.has_entries else problem.ticks[v][place] / unit
+                chosen[v, place] = model.variable(cost, integer=True)
+            model.row([(chosen[v, place], 1.0) for place in domain], 1.0, 1.0)
     for flow in problem.flows:
         _add_flow(model, problem, flow, domains, chosen, unit)
     if problem.has_entries:
@@ -139,13 +139,13 @@ def _add_devices(
     """Add the devices of each operator, and the entries of segments."""
     runs: dict[tuple[int, int], int] = {}
     for v, domain in enumerate(domains):
-        for memory in domain:
-            here = [d for d in problem.runs[v] if problem.device_memory[d] == memory]
+        for place in domain:
+            here = [d for d in problem.runs[v] if problem.device_memory[d] == place]
             for device in here:
                 runs[v, device] = model.variable(problem.runs[v][device] / unit, integer=True)
             terms = [(runs[v, device], 1.0) for device in here]
-            if (v, memory) in chosen:
-                model.row([*terms, (chosen[v, memory], -1.0)], 0.0, 0.0)
+            if (v, place) in chosen:
+                model.row([*terms, (chosen[v, place], -1.0)], 0.0, 0.0)
             else:
                 model.row(terms, 1.0, 1.0)
     for (v, device), column in runs.items():
@@ -172,13 +172,17 @@ def _add_flow(
     else:
         sources = domains[flow.producer]
     for destination in range(len(problem.memories)):
-        needs: list[int | None] = [  # the column that asks for the tensor there; None: always
-            chosen.get((consumer, destination))
-            for consumer in flow.consumers
-            if destination in domains[consumer]
-        ]
+        # The columns of which one asks for the tensor there; none of them: it is always needed.
+        needs: list[list[int]] = []
+        for consumer in flow.consumers:
+            there = [
+                p for p in domains[consumer] if destination in problem.memories_at(consumer, p)
+            ]
+            if there:
+                always = len(there) == len(domains[consumer])
+                needs.append([] if always else [chosen[consumer, place] for place in there])
         if flow.output and destination == problem.home:
-            needs.append(None)
+            needs.append([])
         if not needs or sources == (destination,):
             continue
         supply: list[tuple[int, float]] = []
@@ -193,10 +197,10 @@ def _add_flow(
                 if at_source is not None:
                     model.row([(moved, 1.0), (at_source, -1.0)], -np.inf, 0.0)
         for need in needs:
-            if need is None:
+            if not need:
                 model.row(supply, 1.0, np.inf)
             else:
-                model.row([*supply, (need, -1.0)], 0.0, np.inf)
+                model.row([*supply, *((column, -1.0) for column in need)], 0.0, np.inf)
 
 
 def _add_capacities(
@@ -205,25 +209,38 @@ def _add_capacities(
     domains: Sequence[tuple[int, ...]],
     chosen: dict[tuple[int, int], int],
 ) -> None:
+    graph = problem.costs.graph
     for memory, limit in problem.capacity.items():
-        graph = problem.costs.graph
-        always = [v for v, domain in enumerate(domains) if domain == (memory,)]
-        fixed = resident_bytes(graph, always)
+        # Places without a choice, and the operators that have one which needs the memory.
+        settled = {v: domain[0] for v, domain in enumerate(domains) if len(domain) == 1}
+        fixed = problem.resident_bytes(memory, settled)
+        free = {
+            v: there
+            for v, domain in enumerate(domains)
+            if len(domain) > 1
+            and (there := [p for p in domain if memory in problem.memories_at(v, p)])
+        }
         # Units of the limit keep the row's numbers near 1.
         scale = max(limit, 1)
         terms = [
-            (chosen[v, memory], problem.weights[v] / scale)
-            for v, domain in enumerate(domains)
-            if (v, memory) in chosen and problem.weights[v]
+            (chosen[v, place], problem.weights_at(v, place, memory) / scale)
+            for v, there in free.items()
+            for place in there
+            if problem.weights_at(v, place, memory)
         ]
-        free = [v for v in range(len(domains)) if (v, memory) in chosen]
-        there = {name for v in always for name in graph.operators[v].shared_weights}
-        for name, readers in shared_readers(problem, free).items():
-            if name not in there:
-                present = model.variable(0.0)
-                terms.append((present, graph.shared_weights[name] / scale))
+        present = {
+            name
+            for v, place in settled.items()
+            if memory in problem.memories_at(v, place)
+            for name in graph.operators[v].shared_weights
+        }
+        for name, readers in shared_readers(problem, list(free)).items():
+            if name not in present:
+                column = model.variable(0.0)
+                terms.append((column, graph.shared_weights[name] / scale))
                 for v in readers:
-                    model.row([(present, 1.0), (chosen[v, memory], -1.0)], 0.0, np.inf)
+                    asks = [(chosen[v, place], -1.0) for place in free[v]]
+                    model.row([(column, 1.0), *asks], 0.0, np.inf)
         if fixed > limit:
             raise PartitionerError(
                 f"{graph.name}: no feasible assignment: operators that can only sit in memory"
@@ -254,12 +271,12 @@ def _place(
     domains: Sequence[tuple[int, ...]],
     chosen: dict[tuple[int, int], int],
 ) -> tuple[int, ...]:
-    """Return each operator's memory: the one whose variable is nearest to 1."""
-    place = []
+    """Return each operator's place: the one whose variable is nearest to 1."""
+    result = []
     for v, domain in enumerate(domains):
-        shares = [x[chosen[v, memory]] if len(domain) > 1 else 1.0 for memory in domain]
-        place.append(domain[shares.index(max(shares))])
-    return tuple(place)
+        values = [x[chosen[v, place]] if len(domain) > 1 else 1.0 for place in domain]
+        result.append(domain[values.index(max(values))])
+    return tuple(result)
 
 
 def _cut_off_overfull(
@@ -268,16 +285,24 @@ def _cut_off_overfull(
     chosen: dict[tuple[int, int], int],
     place: Sequence[int],
 ) -> bool:
-    """Forbid the operators of each overfull memory of `place` to sit there together again."""
+    """Forbid the operators of each overfull memory of `place` to hold as much there together."""
     overfull = problem.overfull(place)
     for name in overfull:
         memory = problem.memories.index(name)
-        cover = [
-            (chosen[v, memory], 1.0)
-            for v, at in enumerate(place)
-            if at == memory and resident_bytes(problem.costs.graph, [v]) and (v, memory) in chosen
-        ]
-        model.row(cover, -np.inf, len(cover) - 1.0)
+        cover: list[tuple[int, float]] = []
+        members = 0
+        for v, at in enumerate(place):
+            if (v, at) not in chosen or not problem.resident_bytes(memory, {v: at}):
+                continue
+            members += 1
+            cover += [
+                (column, 1.0)
+                for (w, other), column in chosen.items()
+                if w == v
+                and memory in problem.memories_at(v, other)
+                and problem.weights_at(v, other, memory) >= problem.weights_at(v, at, memory)
+            ]
+        model.row(cover, -np.inf, members - 1.0)
     return bool(overfull)
 
 

@@ -1,23 +1,34 @@
 """The optimum for two memories as a minimum s-t cut, with its proof.
 
-The source side of the cut is one memory, the sink side the other. An operator's arcs to source and
-sink carry its costs; a tensor's transfer in one direction is one arc behind which all consumers
-hang with unbreakable arcs, so it is paid once however many consumers cross (Stone 1977 for the
-cut; docs/partitioner.md for once per destination memory). Maximum flow = minimum cut = cost of the
-plan.
+The source side of the cut is one memory, the sink side the other. The places of an operator are
+ordered by how much the sink side computes: whole at the source side, the splits, whole at the sink
+side. One node stands between each two neighbours and is on the source side where the place comes
+before it; the arcs between these nodes carry the costs of the places (Ishikawa 2003; without
+splits Stone 1977).
+
+A tensor has a gate for each memory, which the readers that need it there pull to that side with
+unbreakable arcs, so it is paid once however many they are. The producer pays the gate what is
+missing there: the less of it the nearer its place, so each node between two places has an arc with
+the difference. Maximum flow = minimum cut = cost of the plan. docs/partitioner.md has the proof.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
+from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.place.maxflow import max_flow
 from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
 
 SOURCE, SINK = 0, 1
+
+
+class UnorderedSplitsError(PartitionerError):
+    """Splits that no order makes a cut: a larger share at a memory leaves more to gather there."""
 
 
 @dataclass
@@ -37,6 +48,21 @@ class _Network:
         if tail != head and capacity > 0:
             present = self.arcs.get((tail, head), 0)
             self.arcs[tail, head] = min(present + capacity, self.unbreakable)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """The places of an operator in their order, and the nodes around them.
+
+    Node i is on the source side where the place is one of `places[:i]`: the first is the sink, the
+    last the source, the others lie between two places.
+    """
+
+    places: tuple[int, ...]
+    nodes: tuple[int, ...]
+    #: Memory -> the node at which the places that need the inputs there begin (at the sink side's
+    #: memory) or end (at the source side's).
+    reads: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -64,34 +90,30 @@ def solve_two_memories(
 
     Raises
     ------
+    UnorderedSplitsError
+        When the splits of an operator have gather times that contradict their shares.
     PartitionerError
         If the flow fails verification.
     """
     # Costs in units of their common divisor need fewer steps of the flow solver.
     unit = problem.granularity
     network = _Network(unbreakable=problem.total_ticks // unit + 1)
-    node_of: list[int] = []
-    for v, domain in enumerate(domains):
-        costs = problem.ticks[v]
-        if len(domain) == 1:
-            node_of.append(SOURCE if domain[0] == memories[0] else SINK)
-            network.constant += costs[domain[0]] // unit
-            continue
-        node = network.node()
-        node_of.append(node)
-        at_source, at_sink = costs[memories[0]] // unit, costs[memories[1]] // unit
-        network.constant += min(at_source, at_sink)
-        network.arc(SOURCE, node, at_sink - at_source)
-        network.arc(node, SINK, at_source - at_sink)
-    side_of = {memories[0]: SOURCE, memories[1]: SINK}
+    chains = [
+        _add_operator(network, problem, v, domain, memories, unit)
+        for v, domain in enumerate(domains)
+    ]
     for flow in problem.flows:
-        _add_flow(network, problem, flow, node_of, side_of, unit)
+        _add_flow(network, problem, flow, chains, memories, unit)
 
     ends = np.array(list(network.arcs), dtype=np.int64).reshape(-1, 2)
     capacity = np.array(list(network.arcs.values()), dtype=np.int64)
     solution = max_flow(network.nodes, SOURCE, SINK, ends[:, 0], ends[:, 1], capacity)
-    at_source_side = solution.source_side
-    place = tuple(memories[0] if at_source_side[node] else memories[1] for node in node_of)
+    place = tuple(
+        chain.places[
+            next(i for i, node in enumerate(chain.nodes[1:]) if solution.source_side[node])
+        ]
+        for chain in chains
+    )
     return CutResult(
         place=place,
         cut_value=solution.value * unit,
@@ -101,43 +123,98 @@ def solve_two_memories(
     )
 
 
+def _add_operator(
+    network: _Network,
+    problem: Problem,
+    v: int,
+    domain: Sequence[int],
+    memories: tuple[int, int],
+    unit: int,
+) -> _Chain:
+    """Add the nodes and costs of one operator."""
+    places = sorted(domain, key=lambda place: _sink_part(problem, v, place, memories))
+    nodes = (SINK, *(network.node() for _ in places[1:]), SOURCE)
+    costs = [problem.ticks[v][place] // unit for place in places]
+    least = min(costs)
+    network.constant += least
+    for i, cost in enumerate(costs):
+        network.arc(nodes[i + 1], nodes[i], cost - least)
+    for i in range(1, len(places) - 1):
+        network.arc(nodes[i], nodes[i + 1], network.unbreakable)
+    needed = [problem.memories_at(v, place) for place in places]
+    reads = {
+        memories[0]: nodes[sum(memories[0] in there for there in needed)],
+        memories[1]: nodes[len(places) - sum(memories[1] in there for there in needed)],
+    }
+    return _Chain(tuple(places), nodes, reads)
+
+
+def _sink_part(problem: Problem, v: int, place: int, memories: tuple[int, int]) -> Fraction:
+    """Return the fraction of the operator that the sink side's memory computes."""
+    if place < len(problem.memories):
+        return Fraction(place == memories[1])
+    index_form = problem.splits[v][place - len(problem.memories)]
+    second = Fraction(index_form.split.share, index_form.split.shares)
+    return second if index_form.memories == memories else 1 - second
+
+
 def _add_flow(
     network: _Network,
     problem: Problem,
     flow: Flow,
-    node_of: Sequence[int],
-    side_of: dict[int, int],
+    chains: Sequence[_Chain],
+    memories: tuple[int, int],
     unit: int,
 ) -> None:
-    """Add the arcs of both transfer directions of one tensor."""
-    home = SOURCE if problem.home is None else side_of.get(problem.home, SOURCE)
-    producer = home if flow.producer == MODEL_INPUT else node_of[flow.producer]
-    readers = {node_of[consumer] for consumer in flow.consumers}
-    if flow.output:
-        readers.add(home)
-    readers.discard(producer)
-    memory_of = {side: memory for memory, side in side_of.items()}
-    for near, far in ((SOURCE, SINK), (SINK, SOURCE)):
-        # The move from side `near` to side `far`, paid when the producer is near, a reader far.
-        beyond = readers - {near}
-        if producer == far or not beyond:
+    """Add the gates of one tensor and what its producer pays them."""
+    if flow.producer == MODEL_INPUT:
+        assert problem.home is not None
+        places: tuple[int, ...] = (problem.home,)
+        nodes: tuple[int, ...] = (SINK, SOURCE)
+    else:
+        places, nodes = chains[flow.producer].places, chains[flow.producer].nodes
+    for far, to_sink in ((memories[1], True), (memories[0], False)):
+        # The moves to memory `far`.
+        own, never = (SINK, SOURCE) if to_sink else (SOURCE, SINK)
+        readers = {chains[consumer].reads[far] for consumer in flow.consumers}
+        if flow.output and problem.home == far:
+            readers.add(own)
+        readers.discard(never)
+        missing = [_missing(network, flow, place, far, unit) for place in places]
+        if not readers or not any(missing):
             continue
-        ticks = flow.ticks.get((memory_of[near], memory_of[far]))
-        cost = network.unbreakable if ticks is None else ticks // unit
-        if far in beyond:
-            gate = far
-        elif len(beyond) == 1:
-            (gate,) = beyond
+        if own in readers:
+            gate = own
+        elif len(readers) == 1:
+            (gate,) = readers
         else:
             gate = network.node()
-            for reader in beyond:
-                _directed(network, gate, reader, network.unbreakable, near)
-        _directed(network, producer, gate, cost, near)
+            for reader in readers:
+                _pull(network, gate, reader, network.unbreakable, to_sink)
+        between = nodes[1:]
+        if not to_sink:  # seen from memory `far`, the order of the places is the other one
+            missing, between = missing[::-1], nodes[-2::-1]
+        for node, here, after in zip(between, missing, [*missing[1:], 0], strict=True):
+            if here < after:
+                raise UnorderedSplitsError(
+                    f"{problem.costs.graph.name}: tensor {flow.id!r}: with more of its columns"
+                    f" in memory {problem.memories[far]!r}, gathering the rest there takes longer;"
+                    " a minimum cut needs times that fall, use --method dp or ilp"
+                )
+            _pull(network, node, gate, here - after, to_sink)
 
 
-def _directed(network: _Network, tail: int, head: int, capacity: int, near: int) -> None:
-    """Add an arc that is cut when `tail` is on side `near` and `head` on the other."""
-    if near == SOURCE:
+def _missing(network: _Network, flow: Flow, place: int, memory: int, unit: int) -> int:
+    """Return what the tensor costs to have whole in `memory`, its producer being in `place`."""
+    if place == memory:
+        return 0
+    ticks = flow.ticks.get((place, memory))
+    return network.unbreakable if ticks is None else ticks // unit
+
+
+def _pull(network: _Network, tail: int, head: int, capacity: int, to_sink: bool) -> None:
+    """Add an arc that is cut when `head` is on the side asked for and `tail` is not."""
+    if to_sink:
         network.arc(tail, head, capacity)
     else:
         network.arc(head, tail, capacity)

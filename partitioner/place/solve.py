@@ -1,8 +1,9 @@
 """`partition`: one call for every policy and objective.
 
-The optimum is computed by the cheapest exact method that applies: minimum cut for two memories,
-dynamic programming for more or where entering a device costs something, integer programming where a
-capacity binds or the graph is too wide.
+The optimum, of whole operators or with the splits that are offered, is computed by the cheapest
+exact method that applies: minimum cut for two memories, dynamic programming for more or where
+entering a device costs something, integer programming where a capacity binds or the graph is too
+wide.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from pimloop.partitioner.place.baselines import BASELINES
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.place.elimination import DEFAULT_TABLE_LIMIT, solve_by_elimination
 from pimloop.partitioner.place.ilp import RELATIVE_TOLERANCE, IlpResult, solve_by_ilp
-from pimloop.partitioner.place.mincut import solve_two_memories
+from pimloop.partitioner.place.mincut import UnorderedSplitsError, solve_two_memories
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.problem import MODEL_INPUT, Evaluation, Problem
 
+#: Policies that put every operator whole on a device.
 POLICIES = ("optimal", *BASELINES)
+
+#: The optimum when operators may be split between two devices, as the costs offer.
+COEXEC = "coexec"
+
 OBJECTIVES = ("sequential", "makespan")
 METHODS = ("auto", "mincut", "dp", "ilp")
 
@@ -43,12 +49,12 @@ def partition(
     Parameters
     ----------
     policy
-        One of `POLICIES`.
+        One of `POLICIES`, or `COEXEC`: never above "optimal", and equal where no split is offered.
     objective
         "sequential" (the sum of all times) or "makespan" (the end of a schedule in which memories
         and the DMA engine overlap; `pimloop.partitioner.makespan.schedule` says exactly how).
     method
-        How to find the sequential optimum, one of `METHODS`; ignored by the other policies.
+        How to find the sequential optimum, one of `METHODS`; ignored by the baselines.
     table_limit
         Largest table of the dynamic programme, in entries of 8 bytes.
     time_limit_s
@@ -60,17 +66,37 @@ def partition(
     PartitionerError
         For an unknown policy or method, an infeasible graph, or a method that does not apply.
     """
-    if policy not in POLICIES:
-        raise PartitionerError(f"unknown policy {policy!r}; choose one of {list(POLICIES)}")
+    if policy not in (*POLICIES, COEXEC):
+        raise PartitionerError(f"unknown policy {policy!r}; choose one of {[*POLICIES, COEXEC]}")
     if objective not in OBJECTIVES:
         raise PartitionerError(f"unknown objective {objective!r}; choose {list(OBJECTIVES)}")
-    problem = Problem.of(costs)
-    if policy == "optimal":
+    problem = Problem.of(costs, with_splits=policy == COEXEC)
+    if policy in ("optimal", COEXEC):
         plan = optimal_plan(problem, method, table_limit, time_limit_s)
+        if plan.limit_reached and any(problem.splits):
+            whole = optimal_plan(problem.whole(), method, table_limit, time_limit_s)
+            plan = _cheaper(plan, whole)
         if objective == "makespan":
             plan = makespan_plan(problem, plan.assignment, time_limit_s)
-        return _with_marks(plan, costs)
+        return _with_marks(replace(plan, policy=policy), costs)
     return assignment_plan(problem, policy, BASELINES[policy](problem), objective, method=policy)
+
+
+def _cheaper(plan: Plan, whole: Plan) -> Plan:
+    """Return the stopped `plan`, or that without splits where it is cheaper, with `plan`'s bound.
+
+    So a search that was stopped is never above the policy `optimal`.
+    """
+    if whole.total_us >= plan.total_us:
+        return plan
+    bound = plan.lower_bound_us
+    return replace(
+        whole,
+        lower_bound_us=bound,
+        optimal=whole.total_us == bound,
+        proof=plan.proof,
+        limit_reached=True,
+    )
 
 
 def assignment_plan(
@@ -103,6 +129,7 @@ def assignment_plan(
         proof={"kind": "cheapest device of every operator, transfers free"},
         overfull=problem.overfull(problem.places(assignment)),
         signatures=problem.signatures,
+        splits=problem.chosen_splits(assignment),
     )
     return _with_marks(plan, problem.costs)
 
@@ -122,7 +149,10 @@ def optimal_plan(
     table_limit: int = DEFAULT_TABLE_LIMIT,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
 ) -> Plan:
-    """Return the cheapest plan and the proof that it is; see `partition`."""
+    """Return the cheapest plan and the proof that it is; see `partition`.
+
+    The splits that `problem` has are used.
+    """
     if method not in METHODS:
         raise PartitionerError(f"unknown method {method!r}; choose one of {list(METHODS)}")
     domains = feasible_domains(problem)
@@ -138,18 +168,23 @@ def optimal_plan(
             f"{len(memories)}; use --method dp or ilp"
         )
     cut = len(memories) <= 2 and not problem.has_entries
+    plan = None
     if method == "mincut" or (method == "auto" and cut):
-        plan = _by_cut(problem, domains, memories)
-    elif method == "dp":
+        try:
+            plan = _by_cut(problem, domains, memories)
+        except UnorderedSplitsError:
+            if method == "mincut":
+                raise
+    if method == "dp":
         plan = _by_elimination(problem, domains, table_limit)
-    elif method == "ilp":
-        return _by_ilp(problem, domains, time_limit_s)
-    else:
+    elif method == "auto" and plan is None:
         try:
             plan = _by_elimination(problem, domains, table_limit)
         except PartitionerError:
             # Too wide for tables, or infeasible in a way only a search shows.
-            return _by_ilp(problem, domains, time_limit_s)
+            plan = None
+    if plan is None:
+        return _by_ilp(problem, domains, time_limit_s)
     if not plan.overfull:
         return plan  # the optimum without capacities respects them, so it is the one with them
     if method == "auto":
@@ -161,7 +196,12 @@ def optimal_plan(
 
 
 def _memories_in_play(problem: Problem, domains: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    used = {memory for domain in domains for memory in domain}
+    used = {
+        memory
+        for v, domain in enumerate(domains)
+        for place in domain
+        for memory in problem.memories_at(v, place)
+    }
     if any(flow.output or flow.producer == MODEL_INPUT for flow in problem.flows):
         assert problem.home is not None
         used.add(problem.home)
@@ -264,4 +304,5 @@ def _plan(
         proof=proof,
         overfull=problem.overfull(place),
         signatures=problem.signatures,
+        splits=problem.chosen_splits(problem.assignment(place)),
     )

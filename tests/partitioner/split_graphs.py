@@ -1,0 +1,164 @@
+"""Random splits of the operators of random cost graphs, and an independent, slow evaluation.
+
+Like `cost_graphs`, nothing here uses the solvers or `pimloop.partitioner.problem`. A choice maps
+each operator to a device or to one of its splits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import replace
+from fractions import Fraction
+
+from pimloop.partitioner.costs import CostGraph, costs_from_dict
+from pimloop.partitioner.splits import Split
+
+Choice = dict[str, str | Split]
+
+
+def random_splits(
+    rng: random.Random,
+    data: dict,
+    shares: int,
+    *,
+    memories: tuple[str, str] = ("cpu", "pim"),
+    often: float = 0.7,
+    ordered: bool = True,
+    top: int = 20,
+    decimals: int = 0,
+    weights: bool = False,
+) -> dict[str, tuple[Split, ...]]:
+    """Return the splits of some operators of a random cost graph.
+
+    Parameters
+    ----------
+    shares
+        Splits of an operator; the columns are cut into one part more.
+    memories
+        The two memories whose devices share an operator.
+    often
+        Probability that an operator can be split; one split in ten is left out even so.
+    ordered
+        Whether gathering takes the less the more columns are there, and no longer than moving the
+        whole tensor, which a minimum cut asks for; else any times, some moves forbidden.
+    """
+    table = data["memories"]
+    home, other = memories
+
+    def cost(limit: float) -> float:
+        return round(rng.uniform(0, limit), decimals) if decimals else rng.randint(0, int(limit))
+
+    def gathers(tensor: dict) -> list[dict[str, float]]:
+        """Return the times by memory, for each share of the second memory."""
+        whole = tensor["transfer_us"]
+        times = {
+            home: sorted(cost(whole.get(f"{other}>{home}", top)) for _ in range(shares)),
+            other: sorted(
+                (cost(whole.get(f"{home}>{other}", top)) for _ in range(shares)), reverse=True
+            ),
+        }
+        result = [
+            {memory: times[memory][i] if memory in times else cost(top) for memory in table}
+            for i in range(shares)
+        ]
+        if not ordered:
+            rng.shuffle(result)
+            for times_of_share in result:
+                if rng.random() < 0.2:
+                    del times_of_share[rng.choice(list(times_of_share))]
+        return result
+
+    splits = {}
+    for node in data["nodes"]:
+        if rng.random() >= often:
+            continue
+        made = {
+            tensor["id"]: gathers(tensor)
+            for tensor in data["tensors"]
+            if tensor["producer"] == node["id"]
+        }
+        offered = []
+        for share in range(1, shares + 1):
+            if rng.random() < 0.1:
+                continue
+            devices, part = (rng.choice(table[home]), rng.choice(table[other])), share
+            if rng.random() < 0.3:  # the same the other way round
+                devices, part = devices[::-1], shares + 1 - share
+            offered.append(
+                Split(
+                    devices,
+                    part,
+                    shares + 1,
+                    (cost(top * 0.6), cost(top * 0.6)),
+                    {tensor: times[share - 1] for tensor, times in made.items()},
+                    (rng.randint(0, 50), rng.randint(0, 50)) if weights else None,
+                )
+            )
+        rng.shuffle(offered)
+        splits[node["id"]] = tuple(offered)
+    return splits
+
+
+def costs_with(data: dict, splits: dict[str, tuple[Split, ...]]) -> CostGraph:
+    """Return the cost graph that offers the splits."""
+    return replace(costs_from_dict(data), splits=splits)
+
+
+def split_cost(data: dict, choice: Choice) -> Fraction | None:
+    """Return the exact total of `choice` in microseconds; None when a move is forbidden."""
+    memory = {device: name for name, names in data["memories"].items() for device in names}
+    entry = data.get("entry_us", {})
+    total = Fraction(0)
+    last: str | Split | None = None
+    for node in data["nodes"]:
+        chosen = choice[node["id"]]
+        if isinstance(chosen, Split):  # each part is a segment of its own
+            total += max(
+                Fraction(str(us)) + Fraction(str(entry.get(device, 0)))
+                for us, device in zip(chosen.part_us, chosen.devices, strict=True)
+            )
+        else:
+            total += Fraction(str(node["cost_us"][chosen]))
+            total += Fraction(str(entry.get(chosen, 0))) if chosen != last else 0
+        last = chosen
+
+    def read_in(chosen: str | Split) -> set[str]:
+        return {memory[d] for d in ([chosen] if isinstance(chosen, str) else chosen.devices)}
+
+    for tensor in data["tensors"]:
+        ends = set().union(*(read_in(choice[consumer]) for consumer in tensor["consumers"]))
+        if tensor["output"]:
+            ends.add("cpu")
+        maker = choice[tensor["producer"]] if tensor["producer"] else None
+        if isinstance(maker, Split):
+            prices = {end: maker.gather_us[tensor["id"]].get(end) for end in ends}
+        else:
+            start = memory[maker] if maker else "cpu"
+            prices = {end: tensor["transfer_us"].get(f"{start}>{end}") for end in ends - {start}}
+        for price in prices.values():
+            if price is None:
+                return None
+            total += Fraction(str(price))
+    return total
+
+
+def all_choices(data: dict, splits: dict[str, tuple[Split, ...]]):
+    """Yield every full choice."""
+    names = [node["id"] for node in data["nodes"]]
+    options = [[*node["cost_us"], *splits.get(node["id"], ())] for node in data["nodes"]]
+    for choice in itertools.product(*options):
+        yield dict(zip(names, choice, strict=True))
+
+
+def brute_force_splits(data: dict, splits, fits=lambda choice: True) -> Fraction | None:
+    """Return the least total over all choices that `fits`; None when none is feasible."""
+    totals = (split_cost(data, choice) for choice in all_choices(data, splits) if fits(choice))
+    return min((total for total in totals if total is not None), default=None)
+
+
+def chosen(plan) -> Choice:
+    """Return the choice of a plan, held against itself."""
+    assert {n for n, name in plan.assignment.items() if " " in name} == set(plan.splits)
+    assert all(plan.assignment[name] == split.name for name, split in plan.splits.items())
+    return {**plan.assignment, **plan.splits}
