@@ -20,7 +20,7 @@ from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRem
 from rich.progress import Progress as Bars
 from rich.table import Column
 
-from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.execution import Progress
 from pimloop.host.execution.runner import STAGE, Event
 from pimloop.partitioner.quantity import quantity
 

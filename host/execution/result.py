@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pimloop.host.cpu.timing import Timing
 from pimloop.host.execution.accuracy import Comparison
-from pimloop.host.execution.executor import Execution
+from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.reference.decisions import IntegerComparison

@@ -20,7 +20,8 @@ from pimloop.host.cpu.segments import SessionCache
 from pimloop.host.cpu.timing import Timing
 from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import compared_tensors
-from pimloop.host.execution.executor import Execution, Executor, Progress, check_assignment
+from pimloop.host.execution.execution import Execution, Progress
+from pimloop.host.execution.executor import Executor, check_assignment
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.memory import Present, Run, estimate, require_memory
 from pimloop.host.execution.options import Options

@@ -14,7 +14,7 @@ from pimloop.host.common.machine import cores
 from pimloop.host.cpu import timing
 from pimloop.host.cpu.model import CpuDevice
 from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY, SessionDevice, is_offloaded, kinds
-from pimloop.host.execution.executor import Transfer
+from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.result import Result
 from pimloop.host.models.graph import Node
 from pimloop.host.platforms.platform import Platform

@@ -13,7 +13,7 @@ import pimloop.partitioner.graph as cg
 from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json
 from pimloop.host.cpu.profile import CpuProfile
-from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.execution import Progress
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import STAGE, Event, Job, Runner

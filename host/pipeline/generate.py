@@ -32,7 +32,8 @@ from pimloop.host.cpu.segments import SessionCache
 from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import Comparison, compare, rounding_depth
 from pimloop.host.execution.device import open_pim
-from pimloop.host.execution.executor import Executor, Progress
+from pimloop.host.execution.execution import Progress
+from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.memory import Run, estimate, require_memory
 from pimloop.host.execution.options import Options

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pimloop.host.execution.accuracy import Comparison
-from pimloop.host.execution.executor import Execution
+from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result

@@ -10,7 +10,7 @@ from typing import Any
 
 from pimloop.host.cpu.timing import Timing
 from pimloop.host.execution.accuracy import Comparison
-from pimloop.host.execution.executor import Execution, Transfer
+from pimloop.host.execution.execution import Execution, Transfer
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.reference.decisions import IntegerComparison

@@ -62,8 +62,11 @@ CPU_MEASURED = Code(
     ),
     outside=("pimloop.rtl",),
     alone=(
-        "pimloop.host.execution.executor", "pimloop.host.execution.times",
-        "pimloop.host.execution.result", "pimloop.host.execution.runner",
+        "pimloop.host.execution.cpu_times", "pimloop.host.execution.execution",
+        "pimloop.host.execution.executor", "pimloop.host.execution.memories",
+        "pimloop.host.execution.offload", "pimloop.host.execution.result",
+        "pimloop.host.execution.runner", "pimloop.host.execution.session_segments",
+        "pimloop.host.execution.times",
         "pimloop.host.planning.balance", "pimloop.host.planning.graph",
         "pimloop.host.planning.profiling",
     ),
@@ -75,7 +78,8 @@ PIM = Code(
     ("pimloop.host.execution.runner", "pimloop.host.execution.times"),
     outside=(
         "pimloop.host.cpu", "pimloop.host.plugins.registry", "pimloop.host.planning.policies",
-        "pimloop.host.execution.accuracy", "pimloop.host.execution.reference",
+        "pimloop.host.execution.accuracy", "pimloop.host.execution.cpu_times",
+        "pimloop.host.execution.reference", "pimloop.host.execution.session_segments",
         "pimloop.host.execution.verification", "pimloop.partitioner",
     ),
 )  # fmt: skip
@@ -83,7 +87,10 @@ PIM = Code(
 #: Times of transfers from the platform's model: a fixed part and a part for each element.
 TRANSFER_MODEL = Code(
     alone=(
+        "pimloop.host.execution.execution",
         "pimloop.host.execution.executor",
+        "pimloop.host.execution.memories",
+        "pimloop.host.execution.offload",
         "pimloop.host.execution.times",
         "pimloop.host.platforms.platform",
     )

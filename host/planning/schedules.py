@@ -9,7 +9,7 @@ from typing import Literal
 import pimloop.partitioner.graph as cg
 from pimloop.errors import PimloopError
 from pimloop.host.devices.kinds import HOST_MEMORY, kinds
-from pimloop.host.execution.executor import Transfer
+from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
 from pimloop.host.models.graph import Graph

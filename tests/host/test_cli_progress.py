@@ -15,7 +15,7 @@ import pimloop.host.cli
 import pimloop.host.cli.progress
 from pimloop.host.cli.progress import ProgressDisplay, build_notes
 from pimloop.host.common.text import file_name
-from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.execution import Progress
 from pimloop.host.execution.runner import STAGE, Event
 from pimloop.host.report.provenance import source
 

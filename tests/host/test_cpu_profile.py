@@ -13,7 +13,7 @@ from support.graphs import build_encoder
 from tiny_models import TINY
 
 import pimloop.host.cpu.profile as module
-import pimloop.host.execution.executor
+import pimloop.host.execution.cpu_times
 from pimloop.host.cpu.profile import profile_cpu, with_entry, without_call
 from pimloop.host.cpu.segments import SessionCache
 from pimloop.host.cpu.timing import OtherWork, Step, Timing
@@ -205,7 +205,7 @@ def test_an_execution_is_timed_without_other_sessions_between(
         us = 100.0 if len(steps) == 2 else 7.0
         return {step.name: Timing(us, us, rounds, False) for step in steps}
 
-    monkeypatch.setattr(pimloop.host.execution.executor, "time_rounds", timed)
+    monkeypatch.setattr(pimloop.host.execution.cpu_times, "time_rounds", timed)
     monkeypatch.setattr(OtherWork, "cores", lambda self: 0.5 if busy else 0.0)
     times = executor.time_cpu(rounds=3)
     assert [len(block) for block in blocks] == [2, len(graph.nodes)]

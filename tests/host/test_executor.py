@@ -10,7 +10,8 @@ import pytest
 from onnx import helper
 from tiny_models import TINY
 
-import pimloop.host.execution.executor
+import pimloop.host.execution.cpu_times
+import pimloop.host.execution.offload
 from pimloop.errors import PimloopError
 from pimloop.host.common import golden
 from pimloop.host.cpu.operators import run_reference
@@ -166,7 +167,7 @@ def test_the_cpu_is_timed_with_waits_where_the_pim_works(driver, monkeypatch):
         executor = Executor(graph, pim_first(graph, Capabilities()), operations, resident)
         executor.load_weights()
         executor.run({"x": np.ones((2, 8), np.float32)})
-        monkeypatch.setattr(pimloop.host.execution.executor, "time_rounds", timed)
+        monkeypatch.setattr(pimloop.host.execution.cpu_times, "time_rounds", timed)
         executor.time_cpu(rounds=1)
     segment = "segment of 2 from c"
     assert blocks == [
@@ -190,7 +191,7 @@ def test_work_and_time_on_the_device_are_told_in_their_units(driver, monkeypatch
         executor.load_weights()
         before, seen[:] = executor.device_seconds, []
         ticks = itertools.count(step=1_500_000_000)
-        monkeypatch.setattr(pimloop.host.execution.executor, "perf_counter_ns", lambda: next(ticks))
+        monkeypatch.setattr(pimloop.host.execution.offload, "perf_counter_ns", lambda: next(ticks))
         execution = executor.run({"x": np.ones((2, 8), np.float32)})
         calls = len(execution.pim) + len(execution.transfers)
         assert executor.device_seconds - before == pytest.approx(1.5 * calls)

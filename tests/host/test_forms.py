@@ -11,7 +11,8 @@ from onnx import helper
 from small_devices import DEPTH, plain, small_device, small_geometry
 
 from pimloop.host.common import golden
-from pimloop.host.execution.executor import Execution, Executor
+from pimloop.host.execution.execution import Execution
+from pimloop.host.execution.executor import Executor
 from pimloop.host.models.graph import Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.operators import Capabilities, pim_capable

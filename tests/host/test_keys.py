@@ -109,6 +109,10 @@ ROOMS = {
     "host/operators/add.py": DEVICE | {"CPU measured"},
     "host/common/golden.py": DEVICE | {"CPU modelled", "CPU measured", "list"},
     "host/execution/executor.py": DEVICE | {"CPU measured", "transfer modelled"},
+    "host/execution/memories.py": DEVICE | {"CPU measured", "transfer modelled"},
+    "host/execution/offload.py": DEVICE | {"CPU measured", "transfer modelled"},
+    "host/execution/session_segments.py": MEASURED | {"execution"},
+    "host/execution/cpu_times.py": MEASURED | {"execution"},
     "host/platforms/platform.py": DEVICE | {"CPU modelled", "transfer modelled"},
     # Models and the way through
     "host/models/encoder.py": {"report"},

@@ -21,7 +21,8 @@ from small_devices import operand, plain, small_device
 from pimloop.host.common import golden
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.accuracy import compare
-from pimloop.host.execution.executor import Execution, Executor
+from pimloop.host.execution.execution import Execution
+from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.verification import OPERATOR_LIMIT, Verifier
 from pimloop.host.models.graph import Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize

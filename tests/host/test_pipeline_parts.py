@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_models import TINY
 
-from pimloop.host.execution.executor import Transfer
+from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.times import ScheduleTimes
 from pimloop.host.models.inputs import random_inputs

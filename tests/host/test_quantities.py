@@ -19,7 +19,7 @@ from pimloop.host.cli import main
 from pimloop.host.cli.models import _print as print_model
 from pimloop.host.cli.progress import ProgressDisplay
 from pimloop.host.cli.summary import print_missed, print_summary
-from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.execution import Progress
 from pimloop.host.execution.runner import STAGE, Event
 from pimloop.host.report.html import headline, page
 

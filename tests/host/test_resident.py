@@ -93,10 +93,9 @@ def recorded_run(graph, operations, assignment, device, driver, resident=None):
 
     own.run, kept_run = note("run", own.run), own.run
     own.upload, kept_upload = note("upload", own.upload), own.upload
-    fetch = executor._fetch_result
-    executor._fetch_result = note("download", fetch)
+    own.download, kept_download = note("download", own.download), own.download
     execution = executor.run(random_inputs(graph, 3))
-    own.run, own.upload = kept_run, kept_upload
+    own.run, own.upload, own.download = kept_run, kept_upload, kept_download
     if resident is None:
         own.close()
     return {key: value for key, value in lists.items() if value}, execution

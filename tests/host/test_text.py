@@ -17,7 +17,7 @@ from pimloop.host.cli.output import console, make_logging_printable
 from pimloop.host.cli.progress import ProgressDisplay
 from pimloop.host.cli.summary import print_summary
 from pimloop.host.common.text import csv_cell, printable
-from pimloop.host.execution.executor import Progress
+from pimloop.host.execution.execution import Progress
 from pimloop.host.execution.runner import Event
 from pimloop.host.pipeline.sweep import to_csv
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.accuracy import Comparison, compare, compared_tensors
-from pimloop.host.execution.executor import Execution, Executor
+from pimloop.host.execution.execution import Execution
+from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.reference.decisions import (
     IntegerComparison,
     compare_decision,

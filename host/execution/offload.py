@@ -1,0 +1,221 @@
+"""Segments whose operators are handed to the PIM's driver one by one, as bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter_ns
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pimloop.host.common import golden
+from pimloop.host.cpu.segments import Segment
+from pimloop.host.devices.kinds import PIM_MEMORY
+from pimloop.host.execution.execution import Execution, Progress, Transfer
+from pimloop.host.execution.finite import non_finite
+from pimloop.host.execution.memories import Memories
+from pimloop.host.execution.verification import Check, Verifier
+from pimloop.host.models.graph import Array, Graph, Node
+from pimloop.host.operators import Operation
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.pim.resident import ResidentModel
+
+Bits = NDArray[np.uint16]
+
+
+class OffloadedSegments:
+    """The PIM's part of one execution.
+
+    Parameters
+    ----------
+    graph
+        The model.
+    nodes
+        The operators that are handed to the driver, in the model's order.
+    operations
+        How the PIM runs them.
+    readers
+        The memories in which each tensor is read, by name.
+    resident
+        The model on the device.
+    memories
+        Of the execution.
+    kept
+        Tensors whose values the execution keeps.
+    verifier
+        Checks every result; None: no check.
+    progress
+        Called before each operator and each weight.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        nodes: Collection[Node],
+        operations: Mapping[str, Operation],
+        readers: Callable[[str], Collection[str]],
+        resident: ResidentModel,
+        memories: Memories,
+        kept: Collection[str],
+        verifier: Verifier | None,
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self._graph = graph
+        self._nodes = nodes
+        self._operations = operations
+        self._readers = readers
+        self._model: ResidentModel | None = resident
+        self._memories = memories
+        self._kept = kept
+        self._verifier = verifier
+        self._progress = progress
+        self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
+        self._uses: dict[str, int] = {}  # reads on the PIM still to come
+        self._work = {node.id: operations[node.id].work(graph, node) for node in nodes}
+        self._done = 0
+        self._cycles = 0
+        self.weight_stats = OpStats()  # of the constants that this execution loaded
+        #: Of all constants of these operators, by whichever execution they were loaded.
+        self.weight_cost = OpStats()
+        self.seconds = 0.0  # wall time of driver calls
+        #: Whether every operator has the addresses that it has in every schedule.
+        self.static_addresses = resident.static
+
+    def load_weights(self) -> None:
+        """Make the constants of the operators resident; those that are there cost nothing.
+
+        Raises
+        ------
+        PimloopError
+            When they do not fit into device memory; the message has the numbers.
+        """
+
+        def report(name: str, done: int, total: int) -> None:
+            cycles = self._resident.driver.totals.cycles
+            self._progress(Progress("weights", name, done, total, cycles))
+
+        nodes = [node.id for node in self._nodes]
+        with self._on_device():
+            stats = self._resident.load_weights(nodes, report)
+        # Asked now: another execution may put its own constants in their place.
+        self.weight_cost = self._resident.weight_cost(nodes)
+        self.weight_stats += stats
+        self._cycles += stats.cycles
+
+    @property
+    def _resident(self) -> ResidentModel:
+        assert self._model is not None, "the execution has left its device"
+        return self._model
+
+    def leave_device(self) -> None:
+        """Forget the device, whose memory may be large; nothing can be run any more."""
+        self._model = None
+
+    def clear(self) -> None:
+        """Begin a run: nothing but constants is in device memory."""
+        self._bits.clear()
+        self._resident.clear()
+        offloaded = {node.id for node in self._nodes}
+        self._uses = {
+            name: sum(node.id in offloaded for node in self._graph.consumers.get(name, ()))
+            for name in self._graph.tensors
+        }
+        self._done = 0
+
+    def run(self, segment: Segment, execution: Execution) -> None:
+        """Run the operators of a segment; their results go to the memories that read them."""
+        for node in segment.nodes:
+            self._report(node.id)
+            self._done += self._work[node.id]
+            self._run(node, execution)
+
+    def finish(self) -> None:
+        """End a run."""
+        self._report("")
+
+    def _report(self, label: str) -> None:
+        total = sum(self._work.values())
+        self._progress(Progress("run", label, self._done, total, self._cycles))
+
+    def _run(self, node: Node, execution: Execution) -> None:
+        moved = self._resident.operands(node)
+        for name in moved:
+            self._move_operand(name, execution)
+        with self._on_device():
+            execution.pim[node.id] = self._count(self._resident.run(node))
+        result = node.outputs[0]
+        self._fetch_result(result, execution)
+        if self._verifier is not None:
+            self._verifier.submit(self._check(node))
+        for used in moved:
+            self._uses[used] -= 1
+            self._release_unused(used)
+        self._release_unused(result)
+
+    def _check(self, node: Node) -> Check:
+        operation = self._operations[node.id]
+        operands = {name: self._operand_bits(name) for name in operation.operands}
+        return Check(node, operation, operands, self._bits[node.outputs[0]])
+
+    def _move_operand(self, name: str, execution: Execution) -> None:
+        """See to it that a tensor is in device memory."""
+        if self._resident.holds(name):
+            return
+        values = self._memories.give(name, remember=self._verifier is not None)
+        bits = golden.operand_bits(values)
+        with self._on_device():
+            stats = self._count(self._resident.upload(name, bits))
+        self._bits[name] = bits
+        self._add_transfer(execution, name, self._memories.home(name), PIM_MEMORY, stats)
+
+    def _fetch_result(self, name: str, execution: Execution) -> None:
+        """Move a result to the memories where it is needed; read it for the verifier."""
+        needed = [memory for memory in self._readers(name) if memory != PIM_MEMORY]
+        if not needed and self._verifier is None and name not in self._kept:
+            return
+        with self._on_device():
+            values = self._resident.download(name)
+        stats = self._count(self._resident.driver.last)
+        self._bits[name] = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        values = as_type(values, self._graph.tensors[name].dtype)
+        unlike = non_finite(values)
+        if unlike is not None:
+            execution.non_finite[name] = unlike
+        if name in self._kept:
+            execution.values[name] = values
+        for memory in needed:
+            self._memories.receive(name, memory, values, remember=self._verifier is not None)
+            self._add_transfer(execution, name, PIM_MEMORY, memory, stats)
+
+    def _add_transfer(
+        self, execution: Execution, name: str, source: str, destination: str, stats: OpStats
+    ) -> None:
+        elements = self._graph.tensors[name].elements
+        direction = f"{source}>{destination}"
+        execution.transfers.append(Transfer(name, direction, elements, 2 * elements, stats))
+
+    def _operand_bits(self, name: str) -> Bits:
+        constant = self._graph.constants.get(name)
+        return self._bits[name] if constant is None else self._resident.weights.bits.of(constant)
+
+    def _release_unused(self, name: str) -> None:
+        if self._uses[name] == 0:
+            self._resident.release(name)
+            self._bits.pop(name, None)
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        start = perf_counter_ns()
+        yield
+        self.seconds += (perf_counter_ns() - start) / 1e9
+
+    def _count(self, stats: OpStats) -> OpStats:
+        self._cycles += stats.cycles
+        return stats
+
+
+def as_type(values: NDArray[np.float32], dtype: np.dtype[np.generic]) -> Array:
+    """Return float32 values in the type of a tensor; float16 rounds them and may overflow."""
+    with np.errstate(over="ignore"):
+        return values.astype(dtype, copy=False)
