@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pimloop.host.store import lists
+from pimloop.host.store import database, lists
+from pimloop.host.store.database import Database
 from pimloop.host.store.lists import FILE_NAME, ListCache, ListCost
 
 
@@ -27,7 +28,7 @@ def cost(number: int, records: int = 1) -> ListCost:
 
 @pytest.fixture(autouse=True)
 def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists, "_warned", set())
+    monkeypatch.setattr(lists, "_said", set())
 
 
 @pytest.fixture
@@ -116,8 +117,8 @@ def test_broken_database_is_put_aside(
     cache = ListCache(path)
     assert all(cache.get(key(number)) == cost(number) for number in range(500))
     cache.close()
-    assert path.with_suffix(".broken").exists()
-    assert len([record for record in caplog.records if "is broken" in record.message]) == 1
+    assert path.with_name(f"{FILE_NAME}.damaged").exists()
+    assert len([record for record in caplog.records if "is damaged" in record.message]) == 1
 
 
 def test_it_does_not_grow_beyond_its_bound(path: Path) -> None:
@@ -200,7 +201,7 @@ def test_several_threads_at_once(path: Path) -> None:
 
 
 def test_locked_database_is_passed_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     cache = ListCache(path)
     cache.put(key(1), cost(1))
     other = sqlite3.connect(path, isolation_level=None)
@@ -226,7 +227,7 @@ def test_read_only_database_is_still_read(
         connection.execute("PRAGMA query_only = ON")
         return connection
 
-    monkeypatch.setattr(lists.sqlite3, "connect", read_only)
+    monkeypatch.setattr(sqlite3, "connect", read_only)
     cache = ListCache(path)
     cache.put(key(7), cost(7))
     cache.put(key(8), cost(8))
@@ -300,18 +301,18 @@ def test_a_database_that_another_sets_up_is_waited_for(
     times: int | None, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two devices that begin together both have the cache; one that never gets it says so."""
-    monkeypatch.setattr(lists, "_BUSY_SECONDS", 0.2)
-    connect, asked = ListCache._connect, []
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
+    connect, asked = Database._connect, []
 
-    def in_use(self: ListCache) -> sqlite3.Connection:
+    def in_use(self: Database, check: bool) -> sqlite3.Connection:
         asked.append(self)
         if times is not None and len(asked) > times:
-            return connect(self)
+            return connect(self, check)
         error = sqlite3.OperationalError("database is locked")
         error.sqlite_errorcode = sqlite3.SQLITE_BUSY
         raise error
 
-    monkeypatch.setattr(ListCache, "_connect", in_use)
+    monkeypatch.setattr(Database, "_connect", in_use)
     cache = ListCache(path)
     assert cache.usable == (times is not None)
     assert ("is in use" in caplog.text) == (times is None)

@@ -118,8 +118,8 @@ def test_a_run_goes_on_when_nothing_can_be_written(message, tmp_path, caplog):
 
     filled(tmp_path)
     store = CostStore(tmp_path)
-    store._connection.close()
-    store._connection = Refusing()
+    store._database._connection.close()
+    store._database._connection = Refusing()
     store.add(COSTS)
     assert f"going on without the cost store {tmp_path / FILE_NAME}: {message}" in caplog.text
     assert store.find("device", "Add/4x8", "model/a") is None

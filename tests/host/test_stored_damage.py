@@ -93,7 +93,7 @@ def test_flipped_bits_of_the_list_cache_never_give_a_wrong_number(tmp_path, capl
         for leftover in tmp_path.iterdir():
             leftover.unlink()
         path.write_bytes(flipped(good, rng))
-        monkeypatch.setattr(pimloop.host.store.lists, "_warned", set())
+        monkeypatch.setattr(pimloop.host.store.lists, "_said", set())
         caplog.clear()
         cache = ListCache(path)
         found = {key: cache.get(key) for key in kept}

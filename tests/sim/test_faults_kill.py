@@ -172,7 +172,7 @@ def check_killed_hosts(seeds: range, mark: str, cache: Path) -> None:
     # What the killed hosts left of their cache is whole, and serves the next run.
     with contextlib.closing(sqlite3.connect(cache / FILE_NAME)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert not list(cache.glob("*.broken"))
+    assert not list(cache.glob("*.damaged"))
     again = subprocess.run(
         host_command(0, 4), cwd=REPOSITORY, capture_output=True, timeout=PATIENCE, check=True
     )
