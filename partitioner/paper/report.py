@@ -17,6 +17,12 @@ from pathlib import Path
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.dcg import count_dcg
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.paper.coexecution import (
+    PIM_PARTS,
+    SHARES,
+    TILE_COLUMNS,
+    split_costs,
+)
 from pimloop.partitioner.paper.tables import (
     CITATION,
     LENGTHS,
@@ -28,7 +34,7 @@ from pimloop.partitioner.paper.tables import (
     with_paper_capability,
 )
 from pimloop.partitioner.percent import percent
-from pimloop.partitioner.place.solve import POLICIES, partition
+from pimloop.partitioner.place.solve import COEXEC, POLICIES, partition
 from pimloop.partitioner.problem import Problem
 from pimloop.partitioner.profile.plan import plan_profile
 
@@ -212,6 +218,57 @@ measurements is small; docs/partitioner.md gives a graph where it is not.
 """
 
 
+def coexecution_section(
+    data: dict[tuple[str, int], dict[str, object]], costs: dict[tuple[str, int], CostGraph]
+) -> str:
+    """Return the totals with operators split between both devices."""
+    rows = []
+    for (model, length), graph in costs.items():
+        measurement = data[model, length]
+        published = measurement["published_totals_us"]
+        assert isinstance(published, dict)
+        row: list[object] = [
+            f"{TITLES[model]}, p={length}",
+            f"{published['opt']:,}",
+            f"{partition(graph).total_us:,.0f}",
+        ]
+        for assumption in PIM_PARTS:
+            plan = partition(split_costs(measurement, assumption), COEXEC)
+            assert plan.optimal
+            row += [
+                f"{plan.total_us:,.0f}",
+                len(plan.splits),
+                f"{published['opt'] / plan.total_us:.2f}",
+            ]
+        rows.append(row)
+    header = ["", "published optimum", "optimum, whole operators"]
+    for assumption in PIM_PARTS:
+        header += [
+            f"co-execution, {assumption}",
+            "split operators",
+            "times faster than published",
+        ]
+    return f"""## Co-execution, in microseconds
+
+A matrix product with weights is computed by the CPU (all cores) and the PIM at the same time, each
+some of the output's columns, in steps of 1/{SHARES}; the policy `coexec` finds the exact optimum
+(docs/partitioner.md). The published optimum was measured; the two others are computed from the
+published costs.
+
+Modelled, not measured: nobody ran a part of an operator on the board. Assumed are
+
+- the CPU's part takes its fraction of the columns of the whole operator's time;
+- the PIM's part does too ("in proportion"), or it takes a whole tile of {TILE_COLUMNS} columns
+  where it needs one column of it ("by tiles"): the board's PIM pads narrower weights. Then a part
+  of 512 columns saves the PIM nothing, and 768 columns lose half of their time with the last 256;
+- gathering moves the missing columns alone, in the time of a transfer of that size, a straight line
+  between the sizes that were measured;
+- the two devices have memories of their own, so neither slows the other down.
+
+{table(header, rows)}
+"""
+
+
 def _published_assignment(costs: CostGraph, on_pim: set[str]) -> dict[str, str]:
     assignment = {}
     for operator in costs.graph.operators:
@@ -244,6 +301,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             counts_section(costs),
             runs_section(costs),
             totals_section(data, costs),
+            coexecution_section(data, costs),
         ]
         tables = distil(args.paper_dir)
     except PartitionerError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.graph import Graph, Operator, Tensor
+from pimloop.partitioner.graph import Graph, Move, Operator, Tensor
 from pimloop.partitioner.place.pricing import TransferPrices
 
 CITATION = (
@@ -83,10 +83,7 @@ def paper_costs(data: Mapping[str, Any], statistic: str = "us_mean") -> CostGrap
     `TransferPrices` for sizes that were not measured, which are model outputs only. Moves that no
     assignment can cause are left out.
     """
-    prices = {
-        move: TransferPrices({row["bytes"]: row[statistic] for row in data["transfers"][key]}, key)
-        for move, key in ((("cpu", "pim"), "to_pim"), (("pim", "cpu"), "to_cpu"))
-    }
+    prices = transfer_prices(data, statistic)
     readers: dict[str, dict[str, None]] = {}
     for producer, consumer in data["edges"]:
         readers.setdefault(producer, {})[consumer] = None
@@ -123,6 +120,16 @@ def paper_costs(data: Mapping[str, Any], statistic: str = "us_mean") -> CostGrap
         )
     graph = Graph(MEMORIES, tuple(operators), tuple(tensors), name=str(data["model"]))
     return CostGraph(graph, {node["id"]: node["cost_us"] for node in data["nodes"]}, transfer_us)
+
+
+def transfer_prices(
+    data: Mapping[str, Any], statistic: str = "us_mean"
+) -> dict[Move, TransferPrices]:
+    """Return what transfers take by size, for both directions of one of the measurements."""
+    return {
+        move: TransferPrices({row["bytes"]: row[statistic] for row in data["transfers"][key]}, key)
+        for move, key in ((("cpu", "pim"), "to_pim"), (("pim", "cpu"), "to_cpu"))
+    }
 
 
 def with_paper_capability(graph: Graph) -> Graph:

@@ -9,6 +9,7 @@ import pytest
 from pimloop.partitioner.dcg import count_dcg
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.paper import report as paper_report
+from pimloop.partitioner.paper.coexecution import PIM_PARTS, SHARES, split_costs
 from pimloop.partitioner.paper.tables import (
     DEVICES,
     LENGTHS,
@@ -20,7 +21,7 @@ from pimloop.partitioner.paper.tables import (
     paper_costs,
     with_paper_capability,
 )
-from pimloop.partitioner.place.solve import POLICIES, partition
+from pimloop.partitioner.place.solve import COEXEC, POLICIES, partition
 from pimloop.partitioner.profile.plan import plan_profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +93,62 @@ def test_policies_against_the_published_totals(model: str, length: int) -> None:
     )
     assert total["paper_dp"] == pytest.approx(published["opt"], rel=0.02)
     assert all(total["optimal"] <= other for other in total.values())
+
+
+#: Times faster than the published optimum: with the PIM's parts in proportion, and by its tiles.
+COEXECUTION = {
+    ("bert", 8): (1.08, 1.02),
+    ("bert", 16): (1.16, 1.05),
+    ("bert", 32): (1.20, 1.05),
+    ("roberta", 8): (1.23, 1.13),
+    ("roberta", 16): (1.33, 1.34),
+    ("roberta", 32): (1.46, 1.51),
+    ("gpt2", 8): (1.20, 1.12),
+    ("gpt2", 16): (1.34, 1.33),
+    ("gpt2", 32): (1.50, 1.53),
+}
+
+
+@full_data
+@pytest.mark.parametrize(("model", "length"), CASES)
+def test_co_execution_against_the_published_optimum(model: str, length: int) -> None:
+    data = load_paper_file(PAPER_DIR, model, length)
+    published, whole = data["published_totals_us"]["opt"], partition(paper_costs(data))
+    for assumption, expected in zip(PIM_PARTS, COEXECUTION[model, length], strict=True):
+        plan = partition(split_costs(data, assumption), COEXEC)
+        assert plan.optimal
+        assert plan.method == "minimum s-t cut"
+        assert plan.total_us <= whole.total_us
+        assert published / plan.total_us == pytest.approx(expected, abs=0.0051)
+        # Each part computes columns, and only products with weights are split.
+        assert {split.shares for split in plan.splits.values()} == {SHARES}
+        weights = {n["id"] for n in data["nodes"] if n["parameter_bytes"]}
+        assert plan.splits.keys() <= weights
+
+
+@full_data
+def test_parts_follow_from_the_published_times() -> None:
+    data = load_paper_file(PAPER_DIR, "roberta", 16)
+    # (16,768) x (768,3072): 14,508 us with all cores, 6,436 us on the PIM, six tiles.
+    splits = split_costs(data, "in proportion").splits["MatMul_117"]
+    assert [split.share for split in splits] == list(range(1, 16))
+    assert splits[3].part_us == (14_508 * 12 / 16, 6_436 * 4 / 16)
+    assert split_costs(data, "by tiles").splits["MatMul_117"][3].part_us[1] == (
+        pytest.approx(6_436 * 2 / 6)
+    )
+    # The output has 98,304 bytes at bfloat16: a quarter of it took 239.99 us to the CPU.
+    assert splits[3].gather_us["MatMul_117"]["cpu"] == 239.99
+    assert splits[11].gather_us["MatMul_117"]["pim"] == 138.02
+    # (16,768) x (768,768): up to 512 columns take one of two tiles.
+    tiles = split_costs(data, "by tiles").splits["MatMul_49"]
+    assert [split.part_us[1] for split in tiles] == [2_553 / 2] * 10 + [2_553] * 5
+
+
+@full_data
+def test_the_cut_with_shares_agrees_with_highs_on_a_whole_model() -> None:
+    costs = split_costs(load_paper_file(PAPER_DIR, "bert", 16))
+    totals = {partition(costs, COEXEC, method=m).total_us for m in ("mincut", "dp", "ilp")}
+    assert len(totals) == 1
 
 
 @full_data
