@@ -1,26 +1,48 @@
-"""The result of partitioning and its file format `pimloop-plan/1`."""
+"""The result of partitioning, written to plan files (`pimloop.partitioner.plan_file`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from pimloop.partitioner.plan_file import PlanJson, StepJson
 from pimloop.partitioner.splits import Split
-
-PLAN_FORMAT = "pimloop-plan/1"
 
 
 @dataclass(frozen=True)
 class Step:
     """One interval of a schedule."""
 
-    kind: str  # "operator" or "transfer"
+    kind: Literal["operator", "transfer"]
     id: str  # operator or tensor id
     resource: str  # memory whose devices compute, or "dma"
     start_us: float
     end_us: float
     detail: str  # the device, or "source>destination"
+
+    @classmethod
+    def of(cls, step: StepJson) -> Step:
+        """Return a step of a plan file."""
+        return cls(
+            step["kind"],
+            step["id"],
+            step["resource"],
+            step["start_us"],
+            step["end_us"],
+            step["detail"],
+        )
+
+    def to_dict(self) -> StepJson:
+        """Return the step as a plan file has it."""
+        return {
+            "kind": self.kind,
+            "id": self.id,
+            "resource": self.resource,
+            "start_us": self.start_us,
+            "end_us": self.end_us,
+            "detail": self.detail,
+        }
 
 
 @dataclass(frozen=True)
@@ -28,7 +50,7 @@ class Plan:
     """An assignment with its exact cost and what is known about its optimality."""
 
     policy: str
-    objective: str  # "sequential" or "makespan"
+    objective: Literal["sequential", "makespan"]
     assignment: Mapping[str, str]  # operator id -> device, or the name of its split
     total_us: float  # the objective's value
     compute_us: float  # sum of operator times
@@ -45,10 +67,10 @@ class Plan:
     cpu_times_disturbed: bool = False  # as of the costs that it was made from
     splits: Mapping[str, Split] = field(default_factory=dict)  # operator id -> split it is run as
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the `pimloop-plan/1` object."""
-        result: dict[str, Any] = {
-            "format": PLAN_FORMAT,
+    def to_dict(self) -> PlanJson:
+        """Return the object of a plan file."""
+        result: PlanJson = {
+            "format": "pimloop-plan/1",
             "policy": self.policy,
             "objective": self.objective,
             "total_us": self.total_us,
@@ -71,7 +93,7 @@ class Plan:
             result["overfull_bytes"] = dict(self.overfull)
         if self.schedule:
             result["gap"] = self.gap
-            result["schedule"] = [vars(step) for step in self.schedule]
+            result["schedule"] = [step.to_dict() for step in self.schedule]
         return result
 
     @property

@@ -187,7 +187,7 @@ def overlapped(
     place = problem.places(assignment)
     compute = [round(times.nodes[operator.id] * scale) for operator in operators.operators]
     tasks = task_graph(problem, place, compute)
-    planned = {
+    planned: dict[tuple[str, str, str], float] = {
         (step.kind, step.id, step.detail): (step.start_us + step.end_us) / 2 for step in schedule
     }
     needed = [

@@ -16,7 +16,6 @@ from pimloop.host.board.data import BOARD_PLATFORM, published_totals
 from pimloop.host.common.files import write_json
 from pimloop.host.common.machine import cores
 from pimloop.host.common.schema import PlatformValue
-from pimloop.host.common.typed_json import JsonError, read_json
 from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result, measures_cpu
 from pimloop.host.execution.times import ScheduleTimes, cpu_time_method, cpu_time_source
@@ -34,6 +33,7 @@ from pimloop.host.report.roofline import roofline
 from pimloop.host.report.traffic import traffic
 from pimloop.host.report.types import check_report
 from pimloop.host.report.versions import FORMAT, READABLE, upgrade
+from pimloop.partitioner.typed_json import JsonError, read_json
 from pimloop.sim.lanes import lanes_text
 
 FILE_NAME = "report.json"

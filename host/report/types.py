@@ -7,14 +7,19 @@ A part that a run can lack is null or absent. Keys that are not here are let thr
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
-from pimloop.host.common.typed_json import AtLeast, JsonError, brief, check, member
-
-Us = Annotated[float, AtLeast(0)]  # microseconds
-Count = Annotated[int, AtLeast(0)]
-Quantity = Annotated[float, AtLeast(0)]
-Positive = Annotated[float, AtLeast(0, exclusive=True)]
+from pimloop.partitioner.typed_json import (
+    Count,
+    JsonError,
+    Number,
+    Positive,
+    Quantity,
+    Us,
+    brief,
+    check,
+    place_text,
+)
 
 
 class TimelineStep(TypedDict):
@@ -43,13 +48,13 @@ class Comparison(TypedDict):
 
     tensor: str
     elements: Count
-    max_abs_error: float | None  # null: not finite
-    relative_l2: float | None
-    cosine: float | None
-    limit: float
+    max_abs_error: Number | None  # null: not finite
+    relative_l2: Number | None
+    cosine: Number | None
+    limit: Number
     measured: NotRequired[bool]  # whether the limit is
     given: NotRequired[str | None]  # decisions of the run that float32 was given
-    min_cosine: NotRequired[float | None]  # of earlier reports
+    min_cosine: NotRequired[Number | None]  # of earlier reports
 
 
 class IntegerComparison(TypedDict):
@@ -60,17 +65,17 @@ class IntegerComparison(TypedDict):
     different: Count
     beyond: Count  # how many of them rounding does not explain
     rule: str
-    margin: float | None
-    bound: float | None
+    margin: Number | None
+    bound: Number | None
     passed: bool
 
 
 class OperatorErrors(TypedDict):
     """The worst PIM operator against float32."""
 
-    worst: float | None  # null: not finite
+    worst: Number | None  # null: not finite
     node: str
-    limit: float
+    limit: Number
     passed: bool
 
 
@@ -84,8 +89,8 @@ class Verification(TypedDict):
     non_finite: NotRequired[list[str]]  # first operators with NaN or infinities float32 has not
     predictions_missed: NotRequired[list[str]]  # times that must be those of the plan and are not
     pim_operators_against_float32: OperatorErrors | None
-    max_abs_error: float | None
-    cosine: float | None
+    max_abs_error: Number | None
+    cosine: Number | None
     compared: list[Comparison]
     integers: NotRequired[list[IntegerComparison]]
     cpu_results_wrong: NotRequired[list[str]]  # that their operators do not give
@@ -306,7 +311,7 @@ class Report(TypedDict):
     kept_on_cpu: NotRequired[dict[str, str]]  # operator id: why it does not run on the PIM
     speedup: dict[str, Quantity]
     roofline: Roofline | None
-    counters: dict[str, float | None]
+    counters: dict[str, Number | None]
     verification: OverallVerification
     simulation: Simulation
     board: dict[str, Us] | None
@@ -325,7 +330,7 @@ def check_report(report: Any) -> None:
             f"main_schedule is {brief(report['main_schedule'])}, which is none of schedules"
         )
     for name, schedule in schedules.items():
-        _check_times(schedule, member("schedules", name))
+        _check_times(schedule, place_text(("schedules", name)))
     _check_graph(report["graph"])
 
 

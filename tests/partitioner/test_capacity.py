@@ -74,7 +74,7 @@ def test_files_keep_shared_weights_and_name_what_is_wrong() -> None:
         costs_from_dict(data)
     data["nodes"][0]["shared_weights"] = []
     data["shared_weights"]["w0"] = -1
-    with pytest.raises(PartitionerError, match="shared_weights 'w0'"):
+    with pytest.raises(PartitionerError, match=r"shared_weights\.w0 must be"):
         costs_from_dict(data)
 
 

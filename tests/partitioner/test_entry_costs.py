@@ -243,11 +243,11 @@ def test_the_file_with_entries_is_read_back() -> None:
     ("changed", "message"),
     [
         ({"format": "pimloop-costs/1"}, "entry_us is not of 'pimloop-costs/1'"),
-        ({"format": "pimloop-costs/3"}, "expected 'pimloop-costs/1' or 'pimloop-costs/2'"),
+        ({"format": "pimloop-costs/3"}, 'expected "pimloop-costs/1" or "pimloop-costs/2"'),
         ({"entry_us": {"gpu": 1.0}}, "entry_us names the unknown device 'gpu'"),
-        ({"entry_us": {"pim": -1.0}}, "entry_us of device 'pim'.*cannot be negative"),
-        ({"entry_us": {"pim": None}}, "entry_us of device 'pim'"),
-        ({"entry_us": [1]}, "entry_us: expected a JSON object"),
+        ({"entry_us": {"pim": -1.0}}, "entry_us.pim must be a number at least 0, not -1"),
+        ({"entry_us": {"pim": None}}, "entry_us.pim must be a number, not null"),
+        ({"entry_us": [1]}, "entry_us must be an object, not a list"),
     ],
 )
 def test_mistakes_are_named(changed: dict, message: str) -> None:

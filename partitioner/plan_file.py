@@ -1,0 +1,119 @@
+"""The plan file, `pimloop-plan`: what its JSON holds.
+
+`pimloop.partitioner.plan` writes it. A plan of another tool needs `format` and `assignment` alone.
+A new optional key goes into `PlanJson`, with a new `format` where a reader must not overlook it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from pimloop.partitioner.typed_json import (
+    Count,
+    JsonError,
+    Number,
+    Quantity,
+    Us,
+    check,
+    doc,
+    type_of_version,
+)
+
+PLAN_FORMAT = "pimloop-plan/1"
+
+
+class StepJson(TypedDict):
+    """An interval of a schedule."""
+
+    kind: Annotated[Literal["operator", "transfer"], doc("What takes the time.")]
+    id: Annotated[str, doc("Id of the operator, or of the tensor that is moved.")]
+    resource: Annotated[str, doc("Memory whose devices compute, or `dma`, which moves tensors.")]
+    start_us: Annotated[Number, doc("Predicted start, microseconds after the first operator's.")]
+    end_us: Annotated[Number, doc("Predicted end, on the same clock.")]
+    detail: Annotated[str, doc("Device of the operator, or `source>destination` of the transfer.")]
+
+
+class PlanJson(TypedDict):
+    """A placement, its predicted time and what is known about faster ones (`pimloop-plan/1`)."""
+
+    format: Literal["pimloop-plan/1"]
+    assignment: Annotated[
+        dict[str, str], doc("By operator id: the device that executes it, or the name of a split.")
+    ]
+    policy: NotRequired[Annotated[str, doc("What made the plan, as `optimal` or `greedy`.")]]
+    objective: NotRequired[
+        Annotated[
+            Literal["sequential", "makespan"],
+            doc(
+                "What `total_us` is: the sum of all times, or the end of a schedule in which"
+                " memories work at the same time. Left out: sequential."
+            ),
+        ]
+    ]
+    total_us: NotRequired[
+        Annotated[Us, doc("The objective's value by the costs the plan is from, microseconds.")]
+    ]
+    compute_us: NotRequired[Annotated[Us, doc("Sum of the operators' times, microseconds.")]]
+    transfer_us: NotRequired[Annotated[Us, doc("Sum of the transfers' times, microseconds.")]]
+    entry_us: NotRequired[
+        Annotated[Us, doc("Sum of the entries of segments, where a device has any, microseconds.")]
+    ]
+    lower_bound_us: NotRequired[
+        Annotated[Us, doc("No placement takes less by the same costs, microseconds.")]
+    ]
+    optimal: NotRequired[Annotated[bool, doc("Whether `total_us` is `lower_bound_us`.")]]
+    method: NotRequired[Annotated[str, doc("The algorithm that made the plan.")]]
+    proof: NotRequired[
+        Annotated[dict[str, Any], doc("What shows the bound; its keys depend on the method.")]
+    ]
+    limit_reached: NotRequired[
+        Annotated[bool, doc("Whether the time limit (`proof.time_limit_s`) ended the search.")]
+    ]
+    signatures: NotRequired[
+        Annotated[
+            dict[str, str],
+            doc(
+                "What each operator computes, by id, as far as the costs said: a plan is not"
+                " executed at other shapes unnoticed."
+            ),
+        ]
+    ]
+    cpu_times_disturbed: NotRequired[
+        Annotated[bool, doc("Whether other work disturbed CPU times among the costs.")]
+    ]
+    overfull_bytes: NotRequired[
+        Annotated[
+            dict[str, Count],
+            doc("By memory: bytes of weights beyond its capacity, of a policy that knows none."),
+        ]
+    ]
+    gap: NotRequired[
+        Annotated[Quantity, doc("(total - lower bound) / total, of a makespan plan; a fraction.")]
+    ]
+    schedule: NotRequired[
+        Annotated[
+            list[StepJson],
+            doc("Start and end of every operator and transfer; a makespan plan must have it."),
+        ]
+    ]
+
+
+#: The type of every version that is read.
+VERSIONS: dict[str, Any] = {PLAN_FORMAT: PlanJson}
+
+
+def check_plan(data: Any) -> PlanJson:
+    """Return the object of a plan file, checked.
+
+    Raises
+    ------
+    JsonError
+        When it is none; says where and what was expected.
+    """
+    plan: PlanJson = check(data, type_of_version(data, VERSIONS))
+    if plan.get("objective") == "makespan" and not plan.get("schedule"):
+        raise JsonError(
+            "it has no schedule, so its operators have no order; make it again with"
+            " `pimloop partition --objective makespan`"
+        )
+    return plan
