@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pimloop.rtl.source import WORDS, Isa, Row, camel, opcodes_of
+from pimloop.rtl.source import WORDS, Isa, Row, camel, flagged, opcodes_of
 
 _FIELD = '''
 class Field(NamedTuple):
@@ -103,9 +103,10 @@ def _enums(isa: Isa) -> list[str]:
     for kind in isa["class"]:
         lines.append(f"#: {kind['doc']}")
         lines += _opcodes(f"{kind['name'].upper()}_OPCODES", opcodes_of(isa, {kind["name"]}))
-    computing = {kind["name"] for kind in isa["class"] if kind.get("computes")}
     lines.append("#: Those that the lanes execute.")
-    lines += _opcodes("COMPUTE_OPCODES", opcodes_of(isa, computing))
+    lines += _opcodes("COMPUTE_OPCODES", opcodes_of(isa, flagged(isa, "computes")))
+    lines.append("#: Those of them that go through the rows of their operands beat by beat.")
+    lines += _opcodes("VECTOR_OPCODES", opcodes_of(isa, flagged(isa, "vector")))
     lines += ["", "#: What each status code means.", "CODE_TEXT: dict[Code, str] = {"]
     for name, _, doc in next(e for e in isa["enum"] if e["name"] == "code")["values"]:
         lines.append(f"    Code.{name}: {json.dumps(doc)},")
@@ -113,6 +114,8 @@ def _enums(isa: Isa) -> list[str]:
 
 
 def _opcodes(name: str, opcodes: list[str]) -> list[str]:
+    if not opcodes:
+        return [f"{name}: tuple[Opcode, ...] = ()"]
     line = f"{name} = ({', '.join(f'Opcode.{op}' for op in opcodes)}{',' * (len(opcodes) == 1)})"
     if len(line) <= 100:
         return [line]

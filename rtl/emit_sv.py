@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import textwrap
 
-from pimloop.rtl.source import WORDS, Isa, Row, camel, opcodes_of
+from pimloop.rtl.source import WORDS, Isa, Row, camel, flagged, opcodes_of
 
 _WIDTH = 100
+
+#: The lane operation of the opcodes that name no other.
+_COMMON_LANE = "mac"
 
 
 def package(isa: Isa) -> str:
@@ -150,9 +153,10 @@ def _predicates(isa: Isa) -> list[str]:
     for kind in isa["class"]:
         lines += [f"  /// {kind['doc']}"]
         lines += [*_inside(isa, f"is_{kind['name']}", {kind["name"]}), ""]
-    computing = {kind["name"] for kind in isa["class"] if kind.get("computes")}
     lines += ["  /// Whether pim_seq and the lanes execute it."]
-    lines += [*_inside(isa, "is_compute", computing), ""]
+    lines += [*_inside(isa, "is_compute", flagged(isa, "computes")), ""]
+    lines += ["  /// Whether it goes through the rows of its operands beat by beat."]
+    lines += [*_inside(isa, "is_vector", flagged(isa, "vector")), ""]
     lines += ["  /// Whether there is such an opcode."]
     lines += [*_inside(isa, "is_known", {kind["name"] for kind in isa["class"]}), ""]
     lines += [
@@ -201,8 +205,10 @@ def _record_function(isa: Isa) -> list[str]:
 
 def _inside(isa: Isa, name: str, classes: set[str]) -> list[str]:
     names = ", ".join(f"Opcode{camel(op)}" for op in opcodes_of(isa, classes))
+    # SystemVerilog has no empty set.
+    member = f"opcode inside {{{names}}}" if names else "1'b0"
     text = textwrap.wrap(
-        f"return opcode inside {{{names}}};",
+        f"return {member};",
         _WIDTH,
         initial_indent=" " * 4,
         subsequent_indent=" " * 8,
@@ -210,11 +216,29 @@ def _inside(isa: Isa, name: str, classes: set[str]) -> list[str]:
     return [f"  function automatic logic {name}(opcode_e opcode);", *text, "  endfunction"]
 
 
+def vector_op(isa: Isa) -> str:
+    """Return the function of pim_seq.sv that gives the operation of the lanes of an opcode."""
+    lines = [
+        "  /// What the lanes do with a beat of the operand of a vector opcode that is read last.",
+        "  function automatic pim_pkg::lane_op_e vector_op(pim_isa_pkg::opcode_e kind);",
+        "    unique case (kind)",
+    ]
+    vector = flagged(isa, "vector")
+    chosen = [op for op in isa["opcode"] if op["class"] in vector and op["lane"] != _COMMON_LANE]
+    lines += [
+        f"      pim_isa_pkg::Opcode{camel(op['name'])}: return pim_pkg::Lane{camel(op['lane'])};"
+        for op in chosen
+    ]
+    lines += [f"      default: return pim_pkg::Lane{camel(_COMMON_LANE)};", "    endcase"]
+    return "\n".join([*lines, "  endfunction"])
+
+
 def lane_enum(isa: Isa) -> str:
     """Return lane_op_e of pim_pkg.sv."""
     rows = isa["lane"]
-    lines = ["  /// What the lanes do with a beat.", "  typedef enum logic [2:0] {"]
-    members = [f"Lane{camel(row['name'])} = 3'd{i}" for i, row in enumerate(rows)]
+    width = (len(rows) - 1).bit_length()
+    lines = ["  /// What the lanes do with a beat.", f"  typedef enum logic [{width - 1}:0] {{"]
+    members = [f"Lane{camel(row['name'])} = {width}'d{i}" for i, row in enumerate(rows)]
     members = [f"{text}," if i + 1 < len(rows) else text for i, text in enumerate(members)]
     wide = max(len(text) for text in members)
     for text, row in zip(members, rows, strict=True):

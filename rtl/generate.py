@@ -1,11 +1,12 @@
 """Write everything that states the programming interface and the DRAM timings from their tables.
 
-From `isa.toml`: `pim_isa_pkg.sv`, `isa.py`, and the operations of the lanes in `pim_pkg.sv` and
-`pim_lane_dpi.cpp`; from `timing.toml`: `timing.py`, and the parts of SystemVerilog files that list
-the timings; from `conditions.toml`: the checks of the parameters, `pim_conditions.sv`; and the
-tables of `README.md`. In a file with other text the generated part stands between the marks
-`generated:NAME` and `end`. Run `python -m pimloop.rtl.generate` after a change of a table;
-`python -m pimloop.rtl.generate --check` exits 1 when an output is out of date.
+From `isa.toml`: `pim_isa_pkg.sv`, `isa.py`, the operations of the lanes in `pim_pkg.sv` and
+`pim_lane_dpi.cpp`, and which of them an opcode is in `pim_seq.sv`; from `timing.toml`: `timing.py`,
+and the parts of SystemVerilog files that list the timings; from `conditions.toml`: the checks of
+the parameters, `pim_conditions.sv`; and the tables of `README.md`. In a file with other text the
+generated part stands between the marks `generated:NAME` and `end`. Run
+`python -m pimloop.rtl.generate` after a change of a table; `python -m pimloop.rtl.generate --check`
+exits 1 when an output is out of date.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ def _parts(isa: Isa, timing: list[Row]) -> dict[str, dict[str, str]]:
             "parameters": emit_sv.timing_parameters(timing, "parameter int unsigned", 2),
             "timing": literal,
         },
+        "rtl/pim_seq.sv": {"vector_op": emit_sv.vector_op(isa)},
         "sim/dpi/pim_lane_dpi.cpp": {"lane_op_e": emit_sv.lane_enum_cpp(isa)},
         "sim/rtl/pimloop_tb.sv": {
             "parameters": emit_sv.timing_parameters(timing, "parameter int", 4),

@@ -200,10 +200,14 @@ COPY_OPCODES = (Opcode.COPY_IN, Opcode.COPY_OUT)
 PRODUCT_OPCODES = (Opcode.MATMUL, Opcode.MATMUL_T)
 #: One result for each element of the left operand; the right one may be broadcast.
 ELEMENTWISE_OPCODES = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
+#: One result for each element of the left operand; there is no right one.
+UNARY_OPCODES: tuple[Opcode, ...] = ()
 #: Has no operands: about the list itself.
 LIST_OPCODES = (Opcode.FENCE, Opcode.END)
 #: Those that the lanes execute.
 COMPUTE_OPCODES = (Opcode.MATMUL, Opcode.MATMUL_T, Opcode.ADD, Opcode.SUB, Opcode.MUL)
+#: Those of them that go through the rows of their operands beat by beat.
+VECTOR_OPCODES = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
 
 #: What each status code means.
 CODE_TEXT: dict[Code, str] = {

@@ -52,11 +52,12 @@ module pim_check #(
   wide_t host_end_q;
 
   pim_isa_pkg::opcode_e opcode;
-  logic is_copy, is_product, is_ew;
+  logic is_copy, is_product, is_vector, has_right;
   assign opcode = pim_isa_pkg::opcode_e'(desc_q.control.opcode);
   assign is_copy = pim_isa_pkg::is_copy(opcode);
   assign is_product = pim_isa_pkg::is_product(opcode);
-  assign is_ew = pim_isa_pkg::is_elementwise(opcode);
+  assign is_vector = pim_isa_pkg::is_vector(opcode);
+  assign has_right = is_product || pim_isa_pkg::is_elementwise(opcode);
 
   pim_isa_pkg::broadcast_e broadcast;
   pim_isa_pkg::init_e init;
@@ -102,12 +103,15 @@ module pim_check #(
             off_atom(desc_q.tile);
       end
     end
-    if (is_ew) begin
+    if (is_vector) begin
       size = desc_q.rows == '0 || desc_q.cols == '0 || desc_q.cols[BeatElemBits-1:0] != '0 ||
           (broadcast == pim_isa_pkg::BroadcastColumn && desc_q.rows > ScalarDepth);
-      misaligned |= off_beat(desc_q.addr_a) || off_beat(desc_q.addr_b) ||
-          off_beat(desc_q.addr_y) || off_beat(desc_q.stride_a) || off_beat(desc_q.stride_y);
-      if (broadcast == pim_isa_pkg::BroadcastNone) misaligned |= off_beat(desc_q.stride_b);
+      misaligned |= off_beat(desc_q.addr_a) || off_beat(desc_q.addr_y) ||
+          off_beat(desc_q.stride_a) || off_beat(desc_q.stride_y);
+      if (has_right) begin
+        misaligned |= off_beat(desc_q.addr_b);
+        if (broadcast == pim_isa_pkg::BroadcastNone) misaligned |= off_beat(desc_q.stride_b);
+      end
     end
 
     if (!pim_isa_pkg::is_known(opcode)) return pim_isa_pkg::CodeOpcode;
@@ -154,7 +158,7 @@ module pim_check #(
         end
       end
       OpB: begin
-        r.exists = !is_copy;
+        r.exists = has_right;
         r.addr = desc_q.addr_b;
         r.stride = desc_q.stride_b;
         if (opcode == pim_isa_pkg::OpcodeMatmul) begin
@@ -237,14 +241,15 @@ module pim_check #(
     overlap = 1'b0;
     if (is_copy) begin
       overlap = desc_q.rows != 32'd1 && desc_q.stride_y < desc_q.inner;
-    end else if (is_product || is_ew) begin
+    end else if (is_product || is_vector) begin
       overlap = desc_q.rows != 32'd1 && 67'(desc_q.stride_y) <
           (is_product && desc_q.control.out_f32 ? columns() << 2 : columns() << 1);
-      in_place_a = is_ew && desc_q.addr_a == desc_q.addr_y && desc_q.stride_a == desc_q.stride_y;
-      in_place_b = is_ew && broadcast == pim_isa_pkg::BroadcastNone &&
+      in_place_a = is_vector && desc_q.addr_a == desc_q.addr_y &&
+          desc_q.stride_a == desc_q.stride_y;
+      in_place_b = is_vector && broadcast == pim_isa_pkg::BroadcastNone &&
           desc_q.addr_b == desc_q.addr_y && desc_q.stride_b == desc_q.stride_y;
       overlap |= meets(2'd0) && !in_place_a;
-      overlap |= meets(2'd1) && !in_place_b;
+      overlap |= has_right && meets(2'd1) && !in_place_b;
       if (is_product && init != pim_isa_pkg::InitZero) begin
         overlap |= meets(2'd2) && !(init == pim_isa_pkg::InitF32 && desc_q.control.out_f32 &&
                                  desc_q.host_lo == desc_q.addr_y &&
@@ -280,7 +285,7 @@ module pim_check #(
         StStatic: begin
           code_q <= static_code();
           if (static_code() != pim_isa_pkg::CodeDone) state_q <= StDone;
-          else if (is_copy || is_product || is_ew) state_q <= StSize;
+          else if (is_copy || is_product || is_vector) state_q <= StSize;
           else state_q <= StHost;
         end
         StSize: begin

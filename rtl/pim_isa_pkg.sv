@@ -246,6 +246,11 @@ package pim_isa_pkg;
     return opcode inside {OpcodeAdd, OpcodeSub, OpcodeMul};
   endfunction
 
+  /// One result for each element of the left operand; there is no right one.
+  function automatic logic is_unary(opcode_e opcode);
+    return 1'b0;
+  endfunction
+
   /// Has no operands: about the list itself.
   function automatic logic is_list(opcode_e opcode);
     return opcode inside {OpcodeFence, OpcodeEnd};
@@ -254,6 +259,11 @@ package pim_isa_pkg;
   /// Whether pim_seq and the lanes execute it.
   function automatic logic is_compute(opcode_e opcode);
     return opcode inside {OpcodeMatmul, OpcodeMatmulT, OpcodeAdd, OpcodeSub, OpcodeMul};
+  endfunction
+
+  /// Whether it goes through the rows of its operands beat by beat.
+  function automatic logic is_vector(opcode_e opcode);
+    return opcode inside {OpcodeAdd, OpcodeSub, OpcodeMul};
   endfunction
 
   /// Whether there is such an opcode.

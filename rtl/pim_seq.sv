@@ -1,5 +1,5 @@
-/// Compute sequencer: turns a MATMUL, MATMUL_T or element-wise descriptor into streams of
-/// accesses and the settings that tell the lanes what to do with them.
+/// Compute sequencer: turns a MATMUL, MATMUL_T or vector descriptor (element-wise, unary) into
+/// streams of accesses and the settings that tell the lanes what to do with them.
 ///
 /// For every row of the result and every tile of it (at most AccGroups beats): fill the
 /// accumulators, stream the operands through the lanes, write the result. Streams are queued
@@ -10,7 +10,7 @@ module pim_seq #(
   parameter int unsigned AccGroups = 16,
   parameter int unsigned ScalarDepth = 4096,
   parameter int unsigned LaneLatency = 4,
-  /// Fabric clocks to set up one element-wise vector instruction (at most AccGroups beats).
+  /// Fabric clocks to set up one vector instruction (at most AccGroups beats).
   parameter int unsigned VectorSetup = 0
 ) (
   input  logic                     clk_i,
@@ -72,16 +72,18 @@ module pim_seq #(
   pim_isa_pkg::opcode_e opcode;
   pim_isa_pkg::broadcast_e broadcast;
   pim_isa_pkg::init_e init;
-  logic is_ew, is_t, from_scalars;
+  // Element-wise: A is loaded, then meets B. Unary: A alone goes through the lanes.
+  logic is_vector, is_unary, is_t, from_scalars;
 
   assign opcode = pim_isa_pkg::opcode_e'(desc_i.control.opcode);
   assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
   assign init = pim_isa_pkg::init_e'(desc_i.control.init);
   assign is_t = opcode == pim_isa_pkg::OpcodeMatmulT;
-  assign is_ew = pim_isa_pkg::is_elementwise(opcode);
+  assign is_vector = pim_isa_pkg::is_vector(opcode);
+  assign is_unary = pim_isa_pkg::is_unary(opcode);
   // One element a row: the right operand sits in the scalar buffer.
-  assign from_scalars = is_ew && broadcast inside {pim_isa_pkg::BroadcastColumn,
-                                                   pim_isa_pkg::BroadcastScalar};
+  assign from_scalars = is_vector && broadcast inside {pim_isa_pkg::BroadcastColumn,
+                                                       pim_isa_pkg::BroadcastScalar};
 
   logic [31:0] row_q;                          // of the result
   logic [31:0] a_q, b_q, c_q, y_q;             // addresses of the current row
@@ -114,7 +116,7 @@ module pim_seq #(
 
   always_comb begin
     scalar_atoms = (desc_i.inner + 32'(AtomElems - 1)) / AtomElems;
-    if (is_ew) begin
+    if (is_vector) begin
       scalar_atoms = broadcast == pim_isa_pkg::BroadcastColumn
           ? (desc_i.rows + 32'(AtomElems - 1)) / AtomElems : 32'd1;
     end
@@ -128,14 +130,14 @@ module pim_seq #(
     unique case (state_q)
       StScalar: begin
         stream_valid_o = 1'b1;
-        stream_o.addr = is_ew ? b_q : a_q;
+        stream_o.addr = is_vector ? b_q : a_q;
         stream_o.count = scalar_atoms;
         stream_o.kind = pim_pkg::KindScalar;
         stream_o.all = 1'b0;
       end
       StInit: begin
         stream_valid_o = 1'b1;
-        if (is_ew) begin
+        if (is_vector) begin
           stream_o.addr = a_q + offset;
           stream_o.count = 32'(width_q);
           stream_o.kind = pim_pkg::KindLoad;
@@ -151,13 +153,14 @@ module pim_seq #(
       end
       StStream: begin
         stream_valid_o = 1'b1;
-        if (is_ew) begin
-          stream_o.addr = (from_scalars ? a_q : b_q) + offset;
+        if (is_vector) begin
+          stream_o.addr = (from_scalars || is_unary ? a_q : b_q) + offset;
           stream_o.count = 32'(width_q);
           stream_o.kind = pim_pkg::KindEw;
           // The beat meets its own accumulators: narrow tiles wait for the load to settle, and
-          // the first row waits for a scalar that fits in one atom.
-          stream_o.hold = 32'(width_q) < LaneLatency || from_scalars;
+          // the first row waits for a scalar that fits in one atom. A beat that is alone needs
+          // nothing of what was there.
+          stream_o.hold = !is_unary && (32'(width_q) < LaneLatency || from_scalars);
         end else begin
           stream_o.addr = tile_b_q;
           stream_o.count = desc_i.inner * 32'(width_q);
@@ -191,14 +194,24 @@ module pim_seq #(
   end
 
   // ---- settings -------------------------------------------------------------------------
+  // generated:vector_op
+  /// What the lanes do with a beat of the operand of a vector opcode that is read last.
+  function automatic pim_pkg::lane_op_e vector_op(pim_isa_pkg::opcode_e kind);
+    unique case (kind)
+      pim_isa_pkg::OpcodeMul: return pim_pkg::LaneMul;
+      default: return pim_pkg::LaneMac;
+    endcase
+  endfunction
+  // end generated
+
   assign zero_init_o = init == pim_isa_pkg::InitZero;
   assign scalar_index_o = broadcast == pim_isa_pkg::BroadcastColumn ? row_q[IndexBits-1:0] : '0;
 
   always_comb begin
-    ew_op_o = pim_pkg::LaneMac;
+    ew_op_o = vector_op(opcode);
     ew_scalar_o = 2'd0;
     if (opcode == pim_isa_pkg::OpcodeMul) begin
-      ew_op_o = from_scalars ? pim_pkg::LaneMuls : pim_pkg::LaneMul;
+      if (from_scalars) ew_op_o = pim_pkg::LaneMuls;
       ew_scalar_o = 2'd2;
     end else if (opcode == pim_isa_pkg::OpcodeSub && !from_scalars) begin
       ew_scalar_o = 2'd1;
@@ -209,7 +222,7 @@ module pim_seq #(
   logic splat_go, splatting_q;
   assign splat_go = quiet_i || splatting_q;
   assign splat_o = state_q == StSplat && splat_go;
-  assign splat_zero_o = !is_ew;
+  assign splat_zero_o = !is_vector;
   assign splat_negate_o = opcode == pim_isa_pkg::OpcodeSub;
   assign splat_group_o = splat_q;
   assign block_open_o = state_q == StBlock && block_room_i;
@@ -223,15 +236,18 @@ module pim_seq #(
   state_e after_tile, after_setup;
   always_comb begin
     after_setup = StStream;
-    if (is_ew) begin
-      if (!from_scalars) after_setup = StInit;
-      else if (opcode != pim_isa_pkg::OpcodeMul) after_setup = StSplat;
+    if (is_vector) begin
+      if (from_scalars) begin
+        if (opcode != pim_isa_pkg::OpcodeMul) after_setup = StSplat;
+      end else if (!is_unary) begin
+        after_setup = StInit;
+      end
     end else if (init != pim_isa_pkg::InitZero) begin
       after_setup = StInit;
     end else if (is_t) begin
       after_setup = StSplat;
     end
-    after_tile = is_ew && VectorSetup != 0 ? StSetup : after_setup;
+    after_tile = is_vector && VectorSetup != 0 ? StSetup : after_setup;
   end
 
   always_ff @(posedge clk_i) begin
@@ -270,7 +286,7 @@ module pim_seq #(
           atoms_left_q <= atoms;
           beat_q <= '0;
           beats_left_q <= beats;
-          state_q <= !is_ew || from_scalars ? StScalar : StTile;
+          state_q <= !is_vector || from_scalars ? StScalar : StTile;
         end
         StScalar: if (stream_ready_i) state_q <= StTile;
         StTile: begin
@@ -347,7 +363,7 @@ module pim_seq #(
             row_q <= row_q + 32'd1;
             a_q <= a_q + desc_i.stride_a;
             y_q <= y_q + desc_i.stride_y;
-            if (is_ew && broadcast == pim_isa_pkg::BroadcastNone) b_q <= b_q + desc_i.stride_b;
+            if (is_vector && broadcast == pim_isa_pkg::BroadcastNone) b_q <= b_q + desc_i.stride_b;
             if (init == pim_isa_pkg::InitF32) c_q <= c_q + desc_i.host_hi;
             tile_b_q <= desc_i.addr_b;
             column_q <= desc_i.addr_b;
@@ -355,7 +371,7 @@ module pim_seq #(
             beat_q <= '0;
             beats_left_q <= beats;
             if (row_q + 32'd1 == desc_i.rows) state_q <= StDrain;
-            else if (!is_ew) state_q <= StScalar;
+            else if (!is_vector) state_q <= StScalar;
           end
         end
         StDrain: if (quiet_i) state_q <= StDone;

@@ -45,6 +45,14 @@ def _check(isa: Isa) -> None:
     named |= {name for field in isa["control"] for name in field.get("classes", ())}
     if named - known:
         raise ValueError(f"isa.toml: no [[class]] is called {', '.join(sorted(named - known))}")
+    lanes = {row["name"] for row in isa["lane"]}
+    vector = flagged(isa, "vector")
+    for op in isa["opcode"]:
+        if op["class"] in vector and op.get("lane") not in lanes:
+            raise ValueError(
+                f"isa.toml: {op['name']} is of the class {op['class']}, so its `lane` must be one"
+                f" of {', '.join(sorted(lanes))}"
+            )
     if len(isa["record"]) > WORDS:
         room = len(isa["counter"]) - (len(isa["record"]) - WORDS)
         raise ValueError(
@@ -85,6 +93,11 @@ def camel(name: str) -> str:
 def opcodes_of(isa: Isa, classes: set[str]) -> list[str]:
     """Return the names of the opcodes of some classes, in the order of the table."""
     return [op["name"] for op in isa["opcode"] if op["class"] in classes]
+
+
+def flagged(isa: Isa, flag: str) -> set[str]:
+    """Return the names of the classes that have a flag."""
+    return {kind["name"] for kind in isa["class"] if kind.get(flag)}
 
 
 def _counter_registers(isa: Isa) -> list[Row]:

@@ -11,7 +11,7 @@ from pimloop.host.cli.arguments import parse_path, parse_seed, positive_seconds,
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_device_options, check_device_options
 from pimloop.host.cli.tables import print_table, prose, texts
-from pimloop.host.execution.kernels import KernelResult, run_elementwise, run_gemm
+from pimloop.host.execution.kernels import BroadcastName, KernelResult, run_elementwise, run_gemm
 from pimloop.host.operators.registry import elementwise as operations
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.open import open_device
@@ -43,10 +43,11 @@ def register(subparsers: Any) -> None:
 
     elementwise = subparsers.add_parser(
         "elementwise",
-        help="add, subtract or multiply random operands on the device",
+        help="an element-wise operation of random operands on the device",
         description=(
-            "Add, subtract or multiply a random (P,R) and an operand broadcast to it on the "
-            "device, and compare every bit with the golden model. Exit code 1: bits differ."
+            "Run an operation of a random (P,R), and of an operand broadcast to it where the "
+            "operation takes two, on the device, and compare every bit with the golden model. "
+            "Exit code 1: bits differ."
         ),
     )
     elementwise.add_argument("op", choices=tuple(operations()), help="operation")
@@ -55,7 +56,6 @@ def register(subparsers: Any) -> None:
     elementwise.add_argument(
         "--broadcast",
         choices=("none", "row", "column", "scalar"),
-        default="none",
         help="shape of the right operand: (P,R) (default), (R), (P,1), (1)",
     )
     _add_common(elementwise)
@@ -103,15 +103,19 @@ def gemm_command(args: argparse.Namespace) -> int:
 
 def elementwise_command(args: argparse.Namespace) -> int:
     """Run `pimloop elementwise`."""
+    broadcast: BroadcastName = args.broadcast or "none"
+    alone = operations()[args.op].operands == 1
+    if alone and args.broadcast is not None:
+        raise PimloopError(f"{args.op} has no right operand to broadcast: leave --broadcast out")
     return _run(
         args,
-        {"operation": args.op, "broadcast": args.broadcast},
+        {"operation": args.op, "broadcast": None if alone else broadcast},
         lambda device, platform: run_elementwise(
             device,
             platform,
             args.op,
             (args.p, args.r),
-            broadcast=args.broadcast,
+            broadcast=broadcast,
             seed=args.seed,
             timeout=args.timeout,
             waves=args.waves,

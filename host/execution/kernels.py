@@ -142,37 +142,38 @@ def run_elementwise(
 ) -> KernelResult:
     """Run an operation of a random (p, r) and a random operand that is broadcast to it.
 
-    See `run_gemm` for the parameters; `broadcast` gives the right operand the shape (p, r),
-    (r), (p, 1) or (1).
+    See `run_gemm` for the parameters; `broadcast` gives the right operand, where the operation
+    takes one, the shape (p, r), (r), (p, 1) or (1).
     """
     p, r = shape
     _require_positive(shape)
+    kind = elementwise()[op]
     driver = PimDriver.for_platform(device, platform, timeout=timeout)
     columns = round_up(r, driver.geometry.beat_columns)
-    copies = 3 if broadcast == "none" else 2
+    second: dict[BroadcastName, tuple[int, ...]] = {
+        "none": (p, r), "row": (r,), "column": (p, 1), "scalar": (1,),
+    }  # fmt: skip
+    shapes = [shape, second[broadcast]][: kind.operands]
+    copies = 1 + sum(operand == shape for operand in shapes)  # the result, and operands as large
     _require_room(driver, copies * p * columns, f"elementwise {op} {p} {r}")
     rng = np.random.default_rng(seed)
-    left = _random(rng, (p, r))
-    shapes = {"none": (p, r), "row": (r,), "column": (p, 1), "scalar": (1,)}
-    right = _random(rng, shapes[broadcast])
-    a, b = driver.upload(left), driver.upload(right)
+    values = [_random(rng, operand) for operand in shapes]
+    operands = [driver.upload(array) for array in values]
     with recorded(device, waves):
         started = time.perf_counter()
-        y = driver.elementwise(op, a, b)
+        y = driver.elementwise(op, *operands)
         wall = time.perf_counter() - started
     stats = driver.last
-    values = driver.download(y)
-    arithmetic = elementwise()[op].arithmetic
-    bits = golden.to_bf16_bits(left), golden.to_bf16_bits(right)
-    expected = golden.elementwise(arithmetic, *bits)
+    result = driver.download(y)
+    expected = golden.elementwise(kind.arithmetic, *map(golden.to_bf16_bits, values))
     with np.errstate(all="ignore"):
-        float32 = arithmetic(left, right)
+        float32 = kind.arithmetic(*values)
     return KernelResult(
         shape=shape,
         stats=stats,
         wall_s=wall,
-        mismatch=find_mismatch(op, golden.to_bf16_bits(values), expected),
-        non_finite=_non_finite(op, values, float32),
+        mismatch=find_mismatch(op, golden.to_bf16_bits(result), expected),
+        non_finite=_non_finite(op, result, float32),
         useful_macs=p * r,
         beat_macs=driver.geometry.beat_columns,
     )

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pimloop.host.operators.elementwise import Kind
+from pimloop.host.operators.elementwise import BinaryKind
 from pimloop.rtl.isa import Opcode
 
-KINDS = (Kind(Opcode.ADD, np.add, commutative=True),)
+KINDS = (BinaryKind(Opcode.ADD, np.add, commutative=True),)
 
 MATCHERS = {"Add": KINDS[0].match}

@@ -1,7 +1,11 @@
-"""Element-wise operations: what they have in common; each has a file of its own."""
+"""Element-wise operations: what they have in common; each has a file of its own.
+
+Those of one operand are in `pimloop.host.operators.unary`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Kind(ABC):
     """An element-wise operation of the device.
 
     Parameters
@@ -33,24 +37,47 @@ class Kind:
     arithmetic
         What the lanes compute, in binary32.
     commutative
-        Whether the operands may be exchanged.
+        Whether operands may be exchanged.
     """
 
     opcode: Opcode
     arithmetic: golden.Arithmetic
-    commutative: bool
+    commutative: bool = False
 
     @property
     def name(self) -> str:
         """The opcode in small letters."""
         return self.opcode.name.lower()
 
+    @property
+    @abstractmethod
+    def operands(self) -> int:
+        """How many operands it takes."""
+
     def match(self, graph: Graph, node: Node, capabilities: Capabilities) -> Operation | str:
         """Return how the device runs an operator of this kind, or why it cannot."""
-        result = graph.tensors[node.outputs[0]].shape
-        if len(result) > capabilities.elementwise_max_rank:
+        if len(graph.tensors[node.outputs[0]].shape) > capabilities.elementwise_max_rank:
             most = quantity(capabilities.elementwise_max_rank, "axis", "axes")
             return f"element-wise with more than {most}"
+        return self.operation(graph, node, capabilities)
+
+    @abstractmethod
+    def operation(self, graph: Graph, node: Node, capabilities: Capabilities) -> Operation | str:
+        """Return what `match` does of a result with so few axes that the device takes it."""
+
+
+@dataclass(frozen=True)
+class BinaryKind(Kind):
+    """An element-wise operation of two operands; parameters as of `Kind`."""
+
+    @property
+    def operands(self) -> int:
+        """Two."""
+        return 2
+
+    def operation(self, graph: Graph, node: Node, capabilities: Capabilities) -> Operation | str:
+        """Return it with the operand that is broadcast on the right."""
+        result = graph.tensors[node.outputs[0]].shape
         orders = [node.inputs, node.inputs[::-1]] if self.commutative else [node.inputs]
         for left, right in orders:
             shape = graph.tensors[right].shape

@@ -1,8 +1,8 @@
 """Which operators of a graph the PIM device can run, and how each maps onto its operations.
 
 The device has the paper's operations (Kim et al., ACM TODAES 2024, Table 2): matrix products and
-element-wise Add, Sub and Mul. The driver makes of them every product of `numpy.matmul` and every
-broadcast of numpy. A platform may allow less: its `[capabilities]` table.
+element-wise Add, Sub and Mul; and others since. The driver makes of them every product of
+`numpy.matmul` and every broadcast of numpy. A platform may allow less: its `[capabilities]` table.
 
 An operator stays on the CPU when one of its constants has a finite value that bfloat16 does not
 have: the -3.4028e38 of attention masks would become -inf, and 0 times that NaN. The constant is

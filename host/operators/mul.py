@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pimloop.host.operators.elementwise import Kind
+from pimloop.host.operators.elementwise import BinaryKind
 from pimloop.rtl.isa import Opcode
 
-KINDS = (Kind(Opcode.MUL, np.multiply, commutative=True),)
+KINDS = (BinaryKind(Opcode.MUL, np.multiply, commutative=True),)
 
 MATCHERS = {"Mul": KINDS[0].match}

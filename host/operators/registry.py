@@ -28,6 +28,9 @@ def matchers() -> Mapping[str, Matcher]:
 
 @cache
 def elementwise() -> Mapping[str, Kind]:
-    """Return the device's element-wise operations by name, in the order of their opcodes."""
+    """Return the device's element-wise operations by name, in the order of their opcodes.
+
+    Those of one operand are among them.
+    """
     kinds = [kind for module in modules_beside(__name__) for kind in getattr(module, "KINDS", ())]
     return {kind.name: kind for kind in sorted(kinds, key=lambda kind: kind.opcode)}

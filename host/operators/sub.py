@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pimloop.host.operators.elementwise import Kind
+from pimloop.host.operators.elementwise import BinaryKind
 from pimloop.rtl.isa import Opcode
 
-KINDS = (Kind(Opcode.SUB, np.subtract, commutative=False),)
+KINDS = (BinaryKind(Opcode.SUB, np.subtract),)
 
 MATCHERS = {"Sub": KINDS[0].match}

@@ -109,11 +109,15 @@ class DriverSection:
     conversion: Literal["modelled", "measured"] = choice("modelled", "measured")
 
 
+#: Stands in `capabilities.operators` for whatever the device has an operation for.
+EVERY_OPERATION = "all"
+
+
 @dataclass(frozen=True)
 class CapabilitiesSection:
     """Which operators of a model the PIM takes."""
 
-    operators: tuple[str, ...] = choice(*matchers())
+    operators: tuple[str, ...] = choice(EVERY_OPERATION, *matchers())
     activation_matmul: bool = choice(False, True)
     elementwise_max_rank: int = number("axes", 1)
     operands: Literal["any", "paper"] = choice("any", "paper")
@@ -165,7 +169,9 @@ class Platform:
         """What the platform lets its PIM do, as the model front end asks it."""
         section = self.capabilities_section
         return Capabilities(
-            operators=frozenset(section.operators),
+            operators=frozenset(
+                matchers() if EVERY_OPERATION in section.operators else section.operators
+            ),
             activation_matmul=section.activation_matmul,
             elementwise_max_rank=section.elementwise_max_rank,
             operands=section.operands,

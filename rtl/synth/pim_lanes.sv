@@ -20,7 +20,7 @@ module pim_lanes #(
   output logic [Lanes*32-1:0]       read_f32_o
 );
 
-  localparam int unsigned ControlBits = 3 + 2 * $clog2(Groups) + Parts + 1;
+  localparam int unsigned ControlBits = $bits(pim_pkg::lane_op_e) + 2 * $clog2(Groups) + Parts + 1;
 
   logic [Lanes*16-1:0] held_q;
   logic [ControlBits-1:0] control_q;

@@ -22,6 +22,7 @@ from pimloop.rtl.isa import (
     DEVICE_ID,
     DEVICE_VERSION,
     RECORD,
+    UNARY_OPCODES,
     Broadcast,
     Code,
     Init,
@@ -100,6 +101,17 @@ def add(raw: RawDevice, **changes: int) -> Descriptor:
         stride_y=g.beat_bytes,
     )
     return changed(item, **changes)
+
+
+def alone(raw: RawDevice, opcode: Opcode, **changes: int) -> Descriptor:
+    """Return a legal operation of one operand, 2 rows of a beat; other words hold nonsense."""
+    beat = raw.geometry.beat_bytes
+    item = descriptors.unary(
+        opcode, A_AT, Y_AT, rows=2, cols=beat // 2, stride_a=beat, stride_y=beat
+    )
+    nonsense = dict.fromkeys(("addr_b", "stride_b", "inner", "tile", "host_lo", "host_hi"), ~0)
+    words = {name: value & 0xFFFFFFFF for name, value in (nonsense | changes).items()}
+    return changed(item, **words)
 
 
 def fence(raw: RawDevice, **changes: int) -> Descriptor:
@@ -309,7 +321,8 @@ def test_cycles_do_not_depend_on_data(raw: RawDevice, has_time: bool) -> None:
         for address in (A_AT, B_AT):
             raw.write_memory(address, data)
         before = raw.read64(Reg.CNT_CYCLES_LO)
-        assert {status.code for status in raw.run([matmul(raw), add(raw)])} == {Code.DONE}
+        items = [matmul(raw), add(raw), *(alone(raw, opcode) for opcode in UNARY_OPCODES)]
+        assert {status.code for status in raw.run(items)} == {Code.DONE}
         spent.append(raw.read64(Reg.CNT_CYCLES_LO) - before)
     assert len(set(spent)) == 1
     assert (spent[0] > 0) == has_time
@@ -321,7 +334,7 @@ TOP = 1 << 29  # capacity of both test devices
 
 ERRORS: list[tuple[str, Callable[[RawDevice], Descriptor], Code]] = [
     ("opcode 0", lambda r: fence(r, opcode=0), Code.OPCODE),
-    ("opcode 10", lambda r: fence(r, opcode=10), Code.OPCODE),
+    ("the next opcode", lambda r: fence(r, opcode=max(Opcode) + 1), Code.OPCODE),
     ("opcode 255", lambda r: fence(r, opcode=255), Code.OPCODE),
     ("reserved bit", lambda r: fence(r, control=Opcode.FENCE | 1 << 14), Code.RESERVED),
     ("highest bit", lambda r: fence(r, control=Opcode.FENCE | 1 << 31), Code.RESERVED),
@@ -404,6 +417,35 @@ ERRORS: list[tuple[str, Callable[[RawDevice], Descriptor], Code]] = [
 ]
 
 
+def errors_of(opcode: Opcode) -> list[tuple[str, Callable[[RawDevice], Descriptor], Code]]:
+    """Return what is refused of an operation of one operand."""
+    faults: list[tuple[str, dict[str, int], Code]] = [
+        ("broadcast", {"broadcast": 1}, Code.RESERVED),
+        ("init", {"init": 1}, Code.RESERVED),
+        ("out_f32", {"out_f32": 1}, Code.RESERVED),
+        ("0 rows", {"rows": 0}, Code.SIZE),
+        ("0 columns", {"cols": 0}, Code.SIZE),
+        ("part of a beat", {"cols": 16}, Code.SIZE),
+        ("a off", {"addr_a": 32}, Code.MISALIGNED),
+        ("y off", {"addr_y": Y_AT + 32}, Code.MISALIGNED),
+        ("stride_a off", {"stride_a": 32}, Code.MISALIGNED),
+        ("stride_y off", {"stride_y": 32 + (1 << 20)}, Code.MISALIGNED),
+        ("a past the end", {"addr_a": TOP}, Code.RANGE),
+        ("y past the end", {"addr_y": TOP}, Code.RANGE),
+        ("rows past the end", {"rows": 0x80000000}, Code.RANGE),
+        ("y folds", {"stride_y": 0}, Code.OVERLAP),
+        ("y over a", {"addr_y": A_AT, "stride_y": 1 << 20}, Code.OVERLAP),
+    ]
+
+    def maker(words: dict[str, int]) -> Callable[[RawDevice], Descriptor]:
+        return lambda raw: alone(raw, opcode, **words)
+
+    return [(f"{opcode.name}: {name}", maker(words), code) for name, words, code in faults]
+
+
+ERRORS += [error for opcode in UNARY_OPCODES for error in errors_of(opcode)]
+
+
 @pytest.mark.parametrize(("make", "code"), [e[1:] for e in ERRORS], ids=[e[0] for e in ERRORS])
 def test_bad_descriptor_is_refused(
     raw: RawDevice, make: Callable[[RawDevice], Descriptor], code: Code
@@ -442,6 +484,23 @@ LEGAL: list[tuple[str, Callable[[RawDevice], Descriptor]]] = [
     ("widest tile", lambda r: matmul(r, tile=16)),
     ("zero init ignores c", lambda r: matmul(r, host_lo=1, host_hi=1)),
 ]
+
+
+def legal_of(opcode: Opcode) -> list[tuple[str, Callable[[RawDevice], Descriptor]]]:
+    """Return what is accepted of an operation of one operand."""
+    return [
+        (f"{opcode.name}: no word about others", lambda r: alone(r, opcode)),
+        (f"{opcode.name}: in place", lambda r: alone(r, opcode, addr_y=A_AT)),
+        (f"{opcode.name}: rows of a repeated", lambda r: alone(r, opcode, stride_a=0)),
+        (f"{opcode.name}: y where b would be", lambda r: alone(r, opcode, addr_b=Y_AT)),
+        (
+            f"{opcode.name}: to the last byte",
+            lambda r: alone(r, opcode, addr_y=TOP - 2 * r.geometry.beat_bytes),
+        ),
+    ]
+
+
+LEGAL += [case for opcode in UNARY_OPCODES for case in legal_of(opcode)]
 
 
 @pytest.mark.parametrize("make", [e[1] for e in LEGAL], ids=[e[0] for e in LEGAL])

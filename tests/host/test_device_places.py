@@ -15,7 +15,7 @@ from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import Code, Opcode
+from pimloop.rtl.isa import UNARY_OPCODES, Code, Opcode
 from pimloop.sim.config import HostMemory, SimConfig
 from pimloop.sim.device import SimDevice
 
@@ -97,6 +97,10 @@ def operation(
             stride_b=geometry.atom_bytes if transposed else 0,
             tile=columns * geometry.atom_bytes if transposed else 2,
             transposed=transposed,
+        )
+    if opcode in UNARY_OPCODES:
+        return descriptors.unary(
+            opcode, a, y, rows=rows, cols=columns, stride_a=BF16_BYTES * columns, stride_y=stride
         )
     return descriptors.elementwise(
         opcode,

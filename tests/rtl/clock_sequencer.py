@@ -1,4 +1,4 @@
-"""What clock_model.py makes of a product or an element-wise operation: streams, one after another.
+"""What clock_model.py makes of a product or a vector operation: streams, one after another.
 
 For each row and tile: start values of the accumulators, operands, the result. Each step takes a
 clock, or as long as the channel needs to take its stream.
@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from clock_channel import Sent, Stream, ceil
 
-from pimloop.rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
+from pimloop.rtl.isa import (
+    CONTROL_FIELDS,
+    UNARY_OPCODES,
+    VECTOR_OPCODES,
+    Broadcast,
+    Init,
+    Opcode,
+)
 
 if TYPE_CHECKING:
     from clock_model import ListRun
@@ -75,7 +82,7 @@ class Blocks:
 
 
 class Sequencer:
-    """The loops of a product or an element-wise operation."""
+    """The loops of a product or a vector operation (element-wise, or of one operand)."""
 
     def __init__(self, run: ListRun, item: Any, opcode: Opcode) -> None:
         self.run = run
@@ -83,11 +90,12 @@ class Sequencer:
         self.elements = run.p["AtomBytes"] // 2  # of an atom
         self.beat = run.channel.beat_bytes
         self.opcode = opcode
-        self.elementwise = opcode in (Opcode.ADD, Opcode.SUB, Opcode.MUL)
+        self.vector = opcode in VECTOR_OPCODES
+        self.unary = opcode in UNARY_OPCODES  # A alone
         self.transposed = opcode == Opcode.MATMUL_T
         self.broadcast = Broadcast(field(item, "broadcast"))
         one_a_row = self.broadcast in (Broadcast.COLUMN, Broadcast.SCALAR)
-        self.scalars = self.elementwise and one_a_row  # B is in the scalar buffer
+        self.scalars = self.vector and one_a_row  # B is in the scalar buffer
         self.init = Init(field(item, "init"))
         self.wide = 2 if field(item, "out_f32") else 1
         self.rows, self.inner, self.cols = (int(item[n]) for n in ("rows", "inner", "cols"))
@@ -102,7 +110,7 @@ class Sequencer:
         beats = ceil(2 * self.cols, self.beat)
         width = self._word("tile") if self.opcode == Opcode.MATMUL else run.p["AccGroups"]
         for row in range(self.rows):
-            if not self.elementwise or (self.scalars and not row):
+            if not self.vector or (self.scalars and not row):
                 yield from run.offer(self._scalar_row(row))
             for first in range(0, beats, width):
                 yield from self._tile(row, first, min(width, beats - first))
@@ -111,7 +119,7 @@ class Sequencer:
         yield from run.wait(2)  # drained, done
 
     def _scalar_row(self, row: int) -> Stream:
-        if not self.elementwise:
+        if not self.vector:
             start, elements = self._word("addr_a") + row * self._word("stride_a"), self.inner
         else:
             start = self._word("addr_b")
@@ -122,15 +130,15 @@ class Sequencer:
         """A tile: its width 1 clock, set-up, start values, operands, result, next 1 clock."""
         run = self.run
         yield
-        if self.elementwise:
+        if self.vector:
             yield from run.wait(run.p["VectorSetup"])
-        if self.elementwise and not self.scalars:
+        if self.vector and not self.scalars and not self.unary:
             yield from run.offer(self._load("addr_a", "stride_a", row, first, width))
         elif self.scalars and self.opcode != Opcode.MUL:
             yield from self._splat(width)
-        elif not self.elementwise and self.init == Init.ROW:
+        elif not self.vector and self.init == Init.ROW:
             yield from run.offer(self._load("host_lo", "", row, first, width))
-        elif not self.elementwise and self.init == Init.F32:
+        elif not self.vector and self.init == Init.F32:
             yield from run.offer(self._load("host_lo", "host_hi", row, first, width, 2))
         elif self.transposed:
             yield from self._splat(width)
@@ -153,15 +161,15 @@ class Sequencer:
         return Stream(start, width * wide, "load", self.all)
 
     def _operand(self, row: int, first: int, width: int) -> Stream:
-        """Return the stream of the right operand."""
+        """Return the stream of the operand that is read last."""
         beat = self.beat
-        if self.elementwise:
-            name = "a" if self.scalars else "b"
+        if self.vector:
+            name = "a" if self.scalars or self.unary else "b"
             start = self._word(f"addr_{name}") + first * beat
             if self.scalars or self.broadcast == Broadcast.NONE:
                 start += row * self._word(f"stride_{name}")
-            # A beat meets what was loaded `width` beats ago.
-            hold = self.scalars or width < self.run.p["LaneLatency"]
+            # A beat meets what was loaded `width` beats ago; one that is alone, nothing.
+            hold = self.scalars or (not self.unary and width < self.run.p["LaneLatency"])
             return Stream(start, width, "ew", self.all, hold)
         start = self._word("addr_b") + first * self.inner * beat
         # What is loaded last, start values or a row of A in one atom, must be there.

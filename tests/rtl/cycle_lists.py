@@ -11,7 +11,7 @@ from typing import Any
 
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
-from pimloop.rtl.isa import CONTROL_FIELDS, Broadcast, Init, Opcode
+from pimloop.rtl.isa import CONTROL_FIELDS, UNARY_OPCODES, Broadcast, Init, Opcode
 
 #: Platform and settings of each device.
 DEVICES: dict[str, tuple[str, dict[str, str]]] = {
@@ -60,7 +60,7 @@ def table(p: Mapping[str, int], base: int) -> dict[str, list[Descriptor]]:
     """
     maker = _Maker(p, base)
     lists = maker.fences() | maker.copies() | maker.products() | maker.transposed()
-    lists |= maker.elementwise()
+    lists |= maker.elementwise() | maker.unary()
     mixed = maker.mixed()
     lists["several operations"] = mixed
     lists["several operations, with records"] = [_with_record(item) for item in mixed]
@@ -223,6 +223,34 @@ class _Maker:
         lists["SUB in one bank"] = [self.vector(Opcode.SUB, rows=3, beats=6, apart=self.page * 3)]
         return lists
 
+    def unary(self) -> dict[str, list[Descriptor]]:
+        """Operations of one operand: narrow and wide, in one bank, behind others, refreshes."""
+        lists = {}
+        for opcode in UNARY_OPCODES:
+            name = opcode.name
+            for beats in (1, 3, 4, 16, 20):
+                lists[f"{name} of {beats} beats"] = [self.alone(opcode, rows=4, beats=beats)]
+            lists[f"{name} across refreshes"] = [self.alone(opcode, rows=40, beats=16)]
+            # Nothing but the lanes keeps the result behind A, and A of a row behind the result.
+            near = [
+                self.alone(opcode, rows=3, beats=beats, apart=3 * beats * self.beat)
+                for beats in (1, 2, 5)
+            ]
+            lists |= {f"{name} in a page, {i}": [item] for i, item in enumerate(near)}
+            lists[f"{name} in one bank"] = [
+                self.alone(opcode, rows=3, beats=6, apart=self.page * 3)
+            ]
+            lists[f"{name} in place"] = [self.alone(opcode, rows=3, beats=18, apart=None)]
+            lists[f"{name} between others"] = [
+                self.product(inner=40, beats=5, init=Init.ROW),
+                self.alone(opcode, rows=2, beats=5),
+                self.vector(Opcode.ADD, rows=2, beats=5),
+                self.alone(opcode, rows=2, beats=3),
+                self.turned(inner=40, cols=self.atom),
+                self.alone(opcode, rows=1, beats=1),
+            ]
+        return lists
+
     def mixed(self) -> list[Descriptor]:
         """Return operations that leave rows open for one another."""
         return [
@@ -242,6 +270,7 @@ class _Maker:
             "copy out": self.copy(descriptors.copy_out, row_bytes=_LINE * 6),
             "product": self.product(inner=20, beats=4),
             "vector": self.vector(Opcode.ADD, rows=1, beats=4),
+            **{op.name: self.alone(op, rows=1, beats=4) for op in UNARY_OPCODES},
             "transposed": self.turned(inner=self.atom // 2, cols=self.atom // 2),
         }
 
@@ -288,6 +317,14 @@ class _Maker:
             stride_b=self.atom * (blocks + 1) if apart else self.atom,
             init=init, c=self.place(3), stride_c=wide, out_f32=out_f32,
         )  # fmt: skip
+
+    def alone(self, opcode: Opcode, *, rows: int, beats: int, apart: int | None = 0) -> Descriptor:
+        """Return an operation of one operand; its result lies `apart` bytes on, None: in place."""
+        wide = self.beat * beats
+        step = 0 if apart is None else apart or self.place(1)
+        return descriptors.unary(
+            opcode, 0, step, rows=rows, cols=beats * self.columns, stride_a=wide, stride_y=wide
+        )
 
     def vector(
         self, opcode: Opcode, *, rows: int, beats: int, broadcast: Broadcast = Broadcast.NONE,

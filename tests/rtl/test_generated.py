@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -86,33 +85,58 @@ def test_every_opcode_is_in_one_class_in_every_language() -> None:
         "is_copy": isa.COPY_OPCODES,
         "is_product": isa.PRODUCT_OPCODES,
         "is_elementwise": isa.ELEMENTWISE_OPCODES,
+        "is_unary": isa.UNARY_OPCODES,
         "is_list": isa.LIST_OPCODES,
     }
     assert sorted(op for each in classes.values() for op in each) == sorted(isa.Opcode)
-    both = {**classes, "is_compute": isa.COMPUTE_OPCODES, "is_known": tuple(isa.Opcode)}
+    both = {
+        **classes,
+        "is_compute": isa.COMPUTE_OPCODES,
+        "is_vector": isa.VECTOR_OPCODES,
+        "is_known": tuple(isa.Opcode),
+    }
     for function, members in both.items():
         assert opcodes(function) == {emit_sv.camel(op.name) for op in members}
-    assert set(isa.COMPUTE_OPCODES) == {*isa.PRODUCT_OPCODES, *isa.ELEMENTWISE_OPCODES}
+    assert set(isa.VECTOR_OPCODES) == {*isa.ELEMENTWISE_OPCODES, *isa.UNARY_OPCODES}
+    assert set(isa.COMPUTE_OPCODES) == {*isa.PRODUCT_OPCODES, *isa.VECTOR_OPCODES}
 
 
 def test_a_new_opcode_is_one_entry_of_the_table() -> None:
     """Its class alone puts it into the predicates, the options it takes, and Python's lists."""
-    isa_table = deepcopy(generate.load())
-    isa_table["opcode"].append(
-        {"name": "RELU", "value": 10, "class": "elementwise", "doc": "Y = max(A, 0)."}
-    )
-    isa_table["enum"][0]["values"].append(["RELU", 10, "Y = max(A, 0)."])
-    package = emit_sv.package(isa_table)
-    assert "OpcodeRelu = 8'h0A" in package
-    assert "OpcodeLast = 10;" in package
-    for function in ("is_elementwise", "is_compute", "is_known"):
-        assert "Relu" in opcodes(function, package)
-    for function in ("is_copy", "is_product", "is_list"):
-        assert "Relu" not in opcodes(function, package)
-    scope: dict[str, object] = {"__name__": "isa_with_relu"}
+    last = max(isa.Opcode) + 1
+    for kind, other in (("elementwise", "unary"), ("unary", "elementwise")):
+        written = table()
+        written["lane"].append({"name": "least", "doc": "acc = min(acc, v)"})
+        written["opcode"].append(
+            {"name": "LEAST", "value": last, "class": kind, "lane": "least", "doc": "The least."}
+        )
+        isa_table = completed(written)
+        package = emit_sv.package(isa_table)
+        assert f"OpcodeLeast = 8'h{last:02X}" in package
+        assert f"OpcodeLast = {last};" in package
+        for function in (f"is_{kind}", "is_compute", "is_vector", "is_known"):
+            assert "Least" in opcodes(function, package)
+        for function in ("is_copy", "is_product", "is_list", f"is_{other}"):
+            assert "Least" not in opcodes(function, package)
+        # What the sequencer tells the lanes.
+        chosen = "pim_isa_pkg::OpcodeLeast: return pim_pkg::LaneLeast;"
+        assert chosen in emit_sv.vector_op(isa_table)
+        scope: dict[str, Any] = {"__name__": "isa_with_least"}
+        exec(emit_python.isa_module(isa_table), scope)
+        names = [op.name for op in scope["OPTION_OPCODES"]["broadcast"]]
+        assert names == ["ADD", "SUB", "MUL", *(["LEAST"] if kind == "elementwise" else [])]
+        assert "LEAST" in [op.name for op in scope["VECTOR_OPCODES"]]
+
+
+def test_a_class_without_an_opcode_has_its_predicate_and_list() -> None:
+    """So that a class can come before the first opcode of it."""
+    written = table()
+    written["class"].append({"name": "later", "doc": "None yet."})
+    isa_table = completed(written)
+    assert re.search(r"logic is_later\(.*\n    return 1'b0;\n", emit_sv.package(isa_table))
+    scope: dict[str, Any] = {"__name__": "isa_with_later"}
     exec(emit_python.isa_module(isa_table), scope)
-    members = scope["OPTION_OPCODES"]["broadcast"]  # type: ignore[index]
-    assert [op.name for op in members] == ["ADD", "SUB", "MUL", "RELU"]
+    assert scope["LATER_OPCODES"] == ()
 
 
 def table() -> generate.Isa:
@@ -163,6 +187,8 @@ def test_a_table_that_contradicts_itself_is_an_error() -> None:
         broken(lambda isa_table: isa_table["opcode"][0].update(value=2))
     with pytest.raises(ValueError, match=r"no \[\[class\]\] is called vector"):
         broken(lambda isa_table: isa_table["opcode"][0].update({"class": "vector"}))
+    with pytest.raises(ValueError, match="COPY_IN is of the class unary, so its `lane` must be"):
+        broken(lambda isa_table: isa_table["opcode"][0].update({"class": "unary"}))
 
 
 def test_no_module_lists_the_opcodes_of_a_class_itself() -> None:

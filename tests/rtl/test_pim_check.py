@@ -22,6 +22,7 @@ from pimloop.rtl.isa import (
     COPY_OPCODES,
     DESCRIPTOR,
     PRODUCT_OPCODES,
+    UNARY_OPCODES,
     Broadcast,
     Code,
     Init,
@@ -95,7 +96,8 @@ class Generator:
             words["stride_y"] = wide * (1 + options["out_f32"])
             words["host"] |= 2 * wide << 32
         else:
-            options |= {"broadcast": int(self.pick(*Broadcast))}
+            if opcode not in UNARY_OPCODES:
+                options |= {"broadcast": int(self.pick(*Broadcast))}
             for name in ("stride_a", "stride_b", "stride_y"):
                 words[name] = 2 * words["cols"] + beat * self.pick(0, 0, 1)
             if rng.random() < 0.3:

@@ -7,7 +7,8 @@ import pytest
 from bench_tools import CHANCES, STREAM, Kind, descriptor, seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.rtl.isa import Broadcast, Init, Opcode
+from pimloop.rtl.isa import UNARY_OPCODES, VECTOR_OPCODES, Broadcast, Init, Opcode
+from pimloop.rtl.source import load
 from pimloop.sim.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 256, 4
@@ -16,6 +17,12 @@ STYLES = {
     "all_bank": {"AtomBytes": 32, "BeatBytes": 128, "VectorSetup": 3},
 }
 PRODUCTS = (Opcode.MATMUL, Opcode.MATMUL_T)
+_ISA = load()
+LANES = [row["name"] for row in _ISA["lane"]]
+#: What the lanes do for an operation of one operand.
+ALONE = {
+    Opcode[op["name"]]: LANES.index(op["lane"]) for op in _ISA["opcode"] if op["class"] == "unary"
+}
 MAC, MUL, MULS = 0, 2, 3  # pim_pkg::lane_op_e
 PLUS_ONE, MINUS_ONE, BUFFER = range(3)
 
@@ -30,6 +37,8 @@ class Loops:
         self.events = []
         if opcode in PRODUCTS:
             self.product()
+        elif opcode in UNARY_OPCODES:
+            self.unary()
         else:
             self.elementwise()
 
@@ -116,8 +125,18 @@ class Loops:
                     self.events[-1] += (index,)
                 self.write(row, first, width)
 
+    def unary(self):
+        """A alone goes through the lanes: nothing is loaded before, and nothing waited for."""
+        w = self.w
+        for row in range(w["rows"]):
+            for first, width in self.tiles(GROUPS):
+                self.stream(Kind.EW, w["addr_a"] + row * w["stride_a"] + first * self.beat, width)
+                self.write(row, first, width)
+
     def settings(self):
         """Return the lane operation and the scalar of KindEw."""
+        if self.opcode in UNARY_OPCODES:
+            return ALONE[self.opcode], None
         if self.opcode == Opcode.MUL:
             scalars = self.w["broadcast"] in (Broadcast.COLUMN, Broadcast.SCALAR)
             return (MULS, BUFFER) if scalars else (MUL, None)
@@ -142,6 +161,10 @@ class TB:
             words[name] = int(self.rng.integers(1 << 20)) * beat
         for name in ("stride_a", "stride_b", "stride_y", "host_hi"):
             words[name] = int(self.rng.integers(1 << 12)) * beat
+        if opcode in UNARY_OPCODES:
+            unused = ("addr_b", "stride_b", "host_lo", "host_hi", "inner", "tile")
+            words |= {name: int(self.rng.integers(1 << 32)) for name in unused}
+            return words
         if opcode not in PRODUCTS:
             words |= {"broadcast": int(self.pick(*Broadcast)), "rows": self.pick(1, 3, 40)}
             words["cols"] = beat // 2 * self.pick(1, 3, 5) if words["rows"] > 3 else words["cols"]
@@ -227,7 +250,7 @@ class TB:
 
 
 @cocotb.test()
-@cocotb.parametrize(opcode=(*PRODUCTS, Opcode.ADD, Opcode.SUB, Opcode.MUL), idle=CHANCES)
+@cocotb.parametrize(opcode=(*PRODUCTS, *VECTOR_OPCODES), idle=CHANCES)
 async def descriptors(dut, opcode, idle):
     tb = TB(dut, idle)
     await start(dut, start_i=0, desc_i=0, stream_ready_i=0, quiet_i=1, block_room_i=0)

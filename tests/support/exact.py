@@ -6,7 +6,7 @@ against each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 #: Canonical quiet NaN.
 NAN_F32 = 0x7FC00000
@@ -58,6 +58,10 @@ def dot(a: Sequence[int], b: Sequence[int], start: int = 0) -> int:
     for x, y in zip(a, b, strict=True):
         start = fma(x, y, start)
     return start
+
+
+#: Operations of one operand by opcode: bfloat16 bits of bfloat16 bits.
+UNARY: dict[str, Callable[[int], int]] = {}
 
 
 def _is_nan(bits: int) -> bool:

@@ -30,6 +30,9 @@ from pimloop.rtl.isa import (
     COUNTERS,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
+    PRODUCT_OPCODES,
+    UNARY_OPCODES,
+    VECTOR_OPCODES,
     Broadcast,
     Code,
     Init,
@@ -53,17 +56,14 @@ _SPECIAL = np.array(
     ],
     np.uint16,
 )
-# Opcodes and how often they come.
-_MIX = {
-    Opcode.COPY_IN: 0.1,
-    Opcode.COPY_OUT: 0.1,
-    Opcode.MATMUL: 0.25,
-    Opcode.MATMUL_T: 0.25,
-    Opcode.ADD: 0.09,
-    Opcode.SUB: 0.09,
-    Opcode.MUL: 0.09,
-    Opcode.FENCE: 0.03,
+# Opcodes and how often they come, in parts of all.
+_PARTS = {
+    **dict.fromkeys(COPY_OPCODES, 10),
+    **dict.fromkeys(PRODUCT_OPCODES, 25),
+    **dict.fromkeys(VECTOR_OPCODES, 9),
+    Opcode.FENCE: 3,
 }
+_MIX = {opcode: part / sum(_PARTS.values()) for opcode, part in _PARTS.items()}
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class ListMaker:
             return self._matmul_t()
         if opcode == Opcode.FENCE:
             return descriptors.fence()
-        return self._elementwise(opcode)
+        return self._vector(opcode)
 
     def _upto(self, most: int) -> int:
         """Return 1..most, small values more often."""
@@ -395,9 +395,9 @@ class ListMaker:
             out_f32=out_f32,
         )
 
-    def _elementwise(self, opcode: Opcode) -> Descriptor:
+    def _vector(self, opcode: Opcode) -> Descriptor:
         g, rng = self._g, self._rng
-        kind = Broadcast(int(rng.integers(0, 4)))
+        kind = Broadcast.NONE if opcode in UNARY_OPCODES else Broadcast(int(rng.integers(0, 4)))
         rows = self._upto(70 if kind == Broadcast.COLUMN else 9)
         cols = self._upto(20 if g.beat_bytes <= 64 else 3) * g.beat_columns
         wide = BF16_BYTES * cols
@@ -414,7 +414,15 @@ class ListMaker:
         in_place = rng.random()
         if in_place < 0.15:
             a, stride_a = y, stride_y
-        elif in_place < 0.3 and kind == Broadcast.NONE:
+        if opcode in UNARY_OPCODES:
+            item = descriptors.unary(
+                opcode, a, y, rows=rows, cols=cols, stride_a=stride_a, stride_y=stride_y
+            )
+            # What it does not have may be anything.
+            for name in ("addr_b", "stride_b", "inner", "tile", "host_lo", "host_hi"):
+                item[name] = int(rng.integers(0, 1 << 32))
+            return item
+        if 0.15 <= in_place < 0.3 and kind == Broadcast.NONE:
             b, stride_b = y, stride_y
         return descriptors.elementwise(
             opcode,

@@ -27,8 +27,9 @@ from pimloop.rtl.isa import (
     DESCRIPTOR,
     DESCRIPTOR_STATUS_CODE,
     DESCRIPTOR_STATUS_POSITION,
-    ELEMENTWISE_OPCODES,
     PRODUCT_OPCODES,
+    UNARY_OPCODES,
+    VECTOR_OPCODES,
     Broadcast,
     Code,
     Init,
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 STATUS_OFFSET = int(DESCRIPTOR.fields["status"][1]) if DESCRIPTOR.fields else 60
 
 
-#: What the lanes compute, by element-wise opcode.
+#: What the lanes compute of elements, by opcode.
 _ARITHMETIC: dict[int, golden.Arithmetic] = {
     kind.opcode: kind.arithmetic for kind in elementwise().values()
 }
@@ -97,8 +98,8 @@ class Execution:
             self._copy(d)
         elif d.opcode in PRODUCT_OPCODES:
             self._product(d)
-        elif d.opcode in ELEMENTWISE_OPCODES:
-            self._elementwise(d)
+        elif d.opcode in VECTOR_OPCODES:
+            self._vector(d)
 
     def host_read(self, address: int, size: int) -> bytes:
         """Return `size` bytes of host memory; RefusedError outside of it."""
@@ -184,16 +185,20 @@ class Execution:
         )
         return view.reshape(blocks * atom, d.cols)[: d.inner]
 
-    def _elementwise(self, d: Fields) -> None:
-        a = self._matrix(self._words, d.addr_a, d.rows, d.cols, d.stride_a)
+    def _vector(self, d: Fields) -> None:
+        operands = [self._matrix(self._words, d.addr_a, d.rows, d.cols, d.stride_a)]
+        if d.opcode not in UNARY_OPCODES:
+            operands.append(self._right(d))
+        y = self._matrix(self._words, d.addr_y, d.rows, d.cols, d.stride_y)
+        y[...] = golden.elementwise(_ARITHMETIC[d.opcode], *operands)
+
+    def _right(self, d: Fields) -> golden.Bits:
+        """Return the right operand of an element-wise descriptor, broadcast or not."""
         start = d.addr_b // BF16_BYTES
         if d.broadcast == Broadcast.NONE:
-            b = self._matrix(self._words, d.addr_b, d.rows, d.cols, d.stride_b)
-        elif d.broadcast == Broadcast.ROW:
-            b = self._words[start : start + d.cols]
-        elif d.broadcast == Broadcast.COLUMN:
-            b = self._words[start : start + d.rows].reshape(d.rows, 1)
-        else:
-            b = self._words[start : start + 1]
-        y = self._matrix(self._words, d.addr_y, d.rows, d.cols, d.stride_y)
-        y[...] = golden.elementwise(_ARITHMETIC[d.opcode], a, b)
+            return self._matrix(self._words, d.addr_b, d.rows, d.cols, d.stride_b)
+        if d.broadcast == Broadcast.ROW:
+            return self._words[start : start + d.cols]
+        if d.broadcast == Broadcast.COLUMN:
+            return self._words[start : start + d.rows].reshape(d.rows, 1)
+        return self._words[start : start + 1]

@@ -18,9 +18,10 @@ from pimloop.rtl.isa import (
     COPY_OPCODES,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
-    ELEMENTWISE_OPCODES,
     OPTION_OPCODES,
     PRODUCT_OPCODES,
+    UNARY_OPCODES,
+    VECTOR_OPCODES,
     Broadcast,
     Code,
     Init,
@@ -120,27 +121,16 @@ class Operands:
     """Device memory ranges of a computation; `b` and `c` where the operation has them."""
 
     a: Rows
-    b: Rows
     y: Rows
+    b: Rows | None = None
     c: Rows | None = None
 
 
 def operands(d: Fields, geometry: Geometry) -> Operands:
-    """Return the device ranges of a MATMUL, MATMUL_T or elementwise descriptor of legal size."""
+    """Return the device ranges of a descriptor of legal size that computes."""
+    if d.opcode in VECTOR_OPCODES:
+        return _vector_operands(d, geometry)
     beat = geometry.beat_bytes
-    if d.opcode in ELEMENTWISE_OPCODES:
-        wide = BF16_BYTES * d.cols
-        second = {
-            Broadcast.NONE: Rows(d.addr_b, d.rows, d.stride_b, wide),
-            Broadcast.ROW: Rows(d.addr_b, 1, 0, wide),
-            Broadcast.COLUMN: Rows(d.addr_b, 1, 0, round_up(BF16_BYTES * d.rows, beat)),
-            Broadcast.SCALAR: Rows(d.addr_b, 1, 0, beat),
-        }[Broadcast(d.broadcast)]
-        return Operands(
-            a=Rows(d.addr_a, d.rows, d.stride_a, wide),
-            b=second,
-            y=Rows(d.addr_y, d.rows, d.stride_y, wide),
-        )
     columns = round_up(d.cols, geometry.beat_columns)
     c = None
     if d.init == Init.ROW:
@@ -158,6 +148,21 @@ def operands(d: Fields, geometry: Geometry) -> Operands:
         b=b,
         y=Rows(d.addr_y, d.rows, d.stride_y, (F32_BYTES if d.out_f32 else BF16_BYTES) * columns),
         c=c,
+    )
+
+
+def _vector_operands(d: Fields, geometry: Geometry) -> Operands:
+    beat, wide = geometry.beat_bytes, BF16_BYTES * d.cols
+    second = {
+        Broadcast.NONE: Rows(d.addr_b, d.rows, d.stride_b, wide),
+        Broadcast.ROW: Rows(d.addr_b, 1, 0, wide),
+        Broadcast.COLUMN: Rows(d.addr_b, 1, 0, round_up(BF16_BYTES * d.rows, beat)),
+        Broadcast.SCALAR: Rows(d.addr_b, 1, 0, beat),
+    }[Broadcast(d.broadcast)]
+    return Operands(
+        a=Rows(d.addr_a, d.rows, d.stride_a, wide),
+        y=Rows(d.addr_y, d.rows, d.stride_y, wide),
+        b=None if d.opcode in UNARY_OPCODES else second,
     )
 
 
@@ -225,7 +230,7 @@ def _bad_size(d: Fields, geometry: Geometry) -> bool:
             or d.cols % granule != 0
             or (normal and not 1 <= d.tile <= geometry.acc_groups)
         )
-    if d.opcode in ELEMENTWISE_OPCODES:
+    if d.opcode in VECTOR_OPCODES:
         return (
             d.rows < 1
             or d.cols < 1
@@ -248,10 +253,10 @@ def _misaligned(d: Fields, geometry: Geometry) -> bool:
     atoms = []
     if d.opcode == Opcode.MATMUL_T:
         atoms = [d.addr_b, d.stride_b, d.tile]
-    else:
+    elif d.opcode not in UNARY_OPCODES:
         beats.append(d.addr_b)
-    if d.opcode in ELEMENTWISE_OPCODES and d.broadcast == Broadcast.NONE:
-        beats.append(d.stride_b)
+        if d.opcode in VECTOR_OPCODES and d.broadcast == Broadcast.NONE:
+            beats.append(d.stride_b)
     if d.init:
         beats.append(d.host_lo)
     if d.init == Init.F32:
@@ -264,11 +269,7 @@ def _device_ranges(d: Fields, geometry: Geometry) -> Iterator[Rows]:
         yield copy_sides(d)[1]
     elif d.opcode in COMPUTE_OPCODES:
         parts = operands(d, geometry)
-        yield parts.a
-        yield parts.b
-        yield parts.y
-        if parts.c is not None:
-            yield parts.c
+        yield from (part for part in (parts.a, parts.b, parts.y, parts.c) if part is not None)
 
 
 def _host_ranges(d: Fields, address: int) -> Iterator[tuple[int, int]]:
@@ -294,12 +295,12 @@ def _overlaps(d: Fields, geometry: Geometry) -> bool:
     parts = operands(d, geometry)
     y = parts.y
     place = (y.address, y.stride)
-    allowed = []
-    if d.opcode in ELEMENTWISE_OPCODES:
+    allowed: list[Rows | None] = []
+    if d.opcode in VECTOR_OPCODES:
         allowed.append(parts.a)
         if d.broadcast == Broadcast.NONE:
             allowed.append(parts.b)
-    elif d.init == Init.F32 and d.out_f32 and parts.c is not None:
+    elif d.init == Init.F32 and d.out_f32:
         allowed.append(parts.c)
     others = [part for part in (parts.a, parts.b, parts.c) if part is not None]
     return y.folds or any(

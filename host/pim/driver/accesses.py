@@ -19,8 +19,9 @@ from pimloop.host.pim.driver.errors import DriverError
 from pimloop.rtl.isa import (
     CONTROL_FIELDS,
     COPY_OPCODES,
-    ELEMENTWISE_OPCODES,
     PRODUCT_OPCODES,
+    UNARY_OPCODES,
+    VECTOR_OPCODES,
     Broadcast,
     Init,
     Opcode,
@@ -94,7 +95,7 @@ def _computed(
     rows, inner, cols = _words(descriptors, "rows", "inner", "cols")
     atom = geometry.atom_columns
     beats = -(-cols // (geometry.beat_bytes // BF16_BYTES))
-    product, vector = np.isin(opcode, PRODUCT_OPCODES), np.isin(opcode, ELEMENTWISE_OPCODES)
+    product, vector = np.isin(opcode, PRODUCT_OPCODES), np.isin(opcode, VECTOR_OPCODES)
     transposed = opcode == Opcode.MATMUL_T
     blocks = -(-inner // atom)  # atoms of a row of A, blocks of the inner dimension
 
@@ -109,7 +110,8 @@ def _computed(
     scalars = np.select(
         [broadcast == Broadcast.COLUMN, broadcast == Broadcast.SCALAR], [-(-rows // atom), 1], 0
     )
-    operands = np.where(scalars != 0, beats, 2 * beats)
+    alone = (scalars != 0) | np.isin(opcode, UNARY_OPCODES)  # no beats of a right operand
+    operands = np.where(alone, beats, 2 * beats)
 
     narrow_rd = np.where(product, rows * (blocks + turned), 0) + np.where(vector, scalars, 0)
     wide_rd = np.where(product, rows * (start + stream), 0) + np.where(vector, rows * operands, 0)

@@ -128,7 +128,7 @@ def elementwise(
     broadcast: Broadcast = Broadcast.NONE,
     stride_b: int = 0,
 ) -> Descriptor:
-    """Y = A op B for ADD, SUB or MUL."""
+    """Y = A op B, an operation of two operands."""
     return _descriptor(
         control_word(opcode, broadcast=broadcast),
         addr_a=a,
@@ -138,6 +138,21 @@ def elementwise(
         cols=cols,
         stride_a=stride_a,
         stride_b=stride_b,
+        stride_y=stride_y,
+    )
+
+
+def unary(
+    opcode: Opcode, a: int, y: int, *, rows: int, cols: int, stride_a: int, stride_y: int
+) -> Descriptor:
+    """Y = op A, an operation of one operand."""
+    return _descriptor(
+        control_word(opcode),
+        addr_a=a,
+        addr_y=y,
+        rows=rows,
+        cols=cols,
+        stride_a=stride_a,
         stride_y=stride_y,
     )
 

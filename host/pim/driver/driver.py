@@ -383,26 +383,27 @@ class PimDriver:
             self._check(bias, "matmul")
         return self._result(lambda: self._products.matmul(a, b, transpose_b, bias, out_f32))
 
-    def elementwise(self, op: str, a: DeviceTensor, b: DeviceTensor) -> DeviceTensor:
-        """Return an element-wise operation of two operands, with numpy's broadcasting.
+    def elementwise(self, op: str, *operands: DeviceTensor) -> DeviceTensor:
+        """Return an element-wise operation of one or two operands, with numpy's broadcasting.
 
         Parameters
         ----------
         op
             Its name, as `add`, `sub` and `mul` (`pimloop.host.operators`).
-        a, b
-            Operands of shapes that broadcast.
+        operands
+            As many as the operation takes, of shapes that broadcast.
 
         Raises
         ------
         DriverError
-            When the device has no such operation; it names those that it has.
+            When the device has no such operation, or of another number of operands; it names
+            those that it has.
         ShapeError
             When the shapes do not broadcast; it names them.
         """
-        self._check(a, op)
-        self._check(b, op)
-        return self._result(lambda: self._elementwise.run(op, a, b))
+        for operand in operands:
+            self._check(operand, op)
+        return self._result(lambda: self._elementwise.run(op, *operands))
 
     def _result(self, queue: Callable[[], DeviceTensor]) -> DeviceTensor:
         """Queue an operation, run it unless in a batch, free its result if that fails."""

@@ -20,6 +20,7 @@ from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.pim.driver.errors import DriverError, ShapeError
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceTensor, Shape
+from pimloop.partitioner.quantity import quantity
 from pimloop.rtl.isa import Broadcast, Init, Opcode
 
 
@@ -67,11 +68,38 @@ class Elementwise:
         """Device address of a row of 1."""
         return self._constants.address
 
-    def run(self, op: str, a: DeviceTensor, b: DeviceTensor) -> DeviceTensor:
-        """Queue a op b and return the result; see `PimDriver.elementwise`."""
-        kind = _kind(op)
-        shape = _result_shape(op, a, b)
-        label = f"{op} {a.shape}, {b.shape}"
+    def run(self, op: str, *operands: DeviceTensor) -> DeviceTensor:
+        """Queue an operation and return the result; see `PimDriver.elementwise`."""
+        kind = _kind(op, len(operands))
+        shape = _result_shape(op, operands)
+        label = f"{op} {', '.join(str(operand.shape) for operand in operands)}"
+        if kind.operands == 1:
+            return self._unary(kind, operands[0], label)
+        return self._binary(kind, operands[0], operands[1], shape, label)
+
+    def _unary(self, kind: Kind, a: DeviceTensor, label: str) -> DeviceTensor:
+        """Operate on the rows of a tensor as they lie."""
+        y = self._store.tensor(a.shape, packed=a.packed, apart_from=(a,))
+        rows, columns = (1, a.size) if a.packed else (a.rows, a.columns)
+        with y.freed_on_error():
+            self._emit(
+                descriptors.unary(
+                    kind.opcode,
+                    a.address,
+                    y.address,
+                    rows=rows,
+                    cols=round_up(columns, self._geometry.beat_columns),
+                    stride_a=a.stride,
+                    stride_y=y.stride,
+                ),
+                label,
+            )
+        return y
+
+    def _binary(
+        self, kind: Kind, a: DeviceTensor, b: DeviceTensor, shape: Shape, label: str
+    ) -> DeviceTensor:
+        """Operate on two tensors that are broadcast to a shape."""
         if kind.commutative and (a.columns, a.size) < (b.columns, b.size):
             # Commutative: the operand that is broadcast goes to the right, as the opcodes want it.
             a, b = b, a
@@ -224,22 +252,27 @@ class Elementwise:
         return y
 
 
-def _kind(op: str) -> Kind:
-    """Return an operation by name; DriverError with those that there are."""
+def _kind(op: str, given: int) -> Kind:
+    """Return an operation of so many operands by name; DriverError with those that there are."""
     kind = elementwise().get(op)
     if kind is None:
         raise DriverError(
             f"no element-wise operation '{op}'; the device has {', '.join(elementwise())}"
         )
+    if kind.operands != given:
+        takes = quantity(kind.operands, "operand")
+        raise DriverError(f"{op} takes {takes}, not {given}")
     return kind
 
 
-def _result_shape(op: str, a: DeviceTensor, b: DeviceTensor) -> Shape:
+def _result_shape(op: str, operands: tuple[DeviceTensor, ...]) -> Shape:
     """Return the broadcast shape; ShapeError naming the operands' shapes."""
-    for operand in (a, b):
+    for operand in operands:
         if operand.dtype != "bf16":
             raise ShapeError(f"{op}: binary32 sums {operand.shape} are not an operand")
+    shapes = [operand.shape for operand in operands]
     try:
-        return np.broadcast_shapes(a.shape, b.shape)
+        return np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ShapeError(f"{op} of {a.shape} and {b.shape}: the shapes do not broadcast") from None
+        names = " and ".join(str(shape) for shape in shapes)
+        raise ShapeError(f"{op} of {names}: the shapes do not broadcast") from None
