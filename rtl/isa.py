@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEVICE_ID = 0x50494D31
-DEVICE_VERSION = 0x00010000
+DEVICE_VERSION = 0x00010001
 
 #: Bytes of a descriptor and of a completion record.
 DESCRIPTOR_BYTES = 64
@@ -157,6 +157,7 @@ class Opcode(IntEnum):
     MUL = 0x07
     FENCE = 0x08
     END = 0x09
+    RELU = 0x0A
 
 
 class Broadcast(IntEnum):
@@ -201,13 +202,13 @@ PRODUCT_OPCODES = (Opcode.MATMUL, Opcode.MATMUL_T)
 #: One result for each element of the left operand; the right one may be broadcast.
 ELEMENTWISE_OPCODES = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
 #: One result for each element of the left operand; there is no right one.
-UNARY_OPCODES: tuple[Opcode, ...] = ()
+UNARY_OPCODES = (Opcode.RELU,)
 #: Has no operands: about the list itself.
 LIST_OPCODES = (Opcode.FENCE, Opcode.END)
 #: Those that the lanes execute.
-COMPUTE_OPCODES = (Opcode.MATMUL, Opcode.MATMUL_T, Opcode.ADD, Opcode.SUB, Opcode.MUL)
+COMPUTE_OPCODES = (Opcode.MATMUL, Opcode.MATMUL_T, Opcode.ADD, Opcode.SUB, Opcode.MUL, Opcode.RELU)
 #: Those of them that go through the rows of their operands beat by beat.
-VECTOR_OPCODES = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
+VECTOR_OPCODES = (Opcode.ADD, Opcode.SUB, Opcode.MUL, Opcode.RELU)
 
 #: What each status code means.
 CODE_TEXT: dict[Code, str] = {

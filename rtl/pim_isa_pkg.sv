@@ -4,7 +4,7 @@
 package pim_isa_pkg;
 
   localparam logic [31:0] DeviceId = 32'h50494D31;
-  localparam logic [31:0] DeviceVersion = 32'h00010000;
+  localparam logic [31:0] DeviceVersion = 32'h00010001;
 
   // Register offsets in bytes.
   localparam logic [11:0] RegId = 12'h000;
@@ -92,7 +92,7 @@ package pim_isa_pkg;
   localparam int unsigned WordStatus = 15;
 
   // Highest opcode; the codes of errors, from the first to the last.
-  localparam int unsigned OpcodeLast = 9;
+  localparam int unsigned OpcodeLast = 10;
   localparam int unsigned ErrorFirst = 129;
   localparam int unsigned ErrorLast = 139;
   localparam int unsigned BroadcastValues = 4;
@@ -107,7 +107,8 @@ package pim_isa_pkg;
     OpcodeSub = 8'h06,
     OpcodeMul = 8'h07,
     OpcodeFence = 8'h08,
-    OpcodeEnd = 8'h09
+    OpcodeEnd = 8'h09,
+    OpcodeRelu = 8'h0A
   } opcode_e;
 
   typedef enum logic [1:0] {
@@ -248,7 +249,7 @@ package pim_isa_pkg;
 
   /// One result for each element of the left operand; there is no right one.
   function automatic logic is_unary(opcode_e opcode);
-    return 1'b0;
+    return opcode inside {OpcodeRelu};
   endfunction
 
   /// Has no operands: about the list itself.
@@ -258,18 +259,18 @@ package pim_isa_pkg;
 
   /// Whether pim_seq and the lanes execute it.
   function automatic logic is_compute(opcode_e opcode);
-    return opcode inside {OpcodeMatmul, OpcodeMatmulT, OpcodeAdd, OpcodeSub, OpcodeMul};
+    return opcode inside {OpcodeMatmul, OpcodeMatmulT, OpcodeAdd, OpcodeSub, OpcodeMul, OpcodeRelu};
   endfunction
 
   /// Whether it goes through the rows of its operands beat by beat.
   function automatic logic is_vector(opcode_e opcode);
-    return opcode inside {OpcodeAdd, OpcodeSub, OpcodeMul};
+    return opcode inside {OpcodeAdd, OpcodeSub, OpcodeMul, OpcodeRelu};
   endfunction
 
   /// Whether there is such an opcode.
   function automatic logic is_known(opcode_e opcode);
     return opcode inside {OpcodeCopyIn, OpcodeCopyOut, OpcodeMatmul, OpcodeMatmulT, OpcodeAdd,
-        OpcodeSub, OpcodeMul, OpcodeFence, OpcodeEnd};
+        OpcodeSub, OpcodeMul, OpcodeFence, OpcodeEnd, OpcodeRelu};
   endfunction
 
   /// Whether a bit of the control word is set that its opcode does not know, or a value

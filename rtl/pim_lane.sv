@@ -4,7 +4,8 @@
 /// - the product of two bfloat16 numbers is exact; the sum with the binary32 accumulator is
 ///   rounded once, to nearest even; subnormal operands and results are kept;
 /// - any NaN result of an arithmetic operation is 32'h7FC00000; 0 * inf and inf - inf are NaN;
-/// - an exact zero sum of opposite signs is +0.
+/// - an exact zero sum of opposite signs is +0;
+/// - max(v, 0) is +0 for negative numbers and v for all others, -0 included.
 /// Loads (LaneLoad, LaneLoadF32, LaneSplat) store their bits as they are, NaN payloads included.
 ///
 /// A pipeline of `Depth` (4) clocks, one operation a clock:
@@ -101,6 +102,13 @@ module pim_lane #(
     else round_bf16 = value[31:16];
   endfunction
 
+  /// The larger one of a bfloat16 and 0, as binary32.
+  function automatic logic [31:0] relu(input logic [15:0] value);
+    if (value[14:7] == '1 && value[6:0] != '0) relu = CanonicalNan;
+    else if (value[15] && value[14:0] != '0) relu = '0;
+    else relu = {value, 16'b0};
+  endfunction
+
   /// Zeros before the first one of seven bits; 7 where there is none.
   function automatic logic [2:0] leading_zeros(input logic [6:0] bits);
     leading_zeros[2] = bits[6:3] == '0;
@@ -188,6 +196,7 @@ module pim_lane #(
         pim_pkg::LaneLoad:    word_2_q <= {vector_i, 16'b0};
         pim_pkg::LaneLoadF32: word_2_q <= word_i;
         pim_pkg::LaneSplat:   word_2_q <= {scalar_i, 16'b0};
+        pim_pkg::LaneRelu:    word_2_q <= relu(vector_i);
         default: begin
           if (a[14:7] == '1 || b[14:7] == '1 || c[30:23] == '1) begin
             word_2_q <= fma_special(a, b, c);

@@ -10,7 +10,8 @@ package pim_pkg;
     LaneMuls = 3'd3,     // acc = fma(scalar, v, -0)
     LaneLoad = 3'd4,     // acc = v
     LaneLoadF32 = 3'd5,  // half of the lanes take binary32 verbatim; scalar[0] names the half
-    LaneSplat = 3'd6     // acc = scalar
+    LaneSplat = 3'd6,    // acc = scalar
+    LaneRelu = 3'd7      // acc = max(v, 0); -0 stays
   } lane_op_e;
   // end generated
 

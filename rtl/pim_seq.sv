@@ -199,6 +199,7 @@ module pim_seq #(
   function automatic pim_pkg::lane_op_e vector_op(pim_isa_pkg::opcode_e kind);
     unique case (kind)
       pim_isa_pkg::OpcodeMul: return pim_pkg::LaneMul;
+      pim_isa_pkg::OpcodeRelu: return pim_pkg::LaneRelu;
       default: return pim_pkg::LaneMac;
     endcase
   endfunction

@@ -40,7 +40,8 @@ enum LaneOp : uint32_t {
     kLaneMuls = 3,
     kLaneLoad = 4,
     kLaneLoadF32 = 5,
-    kLaneSplat = 6
+    kLaneSplat = 6,
+    kLaneRelu = 7
 };
 // end generated
 
@@ -110,6 +111,16 @@ PIM_CLONES void run_load(uint32_t* __restrict accumulators, const uint16_t* __re
     for (size_t i = 0; i < lanes; ++i) accumulators[i] = widen(vector[i]);
 }
 
+// accumulators[i] = max(vector[i], 0); -0 stays.
+PIM_CLONES void run_relu(uint32_t* __restrict accumulators, const uint16_t* __restrict vector,
+                         size_t lanes) {
+    for (size_t i = 0; i < lanes; ++i) {
+        const uint32_t bits = widen(vector[i]);
+        const uint32_t positive = bits > kNegativeZero ? 0U : bits;
+        accumulators[i] = (bits & kMagnitude) > kInfinity ? kCanonicalNan : positive;
+    }
+}
+
 PIM_CLONES void run_round(uint16_t* __restrict result, const uint32_t* __restrict values,
                           size_t count) {
     for (size_t i = 0; i < count; ++i) result[i] = round_bf16(values[i]);
@@ -155,6 +166,7 @@ private:
         case kLaneMacz: run_scale(accumulators, scalar, 0, vector, count); break;
         case kLaneMul: run_mul(accumulators, vector, count); break;
         case kLaneLoad: run_load(accumulators, vector, count); break;
+        case kLaneRelu: run_relu(accumulators, vector, count); break;
         case kLaneLoadF32: load_words(set, scalar & 1U, first, count); break;
         case kLaneSplat:
             for (uint32_t i = 0; i < count; ++i) accumulators[i] = widen(scalar);

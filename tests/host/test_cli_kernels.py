@@ -108,6 +108,23 @@ def test_elementwise(capsys: pytest.CaptureFixture[str], op: str, broadcast: str
     assert got["cycles"] > 0  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("device", ["sim", "model"])
+def test_an_operation_of_one_operand(capsys: pytest.CaptureFixture[str], device: str) -> None:
+    got = report(capsys, "elementwise", "relu", "9", "100", "--device", device)
+    assert got["bit_exact"] is True
+    assert got["shape"] == [9, 100]
+    assert got["broadcast"] is None
+    assert got["descriptors"] == 2
+    if device == "sim":
+        two = report(capsys, "elementwise", "add", "9", "100")
+        assert got["cycles"] < two["cycles"]  # type: ignore[operator]
+        # Four beats a row, read and written once; the other reads B too.
+        assert [got["counters"][name] for name in ("rd", "wr", "mac")] == [36, 36, 36]  # type: ignore[index]
+        assert [two["counters"][name] for name in ("rd", "wr", "mac")] == [72, 36, 36]  # type: ignore[index]
+    with pytest.raises(PimloopError, match="relu has no right operand to broadcast"):
+        call("elementwise", "relu", "9", "100", "--broadcast", "none")
+
+
 def test_model_has_no_time(capsys: pytest.CaptureFixture[str]) -> None:
     got = report(capsys, "gemm", "3", "70", "45", "--device", "model")
     assert got["bit_exact"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import exact
 from support.random_lists import random_bits
 
 from pimloop.host.common import golden
+from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.base import Device, DeviceError, DeviceTimeoutError
 from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
@@ -302,6 +305,72 @@ def test_broadcasts(driver: PimDriver, a: tuple[int, ...], b: tuple[int, ...]) -
     before = driver.memory.free_bytes
     check_elementwise(driver, values(1, *a), values(2, *b))
     assert driver.memory.free_bytes == before
+
+
+UNARY = [name for name, kind in elementwise().items() if kind.operands == 1]
+
+
+def check_unary(driver: PimDriver, op: str, a: Array) -> None:
+    """Hold an operation of one operand against integers, as it lies and in a product's layout."""
+    before = driver.memory.free_bytes
+    with driver.upload(a) as operand, driver.elementwise(op, operand) as result:
+        wanted = [exact.UNARY[op.upper()](int(x)) for x in bits(a).flat]
+        got = golden.to_bf16_bits(driver.download(result))
+        assert result.shape == a.shape
+        assert got.reshape(-1).tolist() == wanted
+    assert driver.memory.free_bytes == before
+
+
+@pytest.mark.parametrize("op", UNARY)
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (40,), (4, 40), (4, 1), (70, 1), (2, 3, 600), (3, 1, 33), (5000, 3)]
+)
+def test_one_operand_of_every_shape(driver: PimDriver, op: str, shape: tuple[int, ...]) -> None:
+    a = golden.bf16_to_f32(random_bits(np.random.default_rng(len(shape)), math.prod(shape)))
+    check_unary(driver, op, a.reshape(shape))
+
+
+@EXPLORE
+@pytest.mark.parametrize("op", UNARY)
+@given(
+    shape=st.lists(st.integers(1, 5), max_size=3),
+    last=st.integers(1, 80),
+    seed=st.integers(0, 1 << 30),
+)
+def test_one_operand_explored(
+    model: PimDriver, op: str, shape: list[int], last: int, seed: int
+) -> None:
+    full = (*shape, last)
+    a = golden.bf16_to_f32(random_bits(np.random.default_rng(seed), math.prod(full)))
+    check_unary(model, op, a.reshape(full))
+
+
+@pytest.mark.parametrize("op", UNARY)
+def test_one_operand_of_a_result_in_rows_of_one_element(driver: PimDriver, op: str) -> None:
+    """It lies as the product left it, and so does what comes of it."""
+    a, b, c = values(1, 70, 5), values(2, 5, 1), values(3, 70, 40)
+    column = driver.matmul(driver.upload(a), driver.load_matrix(b))
+    kept = driver.elementwise(op, column)
+    sums = golden.matmul(bits(a), bits(b))
+    wanted = np.array([exact.UNARY[op.upper()](int(x)) for x in sums.flat], np.uint16)
+    wanted = golden.bf16_to_f32(wanted).reshape(70, 1)
+    with np.errstate(all="ignore"):
+        scaled = np.asarray(c * wanted)
+    assert_bits(driver, driver.elementwise("mul", driver.upload(c), kept), scaled)
+    assert_bits(driver, kept, wanted)
+
+
+def test_operations_take_as_many_operands_as_they_have(model: PimDriver) -> None:
+    a = model.upload(values(1, 2, 8))
+    with pytest.raises(DriverError, match="add takes 2 operands, not 1"):
+        model.elementwise("add", a)
+    for op in UNARY:
+        with pytest.raises(DriverError, match=f"{op} takes 1 operand, not 2"):
+            model.elementwise(op, a, a)
+    sums = model.matmul(a, model.load_matrix(values(2, 8, 32)), out_f32=True)
+    for op in UNARY:
+        with pytest.raises(ShapeError, match="binary32 sums"):
+            model.elementwise(op, sums)
 
 
 @EXPLORE

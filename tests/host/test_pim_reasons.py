@@ -35,7 +35,7 @@ def mixed(folder: Path) -> Path:
         ("MatMul", ["left", "u"], "lefty"),  # (8,4) (3,4,5): 480
         ("Add", ["x", "middle"], "added"),
         ("Softmax", ["x"], "soft"),
-        ("Relu", ["x"], "cut"),
+        ("Tanh", ["x"], "cut"),
         ("Add", ["x", "mask"], "masked"),
         ("Add", ["i", "i"], "integers"),
         ("Transpose", ["x"], "t"),
@@ -88,7 +88,7 @@ def test_reasons_on_the_papers_board(tmp_path: Path) -> None:
         "a product by a constant of more than two axes": ({"MatMul": 1}, 420),
         "a product of two activations, which the platform leaves out": ({"MatMul": 1}, 240),
         "the PIM has no such operation": (
-            {"Transpose": 1, "Abs": 1, "Softmax": 1, "Relu": 1}, 0,
+            {"Transpose": 1, "Abs": 1, "Softmax": 1, "Tanh": 1}, 0,
         ),
         "element-wise with a broadcast other than (r), (p,1) and one element": ({"Add": 1}, 0),
         "a constant with finite values beyond the largest bfloat16 (kept_on_cpu)": ({"Add": 1}, 0),
@@ -105,7 +105,7 @@ def test_reasons_on_the_papers_board(tmp_path: Path) -> None:
 def test_reasons_where_the_driver_takes_everything(tmp_path: Path) -> None:
     found = table(mixed(tmp_path), Capabilities())
     assert {reason: operators for reason, (operators, _) in found.items()} == {
-        "the PIM has no such operation": {"Transpose": 1, "Abs": 1, "Softmax": 1, "Relu": 1},
+        "the PIM has no such operation": {"Transpose": 1, "Abs": 1, "Softmax": 1, "Tanh": 1},
         "a constant with finite values beyond the largest bfloat16 (kept_on_cpu)": {"Add": 1},
         "int64 operands, the PIM takes float32 and float16": {"Add": 1},
     }

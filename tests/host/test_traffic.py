@@ -9,6 +9,7 @@ import pytest
 from support.random_lists import random_list, run
 
 from pimloop.errors import PimloopError
+from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import OpStats, PimDriver
 from pimloop.host.pim.driver.accesses import Accesses, count_accesses, split_accesses
@@ -36,6 +37,8 @@ def work(driver):
     for shape in ((5, 200), (200,), (5, 1), (1,)):
         for op in ("add", "sub", "mul"):
             driver.elementwise(op, a, driver.upload(array(*shape)))
+    for op in (kind.name for kind in elementwise().values() if kind.operands == 1):
+        driver.elementwise(op, a)
     driver.download(a)
     return driver.totals
 

@@ -13,6 +13,7 @@ from lane_reference import (
     PAIR_SOURCES,
     bf16_wide,
     fma_wide,
+    relu_exact,
 )
 
 from pimloop.sim.inprocess import InProcessModel
@@ -136,8 +137,8 @@ def interleaved(
 ) -> np.ndarray:
     """Run one operation on each triple with the ports of one pim_lane; return what `port` reads.
 
-    MAC: c + a * b. MUL: a is loaded, then multiplied by b. Every accumulator is used in turn, so
-    that the pipeline is full. The result has one column for each word of the port.
+    MAC: c + a * b. MUL: a is loaded, then multiplied by b. RELU: of b alone. Every accumulator is
+    used in turn, so that the pipeline is full. The result has one column for each word of the port.
     """
     ports = {name: model.view(name) for name in model.inputs}
     words = model.view(port)
@@ -197,6 +198,8 @@ class LaneModel:
                 takes_part &= np.arange(lanes) // (lanes // 2) == (scalar & 1)
             case 6:
                 new = shared.astype(np.uint32) << np.uint32(16)
+            case 7:
+                new = np.array([relu_exact(x) for x in vector.tolist()], dtype=np.uint32)
             case _:
                 raise ValueError(f"no operation {op}")
         self.words[group] = np.where(takes_part, new, old)

@@ -22,7 +22,7 @@ DPI_SOURCE = ROOT / "sim" / "dpi" / "pim_lane_dpi.cpp"
 DPI_HEADER = ROOT / "sim" / "dpi" / "pim_lane_dpi.h"
 
 # pim_pkg::lane_op_e
-MAC, MACZ, MUL, MULS, LOAD, LOAD_F32, SPLAT = range(7)
+MAC, MACZ, MUL, MULS, LOAD, LOAD_F32, SPLAT, RELU = range(8)
 
 NAN = 0x7FC00000
 NEGATIVE_ZERO = 0x80000000
@@ -124,6 +124,17 @@ def fma_wide(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         total = (value(a, 16) * value(b, 16) + value(c, 0)).astype(np.float32)
     return np.where(np.isnan(total), np.uint32(NAN), total.view(np.uint32))
+
+
+def relu_exact(bits: int) -> int:
+    """Return the binary32 bits of the larger one of a bfloat16 and 0; -0 stays, NaN is canonical.
+
+    In sign and magnitude: what has a sign and is more than nothing is less than 0.
+    """
+    sign, magnitude = bits >> 15, bits & 0x7FFF
+    if magnitude > 0x7F80:
+        return NAN
+    return 0 if sign and magnitude else bits << 16
 
 
 def bf16_wide(bits: np.ndarray) -> np.ndarray:

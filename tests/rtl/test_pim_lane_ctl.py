@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bench_tools import ACCESS, Kind, seeded, start
 from cocotb.triggers import RisingEdge
-from lane_reference import CORNERS_BF16, CORNERS_F32
+from lane_reference import CORNERS_BF16, CORNERS_F32, RELU, relu_exact
 
 from pimloop.host.common.golden import bf16_to_f32, elementwise, matmul, to_bf16_bits
 from pimloop.sim.unit import rtl, run_bench
@@ -304,6 +304,24 @@ async def elementwise_operations(dut, idle, op):
             await tb.read(Kind.EW, b.reshape(width, tb.elems))
         result = await tb.result(width, False)
         assert np.array_equal(result[0], elementwise(OPERATIONS[op], a, np.asarray(b)))
+
+
+@cocotb.test()
+@cocotb.parametrize(idle=(0.0, 0.5))
+async def operations_of_one_operand(dut, idle):
+    """Over what the accumulators hold, without a load before or a wait between tiles."""
+    tb = TB(dut, idle)
+    await tb.begin()
+    dut.ew_op_i.value = RELU
+    for _ in range(12):
+        width = int(tb.rng.integers(1, GROUPS + 1))
+        a = tb.bits(width * tb.elems)
+        dut.ew_scalar_i.value = int(tb.rng.integers(3))
+        before = tb.macs
+        await tb.read(Kind.EW, a.reshape(width, tb.elems))
+        result = await tb.result(width, False)
+        assert result[0].tolist() == [relu_exact(x) >> 16 for x in a.tolist()]
+        assert tb.macs - before == width
 
 
 @cocotb.test()

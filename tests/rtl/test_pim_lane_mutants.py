@@ -15,8 +15,10 @@ from lane_reference import (
     LANE_SOURCES,
     MAC,
     MUL,
+    RELU,
     directed_triples,
     fma_wide,
+    relu_exact,
 )
 from mutants import mutated, patches
 
@@ -84,7 +86,11 @@ def wrong(lanes):
     for op, triples in ((MAC, sums), (MUL, products)):
         got = interleaved(lanes, op, triples, "words_o")
         count += (got != fma_wide(*triples)[:, None]).sum(axis=0)
-    return count
+    # The accumulators hold something else before.
+    held = np.full(len(CORNERS_BF16), 0x3F800000, dtype=np.uint32)
+    got = interleaved(lanes, RELU, (CORNERS_BF16[::-1], CORNERS_BF16, held), "words_o")
+    expected = np.array([relu_exact(x) for x in CORNERS_BF16.tolist()], dtype=np.uint32)
+    return count + (got != expected[:, None]).sum(axis=0)
 
 
 def test_the_lane_itself_is_right(wrong):

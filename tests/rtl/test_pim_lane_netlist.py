@@ -16,11 +16,13 @@ from lane_reference import (
     LANE_SOURCES,
     MAC,
     MUL,
+    RELU,
     bf16_wide,
     directed_triples,
     fma_wide,
     random_bf16,
     random_f32,
+    relu_exact,
 )
 
 from pimloop.rtl.synth.tools import ROOT, WORK, yosys
@@ -63,8 +65,8 @@ def netlist():
         yield m
 
 
-def check(netlist, op, triples):
-    expected = fma_wide(*triples)
+def check(netlist, op, triples, expected=None):
+    expected = fma_wide(*triples) if expected is None else expected
     assert np.array_equal(interleaved(netlist, op, triples, "read_f32_o")[:, 0], expected)
     rounded = interleaved(netlist, op, triples, "read_bf16_o")[:, 0]
     assert np.array_equal(rounded, bf16_wide(expected))
@@ -87,6 +89,12 @@ def test_sums(netlist):
 def test_products(netlist):
     a, b = (x.ravel() for x in np.meshgrid(CORNERS_BF16, CORNERS_BF16))
     check(netlist, MUL, (a, b, np.full(len(a), 0x80000000, dtype=np.uint32)))
+
+
+def test_relu_of_every_bfloat16(netlist):
+    every = np.random.default_rng(3).permutation(1 << 16).astype(np.uint16)
+    expected = np.array([relu_exact(x) for x in every.tolist()], dtype=np.uint32)
+    check(netlist, RELU, (every, every, np.zeros(every.size, dtype=np.uint32)), expected)
 
 
 def test_many_sums(netlist):

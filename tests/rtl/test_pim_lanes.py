@@ -13,10 +13,12 @@ from lane_reference import (
     LOAD_F32,
     MAC,
     NATIVE_SOURCES,
+    RELU,
     SPLAT,
     bf16_wide,
     fma_wide,
     random_bf16,
+    relu_exact,
 )
 
 from pimloop.sim.errors import SimError
@@ -64,7 +66,7 @@ def test_random_operations(bench, seed):
     pending: tuple[np.ndarray, np.ndarray] | None = None
     for _ in range(1500):
         mask = int(rng.choice([rng.integers(0, 1 << bench.parts), (1 << bench.parts) - 1]))
-        operation = int(rng.choice(7, p=[0.4, 0.1, 0.1, 0.1, 0.1, 0.15, 0.05]))
+        operation = int(rng.choice(8, p=[0.35, 0.1, 0.1, 0.1, 0.1, 0.15, 0.05, 0.05]))
         group, read_group = (int(x) for x in rng.integers(0, min(bench.groups, 3), 2))
         scalar = int(random_bf16(rng, 1)[0])
         vector = random_bf16(rng, bench.lanes)
@@ -93,7 +95,7 @@ def test_any_operations(bench, data):
     seed = data.draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        operation = data.draw(st.integers(0, 6))
+        operation = data.draw(st.integers(0, 7))
         group = data.draw(st.integers(0, bench.groups - 1))
         mask = data.draw(st.integers(0, (1 << bench.parts) - 1))
         scalar = data.draw(st.integers(0, 0xFFFF))
@@ -141,6 +143,23 @@ def test_loads_of_bf16_keep_nan_payloads_until_rounded(bench):
     assert np.all(bf16 == 0x7FC0)
     bench.present(SPLAT, 0, 0x7FFF, np.zeros(bench.lanes, dtype=np.uint16))
     assert np.all(bench.read(0)[1] == 0x7FFF0000)
+
+
+def test_relu_of_every_bfloat16(bench):
+    """Whatever the accumulator holds and the scalar is: neither is read."""
+    start(bench)
+    rng = np.random.default_rng(5)
+    every = rng.permutation(1 << 16).astype(np.uint16)
+    every = np.resize(every, (-(-every.size // bench.lanes), bench.lanes))
+    for index, vector in enumerate(every):
+        group = index % bench.groups
+        scalar = int(random_bf16(rng, 1)[0])
+        bench.present(SPLAT, group, int(random_bf16(rng, 1)[0]), vector)
+        bench.present(RELU, group, scalar, vector)
+        bf16, words = bench.read(group)
+        expected = [relu_exact(x) for x in vector.tolist()]
+        assert words.tolist() == expected
+        assert bf16.tolist() == [word >> 16 for word in expected]
 
 
 def test_outputs_keep_the_last_read(bench):

@@ -60,8 +60,19 @@ def dot(a: Sequence[int], b: Sequence[int], start: int = 0) -> int:
     return start
 
 
+def relu(bits: int) -> int:
+    """Return max(x, 0) of bfloat16 bits: NaN canonical, -0 kept.
+
+    >>> [hex(relu(bits)) for bits in (0x3F80, 0xBF80, 0x8000, 0xFF81)]
+    ['0x3f80', '0x0', '0x8000', '0x7fc0']
+    """
+    if _is_nan(bits << 16):
+        return NAN_F32 >> 16
+    return 0 if bits > 0x8000 else bits
+
+
 #: Operations of one operand by opcode: bfloat16 bits of bfloat16 bits.
-UNARY: dict[str, Callable[[int], int]] = {}
+UNARY: dict[str, Callable[[int], int]] = {"RELU": relu}
 
 
 def _is_nan(bits: int) -> bool:
