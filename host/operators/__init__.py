@@ -2,6 +2,7 @@
 
 A file matches operators of a model, names their operands and constants, hands them to the driver,
 and knows the result's bits and their error. `registry` finds the files; nothing else names one.
+docs/add-a-pim-operation.md adds one.
 """
 
 from pimloop.host.operators.base import Operation
