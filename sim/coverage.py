@@ -49,12 +49,12 @@ TESTS = (
             "clock_gate",
         )
     ),
-    "tests/host/test_device_conformance.py",
-    "tests/host/test_device_equivalence.py",
-    "tests/host/test_device_opcodes.py",
-    "tests/host/test_device_places.py",
-    "tests/host/test_device_wide.py",
-    "tests/host/test_hostile.py",
+    "tests/host/pim/device/test_device_conformance.py",
+    "tests/host/pim/device/test_device_equivalence.py",
+    "tests/host/pim/device/test_device_opcodes.py",
+    "tests/host/pim/device/test_device_places.py",
+    "tests/host/pim/device/test_device_wide.py",
+    "tests/host/pim/device/test_hostile.py",
 )
 
 #: Bound on the run of the tests, seconds.

@@ -1,6 +1,6 @@
 """Where ONNX Runtime computes something else than ONNX says.
 
-Shown by ONNX's own backend tests (`tests/host/test_onnx_backend.py`). Such an operator is
+Shown by ONNX's own backend tests (`tests/host/models/test_onnx_backend.py`). Such an operator is
 replaced by its definition where it has one, and refused otherwise.
 """
 

@@ -24,7 +24,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from scipy.special import erf
-from tiny_checkpoints import write_safetensors
+from support.tiny_checkpoints import write_safetensors
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.loader import LoadOptions, load_model
 
@@ -172,7 +172,7 @@ def on_pim(folder: Path, schedule: str) -> int:
 
 def test_the_tests_of_the_page_take_the_architecture_as_the_others(run: Run) -> None:
     (first,) = [
-        words for words in commands("python") if "tests/host/test_architectures.py" in words
+        words for words in commands("python") if "tests/host/models/test_architectures.py" in words
     ]
     assert first[:2] == ["-m", "pytest"]
     done = run("-m", "pytest", "-q", "-n", "0", REPOSITORY / first[2], "-p", "no:cacheprovider")

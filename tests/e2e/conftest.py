@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
-
-from tiny_checkpoints import write_checkpoint
-from tiny_models import TINY
+from support.tiny_checkpoints import write_checkpoint
+from support.tiny_models import TINY
 
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.loader import LoadOptions, build_graph

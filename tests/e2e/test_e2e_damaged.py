@@ -6,8 +6,8 @@ import io
 import json
 
 import pytest
-from damage import damaged
 from rich.console import Console
+from support.damage import damaged
 
 import pimloop.host.report.plots_style
 from pimloop.errors import PimloopError

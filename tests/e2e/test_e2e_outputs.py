@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 import pimloop.host.cli
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "sim"))
 
 
 def test_a_report_can_be_drawn_again(tiny, tmp_path, capsys):
@@ -29,7 +25,7 @@ def test_a_report_can_be_drawn_again(tiny, tmp_path, capsys):
 
 @pytest.mark.full
 def test_waves_of_one_operator(tiny, tmp_path, capsys):
-    import fst_reader
+    from support import fst_reader
 
     assert pimloop.host.cli.main(["waves", tiny, "--node", "nothing"]) == 2
     names = capsys.readouterr().err.partition("some that the PIM runs: ")[2].split(", ")

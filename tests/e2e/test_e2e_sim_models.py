@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tiny_checkpoints import write_checkpoint
+from support.tiny_checkpoints import write_checkpoint
 
 import pimloop.host.cli
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from fused_models import CONTRIB, model_of
 from onnx import TensorProto, helper, numpy_helper
-from tiny_checkpoints import write_checkpoint
+from support.fused_models import CONTRIB, model_of
+from support.tiny_checkpoints import write_checkpoint
 
 import pimloop.host.cli
 from pimloop.host.execution.options import Options

@@ -5,7 +5,7 @@ changed text of some modules in the place of their files, imports the project an
 named tests, so that a mutant costs its tests and little more.
 
     with Forks() as forks:
-        outcome = forks.run({"host/common/golden.py": text}, ["tests/host/test_golden.py"])
+        outcome = forks.run({"host/common/golden.py": text}, ["tests/host/common/test_golden.py"])
         assert outcome.failed
 
 Tests that start a process of their own see the files as they are: they cannot catch a mutant here.

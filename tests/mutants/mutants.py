@@ -9,8 +9,9 @@ they do not, the file has changed under the patch and it has to be written again
     SimConfig(flavour="rtl", device_sources=mutated(patch, rtl_sources(), tmp_path))
 
 Text before the first `---` line says what the fault is. Patches of Python lie under `python/`, and
-name the tests that must fail: a line `caught by: tests/host/test_driver.py::test_name` each. A line
-`full` leaves one to `make test-full`.
+name the tests that must fail, each on a line such as
+`caught by: tests/host/pim/driver/test_driver.py::test_name`. A line `full` leaves one to
+`make test-full`.
 """
 
 from __future__ import annotations

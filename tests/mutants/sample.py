@@ -1,7 +1,7 @@
 """Draws single-line faults at random and runs fast tests on each: what they let pass is shown.
 
     python tests/mutants/sample.py host/pim/driver/products.py --count 30 \\
-        --tests tests/host/test_driver.py
+        --tests tests/host/pim/driver/test_driver.py
 
 A survivor is a missing test, or a change that changes nothing (an error text, a faster way to the
 same result). `--write FOLDER` keeps the caught ones as patches for `tests/mutants/python`.

@@ -8,9 +8,9 @@ import math
 import random
 
 import pytest
-from cost_graphs import random_costs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cost_graphs import random_costs
 
 from pimloop.partitioner.costs import costs_from_dict, costs_to_dict, load_costs
 from pimloop.partitioner.errors import PartitionerError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import networkx as nx
-from cost_graphs import random_costs
+from support.cost_graphs import random_costs
 
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.dcg import END, START, build_dcg, count_dcg

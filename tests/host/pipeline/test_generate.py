@@ -1,0 +1,493 @@
+"""Generation token by token: both phases, the cache, the tokens against float32."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+from support.tiny_checkpoints import write_checkpoint
+from support.tiny_models import TINY, decoder_logits
+
+from pimloop.errors import PimloopError
+from pimloop.host.cli import main
+from pimloop.host.cli.generate import generation_report, planner, print_generation
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.execution.accuracy import tolerance
+from pimloop.host.execution.executor import Executor
+from pimloop.host.execution.options import Options
+from pimloop.host.models.built_in import BUILT_IN
+from pimloop.host.models.generator import LOGITS, Cache, build_generator, load_generator
+from pimloop.host.models.graph import Node, TensorInfo
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pipeline.generate import _judge, generate
+from pimloop.host.pipeline.generation import Phase, Placed, Token
+from pimloop.host.planning.policies import cpu_serial, pim_first
+from pimloop.host.platforms.platform import load_platform
+from pimloop.partitioner.costs import costs_from_dict
+
+PLATFORM = load_platform("htg-z920")
+MODEL = Options(backend="model", rounds=1)
+
+
+def tiny(length=6, tokens=5, seed=0):
+    config = TINY["gpt2"]
+    weights = RandomWeights(config, seed)
+    return build_generator(config, weights, tokens, LoadOptions(sequence_length=length)), weights
+
+
+def on_pim(graph, _feeds, _before=()):
+    return Placed(pim_first(graph, PLATFORM.capabilities))
+
+
+def on_cpu(graph, _feeds, _before=()):
+    return Placed(cpu_serial(graph, PLATFORM.capabilities))
+
+
+def prompt_of(generator, seed=1):
+    return random_inputs(generator.prefill, seed)["input_ids"]
+
+
+def test_the_two_graphs_share_their_parameters():
+    generator, _ = tiny()
+    assert generator.context == 9
+    shared = set(generator.prefill.constants) & set(generator.step.constants)
+    assert {"transformer.wte.weight.T", "transformer.h.1.mlp.c_fc.weight"} <= shared
+    for name in shared:
+        assert generator.prefill.constants[name] is generator.step.constants[name]
+
+
+@pytest.mark.parametrize("length", [1, 7])
+def test_steps_give_the_logits_of_the_whole_sequence(length):
+    """In float32 on the CPU, against an independent forward pass."""
+    generator, weights = tiny(length, 4)
+    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert found.passed
+    sequence = [*found.prompt, *(one.token for one in found.tokens)]
+    logits = decoder_logits(generator.config, weights, np.array(sequence[:-1]))
+    wanted = logits[length - 1 :].argmax(-1)
+    assert [one.token for one in found.tokens] == wanted.tolist()
+    assert [one.reference for one in found.tokens] == wanted.tolist()
+    for index, comparison in enumerate(c for phase in found.phases for c in phase.comparisons):
+        assert comparison.roundings == 0
+        assert comparison.relative_l2 < 1e-5, index
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tokens_on_the_pim(seed):
+    generator, _ = tiny(6, 5, seed)
+    found = generate(generator, prompt_of(generator, seed), PLATFORM, on_pim, MODEL)
+    assert found.passed
+    assert len(found.tokens) == 5
+    assert [len(phase.executions) for phase in found.phases] == [1, 4]
+    prefill, decode = (phase.result for phase in found.phases)
+    capable = [sum(d == "pim" for d in p.assignment.values()) for p in found.phases]
+    assert (prefill.checked, decode.checked) == (capable[0], 4 * capable[1])
+    assert capable[1] > 0
+    # Weights are loaded once: the step graph adds no more than its own small constants.
+    first, second = (result.weights.host_bytes_in for result in (prefill, decode))
+    assert 0 <= second < first / 50
+    depth = {c.roundings for c in found.phases[1].comparisons}
+    assert len(depth) == 1, "the roundings behind a token must not grow with the steps"
+
+
+def test_each_phase_has_its_own_plan_made_on_its_own_inputs():
+    generator, _ = tiny(5, 3)
+    seen = []
+
+    def plan(graph, feeds, before):
+        assert set(feeds) == set(graph.inputs)
+        run_reference(graph, feeds)
+        assert [one.name for one in before] == seen
+        seen.append(graph.name)
+        return (on_cpu if "prefill" in graph.name else on_pim)(graph, feeds)
+
+    found = generate(generator, prompt_of(generator), PLATFORM, plan, MODEL)
+    assert seen == ["tiny-gpt2-prefill", "tiny-gpt2-step"]
+    assert found.passed
+    assert not found.phases[0].executions[0].pim
+    assert found.phases[1].executions[0].pim
+
+
+def test_the_device_is_gone_when_the_cpu_is_timed(monkeypatch, without_collector):
+    memories, alive = [], []
+    init, time_cpu = ModelDevice.__init__, Executor.time_cpu
+
+    def opened(device, *args, **kwargs):
+        init(device, *args, **kwargs)
+        memories.append(weakref.ref(device.memory))
+
+    def timed(executor, **kwargs):
+        alive.append(sum(memory() is not None for memory in memories))
+        return time_cpu(executor, **kwargs)
+
+    monkeypatch.setattr(ModelDevice, "__init__", opened)
+    monkeypatch.setattr(Executor, "time_cpu", timed)
+    generator, _ = tiny(tokens=2)
+    found = generate(generator, prompt_of(generator), load_platform("aim"), on_pim, MODEL)
+    assert found.passed
+    assert memories
+    assert alive == [0, 0]
+
+
+def test_one_token_needs_no_step():
+    generator, _ = tiny(4, 1)
+    assert generator.step is None
+    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert [phase.name for phase in found.phases] == ["prefill"]
+    assert len(found.tokens) == 1
+
+
+def test_the_cache_hides_what_is_not_written():
+    generator, _ = tiny(3, 4)
+    cache = Cache(generator)
+    presents = {
+        name.replace("past.", "present."): np.ones((1, 4, 3, 16), np.float32)
+        for name in cache.arrays
+    }
+    cache.add(presents)
+    feeds = cache.feeds(7)
+    assert feeds["position_ids"].item() == 3
+    assert feeds["cache_mask"].reshape(-1).tolist() == [0, 0, 0, -10000, -10000, 0]
+    past = feeds["past.0.key"]
+    assert past.shape == (1, 4, 5, 16)
+    assert past[:, :, :3].all()
+    assert not past[:, :, 3:].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "options", "message"),
+    [
+        ("bert", 4, LoadOptions(), "architecture is bert"),
+        ("m.onnx", 4, LoadOptions(), "cannot generate"),
+        ("gpt2", 0, LoadOptions(), "at least 1"),
+        ("gpt2", 4, LoadOptions(sequence_length=1022), "together at most 1024"),
+    ],
+)
+def test_what_cannot_generate(name, tokens, options, message):
+    with pytest.raises(PimloopError, match=message):
+        load_generator(name, tokens, options)
+
+
+def test_a_prompt_outside_the_vocabulary_is_refused():
+    generator, _ = tiny(2, 2)
+    with pytest.raises(PimloopError, match=r"outside 0\.\.100"):
+        generate(generator, np.array([[3, 101]]), PLATFORM, on_cpu, MODEL)
+
+
+def test_the_margin_decides_what_is_judged():
+    generator, _ = tiny(2, 1)
+    graph = generator.prefill
+    phase = Phase("prefill", graph, on_pim(graph, {}))
+    wanted = np.zeros((1, 1, 101), np.float32)
+    wanted[..., 5], wanted[..., 9] = 4.0, 3.0
+    found = wanted.copy()
+    found[..., 9] = 4.5
+    token = _judge(phase, found, wanted, tolerance(100))
+    rms = np.sqrt((16 + 9) / 101)
+    off = 2 * tolerance(100) * rms
+    assert token == Token(9, 5, 1.0, off + 4.0 / 256)
+    assert token.judged
+    assert not token.passed
+    assert replace(token, margin=0.01).passed
+    on_the_cpu = Phase("prefill", graph, on_cpu(graph, {}))
+    assert _judge(on_the_cpu, found, wanted, tolerance(100)).tolerance == off
+
+
+def test_a_generation_too_large_for_this_machine_is_refused_before_it_starts(monkeypatch):
+    generator, _ = tiny(4, 2)
+    monkeypatch.setattr("pimloop.host.execution.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("pimloop.host.pipeline.generate.open_pim", None)  # must not be reached
+    with pytest.raises(PimloopError, match=r"model tiny-gpt2: the run needs about .* available"):
+        generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
+
+
+def test_a_wrong_token_fails_the_run():
+    generator, _ = tiny(4, 2)
+    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert found.passed
+    found.tokens[1] = replace(found.tokens[1], token=found.tokens[1].reference ^ 1)
+    assert not found.passed
+
+
+def cancelling(generator):
+    """Return a generator whose later steps lose most of their logits' places, where they round."""
+    step, offset = generator.step, np.array(4, np.float32)
+    nodes = [
+        replace(n, outputs=tuple("exact" if o == LOGITS else o for o in n.outputs))
+        for n in step.nodes
+    ]
+    nodes += [
+        Node("up", "Add", "", ("exact", "offset"), ("raised",), {}),
+        Node("down", "Sub", "", ("raised", "offset"), (LOGITS,), {}),
+    ]
+    info = step.tensors[LOGITS]
+    tensors = {"exact": info, "raised": info, "offset": TensorInfo((), offset.dtype)}
+    amplified = replace(
+        step,
+        nodes=tuple(nodes),
+        tensors={**step.tensors, **tensors},
+        constants={**step.constants, "offset": offset},
+    )
+    return replace(generator, step=amplified)
+
+
+def test_each_step_has_a_limit_of_its_own():
+    """What later steps do to rounding is measured with the cache that the steps before left."""
+    generator = cancelling(tiny(6, 4)[0])
+
+    def plan(graph, feeds, before=()):
+        placed = on_pim(graph, feeds)
+        return Placed({n: "pim" if n == "up" else d for n, d in placed.assignment.items()})
+
+    found = generate(generator, prompt_of(generator), load_platform("aim"), plan, MODEL)
+    prefill, decode = found.phases
+    assert not prefill.comparisons[0].measured
+    for comparison in decode.comparisons:
+        behind = tolerance(comparison.roundings)
+        assert comparison.measured
+        assert comparison.relative_l2 > behind
+        assert comparison.limit > behind
+        assert comparison.passed
+    assert len({comparison.limit for comparison in decode.comparisons}) == 3
+    assert found.wrong_steps() == []
+    assert found.passed
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("model", ["plain", "cancelling"])
+def test_a_fault_in_a_later_step_is_caught_and_the_step_is_named(model, step, monkeypatch, capsys):
+    """A row of the executed cache is written wrongly: no operator and no segment shows it."""
+    generator, _ = tiny(6, 5)
+    if model == "cancelling":
+        generator = cancelling(generator)
+    added, executed = Cache.add, []  # the cache, once for each time that it is written to
+
+    def add(cache, values):
+        added(cache, values)
+        if not executed or cache is executed[0]:
+            executed.append(cache)
+            if len(executed) == step:
+                for array in cache.arrays.values():
+                    array[:, :, cache.used - 1] = 40
+
+    monkeypatch.setattr(Cache, "add", add)
+    found = generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
+    assert not found.passed
+    wrong = found.wrong_steps()
+    assert wrong
+    assert wrong[0].startswith(f"step {step + 1} (decode): ")
+    report = generation_report(found, PLATFORM, "pim_first", Options(), [])
+    assert report["verification"]["steps_wrong"] == wrong
+    print_generation(Console(width=200), report)
+    assert f"NOT AS FLOAT32: {wrong[0]}" in capsys.readouterr().out
+
+
+def pimloop(*arguments):
+    """Run a command line of `pimloop`; return its exit code."""
+    return main([str(one) for one in arguments])
+
+
+def test_the_command_on_a_folder(tmp_path, capsys):
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    command = ["sim", tmp_path / "tiny", "--seq", 5, "--generate", 3, "--device", "model",
+               "--out", tmp_path / "out"]  # fmt: skip
+    assert pimloop(*command, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "out" / "generation.json").read_text())
+    assert printed["verification"]["passed"]
+    assert len(printed["prompt"]) == 5
+    assert len(printed["tokens"]) == 3
+    assert [phase["executions"] for phase in printed["phases"]] == [1, 2]
+    # No clock: not 0 clocks.
+    assert [phase["cycles_per_execution"] for phase in printed["phases"]] == [None, None]
+    assert printed["simulation"]["cycles"] is printed["simulation"]["weights_cycles"] is None
+    assert pimloop(*command) == 0
+    text = capsys.readouterr().out
+    assert "verification: passed" in text
+    assert "no clock" in text
+
+
+def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    out = tmp_path / "out"
+    command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 3, "--out", out, "--json"]
+    assert pimloop(*command) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [phase["schedule"] for phase in report["phases"]] == ["optimal", "optimal"]
+    for phase in report["phases"]:
+        assert phase["us_per_execution"] == pytest.approx(phase["predicted_us"], rel=1e-12)
+        assert (
+            phase["cycles_per_execution"]
+            == phase["cycles_per_execution"][:1] * (phase["executions"])
+        )
+    assert report["command"][:2] == ["pimloop", "sim"]
+
+
+def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys, monkeypatch):
+    """Overlapped, a token takes what the plan's schedule takes, not the sum of its parts."""
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 2, "--policy", "pim_first",
+               "--out", tmp_path / "out", "--json"]  # fmt: skip
+    assert pimloop(*command, "--objective", "makespan") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["objective"], report["policy"]) == ("makespan", "pim_first")
+    assert report["command"].count("pim_first") == 1
+    assert pimloop(*command) == 0
+    one_by_one = json.loads(capsys.readouterr().out)
+    assert one_by_one["objective"] == "sequential"
+    for overlapped, summed in zip(report["phases"], one_by_one["phases"], strict=True):
+        assert overlapped["schedule"] == summed["schedule"] == "pim_first"
+        assert overlapped["assignment"] == summed["assignment"]
+        for one in (overlapped, summed):
+            assert one["us_per_execution"] == pytest.approx(one["predicted_us"], rel=1e-12)
+        parts = [summed[key] for key in ("pim_us", "cpu_us", "transfer_us")]
+        assert summed["us_per_execution"] == pytest.approx(sum(parts))
+        assert max(parts) <= overlapped["us_per_execution"] < sum(parts)
+
+
+def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypatch):
+    """On a modelled CPU and a simulated PIM every time is exact, in every step."""
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    generator, _ = tiny(4, 3)
+    place = planner(PLATFORM, "pim_first", Options(cache=False), lambda _: None)
+
+    def placed_with_wrong_costs(graph, feeds, before):
+        placed = place(graph, feeds, before)
+        name = next(name for name, device in placed.assignment.items() if device == "pim")
+        if not before:
+            return placed
+        wrong = {**placed.costs.cost_us[name], "pim": placed.costs.cost_us[name]["pim"] * 1.00001}
+        costs = {**placed.costs.cost_us, name: wrong}
+        return replace(placed, costs=replace(placed.costs, cost_us=costs))
+
+    exact = generate(
+        generator, prompt_of(generator), PLATFORM, place, Options(rounds=1, cache=False)
+    )
+    assert exact.passed
+    assert [phase.missed() for phase in exact.phases] == [[], []]
+    assert any("pim" in phase.assignment.values() for phase in exact.phases)
+    wrong = generate(
+        generator, prompt_of(generator), PLATFORM, placed_with_wrong_costs, Options(rounds=1)
+    )
+    assert not wrong.passed
+    prefill, decode = (phase.missed() for phase in wrong.phases)
+    assert not prefill
+    assert len(decode) == 1
+    assert " on pim: predicted " in decode[0]
+    report = generation_report(wrong, PLATFORM, "pim_first", Options(), [])
+    assert report["verification"]["predictions_missed"] == [f"decode: {decode[0]}"]
+    print_generation(Console(width=80), report)
+    assert "NOT AS PREDICTED: 1 time that no schedule changes differs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--policy", "greedy"], "policy 'greedy' needs costs, and the model device has no clock"),
+        (["--policy", "best"], "unknown policy 'best'"),
+        (["--policy", "cpu_serial", "--policy", "pim_first"], "executes one policy, not 2"),
+    ],
+)
+def test_policies_that_a_generation_cannot_have(tmp_path, capsys, options, message):
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    command = ["sim", tmp_path / "tiny", "--generate", 2, "--device", "model", *options]
+    assert pimloop(*command, "--out", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
+    costs = costs_from_dict(
+        {
+            "format": "pimloop-costs/1",
+            "memories": {"cpu": ["cpu_serial"], "pim": ["pim"]},
+            "capacity_bytes": {"pim": 10},
+            "nodes": [
+                {
+                    "id": "n",
+                    "op": "MatMul",
+                    "weight_bytes": 11,
+                    "cost_us": {"cpu_serial": 9, "pim": 1},
+                }
+            ],
+            "tensors": [],
+        }
+    )
+
+    class Profiled:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def profile(self):
+            return costs
+
+        outcome = SimpleNamespace(reused=False, cpu_profile_disturbed=False)
+
+    monkeypatch.setattr("pimloop.host.pipeline.flow.Pipeline", Profiled)
+    generator, _ = tiny()
+    plan = planner(load_platform("htg-z920"), "paper_dp", Options(), lambda _: None)
+    with pytest.raises(
+        PimloopError, match="no plan of policy 'paper_dp': its weights take 11 bytes"
+    ):
+        plan(generator.prefill, {}, ())
+    plan = planner(load_platform("htg-z920"), "optimal", Options(), lambda _: None)
+    assert plan(generator.prefill, {}, ()).assignment == {"n": "cpu_serial"}
+
+
+def test_a_policy_without_costs_places_on_the_model_device(tmp_path, capsys):
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 2, "--device", "model",
+               "--policy", "cpu_parallel_first", "--out", tmp_path / "out", "--json"]  # fmt: skip
+    assert pimloop(*command) == 0
+    report = json.loads(capsys.readouterr().out)
+    for phase in report["phases"]:
+        assert set(phase["assignment"].values()) == {"cpu_parallel"}
+        assert phase["schedule"] == "cpu_parallel_first"
+
+
+def test_shapes_are_not_for_generation(tmp_path, capsys):
+    assert pimloop("sim", "gpt2", "--generate", 2, "--shape", "input_ids=1,4") == 2
+    assert "--seq, not from --shape" in capsys.readouterr().err
+
+
+def test_steps_on_the_simulator_take_the_same_cycles():
+    generator, _ = tiny(5, 4)
+    options = Options(rounds=1, cache=False)
+    found = generate(generator, prompt_of(generator), PLATFORM, on_pim, options)
+    assert found.passed
+    prefill, decode = found.phases
+    assert len(set(decode.cycles())) == 1
+    assert 0 < decode.cycles()[0] < prefill.cycles()[0]
+    assert decode.times().total_us > 0
+    tokens = [one.token for one in found.tokens]
+    again = generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
+    assert tokens == [one.token for one in again.tokens]
+
+
+@pytest.mark.full
+def test_gpt2_of_full_size():
+    config = BUILT_IN["gpt2"]
+    options = LoadOptions(sequence_length=64)
+    generator = build_generator(config, RandomWeights(config), 16, options)
+    prompt = prompt_of(generator)
+    found = generate(generator, prompt, PLATFORM, on_pim, Options(rounds=2))
+    assert found.passed
+    assert len(set(found.phases[1].cycles())) == 1
+    assert sum(one.judged for one in found.tokens) > 0
+    assert found.phases[0].graph.outputs[0] == LOGITS

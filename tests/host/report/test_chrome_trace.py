@@ -1,0 +1,105 @@
+"""trace.json: slices are the timeline, arrows join what belongs together."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support import report_samples as samples
+
+from pimloop.errors import PimloopError
+from pimloop.host.report.chrome_trace import write_trace
+
+
+@pytest.fixture(scope="module")
+def report():
+    return samples.make_report(layers=2)
+
+
+@pytest.fixture(scope="module")
+def events(report, tmp_path_factory):
+    path = tmp_path_factory.mktemp("trace") / "trace.json"
+    write_trace(report, path)
+    return json.loads(path.read_text())["traceEvents"]
+
+
+def test_each_schedule_is_a_process_and_each_lane_a_thread(report, events):
+    processes = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
+    assert list(processes) == list(range(1, len(report["schedules"]) + 1))
+    assert processes[1] == f"{report['model']}: Optimal"
+    threads = {(e["pid"], e["tid"]) for e in events if e["name"] == "thread_name"}
+    assert {(e["pid"], e["tid"]) for e in events if e["ph"] == "X"} == threads
+
+
+def test_slices_are_the_timeline(report, events):
+    for process, name in enumerate(samples.SCHEDULES, 1):
+        slices = [e for e in events if e["ph"] == "X" and e["pid"] == process]
+        timeline = report["schedules"][name]["timeline"]
+        assert [(e["name"], e["ts"], e["dur"]) for e in slices] == [
+            (s["name"], s["start_us"], s["us"]) for s in timeline
+        ]
+        assert sum(e["dur"] for e in slices) == pytest.approx(
+            report["schedules"][name]["executed_us"]
+        )
+
+
+def test_slices_carry_the_costs(report, events):
+    node = report["graph"]["nodes"][20]
+    slices = [e for e in events if e["ph"] == "X" and e["name"] == node["id"]]
+    assert len(slices) == len(report["schedules"])
+    for event in slices:
+        assert event["args"]["op"] == node["op"]
+        for device, us in node["cost_us"].items():
+            assert event["args"][f"{device} us"] == us
+
+
+def test_arrows_run_from_the_maker_over_the_transfer_to_the_reader(report, events):
+    slices = [e for e in events if e["ph"] == "X"]
+
+    def around(event):
+        (found,) = (
+            s
+            for s in slices
+            if (s["pid"], s["tid"]) == (event["pid"], event["tid"])
+            and s["ts"] <= event["ts"] <= s["ts"] + s["dur"]
+        )
+        return found
+
+    flows: dict[int, list] = {}
+    for event in events:
+        if event["ph"] in "stf":
+            flows.setdefault(event["id"], []).append(event)
+    assert len(flows) == sum(one["transfers"] for one in report["schedules"].values())
+    producer = {e["tensor"]: e["producer"] for e in report["graph"]["edges"]}
+    for steps in flows.values():
+        assert [step["ph"] for step in steps] in (["s", "t", "f"], ["s", "f"])
+        assert [s["ts"] for s in steps] == sorted(s["ts"] for s in steps)
+        touched = [around(step) for step in steps]
+        tensor = steps[0]["name"]
+        (move,) = (t for t in touched if t["cat"] == "transfer")
+        assert move["args"] == {"tensor": tensor}
+        if producer[tensor] is not None:
+            assert touched[0]["name"] == producer[tensor]
+        if len(touched) == 3:
+            edges = report["graph"]["edges"]
+            readers = {e["consumer"] for e in edges if e["tensor"] == tensor}
+            assert touched[2]["name"] in readers
+
+
+def test_a_report_without_a_clock_is_an_empty_trace(tmp_path):
+    path = tmp_path / "trace.json"
+    write_trace(samples.bare_report(), path)
+    assert json.loads(path.read_text())["traceEvents"] == []
+
+
+def test_hostile_names_stay_data(tmp_path):
+    path = tmp_path / "trace.json"
+    report = samples.hostile_report()
+    write_trace(report, path)
+    names = {e["name"] for e in json.loads(path.read_text())["traceEvents"] if e["ph"] == "X"}
+    assert {node["id"] for node in report["graph"]["nodes"]} <= names
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(PimloopError, match="cannot write"):
+        write_trace(samples.tiny_report(), tmp_path / "nowhere" / "trace.json")

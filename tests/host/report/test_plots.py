@@ -1,0 +1,275 @@
+"""Figures for papers: which files there are and what they show; equal input, equal files."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from PIL import Image
+from support import report_samples as samples
+
+from pimloop.errors import PimloopError
+from pimloop.host.report import plots
+from pimloop.host.report.plots import write_plots, write_sweep_plots
+from pimloop.host.report.plots_sweep import _speedups, _sweep
+
+NAMES = ("schedules", "breakdown", "timeline", "roofline")
+
+
+def _rows(settings=({},), models=("bert-small",), lengths=(8, 16, 32)):
+    return [
+        {
+            "model": model,
+            "sequence_length": length,
+            "platform": "htg-z920",
+            "settings": setting,
+            "schedule": schedule,
+            "executed_us": 1000.0 * length / factor,
+            "predicted_us": 1000.0 * length / factor,
+        }
+        for setting in settings
+        for model in models
+        for length in lengths
+        for schedule, factor in (("cpu_serial", 1), ("optimal", 5), ("pim_first", 4), ("mine", 3))
+    ]
+
+
+def _lines(figure):
+    """Return {panel title: {number of line: its heights}} of a sweep."""
+    return {
+        axes.get_title(loc="left"): [list(line.get_ydata()) for line in axes.lines[:-1]]
+        for axes in figure.axes
+    }
+
+
+def test_each_figure_is_a_picture_in_both_kinds(tmp_path):
+    paths = write_plots(samples.make_report(layers=2), tmp_path / "plots")
+    wanted = [f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")]
+    assert [path.name for path in paths] == wanted
+    for path in paths:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert min(picture.size) > 300
+                assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8  # not blank
+        else:
+            assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+def _bars(axes):
+    """Return (from, to) of the bars of each container of a figure, rounded; empty ones left out."""
+    return [
+        [(round(bar.get_x(), 6), round(bar.get_x() + bar.get_width(), 6)) for bar in container]
+        for container in axes.containers
+    ]
+
+
+def _timed_report():
+    """Return a report of two schedules with the times of `_TIMES`, microseconds."""
+    report = samples.tiny_report()
+    name = next(n for n, one in report["schedules"].items() if one.get("timeline"))
+    one = report["schedules"][name]
+    one["operators"] = [
+        {"op": "MatMul", "device": "pim", "us": 3000.0, "count": 2},
+        {"op": "Add", "device": "cpu_serial", "us": 1000.0, "count": 1},
+    ]
+    one["transfer_us"] = 2000.0
+    one["timeline"] = [
+        {"lane": "pim", "start_us": 0.0, "us": 1000.0, "label": "a"},
+        {"lane": "pim", "start_us": 1000.0, "us": 500.0, "label": "b"},
+        {"lane": "pim", "start_us": 2500.0, "us": 1500.0, "label": "c"},
+        {"lane": "dma", "start_us": 4000.0, "us": 2000.0, "label": "d"},
+    ]
+    return {**report, "schedules": {name: one}}
+
+
+def test_bars_of_the_breakdown_are_the_times_of_the_report():
+    figure = plots._breakdown(_timed_report())
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "time, ms"
+    spans = sorted(bar for (bar,) in _bars(axes))
+    # Side by side from 0, each as long as its time.
+    assert [start for start, _ in spans] == [0.0, *(end for _, end in spans[:-1])]
+    assert sorted(round(end - start, 6) for start, end in spans) == [1.0, 2.0, 3.0]
+    hatched = {c.get_label(): c.patches[0].get_hatch() for c in axes.containers}
+    assert [hatch for hatch in hatched.values() if hatch] == ["////"]
+    (moved,) = (c for c in axes.containers if c.patches[0].get_hatch())
+    assert round(moved.patches[0].get_width(), 6) == 2.0
+
+
+def test_the_timeline_shows_when_a_lane_was_busy():
+    """Intervals that touch are one; a gap between two stays a gap; each lane is in the legend."""
+    figure = plots._timeline(_timed_report())
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "time, ms"
+    spans = {
+        bars.get_label(): [
+            (round(path.vertices[:, 0].min(), 6), round(path.vertices[:, 0].max(), 6))
+            for path in bars.get_paths()
+        ]
+        for bars in axes.collections
+    }
+    assert sorted(spans.values()) == [[(0.0, 1.5), (2.5, 4.0)], [(4.0, 6.0)]]
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == set(spans)
+    assert not any(label.startswith("_") for label in spans)
+
+
+def test_the_schedules_have_their_executed_time_and_prediction():
+    report = _timed_report()
+    ((name, one),) = report["schedules"].items()
+    one |= {"executed_us": 6000.0, "predicted_us": 5400.0}
+    report["board"] = {name: 5000.0}
+    (axes,) = plots._schedules(report).axes
+    assert _bars(axes) == [[(0.0, 6.0)]]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[5.4, 5.4], [5.0]]
+    assert [text.get_text().strip() for text in axes.texts] == ["6"]
+    assert axes.get_xlabel().endswith("time, ms; line: predicted; ◆: board")
+
+
+@pytest.mark.full
+def test_equal_reports_give_equal_files(tmp_path):
+    report = samples.tiny_report()
+    first, second = (write_plots(report, tmp_path / name) for name in "ab")
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+
+
+def test_without_a_clock_there_is_nothing_to_draw(tmp_path):
+    assert write_plots(samples.bare_report(), tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")
+def test_hostile_names_are_drawn_as_they_are(tmp_path):
+    assert len(write_plots(samples.hostile_report(), tmp_path)) == 8
+    rows = _rows(models=(samples.HOSTILE,), settings=({"$a$": "$1_"}, {"$a$": 2}))
+    assert len(write_sweep_plots(rows, tmp_path)) == 4
+
+
+def test_speed_ups_are_over_cpu_serial_of_the_same_cell():
+    rows = _rows(lengths=(8, 16))
+    for row in rows:
+        if row["schedule"] == "optimal" and row["sequence_length"] == 16:
+            row["executed_us"] /= 2
+    found = {(p["schedule"], p["sequence_length"]): p["speedup"] for p in _speedups(rows)}
+    assert found[("optimal", 8)] == pytest.approx(5)
+    assert found[("optimal", 16)] == pytest.approx(10)
+    assert ("cpu_serial", 8) not in found
+
+
+def test_a_panel_for_each_model_with_a_line_for_each_schedule():
+    figure = _sweep(_speedups(_rows(models=("a", "b"))), "sequence_length", "tokens")
+    lines = _lines(figure)
+    assert list(lines) == ["a, htg-z920", "b, htg-z920"]
+    assert lines["a, htg-z920"] == [[5.0] * 3, [4.0] * 3, [3.0] * 3]
+
+
+@pytest.mark.parametrize(
+    ("panels", "columns", "lines"),
+    [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2), (7, 3, 3)],
+)
+def test_panels_fill_a_grid_and_no_place_without_one_has_axes(panels, columns, lines):
+    rows = _rows(models=[f"m{number}" for number in range(panels)], lengths=(8,))
+    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    assert len(figure.axes) == panels
+    grid = figure.axes[0].get_subplotspec().get_gridspec()
+    assert (grid.ncols, grid.nrows) == (columns, lines)
+    assert tuple(figure.get_size_inches()) == pytest.approx(
+        (2.9 * columns + 0.4, 2.5 * lines + 0.7)
+    )
+
+
+def test_a_setting_of_one_value_has_no_figure(tmp_path):
+    rows = _rows(settings=({"pim.lanes": 8},))
+    assert {path.stem for path in write_sweep_plots(rows, tmp_path)} == {"speedup"}
+
+
+def test_more_schedules_of_plug_ins_than_line_styles_are_drawn():
+    rows = _rows(lengths=(8,))
+    rows += [dict(rows[-1], schedule=f"mine{number}") for number in range(20)]
+    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    assert len(figure.axes[0].lines) == 3 + 20 + 1  # and the line of no speed-up
+
+
+def test_settings_have_a_figure_of_their_own(tmp_path):
+    rows = _rows(settings=({"pim.lanes": 8}, {"pim.lanes": 16}))
+    names = [path.name for path in write_sweep_plots(rows, tmp_path)]
+    assert names == [
+        f"{n}.{kind}" for n in ("speedup", "speedup-pim.lanes") for kind in ("png", "svg")
+    ]
+    panels = [a.get_title(loc="left") for a in _sweep(_speedups(rows), "pim.lanes", "x").axes]
+    assert panels == [f"bert-small, htg-z920, {n} tokens" for n in (8, 16, 32)]
+
+
+def test_values_are_in_numeric_order():
+    rows = _rows(settings=({"pim.lanes": "16"}, {"pim.lanes": "8"}, {"pim.lanes": "128"}))
+    figure = _sweep(_speedups(rows), "pim.lanes", "x")
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels == ["8", "16", "128"]
+
+
+def test_no_curve_leaves_its_panel():
+    """The panels share an axis; the last one has the smallest numbers."""
+    rows = _rows(models=("fast", "slow"))
+    for row in rows:
+        if row["model"] == "fast" and row["schedule"] == "cpu_serial":
+            row["executed_us"] *= 20
+    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    for axes in figure.axes:
+        highest = max(max(line.get_ydata(), default=0.0) for line in axes.get_lines())
+        assert highest < axes.get_ylim()[1]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    assert figure.axes[0].get_ylim()[1] > 20 * 5
+
+
+def test_times_that_are_not_trusted_are_hollow():
+    rows = _rows(lengths=(8, 16))
+    plain = _sweep(_speedups(rows), "sequence_length", "tokens")
+    for row in rows:
+        row["cpu_times_disturbed"] = row["sequence_length"] == 16
+    marked = _sweep(_speedups(rows), "sequence_length", "tokens")
+    hollow = [
+        list(line.get_xdata())
+        for line in marked.axes[0].get_lines()
+        if line.get_markerfacecolor() == "white"
+    ]
+    assert hollow == [[1]] * 3
+    text = "hollow: CPU times not trusted"
+    assert text in [one.get_text() for one in marked.legends[0].get_texts()]
+    assert text not in [one.get_text() for one in plain.legends[0].get_texts()]
+
+
+def test_a_line_that_is_not_proved_optimal_has_its_gap():
+    rows = _rows()
+    for row in rows:
+        row.update(optimal=row["sequence_length"] != 16, predicted_us=100.0, lower_bound_us=94.0)
+    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    names = [one.get_text() for one in figure.legends[0].get_texts()]
+    assert names[0] == "Best found (gap at most 6.0 %)"
+    assert "PIM first" in names
+
+
+def test_panels_with_long_names_can_be_told_apart():
+    long = "capabilities.operators"
+    rows = _rows(settings=({long: '["MatMul","Gemm","Add","Sub","Mul"]'},
+                           {long: '["MatMul","Gemm","Add","Sub","Div"]'}))  # fmt: skip
+    panels = [a.get_title(loc="left") for a in _sweep(_speedups(rows), "sequence_length", "x").axes]
+    assert len(set(panels)) == 2
+    assert "…" not in "".join(panels)
+
+
+def test_rows_that_did_not_finish_are_left_out(tmp_path):
+    rows = _rows()
+    for row in rows:
+        if row["sequence_length"] == 8 and row["schedule"] == "cpu_serial":
+            row["executed_us"] = None
+        if row["sequence_length"] == 16 and row["schedule"] == "optimal":
+            row["executed_us"] = None
+    assert {(p["schedule"], p["sequence_length"]) for p in _speedups(rows)} == {
+        ("pim_first", 16), ("mine", 16), ("optimal", 32), ("pim_first", 32), ("mine", 32),
+    }  # fmt: skip
+    assert write_sweep_plots(rows[:1], tmp_path) == []
+
+
+def test_a_place_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PimloopError, match="cannot write into the folder"):
+        write_plots(samples.tiny_report(), tmp_path / "file" / "plots")

@@ -1,0 +1,361 @@
+"""The numbers of report.json, worked out again from the records of executions.
+
+A tiny model runs on the functional model; cycles and counters, which that one does not have, are
+made up, a different number for every operator and transfer, so that a mix-up shows.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from support.tiny_models import TINY
+
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.result import Result
+from pimloop.host.execution.runner import execute_model
+from pimloop.host.execution.times import schedule_times
+from pimloop.host.models.graph import Graph
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
+from pimloop.host.pim.fit import pim_fit
+from pimloop.host.planning.graph import partition_graph
+from pimloop.host.planning.outcome import Outcome, Schedule
+from pimloop.host.planning.policies import cpu_serial, pim_first
+from pimloop.host.planning.profiling import to_profile_run
+from pimloop.host.planning.schedules import in_sequence, replay
+from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.build import build_report
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.place.solve import assignment_plan, partition
+from pimloop.partitioner.problem import Problem
+
+PLATFORM = load_platform("htg-z920")
+CLOCK_US = PLATFORM.device.tck_fs / 1e9
+
+
+def invented(result: Result) -> Result:
+    """Return an execution as a device with a clock would have made it."""
+    rng = random.Random(3)
+
+    def stats() -> OpStats:
+        cycles = rng.randint(50_000, 90_000)
+        counters = {name: rng.randint(1, 99) for name in COUNTER_REGISTERS}
+        counters["rd"], counters["wr"] = rng.randint(3000, 4000), rng.randint(300, 400)
+        return OpStats(
+            cycles, counters, 3, 1, 640, 320, channel_accesses=counters["rd"] + counters["wr"]
+        )
+
+    execution = replace(
+        result.execution,
+        pim={name: stats() for name in result.execution.pim},
+        transfers=[replace(one, stats=stats()) for one in result.execution.transfers],
+    )
+    return replace(result, execution=execution, options=Options(backend="sim"), weights=stats())
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    config = TINY["bert"]
+    return build_graph(config, RandomWeights(config, 0), LoadOptions(sequence_length=5))
+
+
+@pytest.fixture(scope="module")
+def outcome(graph: Graph) -> Outcome:
+    fit = pim_fit(graph, PLATFORM)
+    network = partition_graph(graph, fit, PLATFORM)
+    rng = random.Random(5)
+    costs = CostGraph(
+        network,
+        {o.id: {d: rng.uniform(1, 99) for d in o.devices} for o in network.operators},
+        {t.id: {m: rng.uniform(1, 9) for m in sorted(t.moves)} for t in network.tensors},
+    )
+    feeds = random_inputs(graph, 0)
+    found = Outcome(graph, PLATFORM, Options(), fit.operations, network, costs=costs)
+    problem = Problem.of(costs)
+    placements: dict[str, Any] = {
+        "pim_first": pim_first(graph, PLATFORM.capabilities),
+        "cpu_serial": cpu_serial(graph, PLATFORM.capabilities),
+        "optimal": dict(partition(costs).assignment),
+    }
+    for name, assignment in placements.items():
+        result = invented(
+            execute_model(graph, feeds, assignment, PLATFORM, Options(backend="model"))
+        )
+        times = schedule_times(result)
+        assert times is not None
+        plan = assignment_plan(problem, name, assignment, "sequential", method=name)
+        executed = in_sequence(graph, assignment, result.execution.transfers, times)
+        found.schedules[name] = Schedule(result, plan, times, executed)
+    found.usage = {
+        **found.usage,
+        "cycles_simulated": 900, "wall_s_simulating": 2.0, "cycles_cached": 30,
+        "lists_simulated": 7, "lists_cached": 5,
+    }  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(outcome: Outcome) -> dict[str, Any]:
+    return build_report(outcome)
+
+
+def node_us(outcome: Outcome, name: str) -> dict[str, float]:
+    """Return the time of each operator: cycles and the call, or the model of the CPU."""
+    result = outcome.schedules[name].result
+    model = PLATFORM.cpu_model()
+    assert model is not None
+    return {
+        node.id: result.execution.pim[node.id].cycles * CLOCK_US + PLATFORM.driver.call_overhead_us
+        if result.assignment[node.id] == "pim"
+        else model.time_us(outcome.graph, node, result.assignment[node.id])
+        for node in outcome.graph.nodes
+    }
+
+
+def moved_us(outcome: Outcome, name: str) -> list[float]:
+    prices = {f"{a}>{b}": price for (a, b), price in PLATFORM.transfers.items()}
+    return [
+        prices[one.direction].fixed_us + one.elements * prices[one.direction].ns_per_element / 1e3
+        for one in outcome.schedules[name].result.execution.transfers
+    ]
+
+
+SCHEDULES = pytest.mark.parametrize("name", ["pim_first", "cpu_serial", "optimal"])
+
+
+@SCHEDULES
+def test_times_of_a_schedule(outcome: Outcome, report: dict[str, Any], name: str) -> None:
+    shown, result = report["schedules"][name], outcome.schedules[name].result
+    nodes, moves = node_us(outcome, name), moved_us(outcome, name)
+    on_pim = {n for n, device in result.assignment.items() if device == "pim"}
+    assert shown["pim_us"] == pytest.approx(sum(nodes[n] for n in on_pim))
+    assert shown["cpu_us"] == pytest.approx(sum(us for n, us in nodes.items() if n not in on_pim))
+    assert shown["compute_us"] == pytest.approx(sum(nodes.values()))
+    assert shown["transfer_us"] == pytest.approx(sum(moves))
+    assert shown["executed_us"] == pytest.approx(sum(nodes.values()) + sum(moves))
+    assert shown["predicted_us"] == outcome.schedules[name].plan.total_us  # type: ignore[union-attr]
+    assert shown["executed_min_us"] is None  # the CPU is modelled: nothing spreads
+    assert outcome.total_us(result) == pytest.approx(shown["executed_us"])
+
+
+@SCHEDULES
+def test_loading_of_weights(outcome: Outcome, report: dict[str, Any], name: str) -> None:
+    weights = outcome.schedules[name].result.weights
+    assert report["schedules"][name]["weights"] == {
+        "bytes": weights.host_bytes_in,
+        "cycles": weights.cycles,
+        "us": pytest.approx(weights.cycles * CLOCK_US),
+    }
+
+
+def test_points_of_the_roofline(outcome: Outcome, report: dict[str, Any]) -> None:
+    """Rates over the time of the lists; bytes as counted, and operands and result once each."""
+    graph, main = outcome.graph, outcome.schedules["optimal"].result.execution.pim
+    bandwidth = report["roofline"]["bandwidth_bytes_per_us"]
+    peak = report["roofline"]["peak_macs_per_us"]
+    counted = {**outcome.schedules["pim_first"].result.execution.pim, **main}
+    for point in report["roofline"]["points"]:
+        node = graph.node(point["node"])
+        names = [name for name in (*node.inputs, node.outputs[0]) if name]
+        assert point["ideal_bytes"] == 2 * sum(
+            int(np.prod(graph.tensors[name].shape)) for name in names
+        )
+        stats = counted.get(point["node"])
+        if stats is None:
+            assert point["bytes"] is None
+            continue
+        nbytes = (stats.counters["rd"] + stats.counters["wr"]) * PLATFORM.device.atom_bytes
+        us = stats.cycles * CLOCK_US
+        assert (point["cycles"], point["bytes"]) == (stats.cycles, nbytes)
+        assert point["device_us"] == pytest.approx(us)
+        assert point["us"] == pytest.approx(us + PLATFORM.driver.call_overhead_us)
+        assert point["macs_per_us"] == pytest.approx(point["macs"] / us)
+        assert point["bytes_per_us"] == pytest.approx(nbytes / us)
+        assert point["bandwidth_share"] == pytest.approx(nbytes / us / bandwidth)
+        roof = min(peak, point["macs"] * bandwidth / nbytes)
+        assert point["roof_share"] == pytest.approx(point["macs"] / us / roof)
+
+
+@SCHEDULES
+def test_counts_of_a_schedule(outcome: Outcome, report: dict[str, Any], name: str) -> None:
+    shown, result = report["schedules"][name], outcome.schedules[name].result
+    graph = outcome.graph
+    assert shown["pim_nodes"] == sum(d == "pim" for d in result.assignment.values())
+    assert shown["nodes"] == len(graph.nodes)
+    assert shown["cycles"] == sum(s.cycles for s in result.execution.pim.values())
+    assert shown["assignment"] == result.assignment
+    # Transfers from the placement alone: a tensor moves once to each memory that reads it.
+    place = {n: "pim" if d == "pim" else "cpu" for n, d in result.assignment.items()}
+    made = {out: node.id for node in graph.nodes for out in node.outputs}
+    wanted = set()
+    for node in graph.nodes:
+        for tensor in node.inputs:
+            if tensor and tensor not in graph.constants:
+                source = place[made[tensor]] if tensor in made else "cpu"
+                if source != place[node.id]:
+                    wanted.add((tensor, f"{source}>{place[node.id]}"))
+    for tensor in graph.outputs:
+        if place[made[tensor]] != "cpu":
+            wanted.add((tensor, "pim>cpu"))
+    moves = [(one.tensor, one.direction) for one in result.execution.transfers]
+    assert sorted(moves) == sorted(wanted)
+    assert shown["transfers"] == len(wanted)
+    nbytes = sum(2 * int(np.prod(graph.tensors[tensor].shape)) for tensor, _ in wanted)
+    assert shown["transfer_bytes"] == nbytes
+
+
+@SCHEDULES
+def test_operators_and_timeline(outcome: Outcome, report: dict[str, Any], name: str) -> None:
+    shown, result = report["schedules"][name], outcome.schedules[name].result
+    nodes = node_us(outcome, name)
+    rows: dict[tuple[str, str], list[float]] = {}
+    for node in outcome.graph.nodes:
+        rows.setdefault((node.op, result.assignment[node.id]), []).append(nodes[node.id])
+    assert {(r["op"], r["device"]): (r["count"], pytest.approx(r["us"])) for r in
+            shown["operators"]} == {k: (len(v), sum(v)) for k, v in rows.items()}  # fmt: skip
+    times = [row["us"] for row in shown["operators"]]
+    assert times == sorted(times, reverse=True)
+    now = 0.0
+    for step in shown["timeline"]:
+        assert step["start_us"] == pytest.approx(now)
+        now += step["us"]
+        if step["kind"] == "node":
+            assert (step["lane"], step["name"]) == (result.assignment[step["node"]], step["node"])
+            assert step["us"] == pytest.approx(nodes[step["node"]])
+        else:
+            assert (step["lane"], step["node"]) == ("dma", None)
+            assert step["name"].split()[0] == step["tensor"]
+    assert now == pytest.approx(shown["executed_us"])
+    assert [s["node"] for s in shown["timeline"] if s["node"]] == [
+        n.id for n in outcome.graph.nodes
+    ]
+
+
+def test_speed_ups_and_the_main_schedule(outcome: Outcome, report: dict[str, Any]) -> None:
+    assert report["main_schedule"] == "optimal"
+    executed = {n: s["executed_us"] for n, s in report["schedules"].items()}
+    assert report["speedup"] == pytest.approx(
+        {n: us / executed["optimal"] for n, us in executed.items() if n != "optimal"}
+    )
+
+
+def test_counters_are_sums_over_the_main_schedule(outcome: Outcome, report: dict[str, Any]) -> None:
+    stats = outcome.schedules["optimal"].result.execution.pim.values()
+    shown = report["counters"]
+    assert shown["cycles"] == sum(s.cycles for s in stats)
+    for name in COUNTER_REGISTERS:
+        assert shown[name] == sum(s.counters[name] for s in stats)
+    accesses = sum(s.counters["rd"] + s.counters["wr"] for s in stats)
+    assert shown["channel_accesses"] == shown["bank_accesses"] == accesses
+    assert shown["all_bank_accesses"] == 0
+    assert shown["bytes"] == shown["channel_bytes"] == accesses * PLATFORM.device.atom_bytes
+    assert shown["row_hit_rate"] == pytest.approx(1 - shown["act"] / accesses)
+    assert shown["row_hits"] == accesses - shown["act"]
+    assert shown["bus_use"] == pytest.approx(accesses * PLATFORM.dram.tbl / shown["cycles"])
+    assert shown["refresh_share"] == pytest.approx(
+        shown["ref"] * PLATFORM.dram.trfc / shown["cycles"]
+    )
+    simulation = report["simulation"]
+    assert simulation["cycles_per_s"] == 450.0
+    assert [simulation[k] for k in ("cycles", "cycles_cached", "wall_s")] == [900, 30, 2.0]
+    assert [simulation[k] for k in ("lists_simulated", "lists_cached")] == [7, 5]
+
+
+def test_graph_and_costs(outcome: Outcome, report: dict[str, Any]) -> None:
+    graph, costs = outcome.graph, outcome.costs
+    assert costs is not None
+    reused = ", reused" if outcome.reused else ""
+    for node, shown in zip(graph.nodes, report["graph"]["nodes"], strict=True):
+        assert (shown["id"], shown["op"]) == (node.id, node.op)
+        assert shown["cost_us"] == dict(costs.cost_us[node.id])
+        assert shown["shape"] == list(graph.tensors[node.outputs[0]].shape)
+        assert shown["source"] == {
+            device: ("simulated" if device == "pim" else "modelled") + reused
+            for device in shown["cost_us"]
+        }
+    edges = {(e["tensor"], e["producer"], e["consumer"]): e for e in report["graph"]["edges"]}
+    wanted = {(t, None if p is None else p, c) for p, c, t in graph.edges()}
+    assert wanted <= edges.keys()
+    for tensor, producer, consumer in edges:
+        info = graph.tensors[tensor]
+        floats = info.dtype == np.float32
+        shown = edges[tensor, producer, consumer]
+        width = 2 if floats else info.dtype.itemsize
+        assert shown["bytes"] == int(np.prod(info.shape)) * width
+        assert shown["transfer_us"] == {
+            f"{a}>{b}": us for (a, b), us in costs.transfer_us[tensor].items()
+        }
+    assert {t for t, _, c in edges if c is None} == set(graph.outputs)
+
+
+def test_verification_is_of_all_executions(outcome: Outcome, report: dict[str, Any]) -> None:
+    results = [schedule.result for schedule in outcome.schedules.values()]
+    shown = report["verification"]
+    assert shown["executions"] == len(results)
+    assert shown["pim_results_checked"] == sum(result.checked for result in results) > 0
+    assert (shown["passed"], shown["pim_bit_exact"], shown["pim_results_wrong"]) == (True, True, [])
+    for name, schedule in outcome.schedules.items():
+        one, result = report["schedules"][name]["verification"], schedule.result
+        assert one["pim_results_checked"] == result.checked == len(result.execution.pim)
+        errors = [c.to_json() for c in result.comparisons if c.tensor in outcome.graph.outputs]
+        assert one["max_abs_error"] == max(e["max_abs_error"] for e in errors)
+        assert one["cosine"] == min(e["cosine"] for e in errors)
+        if result.operator_errors:
+            worst = one["pim_operators_against_float32"]
+            assert worst["worst"] == max(result.operator_errors.values())
+            assert result.operator_errors[worst["node"]] == worst["worst"]
+    broken = outcome.schedules["pim_first"].result
+    failed = replace(outcome, schedules={
+        **outcome.schedules,
+        "pim_first": replace(
+            outcome.schedules["pim_first"],
+            result=replace(broken, operator_errors={"x": 1.0, "y": 2.0}),
+        ),
+    })  # fmt: skip
+    assert not build_report(failed)["verification"]["passed"]
+    assert build_report(failed)["schedules"]["optimal"]["verification"]["passed"]
+
+
+def test_multiply_adds_of_the_roofline(outcome: Outcome, report: dict[str, Any]) -> None:
+    """From the shapes alone: a product has inner multiply-adds a result, others have one."""
+    graph = outcome.graph
+    points = {point["node"]: point for point in report["roofline"]["points"]}
+    assert points.keys() == set(outcome.operations)
+    for name, point in points.items():
+        node = graph.node(name)
+        macs = int(np.prod(graph.tensors[node.outputs[0]].shape))
+        if node.op in ("MatMul", "Gemm"):
+            macs *= graph.tensors[node.inputs[0]].shape[-1]
+        assert (point["op"], point["macs"]) == (node.op, macs)
+        assert outcome.operations[name].work(graph, node) == macs
+
+
+@SCHEDULES
+def test_profile_runs_take_the_times_of_their_execution(outcome: Outcome, name: str) -> None:
+    result = outcome.schedules[name].result
+    run = to_profile_run(result)
+    assert run.assignment == result.assignment
+    assert {n: list(us) for n, us in run.node_us.items()} == {
+        n: [pytest.approx(us)] for n, us in node_us(outcome, name).items()
+    }
+    moves = result.execution.transfers
+    expected = {
+        (one.tensor, *one.direction.split(">")): [pytest.approx(us)]
+        for one, us in zip(moves, moved_us(outcome, name), strict=True)
+    }
+    assert {key: list(us) for key, us in run.transfer_us.items()} == expected
+
+
+@SCHEDULES
+def test_a_replay_without_a_schedule_is_the_sequence(outcome: Outcome, name: str) -> None:
+    schedule = outcome.schedules[name]
+    assert schedule.times is not None
+    again = replay(outcome.operators, schedule.result, schedule.times)
+    assert again == schedule.executed
