@@ -10,6 +10,9 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
+#: Status of `scipy.optimize.milp` for whatever is neither an answer nor a limit.
+SOLVE_ERROR = 4
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,15 +60,19 @@ class Programme:
         """Return the answer of `scipy.optimize.milp`: the least cost, without a gap."""
         rows, columns, values = zip(*self._entries, strict=True) if self._entries else ((), (), ())
         matrix = csr_matrix((values, (rows, columns)), shape=(self.rows, self.variables))
-        options: dict[str, float] = {"mip_rel_gap": 0.0}
+        options: dict[str, Any] = {"mip_rel_gap": 0.0}
         if time_limit_s is not None:
             options["time_limit"] = time_limit_s
-        result = milp(
-            c=np.array(self._cost),
-            constraints=LinearConstraint(matrix, np.array(self._low), np.array(self._high)),
-            integrality=np.array(self._integer, dtype=int),
-            bounds=Bounds(np.array(self._least), np.ones(self.variables)),
-            options=options,
-        )
-        logger.debug("HiGHS: %s", result.message)
+        for presolve in (True, False):
+            result = milp(
+                c=np.array(self._cost),
+                constraints=LinearConstraint(matrix, np.array(self._low), np.array(self._high)),
+                integrality=np.array(self._integer, dtype=int),
+                bounds=Bounds(np.array(self._least), np.ones(self.variables)),
+                options={**options, "presolve": presolve},
+            )
+            logger.debug("HiGHS: %s", result.message)
+            # Rarely its presolve ends in an error, on rows that are nearly parallel.
+            if result.status != SOLVE_ERROR:
+                break
         return result

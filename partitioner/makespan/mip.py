@@ -1,9 +1,9 @@
 """The shortest makespan by integer programming (HiGHS): exact for small graphs, a bound for large.
 
-x[v,m] places operators, S[v] and A[t,d] are the starts of operators and transfers, C the makespan.
-The relaxation keeps precedence (with the transfer times between memories) and the total load of
-every memory and of the DMA engine. The exact programme adds an order for each pair of tasks that
-can meet on one resource. Starts come back as wishes only: the schedule is rebuilt in exact
+x[v,p] puts operators in places, S[v] and A[t,d] are the starts of operators and transfers, C the
+makespan. The relaxation keeps precedence (with the transfer times between memories) and the total
+load of every memory and of the DMA engine. The exact programme adds an order for each pair of tasks
+that can meet on one resource. Starts come back as wishes only: the schedule is rebuilt in exact
 integers.
 """
 
@@ -56,19 +56,18 @@ def solve_makespan(
     length: list[list[tuple[int, float]]] = []
     for v, domain in enumerate(domains):
         start.append(model.variable())
-        for memory in domain:
-            place[v, memory] = model.variable(integer=True)
-        columns = [place[v, memory] for memory in domain]
-        model.row([(column, 1.0) for column in columns], 1.0)
-        model.row([(column, -1.0) for column in columns], -1.0)
+        for where in domain:
+            place[v, where] = model.variable(integer=True)
+        model.row([(place[v, where], 1.0) for where in domain], 1.0, 1.0)
     runs = _add_devices(model, problem, domains, place) if problem.has_entries else {}
     busy: dict[int, list[tuple[int, float]]] = {m: [] for m in range(len(problem.memories))}
     for v, domain in enumerate(domains):
         length.append([])
-        for memory in domain:
-            terms = _time_terms(problem, v, memory, horizon, place, runs)
+        for where in domain:
+            terms = _time_terms(problem, v, where, horizon, place, runs)
             length[v] += terms
-            busy[memory] += terms
+            for memory in problem.memories_at(v, where):
+                busy[memory] += terms
         model.row([(span, 1.0), (start[v], -1.0), *_negated(length[v])], 0.0)
     for memory, load in busy.items():
         model.row([(span, 1.0), *_negated(load)], 0.0)
@@ -78,7 +77,7 @@ def solve_makespan(
     pairs = _meeting_pairs(problem, domains, copies)
     exact = len(pairs[0]) + len(pairs[1]) <= MAX_PAIRS
     if exact:
-        _add_orders(model, place, start, length, copies, pairs)
+        _add_orders(model, problem, domains, place, start, length, copies, pairs)
     return _solve(model, problem, domains, horizon, seconds, exact, place, runs, start, copies)
 
 
@@ -91,14 +90,13 @@ def _add_devices(
     """Add the device of each operator; return its column and that of the entry it pays."""
     runs: dict[tuple[int, int], tuple[int, int | None]] = {}
     for v, domain in enumerate(domains):
-        for memory in domain:
-            here = [d for d in problem.runs[v] if problem.device_memory[d] == memory]
+        for where in domain:
+            here = [d for d in problem.runs[v] if problem.device_memory[d] == where]
             for device in here:
                 pays = model.variable() if problem.entry[device] else None
                 runs[v, device] = model.variable(integer=True), pays
             both = [(runs[v, device][0], 1.0) for device in here]
-            model.row([*both, (place[v, memory], -1.0)], 0.0)
-            model.row([*_negated(both), (place[v, memory], 1.0)], 0.0)
+            model.row([*both, (place[v, where], -1.0)], 0.0, 0.0)
     for (v, device), (column, pays) in runs.items():
         if pays is not None:
             row = [(pays, 1.0), (column, -1.0)]
@@ -112,17 +110,17 @@ def _add_devices(
 def _time_terms(
     problem: Problem,
     v: int,
-    memory: int,
+    where: int,
     horizon: int,
     place: dict[tuple[int, int], int],
     runs: dict[tuple[int, int], tuple[int, int | None]],
 ) -> list[tuple[int, float]]:
-    """Return the columns that give operator `v` its time in `memory`."""
+    """Return the columns that give operator `v` its time in a place."""
     if not runs:
-        return [(place[v, memory], problem.ticks[v][memory] / horizon)]
+        return [(place[v, where], problem.ticks[v][where] / horizon)]
     terms = []
     for device, ticks in problem.runs[v].items():
-        if problem.device_memory[device] == memory:
+        if problem.device_memory[device] == where:
             column, pays = runs[v, device]
             terms.append((column, ticks / horizon))
             if pays is not None:
@@ -139,14 +137,27 @@ def _add_capacity(
 ) -> None:
     """Add the row that keeps the weights in a memory within its capacity."""
     limit = problem.capacity[memory]
-    inside = [v for v, domain in enumerate(domains) if memory in domain]
-    terms = [(place[v, memory], -problem.weights[v] / max(limit, 1)) for v in inside]
-    for name, readers in shared_readers(problem, inside).items():
+    inside = {
+        v: there
+        for v, domain in enumerate(domains)
+        if (there := _places_in(problem, v, domain, memory))
+    }
+    terms = [
+        (place[v, where], -problem.weights_at(v, where, memory) / max(limit, 1))
+        for v, there in inside.items()
+        for where in there
+    ]
+    for name, readers in shared_readers(problem, list(inside)).items():
         present = model.variable()
         terms.append((present, -problem.costs.graph.shared_weights[name] / max(limit, 1)))
         for v in readers:
-            model.row([(present, 1.0), (place[v, memory], -1.0)], 0.0)
+            model.row([(present, 1.0), *((place[v, p], -1.0) for p in inside[v])], 0.0)
     model.row(terms, -limit / max(limit, 1))
+
+
+def _places_in(problem: Problem, v: int, domain: Sequence[int], memory: int) -> list[int]:
+    """Return those places of operator `v` that occupy `memory` and need its inputs there."""
+    return [where for where in domain if memory in problem.memories_at(v, where)]
 
 
 @dataclass(frozen=True)
@@ -181,7 +192,11 @@ def _add_transfers(
             # Whatever the memories, a reader comes after the producer.
             model.row([(start[consumer], 1.0), *_negated(made)], 0.0)
         for destination in range(len(problem.memories)):
-            readers = [c for c in flow.consumers if destination in domains[c]]
+            readers = {
+                c: [(place[c, where], -1.0) for where in needing]
+                for c in flow.consumers
+                if (needing := _places_in(problem, c, domains[c], destination))
+            }
             home = flow.output and destination == problem.home
             if sources == (destination,) or not (readers or home):
                 continue
@@ -200,15 +215,19 @@ def _add_transfers(
             if p != MODEL_INPUT and destination in sources:
                 supply.append((place[p, destination], 1.0))
             model.row([(begin, 1.0), *_negated(made)], 0.0)
-            for reader in readers:
-                there = place[reader, destination]
-                model.row([*supply, (there, -1.0)], 0.0)
-                # Binding only when the reader sits there: 1 is the whole horizon.
-                arrive = [(start[reader], 1.0), (begin, -1.0), *_negated(moved), (there, -1.0)]
+            for reader, there in readers.items():
+                model.row([*supply, *there], 0.0)
+                # Binding only when the reader needs it there: 1 is the whole horizon.
+                arrive = [(start[reader], 1.0), (begin, -1.0), *_negated(moved), *there]
                 model.row(arrive, -1.0)
-                _add_direct_delay(
-                    model, problem, f, reader, destination, horizon, place, start, made
-                )
+                if moved:
+                    cheapest = min(ticks for _, ticks in moved)
+                    delay = [(column, -cheapest) for column, _ in there]
+                    if p != MODEL_INPUT and destination in sources:
+                        delay.append((place[p, destination], cheapest))
+                    # A tighter relaxation than the row above, which a fractional x loosens: the
+                    # cheapest transfer is charged by how far the reader's x exceeds the producer's.
+                    model.row([(start[reader], 1.0), *_negated(made), *delay], 0.0)
             if home:
                 model.row(supply, 1.0)
                 model.row([(span, 1.0), (begin, -1.0), *_negated(moved)], 0.0)
@@ -218,33 +237,6 @@ def _add_transfers(
         [(span, 1.0), *(_negated([term for copy in copies.values() for term in copy.length]))], 0.0
     )
     return copies
-
-
-def _add_direct_delay(
-    model: Programme,
-    problem: Problem,
-    f: int,
-    reader: int,
-    destination: int,
-    horizon: int,
-    place: dict[tuple[int, int], int],
-    start: Sequence[int],
-    made: Sequence[tuple[int, float]],
-) -> None:
-    """Say without the horizon that a reader in another memory waits for the transfer.
-
-    The duration is charged by how far x[reader,to] exceeds x[producer,to], at the cheapest
-    source: a tighter relaxation than the row that a fractional x loosens.
-    """
-    flow = problem.flows[f]
-    costs = [ticks for (_, to), ticks in flow.ticks.items() if to == destination]
-    if not costs:
-        return
-    cheapest = min(costs) / horizon
-    row = [(start[reader], 1.0), *_negated(made), (place[reader, destination], -cheapest)]
-    if flow.producer != MODEL_INPUT and (flow.producer, destination) in place:
-        row.append((place[flow.producer, destination], cheapest))
-    model.row(row, 0.0)
 
 
 def _meeting_pairs(
@@ -266,7 +258,8 @@ def _meeting_pairs(
         (u, v, memory)
         for u, v in itertools.combinations(range(len(domains)), 2)
         if v not in after[u] and u not in after[v]
-        for memory in set(domains[u]) & set(domains[v])
+        for memory in range(len(problem.memories))
+        if _places_in(problem, u, domains[u], memory) and _places_in(problem, v, domains[v], memory)
     ]
     transfers = list(itertools.combinations(copies, 2))
     return operators, transfers
@@ -274,6 +267,8 @@ def _meeting_pairs(
 
 def _add_orders(
     model: Programme,
+    problem: Problem,
+    domains: Sequence[tuple[int, ...]],
     place: dict[tuple[int, int], int],
     start: Sequence[int],
     length: Sequence[list[tuple[int, float]]],
@@ -286,7 +281,11 @@ def _add_orders(
         if (u, v) not in first:
             first[u, v] = model.variable(integer=True)
         order = first[u, v]
-        here = [(place[u, memory], -1.0), (place[v, memory], -1.0)]
+        here = [
+            (place[w, where], -1.0)
+            for w in (u, v)
+            for where in _places_in(problem, w, domains[w], memory)
+        ]
         model.row(
             [(start[v], 1.0), (start[u], -1.0), *_negated(length[u]), (order, -1.0), *here], -3.0
         )
@@ -326,15 +325,15 @@ def _solve(
         return MipAnswer(ticks, exact, False, None, None, None)
     chosen = []
     for v, domain in enumerate(domains):
-        shares = [float(result.x[place[v, memory]]) for memory in domain]
-        chosen.append(domain[shares.index(max(shares))])
+        values = [float(result.x[place[v, where]]) for where in domain]
+        chosen.append(domain[values.index(max(values))])
     assignment: dict[str, str] | None = None
     if runs:
         assignment = {}
         for v, operator in enumerate(problem.costs.graph.operators):
             here = [d for d in problem.runs[v] if problem.device_memory[d] == chosen[v]]
             best = max(here, key=lambda d: float(result.x[runs[v, d][0]]))
-            assignment[operator.id] = problem.devices[best]
+            assignment[operator.id] = problem.device_name(v, best)
     return MipAnswer(
         bound=ticks,
         exact=exact,

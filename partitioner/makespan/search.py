@@ -56,7 +56,7 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
     """
     domains = feasible_domains(problem)
     placements = [problem.places(sequential)]
-    heft = heft_place(problem, domains)
+    heft = heft_place(problem, _whole_domains(problem, domains))
     for candidate in [heft, *_baseline_places(problem)]:
         if candidate is not None and candidate not in placements:
             placements.append(candidate)
@@ -82,6 +82,12 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
     assignment, tasks, starts = best
     plan = _plan(problem, "optimal", assignment, tasks, starts, bound, method, proof)
     return replace(plan, limit_reached=limit_reached)
+
+
+def _whole_domains(problem: Problem, domains: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return the places that are no splits, of each operator that has some, else all."""
+    memories = range(len(problem.memories))
+    return [tuple(p for p in domain if p in memories) or domain for domain in domains]
 
 
 def _settled_bound(problem: Problem, answer: MipAnswer, span: int) -> int:
@@ -141,9 +147,12 @@ def _baseline_places(problem: Problem) -> list[list[int]]:
 
 def _trivial_bound(problem: Problem, domains: Sequence[tuple[int, ...]]) -> int:
     """Return the longest chain of cheapest operators, or the load no placement can avoid."""
-    cheapest = [
-        min(problem.ticks[v][memory] for memory in domain) for v, domain in enumerate(domains)
-    ]
+    cheapest, load = [], 0
+    for v, domain in enumerate(domains):
+        ticks = problem.ticks[v]
+        cheapest.append(min(ticks[place] for place in domain))
+        # A split occupies two memories.
+        load += min(ticks[place] * len(problem.memories_at(v, place)) for place in domain)
     finish = [0] * len(domains)
     for v in problem.order:
         ready = max(
@@ -151,8 +160,7 @@ def _trivial_bound(problem: Problem, domains: Sequence[tuple[int, ...]]) -> int:
             default=0,
         )
         finish[v] = ready + cheapest[v]
-    load = -(-sum(cheapest) // len(problem.memories))
-    return max(*finish, load)
+    return max(*finish, -(-load // len(problem.memories)))
 
 
 def _plan(
@@ -181,5 +189,6 @@ def _plan(
         proof=proof,
         overfull=problem.overfull(problem.places(assignment)),
         schedule=steps(problem, assignment, tasks, starts),
+        splits=problem.chosen_splits(assignment),
         signatures=problem.signatures,
     )

@@ -80,7 +80,7 @@ def greedy(problem: Problem) -> Assignment:
     for i, flow in enumerate(problem.flows):
         if flow.producer != MODEL_INPUT:
             outputs[flow.producer].append(i)
-    entry = dict(zip(problem.devices, problem.entry, strict=True))
+    entry = dict(zip(problem.devices, problem.entry, strict=False))  # splits follow the devices
     last = ""  # device of the operator before
     assignment: Assignment = {}
     for v, operator, usable in _turns(problem, assignment):
@@ -135,7 +135,7 @@ def paper_dp(problem: Problem) -> Assignment:
     memory_index = {memory: i for i, memory in enumerate(problem.memories)}
     where = {device: memory_index[memory] for device, memory in graph.memory_of.items()}
     charged: set[tuple[int, str, str]] = set()
-    entry = dict(zip(problem.devices, problem.entry, strict=True))
+    entry = dict(zip(problem.devices, problem.entry, strict=False))  # splits follow the devices
     # Entry: device of this operator -> (best time to here, device of the operator before).
     rows: list[dict[str, tuple[int, str]]] = []
     for v in problem.order:

@@ -162,3 +162,26 @@ def chosen(plan) -> Choice:
     assert {n for n, name in plan.assignment.items() if " " in name} == set(plan.splits)
     assert all(plan.assignment[name] == split.name for name, split in plan.splits.items())
     return {**plan.assignment, **plan.splits}
+
+
+def two_devices(**splits: Split) -> CostGraph:
+    """Return `a` -> `b`, 10 us each on both devices, moves 4 us, with the splits given."""
+    nodes = [{"id": v, "op": "MatMul", "cost_us": {"cpu_serial": 10, "pim": 10}} for v in "ab"]
+    moves = {"cpu>pim": 4, "pim>cpu": 4}
+    tensors = [
+        {"id": "x", "producer": None, "consumers": ["a"], "transfer_us": moves},
+        {"id": "y", "producer": "a", "consumers": ["b"], "transfer_us": moves},
+        {"id": "z", "producer": "b", "consumers": [], "output": True, "transfer_us": moves},
+    ]
+    data = {
+        "format": "pimloop-costs/1",
+        "memories": {"cpu": ["cpu_serial"], "pim": ["pim"]},
+        "nodes": nodes,
+        "tensors": tensors,
+    }
+    return replace(costs_from_dict(data), splits={name: (split,) for name, split in splits.items()})
+
+
+def half(tensor: str, us: float = 5.0) -> Split:
+    """Return a split into halves whose gathering costs 1 us in either memory."""
+    return Split(("cpu_serial", "pim"), 1, 2, (us, us), {tensor: {"cpu": 1.0, "pim": 1.0}})

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from support.cost_graphs import random_costs, total_cost
+from support.schedule_clocks import in_order, in_time
 
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
@@ -83,7 +84,7 @@ def test_tasks_and_ranks(seed: int) -> None:
             before[names[other]].append(names[task])
     for task, name in enumerate(names):
         resource, duration, earlier = expected[name]
-        place = tasks.resource[task]
+        (place,) = tasks.resources[task]
         assert ("dma" if place == DMA else problem.memories[place]) == resource
         assert tasks.duration[task] == duration * scale
         assert set(before[name]) == earlier
@@ -97,55 +98,6 @@ def test_tasks_and_ranks(seed: int) -> None:
         return tasks.duration[task] + max((longest(s) for s in tasks.successors[task]), default=0)
 
     assert tasks.ranks() == [longest(task) for task in range(len(names))]
-
-
-def in_time(tasks: TaskGraph, priority: list[float]) -> list[int]:
-    """Walk the clock tick by tick: an idle resource takes the ready task of highest priority."""
-    count = len(tasks.duration)
-    before = [[t for t in range(count) if s in tasks.successors[t]] for s in range(count)]
-    starts: dict[int, int] = {}
-    now = 0
-
-    def ended(task: int) -> bool:
-        return task in starts and starts[task] + tasks.duration[task] <= now
-
-    while len(starts) < count:
-        progress = True
-        while progress:  # tasks of no duration end at once
-            progress = False
-            idle = set(tasks.resource) - {tasks.resource[t] for t in starts if not ended(t)}
-            for resource in idle:
-                ready = [
-                    t
-                    for t in range(count)
-                    if tasks.resource[t] == resource
-                    and t not in starts
-                    and all(ended(b) for b in before[t])
-                ]
-                if ready:
-                    starts[min(ready, key=lambda t: (-priority[t], t))] = now
-                    progress = True
-        ends = [starts[t] + tasks.duration[t] for t in starts if not ended(t)]
-        now = min(ends, default=now)
-    return [starts[t] for t in range(count)]
-
-
-def in_order(tasks: TaskGraph, wish: list[float]) -> list[int]:
-    """Queue the task of the smallest wish whose predecessors are queued, again and again."""
-    count = len(tasks.duration)
-    before = [[t for t in range(count) if s in tasks.successors[t]] for s in range(count)]
-    ends: dict[int, int] = {}
-    free: dict[int, int] = {}
-    starts = [0] * count
-    while len(ends) < count:
-        task = min(
-            (t for t in range(count) if t not in ends and all(b in ends for b in before[t])),
-            key=lambda t: (wish[t], t),
-        )
-        at = max([free.get(tasks.resource[task], 0), *(ends[b] for b in before[task])])
-        starts[task], ends[task] = at, at + tasks.duration[task]
-        free[tasks.resource[task]] = ends[task]
-    return starts
 
 
 @SEEDS
@@ -307,7 +259,7 @@ def test_heft_queues_its_transfers() -> None:
 
 def test_a_task_waits_for_the_last_of_its_predecessors() -> None:
     """The one that ends last, whichever was queued last."""
-    tasks = TaskGraph([10, 1, 2], [0, 1, 1], [[2], [2], []], [0, 0, 2], [])
+    tasks = TaskGraph([10, 1, 2], [(0,), (1,), (1,)], [[2], [2], []], [0, 0, 2], [])
     for wish in ([0.0, 1.0, 2.0], [1.0, 0.0, 2.0]):
         assert sequence_schedule(tasks, wish) == [0, 0, 10]
     assert list_schedule(tasks, tasks.ranks()) == [0, 0, 10]
@@ -334,7 +286,9 @@ def test_all_orders_of_a_small_graph() -> None:
     """The shortest of all orders of queueing is what some wish gives."""
     data, problem, chosen = placed(4)
     tasks, _ = graph_of(data, problem, chosen)
-    small = TaskGraph([3, 2, 2, 1], [0, 0, DMA, 1], [[2], [], [3], []], [0, 0, 1, 1], [])
+    small = TaskGraph(
+        [3, 2, 2, 1], [(0,), (0,), (DMA,), (1,)], [[2], [], [3], []], [0, 0, 1, 1], []
+    )
     spans = {
         order: makespan(small, sequence_schedule(small, [float(x) for x in order]))
         for order in itertools.permutations(range(4))

@@ -9,9 +9,16 @@ from fractions import Fraction
 
 import pytest
 from support.cost_graphs import random_costs, with_entries
-from support.split_graphs import brute_force_splits, chosen, costs_with, random_splits, split_cost
+from support.split_graphs import (
+    brute_force_splits,
+    chosen,
+    costs_with,
+    half,
+    random_splits,
+    split_cost,
+    two_devices,
+)
 
-from pimloop.partitioner.costs import CostGraph, costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.place import solve
 from pimloop.partitioner.place.ilp import IlpResult
@@ -168,29 +175,6 @@ def test_dearer_parts_never_cost_less() -> None:
             for name, some in splits.items()
         }
         assert partition(costs_with(data, dearer), COEXEC).total_us >= before.total_us
-
-
-def two_devices(**splits: Split) -> CostGraph:
-    """Return `a` -> `b`, 10 us each on both devices, moves 4 us, with the splits given."""
-    nodes = [{"id": v, "op": "MatMul", "cost_us": {"cpu_serial": 10, "pim": 10}} for v in "ab"]
-    moves = {"cpu>pim": 4, "pim>cpu": 4}
-    tensors = [
-        {"id": "x", "producer": None, "consumers": ["a"], "transfer_us": moves},
-        {"id": "y", "producer": "a", "consumers": ["b"], "transfer_us": moves},
-        {"id": "z", "producer": "b", "consumers": [], "output": True, "transfer_us": moves},
-    ]
-    data = {
-        "format": "pimloop-costs/1",
-        "memories": {"cpu": ["cpu_serial"], "pim": ["pim"]},
-        "nodes": nodes,
-        "tensors": tensors,
-    }
-    return replace(costs_from_dict(data), splits={name: (split,) for name, split in splits.items()})
-
-
-def half(tensor: str, us: float = 5.0) -> Split:
-    """Return a split into halves whose gathering costs 1 us in either memory."""
-    return Split(("cpu_serial", "pim"), 1, 2, (us, us), {tensor: {"cpu": 1.0, "pim": 1.0}})
 
 
 def test_a_split_reads_whole_inputs_and_gathers_the_missing_share() -> None:
