@@ -85,6 +85,7 @@ class _RandomOperands:
     """Random operands, each made when it is asked for; right operands are resident matrices."""
 
     form: ProductForm = PLAIN
+    columns: int | None = None
 
     def __init__(self, graph: Graph, driver: PimDriver) -> None:
         self.driver = driver

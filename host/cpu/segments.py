@@ -45,7 +45,10 @@ class Segment:
 
 
 def split(graph: Graph, assignment: Mapping[str, str]) -> list[Segment]:
-    """Return the longest segments of an assignment, in the order of the graph, the PIM's too."""
+    """Return the longest segments of an assignment, in the order of the graph, the PIM's too.
+
+    Operators that are split between devices in the same way are one segment.
+    """
     found: list[tuple[str, list[Node]]] = []
     for node in graph.nodes:
         device = assignment[node.id]

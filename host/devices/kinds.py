@@ -10,12 +10,14 @@ it, and a platform has it where its file has a section of the device's name
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
+from pimloop.errors import PimloopError
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.plugins.registry import DEVICES, PluginError, plugins
 
@@ -57,6 +59,11 @@ class DeviceKind:
     #: one session of ONNX Runtime.
     offloaded: ClassVar[bool] = False
 
+    @property
+    def memories(self) -> tuple[str, ...]:
+        """The memories that its operators read whole inputs from."""
+        return (self.memory,)
+
 
 class PimDevice(DeviceKind):
     """The simulated PIM, or a board."""
@@ -94,6 +101,84 @@ class SessionDevice(DeviceKind, ABC):
         """
 
 
+@dataclass(frozen=True)
+class SplitDevice(DeviceKind):
+    """The CPU and the PIM together: each computes some columns of an operator's result.
+
+    The PIM computes the first columns, `share` of `shares` equal parts of them, the CPU the others,
+    at the same time. What the model returns, and what the CPU reads of it, is gathered in the
+    host's memory.
+
+    Attributes
+    ----------
+    parts
+        The CPU device and the PIM.
+    share, shares
+        Of the PIM.
+    """
+
+    parts: tuple[DeviceKind, DeviceKind] = ()  # type: ignore[assignment]
+    share: int = 0
+    shares: int = 1
+
+    offloaded = True
+
+    @property
+    def memories(self) -> tuple[str, ...]:
+        """Those of both parts."""
+        return tuple(part.memory for part in self.parts)
+
+    def first_columns(self, columns: int) -> int:
+        """Return how many of `columns` the PIM computes.
+
+        Raises
+        ------
+        PimloopError
+            When its share is no whole number of columns.
+        """
+        first, rest = divmod(columns * self.share, self.shares)
+        if rest:
+            raise PimloopError(
+                f"'{self.name}': {self.share}/{self.shares} of {columns} columns is no whole number"
+            )
+        return first
+
+
+_SPLIT = re.compile(r"(\w+)\+(\w+) ([1-9]\d*)/([1-9]\d*)")
+
+
+def _split_device(name: str, devices: Mapping[str, DeviceKind]) -> SplitDevice | None:
+    """Return the device that a split's name stands for, as `cpu_parallel+pim 5/16`."""
+    match = _SPLIT.fullmatch(name)
+    if match is None:
+        return None
+    first, second = devices.get(match[1]), devices.get(match[2])
+    share, shares = int(match[3]), int(match[4])
+    if first is None or second is None or not share < shares:
+        return None
+    if first.memory != HOST_MEMORY or first.offloaded or second.memory != PIM_MEMORY:
+        return None
+    return SplitDevice(
+        name, HOST_MEMORY, f"{first.title} + {second.title}", "#009e73", "+", "olive",
+        (first, second), share, shares,
+    )  # fmt: skip
+
+
+class Devices(dict[str, DeviceKind]):
+    """Devices by name; a split between two of them is found by its name, but not listed."""
+
+    def __missing__(self, name: str) -> DeviceKind:
+        """Return the split of that name."""
+        split = _split_device(name, self)
+        if split is None:
+            raise KeyError(name)
+        return split
+
+    def find(self, name: str) -> DeviceKind | None:
+        """Return a device, or a split of devices, by its name; None where there is none."""
+        return self.get(name) or _split_device(name, self)
+
+
 #: In the order in which tables and timelines list them.
 BUILT_IN = (
     DeviceKind("cpu_serial", HOST_MEMORY, "CPU serial", "#56b4e9", "S", "good"),
@@ -104,10 +189,15 @@ BUILT_IN = (
 )
 
 
+def built_in_devices() -> Devices:
+    """Return the devices that every platform has, by name."""
+    return Devices({kind.name: kind for kind in BUILT_IN})
+
+
 @cache
-def _devices() -> tuple[dict[str, DeviceKind], list[str]]:
+def _devices() -> tuple[Devices, list[str]]:
     """Return the devices by name, and a message for each plug-in that is none."""
-    known: dict[str, DeviceKind] = {kind.name: kind for kind in BUILT_IN}
+    known = built_in_devices()
     broken: list[str] = []
     for plugin in plugins(DEVICES).values():
         try:
@@ -127,7 +217,7 @@ def _devices() -> tuple[dict[str, DeviceKind], list[str]]:
     return known, broken
 
 
-def kinds() -> Mapping[str, DeviceKind]:
+def kinds() -> Devices:
     """Return every device by name, those of plug-ins after the built-in ones."""
     return _devices()[0]
 

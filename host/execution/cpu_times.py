@@ -20,11 +20,12 @@ from pimloop.host.cpu.timing import (
     shared_out,
     time_rounds,
 )
-from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY, DeviceKind
+from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY, DeviceKind, SplitDevice
+from pimloop.host.execution.coexecution import CoexecutedSegments
 from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.memories import Memories
 from pimloop.host.execution.offload import as_type
-from pimloop.host.models.graph import Graph
+from pimloop.host.models.graph import Graph, Node
 
 
 class CpuTimer:
@@ -42,6 +43,8 @@ class CpuTimer:
         Tensors whose values the execution keeps.
     sessions
         Sessions with packed weights.
+    coexecuted
+        The operators that are split; None: there are none.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class CpuTimer:
         memories: Memories,
         kept: Collection[str],
         sessions: SessionCache,
+        coexecuted: CoexecutedSegments | None,
     ) -> None:
         self._graph = graph
         self._segments = segments
@@ -61,6 +65,7 @@ class CpuTimer:
         self._memories = memories
         self._kept = kept
         self._sessions = sessions
+        self._coexecuted = coexecuted
 
     def time(self, rounds: int) -> dict[str, Timing]:
         """Return the times of CPU nodes by id, and of conversions by `Transfer.key`.
@@ -97,7 +102,16 @@ class CpuTimer:
         return times
 
     def _on_cpu(self, segment: Segment) -> bool:
-        return self._devices[segment.device].memory == HOST_MEMORY
+        kind = self._devices[segment.device]
+        return kind.memory == HOST_MEMORY and not kind.offloaded
+
+    def _part(self, segment: Segment, node: Node) -> Step | None:
+        """Return the CPU's part of an operator that is split; None: the operator is not."""
+        kind = self._devices[segment.device]
+        if self._coexecuted is None or not isinstance(kind, SplitDevice):
+            return None
+        bound = self._coexecuted.bound(node, self._sessions)
+        return Step(node.id, bound.run, kind.parts[0].name == "cpu_parallel")
 
     def _executed_steps(self) -> list[Step]:
         """Return the CPU's part of the run: segments, conversions, waits for the PIM."""
@@ -120,6 +134,9 @@ class CpuTimer:
                 steps.append(self._step(_segment_key(segment), segment))
             for node in segment.nodes:
                 steps += conversions(node.inputs)
+                part = self._part(segment, node)
+                if part is not None:
+                    steps.append(part)
                 if not here:
                     steps.append(WAIT)
                 steps += conversions(node.outputs)
@@ -133,7 +150,9 @@ class CpuTimer:
     def _conversion(self, transfer: Transfer) -> Callable[[], int]:
         inward = transfer.destination == PIM_MEMORY
         memory = transfer.source if inward else transfer.destination
-        values = self._memories.buffers(memory).array(transfer.tensor).copy()
+        # Of a result that is gathered, only some columns move.
+        array = self._memories.buffers(memory).array(transfer.tensor)
+        values = array.reshape(-1)[: transfer.elements].copy()
         bits = golden.to_bf16_bits(values)
 
         def convert() -> int:

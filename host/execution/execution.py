@@ -26,7 +26,7 @@ class Transfer:
 
     tensor: str
     direction: str  # "cpu>pim", "pim>cpu": the memories
-    elements: int
+    elements: int  # that move: of a result that both sides computed, some columns
     nbytes: int  # that cross; to and from the PIM as bfloat16, whatever type the host has
     stats: OpStats
 

@@ -18,7 +18,14 @@ from pimloop.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.segments import Segment, SessionCache, split
 from pimloop.host.cpu.timing import Timing
-from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, DeviceKind
+from pimloop.host.devices.kinds import (
+    HOST_MEMORY,
+    DeviceKind,
+    Devices,
+    SplitDevice,
+    built_in_devices,
+)
+from pimloop.host.execution.coexecution import CoexecutedSegments, first_columns
 from pimloop.host.execution.cpu_times import CpuTimer
 from pimloop.host.execution.execution import Execution, Progress
 from pimloop.host.execution.finite import NonFinite, Reference, first_non_finite, kinds
@@ -76,9 +83,9 @@ class Executor:
         progress: Callable[[Progress], None] | None = None,
         keep: tuple[str, ...] = (),
         sessions: SessionCache | None = None,
-        devices: Mapping[str, DeviceKind] | None = None,
+        devices: Devices | None = None,
     ) -> None:
-        self._devices = {kind.name: kind for kind in BUILT_IN} if devices is None else devices
+        self._devices = built_in_devices() if devices is None else devices
         check_assignment(graph, assignment, operations, self._devices)
         self.graph = graph
         self.assignment = assignment
@@ -88,20 +95,27 @@ class Executor:
         self._segments = split(graph, assignment)
         self._last_run = Execution()
         self._offloaded: OffloadedSegments | None = None
+        self._coexecuted: CoexecutedSegments | None = None
+        sessions = SessionCache(prepack=False) if sessions is None else sessions
         offloaded = [node for node in graph.nodes if self._kind(node.id).offloaded]
+        columns = first_columns(graph, assignment, self._devices)
         if offloaded:
             if resident is None:
                 raise PimloopError("the assignment uses the PIM, but no device is open")
             self._offloaded = OffloadedSegments(
-                graph, offloaded, operations, self._readers, resident, self._memories, self._kept,
-                verifier, self._progress,
+                graph, offloaded, columns, operations, self._readers, resident, self._memories,
+                self._kept, verifier, self._progress,
+            )  # fmt: skip
+            self._coexecuted = CoexecutedSegments(
+                graph, [s for s in self._segments if self._is_split(s)], columns, self._devices,
+                operations, self._offloaded, self._memories, sessions, verifier,
             )  # fmt: skip
         self._sessions = SessionSegments(
             graph,
             [segment for segment in self._segments if not self._is_offloaded(segment)],
             self._devices,
             self._memories,
-            SessionCache(prepack=False) if sessions is None else sessions,
+            sessions,
             self._kept,
             verifier,
         )
@@ -112,10 +126,14 @@ class Executor:
     def _is_offloaded(self, segment: Segment) -> bool:
         return self._devices[segment.device].offloaded
 
+    def _is_split(self, segment: Segment) -> bool:
+        return isinstance(self._devices[segment.device], SplitDevice)
+
     def _readers(self, name: str) -> list[str]:
         """Return the memories in which a tensor is read, the host's for what the model returns."""
         memories = [HOST_MEMORY] if name in self.graph.outputs else []
-        memories += [self._kind(node.id).memory for node in self.graph.consumers.get(name, ())]
+        for node in self.graph.consumers.get(name, ()):
+            memories += self._kind(node.id).memories
         return list(dict.fromkeys(memories))
 
     # -- preparation -------------------------------------------------------------------------
@@ -172,7 +190,9 @@ class Executor:
         for name, value in feeds.items():
             self._memories.buffers(HOST_MEMORY).store(name, value)
         for segment in self._segments:
-            if self._offloaded is not None and self._is_offloaded(segment):
+            if self._coexecuted is not None and self._is_split(segment):
+                self._coexecuted.run(segment, execution)
+            elif self._offloaded is not None and self._is_offloaded(segment):
                 self._offloaded.run(segment, execution)
             else:
                 self._sessions.run(segment, execution)
@@ -209,7 +229,8 @@ class Executor:
 
         Of the last run. Values that the PIM took from there or left there must be unchanged too.
         """
-        return [*self._memories.changed(), *self._sessions.wrong()]
+        split = [] if self._coexecuted is None else self._coexecuted.wrong()
+        return [*self._memories.changed(), *self._sessions.wrong(), *split]
 
     def values(self, names: Collection[str]) -> dict[str, Array]:
         """Return tensors that CPU operators of the last run read or made, inner ones too.
@@ -250,7 +271,7 @@ class Executor:
         """
         timer = CpuTimer(
             self.graph, self._segments, self._devices, self._last_run.transfers, self._memories,
-            self._kept, SessionCache() if sessions is None else sessions,
+            self._kept, SessionCache() if sessions is None else sessions, self._coexecuted,
         )  # fmt: skip
         return timer.time(rounds)
 
@@ -259,18 +280,19 @@ def check_assignment(
     graph: Graph,
     assignment: Mapping[str, str],
     operations: Mapping[str, Operation],
-    devices: Mapping[str, DeviceKind],
+    devices: Devices,
 ) -> None:
     """Raise PimloopError unless every node has a device that can run it, and nothing else."""
     for node in graph.nodes:
         device = assignment.get(node.id)
         if device is None:
             raise PimloopError(f"the assignment has no device for node '{node.id}'")
-        if device not in devices:
+        kind = devices.find(device)
+        if kind is None:
             raise PimloopError(
                 f"node '{node.id}' is assigned to '{device}'; devices: {', '.join(devices)}"
             )
-        if devices[device].offloaded and node.id not in operations:
+        if kind.offloaded and node.id not in operations:
             name = overflowing_constant(graph, node)
             why = "" if name is None else f": constant '{name}' overflows bfloat16"
             raise PimloopError(f"node '{node.id}' ({node.op}) cannot run on the PIM{why}")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.errors import PimloopError
 from pimloop.host.common import golden
 from pimloop.host.cpu.segments import Segment
-from pimloop.host.devices.kinds import PIM_MEMORY
+from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
 from pimloop.host.execution.execution import Execution, Progress, Transfer
 from pimloop.host.execution.finite import non_finite
 from pimloop.host.execution.memories import Memories
+from pimloop.host.execution.parts import columns_part
 from pimloop.host.execution.verification import Check, Verifier
 from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.operators import Operation
+from pimloop.host.operators.product import Product
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.resident import ResidentModel
 
@@ -33,6 +36,8 @@ class OffloadedSegments:
         The model.
     nodes
         The operators that are handed to the driver, in the model's order.
+    columns
+        Of those that it is handed the first columns of alone, by id: how many.
     operations
         How the PIM runs them.
     readers
@@ -53,6 +58,7 @@ class OffloadedSegments:
         self,
         graph: Graph,
         nodes: Collection[Node],
+        columns: Mapping[str, int],
         operations: Mapping[str, Operation],
         readers: Callable[[str], Collection[str]],
         resident: ResidentModel,
@@ -63,6 +69,7 @@ class OffloadedSegments:
     ) -> None:
         self._graph = graph
         self._nodes = nodes
+        self._columns = columns
         self._operations = operations
         self._readers = readers
         self._model: ResidentModel | None = resident
@@ -73,6 +80,7 @@ class OffloadedSegments:
         self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._work = {node.id: operations[node.id].work(graph, node) for node in nodes}
+        self._require_columns()
         self._done = 0
         self._cycles = 0
         self.weight_stats = OpStats()  # of the constants that this execution loaded
@@ -81,6 +89,20 @@ class OffloadedSegments:
         self.seconds = 0.0  # wall time of driver calls
         #: Whether every operator has the addresses that it has in every schedule.
         self.static_addresses = resident.static
+
+    def _require_columns(self) -> None:
+        """Raise PimloopError where the PIM cannot compute so many columns alone."""
+        for node in self._nodes:
+            columns = self._columns.get(node.id)
+            if columns is None:
+                continue
+            possible = self._resident.first_columns(node)
+            if columns not in possible:
+                choices = ", ".join(map(str, possible)) or "none"
+                raise PimloopError(
+                    f"node '{node.id}' ({node.op}): the PIM cannot compute its first {columns}"
+                    f" columns alone; it can compute: {choices}"
+                )
 
     def load_weights(self) -> None:
         """Make the constants of the operators resident; those that are there cost nothing.
@@ -97,7 +119,7 @@ class OffloadedSegments:
 
         nodes = [node.id for node in self._nodes]
         with self._on_device():
-            stats = self._resident.load_weights(nodes, report)
+            stats = self._resident.load_weights(nodes, report, self._columns)
         # Asked now: another execution may put its own constants in their place.
         self.weight_cost = self._resident.weight_cost(nodes)
         self.weight_stats += stats
@@ -129,6 +151,86 @@ class OffloadedSegments:
             self._report(node.id)
             self._done += self._work[node.id]
             self._run(node, execution)
+
+    def run_split(
+        self,
+        node: Node,
+        columns: int,
+        meanwhile: Callable[[], Array],
+        execution: Execution,
+        quiet: AbstractContextManager[None],
+    ) -> None:
+        """Run the first columns of a product, and what computes the others meanwhile.
+
+        The result is gathered where it is read: only the columns that are missing there move.
+
+        Parameters
+        ----------
+        node
+            The product.
+        columns
+            How many columns the PIM computes.
+        meanwhile
+            Computes the other columns, (..., columns), in the model's type.
+        execution
+            Of the run.
+        quiet
+            Entered while both sides compute.
+        """
+        self._report(node.id)
+        self._done += self._work[node.id]
+        moved = self._resident.operands(node)
+        for name in moved:
+            self._move_operand(name, execution)
+        others: list[Array] = []
+        with self._on_device(), quiet:
+            stats = self._resident.beside(node, columns, lambda: others.append(meanwhile()))
+        execution.pim[node.id] = self._count(stats)
+        result = node.outputs[0]
+        first = self._gather(result, columns, others[0], execution)
+        if self._verifier is not None:
+            self._verifier.submit(self._check_first(node, columns, first))
+        for used in moved:
+            self._uses[used] -= 1
+            self._release_unused(used)
+        self._release_unused(result)
+
+    def _gather(self, name: str, columns: int, others: Array, execution: Execution) -> Bits:
+        """Bring a result of two sides to where it is read; return the bits of the PIM's columns."""
+        readers = self._readers(name)
+        with self._on_device():
+            values = self._resident.download_first(name, columns)
+        down = self._count(self._resident.driver.last)
+        first = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        dtype = self._graph.tensors[name].dtype
+        whole = np.concatenate([as_type(values, dtype), others], axis=-1)
+        unlike = non_finite(whole)
+        if unlike is not None:
+            execution.non_finite[name] = unlike
+        if name in self._kept:
+            execution.values[name] = whole
+        remember = self._verifier is not None
+        self._memories.receive(name, HOST_MEMORY, whole, remember=remember)
+        if any(memory != PIM_MEMORY for memory in readers):  # a further one's goes this way too
+            self._add_part(execution, name, PIM_MEMORY, HOST_MEMORY, first.size, down)
+        if PIM_MEMORY in readers:
+            bits = golden.operand_bits(others)
+            with self._on_device():
+                up = self._count(self._resident.complete(name, bits))
+            self._add_part(execution, name, HOST_MEMORY, PIM_MEMORY, others.size, up)
+            self._bits[name] = np.concatenate([first, bits.reshape(others.shape)], axis=-1)
+        return first
+
+    def _check_first(self, node: Node, columns: int, first: Bits) -> Check:
+        """Return the check of the columns of a product that the PIM has computed."""
+        product = self._operations[node.id]
+        assert isinstance(product, Product)
+        operands = {name: self._operand_bits(name) for name in product.operands}
+        part = columns_part(self._graph, node, product, slice(columns))
+        return Check(
+            node, product.with_columns(columns), product.columns_of(operands, slice(columns)),
+            first, part.graph,
+        )  # fmt: skip
 
     def finish(self) -> None:
         """End a run."""
@@ -192,6 +294,17 @@ class OffloadedSegments:
         self, execution: Execution, name: str, source: str, destination: str, stats: OpStats
     ) -> None:
         elements = self._graph.tensors[name].elements
+        self._add_part(execution, name, source, destination, elements, stats)
+
+    def _add_part(
+        self,
+        execution: Execution,
+        name: str,
+        source: str,
+        destination: str,
+        elements: int,
+        stats: OpStats,
+    ) -> None:
         direction = f"{source}>{destination}"
         execution.transfers.append(Transfer(name, direction, elements, 2 * elements, stats))
 

@@ -7,16 +7,25 @@ platform's model, or its fixed part, the simulated copy and the measured convers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu import timing
 from pimloop.host.cpu.model import CpuDevice
-from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY, SessionDevice, is_offloaded, kinds
+from pimloop.host.devices.kinds import (
+    HOST_MEMORY,
+    PIM_MEMORY,
+    SessionDevice,
+    SplitDevice,
+    is_offloaded,
+    kinds,
+)
+from pimloop.host.execution.coexecution import cpu_part
 from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.result import Result
 from pimloop.host.models.graph import Node
+from pimloop.host.operators import pim_operation
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.quantity import quantity
 
@@ -30,7 +39,9 @@ class ScheduleTimes:
 
     nodes: dict[str, float]  # by node id
     transfers: list[float]  # in the order of `Execution.transfers`
-    device_us: dict[str, float]  # of the operators of each device that has any
+    device_us: dict[str, float]  # that each device computes, of those that do
+    #: Of operators that are split, by node id: the time of each device's part.
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def pim_us(self) -> float:
@@ -46,8 +57,8 @@ class ScheduleTimes:
 
     @property
     def compute_us(self) -> float:
-        """All operators."""
-        return sum(self.device_us.values())
+        """All operators; a split one takes as long as its slower part."""
+        return sum(self.nodes.values())
 
     @property
     def transfer_us(self) -> float:
@@ -66,11 +77,19 @@ def schedule_times(result: Result) -> ScheduleTimes | None:
         return None
     platform, devices = result.platform, result.platform.devices
     nodes: dict[str, float] = {}
+    parts: dict[str, dict[str, float]] = {}
     for node in result.graph.nodes:
         stats = result.execution.pim.get(node.id)
         device = result.assignment[node.id]
         kind = devices[device]
-        if stats is not None:
+        if stats is not None and isinstance(kind, SplitDevice):
+            cpu, pim = kind.parts
+            parts[node.id] = {
+                cpu.name: _cpu_part_us(result, node, kind),
+                pim.name: platform.pim_time_us(stats.cycles),
+            }
+            nodes[node.id] = max(parts[node.id].values())
+        elif stats is not None:
             nodes[node.id] = platform.pim_time_us(stats.cycles)
         elif isinstance(kind, SessionDevice):
             nodes[node.id] = kind.time_us(result.graph, node, platform.sections[device])
@@ -78,13 +97,26 @@ def schedule_times(result: Result) -> ScheduleTimes | None:
             nodes[node.id] = cpu_node_us(result, node)
     by_device: dict[str, float] = {}
     for identifier, us in nodes.items():
-        device = result.assignment[identifier]
-        by_device[device] = by_device.get(device, 0.0) + us
+        for device, part in parts.get(identifier, {result.assignment[identifier]: us}).items():
+            by_device[device] = by_device.get(device, 0.0) + part
     return ScheduleTimes(
         nodes=nodes,
         transfers=[transfer_us(result, transfer) for transfer in result.execution.transfers],
         device_us=by_device,
+        parts=parts,
     )
+
+
+def _cpu_part_us(result: Result, node: Node, split: SplitDevice) -> float:
+    """Return the time of the columns that the CPU computed of a split operator, microseconds."""
+    model = result.platform.cpu_model()
+    if model is None:
+        return result.cpu_times[node.id].us
+    operation = pim_operation(result.graph, node, result.platform.capabilities)
+    assert operation is not None
+    columns = split.first_columns(result.graph.tensors[node.outputs[0]].shape[-1])
+    part = cpu_part(result.graph, node, operation, columns)
+    return model.time_us(part.graph, part.node, cast(CpuDevice, split.parts[0].name))
 
 
 def cpu_node_us(result: Result, node: Node) -> float:

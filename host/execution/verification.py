@@ -63,6 +63,8 @@ class Check:
     operation: Operation
     operands: Mapping[str, Bits]  # by tensor
     result: Bits
+    #: The graph with the operator's tensors, where it is not the verifier's.
+    graph: Graph | None = None
 
     @property
     def nbytes(self) -> int:
@@ -223,7 +225,7 @@ class Verifier:
                 if self._closing:
                     return
                 with self._block():
-                    error = operator_error(self._graph, check)
+                    error = operator_error(check.graph or self._graph, check)
                 with self._condition:
                     self._waiting -= self._queue.popleft().nbytes
                     self.checked += 1

@@ -42,6 +42,11 @@ class Operands(Protocol):
         """How a product is to be computed."""
         ...
 
+    @property
+    def columns(self) -> int | None:
+        """How many columns of a product are to be computed, the first ones; None: all."""
+        ...
+
     def tensor(self, name: str) -> DeviceTensor:
         """Return an operand in rows of its own shape."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING
@@ -109,7 +109,24 @@ class Product(Operation):
         left = device.tensor(self.left).view(self.left_shape)
         right, transposed = device.right(self)
         bias = None if self.bias is None else device.row(self.bias)
-        return device.driver.matmul(left, right, transpose_b=transposed, bias=bias)
+        return device.driver.matmul(
+            left, right, transpose_b=transposed, bias=bias, columns=device.columns
+        )
+
+    def columns_of(self, operands: Mapping[str, Bits], columns: slice) -> dict[str, Bits]:
+        """Return the operands of some columns of the product; parameters as of `expected`."""
+        part = dict(operands)
+        right = operands[self.right].reshape(self.right_shape)
+        part[self.right] = right[(..., columns, slice(None)) if self.transposed else (..., columns)]
+        if self.bias is not None:
+            part[self.bias] = operands[self.bias].reshape(-1)[columns]
+        return part
+
+    def with_columns(self, columns: int) -> Product:
+        """Return the product of as many columns."""
+        *lead, q, r = self.right_shape
+        shape = (*lead, columns, r) if self.transposed else (*lead, q, columns)
+        return replace(self, right_shape=shape)
 
     def expected_shape(
         self,

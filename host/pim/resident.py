@@ -22,7 +22,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.common import golden
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators.base import Operation
-from pimloop.host.operators.forms import ConstantUse, ProductForm
+from pimloop.host.operators.forms import PLAIN, ConstantUse, ProductForm
 from pimloop.host.operators.product import Product, row_use
 from pimloop.host.pim.driver import (
     DeviceMatrix,
@@ -199,7 +199,12 @@ class ResidentModel:
 
     # -- weights -----------------------------------------------------------------------------
 
-    def load_weights(self, nodes: Collection[str], progress: LoadProgress | None = None) -> OpStats:
+    def load_weights(
+        self,
+        nodes: Collection[str],
+        progress: LoadProgress | None = None,
+        columns: Mapping[str, int] | None = None,
+    ) -> OpStats:
         """Make the constants that operators read resident; return what the copies cost.
 
         Parameters
@@ -208,6 +213,8 @@ class ResidentModel:
             Ids of the operators; constants that are there already cost nothing.
         progress
             Called before each constant.
+        columns
+            Of operators that the PIM computes the first columns of alone, by id: how many.
 
         Raises
         ------
@@ -215,6 +222,7 @@ class ResidentModel:
             When they do not fit into device memory; the message has the numbers.
         """
         wanted = self._wanted(nodes)
+        first = self._first_columns(nodes, columns or {})
         sizes = [self.graph.tensors[use.name].elements for use in wanted]
         if not self.static:
             self._make_room(wanted)
@@ -222,10 +230,24 @@ class ResidentModel:
         done, stats = 0, OpStats()
         for use, elements in zip(wanted, sizes, strict=True):
             report(use.name, done, sum(sizes))
-            stats += self.weights.load(self.graph, use)
+            stats += self.weights.load(self.graph, use, first.get(use))
             done += elements
         report("", done, sum(sizes))
         return stats
+
+    def _first_columns(
+        self, nodes: Collection[str], columns: Mapping[str, int]
+    ) -> dict[ConstantUse, int]:
+        """Return how many columns are needed of right operands that no operator reads whole."""
+        needed: dict[ConstantUse, int] = {}
+        whole = {use for node in nodes if node not in columns for use in self._uses[node]}
+        for node, count in columns.items():
+            product = self.operations[node]
+            assert isinstance(product, Product)
+            use = product.right_use(self._forms.of(node))
+            if use not in whole:
+                needed[use] = max(count, needed.get(use, 0))
+        return needed
 
     def weight_cost(self, nodes: Collection[str]) -> OpStats:
         """Return what copying the constants that loaded operators read cost, whenever that was."""
@@ -297,17 +319,73 @@ class ResidentModel:
             values = values.swapaxes(-1, -2)
         return np.ascontiguousarray(values).reshape(self.graph.tensors[name].shape)
 
-    def run(self, node: Node) -> OpStats:
-        """Run an operator, its operands in device memory; the result stays there."""
+    def run(self, node: Node, columns: int | None = None) -> OpStats:
+        """Run an operator, its operands in device memory; the result stays there.
+
+        Parameters
+        ----------
+        node
+            The operator.
+        columns
+            Of a product, the first columns to compute, one of `first_columns`; default: all. The
+            others are to be written by `complete` before anything reads the result.
+        """
         if self._placement is None:
-            result = self._call(node, self._tensors)
+            result = self._call(node, self._tensors, columns)
         else:
             memory = self.driver.memory
             compact = nullcontext() if self.static else memory.compact()
             with compact, memory.restricted(self._placement.free[node.id]):
-                result = self._call(node, self._tensors)
+                result = self._call(node, self._tensors, columns)
         self._tensors[node.outputs[0]] = result
         return self.driver.last
+
+    def beside(self, node: Node, columns: int, work: Callable[[], None]) -> OpStats:
+        """Run the first columns of a product on the device, and `work` here meanwhile."""
+        with self.driver.batch():
+            self.run(node, columns)
+            self.driver.submit()
+            work()
+        return self.driver.last
+
+    def complete(self, name: str, bits: golden.Bits) -> OpStats:
+        """Write the last columns of a result that has only its first ones.
+
+        Parameters
+        ----------
+        name
+            The result.
+        bits
+            The missing columns, (..., columns).
+        """
+        tensor, columns = self._tensor(name), bits.shape[-1]
+        part = tensor.part(tensor.columns - columns, columns)
+        self.driver.write(part, bits.view(ml_dtypes.bfloat16).reshape(part.shape))
+        return self.driver.last
+
+    def download_first(self, name: str, columns: int) -> NDArray[np.float32]:
+        """Return the first columns of a result, in the shape that the model has but for them."""
+        values = self.driver.download(self._tensor(name).part(0, columns))
+        return values.reshape((*self.graph.tensors[name].shape[:-1], columns))
+
+    def first_columns(self, node: Node) -> range:
+        """Return how many columns of an operator's result the PIM can compute alone.
+
+        Multiples of a column tile, where the weights of every operator are in device memory and the
+        operator is a product by a constant matrix as it lies in tiles. Otherwise none.
+        """
+        product, form = self.operations[node.id], self._forms.of(node.id)
+        if not isinstance(product, Product) or not self.static or form != PLAIN:
+            return range(0)
+        if product.right not in self.graph.constants or len(product.right_shape) != 2:
+            return range(0)
+        if product.bias is not None and product.bias not in self.graph.constants:
+            return range(0)
+        columns = product.right_shape[0 if product.transposed else 1]
+        if self.graph.tensors[node.outputs[0]].shape[-1:] != (columns,):
+            return range(0)
+        width = self.driver.tile_columns(columns)
+        return range(width, columns, width)
 
     def _tensor(self, name: str) -> DeviceTensor:
         handle = self._tensors[name]
@@ -329,11 +407,14 @@ class ResidentModel:
         for name in list(self._tensors):
             self.release(name)
 
-    def _call(self, node: Node, tensors: Mapping[str, Handle]) -> DeviceTensor:
+    def _call(
+        self, node: Node, tensors: Mapping[str, Handle], columns: int | None = None
+    ) -> DeviceTensor:
         """Run an operator on tensors by name and on constants; return the result."""
         operands = _Operands(
-            self.graph, self.driver, self.weights, self._forms, self._forms.of(node.id), tensors
-        )
+            self.graph, self.driver, self.weights, self._forms, self._forms.of(node.id), tensors,
+            columns,
+        )  # fmt: skip
         result = self.operations[node.id].emit(operands)
         if operands.form.turned:
             return result
@@ -350,6 +431,7 @@ class _Operands:
     forms: Forms
     form: ProductForm
     tensors: Mapping[str, Handle]  # activations by name
+    columns: int | None  # of a product
 
     def tensor(self, name: str) -> DeviceTensor:
         if name in self.graph.constants:

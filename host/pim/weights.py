@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import ml_dtypes
 
@@ -65,6 +66,14 @@ class ConstantBits:
             return bits
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """What is on the device of a constant, and what copying it cost."""
+
+    columns: int  # of a right operand, the first ones; 1 of any other constant
+    cost: OpStats
+
+
 class DeviceWeights:
     """Constants in the memory of one device, by array and form.
 
@@ -81,7 +90,7 @@ class DeviceWeights:
         self._driver = driver
         self._placed: dict[Key, DeviceTensor | DeviceMatrix] = {}
         self._arrays: dict[int, Array] = {}  # so that identities stay what they are
-        self._loaded: dict[Key, OpStats] = {}  # what the copy cost
+        self._loaded: dict[Key, _Loaded] = {}
 
     def place(self, graph: Graph, uses: Iterable[ConstantUse]) -> list[ConstantUse]:
         """Give constants of a graph an address, in the order given; return those that were new.
@@ -190,24 +199,40 @@ class DeviceWeights:
                     self._drop([other for other in self._placed if other not in wanted])
                     self._add(graph, use)
 
-    def load(self, graph: Graph, use: ConstantUse) -> OpStats:
-        """Copy a placed constant to the device unless it is there; return what that cost."""
+    def load(self, graph: Graph, use: ConstantUse, columns: int | None = None) -> OpStats:
+        """Copy a placed constant to the device unless it is there; return what that cost.
+
+        Parameters
+        ----------
+        graph, use
+            The constant.
+        columns
+            Of a right operand in tiles, the first columns that are needed; default: all.
+        """
         constant = graph.constants[use.name]
         key = self.key(graph, use)
-        if key in self._loaded:
-            return OpStats()
         handle = self._placed[key]
+        before = self._loaded.get(key, _Loaded(0, OpStats()))
+        whole = handle.columns if isinstance(handle, DeviceMatrix) else 1
+        needed = whole if columns is None else columns
+        if before.columns >= needed:
+            return OpStats()
         values = self.bits.of(constant).view(ml_dtypes.bfloat16).reshape(use.shape)
         if isinstance(handle, DeviceMatrix):
-            self._driver.write_matrix(handle, values, transposed=use.form == "transposed")
+            missing = (
+                None if (before.columns, needed) == (0, whole) else range(before.columns, needed)
+            )
+            self._driver.write_matrix(
+                handle, values, transposed=use.form == "transposed", tiles=missing
+            )
         else:
             self._driver.write(handle, values.swapaxes(-1, -2) if use.form == "turned" else values)
-        self._loaded[key] = self._driver.last
+        self._loaded[key] = _Loaded(needed, before.cost + self._driver.last)
         return self._driver.last
 
     def cost(self, graph: Graph, use: ConstantUse) -> OpStats:
-        """Return what copying a loaded constant to the device cost, whenever that was."""
-        return self._loaded[self.key(graph, use)]
+        """Return what copying to the device cost what is there of a constant, whenever that was."""
+        return self._loaded[self.key(graph, use)].cost
 
     def tensor(self, graph: Graph, use: ConstantUse) -> DeviceTensor:
         """Return a placed constant as a tensor (forms "tensor", "turned" and "bias")."""

@@ -123,12 +123,15 @@ def in_sequence(
 
     for node in graph.nodes:
         kind = kinds()[assignment[node.id]]
-        move(node.inputs, kind.memory, outward=False)
+        for memory in kind.memories:
+            move(node.inputs, memory, outward=False)
         us = times.nodes[node.id]
-        made.append(Step("node", kind.name, node.id, now, us, node=node.id))
+        for device, part in times.parts.get(node.id, {kind.name: us}).items():
+            made.append(Step("node", device, node.id, now, part, node=node.id))
         now += us
         if kind.offloaded:
-            move(node.outputs, kind.memory, outward=True)
+            for memory in kind.memories:
+                move(node.outputs, memory, outward=True)
     move(graph.outputs, HOST_MEMORY, outward=False)
     waiting = {name: left for name, left in waiting.items() if left}
     assert not waiting, f"transfers of no operator: {sorted(waiting)}"

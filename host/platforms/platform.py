@@ -31,7 +31,7 @@ from pimloop.host.cpu.model import CpuModel
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.devices.kinds import (
     BUILT_IN,
-    DeviceKind,
+    Devices,
     SessionDevice,
     broken_devices,
     kinds,
@@ -230,13 +230,15 @@ class Platform:
         return self.device_us(cycles) + calls * self.driver.call_overhead_us
 
     @property
-    def devices(self) -> dict[str, DeviceKind]:
+    def devices(self) -> Devices:
         """The devices that an operator can be assigned to, by name."""
-        return {
-            name: kind
-            for name, kind in kinds().items()
-            if not isinstance(kind, SessionDevice) or name in self.sections
-        }
+        return Devices(
+            {
+                name: kind
+                for name, kind in kinds().items()
+                if not isinstance(kind, SessionDevice) or name in self.sections
+            }
+        )
 
     @property
     def memories(self) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -324,9 +325,21 @@ class PimDriver:
         return self._store.matrix_bytes(_turned(shape) if transposed else shape, opcode)
 
     def write_matrix(
-        self, matrix: DeviceMatrix, array: HostArray, *, transposed: bool = False
+        self,
+        matrix: DeviceMatrix,
+        array: HostArray,
+        *,
+        transposed: bool = False,
+        tiles: range | None = None,
     ) -> None:
         """Copy an array, or its transpose, to where a resident matrix lies.
+
+        Parameters
+        ----------
+        matrix, array, transposed
+            As of `load_matrix`.
+        tiles
+            Of a matrix for MATMUL, the columns to write, whole tiles of them; default: all.
 
         Raises
         ------
@@ -342,11 +355,15 @@ class PimDriver:
             address = matrix.address
             for one in operand.reshape(-1, *operand.shape[-2:]):
                 if matrix.layout == "tiled":
+                    width = layout.tile_columns(matrix.columns, self._geometry)
+                    lefts = cycle(range(0, matrix.columns, width))
                     parts = layout.tiles(one, matrix.columns, self._geometry)
                 else:
+                    lefts = cycle((0,))
                     parts = layout.blocks(one.T, matrix.columns, self._geometry)
-                for part in parts:
-                    self._write(part.reshape(1, -1), address, 0, f"load_matrix {array.shape}")
+                for left, part in zip(lefts, parts, strict=False):
+                    if tiles is None or left in tiles:
+                        self._write(part.reshape(1, -1), address, 0, f"load_matrix {array.shape}")
                     address += part.nbytes
 
     def matmul(
@@ -357,6 +374,7 @@ class PimDriver:
         transpose_b: bool = False,
         bias: DeviceTensor | None = None,
         out_f32: bool = False,
+        columns: int | None = None,
     ) -> DeviceTensor:
         """Return a x b (+ bias), numpy's `matmul` over leading axes.
 
@@ -371,6 +389,9 @@ class PimDriver:
             (r) or None.
         out_f32
             Keep the binary32 sums; such a tensor can only be downloaded.
+        columns
+            Compute only so many columns, the first ones: a multiple of `tile_columns`. The result
+            has the whole shape and what was in memory in its other columns.
 
         Raises
         ------
@@ -381,7 +402,13 @@ class PimDriver:
         self._check(b, "matmul")
         if bias is not None:
             self._check(bias, "matmul")
-        return self._result(lambda: self._products.matmul(a, b, transpose_b, bias, out_f32))
+        return self._result(
+            lambda: self._products.matmul(a, b, transpose_b, bias, out_f32, columns)
+        )
+
+    def tile_columns(self, columns: int) -> int:
+        """Return the columns of a tile of a resident right operand of MATMUL with `columns`."""
+        return layout.tile_columns(round_up(columns, self.column_granule), self._geometry)
 
     def elementwise(self, op: str, *operands: DeviceTensor) -> DeviceTensor:
         """Return an element-wise operation of one or two operands, with numpy's broadcasting.

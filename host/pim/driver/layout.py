@@ -55,13 +55,18 @@ def tile_beats(columns: int, geometry: Geometry) -> int:
     return min(geometry.acc_groups, columns // geometry.beat_columns)
 
 
+def tile_columns(columns: int, geometry: Geometry) -> int:
+    """Return the columns of a tile of a right operand for MATMUL padded to `columns`."""
+    return tile_beats(columns, geometry) * geometry.beat_columns
+
+
 def tiles(matrix: NDArray[np.generic], columns: int, geometry: Geometry) -> Iterator[golden.Bits]:
     """Yield the parts of a (q, r) right operand in the order they follow each other in memory.
 
     Each part is one column tile of one chunk of the inner dimension, (inner, tile width), zero
     where r is padded to `columns`.
     """
-    width = tile_beats(columns, geometry) * geometry.beat_columns
+    width = tile_columns(columns, geometry)
     for start, inner in split(matrix.shape[0], geometry.scalar_depth):
         for left, tile_width in split(columns, width):
             part = np.zeros((inner, tile_width), np.uint16)

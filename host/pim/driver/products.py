@@ -62,9 +62,12 @@ class Products:
         transpose_b: bool,
         bias: DeviceTensor | None,
         out_f32: bool,
+        columns: int | None = None,
     ) -> DeviceTensor:
         """Queue a x b (+ bias) and return the result; see `PimDriver.matmul`."""
         lead, r = product_shape(a, b, transpose_b, bias)
+        if columns is not None:
+            self._require_tiles(b, columns)
         label = f"matmul {a.shape} x {b.shape}{' transposed' if transpose_b else ''}"
         operands: tuple[DeviceTensor | DeviceMatrix, ...] = (a, b) if bias is None else (a, b, bias)
         with ExitStack() as temporaries:
@@ -81,8 +84,19 @@ class Products:
             )
             with y.freed_on_error():
                 for run in _runs(a, b):
-                    self._product(a, run, right, bias, y, label)
+                    self._product(a, run, right, bias, y, label, columns or right.columns)
         return y
+
+    def _require_tiles(self, b: DeviceMatrix | DeviceTensor, columns: int) -> None:
+        """Raise ShapeError where the first columns of a product are no tiles of its operand."""
+        if not isinstance(b, DeviceMatrix) or b.layout != "tiled":
+            raise ShapeError(f"some columns of a product by {b.shape}: it is not laid out in tiles")
+        width = layout.tile_columns(b.columns, self._geometry)
+        if columns % width or not 0 < columns < b.shape[-1]:
+            raise ShapeError(
+                f"the first {columns} columns of a product by {b.shape}: give a multiple of {width}"
+                f" below {b.shape[-1]}"
+            )
 
     def _right(
         self,
@@ -178,8 +192,9 @@ class Products:
         bias: DeviceTensor | None,
         y: DeviceTensor,
         label: str,
+        columns: int,
     ) -> None:
-        """Queue one product, split along the inner dimension where it is deeper than the device.
+        """Queue some columns of a product, split along an inner dimension too deep for the device.
 
         A split keeps the sums as binary32 and continues them, so no bit changes.
         """
@@ -205,7 +220,7 @@ class Products:
                 address_y if last else sums,
                 rows=run.count,
                 inner=inner,
-                cols=right.columns,
+                cols=columns,
                 stride_a=a.stride,
                 stride_b=right.stride_b,
                 stride_y=y.stride if last else sums_stride,

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Literal, Self
 
+from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES
 from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.pim.driver.memory import Block
 
 Shape = tuple[int, ...]
-
-#: The opcode that reads a right operand.
 
 
 @dataclass(eq=False)
@@ -91,6 +90,22 @@ class DeviceTensor(_Resident):
     def rows(self) -> int:
         """Rows of the last axis, all leading axes together."""
         return math.prod(self.shape[:-1])
+
+    def part(self, start: int, columns: int) -> DeviceTensor:
+        """Return a handle of some columns of every row, which is not freed.
+
+        Raises
+        ------
+        DriverError
+            When the tensor has no such columns or is packed.
+        """
+        if self.packed or not 0 <= start < start + columns <= self.columns:
+            raise DriverError(
+                f"a tensor {self.shape} has no columns {start} to {start + columns} of rows"
+            )
+        offset = start * (F32_BYTES if self.dtype == "f32" else BF16_BYTES)
+        block = Block(self.address + offset, self.nbytes - offset)
+        return replace(self, block=block, shape=(*self.shape[:-1], columns))
 
     def view(self, shape: Shape) -> DeviceTensor:
         """Return a handle of the same memory with other leading axes.
