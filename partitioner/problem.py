@@ -289,6 +289,16 @@ class Problem:
         assert self.home is not None  # `Graph` refuses model inputs without a home memory
         return self.home
 
+    def sources_of(self, flow: Flow, place: Sequence[int], memory: int) -> tuple[int, ...]:
+        """Return the memories from which `flow` comes to `memory`; of a split's, what is missing.
+
+        Parameters are as of `source_of`.
+        """
+        source = self.source_of(flow, place)
+        if source < len(self.memories):
+            return (source,)
+        return tuple(m for m in self.memories_at(flow.producer, source) if m != memory)
+
     def destinations(self, flow: Flow, place: Sequence[int]) -> set[int]:
         """Return the memories other than its own where `flow` is needed under `place`.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pimloop.host.cpu.segments import Segment, bound_tensors, split
 from pimloop.host.cpu.session_memory import intermediate_bytes
+from pimloop.host.devices.kinds import PIM_MEMORY, SplitDevice, is_offloaded, kinds
 from pimloop.host.execution.accuracy import COMPARED_BYTES, compared_tensors
 from pimloop.host.execution.verification import CHECKED_BYTES, LARGEST_BYTES, WIDENED_BYTES
 from pimloop.host.models.graph import Graph, Node
@@ -41,8 +42,8 @@ def held(graph: Graph, assignment: Mapping[str, str], operations: Mapping[str, O
     operations
         How the PIM runs its nodes.
     """
-    segments = [s for s in split(graph, assignment) if s.device != "pim"]
-    on_pim = [node for node in graph.nodes if assignment[node.id] == "pim"]
+    segments = [s for s in split(graph, assignment) if not only_on_pim(s.device)]
+    on_pim = [node for node in graph.nodes if is_offloaded(assignment[node.id])]
     checked = {name for node in on_pim for name in (*operations[node.id].operands, node.outputs[0])}
     return Held(
         buffers=_nbytes(graph, _buffered(graph, segments)),
@@ -50,6 +51,12 @@ def held(graph: Graph, assignment: Mapping[str, str], operations: Mapping[str, O
         waiting=sum(_BF16_BYTES * graph.tensors[n].elements for n in checked - {*graph.constants}),
         check=max((_check_bytes(graph, node, operations[node.id]) for node in on_pim), default=0),
     )
+
+
+def only_on_pim(device: str) -> bool:
+    """Return whether the CPU computes nothing of a device's operators."""
+    kind = kinds()[device]
+    return kind.offloaded and not isinstance(kind, SplitDevice)
 
 
 def kept_tensors(graph: Graph) -> tuple[str, ...]:
@@ -74,7 +81,7 @@ def timed_bytes(graph: Graph, assignments: Iterable[Mapping[str, str]]) -> int:
     timed = list(assignments)
     names = {*graph.inputs, *graph.outputs} if timed else set()
     for node in graph.nodes:
-        if any(assignment[node.id] != "pim" for assignment in timed):
+        if any(not only_on_pim(assignment[node.id]) for assignment in timed):
             names.update((*node.inputs, *node.outputs))
     return _nbytes(graph, names)
 
@@ -88,8 +95,14 @@ def conversion_bytes(graph: Graph, assignment: Mapping[str, str]) -> int:
 
     def crosses(name: str) -> bool:
         made = graph.producer.get(name)
-        from_pim = made is not None and assignment[made.id] == "pim"
-        readers = {assignment[node.id] == "pim" for node in graph.consumers.get(name, ())}
+        if made is not None and isinstance(kinds()[assignment[made.id]], SplitDevice):
+            return True
+        from_pim = made is not None and is_offloaded(assignment[made.id])
+        readers = {
+            memory == PIM_MEMORY
+            for node in graph.consumers.get(name, ())
+            for memory in kinds()[assignment[node.id]].memories
+        }
         return (not from_pim) in readers or (from_pim and name in graph.outputs)
 
     moved = [n for n in graph.tensors if n not in graph.constants and crosses(n)]

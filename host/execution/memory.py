@@ -15,11 +15,13 @@ from pathlib import Path
 from pimloop.errors import PimloopError
 from pimloop.host.cpu.profile import profiled_segments
 from pimloop.host.cpu.segments import CACHE_BYTES, Segment, split, timed_sessions
+from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.held import (
     conversion_bytes,
     held,
     kept_bytes,
     kept_tensors,
+    only_on_pim,
     reference_bytes,
     timed_bytes,
 )
@@ -107,7 +109,7 @@ def estimate(
     for run in runs:
         elements |= {id(array): array.size for array in run.graph.constants.values()}
         for assignment in run.assignments:
-            nodes = [node for node, device in assignment.items() if device == "pim"]
+            nodes = [node for node, device in assignment.items() if is_offloaded(device)]
             on_pim += bool(nodes)
             stored = (s for node in nodes for s in run.fit.weights.get(node, ()))
             read |= {constant.key: constant.nbytes for constant in stored}
@@ -147,7 +149,7 @@ def _executing(runs: Sequence[Run], devices: int, bits: int) -> dict[str, int]:
     weights = bits if bits > MOST_BITS_BYTES else 0
     buffers = waiting = checks = segments = reference = 0
     for run in runs:
-        each = [(held(run.graph, a, run.fit.operations), "pim" in a.values())
+        each = [(held(run.graph, a, run.fit.operations), any(map(is_offloaded, a.values())))
                 for a in run.assignments]  # fmt: skip
         together = [one for one, on_pim in each if on_pim]
         buffers += sum(one.buffers for one, on_pim in each if not on_pim)
@@ -179,7 +181,7 @@ def _timing(runs: Sequence[Run], present: Present) -> dict[str, int]:
         buffers += timed_bytes(graph, timed)
         segments = profiled_segments(graph) if run.profiled else []
         for assignment in run.assignments:
-            executed = [s for s in split(graph, assignment) if s.device != "pim"]
+            executed = [s for s in split(graph, assignment) if not only_on_pim(s.device)]
             alone = [Segment(s.device, (node,)) for s in executed for node in s.nodes]
             segments += [executed, alone]
             conversions = max(conversions, conversion_bytes(graph, assignment))

@@ -8,10 +8,12 @@ simulator runs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_reference
@@ -196,6 +198,36 @@ class Runner:
             for index, executed in sorted(waiting.items()):
                 finish(index, executed, self._cpu_times(jobs[index], executed.executor))
         return [results[index] for index in range(len(jobs))]
+
+    def part_clocks(self, wanted: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
+        """Return the DRAM clocks of the first columns of operators, each simulated by itself.
+
+        Parameters
+        ----------
+        wanted
+            By node id: how many columns, out of `PimFit.first_columns`.
+
+        Returns
+        -------
+        By node id and columns.
+
+        Raises
+        ------
+        SimError
+            When a device fails twice.
+        """
+        total = sum(map(len, wanted.values()))
+        done = itertools.count(1)
+
+        def simulate(name: str, worker: Worker) -> dict[tuple[str, int], int]:
+            resident, clocks = self._resident(Job("parts", {}), worker), {}
+            for columns in wanted[name]:
+                clocks[name, columns] = resident.clocks(self.graph.node(name), columns)
+                self._progress(Event("parts", Progress("run", name, next(done), total, 0)))
+            return clocks
+
+        futures = [self._pool.submit(partial(simulate, name)) for name in wanted]
+        return {key: value for future in futures for key, value in future.result().items()}
 
     def require_memory(
         self, jobs: Sequence[Job], *, profile: bool = False, last: bool = False

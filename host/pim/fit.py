@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pimloop.partitioner.graph as cg
 from pimloop.host.models.graph import Graph
@@ -49,6 +49,8 @@ class PimFit:
     weight_room: int  # bytes that the weights of one schedule may take
     device_bytes: int
     static: bool  # all weights fit together, so addresses are the same in every schedule
+    #: By node id: how many columns of its result the PIM can compute alone, the first ones.
+    first_columns: Mapping[str, range] = field(default_factory=dict)
 
     def operators(self) -> tuple[dict[str, int], dict[str, tuple[str, ...]], dict[str, int]]:
         """Return bytes of its own and shared constants of each node, and the latter's bytes."""
@@ -134,6 +136,7 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
                 continue
             with ResidentModel(graph, operations, driver, forms=forms) as resident:
                 room, static, failure = resident.weight_room, resident.static, resident.no_room
+                first = {name: resident.first_columns(graph.node(name)) for name in operations}
             if isinstance(failure, NoRoomError):
                 del operations[failure.node]
                 kept[failure.node] = f"its activations do not fit into device memory ({failure})"
@@ -147,6 +150,7 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
         weight_room=room,
         device_bytes=capacity,
         static=static,
+        first_columns={name: columns for name, columns in first.items() if columns},
     )
 
 

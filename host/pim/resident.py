@@ -348,6 +348,16 @@ class ResidentModel:
             work()
         return self.driver.last
 
+    def clocks(self, node: Node, columns: int) -> int:
+        """Return the DRAM clocks of the first columns of a product, one of `first_columns`.
+
+        The product runs at its static addresses on what is in memory: cycles do not depend on it.
+        """
+        assert self._placement is not None, "only static addresses have first columns"
+        with self.driver.memory.restricted(self._placement.free[node.id]):
+            self._call(node, self._placement.tensors, columns)
+        return self.driver.last.cycles
+
     def complete(self, name: str, bits: golden.Bits) -> OpStats:
         """Write the last columns of a result that has only its first ones.
 

@@ -30,13 +30,16 @@ from pimloop.host.planning.policies import find_policies, refuse_without_clock
 from pimloop.host.planning.predictions import prediction_errors
 from pimloop.host.planning.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
 from pimloop.host.planning.schedules import make_plans, replay
+from pimloop.host.planning.shares import offered_columns, splits, why_no_splits
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.cost_store import CostStore
 from pimloop.host.store.folder import cache_folder
 from pimloop.partitioner.costs import CostGraph, costs_to_dict
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.place.solve import COEXEC
 from pimloop.partitioner.plan import Plan, Step
 from pimloop.partitioner.profile.merge import ProfileRun
+from pimloop.partitioner.splits import Split
 
 log = logging.getLogger(__name__)
 
@@ -169,10 +172,38 @@ class Pipeline:
                 costs = self._merge(measured, cpu.entry_us)
             else:
                 self.outcome.cpu_profile_disturbed = known.disturbed
+            costs = replace(costs, splits=self._splits(known))
         costs = replace(costs, cpu_times_disturbed=self.outcome.cpu_profile_disturbed)
         self.outcome.costs = costs
         self._write("costs.json", costs_to_dict(costs))
         return costs
+
+    def _splits(self, known: StoredCosts) -> dict[str, Sequence[Split]]:
+        """Return the ways to split operators between CPU and PIM; empty: none is asked for.
+
+        The PIM's parts are simulated by themselves, those that are not known.
+        """
+        if COEXEC not in self._policies or self.options.objective != "sequential":
+            return {}
+        fit = self.runner.fit
+        if why_no_splits(self.platform, fit):
+            return {}
+        offered = offered_columns(fit, self.graph, self.options.shares)
+        clocks: dict[tuple[str, int], int] = {}
+        missing: dict[str, list[int]] = {}
+        for name, columns in offered.items():
+            for count in columns:
+                stored = None if self.options.fresh else known.find_clocks(name, count)
+                if stored is None:
+                    missing.setdefault(name, []).append(count)
+                else:
+                    clocks[name, count] = stored
+        if missing:
+            with self._phase("profile parts"):
+                simulated = self.runner.part_clocks(missing)
+            known.add_clocks(simulated)
+            clocks |= simulated
+        return splits(self.graph, self.runner.operations, self.platform, clocks)
 
     def _profile_cpu(self) -> CpuProfile:
         """Return the times of the CPU, empty where the platform models them."""
@@ -184,9 +215,12 @@ class Pipeline:
 
     def schedule(self, costs: CostGraph) -> None:
         """Plan with every policy, execute every distinct plan, and time it."""
+        policies = self._policies
+        if not costs.splits:
+            policies = {name: own for name, own in policies.items() if name != COEXEC}
         with self._phase("partition"):
             plans, failed = make_plans(
-                costs, self._policies, self.options.objective, self.options.time_limit_s
+                costs, policies, self.options.objective, self.options.time_limit_s
             )
         self.outcome.failed = failed
         for name, plan in plans.items():

@@ -18,6 +18,9 @@ from pimloop.host.store.cost_store import Cost, CostStore
 from pimloop.partitioner.profile.coverage import Coverage
 from pimloop.partitioner.profile.merge import ProfileRun
 
+#: The device whose parts of operators are stored.
+PIM = "pim"
+
 #: The signature of the entry into a segment.
 _ENTRY = "segment entry"
 
@@ -113,6 +116,18 @@ class StoredCosts:
                 costs.append(Cost(self._transfers, kind, self._of(name), us, disturbed))
         self._store.add(costs)
 
+    def find_clocks(self, name: str, columns: int) -> int | None:
+        """Return the DRAM clocks of the first columns of an operator, None: not known."""
+        stored = self._store.find(self._contexts[PIM], _part_signature(columns), self._of(name))
+        return None if stored is None else round(stored.us)
+
+    def add_clocks(self, clocks: Mapping[tuple[str, int], int]) -> None:
+        """Keep the DRAM clocks of the first columns of operators, by id and columns."""
+        self._store.add(
+            Cost(self._contexts[PIM], _part_signature(columns), self._of(name), count, False)
+            for (name, columns), count in clocks.items()
+        )
+
     def find_entry(self) -> dict[str, float] | None:
         """Return what entering the CPU devices takes, None where it is not known of all."""
         entries = {
@@ -144,6 +159,10 @@ class StoredCosts:
 
     def _of(self, name: str) -> str:
         return f"{self._model}/{name}"
+
+
+def _part_signature(columns: int) -> str:
+    return f"DRAM clocks of the first {columns} columns"
 
 
 def _transfer_signature(tensor: cg.Tensor, move: cg.Move) -> str:

@@ -12,7 +12,12 @@ from pimloop.host.plugins.registry import POLICIES as POLICY_PLUGINS
 from pimloop.host.plugins.registry import PluginError, find_policy, plugins
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.place.solve import DEFAULT_TIME_LIMIT_S, assignment_plan, partition
+from pimloop.partitioner.place.solve import (
+    COEXEC,
+    DEFAULT_TIME_LIMIT_S,
+    assignment_plan,
+    partition,
+)
 from pimloop.partitioner.place.solve import POLICIES as WITH_COSTS
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.problem import Problem
@@ -23,6 +28,7 @@ Policy = Callable[[CostGraph], Mapping[str, str]]
 #: What the policies with costs do, for `pimloop policies`.
 DESCRIPTIONS: Mapping[str, str] = {
     "optimal": "the cheapest assignment, proved",
+    "coexec": "the cheapest of whole operators and of those split between CPU and PIM, proved",
     "cpu_serial": "every operator on one CPU core",
     "cpu_parallel_first": "the first capable of all CPU cores, PIM, one CPU core",
     "pim_first": "the first capable of PIM, all CPU cores, one CPU core",
@@ -87,7 +93,7 @@ def find_policies(further: Sequence[str] = ()) -> dict[str, Policy | None]:
     PimloopError
         When a name is unknown, or its plug-in does not load.
     """
-    found: dict[str, Policy | None] = dict.fromkeys(WITH_COSTS)
+    found: dict[str, Policy | None] = dict.fromkeys((*WITH_COSTS, COEXEC))
     for name in further:
         if name in _RENAMED:
             raise PimloopError(f"policy '{name}' is called '{_RENAMED[name]}' now")

@@ -38,7 +38,7 @@ def prediction_errors(
         The execution of the plan's assignment.
     """
     errors = [*_operators(costs, plan, result, times), *_moves(costs, plan, result)]
-    return errors + list(_transfers(costs, result, times))
+    return errors + list(_transfers(costs, plan, result, times))
 
 
 def _operators(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTimes) -> Iterator[str]:
@@ -49,17 +49,26 @@ def _operators(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTime
         exact = modelled or kind.memory != HOST_MEMORY
         if kind.offloaded:
             exact = result.static_addresses
-        predicted = costs.cost_us[name][device]
+        split = plan.splits.get(name)
+        predicted = costs.cost_us[name][device] if split is None else split.time_us
         if exact and not _equal(predicted, us):
             yield f"{name} on {device}: predicted {predicted:.6g} us, executed {us:.6g} us"
 
 
-def _transfers(costs: CostGraph, result: Result, times: ScheduleTimes) -> Iterator[str]:
+def _transfers(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTimes) -> Iterator[str]:
     if result.platform.driver.conversion == "measured":
         return
+    gathered = {
+        (tensor, memory): us
+        for split in plan.splits.values()
+        for tensor, by_memory in split.gather_us.items()
+        for memory, us in by_memory.items()
+    }
     for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
         source, destination = transfer.source, transfer.destination
-        predicted = costs.transfer_us[transfer.tensor].get((source, destination))
+        predicted = gathered.get((transfer.tensor, destination))
+        if predicted is None:
+            predicted = costs.transfer_us[transfer.tensor].get((source, destination))
         if predicted is not None and not _equal(predicted, us):
             yield (
                 f"transfer of {transfer.tensor} {transfer.direction}: predicted"
@@ -71,9 +80,10 @@ def _moves(costs: CostGraph, plan: Plan, result: Result) -> Iterator[str]:
     problem = Problem.of(costs)
     place = problem.places(plan.assignment)
     predicted = [
-        f"{flow.id} {problem.memories[problem.source_of(flow, place)]}>{problem.memories[to]}"
+        f"{flow.id} {problem.memories[source]}>{problem.memories[to]}"
         for flow in problem.flows
         for to in problem.destinations(flow, place)
+        for source in problem.sources_of(flow, place, to)
     ]
     executed = [
         f"{transfer.tensor} {transfer.direction}" for transfer in result.execution.transfers
