@@ -59,7 +59,7 @@ def register(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="execute this policy of a plug-in too (`pimloop policies`)",
+        help="execute this policy too: coexec, or a plug-in's (`pimloop policies`)",
     )
     parser.add_argument(
         "--generate",

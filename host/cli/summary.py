@@ -116,7 +116,7 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
             (
                 schedule_key(name, row),
                 str(row["pim_nodes"]),
-                *(str(list(row["assignment"].values()).count(device)) for device in further),
+                *(str(row["devices"].get(device, {"nodes": 0})["nodes"]) for device in further),
                 str(row["transfers"]),
                 _us(predicted),
                 _us(executed),

@@ -124,6 +124,11 @@ class SplitDevice(DeviceKind):
     offloaded = True
 
     @property
+    def pair(self) -> str:
+        """What splits between these two devices are called together, whatever the shares."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
     def memories(self) -> tuple[str, ...]:
         """Those of both parts."""
         return tuple(part.memory for part in self.parts)
@@ -144,13 +149,13 @@ class SplitDevice(DeviceKind):
         return first
 
 
-_SPLIT = re.compile(r"(\w+)\+(\w+) ([1-9]\d*)/([1-9]\d*)")
+_SPLIT = re.compile(r"(\w+)\+(\w+)(?: ([1-9]\d*)/([1-9]\d*))?")
 
 
 def _split_device(name: str, devices: Mapping[str, DeviceKind]) -> SplitDevice | None:
     """Return the device that a split's name stands for, as `cpu_parallel+pim 5/16`."""
     match = _SPLIT.fullmatch(name)
-    if match is None:
+    if match is None or match[3] is None:
         return None
     first, second = devices.get(match[1]), devices.get(match[2])
     share, shares = int(match[3]), int(match[4])
@@ -162,6 +167,25 @@ def _split_device(name: str, devices: Mapping[str, DeviceKind]) -> SplitDevice |
         name, HOST_MEMORY, f"{first.title} + {second.title}", "#009e73", "+", "olive",
         (first, second), share, shares,
     )  # fmt: skip
+
+
+def pair_of(name: str) -> str:
+    """Return a device's name, or of a split the name of its two devices.
+
+    >>> pair_of("cpu_parallel+pim 5/16"), pair_of("pim")
+    ('cpu_parallel+pim', 'pim')
+    """
+    return name.partition(" ")[0] if _SPLIT.fullmatch(name) else name
+
+
+def device_parts(name: str) -> tuple[str, ...]:
+    """Return the names of the devices that a name stands for: two of a split or a pair.
+
+    >>> device_parts("cpu_parallel+pim 5/16"), device_parts("pim")
+    (('cpu_parallel', 'pim'), ('pim',))
+    """
+    match = _SPLIT.fullmatch(name)
+    return (name,) if match is None else (match[1], match[2])
 
 
 class Devices(dict[str, DeviceKind]):

@@ -178,15 +178,20 @@ class Pipeline:
         self._write("costs.json", costs_to_dict(costs))
         return costs
 
+    @property
+    def _why_no_splits(self) -> str:
+        """Why no operator can be split between CPU and PIM, "" where some can."""
+        if self.options.objective != "sequential":
+            return "operators are split for the sequential objective only"
+        return why_no_splits(self.platform, self.runner.fit)
+
     def _splits(self, known: StoredCosts) -> dict[str, Sequence[Split]]:
         """Return the ways to split operators between CPU and PIM; empty: none is asked for.
 
         The PIM's parts are simulated by themselves, those that are not known.
         """
-        if COEXEC not in self._policies or self.options.objective != "sequential":
-            return {}
         fit = self.runner.fit
-        if why_no_splits(self.platform, fit):
+        if COEXEC not in self._policies or self._why_no_splits:
             return {}
         offered = offered_columns(fit, self.graph, self.options.shares)
         clocks: dict[tuple[str, int], int] = {}
@@ -216,12 +221,15 @@ class Pipeline:
     def schedule(self, costs: CostGraph) -> None:
         """Plan with every policy, execute every distinct plan, and time it."""
         policies = self._policies
-        if not costs.splits:
+        why = self._why_no_splits
+        if why:
             policies = {name: own for name, own in policies.items() if name != COEXEC}
         with self._phase("partition"):
             plans, failed = make_plans(
                 costs, policies, self.options.objective, self.options.time_limit_s
             )
+        if why and COEXEC in self._policies:
+            failed[COEXEC] = why
         self.outcome.failed = failed
         for name, plan in plans.items():
             self._write(f"plan-{name}.json", plan.to_dict())

@@ -62,9 +62,10 @@ CPU_MEASURED = Code(
     ),
     outside=("pimloop.rtl",),
     alone=(
-        "pimloop.host.execution.cpu_times", "pimloop.host.execution.execution",
-        "pimloop.host.execution.executor", "pimloop.host.execution.memories",
-        "pimloop.host.execution.offload", "pimloop.host.execution.result",
+        "pimloop.host.execution.coexecution", "pimloop.host.execution.cpu_times",
+        "pimloop.host.execution.execution", "pimloop.host.execution.executor",
+        "pimloop.host.execution.memories", "pimloop.host.execution.offload",
+        "pimloop.host.execution.parts", "pimloop.host.execution.result",
         "pimloop.host.execution.runner", "pimloop.host.execution.session_segments",
         "pimloop.host.execution.times",
         "pimloop.host.planning.balance", "pimloop.host.planning.graph",
@@ -87,6 +88,7 @@ PIM = Code(
 #: Times of transfers from the platform's model: a fixed part and a part for each element.
 TRANSFER_MODEL = Code(
     alone=(
+        "pimloop.host.execution.coexecution",
         "pimloop.host.execution.execution",
         "pimloop.host.execution.executor",
         "pimloop.host.execution.memories",

@@ -86,19 +86,19 @@ def refuse_without_clock(name: str, backend: str = "model") -> None:
 
 
 def find_policies(further: Sequence[str] = ()) -> dict[str, Policy | None]:
-    """Return the partitioner's policies (None) and those of plug-ins named in `further`.
+    """Return the partitioner's policies (None), and those named in `further`: `coexec`, plug-ins'.
 
     Raises
     ------
     PimloopError
         When a name is unknown, or its plug-in does not load.
     """
-    found: dict[str, Policy | None] = dict.fromkeys((*WITH_COSTS, COEXEC))
+    found: dict[str, Policy | None] = dict.fromkeys(WITH_COSTS)
     for name in further:
         if name in _RENAMED:
             raise PimloopError(f"policy '{name}' is called '{_RENAMED[name]}' now")
         if name not in found:
-            found[name] = _of_plugin(name)
+            found[name] = None if name == COEXEC else _of_plugin(name)
     return found
 
 

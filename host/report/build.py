@@ -16,7 +16,7 @@ from pimloop.host.board.data import BOARD_PLATFORM, published_totals
 from pimloop.host.common.files import write_json
 from pimloop.host.common.machine import cores
 from pimloop.host.common.schema import PlatformValue
-from pimloop.host.devices.kinds import HOST_MEMORY
+from pimloop.host.devices.kinds import HOST_MEMORY, SplitDevice
 from pimloop.host.execution.result import Result, measures_cpu
 from pimloop.host.execution.times import ScheduleTimes, cpu_time_method, cpu_time_source
 from pimloop.host.execution.verification import OPERATOR_LIMIT
@@ -247,6 +247,7 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
         "cpu_us": times and times.cpu_us,
         "pim_nodes": len(result.execution.pim),
         "devices": _devices(result, times),
+        **({"splits": split} if (split := _splits(result, times)) else {}),
         "nodes": len(result.graph.nodes),
         "transfers": len(result.execution.transfers),
         "transfer_bytes": sum(t.nbytes for t in result.execution.transfers),
@@ -280,11 +281,37 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
 
 
 def _devices(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
-    """Return the operators of each device that has any, and what they took there together."""
+    """Return the operators of each device that has any, and what they took there together.
+
+    One that is split counts at both devices, each with the time of its part.
+    """
+    devices = result.platform.devices
+    counts: Counter[str] = Counter()
+    for name in result.assignment.values():
+        kind = devices[name]
+        parts = kind.parts if isinstance(kind, SplitDevice) else (kind,)
+        counts.update(part.name for part in parts)
     return {
         device: {"nodes": count, "us": times and times.device_us[device]}
-        for device, count in Counter(result.assignment.values()).items()
+        for device, count in counts.items()
     }
+
+
+def _splits(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
+    """Return the operators that two devices compute together, by id."""
+    found = {}
+    for node in result.graph.nodes:
+        kind = result.platform.devices[result.assignment[node.id]]
+        if not isinstance(kind, SplitDevice):
+            continue
+        columns = result.graph.tensors[node.outputs[0]].shape[-1]
+        first = kind.first_columns(columns)
+        cpu, pim = (part.name for part in kind.parts)
+        found[node.id] = {
+            "columns": {cpu: columns - first, pim: first},
+            "us": None if times is None else times.parts[node.id],
+        }
+    return found
 
 
 def _weights(result: Result) -> dict[str, Any]:
@@ -303,7 +330,8 @@ def _operators(schedule: Schedule) -> list[dict[str, Any]]:
     result, times = schedule.result, schedule.times
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for node in result.graph.nodes:
-        device = result.assignment[node.id]
+        kind = result.platform.devices[result.assignment[node.id]]
+        device = kind.pair if isinstance(kind, SplitDevice) else kind.name
         row = rows.setdefault(
             (node.op, device),
             {"op": node.op, "device": device, "count": 0, "us": None if times is None else 0.0},

@@ -118,6 +118,13 @@ class OnDevice(TypedDict):
     us: Us | None  # null: the device has no clock
 
 
+class SplitOperator(TypedDict):
+    """An operator that two devices compute together."""
+
+    columns: dict[str, Count]  # of the result, by device
+    us: dict[str, Us] | None  # of each part; null: the device has no clock
+
+
 class Schedule(TypedDict):
     """An assignment, its prediction and its execution."""
 
@@ -129,6 +136,7 @@ class Schedule(TypedDict):
     cpu_us: Us | None
     pim_nodes: Count
     devices: NotRequired[dict[str, OnDevice]]  # early ones of version 3 lack it
+    splits: NotRequired[dict[str, SplitOperator]]  # by operator id; absent: none
     nodes: Count
     transfers: Count
     transfer_bytes: Count

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pimloop.host.devices.kinds import pair_of
 from pimloop.host.report.html.headline import main_schedule
 from pimloop.host.report.html.labels import (
     LANES,
@@ -225,7 +226,7 @@ def devices_used(report: dict[str, Any]) -> list[str]:
     graph = report.get("graph") or {}
     devices = {d for node in graph.get("nodes") or () for d in node["cost_us"]}
     for one in report["schedules"].values():
-        devices.update((one.get("assignment") or {}).values())
+        devices.update(map(pair_of, (one.get("assignment") or {}).values()))
     return lane_order(devices | (set(LANES) - {"dma"}))
 
 

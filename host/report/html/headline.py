@@ -19,6 +19,9 @@ from pimloop.partitioner.quantity import quantity
 #: Ratios this close to 1 are called equally fast.
 _EQUAL = 0.005
 
+#: What times of operators that are split take for granted.
+ASSUMED = "Assumed: each side works in a memory of its own, so neither slows the other."
+
 #: Times that differ by less are the same sum in another order.
 _SAME = 1e-9
 
@@ -145,13 +148,16 @@ def proof(report: dict[str, Any]) -> str:
     if best is None:
         return ""
     bound = best.get("lower_bound_us")
+    split = any(schedule.get("splits") for schedule in report["schedules"].values())
+    whole = " of whole operators" if split and not best.get("splits") else ""
     if best.get("optimal"):
         # A schedule is found by search; what proves it is that it ends at a lower bound.
         overlaps = report.get("objective") == "makespan"
         how = "the schedule ends at a lower bound" if overlaps else best["method"]
-        known = f"By the predicted costs no placement is faster: proved ({how})."
+        known = f"By the predicted costs no placement{whole} is faster: proved ({how})."
     elif bound:
-        known = f"By the predicted costs no placement takes less than {format_us(bound)}: proved."
+        least = format_us(bound)
+        known = f"By the predicted costs no placement{whole} takes less than {least}: proved."
     else:
         known = ""
     return " ".join(part for part in (contradiction(report), known) if part)
@@ -187,6 +193,7 @@ def faster(report: dict[str, Any]) -> dict[str, float]:
         name: schedule["executed_us"]
         for name, schedule in schedules.items()
         if schedule.get("executed_us") is not None
+        and not schedule.get("splits")
         and schedule["executed_us"] < took * (1.0 - _SAME)
     }
 
@@ -206,7 +213,35 @@ def cards(report: dict[str, Any]) -> list[Card]:
 
 
 def _ratios(report: dict[str, Any]) -> dict[str, float]:
-    return {k: v for k, v in (report.get("speedup") or {}).items() if v is not None}
+    """Return the speed-up over each other placement of whole operators."""
+    schedules = report["schedules"]
+    return {
+        name: ratio
+        for name, ratio in (report.get("speedup") or {}).items()
+        if ratio is not None and not (schedules.get(name) or {}).get("splits")
+    }
+
+
+def together(report: dict[str, Any]) -> list[str]:
+    """Return a sentence on each schedule that splits operators between devices."""
+    schedules = report["schedules"]
+    took = (schedules.get(main_schedule(report)) or {}).get("executed_us")
+    sentences = []
+    for name in schedule_order(schedules):
+        schedule = schedules[name]
+        splits, us = schedule.get("splits"), schedule.get("executed_us")
+        if not splits or us is None or not took:
+            continue
+        pair = " and ".join(
+            device_title(device) for device in next(iter(splits.values()))["columns"]
+        )
+        gain = took / us
+        speed = "as fast" if abs(gain - 1.0) < _EQUAL else f"{gain:.2f} times as fast"
+        sentences.append(
+            f"{schedule_title(name, schedule)} splits {quantity(len(splits), 'operator')} between"
+            f" {pair}, which compute at the same time: {format_us(us)}, {speed}. {ASSUMED}"
+        )
+    return sentences
 
 
 def _told(gains: dict[str, float]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, kinds
+from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, device_parts, kinds
 from pimloop.partitioner.percent import percent
 from pimloop.rtl.isa import COUNTER_TEXT
 
@@ -65,6 +65,11 @@ _SCHEDULES = {
         "PIM first",
         "on the PIM whatever can run there, the rest on all CPU cores",
         "putting everything possible on the PIM",
+    ),
+    "coexec": ScheduleWords(
+        "Co-execution",
+        "as Optimal, and products may be split between CPU and PIM",
+        "splitting products between CPU and PIM",
     ),
     "greedy": ScheduleWords(
         "Greedy", "each operator where it is cheapest at its turn", "the greedy placement"
@@ -206,8 +211,9 @@ def device_title(device: str) -> str:
     """Return what a device or lane is called."""
     if device == TRANSFERS:
         return "Transfers"
-    kind = kinds().get(device)
-    return device if kind is None else kind.title
+    known = kinds()
+    titles = [known[name].title if name in known else name for name in device_parts(device)]
+    return " + ".join(titles)
 
 
 def further_devices(report: Mapping[str, Any]) -> list[str]:
@@ -215,7 +221,8 @@ def further_devices(report: Mapping[str, Any]) -> list[str]:
     used = {
         device
         for schedule in report["schedules"].values()
-        for device in (schedule.get("assignment") or {}).values()
+        for name in (schedule.get("assignment") or {}).values()
+        for device in device_parts(name)
     }
     return [device for device in lane_order(used) if device not in LANES]
 
@@ -224,6 +231,8 @@ def device_colour(device: str) -> str:
     """Return the colour of a device or lane on white."""
     if device == TRANSFERS:
         return "#cc79a7"
+    if len(device_parts(device)) > 1:
+        return "#009e73"
     kind = kinds().get(device)
     return OTHER_COLOUR if kind is None else kind.colour
 

@@ -69,6 +69,7 @@ def render(report: dict[str, Any]) -> str:
         sentence=headline.sentence(report),
         where=headline.where(report),
         proof=headline.proof(report),
+        together=headline.together(report),
         cards=headline.cards(report),
         main=headline.main_schedule(report),
         rows=charts.schedule_rows(report),

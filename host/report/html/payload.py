@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pimloop.host.devices.kinds import kinds
+from pimloop.host.devices.kinds import device_parts, kinds, pair_of
 from pimloop.host.report.html.charts import devices_used, operator_colours
 from pimloop.host.report.html.headline import main_schedule
 from pimloop.host.report.html.labels import device_title, lane_order, schedule_order, schedule_title
@@ -139,7 +139,7 @@ def _schedule(
 def _devices(assignment: dict[str, str], nodes: list[dict[str, Any]], devices: list[str]) -> str:
     """Return the device of every node as one letter each, "-" where a node has none."""
     letter = {device: chr(ord("a") + i) for i, device in enumerate(devices)}
-    return "".join(letter.get(assignment.get(node["id"], ""), "-") for node in nodes)
+    return "".join(letter.get(pair_of(assignment.get(node["id"], "")), "-") for node in nodes)
 
 
 def _roofline(roofline: dict[str, Any] | None, index: dict[str, int]) -> dict[str, Any] | None:
@@ -168,7 +168,7 @@ def _roofline(roofline: dict[str, Any] | None, index: dict[str, int]) -> dict[st
 
 def _short(device: str) -> str:
     letters = {kind.name: kind.letter for kind in kinds().values()}
-    return letters.get(device, device[:1].upper())
+    return "".join(letters.get(part, part[:1].upper()) for part in device_parts(device))
 
 
 def _round(us: float | None) -> float | None:
