@@ -1,0 +1,173 @@
+"""Co-execution end to end: planned, executed as predicted, reported; refused where times lack."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from pimloop.host.execution.options import Options
+from pimloop.host.execution.runner import Job, Runner
+from pimloop.host.execution.times import schedule_times
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import load_model
+from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.platforms.platform import load_platform
+from pimloop.partitioner.problem import Problem
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return two wide products with an element-wise operator between, and one that is not wide."""
+    rng = np.random.default_rng(0)
+
+    def weights(name: str, *shape: int) -> onnx.TensorProto:
+        values = rng.standard_normal(shape, dtype=np.float32) / np.sqrt(shape[0])
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w1"], ["a"], name="up"),
+            helper.make_node("Tanh", ["a"], ["t"], name="act"),
+            helper.make_node("Add", ["t", "b"], ["s"], name="bias"),
+            helper.make_node("MatMul", ["s", "w2"], ["c"], name="down"),
+            helper.make_node("MatMul", ["c", "w3"], ["y"], name="head"),
+        ],
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [8, 256])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [8, 512])],
+        [weights("w1", 256, 2048), weights("w2", 2048, 1024), weights("w3", 1024, 512),
+         weights("b", 2048)],
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("model") / "mlp.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def pimloop(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pimloop", *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "120"}, capture_output=True, text=True, timeout=600,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    run = pimloop("sim", model, "--policy", "coexec", "--out", out)
+    assert run.returncode == 0, run.stderr
+    (out / "stdout").write_text(run.stdout)
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return loaded
+
+
+def test_it_is_executed_as_predicted_and_bit_exact(report: dict[str, Any]) -> None:
+    coexec, optimal = report["schedules"]["coexec"], report["schedules"]["optimal"]
+    assert coexec["verification"]["passed"]
+    assert coexec["optimal"]
+    assert coexec["executed_us"] == pytest.approx(coexec["predicted_us"], rel=1e-9)
+    assert coexec["executed_us"] < optimal["executed_us"]
+    assert set(coexec["splits"]) <= {"up", "down"}
+    assert coexec["splits"]
+
+
+def test_the_report_has_both_parts(report: dict[str, Any]) -> None:
+    """A split operator takes as long as its slower part; both are in the timeline, side by side."""
+    coexec = report["schedules"]["coexec"]
+    for name, split in coexec["splits"].items():
+        assert sum(split["columns"].values()) == {"up": 2048, "down": 1024}[name]
+        assert split["columns"]["pim"] % 512 == 0
+        steps = {s["lane"]: s for s in coexec["timeline"] if s["node"] == name}
+        assert set(steps) == {"cpu_parallel", "pim"}
+        assert len({step["start_us"] for step in steps.values()}) == 1
+        assert {lane: step["us"] for lane, step in steps.items()} == pytest.approx(split["us"])
+    used = {name: device["nodes"] for name, device in coexec["devices"].items()}
+    assert used["pim"] == coexec["pim_nodes"]
+    parts = sum(sum(split["us"].values()) for split in coexec["splits"].values())
+    slower = sum(max(split["us"].values()) for split in coexec["splits"].values())
+    busy = sum(device["us"] for device in coexec["devices"].values())
+    assert busy - parts + slower == pytest.approx(coexec["compute_us"])
+    assert coexec["compute_us"] + coexec["transfer_us"] == pytest.approx(coexec["executed_us"])
+
+
+def test_page_trace_and_annotated_model_show_it(folder: Path, report: dict[str, Any]) -> None:
+    page = " ".join((folder / "report.html").read_text().split())
+    count = len(report["schedules"]["coexec"]["splits"])
+    assert f"splits {count} operator{'s' if count > 1 else ''} between CPU parallel and PIM" in page
+    assert "Assumed: each side works in a memory of its own" in page
+    assert "no placement of whole operators is faster" in page
+    assert "the costs that were predicted are not those of the execution" not in page
+    properties = {
+        node.name: {one.key: one.value for one in node.metadata_props}
+        for node in onnx.load(folder / "model-annotated.onnx").graph.node
+    }
+    name = next(iter(report["schedules"]["coexec"]["splits"]))
+    assert properties[name]["pimloop.device.coexec"].startswith("cpu_parallel+pim ")
+    trace = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    assert {"CPU parallel", "PIM"} <= {e["args"].get("name") for e in trace if e["ph"] == "M"}
+    assert "coexec" in (folder / "stdout").read_text()
+
+
+def test_every_placement_costs_what_it_takes(model: Path) -> None:
+    """All ways to split the two products: the plan's is the least, and every one is executed."""
+    graph, platform = load_model(model), load_platform("htg-z920")
+    feeds = random_inputs(graph)
+    with Pipeline(graph, feeds, platform, Options(policies=("coexec",))) as pipeline:
+        costs = pipeline.profile()
+    problem = Problem.of(costs)
+    choices = {
+        name: ["cpu_parallel", "pim", *(split.name for split in costs.splits[name])]
+        for name in ("up", "down")
+    }
+    assert [len(choices[name]) for name in ("up", "down")] == [5, 3]
+    rest = {"act": "cpu_parallel", "bias": "cpu_parallel", "head": "pim"}
+    jobs = [
+        Job(f"{up}, {down}", {"up": up, "down": down, **rest})
+        for up, down in product(choices["up"], choices["down"])
+    ]
+    with Runner(graph, feeds, platform, Options(), lambda _: None) as runner:
+        results = runner.run(jobs, last=True)
+    taken = {}
+    for job, result in zip(jobs, results, strict=True):
+        times = schedule_times(result)
+        assert times is not None
+        assert result.passed
+        predicted = problem.to_us(problem.evaluate(job.assignment).total)
+        assert times.total_us == pytest.approx(predicted, rel=1e-9)
+        taken[job.name] = times.total_us
+    with Pipeline(graph, feeds, platform, Options(policies=("coexec",))) as pipeline:
+        outcome = pipeline.run()
+    plan = outcome.schedules["coexec"].plan
+    assert plan is not None
+    assert plan.total_us <= min(taken.values()) + 1e-6
+    assert "profile parts" not in dict(outcome.phases)  # the store has them
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--platform", "native"), "platforms that model their CPU and their transfers"),
+        (("--objective", "makespan"), "for the sequential objective only"),
+    ],
+)
+def test_why_nothing_is_split_is_said(
+    model: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    run = pimloop("sim", model, "--policy", "coexec", "--out", tmp_path / "out", *arguments)
+    assert run.returncode == 0, run.stderr
+    assert message in " ".join(run.stdout.split())
