@@ -158,9 +158,9 @@ module pim_seq #(
           stream_o.count = 32'(width_q);
           stream_o.kind = pim_pkg::KindEw;
           // The beat meets its own accumulators: narrow tiles wait for the load to settle, and
-          // the first row waits for a scalar that fits in one atom. A beat that is alone needs
-          // nothing of what was there.
-          stream_o.hold = !is_unary && (32'(width_q) < LaneLatency || from_scalars);
+          // the first row waits for a scalar that fits in one atom. Alone it follows a result,
+          // which has waited already.
+          stream_o.hold = 32'(width_q) < LaneLatency || from_scalars;
         end else begin
           stream_o.addr = tile_b_q;
           stream_o.count = desc_i.inner * 32'(width_q);

@@ -168,8 +168,8 @@ class Sequencer:
             start = self._word(f"addr_{name}") + first * beat
             if self.scalars or self.broadcast == Broadcast.NONE:
                 start += row * self._word(f"stride_{name}")
-            # A beat meets what was loaded `width` beats ago; one that is alone, nothing.
-            hold = self.scalars or (not self.unary and width < self.run.p["LaneLatency"])
+            # A beat meets what was loaded `width` beats ago. (One that is alone follows a result.)
+            hold = self.scalars or width < self.run.p["LaneLatency"]
             return Stream(start, width, "ew", self.all, hold)
         start = self._word("addr_b") + first * self.inner * beat
         # What is loaded last, start values or a row of A in one atom, must be there.

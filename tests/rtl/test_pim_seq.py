@@ -126,11 +126,12 @@ class Loops:
                 self.write(row, first, width)
 
     def unary(self):
-        """A alone goes through the lanes: nothing is loaded before, and nothing waited for."""
+        """A alone goes through the lanes: nothing is loaded before."""
         w = self.w
         for row in range(w["rows"]):
             for first, width in self.tiles(GROUPS):
-                self.stream(Kind.EW, w["addr_a"] + row * w["stride_a"] + first * self.beat, width)
+                addr = w["addr_a"] + row * w["stride_a"] + first * self.beat
+                self.stream(Kind.EW, addr, width, hold=int(width < LATENCY))
                 self.write(row, first, width)
 
     def settings(self):
