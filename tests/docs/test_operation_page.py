@@ -49,6 +49,12 @@ def test_the_excerpts_are_lines_of_the_files(language: str) -> None:
         assert found == [text]
 
 
+def test_every_file_that_the_page_names_is_there() -> None:
+    named = set(re.findall(r"\b(?:host|rtl|sim|tests)/[\w/.-]+\.\w+", PAGE))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (REPOSITORY / name).is_file()] == []
+
+
 def test_one_file_of_the_host_and_at_most_five_of_the_hardware() -> None:
     assert touched("host") == {SOURCES["python"]}
     by_hand = touched("hardware, by hand")
