@@ -17,6 +17,7 @@ from pimloop.host.common.folders import make_folder
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Array, Graph
+from pimloop.host.report.format.report import Report
 from pimloop.partitioner.costs import CostGraph, costs_to_dict
 from pimloop.partitioner.plan import Plan as PlanFile
 
@@ -228,7 +229,7 @@ class Run:
         The model.
     """
 
-    report: Record
+    report: Report
     graph: Graph
 
     @property

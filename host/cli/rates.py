@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 
 from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.report.format.report import Report
 from pimloop.host.report.html.labels import format_bytes, schedule_key
 from pimloop.host.report.html.rates import LIMITS, RateRow, rate_rows
 from pimloop.partitioner.percent import percent
@@ -15,7 +14,7 @@ from pimloop.partitioner.quantity import quantity
 _ROWS = 6
 
 
-def print_rates(out: Console, report: dict[str, Any]) -> None:
+def print_rates(out: Console, report: Report) -> None:
     """Print the PIM operators of the main schedule, nothing when it has none with counters.
 
     Operators of one type and shape are a row; the rows that take most time are shown.
@@ -55,7 +54,7 @@ def _cells(row: RateRow) -> tuple[str, ...]:
     )
 
 
-def weights_line(report: dict[str, Any]) -> str:
+def weights_line(report: Report) -> str:
     """Return what loading the weights of the main schedule took, "" where nothing was loaded."""
     weights = report["schedules"][report["main_schedule"]].get("weights")
     if not weights or not weights["bytes"] or weights["us"] is None:

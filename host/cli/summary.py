@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from pimloop.host.cli.rates import print_rates, weights_line
 from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.run import CpuBasis
+from pimloop.host.report.format.schedule import Schedule
+from pimloop.host.report.format.verification import Comparison, IntegerComparison
 from pimloop.host.report.html.headline import contradiction, proof, why_no_pim
 from pimloop.host.report.html.labels import (
     device_title,
@@ -29,7 +32,7 @@ _OPERATOR_ROWS = 6
 _KEPT_SHOWN = 5
 
 
-def print_summary(out: Console, report: dict[str, Any], files: Sequence[Path] = ()) -> None:
+def print_summary(out: Console, report: Report, files: Sequence[Path] = ()) -> None:
     """Print what a report says, in a page."""
     tokens = report["sequence_length"]
     length = "" if tokens is None else f", {quantity(tokens, 'token')}"
@@ -71,10 +74,10 @@ def _line(out: Console, text: str, style: str = "") -> None:
         out.print(text, style=style or None, markup=False, soft_wrap=True)
 
 
-def not_trusted(report: dict[str, Any]) -> str:
+def not_trusted(report: Report) -> str:
     """Return what is said of CPU times that other work disturbed, now or when they were stored."""
-    profile = report["profile"] or {}
-    if profile.get("from_cost_store") and profile.get("disturbed"):
+    profile = report["profile"]
+    if profile is not None and profile["from_cost_store"] and profile.get("disturbed"):
         return f"{NOT_TRUSTED} when the reused costs were measured; --fresh measures them again"
     return NOT_TRUSTED
 
@@ -105,12 +108,11 @@ def print_missed(out: Console, missed: Sequence[str]) -> None:
         _line(out, f"  {text}", "red")
 
 
-def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
+def _print_schedules(out: Console, report: Report, title: str) -> None:
     rows = []
     further = further_devices(report)
     for name, row in report["schedules"].items():
         predicted, executed = row["predicted_us"], row["executed_us"]
-        both = predicted and executed is not None
         speedup = report["speedup"].get(name)
         rows.append(
             (
@@ -120,7 +122,9 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
                 str(row["transfers"]),
                 _us(predicted),
                 _us(executed),
-                percent(executed / predicted - 1, 2, signed=True) if both else "-",
+                percent(executed / predicted - 1, 2, signed=True)
+                if predicted and executed is not None
+                else "-",
                 f"{speedup:.2f} x" if speedup is not None else "",
             )
         )
@@ -140,7 +144,7 @@ def _print_schedules(out: Console, report: dict[str, Any], title: str) -> None:
     print_table(out, columns, rows, title, bold=main)
 
 
-def _nodes(report: dict[str, Any]) -> int:
+def _nodes(report: Report) -> int:
     return int(report["schedules"][report["main_schedule"]]["nodes"])
 
 
@@ -151,7 +155,7 @@ def _us(value: float | None) -> str:
     return f"{value:,.1f}" if value < 10_000 else f"{value:,.0f}"
 
 
-def _print_operators(out: Console, report: dict[str, Any], schedule: dict[str, Any]) -> None:
+def _print_operators(out: Console, report: Report, schedule: Schedule) -> None:
     title = f"time by operator, {schedule_key(report['main_schedule'], schedule)}"
     if report["objective"] == "makespan":
         title += "; these overlap"
@@ -162,28 +166,30 @@ def _print_operators(out: Console, report: dict[str, Any], schedule: dict[str, A
     ]
     rest = operators[_OPERATOR_ROWS:]
     if rest:
-        count, us = sum(row["count"] for row in rest), sum(row["us"] for row in rest)
+        count, us = sum(row["count"] for row in rest), sum(row["us"] or 0.0 for row in rest)
         rows.append(("others", "", str(count), f"{us:,.1f}"))
     if schedule["transfers"]:
-        us = schedule["transfer_us"]
-        rows.append(("transfers", "dma", str(schedule["transfers"]), f"{us:,.1f}"))
+        moved = f"{schedule['transfer_us']:,.1f}"
+        rows.append(("transfers", "dma", str(schedule["transfers"]), moved))
     print_table(out, [*texts("operator", "device"), *numbers("count", "us")], rows, title)
 
 
-def _print_cpu_basis(out: Console, basis: dict[str, Any] | None) -> None:
+def _print_cpu_basis(out: Console, basis: CpuBasis | None) -> None:
     """Name the operators whose modelled CPU time is not calibrated, and their share."""
     if basis is None:
         return
-    for key, style, said in (
-        ("derived", "dim", "CPU times by the rate of another class, not calibrated"),
-        ("unknown", "yellow", "CPU times of unknown operators, priced by their elements alone"),
+    derived = "CPU times by the rate of another class, not calibrated"
+    unknown = "CPU times of unknown operators, priced by their elements alone"
+    for rows, style, said in (
+        (basis["derived"], "dim", derived),
+        (basis["unknown"], "yellow", unknown),
     ):
-        named = [f"{row['count']} {row['op']} {percent(row['share'])}" for row in basis[key]]
+        named = [f"{row['count']} {row['op']} {percent(row['share'])}" for row in rows]
         if named:
             _line(out, f"{said} (share of {basis['schedule']}): {', '.join(named)}", style)
 
 
-def _profile(report: dict[str, Any]) -> str:
+def _profile(report: Report) -> str:
     profile = report["profile"]
     if profile is None:
         return ""
@@ -196,7 +202,7 @@ def _profile(report: dict[str, Any]) -> str:
     )
 
 
-def _simulation(report: dict[str, Any]) -> str:
+def _simulation(report: Report) -> str:
     simulation = report["simulation"]
     if simulation["flavour"] is None:
         return ""
@@ -216,7 +222,7 @@ def _simulation(report: dict[str, Any]) -> str:
     return text
 
 
-def _print_verification(out: Console, report: dict[str, Any]) -> None:
+def _print_verification(out: Console, report: Report) -> None:
     verification = report["verification"]
     exact = "yes" if verification["pim_bit_exact"] else "NO"
     _line(
@@ -255,7 +261,7 @@ def _print_verification(out: Console, report: dict[str, Any]) -> None:
                 _line(out, f"  failed: {name}", "red")
 
 
-def _comparison(one: dict[str, Any]) -> str:
+def _comparison(one: Comparison) -> str:
     def number(value: float | None, form: str) -> str:
         return "not finite" if value is None else format(value, form)
 
@@ -270,7 +276,7 @@ def _comparison(one: dict[str, Any]) -> str:
     )
 
 
-def _integers(integer: dict[str, Any]) -> str:
+def _integers(integer: IntegerComparison) -> str:
     """Return how many integers differ from float32's, and whether rounding explains them."""
     counts = f"{integer['different']} of {integer['elements']} differ"
     text = f"{integer['tensor']} against float32: {counts}"

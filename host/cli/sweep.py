@@ -191,8 +191,8 @@ def run_sweep(args: argparse.Namespace) -> int:
 def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
     from pimloop.host.report.html.labels import best_found, unproved
 
-    done = [point for point in finished if point.report is not None]
-    names = list(dict.fromkeys(name for point in done for name in (point.report or {})["speedup"]))
+    reports = [point.report for point in finished if point.report is not None]
+    names = list(dict.fromkeys(name for report in reports for name in report["speedup"]))
     rows = []
     for one in finished:
         if one.report is None:

@@ -12,6 +12,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.execution.options import Options
 from pimloop.host.pipeline.sweep import Backend, Finished, Point, run_point
 from pimloop.host.planning.keys import REPORT
+from pimloop.host.report.format.report import Report
 
 #: Bound on reaching the scheduler, seconds.
 CONNECT_TIMEOUT = 30.0
@@ -64,7 +65,7 @@ def on_cluster(address: str, timeout: float | None = None) -> Backend:
 
 def run_remotely(
     point: Point, options: Options, code: str
-) -> tuple[dict[str, Any] | None, str, str | None]:
+) -> tuple[Report | None, str, str | None]:
     """Run a point on a worker; return its report, or None and what went wrong, and its machine.
 
     Parameters

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pimloop.errors import PimloopError
 from pimloop.host.common.folders import make_subfolder
@@ -21,6 +21,7 @@ from pimloop.host.planning.keys import digest, is_measured, machine_key, model_k
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.plugins.registry import POLICIES, load_model, plugins
 from pimloop.host.report.build import FILE_NAME, read_report, write_report
+from pimloop.host.report.format.report import Report
 
 _KEY = "sweep"
 
@@ -61,7 +62,7 @@ def content_key(model: str | None, platform: Platform, options: Options) -> str 
     return digest(report_key(model, platform, options), _policies(options))
 
 
-def load_point(folder: Path, key: str | None, platform: Platform) -> dict[str, Any] | None:
+def load_point(folder: Path, key: str | None, platform: Platform) -> Report | None:
     """Return the report kept in `folder` when its numbers still hold.
 
     None when there is none, it is damaged or cut off, something that it depends on has changed,
@@ -70,7 +71,7 @@ def load_point(folder: Path, key: str | None, platform: Platform) -> dict[str, A
     if key is None or not (folder / FILE_NAME).exists():
         return None
     try:
-        report = read_report(folder)
+        report: dict[str, Any] = dict(read_report(folder))
     except PimloopError:
         return None
     about = report.pop(_KEY, None)
@@ -80,12 +81,10 @@ def load_point(folder: Path, key: str | None, platform: Platform) -> dict[str, A
         return None
     if about.get("check") != _check(report, about):
         return None
-    return report if report["verification"]["passed"] else None
+    return cast(Report, report) if report["verification"]["passed"] else None
 
 
-def save_point(
-    folder: Path, key: str | None, measured_on: str | None, report: dict[str, Any]
-) -> None:
+def save_point(folder: Path, key: str | None, measured_on: str | None, report: Report) -> None:
     """Keep the report of a point.
 
     Parameters

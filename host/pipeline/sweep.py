@@ -28,6 +28,7 @@ from pimloop.host.planning.keys import digest, is_measured, machine_key
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.plugins.registry import load_model
 from pimloop.host.report.build import build_report
+from pimloop.host.report.format.report import Report
 from pimloop.partitioner.quantity import quantity
 
 FORMAT = "pimloop-sweep/1"
@@ -95,7 +96,7 @@ class Finished:
     """A point that was run, now or before."""
 
     point: Point
-    report: dict[str, Any] | None  # None: it failed
+    report: Report | None  # None: it failed
     error: str = ""
     before: bool = False  # taken from an earlier sweep
     measured_on: str | None = None  # machine where times were measured; None: no time was
@@ -180,7 +181,7 @@ def _content_keys(points: Sequence[Point], options: Options) -> dict[Point, str 
 
 def run_point(
     point: Point, options: Options, progress: Callable[[Event], None] | None = None
-) -> tuple[dict[str, Any], str | None]:
+) -> tuple[Report, str | None]:
     """Run one point; return its report, and this machine's key when times were measured.
 
     Raises

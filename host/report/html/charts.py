@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from pimloop.host.devices.kinds import pair_of
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.schedule import Schedule
+from pimloop.host.report.format.verification import Verification
 from pimloop.host.report.html.headline import main_schedule
 from pimloop.host.report.html.labels import (
     LANES,
@@ -87,7 +89,7 @@ class Breakdown:
     table: tuple[tuple[str, tuple[str, ...]], ...]  # (title, a time for each bar)
 
 
-def schedule_rows(report: dict[str, Any]) -> list[ScheduleRow]:
+def schedule_rows(report: Report) -> list[ScheduleRow]:
     """Return the rows of the table of schedules."""
     schedules = report["schedules"]
     board = report.get("board") or {}
@@ -123,13 +125,13 @@ def schedule_rows(report: dict[str, Any]) -> list[ScheduleRow]:
     return rows
 
 
-def _on_device(schedule: dict[str, Any], device: str) -> tuple[int, str]:
+def _on_device(schedule: Schedule, device: str) -> tuple[int, str]:
     """Return number and time of the operators of a device."""
     entry = (schedule.get("devices") or {}).get(device, {"nodes": 0, "us": 0.0})
     return entry["nodes"], _time(entry["us"])
 
 
-def operator_breakdown(report: dict[str, Any]) -> Breakdown | None:
+def operator_breakdown(report: Report) -> Breakdown | None:
     """Return time by operator type for every schedule; None where no schedule has times."""
     schedules = _timed(report)
     sums: dict[str, dict[str, float]] = {}
@@ -137,8 +139,8 @@ def operator_breakdown(report: dict[str, Any]) -> Breakdown | None:
     for name, one in schedules.items():
         sums[name] = defaultdict(float)
         for row in one["operators"]:
-            sums[name][row["op"]] += row["us"]
-            overall[row["op"]] += row["us"]
+            sums[name][row["op"]] += row["us"] or 0.0
+            overall[row["op"]] += row["us"] or 0.0
     ranked = sorted(overall, key=lambda op: (-overall[op], op))
     colours = {op: i for i, op in enumerate(ranked[: len(OPERATOR_COLOURS)])}
     for by_op in sums.values():
@@ -154,20 +156,20 @@ def operator_breakdown(report: dict[str, Any]) -> Breakdown | None:
     return _breakdown(schedules, keys, sums)
 
 
-def device_breakdown(report: dict[str, Any]) -> Breakdown | None:
+def device_breakdown(report: Report) -> Breakdown | None:
     """Return time by device for every schedule; None where no schedule has times."""
     schedules = _timed(report)
     sums: dict[str, dict[str, float]] = {}
     for name, one in schedules.items():
         sums[name] = defaultdict(float)
         for row in one["operators"]:
-            sums[name][row["device"]] += row["us"]
+            sums[name][row["device"]] += row["us"] or 0.0
         sums[name]["dma"] = one.get("transfer_us") or 0.0
     lanes = lane_order(lane for by_lane in sums.values() for lane in by_lane)
     return _breakdown(schedules, [(lane, device_title(lane), None) for lane in lanes], sums)
 
 
-def operator_colours(report: dict[str, Any]) -> dict[str, int]:
+def operator_colours(report: Report) -> dict[str, int]:
     """Return the colour of each operator type, the same in every picture of the page."""
     breakdown = operator_breakdown(report)
     keys = () if breakdown is None else breakdown.keys
@@ -183,11 +185,11 @@ class Meter:
     share: float  # percent
 
 
-def counters(report: dict[str, Any]) -> tuple[list[Meter], list[tuple[str, str, str]]]:
+def counters(report: Report) -> tuple[list[Meter], list[tuple[str, str, str]]]:
     """Return the rates of the DRAM, and (counter, value, meaning) of all counters."""
     found = report.get("counters") or {}
     meters = [
-        Meter(title, meaning, 100.0 * found[key])
+        Meter(title, meaning, 100.0 * share)
         for key, title, meaning in (
             ("row_hit_rate", "Row hits", "bank accesses that needed no activation"),
             (
@@ -197,7 +199,7 @@ def counters(report: dict[str, Any]) -> tuple[list[Meter], list[tuple[str, str, 
             ),
             ("refresh_share", "Refresh", "of the time the banks were refreshed"),
         )
-        if found.get(key) is not None
+        if (share := found.get(key)) is not None
     ]
     rates = ("row_hit_rate", "bus_use", "refresh_share")
     rows = [
@@ -208,11 +210,11 @@ def counters(report: dict[str, Any]) -> tuple[list[Meter], list[tuple[str, str, 
     return meters, rows
 
 
-def weights_text(report: dict[str, Any]) -> str:
+def weights_text(report: Report) -> str:
     """Return what loading the weights of the main schedule took, "" where none were loaded."""
-    main = report["schedules"].get(main_schedule(report)) or {}
-    weights = main.get("weights") or {}
-    if not weights.get("bytes") or weights.get("us") is None:
+    main = report["schedules"].get(main_schedule(report))
+    weights = None if main is None else main.get("weights")
+    if weights is None or not weights.get("bytes") or weights["us"] is None:
         return ""
     return (
         f"Before the first execution the weights of its PIM operators are loaded once:"
@@ -221,7 +223,7 @@ def weights_text(report: dict[str, Any]) -> str:
     )
 
 
-def devices_used(report: dict[str, Any]) -> list[str]:
+def devices_used(report: Report) -> list[str]:
     """Return the devices of all assignments, in drawing order, without the DMA engine."""
     graph = report.get("graph") or {}
     devices = {d for node in graph.get("nodes") or () for d in node["cost_us"]}
@@ -230,7 +232,7 @@ def devices_used(report: dict[str, Any]) -> list[str]:
     return lane_order(devices | (set(LANES) - {"dma"}))
 
 
-def _timed(report: dict[str, Any]) -> dict[str, Any]:
+def _timed(report: Report) -> dict[str, Schedule]:
     schedules = report["schedules"]
     return {
         name: schedules[name]
@@ -240,7 +242,7 @@ def _timed(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _breakdown(
-    schedules: dict[str, Any],
+    schedules: dict[str, Schedule],
     keys: list[tuple[str, str, int | None]],
     sums: dict[str, dict[str, float]],
 ) -> Breakdown | None:
@@ -267,8 +269,8 @@ def _breakdown(
     return Breakdown(tuple(keys), tuple(bars), tuple(table))
 
 
-def _times(schedules: Iterable[dict[str, Any]]) -> list[float | None]:
-    return [one.get(key) for one in schedules for key in ("predicted_us", "executed_us")]
+def _times(schedules: Iterable[Schedule]) -> list[float | None]:
+    return [us for one in schedules for us in (one.get("predicted_us"), one.get("executed_us"))]
 
 
 def _present(values: Iterable[float | None]) -> list[float]:
@@ -289,16 +291,12 @@ def _difference(base: float | None, value: float | None) -> str:
     return percent(ratio, 3 if abs(ratio) < 0.001 else 1, signed=True)
 
 
-def verification_rows(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return (title, verification) of every schedule that has one."""
-    by_schedule = (report.get("verification") or {}).get("schedules") or {}
-    for name, one in report["schedules"].items():
-        if isinstance(one.get("verification"), dict):
-            by_schedule = {**by_schedule, name: one["verification"]}
+def verification_rows(report: Report) -> list[tuple[str, Verification]]:
+    """Return (title, verification) of every schedule."""
     schedules = report["schedules"]
     return [
-        (schedule_title(n, schedules.get(n) or {}), by_schedule[n])
-        for n in schedule_order(by_schedule)
+        (schedule_title(name, schedules[name]), schedules[name]["verification"])
+        for name in schedule_order(schedules)
     ]
 
 

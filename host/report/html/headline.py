@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.html.labels import (
     device_title,
     format_us,
@@ -26,7 +27,7 @@ ASSUMED = "Assumed: each side works in a memory of its own, so neither slows the
 _SAME = 1e-9
 
 
-def main_schedule(report: dict[str, Any]) -> str:
+def main_schedule(report: Report) -> str:
     """Return the name of the schedule that the others are compared with."""
     return str(report.get("main_schedule") or "optimal")
 
@@ -42,19 +43,20 @@ class Card:
     executed: str
 
 
-def title(report: dict[str, Any]) -> str:
+def title(report: Report) -> str:
     """Return the heading: the model and its length."""
     return _with_length(report, ", ")
 
 
-def sentence(report: dict[str, Any]) -> str:
+def sentence(report: Report) -> str:
     """Return what the run found, in plain words."""
     model, platform = _with_length(report, " with "), report["platform"]
     schedules = report["schedules"]
     best = schedules.get(main_schedule(report))
     if best is None:
         return f"{model} ran on {platform} under {quantity(len(schedules), 'placement')}."
-    if best.get("executed_us") is None:
+    executed = best.get("executed_us")
+    if executed is None:
         checked = (report.get("verification") or {}).get("pim_results_checked")
         results = "every PIM result" if checked is None else f"PIM results ({checked})"
         return (
@@ -64,13 +66,13 @@ def sentence(report: dict[str, Any]) -> str:
     gains = _ratios(report)
     main = main_schedule(report)
     placement = _placement(report, main, best)
-    took = format_us(best["executed_us"])
+    took = format_us(executed)
     text = f"{model} takes {took} on {platform} in the {placement}"
     said = [_gain(name, gains[name]) for name in _told(gains)]
     return text + (": " + ", ".join(said) if said else "") + "."
 
 
-def _placement(report: dict[str, Any], main: str, best: dict[str, Any]) -> str:
+def _placement(report: Report, main: str, best: Schedule) -> str:
     """Return what the main schedule is called in a sentence."""
     if main != "optimal":
         return f"placement {schedule_words(main).title}"
@@ -80,13 +82,13 @@ def _placement(report: dict[str, Any], main: str, best: dict[str, Any]) -> str:
     return "placement that is best by predicted costs" if faster(report) else "best placement"
 
 
-def _with_length(report: dict[str, Any], link: str) -> str:
+def _with_length(report: Report, link: str) -> str:
     length = report.get("sequence_length")
     tokens = "" if length is None else f"{link}{quantity(length, 'token')}"
     return f"{report['model']}{tokens}"
 
 
-def where(report: dict[str, Any]) -> str:
+def where(report: Report) -> str:
     """Return where the operators of the best placement run, "" without one."""
     best = report["schedules"].get(main_schedule(report))
     if best is None:
@@ -111,7 +113,7 @@ def where(report: dict[str, Any]) -> str:
     )
 
 
-def _on_several(best: dict[str, Any], places: list[tuple[int, str]]) -> str:
+def _on_several(best: Schedule, places: list[tuple[int, str]]) -> str:
     """Return where the operators of a placement run that uses a device of a plug-in."""
     nodes = best["nodes"]
     first, *others = [f"{count} on {where}" for count, where in places]
@@ -121,7 +123,7 @@ def _on_several(best: dict[str, Any], places: list[tuple[int, str]]) -> str:
     return ", ".join([first, *others, *rest, moved]) + "."
 
 
-def why_no_pim(report: dict[str, Any]) -> str:
+def why_no_pim(report: Report) -> str:
     """Return why no operator of the main schedule is on the PIM, "" where one is."""
     best = report["schedules"][main_schedule(report)]
     if best["pim_nodes"]:
@@ -139,7 +141,7 @@ def why_no_pim(report: dict[str, Any]) -> str:
     return f"{can}; this placement leaves it unused."
 
 
-def proof(report: dict[str, Any]) -> str:
+def proof(report: Report) -> str:
     """Return what is known about faster placements, "" when nothing is.
 
     A proof is about the predicted costs. Where an execution contradicts it, that comes first.
@@ -163,14 +165,14 @@ def proof(report: dict[str, Any]) -> str:
     return " ".join(part for part in (contradiction(report), known) if part)
 
 
-def contradiction(report: dict[str, Any]) -> str:
+def contradiction(report: Report) -> str:
     """Return which executed schedules took less time than the main one, "" where none did."""
     quicker = faster(report)
     if not quicker:
         return ""
     main = main_schedule(report)
     best = report["schedules"][main]
-    took = best["executed_us"]
+    took = best["executed_us"] or 0.0
     texts = [
         f"{schedule_title(name, report['schedules'][name])} took {format_us(us)}"
         for name, us in sorted(quicker.items(), key=lambda item: item[1])
@@ -183,49 +185,52 @@ def contradiction(report: dict[str, Any]) -> str:
     )
 
 
-def faster(report: dict[str, Any]) -> dict[str, float]:
+def faster(report: Report) -> dict[str, float]:
     """Return the executed times, us, of the schedules that beat the planned optimum."""
     schedules = report["schedules"]
-    took = (schedules.get("optimal") or {}).get("executed_us")
+    optimal = schedules.get("optimal")
+    took = None if optimal is None else optimal.get("executed_us")
     if main_schedule(report) != "optimal" or took is None:
         return {}
     return {
-        name: schedule["executed_us"]
+        name: executed
         for name, schedule in schedules.items()
-        if schedule.get("executed_us") is not None
+        if (executed := schedule.get("executed_us")) is not None
         and not schedule.get("splits")
-        and schedule["executed_us"] < took * (1.0 - _SAME)
+        and executed < took * (1.0 - _SAME)
     }
 
 
-def cards(report: dict[str, Any]) -> list[Card]:
+def cards(report: Report) -> list[Card]:
     """Return the speed-up over each baseline; none without a clock."""
     gains = _ratios(report)
     widest = max([1.0, *gains.values()])
     found = []
     for name in schedule_order(gains):
         words = schedule_words(name)
-        us = (report["schedules"].get(name) or {}).get("executed_us")
+        schedule = report["schedules"].get(name)
+        us = None if schedule is None else schedule.get("executed_us")
         executed = "" if us is None else format_us(us)
         share = 100.0 * gains[name] / widest
         found.append(Card(words.title, words.meaning, gains[name], share, executed))
     return found
 
 
-def _ratios(report: dict[str, Any]) -> dict[str, float]:
+def _ratios(report: Report) -> dict[str, float]:
     """Return the speed-up over each other placement of whole operators."""
     schedules = report["schedules"]
     return {
         name: ratio
         for name, ratio in (report.get("speedup") or {}).items()
-        if ratio is not None and not (schedules.get(name) or {}).get("splits")
+        if ratio is not None and not (name in schedules and schedules[name].get("splits"))
     }
 
 
-def together(report: dict[str, Any]) -> list[str]:
+def together(report: Report) -> list[str]:
     """Return a sentence on each schedule that splits operators between devices."""
     schedules = report["schedules"]
-    took = (schedules.get(main_schedule(report)) or {}).get("executed_us")
+    main = schedules.get(main_schedule(report))
+    took = None if main is None else main.get("executed_us")
     sentences = []
     for name in schedule_order(schedules):
         schedule = schedules[name]

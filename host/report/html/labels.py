@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, device_parts, kinds
+from pimloop.host.report.format.report import Report
 from pimloop.partitioner.percent import percent
 from pimloop.rtl.isa import COUNTER_TEXT
 
@@ -176,7 +177,7 @@ def schedule_order(names: Iterable[str]) -> list[str]:
     return [n for n in _SCHEDULES if n in given] + [n for n in given if n not in _SCHEDULES]
 
 
-def executed_word(report: Mapping[str, Any]) -> str:
+def executed_word(report: Report) -> str:
     """Return what the second time of a schedule is called: nothing measured is in a simulated one.
 
     >>> executed_word({"executed_kind": "simulated"}), executed_word({"executed_kind": "measured"})
@@ -185,7 +186,7 @@ def executed_word(report: Mapping[str, Any]) -> str:
     return "simulated" if report.get("executed_kind") == "simulated" else "executed"
 
 
-def executed_meaning(report: Mapping[str, Any]) -> str:
+def executed_meaning(report: Report) -> str:
     """Return where the parts of that time come from, and what agreement with it shows.
 
     >>> executed_meaning({"executed_kind": "measured", "device": "sim"})
@@ -216,7 +217,7 @@ def device_title(device: str) -> str:
     return " + ".join(titles)
 
 
-def further_devices(report: Mapping[str, Any]) -> list[str]:
+def further_devices(report: Report) -> list[str]:
     """Return the devices of plug-ins that any schedule of a report uses, in drawing order."""
     used = {
         device

@@ -7,12 +7,12 @@ import hashlib
 import shlex
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pimloop.host.common.files import write_text
 from pimloop.host.common.text import printable
+from pimloop.host.report.format.report import Report
 from pimloop.host.report.html import charts, headline, labels, rates
 from pimloop.host.report.html.payload import payload
 from pimloop.partitioner.percent import percent
@@ -22,7 +22,7 @@ from pimloop.partitioner.quantity import quantity
 _SCRIPTS = ("core", "graph", "timeline", "roofline", "matrix", "operators", "main")
 
 
-def write_html(report: dict[str, Any], path: Path) -> None:
+def write_html(report: Report, path: Path) -> None:
     """Write the page of a report.
 
     Parameters
@@ -40,7 +40,7 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     write_text(path, render(report))
 
 
-def render(report: dict[str, Any]) -> str:
+def render(report: Report) -> str:
     """Return the page of a report as text."""
     environment = Environment(
         loader=PackageLoader("pimloop.host.report.html"),

@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from pimloop.host.devices.kinds import device_parts, kinds, pair_of
+from pimloop.host.report.format.model import Edge, Node, Roofline
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.html.charts import devices_used, operator_colours
 from pimloop.host.report.html.headline import main_schedule
 from pimloop.host.report.html.labels import device_title, lane_order, schedule_order, schedule_title
@@ -18,10 +21,10 @@ from pimloop.host.report.html.rates import LIMITS
 _DECIMALS = 3
 
 
-def payload(report: dict[str, Any]) -> dict[str, Any]:
+def payload(report: Report) -> dict[str, Any]:
     """Return the data for the scripts (assets/*.js), ready for JSON."""
-    graph = report.get("graph") or {}
-    nodes = graph.get("nodes") or []
+    graph, profile = report.get("graph"), report.get("profile")
+    nodes = graph["nodes"] if graph else []
     index = {node["id"]: i for i, node in enumerate(nodes)}
     devices = devices_used(report)
     schedules = report["schedules"]
@@ -30,7 +33,7 @@ def payload(report: dict[str, Any]) -> dict[str, Any]:
         | {*devices, "dma"}
     )
     tensors: dict[str, int] = {}
-    edges = [_edge(edge, index, tensors) for edge in graph.get("edges") or ()]
+    edges = [_edge(edge, index, tensors) for edge in (graph["edges"] if graph else ())]
     inner = [(edge[0], edge[1]) for edge in edges if edge[0] >= 0 and edge[1] >= 0]
     names = schedule_order(schedules)
     main = main_schedule(report)
@@ -56,7 +59,7 @@ def payload(report: dict[str, Any]) -> dict[str, Any]:
                 "us": run.get("executed_us"),
                 "devices": _devices(run["assignment"], nodes, devices),
             }
-            for run in (report.get("profile") or {}).get("matrix") or ()
+            for run in ([] if profile is None else profile["matrix"])
         ],
         "roofline": _roofline(report.get("roofline"), index),
     }
@@ -80,7 +83,7 @@ def operator_codes(ops: Any) -> dict[str, str]:
     return codes
 
 
-def _node(node: dict[str, Any], devices: list[str]) -> list[Any]:
+def _node(node: Node, devices: list[str]) -> list[Any]:
     source = node.get("source") or {}
     return [
         node["id"],
@@ -92,7 +95,7 @@ def _node(node: dict[str, Any], devices: list[str]) -> list[Any]:
     ]
 
 
-def _edge(edge: dict[str, Any], index: dict[str, int], tensors: dict[str, int]) -> list[Any]:
+def _edge(edge: Edge, index: dict[str, int], tensors: dict[str, int]) -> list[Any]:
     """Return [producer, consumer, tensor, bytes, to the PIM, back]; -1 is outside the model."""
     transfer = edge.get("transfer_us") or {}
     return [
@@ -107,8 +110,8 @@ def _edge(edge: dict[str, Any], index: dict[str, int], tensors: dict[str, int]) 
 
 def _schedule(
     name: str,
-    schedule: dict[str, Any],
-    nodes: list[dict[str, Any]],
+    schedule: Schedule,
+    nodes: list[Node],
     devices: list[str],
     lanes: list[str],
     index: dict[str, int],
@@ -117,7 +120,8 @@ def _schedule(
     lane_index = {lane: i for i, lane in enumerate(lanes)}
     segments: list[list[Any]] = []
     for one in schedule.get("timeline") or ():
-        node, tensor = index.get(one.get("node"), -1), tensors.get(one.get("tensor"), -1)
+        node = index.get(one.get("node") or "", -1)
+        tensor = tensors.get(one.get("tensor") or "", -1)
         segment: list[Any] = [
             lane_index[one["lane"]],
             _round(one["start_us"]),
@@ -136,13 +140,13 @@ def _schedule(
     }
 
 
-def _devices(assignment: dict[str, str], nodes: list[dict[str, Any]], devices: list[str]) -> str:
+def _devices(assignment: dict[str, str], nodes: list[Node], devices: list[str]) -> str:
     """Return the device of every node as one letter each, "-" where a node has none."""
     letter = {device: chr(ord("a") + i) for i, device in enumerate(devices)}
     return "".join(letter.get(pair_of(assignment.get(node["id"], "")), "-") for node in nodes)
 
 
-def _roofline(roofline: dict[str, Any] | None, index: dict[str, int]) -> dict[str, Any] | None:
+def _roofline(roofline: Roofline | None, index: dict[str, int]) -> dict[str, Any] | None:
     """Return the limits and [node, type, MACs, bytes, once, us, device us, limit] of points."""
     if not roofline or not roofline.get("points"):
         return None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pimloop.host.report.format.model import RooflinePoint
+from pimloop.host.report.format.report import Report
+
+#: Numbers of a point that a row adds up.
+_Summed = Literal["bytes", "ideal_bytes", "macs", "device_us"]
 
 #: What `limited_by` of a report says, in words.
 LIMITS = {
@@ -59,7 +65,7 @@ class RateRow:
         return self.macs / self.device_us / 1e3 if self.device_us else None
 
 
-def rate_rows(report: dict[str, Any], nodes: Iterable[str] | None = None) -> list[RateRow]:
+def rate_rows(report: Report, nodes: Iterable[str] | None = None) -> list[RateRow]:
     """Return the PIM operators of a report, the ones that take most time first.
 
     Parameters
@@ -67,14 +73,16 @@ def rate_rows(report: dict[str, Any], nodes: Iterable[str] | None = None) -> lis
     nodes
         Ids of the operators to take; None: every operator that has a PIM time.
     """
-    roofline = report.get("roofline") or {}
+    roofline = report.get("roofline")
+    if roofline is None:
+        return []
     wanted = None if nodes is None else set(nodes)
     signatures = {
         node["id"]: node.get("signature") or ""
         for node in (report.get("graph") or {}).get("nodes") or ()
     }
-    groups: dict[tuple[str, str, str | None], list[dict[str, Any]]] = {}
-    for point in roofline.get("points") or ():
+    groups: dict[tuple[str, str, str | None], list[RooflinePoint]] = {}
+    for point in roofline["points"]:
         if wanted is None or point["node"] in wanted:
             shapes = shapes_of(signatures.get(point["node"], ""))
             key = (point["op"], shapes, point.get("limited_by"))
@@ -114,7 +122,7 @@ def _without_ones(shape: str) -> str:
     return "x".join(sizes)
 
 
-def _sum(points: list[dict[str, Any]], key: str) -> Any:
+def _sum(points: list[RooflinePoint], key: _Summed) -> Any:
     """Return the sum of a number over points, None where one lacks it."""
     values = [point.get(key) for point in points]
     return None if None in values else sum(values)

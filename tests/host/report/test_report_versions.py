@@ -7,9 +7,9 @@ import json
 from support import report_samples as samples
 
 from pimloop.host.report.build import read_report
+from pimloop.host.report.format.versions import FORMAT, upgrade
 from pimloop.host.report.html.page import render
 from pimloop.host.report.html.rates import rate_rows
-from pimloop.host.report.versions import FORMAT, upgrade
 
 
 def version_2():
