@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
-from small_devices import DEPTH, plain, small_device
+from support.small_devices import DEPTH, plain, small_device
 
 from pimloop.errors import PimloopError
 from pimloop.host.common import golden
