@@ -1,6 +1,8 @@
 # The front door: everything is done by Python; see README.md.
 MODEL ?= bert
 SEQ ?= 16
+# Lengths that ARGS gives are not contradicted by the default of SEQ.
+BOUND = $(and $(filter file,$(origin SEQ)),$(filter --axis% --shape% --inputs%,$(ARGS)))
 PLATFORM ?= htg-z920
 # Default: out/<model>-<tokens>-<platform>.
 OUT ?=
@@ -42,7 +44,7 @@ dev: .venv/ready-dev ## what tests, lint, proofs and coverage need beside it
 	@touch $@
 
 sim: setup ## profile, partition and execute MODEL on the simulated platform; report in OUT
-	@$(BIN)/pimloop sim "$(MODEL)" --seq "$(SEQ)" --platform "$(PLATFORM)" $(if $(OUT),--out "$(OUT)") $(ARGS)
+	@$(BIN)/pimloop sim "$(MODEL)" $(if $(BOUND),,--seq "$(SEQ)") --platform "$(PLATFORM)" $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 test: dev ## the test suite (under 15 minutes on 2 cores)
 	$(PYTEST) -m "not full" $(PYTEST_ARGS)

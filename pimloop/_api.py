@@ -10,18 +10,22 @@ from pimloop._checks import check_choice, check_name, check_seconds, whole
 from pimloop._results import Costs, Execution, Model, Plan, Run
 from pimloop.errors import PimloopError
 from pimloop.host.common.folders import make_folder
+from pimloop.host.common.idle import Idle, refuse_idle
 from pimloop.host.common.machine import cores
+from pimloop.host.execution.idle import PIPELINE_ON_MODEL, on_model
 from pimloop.host.execution.options import Objective, Options
 from pimloop.host.execution.runner import Event, execute_model
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.idle import LOADING
 from pimloop.host.models.inputs import model_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.device.open import Backend
 from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.planning.idle import PARTITION, executed_anyway
 from pimloop.host.planning.policies import find_policies, make_plan
 from pimloop.host.platforms.platform import (
     DEFAULT_PLATFORM,
@@ -35,6 +39,21 @@ from pimloop.partitioner.costs import CostGraph, load_costs
 
 #: Called with what a run does, from any of its threads.
 Progress = Callable[[Event], None]
+
+#: What does nothing in `simulate`.
+_SIMULATE = (
+    *PIPELINE_ON_MODEL,
+    Idle(
+        {"fresh": False},
+        "the model device measures nothing, and without a folder nothing is taken up",
+        lambda values: on_model(values) and values["folder"] is None,
+    ),
+    Idle(
+        {"policies": []},
+        "they are policies of plug-ins; those that are built in are executed in any case",
+        lambda values: executed_anyway(values, values["policies"]),
+    ),
+)
 
 
 def load_model(
@@ -76,6 +95,7 @@ def load_model(
     """
     check_name("source", source)
     seed = whole("seed", seed, 0) or 0
+    refuse_idle({"model": str(source), "inputs": inputs, "seed": seed}, LOADING)
     options = LoadOptions(
         sequence_length=whole("tokens", tokens, 1),
         seed=seed,
@@ -202,6 +222,8 @@ def partition(
     """
     check_choice("objective", objective, get_args(Objective))
     check_seconds("time_limit_s", time_limit_s)
+    asked = {"policy": policy, "objective": objective, "time_limit_s": time_limit_s}
+    refuse_idle(asked, PARTITION)
     if isinstance(costs, str | Path):
         check_name("costs", costs)
         costs = load_costs(costs)
@@ -285,6 +307,11 @@ def simulate(
     jobs = whole("jobs", jobs, 1)
     if folder is not None:
         check_name("folder", folder)
+    asked = {
+        "device": device, "objective": objective, "fresh": fresh, "folder": folder,
+        "policies": list(policies),
+    }  # fmt: skip
+    refuse_idle(asked, _SIMULATE)
     model = _loaded(model, tokens)
     place = None if folder is None else Path(folder)
     if place is not None:

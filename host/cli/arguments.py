@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
 
-from pimloop.errors import PimloopError
+from pimloop.host.common.idle import Idle, refuse_idle
+
+#: Runs a command; returns its exit code.
+Command = Callable[[argparse.Namespace], int]
 
 #: The largest whole number that an option takes: what 64 bits with a sign hold.
 LARGEST = 2**63 - 1
@@ -73,27 +76,28 @@ def parse_path(text: str) -> Path:
     return Path(parse_name(text))
 
 
-def refuse(args: argparse.Namespace, useless: Mapping[str, Any], why: str) -> None:
-    """Refuse options that would do nothing.
+def idle(*table: Idle) -> Callable[[Command], Command]:
+    """Let a command refuse the options of a table that would do nothing (`host/common/idle`)."""
 
-    Parameters
-    ----------
-    args
-        What was parsed.
-    useless
-        Their names, as `no_cache`, and the value that each has when it is not given.
-    why
-        Why they do nothing.
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def checked(args: argparse.Namespace) -> int:
+            refuse_idle(vars(args), table, spelt)
+            return command(args)
 
-    Raises
-    ------
-    PimloopError
-        When one is given.
+        checked.idle = table  # type: ignore[attr-defined]
+        return checked
+
+    return decorate
+
+
+def spelt(name: str) -> str:
+    """Return what a user calls an option.
+
+    >>> spelt("no_cache"), spelt("flavour")
+    ('--no-cache', '--lanes')
     """
-    given = [name for name, unset in useless.items() if getattr(args, name, unset) != unset]
-    if given:
-        names = ", ".join(f"--{_SPELLING.get(name, name).replace('_', '-')}" for name in given)
-        raise PimloopError(f"{names} would do nothing: {why}; leave it out")
+    return f"--{_SPELLING.get(name, name).replace('_', '-')}"
 
 
 #: Options whose value has another name.

@@ -25,15 +25,16 @@ from pimloop.host.calibration.calibrate import (
     samples_of,
 )
 from pimloop.host.cli.arguments import (
+    idle,
     parse_count,
     parse_name,
     parse_path,
-    refuse,
     whole_number,
 )
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.host.common.files import require_writable, write_text
+from pimloop.host.common.idle import Idle
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.cpu.toml import entries, with_values
@@ -91,6 +92,18 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
 
+@idle(
+    Idle(
+        {"rounds": 10},
+        "nothing is measured here with --board or --costs",
+        lambda values: bool(values["board"] or values["costs"]),
+    ),
+    Idle(
+        {"platform": None},
+        "{platform} has no CPU model to begin from, and no platform file is written (-o)",
+        lambda values: values["output"] is None and load_platform(values["platform"]).cpu is None,
+    ),
+)
 def run_calibrate(args: argparse.Namespace) -> int:
     """Fit, report, write."""
     _check(args)
@@ -130,8 +143,6 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.board or args.costs:
-        refuse(args, {"rounds": 10}, "nothing is measured here with --board or --costs")
     if args.output is not None and args.output.suffix != ".toml":
         args.parser.error(f"--output must end in .toml, not {str(args.output)!r}")
 

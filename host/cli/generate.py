@@ -42,28 +42,19 @@ def run_generate(args: argparse.Namespace) -> int:
     args
         What `pimloop sim` parsed.
     """
-    from pimloop.host.cli.arguments import refuse
     from pimloop.host.cli.progress import ProgressDisplay
-    from pimloop.host.cli.sim import check_device_options, repeat_command
+    from pimloop.host.cli.sim import choose_lanes, pipeline_options, repeat_command
     from pimloop.host.common.files import write_json
     from pimloop.host.common.folders import make_folder
-    from pimloop.host.common.machine import cores
     from pimloop.host.common.text import file_name
-    from pimloop.host.execution.options import Options
     from pimloop.host.execution.runner import Event
     from pimloop.host.models.generator import load_generator
     from pimloop.host.models.inputs import random_inputs
     from pimloop.host.models.loader import LoadOptions
     from pimloop.host.pipeline.generate import generate
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
-    from pimloop.sim.lanes import default_flavour
 
-    check_device_options(args)
-    refuse(
-        args,
-        {"keep_fused": False, "im2col": False},
-        "--generate takes no .onnx file, and other models have no fused operators",
-    )
+    choose_lanes(args)
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     for option in ("shape", "axis", "inputs", "batch"):
         if getattr(args, option):
@@ -77,14 +68,7 @@ def run_generate(args: argparse.Namespace) -> int:
     parts = (name, str(length), "generate", str(args.generate), platform.name)
     folder = args.out or Path("out") / "-".join(file_name(part) for part in parts)
     make_folder(folder)
-    options = Options(
-        objective=args.objective,
-        backend=args.device,
-        flavour=args.flavour or default_flavour(),
-        jobs=args.jobs or cores(),
-        fresh=args.fresh,
-        cache=not args.no_cache,
-    )
+    options = pipeline_options(args)
     with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
         generation = generate(
             generator,

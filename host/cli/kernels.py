@@ -7,17 +7,24 @@ from collections.abc import Callable
 from typing import Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import parse_path, parse_seed, positive_seconds, whole_number
+from pimloop.host.cli.arguments import (
+    idle,
+    parse_path,
+    parse_seed,
+    positive_seconds,
+    whole_number,
+)
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import add_device_options, check_device_options
+from pimloop.host.cli.sim import add_device_options, choose_lanes
 from pimloop.host.cli.tables import print_table, prose, texts
+from pimloop.host.execution.idle import ON_MODEL
 from pimloop.host.execution.kernels import BroadcastName, KernelResult, run_elementwise, run_gemm
 from pimloop.host.operators.registry import elementwise as operations
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
 from pimloop.partitioner.percent import percent
-from pimloop.sim.lanes import default_flavour, lanes_text
+from pimloop.sim.lanes import lanes_text
 
 EXIT_WRONG_BITS = 1
 
@@ -83,6 +90,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
+@idle(*ON_MODEL)
 def gemm_command(args: argparse.Namespace) -> int:
     """Run `pimloop gemm`."""
     return _run(
@@ -101,6 +109,7 @@ def gemm_command(args: argparse.Namespace) -> int:
     )
 
 
+@idle(*ON_MODEL)
 def elementwise_command(args: argparse.Namespace) -> int:
     """Run `pimloop elementwise`."""
     broadcast: BroadcastName = args.broadcast or "none"
@@ -128,7 +137,7 @@ def _run(
     what: dict[str, Any],
     kernel: Callable[[Device, Platform], KernelResult],
 ) -> int:
-    check_device_options(args)
+    choose_lanes(args)
     platform = load_platform(args.platform, dict(args.set))
     if args.command_trace is not None and args.device != "sim":
         raise PimloopError("the model device sends no DRAM commands: trace them with --device sim")
@@ -140,7 +149,7 @@ def _run(
         open_device(
             platform,
             args.device,
-            flavour=args.flavour or default_flavour(),
+            flavour=args.flavour,
             trace=args.waves is not None,
             command_trace=args.command_trace,
             timeout=args.timeout,

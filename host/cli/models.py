@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import parse_name, refuse
+from pimloop.host.cli.arguments import idle, parse_name
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import add_model_options, load_options
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.common.idle import Idle
+from pimloop.host.models.idle import has_own_loader
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
@@ -51,12 +53,23 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(func=run_models)
 
 
+@idle(
+    Idle(
+        _OF_A_MODEL,
+        "the list has no model to load; `models show MODEL` takes it",
+        lambda values: bool(values["action"] == "list" and values["model"] is None),
+    ),
+    Idle(
+        {"seed": 0},
+        "a model is shown without the values of its weights and inputs",
+        lambda values: values["action"] == "show" and has_own_loader(values["model"]),
+    ),
+)
 def run_models(args: argparse.Namespace) -> int:
     """Run `pimloop models`."""
     if args.action == "list":
         if args.model is not None:
             raise PimloopError(f"`models list` takes no model; try `models show {args.model}`")
-        refuse(args, _OF_A_MODEL, "the list has no model to load; `models show MODEL` takes it")
         return _list(args)
     if args.model is None:
         raise PimloopError("which model? `pimloop models` lists the built-in ones")

@@ -10,11 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pimloop.host.cli.arguments import parse_name, parse_path, positive_seconds, whole_number
+from pimloop.host.cli.arguments import (
+    idle,
+    parse_name,
+    parse_path,
+    positive_seconds,
+    whole_number,
+)
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.summary import NOT_TRUSTED
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.common.files import write_json
+from pimloop.host.common.idle import Idle
+from pimloop.host.planning.idle import PARTITION
 from pimloop.partitioner.costs import CostGraph, costs_to_dict, load_costs
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import HOME_MEMORY
@@ -83,6 +91,7 @@ def _register_partition(subparsers: Any) -> None:
     parser.set_defaults(func=run_partition)
 
 
+@idle(*PARTITION)
 def run_partition(args: argparse.Namespace) -> int:
     """Run `pimloop partition`."""
     costs = load_costs(args.costs)
@@ -292,6 +301,13 @@ def _register_profile_plan(subparsers: Any) -> None:
     parser.set_defaults(func=run_profile_plan)
 
 
+@idle(
+    Idle(
+        {"time_limit": 60.0},
+        "the paper's algorithm asks no exact solver",
+        lambda values: bool(values["mode"] == "paper"),
+    )
+)
 def run_profile_plan(args: argparse.Namespace) -> int:
     """Run `pimloop profile-plan`."""
     from pimloop.partitioner.profile.plan import plan_profile

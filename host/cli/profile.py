@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pimloop.host.cli.arguments import parse_count, parse_name, parse_path
+from pimloop.host.cli.arguments import idle, parse_count, parse_name, parse_path
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
     add_device_options,
     add_model_options,
     load,
     model_inputs,
-    repeat_command,
+    pipeline_options,
 )
+from pimloop.host.execution.idle import ON_MODEL
+from pimloop.host.models.idle import LOADING
 from pimloop.partitioner.quantity import quantity
-from pimloop.sim.lanes import default_flavour, lanes_text
+from pimloop.sim.lanes import lanes_text
 
 
 def register(subparsers: Any) -> None:
@@ -54,27 +56,19 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(func=run_profile)
 
 
+@idle(*ON_MODEL, *LOADING)
 def run_profile(args: argparse.Namespace) -> int:
     """Run `pimloop profile`."""
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.sim import EXIT_VERIFICATION_FAILED
     from pimloop.host.cli.summary import NOT_TRUSTED
     from pimloop.host.common.files import require_writable, write_json
-    from pimloop.host.common.machine import cores
-    from pimloop.host.execution.options import Options
     from pimloop.host.pipeline.flow import Pipeline
     from pimloop.partitioner.costs import costs_to_dict
 
     require_writable(args.output)
     platform, graph = load(args)
-    options = Options(
-        backend=args.device,
-        flavour=args.flavour or default_flavour(),
-        jobs=args.jobs or cores(),
-        fresh=args.fresh,
-        cache=not args.no_cache,
-        command=tuple(repeat_command(args)),
-    )
+    options = pipeline_options(args)
     with (
         ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress,
         Pipeline(graph, model_inputs(args, graph), platform, options, progress) as pipeline,
@@ -95,7 +89,7 @@ def run_profile(args: argparse.Namespace) -> int:
         "cpu_times_disturbed": outcome.cpu_times_disturbed,
         "cycles": usage["cycles_simulated"],
         "cycles_cached": usage["cycles_cached"],
-        "lanes": lanes_text(args.flavour) if args.device == "sim" else None,
+        "lanes": lanes_text(options.flavour) if args.device == "sim" else None,
         "passed": outcome.passed,
     }
     if args.json:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import parse_name, parse_path, refuse
+from pimloop.host.cli.arguments import idle, parse_name, parse_path
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
     EXIT_VERIFICATION_FAILED,
@@ -15,9 +15,11 @@ from pimloop.host.cli.sim import (
     add_output_options,
     load,
     model_inputs,
-    repeat_command,
+    pipeline_options,
 )
-from pimloop.sim.lanes import default_flavour
+from pimloop.host.common.idle import Idle
+from pimloop.host.execution.idle import ON_MODEL
+from pimloop.host.models.idle import LOADING
 
 if TYPE_CHECKING:
     from pimloop.host.models.graph import Graph
@@ -66,13 +68,25 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(func=run_run)
 
 
+@idle(
+    *ON_MODEL,
+    *LOADING,
+    Idle(
+        {"other_shapes": False},
+        "only a plan (--plan) is made for a shape",
+        lambda values: values["plan"] is None,
+    ),
+    Idle(
+        {"flavour": None, "no_cache": False},
+        "policy {policy} puts no operator on the PIM",
+        lambda values: values["policy"] in ("cpu_serial", "cpu_parallel_first"),
+    ),
+)
 def run_run(args: argparse.Namespace) -> int:
     """Run `pimloop run`."""
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.summary import print_summary
     from pimloop.host.common.files import require_writable
-    from pimloop.host.common.machine import cores
-    from pimloop.host.execution.options import Options
     from pimloop.host.models.inputs import write_arrays
     from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.flow import Pipeline, execute_once
@@ -80,8 +94,6 @@ def run_run(args: argparse.Namespace) -> int:
     from pimloop.host.planning.policies import POLICIES, find_policies
     from pimloop.host.report.build import build_report
 
-    if args.plan is None:
-        refuse(args, {"other_shapes": False}, "only a plan (--plan) is made for a shape")
     require_writable(args.outputs)
     policy = args.policy or "pim_first"
     find_policies([policy])
@@ -95,13 +107,8 @@ def run_run(args: argparse.Namespace) -> int:
         placed = POLICIES[policy](graph, platform.capabilities)
         plan = PlanFile(pim_fit(graph, platform).within(graph, placed), "sequential")
     name = policy if args.plan is None else "plan"
-    options = Options(
-        objective="makespan" if plan is not None and plan.schedule else "sequential",
-        backend=args.device,
-        flavour=args.flavour or default_flavour(),
-        jobs=cores(),
-        cache=not args.no_cache,
-        command=tuple(repeat_command(args)),
+    options = pipeline_options(
+        args, objective="makespan" if plan is not None and plan.schedule else "sequential"
     )
     with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
         if plan is None:

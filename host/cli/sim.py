@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimloop.host.cli.arguments import (
+    idle,
     parse_count,
     parse_name,
     parse_path,
     parse_seed,
-    refuse,
     whole_number,
 )
 from pimloop.host.cli.output import console, emit_json
+from pimloop.host.common.idle import Idle, Values
+from pimloop.host.execution.idle import PIPELINE_ON_MODEL, on_model
+from pimloop.host.models.idle import LOADING
+from pimloop.host.planning.idle import executed_anyway
 from pimloop.sim.lanes import default_flavour
 
 if TYPE_CHECKING:
+    from pimloop.host.execution.options import Options
     from pimloop.host.models.decompose import Choice
     from pimloop.host.models.graph import Array, Graph
     from pimloop.host.models.loader import LoadOptions
@@ -230,37 +235,40 @@ def parse_setting(text: str) -> tuple[str, str]:
     return key, value
 
 
-def check_device_options(args: argparse.Namespace) -> None:
-    """Refuse what would do nothing on the model device; choose the lanes of the simulation.
-
-    Raises
-    ------
-    PimloopError
-        Naming the options.
-    """
-    if args.device == "model":
-        refuse(args, {"flavour": None}, "the model device simulates nothing, it has no lanes")
-    else:
+def choose_lanes(args: argparse.Namespace) -> None:
+    """Choose the lanes of a simulation that `--lanes` does not; a report then names them."""
+    if args.device == "sim":
         args.flavour = args.flavour or default_flavour()
 
 
-def load_options(args: argparse.Namespace) -> LoadOptions:
-    """Return what `add_model_options` parsed.
+def pipeline_options(args: argparse.Namespace, **further: Any) -> Options:
+    """Return what a command parsed of how a pipeline works.
 
-    Raises
-    ------
-    PimloopError
-        When an option would do nothing for such a model.
+    Parameters
+    ----------
+    further
+        Fields of `Options` that are no options of the command.
     """
-    from pimloop.host.models.built_in import BUILT_IN
+    from pimloop.host.common.machine import cores
+    from pimloop.host.execution.options import Options
+
+    parsed = {
+        "objective": getattr(args, "objective", "sequential"),
+        "backend": args.device,
+        "jobs": getattr(args, "jobs", None) or cores(),
+        "fresh": getattr(args, "fresh", False),
+        "cache": not args.no_cache,
+        "command": tuple(repeat_command(args)),
+    }
+    if args.flavour is not None:
+        parsed["flavour"] = args.flavour
+    return Options(**{**parsed, **further})
+
+
+def load_options(args: argparse.Namespace) -> LoadOptions:
+    """Return what `add_model_options` parsed."""
     from pimloop.host.models.loader import LoadOptions
 
-    if args.model in BUILT_IN or Path(args.model).is_dir():
-        refuse(
-            args,
-            {"keep_fused": False, "im2col": False},
-            f"model {args.model} has no fused operators and no convolutions; it is for .onnx files",
-        )
     return LoadOptions(
         sequence_length=args.seq,
         seed=args.seed,
@@ -303,11 +311,34 @@ def load(args: argparse.Namespace) -> tuple[Platform, Graph]:
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
     from pimloop.host.plugins.registry import load_model
 
-    check_device_options(args)
+    choose_lanes(args)
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
     return platform, load_model(args.model, load_options(args))
 
 
+def _generates(values: Values) -> bool:
+    return values["generate"] is not None
+
+
+@idle(
+    *PIPELINE_ON_MODEL,
+    *LOADING,
+    Idle(
+        {"policy": []},
+        "it is for policies of plug-ins; those that are built in are executed in any case",
+        lambda values: not _generates(values) and executed_anyway(values, values["policy"]),
+    ),
+    Idle(
+        {"keep_fused": False, "im2col": False},
+        "--generate takes no .onnx file, and other models have no fused operators",
+        _generates,
+    ),
+    Idle(
+        {"fresh": False, "jobs": None},
+        "the model device has no clock, so --generate profiles nothing on it",
+        lambda values: _generates(values) and on_model(values),
+    ),
+)
 def run_sim(args: argparse.Namespace) -> int:
     """Run `pimloop sim`."""
     if args.generate is not None:
@@ -317,9 +348,7 @@ def run_sim(args: argparse.Namespace) -> int:
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.summary import print_summary
     from pimloop.host.common.folders import check_inside, make_folder
-    from pimloop.host.common.machine import cores
     from pimloop.host.common.text import file_name
-    from pimloop.host.execution.options import Options
     from pimloop.host.pipeline.flow import Pipeline
     from pimloop.host.pipeline.state import FOLDER
     from pimloop.host.report.build import build_report
@@ -332,17 +361,7 @@ def run_sim(args: argparse.Namespace) -> int:
     make_folder(folder)
     for inner in (PLOTS, FOLDER):
         check_inside(folder, inner)  # before the work, not after it
-    options = Options(
-        objective=args.objective,
-        backend=args.device,
-        flavour=args.flavour or default_flavour(),
-        jobs=args.jobs or cores(),
-        fresh=args.fresh,
-        cache=not args.no_cache,
-        policies=tuple(args.policy),
-        command=tuple(repeat_command(args)),
-        folder=folder,
-    )
+    options = pipeline_options(args, policies=tuple(args.policy), folder=folder)
     with (
         ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress,
         Pipeline(graph, model_inputs(args, graph), platform, options, progress) as pipeline,

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import parse_count, parse_name, parse_path, parse_seed, refuse
+from pimloop.host.cli.arguments import (
+    idle,
+    parse_count,
+    parse_name,
+    parse_path,
+    parse_seed,
+    whole_number,
+)
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
     EXIT_VERIFICATION_FAILED,
@@ -15,8 +23,11 @@ from pimloop.host.cli.sim import (
     add_output_options,
     form_choice,
     parse_setting,
+    parse_shape,
 )
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.common.idle import Idle, Values
+from pimloop.host.models.idle import has_own_loader, has_own_weights
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +35,8 @@ if TYPE_CHECKING:
     from pimloop.host.pipeline.sweep import Finished
 
 EXIT_ERROR = 2
+
+T = TypeVar("T")
 
 
 def register(subparsers: Any) -> None:
@@ -47,6 +60,30 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--seq", type=parse_lengths, metavar="N,N", help="sequence lengths (default: the model's)"
+    )
+    parser.add_argument(
+        "--axis",
+        type=parse_lengths_of_axis,
+        action="append",
+        default=[],
+        metavar="NAME=N,N",
+        help="lengths to try of a named axis of the .onnx files' inputs, as past=8,16",
+    )
+    parser.add_argument(
+        "--shape",
+        type=parse_shape,
+        action="append",
+        default=[],
+        metavar="INPUT=1,16",
+        help="shape of an .onnx file's input with dynamic axes; several of an input are tried",
+    )
+    parser.add_argument(
+        "--inputs",
+        type=parse_name,
+        action="append",
+        default=[],
+        metavar="FILE.npz",
+        help="the models' inputs, whose shapes then decide (default: random); several are tried",
     )
     parser.add_argument(
         "--batch", type=parse_count, metavar="N", help="sequences at once (default 1)"
@@ -106,6 +143,19 @@ def parse_lengths(text: str) -> list[int]:
     return [parse_count(part) for part in text.split(",")]
 
 
+def parse_lengths_of_axis(text: str) -> tuple[str, list[int]]:
+    """Parse `name=length,length`.
+
+    >>> parse_lengths_of_axis("past=8,16")
+    ('past', [8, 16])
+    """
+    name, _, lengths = text.rpartition("=")
+    try:
+        return parse_name(name), [whole_number(length) for length in lengths.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form past=8,16") from error
+
+
 def split_values(text: str) -> list[str]:
     """Return the values of a setting: commas within brackets and quotes are part of a value.
 
@@ -135,6 +185,32 @@ def split_values(text: str) -> list[str]:
     return values
 
 
+def _no_onnx_file(values: Values) -> bool:
+    models = values["models"]
+    return all(has_own_loader(model) and not model.endswith(".onnx") for model in models)
+
+
+def _own_weights_and_inputs(values: Values) -> bool:
+    return bool(values["inputs"]) and all(map(has_own_weights, values["models"]))
+
+
+@idle(
+    Idle(
+        {"jobs": None},
+        "on a cluster every worker runs one simulator",
+        lambda values: values["scheduler"] is not None,
+    ),
+    Idle(
+        {"keep_fused": False, "im2col": False},
+        "no model of the sweep is an .onnx file, and others have no fused operators",
+        _no_onnx_file,
+    ),
+    Idle(
+        {"seed": 0},
+        "the inputs are those of --inputs, and the models have weights of their own",
+        _own_weights_and_inputs,
+    ),
+)
 def run_sweep(args: argparse.Namespace) -> int:
     """Run `pimloop sweep`."""
     from pimloop.host.cli.progress import ProgressDisplay
@@ -144,17 +220,15 @@ def run_sweep(args: argparse.Namespace) -> int:
     from pimloop.host.execution.options import Options
     from pimloop.host.pipeline import sweep
     from pimloop.host.pipeline.cluster import on_cluster
+    from pimloop.host.pipeline.loading import Loading, bindings
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM
     from pimloop.host.report.plots import write_sweep_plots
 
-    if args.scheduler is not None:
-        refuse(args, {"jobs": None}, "on a cluster every worker runs one simulator")
-    settings = {key: split_values(values) for key, values in args.set}
-    if len(settings) < len(args.set):
-        raise PimloopError("--set: give all values of a key at once, as pim.lanes=8,16")
+    settings = {key: split_values(values) for key, values in _at_once("--set", args.set).items()}
     platforms = (args.platform or DEFAULT_PLATFORM).split(",")
-    loading = sweep.Loading(args.seed, args.batch, form_choice(args))
-    points = sweep.grid(args.models, args.seq or [None], platforms, settings, loading)
+    loading = Loading(args.seed, args.batch, form_choice(args))
+    bound = bindings(_at_once("--axis", args.axis), _by_name(args.shape), args.inputs)
+    points = sweep.grid(args.models, args.seq or [None], platforms, settings, loading, bound)
     options = Options(
         objective=args.objective,
         jobs=args.jobs or cores(),
@@ -177,7 +251,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     result = sweep.summary(finished)
     write_json(folder / "sweep.json", result)
     write_text(folder / "sweep.csv", sweep.to_csv(result["rows"]))
-    plots = write_sweep_plots(result["rows"], folder / "plots")
+    plots = write_sweep_plots(sweep.plotted(result["rows"]), folder / "plots")
     if args.json:
         emit_json(result)
     elif not args.quiet:
@@ -186,6 +260,29 @@ def run_sweep(args: argparse.Namespace) -> int:
         return EXIT_ERROR
     passed = all(point["passed"] for point in result["points"])
     return 0 if passed else EXIT_VERIFICATION_FAILED
+
+
+def _at_once(option: str, pairs: Sequence[tuple[str, T]]) -> dict[str, T]:
+    """Return the values of each key.
+
+    Raises
+    ------
+    PimloopError
+        When a key is given twice: which of them would be tried?
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise PimloopError(f"{option}: give all values of a key at once, as key=8,16")
+    return values
+
+
+def _by_name(pairs: Sequence[tuple[str, T]]) -> dict[str, list[T]]:
+    """Return the values of each key, which may be given several times."""
+    values: dict[str, list[T]] = {}
+    for key, value in pairs:
+        if value not in values.setdefault(key, []):
+            values[key].append(value)
+    return values
 
 
 def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:

@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import parse_name, parse_path
+from pimloop.host.cli.arguments import idle, parse_name, parse_path
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import add_device_options, add_model_options, load, model_inputs
+from pimloop.host.cli.sim import (
+    add_device_options,
+    add_model_options,
+    load,
+    model_inputs,
+)
 from pimloop.host.common.text import file_name
+from pimloop.host.execution.idle import ON_MODEL
+from pimloop.host.models.idle import LOADING
 from pimloop.sim.lanes import lanes_text
 
 _NAMES_SHOWN = 8
@@ -44,6 +51,7 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(func=run_waves)
 
 
+@idle(*ON_MODEL, *LOADING)
 def run_waves(args: argparse.Namespace) -> int:
     """Run `pimloop waves`."""
     from pimloop.host.cli.progress import build_notes

@@ -68,6 +68,15 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
     for option, values in (("--shape", options.shapes), ("--axis", options.axes)):
         if values:
             raise PimloopError(f"model {name}: {option} is for .onnx files; use --seq, --batch")
+    for option, chosen in (
+        ("--keep-fused", options.decompose.keep_fused),
+        ("--im2col", options.decompose.im2col),
+    ):
+        if chosen:
+            raise PimloopError(
+                f"{option} would do nothing: model {name} has no fused operators and no"
+                " convolutions; it is for .onnx files; leave it out"
+            )
     if name in BUILT_IN:
         config = BUILT_IN[name]
         graph = build_graph(config, RandomWeights(config, options.seed), options)

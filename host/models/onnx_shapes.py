@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -144,6 +144,10 @@ class _Binder:
                     " elements are supported"
                 )
             inputs[one.name] = TensorInfo(shape, one.dtype)
+        if self._sequence is None:
+            self._check_used("--seq", self._options.sequence_length, _is_sequence)
+        if self._batch is None:
+            self._check_used("--batch", self._options.batch, _is_batch)
         for name, (length, _) in self._bound.items():
             if _is_sequence(name):
                 self._sequence = length
@@ -155,6 +159,16 @@ class _Binder:
             # No error: `make sim` gives a length for every model.
             log.warning("%s has no axis of tokens: --seq binds nothing", self._path)
         return BoundInputs(inputs, self._sequence, self._batch)
+
+    def _check_used(
+        self, option: str, length: int | None, of_option: Callable[[str], bool]
+    ) -> None:
+        """Refuse a length that no axis has, where the axes that it is for have others."""
+        named = {name: bound for name, bound in self._bound.items() if of_option(name)}
+        if length is None or not named or any(known == length for known, _ in named.values()):
+            return
+        for name in named:
+            self._set(name, length, f"{option} {length}")
 
     def _check_names(self) -> None:
         known = [one.name for one in self._inputs]

@@ -17,7 +17,14 @@ from pimloop.host.common.folders import make_subfolder
 from pimloop.host.execution.options import Options
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.loader import LoadOptions
-from pimloop.host.planning.keys import digest, is_measured, machine_key, model_key, report_key
+from pimloop.host.planning.keys import (
+    digest,
+    inputs_key,
+    is_measured,
+    machine_key,
+    model_key,
+    report_key,
+)
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.plugins.registry import POLICIES, load_model, plugins
 from pimloop.host.report.build import FILE_NAME, read_report, write_report
@@ -27,24 +34,26 @@ _KEY = "sweep"
 
 
 def model_content(name: str, loading: LoadOptions) -> str | None:
-    """Return a hash of what a model's name stands for now, its random inputs included.
+    """Return a hash of what a model's name stands for now, its inputs included.
 
     Parameters
     ----------
     name
         As `pimloop.host.plugins.registry.load_model` takes it.
     loading
-        Length, seed (of random inputs too), batch and which operators are decomposed.
+        Lengths, seed (of random inputs too), values of inputs and which operators are decomposed.
 
     Returns
     -------
     str or None
         None: it cannot be loaded here, so nothing kept is sure to be of this model.
     """
+    given = inputs_key(loading.given)
     if name in BUILT_IN:  # its code is in every report's key
-        return digest("built in", name, loading.sequence_length, loading.seed, loading.batch)
+        return digest("built in", name, loading.sequence_length, loading.seed, loading.batch, given)
     try:
-        return digest(model_key(load_model(name, loading)), loading.seed, loading.decompose)
+        content = model_key(load_model(name, loading))
+        return digest(content, loading.seed, loading.decompose, given)
     except PimloopError:
         return None
 

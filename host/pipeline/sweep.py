@@ -19,10 +19,10 @@ from pimloop.errors import PimloopError
 from pimloop.host.common.text import csv_cell, file_name
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import Event
-from pimloop.host.models.decompose import Choice
-from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.inputs import model_inputs
 from pimloop.host.models.loader import LoadOptions
 from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.loading import Binding, Loading, load_options, loading_of
 from pimloop.host.pipeline.points import content_key, load_point, model_content, save_point
 from pimloop.host.planning.keys import digest, is_measured, machine_key
 from pimloop.host.platforms.platform import load_platform
@@ -36,39 +36,9 @@ POINTS = "points"
 
 _WORDS = 60  # characters of the models' names in the name of a folder
 
-_COLUMNS = ("model", "sequence_length", "platform", "settings", "schedule", "predicted_us",
-            "executed_us", "optimal", "lower_bound_us", "cpu_times_disturbed")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How all models of a sweep are loaded, apart from their length."""
-
-    seed: int = 0  # of random weights and inputs
-    batch: int | None = None  # sequences at once; None: 1
-    decompose: Choice = field(default_factory=Choice)  # which fused operators of an .onnx file
-
-    def options(self, length: int | None) -> LoadOptions:
-        """Return what a model of `length` tokens is loaded with; None: the model's own."""
-        return LoadOptions(length, self.seed, batch=self.batch, decompose=self.decompose)
-
-    def arguments(self) -> tuple[str, ...]:
-        """Return the arguments of `pimloop sim` that say the same.
-
-        >>> Loading(batch=2, decompose=Choice(keep_fused=True)).arguments()
-        ('--seed', '0', '--batch', '2', '--keep-fused')
-        """
-        batch = () if self.batch is None else ("--batch", str(self.batch))
-        return ("--seed", str(self.seed), *batch, *self._flags())
-
-    def words(self) -> str:
-        """Return what differs from the default, for a person, the seed left out."""
-        batch = () if self.batch is None else (f"batch {self.batch}",)
-        return "".join(f", {word}" for word in (*batch, *self._flags()))
-
-    def _flags(self) -> tuple[str, ...]:
-        flags = {"--keep-fused": self.decompose.keep_fused, "--im2col": self.decompose.im2col}
-        return tuple(flag for flag, chosen in flags.items() if chosen)
+_COLUMNS = ("model", "sequence_length", "axes", "shapes", "inputs", "platform", "settings",
+            "schedule", "predicted_us", "executed_us", "optimal", "lower_bound_us",
+            "cpu_times_disturbed")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,6 +50,11 @@ class Point:
     platform: str
     settings: tuple[tuple[str, str], ...] = ()  # values of the platform that are changed
     loading: Loading = field(default_factory=Loading)
+    binding: Binding = field(default_factory=Binding)
+
+    def load_options(self) -> LoadOptions:
+        """Return what the model is loaded with."""
+        return load_options(self.sequence_length, self.loading, self.binding)
 
     def __str__(self) -> str:
         """Return a few words for a person."""
@@ -87,8 +62,8 @@ class Point:
             "" if self.sequence_length is None else f", {quantity(self.sequence_length, 'token')}"
         )
         changed = "".join(f", {key}={value}" for key, value in self.settings)
-        words = f"{length}{self.loading.words()}, {Path(self.platform).stem}{changed}"
-        return f"{Path(self.model).name}{words}"
+        loaded = f"{Path(self.model).name}{length}{self.binding.words()}{self.loading.words()}"
+        return f"{loaded}, {Path(self.platform).stem}{changed}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +87,7 @@ def grid(
     platforms: Sequence[str],
     settings: Mapping[str, Sequence[str]],
     loading: Loading | None = None,
+    bound: Sequence[Binding] = (Binding(),),
 ) -> list[Point]:
     """Return every combination.
 
@@ -119,10 +95,11 @@ def grid(
     ['bert, 8 tokens, aim, pim.lanes=128', 'bert, 8 tokens, aim, pim.lanes=256', \
 'bert, 16 tokens, aim, pim.lanes=128', 'bert, 16 tokens, aim, pim.lanes=256']
     """
+    loaded = loading or Loading()
     choices = [[(key, value) for value in values] for key, values in settings.items()]
     return [
-        Point(model, length, platform, combination, loading or Loading())
-        for model, length, platform in product(models, lengths, platforms)
+        Point(model, length, platform, combination, loading_of(model, loaded, binding), binding)
+        for model, length, binding, platform in product(models, lengths, bound, platforms)
         for combination in product(*choices)
     ]
 
@@ -146,8 +123,8 @@ def run_sweep(
     Raises
     ------
     PimloopError
-        When a platform or setting is wrong, before anything is run, or `folder` cannot be
-        written to.
+        When a platform, a setting or a file of inputs is wrong, before anything is run, or
+        `folder` cannot be written to.
     """
     keys = _content_keys(points, options)
     places = {point: folder / POINTS / point_name(point, options) for point in points}
@@ -167,14 +144,13 @@ def run_sweep(
 
 
 def _content_keys(points: Sequence[Point], options: Options) -> dict[Point, str | None]:
-    models: dict[tuple[str, int | None, Loading], str | None] = {}
+    models: dict[tuple[object, ...], str | None] = {}
     keys = {}
     for point in points:
         platform = load_platform(point.platform, dict(point.settings))
-        model = (point.model, point.sequence_length, point.loading)
+        model = (point.model, point.sequence_length, point.loading, point.binding)
         if model not in models:
-            loading = point.loading.options(point.sequence_length)
-            models[model] = model_content(point.model, loading)
+            models[model] = model_content(point.model, point.load_options())
         keys[point] = content_key(models[model], platform, options)
     return keys
 
@@ -191,8 +167,10 @@ def run_point(
     """
     platform = load_platform(point.platform, dict(point.settings))
     options = replace(options, command=point_command(point, options))
-    graph = load_model(point.model, point.loading.options(point.sequence_length))
-    feeds = random_inputs(graph, point.loading.seed)
+    loaded = point.load_options()
+    graph = load_model(point.model, loaded)
+    where = str(point.binding.inputs)
+    feeds = model_inputs(graph, loaded.given or None, point.loading.seed, where)
     with Pipeline(graph, feeds, platform, options, progress) as pipeline:
         report = build_report(pipeline.run())
     return report, machine_key() if is_measured(platform) else None
@@ -208,7 +186,8 @@ def point_command(point: Point, options: Options) -> tuple[str, ...]:
     length = () if point.sequence_length is None else ("--seq", str(point.sequence_length))
     settings = [part for key, value in point.settings for part in ("--set", f"{key}={value}")]
     return (
-        "pimloop", "sim", point.model, *length, *point.loading.arguments(),
+        "pimloop", "sim", point.model, *length,
+        *point.binding.arguments(), *point.loading.arguments(),
         "--platform", point.platform, "--objective", options.objective, *settings,
     )  # fmt: skip
 
@@ -258,6 +237,9 @@ def rows(points: Iterable[Finished]) -> list[dict[str, Any]]:
         {
             "model": one.report["model"],
             "sequence_length": one.report["sequence_length"],
+            "axes": dict(one.point.binding.axes),
+            "shapes": {name: list(shape) for name, shape in one.point.binding.shapes},
+            "inputs": one.point.binding.inputs,
             "platform": Path(one.point.platform).stem,
             "settings": dict(one.point.settings),
             "schedule": name,
@@ -291,7 +273,7 @@ def summary(points: Sequence[Finished]) -> dict[str, Any]:
 
 
 def to_csv(table: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as CSV; settings as `key=value` with semicolons between.
+    """Return rows as CSV; axes, shapes and settings as `key=value` with semicolons between.
 
     Text that a spreadsheet would take for a formula has an apostrophe before it.
     """
@@ -299,7 +281,26 @@ def to_csv(table: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in table:
-        settings = ";".join(f"{key}={value}" for key, value in row["settings"].items())
-        cells = {**row, "settings": settings}
+        shapes = {name: "x".join(map(str, shape)) for name, shape in row["shapes"].items()}
+        cells = {
+            **row,
+            "axes": _pairs(row["axes"]),
+            "shapes": _pairs(shapes),
+            "settings": _pairs(row["settings"]),
+        }
         writer.writerow({name: csv_cell(cell) for name, cell in cells.items()})
     return text.getvalue()
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ";".join(f"{key}={value}" for key, value in values.items())
+
+
+def plotted(table: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows for figures: what a point binds stands among its settings."""
+    return [{**row, "settings": {**_binding(row).texts(), **row["settings"]}} for row in table]
+
+
+def _binding(row: Mapping[str, Any]) -> Binding:
+    shapes = tuple((name, tuple(shape)) for name, shape in row["shapes"].items())
+    return Binding(tuple(row["axes"].items()), shapes, row["inputs"])

@@ -28,7 +28,7 @@ from pimloop.host.cli.arguments import (
     whole_number,
 )
 from pimloop.host.cli.sim import parse_axis, parse_setting, parse_shape
-from pimloop.host.cli.sweep import parse_lengths
+from pimloop.host.cli.sweep import parse_lengths, parse_lengths_of_axis
 
 #: Texts that are no whole number of decimal digits.
 NO_NUMBERS = [
@@ -51,7 +51,7 @@ TOO_LARGE = [str(10**30), str(LARGEST + 1), "9" * 5000]
 
 NUMBERS = {whole_number: 0, parse_seed: 0, parse_count: 1}
 #: Parsers of text with a form of its own.
-OTHER_FORMS = {parse_shape, parse_axis, parse_setting, parse_lengths}
+OTHER_FORMS = {parse_shape, parse_axis, parse_setting, parse_lengths, parse_lengths_of_axis}
 
 
 def options():

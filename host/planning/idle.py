@@ -1,0 +1,49 @@
+"""What does nothing for a policy, for `pimloop partition` and for `pimloop.partition`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pimloop.host.common.idle import Idle, Values
+from pimloop.host.execution.idle import on_model
+
+#: Policies that are searched for; every other one has a rule that places. "all" has both.
+_SEARCHED = ("optimal", "coexec", "all")
+
+_LIMIT_S = 60.0  # not imported from the solvers, which take a while
+
+
+def _has_a_rule(values: Values) -> bool:
+    return values["policy"] not in _SEARCHED
+
+
+def _asks_no_programme(values: Values) -> bool:
+    exact = values.get("method", "auto") in ("mincut", "dp")
+    return exact and bool(values["objective"] == "sequential")
+
+
+def executed_anyway(values: Values, policies: Iterable[str]) -> bool:
+    """Whether a policy is asked for that the whole way executes without being asked."""
+    from pimloop.host.planning.policies import POLICIES, find_policies
+
+    known = POLICIES if on_model(values) else find_policies()
+    return any(name in known for name in policies)
+
+
+PARTITION = (
+    Idle(
+        {"method": "auto"},
+        "it is how the optimum is found, and policy {policy} places by a rule of its own",
+        _has_a_rule,
+    ),
+    Idle(
+        {"time_limit": _LIMIT_S, "time_limit_s": _LIMIT_S},
+        "policy {policy} places by a rule of its own and searches for nothing",
+        _has_a_rule,
+    ),
+    Idle(
+        {"time_limit": _LIMIT_S},
+        "it bounds integer programming, which --method {method} does not use",
+        _asks_no_programme,
+    ),
+)
