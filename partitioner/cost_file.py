@@ -7,15 +7,43 @@ says what it becomes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
 import msgspec
 
 from pimloop.partitioner.typed_json import Count, JsonError, Us, check, doc, type_of_version
 
-#: The format without entry costs and marks of disturbed times, and the one with them.
+#: The format without entry costs and marks of disturbed times, the one with them, and the one with
+#: splits of operators.
 COSTS_FORMAT = "pimloop-costs/1"
 COSTS_FORMAT_2 = "pimloop-costs/2"
+COSTS_FORMAT_3 = "pimloop-costs/3"
+
+_TWO = msgspec.Meta(min_length=2, max_length=2)
+
+
+class SplitJson(TypedDict):
+    """An operator computed by two devices at once, each some columns of its outputs."""
+
+    devices: Annotated[
+        list[str], _TWO, doc("The device of the first columns, and that of the last ones.")
+    ]
+    share: Annotated[Count, doc("Parts of the columns that the second device computes.")]
+    shares: Annotated[Count, doc("Equal parts that the columns are cut into.")]
+    part_us: Annotated[list[Us], _TWO, doc("Time of each device's part, microseconds.")]
+    gather_us: Annotated[
+        dict[str, dict[str, Us]],
+        doc(
+            "For each tensor that the operator makes, by memory: time until it is whole there,"
+            " microseconds. A memory that is left out is forbidden."
+        ),
+    ]
+    weight_bytes: NotRequired[
+        Annotated[
+            Annotated[list[Count], _TWO] | None,
+            doc("Bytes of weights that each device's memory holds; left out: its share."),
+        ]
+    ]
 
 
 class NodeOptions(TypedDict, total=False):
@@ -114,6 +142,18 @@ class CostsOptions2(TypedDict, total=False):
     ]
 
 
+class CostsOptions3(TypedDict, total=False):
+    """What a cost file may say since version 3."""
+
+    splits: Annotated[
+        dict[str, list[SplitJson]],
+        doc(
+            "By operator id: ways to execute it on two devices at once, which the policy `coexec`"
+            " may use."
+        ),
+    ]
+
+
 class CostsJson1(CostsOptions):
     """Costs of a model's operators and transfers, by device (`pimloop-costs/1`)."""
 
@@ -125,7 +165,7 @@ class CostsJson1(CostsOptions):
     tensors: Annotated[list[CostTensor], doc("The tensors between them, inputs and outputs.")]
 
 
-class CostsJson(CostsOptions, CostsOptions2):
+class CostsJson2(CostsOptions, CostsOptions2):
     """Costs of a model's operators and transfers, by device (`pimloop-costs/2`)."""
 
     format: Literal["pimloop-costs/2"]
@@ -136,8 +176,26 @@ class CostsJson(CostsOptions, CostsOptions2):
     tensors: Annotated[list[CostTensor], doc("The tensors between them, inputs and outputs.")]
 
 
+class CostsJson(CostsOptions, CostsOptions2, CostsOptions3):
+    """Costs of a model's operators and transfers, by device (`pimloop-costs/3`)."""
+
+    format: Literal["pimloop-costs/3"]
+    memories: Annotated[
+        dict[str, list[str]], doc("Devices by the memory they compute in, the preferred one first.")
+    ]
+    nodes: Annotated[list[CostNode], doc("The operators; their order breaks ties.")]
+    tensors: Annotated[list[CostTensor], doc("The tensors between them, inputs and outputs.")]
+
+
 #: The type of every version that is read.
-VERSIONS: dict[str, Any] = {COSTS_FORMAT: CostsJson1, COSTS_FORMAT_2: CostsJson}
+VERSIONS: dict[str, Any] = {
+    COSTS_FORMAT: CostsJson1,
+    COSTS_FORMAT_2: CostsJson2,
+    COSTS_FORMAT_3: CostsJson,
+}
+
+#: The keys that came with a version.
+_SINCE = {COSTS_FORMAT_2: CostsOptions2, COSTS_FORMAT_3: CostsOptions3}
 
 
 def check_costs(data: Any) -> CostsJson:
@@ -149,19 +207,19 @@ def check_costs(data: Any) -> CostsJson:
         When it is none; says where and what was expected.
     """
     kind = type_of_version(data, VERSIONS)
-    for key in CostsOptions2.__annotations__:
-        if kind is CostsJson1 and key in data:
-            raise JsonError(
-                f"{key} is not of {COSTS_FORMAT!r}; call the format {COSTS_FORMAT_2!r}", (key,)
-            )
+    for version, options in _SINCE.items():
+        for key in options.__annotations__:
+            if key in data and key not in kind.__annotations__:
+                raise JsonError(
+                    f"{key} is not of {data['format']!r}; call the format {version!r}", (key,)
+                )
     return upgrade(check(data, kind))
 
 
-def upgrade(data: CostsJson1 | CostsJson) -> CostsJson:
+def upgrade(data: CostsJson1 | CostsJson2 | CostsJson) -> CostsJson:
     """Return the object of a cost file as one of today's version.
 
-    Version 1 is version 2 without what a segment costs and without the mark of disturbed times.
+    Version 1 is version 2 without what a segment costs and without the mark of disturbed times,
+    version 2 is version 3 without splits.
     """
-    if data["format"] == "pimloop-costs/2":
-        return data
-    return cast(CostsJson, {**data, "format": COSTS_FORMAT_2})
+    return cast(CostsJson, {**data, "format": COSTS_FORMAT_3})

@@ -16,15 +16,18 @@ from pimloop.partitioner.cost_file import (
     CostNode,
     CostsJson,
     CostsJson1,
+    CostsJson2,
     CostsOptions,
     CostsOptions2,
     CostTensor,
     NodeOptions,
+    SplitJson,
     TensorOptions,
     check_costs,
 )
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import Graph, Move, Operator, Tensor
+from pimloop.partitioner.split_places import check_splits
 from pimloop.partitioner.splits import Split
 from pimloop.partitioner.typed_json import (
     Count,
@@ -164,15 +167,21 @@ def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
         stand_ins=frozenset((first, second) for first, second in costs.get("stand_ins") or ()),
         cpu_times_disturbed=costs.get("cpu_times_disturbed", False),
     )
+    splits = {
+        operator: tuple(_split(split, f"{name}: node {operator!r}") for split in offered)
+        for operator, offered in costs.get("splits", {}).items()
+    }
+    check_splits(graph, splits)
+    result = replace(result, splits=splits)
     limits = (costs.get("capacity_bytes") or {}).items()
     capacity = {memory: limit for memory, limit in limits if limit is not None}
     return result.with_capacity(capacity).with_entry(costs.get("entry_us") or {})
 
 
-def costs_to_dict(costs: CostGraph) -> CostsJson1 | CostsJson:
+def costs_to_dict(costs: CostGraph) -> CostsJson1 | CostsJson2 | CostsJson:
     """Return the file's object of `costs`, which `costs_from_dict` reads back.
 
-    `pimloop-costs/1` where it has no key of `/2`, else `/2`.
+    Of the oldest version that has all its keys.
     """
     options: CostsOptions = {}
     if costs.capacity_bytes:
@@ -189,6 +198,19 @@ def costs_to_dict(costs: CostGraph) -> CostsJson1 | CostsJson:
     memories = {memory: list(names) for memory, names in costs.graph.memories.items()}
     nodes = [_node_json(operator, costs) for operator in costs.graph.operators]
     tensors = [_tensor_json(tensor, costs) for tensor in costs.graph.tensors]
+    if costs.splits:
+        return {
+            "format": "pimloop-costs/3",
+            "memories": memories,
+            **options,
+            **options_2,
+            "splits": {
+                operator: [split.to_dict() for split in offered]
+                for operator, offered in costs.splits.items()
+            },
+            "nodes": nodes,
+            "tensors": tensors,
+        }
     if not options_2:
         return {
             "format": "pimloop-costs/1",
@@ -234,6 +256,13 @@ def _tensor_json(tensor: Tensor, costs: CostGraph) -> CostTensor:
         "consumers": list(tensor.consumers),
         **options,
     }
+
+
+def _split(split: SplitJson, where: str) -> Split:
+    try:
+        return Split.of(split)
+    except PartitionerError as error:
+        raise PartitionerError(f"{where}: {error}") from error
 
 
 def _operator(node: CostNode, rank: Mapping[str, int]) -> Operator:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pimloop.partitioner.plan_file import PlanJson, StepJson
+from pimloop.partitioner.plan_file import PlanJson, PlanJson1, PlanOptions, StepJson
 from pimloop.partitioner.splits import Split
 
 
@@ -67,10 +67,16 @@ class Plan:
     cpu_times_disturbed: bool = False  # as of the costs that it was made from
     splits: Mapping[str, Split] = field(default_factory=dict)  # operator id -> split it is run as
 
-    def to_dict(self) -> PlanJson:
-        """Return the object of a plan file."""
-        result: PlanJson = {
-            "format": "pimloop-plan/1",
+    def to_dict(self) -> PlanJson1 | PlanJson:
+        """Return the object of a plan file, of version 1 where nothing is split."""
+        options = self._options()
+        if not self.splits:
+            return {"format": "pimloop-plan/1", **options}
+        splits = {name: split.to_dict() for name, split in self.splits.items()}
+        return {"format": "pimloop-plan/2", **options, "splits": splits}
+
+    def _options(self) -> PlanOptions:
+        result: PlanOptions = {
             "policy": self.policy,
             "objective": self.objective,
             "total_us": self.total_us,

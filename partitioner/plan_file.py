@@ -6,8 +6,9 @@ A new optional key goes into `PlanJson`, with a new `format` where a reader must
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
+from pimloop.partitioner.cost_file import SplitJson
 from pimloop.partitioner.typed_json import (
     Count,
     JsonError,
@@ -19,7 +20,9 @@ from pimloop.partitioner.typed_json import (
     type_of_version,
 )
 
+#: The format of plans without splits, and of those with them: a reader must not overlook them.
 PLAN_FORMAT = "pimloop-plan/1"
+PLAN_FORMAT_2 = "pimloop-plan/2"
 
 
 class StepJson(TypedDict):
@@ -33,12 +36,12 @@ class StepJson(TypedDict):
     detail: Annotated[str, doc("Device of the operator, or `source>destination` of the transfer.")]
 
 
-class PlanJson(TypedDict):
-    """A placement, its predicted time and what is known about faster ones (`pimloop-plan/1`)."""
+class PlanOptions(TypedDict):
+    """What a plan of any version says."""
 
-    format: Literal["pimloop-plan/1"]
     assignment: Annotated[
-        dict[str, str], doc("By operator id: the device that executes it, or the name of a split.")
+        dict[str, str],
+        doc("By operator id: the device that executes it, or the name of its split."),
     ]
     policy: NotRequired[Annotated[str, doc("What made the plan, as `optimal` or `greedy`.")]]
     objective: NotRequired[
@@ -98,22 +101,37 @@ class PlanJson(TypedDict):
     ]
 
 
+class PlanJson1(PlanOptions):
+    """A placement, its predicted time and what is known about faster ones (`pimloop-plan/1`)."""
+
+    format: Literal["pimloop-plan/1"]
+
+
+class PlanJson(PlanOptions):
+    """A placement, its predicted time and what is known about faster ones (`pimloop-plan/2`)."""
+
+    format: Literal["pimloop-plan/2"]
+    splits: Annotated[
+        dict[str, SplitJson], doc("By operator id: the split that it is executed as.")
+    ]
+
+
 #: The type of every version that is read.
-VERSIONS: dict[str, Any] = {PLAN_FORMAT: PlanJson}
+VERSIONS: dict[str, Any] = {PLAN_FORMAT: PlanJson1, PLAN_FORMAT_2: PlanJson}
 
 
 def check_plan(data: Any) -> PlanJson:
-    """Return the object of a plan file, checked.
+    """Return the object of a plan file of any version, as today's.
 
     Raises
     ------
     JsonError
         When it is none; says where and what was expected.
     """
-    plan: PlanJson = check(data, type_of_version(data, VERSIONS))
+    plan: PlanJson1 | PlanJson = check(data, type_of_version(data, VERSIONS))
     if plan.get("objective") == "makespan" and not plan.get("schedule"):
         raise JsonError(
             "it has no schedule, so its operators have no order; make it again with"
             " `pimloop partition --objective makespan`"
         )
-    return plan
+    return cast(PlanJson, {"splits": {}, **plan, "format": PLAN_FORMAT_2})

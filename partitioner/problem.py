@@ -94,7 +94,7 @@ class Problem:
             fit the graph.
         """
         graph = costs.graph
-        check_splits(costs)
+        check_splits(graph, costs.splits)
         decimals = choose_decimals(costs)
         scale = 10**decimals
         memories = tuple(graph.memories)

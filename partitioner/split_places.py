@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import Graph
 from pimloop.partitioner.splits import Split
 from pimloop.partitioner.ticks import to_ticks
+
+if TYPE_CHECKING:
+    from pimloop.partitioner.costs import CostGraph
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ def split_places(
     return tuple(result)
 
 
-def check_splits(costs: CostGraph) -> None:
-    """Check the splits that `costs` offers.
+def check_splits(graph: Graph, offered: Mapping[str, Sequence[Split]]) -> None:
+    """Check splits, by operator id, against their graph.
 
     Raises
     ------
@@ -60,11 +63,10 @@ def check_splits(costs: CostGraph) -> None:
         For unknown operators, devices, tensors or memories, devices of one memory, a split that is
         offered twice, and times that are not finite and not negative.
     """
-    graph = costs.graph
     made: dict[str | None, set[str]] = {}
-    for tensor in graph.tensors if costs.splits else ():
+    for tensor in graph.tensors if offered else ():
         made.setdefault(tensor.producer, set()).add(tensor.id)
-    for operator, splits in costs.splits.items():
+    for operator, splits in offered.items():
         if operator not in graph.index:
             raise PartitionerError(
                 f"{graph.name}: splits of the unknown node {operator!r}; add that node or remove"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from pimloop.partitioner.cost_file import SplitJson
 from pimloop.partitioner.errors import PartitionerError
 
 
@@ -51,6 +52,36 @@ class Split:
                 f"a split gives {self.share} of {self.shares} parts to {self.devices[1]!r}; give it"
                 f" 1 to {self.shares - 1}"
             )
+
+    @classmethod
+    def of(cls, data: SplitJson) -> Split:
+        """Return a split of a cost or plan file."""
+        first, second = data["devices"]
+        held = data.get("weight_bytes")
+        return cls(
+            devices=(first, second),
+            share=data["share"],
+            shares=data["shares"],
+            part_us=(float(data["part_us"][0]), float(data["part_us"][1])),
+            gather_us={
+                tensor: {memory: float(us) for memory, us in by_memory.items()}
+                for tensor, by_memory in data["gather_us"].items()
+            },
+            weight_bytes=None if held is None else (held[0], held[1]),
+        )
+
+    def to_dict(self) -> SplitJson:
+        """Return the split as files have it."""
+        result: SplitJson = {
+            "devices": list(self.devices),
+            "share": self.share,
+            "shares": self.shares,
+            "part_us": list(self.part_us),
+            "gather_us": {tensor: dict(times) for tensor, times in self.gather_us.items()},
+        }
+        if self.weight_bytes is not None:
+            result["weight_bytes"] = list(self.weight_bytes)
+        return result
 
     @property
     def name(self) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
+
+if TYPE_CHECKING:
+    from pimloop.partitioner.costs import CostGraph
 
 #: No assignment costs as much as this, so that sums of costs fit 64-bit integers.
 TICK_LIMIT = 1 << 60

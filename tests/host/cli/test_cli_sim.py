@@ -276,8 +276,8 @@ def test_a_plan_for_other_shapes_is_refused_unless_it_is_asked_for(bert, tmp_pat
         ),
         ("[]", "must be an object, not a list"),
         (
-            '{"format": "pimloop-plan/2"}',
-            'the format is "pimloop-plan/2", expected "pimloop-plan/1"',
+            '{"format": "pimloop-plan/3"}',
+            'the format is "pimloop-plan/3", expected "pimloop-plan/1" or "pimloop-plan/2"',
         ),
         ('{"format": "pimloop-plan/1"}', "the key assignment is missing"),
         (
