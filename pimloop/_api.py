@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pimloop._checks import check_choice, check_name, check_seconds, whole
+from pimloop._checks import check_choice, check_name, check_seconds
 from pimloop._results import Costs, Execution, Model, Plan, Run
 from pimloop.errors import PimloopError
 from pimloop.host.common.folders import make_folder
 from pimloop.host.common.idle import Idle, refuse_idle
 from pimloop.host.common.machine import cores
+from pimloop.host.common.numbers import whole
 from pimloop.host.execution.idle import PIPELINE_ON_MODEL, on_model
 from pimloop.host.execution.options import Objective, Options
 from pimloop.host.execution.runner import Event, execute_model
@@ -94,8 +95,6 @@ def load_model(
         When there is no such model, its files are damaged, or the inputs do not fit.
     """
     check_name("source", source)
-    seed = whole("seed", seed, 0) or 0
-    refuse_idle({"model": str(source), "inputs": inputs, "seed": seed}, LOADING)
     options = LoadOptions(
         sequence_length=whole("tokens", tokens, 1),
         seed=seed,
@@ -105,8 +104,9 @@ def load_model(
         batch=whole("batch", batch, 1),
         decompose=Choice(keep_fused=keep_fused, im2col=im2col),
     )
+    refuse_idle({"model": str(source), "inputs": inputs, "seed": options.seed}, LOADING)
     graph = load_any_model(str(source), options)
-    return Model(graph, model_inputs(graph, inputs, seed, "inputs"))
+    return Model(graph, model_inputs(graph, inputs, options.seed, "inputs"))
 
 
 def model_config(name: str) -> ModelConfig:

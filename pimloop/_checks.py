@@ -3,26 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from operator import index
-from typing import SupportsIndex
 
 from pimloop.errors import PimloopError
-
-
-def whole(name: str, value: object, least: int) -> int | None:
-    """Return a whole number of `least` or more as an int; None, the default, stays None.
-
-    Raises
-    ------
-    PimloopError
-        Naming the parameter and its value.
-    """
-    if value is None:
-        return None
-    # Numpy's whole numbers are some too; True and False are none.
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or index(value) < least:
-        raise PimloopError(f"{name} is {value!r}; it must be a whole number of {least} or more")
-    return index(value)
 
 
 def check_seconds(name: str, value: object) -> None:

@@ -8,12 +8,10 @@ from functools import wraps
 from pathlib import Path
 
 from pimloop.host.common.idle import Idle, refuse_idle
+from pimloop.host.common.numbers import LARGEST
 
 #: Runs a command; returns its exit code.
 Command = Callable[[argparse.Namespace], int]
-
-#: The largest whole number that an option takes: what 64 bits with a sign hold.
-LARGEST = 2**63 - 1
 
 #: The longest time-out, in seconds: thirty years, which every clock and solver can hold.
 LONGEST_SECONDS = 1e9

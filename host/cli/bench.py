@@ -79,7 +79,7 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
         pairs = value.items()
         return [leaf for key, v in pairs for leaf in _flat(v, f"{name}.{key}".lstrip("."))]
     if isinstance(value, list):
-        return [(name, ", ".join(_text(one) for one in value))]
+        return [(name, ", ".join(_text(item) for item in value))]
     return [(name, _text(value))]
 
 

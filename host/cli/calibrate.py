@@ -153,7 +153,7 @@ def _samples(args: argparse.Namespace) -> tuple[list[Sample], str, bool]:
         return board_samples(), _BOARD, False
     if args.costs:
         samples = [
-            one for name, length, path in args.costs for one in _from_file(name, length, path)
+            sample for name, length, path in args.costs for sample in _from_file(name, length, path)
         ]
         return samples, f"{quantity(len(args.costs), 'costs file')}", False
     # Models are executed only where something is measured.
@@ -183,8 +183,10 @@ def _sources(fitted: Fit, what: str, base: str, has_model: bool) -> dict[str, st
     """Say where each parameter comes from; one that was kept keeps its source."""
     kept = sources(platform_path(base if has_model else _START))
     return {
-        one.name: f"calibrated: {what}" if one.name in fitted.fitted else kept[f"cpu.{one.name}"][1]
-        for one in fields(CpuSection)
+        parameter.name: f"calibrated: {what}"
+        if parameter.name in fitted.fitted
+        else kept[f"cpu.{parameter.name}"][1]
+        for parameter in fields(CpuSection)
     }
 
 
@@ -219,12 +221,12 @@ def _as_json(
         "samples": what,
         "disturbed": disturbed,
         "parameters": {
-            one.name: {
-                "value": getattr(fitted.parameters, one.name),
-                "unit": one.metadata["unit"],
-                "fitted": one.name in fitted.fitted,
+            parameter.name: {
+                "value": getattr(fitted.parameters, parameter.name),
+                "unit": parameter.metadata["unit"],
+                "fitted": parameter.name in fitted.fitted,
             }
-            for one in fields(CpuSection)
+            for parameter in fields(CpuSection)
         },
         "reported_from_us": REPORTED_US,
         "errors": {
@@ -232,13 +234,13 @@ def _as_json(
                 {
                     "class": kind,
                     "device": device,
-                    "samples": len(found.signed),
-                    "median": found.median,
-                    "p90": found.p90,
-                    "worst": found.worst[0],
-                    "worst_operator": found.worst[1],
+                    "samples": len(errors_of.signed),
+                    "median": errors_of.median,
+                    "p90": errors_of.p90,
+                    "worst": errors_of.worst[0],
+                    "worst_operator": errors_of.worst[1],
                 }
-                for (kind, device), found in sorted(table.items())
+                for (kind, device), errors_of in sorted(table.items())
             ]
             for title, table in tables.items()
         },
@@ -254,11 +256,11 @@ def _print(
 ) -> None:
     out = console()
     rows = []
-    for one in fields(CpuSection):
-        value = getattr(fitted.parameters, one.name)
+    for parameter in fields(CpuSection):
+        value = getattr(fitted.parameters, parameter.name)
         text = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-        note = "" if one.name in fitted.fitted else "kept: the data do not tell"
-        rows.append((one.name, text, one.metadata["unit"], note))
+        note = "" if parameter.name in fitted.fitted else "kept: the data do not tell"
+        rows.append((parameter.name, text, parameter.metadata["unit"], note))
     columns = [*texts("parameter"), *numbers("value"), *prose("unit", "")]
     print_table(out, columns, rows, what)
     for title, table in tables.items():
@@ -283,12 +285,12 @@ def print_errors(out: Console, table: dict[tuple[str, str], Errors], title: str)
     print_table(out, columns, rows, title)
 
 
-def _numbers(found: Errors) -> tuple[str, ...]:
-    worst, name = found.worst
+def _numbers(errors_of: Errors) -> tuple[str, ...]:
+    worst, name = errors_of.worst
     return (
-        str(len(found.signed)),
-        percent(found.median),
-        percent(found.p90),
+        str(len(errors_of.signed)),
+        percent(errors_of.median),
+        percent(errors_of.p90),
         percent(worst, 0, signed=True),
         name,
     )

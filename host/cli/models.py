@@ -182,8 +182,8 @@ def _print(summary: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     for kind in ("inputs", "outputs"):
-        for one in summary[kind]:
-            text = f"  {kind[:-1]} {one['name']}: {one['type']} {one['shape']}"
+        for tensor in summary[kind]:
+            text = f"  {kind[:-1]} {tensor['name']}: {tensor['type']} {tensor['shape']}"
             out.print(text, markup=False, soft_wrap=True)
     if summary["decomposed"]:
         parts = ", ".join(f"{count} {op}" for op, count in summary["decomposed"].items())

@@ -61,12 +61,12 @@ def run_platforms(args: argparse.Namespace) -> int:
 def _show(platform: Platform, args: argparse.Namespace) -> int:
     if args.json:
         rows = {
-            one.key: {"value": one.value, "unit": one.unit, "source": one.source}
-            for one in platform.values
+            entry.key: {"value": entry.value, "unit": entry.unit, "source": entry.source}
+            for entry in platform.values
         }
         emit_json({**_summary(platform), "values": rows})
         return 0
-    cells = [(one.key, _text(one.value), one.unit, one.source) for one in platform.values]
+    cells = [(entry.key, _text(entry.value), entry.unit, entry.source) for entry in platform.values]
     columns = [*texts("key"), *prose("value", "unit", "source")]
     out = console()
     print_table(out, columns, cells, platform.title)

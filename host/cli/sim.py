@@ -389,9 +389,9 @@ def repeat_command(args: argparse.Namespace) -> list[str]:
     command = ["pimloop", args.command, args.model]
     for option in _REPEATED:
         value = getattr(args, option, None)
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None:
-                command += [f"--{option}", str(one)]
+        for word in value if isinstance(value, list) else [value]:
+            if word is not None:
+                command += [f"--{option}", str(word)]
     command += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(args, flag, False)]
     for key, value in args.set:
         command += ["--set", f"{key}={value}"]

@@ -240,10 +240,10 @@ def run_sweep(args: argparse.Namespace) -> int:
     silent = args.quiet or args.json
     notes = console(stderr=True)
 
-    def note(one: Finished) -> None:
+    def note(point: Finished) -> None:
         if not silent:
-            state = "finished before" if one.before else one.error or "finished"
-            notes.print(f"{one.point}: {state}", markup=False, soft_wrap=True)
+            state = "finished before" if point.before else point.error or "finished"
+            notes.print(f"{point.point}: {state}", markup=False, soft_wrap=True)
 
     with ProgressDisplay(notes, quiet=silent) as progress:
         backend = on_cluster(args.scheduler) if args.scheduler else sweep.locally(progress)
@@ -256,7 +256,7 @@ def run_sweep(args: argparse.Namespace) -> int:
         emit_json(result)
     elif not args.quiet:
         _print(console(), finished, folder, plots)
-    if any(one.report is None for one in finished):
+    if any(point.report is None for point in finished):
         return EXIT_ERROR
     passed = all(point["passed"] for point in result["points"])
     return 0 if passed else EXIT_VERIFICATION_FAILED
@@ -291,21 +291,21 @@ def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Pat
     reports = [point.report for point in finished if point.report is not None]
     names = list(dict.fromkeys(name for report in reports for name in report["speedup"]))
     rows = []
-    for one in finished:
-        if one.report is None:
-            out.print(f"{one.point}: {one.error}", style="red", markup=False, soft_wrap=True)
+    for point in finished:
+        if point.report is None:
+            out.print(f"{point.point}: {point.error}", style="red", markup=False, soft_wrap=True)
             continue
-        speedup, best = one.report["speedup"], one.report["schedules"]["optimal"]
+        speedup, best = point.report["speedup"], point.report["schedules"]["optimal"]
         marks = []
         if unproved("optimal", best):
             marks.append(best_found(best))
-        if one.report["cpu_times_disturbed"]:
+        if point.report["cpu_times_disturbed"]:
             marks.append("CPU times not trusted")
-        if one.before:
+        if point.before:
             marks.append("reused from an earlier sweep")
         rows.append(
             (
-                str(one.point),
+                str(point.point),
                 f"{best['executed_us']:,.1f}",
                 *(f"{speedup[name]:.2f}" if name in speedup else "-" for name in names),
                 ", ".join(marks),

@@ -84,12 +84,12 @@ def run_validate_board(args: argparse.Namespace) -> int:
     transfers = transfer_times(models, lengths, platform)
     if args.write is not None:
         write_text(args.write, _page(args, cells, times, transfers, platform))
-    found = summary(cells)
+    totals = summary(cells)
     if args.json:
         emit_json(_as_json(cells, times, transfers, platform, pim.simulated))
     else:
-        _print(cells, found)
-    return 0 if found["passed"] else 1
+        _print(cells, totals)
+    return 0 if totals["passed"] else 1
 
 
 def _models(text: str) -> list[str]:
@@ -152,12 +152,12 @@ def _as_json(
         "operators_simulated": simulated,
         "summary": summary(cells),
         "cells": [{**asdict(cell), "error": cell.error} for cell in cells],
-        "operators": [{**asdict(one), "error": one.error} for one in times],
-        "transfers": [asdict(one) for one in transfers],
+        "operators": [{**asdict(time), "error": time.error} for time in times],
+        "transfers": [asdict(transfer) for transfer in transfers],
     }
 
 
-def _print(cells: list[Cell], found: dict[str, float | int | bool]) -> None:
+def _print(cells: list[Cell], totals: dict[str, float | int | bool]) -> None:
     rows = [
         (
             TITLES[cell.model],
@@ -177,9 +177,9 @@ def _print(cells: list[Cell], found: dict[str, float | int | bool]) -> None:
     ]
     out = console()
     print_table(out, columns, rows, "the paper's Figure 9 on the simulated platform")
-    median, worst = percent(float(found["median"])), percent(float(found["worst"]))
+    median, worst = percent(float(totals["median"])), percent(float(totals["worst"]))
     out.print(
-        f"{quantity(int(found['cells']), 'cell')}: median {median}, worst {worst}:"
-        f" {'within' if found['passed'] else 'OUTSIDE'} the limits (7 %, 15 %)",
+        f"{quantity(int(totals['cells']), 'cell')}: median {median}, worst {worst}:"
+        f" {'within' if totals['passed'] else 'OUTSIDE'} the limits (7 %, 15 %)",
         soft_wrap=True,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pimloop.errors import PimloopError
+from pimloop.host.common.numbers import whole
 from pimloop.host.models.architectures.registry import architecture_of
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.checkpoint import open_checkpoint
@@ -41,8 +42,7 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         """Raise PimloopError for a seed that no generator takes."""
-        if self.seed < 0:
-            raise PimloopError(f"the seed is {self.seed}; it must be a whole number of 0 or more")
+        object.__setattr__(self, "seed", whole("the seed", self.seed, 0))
 
 
 def load_model(name: str, options: LoadOptions | None = None) -> Graph:

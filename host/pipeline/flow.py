@@ -266,9 +266,9 @@ class Pipeline:
 
         Only those that an interrupted run left count as resumed. `last`: see `Runner.run`.
         """
-        found = {job.name: self._state.load(job) for job in jobs}
-        waiting = [job for job in jobs if found[job.name] is None]
-        known = [job for job in jobs if found[job.name] is not None]
+        results_of = {job.name: self._state.load(job) for job in jobs}
+        waiting = [job for job in jobs if results_of[job.name] is None]
+        known = [job for job in jobs if results_of[job.name] is not None]
         left = [job.name for job in known if self._state.take_up(job)]
         self.outcome.resumed += len(left)
         total = len(left) + len(waiting)
@@ -277,8 +277,8 @@ class Pipeline:
             log.info("taking up %d executions of a run before", len(left))
         results = self.runner.run(waiting, self._state.save, last=last)
         for job, result in zip(waiting, results, strict=True):
-            found[job.name] = result
-        return [result for result in found.values() if result is not None]
+            results_of[job.name] = result
+        return [result for result in results_of.values() if result is not None]
 
     def _merge_known(self, known: StoredCosts) -> CostGraph | None:
         """Return the costs when all are known."""

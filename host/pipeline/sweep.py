@@ -135,11 +135,11 @@ def run_sweep(
         if report is not None:
             over[point] = Finished(point, report, before=True)
             finished(over[point])
-    for one in backend([point for point in points if point not in over], options):
-        if one.report is not None:
-            save_point(places[one.point], keys[one.point], one.measured_on, one.report)
-        over[one.point] = one
-        finished(one)
+    for done in backend([point for point in points if point not in over], options):
+        if done.report is not None:
+            save_point(places[done.point], keys[done.point], done.measured_on, done.report)
+        over[done.point] = done
+        finished(done)
     return [over[point] for point in points]
 
 
@@ -212,13 +212,13 @@ def locally(progress: Callable[[Event], None]) -> Backend:
 
 def point_name(point: Point, options: Options) -> str:
     """Return the name of a point's folder: a few words, and a hash of what was asked for."""
-    found = digest(
+    content = digest(
         point, options.objective, options.flavour, options.policies, options.rounds,
         options.backend, options.time_limit_s,
     )  # fmt: skip
     length = "" if point.sequence_length is None else f"-{point.sequence_length}"
     words = f"{Path(point.model).name}{length}-{Path(point.platform).stem}"
-    return f"{file_name(words)}-{found[:12]}"
+    return f"{file_name(words)}-{content[:12]}"
 
 
 def sweep_name(points: Sequence[Point], options: Options) -> str:
@@ -235,23 +235,23 @@ def rows(points: Iterable[Finished]) -> list[dict[str, Any]]:
     """Return a row for every schedule of every point that did not fail."""
     return [
         {
-            "model": one.report["model"],
-            "sequence_length": one.report["sequence_length"],
-            "axes": dict(one.point.binding.axes),
-            "shapes": {name: list(shape) for name, shape in one.point.binding.shapes},
-            "inputs": one.point.binding.inputs,
-            "platform": Path(one.point.platform).stem,
-            "settings": dict(one.point.settings),
+            "model": done.report["model"],
+            "sequence_length": done.report["sequence_length"],
+            "axes": dict(done.point.binding.axes),
+            "shapes": {name: list(shape) for name, shape in done.point.binding.shapes},
+            "inputs": done.point.binding.inputs,
+            "platform": Path(done.point.platform).stem,
+            "settings": dict(done.point.settings),
             "schedule": name,
             "predicted_us": schedule["predicted_us"],
             "executed_us": schedule["executed_us"],
             "optimal": schedule["optimal"],
             "lower_bound_us": schedule["lower_bound_us"],
-            "cpu_times_disturbed": one.report["cpu_times_disturbed"],
+            "cpu_times_disturbed": done.report["cpu_times_disturbed"],
         }
-        for one in points
-        if one.report is not None
-        for name, schedule in one.report["schedules"].items()
+        for done in points
+        if done.report is not None
+        for name, schedule in done.report["schedules"].items()
     ]
 
 
@@ -262,12 +262,12 @@ def summary(points: Sequence[Finished]) -> dict[str, Any]:
         "rows": rows(points),
         "points": [
             {
-                "point": str(one.point),
-                "reused": one.before,
-                "passed": None if one.report is None else one.report["verification"]["passed"],
-                "error": one.error or None,
+                "point": str(done.point),
+                "reused": done.before,
+                "passed": None if done.report is None else done.report["verification"]["passed"],
+                "error": done.error or None,
             }
-            for one in points
+            for done in points
         ],
     }
 

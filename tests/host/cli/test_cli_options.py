@@ -19,7 +19,6 @@ from support.tiny_checkpoints import write_checkpoint
 import pimloop
 from pimloop.host.cli import build_parser, main
 from pimloop.host.cli.arguments import (
-    LARGEST,
     parse_count,
     parse_name,
     parse_path,
@@ -29,6 +28,7 @@ from pimloop.host.cli.arguments import (
 )
 from pimloop.host.cli.sim import parse_axis, parse_setting, parse_shape
 from pimloop.host.cli.sweep import parse_lengths, parse_lengths_of_axis
+from pimloop.host.common.numbers import LARGEST
 
 #: Texts that are no whole number of decimal digits.
 NO_NUMBERS = [
@@ -256,6 +256,10 @@ CALLS = [
     (lambda: pimloop.partition("c.json", time_limit_s=float("inf")), "time_limit_s is inf"),
     (lambda: pimloop.partition("c.json", time_limit_s=0), "time_limit_s is 0"),
     (lambda: pimloop.LoadOptions(seed=-1), "the seed is -1"),
+    (lambda: pimloop.LoadOptions(seed=1.5), "the seed is 1.5; it must be a whole number of 0"),
+    (lambda: pimloop.LoadOptions(seed=True), "the seed is True; it must be a whole number of 0"),
+    (lambda: pimloop.LoadOptions(seed=10**30), f"it must be a whole number from 0 to {LARGEST}"),
+    (lambda: pimloop.load_model("bert-small", seed=10**30), "it must be a whole number from 0 to"),
 ]  # fmt: skip
 
 
