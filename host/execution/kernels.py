@@ -15,10 +15,10 @@ from pimloop.host.execution.finite import NonFinite, kinds, unlike_float32
 from pimloop.host.execution.verification import Mismatch, find_mismatch
 from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.base import Device
-from pimloop.host.pim.device.geometry import BF16_BYTES
 from pimloop.host.pim.device.open import recorded
 from pimloop.host.pim.device.validate import round_up
 from pimloop.host.pim.driver import OpStats, OutOfDeviceMemoryError, PimDriver, ShapeError
+from pimloop.host.platforms.geometry import BF16_BYTES
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.quantity import quantity
 

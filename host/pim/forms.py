@@ -43,9 +43,9 @@ from pimloop.host.operators.forms import (
     turned_shape,
 )
 from pimloop.host.operators.product import Product
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import round_up
 from pimloop.host.pim.driver import DEFAULT_BANK, BankClocks, PimDriver, layout
+from pimloop.host.platforms.geometry import Geometry
 
 #: What a row of the left operand costs beside its steps, fabric clocks: its load, the write of the
 #: result. Simulated without refresh (1 to 512 rows): 25 to 40 on htg-z920, of MATMUL 70 to 140 on

@@ -39,7 +39,7 @@ from pimloop.host.devices.kinds import (
 )
 from pimloop.host.operators.capabilities import Capabilities
 from pimloop.host.operators.registry import matchers
-from pimloop.host.pim.device.geometry import Geometry
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.plugins.registry import platform_files
 from pimloop.rtl.conditions import first_broken
 from pimloop.rtl.timing import PARAMETERS, Timing

@@ -10,13 +10,13 @@ import pytest
 from bench_tools import descriptor, seeded, start
 from cocotb.triggers import RisingEdge, with_timeout
 
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import (
     Fields,
     copy_sides,
     operands,
     validate,
 )
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.rtl.isa import (
     CONTROL_FIELDS,
     COPY_OPCODES,

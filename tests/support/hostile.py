@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.pim.device.base import Device
-from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.validate import (
     HOST_GRANULE,
     Fields,
@@ -27,6 +26,7 @@ from pimloop.host.pim.device.validate import (
 )
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
+from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.rtl.isa import (
     COMPUTE_OPCODES,
     CONTROL_FIELDS,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.host.pim.device.validate import (
     Fields,
     Rows,
@@ -23,6 +22,7 @@ from pimloop.host.pim.device.validate import (
 )
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
+from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.partitioner.quantity import quantity
 from pimloop.rtl.isa import (
     CONTROL_FIELDS,

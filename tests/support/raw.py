@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.pim.device.base import Device
-from pimloop.host.pim.device.geometry import Geometry, read_geometry
+from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.partitioner.quantity import quantity
 from pimloop.rtl.isa import (
     CTRL_IRQ_ENABLE,

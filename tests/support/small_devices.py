@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from pimloop.host.common import golden
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
 from support.random_lists import random_bits
 

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.chain import Step, Window, chain_key, is_done, read_chain
 from pimloop.host.pim.device.execution import Execution
-from pimloop.host.pim.device.geometry import Geometry, read_geometry
+from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.pim.device.usage import Usage, total_usage
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.store.lists import TOTALS, ListCache, ListCost
 from pimloop.rtl.isa import (
     CTRL_IRQ_ENABLE,

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from pimloop.host.common import golden
 from pimloop.host.operators.registry import elementwise
-from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.validate import (
     Fields,
     copy_sides,
     round_up,
 )
+from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.rtl.isa import (
     COPY_OPCODES,
     DESCRIPTOR,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pimloop.host.pim.device.base import DeviceError, DeviceTimeoutError
 from pimloop.host.pim.device.execution import Execution, RefusedError, status_word
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import Fields, validate
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.rtl.isa import (
     CTRL_IRQ_ENABLE,
     CTRL_SOFT_RESET,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry
+from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.rtl.isa import (
     COMPUTE_OPCODES,
     CONTROL_FIELDS,

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.driver.errors import DriverError
+from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.rtl.isa import (
     CONTROL_FIELDS,
     COPY_OPCODES,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pimloop.host.common import golden
 from pimloop.host.operators.forms import ProductOpcode
 from pimloop.host.pim.device.base import Device
-from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry, read_geometry
+from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.pim.device.validate import HOST_GRANULE, round_up
 from pimloop.host.pim.driver import descriptors, layout
 from pimloop.host.pim.driver.bank import DEFAULT_BANK, BankClocks
@@ -30,6 +30,7 @@ from pimloop.host.pim.driver.queue import CommandQueue
 from pimloop.host.pim.driver.stats import OpStats
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
+from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
 
 if TYPE_CHECKING:
     from pimloop.host.platforms.platform import Platform

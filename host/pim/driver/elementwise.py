@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pimloop.host.operators.elementwise import Kind
 from pimloop.host.operators.registry import elementwise
-from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.validate import round_up
 from pimloop.host.pim.driver import descriptors, layout
 from pimloop.host.pim.driver.broadcast import row_map, runs
@@ -20,6 +19,7 @@ from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.pim.driver.errors import DriverError, ShapeError
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceTensor, Shape
+from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.partitioner.quantity import quantity
 from pimloop.rtl.isa import Broadcast, Init, Opcode
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.common import golden
-from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.validate import round_up
+from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 
 
 def as_bits(array: NDArray[np.generic]) -> golden.Bits:

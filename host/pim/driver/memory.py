@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.validate import HOST_GRANULE, round_up
 from pimloop.host.pim.driver.errors import DriverError, OutOfDeviceMemoryError
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.partitioner.quantity import quantity
 
 #: Free ranges of device memory, (start, end) each, sorted and never adjacent.

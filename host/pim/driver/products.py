@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.host.pim.device.validate import round_up
 from pimloop.host.pim.driver import descriptors, layout
 from pimloop.host.pim.driver.broadcast import Run, row_map, runs
@@ -16,6 +15,7 @@ from pimloop.host.pim.driver.elementwise import Elementwise, Emit
 from pimloop.host.pim.driver.errors import ShapeError
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
+from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.rtl.isa import Broadcast, Init, Opcode
 
 

@@ -6,11 +6,11 @@ import math
 from typing import Literal
 
 from pimloop.host.operators.forms import ProductOpcode
-from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.host.pim.device.validate import round_up
 from pimloop.host.pim.driver import layout
 from pimloop.host.pim.driver.memory import Block, DeviceMemory
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
+from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
 
 # Most bytes kept free behind a tensor for its use as a transposed operand.
 _MOST_SPARE_BYTES = 1 << 16

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Literal, Self
 
-from pimloop.host.pim.device.geometry import BF16_BYTES, F32_BYTES
 from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.pim.driver.memory import Block
+from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES
 
 Shape = tuple[int, ...]
 

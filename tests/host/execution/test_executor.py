@@ -25,11 +25,11 @@ from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.operators import Capabilities, pim_capable
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.planning.policies import pim_first
+from pimloop.host.platforms.geometry import Geometry
 
 GEOMETRY = Geometry(
     capacity=64 << 20, all_bank=False, native_lanes=True, banks=16, bank_groups=4, row_bytes=8192,

@@ -18,7 +18,7 @@ from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.operators.forms import ActivationForm, ProductForm
 from pimloop.host.pim.device.base import Device
-from pimloop.host.pim.device.geometry import Geometry, read_geometry
+from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import BankClocks, PimDriver
 from pimloop.host.pim.forms import (
@@ -29,6 +29,7 @@ from pimloop.host.pim.forms import (
     clocks,
 )
 from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
 
 PLAIN = Forms()

@@ -18,13 +18,13 @@ from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.operators import Capabilities, pim_capable
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import DriverError, OutOfDeviceMemoryError, PimDriver
 from pimloop.host.pim.driver.memory import Block, DeviceMemory
 from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.pim.weights import ConstantBits, DeviceWeights
 from pimloop.host.planning.policies import pim_first
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.rtl.isa import DESCRIPTOR, Code, Opcode, Reg
 
 GEOMETRY = Geometry(

@@ -13,8 +13,8 @@ from support.random_lists import random_bits
 from support.raw import RawDevice
 
 from pimloop.host.common import golden
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.driver import descriptors
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.rtl.isa import UNARY_OPCODES, Broadcast, Code, Init, Opcode
 
 GUARD = 0xA5A5

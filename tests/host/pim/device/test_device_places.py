@@ -10,10 +10,10 @@ import pytest
 from support.random_lists import random_bits
 from support.raw import RawDevice
 
-from pimloop.host.pim.device.geometry import BF16_BYTES, Geometry
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
+from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import UNARY_OPCODES, Code, Opcode
 from pimloop.sim.config import HostMemory, SimConfig

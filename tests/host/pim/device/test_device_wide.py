@@ -9,11 +9,11 @@ import pytest
 from support.random_lists import random_bits
 from support.raw import RawDevice
 
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.device.validate import Fields, validate
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode, Reg
 from pimloop.sim.config import SimConfig

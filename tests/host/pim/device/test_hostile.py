@@ -10,9 +10,9 @@ import pytest
 from support.hostile import Arena, Tally
 from support.raw import RawDevice
 
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import descriptors
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Opcode, Reg
 from pimloop.sim.config import HostMemory, SimConfig

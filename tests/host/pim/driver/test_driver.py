@@ -17,7 +17,6 @@ from support.random_lists import random_bits
 from pimloop.host.common import golden
 from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.base import Device, DeviceError, DeviceTimeoutError
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import (
     DescriptorError,
@@ -28,6 +27,7 @@ from pimloop.host.pim.driver import (
     PimDriver,
     ShapeError,
 )
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Code, Reg
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from support.small_devices import DEPTH, plain, small_device, small_geometry
 
 from pimloop.host.common import golden
-from pimloop.host.pim.device.geometry import Geometry
 from pimloop.host.pim.driver import OutOfDeviceMemoryError, PimDriver, descriptors, layout
 from pimloop.host.pim.driver.descriptors import DescriptorList
 from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.pim.driver.memory import Block, DeviceMemory, HostArena, joined
 from pimloop.host.pim.driver.store import TensorStore
+from pimloop.host.platforms.geometry import Geometry
 from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
 
 GEOMETRIES = [small_geometry("per_bank"), small_geometry("all_bank")]
