@@ -17,17 +17,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from workloads import encoder, random_dag
+from workloads import encoder, random_dag, split_operators
 
 from pimloop.host.common.files import write_json, write_text
 from pimloop.partitioner.costs import CostGraph, costs_from_dict
-from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.place.solve import COEXEC, partition
 from pimloop.partitioner.profile.plan import plan_profile
 from pimloop.partitioner.quantity import quantity
 
 #: (name of a series and size, seconds to stay below).
-TARGETS = {("encoder, 2 memories", 12): 0.1, ("random DAG, 2 memories", 10_000): 2.0}
-COLOURS = ("#1b6ca8", "#c0392b", "#27864b", "#8e44ad", "#b7791f")
+TARGETS = {
+    ("encoder, 2 memories", 12): 0.1,
+    ("random DAG, 2 memories", 10_000): 2.0,
+    ("encoder, 15 shares", 12): 0.5,
+    ("random DAG, 3 shares", 10_000): 5.0,
+}
+COLOURS = ("#1b6ca8", "#c0392b", "#27864b", "#8e44ad", "#b7791f", "#0b7a75", "#555555")
 
 
 def best_of(calls: int, work: Callable[[], Any]) -> tuple[float, Any]:
@@ -48,6 +53,13 @@ def optimum(costs: CostGraph) -> str:
     return plan.method
 
 
+def co_execution(costs: CostGraph) -> str:
+    """Solve to optimality with splits; return the method and how many operators are split."""
+    plan = partition(costs, COEXEC)
+    assert plan.optimal
+    return f"{plan.method}, {quantity(len(plan.splits), 'split', form=',')}"
+
+
 def profile(costs: CostGraph) -> str:
     """Plan the profile runs; return how many there are."""
     plan = plan_profile(costs.graph)
@@ -59,17 +71,30 @@ def measure(quick: bool) -> list[dict[str, Any]]:
     """Return one row for each graph and question."""
     layers = (1, 4, 12) if quick else (1, 4, 12, 24, 48, 96)
     sizes = (100, 1000, 10_000) if quick else (100, 1000, 10_000, 30_000, 100_000)
-    series: list[tuple[str, Sequence[int], Callable[[int], Any], Callable[[CostGraph], str]]] = [
-        ("encoder, 2 memories", layers, encoder, optimum),
-        ("encoder, 3 memories", layers, lambda n: encoder(n, 3), optimum),
-        ("encoder, 4 memories", layers, lambda n: encoder(n, 4), optimum),
-        ("random DAG, 2 memories", sizes, random_dag, optimum),
-        ("profile plan, encoder", layers, encoder, profile),
+
+    def graph(size: int, memories: int = 2) -> CostGraph:
+        return costs_from_dict(encoder(size, memories))
+
+    series: list[
+        tuple[str, Sequence[int], Callable[[int], CostGraph], Callable[[CostGraph], str]]
+    ] = [
+        ("encoder, 2 memories", layers, graph, optimum),
+        ("encoder, 3 memories", layers, lambda n: graph(n, 3), optimum),
+        ("encoder, 4 memories", layers, lambda n: graph(n, 4), optimum),
+        ("encoder, 15 shares", layers, lambda n: split_operators(encoder(n), 15), co_execution),
+        ("random DAG, 2 memories", sizes, lambda n: costs_from_dict(random_dag(n)), optimum),
+        (
+            "random DAG, 3 shares",
+            sizes[:4],
+            lambda n: split_operators(random_dag(n), 3),
+            co_execution,
+        ),
+        ("profile plan, encoder", layers, graph, profile),
     ]
     rows = []
     for name, steps, make, question in series:
         for size in steps:
-            costs = costs_from_dict(make(size))
+            costs = make(size)
             seconds, answer = best_of(3, lambda c=costs, q=question: q(c))
             rows.append(
                 {

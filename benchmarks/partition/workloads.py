@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
+
+from pimloop.partitioner.costs import CostGraph, costs_from_dict
+from pimloop.partitioner.splits import Split, split_times
 
 #: Extra memories beside the CPU's, in the order they are added.
 ACCELERATORS = ("pim", "gpu", "npu")
@@ -60,6 +64,43 @@ class _Builder:
             "nodes": self.nodes,
             "tensors": list(self.tensors.values()),
         }
+
+
+def split_operators(data: dict[str, Any], shares: int) -> CostGraph:
+    """Return the cost graph with splits of every operator that the CPU and the PIM can execute.
+
+    Both sides take the time of their columns, gathering that of the missing ones.
+    """
+    made: dict[str, list[dict[str, Any]]] = {}
+    for tensor in data["tensors"]:
+        made.setdefault(tensor["producer"], []).append(tensor)
+
+    def splits(node: dict[str, Any]) -> tuple[Split, ...]:
+        whole = node["cost_us"]
+        cpu = min(("cpu_serial", "cpu_parallel"), key=lambda device: whole[device])
+
+        def gather(first: float, second: float) -> dict[str, dict[str, float]]:
+            return {
+                tensor["id"]: {
+                    "cpu": tensor["transfer_us"]["pim>cpu"] * second,
+                    "pim": tensor["transfer_us"]["cpu>pim"] * first,
+                }
+                for tensor in made[node["id"]]
+            }
+
+        return split_times(
+            (cpu, "pim"),
+            range(1, shares + 1),
+            shares + 1,
+            lambda device, part: whole[device] * part,
+            gather,
+        )
+
+    both = {"cpu_serial", "cpu_parallel", "pim"}
+    return replace(
+        costs_from_dict(data),
+        splits={n["id"]: splits(n) for n in data["nodes"] if both <= n["cost_us"].keys()},
+    )
 
 
 def encoder(layers: int, memories: int = 2, seed: int = 0) -> dict[str, Any]:
