@@ -51,7 +51,7 @@ _SIMULATE = (
     ),
     Idle(
         {"policies": []},
-        "they are policies of plug-ins; those that are built in are executed in any case",
+        "they are coexec and policies of plug-ins; every run executes the others",
         lambda values: executed_anyway(values, values["policies"]),
     ),
 )

@@ -325,7 +325,7 @@ def _generates(values: Values) -> bool:
     *LOADING,
     Idle(
         {"policy": []},
-        "it is for policies of plug-ins; those that are built in are executed in any case",
+        "it is for coexec and policies of plug-ins; every run executes the others",
         lambda values: not _generates(values) and executed_anyway(values, values["policy"]),
     ),
     Idle(

@@ -141,9 +141,7 @@ def test_whole_and_decomposed_operators_are_points_of_their_own(tmp_path):
     onnx.save(model, str(path))
     decomposed = Point(str(path), None, "htg-z920")
     whole = replace(decomposed, loading=Loading(decompose=WHOLE))
-    contents = {
-        model_content(str(path), point.loading.options(None)) for point in (decomposed, whole)
-    }
+    contents = {model_content(str(path), point.load_options()) for point in (decomposed, whole)}
     assert len(contents) == 2
     finished, before = sweep([decomposed, whole], tmp_path / "out", backend="model")
     assert before == [False, False]

@@ -104,10 +104,10 @@ MODES["run"] = [
 ]
 MODES["partition"] = [
     ["--costs", "costs.json", "--policy", policy, "--objective", objective, *method]
-    for policy in ("optimal", "all", "greedy", "cpu_serial")
+    for policy in ("optimal", "coexec", "all", "greedy", "cpu_serial")
     for objective in ("sequential", "makespan")
     for method in ([], ["--method", "mincut"], ["--method", "ilp"])
-    if not method or policy in ("optimal", "all")
+    if not method or policy in ("optimal", "coexec", "all")
 ]
 
 
@@ -326,7 +326,7 @@ REFUSED = [
      "--objective would do nothing: the model device has no clock"),
     (["sim", "encoder", "--device", "model", "--no-cache"],
      "--no-cache would do nothing: the model device simulates nothing"),
-    (["sim", "encoder", "--policy", "greedy"], "--policy would do nothing: it is for policies of"),
+    (["sim", "encoder", "--policy", "greedy"], "--policy would do nothing: it is for coexec"),
     (["run", "encoder", "--policy", "cpu_serial", "--lanes", "rtl"],
      "--lanes would do nothing: policy cpu_serial puts no operator on the PIM"),
     (["run", "m.onnx", "--inputs", "in.npz", "--seed", "3"],
@@ -352,7 +352,7 @@ CALLS = [
     (lambda: pimloop.simulate("encoder", device="model", fresh=True),
      "fresh would do nothing: the model device measures nothing"),
     (lambda: pimloop.simulate("encoder", policies=["greedy"]),
-     "policies would do nothing: they are policies of plug-ins"),
+     "policies would do nothing: they are coexec and policies of"),
     (lambda: pimloop.partition("costs.json", "greedy", time_limit_s=5.0),
      "time_limit_s would do nothing: policy greedy places by a rule of its own"),
     (lambda: pimloop.load_model("m.onnx", inputs=np.load("in.npz"), seed=3),
