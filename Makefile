@@ -58,6 +58,7 @@ style: dev ## ruff, mypy, import directions, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pimloop.rtl.generate --check
+	$(BIN)/python -m pimloop.host.report.schemas --check
 
 lint: style ## what `style` checks, and Verilator -Wall, slang, Yosys
 	$(BIN)/python -m pimloop.rtl.lint

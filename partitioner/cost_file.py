@@ -195,7 +195,7 @@ VERSIONS: dict[str, Any] = {
 }
 
 #: The keys that came with a version.
-_SINCE = {COSTS_FORMAT_2: CostsOptions2, COSTS_FORMAT_3: CostsOptions3}
+SINCE = {COSTS_FORMAT_2: CostsOptions2, COSTS_FORMAT_3: CostsOptions3}
 
 
 def check_costs(data: Any) -> CostsJson:
@@ -207,7 +207,7 @@ def check_costs(data: Any) -> CostsJson:
         When it is none; says where and what was expected.
     """
     kind = type_of_version(data, VERSIONS)
-    for version, options in _SINCE.items():
+    for version, options in SINCE.items():
         for key in options.__annotations__:
             if key in data and key not in kind.__annotations__:
                 raise JsonError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pimloop.partitioner.cost_file import (
+    VERSIONS,
     CostNode,
     CostsJson,
     CostsJson1,
@@ -34,6 +35,7 @@ from pimloop.partitioner.typed_json import (
     JsonError,
     Kind,
     Us,
+    advice,
     check,
     read_json,
 )
@@ -312,5 +314,5 @@ def _culprit(data: Any, error: JsonError) -> str:
             if isinstance(name, str):
                 message = f"{kind.removesuffix('s')} {name!r}: {message}"
             if message.endswith(", not null"):
-                message += "; measure it, or remove the entry"
-    return message
+                return f"{message}; measure it, or remove the entry"
+    return message + advice(data, VERSIONS)

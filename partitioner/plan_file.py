@@ -15,6 +15,7 @@ from pimloop.partitioner.typed_json import (
     Number,
     Quantity,
     Us,
+    advice,
     check,
     doc,
     type_of_version,
@@ -128,7 +129,12 @@ def check_plan(data: Any) -> PlanJson:
     JsonError
         When it is none; says where and what was expected.
     """
-    plan: PlanJson1 | PlanJson = check(data, type_of_version(data, VERSIONS))
+    try:
+        plan: PlanJson1 | PlanJson = check(data, type_of_version(data, VERSIONS))
+    except JsonError as error:
+        raise JsonError(f"{error}{advice(data, VERSIONS)}", error.place) from error
+    if plan["format"] == PLAN_FORMAT and "splits" in plan:
+        raise JsonError(f"splits is not of {PLAN_FORMAT!r}; call the format {PLAN_FORMAT_2!r}")
     if plan.get("objective") == "makespan" and not plan.get("schedule"):
         raise JsonError(
             "it has no schedule, so its operators have no order; make it again with"

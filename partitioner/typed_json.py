@@ -138,6 +138,18 @@ def type_of_version(data: Any, versions: Mapping[str, Any]) -> Any:
     return versions[version]
 
 
+def advice(data: Any, versions: Mapping[str, Any]) -> str:
+    """Return what to do about a file that is not what it should be, the end of a message.
+
+    >>> advice({"format": "a/2"}, {"a/1": None, "a/2": None}), advice([], {"a/1": None})
+    ('; `pimloop schema a/2` prints what it must be', '; `pimloop schema` lists what is read')
+    """
+    version = data.get("format") if isinstance(data, dict) else None
+    if isinstance(version, str) and version in versions:
+        return f"; `pimloop schema {version}` prints what it must be"
+    return "; `pimloop schema` lists what is read"
+
+
 def brief(value: Any) -> str:
     """Return a value as JSON for a message, cut where it is long.
 

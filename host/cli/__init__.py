@@ -26,6 +26,7 @@ COMMAND_MODULES: Sequence[str] = (
     "profile",
     "sweep",
     "report",
+    "schema",
     "waves",
     "models",
     "platforms",

@@ -41,6 +41,7 @@ def test_the_wheel_occupies_one_name(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"pimloop"}
     for wanted in (
         "pimloop/py.typed",
+        "pimloop/schemas/pimloop-report-3.schema.json",
         "pimloop/host/platforms/htg-z920.toml",
         "pimloop/partitioner/paper/data/paper_tables.json",
         "pimloop/rtl/pim_top.sv",

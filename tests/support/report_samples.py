@@ -409,3 +409,17 @@ def _schedule(builder: _Builder, plan: dict[str, Any]) -> dict[str, Any]:
         "operators": list(operators.values()),
         "weights": {"bytes": 3 << 20, "cycles": 330_000, "us": 275.0},
     }
+
+
+def version_2() -> dict[str, Any]:
+    """Return a report as version 2 wrote it."""
+    report = tiny_report()
+    report["format"] = "pimloop-report/2"
+    del report["executed_kind"]
+    report["roofline"]["points"] = [
+        {key: point[key] for key in ("node", "op", "macs", "us")} | {"bytes": point["ideal_bytes"]}
+        for point in report["roofline"]["points"]
+    ]
+    for schedule in report["schedules"].values():
+        del schedule["weights"]
+    return report

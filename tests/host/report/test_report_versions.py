@@ -12,22 +12,8 @@ from pimloop.host.report.html.page import render
 from pimloop.host.report.html.rates import rate_rows
 
 
-def version_2():
-    """Return a report as version 2 wrote it."""
-    report = samples.tiny_report()
-    report["format"] = "pimloop-report/2"
-    del report["executed_kind"]
-    report["roofline"]["points"] = [
-        {key: point[key] for key in ("node", "op", "macs", "us")} | {"bytes": point["ideal_bytes"]}
-        for point in report["roofline"]["points"]
-    ]
-    for schedule in report["schedules"].values():
-        del schedule["weights"]
-    return report
-
-
 def test_version_2_is_read_without_the_numbers_it_had_wrong(tmp_path):
-    old = version_2()
+    old = samples.version_2()
     (tmp_path / "report.json").write_text(json.dumps(old), encoding="utf-8")
     report = read_report(tmp_path)
     assert report["executed_kind"] == "simulated"
@@ -41,7 +27,7 @@ def test_version_2_is_read_without_the_numbers_it_had_wrong(tmp_path):
 
 
 def test_times_measured_in_version_2_stay_measured():
-    old = version_2()
+    old = samples.version_2()
     for node in old["graph"]["nodes"]:
         node["source"]["cpu_serial"] = "measured"
     assert upgrade(old)["executed_kind"] == "measured"

@@ -1,0 +1,29 @@
+"""`pimloop schema`: the published JSON Schemas of the files."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    """Add `schema` to `subparsers`."""
+    parser = subparsers.add_parser(
+        "schema",
+        help="print the JSON Schema of a file's format",
+        description=(
+            "Print the JSON Schema of a format, as `pimloop-costs/2`, with meaning and unit of each"
+            " key; without a name the formats that are read. A file's own is under its key"
+            " `format`."
+        ),
+    )
+    parser.add_argument("format", nargs="?", metavar="FORMAT", help="as pimloop-report/3")
+    parser.set_defaults(func=run_schema)
+
+
+def run_schema(args: argparse.Namespace) -> int:
+    """Run `pimloop schema`."""
+    from pimloop.host.report.schemas import FORMATS, read_schema
+
+    print("\n".join(FORMATS) if args.format is None else read_schema(args.format).rstrip("\n"))
+    return 0
