@@ -67,7 +67,7 @@ formal: dev ## prove the scheduler, the bus handshakes and the descriptor fetch
 	$(BIN)/python -m pimloop.rtl.formal $(ARGS)
 
 coverage: dev ## line, toggle and functional coverage of rtl/; report in out/coverage
-	$(BIN)/python -m pimloop.sim.coverage $(ARGS)
+	$(BIN)/python -m pimloop.sim.check.coverage $(ARGS)
 
 synth: .venv/ready-synth ## synthesise for UltraScale+ and ECP5; tables in docs/synthesis.md
 	$(BIN)/python -m pimloop.rtl.synth $(ARGS)

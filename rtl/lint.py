@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pyslang
 
-from pimloop.sim.config import rtl_sources
-from pimloop.sim.verilator import find_verilator
+from pimloop.sim.device.config import rtl_sources
+from pimloop.sim.verilator.build import LINT_WAIVERS
+from pimloop.sim.verilator.toolchain import find_verilator
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -88,7 +89,7 @@ def verilator(params: dict[str, int]) -> int:
         "--quiet",
         "-Wall",
         "--assert",
-        str(ROOT / "sim" / "lint.vlt"),
+        str(LINT_WAIVERS),
     ]
     command += [str(path) for path in (*rtl_sources(), *bench)]
     command += ["--top-module", "pimloop_tb", *(f"-G{k}={v}" for k, v in params.items())]

@@ -18,6 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+#: This folder, and the one of all parts: the clone, or the installed package.
+SIM = Path(__file__).resolve().parent
+REPOSITORY = SIM.parent
+
 _ROOT = 0
 
 

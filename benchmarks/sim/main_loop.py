@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.sim.runs import RecordingDevice, Run, run_bare
 from pimloop.host.pim.driver import PimDriver
-from pimloop.sim.build import build
-from pimloop.sim.config import SimConfig, build_spec
+from pimloop.sim.device.config import SimConfig, build_spec
+from pimloop.sim.verilator.build import build
 
 HERE = Path(__file__).parent
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.rtl.isa import Reg
-from pimloop.sim.config import SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import SimConfig
+from pimloop.sim.device.process import SimDevice
 
 RUN_TIMEOUT = 600.0  # bound on one run, seconds
 

@@ -31,10 +31,10 @@ from benchmarks.sim import main_loop
 from benchmarks.sim.runs import RecordingDevice, run_bare
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import load_platform
-from pimloop.sim.build import build
-from pimloop.sim.config import SimConfig, build_spec
-from pimloop.sim.device import SimDevice
-from pimloop.sim.verilator import find_toolchain
+from pimloop.sim.device.config import SimConfig, build_spec
+from pimloop.sim.device.process import SimDevice
+from pimloop.sim.verilator.build import build
+from pimloop.sim.verilator.toolchain import find_toolchain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BARE = Path(__file__).parent / "bare_main.cpp"

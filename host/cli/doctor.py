@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import print_table, prose, texts
-from pimloop.sim.doctor import examine
+from pimloop.sim.verilator.doctor import examine
 
 
 def register(subparsers: Any) -> None:

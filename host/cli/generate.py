@@ -156,7 +156,7 @@ def generation_report(
     Without a clock (the model device under a phase with PIM operators) times and clocks are null.
     """
     from pimloop.host.execution.times import cpu_time_method, cpu_time_source
-    from pimloop.sim.lanes import lanes_text
+    from pimloop.sim.device.lanes import lanes_text
 
     phases = generation.phases
     judged = [token for token in generation.tokens if token.judged]

@@ -24,7 +24,7 @@ from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
 from pimloop.partitioner.percent import percent
-from pimloop.sim.lanes import lanes_text
+from pimloop.sim.device.lanes import lanes_text
 
 EXIT_WRONG_BITS = 1
 
@@ -85,7 +85,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--command-trace",
         type=parse_path,
         metavar="FILE",
-        help="write every DRAM command, for `python -m pimloop.sim.protocol FILE --platform NAME`",
+        help="write every DRAM command, for"
+        " `python -m pimloop.sim.check.protocol FILE --platform NAME`",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 

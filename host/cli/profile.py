@@ -17,7 +17,7 @@ from pimloop.host.cli.sim import (
 from pimloop.host.execution.idle import ON_MODEL
 from pimloop.host.models.idle import LOADING
 from pimloop.partitioner.quantity import quantity
-from pimloop.sim.lanes import lanes_text
+from pimloop.sim.device.lanes import lanes_text
 
 
 def register(subparsers: Any) -> None:

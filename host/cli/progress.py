@@ -1,6 +1,7 @@
 """Progress of a pipeline on the terminal: job, operator, simulated cycles/s, time left, the total.
 
-Messages of what is done once, building a simulator, come here from `pimloop.sim.build`'s log.
+Messages of what is done once, building a simulator, come here from the log of
+`pimloop.sim.verilator.build`.
 """
 
 from __future__ import annotations
@@ -202,7 +203,7 @@ def build_notes(console: Console, *, quiet: bool = False) -> Iterator[None]:
     if quiet:
         yield
         return
-    log, notes = logging.getLogger("pimloop.sim.build"), _BuildNotes(console)
+    log, notes = logging.getLogger("pimloop.sim.verilator.build"), _BuildNotes(console)
     level = log.level
     log.addHandler(notes)
     log.setLevel(logging.INFO)

@@ -19,7 +19,7 @@ from pimloop.host.common.idle import Idle, Values
 from pimloop.host.execution.idle import PIPELINE_ON_MODEL, on_model
 from pimloop.host.models.idle import LOADING
 from pimloop.host.planning.idle import executed_anyway
-from pimloop.sim.lanes import default_flavour
+from pimloop.sim.device.lanes import default_flavour
 
 if TYPE_CHECKING:
     from pimloop.host.execution.options import Options

@@ -18,7 +18,7 @@ from pimloop.host.cli.sim import (
 from pimloop.host.common.text import file_name
 from pimloop.host.execution.idle import ON_MODEL
 from pimloop.host.models.idle import LOADING
-from pimloop.sim.lanes import lanes_text
+from pimloop.sim.device.lanes import lanes_text
 
 _NAMES_SHOWN = 8
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pimloop.host.common.machine import cores
 from pimloop.host.pim.device.open import Backend, Flavour
-from pimloop.sim.lanes import default_flavour
+from pimloop.sim.device.lanes import default_flavour
 
 Objective = Literal["sequential", "makespan"]
 

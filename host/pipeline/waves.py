@@ -15,7 +15,7 @@ from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.forms import driver_forms
 from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.platforms.platform import Platform
-from pimloop.sim.lanes import default_flavour
+from pimloop.sim.device.lanes import default_flavour
 
 
 def record_operator(

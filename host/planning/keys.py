@@ -24,10 +24,10 @@ from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.closure import code_key
-from pimloop.sim.build import build_key_without_tools
-from pimloop.sim.config import SimConfig, build_spec
+from pimloop.sim.device.config import SimConfig, build_spec
 from pimloop.sim.errors import SimError
-from pimloop.sim.verilator import find_toolchain
+from pimloop.sim.verilator.build import build_key_without_tools
+from pimloop.sim.verilator.toolchain import find_toolchain
 
 _LENGTH = 24  # hexadecimal digits kept of a SHA-256
 

@@ -52,7 +52,7 @@ from pimloop.host.report.provenance import rtl_hash, source
 from pimloop.host.report.roofline import roofline
 from pimloop.host.report.traffic import traffic
 from pimloop.partitioner.typed_json import JsonError, read_json
-from pimloop.sim.lanes import lanes_text
+from pimloop.sim.device.lanes import lanes_text
 
 FILE_NAME = "report.json"
 

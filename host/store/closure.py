@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("host", "partitioner", "rtl", "sim")
 
 #: Files that modules read beside their own text, as patterns below the root. What is read by value
-#: (platform files) is in keys by value, and the RTL through the build (`pimloop.sim.build.inputs`).
+#: (platform files) is in keys by value, and the RTL through the build
+#: (`pimloop.sim.verilator.build.inputs`).
 DATA: Mapping[str, tuple[str, ...]] = {
     "pimloop.host.board.data": ("host/board/data/*.json",),
     "pimloop.partitioner.paper.tables": ("partitioner/paper/data/*.json",),
@@ -30,7 +31,9 @@ DATA: Mapping[str, tuple[str, ...]] = {
 }
 
 #: Modules that a module starts by name in another process: the server inside the simulator.
-STARTED: Mapping[str, tuple[str, ...]] = {"pimloop.sim.device": ("pimloop.sim.server",)}
+STARTED: Mapping[str, tuple[str, ...]] = {
+    "pimloop.sim.device.process": ("pimloop.sim.device.server",)
+}
 
 #: Modules that import every file of a folder by name.
 DISCOVERED: Mapping[str, str] = {

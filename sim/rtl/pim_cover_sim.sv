@@ -2,7 +2,7 @@
 ///
 /// What a test suite must have met, whatever lines it ran: every opcode at every size and place,
 /// with and without somebody in its way; every code; a refresh in every state; the conflicts of
-/// banks. `python -m pimloop.sim.coverage` lists those not hit. Points that cannot be hit are not made.
+/// banks. `python -m pimloop.sim.check.coverage` lists those not hit. Points that cannot be hit are not made.
 module pim_cover_sim #(
   parameter int unsigned Banks = 16,
   parameter int unsigned BankGroups = 4,

@@ -1,7 +1,7 @@
 /// The simulated board: the device and the memory of its host, with only the register bus, the
 /// interrupt and the busy signal as ports, which is all that the device server needs.
 ///
-/// Parameters are those of `pim_top`; the build sets every one (sim/config.py).
+/// Parameters are those of `pim_top`; the build sets every one (sim/device/config.py).
 module pimloop_tb #(
     parameter int AllBank = 0,  /// 1: all banks at once; 0: one bank at a time
     parameter int Banks = 16,  /// banks of the channel

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from support.trees import copy_code
 
-from pimloop.sim.build import REPOSITORY
-from pimloop.sim.command_trace import read_commands
+from pimloop.sim.check.command_trace import read_commands
+from pimloop.sim.paths import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "add-a-counter.md").read_text(encoding="utf-8")
 PATCH = REPOSITORY / "docs" / "examples" / "count-turns.patch"

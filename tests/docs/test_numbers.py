@@ -16,9 +16,9 @@ from support.trees import copy_code
 
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import load_platform
-from pimloop.sim.build import REPOSITORY
-from pimloop.sim.config import SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import SimConfig
+from pimloop.sim.device.process import SimDevice
+from pimloop.sim.paths import REPOSITORY
 
 _ROW = re.compile(
     r"^\| \((\d+),(\d+)\)x\(\d+,(\d+)\) \| (\d+) us \| ([\d.]+) us \| ([+-][\d.]+) % \|$",

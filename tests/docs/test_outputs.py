@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pimloop.sim.build import REPOSITORY
+from pimloop.sim.paths import REPOSITORY
 
 _SPEC = importlib.util.spec_from_file_location("docs_outputs", REPOSITORY / "docs" / "outputs.py")
 assert _SPEC is not None

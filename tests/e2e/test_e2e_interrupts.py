@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pimloop.host.platforms.platform import load_platform
-from pimloop.sim.build import build
-from pimloop.sim.config import SimConfig, build_spec
+from pimloop.sim.device.config import SimConfig, build_spec
+from pimloop.sim.verilator.build import build
 
 #: Minutes of simulation: nothing here waits for its end.
 LONG_RUN = ["gemm", "512", "2048", "2048", "--platform", "htg-z920"]

@@ -3,7 +3,7 @@
 import pytest
 from mutants import MUTANTS, MutantError, description, mutated, patches
 
-from pimloop.sim.config import rtl_sources
+from pimloop.sim.device.config import rtl_sources
 
 KINDS = sorted(folder.name for folder in MUTANTS.iterdir() if any(folder.glob("*.patch")))
 

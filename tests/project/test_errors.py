@@ -11,8 +11,9 @@ import pimloop
 INTERNAL = {
     "pimloop.host.models.decompose.registry.KeptWhole",  # an operator is left as it is
     "pimloop.host.pim.device.execution.RefusedError",  # the model device ends a list by a code
-    "pimloop.sim.unit.BenchFailure",  # an assertion of a bench
-    "pimloop.sim.wire.PeerGoneError",  # becomes DeviceError, with the last log lines
+    "pimloop.host.store.database.Damage",  # the file is set aside
+    "pimloop.sim.bench.unit.BenchFailure",  # an assertion of a bench
+    "pimloop.sim.device.wire.PeerGoneError",  # becomes DeviceError, with the last log lines
 }
 
 

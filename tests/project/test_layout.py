@@ -11,7 +11,7 @@ import pytest
 from support.paths import REPOSITORY, TESTS
 
 #: Parts of the code whose rooms have a folder of tests each.
-MIRRORED = ("host", "partitioner")
+MIRRORED = ("host", "partitioner", "sim")
 
 
 def test_names_of_python_files_are_unique() -> None:

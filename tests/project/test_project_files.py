@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pimloop import __version__
-from pimloop.sim.build import REPOSITORY
+from pimloop.sim.paths import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 PAPER_DOI = "10.1145/3628599"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pimloop.sim.build import REPOSITORY, build_root
+from pimloop.sim.paths import REPOSITORY
+from pimloop.sim.verilator.build import build_root
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_the_wheel_occupies_one_name(wheel: Path) -> None:
         "pimloop/partitioner/paper/data/paper_tables.json",
         "pimloop/rtl/pim_top.sv",
         "pimloop/rtl/isa.toml",
-        "pimloop/sim/main.cpp",
+        "pimloop/sim/verilator/main.cpp",
         "pimloop/sim/rtl/pimloop_tb.sv",
     ):
         assert wanted in names

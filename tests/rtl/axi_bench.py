@@ -12,7 +12,7 @@ from bench_tools import start
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiSlave
 
-from pimloop.sim.unit import REPOSITORY, rtl
+from pimloop.sim.bench.unit import REPOSITORY, rtl
 
 TOP = "pim_copy_bench"
 SOURCES = (

@@ -1,8 +1,9 @@
 """The DRAM channel clock by clock, from rtl/README.md: what clock_model.py runs lists on.
 
-Nothing here comes from the RTL: the rules between commands are the table of `pimloop.sim.protocol`,
-and what the scheduler does with them is written from "Timing" of rtl/README.md. A fabric clock has
-`CkRatio` slots for commands, numbered in DRAM clocks from the exit of self-refresh on. In each:
+Nothing here comes from the RTL: the rules between commands are the table of
+`pimloop.sim.check.protocol`, and what the scheduler does with them is written from "Timing" of
+rtl/README.md. A fabric clock has `CkRatio` slots for commands, numbered in DRAM clocks from the
+exit of self-refresh on. In each:
 
 - one column (RD, WR) at most, in order, in the first slot that the rules allow;
 - one row command (ACT, PRE, REF) at most, likewise, not in the slot of the column;
@@ -18,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pimloop.sim.protocol import Channel, Rule, rules
+from pimloop.sim.check.protocol import Channel, Rule, rules
 
 _LONG_AGO = -(1 << 40)
 

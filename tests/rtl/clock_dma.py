@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pimloop.sim.config import HostMemory
+from pimloop.sim.device.config import HostMemory
 
 _BEAT, _MOST, _PAGE, _AWAITED = 64, 16, 4096, 4
 

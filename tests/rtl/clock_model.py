@@ -30,7 +30,7 @@ from clock_sequencer import Blocks, Clocks, Sequencer, field
 
 from pimloop.host.pim.driver import descriptors
 from pimloop.rtl.isa import Opcode
-from pimloop.sim.config import HostMemory
+from pimloop.sim.device.config import HostMemory
 
 #: As in the registers CNT_*.
 COUNTERS = ("cycles", "act", "pre", "rd", "wr", "ref", "mac", "stall")

@@ -16,7 +16,7 @@ from lane_reference import (
     relu_exact,
 )
 
-from pimloop.sim.inprocess import InProcessModel
+from pimloop.sim.bench.inprocess import InProcessModel
 
 #: Cycles between operations on one accumulator (pim_top: LaneLatency).
 LATENCY = 4

@@ -22,12 +22,12 @@ from pimloop.host.platforms.platform import PlatformError, load_platform, platfo
 from pimloop.rtl import lint
 from pimloop.rtl.conditions import conditions, first_broken
 from pimloop.rtl.isa import Code
-from pimloop.sim.build import REPOSITORY
-from pimloop.sim.config import SimConfig, parameter_defaults
-from pimloop.sim.device import SimDevice
+from pimloop.sim.check.protocol import Channel, check_file
+from pimloop.sim.device.config import SimConfig, parameter_defaults
+from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import SimError
-from pimloop.sim.protocol import Channel, check_file
-from pimloop.sim.verilator import find_verilator
+from pimloop.sim.paths import REPOSITORY
+from pimloop.sim.verilator.toolchain import find_verilator
 
 #: Values that the RTL cannot have: (platform, settings), and the keys that the error must name.
 IMPOSSIBLE = [

@@ -19,8 +19,8 @@ from test_cycles import MEMORIES, differences, spent
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Opcode
-from pimloop.sim.config import SimConfig, rtl_sources
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import SimConfig, rtl_sources
+from pimloop.sim.device.process import SimDevice
 
 #: Four lanes: eight passes of a beat, more than the latency of a lane.
 SETTINGS = {"device.lanes": "4", "device.vector_setup": "400"}

@@ -11,8 +11,8 @@ from support.raw import DATA_OFFSET, LIST_OFFSET, RawDevice
 
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import CONTROL_FIELDS, RECORD, Reg
-from pimloop.sim.config import HostMemory, SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import HostMemory, SimConfig
+from pimloop.sim.device.process import SimDevice
 
 #: Of the host memory: the default, and others that show every term of `stall`.
 MEMORIES = {

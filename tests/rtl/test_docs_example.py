@@ -11,9 +11,9 @@ from mutants import mutated
 from pimloop.host.common import golden
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import load_platform
-from pimloop.sim.build import REPOSITORY
-from pimloop.sim.config import SimConfig, rtl_sources
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import SimConfig, rtl_sources
+from pimloop.sim.device.process import SimDevice
+from pimloop.sim.paths import REPOSITORY
 
 PATCH = REPOSITORY / "docs" / "examples" / "interleave-bank-groups.patch"
 PAGE = REPOSITORY / "docs" / "change-the-rtl.md"

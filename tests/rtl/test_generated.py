@@ -12,8 +12,8 @@ import pytest
 from pimloop.host.platforms.platform import DramSection, load_platform
 from pimloop.rtl import emit_python, emit_sv, generate, isa, timing
 from pimloop.rtl.source import completed, load_timing
-from pimloop.sim.config import parameter_defaults
-from pimloop.sim.protocol import Channel
+from pimloop.sim.check.protocol import Channel
+from pimloop.sim.device.config import parameter_defaults
 
 PACKAGE = (generate.HERE / "pim_isa_pkg.sv").read_text(encoding="utf-8")
 

@@ -4,7 +4,7 @@ import cocotb
 from bench_tools import CHANCES, JOB, seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 LINE, PAGE = 64, 4096
 

@@ -28,7 +28,7 @@ from pimloop.rtl.isa import (
     Init,
     Opcode,
 )
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 PER_BANK = Geometry(
     capacity=1 << 20, all_bank=False, native_lanes=False, banks=16, bank_groups=4, row_bytes=8192,

@@ -4,7 +4,7 @@ import cocotb
 from bench_tools import seeded
 from cocotb.triggers import Timer
 
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 
 @cocotb.test()

@@ -11,7 +11,7 @@ from bench_tools import CHANCES, STREAM, Kind, descriptor, seeded
 from cocotb.triggers import FallingEdge
 
 from pimloop.rtl.isa import Code, Opcode
-from pimloop.sim.unit import run_bench
+from pimloop.sim.bench.unit import run_bench
 
 #: Clocks from the command of an access to its data, as in the scheduler.
 WRITE_CLOCKS, READ_CLOCKS = 2, 5

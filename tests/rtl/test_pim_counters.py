@@ -6,7 +6,7 @@ from bench_tools import seeded, start
 from cocotb.triggers import RisingEdge, Timer
 
 from pimloop.rtl.isa import COUNTERS
-from pimloop.sim.unit import REPOSITORY, rtl, run_bench
+from pimloop.sim.bench.unit import REPOSITORY, rtl, run_bench
 
 BANKS, RATIO = 8, 4
 MASK32 = np.uint64(0xFFFFFFFF)

@@ -6,7 +6,7 @@ from axi_bench import LINE, SOURCES, TOP, HostBus, job_lines, random_job
 from bench_tools import CHANCES, JOB, seeded
 from cocotb.triggers import RisingEdge
 
-from pimloop.sim.unit import run_bench
+from pimloop.sim.bench.unit import run_bench
 
 FULL = (1 << LINE) - 1
 

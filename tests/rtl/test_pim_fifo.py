@@ -6,7 +6,7 @@ import cocotb
 from bench_tools import CHANCES, pipe, seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 WIDTH, DEPTH = 37, 8
 IDLE = {"valid_i": 0, "data_i": 0, "ready_i": 0}

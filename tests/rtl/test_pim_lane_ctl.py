@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 from lane_reference import CORNERS_BF16, CORNERS_F32, RELU, relu_exact
 
 from pimloop.host.common.golden import bf16_to_f32, elementwise, matmul, to_bf16_bits
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 64, 4
 STYLES = {"per_bank": (64, 64), "all_bank": (32, 64)}

@@ -17,7 +17,7 @@ from lane_reference import (
     random_f32,
 )
 
-from pimloop.sim.verilator import find_compiler
+from pimloop.sim.verilator.toolchain import find_compiler
 
 U16 = np.ctypeslib.ndpointer(np.uint16, flags="C_CONTIGUOUS")
 U32 = np.ctypeslib.ndpointer(np.uint32, flags="C_CONTIGUOUS")

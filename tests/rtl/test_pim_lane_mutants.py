@@ -22,7 +22,7 @@ from lane_reference import (
 )
 from mutants import mutated, patches
 
-from pimloop.sim.inprocess import InProcessModel
+from pimloop.sim.bench.inprocess import InProcessModel
 
 PACKAGE, LANE = LANE_SOURCES[:2]
 PATCHES = patches("lane")

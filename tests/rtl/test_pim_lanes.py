@@ -21,8 +21,8 @@ from lane_reference import (
     relu_exact,
 )
 
+from pimloop.sim.bench.inprocess import InProcessModel, build_library
 from pimloop.sim.errors import SimError
-from pimloop.sim.inprocess import InProcessModel, build_library
 
 # (Lanes, Groups, Parts): the per_bank beat; the parts of an all_bank beat, of an odd size.
 SHAPES = [(32, 16, 1), (48, 2, 16)]

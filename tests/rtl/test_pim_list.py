@@ -6,7 +6,7 @@ from bench_tools import CHANCES, JOB, descriptor, seeded, start
 from cocotb.triggers import RisingEdge
 
 from pimloop.rtl.isa import COUNTERS, DESCRIPTOR_BYTES, RECORD, Code, Opcode
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 LINE = 64
 BASE, SIZE = 0xFFFF_0000, 1 << 18  # of the window: crosses 4 GiB

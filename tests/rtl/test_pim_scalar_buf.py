@@ -5,7 +5,7 @@ import numpy as np
 from bench_tools import seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 DEPTH, ATOM = 64, 8
 

@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 
 from pimloop.rtl.isa import UNARY_OPCODES, VECTOR_OPCODES, Broadcast, Init, Opcode
 from pimloop.rtl.source import load
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 256, 4
 STYLES = {

@@ -7,7 +7,7 @@ import pytest
 from bench_tools import CHANCES, SPAN, STREAM, cut, pipe, seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 PORTS = ("stream_i", "span_o")
 IDLE = {"flush_i": 0, "valid_i": 0, "stream_i": 0, "ready_i": 0}

@@ -10,7 +10,7 @@ import pytest
 from bench_tools import start
 from cocotb.triggers import RisingEdge
 
-from pimloop.sim.unit import REPOSITORY, BenchFailure, rtl, run_bench
+from pimloop.sim.bench.unit import REPOSITORY, BenchFailure, rtl, run_bench
 
 SOURCES = (
     *rtl("pim_timing_check"),

@@ -7,7 +7,7 @@ import numpy as np
 from bench_tools import CHANCES, seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.sim.unit import rtl, run_bench
+from pimloop.sim.bench.unit import rtl, run_bench
 
 SIZE, TAG_BITS, SPACING, INDEX_BITS = 8, 5, 4, 6
 IDLE = {

@@ -16,11 +16,11 @@ from support.raw import RawDevice
 from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Code
-from pimloop.sim.command_trace import TraceError
-from pimloop.sim.config import SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.check.command_trace import TraceError
+from pimloop.sim.check.protocol import Channel, check, check_file, rules
+from pimloop.sim.device.config import SimConfig
+from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import SimError
-from pimloop.sim.protocol import Channel, check, check_file, rules
 
 #: A small channel with round numbers for sequences made by hand.
 PARAMS = {"Banks": 8, "BankGroups": 4, "Rows": 16, "RowBytes": 512, "AtomBytes": 64}
@@ -117,7 +117,14 @@ def test_a_line_that_is_no_command_is_refused(line):
 
 
 def test_the_command_reports_and_has_an_exit_code(tmp_path):
-    command = [sys.executable, "-m", "pimloop.sim.protocol", "--platform", "htg-z920", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "pimloop.sim.check.protocol",
+        "--platform",
+        "htg-z920",
+        "--json",
+    ]
     trace = tmp_path / "trace.txt"
     for lines, code in (([*WOKEN, "532 ACT 0 3 -"], 0), ([*WOKEN, "531 ACT 0 3 -"], 1)):
         trace.write_text("\n".join(lines), encoding="utf-8")

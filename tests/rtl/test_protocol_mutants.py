@@ -2,8 +2,8 @@
 
 The assertions of pim_timing_check end the run of `random_spans` (and, for the refresh, of
 `refresh_keeps_its_average`). The same program then runs with assertions off, and
-`pimloop.sim.protocol` finds the same rule broken in its command trace. Without a mutant both find
-nothing.
+`pimloop.sim.check.protocol` finds the same rule broken in its command trace. Without a mutant both
+find nothing.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ import pytest
 import test_pim_sched
 from mutants import MUTANTS, mutated, patches
 
-from pimloop.sim.protocol import Channel, check_file
-from pimloop.sim.unit import BenchFailure, run_bench
+from pimloop.sim.bench.unit import BenchFailure, run_bench
+from pimloop.sim.check.protocol import Channel, check_file
 
 #: Patch: style in which its rule is come up against, what the assertion and the checker call it.
 EXPECTED = {

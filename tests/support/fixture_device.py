@@ -3,8 +3,8 @@
 Its registers are described at the head of that file.
 """
 
-from pimloop.sim.config import HostMemory, SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import HostMemory, SimConfig
+from pimloop.sim.device.process import SimDevice
 from support.paths import SIM_RTL
 
 SOURCES = (SIM_RTL / "pim_top.sv",)

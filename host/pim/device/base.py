@@ -2,7 +2,7 @@
 
 Descriptors, layouts and tiling (`pimloop.host.pim.driver`) sit above it and do not know which
 device is below. Backends: `pimloop.host.pim.device.model.ModelDevice` and
-`pimloop.sim.device.SimDevice`; `pimloop.host.pim.device.open.open_device` makes either.
+`pimloop.sim.device.process.SimDevice`; `pimloop.host.pim.device.open.open_device` makes either.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ _COUNTERS = range(_FIRST_COUNTER, _FIRST_COUNTER + 8 * TOTALS)
 
 
 class SimulatedDevice(Device, Protocol):
-    """What is needed of a simulator beyond a device; `pimloop.sim.device.SimDevice` has it."""
+    """What is needed of a simulator beyond a device: `pimloop.sim.device.process.SimDevice`."""
 
     @property
     def memory(self) -> NDArray[np.uint8]:
@@ -261,7 +261,7 @@ class CachedDevice:
         self.inner.kill()
 
     def stats(self) -> Any:
-        """Return how much was simulated, and how fast; see `pimloop.sim.device.SimStats`."""
+        """Return how much was simulated, how fast: `pimloop.sim.device.process.SimStats`."""
         return self.inner.stats()
 
     def open_trace(self, path: Path) -> None:

@@ -14,11 +14,11 @@ from pimloop.host.pim.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.closure import code_key
 from pimloop.host.store.lists import ListCache
+from pimloop.sim.device.lanes import default_flavour
 from pimloop.sim.errors import SimError
-from pimloop.sim.lanes import default_flavour
 
 if TYPE_CHECKING:
-    from pimloop.sim.device import SimDevice
+    from pimloop.sim.device.process import SimDevice
 
 Backend = Literal["sim", "model"]
 Flavour = Literal["native", "rtl"]
@@ -30,7 +30,7 @@ def counting_key() -> str:
     What an operation computes, and of which operators of a model, changes no count.
     """
     return code_key(
-        ("pimloop.sim.device", "pimloop.host.pim.device.cached"),
+        ("pimloop.sim.device.process", "pimloop.host.pim.device.cached"),
         outside=("pimloop.host.operators",),
     )
 
@@ -92,7 +92,7 @@ def open_device(
         model, which needs no compiler and has no time: its counters are 0.
     flavour
         Arithmetic lanes of `sim`: `native` (DPI calls) or `rtl`; None: `native` where they are
-        verified to give the bits of this RTL, else `rtl` (`pimloop.sim.lanes`).
+        verified to give the bits of this RTL, else `rtl` (`pimloop.sim.device.lanes`).
     trace
         `sim`: build it so that `recorded` can write waveforms (slower).
     assertions
@@ -105,7 +105,7 @@ def open_device(
         `sim`: do not simulate lists again whose cost is known from an earlier simulation; see
         `pimloop.host.pim.device.cached`.
     command_trace
-        `sim`: text file for every DRAM command (`pimloop.sim.protocol` checks it).
+        `sim`: text file for every DRAM command (`pimloop.sim.check.protocol` checks it).
     timeout
         `sim`: bound of the wait for its start and for each answer, seconds; None: 60. A build has
         none.
@@ -151,10 +151,10 @@ def device_opener(
     if backend == "model":
         return lambda _log_dir: ModelDevice(platform.geometry(), buffer_bytes)
     # Imported here: the model must work where the simulator's tools are missing.
-    from pimloop.sim.build import build
-    from pimloop.sim.config import HostMemory, SimConfig, build_spec
-    from pimloop.sim.device import SharedMemory, SimDevice
-    from pimloop.sim.lanes import verified, warn_unverified
+    from pimloop.sim.device.config import HostMemory, SimConfig, build_spec
+    from pimloop.sim.device.lanes import verified, warn_unverified
+    from pimloop.sim.device.process import SharedMemory, SimDevice
+    from pimloop.sim.verilator.build import build
 
     chosen = flavour or default_flavour()
     warn_unverified(chosen)

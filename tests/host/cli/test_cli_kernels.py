@@ -18,7 +18,7 @@ from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.device.pool import DevicePool
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import Opcode
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import DeviceError, DeviceTimeoutError
 
 
@@ -275,8 +275,8 @@ def deaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
         waits.append(timeout)
         return wait(self, timeout, operation)
 
-    monkeypatch.setattr("pimloop.sim.device.build", lambda _spec: program)
-    monkeypatch.setattr("pimloop.sim.build.build", lambda _spec: program)
+    monkeypatch.setattr("pimloop.sim.device.process.build", lambda _spec: program)
+    monkeypatch.setattr("pimloop.sim.verilator.build.build", lambda _spec: program)
     monkeypatch.setattr(SimDevice, "_receive", recorded)
     return waits
 

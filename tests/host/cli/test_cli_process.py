@@ -116,7 +116,7 @@ def interrupted_after(imported, arguments):
 @pytest.mark.parametrize(
     "imported",
     [
-        "argparse", "rich.console", "pimloop.host.cli", "pimloop.sim.lanes",
+        "argparse", "rich.console", "pimloop.host.cli", "pimloop.sim.device.lanes",
         "numpy._core._multiarray_umath", "onnx", "google.protobuf.message", "onnxruntime",
         "ml_dtypes", "scipy.sparse", "matplotlib", "networkx",
     ],

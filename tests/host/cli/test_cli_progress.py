@@ -113,7 +113,7 @@ def test_what_an_interrupted_run_left_is_named(terminal):
 
 
 def test_a_build_is_announced_once_and_warnings_pass():
-    log = logging.getLogger("pimloop.sim.build")
+    log = logging.getLogger("pimloop.sim.verilator.build")
     before, level = list(log.handlers), log.level
     text = io.StringIO()
     with build_notes(Console(file=text, width=60)):

@@ -16,8 +16,8 @@ from pimloop.host.cli import main
 from pimloop.host.common.files import write_json, write_text
 from pimloop.host.common.folders import check_inside, make_subfolder
 from pimloop.host.store import folder as cache
-from pimloop.sim.config import SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import SimConfig
+from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import SimError
 
 

@@ -157,13 +157,14 @@ ROOMS = {
     "sim/rtl/pim_hostmem_sim.sv": SIMULATOR,
     "sim/dpi/pim_memory_dpi.cpp": SIMULATOR,
     "sim/dpi/pim_lane_dpi.cpp": SIMULATOR,
-    "sim/main.cpp": SIMULATOR,
-    "sim/host_watch.h": SIMULATOR,
-    "sim/server.py": SIMULATOR,
-    "sim/config.py": SIMULATOR,
-    "sim/device.py": SIMULATOR,
-    "sim/coverage.py": set(),
-    "sim/protocol.py": set(),
+    "sim/verilator/main.cpp": SIMULATOR,
+    "sim/verilator/host_watch.h": SIMULATOR,
+    "sim/device/server.py": SIMULATOR,
+    "sim/device/config.py": SIMULATOR,
+    "sim/device/process.py": SIMULATOR,
+    "sim/bench/unit.py": set(),
+    "sim/check/coverage.py": set(),
+    "sim/check/protocol.py": set(),
 }
 
 
@@ -256,11 +257,12 @@ READERS = {
     "pimloop.host.platforms.platform": "platform files are in keys by value",
     "pimloop.host.report.provenance": "commit and hash of the RTL, which a report states",
     "pimloop.host.plugins.registry": "packages of others",
-    "pimloop.sim.build": "hashes what it builds from",
-    "pimloop.sim.config": "names files of the build",
-    "pimloop.sim.cpp_clock": "names files of the build",
-    "pimloop.sim.lanes": "its choice is in keys by value",
-    "pimloop.sim.unit": "unit benches",
+    "pimloop.sim.verilator.build": "hashes what it builds from",
+    "pimloop.sim.device.config": "names files of the build",
+    "pimloop.sim.verilator.cpp_clock": "names files of the build",
+    "pimloop.sim.device.lanes": "its choice is in keys by value",
+    "pimloop.sim.paths": "says where the parts lie",
+    "pimloop.sim.verilator.cocotb_environment": "names the folder to import from",
 }
 
 

@@ -17,7 +17,7 @@ from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.traffic import traffic
 from pimloop.rtl.isa import Code
-from pimloop.sim.command_trace import read_commands
+from pimloop.sim.check.command_trace import read_commands
 
 STYLES = {"per_bank": "htg-z920", "all_bank": "aim"}
 

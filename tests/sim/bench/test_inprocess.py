@@ -1,4 +1,4 @@
-"""`pimloop.sim.inprocess`: ports, clock, cache, traces, and errors that do not end this process."""
+"""Modules in this process: ports, clock, cache, traces, and errors that do not end it."""
 
 import os
 import sys
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from support.paths import SIM_RTL
 
+from pimloop.sim.bench.inprocess import InProcessModel, build_library
 from pimloop.sim.errors import SimError
-from pimloop.sim.inprocess import InProcessModel, build_library
 
 SV = SIM_RTL
 PORTS = [SV / "port_widths.sv"]
@@ -201,7 +201,7 @@ def test_unusable_build_folder(how, tmp_path, monkeypatch):
 
 def test_damaged_library(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "pimloop.sim.inprocess.build_library", lambda *_a, **_k: tmp_path / "model.so"
+        "pimloop.sim.bench.inprocess.build_library", lambda *_a, **_k: tmp_path / "model.so"
     )
     (tmp_path / "model.so").write_bytes(b"\x7fELF")
     with pytest.raises(SimError, match="delete the file, it will be built again"):

@@ -1,4 +1,4 @@
-"""`pimloop.sim.unit.run_bench`: passes what passes, fails with the reason what fails."""
+"""`pimloop.sim.bench.unit.run_bench`: passes what passes, fails with the reason what fails."""
 
 import os
 
@@ -9,8 +9,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from support import fst_reader
 from support.paths import SIM_RTL
 
+from pimloop.sim.bench.unit import BenchFailure, rtl, run_bench
 from pimloop.sim.errors import SimError
-from pimloop.sim.unit import BenchFailure, rtl, run_bench
 
 COUNTER = (SIM_RTL / "counter.sv",)
 

@@ -1,4 +1,4 @@
-"""`pimloop.sim.coverage`: its reader, the merging of runs, waivers that cannot lie, the pages."""
+"""Coverage: its reader, the merging of runs, waivers that cannot lie, the pages."""
 
 import errno
 import os
@@ -11,12 +11,20 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 from support.paths import SIM_RTL
 
-from pimloop.sim import coverage as tool
-from pimloop.sim.coverage import Point, Scope, Waiver, merge, read_data, read_waivers
-from pimloop.sim.coverage_report import write_report
+from pimloop.sim.bench.inprocess import InProcessModel
+from pimloop.sim.bench.unit import run_bench
+from pimloop.sim.check import coverage as tool
+from pimloop.sim.check.coverage_data import (
+    DEVICE,
+    Point,
+    Scope,
+    Waiver,
+    merge,
+    read_data,
+    read_waivers,
+)
+from pimloop.sim.check.coverage_report import write_report
 from pimloop.sim.errors import SimError
-from pimloop.sim.inprocess import InProcessModel
-from pimloop.sim.unit import run_bench
 
 COUNTER = SIM_RTL / "counter.sv"
 SOURCE = """module part (
@@ -154,7 +162,7 @@ def test_a_waiver_without_a_reason_is_an_error(tmp_path):
 
 
 def test_the_waivers_of_the_project_are_about_its_files():
-    sources = tool.DEVICE.sources
+    sources = DEVICE.sources
     assert "pim_top.sv" in sources
     assert not any(name.endswith("_sim.sv") for name in sources if name != "pim_cover_sim.sv")
     for one in read_waivers():
@@ -207,7 +215,7 @@ def test_exit_code(scope, data, tmp_path, monkeypatch, capsys, least, match, cod
     monkeypatch.setattr(tool, "read_waivers", lambda: [waiver("toggle", match)])
     monkeypatch.setattr(tool, "merge", lambda files, waivers: merge(files, waivers, scope))
     monkeypatch.setattr(
-        "pimloop.sim.coverage_report.write_report",
+        "pimloop.sim.check.coverage.write_report",
         lambda result, out: write_report(result, out, scope),
     )
     options = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--least", least]

@@ -12,8 +12,8 @@ from support.fixture_device import config
 from support.paths import REPOSITORY
 
 from pimloop.host.platforms.platform import load_platform
-from pimloop.sim.build import build
-from pimloop.sim.config import SimConfig, build_spec
+from pimloop.sim.device.config import SimConfig, build_spec
+from pimloop.sim.verilator.build import build
 
 #: Processes are recognised by this variable, which children inherit.
 MARK = "PIMLOOP_TEST_MARK"

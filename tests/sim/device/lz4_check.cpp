@@ -1,4 +1,4 @@
-// Compresses stdin with sim/lz4/lz4.h and writes the block to stdout.
+// Compresses stdin with sim/verilator/lz4/lz4.h and writes the block to stdout.
 
 #include <cstdio>
 #include <iterator>

@@ -31,8 +31,8 @@ from support.fixture_device import (
 )
 from support.paths import REPOSITORY, TESTS
 
-from pimloop.sim.config import HostMemory
-from pimloop.sim.device import GRACE_SECONDS, SimDevice
+from pimloop.sim.device.config import HostMemory
+from pimloop.sim.device.process import GRACE_SECONDS, SimDevice
 from pimloop.sim.errors import DeviceError, DeviceTimeoutError, SimError
 
 KIB = 1024
@@ -306,7 +306,7 @@ def test_simulator_that_does_not_start(monkeypatch, tmp_path, script, error, mes
     program = tmp_path / "simulator"
     program.write_text(f"#!/bin/sh\necho starting\n{script}\n")
     program.chmod(0o755)
-    monkeypatch.setattr("pimloop.sim.device.build", lambda _spec: program)
+    monkeypatch.setattr("pimloop.sim.device.process.build", lambda _spec: program)
     with pytest.raises(error, match=message):
         SimDevice(config(start_timeout=0.5))
 
@@ -314,13 +314,13 @@ def test_simulator_that_does_not_start(monkeypatch, tmp_path, script, error, mes
 def test_simulator_that_is_no_program(monkeypatch, tmp_path):
     program = tmp_path / "simulator"
     program.write_text("")
-    monkeypatch.setattr("pimloop.sim.device.build", lambda _spec: program)
+    monkeypatch.setattr("pimloop.sim.device.process.build", lambda _spec: program)
     with pytest.raises(DeviceError, match=r"cannot start the simulator .*: Permission denied"):
         SimDevice(config())
 
 
 def test_failed_starts_leak_no_descriptor(monkeypatch, tmp_path):
-    monkeypatch.setattr("pimloop.sim.device.build", lambda _spec: tmp_path / "gone")
+    monkeypatch.setattr("pimloop.sim.device.process.build", lambda _spec: tmp_path / "gone")
     gc.collect()  # what earlier tests left
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
@@ -358,7 +358,7 @@ HOST = """
 import sys, time
 sys.path.insert(0, {folder!r})
 from support.fixture_device import FOREVER, config, start
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.process import SimDevice
 with SimDevice(config()) as device:
     if {busy}:
         start(device, FOREVER)

@@ -22,7 +22,7 @@ from fault_tools import MARK, PATIENCE, REPOSITORY, build_all, marked, wait_for_
 from support.fixture_device import CYCLES, FIXTURE_ID, ID, SPIN, config, copy, start
 
 from pimloop.host.store.lists import FILE_NAME
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import DeviceError
 
 #: Seeds of the moments at which a process is killed: even ones from its start on, odd ones from

@@ -16,10 +16,10 @@ from fault_tools import MARK, PATIENCE, REPOSITORY, build_all, pimloop, run, wai
 from support.fixture_device import ID, config
 
 from pimloop.host.platforms.platform import load_platform
-from pimloop.sim.build import build, build_root
-from pimloop.sim.config import SimConfig, build_spec
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import SimConfig, build_spec
+from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import DeviceError
+from pimloop.sim.verilator.build import build, build_root
 
 GEMM = pimloop("gemm", "4", "64", "256", "--platform", "htg-z920", "--json")
 
@@ -101,8 +101,8 @@ def test_limit_of_file_sizes_is_one_error() -> None:
 
 FEW_FILES = """
 import os, resource, sys
-from pimloop.sim.config import SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import SimConfig
+from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import DeviceError
 sys.path.insert(0, "tests")
 from support.fixture_device import ID, config
@@ -255,4 +255,4 @@ def test_no_wait_uses_a_clock_that_jumps() -> None:
                     and (node.value.id, node.attr) == ("time", "time")
                 ):
                     uses.append(path.relative_to(REPOSITORY).as_posix())
-    assert sorted(uses) == ["sim/build.py", "sim/server.py"]
+    assert sorted(uses) == ["sim/device/server.py", "sim/verilator/build.py"]

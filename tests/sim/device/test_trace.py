@@ -8,10 +8,10 @@ import pytest
 from support import fst_reader
 from support.fixture_device import IRQ, SPIN, config, start
 
-from pimloop.sim.build import SIM
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import DeviceError
-from pimloop.sim.verilator import find_compiler
+from pimloop.sim.paths import SIM
+from pimloop.sim.verilator.toolchain import find_compiler
 
 PERIOD = config().clock_period
 CYCLES = 500

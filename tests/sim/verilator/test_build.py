@@ -14,14 +14,15 @@ import pytest
 from support.fixture_device import config
 from support.paths import SIM_RTL
 
-from pimloop.sim import build as build_module
-from pimloop.sim import steps as steps_module
-from pimloop.sim.build import PROGRAM, REPOSITORY, SOURCES, BuildSpec, build, build_key, build_root
-from pimloop.sim.config import HostMemory, SimConfig, build_spec, parameter_defaults
+from pimloop.sim.bench.unit import STOCK_MAIN
+from pimloop.sim.device.config import HostMemory, SimConfig, build_spec, parameter_defaults
 from pimloop.sim.errors import SimError
-from pimloop.sim.ports import control_file
-from pimloop.sim.unit import STOCK_MAIN
-from pimloop.sim.verilator import Tool, find_toolchain
+from pimloop.sim.paths import REPOSITORY
+from pimloop.sim.verilator import build as build_module
+from pimloop.sim.verilator import steps as steps_module
+from pimloop.sim.verilator.build import PROGRAM, SOURCES, BuildSpec, build, build_key, build_root
+from pimloop.sim.verilator.ports import control_file
+from pimloop.sim.verilator.toolchain import Tool, find_toolchain
 
 COUNTER = SIM_RTL / "counter.sv"
 
@@ -146,8 +147,9 @@ def test_read_only_build_folder(spec, root):
 
 def test_two_at_once_share_one_build(spec, root):
     code = (
-        "import sys; from pathlib import Path; from pimloop.sim.build import BuildSpec, build;"
-        "from pimloop.sim.unit import STOCK_MAIN;"
+        "import sys; from pathlib import Path;"
+        "from pimloop.sim.verilator.build import BuildSpec, build;"
+        "from pimloop.sim.bench.unit import STOCK_MAIN;"
         "print(build(BuildSpec(top='counter', sources=(Path(sys.argv[1]),), main=STOCK_MAIN,"
         "params={'Width': 4})))"
     )
@@ -176,7 +178,7 @@ def test_what_is_built_needs_no_compiler(spec, root, monkeypatch):
     def nothing():
         raise SimError("no C++ compiler")
 
-    monkeypatch.setattr("pimloop.sim.build.find_toolchain", nothing)
+    monkeypatch.setattr("pimloop.sim.verilator.build.find_toolchain", nothing)
     assert build(spec) == program
     with pytest.raises(SimError, match="no C"):
         build(replace(spec, params={"Width": 7}))  # other sources or settings are not built
@@ -185,7 +187,9 @@ def test_what_is_built_needs_no_compiler(spec, root, monkeypatch):
 def test_an_installed_package_builds_in_the_cache_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("PIMLOOP_BUILD_DIR", raising=False)
     assert build_root() == REPOSITORY / "build"
-    monkeypatch.setattr("pimloop.sim.build.REPOSITORY", tmp_path / "site-packages" / "pimloop")
+    monkeypatch.setattr(
+        "pimloop.sim.verilator.build.REPOSITORY", tmp_path / "site-packages" / "pimloop"
+    )
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
     assert build_root() == tmp_path / "cache" / "build"
 

@@ -14,8 +14,8 @@ import pytest
 from support.paths import REPOSITORY
 
 from pimloop.host.cli import doctor
-from pimloop.sim.doctor import PACKAGES, examine
-from pimloop.sim.verilator import REMEDIES
+from pimloop.sim.verilator.doctor import PACKAGES, examine
+from pimloop.sim.verilator.toolchain import REMEDIES
 
 
 def run(*arguments: str) -> int:
@@ -98,7 +98,8 @@ def test_without_cocotb(tmp_path):
         "    sys.modules[name] = None\n"
     )
     code = (
-        "from pimloop.sim.doctor import examine; print([f.name for f in examine() if not f.found])"
+        "from pimloop.sim.verilator.doctor import examine\n"
+        "print([f.name for f in examine() if not f.found])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

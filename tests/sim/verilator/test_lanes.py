@@ -13,8 +13,8 @@ import pytest
 from mutants import mutated, patches
 from support.trees import copy_code
 
-from pimloop.sim import lanes
-from pimloop.sim.lanes import RTL, hashes, lane_texts
+from pimloop.sim.device import lanes
+from pimloop.sim.device.lanes import RTL, hashes, lane_texts
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def rtl(tmp_path):
 
 def test_the_lanes_of_this_tree_are_verified():
     assert lanes.verified(), (
-        "run `python -m pimloop.sim.lanes --verify` and commit sim/dpi/verified.toml"
+        "run `python -m pimloop.sim.device.lanes --verify` and commit sim/dpi/verified.toml"
     )
     assert lanes.default_flavour() == "native"
 

@@ -25,8 +25,8 @@ from cocotb.triggers import (
 from cocotb.utils import get_sim_time
 from support.paths import SIM_RTL
 
-from pimloop.sim.cpp_clock import start_clock
-from pimloop.sim.unit import run_bench
+from pimloop.sim.bench.unit import run_bench
+from pimloop.sim.verilator.cpp_clock import start_clock
 
 COUNTER = (SIM_RTL / "counter.sv",)
 PERIOD = 3334  # steps: two equal halves

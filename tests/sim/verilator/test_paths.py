@@ -9,12 +9,12 @@ import pytest
 from support.paths import SIM_RTL
 
 import pimloop.sim.paths
-from pimloop.sim.build import PROGRAM, BuildSpec, build
-from pimloop.sim.doctor import _build_folder
+from pimloop.sim.bench.unit import STOCK_MAIN
 from pimloop.sim.errors import SimError
 from pimloop.sim.paths import PlainPaths, distrust
-from pimloop.sim.unit import STOCK_MAIN
-from pimloop.sim.verilator import Toolchain, find_toolchain
+from pimloop.sim.verilator.build import PROGRAM, BuildSpec, build
+from pimloop.sim.verilator.doctor import _build_folder
+from pimloop.sim.verilator.toolchain import Toolchain, find_toolchain
 
 COUNTER = SIM_RTL / "counter.sv"
 
@@ -154,7 +154,7 @@ def test_everything_may_lie_in_paths_with_spaces(tmp_path, monkeypatch):
     moved = Toolchain(
         tools.verilator, root, tools.compiler, tools.make, python=str(spaced / "python")
     )
-    monkeypatch.setattr("pimloop.sim.build.find_toolchain", lambda: moved)
+    monkeypatch.setattr("pimloop.sim.verilator.build.find_toolchain", lambda: moved)
     source = spaced / "counter.sv"
     for trace in (False, True):
         program = build(BuildSpec(top="counter", sources=(source,), main=STOCK_MAIN, trace=trace))

@@ -4,7 +4,7 @@ import doctest
 
 import pytest
 
-from pimloop.sim import steps
+from pimloop.sim.verilator import steps
 
 
 @pytest.mark.parametrize(

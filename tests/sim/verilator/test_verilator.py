@@ -6,10 +6,10 @@ import stat
 
 import pytest
 
-import pimloop.sim.ports
-import pimloop.sim.verilator
+import pimloop.sim.verilator.ports
+import pimloop.sim.verilator.toolchain
 from pimloop.sim.errors import SimError
-from pimloop.sim.verilator import (
+from pimloop.sim.verilator.toolchain import (
     REMEDIES,
     find_compiler,
     find_make,
@@ -39,7 +39,7 @@ def no_wheel(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
 
-@pytest.mark.parametrize("module", [pimloop.sim.verilator, pimloop.sim.ports])
+@pytest.mark.parametrize("module", [pimloop.sim.verilator.toolchain, pimloop.sim.verilator.ports])
 def test_examples(module):
     assert doctest.testmod(module).failed == 0
 

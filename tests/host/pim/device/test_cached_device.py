@@ -15,7 +15,7 @@ from support.random_lists import HOST_BYTES, HOST_OFFSET, RandomList, random_lis
 from support.raw import LIST_OFFSET, RawDevice, Status
 from test_device_conformance import DATA, changed, copy_in, copy_out, fence, matmul
 
-import pimloop.sim.config
+import pimloop.sim.device.config
 from pimloop.host.pim.device.base import Device, DeviceError, DeviceTimeoutError
 from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.open import open_device, with_cache
@@ -23,9 +23,9 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.platform import Platform, load_platform
 from pimloop.host.store.lists import FILE_NAME, ListCache
 from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Reg
-from pimloop.sim.build import COVERAGE_VARIABLE, build
-from pimloop.sim.config import HostMemory, SimConfig, build_spec
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import HostMemory, SimConfig, build_spec
+from pimloop.sim.device.process import SimDevice
+from pimloop.sim.verilator.build import COVERAGE_VARIABLE, build
 
 # Coverage is measured in simulations: then nothing comes from a cache.
 pytestmark = pytest.mark.skipif(
@@ -321,8 +321,8 @@ def test_changed_parameter_or_source_has_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name of a build is what tells costs apart; see the next test for the whole way."""
-    from pimloop.sim.build import build_key
-    from pimloop.sim.verilator import find_toolchain
+    from pimloop.sim.verilator.build import build_key
+    from pimloop.sim.verilator.toolchain import find_toolchain
 
     def name(config: SimConfig) -> str:
         return build_key(build_spec(config), find_toolchain())
@@ -335,8 +335,8 @@ def test_changed_parameter_or_source_has_another_name(
         name(replace(config, assertions=False)),
     }
     sources = tmp_path / "rtl"
-    shutil.copytree(pimloop.sim.config.REPOSITORY / "rtl", sources)
-    monkeypatch.setattr(pimloop.sim.config, "REPOSITORY", tmp_path)
+    shutil.copytree(pimloop.sim.device.config.REPOSITORY / "rtl", sources)
+    monkeypatch.setattr(pimloop.sim.device.config, "REPOSITORY", tmp_path)
     assert name(config) in names
     scheduler = sources / "pim_sched.sv"
     scheduler.write_text(scheduler.read_text() + "\n")
@@ -353,8 +353,8 @@ def test_changed_rtl_or_parameter_is_simulated_again(
     slower = {**config.params, "TRcdRd": config.params["TRcdRd"] + 4}
     assert not known_to(database, replace(config, params=slower))
     sources = tmp_path / "rtl"
-    shutil.copytree(pimloop.sim.config.REPOSITORY / "rtl", sources)
-    monkeypatch.setattr(pimloop.sim.config, "REPOSITORY", tmp_path)
+    shutil.copytree(pimloop.sim.device.config.REPOSITORY / "rtl", sources)
+    monkeypatch.setattr(pimloop.sim.device.config, "REPOSITORY", tmp_path)
     assert known_to(database, config)
     scheduler = sources / "pim_sched.sv"
     scheduler.write_text(scheduler.read_text() + "\n// changed\n")

@@ -16,8 +16,8 @@ from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import UNARY_OPCODES, Code, Opcode
-from pimloop.sim.config import HostMemory, SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import HostMemory, SimConfig
+from pimloop.sim.device.process import SimDevice
 
 BUFFER_BYTES = 1 << 20
 PLATFORMS = {"per_bank": "htg-z920", "all_bank": "aim"}

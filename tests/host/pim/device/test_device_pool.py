@@ -23,7 +23,7 @@ from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.pool import DevicePool, Worker
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import load_platform
-from pimloop.sim.build import COVERAGE_VARIABLE
+from pimloop.sim.verilator.build import COVERAGE_VARIABLE
 
 PLATFORM = load_platform("htg-z920")
 BUFFER_BYTES = 4 << 20

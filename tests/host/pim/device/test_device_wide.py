@@ -16,8 +16,8 @@ from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode, Reg
-from pimloop.sim.config import SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import SimConfig
+from pimloop.sim.device.process import SimDevice
 
 BUFFER_BYTES = 1 << 20
 #: All 32 bits of a device address: 4 GiB.

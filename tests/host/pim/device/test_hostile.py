@@ -15,8 +15,8 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Opcode, Reg
-from pimloop.sim.config import HostMemory, SimConfig
-from pimloop.sim.device import SimDevice
+from pimloop.sim.device.config import HostMemory, SimConfig
+from pimloop.sim.device.process import SimDevice
 
 BUFFER_BYTES = 1 << 20
 PLATFORMS = {"per_bank": "htg-z920", "all_bank": "aim"}

@@ -1,7 +1,7 @@
 // The two functions of lz4 that Verilator's FST writer calls, for machines without lz4's headers.
 //
 // Writes the LZ4 block format (a published format: sequences of a token, literals and a match) with
-// one pass and a small hash table. `pimloop.sim.build` puts this folder on the include path only when the
+// one pass and a small hash table. `pimloop.sim.verilator.build` puts this folder on the include path only when the
 // compiler finds no lz4.h of the system.
 
 #ifndef PIMLOOP_LZ4_H_

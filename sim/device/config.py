@@ -1,6 +1,7 @@
 """What a simulated device is made of: its configuration and the build that follows from it.
 
-Neighbours: `pimloop.sim.build` builds what `build_spec` describes, `pimloop.sim.device` runs it.
+Neighbours: `pimloop.sim.verilator.build` builds what `build_spec` describes,
+`pimloop.sim.device.process` runs it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from pimloop.rtl.conditions import first_broken
-from pimloop.sim import cpp_clock
-from pimloop.sim.build import COVERAGE_VARIABLE, REPOSITORY, SIM, BuildSpec
 from pimloop.sim.errors import SimError
+from pimloop.sim.paths import REPOSITORY, SIM
+from pimloop.sim.verilator import cpp_clock
+from pimloop.sim.verilator.build import COVERAGE_VARIABLE, BuildSpec
 
 TOP = "pimloop_tb"
 TEST_BENCH = SIM / "rtl" / f"{TOP}.sv"
@@ -94,7 +96,7 @@ class SimConfig:
     memory_bytes: int = 1 << 30  # memory shared with the device; costs only touched pages
     memory_address: int = 1 << 32  # bus address of its first byte
     device_sources: tuple[Path, ...] | None = None  # instead of rtl/: tests of the simulator
-    command_trace: Path | None = None  # file for every DRAM command; see sim/protocol.py
+    command_trace: Path | None = None  # file for every DRAM command; see sim/check/protocol.py
     log_dir: Path | None = None  # for simulator.log and simulator.jsonl; None: log kept in memory
     start_timeout: float = 60.0  # seconds until the simulator answers
     answer_timeout: float = 60.0  # seconds until a register access is answered

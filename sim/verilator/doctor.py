@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pimloop.sim.build import build_root
 from pimloop.sim.errors import SimError
 from pimloop.sim.paths import distrust
-from pimloop.sim.verilator import (
+from pimloop.sim.verilator.build import build_root
+from pimloop.sim.verilator.toolchain import (
     REMEDIES,
     Tool,
     find_compiler,
@@ -127,7 +127,7 @@ def _headers() -> list[Finding]:
         findings.append(Finding("zlib", None, why, REMEDIES["zlib"]))
     else:
         findings.append(Finding("zlib", zlib, "zlib.h", None))
-    place = "lz4.h" if lz4 else "no lz4.h on this machine: sim/lz4 takes its place"
+    place = "lz4.h" if lz4 else "no lz4.h on this machine: sim/verilator/lz4 takes its place"
     findings.append(Finding("lz4", lz4 or "built in", place, None))
     return findings
 

@@ -1,8 +1,8 @@
 """The main program whose clock runs in C++: what a build needs to use it instead of cocotb's.
 
-`pimloop.sim.config` uses it for the device server,
-`pimloop.sim.unit.run_bench(cpp_clock_period=...)` for a bench. A bench that is to run with either
-main starts its clock with `start_clock`.
+`pimloop.sim.device.config` uses it for the device server,
+`pimloop.sim.bench.unit.run_bench(cpp_clock_period=...)` for a bench. A bench that is to run with
+either main starts its clock with `start_clock`.
 """
 
 from __future__ import annotations

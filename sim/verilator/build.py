@@ -3,8 +3,8 @@
 A build folder's name ends in a hash of sources, parameters, flags and tools, so that a changed
 file or flag never meets an old binary and a traced build never replaces a fast one. A build
 appears under its name only when complete (made elsewhere, then renamed), and a lock lets runs of
-the same clone at the same time share the work. Neighbours: `pimloop.sim.verilator` finds the tools,
-`pimloop.sim.unit` and `pimloop.sim.device` say what to build.
+the same clone at the same time share the work. Neighbours: `pimloop.sim.verilator.toolchain` finds
+the tools, `pimloop.sim.bench.unit` and `pimloop.sim.device.process` say what to build.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ from pathlib import Path
 
 from pimloop.sim.errors import SimError
 from pimloop.sim.files import locked
-from pimloop.sim.paths import PlainPaths, cache_place, distrust
-from pimloop.sim.ports import control_file
-from pimloop.sim.steps import BUILD_TIMEOUT, run_step
-from pimloop.sim.verilator import Toolchain, find_toolchain, has_header, missing
+from pimloop.sim.paths import REPOSITORY, PlainPaths, cache_place, distrust
+from pimloop.sim.verilator.ports import control_file
+from pimloop.sim.verilator.steps import BUILD_TIMEOUT, run_step
+from pimloop.sim.verilator.toolchain import Toolchain, find_toolchain, has_header, missing
 
 log = logging.getLogger(__name__)
 
-SIM = Path(__file__).resolve().parent
-REPOSITORY = SIM.parent
+HERE = Path(__file__).resolve().parent
 
 #: Reasons for every lint waiver are in this file.
-LINT_WAIVERS = SIM / "lint.vlt"
+LINT_WAIVERS = HERE / "lint.vlt"
 
 #: Environment variable with the folder for coverage data: when set, everything that is built
-#: counts coverage, and every run leaves one data file there (`python -m pimloop.sim.coverage`).
+#: counts coverage, and every run leaves one data file there (`pimloop.sim.check.coverage`).
 COVERAGE_VARIABLE = "PIMLOOP_COVERAGE_DIR"
 
 #: What is counted then. Toggles of vectors of up to 1024 bits: the data paths of 512 and the
@@ -49,10 +48,10 @@ COVERAGE_FLAGS = (
 )
 
 #: Put beside the generated code then: counts toggles of wide vectors right.
-COVERAGE_HEADER = SIM / "toggles" / "verilated_cov.h"
+COVERAGE_HEADER = HERE / "toggles" / "verilated_cov.h"
 
 #: The LZ4 that the FST writer gets where the system has none.
-COMPRESSION_HEADER = SIM / "lz4" / "lz4.h"
+COMPRESSION_HEADER = HERE / "lz4" / "lz4.h"
 
 #: Name of the program in a build folder.
 PROGRAM = "simulator"
@@ -158,7 +157,7 @@ def _key(spec: BuildSpec, tools: Mapping[str, str]) -> str:
         **tools,
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    recipe = [Path(__file__), SIM / "ports.py", SIM / "verilator.py", LINT_WAIVERS]
+    recipe = [Path(__file__), HERE / "ports.py", HERE / "toolchain.py", LINT_WAIVERS]
     if spec.coverage:
         recipe.append(COVERAGE_HEADER)
     if spec.trace:

@@ -2,7 +2,7 @@
 //
 // Verilator finds value changes by comparing every watched signal each time its owner asks, through
 // several layers of VPI objects. Here the two functions that register and remove callbacks are
-// wrapped (`MAKE_RULES` of sim/cpp_clock.py renames Verilator's own), so that the main loop has the
+// wrapped (`MAKE_RULES` of sim/verilator/cpp_clock.py renames Verilator's own), so that the main loop has the
 // plain addresses of the watched signals and compares a byte or two per clock edge.
 
 #ifndef PIMLOOP_VPI_WATCH_H_

@@ -1,4 +1,4 @@
-"""The pages of `pimloop.sim.coverage`: a table of files, and each file with what was not hit."""
+"""The pages of coverage: a table of files, and each file with what was not hit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from html import escape
 from pathlib import Path
 
-from pimloop.sim.coverage import DEVICE, Coverage, Point, Scope
+from pimloop.sim.check.coverage_data import DEVICE, Coverage, Point, Scope
 from pimloop.sim.errors import SimError
 from pimloop.sim.files import replace_file
 

@@ -1,0 +1,1 @@
+"""Benches of single modules: cocotb in a process of its own, or a module inside this process."""

@@ -1,0 +1,1 @@
+"""What watches a simulation: the DRAM protocol of its command trace, and coverage."""

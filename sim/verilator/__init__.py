@@ -1,0 +1,1 @@
+"""Cached builds with Verilator: tools, recipe, public ports, the main program in C++."""
