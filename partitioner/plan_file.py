@@ -141,3 +141,21 @@ def check_plan(data: Any) -> PlanJson:
             " `pimloop partition --objective makespan`"
         )
     return cast(PlanJson, {"splits": {}, **plan, "format": PLAN_FORMAT_2})
+
+
+def check_splits(plan: PlanJson) -> None:
+    """Check that the splits of a plan are those that its assignment names.
+
+    Raises
+    ------
+    JsonError
+        Naming the operator for which they differ.
+    """
+    for name, split in plan["splits"].items():
+        called = f"{'+'.join(split['devices'])} {split['share']}/{split['shares']}"
+        assigned = plan["assignment"].get(name)
+        if assigned != called:
+            raise JsonError(
+                f"splits.{name} is {called!r}, but assignment has"
+                f" {'nothing' if assigned is None else repr(assigned)} for it; make the plan again"
+            )

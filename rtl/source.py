@@ -6,6 +6,7 @@ there; their registers and their words of the completion record are added here.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 Isa = dict[str, Any]
 Row = dict[str, Any]
+
+#: An opcode is a byte of a descriptor.
+MOST_OPCODE = 255
 
 #: Words of a descriptor and of a completion record.
 WORDS = 16
@@ -40,6 +44,8 @@ def completed(isa: Isa) -> Isa:
 
 
 def _check(isa: Isa) -> None:
+    _check_opcodes(isa)
+    _check_names("lane", [row["name"] for row in isa["lane"]])
     known = {kind["name"] for kind in isa["class"]}
     named = {op["class"] for op in isa["opcode"]}
     named |= {name for field in isa["control"] for name in field.get("classes", ())}
@@ -64,6 +70,27 @@ def _check(isa: Isa) -> None:
     for enum in isa["enum"]:
         _unique(enum["name"], "name", [name for name, _, _ in enum["values"]])
         _unique(enum["name"], "value", [f"0x{value:02X}" for _, value, _ in enum["values"]])
+
+
+def _check_opcodes(isa: Isa) -> None:
+    """Check what becomes identifiers and 8-bit constants of three languages."""
+    _check_names("opcode", [op["name"] for op in isa["opcode"]])
+    for op in isa["opcode"]:
+        value = op["value"]
+        if type(value) is not int or not 0 <= value <= MOST_OPCODE:
+            raise ValueError(
+                f"isa.toml: opcode {op['name']} has the value {value!r}; give a whole number from 0"
+                f" to {MOST_OPCODE}"
+            )
+
+
+def _check_names(table: str, names: list[str]) -> None:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", name):
+            raise ValueError(
+                f"isa.toml: {table} {name!r} is no name; use letters, digits and single underscores"
+            )
+    _unique(table, "name", [camel(name) for name in names])
 
 
 def _unique(table: str, key: str, entries: list[str]) -> None:

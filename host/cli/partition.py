@@ -22,6 +22,7 @@ from pimloop.host.cli.summary import NOT_TRUSTED
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.common.files import write_json
 from pimloop.host.common.idle import Idle
+from pimloop.host.devices.kinds import pair_of
 from pimloop.host.planning.idle import PARTITION
 from pimloop.partitioner.costs import CostGraph, costs_to_dict, load_costs
 from pimloop.partitioner.errors import PartitionerError
@@ -121,11 +122,11 @@ def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
 
 
 def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
-    from pimloop.partitioner.place.solve import POLICIES
+    from pimloop.partitioner.place.solve import COEXEC, POLICIES
 
     plans: dict[str, Plan] = {}
     failures: dict[str, str] = {}
-    for policy in POLICIES:
+    for policy in (*POLICIES, *([COEXEC] if costs.splits else [])):
         try:
             plans[policy] = _solve(args, costs, policy)
         except PartitionerError as error:
@@ -213,8 +214,9 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
         out.print(f"{text}; {ended}" if ended else text)
     counts: dict[str, int] = {}
     for device in plan.assignment.values():
-        counts[device] = counts.get(device, 0) + 1
+        counts[pair_of(device)] = counts.get(pair_of(device), 0) + 1
     listed = [device for names in costs.graph.memories.values() for device in names]
+    listed += [pair for pair in counts if pair not in listed]
     out.print("operators: " + ", ".join(f"{device} {counts.get(device, 0)}" for device in listed))
     if plan.overfull:
         out.print(f"warning: weights exceed the capacity: {_bytes_text(plan)}")

@@ -320,6 +320,12 @@ def _generates(values: Values) -> bool:
     return values["generate"] is not None
 
 
+def _splits_generation(values: Values) -> bool:
+    from pimloop.partitioner.place.solve import COEXEC
+
+    return _generates(values) and COEXEC in values["policy"]
+
+
 @idle(
     *PIPELINE_ON_MODEL,
     *LOADING,
@@ -332,6 +338,11 @@ def _generates(values: Values) -> bool:
         {"keep_fused": False, "im2col": False},
         "--generate takes no .onnx file, and other models have no fused operators",
         _generates,
+    ),
+    Idle(
+        {"policy": []},
+        "--generate splits no operator yet",
+        _splits_generation,
     ),
     Idle(
         {"fresh": False, "jobs": None},

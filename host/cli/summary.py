@@ -13,7 +13,7 @@ from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.run import CpuBasis
 from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.format.verification import Comparison, IntegerComparison
-from pimloop.host.report.html.headline import contradiction, proof, why_no_pim
+from pimloop.host.report.html.headline import contradiction, proof, together, why_no_pim
 from pimloop.host.report.html.labels import (
     device_title,
     executed_meaning,
@@ -52,6 +52,8 @@ def print_summary(out: Console, report: Report, files: Sequence[Path] = ()) -> N
         _line(out, "no times: the model device has no clock")
     else:
         _line(out, proof(report), "yellow" if contradiction(report) else "")
+        for text in together(report):
+            _line(out, text)
         _print_operators(out, report, schedule)
         print_rates(out, report)
         _line(out, weights_line(report))

@@ -133,8 +133,8 @@ class SplitDevice(DeviceKind):
         """Those of both parts."""
         return tuple(part.memory for part in self.parts)
 
-    def first_columns(self, columns: int) -> int:
-        """Return how many of `columns` the PIM computes.
+    def first_columns(self, columns: int, node: str = "") -> int:
+        """Return how many of `columns` the PIM computes; `node` is named in the message.
 
         Raises
         ------
@@ -144,7 +144,8 @@ class SplitDevice(DeviceKind):
         first, rest = divmod(columns * self.share, self.shares)
         if rest:
             raise PimloopError(
-                f"'{self.name}': {self.share}/{self.shares} of {columns} columns is no whole number"
+                f"{f'node {node!r} is assigned to ' if node else ''}'{self.name}':"
+                f" {self.share}/{self.shares} of its {columns} columns is no whole number"
             )
         return first
 

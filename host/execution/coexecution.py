@@ -33,7 +33,8 @@ def first_columns(
     for node in graph.nodes:
         kind = devices[assignment[node.id]]
         if isinstance(kind, SplitDevice):
-            split[node.id] = kind.first_columns(graph.tensors[node.outputs[0]].shape[-1])
+            columns = graph.tensors[node.outputs[0]].shape[-1:]
+            split[node.id] = kind.first_columns(columns[0] if columns else 1, node.id)
     return split
 
 

@@ -290,7 +290,9 @@ def check_assignment(
         kind = devices.find(device)
         if kind is None:
             raise PimloopError(
-                f"node '{node.id}' is assigned to '{device}'; devices: {', '.join(devices)}"
+                f"node '{node.id}' is assigned to '{device}'; devices: {', '.join(devices)}, and"
+                " splits between two of them, as 'cpu_parallel+pim 5/16' (a share below one, of the"
+                " PIM)"
             )
         if kind.offloaded and node.id not in operations:
             name = overflowing_constant(graph, node)

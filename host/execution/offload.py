@@ -26,6 +26,12 @@ from pimloop.host.pim.resident import ResidentModel
 
 Bits = NDArray[np.uint16]
 
+#: Why the PIM can compute no columns of an operator alone.
+NO_COLUMNS = (
+    "only products by a constant matrix wider than a column tile are split, where all weights fit"
+    " into device memory together"
+)
+
 
 class OffloadedSegments:
     """The PIM's part of one execution.
@@ -98,10 +104,11 @@ class OffloadedSegments:
                 continue
             possible = self._resident.first_columns(node)
             if columns not in possible:
-                choices = ", ".join(map(str, possible)) or "none"
+                choices = ", ".join(map(str, possible))
                 raise PimloopError(
                     f"node '{node.id}' ({node.op}): the PIM cannot compute its first {columns}"
-                    f" columns alone; it can compute: {choices}"
+                    " columns alone; "
+                    + (f"it can compute: {choices}" if choices else f"{NO_COLUMNS}: place it whole")
                 )
 
     def load_weights(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pimloop.partitioner.graph as cg
 from pimloop.errors import PimloopError
 from pimloop.partitioner.plan import Step
-from pimloop.partitioner.plan_file import check_plan
+from pimloop.partitioner.plan_file import check_plan, check_splits
 from pimloop.partitioner.typed_json import JsonError, read_json
 
 
@@ -35,6 +35,7 @@ def load_plan(path: Path) -> PlanFile:
     """
     try:
         plan = check_plan(read_json(path))
+        check_splits(plan)
     except OSError as error:
         raise PimloopError(f"cannot read the plan {path}: {error.strerror}") from error
     except JsonError as error:

@@ -107,7 +107,7 @@ def _of_plugin(name: str) -> Policy:
     if name not in known:
         raise PluginError(
             f"unknown policy '{name}'; policies of installed plug-ins:"
-            f" {', '.join(known) or 'none'}; built in: {', '.join(WITH_COSTS)}"
+            f" {', '.join(known) or 'none'}; built in: {', '.join((*WITH_COSTS, COEXEC))}"
         )
     return find_policy(name)
 

@@ -163,11 +163,15 @@ def _timeline(report: Report) -> Figure | None:
     lanes = lane_order(s["lane"] for one in schedules.values() for s in one["timeline"])
     figure, axes = new_figure(6.8, 0.46 * len(schedules) + 1.3)
     for place, one in enumerate(schedules.values()):
+        # Where lanes work at the same time, each has its part of the row.
+        rows = [lane for lane in lanes if any(s["lane"] == lane for s in one["timeline"])]
+        high = 0.68 / len(rows) if _overlaps(one["timeline"]) else 0.68
         for lane in lanes:
             spans = [(a / scale, (b - a) / scale) for a, b in _busy(one["timeline"], lane)]
             colour = device_colour(lane)
             label = plain(device_title(lane)) if place == 0 else None
-            axes.broken_barh(spans, (place - 0.34, 0.68), facecolors=colour, label=label)
+            low = place - 0.34 + (rows.index(lane) * high if high < 0.68 and lane in rows else 0)
+            axes.broken_barh(spans, (low, high), facecolors=colour, label=label)
     _name_rows(axes, schedules)
     axes.set_xlim(0.0, max(ends) / scale * 1.02)
     axes.set_xlabel(f"time, {unit}")
@@ -270,6 +274,16 @@ def _timed(report: Report) -> dict[str, Schedule]:
         for name in schedule_order(schedules)
         if schedules[name].get("executed_us") is not None
     }
+
+
+def _overlaps(timeline: list[TimelineStep]) -> bool:
+    """Return whether two steps are at the same time."""
+    until = 0.0
+    for step in timeline:
+        if step["start_us"] < until - 1e-3:
+            return True
+        until = max(until, step["start_us"] + step["us"])
+    return False
 
 
 def _busy(timeline: list[TimelineStep], lane: str) -> list[tuple[float, float]]:

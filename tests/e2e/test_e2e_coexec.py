@@ -22,6 +22,7 @@ from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import load_model
 from pimloop.host.pipeline.flow import Pipeline
 from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.plots import _timeline
 from pimloop.partitioner.problem import Problem
 
 
@@ -120,7 +121,50 @@ def test_page_trace_and_annotated_model_show_it(folder: Path, report: dict[str, 
     assert properties[name]["pimloop.device.coexec"].startswith("cpu_parallel+pim ")
     trace = json.loads((folder / "trace.json").read_text())["traceEvents"]
     assert {"CPU parallel", "PIM"} <= {e["args"].get("name") for e in trace if e["ph"] == "M"}
-    assert "coexec" in (folder / "stdout").read_text()
+    text = " ".join((folder / "stdout").read_text().split())
+    assert f"Co-execution splits {count} operator" in text
+    assert "times as fast as Optimal, which splits none" in text
+
+
+def test_its_files_are_plans_and_costs_as_any(folder: Path, model: Path, tmp_path: Path) -> None:
+    """Planned again from its costs, and executed from its plan file."""
+    made = pimloop("partition", "--costs", folder / "costs.json", "--policy", "coexec", "--json")
+    assert made.returncode == 0, made.stderr
+    plan = json.loads((folder / "plan-coexec.json").read_text())
+    assert json.loads(made.stdout)["total_us"] == plan["total_us"]
+    shown = pimloop("partition", "--costs", folder / "costs.json", "--policy", "coexec").stdout
+    assert f"cpu_parallel+pim {len(plan['splits'])}" in shown
+    assert (
+        "coexec" in pimloop("partition", "--costs", folder / "costs.json", "--policy", "all").stdout
+    )
+    run = pimloop("run", model, "--plan", folder / "plan-coexec.json", "--json")
+    assert run.returncode == 0, run.stderr
+    (schedule,) = json.loads(run.stdout)["schedules"].values()
+    assert schedule["executed_us"] == pytest.approx(plan["total_us"], rel=1e-9)
+    name = next(iter(plan["splits"]))
+    plan["assignment"][name] = "pim"
+    (tmp_path / "other.json").write_text(json.dumps(plan))
+    wrong = pimloop("run", model, "--plan", tmp_path / "other.json")
+    assert wrong.returncode == 2
+    assert f"splits.{name} is" in wrong.stderr
+    assert "but assignment has 'pim'" in " ".join(wrong.stderr.split())
+
+
+def test_no_bar_of_the_plot_hides_another(report: Any) -> None:
+    """Steps at the same time are beside each other in a row, not on top of each other."""
+    figure = _timeline(report)
+    assert figure is not None
+    boxes = sorted(
+        (path.get_extents() for bars in figure.axes[0].collections for path in bars.get_paths()),
+        key=lambda box: box.x0,
+    )
+    lanes = {s["lane"] for one in report["schedules"].values() for s in one["timeline"]}
+    assert len(boxes) >= len(lanes) * 2
+    for number, box in enumerate(boxes):
+        for other in boxes[number + 1 :]:
+            across = min(box.x1, other.x1) - other.x0
+            down = min(box.y1, other.y1) - max(box.y0, other.y0)
+            assert across <= 1e-6 or down <= 1e-6
 
 
 def test_every_placement_costs_what_it_takes(model: Path) -> None:

@@ -130,6 +130,9 @@ def test_page_trace_and_plots_show_the_device(report: dict[str, Any], installed:
     products = report["schedules"]["optimal"]["devices"]["npu"]["nodes"]
     assert f"{products} of 122 operators run on the NPU, the others on the CPU" in page
     assert "On NPU" in page
+    words = " ".join(page.split())
+    assert "NPU times are modelled by the plug-in of &#39;npu&#39;" in words
+    assert "on the PIM, else NPU, whatever can run there, the rest on all CPU cores" in words
     trace = json.loads((installed / "out" / "trace.json").read_text())
     names = [e["args"].get("name") for e in trace["traceEvents"] if e["ph"] == "M"]
     assert "NPU" in names

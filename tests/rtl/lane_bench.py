@@ -201,7 +201,7 @@ class LaneModel:
             case 7:
                 new = np.array([relu_exact(x) for x in vector.tolist()], dtype=np.uint32)
             case _:
-                raise ValueError(f"no operation {op}")
+                raise ValueError(f"lane operation {op} of isa.toml has no oracle here: add one")
         self.words[group] = np.where(takes_part, new, old)
 
     def read(self, group: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pimloop.rtl.source import load
+
 ROOT = Path(__file__).parents[2]
 LANE_SOURCES = tuple(ROOT / "rtl" / f"{name}.sv" for name in ("pim_pkg", "pim_lane", "pim_lanes"))
 NATIVE_SOURCES = (ROOT / "rtl" / "pim_pkg.sv", ROOT / "rtl" / "pim_lanes_native_sim.sv")
@@ -21,8 +23,10 @@ PAIR_SOURCES = (
 DPI_SOURCE = ROOT / "sim" / "dpi" / "pim_lane_dpi.cpp"
 DPI_HEADER = ROOT / "sim" / "dpi" / "pim_lane_dpi.h"
 
-# pim_pkg::lane_op_e
+# pim_pkg::lane_op_e, those that the tests name. Every operation of the table must be known to
+# `lane_bench.LaneModel`: random tests draw from all of them.
 MAC, MACZ, MUL, MULS, LOAD, LOAD_F32, SPLAT, RELU = range(8)
+OPERATIONS = range(len(load()["lane"]))
 
 NAN = 0x7FC00000
 NEGATIVE_ZERO = 0x80000000

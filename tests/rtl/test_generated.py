@@ -185,6 +185,17 @@ def test_a_table_that_contradicts_itself_is_an_error() -> None:
         broken(lambda isa_table: isa_table["register"][5].update(offset=0x138))
     with pytest.raises(ValueError, match="opcode has the value 0x02 twice"):
         broken(lambda isa_table: isa_table["opcode"][0].update(value=2))
+    for value in (256, -1, "11", True):
+        with pytest.raises(ValueError, match=f"COPY_IN has the value {value!r}; give a whole"):
+            broken(lambda isa_table, value=value: isa_table["opcode"][0].update(value=value))
+    for name in ("NE G", "", "1ST", "A__B"):
+        with pytest.raises(ValueError, match=f"opcode {name!r} is no name; use letters"):
+            broken(lambda isa_table, name=name: isa_table["opcode"][0].update(name=name))
+    # One name in SystemVerilog and C++, whatever the case.
+    with pytest.raises(ValueError, match="opcode has the name Relu twice"):
+        broken(lambda isa_table: isa_table["opcode"][0].update(name="relu"))
+    with pytest.raises(ValueError, match="lane has the name Relu twice"):
+        broken(lambda isa_table: isa_table["lane"].append({"name": "relu", "doc": "Again."}))
     with pytest.raises(ValueError, match=r"no \[\[class\]\] is called vector"):
         broken(lambda isa_table: isa_table["opcode"][0].update({"class": "vector"}))
     with pytest.raises(ValueError, match="COPY_IN is of the class unary, so its `lane` must be"):

@@ -103,7 +103,7 @@ def schedule_rows(report: Report) -> list[ScheduleRow]:
             ScheduleRow(
                 name=name,
                 title=schedule_title(name, schedule),
-                meaning=schedule_meaning(name, schedule),
+                meaning=schedule_meaning(name, schedule, further_devices(report)),
                 predicted=_time(predicted),
                 executed=_time(executed),
                 difference=_difference(predicted, executed),

@@ -11,6 +11,7 @@ from pimloop.host.report.html.labels import (
     format_us,
     further_devices,
     gap_text,
+    schedule_meaning,
     schedule_order,
     schedule_title,
     schedule_words,
@@ -212,7 +213,9 @@ def cards(report: Report) -> list[Card]:
         us = None if schedule is None else schedule.get("executed_us")
         executed = "" if us is None else format_us(us)
         share = 100.0 * gains[name] / widest
-        found.append(Card(words.title, words.meaning, gains[name], share, executed))
+        schedule = report["schedules"].get(name)
+        meaning = schedule_meaning(name, dict(schedule or {}), further_devices(report))
+        found.append(Card(words.title, meaning, gains[name], share, executed))
     return found
 
 
@@ -242,9 +245,12 @@ def together(report: Report) -> list[str]:
         )
         gain = took / us
         speed = "as fast" if abs(gain - 1.0) < _EQUAL else f"{gain:.2f} times as fast"
+        other = schedule_title(main_schedule(report), schedules[main_schedule(report)])
         sentences.append(
             f"{schedule_title(name, schedule)} splits {quantity(len(splits), 'operator')} between"
-            f" {pair}, which compute at the same time: {format_us(us)}, {speed}. {ASSUMED}"
+            f" {pair}, which compute at the same time: {format_us(us)}, {speed} as {other}, which"
+            f" splits none. Times on both sides of a split overlap, so its devices and transfers"
+            f" add up to more than its time. {ASSUMED}"
         )
     return sentences
 

@@ -7,7 +7,7 @@ shades of the former for the dark theme (assets/report.css).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,13 +146,26 @@ def schedule_key(name: str, schedule: Mapping[str, Any]) -> str:
     return best_found(schedule)
 
 
-def schedule_meaning(name: str, schedule: Mapping[str, Any]) -> str:
+def schedule_meaning(name: str, schedule: Mapping[str, Any], further: Sequence[str] = ()) -> str:
     """Return what a schedule does; an unproved optimum is the best of those that were tried.
+
+    Parameters
+    ----------
+    name, schedule
+        Of a report.
+    further
+        The devices of plug-ins that a schedule uses (`further_devices`): PIM first takes every
+        accelerator before the CPU.
 
     >>> schedule_meaning("optimal", {"optimal": False})
     'the placement with the least predicted time that the search found'
+    >>> schedule_meaning("pim_first", {}, ["npu"])
+    'on the PIM, else npu, whatever can run there, the rest on all CPU cores'
     """
     meaning = schedule_words(name).meaning
+    if name == "pim_first" and further:
+        others = ", ".join(f"else {device_title(device)}" for device in further)
+        meaning = meaning.replace("on the PIM", f"on the PIM, {others},", 1)
     return f"{meaning} that the search found" if unproved(name, schedule) else meaning
 
 
@@ -192,6 +205,14 @@ def executed_meaning(report: Report) -> str:
     >>> executed_meaning({"executed_kind": "measured", "device": "sim"})
     'CPU times are measured on this machine, PIM cycles simulated'
     """
+    meaning = _executed_meaning(report)
+    for device in further_devices(report) if "schedules" in report else ():
+        meaning += f"; {device_title(device)} times are modelled by the plug-in of '{device}'"
+    return meaning
+
+
+def _executed_meaning(report: Report) -> str:
+    """Return the same of the CPU and the PIM."""
     kind = report.get("executed_kind")
     if kind is not None and report.get("device") == "model":
         cpu = "measured on this machine" if kind == "measured" else "modelled"

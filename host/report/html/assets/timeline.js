@@ -108,21 +108,36 @@ function axisTime(us, gap) {
   return (us / scale).toFixed(digits) + " " + unit;
 }
 
+function overlaps(schedule) {
+  let until = 0;
+  return schedule.timeline.some(([, start, us]) => {
+    const early = start < until - 1e-3;
+    until = Math.max(until, start + us);
+    return early;
+  });
+}
+
 function drawStrips(longest) {
   const strips = byId("strips");
   data.schedules.forEach((schedule, index) => {
     const bar = svg("svg", { viewBox: "0 0 1000 16", preserveAspectRatio: "none", "aria-hidden": "true" });
-    // Neighbours of one lane are one rectangle: a strip shows who works, not every operator.
-    let run = null;
-    const close = () => run && bar.append(svg("rect", { class: fill(data.lanes[run[0]][0]), x: (run[1] / longest) * 1000, width: ((run[2] - run[1]) / longest) * 1000, y: 0, height: 16 }));
-    for (const [lane, start, us] of schedule.timeline) {
-      if (run && run[0] === lane && start - run[2] < 1e-3 + 1e-6 * longest) run[2] = start + us;
-      else {
-        close();
-        run = [lane, start, start + us];
+    // Neighbours of one lane are one rectangle: a strip shows who works, not every operator. Where
+    // lanes work at the same time, each has its part of the height.
+    const used = [...new Set(schedule.timeline.map(([lane]) => lane))].sort((a, b) => a - b);
+    const rows = overlaps(schedule) ? used.map((lane) => [lane]) : [used];
+    rows.forEach((lanes, row) => {
+      let run = null;
+      const close = () => run && bar.append(svg("rect", { class: fill(data.lanes[run[0]][0]), x: (run[1] / longest) * 1000, width: ((run[2] - run[1]) / longest) * 1000, y: (row * 16) / rows.length, height: 16 / rows.length }));
+      for (const [lane, start, us] of schedule.timeline) {
+        if (!lanes.includes(lane)) continue;
+        if (run && run[0] === lane && start - run[2] < 1e-3 + 1e-6 * longest) run[2] = start + us;
+        else {
+          close();
+          run = [lane, start, start + us];
+        }
       }
-    }
-    close();
+      close();
+    });
     const button = html("button", { type: "button", class: "strip", "aria-pressed": "false" },
       html("span", {}, schedule.title), bar, html("span", { class: "us" }, time(schedule.us)));
     button.addEventListener("click", () => choose(index));
