@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pimloop.host.cli.arguments import parse_name
+
 
 def register(subparsers: Any) -> None:
     """Add `schema` to `subparsers`."""
@@ -17,7 +19,9 @@ def register(subparsers: Any) -> None:
             " `format`."
         ),
     )
-    parser.add_argument("format", nargs="?", metavar="FORMAT", help="as pimloop-report/3")
+    parser.add_argument(
+        "format", type=parse_name, nargs="?", metavar="FORMAT", help="as pimloop-report/3"
+    )
     parser.set_defaults(func=run_schema)
 
 

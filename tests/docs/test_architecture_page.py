@@ -109,7 +109,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     (code,) = blocks("python")
     assert f"`{FILE}`:\n" in PAGE
     (copy / FILE).write_text(code, encoding="utf-8")
-    path = os.pathsep.join((str(copy), str(REPOSITORY / "tests" / "host")))
+    path = os.pathsep.join((str(copy), str(REPOSITORY / "tests")))
     environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
     environment["PIMLOOP_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 

@@ -174,8 +174,11 @@ def test_an_operator_that_the_cpu_runtime_lacks(tmp_path, capsys):
     [
         (None, "give the folder that `pimloop sim` wrote"),
         ("{", "is not JSON"),
-        ('{"format": "pimloop-report/1"}', "is no report of this version"),
-        ("[]", "is no report of this version"),
+        (
+            '{"format": "pimloop-report/1"}',
+            'the format is "pimloop-report/1", expected "pimloop-report/2" or "pimloop-report/3"',
+        ),
+        ("[]", "the file must be an object, not a list"),
     ],
 )
 def test_report_of_a_bad_folder(content, message, tmp_path, capsys):

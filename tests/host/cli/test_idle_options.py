@@ -85,6 +85,7 @@ MODES = {
     "platforms": [[], ["show", "aim"]],
     "report": [["folder"]],
     "policies": [[]],
+    "schema": [[], ["pimloop-plan/2"]],
     "doctor": [[]],
 }  # fmt: skip
 MODES["sim"] = [

@@ -143,10 +143,11 @@ def test_a_hostile_report_prints_characters_only(capsys: pytest.CaptureFixture[s
 def test_a_formula_becomes_text_in_csv(text: str) -> None:
     row = {
         "model": text, "sequence_length": 4, "platform": text, "settings": {text: text},
+        "axes": {text: 3}, "shapes": {text: [2, 3]}, "inputs": text,
         "schedule": text, "predicted_us": -1.5, "executed_us": None,
     }  # fmt: skip
     (read,) = csv.DictReader(io.StringIO(to_csv([row])))
-    for key in ("model", "platform", "settings", "schedule"):
+    for key in ("model", "platform", "settings", "schedule", "axes", "shapes", "inputs"):
         assert read[key].startswith("'"), key
     assert read["predicted_us"] == "-1.5"
     assert read["sequence_length"] == "4"

@@ -280,7 +280,7 @@ def test_an_error_within_the_model_is_no_rounding_of_it():
 
 
 def test_a_value_changed_behind_the_pim_is_seen():
-    graph = model([("Relu", ["x"], ["r"], {}), ("MatMul", ["r", "w"], ["l"], {}),
+    graph = model([("Abs", ["x"], ["r"], {}), ("MatMul", ["r", "w"], ["l"], {}),
                    ("Neg", ["l"], ["y"], {})], ["y"])  # fmt: skip
     run = Run(graph)
     assert run.executor.wrong_segments() == []

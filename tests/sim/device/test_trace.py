@@ -68,7 +68,14 @@ def compress(tmp_path_factory):
     program = tmp_path_factory.mktemp("lz4") / "lz4_check"
     source = Path(__file__).parent / "lz4_check.cpp"
     warnings = ["-Wall", "-Wextra", "-Werror", "-fsanitize=undefined,address"]
-    command = [find_compiler().path, f"-I{SIM / 'lz4'}", *warnings, str(source), "-o", str(program)]
+    command = [
+        find_compiler().path,
+        f"-I{SIM / 'verilator' / 'lz4'}",
+        *warnings,
+        str(source),
+        "-o",
+        str(program),
+    ]
     subprocess.run(command, check=True, timeout=120)
 
     def run(data: bytes) -> bytes:
