@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
 from pimloop.partitioner.cost_file import SplitJson
+from pimloop.partitioner.splits import Split
 from pimloop.partitioner.typed_json import (
     Count,
     JsonError,
@@ -152,7 +153,7 @@ def check_splits(plan: PlanJson) -> None:
         Naming the operator for which they differ.
     """
     for name, split in plan["splits"].items():
-        called = f"{'+'.join(split['devices'])} {split['share']}/{split['shares']}"
+        called = Split.of(split).name
         assigned = plan["assignment"].get(name)
         if assigned != called:
             raise JsonError(

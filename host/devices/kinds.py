@@ -150,6 +150,9 @@ class SplitDevice(DeviceKind):
         return first
 
 
+#: What pictures draw operators in that two devices compute, from Okabe and Ito's palette.
+SPLIT_COLOUR = "#009e73"
+
 _SPLIT = re.compile(r"(\w+)\+(\w+)(?: ([1-9]\d*)/([1-9]\d*))?")
 
 
@@ -165,7 +168,7 @@ def _split_device(name: str, devices: Mapping[str, DeviceKind]) -> SplitDevice |
     if first.memory != HOST_MEMORY or first.offloaded or second.memory != PIM_MEMORY:
         return None
     return SplitDevice(
-        name, HOST_MEMORY, f"{first.title} + {second.title}", "#009e73", "+", "olive",
+        name, HOST_MEMORY, f"{first.title} + {second.title}", SPLIT_COLOUR, "+", "olive",
         (first, second), share, shares,
     )  # fmt: skip
 

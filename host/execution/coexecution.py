@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.segments import BoundSegment, Segment, SessionCache
@@ -11,9 +10,9 @@ from pimloop.host.devices.kinds import HOST_MEMORY, DeviceKind, SplitDevice
 from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.memories import Memories
 from pimloop.host.execution.offload import OffloadedSegments
-from pimloop.host.execution.parts import ColumnsPart, columns_part
+from pimloop.host.execution.parts import columns_part
 from pimloop.host.execution.reference.segments import wrong_results
-from pimloop.host.execution.verification import Verifier
+from pimloop.host.execution.verification import Verifier, paused
 from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.operators import Operation
 from pimloop.host.operators.product import Product
@@ -40,8 +39,8 @@ def first_columns(
 
 def cpu_part(
     graph: Graph, node: Node, operation: Operation, columns: int, *, copy: bool = False
-) -> ColumnsPart:
-    """Return what the CPU computes of an operator whose first columns the PIM computes.
+) -> Graph:
+    """Return, as `columns_part`, what the CPU computes where the PIM computes the first columns.
 
     Parameters
     ----------
@@ -96,13 +95,12 @@ class CoexecutedSegments:
         sessions: SessionCache,
         verifier: Verifier | None,
     ) -> None:
-        self._graph = graph
         self._columns = columns
         self._offloaded = offloaded
         self._memories = memories
         self._sessions = sessions
         self._verifier = verifier
-        self._parts: dict[str, ColumnsPart] = {}
+        self._parts: dict[str, Graph] = {}
         self._buffers: dict[str, TensorBuffers] = {}
         self._segments: dict[str, Segment] = {}  # of the CPU's part
         for segment in segments:
@@ -112,16 +110,16 @@ class CoexecutedSegments:
                 operation = operations[node.id]
                 part = cpu_part(graph, node, operation, columns[node.id], copy=True)
                 self._parts[node.id] = part
-                self._buffers[node.id] = TensorBuffers(part.graph)
+                self._buffers[node.id] = TensorBuffers(part)
                 self._segments[node.id] = Segment(kind.parts[0].name, (node,))
-                sessions.prepare(part.graph, self._segments[node.id])
+                sessions.prepare(part, self._segments[node.id])
 
     def run(self, segment: Segment, execution: Execution) -> None:
         """Run the operators of a segment on both sides at the same time."""
         for node in segment.nodes:
             part, buffers = self._parts[node.id], self._buffers[node.id]
-            self._memories.bring(part.graph.inputs, HOST_MEMORY, execution)
-            for name in part.graph.inputs:
+            self._memories.bring(part.inputs, HOST_MEMORY, execution)
+            for name in part.inputs:
                 buffers.store(name, self._memories.buffers(HOST_MEMORY).array(name))
             bound = self.bound(node, self._sessions)
 
@@ -131,15 +129,13 @@ class CoexecutedSegments:
                 bound.run()
                 return buffers.array(node.outputs[0])
 
-            quiet: AbstractContextManager[None] = nullcontext()
-            if self._verifier is not None:
-                quiet = self._verifier.paused()
-            self._offloaded.run_split(node, self._columns[node.id], compute, execution, quiet)
+            self._offloaded.run_split(
+                node, self._columns[node.id], compute, execution, paused(self._verifier)
+            )
 
     def bound(self, node: Node, sessions: SessionCache) -> BoundSegment:
         """Return the CPU's part of an operator ready to run, on what the last run left."""
-        graph = self._parts[node.id].graph
-        return sessions.bind(graph, self._segments[node.id], self._buffers[node.id])
+        return sessions.bind(self._parts[node.id], self._segments[node.id], self._buffers[node.id])
 
     def wrong(self) -> list[str]:
         """Return which of the CPU's columns its operators do not give again, in words."""
@@ -147,6 +143,6 @@ class CoexecutedSegments:
             text
             for name, part in self._parts.items()
             for text in wrong_results(
-                part.graph, self._segments[name], self._buffers[name].array, part.node.outputs
+                part, self._segments[name], self._buffers[name].array, part.outputs
             )
         ]

@@ -155,9 +155,12 @@ class OffloadedSegments:
     def run(self, segment: Segment, execution: Execution) -> None:
         """Run the operators of a segment; their results go to the memories that read them."""
         for node in segment.nodes:
-            self._report(node.id)
-            self._done += self._work[node.id]
-            self._run(node, execution)
+            with self._operands_of(node, execution):
+                with self._on_device():
+                    execution.pim[node.id] = self._count(self._resident.run(node))
+                self._fetch_result(node.outputs[0], execution)
+                if self._verifier is not None:
+                    self._verifier.submit(self._check(node))
 
     def run_split(
         self,
@@ -184,23 +187,28 @@ class OffloadedSegments:
         quiet
             Entered while both sides compute.
         """
+        others: list[Array] = []
+        with self._operands_of(node, execution):
+            with self._on_device(), quiet:
+                stats = self._resident.beside(node, columns, lambda: others.append(meanwhile()))
+            execution.pim[node.id] = self._count(stats)
+            first = self._gather(node.outputs[0], columns, others[0], execution)
+            if self._verifier is not None:
+                self._verifier.submit(self._check_first(node, columns, first))
+
+    @contextmanager
+    def _operands_of(self, node: Node, execution: Execution) -> Iterator[None]:
+        """Have an operator's operands on the device; let go of what nothing reads behind it."""
         self._report(node.id)
         self._done += self._work[node.id]
         moved = self._resident.operands(node)
         for name in moved:
             self._move_operand(name, execution)
-        others: list[Array] = []
-        with self._on_device(), quiet:
-            stats = self._resident.beside(node, columns, lambda: others.append(meanwhile()))
-        execution.pim[node.id] = self._count(stats)
-        result = node.outputs[0]
-        first = self._gather(result, columns, others[0], execution)
-        if self._verifier is not None:
-            self._verifier.submit(self._check_first(node, columns, first))
+        yield
         for used in moved:
             self._uses[used] -= 1
             self._release_unused(used)
-        self._release_unused(result)
+        self._release_unused(node.outputs[0])
 
     def _gather(self, name: str, columns: int, others: Array, execution: Execution) -> Bits:
         """Bring a result of two sides to where it is read; return the bits of the PIM's columns."""
@@ -208,14 +216,10 @@ class OffloadedSegments:
         with self._on_device():
             values = self._resident.download_first(name, columns)
         down = self._count(self._resident.driver.last)
-        first = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        first = _upper_halves(values)
         dtype = self._graph.tensors[name].dtype
         whole = np.concatenate([as_type(values, dtype), others], axis=-1)
-        unlike = non_finite(whole)
-        if unlike is not None:
-            execution.non_finite[name] = unlike
-        if name in self._kept:
-            execution.values[name] = whole
+        self._note(name, whole, execution)
         remember = self._verifier is not None
         self._memories.receive(name, HOST_MEMORY, whole, remember=remember)
         if any(memory != PIM_MEMORY for memory in readers):  # a further one's goes this way too
@@ -236,7 +240,7 @@ class OffloadedSegments:
         part = columns_part(self._graph, node, product, slice(columns))
         return Check(
             node, product.with_columns(columns), product.columns_of(operands, slice(columns)),
-            first, part.graph,
+            first, part,
         )  # fmt: skip
 
     def finish(self) -> None:
@@ -246,21 +250,6 @@ class OffloadedSegments:
     def _report(self, label: str) -> None:
         total = sum(self._work.values())
         self._progress(Progress("run", label, self._done, total, self._cycles))
-
-    def _run(self, node: Node, execution: Execution) -> None:
-        moved = self._resident.operands(node)
-        for name in moved:
-            self._move_operand(name, execution)
-        with self._on_device():
-            execution.pim[node.id] = self._count(self._resident.run(node))
-        result = node.outputs[0]
-        self._fetch_result(result, execution)
-        if self._verifier is not None:
-            self._verifier.submit(self._check(node))
-        for used in moved:
-            self._uses[used] -= 1
-            self._release_unused(used)
-        self._release_unused(result)
 
     def _check(self, node: Node) -> Check:
         operation = self._operations[node.id]
@@ -286,16 +275,20 @@ class OffloadedSegments:
         with self._on_device():
             values = self._resident.download(name)
         stats = self._count(self._resident.driver.last)
-        self._bits[name] = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        self._bits[name] = _upper_halves(values)
         values = as_type(values, self._graph.tensors[name].dtype)
+        self._note(name, values, execution)
+        for memory in needed:
+            self._memories.receive(name, memory, values, remember=self._verifier is not None)
+            self._add_transfer(execution, name, PIM_MEMORY, memory, stats)
+
+    def _note(self, name: str, values: Array, execution: Execution) -> None:
+        """Note NaN and infinities of a result that was read, and its values where they are kept."""
         unlike = non_finite(values)
         if unlike is not None:
             execution.non_finite[name] = unlike
         if name in self._kept:
             execution.values[name] = values
-        for memory in needed:
-            self._memories.receive(name, memory, values, remember=self._verifier is not None)
-            self._add_transfer(execution, name, PIM_MEMORY, memory, stats)
 
     def _add_transfer(
         self, execution: Execution, name: str, source: str, destination: str, stats: OpStats
@@ -333,6 +326,11 @@ class OffloadedSegments:
     def _count(self, stats: OpStats) -> OpStats:
         self._cycles += stats.cycles
         return stats
+
+
+def _upper_halves(values: NDArray[np.float32]) -> Bits:
+    """Return the bfloat16 bits of values that are bfloat16."""
+    return (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
 
 
 def as_type(values: NDArray[np.float32], dtype: np.dtype[np.generic]) -> Array:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.operators.product import Product
 
 
-@dataclass(frozen=True)
-class ColumnsPart:
-    """Some columns of a product by a constant."""
-
-    graph: Graph  # with the operator alone; its constants and its result have these columns only
-    node: Node
-    columns: slice  # of the whole result
-
-
 def columns_part(
     graph: Graph, node: Node, product: Product, columns: slice, *, copy: bool = False
-) -> ColumnsPart:
-    """Return some columns of an operator's result as an operator of the same name.
+) -> Graph:
+    """Return a graph of one operator: a product by some columns of its constants.
+
+    Constants and result have these columns only; names are the model's.
 
     Parameters
     ----------
@@ -41,7 +34,7 @@ def columns_part(
     tensors = {name: graph.tensors[name] for name in node.inputs if name}
     tensors |= {name: replace(graph.tensors[name], shape=a.shape) for name, a in constants.items()}
     tensors[result] = replace(graph.tensors[result], shape=(*shape[:-1], width))
-    part = replace(
+    return replace(
         graph,
         nodes=(node,),
         inputs=tuple(graph.activations(node)),
@@ -49,7 +42,6 @@ def columns_part(
         tensors=tensors,
         constants=constants,
     )
-    return ColumnsPart(part, node, columns)
 
 
 def _columns(constant: Array, axis: int, columns: slice, copy: bool) -> Array:

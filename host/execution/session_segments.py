@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.segments import Segment, SessionCache
@@ -12,7 +11,7 @@ from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.finite import non_finite
 from pimloop.host.execution.memories import Memories
 from pimloop.host.execution.reference.segments import segment_values, wrong_results
-from pimloop.host.execution.verification import Verifier
+from pimloop.host.execution.verification import Verifier, paused
 from pimloop.host.models.graph import Array, Graph
 
 
@@ -66,10 +65,7 @@ class SessionSegments:
         """Bring what a segment reads to its memory, and run it there."""
         memory = self._devices[segment.device].memory
         self._memories.bring(_read_from_outside(self._graph, segment), memory, execution)
-        quiet: AbstractContextManager[None] = nullcontext()
-        if self._verifier is not None:
-            quiet = self._verifier.paused()
-        with quiet:
+        with paused(self._verifier):
             buffers = self._memories.buffers(memory)
             self._sessions.bind(self._graph, segment, buffers, self._kept).run()
 

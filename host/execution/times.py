@@ -12,7 +12,7 @@ from typing import cast
 
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu import timing
-from pimloop.host.cpu.model import CpuDevice
+from pimloop.host.cpu.model import CpuDevice, CpuModel
 from pimloop.host.devices.kinds import (
     HOST_MEMORY,
     PIM_MEMORY,
@@ -24,8 +24,8 @@ from pimloop.host.devices.kinds import (
 from pimloop.host.execution.coexecution import cpu_part
 from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.result import Result
-from pimloop.host.models.graph import Node
-from pimloop.host.operators import pim_operation
+from pimloop.host.models.graph import Graph, Node
+from pimloop.host.operators import Operation, pim_operation
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.quantity import quantity
 
@@ -115,8 +115,27 @@ def _cpu_part_us(result: Result, node: Node, split: SplitDevice) -> float:
     operation = pim_operation(result.graph, node, result.platform.capabilities)
     assert operation is not None
     columns = split.first_columns(result.graph.tensors[node.outputs[0]].shape[-1])
-    part = cpu_part(result.graph, node, operation, columns)
-    return model.time_us(part.graph, part.node, cast(CpuDevice, split.parts[0].name))
+    return cpu_part_us(model, result.graph, node, operation, columns, split.parts[0].name)
+
+
+def cpu_part_us(
+    model: CpuModel, graph: Graph, node: Node, operation: Operation, columns: int, device: str
+) -> float:
+    """Return the modelled time, microseconds, of the columns that the PIM does not compute.
+
+    Parameters
+    ----------
+    model
+        Of a platform's CPU.
+    graph, node, operation
+        The operator, and how the PIM runs it.
+    columns
+        Of the PIM, the first ones.
+    device
+        The CPU device of the others.
+    """
+    part = cpu_part(graph, node, operation, columns)
+    return model.time_us(part, node, cast(CpuDevice, device))
 
 
 def cpu_node_us(result: Result, node: Node) -> float:

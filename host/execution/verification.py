@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -261,6 +261,11 @@ class Verifier:
             if self._closing:
                 return None
         return find_mismatch(check.node.id, check.result, expected.reshape(check.result.shape))
+
+
+def paused(verifier: Verifier | None) -> AbstractContextManager[None]:
+    """Return what makes a verifier, where there is one, stand still while the body runs."""
+    return nullcontext() if verifier is None else verifier.paused()
 
 
 def operator_error(graph: Graph, check: Check) -> float:

@@ -219,9 +219,7 @@ class DeviceWeights:
             return OpStats()
         values = self.bits.of(constant).view(ml_dtypes.bfloat16).reshape(use.shape)
         if isinstance(handle, DeviceMatrix):
-            missing = (
-                None if (before.columns, needed) == (0, whole) else range(before.columns, needed)
-            )
+            missing = range(before.columns, needed)
             self._driver.write_matrix(
                 handle, values, transposed=use.form == "transposed", tiles=missing
             )

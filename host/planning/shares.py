@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import cast
 
-from pimloop.host.cpu.model import CpuDevice
 from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
-from pimloop.host.execution.coexecution import cpu_part
+from pimloop.host.execution.times import cpu_part_us
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators import Operation
 from pimloop.host.pim.fit import PimFit
@@ -91,8 +89,7 @@ def _split(
     total = info.shape[-1]
     rows = info.elements // total
     share = Fraction(columns, total)
-    part = cpu_part(graph, node, operation, columns)
-    cpu_us = model.time_us(part.graph, part.node, cast(CpuDevice, DEVICES[0]))
+    cpu_us = cpu_part_us(model, graph, node, operation, columns, DEVICES[0])
     gathered = {
         HOST_MEMORY: platform.transfer_us(PIM_MEMORY, HOST_MEMORY, rows * columns),
         PIM_MEMORY: platform.transfer_us(HOST_MEMORY, PIM_MEMORY, rows * (total - columns)),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, device_parts, kinds
+from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, SPLIT_COLOUR, device_parts, kinds
 from pimloop.host.report.format.report import Report
 from pimloop.partitioner.percent import percent
 from pimloop.rtl.isa import COUNTER_TEXT
@@ -254,7 +254,7 @@ def device_colour(device: str) -> str:
     if device == TRANSFERS:
         return "#cc79a7"
     if len(device_parts(device)) > 1:
-        return "#009e73"
+        return SPLIT_COLOUR
     kind = kinds().get(device)
     return OTHER_COLOUR if kind is None else kind.colour
 
