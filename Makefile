@@ -57,20 +57,20 @@ style: dev ## ruff, mypy, import directions, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pimloop.rtl.generate --check
+	$(BIN)/python -m pimloop.rtl.tools.generate --check
 	$(BIN)/python -m pimloop.host.report.schemas --check
 
 lint: style ## what `style` checks, and Verilator -Wall, slang, Yosys
-	$(BIN)/python -m pimloop.rtl.lint
+	$(BIN)/python -m pimloop.rtl.tools.lint
 
 formal: dev ## prove the scheduler, the bus handshakes and the descriptor fetch
-	$(BIN)/python -m pimloop.rtl.formal $(ARGS)
+	$(BIN)/python -m pimloop.rtl.tools.formal $(ARGS)
 
 coverage: dev ## line, toggle and functional coverage of rtl/; report in out/coverage
 	$(BIN)/python -m pimloop.sim.check.coverage $(ARGS)
 
 synth: .venv/ready-synth ## synthesise for UltraScale+ and ECP5; tables in docs/synthesis.md
-	$(BIN)/python -m pimloop.rtl.synth $(ARGS)
+	$(BIN)/python -m pimloop.rtl.tools.synth $(ARGS)
 
 clean: ## remove what was built and simulated; .venv stays
 	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .hypothesis

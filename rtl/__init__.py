@@ -1,1 +1,1 @@
-"""The PIM device in SystemVerilog and, generated from the same source, its layouts in Python."""
+"""The PIM device in SystemVerilog; Python is in `tables` (for the rest) and `tools`."""

@@ -1,4 +1,4 @@
-// Generated from conditions.toml by `python -m pimloop.rtl.generate`: do not edit.
+// Generated from conditions.toml by `python -m pimloop.rtl.tools.generate`: do not edit.
 
 /// Elaboration fails where parameters of pim_top break a condition of conditions.toml.
 module pim_conditions #(

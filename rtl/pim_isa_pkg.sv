@@ -1,4 +1,4 @@
-// Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.
+// Generated from isa.toml by `python -m pimloop.rtl.tools.generate`: do not edit.
 
 /// The programming interface of the device: registers, descriptors, codes.
 package pim_isa_pkg;

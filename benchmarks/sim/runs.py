@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.rtl.isa import Reg
+from pimloop.rtl.tables.isa import Reg
 from pimloop.sim.device.config import SimConfig
 from pimloop.sim.device.process import SimDevice
 

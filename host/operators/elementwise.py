@@ -19,7 +19,7 @@ from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.operators.base import ROUNDING_F32, Operands, Operation, Part
 from pimloop.host.operators.forms import PLAIN, ConstantUse, ProductForm, Shape
 from pimloop.partitioner.quantity import quantity
-from pimloop.rtl.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode
 
 if TYPE_CHECKING:
     from pimloop.host.operators.capabilities import Capabilities

@@ -10,7 +10,7 @@ from pimloop.host.common.golden import Floats
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators.base import Operation
 from pimloop.host.operators.unary import UnaryKind
-from pimloop.rtl.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode
 
 if TYPE_CHECKING:
     from pimloop.host.operators.capabilities import Capabilities

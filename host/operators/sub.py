@@ -3,7 +3,7 @@
 import numpy as np
 
 from pimloop.host.operators.elementwise import BinaryKind
-from pimloop.rtl.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode
 
 KINDS = (BinaryKind(Opcode.SUB, np.subtract),)
 

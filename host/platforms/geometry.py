@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     BANKS_COUNT,
     BANKS_GROUPS,
     STYLE_ALL_BANK,

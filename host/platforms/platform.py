@@ -41,8 +41,8 @@ from pimloop.host.operators.capabilities import Capabilities
 from pimloop.host.operators.registry import matchers
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.plugins.registry import platform_files
-from pimloop.rtl.conditions import first_broken
-from pimloop.rtl.timing import PARAMETERS, Timing
+from pimloop.rtl.tables.conditions import first_broken
+from pimloop.rtl.tables.timing import PARAMETERS, Timing
 
 __all__ = [
     "DEFAULT_PLATFORM",

@@ -25,9 +25,9 @@ PACKAGES = ("host", "partitioner", "rtl", "sim")
 DATA: Mapping[str, tuple[str, ...]] = {
     "pimloop.host.board.data": ("host/board/data/*.json",),
     "pimloop.partitioner.paper.tables": ("partitioner/paper/data/*.json",),
-    "pimloop.rtl.conditions": ("rtl/conditions.toml",),
-    "pimloop.rtl.isa": ("rtl/isa.toml",),
-    "pimloop.rtl.source": ("rtl/isa.toml", "rtl/timing.toml"),
+    "pimloop.rtl.tables.conditions": ("rtl/conditions.toml",),
+    "pimloop.rtl.tables.isa": ("rtl/isa.toml",),
+    "pimloop.rtl.tables.source": ("rtl/timing.toml",),
 }
 
 #: Modules that a module starts by name in another process: the server inside the simulator.

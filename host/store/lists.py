@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pimloop.host.store.database import MAX_BYTES, Database, Layout
 from pimloop.host.store.folder import cache_folder
-from pimloop.rtl.isa import COUNTERS
+from pimloop.rtl.tables.isa import COUNTERS
 
 #: Name of the database; the number is that of its layout.
 FILE_NAME = "lists-1.sqlite"

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pimloop.rtl.timing import Timing
+from pimloop.rtl.tables.timing import Timing
 from pimloop.sim.check.command_trace import COMMANDS, Command, read_commands
 from pimloop.sim.errors import SimError
 from pimloop.sim.paths import REPOSITORY

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from pimloop.rtl.conditions import first_broken
+from pimloop.rtl.tables.conditions import first_broken
 from pimloop.sim.errors import SimError
 from pimloop.sim.paths import REPOSITORY, SIM
 from pimloop.sim.verilator import cpp_clock

@@ -28,7 +28,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.rtl.isa import Reg
+from pimloop.rtl.tables.isa import Reg
 from pimloop.sim.device.config import TOP, SimConfig, build_spec
 from pimloop.sim.device.wire import PeerGoneError, receive, send
 from pimloop.sim.errors import DeviceError, DeviceTimeoutError, SimError

@@ -26,7 +26,7 @@ STATE = """
 import json
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.report.html.labels import counter_meaning
-from pimloop.rtl.isa import COUNTERS, RECORD, Reg
+from pimloop.rtl.tables.isa import COUNTERS, RECORD, Reg
 print(json.dumps({
     "registers": {name: [int(low), int(Reg[f"CNT_{name.upper()}_HI"])]
                   for name, low in COUNTERS.items()},
@@ -108,7 +108,7 @@ def test_the_entry_is_enough_for_registers_record_and_python(tmp_path: Path) -> 
     copy = Copy(tmp_path)
     for command in COMMANDS[:2]:
         copy.run(command)
-    written = {"rtl/README.md", "rtl/isa.py", "rtl/pim_isa_pkg.sv"}
+    written = {"rtl/README.md", "rtl/tables/isa.py", "rtl/pim_isa_pkg.sv"}
     assert copy.changed() == written | {"rtl/isa.toml", "rtl/pim_counters.sv"}
     state = json.loads(copy.python(STATE))
     low, high = state["registers"]["turn"]

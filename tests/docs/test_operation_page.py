@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.trees import copy_code
 
-from pimloop.rtl.source import load
+from pimloop.rtl.tools.interface import load
 from pimloop.sim.paths import REPOSITORY
 from pimloop.sim.verilator.toolchain import find_compiler
 
@@ -96,7 +96,7 @@ HOST_FILE = '''\
 import numpy as np
 
 from pimloop.host.operators.unary import UnaryKind
-from pimloop.rtl.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode
 
 KINDS = (UnaryKind(Opcode.ABS, np.abs),)
 
@@ -113,8 +113,8 @@ from pimloop.host.operators.registry import matchers
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import UNARY_OPCODES
-from pimloop.rtl.source import load
+from pimloop.rtl.tables.isa import UNARY_OPCODES
+from pimloop.rtl.tools.interface import load
 
 values = golden.bf16_to_f32(np.arange(1 << 16, dtype=np.uint16)).reshape(256, 256)
 bits = {}
@@ -153,12 +153,13 @@ print(json.dumps(found))
 RTL_LANE = """
 import json
 import numpy as np
-from pimloop.rtl.source import HERE, load
+from pimloop.rtl.tables.source import RTL
+from pimloop.rtl.tools.interface import load
 from pimloop.sim.bench.inprocess import InProcessModel
 
 code = [row["name"] for row in load()["lane"]].index("abs")
 found = []
-with InProcessModel("pim_lane", [HERE / "pim_pkg.sv", HERE / "pim_lane.sv"]) as lane:
+with InProcessModel("pim_lane", [RTL / "pim_pkg.sv", RTL / "pim_lane.sv"]) as lane:
     lane["op_i"], lane["scalar_i"] = code, 0x4000
     for first in range(0, 1 << 16, 16):
         lane["valid_i"], lane["read_i"] = 1, 0

@@ -1,8 +1,8 @@
-"""The fastest proofs in `make test`, all of them in `make test-full`; see rtl/formal.py."""
+"""The fastest proofs in `make test`, all of them in `make test-full`; see rtl/tools/formal.py."""
 
 import pytest
 
-from pimloop.rtl.formal import PROOFS, QUICK, ROOT, all_tasks, run_task
+from pimloop.rtl.tools.formal import PROOFS, QUICK, ROOT, all_tasks, run_task
 
 TASKS = {task.name: task for task in all_tasks()}
 

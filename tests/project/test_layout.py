@@ -1,4 +1,4 @@
-"""Tests lie in folders that mirror the code, and all of them can be collected together."""
+"""Code lies in rooms, tests in folders that mirror them, and all can be collected together."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def test_folders_are_rooms_of_the_code(part: str) -> None:
 
 def test_no_test_of_the_host_lies_outside_a_room() -> None:
     assert list((TESTS / "host").glob("test_*.py")) == []
+
+
+@pytest.mark.parametrize("part", ["host", "rtl"])
+def test_no_module_lies_outside_a_room(part: str) -> None:
+    assert [path.name for path in (REPOSITORY / part).glob("*.py")] == ["__init__.py"]
 
 
 def _imports(path: Path) -> Iterator[str]:

@@ -47,6 +47,9 @@ def test_the_wheel_occupies_one_name(wheel: Path) -> None:
         "pimloop/partitioner/paper/data/paper_tables.json",
         "pimloop/rtl/pim_top.sv",
         "pimloop/rtl/isa.toml",
+        "pimloop/rtl/tables/isa.py",
+        "pimloop/rtl/tools/lint.py",
+        "pimloop/rtl/synth/pim_lanes.sv",
         "pimloop/sim/verilator/main.cpp",
         "pimloop/sim/rtl/pimloop_tb.sv",
     ):

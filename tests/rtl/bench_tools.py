@@ -15,7 +15,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
 
-from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR
+from pimloop.rtl.tables.isa import CONTROL_FIELDS, DESCRIPTOR
 
 #: Chance of an idle clock, by the name the tests are parametrized with.
 CHANCES = (0.0, 0.3, 0.8)

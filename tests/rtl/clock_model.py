@@ -29,7 +29,7 @@ from clock_dma import HostRead, HostWrite
 from clock_sequencer import Blocks, Clocks, Sequencer, field
 
 from pimloop.host.pim.driver import descriptors
-from pimloop.rtl.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode
 from pimloop.sim.device.config import HostMemory
 
 #: As in the registers CNT_*.

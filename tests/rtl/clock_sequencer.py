@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clock_channel import Sent, Stream, ceil
 
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CONTROL_FIELDS,
     UNARY_OPCODES,
     VECTOR_OPCODES,

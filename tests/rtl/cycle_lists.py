@@ -11,7 +11,7 @@ from typing import Any
 
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
-from pimloop.rtl.isa import CONTROL_FIELDS, UNARY_OPCODES, Broadcast, Init, Opcode
+from pimloop.rtl.tables.isa import CONTROL_FIELDS, UNARY_OPCODES, Broadcast, Init, Opcode
 
 #: Platform and settings of each device.
 DEVICES: dict[str, tuple[str, dict[str, str]]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pimloop.rtl.source import load
+from pimloop.rtl.tools.interface import load
 
 ROOT = Path(__file__).parents[2]
 LANE_SOURCES = tuple(ROOT / "rtl" / f"{name}.sv" for name in ("pim_pkg", "pim_lane", "pim_lanes"))

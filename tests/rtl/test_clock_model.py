@@ -10,7 +10,7 @@ from cycle_model import Model
 
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode
 
 _HOST = 1 << 32
 

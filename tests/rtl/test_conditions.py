@@ -19,9 +19,9 @@ from support.raw import RawDevice
 
 from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.platforms.platform import PlatformError, load_platform, platform_names
-from pimloop.rtl import lint
-from pimloop.rtl.conditions import conditions, first_broken
-from pimloop.rtl.isa import Code
+from pimloop.rtl.tables.conditions import conditions, first_broken
+from pimloop.rtl.tables.isa import Code
+from pimloop.rtl.tools import lint
 from pimloop.sim.check.protocol import Channel, check_file
 from pimloop.sim.device.config import SimConfig, parameter_defaults
 from pimloop.sim.device.process import SimDevice

@@ -18,7 +18,7 @@ from test_cycles import MEMORIES, differences, spent
 
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode
 from pimloop.sim.device.config import SimConfig, rtl_sources
 from pimloop.sim.device.process import SimDevice
 

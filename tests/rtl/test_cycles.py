@@ -10,7 +10,7 @@ from support.random_lists import random_list, run
 from support.raw import DATA_OFFSET, LIST_OFFSET, RawDevice
 
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import CONTROL_FIELDS, RECORD, Reg
+from pimloop.rtl.tables.isa import CONTROL_FIELDS, RECORD, Reg
 from pimloop.sim.device.config import HostMemory, SimConfig
 from pimloop.sim.device.process import SimDevice
 

@@ -17,7 +17,7 @@ from pimloop.host.pim.device.validate import (
     validate,
 )
 from pimloop.host.platforms.geometry import Geometry
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CONTROL_FIELDS,
     COPY_OPCODES,
     DESCRIPTOR,

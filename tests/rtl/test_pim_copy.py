@@ -10,7 +10,7 @@ from axi_bench import LINE, SOURCES, TOP, HostBus, job_lines, random_job
 from bench_tools import CHANCES, STREAM, Kind, descriptor, seeded
 from cocotb.triggers import FallingEdge
 
-from pimloop.rtl.isa import Code, Opcode
+from pimloop.rtl.tables.isa import Code, Opcode
 from pimloop.sim.bench.unit import run_bench
 
 #: Clocks from the command of an access to its data, as in the scheduler.

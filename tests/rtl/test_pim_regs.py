@@ -8,7 +8,7 @@ from bench_tools import CHANCES, seeded, start
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
-from pimloop.rtl.isa import COUNTERS, DEVICE_ID, DEVICE_VERSION, Code, Reg
+from pimloop.rtl.tables.isa import COUNTERS, DEVICE_ID, DEVICE_VERSION, Code, Reg
 from pimloop.sim.bench.unit import REPOSITORY, rtl, run_bench
 
 SOURCES = (*rtl("pim_regs"), REPOSITORY / "tests" / "rtl" / "sv" / "pim_regs_bench.sv")

@@ -7,8 +7,8 @@ import pytest
 from bench_tools import CHANCES, STREAM, Kind, descriptor, seeded, start
 from cocotb.triggers import RisingEdge
 
-from pimloop.rtl.isa import UNARY_OPCODES, VECTOR_OPCODES, Broadcast, Init, Opcode
-from pimloop.rtl.source import load
+from pimloop.rtl.tables.isa import UNARY_OPCODES, VECTOR_OPCODES, Broadcast, Init, Opcode
+from pimloop.rtl.tools.interface import load
 from pimloop.sim.bench.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 256, 4

@@ -15,7 +15,7 @@ from support.raw import RawDevice
 
 from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import Code
+from pimloop.rtl.tables.isa import Code
 from pimloop.sim.check.command_trace import TraceError
 from pimloop.sim.check.protocol import Channel, check, check_file, rules
 from pimloop.sim.device.config import SimConfig

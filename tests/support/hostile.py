@@ -27,7 +27,7 @@ from pimloop.host.pim.device.validate import (
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     COMPUTE_OPCODES,
     CONTROL_FIELDS,
     COPY_OPCODES,

@@ -24,7 +24,7 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.partitioner.quantity import quantity
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CONTROL_FIELDS,
     COPY_OPCODES,
     COUNTERS,

@@ -15,7 +15,7 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.partitioner.quantity import quantity
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CTRL_IRQ_ENABLE,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,

@@ -33,7 +33,7 @@ class Device(Protocol):
         ...
 
     def read32(self, offset: int) -> int:
-        """Return the register at byte `offset` (`pimloop.rtl.isa.Reg`)."""
+        """Return the register at byte `offset` (`pimloop.rtl.tables.isa.Reg`)."""
         ...
 
     def write32(self, offset: int, value: int) -> None:

@@ -27,7 +27,7 @@ from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.pim.device.usage import Usage, total_usage
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.store.lists import TOTALS, ListCache, ListCost
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CTRL_IRQ_ENABLE,
     CTRL_SOFT_RESET,
     DESCRIPTOR_BYTES,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pimloop.host.pim.device.execution import STATUS_OFFSET, status_word
 from pimloop.host.pim.device.validate import Fields, copy_sides
-from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode
+from pimloop.rtl.tables.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode
 
 _CONTROL_OFFSET = int(DESCRIPTOR.fields["control"][1]) if DESCRIPTOR.fields else 0
 _NEXT_OFFSET = int(DESCRIPTOR.fields["next_lo"][1]) if DESCRIPTOR.fields else 4

@@ -22,7 +22,7 @@ from pimloop.host.pim.device.validate import (
     round_up,
 )
 from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     COPY_OPCODES,
     DESCRIPTOR,
     DESCRIPTOR_STATUS_CODE,

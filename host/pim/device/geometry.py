@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pimloop.host.pim.device.base import Device, DeviceError
 from pimloop.host.platforms.geometry import PLAIN_REGISTERS, Geometry
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     BANKS_COUNT,
     BANKS_GROUPS,
     DEVICE_ID,

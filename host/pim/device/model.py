@@ -19,7 +19,7 @@ from pimloop.host.pim.device.base import DeviceError, DeviceTimeoutError
 from pimloop.host.pim.device.execution import Execution, RefusedError, status_word
 from pimloop.host.pim.device.validate import Fields, validate
 from pimloop.host.platforms.geometry import Geometry
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CTRL_IRQ_ENABLE,
     CTRL_SOFT_RESET,
     DESCRIPTOR_BYTES,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     COMPUTE_OPCODES,
     CONTROL_FIELDS,
     COPY_OPCODES,

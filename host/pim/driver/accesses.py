@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CONTROL_FIELDS,
     COPY_OPCODES,
     PRODUCT_OPCODES,
@@ -46,7 +46,7 @@ def count_accesses(descriptors: NDArray[np.void], geometry: Geometry) -> Accesse
     Parameters
     ----------
     descriptors
-        (n,) of `pimloop.rtl.isa.DESCRIPTOR`.
+        (n,) of `pimloop.rtl.tables.isa.DESCRIPTOR`.
     geometry
         Of the device.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CONTROL_FIELDS,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
@@ -20,7 +20,7 @@ from pimloop.rtl.isa import (
     Opcode,
 )
 
-#: A 0-d structured array of dtype `pimloop.rtl.isa.DESCRIPTOR`.
+#: A 0-d structured array of dtype `pimloop.rtl.tables.isa.DESCRIPTOR`.
 Descriptor = NDArray[np.void]
 
 

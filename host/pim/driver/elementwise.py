@@ -21,7 +21,7 @@ from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceTensor, Shape
 from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.partitioner.quantity import quantity
-from pimloop.rtl.isa import Broadcast, Init, Opcode
+from pimloop.rtl.tables.isa import Broadcast, Init, Opcode
 
 
 class Emit(Protocol):

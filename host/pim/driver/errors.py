@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pimloop.errors import PimloopError
 from pimloop.host.pim.device.base import DeviceError
-from pimloop.rtl.isa import CODE_TEXT, Code
+from pimloop.rtl.tables.isa import CODE_TEXT, Code
 
 
 class DriverError(PimloopError):

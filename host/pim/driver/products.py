@@ -16,7 +16,7 @@ from pimloop.host.pim.driver.errors import ShapeError
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
-from pimloop.rtl.isa import Broadcast, Init, Opcode
+from pimloop.rtl.tables.isa import Broadcast, Init, Opcode
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pimloop.host.pim.driver.errors import DescriptorError, DriverError
 from pimloop.host.pim.driver.memory import HostArena
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS, OpStats
 from pimloop.partitioner.quantity import quantity
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CTRL_IRQ_ENABLE,
     DESCRIPTOR_BYTES,
     IRQ_ENDED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from pimloop.rtl.isa import COUNTERS, Reg
+from pimloop.rtl.tables.isa import COUNTERS, Reg
 
 #: Counters of the device besides its cycles, with their lower register.
 COUNTER_REGISTERS: dict[str, Reg] = {

@@ -14,7 +14,7 @@ from typing import Any
 from pimloop.host.devices.kinds import BUILT_IN, HOST_MEMORY, SPLIT_COLOUR, device_parts, kinds
 from pimloop.host.report.format.report import Report
 from pimloop.partitioner.percent import percent
-from pimloop.rtl.isa import COUNTER_TEXT
+from pimloop.rtl.tables.isa import COUNTER_TEXT
 
 #: The lane of transfers in a timeline.
 TRANSFERS = "dma"

@@ -17,7 +17,7 @@ from pimloop.host.pim.device.execution import Execution
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.device.pool import DevicePool
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode
 from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import DeviceError, DeviceTimeoutError
 

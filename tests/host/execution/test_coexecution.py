@@ -23,7 +23,7 @@ from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.pim.driver import PimDriver, ShapeError
 from pimloop.host.pim.resident import ResidentModel
-from pimloop.rtl.isa import Reg
+from pimloop.rtl.tables.isa import Reg
 
 CAPACITY = 1 << 22
 

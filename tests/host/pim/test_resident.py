@@ -25,7 +25,7 @@ from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.pim.weights import ConstantBits, DeviceWeights
 from pimloop.host.planning.policies import pim_first
 from pimloop.host.platforms.geometry import Geometry
-from pimloop.rtl.isa import DESCRIPTOR, Code, Opcode, Reg
+from pimloop.rtl.tables.isa import DESCRIPTOR, Code, Opcode, Reg
 
 GEOMETRY = Geometry(
     capacity=64 << 20, all_bank=False, native_lanes=True, banks=16, bank_groups=4, row_bytes=8192,

@@ -142,16 +142,17 @@ ROOMS = {
     "rtl/pim_sched.sv": SIMULATOR,
     "rtl/pim_lane.sv": SIMULATOR,
     "rtl/isa.toml": SIMULATOR,
-    "rtl/isa.py": SIMULATOR,
+    "rtl/tables/isa.py": SIMULATOR,
     "rtl/timing.toml": SIMULATOR,
-    "rtl/timing.py": SIMULATOR - {"list"},  # names the values of a platform; a build has values
-    "rtl/source.py": SIMULATOR,  # conditions.py reads timing.toml with it
-    "rtl/generate.py": set(),
-    "rtl/emit_python.py": set(),
-    "rtl/emit_sv.py": set(),
-    "rtl/conditions.py": SIMULATOR,
+    "rtl/tables/timing.py": SIMULATOR - {"list"},  # names of a platform; a build has values
+    "rtl/tables/source.py": SIMULATOR,  # conditions.py reads timing.toml with it
+    "rtl/tools/interface.py": set(),
+    "rtl/tools/generate.py": set(),
+    "rtl/tools/emit_python.py": set(),
+    "rtl/tools/emit_sv.py": set(),
+    "rtl/tables/conditions.py": SIMULATOR,
     "rtl/conditions.toml": SIMULATOR,
-    "rtl/formal.py": set(),
+    "rtl/tools/formal.py": set(),
     "rtl/synth/pim_lanes.sv": set(),
     # Simulator
     "sim/rtl/pim_hostmem_sim.sv": SIMULATOR,

@@ -16,7 +16,7 @@ from pimloop.host.pim.driver.accesses import Accesses, count_accesses, split_acc
 from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.traffic import traffic
-from pimloop.rtl.isa import Code
+from pimloop.rtl.tables.isa import Code
 from pimloop.sim.check.command_trace import read_commands
 
 STYLES = {"per_bank": "htg-z920", "all_bank": "aim"}

@@ -14,7 +14,7 @@ from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.store.lists import FILE_NAME, TOTALS, ListCache
-from pimloop.rtl.isa import Reg
+from pimloop.rtl.tables.isa import Reg
 
 FIRST = int(Reg.CNT_CYCLES_LO)
 #: Of a list: each counter its own amount, some beyond 32 bits.

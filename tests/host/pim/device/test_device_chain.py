@@ -13,7 +13,7 @@ import pytest
 from pimloop.host.pim.device.chain import Step, Window, chain_key, is_done, read_chain
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
-from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode
+from pimloop.rtl.tables.isa import CONTROL_FIELDS, DESCRIPTOR, DESCRIPTOR_BYTES, Code, Opcode
 
 BASE = 0x1_0000_4000
 PLACES = 32

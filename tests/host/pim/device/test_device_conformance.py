@@ -16,7 +16,7 @@ from pimloop.host.pim.device.base import Device, DeviceTimeoutError
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import (
+from pimloop.rtl.tables.isa import (
     CONTROL_FIELDS,
     DESCRIPTOR_BYTES,
     DEVICE_ID,

@@ -12,7 +12,7 @@ from support.random_lists import Outcome, random_list, run
 from support.raw import RawDevice
 
 from pimloop.host.pim.device.base import Device
-from pimloop.rtl.isa import CONTROL_FIELDS, Code, Opcode
+from pimloop.rtl.tables.isa import CONTROL_FIELDS, Code, Opcode
 
 #: Lists of each comparison; several hundred with all of them together.
 LISTS = {"per_bank": 120, "all_bank": 60}

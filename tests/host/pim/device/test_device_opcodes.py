@@ -15,7 +15,7 @@ from support.raw import RawDevice
 from pimloop.host.common import golden
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.geometry import Geometry
-from pimloop.rtl.isa import UNARY_OPCODES, Broadcast, Code, Init, Opcode
+from pimloop.rtl.tables.isa import UNARY_OPCODES, Broadcast, Code, Init, Opcode
 
 GUARD = 0xA5A5
 SEEDS = range(6)

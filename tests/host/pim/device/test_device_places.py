@@ -15,7 +15,7 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import UNARY_OPCODES, Code, Opcode
+from pimloop.rtl.tables.isa import UNARY_OPCODES, Code, Opcode
 from pimloop.sim.device.config import HostMemory, SimConfig
 from pimloop.sim.device.process import SimDevice
 

@@ -15,7 +15,7 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode, Reg
+from pimloop.rtl.tables.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode, Reg
 from pimloop.sim.device.config import SimConfig
 from pimloop.sim.device.process import SimDevice
 

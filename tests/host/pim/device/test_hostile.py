@@ -14,7 +14,7 @@ from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import DESCRIPTOR_BYTES, Code, Opcode, Reg
+from pimloop.rtl.tables.isa import DESCRIPTOR_BYTES, Code, Opcode, Reg
 from pimloop.sim.device.config import HostMemory, SimConfig
 from pimloop.sim.device.process import SimDevice
 

@@ -29,7 +29,7 @@ from pimloop.host.pim.driver import (
 )
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.isa import Code, Reg
+from pimloop.rtl.tables.isa import Code, Reg
 
 #: Backends of the quick tests; open inputs are explored on the models.
 QUICK = ["model-per_bank", "model-all_bank", "native-per_bank", "native-all_bank"]

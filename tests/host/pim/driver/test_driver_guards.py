@@ -15,7 +15,7 @@ from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.device.validate import Fields, operands
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS, OpStats
-from pimloop.rtl.isa import Opcode, Reg
+from pimloop.rtl.tables.isa import Opcode, Reg
 
 STYLES = pytest.mark.parametrize("style", ["per_bank", "all_bank"])
 

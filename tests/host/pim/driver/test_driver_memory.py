@@ -17,7 +17,7 @@ from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.pim.driver.memory import Block, DeviceMemory, HostArena, joined
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.platforms.geometry import Geometry
-from pimloop.rtl.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
+from pimloop.rtl.tables.isa import CONTROL_FIELDS, DESCRIPTOR, Broadcast, Code, Init, Opcode
 
 GEOMETRIES = [small_geometry("per_bank"), small_geometry("all_bank")]
 STYLES = pytest.mark.parametrize("geometry", GEOMETRIES, ids=("per_bank", "all_bank"))

@@ -1,10 +1,11 @@
-"""The Python that `pimloop.rtl.generate` writes: isa.py and timing.py."""
+"""The Python that the generator writes: `isa.py` and `timing.py` of `pimloop.rtl.tables`."""
 
 from __future__ import annotations
 
 import json
 
-from pimloop.rtl.source import WORDS, Isa, Row, camel, flagged, opcodes_of
+from pimloop.rtl.tables.source import Row, camel
+from pimloop.rtl.tools.interface import WORDS, Isa, flagged, opcodes_of
 
 _FIELD = '''
 class Field(NamedTuple):
@@ -33,7 +34,7 @@ def isa_module(isa: Isa) -> str:
     lines = [
         '"""The programming interface of the device: registers, descriptors, codes.',
         "",
-        "Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.",
+        "Generated from isa.toml by `python -m pimloop.rtl.tools.generate`: do not edit.",
         '"""',
         "",
         "from __future__ import annotations",
@@ -153,7 +154,7 @@ def timing_module(timing: list[Row]) -> str:
     lines = [
         '"""DRAM timings by the keys of a platform file.',
         "",
-        "Generated from timing.toml by `python -m pimloop.rtl.generate`: do not edit.",
+        "Generated from timing.toml by `python -m pimloop.rtl.tools.generate`: do not edit.",
         '"""',
         "",
         "from __future__ import annotations",

@@ -10,23 +10,25 @@ from typing import Any
 import pytest
 
 from pimloop.host.platforms.platform import DramSection, load_platform
-from pimloop.rtl import emit_python, emit_sv, generate, isa, timing
-from pimloop.rtl.source import completed, load_timing
+from pimloop.rtl.tables import isa, timing
+from pimloop.rtl.tables.source import RTL, load_timing
+from pimloop.rtl.tools import emit_python, emit_sv, generate
+from pimloop.rtl.tools.interface import Isa, completed, load
 from pimloop.sim.check.protocol import Channel
 from pimloop.sim.device.config import parameter_defaults
 
-PACKAGE = (generate.HERE / "pim_isa_pkg.sv").read_text(encoding="utf-8")
+PACKAGE = (RTL / "pim_isa_pkg.sv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", generate.outputs(), ids=lambda path: path.name)
 def test_generated_file_is_up_to_date(path: generate.Path) -> None:
     assert path.read_text(encoding="utf-8") == generate.outputs()[path], (
-        f"{path.name} is out of date: run `python -m pimloop.rtl.generate`"
+        f"{path.name} is out of date: run `python -m pimloop.rtl.tools.generate`"
     )
 
 
 def test_layouts_fit_their_words() -> None:
-    source = generate.load()
+    source = load()
     assert isa.DESCRIPTOR.itemsize == isa.RECORD.itemsize == isa.DESCRIPTOR_BYTES
     assert [word["word"] for word in source["descriptor"]] == list(range(16))
     offsets = [register["offset"] for register in source["register"]]
@@ -35,7 +37,7 @@ def test_layouts_fit_their_words() -> None:
 
 
 def test_fields_do_not_overlap() -> None:
-    source = generate.load()
+    source = load()
     words = [row["fields"] for row in source["register"] + source["descriptor"] if "fields" in row]
     for fields in [*words, source["control"]]:
         bits = [range(one["low"], one["low"] + one["width"]) for one in fields]
@@ -44,7 +46,7 @@ def test_fields_do_not_overlap() -> None:
 
 
 def test_readme_names_every_code() -> None:
-    page = (generate.HERE / "README.md").read_text(encoding="utf-8")
+    page = (RTL / "README.md").read_text(encoding="utf-8")
     for code in isa.Code:
         assert re.search(rf"\| 0x{code.value:02X} \| {code.name} \|", page)
 
@@ -139,9 +141,9 @@ def test_a_class_without_an_opcode_has_its_predicate_and_list() -> None:
     assert scope["LATER_OPCODES"] == ()
 
 
-def table() -> generate.Isa:
+def table() -> Isa:
     """Return isa.toml as it is written, with the counters that were published first."""
-    written = tomllib.loads((generate.HERE / "isa.toml").read_text(encoding="utf-8"))
+    written = tomllib.loads((RTL / "isa.toml").read_text(encoding="utf-8"))
     return written | {"counter": written["counter"][:8]}
 
 
@@ -168,7 +170,7 @@ def test_a_new_counter_is_one_entry_of_the_table() -> None:
 
 
 def test_a_table_that_contradicts_itself_is_an_error() -> None:
-    def broken(change: Callable[[generate.Isa], object]) -> generate.Isa:
+    def broken(change: Callable[[Isa], object]) -> Isa:
         written = table()
         change(written)
         return completed(written)
@@ -204,7 +206,7 @@ def test_a_table_that_contradicts_itself_is_an_error() -> None:
 
 def test_no_module_lists_the_opcodes_of_a_class_itself() -> None:
     """A list of opcodes in a module would miss the next one: the package has the predicates."""
-    folders = (generate.HERE, generate.ROOT / "sim" / "rtl")
+    folders = (RTL, generate.ROOT / "sim" / "rtl")
     files = [path for folder in folders for path in folder.glob("*.sv")]
     assert len(files) > 25
     for path in files:

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("pyslang", reason="pip install pyslang")
 
-from pimloop.rtl import lint
+from pimloop.rtl.tools import lint
 
 BODIES = {
     "comparison of different signs": "assign y = $signed(a) < b;",

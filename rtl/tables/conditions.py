@@ -1,7 +1,7 @@
 """What the parameters of `pim_top` must satisfy, evaluated before anything is built.
 
-The table is `conditions.toml`; `python -m pimloop.rtl.generate` makes the elaboration checks of the
-RTL (`pim_conditions.sv`) from the same text.
+The table is `conditions.toml`; `python -m pimloop.rtl.tools.generate` makes the elaboration checks
+of the RTL (`pim_conditions.sv`) from the same text.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import CodeType
 
-from pimloop.rtl.source import load_timing
+from pimloop.rtl.tables.source import RTL, load_timing
 
-_TABLE = Path(__file__).parent / "conditions.toml"
+_TABLE = RTL / "conditions.toml"
 #: What `each` says for all parameters of timing.toml that have a range.
 _TIMINGS = "timings"
 

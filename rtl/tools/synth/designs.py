@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pimloop.rtl.lint import synthesizable
+from pimloop.rtl.tools.lint import synthesizable
 
-HERE = Path(__file__).resolve().parent
-RTL = HERE.parent
+RTL = Path(__file__).resolve().parents[2]
+#: Harnesses and stand-ins, SystemVerilog that only synthesis has.
+SYNTHESIS = RTL / "synth"
 
 LANE_TOP = "pim_lane_harness"
 CONTROL_TOP = "pim_top"
@@ -19,14 +20,14 @@ STAND_INS = ("pim_lanes", "pim_dram_sim", "pim_clock_gate")
 
 def lane_sources() -> list[Path]:
     """Return the sources of one lane between the registers of its neighbours."""
-    return [RTL / "pim_pkg.sv", RTL / "pim_lane.sv", HERE / f"{LANE_TOP}.sv"]
+    return [RTL / "pim_pkg.sv", RTL / "pim_lane.sv", SYNTHESIS / f"{LANE_TOP}.sv"]
 
 
 def control_sources() -> list[Path]:
     """Return the sources of the device with stand-ins for what is not control."""
     replaced = {*STAND_INS, "pim_lane"}
     kept = [path for path in synthesizable() if path.stem not in replaced]
-    return [*kept, *(HERE / f"{name}.sv" for name in STAND_INS)]
+    return [*kept, *(SYNTHESIS / f"{name}.sv" for name in STAND_INS)]
 
 
 def block_name(module: str) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pimloop.errors import PimloopError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WORK = ROOT / "build" / "synth"
 
 Family = Literal["ecp5", "xcup"]

@@ -1,6 +1,6 @@
 """Synthesise, place and route, and write the tables of docs/synthesis.md.
 
-Run it as `python -m pimloop.rtl.synth`.
+Run it as `python -m pimloop.rtl.tools.synth`.
 
 `--quick` does the lane only, in about a minute; the whole takes some 30 on an idle machine.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pimloop.rtl.synth import designs
-from pimloop.rtl.synth.report import FAMILIES, clock_table, replace, use_table
-from pimloop.rtl.synth.tools import (
+from pimloop.rtl.tools.synth import designs
+from pimloop.rtl.tools.synth.report import FAMILIES, clock_table, replace, use_table
+from pimloop.rtl.tools.synth.tools import (
     ROOT,
     SPEEDS,
     Family,
@@ -102,7 +102,7 @@ def control() -> None:
 
 def main() -> int:
     """Run what is asked for; return 1 when a tool fails or the lane is too slow."""
-    parser = argparse.ArgumentParser(prog="python -m pimloop.rtl.synth", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pimloop.rtl.tools.synth", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the lane only")
     arguments = parser.parse_args()
     try:

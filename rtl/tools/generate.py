@@ -1,12 +1,12 @@
 """Write everything that states the programming interface and the DRAM timings from their tables.
 
-From `isa.toml`: `pim_isa_pkg.sv`, `isa.py`, the operations of the lanes in `pim_pkg.sv` and
-`pim_lane_dpi.cpp`, and which of them an opcode is in `pim_seq.sv`; from `timing.toml`: `timing.py`,
-and the parts of SystemVerilog files that list the timings; from `conditions.toml`: the checks of
-the parameters, `pim_conditions.sv`; and the tables of `README.md`. In a file with other text the
-generated part stands between the marks `generated:NAME` and `end`. Run
-`python -m pimloop.rtl.generate` after a change of a table; `python -m pimloop.rtl.generate --check`
-exits 1 when an output is out of date.
+From `isa.toml`: `pim_isa_pkg.sv`, `tables/isa.py`, the operations of the lanes in `pim_pkg.sv`
+and `pim_lane_dpi.cpp`, and which of them an opcode is in `pim_seq.sv`; from `timing.toml`:
+`tables/timing.py`, and the parts of SystemVerilog files that list the timings; from
+`conditions.toml`: the checks of the parameters, `pim_conditions.sv`; and the tables of `README.md`.
+In a file with other text the generated part stands between the marks `generated:NAME` and `end`.
+Run `python -m pimloop.rtl.tools.generate` after a change of a table; with `--check` it writes
+nothing and exits 1 when an output is out of date.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pimloop.rtl import emit_python, emit_sv
-from pimloop.rtl.conditions import conditions, derived
-from pimloop.rtl.source import HERE, Isa, Row, load, load_timing
+from pimloop.rtl.tables.conditions import conditions, derived
+from pimloop.rtl.tables.source import RTL, Row, load_timing
+from pimloop.rtl.tools import emit_python, emit_sv
+from pimloop.rtl.tools.interface import Isa, load
 
-__all__ = ["HERE", "load", "main", "outputs"]
-
-ROOT = HERE.parent
+ROOT = RTL.parent
 
 _PARAMETER = re.compile(r"parameter int unsigned (\w+)")
 
@@ -31,7 +30,7 @@ _PARAMETER = re.compile(r"parameter int unsigned (\w+)")
 def checks(top: str) -> str:
     """Return the text of `pim_conditions.sv` for the text of `pim_top.sv`."""
     lines = [
-        "// Generated from conditions.toml by `python -m pimloop.rtl.generate`: do not edit.",
+        "// Generated from conditions.toml by `python -m pimloop.rtl.tools.generate`: do not edit.",
         "",
         "/// Elaboration fails where parameters of pim_top break a condition of conditions.toml.",
         "module pim_conditions #(",
@@ -148,9 +147,9 @@ def outputs() -> dict[Path, str]:
     """
     isa, timing = load(), load_timing()
     result = {
-        HERE / "pim_isa_pkg.sv": emit_sv.package(isa),
-        HERE / "isa.py": emit_python.isa_module(isa),
-        HERE / "timing.py": emit_python.timing_module(timing),
+        RTL / "pim_isa_pkg.sv": emit_sv.package(isa),
+        RTL / "tables" / "isa.py": emit_python.isa_module(isa),
+        RTL / "tables" / "timing.py": emit_python.timing_module(timing),
     }
 
     def mark(path: Path, parts: dict[str, str], marks: tuple[str, str]) -> None:
@@ -162,13 +161,13 @@ def outputs() -> dict[Path, str]:
 
     for file, parts in _parts(isa, timing).items():
         mark(ROOT / file, parts, _COMMENT)
-    top = HERE / "pim_top.sv"
+    top = RTL / "pim_top.sv"
     names = _parameters(result[top])
     result[top] = _marked(
         result[top], "conditions", emit_sv.connections(names, "longint'", 4), _COMMENT
     )
-    result[HERE / "pim_conditions.sv"] = checks(result[top])
-    mark(HERE / "README.md", tables(isa, timing), _MARKDOWN)
+    result[RTL / "pim_conditions.sv"] = checks(result[top])
+    mark(RTL / "README.md", tables(isa, timing), _MARKDOWN)
     return result
 
 
@@ -184,7 +183,7 @@ def main(report: Callable[[str], object] = sys.stderr.write) -> int:
     }
     for path, text in stale.items():
         if check:
-            report(f"{path.name} is out of date: run `python -m pimloop.rtl.generate`\n")
+            report(f"{path.name} is out of date: run `python -m pimloop.rtl.tools.generate`\n")
         else:
             path.write_text(text, encoding="utf-8")
     return 1 if check and stale else 0

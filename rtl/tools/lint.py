@@ -1,7 +1,7 @@
 """Lint the device: Verilator with -Wall and slang for both styles and flavours, then Yosys.
 
-`python -m pimloop.rtl.lint`; the first complaint of a tool is an error. slang, run through pyslang
-in this process, has every warning of its own on but those of `SLANG_WAIVERS`; it sees what
+`python -m pimloop.rtl.tools.lint`; the first complaint of a tool is an error. slang, run through
+pyslang in this process, has every warning of its own on but those of `SLANG_WAIVERS`; it sees what
 Verilator does not: comparisons of operands of different sign, and implicit conversions. Yosys reads
 everything that is not simulation with the array as a black box, which shows that the rest is
 synthesizable.
@@ -22,8 +22,7 @@ from pimloop.sim.device.config import rtl_sources
 from pimloop.sim.verilator.build import LINT_WAIVERS
 from pimloop.sim.verilator.toolchain import find_verilator
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 #: Parameters that change what is elaborated.
 VARIANTS: dict[str, dict[str, int]] = {

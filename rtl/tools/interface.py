@@ -1,19 +1,18 @@
-"""The tables that the generator reads, with what follows from them filled in.
+"""`isa.toml`, the programming interface, with what follows from it filled in.
 
-`isa.toml` is the programming interface, `timing.toml` the DRAM timings. Counters are written once
-there; their registers and their words of the completion record are added here.
+Counters are written once there; their registers and their words of the completion record are added
+here. `timing.toml` is read by `pimloop.rtl.tables.source`.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from pimloop.rtl.tables.source import RTL, Row, camel
+
 Isa = dict[str, Any]
-Row = dict[str, Any]
 
 #: An opcode is a byte of a descriptor.
 MOST_OPCODE = 255
@@ -30,7 +29,7 @@ def load() -> Isa:
     ValueError
         The table contradicts itself; the message names the entry.
     """
-    return completed(tomllib.loads((HERE / "isa.toml").read_text(encoding="utf-8")))
+    return completed(tomllib.loads((RTL / "isa.toml").read_text(encoding="utf-8")))
 
 
 def completed(isa: Isa) -> Isa:
@@ -97,24 +96,6 @@ def _unique(table: str, key: str, entries: list[str]) -> None:
     twice = sorted({entry for entry in entries if entries.count(entry) > 1})
     if twice:
         raise ValueError(f"isa.toml: {table} has the {key} {', '.join(twice)} twice")
-
-
-def load_timing() -> list[Row]:
-    """Return the rows of `timing.toml`, each with its `parameter` of pim_top and its `key`.
-
-    The row `rcd_rd` is the parameter TRcdRd and the key trcd_rd of a platform file.
-    """
-    rows: list[Row] = tomllib.loads((HERE / "timing.toml").read_text(encoding="utf-8"))["timing"]
-    return [row | {"parameter": f"T{camel(row['name'])}", "key": f"t{row['name']}"} for row in rows]
-
-
-def camel(name: str) -> str:
-    """Return a name of the tables as SystemVerilog spells it.
-
-    >>> camel("COPY_IN")
-    'CopyIn'
-    """
-    return "".join(part.capitalize() for part in name.lower().split("_"))
 
 
 def opcodes_of(isa: Isa, classes: set[str]) -> list[str]:

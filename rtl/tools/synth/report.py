@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pimloop.rtl.synth.tools import TITLES, Family, Placed, SynthError, Use
+from pimloop.rtl.tools.synth.tools import TITLES, Family, Placed, SynthError, Use
 
 #: Families in the order of the columns.
 FAMILIES: tuple[Family, ...] = ("xcup", "ecp5")

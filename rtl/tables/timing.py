@@ -1,6 +1,6 @@
 """DRAM timings by the keys of a platform file.
 
-Generated from timing.toml by `python -m pimloop.rtl.generate`: do not edit.
+Generated from timing.toml by `python -m pimloop.rtl.tools.generate`: do not edit.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The SystemVerilog and C++ that `pimloop.rtl.generate` writes: pim_isa_pkg.sv, parts of others."""
+"""The SystemVerilog and C++ that the generator writes: pim_isa_pkg.sv, and parts of others."""
 
 from __future__ import annotations
 
 import textwrap
 
-from pimloop.rtl.source import WORDS, Isa, Row, camel, flagged, opcodes_of
+from pimloop.rtl.tables.source import Row, camel
+from pimloop.rtl.tools.interface import WORDS, Isa, flagged, opcodes_of
 
 _WIDTH = 100
 
@@ -22,7 +23,7 @@ def package(isa: Isa) -> str:
         _record_function(isa),
     ]
     lines = [
-        "// Generated from isa.toml by `python -m pimloop.rtl.generate`: do not edit.",
+        "// Generated from isa.toml by `python -m pimloop.rtl.tools.generate`: do not edit.",
         "",
         "/// The programming interface of the device: registers, descriptors, codes.",
         "package pim_isa_pkg;",

@@ -1,0 +1,1 @@
+"""Programs that work on the hardware: generator, linters, proofs, synthesis."""
