@@ -10,18 +10,29 @@ from functools import cache
 from typing import Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.common.rooms import modules_beside
+from pimloop.host.common.rooms import claimed_once, modules_beside
 from pimloop.host.models.architectures.base import Architecture, CachedDecoder
 from pimloop.host.models.config import ModelConfig
 
 
 @cache
 def architectures() -> Mapping[str, Architecture]:
-    """Return all architectures by `model_type`: encoders by publication, then decoders."""
-    modules = modules_beside(__name__)
-    known = [module.ARCHITECTURE for module in modules if hasattr(module, "ARCHITECTURE")]
-    known.sort(key=lambda a: (isinstance(a, CachedDecoder), a.published, a.model_type))
-    return {architecture.model_type: architecture for architecture in known}
+    """Return all architectures by `model_type`: encoders by publication, then decoders.
+
+    Raises
+    ------
+    PimloopError
+        When two files have an architecture of one `model_type`.
+    """
+    modules = [module for module in modules_beside(__name__) if hasattr(module, "ARCHITECTURE")]
+    known = claimed_once(
+        "the model_type",
+        ((module, module.ARCHITECTURE.model_type, module.ARCHITECTURE) for module in modules),
+    )
+    ordered = sorted(
+        known.values(), key=lambda a: (isinstance(a, CachedDecoder), a.published, a.model_type)
+    )
+    return {architecture.model_type: architecture for architecture in ordered}
 
 
 def architecture_of(config: ModelConfig) -> Architecture:
