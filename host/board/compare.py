@@ -21,6 +21,7 @@ from pimloop.host.board.data import (
     class_name,
     load_board,
 )
+from pimloop.host.board.driver_work import driver_work_us
 from pimloop.host.board.templates import Template
 from pimloop.host.board.transfers import DIRECTIONS
 from pimloop.host.cpu.model import CpuModel
@@ -32,15 +33,6 @@ from pimloop.partitioner.problem import Problem
 
 #: Time of a class on the PIM at a length; None: it does not run there.
 PimTime = Callable[[Template, int], float | None]
-
-#: What the board's driver spends on a Gemm whose weights are stored transposed (transB = 1): it
-#: transposes them in uncached memory at each call. A row of the transposed matrix, and an element
-#: of it; rows beyond one tile of 512 columns are padded to whole tiles. From the four such
-#: operators of the published data (9.3 to 188.6 ms). pimloop's driver transposes once, when it
-#: loads the weights.
-TRANSPOSED_ROW_US = 17.7
-TRANSPOSED_ELEMENT_US = 0.215
-_TILE = 512
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class Cell:
     length: int
     schedule: str
     board_us: float | None  # published; None: the board was not measured at this length
-    ours_us: float  # the simulated platform, weights transposed at each call as on the board
+    ours_us: float  # the simulated platform, with what the board's driver does besides
     own_us: float  # the simulated platform as it is
     pim_nodes: int  # operators on the PIM in our plan
     contributions: tuple[Contribution, ...] = ()  # largest first; their sum is the difference
@@ -82,22 +74,13 @@ class ClassTime:
     count: int
     board_us: float  # median of the nodes
     ours_us: float
-    transposing_us: float  # what the board's driver adds for transposed weights
+    driver_work_us: float  # what the board's driver does and pimloop's does not
+    transposed: bool  # the weights are stored transposed
 
     @property
     def error(self) -> float:
-        """Ours over the board's, minus one."""
-        return self.ours_us / self.board_us - 1
-
-
-def transposed_us(template: Template, length: int) -> float:
-    """Return what the board's driver adds to an operator for transposing its weights."""
-    if not dict(template.attributes).get("transB"):
-        return 0.0
-    columns, rows = template.operands[1].at(length)
-    if columns > _TILE:
-        columns = -(-columns // _TILE) * _TILE
-    return rows * (TRANSPOSED_ROW_US + columns * TRANSPOSED_ELEMENT_US)
+        """Ours with the board's driver work, over the board's, minus one."""
+        return (self.ours_us + self.driver_work_us) / self.board_us - 1
 
 
 def platform_costs(
@@ -106,7 +89,7 @@ def platform_costs(
     platform: Platform,
     pim_us: PimTime,
     *,
-    transposing: bool,
+    driver_work: bool,
 ) -> CostGraph:
     """Return the cost graph of a board's model with the simulated platform's times.
 
@@ -114,8 +97,8 @@ def platform_costs(
     ----------
     pim_us
         Times on the PIM.
-    transposing
-        Add what the board's driver spends on transposed weights.
+    driver_work
+        Add what the board's driver does and pimloop's does not.
 
     Raises
     ------
@@ -132,7 +115,9 @@ def platform_costs(
         }
         pim = pim_us(template, length)
         if pim is not None:
-            costs["pim"] = pim + (transposed_us(template, length) if transposing else 0.0)
+            costs["pim"] = pim + (
+                driver_work_us(template, length, platform) if driver_work else 0.0
+            )
         by_class.append(costs)
     sizes = sorted({template.nbytes("output", length) // 2 for template in board.classes})
     rows = {
@@ -196,8 +181,8 @@ def _costs(
 def compare(model: str, length: int, platform: Platform, pim_us: PimTime) -> list[Cell]:
     """Return the cells of one model and length, one for each published schedule."""
     board = load_board(model)
-    own = platform_costs(board, length, platform, pim_us, transposing=False)
-    like = platform_costs(board, length, platform, pim_us, transposing=True)
+    own = platform_costs(board, length, platform, pim_us, driver_work=False)
+    like = platform_costs(board, length, platform, pim_us, driver_work=True)
     measured = measured_costs(board, length) if length in board.measurements else None
     cells = []
     for schedule in SCHEDULES:
@@ -324,7 +309,10 @@ def class_times(model: str, length: int, platform: Platform, pim_us: PimTime) ->
                     count=len(times),
                     board_us=median(times),
                     ours_us=ours,
-                    transposing_us=transposed_us(template, length),
+                    driver_work_us=(
+                        driver_work_us(template, length, platform) if device == "pim" else 0.0
+                    ),
+                    transposed=bool(dict(template.attributes).get("transB")),
                 )
             )
     return found

@@ -21,17 +21,25 @@ from pimloop.host.board.compare import (
     moves,
     platform_costs,
     published_optimum,
-    transposed_us,
 )
 from pimloop.host.board.data import (
     BUILT_IN,
     MODELS,
     class_costs,
     class_graph,
+    class_name,
     load_board,
     published_totals,
 )
 from pimloop.host.board.distil import distil
+from pimloop.host.board.driver_work import (
+    driver_work_us,
+    explanations,
+    repacked_elements,
+    repacked_products,
+    repacking_us,
+    transposing_us,
+)
 from pimloop.host.board.page import summary
 from pimloop.host.board.simulate import PimTimes
 from pimloop.host.board.templates import Template
@@ -189,11 +197,11 @@ def test_the_cpu_columns_of_figure_9(schedule: str) -> None:
     errors = []
     for model, length in CASES:
         board = load_board(model)
-        costs = platform_costs(board, length, PLATFORM, nowhere, transposing=False)
+        costs = platform_costs(board, length, PLATFORM, nowhere, driver_work=False)
         published = board.measurements[length].totals_us[schedule]
         errors.append(abs(partition(costs, schedule).total_us / published - 1))
-    assert max(errors) <= 0.15
-    assert median(errors) <= 0.07
+    assert max(errors) <= 0.07
+    assert median(errors) <= 0.03
 
 
 def test_our_graph_costs_what_the_authors_graph_costs() -> None:
@@ -202,7 +210,7 @@ def test_our_graph_costs_what_the_authors_graph_costs() -> None:
     model = PLATFORM.cpu_model()
     assert model is not None
     ours = sum(model.time_us(graph, node, "cpu_serial") for node in graph.nodes)
-    theirs = platform_costs(load_board("bert"), 8, PLATFORM, nowhere, transposing=False)
+    theirs = platform_costs(load_board("bert"), 8, PLATFORM, nowhere, driver_work=False)
     assert ours == pytest.approx(partition(theirs, "cpu_serial").total_us, rel=1e-3)
 
 
@@ -211,10 +219,62 @@ def test_transposing_explains_the_boards_gemm(model: str) -> None:
     board = load_board(model)
     for length in LENGTHS:
         for template, times in zip(board.classes, class_costs(board, length, "pim"), strict=True):
-            added = transposed_us(template, length)
+            added = transposing_us(template, length)
             assert (added > 0) == (template.op == "Gemm")
             if added:
                 assert added == pytest.approx(times[0], rel=0.06)
+
+
+def test_what_the_boards_host_repacks() -> None:
+    """Results of products, and rows added to every row, where rows end inside a tile of 512."""
+    repacked = {
+        class_name(template, 8): repacked_elements(template, 8)
+        for model in ("bert", "roberta", "gpt2")
+        for template in load_board(model).classes
+        if repacked_elements(template, 8) and template.op not in ("MatMul", "Gemm")
+    }
+    rows = 8 * 768
+    assert repacked == {"Add (8,768),(768)": rows, "Mul (8,768),(768)": rows}
+    assert _repacked("roberta", "MatMul (8,768)x(768,768)") == rows
+    assert _repacked("roberta", "MatMul (8,3072)x(3072,768)") == rows
+    assert _repacked("gpt2", "Gemm (8,768)x(768,2304)+(2304)") == 3 * rows
+    assert _repacked("roberta", "MatMul (8,768)x(768,3072)") == 0
+    assert _repacked("bert", "MatMul (8,512)x(512,512)") == 0
+    assert _repacked("roberta", "Add (8,768),(8,768)") == 0
+    assert _repacked("roberta", "Add (8,3072),(3072)") == 0
+
+
+def test_repacking_has_the_prices_of_transfers() -> None:
+    """26.81 ns an element of a product: read for 17.3, stored for 9.51; a row is stored only."""
+    product = _template("roberta", "MatMul (8,768)x(768,768)")
+    assert repacking_us(product, 8, PLATFORM) == pytest.approx(8 * 768 * 0.02681)
+    bias = _template("roberta", "Add (8,768),(768)")
+    assert repacking_us(bias, 8, PLATFORM) == pytest.approx(8 * 768 * 0.00951)
+    assert driver_work_us(product, 8, PLATFORM) == repacking_us(product, 8, PLATFORM)
+
+
+def test_only_the_size_of_the_result_explains_rows_inside_tiles(
+    devices: Callable[[str], Device],
+) -> None:
+    """Every other explanation, with its price fitted, leaves an operator more than 8 % off."""
+    times = PimTimes(PLATFORM, devices("native-per_bank"))
+    products = repacked_products(["roberta", "gpt2"], [8], times.time_us)
+    assert len(products) == 5
+    *fitted, unfitted = explanations(products, PLATFORM)
+    assert [each.fitted for each in (*fitted, unfitted)] == [True] * 5 + [False]
+    assert unfitted.median < 0.025
+    assert abs(unfitted.worst) < 0.04
+    by_name = {each.name: each for each in fitted}
+    assert abs(by_name.pop("each element of the result").worst) < 0.025
+    assert min(abs(each.worst) for each in by_name.values()) > 0.08
+
+
+def _template(model: str, name: str) -> Template:
+    return next(t for t in load_board(model).classes if class_name(t, 8) == name)
+
+
+def _repacked(model: str, name: str) -> int:
+    return repacked_elements(_template(model, name), 8)
 
 
 def test_moves_are_those_that_are_paid() -> None:
@@ -270,9 +330,9 @@ def test_a_length_without_a_board_column(devices: Callable[[str], Device]) -> No
 def test_cells_outside_the_limits_are_seen() -> None:
     board = load_board("bert")
     slow = replace(PLATFORM, cpu=replace(PLATFORM.cpu, product_mac_ns=2.0))  # type: ignore[type-var]
-    costs = platform_costs(board, 8, slow, nowhere, transposing=False)
+    costs = platform_costs(board, 8, slow, nowhere, driver_work=False)
     published = board.measurements[8].totals_us["cpu_serial"]
-    assert partition(costs, "cpu_serial").total_us / published > 1.15
+    assert partition(costs, "cpu_serial").total_us / published > 1.07
 
 
 @pytest.mark.full
@@ -298,7 +358,14 @@ def test_validate_board_command(
     assert len(data["cells"]) == 4
     assert {one["device"] for one in data["operators"]} == {"cpu_serial", "cpu_parallel", "pim"}
     text = path.read_text(encoding="utf-8")
-    for heading in ("Figure 9", "Products on the PIM", "Transfers", "The CPU model", "Graphs"):
+    for heading in (
+        "Figure 9",
+        "Rows that end inside",
+        "Products on the PIM",
+        "Transfers",
+        "The CPU model",
+        "Graphs",
+    ):
         assert f"## {heading}" in text
     assert "| BERT (small) | 8 | optimal | 37.5 |" in text
     assert run(validate_board, *common) == 0
