@@ -25,9 +25,7 @@ _TWO = msgspec.Meta(min_length=2, max_length=2)
 class SplitJson(TypedDict):
     """An operator computed by two devices at once, each some columns of its outputs."""
 
-    devices: Annotated[
-        list[str], _TWO, doc("The device of the first columns, and that of the last ones.")
-    ]
+    devices: Annotated[list[str], _TWO, doc("The two devices; their memories differ.")]
     share: Annotated[Count, doc("Parts of the columns that the second device computes.")]
     shares: Annotated[Count, doc("Equal parts that the columns are cut into.")]
     part_us: Annotated[list[Us], _TWO, doc("Time of each device's part, microseconds.")]

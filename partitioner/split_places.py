@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pimloop.partitioner.errors import PartitionerError
@@ -61,7 +62,7 @@ def check_splits(graph: Graph, offered: Mapping[str, Sequence[Split]]) -> None:
     ------
     PartitionerError
         For unknown operators, devices, tensors or memories, devices of one memory, a split that is
-        offered twice, and times that are not finite and not negative.
+        offered twice, under another name too, and times that are not finite and not negative.
     """
     made: dict[str | None, set[str]] = {}
     for tensor in graph.tensors if offered else ():
@@ -72,12 +73,13 @@ def check_splits(graph: Graph, offered: Mapping[str, Sequence[Split]]) -> None:
                 f"{graph.name}: splits of the unknown node {operator!r}; add that node or remove"
                 " its splits"
             )
-        names: set[str] = set()
-        for split in splits:
+        names: dict[frozenset[tuple[str, Fraction]], str] = {}
+        for number, split in enumerate(splits):
             where = f"{graph.name}: node {operator!r}, split {split.name!r}"
-            if split.name in names:
-                raise PartitionerError(f"{where} is offered twice; remove one")
-            names.add(split.name)
+            same = names.setdefault(split.columns, split.name)
+            if len(names) <= number:
+                how = "is offered twice" if same == split.name else f"is the same as {same!r}"
+                raise PartitionerError(f"{where} {how}; remove one")
             _check_devices(graph, split, where)
             _check_times(graph, split, where, made.get(operator, set()))
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from pimloop.partitioner.cost_file import SplitJson
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.split_names import SplitName
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Split:
     Parameters
     ----------
     devices
-        The device of the first columns and that of the last ones; their memories differ.
+        The two devices; their memories differ.
     share, shares
         The second device computes `share` of `shares` equal parts of the columns, at least one and
         not all of them.
@@ -90,7 +92,13 @@ class Split:
         >>> Split(("cpu_parallel", "pim"), 5, 16, (1.0, 2.0), {}).name
         'cpu_parallel+pim 5/16'
         """
-        return f"{self.devices[0]}+{self.devices[1]} {self.share}/{self.shares}"
+        return str(SplitName(self.devices, self.share, self.shares))
+
+    @property
+    def columns(self) -> frozenset[tuple[str, Fraction]]:
+        """The part of the columns that each device computes: equal of splits that are the same."""
+        second = Fraction(self.share, self.shares)
+        return frozenset(zip(self.devices, (1 - second, second), strict=True))
 
     @property
     def time_us(self) -> float:

@@ -10,7 +10,6 @@ it, and a platform has it where its file has a section of the device's name
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, ClassVar
 from pimloop.errors import PimloopError
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.plugins.registry import DEVICES, PluginError, plugins
+from pimloop.partitioner.split_names import SplitName
 
 #: The memory that a model's inputs come from and its outputs go to.
 HOST_MEMORY = "cpu"
@@ -101,7 +101,7 @@ class SessionDevice(DeviceKind, ABC):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitDevice(DeviceKind):
     """The CPU and the PIM together: each computes some columns of an operator's result.
 
@@ -117,16 +117,16 @@ class SplitDevice(DeviceKind):
         Of the PIM.
     """
 
-    parts: tuple[DeviceKind, DeviceKind] = ()  # type: ignore[assignment]
-    share: int = 0
-    shares: int = 1
+    parts: tuple[DeviceKind, DeviceKind]
+    share: int
+    shares: int
 
     offloaded = True
 
     @property
     def pair(self) -> str:
         """What splits between these two devices are called together, whatever the shares."""
-        return "+".join(part.name for part in self.parts)
+        return pair_of(self.name)
 
     @property
     def memories(self) -> tuple[str, ...]:
@@ -153,23 +153,20 @@ class SplitDevice(DeviceKind):
 #: What pictures draw operators in that two devices compute, from Okabe and Ito's palette.
 SPLIT_COLOUR = "#009e73"
 
-_SPLIT = re.compile(r"(\w+)\+(\w+)(?: ([1-9]\d*)/([1-9]\d*))?")
-
 
 def _split_device(name: str, devices: Mapping[str, DeviceKind]) -> SplitDevice | None:
     """Return the device that a split's name stands for, as `cpu_parallel+pim 5/16`."""
-    match = _SPLIT.fullmatch(name)
-    if match is None or match[3] is None:
+    split = SplitName.of(name)
+    if split is None or not split.share < split.shares:
         return None
-    first, second = devices.get(match[1]), devices.get(match[2])
-    share, shares = int(match[3]), int(match[4])
-    if first is None or second is None or not share < shares:
+    first, second = map(devices.get, split.devices)
+    if first is None or second is None:
         return None
     if first.memory != HOST_MEMORY or first.offloaded or second.memory != PIM_MEMORY:
         return None
     return SplitDevice(
         name, HOST_MEMORY, f"{first.title} + {second.title}", SPLIT_COLOUR, "+", "olive",
-        (first, second), share, shares,
+        parts=(first, second), share=split.share, shares=split.shares,
     )  # fmt: skip
 
 
@@ -179,7 +176,8 @@ def pair_of(name: str) -> str:
     >>> pair_of("cpu_parallel+pim 5/16"), pair_of("pim")
     ('cpu_parallel+pim', 'pim')
     """
-    return name.partition(" ")[0] if _SPLIT.fullmatch(name) else name
+    split = SplitName.of(name)
+    return name if split is None else split.pair
 
 
 def device_parts(name: str) -> tuple[str, ...]:
@@ -188,8 +186,8 @@ def device_parts(name: str) -> tuple[str, ...]:
     >>> device_parts("cpu_parallel+pim 5/16"), device_parts("pim")
     (('cpu_parallel', 'pim'), ('pim',))
     """
-    match = _SPLIT.fullmatch(name)
-    return (name,) if match is None else (match[1], match[2])
+    split = SplitName.of(name)
+    return (name,) if split is None else split.devices
 
 
 class Devices(dict[str, DeviceKind]):

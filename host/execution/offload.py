@@ -193,7 +193,7 @@ class OffloadedSegments:
                 stats = self._resident.beside(node, columns, lambda: others.append(meanwhile()))
             execution.pim[node.id] = self._count(stats)
             first = self._gather(node.outputs[0], columns, others[0], execution)
-            if self._verifier is not None:
+            if self._verifier is not None and first is not None:
                 self._verifier.submit(self._check_first(node, columns, first))
 
     @contextmanager
@@ -210,27 +210,46 @@ class OffloadedSegments:
             self._release_unused(used)
         self._release_unused(node.outputs[0])
 
-    def _gather(self, name: str, columns: int, others: Array, execution: Execution) -> Bits:
-        """Bring a result of two sides to where it is read; return the bits of the PIM's columns."""
+    def _gather(self, name: str, columns: int, others: Array, execution: Execution) -> Bits | None:
+        """Bring a result of two sides to where it is read.
+
+        Returns
+        -------
+        The bits of the PIM's columns; None where nothing but the PIM reads them.
+        """
         readers = self._readers(name)
-        with self._on_device():
-            values = self._resident.download_first(name, columns)
-        down = self._count(self._resident.driver.last)
-        first = _upper_halves(values)
-        dtype = self._graph.tensors[name].dtype
-        whole = np.concatenate([as_type(values, dtype), others], axis=-1)
-        self._note(name, whole, execution)
-        remember = self._verifier is not None
-        self._memories.receive(name, HOST_MEMORY, whole, remember=remember)
-        if any(memory != PIM_MEMORY for memory in readers):  # a further one's goes this way too
-            self._add_part(execution, name, PIM_MEMORY, HOST_MEMORY, first.size, down)
+        home = any(memory != PIM_MEMORY for memory in readers)  # a further one's goes this way too
+        first = None
+        if home or self._verifier is not None or name in self._kept:
+            first = self._bring_home(name, columns, others, execution, counted=home)
+        else:
+            self._note(name, others, execution)
         if PIM_MEMORY in readers:
             bits = golden.operand_bits(others)
             with self._on_device():
                 up = self._count(self._resident.complete(name, bits))
             self._add_part(execution, name, HOST_MEMORY, PIM_MEMORY, others.size, up)
-            self._bits[name] = np.concatenate([first, bits.reshape(others.shape)], axis=-1)
+            if first is not None:
+                self._bits[name] = np.concatenate([first, bits.reshape(others.shape)], axis=-1)
         return first
+
+    def _bring_home(
+        self, name: str, columns: int, others: Array, execution: Execution, *, counted: bool
+    ) -> Bits:
+        """Complete a result of two sides in the host's memory; return the PIM's bits.
+
+        A transfer where it is `counted`; otherwise it is read for the verifier alone.
+        """
+        with self._on_device():
+            values = self._resident.download_first(name, columns)
+        stats = self._count(self._resident.driver.last)
+        dtype = self._graph.tensors[name].dtype
+        whole = np.concatenate([as_type(values, dtype), others], axis=-1)
+        self._note(name, whole, execution)
+        self._memories.receive(name, HOST_MEMORY, whole, remember=self._verifier is not None)
+        if counted:
+            self._add_part(execution, name, PIM_MEMORY, HOST_MEMORY, values.size, stats)
+        return _upper_halves(values)
 
     def _check_first(self, node: Node, columns: int, first: Bits) -> Check:
         """Return the check of the columns of a product that the PIM has computed."""

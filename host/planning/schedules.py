@@ -21,6 +21,7 @@ from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.plan import Step as PlanStep
 from pimloop.partitioner.problem import Problem
 from pimloop.partitioner.quantity import quantity
+from pimloop.partitioner.ticks import to_ticks
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def overlapped(
     problem = Problem.of(_executed_costs(operators, assignment, transfers, times))
     scale = 10**problem.decimals
     place = problem.places(assignment)
-    compute = [round(times.nodes[operator.id] * scale) for operator in operators.operators]
+    compute = [to_ticks(times.nodes[operator.id], scale) for operator in operators.operators]
     tasks = task_graph(problem, place, compute)
     planned: dict[tuple[str, str, str], float] = {
         (step.kind, step.id, step.detail): (step.start_us + step.end_us) / 2 for step in schedule

@@ -85,6 +85,30 @@ def test_mistakes_are_named(change: dict, message: str) -> None:
         costs_from_dict(data, name="mine.json")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "split 'cpu_serial\\+pim 1/2' is offered twice"),
+        (
+            {"share": 2, "shares": 4},
+            "split 'cpu_serial\\+pim 2/4' is the same as 'cpu_serial\\+pim 1/2'",
+        ),
+        (
+            {"devices": ["pim", "cpu_serial"]},
+            "split 'pim\\+cpu_serial 1/2' is the same as 'cpu_serial\\+pim 1/2'",
+        ),
+    ],
+)
+def test_a_split_under_two_names_is_refused(change: dict, message: str) -> None:
+    """Which of the two costs would be its own nobody could say."""
+    data = copy.deepcopy(costs_to_dict(two_devices(a=half("y"))))
+    data["splits"]["a"].append({**data["splits"]["a"][0], **change})
+    with pytest.raises(PartitionerError, match=f"^mine.json: .*node 'a', {message}; remove one"):
+        costs_from_dict(data, name="mine.json")
+    data["splits"]["a"][1] = {**data["splits"]["a"][0], "share": 1, "shares": 4}
+    assert len(costs_from_dict(data).splits["a"]) == 2
+
+
 def test_splits_of_nobody_are_named() -> None:
     data = costs_to_dict(two_devices(a=half("y")))
     data["splits"] = {"c": data["splits"]["a"]}

@@ -230,6 +230,40 @@ def test_a_result_is_gathered_once_for_each_memory(per_bank: PimDriver) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("reader", ["cpu_serial", "pim"])
+def test_columns_are_read_where_somebody_needs_them(
+    per_bank: PimDriver, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    """Without a verifier the PIM's columns stay there if nothing but the PIM reads them."""
+    op, names = ("Neg", ["y"]) if reader == "cpu_serial" else ("Add", ["y", "y"])
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"], name="p"),
+        helper.make_node(op, names, ["z"], name="reader"),
+    ]
+    graph = model(nodes, ("z",), product(128))
+    operations = pim_capable(graph, Capabilities())
+    feeds = {"x": plain(7, 5, 96) / 64}
+    read: list[str] = []
+    with ResidentModel(graph, operations, per_bank) as resident:
+        download = resident.download_first
+
+        def downloaded(name: str, columns: int) -> Array:
+            read.append(name)
+            return download(name, columns)
+
+        monkeypatch.setattr(resident, "download_first", downloaded)
+        placed = {"p": "cpu_parallel+pim 1/2", "reader": reader}
+        executor = Executor(graph, placed, operations, resident)
+        executor.load_weights()
+        execution = executor.run(feeds)
+    first = golden_product(feeds["x"], graph.constants["w"][:, :64])
+    wanted = -first if reader == "cpu_serial" else rounded(2 * first)
+    assert np.array_equal(execution.values["z"][:, :64], wanted)
+    moved = [transfer.direction for transfer in execution.transfers if transfer.tensor == "y"]
+    assert moved == ["pim>cpu" if reader == "cpu_serial" else "cpu>pim"]
+    assert read == (["y"] if reader == "cpu_serial" else [])
+
+
 def test_the_device_has_the_weights_of_its_columns_alone(per_bank: PimDriver) -> None:
     graph = model([helper.make_node("MatMul", ["x", "w"], ["y"], name="p")], ("y",), product(256))
     sizes = {}

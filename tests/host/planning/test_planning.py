@@ -202,6 +202,25 @@ def test_a_replayed_schedule_keeps_the_order_of_the_plan():
     assert starts["d"] == 9.0
 
 
+def test_a_replayed_schedule_rounds_no_time_twice():
+    """Beyond 2^53 ticks a product of floats misses the time that was measured."""
+    long_us = 113097193828267.0
+    data = {
+        "format": "pimloop-costs/1",
+        "memories": {"cpu": ["cpu_serial"]},
+        "nodes": [{"id": v, "op": "Add", "cost_us": {"cpu_serial": long_us}} for v in "ab"],
+        "tensors": [
+            {"id": "x", "producer": None, "consumers": ["a"], "transfer_us": {}},
+            {"id": "y", "producer": "a", "consumers": ["b"], "transfer_us": {}},
+        ],
+    }
+    costs = costs_from_dict(data)
+    plan = partition(costs, objective="makespan", time_limit_s=5.0)
+    times = ScheduleTimes(dict.fromkeys("ab", long_us), [], {"cpu_serial": 2 * long_us})
+    executed = overlapped(costs.graph, plan.assignment, plan.schedule, [], times)
+    assert executed.total_us == plan.total_us == 2 * long_us
+
+
 def test_results_survive_json(graph, operations):
     assignment = pim_first(graph, PLATFORM.capabilities)
     outcome = execute_once(
