@@ -17,7 +17,7 @@ from pimloop.rtl.tables.source import RTL, load_timing
 
 _TABLE = RTL / "conditions.toml"
 #: What `each` says for all parameters of timing.toml that have a range.
-_TIMINGS = "timings"
+TIMINGS = "timings"
 
 _NAME = re.compile(r"\b[A-Z]\w*\b")
 
@@ -79,7 +79,7 @@ def conditions() -> tuple[Condition, ...]:
 
 def _each(names: str | list[str]) -> list[tuple[str, str]]:
     """Return the parameters that a row is about, each with its largest value."""
-    if names == _TIMINGS:
+    if names == TIMINGS:
         return [(row["parameter"], str(row["most"])) for row in load_timing() if "most" in row]
     return [(name, "") for name in names]
 
@@ -98,8 +98,16 @@ class _Values(dict[str, int]):
 
 @cache
 def _code(expression: str) -> CodeType:
-    text = expression.replace("&&", " and ").replace("||", " or ").replace("/", "//")
-    return compile(text, str(_TABLE), "eval")
+    return compile(in_python(expression), str(_TABLE), "eval")
+
+
+def in_python(expression: str) -> str:
+    """Return an expression of the table with Python's operators.
+
+    >>> in_python("TRefi == 0 || TRefi / 2 > TRfc")
+    'TRefi == 0  or  TRefi // 2 > TRfc'
+    """
+    return expression.replace("&&", " and ").replace("||", " or ").replace("/", "//")
 
 
 def first_broken(parameters: Mapping[str, int]) -> Broken | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from pimloop.rtl.tables.source import Row, camel
-from pimloop.rtl.tools.interface import WORDS, Isa, flagged, opcodes_of
+from pimloop.rtl.tools.interface import Isa, flagged, opcodes_of
+from pimloop.rtl.tools.schema import WORDS
 
 _FIELD = '''
 class Field(NamedTuple):

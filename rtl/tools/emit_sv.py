@@ -5,19 +5,24 @@ from __future__ import annotations
 import textwrap
 
 from pimloop.rtl.tables.source import Row, camel
-from pimloop.rtl.tools.interface import WORDS, Isa, flagged, opcodes_of
+from pimloop.rtl.tools.interface import (
+    COMMON_LANE,
+    FIRST_ERROR,
+    Isa,
+    enum_width,
+    flagged,
+    opcodes_of,
+)
+from pimloop.rtl.tools.schema import WORDS
 
 _WIDTH = 100
-
-#: The lane operation of the opcodes that name no other.
-_COMMON_LANE = "mac"
 
 
 def package(isa: Isa) -> str:
     """Return the text of `pim_isa_pkg.sv`."""
     parts = [
         _constants(isa),
-        *(_enum(enum) for enum in isa["enum"]),
+        *(_enum(enum, enum_width(isa, enum)) for enum in isa["enum"]),
         _structs(isa),
         _predicates(isa),
         _record_function(isa),
@@ -64,7 +69,7 @@ def _constants(isa: Isa) -> list[str]:
     lines += ["", "  // Words of a descriptor."]
     for word in isa["descriptor"]:
         lines.append(f"  localparam int unsigned Word{camel(word['name'])} = {word['word']};")
-    errors = [value for _, value, _ in _values(isa, "code") if value >= 0x80]
+    errors = [value for _, value, _ in _values(isa, "code") if value >= FIRST_ERROR]
     lines += ["", "  // Highest opcode; the codes of errors, from the first to the last."]
     last = max(op["value"] for op in isa["opcode"])
     lines.append(f"  localparam int unsigned OpcodeLast = {last};")
@@ -81,8 +86,7 @@ def _values(isa: Isa, name: str) -> list[tuple[str, int, str]]:
     return rows
 
 
-def _enum(enum: Row) -> list[str]:
-    width = 8 if enum["name"] in ("opcode", "code") else 2
+def _enum(enum: Row, width: int) -> list[str]:
     values = enum["values"]
     digits = (width + 3) // 4
     lines = [f"  typedef enum logic [{width - 1}:0] {{"]
@@ -95,14 +99,11 @@ def _enum(enum: Row) -> list[str]:
 def _packed(fields: list[Row], types: dict[str, str] | None = None) -> list[str]:
     """Return the members of a 32-bit struct, with what is between its fields reserved."""
     lines = []
-    top, gaps = 32, 0
-    unused = sum(1 for _ in _gaps(fields))
+    top, names = 32, iter(_reserved(fields))
     for field in [*sorted(fields, key=lambda f: -int(f["low"])), None]:
         end = field["low"] + field["width"] if field else 0
         if end < top:
-            name = "reserved" if unused == 1 else f"reserved{gaps}"
-            lines.append(f"    logic [{top - end - 1}:0] {name};")
-            gaps += 1
+            lines.append(f"    logic [{top - end - 1}:0] {next(names)};")
         if field:
             kind = (types or {}).get(field["name"])
             kind = kind or ("logic" if field["width"] == 1 else f"logic [{field['width'] - 1}:0]")
@@ -111,10 +112,12 @@ def _packed(fields: list[Row], types: dict[str, str] | None = None) -> list[str]
     return lines
 
 
-def _gaps(fields: list[Row]) -> list[int]:
+def _reserved(fields: list[Row]) -> list[str]:
+    """Return the names of what is between fields, from the top."""
     ends = [0, *(field["low"] + field["width"] for field in fields)]
     starts = [*(field["low"] for field in fields), 32]
-    return [end for end, start in zip(sorted(ends), sorted(starts), strict=True) if start > end]
+    gaps = sum(start > end for end, start in zip(sorted(ends), sorted(starts), strict=True))
+    return ["reserved"] if gaps == 1 else [f"reserved{index}" for index in range(gaps)]
 
 
 def _structs(isa: Isa) -> list[str]:
@@ -166,7 +169,7 @@ def _predicates(isa: Isa) -> list[str]:
         "  function automatic logic has_undefined_option(control_t control);",
         "    opcode_e opcode;",
         "    opcode = opcode_e'(control.opcode);",
-        "    has_undefined_option = control.reserved != '0;",
+        f"    has_undefined_option = {_any_reserved(isa)};",
     ]
     for field in isa["control"]:
         if "classes" in field:
@@ -183,6 +186,11 @@ def _predicates(isa: Isa) -> list[str]:
             value = f"{enum['name']}_e'(control.{field['name']})"
             lines.append(f"    has_undefined_option |= !({value} inside {{{names}}});")
     return [*lines, "  endfunction"]
+
+
+def _any_reserved(isa: Isa) -> str:
+    tests = [f"control.{name} != '0" for name in _reserved(isa["control"])]
+    return " || ".join(tests) or "1'b0"
 
 
 def _record_function(isa: Isa) -> list[str]:
@@ -225,12 +233,12 @@ def vector_op(isa: Isa) -> str:
         "    unique case (kind)",
     ]
     vector = flagged(isa, "vector")
-    chosen = [op for op in isa["opcode"] if op["class"] in vector and op["lane"] != _COMMON_LANE]
+    chosen = [op for op in isa["opcode"] if op["class"] in vector and op["lane"] != COMMON_LANE]
     lines += [
         f"      pim_isa_pkg::Opcode{camel(op['name'])}: return pim_pkg::Lane{camel(op['lane'])};"
         for op in chosen
     ]
-    lines += [f"      default: return pim_pkg::Lane{camel(_COMMON_LANE)};", "    endcase"]
+    lines += [f"      default: return pim_pkg::Lane{camel(COMMON_LANE)};", "    endcase"]
     return "\n".join([*lines, "  endfunction"])
 
 

@@ -18,9 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pimloop.rtl.tables.conditions import conditions, derived
-from pimloop.rtl.tables.source import RTL, Row, load_timing
+from pimloop.rtl.tables.source import RTL, Row
 from pimloop.rtl.tools import emit_python, emit_sv
-from pimloop.rtl.tools.interface import Isa, load
+from pimloop.rtl.tools.expressions import check_conditions
+from pimloop.rtl.tools.interface import Isa, load, load_times
+from pimloop.rtl.tools.schema import TableError
 
 ROOT = RTL.parent
 
@@ -97,15 +99,25 @@ def _bits(field: Row) -> str:
 
 
 def _marked(text: str, name: str, part: str, marks: tuple[str, str]) -> str:
-    """Return `text` with `part` between the marks of `name`; ValueError where they are not."""
+    """Return `text` with `part` between the marks of `name`; TableError where they are not."""
     opening, closing = (mark.format(name) for mark in marks)
     pattern = rf"(^ *{re.escape(opening)}\n).*?(^ *{re.escape(closing)}$)"
     new, count = re.subn(
         pattern, lambda found: f"{found[1]}{part}\n{found[2]}", text, flags=re.DOTALL | re.MULTILINE
     )
     if count != 1:
-        raise ValueError(f"there must be one part between {opening!r} and {closing!r}, not {count}")
+        raise TableError(
+            f"there must be one part between {opening!r} and {closing!r}, not {count}; put the"
+            " marks back"
+        )
     return new
+
+
+def _marked_in(path: Path, text: str, name: str, part: str, marks: tuple[str, str]) -> str:
+    try:
+        return _marked(text, name, part, marks)
+    except TableError as error:
+        raise TableError(f"{path}: {error}") from None
 
 
 _MARKDOWN = ("<!-- generated:{} -->", "<!-- end -->")
@@ -144,8 +156,13 @@ def outputs() -> dict[Path, str]:
 
     Files outside of this package are left out where they are not there: an installed package has
     no tests.
+
+    Raises
+    ------
+    TableError
+        A table is wrong, or a file has lost the marks of its generated part.
     """
-    isa, timing = load(), load_timing()
+    isa, timing = load(), load_times()
     result = {
         RTL / "pim_isa_pkg.sv": emit_sv.package(isa),
         RTL / "tables" / "isa.py": emit_python.isa_module(isa),
@@ -156,36 +173,43 @@ def outputs() -> dict[Path, str]:
         if path.exists():
             text = path.read_text(encoding="utf-8")
             for name, part in parts.items():
-                text = _marked(text, name, part, marks)
+                text = _marked_in(path, text, name, part, marks)
             result[path] = text
 
     for file, parts in _parts(isa, timing).items():
         mark(ROOT / file, parts, _COMMENT)
     top = RTL / "pim_top.sv"
     names = _parameters(result[top])
-    result[top] = _marked(
-        result[top], "conditions", emit_sv.connections(names, "longint'", 4), _COMMENT
-    )
+    check_conditions(names)
+    connections = emit_sv.connections(names, "longint'", 4)
+    result[top] = _marked_in(top, result[top], "conditions", connections, _COMMENT)
     result[RTL / "pim_conditions.sv"] = checks(result[top])
     mark(RTL / "README.md", tables(isa, timing), _MARKDOWN)
     return result
 
 
 def main(report: Callable[[str], object] = sys.stderr.write) -> int:
-    """Write the outputs, or with --check report the ones out of date (exit 1)."""
+    """Write the outputs, or with --check report the ones out of date (exit 1).
+
+    Exit code 2: a table or a file is wrong, and the message says which.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     check = parser.parse_args().check
-    stale = {
-        path: text
-        for path, text in outputs().items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
-    }
-    for path, text in stale.items():
-        if check:
-            report(f"{path.name} is out of date: run `python -m pimloop.rtl.tools.generate`\n")
-        else:
-            path.write_text(text, encoding="utf-8")
+    try:
+        stale = {
+            path: text
+            for path, text in outputs().items()
+            if not path.exists() or path.read_text(encoding="utf-8") != text
+        }
+        for path, text in stale.items():
+            if check:
+                report(f"{path.name} is out of date: run `python -m pimloop.rtl.tools.generate`\n")
+            else:
+                path.write_text(text, encoding="utf-8")
+    except (TableError, OSError) as error:
+        report(f"error: {error}\n")
+        return 2
     return 1 if check and stale else 0
 
 
