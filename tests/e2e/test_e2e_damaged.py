@@ -20,7 +20,8 @@ from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.build import FILE_NAME, build_report, read_report, write_report
 from pimloop.host.report.publish import draw
 
-MUTATIONS = 300
+#: Seeds of the damages.
+SEEDS = [range(60), pytest.param(range(60, 300), marks=pytest.mark.full)]
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,10 @@ def test_a_whole_report_is_shown(report, tmp_path, quick_figures):
     assert all(path.stat().st_size for path in show(tmp_path, figures=True))
 
 
-def test_every_damage_is_shown_or_refused(report, tmp_path, quick_figures):
+@pytest.mark.parametrize("seeds", SEEDS, ids=str)
+def test_every_damage_is_shown_or_refused(report, tmp_path, quick_figures, seeds):
     refusals = []
-    for seed in range(MUTATIONS):
+    for seed in seeds:
         (tmp_path / FILE_NAME).write_bytes(damaged(report, seed))
         try:
             show(tmp_path, figures=seed % 20 == 1)
@@ -71,7 +73,7 @@ def test_every_damage_is_shown_or_refused(report, tmp_path, quick_figures):
         except Exception as error:
             pytest.fail(f"seed {seed}: {error!r}")
     # Both happen: a check that refuses everything, or nothing, shows nothing.
-    assert MUTATIONS // 10 < len(refusals) < MUTATIONS
+    assert len(seeds) // 10 < len(refusals) < len(seeds)
     for text in refusals:
         assert text.startswith(f"{tmp_path / FILE_NAME}: ")
         assert text.endswith("; run `pimloop sim` again")

@@ -92,6 +92,7 @@ def pimloop(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.full  # builds a device of its own
 def test_a_broken_lane_is_seen_by_gemm(tmp_path):
     """A lane broken in a copy of the tree: RTL lanes compute, the wrong elements are named."""
     tree = tmp_path / "tree"

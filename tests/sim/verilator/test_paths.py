@@ -138,6 +138,7 @@ def test_plain_paths_lead_to_the_same_files(tmp_path):
     assert not name.parent.parent.exists()
 
 
+@pytest.mark.full  # builds with a copy of Verilator
 def test_everything_may_lie_in_paths_with_spaces(tmp_path, monkeypatch):
     """Sources, build folder, Verilator, Python and temporary files."""
     spaced = tmp_path / "with space" / "pimloop x"
