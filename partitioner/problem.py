@@ -191,13 +191,17 @@ class Problem:
             result[current] = previous
         return tuple(result)
 
+    def devices_at(self, operator: int, place: int) -> tuple[int, ...]:
+        """Return the devices of `operator` that are in `place`."""
+        return tuple(d for d in self.runs[operator] if self.device_memory[d] == place)
+
     def useful_devices(self, operator: int, memory: int) -> tuple[int, ...]:
         """Return the devices of `memory` that some optimum may use for `operator`.
 
         One is left out when another, with its entry and that of a segment which the change cuts
         in two, is no slower. Without entry costs the fastest is left.
         """
-        kept = [d for d in self.runs[operator] if self.device_memory[d] == memory]
+        kept = list(self.devices_at(operator, memory))
         for device in reversed(list(kept)):  # of equals the preferred one is left
             cost = self.runs[operator][device]
             if any(

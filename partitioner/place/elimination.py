@@ -33,7 +33,7 @@ Scope = tuple[int, ...]
 
 
 @dataclass
-class _Terms:
+class Terms:
     """Variables and the terms of the cost; terms on the same variables are merged."""
 
     sizes: list[int] = field(default_factory=list)
@@ -91,8 +91,8 @@ def solve_by_elimination(
         When the graph is too wide for `table_limit` (integer programming can still do it), or
         when no placement is feasible.
     """
-    labels = _labels(problem, domains)
-    terms, variable_of = _build(problem, labels)
+    labels = useful_labels(problem, domains)
+    terms, variable_of = build_terms(problem, labels)
     plan = plan_elimination(terms.sizes, list(terms.tables))
     if plan.largest_table > table_limit:
         raise PartitionerError(
@@ -159,7 +159,7 @@ def plan_elimination(sizes: Sequence[int], scopes: Sequence[Scope]) -> Eliminati
 
 
 @dataclass(frozen=True)
-class _Label:
+class Label:
     """What an operator can be assigned to."""
 
     place: int
@@ -168,25 +168,39 @@ class _Label:
     device: int
 
 
-Labels = Sequence[tuple[_Label, ...]]
+Labels = Sequence[tuple[Label, ...]]
 
 
-def _labels(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Labels:
-    """Return the labels of each operator: the devices of its places that can be of use."""
-    result: list[tuple[_Label, ...]] = []
+def useful_labels(
+    problem: Problem, domains: Sequence[tuple[int, ...]], *, every_device: bool = False
+) -> Labels:
+    """Return the labels of each operator: the devices of its places that can be of use.
+
+    Parameters
+    ----------
+    domains
+        As of `solve_by_elimination`.
+    every_device
+        Also those that no optimum needs, where entering a device costs something.
+    """
+    result: list[tuple[Label, ...]] = []
     for v, domain in enumerate(domains):
         if problem.has_entries:
             result.append(
                 tuple(
-                    _Label(place, problem.memories_at(v, place), problem.runs[v][device], device)
+                    Label(place, problem.memories_at(v, place), problem.runs[v][device], device)
                     for place in domain
-                    for device in problem.useful_devices(v, place)
+                    for device in (
+                        problem.devices_at(v, place)
+                        if every_device
+                        else problem.useful_devices(v, place)
+                    )
                 )
             )
         else:
             result.append(
                 tuple(
-                    _Label(
+                    Label(
                         place,
                         problem.memories_at(v, place),
                         problem.ticks[v][place],
@@ -198,9 +212,9 @@ def _labels(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Labels:
     return result
 
 
-def _build(problem: Problem, labels: Labels) -> tuple[_Terms, list[int | None]]:
+def build_terms(problem: Problem, labels: Labels) -> tuple[Terms, list[int | None]]:
     """Return the terms, and the variable of each operator (None where its label is settled)."""
-    terms = _Terms()
+    terms = Terms()
     variable_of: list[int | None] = []
     for options in labels:
         if len(options) == 1:
@@ -219,7 +233,7 @@ def _build(problem: Problem, labels: Labels) -> tuple[_Terms, list[int | None]]:
 
 
 def _add_entry(
-    terms: _Terms,
+    terms: Terms,
     problem: Problem,
     v: int,
     before: int | None,
@@ -249,7 +263,7 @@ def _add_entry(
 
 
 def _add_flow(
-    terms: _Terms,
+    terms: Terms,
     problem: Problem,
     flow: Flow,
     labels: Labels,
@@ -300,12 +314,12 @@ def _add_flow(
             terms.add((there, variable), table)
 
 
-def _indicator(options: Sequence[_Label], memory: int) -> Table:
+def _indicator(options: Sequence[Label], memory: int) -> Table:
     return np.array([int(memory in label.memories) for label in options], dtype=np.int64)
 
 
 def _charge(
-    terms: _Terms,
+    terms: Terms,
     producer: int | None,
     price: Table,
     condition: int | None = None,
@@ -323,7 +337,7 @@ def _charge(
         terms.add((producer, condition), np.outer(price, applies))
 
 
-def _eliminate(terms: _Terms, order: Sequence[int]) -> tuple[int, list[int]]:
+def _eliminate(terms: Terms, order: Sequence[int]) -> tuple[int, list[int]]:
     """Return the minimum over all variables and a state of each that attains it."""
     position = {variable: i for i, variable in enumerate(order)}
     # Each term waits in the bucket of the first of its variables to be eliminated.
