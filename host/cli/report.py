@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pimloop.host.cli.arguments import parse_path
+from pimloop.host.cli.arguments import idle, parse_name, parse_path
 from pimloop.host.cli.output import console, emit_json
+from pimloop.host.common.idle import Idle
 
 
 def register(subparsers: Any) -> None:
@@ -16,22 +17,41 @@ def register(subparsers: Any) -> None:
         help="draw the page, trace and plots of a report.json again",
         description=(
             "Read report.json from a folder that `pimloop sim` wrote and write report.html,"
-            " trace.json and the plots beside it again; print the tables."
+            " trace.json and the plots beside it again; print the tables. With --why: say why an"
+            " operator is where it is, and write nothing."
         ),
     )
     parser.add_argument("folder", type=parse_path, metavar="DIR", help="folder with report.json")
-    parser.add_argument("--json", action="store_true", help="print the report on stdout")
+    parser.add_argument(
+        "--why",
+        type=parse_name,
+        metavar="OPERATOR",
+        help="say what the operator would cost elsewhere, and how far it is from changing place",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the report (with --why: the answer) on stdout"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     parser.set_defaults(func=run_report)
 
 
+@idle(
+    Idle({"quiet": False}, "--why only prints its answer", lambda values: values["why"] is not None)
+)
 def run_report(args: argparse.Namespace) -> int:
     """Run `pimloop report`."""
     from pimloop.host.cli.summary import print_summary
+    from pimloop.host.cli.why import print_why, why
     from pimloop.host.report.build import read_report
     from pimloop.host.report.publish import draw
 
     report = read_report(args.folder)
+    if args.why is not None:
+        if args.json:
+            emit_json(why(report, args.why))
+        else:
+            print_why(console(), report, args.why)
+        return 0
     files = draw(report, None, args.folder)
     if args.json:
         emit_json(report)

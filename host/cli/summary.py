@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pimloop.host.cli.placement import print_splits, print_what_if
 from pimloop.host.cli.rates import print_rates, weights_line
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.report.format.report import Report
@@ -54,6 +55,7 @@ def print_summary(out: Console, report: Report, files: Sequence[Path] = ()) -> N
         _line(out, proof(report), "yellow" if contradiction(report) else "")
         for text in together(report):
             _line(out, text)
+        print_splits(out, report)
         _print_operators(out, report, schedule)
         print_rates(out, report)
         _line(out, weights_line(report))
@@ -63,6 +65,7 @@ def print_summary(out: Console, report: Report, files: Sequence[Path] = ()) -> N
         _print_cpu_basis(out, report.get("cpu_model"))
         if report["cpu_times_disturbed"]:
             _line(out, not_trusted(report), "yellow")
+        print_what_if(out, report)
     _line(out, _profile(report))
     _line(out, _simulation(report))
     _print_verification(out, report)

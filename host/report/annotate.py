@@ -17,7 +17,7 @@ from pimloop.host.common.text import printable
 from pimloop.host.models.graph import INLINE_BYTES, IR_VERSION, Graph
 from pimloop.host.report.format.model import Node
 from pimloop.host.report.format.report import Report
-from pimloop.host.report.format.schedule import Schedule
+from pimloop.host.report.format.schedule import Schedule, SplitOperator
 from pimloop.host.report.html.labels import device_title, format_us, schedule_order, schedule_title
 
 #: Prefix of the keys in `metadata_props`.
@@ -29,7 +29,9 @@ def write_annotated(graph: Graph, report: Report, path: Path) -> None:
 
     Every node carries in `metadata_props` its device in each schedule (`pimloop.device.optimal`),
     its cost on each device in microseconds (`pimloop.us.pim`) with where that number came from
-    (`pimloop.source.pim`), and the same as a sentence in `doc_string`.
+    (`pimloop.source.pim`), and the same as a sentence in `doc_string`. A node that a schedule
+    splits has the columns and microseconds of each part (`pimloop.part_us.coexec.pim`) and the
+    microseconds of its gathers.
 
     Parameters
     ----------
@@ -96,6 +98,9 @@ def _properties(
         device = (one.get("assignment") or {}).get(identifier)
         if device is not None:
             properties[f"{PREFIX}device.{name}"] = device
+        split = (one.get("splits") or {}).get(identifier)
+        if split is not None:
+            properties |= _split_properties(name, split)
     if cost is None:
         return properties
     for device, us in cost["cost_us"].items():
@@ -103,6 +108,19 @@ def _properties(
         source = (cost.get("source") or {}).get(device)
         if source:
             properties[f"{PREFIX}source.{device}"] = source
+    return properties
+
+
+def _split_properties(name: str, split: SplitOperator) -> dict[str, str]:
+    """Return columns and time of each device's part, and the gathers, in one schedule."""
+    properties = {
+        f"{PREFIX}columns.{name}.{device}": str(columns)
+        for device, columns in split["columns"].items()
+    }
+    for device, us in (split["us"] or {}).items():
+        properties[f"{PREFIX}part_us.{name}.{device}"] = f"{us:.3f}"
+    for memory, us in (split.get("gather_us") or {}).items():
+        properties[f"{PREFIX}gather_us.{name}.{memory}"] = f"{us:.3f}"
     return properties
 
 
@@ -120,7 +138,24 @@ def _sentence(identifier: str, cost: Node | None, schedules: dict[str, Schedule]
         f"{device_title(device)} {format_us(us)}"
         for device, us in (cost["cost_us"].items() if cost is not None else ())
     )
-    return placed + (f"Costs: {costs}." if costs else "")
+    return placed + _shared(identifier, schedules) + (f"Costs: {costs}." if costs else "")
+
+
+def _shared(identifier: str, schedules: dict[str, Schedule]) -> str:
+    """Return how each schedule that splits an operator shares it, a sentence each."""
+    text = ""
+    for name, one in schedules.items():
+        split = (one.get("splits") or {}).get(identifier)
+        if split is None:
+            continue
+        us = split["us"] or {}
+        parts = [
+            f"{device_title(device)} {columns} columns"
+            + (f" in {format_us(us[device])}" if device in us else "")
+            for device, columns in split["columns"].items()
+        ]
+        text += f"{schedule_title(name, one)}: {', '.join(parts)}, at the same time. "
+    return text
 
 
 def _attach(proto: onnx.NodeProto, properties: dict[str, str]) -> None:

@@ -35,8 +35,8 @@ from pimloop.host.report.format.run import Simulation, Source
 from pimloop.host.report.format.schedule import (
     OnDevice,
     OperatorRow,
+    ScheduleOptions,
     SplitOperator,
-    SplitOptions,
     Weights,
 )
 from pimloop.host.report.format.schedule import Schedule as ScheduleJson
@@ -48,9 +48,11 @@ from pimloop.host.report.format.verification import (
     Verification,
 )
 from pimloop.host.report.format.versions import check_report
+from pimloop.host.report.placement import placement
 from pimloop.host.report.provenance import rtl_hash, source
 from pimloop.host.report.roofline import roofline
 from pimloop.host.report.traffic import traffic
+from pimloop.host.report.what_if import what_if
 from pimloop.partitioner.typed_json import JsonError, read_json
 from pimloop.sim.device.lanes import lanes_text
 
@@ -95,6 +97,7 @@ def build_report(outcome: Outcome) -> Report:
             outcome.kept_on_cpu,
         ),
         "speedup": _speedup(outcome),
+        "what_if": what_if(outcome),
         "roofline": roofline(outcome),
         "counters": _counters(outcome, main),
         "verification": _overall_verification(outcome, main.result),
@@ -255,8 +258,6 @@ def _board(outcome: Outcome) -> dict[str, float] | None:
 def _schedule(outcome: Outcome, schedule: Schedule) -> ScheduleJson:
     result, plan, times = schedule.result, schedule.plan, schedule.times
     executed = schedule.executed
-    splits = _splits(result, times)
-    split: SplitOptions = {"splits": splits} if splits else {}
     return {
         "predicted_us": plan.total_us if plan else None,
         "executed_us": executed.total_us if executed else None,
@@ -267,7 +268,7 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> ScheduleJson:
         "cpu_us": times.cpu_us if times else None,
         "pim_nodes": len(result.execution.pim),
         "devices": _devices(result, times),
-        **split,
+        **_options(outcome, schedule),
         "nodes": len(result.graph.nodes),
         "transfers": len(result.execution.transfers),
         "transfer_bytes": sum(t.nbytes for t in result.execution.transfers),
@@ -300,6 +301,18 @@ def _schedule(outcome: Outcome, schedule: Schedule) -> ScheduleJson:
     }
 
 
+def _options(outcome: Outcome, schedule: Schedule) -> ScheduleOptions:
+    """Return what a schedule has that not every one has."""
+    options: ScheduleOptions = {}
+    splits = _splits(schedule.result, schedule.times)
+    if splits:
+        options["splits"] = splits
+    why = placement(outcome.costs, schedule.plan)
+    if why is not None:
+        options["placement"] = why
+    return options
+
+
 def _devices(result: Result, times: ScheduleTimes | None) -> dict[str, OnDevice]:
     """Return the operators of each device that has any, and what they took there together.
 
@@ -320,6 +333,10 @@ def _devices(result: Result, times: ScheduleTimes | None) -> dict[str, OnDevice]
 def _splits(result: Result, times: ScheduleTimes | None) -> dict[str, SplitOperator]:
     """Return the operators that two devices compute together, by id."""
     splits: dict[str, SplitOperator] = {}
+    gathers: dict[str, dict[str, float]] = {}
+    if times is not None:
+        for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
+            gathers.setdefault(transfer.tensor, {})[transfer.destination] = us
     for node in result.graph.nodes:
         kind = result.platform.devices[result.assignment[node.id]]
         if not isinstance(kind, SplitDevice):
@@ -331,6 +348,8 @@ def _splits(result: Result, times: ScheduleTimes | None) -> dict[str, SplitOpera
             "columns": {cpu: columns - first, pim: first},
             "us": None if times is None else times.parts[node.id],
         }
+        if times is not None:
+            splits[node.id]["gather_us"] = gathers.get(node.outputs[0], {})
     return splits
 
 

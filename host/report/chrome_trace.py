@@ -17,7 +17,7 @@ from pimloop.host.common.files import write_text
 from pimloop.host.devices.kinds import kinds
 from pimloop.host.report.format.model import Node
 from pimloop.host.report.format.report import Report
-from pimloop.host.report.format.schedule import TimelineStep
+from pimloop.host.report.format.schedule import SplitOperator, TimelineStep
 from pimloop.host.report.html.labels import device_title, lane_order, schedule_order, schedule_title
 
 Event = dict[str, Any]
@@ -68,14 +68,20 @@ def _process(report: Report, name: str, process: int) -> Iterator[Event]:
     for lane, thread in threads.items():
         yield _name("thread_name", process, thread, device_title(lane))
     nodes = {node["id"]: node for node in (report.get("graph") or {}).get("nodes") or ()}
+    splits = report["schedules"][name].get("splits") or {}
     for segment in timeline:
-        yield _slice(segment, process, threads, nodes)
+        yield _slice(segment, process, threads, nodes, splits.get(segment.get("node") or ""))
     yield from _flows(report, timeline, process, threads)
 
 
 def _slice(
-    segment: TimelineStep, process: int, threads: dict[str, int], nodes: dict[str, Node]
+    segment: TimelineStep,
+    process: int,
+    threads: dict[str, int],
+    nodes: dict[str, Node],
+    split: SplitOperator | None,
 ) -> Event:
+    """Return a step; of an operator that is split, what its own part is, not the whole."""
     event: Event = {
         "ph": "X",
         "name": segment["name"],
@@ -93,11 +99,26 @@ def _slice(
         event["args"] = {
             "op": node["op"],
             "signature": node.get("signature"),
-            **{f"{device} us": us for device, us in node["cost_us"].items()},
+            **(
+                {f"{device} us": us for device, us in node["cost_us"].items()}
+                if split is None
+                else _part(split, segment["lane"])
+            ),
         }
     elif segment.get("tensor"):
         event["args"] = {"tensor": segment["tensor"]}
     return event
+
+
+def _part(split: SplitOperator, lane: str) -> dict[str, Any]:
+    """Return what one device does of a split operator, and the time of each part."""
+    columns = split["columns"]
+    return {
+        "columns": columns.get(lane),
+        "columns of all": sum(columns.values()),
+        **{f"{device} part us": us for device, us in (split["us"] or {}).items()},
+        **{f"gather in {m} us": us for m, us in (split.get("gather_us") or {}).items()},
+    }
 
 
 def _flows(
@@ -113,23 +134,30 @@ def _flows(
     for edge in edges:
         if edge["consumer"] is not None:
             readers.setdefault(edge["tensor"], set()).add(edge["consumer"])
-    by_node: dict[str | None, TimelineStep] = {
-        segment["node"]: segment for segment in timeline if segment["kind"] == "node"
-    }
+    by_node: dict[str | None, list[TimelineStep]] = {}
+    for segment in timeline:
+        if segment["kind"] == "node":
+            by_node.setdefault(segment["node"], []).append(segment)
     moves = [segment for segment in timeline if segment["kind"] == "transfer"]
     for number, move in enumerate(moves):
         tensor = move["tensor"] or ""
-        maker = by_node.get(producer.get(tensor))
+        sources, _, destination = move["name"].rpartition(" ")[2].partition(">")
+        # Of a split operator, the part whose columns are moved.
+        made = by_node.get(producer.get(tensor), [])
+        maker = next((s for s in made if _memory(s["lane"]) in sources.split("+")), None)
+        maker = maker or next(iter(made), None)
         done = move["start_us"] + move["us"]
         # Readers that began earlier found the tensor in their own memory; those on the maker's
         # side need no transfer either.
-        later = [
-            by_node[node]
-            for node in readers.get(tensor, ())
-            if node in by_node and by_node[node]["start_us"] >= done - 1e-6
-        ]
         side = None if maker is None else _memory(maker["lane"])
-        later = [s for s in later if side is None or _memory(s["lane"]) != side]
+        later = [
+            segment
+            for node in readers.get(tensor, ())
+            for segment in by_node.get(node, ())
+            if segment["start_us"] >= done - 1e-6
+            and _memory(segment["lane"]) != side
+            and _memory(segment["lane"]) in (destination, segment["lane"])
+        ]
         steps = [move, *sorted(later, key=_start)[:1]]
         if maker is not None:
             steps.insert(0, maker)

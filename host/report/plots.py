@@ -92,13 +92,19 @@ def _schedules(report: Report) -> Figure | None:
         executed = (one["executed_us"] or 0.0) / scale
         colour = "#009e73" if name == "optimal" else "#a9b4bf"
         axes.barh(place, executed, color=colour, height=0.62)
-        axes.text(executed, place, f"  {executed:,.3g}", va="center", fontsize=8)
         predicted = one.get("predicted_us")
+        published = board.get(name)
+        # Right of the bar, and of the prediction and the board where those lie behind its end.
+        end = max([executed, *(us / scale for us in (predicted, published) if us is not None)])
+        axes.annotate(
+            f"{executed:,.3g}", (end, place), (6, 0), textcoords="offset points",
+            va="center", fontsize=8,
+        )  # fmt: skip
         if predicted is not None:
             at = predicted / scale
             axes.plot([at, at], [place - 0.4, place + 0.4], color="black", linewidth=1.6)
-        if board.get(name) is not None:
-            axes.plot(board[name] / scale, place, "D", color="#d55e00", markersize=5, zorder=3)
+        if published is not None:
+            axes.plot(published / scale, place, "D", color="#d55e00", markersize=5, zorder=3)
     _name_rows(axes, schedules)
     word = executed_word(report)
     axes.set_xlabel(f"{word} time, {unit}; line: predicted" + ("; ◆: board" if board else ""))

@@ -41,7 +41,7 @@ def limits(platform: Platform) -> Limits:
     clocks = _FS_PER_US / device.tck_fs
     geometry = platform.geometry()
     return Limits(
-        macs_per_us=geometry.beat_columns / _lane_clocks(platform) * clocks,
+        macs_per_us=geometry.beat_columns / lane_clocks(platform, device.lanes) * clocks,
         bytes_per_us=geometry.beat_bytes / _beat_clocks(platform) * clocks,
     )
 
@@ -58,11 +58,11 @@ def limited_by(stats: OpStats, platform: Platform) -> LimitedBy:
         return "driver_call"
     channel = stats.channel_accesses * platform.dram.tccd_s
     beats = stats.all_bank_accesses * _beat_clocks(platform)
-    lanes = stats.counters["mac"] * _lane_clocks(platform)
-    # One column command at a time: those of the channel and of all banks add up.
-    if 2 * max(channel + beats, lanes) < stats.cycles:
+    lanes = stats.counters["mac"] * lane_clocks(platform, platform.device.lanes)
+    commands = command_clocks(stats, platform)
+    if 2 * max(commands, lanes) < stats.cycles:
         return "latency"
-    if lanes > channel + beats:
+    if lanes > commands:
         return "lanes"
     all_bank = platform.device.style == "all_bank"
     return "channel" if all_bank and channel > beats else "dram_bandwidth"
@@ -71,7 +71,7 @@ def limited_by(stats: OpStats, platform: Platform) -> LimitedBy:
 def roofline(outcome: Outcome) -> Roofline:
     """Return the report's `roofline`: limits, and a point for every operator with a PIM time."""
     peak = limits(outcome.platform)
-    measured = _measured(outcome)
+    measured = counted(outcome)
     times = _pim_times(outcome)
     names = [node.id for node in outcome.graph.nodes if node.id in measured or node.id in times]
     return {
@@ -128,13 +128,21 @@ def _beat_clocks(platform: Platform) -> int:
     return platform.dram.tccd_l if all_bank else platform.dram.tccd_s
 
 
-def _lane_clocks(platform: Platform) -> int:
-    """Return the DRAM clocks in which the lanes work on one beat."""
-    device = platform.device
-    return -(-platform.geometry().beat_columns // device.lanes) * device.ck_ratio
+def command_clocks(stats: OpStats, platform: Platform) -> int:
+    """Return the DRAM clocks that the column commands of an operator take at best.
+
+    One at a time: those of the channel and those of all banks add up.
+    """
+    channel = stats.channel_accesses * platform.dram.tccd_s
+    return channel + stats.all_bank_accesses * _beat_clocks(platform)
 
 
-def _measured(outcome: Outcome) -> dict[str, OpStats]:
+def lane_clocks(platform: Platform, lanes: int) -> int:
+    """Return the DRAM clocks in which so many lanes work on one beat."""
+    return -(-platform.geometry().beat_columns // lanes) * platform.device.ck_ratio
+
+
+def counted(outcome: Outcome) -> dict[str, OpStats]:
     """Return the counters of every operator that ran on the PIM, the main schedule's first."""
     if outcome.options.backend == "model":
         return {}

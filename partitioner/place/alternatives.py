@@ -297,3 +297,12 @@ class _Entries:
     def _entry(self, at: int, device: str) -> int:
         problem = self._problem
         return problem.entry[problem.device_number(problem.order[at], device)]
+
+
+def capacity_may_bind(problem: Problem) -> bool:
+    """Return whether the weights of all operators that a memory can have may exceed its room."""
+    for memory, room in problem.capacity.items():
+        everything = {v: memory for v, places in enumerate(problem.ticks) if memory in places}
+        if problem.resident_bytes(memory, everything) > room:
+            return True
+    return False

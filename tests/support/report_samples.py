@@ -7,11 +7,15 @@ that a picture that drops or doubles something can be caught.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
+from pimloop.host.report.placement import placement
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.profile.plan import plan_profile
+from pimloop.partitioner.splits import Split, split_times
 
 SCHEDULES = ("optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp")
 BASELINES = SCHEDULES[1:]
@@ -136,6 +140,39 @@ def tiny_report() -> dict[str, Any]:
     return _report(builder, "tiny", 4)
 
 
+def coexec_report(layers: int = 1) -> dict[str, Any]:
+    """Return the report of an encoder with the schedule `coexec`, whose products are split."""
+    builder = _Builder(256, 8, seed=7)
+    x, mask = builder.add("Gather", [None]), builder.add("Cast", [None], 1)
+    for _ in range(layers):
+        x = builder.layer(x, mask)
+    builder.output(builder.add("Gemm", [x], 2, 256))
+    return _report(builder, "tiny", 8, split=True)
+
+
+def _offered(builder: _Builder) -> dict[str, tuple[Split, ...]]:
+    """Return splits of every product of at least a column tile, in steps of an eighth."""
+    offered = {}
+    for node in builder.nodes:
+        cost, name = node["cost_us"], node["id"]
+        if not node["macs"] or "pim" not in cost or node["shape"][-1] < 64:
+            continue
+        moves = next(e for e in builder.edges if e["producer"] == name)["transfer_us"]
+        fixed = {"cpu_parallel": 10.0, "pim": 3.0}
+
+        def part(device: str, share: float, cost: Any = cost, fixed: Any = fixed) -> float:
+            return round(fixed[device] + (cost[device] - fixed[device]) * share, 3)
+
+        def gather(
+            first: float, second: float, name: str = name, moves: Any = moves
+        ) -> dict[str, dict[str, float]]:
+            times = {"cpu": moves["pim>cpu"] * second, "pim": moves["cpu>pim"] * first}
+            return {f"{name}_out": {memory: round(us, 3) for memory, us in times.items()}}
+
+        offered[name] = split_times(("cpu_parallel", "pim"), range(1, 8), 8, part, gather)
+    return offered
+
+
 def bare_report() -> dict[str, Any]:
     """Return the least a report may hold: no clock, every optional part null or absent."""
     report = tiny_report()
@@ -149,6 +186,9 @@ def bare_report() -> dict[str, Any]:
         report[key] = None
     report["device"] = "model"
     report["sequence_length"] = None
+    del report["what_if"]
+    for schedule in report["schedules"].values():
+        schedule.pop("placement", None)
     del report["cpu_times_disturbed"], report["platform_title"], report["verification"]["compared"]
     report["verification"].update(max_abs_error=None, cosine=None)
     return report
@@ -201,7 +241,7 @@ def _counted(node: dict[str, Any], tokens: int) -> dict[str, Any]:
     }
 
 
-def _report(builder: _Builder, model: str, tokens: int) -> dict[str, Any]:
+def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) -> dict[str, Any]:
     costs = costs_from_dict(
         {
             "format": "pimloop-costs/1",
@@ -213,10 +253,15 @@ def _report(builder: _Builder, model: str, tokens: int) -> dict[str, Any]:
         }
     )
     profile = plan_profile(costs.graph)
+    if split:
+        costs = replace(costs, splits=_offered(builder))
     schedules = {}
-    for name in SCHEDULES:
+    for name in (*SCHEDULES, *(["coexec"] if split else [])):
         plan = partition(costs, name)
-        schedules[name] = _schedule(builder, plan.to_dict())
+        schedules[name] = _schedule(builder, plan)
+        why = placement(costs, plan)
+        if why is not None:
+            schedules[name]["placement"] = why
     best = schedules["optimal"]["executed_us"]
     points = [
         {
@@ -301,7 +346,17 @@ def _report(builder: _Builder, model: str, tokens: int) -> dict[str, Any]:
         },
         "graph": {"nodes": builder.nodes, "edges": builder.edges},
         "schedules": schedules,
-        "speedup": {name: schedules[name]["executed_us"] / best for name in BASELINES},
+        "speedup": {
+            name: one["executed_us"] / best for name, one in schedules.items() if name != "optimal"
+        },
+        "what_if": [
+            {"change": "transfers_free", "title": "transfers free",
+             "how": "no transfer and no gather takes time",
+             "totals": {
+                 name: {"total_us": 0.75 * schedules[name]["predicted_us"], "moved": 11}
+                 for name in ("optimal", "coexec") if name in schedules
+             }},
+        ],
         "roofline": {
             "peak_macs_per_us": 9600.0, "bandwidth_bytes_per_us": 19200.0, "points": points,
         },
@@ -345,9 +400,12 @@ def _tensors(edges: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _schedule(builder: _Builder, plan: dict[str, Any]) -> dict[str, Any]:
-    assignment = plan["assignment"]
-    place = {node: "pim" if device == "pim" else "cpu" for node, device in assignment.items()}
+def _schedule(builder: _Builder, plan: Plan) -> dict[str, Any]:
+    assignment = plan.assignment
+    place = {
+        node: ("cpu", "pim") if node in plan.splits else ("pim",) if device == "pim" else ("cpu",)
+        for node, device in assignment.items()
+    }
     reads: dict[str | None, list[dict[str, Any]]] = {}
     for edge in builder.edges:
         reads.setdefault(edge["consumer"], []).append(edge)
@@ -358,28 +416,46 @@ def _schedule(builder: _Builder, plan: dict[str, Any]) -> dict[str, Any]:
     def fetch(consumer: str | None, memory: str) -> float:
         spent = 0.0
         for edge in reads.get(consumer, []):
-            source = "cpu" if edge["producer"] is None else place[edge["producer"]]
+            whole = ("cpu",) if edge["producer"] is None else place[edge["producer"]]
             key = (edge["tensor"], memory)
-            if source != memory and key not in resident:
-                resident.add(key)
-                us = edge["transfer_us"][f"{source}>{memory}"]
-                timeline.append(
-                    {"lane": "dma", "start_us": now + spent, "us": us,
-                     "name": f"{edge['tensor']} {source}>{memory}", "node": None,
-                     "tensor": edge["tensor"], "kind": "transfer"}
-                )  # fmt: skip
-                spent += us
+            maker = plan.splits.get(edge["producer"])
+            if key in resident or (maker is None and memory in whole):
+                continue
+            resident.add(key)
+            source = "cpu" if memory == "pim" else "pim"
+            us = (
+                edge["transfer_us"][f"{source}>{memory}"]
+                if maker is None
+                else maker.gather_us[edge["tensor"]][memory]
+            )
+            timeline.append(
+                {"lane": "dma", "start_us": now + spent, "us": us,
+                 "name": f"{edge['tensor']} {source}>{memory}", "node": None,
+                 "tensor": edge["tensor"], "kind": "transfer"}
+            )  # fmt: skip
+            spent += us
         return spent
 
     operators: dict[tuple[str, str], dict[str, Any]] = {}
+    splits: dict[str, Any] = {}
     for node in builder.nodes:
-        device = assignment[node["id"]]
-        now += fetch(node["id"], place[node["id"]])
-        us = node["cost_us"][device]
-        timeline.append(
-            {"lane": device, "start_us": now, "us": us, "name": node["id"], "node": node["id"],
-             "tensor": None, "kind": "node"}
-        )  # fmt: skip
+        name = node["id"]
+        device, split = assignment[name], plan.splits.get(name)
+        for memory in place[name]:
+            now += fetch(name, memory)
+        parts = {device: node["cost_us"].get(device, 0.0)}
+        if split is not None:
+            parts = dict(zip(split.devices, split.part_us, strict=True))
+            first = node["shape"][-1] * split.share // split.shares
+            columns = {split.devices[0]: node["shape"][-1] - first, split.devices[1]: first}
+            splits[name] = {"columns": columns, "us": parts}
+            device = "+".join(split.devices)
+        for lane, us in parts.items():
+            timeline.append(
+                {"lane": lane, "start_us": now, "us": us, "name": name, "node": name,
+                 "tensor": None, "kind": "node"}
+            )  # fmt: skip
+        us = max(parts.values())
         now += us
         row = operators.setdefault(
             (node["op"], device), {"op": node["op"], "device": device, "count": 0, "us": 0.0}
@@ -387,24 +463,37 @@ def _schedule(builder: _Builder, plan: dict[str, Any]) -> dict[str, Any]:
         row["count"] += 1
         row["us"] += us
     now += fetch(None, "cpu")
+    for name, entry in splits.items():
+        entry["gather_us"] = {
+            step["name"].rpartition(">")[2]: step["us"]
+            for step in timeline
+            if step["tensor"] == f"{name}_out"
+        }
     moves = [segment for segment in timeline if segment["kind"] == "transfer"]
     transfer_us = sum(segment["us"] for segment in moves)
-    pim_us = sum(s["us"] for s in timeline if s["lane"] == "pim")
+    on = {
+        lane: [s for s in timeline if s["lane"] == lane] for lane in {s["lane"] for s in timeline}
+    }
+    pim_us = sum(s["us"] for s in on.get("pim", ()))
+    both = {"splits": splits} if splits else {}
     return {
-        "predicted_us": plan["total_us"],
+        "predicted_us": plan.total_us,
         "executed_us": now,
         "compute_us": now - transfer_us,
         "transfer_us": transfer_us,
         "pim_us": pim_us,
-        "cpu_us": now - transfer_us - pim_us,
-        "pim_nodes": sum(device == "pim" for device in assignment.values()),
+        "cpu_us": now - transfer_us - pim_us
+        if not splits
+        else sum(s["us"] for lane, steps in on.items() if lane.startswith("cpu") for s in steps),
+        "pim_nodes": sum("pim" in memories for memories in place.values()),
         "nodes": len(builder.nodes),
         "transfers": len(moves),
         "transfer_bytes": 2048 * len(moves),
-        "optimal": plan["optimal"],
-        "method": plan["method"],
-        "lower_bound_us": plan["lower_bound_us"],
-        "assignment": assignment,
+        "optimal": plan.optimal,
+        "method": plan.method,
+        "lower_bound_us": plan.lower_bound_us,
+        "assignment": dict(assignment),
+        **both,
         "timeline": timeline,
         "operators": list(operators.values()),
         "weights": {"bytes": 3 << 20, "cycles": 330_000, "us": 275.0},

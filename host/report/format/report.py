@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, NotRequired, TypedDict
 
 from pimloop.host.report.format.model import Graph, Profile, Roofline
+from pimloop.host.report.format.placement import WhatIf
 from pimloop.host.report.format.run import (
     CpuBasis,
     Machine,
@@ -82,6 +83,12 @@ class ReportCore(TypedDict):
     speedup: Annotated[
         dict[str, Quantity],
         doc("How many times faster `optimal` is than each other schedule, by executed times."),
+    ]
+    what_if: NotRequired[
+        Annotated[
+            list[WhatIf],
+            doc("Optima after changes of the platform; empty: no proved optimum to compare with."),
+        ]
     ]
     roofline: Annotated[Roofline | None, doc("PIM operators against the limits of the device.")]
     counters: Annotated[

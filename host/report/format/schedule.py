@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired, TypedDict
 
+from pimloop.host.report.format.placement import Placement
 from pimloop.host.report.format.verification import Verification
 from pimloop.partitioner.typed_json import Count, Us, doc
 
@@ -52,15 +53,28 @@ class SplitOperator(TypedDict):
         dict[str, Us] | None,
         doc("Time of each device's part, microseconds, as those of the device; null: no clock."),
     ]
+    gather_us: NotRequired[
+        Annotated[
+            dict[str, Us],
+            doc("By memory that needs it: time until the result is whole there, microseconds."),
+        ]
+    ]
 
 
-class SplitOptions(TypedDict, total=False):
-    """What a schedule has that splits operators between devices."""
+class ScheduleOptions(TypedDict, total=False):
+    """What some schedules have."""
 
     splits: Annotated[dict[str, SplitOperator], doc("By operator id; absent: none is split.")]
+    placement: Annotated[
+        Placement,
+        doc(
+            "Why operators are where they are; absent: no optimum that is proved, of the sum of all"
+            " times."
+        ),
+    ]
 
 
-class Schedule(SplitOptions):
+class Schedule(ScheduleOptions):
     """An assignment, its prediction and its execution."""
 
     predicted_us: Annotated[

@@ -238,6 +238,19 @@ def device_title(device: str) -> str:
     return " + ".join(titles)
 
 
+def place_title(name: str) -> str:
+    """Return what a device is called, or a split with the share of its second device.
+
+    >>> place_title("cpu_parallel+pim 5/16"), place_title("pim")
+    ('CPU parallel + PIM, 5/16 on the PIM', 'PIM')
+    """
+    share = name.partition(" ")[2]
+    parts = device_parts(name)
+    if len(parts) == 1 or not share:
+        return device_title(name)
+    return f"{device_title(name)}, {share} on the {device_title(parts[1])}"
+
+
 def further_devices(report: Report) -> list[str]:
     """Return the devices of plug-ins that any schedule of a report uses, in drawing order."""
     used = {

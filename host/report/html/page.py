@@ -15,6 +15,8 @@ from pimloop.host.common.text import printable
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.html import charts, headline, labels, rates
 from pimloop.host.report.html.payload import payload
+from pimloop.host.report.html.splits import split_schedules
+from pimloop.host.report.html.what_if import what_if_table
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
@@ -75,6 +77,8 @@ def render(report: Report) -> str:
         rows=charts.schedule_rows(report),
         further=labels.further_devices(report),
         by_operator=charts.operator_breakdown(report),
+        split_schedules=split_schedules(report),
+        what_if=what_if_table(report),
         by_device=charts.device_breakdown(report),
         devices=charts.devices_used(report),
         device_title=labels.device_title,

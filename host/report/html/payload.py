@@ -9,11 +9,18 @@ from typing import Any
 
 from pimloop.host.devices.kinds import device_parts, kinds, pair_of
 from pimloop.host.report.format.model import Edge, Node, Roofline
+from pimloop.host.report.format.placement import Alternative
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.html.charts import devices_used, operator_colours
 from pimloop.host.report.html.headline import main_schedule
-from pimloop.host.report.html.labels import device_title, lane_order, schedule_order, schedule_title
+from pimloop.host.report.html.labels import (
+    device_title,
+    lane_order,
+    place_title,
+    schedule_order,
+    schedule_title,
+)
 from pimloop.host.report.html.layout import lay_out
 from pimloop.host.report.html.rates import LIMITS
 
@@ -39,7 +46,9 @@ def payload(report: Report) -> dict[str, Any]:
     main = main_schedule(report)
     layout = lay_out([node["op"] for node in nodes], inner)
     return {
-        "devices": [[device, device_title(device), _short(device)] for device in devices],
+        "devices": [
+            [device, device_title(device), _short(device), _memories(device)] for device in devices
+        ],
         "lanes": [[lane, device_title(lane)] for lane in lanes],
         "nodes": [_node(node, devices) for node in nodes],
         "codes": operator_codes(node["op"] for node in nodes),
@@ -137,7 +146,53 @@ def _schedule(
         "us": _round(schedule.get("executed_us")),
         "devices": _devices(schedule.get("assignment") or {}, nodes, devices),
         "timeline": segments,
+        "splits": {
+            index[identifier]: [
+                [
+                    [device_title(device), columns, _round((one["us"] or {}).get(device))]
+                    for device, columns in one["columns"].items()
+                ],
+                {memory: _round(us) for memory, us in (one.get("gather_us") or {}).items()},
+            ]
+            for identifier, one in (schedule.get("splits") or {}).items()
+        },
+        **_placement(schedule, nodes, tensors),
     }
+
+
+def _placement(schedule: Schedule, nodes: list[Node], tensors: dict[str, int]) -> dict[str, Any]:
+    """Return for every operator [place, time, adds, saves, moved alone, at best] of others."""
+    placement = schedule.get("placement")
+    if placement is None:
+        return {}
+    alternatives = placement["alternatives"]
+    return {
+        "exact": placement["exact"],
+        "elsewhere": [
+            [_alternative(one, tensors) for one in alternatives.get(node["id"], ())]
+            for node in nodes
+        ],
+    }
+
+
+def _alternative(one: Alternative, tensors: dict[str, int]) -> list[Any]:
+    return [
+        place_title(one["device"]),
+        _round(one["operator_us"]),
+        _moves(one["adds"], tensors),
+        _moves(one["saves"], tensors),
+        _round(one["kept_us"]),
+        _round(one["regret_us"]),
+    ]
+
+
+def _moves(moves: dict[str, float], tensors: dict[str, int]) -> list[list[Any]]:
+    """Return [tensor, direction, time] of transfers by name."""
+    found = []
+    for name, us in moves.items():
+        tensor, _, direction = name.rpartition(" ")
+        found.append([tensors.get(tensor, -1), direction, _round(us)])
+    return found
 
 
 def _devices(assignment: dict[str, str], nodes: list[Node], devices: list[str]) -> str:
@@ -173,6 +228,12 @@ def _roofline(roofline: Roofline | None, index: dict[str, int]) -> dict[str, Any
 def _short(device: str) -> str:
     letters = {kind.name: kind.letter for kind in kinds().values()}
     return "".join(letters.get(part, part[:1].upper()) for part in device_parts(device))
+
+
+def _memories(device: str) -> list[str]:
+    """Return the memories that a device, or two of a split, need inputs in."""
+    known = kinds()
+    return [known[part].memory if part in known else part for part in device_parts(device)]
 
 
 def _round(us: float | None) -> float | None:

@@ -48,7 +48,7 @@ SAMPLES = {
     "--seq": "5", "--shape": "input_ids=2,6", "--axis": "sequence=6", "--batch": "2",
     "--inputs": "in.npz", "--seed": "3", "--platform": "aim", "--set": "pim.lanes=8",
     "--device": "model", "--lanes": "rtl", "--objective": "makespan", "--jobs": "7",
-    "--generate": "2", "--plan": "plan.json", "--node": "y", "--timeout": "5",
+    "--generate": "2", "--why": "y", "--plan": "plan.json", "--node": "y", "--timeout": "5",
     "--waves": "w.fst", "--command-trace": "c.txt", "--broadcast": "row", "--method": "mincut",
     "--time-limit": "5", "--capacity-bytes": "1000", "--group": "signature", "--mode": "paper",
     "--edge": "e.json", "--statistic": "median", "--cores": "77", "--rounds": "3",

@@ -117,3 +117,32 @@ def test_names_that_are_no_text_are_made_text(graph, report):
     properties = {one.key: one.value for one in model.metadata_props}
     assert properties["pimloop.platform"] == "mine\ufffd\ufffd[31m"
     model.SerializeToString()
+
+
+def test_a_split_operator_has_the_times_of_its_parts(graph, report):
+    changed = {**report, "schedules": {**report["schedules"]}}
+    name = graph.nodes[1].id
+    greedy = report["schedules"]["greedy"]
+    split = {
+        "columns": {"cpu_parallel": 40, "pim": 24},
+        "us": {"cpu_parallel": 12.5, "pim": 11.25},
+        "gather_us": {"cpu": 1.5},
+    }
+    changed["schedules"]["coexec"] = {
+        **greedy,
+        "assignment": {**greedy["assignment"], name: "cpu_parallel+pim 3/8"},
+        "splits": {name: split},
+    }
+    node = annotated(graph, changed).graph.node[1]
+    found = {entry.key: entry.value for entry in node.metadata_props}
+    assert found["pimloop.device.coexec"] == "cpu_parallel+pim 3/8"
+    assert found["pimloop.part_us.coexec.cpu_parallel"] == "12.500"
+    assert found["pimloop.part_us.coexec.pim"] == "11.250"
+    assert found["pimloop.columns.coexec.pim"] == "24"
+    assert found["pimloop.gather_us.coexec.cpu"] == "1.500"
+    assert (
+        "Co-execution: CPU parallel 40 columns in 12.5 µs, PIM 24 columns in 11.2 µs, at the same"
+        " time." in node.doc_string
+    )
+    others = annotated(graph, changed).graph.node[0].metadata_props
+    assert not any(".part_us." in entry.key for entry in others)

@@ -126,6 +126,28 @@ def test_the_schedules_have_their_executed_time_and_prediction():
     assert axes.get_xlabel().endswith("time, ms; line: predicted; ◆: board")
 
 
+@pytest.mark.parametrize("board", [3000.0, 5000.0, 6000.0, 6100.0, 6600.0])
+@pytest.mark.parametrize("predicted", [5400.0, 6000.0, 6200.0])
+def test_no_mark_covers_the_time_of_a_schedule(board, predicted):
+    report = _timed_report()
+    ((name, one),) = report["schedules"].items()
+    one |= {"executed_us": 6000.0, "predicted_us": predicted}
+    report["board"] = {name: board}
+    figure = plots._schedules(report)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    (label,) = axes.texts
+    left = label.get_window_extent().x0
+    scale = figure.dpi / 72  # pixels of a point
+    line, diamond = axes.lines
+    for mark, half in (
+        (line, line.get_linewidth() / 2),
+        (diamond, diamond.get_markersize() * 0.75),
+    ):
+        at = axes.transData.transform((mark.get_xdata()[0], 0))[0]
+        assert at + half * scale <= left
+
+
 @pytest.mark.full
 def test_equal_reports_give_equal_files(tmp_path):
     report = samples.tiny_report()

@@ -42,7 +42,7 @@ function bytes(count) {
   return count < 1024 ? count + " B" : number(count / 1024) + " KiB";
 }
 
-const fill = (lane) => "f-" + (KNOWN_LANES.includes(lane) ? lane : "other");
+const fill = (lane) => "f-" + (KNOWN_LANES.includes(lane) ? lane : lane?.includes("+") ? "split" : "other");
 const opFill = (op) => "f-op-" + (op in data.colours ? data.colours[op] : "other");
 
 // Round steps for an axis of about `count` parts.
@@ -98,7 +98,66 @@ function choose(index) {
 }
 
 const deviceOf = (schedule, node) => schedule.devices.charCodeAt(node) - 97;
-const isPim = (schedule, node) => data.devices[deviceOf(schedule, node)]?.[0] === "pim";
+
+// Where an operator needs its inputs, and where its result is whole: a split's is nowhere.
+const memoriesOf = (schedule, node) => data.devices[deviceOf(schedule, node)]?.[3] ?? [];
+const wholeIn = (schedule, node) => {
+  const memories = node < 0 ? ["cpu"] : memoriesOf(schedule, node);
+  return memories.length === 1 ? memories[0] : null;
+};
+
+// What an operator takes in a schedule; of a split, its slower part.
+function costOf(schedule, node) {
+  const split = schedule.splits?.[node];
+  return split ? Math.max(...split[0].map(([, , us]) => us ?? 0)) : data.nodes[node][4][deviceOf(schedule, node)];
+}
+
+const signed = (us) => (us < 0 ? "−" : "+") + time(Math.abs(us));
+
+// How much longer an operator may take before the optimum has it elsewhere; null: not known,
+// Infinity: it can run nowhere else.
+function margin(schedule, node) {
+  const others = schedule.elsewhere?.[node];
+  if (!others) return null;
+  return Math.min(Infinity, ...others.map(([, , , , , regret]) => regret).filter((us) => us !== null));
+}
+
+function marginText(schedule, node) {
+  const us = margin(schedule, node);
+  return us === null ? "–" : us === Infinity ? "only place" : (schedule.exact ? "" : "at least ") + time(us);
+}
+
+// Why an operator is where it is: a line, and a table of the other places.
+function why(node, schedule) {
+  const us = margin(schedule, node);
+  if (us === null) return [];
+  if (us === Infinity) return [html("p", {}, "It can run nowhere else.")];
+  const atLeast = schedule.exact ? "" : "at least ";
+  const line = us
+    ? `It stays here until it takes ${atLeast}${time(us)} longer here, or as much less elsewhere.`
+    : "Elsewhere the whole takes as long: another optimum.";
+  const own = costOf(schedule, node) ?? 0;
+  const moves = (list) => list.map(([tensor, direction, t]) => `${data.tensors[tensor] ?? "a tensor"} ${direction} ${time(t)}`).join("\n") || "–";
+  const row = ([title, cost, adds, saves, kept, regret]) => html("tr", {}, html("th", { scope: "row" }, title),
+    html("td", { class: "num" }, regret === null ? "impossible" : atLeast + signed(regret)),
+    html("td", { class: "num" }, kept === null ? "forbidden" : signed(kept)),
+    html("td", { class: "num" }, signed(cost - own)), html("td", {}, moves(adds)), html("td", {}, moves(saves)));
+  const others = [...schedule.elsewhere[node]].sort((a, b) => (a[5] ?? Infinity) - (b[5] ?? Infinity));
+  const head = ["Elsewhere", "The whole at best", "Moved alone", "Itself", "Transfers it adds", "Transfers it saves"];
+  return [html("p", {}, line), html("div", { class: "scroll" }, html("table", { class: "narrow" },
+    html("thead", {}, html("tr", {}, ...head.map((text, i) => html("th", { scope: "col", class: i > 0 && i < 4 ? "num" : "" }, text)))),
+    html("tbody", {}, ...others.map(row))))];
+}
+
+// What both devices of a split do, and how far apart they end.
+function splitText(split) {
+  const [sides, gather] = split;
+  const lines = [sides.map(([title, columns, us]) => `${title} ${columns} columns ${time(us)}`).join(" ∥ ")];
+  const times = sides.map(([, , us]) => us);
+  if (!times.includes(null)) lines.push(`both finish within ${time(Math.abs(times[0] - times[1]))} of each other`);
+  for (const [memory, us] of Object.entries(gather)) lines.push(`then gathered in memory ${memory}: ${time(us)}`);
+  return lines.join("\n");
+}
 
 // What an operator costs, for tooltips and details.
 function describe(node, schedule) {
@@ -112,5 +171,7 @@ function describe(node, schedule) {
     const from = source[device] ? ` (${source[device]})` : "";
     lines.push(`${here ? "▸ " : "   "}${title}: ${time(cost[device])}${from}`);
   });
+  const split = schedule?.splits?.[node];
+  if (split) lines.push("▸ " + splitText(split));
   return lines.join("\n");
 }

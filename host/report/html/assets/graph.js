@@ -53,7 +53,7 @@ function drawGraph() {
 
   function colour() {
     const schedule = chosen();
-    const costs = data.nodes.map((node, i) => node[4][deviceOf(schedule, i)] ?? 0);
+    const costs = data.nodes.map((_, i) => costOf(schedule, i) ?? 0);
     const longest = Math.max(...costs) || 1;
     nodes.forEach(({ group, box, inner, share }, i) => {
       const device = data.devices[deviceOf(schedule, i)]?.[0];
@@ -64,24 +64,30 @@ function drawGraph() {
       group.setAttribute("class", "node " + fill(device) + (i === selected ? " selected" : "") + dim);
     });
     for (const { from, to, path, across } of edges) {
-      const moved = isPim(schedule, from) !== isPim(schedule, to);
+      const whole = wholeIn(schedule, from);
+      const moved = memoriesOf(schedule, to).some((memory) => memory !== whole);
       const touched = from === selected || to === selected;
       path.setAttribute("class", "edge" + (across ? " across" : "") + (moved ? " moved" : "") +
         (touched ? " touched" : "") + (found && !found.has(from) && !found.has(to) ? " dim" : ""));
     }
-    byId("graph-detail").textContent = selected < 0
-      ? "Choose an operator to keep its costs here."
-      : describe(selected, schedule) + moves(selected, schedule);
+    byId("graph-detail").replaceChildren(...(selected < 0
+      ? ["Choose an operator to keep its costs here."]
+      : [[describe(selected, schedule), moves(selected, schedule)].filter(Boolean).join("\n"), ...why(selected, schedule)]));
   }
 
   function moves(node, schedule) {
     const lines = [];
     for (const [from, to, tensor, size, up, down] of data.edges) {
       if (to !== node) continue;
-      const source = from >= 0 && isPim(schedule, from), target = isPim(schedule, to);
-      if (source !== target) lines.push(`reads ${data.tensors[tensor]} from the other memory: ${bytes(size)}, ${time(target ? up : down)} where no earlier operator brought it`);
+      const whole = wholeIn(schedule, from), gather = schedule.splits?.[from]?.[1];
+      for (const memory of memoriesOf(schedule, to)) {
+        if (memory === whole) continue;
+        const us = gather ? gather[memory] : { pim: up, cpu: down }[memory];
+        const how = gather ? `${data.tensors[tensor]}, gathered in memory ${memory}` : `${data.tensors[tensor]} from the other memory: ${bytes(size)}`;
+        lines.push(`reads ${how}, ${time(us)} where no earlier operator brought it`);
+      }
     }
-    return lines.length ? "\n" + lines.join("\n") : "";
+    return lines.join("\n");
   }
 
   function select(node, reveal) {
@@ -117,7 +123,9 @@ function drawGraph() {
   dragToScroll(view);
   tips(view, (target) => {
     const node = target.closest("[data-node]");
-    return node && describe(Number(node.dataset.node), chosen());
+    if (!node) return null;
+    const index = Number(node.dataset.node), us = margin(chosen(), index);
+    return describe(index, chosen()) + (us === null ? "" : `\nmargin: ${marginText(chosen(), index)}`);
   });
   view.addEventListener("click", (event) => {
     const node = event.target.closest("[data-node]");

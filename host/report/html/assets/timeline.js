@@ -30,11 +30,21 @@ function drawTimeline() {
       const anchor = x < left + 20 ? "start" : x > left + width - 30 ? "end" : "middle";
       root.append(svg("text", { class: "axis", x, y: rows.length * row + 18, "text-anchor": anchor }, axisTime(t, gap)));
     }
-    const texts = svg("g");
+    const texts = svg("g"), frames = svg("g");
     rows.forEach((lane, place) => {
       root.append(svg("text", { class: "lane-label", x: left ? 4 : 2, y: place * row + (left ? ROW / 2 + 4 : 13) }, data.lanes[lane][1]));
       root.append(svg("line", { class: "grid", x1: 0, x2: view.clientWidth, y1: (place + 1) * row, y2: (place + 1) * row }));
     });
+    for (const [first, second] of pairs()) {
+      const start = first[1], stop = Math.max(first[1] + first[2], second[1] + second[2]);
+      if (start > to || stop < from) continue;
+      const x = left + (Math.max(start, from) - from) * perUs;
+      const w = (Math.min(stop, to) - Math.max(start, from)) * perUs;
+      const places = [rows.indexOf(first[0]), rows.indexOf(second[0])];
+      const y = Math.min(...places) * row + lift + 3;
+      if (w > 2) frames.append(svg("rect", { class: "together", x, y, width: w, height: Math.abs(places[1] - places[0]) * row + ROW - 6 }));
+    }
+    root.append(frames);
     segments.forEach(([lane, start, us, node], i) => {
       if (start > to || start + us < from) return;
       const x = left + (Math.max(start, from) - from) * perUs;
@@ -49,6 +59,15 @@ function drawTimeline() {
     root.append(texts);
     view.replaceChildren(root);
     detail.textContent = `${chosen().title}: ${quantity(segments.length, "step")}, ${time(end(chosen()))}; shown: ${time(from)} to ${time(to)}`;
+  }
+
+  // The two parts of every split operator, which begin together.
+  function pairs() {
+    const parts = new Map();
+    for (const segment of segments) {
+      if (chosen().splits[segment[3]]) parts.set(segment[3], [...(parts.get(segment[3]) ?? []), segment]);
+    }
+    return [...parts.values()].filter((both) => both.length === 2);
   }
 
   function show(start, stop) {
@@ -89,7 +108,8 @@ function drawTimeline() {
     if (index === undefined) return null;
     const [lane, start, us, node, , name] = segments[index];
     const what = name || (node >= 0 ? `${data.nodes[node][0]} · ${data.nodes[node][1]}` : "");
-    return `${what}\n${data.lanes[lane][1]}: ${time(us)}\nfrom ${time(start)}`;
+    const split = chosen().splits[node];
+    return `${what}\n${data.lanes[lane][1]}: ${time(us)}\nfrom ${time(start)}` + (split ? `\n${splitText(split)}` : "");
   });
   new ResizeObserver(draw).observe(view);
   listeners.push(() => {

@@ -25,6 +25,7 @@ BOUND_MS = 20_000
 
 REPORTS = {
     "large": samples.make_report,
+    "split": samples.coexec_report,
     "medium": lambda: samples.make_report(layers=4),
     "tiny": samples.tiny_report,
     "bare": samples.bare_report,
@@ -32,9 +33,12 @@ REPORTS = {
 }
 
 SECTIONS = (
-    "schedules", "breakdown", "graph", "timeline", "roofline", "dram", "profile", "operators",
-    "verification", "repeat",
+    "schedules", "breakdown", "splits", "graph", "timeline", "what-if", "roofline", "dram",
+    "profile", "operators", "verification", "repeat",
 )  # fmt: skip
+
+#: Those that a report has only with what they show.
+OPTIONAL = {"splits": ("split",), "what-if": ("large", "split", "tiny", "hostile")}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,8 @@ def _frame(page: Page) -> None:
         ("large", WIDE, "dark"),
         ("large", PHONE, "light"),
         ("large", PHONE, "dark"),
+        ("split", WIDE, "light"),
+        ("split", PHONE, "dark"),
         ("tiny", WIDE, "light"),
         ("tiny", PHONE, "dark"),
         ("bare", WIDE, "dark"),
@@ -114,7 +120,7 @@ def test_the_page_loads_without_errors_and_fits(browser, pages, name, size, them
     with opened(browser, pages[name], size, theme) as page:
         _frame(page)
         found = page.eval_on_selector_all("main > section", "all => all.map((s) => s.id)")
-        assert tuple(found) == SECTIONS
+        assert found == [s for s in SECTIONS if name in OPTIONAL.get(s, (name,))]
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size[0], f"{width - size[0]} pixels stick out on the right"
         light = page.evaluate(
@@ -353,3 +359,30 @@ def test_two_thousand_operators_are_drawn(browser, tmp_path):
             page.locator("#graph-view .node.f-pim").count()
             == (report["schedules"]["greedy"]["pim_nodes"])
         )
+
+
+def test_a_split_operator_shows_both_parts_and_why(browser, pages):
+    """In the schedule that splits it: bars, a frame in the timeline, its share, other places."""
+    report = samples.coexec_report()
+    schedule = report["schedules"]["coexec"]
+    operator = next(iter(schedule["splits"]))
+    index = [node["id"] for node in report["graph"]["nodes"]].index(operator)
+    with opened(browser, pages["split"]) as page:
+        page.select_option("#graph-schedule", "coexec")
+        _frame(page)
+        assert page.locator("#timeline-view .together").count() == len(schedule["splits"])
+        first = page.locator("#splits .split-row").first
+        sides = [side.bounding_box() for side in first.locator(".side").all()]
+        assert sides[0]["x"] == sides[1]["x"]  # both parts begin together
+        page.locator(f'#operators-table [data-operator="{index}"] button').click()
+        detail = page.locator("#operators-table td.why")
+        us = schedule["splits"][operator]["us"]
+        apart = max(us.values()) - min(us.values())
+        expect(detail).to_contain_text(f"both finish within {apart:.1f} µs of each other")
+        alternatives = schedule["placement"]["alternatives"][operator]
+        regrets = sorted(one["regret_us"] for one in alternatives)
+        expect(detail).to_contain_text(f"until it takes {regrets[0]:.2f} µs longer here")
+        shown = detail.locator("tbody tr")
+        assert shown.count() == len(alternatives)
+        page.locator(f'#graph-view [data-node="{index}"]').click()
+        expect(page.locator("#graph-detail tbody tr")).to_have_count(len(alternatives))

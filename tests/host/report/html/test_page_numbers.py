@@ -172,7 +172,9 @@ def test_data_of_the_scripts(report: dict[str, Any]) -> None:
     data = payload.payload(report)
     assert json.loads(_Meters(render(report)).data) == json.loads(json.dumps(data))
     nodes, edges = report["graph"]["nodes"], report["graph"]["edges"]
-    devices = [device for device, _, _ in data["devices"]]
+    devices = [device for device, *_ in data["devices"]]
+    memories = {device: memories for device, _, _, memories in data["devices"]}
+    assert memories == {"cpu_serial": ["cpu"], "cpu_parallel": ["cpu"], "pim": ["pim"]}
     lanes = [lane for lane, _ in data["lanes"]]
     assert set(devices) == {d for node in nodes for d in node["cost_us"]}
     for node, (name, op, signature, shape, costs, sources) in zip(

@@ -83,8 +83,9 @@ REPORT: dict[str, Any] = {
 def test_data_of_a_report_with_gaps() -> None:
     data = payload(REPORT)
     assert data["devices"] == [
-        ["cpu_serial", "CPU serial", "S"], ["cpu_parallel", "CPU parallel", "P"],
-        ["pim", "PIM", "M"], ["npu", "npu", "N"],
+        ["cpu_serial", "CPU serial", "S", ["cpu"]],
+        ["cpu_parallel", "CPU parallel", "P", ["cpu"]],
+        ["pim", "PIM", "M", ["pim"]], ["npu", "npu", "N", ["npu"]],
     ]  # fmt: skip
     assert [lane for lane, _ in data["lanes"]] == [
         "cpu_serial", "cpu_parallel", "dma", "pim", "npu",

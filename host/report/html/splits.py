@@ -1,0 +1,244 @@
+"""The operators that a schedule splits between two devices: parts, gather, and why this share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pimloop.host.report.format.placement import Alternative
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.format.schedule import Schedule
+from pimloop.host.report.html.labels import (
+    device_title,
+    format_us,
+    schedule_order,
+    schedule_title,
+)
+from pimloop.host.report.html.rates import shapes_of
+
+
+@dataclass(frozen=True)
+class Share:
+    """Another share of the columns."""
+
+    columns: int  # of the second device
+    us: float  # what the schedule takes more at least, all other operators placed anew
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """Equal operators, split alike: one type and shapes, the same parts and neighbours."""
+
+    op: str
+    shapes: str  # of the operands, as "8x512, 512x512"
+    nodes: tuple[str, ...]
+    devices: tuple[str, str]
+    columns: tuple[int, int]  # of each device
+    us: tuple[float, float] | None  # time of each device's part; None: no clock
+    gather_us: tuple[tuple[str, float], ...]  # memory and time until the result is whole there
+    smaller: Share | None  # next share down of the second device; None: none, or not known
+    larger: Share | None
+
+    @property
+    def share(self) -> str:
+        """Columns of the second device, as "192 of 256"."""
+        return f"{self.columns[1]} of {sum(self.columns)}"
+
+    @property
+    def apart_us(self) -> float | None:
+        """How long one side waits for the other."""
+        return None if self.us is None else abs(self.us[0] - self.us[1])
+
+    @property
+    def gathered_us(self) -> float:
+        """All gathers."""
+        return sum(us for _, us in self.gather_us)
+
+    @property
+    def end_us(self) -> float:
+        """The slower part and the gathers after it."""
+        return max(self.us or (0.0,)) + self.gathered_us
+
+
+def split_rows(report: Report, name: str) -> list[SplitRow]:
+    """Return the split operators of a schedule, those that take most time first."""
+    schedule = report["schedules"][name]
+    nodes = {node["id"]: node for node in report["graph"]["nodes"]}
+    why = schedule.get("placement")
+    groups: dict[tuple[object, ...], SplitRow] = {}
+    for identifier, split in (schedule.get("splits") or {}).items():
+        node = nodes[identifier]
+        (first, own), (second, columns) = split["columns"].items()
+        us = split["us"]
+        others = () if why is None else why["alternatives"].get(identifier, ())
+        shares = _shares(others, (first, second), own + columns)
+        row = SplitRow(
+            op=node["op"],
+            shapes=shapes_of(node.get("signature") or ""),
+            nodes=(identifier,),
+            devices=(first, second),
+            columns=(own, columns),
+            us=None if us is None else (us[first], us[second]),
+            gather_us=tuple((split.get("gather_us") or {}).items()),
+            smaller=max(
+                (s for s in shares if s.columns < columns), key=lambda s: s.columns, default=None
+            ),
+            larger=min(
+                (s for s in shares if s.columns > columns), key=lambda s: s.columns, default=None
+            ),
+        )
+        key = (row.op, row.shapes, row.devices, row.columns, _rounded(row))
+        known = groups.get(key)
+        groups[key] = row if known is None else replace(known, nodes=(*known.nodes, identifier))
+    return sorted(groups.values(), key=lambda row: (-row.end_us * len(row.nodes), row.nodes))
+
+
+def _shares(
+    others: tuple[Alternative, ...] | list[Alternative], devices: tuple[str, str], columns: int
+) -> list[Share]:
+    """Return the other shares of the same two devices with what they would cost."""
+    found = []
+    for other in others:
+        pair, _, fraction = other["device"].partition(" ")
+        part, _, parts = fraction.partition("/")
+        if pair == "+".join(devices) and part.isdigit() and other["regret_us"] is not None:
+            found.append(Share(columns * int(part) // int(parts), other["regret_us"]))
+    return found
+
+
+def _rounded(row: SplitRow) -> tuple[object, ...]:
+    """Return what equal rows have equal, to a nanosecond."""
+    neighbours = tuple(
+        None if share is None else (share.columns, round(share.us, 3))
+        for share in (row.smaller, row.larger)
+    )
+    times = None if row.us is None else tuple(round(us, 3) for us in row.us)
+    gathers = tuple((memory, round(us, 3)) for memory, us in row.gather_us)
+    return times, gathers, neighbours
+
+
+@dataclass(frozen=True)
+class Side:
+    """A device's part of a split operator, as a bar."""
+
+    device: str
+    title: str
+    columns: int
+    us: str
+    width: float  # of the widest row, percent
+
+
+@dataclass(frozen=True)
+class SplitBar:
+    """Split operators as two bars that begin together, and the gather after them."""
+
+    title: str  # as "12 × MatMul"
+    shapes: str
+    names: str
+    share: str
+    sides: tuple[Side, ...]
+    gather: str  # "" where nothing is gathered
+    gather_left: float  # percent
+    gather_width: float
+    balance: str  # why this share: how far apart both sides end
+    apart: str  # the same, short
+    smaller: str
+    larger: str
+
+    @property
+    def text(self) -> str:
+        """All of it, on hover."""
+        parts = [f"{side.title}: {side.columns} columns, {side.us}" for side in self.sides]
+        lines = [f"{self.title} {self.shapes}", *parts]
+        lines += [f"gather: {self.gather}"] if self.gather else []
+        lines += [self.balance]
+        lines += [f"{name} share: {text}" for name, text in self._neighbours() if text]
+        return "\n".join([*lines, self.names])
+
+    def _neighbours(self) -> tuple[tuple[str, str], ...]:
+        return ("next smaller", self.smaller), ("next larger", self.larger)
+
+
+@dataclass(frozen=True)
+class SplitSchedule:
+    """The split operators of a schedule."""
+
+    title: str
+    bars: tuple[SplitBar, ...]
+    sides: tuple[tuple[str, str], ...]  # device and title of what computes
+
+
+def split_schedules(report: Report) -> list[SplitSchedule]:
+    """Return the bars of every schedule that splits operators."""
+    schedules: Mapping[str, Schedule] = report["schedules"]
+    found = []
+    for name in schedule_order(schedules):
+        rows = split_rows(report, name) if schedules[name].get("splits") else []
+        if not rows:
+            continue
+        longest = max(row.end_us for row in rows) or 1.0
+        devices = dict.fromkeys(device for row in rows for device in row.devices)
+        found.append(
+            SplitSchedule(
+                schedule_title(name, schedules[name]),
+                tuple(_bar(row, longest) for row in rows),
+                tuple((device, device_title(device)) for device in devices),
+            )
+        )
+    return found
+
+
+def _bar(row: SplitRow, longest: float) -> SplitBar:
+    count = len(row.nodes)
+    names = ", ".join(row.nodes[:3]) + (f" and {count - 3} more" if count > 3 else "")
+    times = row.us or (0.0, 0.0)
+    gather = " and ".join(f"{format_us(us)} to {memory}" for memory, us in row.gather_us if us)
+    return SplitBar(
+        title=row.op if count == 1 else f"{count} × {row.op}",
+        shapes=row.shapes,
+        names=names,
+        share=row.share,
+        sides=tuple(
+            Side(
+                device,
+                device_title(device),
+                columns,
+                "no clock" if row.us is None else format_us(us),
+                100.0 * us / longest,
+            )
+            for device, columns, us in zip(row.devices, row.columns, times, strict=True)
+        ),
+        gather=gather,
+        gather_left=100.0 * max(times) / longest,
+        gather_width=100.0 * row.gathered_us / longest,
+        balance=balance_text(row),
+        apart=_apart_text(row),
+        smaller=_share_text(row.smaller),
+        larger=_share_text(row.larger),
+    )
+
+
+def balance_text(row: SplitRow) -> str:
+    """Return why this share: how far apart both sides end."""
+    if row.us is None or row.apart_us is None:
+        return ""
+    if not row.apart_us:
+        return "both sides finish together"
+    return (
+        f"both sides finish within {format_us(row.apart_us)} of each other,"
+        f" {device_title(_first_done(row.devices, row.us))} first"
+    )
+
+
+def _apart_text(row: SplitRow) -> str:
+    if row.us is None or not row.apart_us:
+        return "0"
+    return f"{format_us(row.apart_us)}, {device_title(_first_done(row.devices, row.us))} first"
+
+
+def _first_done(devices: tuple[str, str], us: tuple[float, float]) -> str:
+    return devices[0] if us[0] < us[1] else devices[1]
+
+
+def _share_text(share: Share | None) -> str:
+    return "" if share is None else f"{share.columns} columns: +{format_us(share.us)}"

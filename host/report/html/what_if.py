@@ -1,0 +1,81 @@
+"""The table of changes of the platform: what each would do to the optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.html.labels import format_us, schedule_order, schedule_title
+from pimloop.partitioner.percent import percent
+
+
+@dataclass(frozen=True)
+class WhatIfCell:
+    """The optimum of a policy after a change."""
+
+    total_us: float
+    difference: float  # of the total before, as a fraction of it
+    moved: int  # operators that change place
+
+    @property
+    def total(self) -> str:
+        """The total with its unit."""
+        return format_us(self.total_us)
+
+    @property
+    def difference_text(self) -> str:
+        """The difference in percent."""
+        return percent(self.difference, signed=True) if self.difference else "0 %"
+
+
+@dataclass(frozen=True)
+class WhatIfRow:
+    """A change."""
+
+    title: str
+    how: str
+    cells: tuple[WhatIfCell | None, ...]  # by policy; None: no optimum
+
+
+@dataclass(frozen=True)
+class WhatIfTable:
+    """Every change, and the optima without one."""
+
+    policies: tuple[str, ...]  # titles
+    before: tuple[str, ...]  # their totals
+    before_us: tuple[float, ...]
+    rows: tuple[WhatIfRow, ...]
+
+
+def what_if_table(report: Report) -> WhatIfTable | None:
+    """Return the table; None where the report has none."""
+    changes = report.get("what_if") or []
+    schedules = report["schedules"]
+    before = {
+        name: us
+        for name in schedule_order({name for change in changes for name in change["totals"]})
+        if (us := schedules[name]["predicted_us"]) is not None
+    }
+    if not before:
+        return None
+    rows = []
+    for change in changes:
+        cells: list[WhatIfCell | None] = []
+        for name, us in before.items():
+            total = change["totals"].get(name)
+            cells.append(
+                None
+                if total is None
+                else WhatIfCell(
+                    total["total_us"],
+                    (total["total_us"] - us) / us if us else 0.0,
+                    total["moved"],
+                )
+            )
+        rows.append(WhatIfRow(change["title"], change["how"], tuple(cells)))
+    return WhatIfTable(
+        tuple(schedule_title(name, schedules[name]) for name in before),
+        tuple(format_us(us) for us in before.values()),
+        tuple(before.values()),
+        tuple(rows),
+    )

@@ -1,0 +1,109 @@
+"""Why operators are where they are: what each would cost elsewhere, by the costs of the profile.
+
+For schedules that are proved optimal one step at a time; where steps overlap, or a search was
+stopped, no such numbers are exact, and none are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pimloop.host.report.format.placement import Alternative as AlternativeJson
+from pimloop.host.report.format.placement import Placement
+from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.place.alternatives import (
+    Alternative,
+    Move,
+    alternatives,
+    capacity_may_bind,
+    least_totals,
+)
+from pimloop.partitioner.place.solve import COEXEC
+from pimloop.partitioner.plan import Plan
+from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.splits import Split
+
+#: Entries of the largest table: the work stays within a second.
+_TABLE_LIMIT = 1 << 20
+
+
+def is_explained(plan: Plan | None) -> bool:
+    """Return whether a plan is an optimum, of the sum of all times, and proved."""
+    return (
+        plan is not None
+        and plan.policy in ("optimal", COEXEC)
+        and plan.optimal
+        and plan.objective == "sequential"
+    )
+
+
+def placement(costs: CostGraph | None, plan: Plan | None) -> Placement | None:
+    """Return why the operators of a plan are where they are; None where nothing exact is known.
+
+    Parameters
+    ----------
+    costs
+        What it was made from; None: it was made without.
+    plan
+        Of a schedule; None: it has none.
+    """
+    if costs is None or plan is None or not is_explained(plan):
+        return None
+    problem = Problem.of(costs, with_splits=plan.policy == COEXEC)
+    try:
+        least = least_totals(problem, _TABLE_LIMIT)
+    except PartitionerError:  # too wide for the tables
+        return None
+    made = alternatives(problem, plan.assignment, least)
+    offered = costs.splits if plan.policy == COEXEC else {}
+    return {
+        "exact": not capacity_may_bind(problem),
+        "alternatives": {
+            name: [
+                _json(one) for one in _shown(others, plan.splits.get(name), offered.get(name, ()))
+            ]
+            for name, others in made.items()
+        },
+    }
+
+
+def _shown(
+    others: tuple[Alternative, ...], chosen: Split | None, offered: Iterable[Split]
+) -> list[Alternative]:
+    """Return every device, the splits next to the chosen one, and the cheapest split."""
+    splits = {split.name: split for split in offered}
+    shown = {one.device: one for one in others if one.device not in splits}
+    rest = [one for one in others if one.device in splits]
+    if chosen is not None:
+        rest_of_pair = sorted(
+            (one for one in rest if splits[one.device].devices == chosen.devices),
+            key=lambda one: _fraction(splits[one.device]),
+        )
+        smaller = [o for o in rest_of_pair if _fraction(splits[o.device]) < _fraction(chosen)]
+        larger = [o for o in rest_of_pair if _fraction(splits[o.device]) > _fraction(chosen)]
+        shown |= {one.device: one for one in (*smaller[-1:], *larger[:1])}
+    known = [(one.regret_us, one.device, one) for one in rest if one.regret_us is not None]
+    if known:
+        nearest = min(known)[2]
+        shown.setdefault(nearest.device, nearest)
+    return list(shown.values())
+
+
+def _fraction(split: Split) -> float:
+    return split.share / split.shares
+
+
+def _json(one: Alternative) -> AlternativeJson:
+    return {
+        "device": one.device,
+        "operator_us": one.operator_us,
+        "adds": _moves(one.adds),
+        "saves": _moves(one.saves),
+        "kept_us": one.kept_us,
+        "regret_us": one.regret_us,
+    }
+
+
+def _moves(moves: Iterable[Move]) -> dict[str, float]:
+    return {move.name: move.us for move in moves}

@@ -1,0 +1,195 @@
+"""What the page, table and figures say of split operators and of changes of the platform."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support import report_samples as samples
+
+from pimloop.host.report.chrome_trace import write_trace
+from pimloop.host.report.html import payload
+from pimloop.host.report.html.labels import format_us, place_title
+from pimloop.host.report.html.page import render
+from pimloop.host.report.html.splits import split_rows, split_schedules
+from pimloop.host.report.html.what_if import what_if_table
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    return samples.coexec_report()
+
+
+def test_each_split_operator_is_in_one_row_with_its_own_numbers(report: dict[str, Any]) -> None:
+    schedule = report["schedules"]["coexec"]
+    rows = split_rows(report, "coexec")
+    assert sorted(name for row in rows for name in row.nodes) == sorted(schedule["splits"])
+    for row in rows:
+        for name in row.nodes:
+            split = schedule["splits"][name]
+            assert dict(zip(row.devices, row.columns, strict=True)) == split["columns"]
+            assert dict(zip(row.devices, row.us, strict=True)) == split["us"]
+            assert dict(row.gather_us) == split["gather_us"]
+            first, second = split["us"].values()
+            assert row.apart_us == abs(first - second)
+            # The next shares, by the regrets of the report.
+            columns, total = split["columns"]["pim"], sum(split["columns"].values())
+            others = {
+                total * int(part) // int(parts): one["regret_us"]
+                for one in schedule["placement"]["alternatives"][name]
+                if "+" in one["device"]
+                for part, parts in [one["device"].split(" ")[1].split("/")]
+            }
+            for share, wanted in (
+                (row.smaller, max((c for c in others if c < columns), default=None)),
+                (row.larger, min((c for c in others if c > columns), default=None)),
+            ):
+                assert (None if share is None else (share.columns, share.us)) == (
+                    None if wanted is None else (wanted, others[wanted])
+                )
+    assert all(row.smaller and row.larger for row in rows)
+    assert split_rows(report, "optimal") == []
+
+
+def test_equal_operators_split_alike_are_one_row(report: dict[str, Any]) -> None:
+    changed = json.loads(json.dumps(report))
+    schedule = changed["schedules"]["coexec"]
+    names = [n for n, s in schedule["splits"].items() if sum(s["columns"].values()) == 256][:3]
+    for table in (schedule["splits"], schedule["placement"]["alternatives"]):
+        table[names[1]] = table[names[0]]
+    signatures = {node["id"]: node for node in changed["graph"]["nodes"]}
+    signatures[names[1]]["signature"] = signatures[names[0]]["signature"]
+    rows = split_rows(changed, "coexec")
+    assert [row.nodes for row in rows if names[0] in row.nodes] == [(names[0], names[1])]
+    (schedules,) = split_schedules(changed)
+    assert [bar.title for bar in schedules.bars if names[1] in bar.names] == ["2 × MatMul"]
+
+
+def test_bars_have_the_widths_of_the_times(report: dict[str, Any]) -> None:
+    (schedule,) = split_schedules(report)
+    rows = split_rows(report, "coexec")
+    longest = max(max(row.us) + sum(us for _, us in row.gather_us) for row in rows)
+    for row, bar in zip(rows, schedule.bars, strict=True):
+        assert [side.width for side in bar.sides] == pytest.approx(
+            [100 * us / longest for us in row.us]
+        )
+        assert bar.gather_left == pytest.approx(100 * max(row.us) / longest)
+        assert bar.gather_left + bar.gather_width <= 100 + 1e-9
+        assert f"within {format_us(abs(row.us[0] - row.us[1]))} of each other" in bar.balance
+        faster = "PIM" if row.us[1] < row.us[0] else "CPU parallel"
+        assert bar.balance.endswith(f"{faster} first")
+        assert row.larger is not None
+        assert bar.larger == f"{row.larger.columns} columns: +{format_us(row.larger.us)}"
+    text = render(report)
+    assert f'style="width:{schedule.bars[0].sides[0].width:.4f}%"' in text
+
+
+def test_a_report_without_times_or_reasons_still_shows_the_shares(report: dict[str, Any]) -> None:
+    """As with a device without a clock, and as earlier versions wrote it."""
+    changed = json.loads(json.dumps(report))
+    schedule = changed["schedules"]["coexec"]
+    del schedule["placement"], changed["what_if"]
+    for split in schedule["splits"].values():
+        split["us"] = None
+        del split["gather_us"]
+    rows = split_rows(changed, "coexec")
+    assert all(row.us is None and row.smaller is None for row in rows)
+    text = render(changed)
+    assert 'id="splits"' in text
+    assert 'id="what-if"' not in text
+    assert what_if_table(changed) is None
+
+
+def test_data_of_the_scripts_have_splits_and_other_places(report: dict[str, Any]) -> None:
+    data = payload.payload(report)
+    ids = [node["id"] for node in report["graph"]["nodes"]]
+    (shown,) = (one for one in data["schedules"] if one["name"] == "coexec")
+    schedule = report["schedules"]["coexec"]
+    splits = {ids[int(i)]: split for i, split in shown["splits"].items()}
+    assert splits.keys() == schedule["splits"].keys()
+    for name, (sides, gather) in splits.items():
+        own = schedule["splits"][name]
+        assert [columns for _, columns, _ in sides] == list(own["columns"].values())
+        assert [us for _, _, us in sides] == [round(us, 3) for us in own["us"].values()]
+        assert gather == {memory: round(us, 3) for memory, us in own["gather_us"].items()}
+    assert shown["exact"] is True
+    for name, others in zip(ids, shown["elsewhere"], strict=True):
+        expected = schedule["placement"]["alternatives"][name]
+        for other, wanted in zip(others, expected, strict=True):
+            title, us, adds, saves, kept, regret = other
+            assert title == place_title(wanted["device"])
+            assert (us, regret) == (round(wanted["operator_us"], 3), round(wanted["regret_us"], 3))
+            assert kept == round(wanted["kept_us"], 3)
+            for moves, named in ((adds, wanted["adds"]), (saves, wanted["saves"])):
+                assert {f"{data['tensors'][t]} {way}": u for t, way, u in moves} == {
+                    name: round(value, 3) for name, value in named.items()
+                }
+    pairs = {d: memories for d, _, _, memories in data["devices"] if "+" in d}
+    assert pairs == {"cpu_parallel+pim": ["cpu", "pim"]}
+    assert all("elsewhere" not in o for o in data["schedules"] if o["name"] == "greedy")
+
+
+def test_what_if_rows_are_differences_to_the_prediction(report: dict[str, Any]) -> None:
+    table = what_if_table(report)
+    assert table is not None
+    assert table.policies == ("Optimal", "Co-execution")
+    assert table.before_us == tuple(
+        report["schedules"][name]["predicted_us"] for name in ("optimal", "coexec")
+    )
+    (row,) = table.rows
+    assert [cell.difference for cell in row.cells if cell] == pytest.approx([-0.25, -0.25])
+    assert [cell.difference_text for cell in row.cells if cell] == ["-25.0 %", "-25.0 %"]
+    assert [cell.moved for cell in row.cells if cell] == [11, 11]
+    text = render(report)
+    assert row.how in text
+
+
+def test_slices_of_a_split_are_its_parts(report: dict[str, Any], tmp_path: Any) -> None:
+    """Each part with its own columns and time, and arrows between the parts that data pass."""
+    path = tmp_path / "trace.json"
+    write_trace(report, path)
+    events = json.loads(path.read_text())["traceEvents"]
+    (process,) = (
+        e["pid"] for e in events if e["name"] == "process_name" and "Co-exec" in str(e["args"])
+    )
+    threads = {
+        e["tid"]: e["args"]["name"]
+        for e in events
+        if e["name"] == "thread_name" and e["pid"] == process
+    }
+    slices = [e for e in events if e["ph"] == "X" and e["pid"] == process]
+    titles = {"cpu_parallel": "CPU parallel", "pim": "PIM"}
+    for name, split in report["schedules"]["coexec"]["splits"].items():
+        parts = {threads[e["tid"]]: e for e in slices if e["name"] == name}
+        assert parts.keys() == set(titles.values())
+        assert len({e["ts"] for e in parts.values()}) == 1
+        for device, title in titles.items():
+            event = parts[title]
+            assert event["dur"] == split["us"][device]
+            assert event["args"]["columns"] == split["columns"][device]
+            assert event["args"]["columns of all"] == sum(split["columns"].values())
+            for other, us in split["us"].items():
+                assert event["args"][f"{other} part us"] == us
+            assert f"{device} us" not in event["args"]  # that of the whole operator
+    flows: dict[int, list[dict[str, Any]]] = {}
+    for event in events:
+        if event["ph"] in "stf" and event["pid"] == process:
+            flows.setdefault(event["id"], []).append(event)
+    gathers = 0
+    for steps in flows.values():
+        tensor = steps[0]["name"].removesuffix("_out")
+        if tensor not in report["schedules"]["coexec"]["splits"] or len(steps) < 3:
+            continue
+        first, move, last = steps
+        gathers += 1
+        name = next(
+            e["name"]
+            for e in slices
+            if e["tid"] == move["tid"] and e["ts"] <= move["ts"] <= e["ts"] + e["dur"]
+        )
+        source, destination = name.rpartition(" ")[2].split(">")
+        memory = {"CPU serial": "cpu", "CPU parallel": "cpu", "PIM": "pim"}
+        assert memory[threads[first["tid"]]] == source
+        assert memory[threads[last["tid"]]] == destination
+    assert gathers
