@@ -164,6 +164,7 @@ def profile(
     model: Model | str | Path,
     on: Platform | str = DEFAULT_PLATFORM,
     *,
+    shares: int | None = None,
     jobs: int | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
@@ -176,6 +177,9 @@ def profile(
     ----------
     model, on
         The model and the platform, or their names.
+    shares
+        Steps in which a product's columns are shared between CPU and PIM (docs/partitioner.md); 1:
+        no product is split. Default: 16, on platforms that model their times.
     jobs
         Simulators side by side; default: one a core.
     fresh
@@ -188,8 +192,8 @@ def profile(
     PimloopError
         When the model does not fit this machine, or the simulator fails.
     """
-    jobs = whole("jobs", jobs, 1)
-    options = Options(jobs=jobs or cores(), fresh=fresh)
+    jobs, shares = whole("jobs", jobs, 1), whole("shares", shares, 1)
+    options = Options(jobs=jobs or cores(), fresh=fresh, shares=shares)
     with _pipeline(model, on, options, progress) as pipeline:
         return Costs(pipeline.profile())
 
@@ -271,6 +275,7 @@ def simulate(
     tokens: int | None = None,
     objective: Objective = "sequential",
     policies: Sequence[str] = (),
+    shares: int | None = None,
     device: Backend = "sim",
     jobs: int | None = None,
     fresh: bool = False,
@@ -288,10 +293,10 @@ def simulate(
     objective
         As for `partition`.
     policies
-        Further policies, of plug-ins.
+        Further policies: of plug-ins, `coexec` where it is not executed anyway.
     device
         As for `execute`.
-    jobs, fresh, progress
+    shares, jobs, fresh, progress
         As for `profile`.
     folder
         Where costs, plans, report, page and plots are left, and where a run that was interrupted
@@ -304,12 +309,12 @@ def simulate(
     """
     check_choice("objective", objective, get_args(Objective))
     check_choice("device", device, get_args(Backend))
-    jobs = whole("jobs", jobs, 1)
+    jobs, shares = whole("jobs", jobs, 1), whole("shares", shares, 1)
     if folder is not None:
         check_name("folder", folder)
     asked = {
         "device": device, "objective": objective, "fresh": fresh, "folder": folder,
-        "policies": list(policies),
+        "policies": list(policies), "shares": shares,
     }  # fmt: skip
     refuse_idle(asked, _SIMULATE)
     model = _loaded(model, tokens)
@@ -322,6 +327,7 @@ def simulate(
         jobs=jobs or cores(),
         fresh=fresh,
         policies=tuple(policies),
+        shares=shares,
         folder=place,
     )
     with _pipeline(model, on, options, progress) as pipeline:

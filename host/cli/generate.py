@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,9 @@ _TOKEN_ROWS = 16
 def run_generate(args: argparse.Namespace) -> int:
     """Generate `args.generate` tokens; return 1 when the verification failed.
 
-    Both phases get the plan of `--policy` (default: the fastest), from costs profiled for each. The
-    model device has no clock: only the policies without costs place there (default: pim_first).
+    Both phases get the plan of `--policy` (default: the fastest, with operators split where they
+    can be), from costs profiled for each. The model device has no clock: only the policies without
+    costs place there (default: pim_first).
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def run_generate(args: argparse.Namespace) -> int:
             options,
             lambda step: progress(Event("generate", step)),
         )
-    report = generation_report(generation, platform, policy, options, repeat_command(args))
+    report = generation_report(generation, platform, options, repeat_command(args))
     path = folder / FILE_NAME
     write_json(path, report)
     if args.json:
@@ -89,8 +91,8 @@ def run_generate(args: argparse.Namespace) -> int:
     return 0 if generation.passed else EXIT_VERIFICATION_FAILED
 
 
-def _policy(args: argparse.Namespace) -> str:
-    """Return the policy of both phases.
+def _policy(args: argparse.Namespace) -> str | None:
+    """Return the policy of both phases; None: the fastest plan.
 
     Raises
     ------
@@ -104,42 +106,57 @@ def _policy(args: argparse.Namespace) -> str:
             f"--generate executes one policy, not {len(args.policy)} ({', '.join(args.policy)}):"
             " run it once for each"
         )
-    default = "pim_first" if args.device == "model" else OPTIMAL
-    (policy,) = args.policy or [default]
+    if not args.policy:
+        return "pim_first" if args.device == "model" else None
+    (policy,) = args.policy
     find_policies([policy])
     refuse_without_clock(policy, args.device)
     return str(policy)
 
 
 def planner(
-    platform: Platform, policy: str, options: Options, progress: Callable[[Event], None]
+    platform: Platform, policy: str | None, options: Options, progress: Callable[[Event], None]
 ) -> Planner:
-    """Return what plans a phase with `policy`: from profiled costs, or without on `model`."""
+    """Return what plans a phase: from profiled costs, or without on `model`.
+
+    Parameters
+    ----------
+    policy
+        None: co-execution where it is possible, else the optimum of whole operators.
+    """
     from pimloop.host.execution.runner import Event
     from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.flow import Pipeline
     from pimloop.host.pipeline.generation import Placed
     from pimloop.host.planning.policies import POLICIES, find_policies
     from pimloop.host.planning.schedules import make_plans
+    from pimloop.partitioner.place.solve import COEXEC
 
-    functions = {policy: find_policies([policy])[policy]}
+    # Shares of the PIM are simulated only for the policy that uses them.
+    shares = options.shares if policy in (None, COEXEC) else 1
+    further = () if policy is None else (policy,)
+    profiled = replace(options, policies=further, shares=shares)
 
     def place(graph: Graph, feeds: Mapping[str, Array], before: Sequence[Graph]) -> Placed:
         if options.backend == "model":
+            assert policy is not None  # `_policy` has one for a device without a clock
             assignment = POLICIES[policy](graph, platform.capabilities)
-            return Placed(pim_fit(graph, platform).within(graph, assignment))
+            return Placed(pim_fit(graph, platform).within(graph, assignment), policy)
 
         def show(event: Event) -> None:
             progress(Event(f"{graph.name} {event.job}", event.progress))
 
-        with Pipeline(graph, feeds, platform, options, show, before) as pipeline:
+        with Pipeline(graph, feeds, platform, profiled, show, before) as pipeline:
             costs = pipeline.profile()
+        name = policy or (COEXEC if COEXEC in pipeline.policies else OPTIMAL)
+        functions = {name: find_policies([name])[name]}
         plans, failed = make_plans(costs, functions, options.objective, options.time_limit_s)
         if failed:
-            raise PimloopError(f"{graph.name}: no plan of policy '{policy}': {failed[policy]}")
-        plan = plans[policy]
-        outcome = pipeline.outcome
-        return Placed(plan.assignment, plan, costs, outcome.reused, outcome.cpu_profile_disturbed)
+            raise PimloopError(f"{graph.name}: no plan of policy '{name}': {failed[name]}")
+        plan, outcome = plans[name], pipeline.outcome
+        return Placed(
+            plan.assignment, name, plan, costs, outcome.reused, outcome.cpu_profile_disturbed
+        )
 
     return place
 
@@ -147,7 +164,6 @@ def planner(
 def generation_report(
     generation: Generation,
     platform: Platform,
-    policy: str,
     options: Options,
     command: Sequence[str],
 ) -> dict[str, Any]:
@@ -166,7 +182,7 @@ def generation_report(
         "model": generation.generator.config.name,
         "platform": platform.name,
         "device": generation.options.backend,
-        "policy": policy,
+        "policy": ", ".join(dict.fromkeys(phase.placed.policy for phase in phases)),
         "objective": options.objective,
         "lanes": lanes_text(generation.options.flavour) if simulated else None,
         "cpu_time_source": cpu_time_source(platform),
@@ -184,7 +200,7 @@ def generation_report(
             }
             for token in generation.tokens
         ],
-        "phases": [_phase(phase, policy, platform) for phase in phases],
+        "phases": [_phase(phase, platform) for phase in phases],
         "verification": {
             "passed": generation.passed,
             "tokens": len(generation.tokens),
@@ -206,20 +222,22 @@ def generation_report(
     }
 
 
-def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
+def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
+    from pimloop.host.devices.kinds import device_parts
     from pimloop.host.pim.fit import pim_fit
 
     times, plan = phase.times(), phase.plan
     return {
         "name": phase.name,
-        "schedule": policy,
+        "schedule": phase.placed.policy,
         "optimal": bool(plan and plan.optimal),
         "method": plan and plan.method,
         "predicted_us": plan and plan.total_us,
         "from_cost_store": phase.placed.reused,
         "lower_bound_us": plan and plan.lower_bound_us,
         "nodes": len(phase.graph.nodes),
-        "pim_nodes": sum(device == "pim" for device in phase.assignment.values()),
+        "pim_nodes": sum("pim" in device_parts(d) for d in phase.assignment.values()),
+        "split_nodes": sum(len(device_parts(d)) > 1 for d in phase.assignment.values()),
         "assignment": dict(phase.assignment),
         "kept_on_cpu": dict(pim_fit(phase.graph, platform).kept_on_cpu),
         "executions": len(phase.executions),
@@ -236,13 +254,16 @@ def _phase(phase: Phase, policy: str, platform: Platform) -> dict[str, Any]:
 def _placement(phase: dict[str, Any], objective: str) -> str:
     """Return what placed a phase, and how sure it is that nothing is faster."""
     from pimloop.host.report.html.labels import best_found
+    from pimloop.partitioner.place.solve import COEXEC
 
     text = f"placed by {phase['schedule']}"
     if phase["predicted_us"] is not None:
         text += f", objective {objective}"
+    if phase["schedule"] == COEXEC:
+        text += f", {quantity(phase['split_nodes'], 'operator')} split between CPU and PIM"
     if phase["from_cost_store"]:
         text += ", costs reused from earlier runs"
-    if phase["schedule"] == OPTIMAL and not phase["optimal"]:
+    if phase["schedule"] in (OPTIMAL, COEXEC) and not phase["optimal"]:
         text += f": {best_found(phase)}"
     return text
 

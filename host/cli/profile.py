@@ -10,6 +10,7 @@ from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.sim import (
     add_device_options,
     add_model_options,
+    add_shares_option,
     load,
     model_inputs,
     pipeline_options,
@@ -38,6 +39,7 @@ def register(subparsers: Any) -> None:
     )
     add_model_options(parser)
     add_device_options(parser)
+    add_shares_option(parser)
     parser.add_argument(
         "--jobs",
         type=parse_count,

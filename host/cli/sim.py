@@ -64,13 +64,15 @@ def register(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="execute this policy too: coexec, or a plug-in's (`pimloop policies`)",
+        help="execute this policy too: coexec where it is not by default, a plug-in's (`pimloop"
+        " policies`)",
     )
     parser.add_argument(
         "--generate",
         type=parse_count,
         metavar="N",
-        help="of gpt2: generate N tokens, each step on the device under its phase's plan",
+        help="of gpt2: generate N tokens, each step on the device under its phase's plan (of"
+        " --policy; default: coexec, or optimal where no product can be split)",
     )
     add_output_options(parser)
     parser.set_defaults(func=run_sim)
@@ -169,6 +171,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         default="sequential",
         help="sum of all times (default), or the end of a schedule where devices overlap",
     )
+    add_shares_option(parser)
     parser.add_argument(
         "--jobs",
         type=parse_count,
@@ -182,6 +185,17 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
+    )
+
+
+def add_shares_option(parser: argparse.ArgumentParser) -> None:
+    """Add what says in which shares products are split between CPU and PIM."""
+    parser.add_argument(
+        "--shares",
+        type=parse_count,
+        metavar="N",
+        help="steps in which a product's columns are shared between CPU and PIM (default 16, where"
+        " the platform models its times; 1: no product is split)",
     )
 
 
@@ -257,6 +271,7 @@ def pipeline_options(args: argparse.Namespace, **further: Any) -> Options:
         "backend": args.device,
         "jobs": getattr(args, "jobs", None) or cores(),
         "fresh": getattr(args, "fresh", False),
+        "shares": getattr(args, "shares", None),
         "cache": not args.no_cache,
         "command": tuple(repeat_command(args)),
     }
@@ -320,10 +335,12 @@ def _generates(values: Values) -> bool:
     return values["generate"] is not None
 
 
-def _splits_generation(values: Values) -> bool:
+def _generates_whole(values: Values) -> bool:
+    """Whether tokens are generated under a policy that splits no operator."""
     from pimloop.partitioner.place.solve import COEXEC
 
-    return _generates(values) and COEXEC in values["policy"]
+    whole = [name for name in values["policy"] if name != COEXEC]
+    return _generates(values) and (bool(whole) or values["objective"] != "sequential")
 
 
 @idle(
@@ -340,9 +357,9 @@ def _splits_generation(values: Values) -> bool:
         _generates,
     ),
     Idle(
-        {"policy": []},
-        "--generate splits no operator yet",
-        _splits_generation,
+        {"shares": None},
+        "--generate places by another policy than coexec",
+        _generates_whole,
     ),
     Idle(
         {"fresh": False, "jobs": None},
@@ -391,8 +408,8 @@ def run_sim(args: argparse.Namespace) -> int:
 _FLAGS = ("other_shapes", "keep_fused", "im2col")
 
 #: Options of a command that decide its result, in the order they are repeated in.
-_REPEATED = ("plan", "policy", "seq", "seed", "platform", "objective", "device", "flavour",
-             "jobs", "inputs", "batch", "generate")  # fmt: skip
+_REPEATED = ("plan", "policy", "seq", "seed", "platform", "objective", "shares", "device",
+             "flavour", "jobs", "inputs", "batch", "generate")  # fmt: skip
 
 
 def repeat_command(args: argparse.Namespace) -> list[str]:

@@ -126,12 +126,11 @@ class CoexecutedSegments:
             def compute(
                 bound: BoundSegment = bound, buffers: TensorBuffers = buffers, node: Node = node
             ) -> Array:
-                bound.run()
+                with paused(self._verifier):
+                    bound.run()
                 return buffers.array(node.outputs[0])
 
-            self._offloaded.run_split(
-                node, self._columns[node.id], compute, execution, paused(self._verifier)
-            )
+            self._offloaded.run_split(node, self._columns[node.id], compute, execution)
 
     def bound(self, node: Node, sessions: SessionCache) -> BoundSegment:
         """Return the CPU's part of an operator ready to run, on what the last run left."""

@@ -19,6 +19,7 @@ ON_MODEL = (
         on_model,
     ),
     Idle({"timeout": 600.0}, "the model device answers at once", on_model),
+    Idle({"shares": None}, "the model device has no clock, so no plan is made by times", on_model),
 )
 
 #: Of the whole way.

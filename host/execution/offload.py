@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from time import perf_counter_ns
 
 import numpy as np
@@ -168,7 +168,6 @@ class OffloadedSegments:
         columns: int,
         meanwhile: Callable[[], Array],
         execution: Execution,
-        quiet: AbstractContextManager[None],
     ) -> None:
         """Run the first columns of a product, and what computes the others meanwhile.
 
@@ -184,12 +183,10 @@ class OffloadedSegments:
             Computes the other columns, (..., columns), in the model's type.
         execution
             Of the run.
-        quiet
-            Entered while both sides compute.
         """
         others: list[Array] = []
         with self._operands_of(node, execution):
-            with self._on_device(), quiet:
+            with self._on_device():
                 stats = self._resident.beside(node, columns, lambda: others.append(meanwhile()))
             execution.pim[node.id] = self._count(stats)
             first = self._gather(node.outputs[0], columns, others[0], execution)

@@ -24,7 +24,9 @@ class Options:
     fresh: bool = False  # measure stored costs and what an interrupted run left again
     cache: bool = True  # use the cache of simulated lists
     policies: tuple[str, ...] = ()  # further policies, of plug-ins
-    shares: int = 16  # steps in which a product may be split between CPU and PIM; 1: it is not
+    #: Steps in which a product may be split between CPU and PIM; 1: it is whole. None: the usual
+    #: number, where co-execution is the default or asked for as a policy.
+    shares: int | None = None
     rounds: int = 10  # of CPU timing
     device_timeout: float = 600.0  # bound of every wait for a device, wall seconds
     time_limit_s: float = 60.0  # bound on integer programming and on the makespan search

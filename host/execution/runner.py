@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 
 from pimloop.host.cpu.buffers import TensorBuffers
@@ -200,7 +201,9 @@ class Runner:
         return [results[index] for index in range(len(jobs))]
 
     def part_clocks(self, wanted: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
-        """Return the DRAM clocks of the first columns of operators, each simulated by itself.
+        """Return the DRAM clocks of the first columns of operators, simulated by themselves.
+
+        Of those that take the same (`pimloop.host.pim.device.alike`) one is simulated.
 
         Parameters
         ----------
@@ -216,18 +219,38 @@ class Runner:
         SimError
             When a device fails twice.
         """
-        total = sum(map(len, wanted.values()))
-        done = itertools.count(1)
+        parts = [(name, columns) for name, several in wanted.items() for columns in several]
+        job, done = Job("parts", {}), itertools.count(1)
 
-        def simulate(name: str, worker: Worker) -> dict[tuple[str, int], int]:
-            resident, clocks = self._resident(Job("parts", {}), worker), {}
-            for columns in wanted[name]:
-                clocks[name, columns] = resident.clocks(self.graph.node(name), columns)
-                self._progress(Event("parts", Progress("run", name, next(done), total, 0)))
+        def grouped(worker: Worker) -> list[list[tuple[str, int]]]:
+            resident = self._resident(job, worker)
+            alike: dict[object, list[tuple[str, int]]] = {}
+            for part in parts:
+                name, columns = part
+                key = resident.alike(self.graph.node(name), columns)
+                alike.setdefault(part if key is None else key, []).append(part)
+            return list(alike.values())
+
+        def simulate(name: str, columns: int, worker: Worker) -> int:
+            clocks = self._resident(job, worker).clocks(self.graph.node(name), columns)
+            self._progress(Event(job.name, Progress("run", name, next(done), len(groups), 0)))
             return clocks
 
-        futures = [self._pool.submit(partial(simulate, name)) for name in wanted]
-        return {key: value for future in futures for key, value in future.result().items()}
+        groups = self._pool.submit(grouped).result()
+        # The longest first: the devices then end at about the same time.
+        groups.sort(key=lambda group: -self._part_work(*group[0]))
+        futures = [self._pool.submit(partial(simulate, *group[0])) for group in groups]
+        return {
+            part: future.result()
+            for group, future in zip(groups, futures, strict=True)
+            for part in group
+        }
+
+    def _part_work(self, name: str, columns: int) -> Fraction:
+        """Return the multiply-adds of some columns of an operator."""
+        node = self.graph.node(name)
+        whole = self.operations[name].work(self.graph, node)
+        return Fraction(whole * columns, self.graph.tensors[node.outputs[0]].shape[-1])
 
     def require_memory(
         self, jobs: Sequence[Job], *, profile: bool = False, last: bool = False

@@ -24,6 +24,8 @@ from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators.base import Operation
 from pimloop.host.operators.forms import PLAIN, ConstantUse, ProductForm
 from pimloop.host.operators.product import Product, row_use
+from pimloop.host.pim.device.alike import alike_key
+from pimloop.host.pim.device.cached import costs_of_alike
 from pimloop.host.pim.driver import (
     DeviceMatrix,
     DeviceTensor,
@@ -342,10 +344,11 @@ class ResidentModel:
 
     def beside(self, node: Node, columns: int, work: Callable[[], None]) -> OpStats:
         """Run the first columns of a product on the device, and `work` here meanwhile."""
-        with self.driver.batch():
+        with self.driver.batch(), costs_of_alike(self.driver.device):
             self.run(node, columns)
             self.driver.submit()
             work()
+            self.driver.wait()
         return self.driver.last
 
     def clocks(self, node: Node, columns: int) -> int:
@@ -353,10 +356,20 @@ class ResidentModel:
 
         The product runs at its static addresses on what is in memory: cycles do not depend on it.
         """
+        with costs_of_alike(self.driver.device):
+            self._call_placed(node, columns)
+        return self.driver.last.cycles
+
+    def alike(self, node: Node, columns: int) -> object:
+        """Return what `clocks` depend on: products for which it is equal take the same."""
+        with self.driver.written_down() as descriptors:
+            self._call_placed(node, columns)
+        return alike_key(descriptors, self.driver.geometry)
+
+    def _call_placed(self, node: Node, columns: int) -> None:
         assert self._placement is not None, "only static addresses have first columns"
         with self.driver.memory.restricted(self._placement.free[node.id]):
             self._call(node, self._placement.tensors, columns)
-        return self.driver.last.cycles
 
     def complete(self, name: str, bits: golden.Bits) -> OpStats:
         """Write the last columns of a result that has only its first ones.

@@ -23,14 +23,14 @@ from pimloop.host.models.inputs import check_inputs
 from pimloop.host.pipeline.state import State
 from pimloop.host.planning.costs import StoredCosts
 from pimloop.host.planning.graph import partition_graph
-from pimloop.host.planning.keys import model_key, run_key
+from pimloop.host.planning.keys import is_measured, model_key, run_key
 from pimloop.host.planning.outcome import Outcome, Schedule, conversions_disturbed
 from pimloop.host.planning.policies import POLICIES as WITHOUT_COSTS
-from pimloop.host.planning.policies import find_policies, refuse_without_clock
+from pimloop.host.planning.policies import Policy, find_policies, refuse_without_clock
 from pimloop.host.planning.predictions import prediction_errors
 from pimloop.host.planning.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
 from pimloop.host.planning.schedules import make_plans, replay
-from pimloop.host.planning.shares import offered_columns, splits, why_no_splits
+from pimloop.host.planning.shares import SHARES, offered_columns, splits, why_no_splits
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.cost_store import CostStore
 from pimloop.host.store.folder import cache_folder
@@ -60,6 +60,11 @@ class Pipeline:
     before
         Models that have a device before this one, and leave their constants there.
 
+    Attributes
+    ----------
+    policies
+        What plans are made by, by name; None: the partitioner's own.
+
     Raises
     ------
     PimloopError, SimError
@@ -85,7 +90,7 @@ class Pipeline:
             graph, platform, options, self.runner.operations, self.operators,
             kept_on_cpu=self.runner.fit.kept_on_cpu,
         )  # fmt: skip
-        self._policies = find_policies(options.policies)
+        self.policies = self._chosen_policies()
         with self._phase("prepare"):
             self._before = [model_key(graph) for graph in before]
             context = ""
@@ -125,7 +130,7 @@ class Pipeline:
         PimloopError, SimError
             When the policy is unknown or has no plan, or the device has no clock or fails.
         """
-        self._policies = {name: find_policies([name])[name]}
+        self.policies = {name: find_policies([name])[name]}
         refuse_without_clock(name, self.options.backend)
         self.schedule(self.profile())
         if name in self.outcome.failed:
@@ -178,12 +183,29 @@ class Pipeline:
         self._write("costs.json", costs_to_dict(costs))
         return costs
 
+    def _chosen_policies(self) -> dict[str, Policy | None]:
+        """Return the policies of a run: co-execution last, where it is possible or asked for.
+
+        It must be asked for, as a policy or by a number of shares, where it takes long: under the
+        makespan objective, whose search takes minutes, and where parts are timed on this machine.
+        """
+        options = self.options
+        policies = find_policies(options.policies)
+        asked = COEXEC in policies or (options.shares or 1) > 1
+        policies.pop(COEXEC, None)
+        quick = options.objective == "sequential" and not is_measured(self.platform)
+        if asked or (quick and not self.why_no_splits):
+            policies[COEXEC] = None
+        return policies
+
     @property
-    def _why_no_splits(self) -> str:
+    def _shares(self) -> int:
+        return self.options.shares or SHARES
+
+    @property
+    def why_no_splits(self) -> str:
         """Why no operator can be split between CPU and PIM, "" where some can."""
-        if self.options.objective != "sequential":
-            return "operators are split for the sequential objective only"
-        return why_no_splits(self.platform, self.runner.fit)
+        return why_no_splits(self.platform, self.runner.fit, self._shares)
 
     def _splits(self, known: StoredCosts) -> dict[str, Sequence[Split]]:
         """Return the ways to split operators between CPU and PIM; empty: none is asked for.
@@ -191,9 +213,9 @@ class Pipeline:
         The PIM's parts are simulated by themselves, those that are not known.
         """
         fit = self.runner.fit
-        if COEXEC not in self._policies or self._why_no_splits:
+        if COEXEC not in self.policies or self.why_no_splits:
             return {}
-        offered = offered_columns(fit, self.graph, self.options.shares)
+        offered = offered_columns(fit, self.graph, self._shares)
         clocks: dict[tuple[str, int], int] = {}
         missing: dict[str, list[int]] = {}
         for name, columns in offered.items():
@@ -220,15 +242,15 @@ class Pipeline:
 
     def schedule(self, costs: CostGraph) -> None:
         """Plan with every policy, execute every distinct plan, and time it."""
-        policies = self._policies
-        why = self._why_no_splits
+        policies = self.policies
+        why = self.why_no_splits
         if why:
             policies = {name: own for name, own in policies.items() if name != COEXEC}
         with self._phase("partition"):
             plans, failed = make_plans(
                 costs, policies, self.options.objective, self.options.time_limit_s
             )
-        if why and COEXEC in self._policies:
+        if why and COEXEC in self.policies:
             failed[COEXEC] = why
         self.outcome.failed = failed
         for name, plan in plans.items():

@@ -29,6 +29,7 @@ class Placed:
     """The placement of a phase, and what it follows from."""
 
     assignment: Mapping[str, str]  # the device of every operator
+    policy: str  # what placed them
     plan: Plan | None = None  # None: placed without costs
     costs: CostGraph | None = None  # that the plan was made from
     reused: bool = False  # the costs come from earlier runs, by the cost store

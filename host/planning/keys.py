@@ -265,7 +265,8 @@ def report_key(model: str, platform: Platform, options: Options) -> str:
     """
     return digest(
         "report", model, platform, simulator_key(platform, options), REPORT.key(), versions(),
-        options.backend, options.flavour, options.objective, options.rounds, options.time_limit_s,
+        options.backend, options.flavour, options.objective, options.shares, options.rounds,
+        options.time_limit_s,
         *(session_device_key(platform, name) for name in platform.sections),
     )  # fmt: skip
 

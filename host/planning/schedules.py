@@ -8,7 +8,7 @@ from typing import Literal
 
 import pimloop.partitioner.graph as cg
 from pimloop.errors import PimloopError
-from pimloop.host.devices.kinds import HOST_MEMORY, kinds
+from pimloop.host.devices.kinds import HOST_MEMORY, SplitDevice, device_parts, kinds
 from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
@@ -16,11 +16,17 @@ from pimloop.host.models.graph import Graph
 from pimloop.host.planning.policies import Policy, make_plan
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.makespan.schedule import sequence_schedule, steps, task_graph
+from pimloop.partitioner.makespan.schedule import (
+    move_name,
+    sequence_schedule,
+    steps,
+    task_graph,
+)
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.plan import Step as PlanStep
 from pimloop.partitioner.problem import Problem
 from pimloop.partitioner.quantity import quantity
+from pimloop.partitioner.splits import Split
 from pimloop.partitioner.ticks import to_ticks
 
 
@@ -197,9 +203,9 @@ def overlapped(
     needed = [
         ("operator", operator.id, assignment[operator.id]) for operator in operators.operators
     ]
-    for flow, source, destination in tasks.transfers:
-        move = f"{problem.memories[source]}>{problem.memories[destination]}"
-        needed.append(("transfer", problem.flows[flow].id, move))
+    for number, source, destination in tasks.transfers:
+        flow = problem.flows[number]
+        needed.append(("transfer", flow.id, move_name(problem, flow, source, destination)))
     for kind, name, detail in needed:
         if (kind, name, detail) not in planned:
             raise PimloopError(
@@ -211,12 +217,22 @@ def overlapped(
     for step in steps(problem, assignment, tasks, starts):
         us = step.end_us - step.start_us
         if step.kind == "operator":
-            made.append(Step("node", step.detail, step.id, step.start_us, us, node=step.id))
+            device, us = _part(step, us, times)
+            made.append(Step("node", device, step.id, step.start_us, us, node=step.id))
         else:
             name = f"{step.id} {step.detail}"
             made.append(Step("transfer", "dma", name, step.start_us, us, tensor=step.id))
     made.sort(key=lambda step: step.start_us)
     return Executed(max(step.start_us + step.us for step in made), tuple(made))
+
+
+def _part(step: PlanStep, us: float, times: ScheduleTimes) -> tuple[str, float]:
+    """Return the device and the time of an operator's step: of a split one, of its part there."""
+    kind = kinds()[step.detail]
+    if not isinstance(kind, SplitDevice):
+        return step.detail, us
+    (device,) = [part.name for part in kind.parts if part.memory == step.resource]
+    return device, times.parts[step.id][device]
 
 
 def _executed_costs(
@@ -229,10 +245,39 @@ def _executed_costs(
     moved: dict[str, dict[cg.Move, float]] = {}
     for transfer, us in zip(transfers, times.transfers, strict=True):
         moved.setdefault(transfer.tensor, {})[transfer.source, transfer.destination] = us
+    used = {name: device_parts(device) for name, device in assignment.items()}
     graph = replace(
         operators,
-        operators=tuple(replace(o, devices=(assignment[o.id],)) for o in operators.operators),
+        operators=tuple(replace(o, devices=used[o.id]) for o in operators.operators),
         tensors=tuple(replace(t, moves=frozenset(moved.get(t.id, ()))) for t in operators.tensors),
     )
-    cost_us = {name: {device: times.nodes[name]} for name, device in assignment.items()}
-    return CostGraph(graph, cost_us, {t.id: moved.get(t.id, {}) for t in operators.tensors})
+    cost_us = {name: dict.fromkeys(used[name], us) for name, us in times.nodes.items()}
+    made: dict[str | None, list[cg.Tensor]] = {}
+    for tensor in operators.tensors:
+        made.setdefault(tensor.producer, []).append(tensor)
+    splits = {
+        name: (_executed_split(assignment[name], parts, made[name], moved),)
+        for name, parts in times.parts.items()
+    }
+    transfer_us = {t.id: moved.get(t.id, {}) for t in operators.tensors}
+    return CostGraph(graph, cost_us, transfer_us, splits=splits)
+
+
+def _executed_split(
+    name: str,
+    parts: Mapping[str, float],
+    made: Sequence[cg.Tensor],
+    moved: Mapping[str, Mapping[cg.Move, float]],
+) -> Split:
+    """Return an operator that was executed by two devices, with the times of its parts."""
+    kind = kinds()[name]
+    assert isinstance(kind, SplitDevice)
+    first, second = kind.parts
+    gathered = {
+        tensor.id: {destination: us for (_, destination), us in moved.get(tensor.id, {}).items()}
+        for tensor in made
+    }
+    return Split(
+        (first.name, second.name), kind.share, kind.shares, (parts[first.name], parts[second.name]),
+        gathered,
+    )  # fmt: skip

@@ -19,12 +19,17 @@ from pimloop.host.pim.fit import PimFit
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.splits import Split
 
+#: Steps in which columns are shared where nothing else is asked for.
+SHARES = 16
+
 #: The device that computes the columns that the PIM does not, and the PIM.
 DEVICES = ("cpu_parallel", "pim")
 
 
-def why_no_splits(platform: Platform, fit: PimFit) -> str:
+def why_no_splits(platform: Platform, fit: PimFit, shares: int) -> str:
     """Return why no operator of a model can be split on a platform, "" where some can."""
+    if shares == 1:
+        return "one share (--shares 1) leaves every operator whole"
     if platform.cpu_model() is None or platform.driver.conversion == "measured":
         return "the times of parts are known on platforms that model their CPU and their transfers"
     if not fit.static:

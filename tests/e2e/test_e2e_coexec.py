@@ -1,4 +1,4 @@
-"""Co-execution end to end: planned, executed as predicted, reported; refused where times lack."""
+"""Co-execution end to end: in the table by default, executed as predicted, reported."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def pimloop(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def folder(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    run = pimloop("sim", model, "--policy", "coexec", "--out", out)
+    run = pimloop("sim", model, "--out", out)
     assert run.returncode == 0, run.stderr
     (out / "stdout").write_text(run.stdout)
     return out
@@ -79,6 +79,8 @@ def report(folder: Path) -> dict[str, Any]:
 
 def test_it_is_executed_as_predicted_and_bit_exact(report: dict[str, Any]) -> None:
     coexec, optimal = report["schedules"]["coexec"], report["schedules"]["optimal"]
+    assert list(report["schedules"])[-1] == "coexec"
+    assert report["main_schedule"] == "optimal"
     assert coexec["verification"]["passed"]
     assert coexec["optimal"]
     assert coexec["executed_us"] == pytest.approx(coexec["predicted_us"], rel=1e-9)
@@ -202,11 +204,36 @@ def test_every_placement_costs_what_it_takes(model: Path) -> None:
     assert "profile parts" not in dict(outcome.phases)  # the store has them
 
 
+def test_devices_of_a_schedule_overlap_beside_its_splits(model: Path) -> None:
+    """The makespan objective: a split occupies both memories, its gather is a transfer."""
+    graph, platform = load_model(model), load_platform("htg-z920")
+    options = Options(policies=("coexec",), objective="makespan", time_limit_s=10.0)
+    with Pipeline(graph, random_inputs(graph), platform, options) as pipeline:
+        outcome = pipeline.run()
+    assert outcome.passed
+    schedule = outcome.schedules["coexec"]
+    assert schedule.plan is not None
+    assert schedule.times is not None
+    assert schedule.executed is not None
+    assert schedule.plan.splits
+    assert schedule.executed.total_us == pytest.approx(schedule.plan.total_us, rel=1e-9)
+    optimal = outcome.schedules["optimal"].plan
+    assert optimal is not None
+    assert schedule.plan.total_us < optimal.total_us
+    for name in schedule.plan.splits:
+        steps = {step.lane: step for step in schedule.executed.steps if step.node == name}
+        assert {lane: step.us for lane, step in steps.items()} == schedule.times.parts[name]
+        assert len({step.start_us for step in steps.values()}) == 1
+    # By default the objective's search, which takes long, is not made twice.
+    with Pipeline(graph, random_inputs(graph), platform, Options(objective="makespan")) as whole:
+        assert "coexec" not in whole.policies
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--platform", "native"), "platforms that model their CPU and their transfers"),
-        (("--objective", "makespan"), "for the sequential objective only"),
+        (("--shares", "1"), "one share (--shares 1) leaves every operator whole"),
     ],
 )
 def test_why_nothing_is_split_is_said(

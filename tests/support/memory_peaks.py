@@ -106,7 +106,7 @@ def _generate(name: str, layers: int, length: int, platform: Platform, tokens: i
 
     def plan(graph: Graph, *_: object) -> Placed:
         (assignment,) = _assignments(graph, "pim", platform)
-        return Placed(assignment)
+        return Placed(assignment, "peaks")
 
     options = Options(backend="model", rounds=1)
     generation.generate(generator, prompt, platform, plan, options)

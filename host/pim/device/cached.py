@@ -10,8 +10,10 @@ errors, or is being recorded as a waveform.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.host.pim.device.alike import alike_key
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.chain import Step, Window, chain_key, is_done, read_chain
 from pimloop.host.pim.device.execution import Execution
@@ -98,6 +101,19 @@ class _Known:
     seen_busy: bool = False
 
 
+@contextmanager
+def costs_of_alike(device: Device) -> Iterator[None]:
+    """Let lists of the block have the cost of alike ones, on a device that knows any."""
+    if not isinstance(device, CachedDevice):
+        yield
+        return
+    before, device.alike = device.alike, True
+    try:
+        yield
+    finally:
+        device.alike = before
+
+
 class CachedDevice:
     """A `Device` over a simulator and a cache of what lists cost.
 
@@ -115,11 +131,15 @@ class CachedDevice:
     ----------
     last_list_simulated : bool
         Whether the list that ended last was simulated.
+    alike : bool
+        Whether a list may have the cost of one that differs in nothing but its pages
+        (`pimloop.host.pim.device.alike`).
     """
 
     def __init__(self, inner: SimulatedDevice, cache: ListCache | None, identity: str) -> None:
         self.inner = inner
         self.last_list_simulated = True
+        self.alike = False
         if cache is not None and cache.distrusted(identity):
             cache.close()
             cache = None
@@ -294,7 +314,7 @@ class CachedDevice:
             return
         steps, key = self._name_list()
         if self._cache is not None and key is not None and not self._tracing:
-            cost = self._cache.get(key)
+            cost = self._cache.get(key) or self._cost_of_alike(steps)
             if cost is not None and len(cost.records) == sum(step.record for step in steps):
                 self._known = _Known(steps, cost)
                 return
@@ -315,6 +335,21 @@ class CachedDevice:
         if steps is None:
             return (), None
         return steps, chain_key(self._identity, steps, window)
+
+    def _cost_of_alike(self, steps: tuple[Step, ...]) -> ListCost | None:
+        """Return the cost of a list that differs in nothing but its pages, None where none is."""
+        name = self._alike_key(steps)
+        return None if name is None or self._cache is None else self._cache.get(name)
+
+    def _alike_key(self, steps: tuple[Step, ...]) -> bytes | None:
+        """Return the name that a list has in common with those that are alike; None: none asked."""
+        if not self.alike:
+            return None
+        name = alike_key((step.raw for step in steps), self.geometry)
+        if name is None:
+            return None
+        places = [step.address for step in steps]
+        return hashlib.sha256(f"{self._identity} {places}".encode() + name).digest()
 
     def _setting(self, low: Reg) -> int:
         return self._settings[low] | self._settings[Reg(low + 4)] << 32
@@ -375,7 +410,11 @@ class CachedDevice:
         records = tuple(
             self.buffer[offset : offset + DESCRIPTOR_BYTES].tobytes() for offset in offsets
         )
-        self._cache.put(flight.key, ListCost(spent, records))
+        cost = ListCost(spent, records)
+        self._cache.put(flight.key, cost)
+        name = self._alike_key(flight.steps)
+        if name is not None:
+            self._cache.put(name, cost)
 
     # ---- Registers that both have a part in.
 

@@ -78,6 +78,7 @@ class PimDriver:
             )
         self._bank_clocks = bank_clocks
         self._store = TensorStore(self._geometry, granule)
+        self._device = device
         self._queue = CommandQueue(device, timeout)
         self._totals = OpStats()
         self._last = OpStats()
@@ -99,6 +100,11 @@ class PimDriver:
             column_granule=platform.driver.tile_columns,
             bank_clocks=BankClocks.of(platform.dram),
         )
+
+    @property
+    def device(self) -> Device:
+        """The device."""
+        return self._device
 
     @property
     def geometry(self) -> Geometry:
@@ -196,6 +202,16 @@ class PimDriver:
                 yield taken
         finally:
             self._queue.rehearsing = False
+
+    @contextmanager
+    def written_down(self) -> Iterator[list[bytes]]:
+        """As `rehearsal`, but yield the descriptors that the body would queue, as they come."""
+        with self.rehearsal():
+            self._queue.paper = []
+            try:
+                yield self._queue.paper
+            finally:
+                self._queue.paper = None
 
     def upload(self, array: HostArray) -> DeviceTensor:
         """Copy an array to device memory as bfloat16 (nearest even).

@@ -67,6 +67,8 @@ class CommandQueue:
         self._bytes_out = 0
         self._lost = False
         self.rehearsing = False  # nothing is queued: see `PimDriver.rehearsal`
+        #: Takes the descriptors in place of the list: see `PimDriver.written_down`.
+        self.paper: list[bytes] | None = None
         self._prepare()
 
     @property
@@ -100,6 +102,8 @@ class CommandQueue:
         used, but the caller's own, staged just before, stays where it is.
         """
         if self.rehearsing:
+            if self.paper is not None:
+                self.paper.append(descriptor.tobytes())
             return
         self.wait()
         if self._list.room == 0:

@@ -41,7 +41,7 @@ AFTERWARDS = {"json", "quiet", "out", "output", "outputs", "write", "help"}
 PERMISSIONS = {"other_shapes"}
 
 #: What the functional model makes no use of: it has no clock, no lanes, no lists, and never waits.
-UNUSED_ON_MODEL = ("flavour", "cache", "device_timeout", "objective", "time_limit_s")
+UNUSED_ON_MODEL = ("flavour", "cache", "device_timeout", "objective", "time_limit_s", "shares")
 
 #: Values other than the defaults, by option.
 SAMPLES = {
@@ -54,7 +54,7 @@ SAMPLES = {
     "--edge": "e.json", "--statistic": "median", "--cores": "77", "--rounds": "3",
     "--models": "gpt2", "--scheduler": "tcp://x:1", "--parts": "lanes", "--runs": "2",
     "--costs": "costs.json", "--cpu-serial": "a", "--cpu-parallel": "b", "--pim": "c",
-    "--policy": "greedy",
+    "--policy": "greedy", "--shares": "8",
 }  # fmt: skip
 SAMPLES_OF = {
     "validate-board": {"--seq": "16"},

@@ -370,7 +370,7 @@ def test_a_generation_fits_its_phases_one_after_the_other():
 
         def plan(graph, feeds, before, platform=platform):
             placed = POLICIES["pim_first"](graph, platform.capabilities)
-            return Placed(pim_fit(graph, platform).within(graph, placed))
+            return Placed(pim_fit(graph, platform).within(graph, placed), "any")
 
         settings = Options(backend="model", rounds=1)
         found = generate(generator, prompt, platform, plan, settings)

@@ -32,6 +32,8 @@ from pimloop.host.pipeline.generation import Phase, Placed, Token
 from pimloop.host.planning.policies import cpu_serial, pim_first
 from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.place.solve import assignment_plan, partition
+from pimloop.partitioner.problem import Problem
 
 PLATFORM = load_platform("htg-z920")
 MODEL = Options(backend="model", rounds=1)
@@ -44,11 +46,11 @@ def tiny(length=6, tokens=5, seed=0):
 
 
 def on_pim(graph, _feeds, _before=()):
-    return Placed(pim_first(graph, PLATFORM.capabilities))
+    return Placed(pim_first(graph, PLATFORM.capabilities), "pim_first")
 
 
 def on_cpu(graph, _feeds, _before=()):
-    return Placed(cpu_serial(graph, PLATFORM.capabilities))
+    return Placed(cpu_serial(graph, PLATFORM.capabilities), "cpu_serial")
 
 
 def prompt_of(generator, seed=1):
@@ -245,7 +247,8 @@ def test_each_step_has_a_limit_of_its_own():
 
     def plan(graph, feeds, before=()):
         placed = on_pim(graph, feeds)
-        return Placed({n: "pim" if n == "up" else d for n, d in placed.assignment.items()})
+        up = {n: "pim" if n == "up" else d for n, d in placed.assignment.items()}
+        return Placed(up, "up")
 
     found = generate(generator, prompt_of(generator), load_platform("aim"), plan, MODEL)
     prefill, decode = found.phases
@@ -284,7 +287,7 @@ def test_a_fault_in_a_later_step_is_caught_and_the_step_is_named(model, step, mo
     wrong = found.wrong_steps()
     assert wrong
     assert wrong[0].startswith(f"step {step + 1} (decode): ")
-    report = generation_report(found, PLATFORM, "pim_first", Options(), [])
+    report = generation_report(found, PLATFORM, Options(), [])
     assert report["verification"]["steps_wrong"] == wrong
     print_generation(Console(width=200), report)
     assert f"NOT AS FLOAT32: {wrong[0]}" in capsys.readouterr().out
@@ -384,7 +387,7 @@ def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypat
     assert not prefill
     assert len(decode) == 1
     assert " on pim: predicted " in decode[0]
-    report = generation_report(wrong, PLATFORM, "pim_first", Options(), [])
+    report = generation_report(wrong, PLATFORM, Options(), [])
     assert report["verification"]["predictions_missed"] == [f"decode: {decode[0]}"]
     print_generation(Console(width=80), report)
     assert "NOT AS PREDICTED: 1 time that no schedule changes differs" in capsys.readouterr().out
@@ -448,6 +451,52 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
         plan(generator.prefill, {}, ())
     plan = planner(load_platform("htg-z920"), "optimal", Options(), lambda _: None)
     assert plan(generator.prefill, {}, ()).assignment == {"n": "cpu_serial"}
+
+
+def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch):
+    """Planned with splits, executed as planned, bit for bit; the decode step behind the prompt's.
+
+    Products so small are faster whole, so whole ones are made dear where a split is offered.
+    """
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    config = replace(TINY["gpt2"], layers=1, intermediate=1536)
+    generator = build_generator(config, RandomWeights(config, 0), 3, LoadOptions(sequence_length=4))
+    place = planner(PLATFORM, None, Options(rounds=1), lambda _: None)
+
+    def split(graph, feeds, before):
+        placed = place(graph, feeds, before)
+        assert placed.policy == "coexec"
+        costs = placed.costs
+        assert costs.splits
+        dear = {
+            name: {d: us * 100 for d, us in times.items()} if name in costs.splits else times
+            for name, times in costs.cost_us.items()
+        }
+        chosen = partition(replace(costs, cost_us=dear), "coexec").assignment
+        problem = Problem.of(costs, with_splits=True)
+        plan = assignment_plan(problem, "coexec", chosen, "sequential", method="test")
+        assert set(plan.splits) == set(costs.splits)
+        return replace(placed, assignment=chosen, plan=plan)
+
+    found = generate(generator, prompt_of(generator), PLATFORM, split, Options(rounds=1))
+    assert found.passed
+    assert [phase.missed() for phase in found.phases] == [[], []]
+    for phase in found.phases:
+        assert phase.result.pim_bit_exact
+        assert phase.total_us() == pytest.approx(phase.plan.total_us, rel=1e-12)
+    whole = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    for ours, theirs in zip(found.tokens, whole.tokens, strict=True):
+        if not ours.judged:
+            break
+        assert ours.token == theirs.token
+    report = generation_report(found, PLATFORM, Options(), [])
+    assert [phase["split_nodes"] for phase in report["phases"]] == [
+        len(phase.plan.splits) for phase in found.phases
+    ]
+    # The plain command's plan is the one of the costs as they are.
+    assert place(generator.prefill, {"input_ids": prompt_of(generator)}, ()).plan.optimal
+    kept = planner(PLATFORM, "optimal", Options(rounds=1), lambda _: None)
+    assert not kept(generator.prefill, {"input_ids": prompt_of(generator)}, ()).costs.splits
 
 
 def test_a_policy_without_costs_places_on_the_model_device(tmp_path, capsys):

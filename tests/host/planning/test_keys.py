@@ -254,6 +254,7 @@ def test_no_import_is_missed():
 #: Modules of a report's code that name files of the project and need no entry in DATA.
 READERS = {
     "pimloop.host.planning.keys": "hashes the file of a plug-in's device",
+    "pimloop.host.common.rooms": "names a file in a message",
     "pimloop.host.store.closure": "reads what it hashes",
     "pimloop.host.platforms.platform": "platform files are in keys by value",
     "pimloop.host.report.provenance": "commit and hash of the RTL, which a report states",
