@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 import networkx as nx
 import numpy as np
 
+from pimloop.partitioner.makespan.schedule import TaskGraph
 from pimloop.partitioner.place.capacity import shared_readers
 from pimloop.partitioner.problem import MODEL_INPUT, Problem
 from pimloop.partitioner.programme import Programme
 
 #: Pairs of tasks that may meet on a resource, above which only the relaxation is solved.
 MAX_PAIRS = 1500
+
+#: Operators above which the pairs are too many to be listed.
+MOST_OPERATORS = 400
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,20 @@ class MipAnswer:
     assignment: dict[str, str] | None  # where entry costs make devices matter
     operator_starts: tuple[float, ...] | None  # wishes, in ticks
     transfer_starts: dict[tuple[int, int], float] = field(default_factory=dict)  # (flow, to)
+
+
+def wishes(tasks: TaskGraph, answer: MipAnswer) -> list[float]:
+    """Return where each task is half done in the solver's schedule, in ticks.
+
+    The middle says unmistakably which of two neighbours comes first, even where one takes no time
+    or the solver's starts carry rounding errors.
+    """
+    assert answer.operator_starts is not None
+    begin = list(answer.operator_starts) + [
+        answer.transfer_starts.get((flow, destination), 0.0)
+        for flow, _, destination in tasks.transfers
+    ]
+    return [at + length / 2 for at, length in zip(begin, tasks.duration, strict=True)]
 
 
 def solve_makespan(
@@ -239,13 +257,18 @@ def _add_transfers(
     return copies
 
 
+def may_be_exact(domains: Sequence[tuple[int, ...]]) -> bool:
+    """Return whether `solve_makespan` may solve more than a relaxation of a problem this large."""
+    return len(domains) <= MOST_OPERATORS
+
+
 def _meeting_pairs(
     problem: Problem,
     domains: Sequence[tuple[int, ...]],
     copies: dict[tuple[int, int], _Copy],
 ) -> tuple[list[tuple[int, int, int]], list[tuple[tuple[int, int], tuple[int, int]]]]:
     """Return (operator, operator, memory) and (transfer, transfer) that have no given order."""
-    if len(domains) > 400:
+    if len(domains) > MOST_OPERATORS:
         # Too many operators for all pairs: report more than the limit without listing them.
         return [(0, 0, 0)] * (MAX_PAIRS + 1), []
     graph = nx.DiGraph()

@@ -1,17 +1,25 @@
 """The makespan objective: memories and the DMA engine work at the same time.
 
-A list schedule of every promising placement (the exact sequential optimum among them), improved by
-local search, then by integer programming, which also says how far from the shortest it can be.
+List schedules of promising placements (the exact sequential optimum among them), the shortest
+schedules of the model's blocks one after another, local search from all of them, and at last
+integer programming of the whole. Blocks and whole also say how far from the shortest it can be.
 """
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.makespan.mip import MipAnswer, solve_makespan
+from pimloop.partitioner.makespan.blocks import BlockAnswer, solve_blocks
+from pimloop.partitioner.makespan.bounds import settled_bound, trivial_bound
+from pimloop.partitioner.makespan.mip import (
+    MipAnswer,
+    may_be_exact,
+    solve_makespan,
+    wishes,
+)
 from pimloop.partitioner.makespan.schedule import (
     TaskGraph,
     list_schedule,
@@ -29,8 +37,11 @@ from pimloop.partitioner.problem import Problem
 #: Share of the time limit that the local search may use; the rest is the solver's.
 SEARCH_SHARE = 0.25
 
-#: Relative error that HiGHS allows itself in times (its feasibility tolerance, with room).
-TOLERANCE = 2e-6
+#: Share that the blocks may use.
+BLOCK_SHARE = 0.6
+
+#: Gap below which the relaxation of the whole, which is weaker than its blocks, is left alone.
+SMALL_GAP = 0.005
 
 
 def schedule_assignment(
@@ -40,7 +51,7 @@ def schedule_assignment(
     place = problem.places(assignment)
     tasks = task_graph(problem, place, problem.durations(assignment))
     starts = list_schedule(tasks, tasks.ranks())
-    bound = _trivial_bound(problem, feasible_domains(problem))
+    bound = trivial_bound(problem, feasible_domains(problem))
     return _plan(problem, policy, assignment, tasks, starts, bound, method, {"kind": "trivial"})
 
 
@@ -61,24 +72,43 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
         if candidate is not None and candidate not in placements:
             placements.append(candidate)
     placements = [place for place in placements if not problem.overfull(place)]
-    span, improved = improve(problem, domains, placements, SEARCH_SHARE * time_limit_s)
-    best = _schedule(problem, improved)
-    bound = _trivial_bound(problem, domains)
-    method, limit_reached = "list scheduling and local search", False
+    bound = trivial_bound(problem, domains)
     proof: dict[str, object] = {"kind": "load and longest chain"}
+    begun = time.monotonic()
+    blocks = solve_blocks(problem, domains, placements, BLOCK_SHARE * time_limit_s)
+    joined = None if blocks is None else _joined(problem, placements[0], blocks)
+    if blocks is not None and blocks.bound > bound:
+        bound = blocks.bound
+        proof = {"kind": "sum over blocks", "solver": "HiGHS", "blocks": blocks.blocks}
+    if joined is not None:
+        placements.append(problem.places(joined[0]))
+    spent_s = 0.0 if blocks is None else time.monotonic() - begun
+    solving_s = (1 - SEARCH_SHARE) * time_limit_s - spent_s
+    proved = joined is not None and makespan(*joined[1:]) <= bound
+    search_s = 0.0 if proved else SEARCH_SHARE * time_limit_s
+    span, improved = improve(problem, domains, placements, search_s)
+    best = _schedule(problem, improved)
+    method, limit_reached = "list scheduling and local search", False
+    if joined is not None and makespan(*joined[1:]) < span:
+        best, method = joined, "integer programming block by block"
+        span = makespan(*joined[1:])
     if bound < span:
-        answer = solve_makespan(problem, domains, span, (1 - SEARCH_SHARE) * time_limit_s)
+        limit_reached = blocks is not None and not blocks.solved
+    if bound < span * (1 - SMALL_GAP) or (bound < span and may_be_exact(domains)):
+        answer = solve_makespan(problem, domains, span, max(0.0, solving_s))
         found = _from_answer(problem, answer)
         if found is not None and makespan(*found[1:]) < makespan(*best[1:]):
             best, method = found, "integer programming"
         span = makespan(*best[1:])
-        bound = max(bound, _settled_bound(problem, answer, span))
-        proof = {
-            "kind": "integer programming" if answer.exact else "relaxed integer programme",
-            "solver": "HiGHS",
-            "time_limit_s": time_limit_s,
-        }
         limit_reached = not answer.solved
+        settled = settled_bound(problem, answer, span)
+        if settled >= bound:
+            bound = settled
+            proof = {
+                "kind": "integer programming" if answer.exact else "relaxed integer programme",
+                "solver": "HiGHS",
+                "time_limit_s": time_limit_s,
+            }
     assignment, tasks, starts = best
     plan = _plan(problem, "optimal", assignment, tasks, starts, bound, method, proof)
     return replace(plan, limit_reached=limit_reached)
@@ -88,16 +118,6 @@ def _whole_domains(problem: Problem, domains: Sequence[tuple[int, ...]]) -> list
     """Return the places that are no splits, of each operator that has some, else all."""
     memories = range(len(problem.memories))
     return [tuple(p for p in domain if p in memories) or domain for domain in domains]
-
-
-def _settled_bound(problem: Problem, answer: MipAnswer, span: int) -> int:
-    """Return the bound in ticks that the solver's floating-point bound supports."""
-    if answer.exact and answer.solved and answer.bound >= span * (1 - TOLERANCE):
-        return span
-    # Makespans are sums of costs, so they are multiples of the costs' common divisor.
-    grid = problem.granularity
-    safe = max(0, math.floor(answer.bound * (1 - TOLERANCE)))
-    return min(span, -(-safe // grid) * grid)
 
 
 Scheduled = tuple[Mapping[str, str], TaskGraph, list[int]]
@@ -121,13 +141,26 @@ def _from_answer(problem: Problem, answer: MipAnswer) -> Scheduled | None:
         assignment, tasks, starts = _schedule(problem, answer.place, answer.assignment)
     except PartitionerError:
         return None  # a fractional placement of the relaxation, rounded to a forbidden one
-    begin = list(answer.operator_starts) + [
-        answer.transfer_starts.get((flow, destination), 0.0)
-        for flow, _, destination in tasks.transfers
+    in_order = sequence_schedule(tasks, wishes(tasks, answer))
+    return assignment, tasks, min(starts, in_order, key=lambda s: makespan(tasks, s))
+
+
+def _joined(problem: Problem, start: Sequence[int], blocks: BlockAnswer) -> Scheduled | None:
+    """Return the blocks' schedules one after another, with the places of `start` elsewhere.
+
+    What is in no block is done as early as it can be. None when the placement is not feasible.
+    """
+    place = [blocks.place.get(v, where) for v, where in enumerate(start)]
+    if problem.overfull(place):
+        return None
+    try:
+        assignment, tasks, starts = _schedule(problem, place)
+    except PartitionerError:
+        return None  # a tensor that passes a block has a forbidden move
+    wish = [blocks.middle.get(v, 0.0) for v in range(len(place))]
+    wish += [
+        blocks.middle.get((problem.flows[flow].id, to), 0.0) for flow, _, to in tasks.transfers
     ]
-    # The middle of a task says unmistakably which of two neighbours comes first, even where one
-    # takes no time or the solver's starts carry rounding errors.
-    wish = [at + length / 2 for at, length in zip(begin, tasks.duration, strict=True)]
     in_order = sequence_schedule(tasks, wish)
     return assignment, tasks, min(starts, in_order, key=lambda s: makespan(tasks, s))
 
@@ -143,24 +176,6 @@ def _baseline_places(problem: Problem) -> list[list[int]]:
             continue
         result.append(problem.places(assignment))
     return result
-
-
-def _trivial_bound(problem: Problem, domains: Sequence[tuple[int, ...]]) -> int:
-    """Return the longest chain of cheapest operators, or the load no placement can avoid."""
-    cheapest, load = [], 0
-    for v, domain in enumerate(domains):
-        ticks = problem.ticks[v]
-        cheapest.append(min(ticks[place] for place in domain))
-        # A split occupies two memories.
-        load += min(ticks[place] * len(problem.memories_at(v, place)) for place in domain)
-    finish = [0] * len(domains)
-    for v in problem.order:
-        ready = max(
-            (finish[p] for f in problem.inputs[v] if (p := problem.flows[f].producer) >= 0),
-            default=0,
-        )
-        finish[v] = ready + cheapest[v]
-    return max(*finish, -(-load // len(problem.memories)))
 
 
 def _plan(
