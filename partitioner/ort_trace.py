@@ -258,7 +258,7 @@ def _tensors(trace: Trace, nodes: Mapping[str, TraceNode]) -> list[Tensor]:
 
 def _through_copies(trace: Trace, name: str, asker: str, forward: bool = False) -> list[str]:
     """Return the operators behind `name`: itself, or what a chain of copies leads to."""
-    found: list[str] = []
+    ends: list[str] = []
     stack, seen = [name], set()
     while stack:
         current = stack.pop()
@@ -273,8 +273,8 @@ def _through_copies(trace: Trace, name: str, asker: str, forward: bool = False) 
         if node.op in (TO_DEVICE, TO_HOST):
             stack.extend(node.outputs if forward else node.inputs)
         else:
-            found.append(current)
-    return found
+            ends.append(current)
+    return ends
 
 
 def _prices(

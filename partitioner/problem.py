@@ -1,9 +1,10 @@
-"""The integer form of a cost graph that every solver works on, and the one evaluation.
+"""The integer form of a cost graph that every solver works on.
 
 Times become whole numbers of a tick, so sums, cuts and comparisons are exact. Without entry costs
 an operator's best device within a memory is fixed beforehand: devices of one memory then differ in
 nothing but their cost. With entry costs it depends on the operators before and after it in the
-order of execution, and `Problem.assignment` finds it.
+order of execution: `segments.cheapest_assignment` finds it. `evaluation.evaluate` says what an
+assignment costs.
 
 A *place* of an operator is a memory, by its number, or one of its splits: split i is place number
 `len(memories) + i`. Likewise a split counts as a device after the others, one that costs nothing to
@@ -20,7 +21,6 @@ from itertools import pairwise
 from math import gcd
 
 from pimloop.partitioner.costs import CostGraph
-from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import HOME_MEMORY
 from pimloop.partitioner.split_places import SplitPlace, check_splits, split_places
 from pimloop.partitioner.splits import Split
@@ -31,7 +31,7 @@ MODEL_INPUT = -1
 
 
 @dataclass(frozen=True)
-class Flow:
+class IndexedTensor:
     """A tensor in index form: who makes it, who reads it, what each move costs in ticks.
 
     Where a split makes it, a move is what makes it whole in a memory.
@@ -45,20 +45,6 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The exact cost of one assignment."""
-
-    compute: int  # ticks spent in operators; of a split, its slower part with its entry
-    transfer: int  # ticks spent in transfers
-    entry: int = 0  # ticks spent entering segments
-
-    @property
-    def total(self) -> int:
-        """Sum of all, in ticks."""
-        return self.compute + self.transfer + self.entry
-
-
-@dataclass(frozen=True)
 class Problem:
     """A cost graph over operator and memory indices, in integer ticks."""
 
@@ -69,7 +55,7 @@ class Problem:
     order: tuple[int, ...]  # topological order of the operators
     ticks: tuple[Mapping[int, int], ...]  # operator -> place -> cost on its best device there
     device: tuple[Mapping[int, str], ...]  # operator -> place -> that device, or the split's name
-    flows: tuple[Flow, ...]
+    tensors: tuple[IndexedTensor, ...]
     weights: tuple[int, ...]  # resident bytes of each operator, shared weights apart
     capacity: Mapping[int, int]  # memory -> bytes, where there is a limit
     devices: tuple[str, ...]
@@ -130,7 +116,7 @@ class Problem:
             order=graph.order,
             ticks=tuple(ticks),
             device=tuple(device),
-            flows=_flows(costs, scale, number, splits),
+            tensors=_tensors(costs, scale, number, splits),
             weights=tuple(operator.weight_bytes for operator in graph.operators),
             capacity={number[memory]: limit for memory, limit in costs.capacity_bytes.items()},
             devices=tuple(devices),
@@ -146,19 +132,19 @@ class Problem:
 
     @cached_property
     def inputs(self) -> tuple[tuple[int, ...], ...]:
-        """For each operator, the indices of the flows it reads."""
+        """For each operator, the indices of the tensors it reads."""
         result: list[list[int]] = [[] for _ in self.ticks]
-        for i, flow in enumerate(self.flows):
-            for consumer in flow.consumers:
+        for i, tensor in enumerate(self.tensors):
+            for consumer in tensor.consumers:
                 result[consumer].append(i)
-        return tuple(tuple(flows) for flows in result)
+        return tuple(tuple(tensors) for tensors in result)
 
     @cached_property
     def total_ticks(self) -> int:
         """The dearest place and move of everything: no assignment costs more."""
         return (
             sum(max(costs.values()) for costs in self.runs)
-            + sum(sum(dearest(flow.ticks).values()) for flow in self.flows)
+            + sum(sum(dearest(tensor.ticks).values()) for tensor in self.tensors)
             + len(self.runs) * max(self.entry)
         )
 
@@ -174,8 +160,8 @@ class Problem:
         divisor = gcd(*self.entry)
         for costs in self.runs if self.has_entries else self.ticks:
             divisor = gcd(divisor, *costs.values())
-        for flow in self.flows:
-            divisor = gcd(divisor, *flow.ticks.values())
+        for tensor in self.tensors:
+            divisor = gcd(divisor, *tensor.ticks.values())
         return divisor or 1
 
     @cached_property
@@ -194,42 +180,6 @@ class Problem:
     def devices_at(self, operator: int, place: int) -> tuple[int, ...]:
         """Return the devices of `operator` that are in `place`."""
         return tuple(d for d in self.runs[operator] if self.device_memory[d] == place)
-
-    def useful_devices(self, operator: int, memory: int) -> tuple[int, ...]:
-        """Return the devices of `memory` that some optimum may use for `operator`.
-
-        One is left out when another, with its entry and that of a segment which the change cuts
-        in two, is no slower. Without entry costs the fastest is left.
-        """
-        kept = list(self.devices_at(operator, memory))
-        for device in reversed(list(kept)):  # of equals the preferred one is left
-            cost = self.runs[operator][device]
-            if any(
-                self.runs[operator][d] + self.entry[d] + self.entry[device] <= cost
-                for d in kept
-                if d != device
-            ):
-                kept.remove(device)
-        return tuple(kept)
-
-    def entry_ticks(self, assignment: Mapping[str, str]) -> list[int]:
-        """Return what each operator pays because a segment begins with it."""
-        names = [operator.id for operator in self.costs.graph.operators]
-        return [
-            0
-            if before is not None and assignment[names[before]] == assignment[name]
-            else self.entry[self.device_number(v, assignment[name])]
-            for v, (name, before) in enumerate(zip(names, self.before, strict=True))
-        ]
-
-    def durations(self, assignment: Mapping[str, str]) -> list[int]:
-        """Return the ticks of every operator, the entry of the segment that it begins included."""
-        return [
-            self.runs[v][self.device_number(v, assignment[operator.id])] + entry
-            for v, (operator, entry) in enumerate(
-                zip(self.costs.graph.operators, self.entry_ticks(assignment), strict=True)
-            )
-        ]
 
     def to_us(self, ticks: int) -> float:
         """Convert ticks to microseconds."""
@@ -252,7 +202,7 @@ class Problem:
         """Return the number of a device, or of a split of `operator`, by its name."""
         if name in self._device_numbers:
             return self._device_numbers[name]
-        return len(self.devices) + self._split_numbers[operator][name]
+        return len(self.devices) + self.split_numbers[operator][name]
 
     def device_name(self, operator: int, device: int) -> str:
         """Return the name of a device, or of a split of `operator`, by its number."""
@@ -271,7 +221,7 @@ class Problem:
         return {
             operator.id: splits[numbers[assignment[operator.id]]].split
             for operator, splits, numbers in zip(
-                self.costs.graph.operators, self.splits, self._split_numbers, strict=True
+                self.costs.graph.operators, self.splits, self.split_numbers, strict=True
             )
             if assignment[operator.id] in numbers
         }
@@ -281,169 +231,54 @@ class Problem:
         return {device: i for i, device in enumerate(self.devices)}
 
     @cached_property
-    def _split_numbers(self) -> tuple[dict[str, int], ...]:
+    def split_numbers(self) -> tuple[dict[str, int], ...]:
+        """For each operator, the numbers of its splits by name."""
         return tuple(
             {split.split.name: i for i, split in enumerate(splits)} for splits in self.splits
         )
 
-    def source_of(self, flow: Flow, place: Sequence[int]) -> int:
-        """Return the place that `flow` starts in when operator i sits in `place[i]`."""
-        if flow.producer != MODEL_INPUT:
-            return place[flow.producer]
+    def source_of(self, tensor: IndexedTensor, place: Sequence[int]) -> int:
+        """Return the place that `tensor` starts in when operator i sits in `place[i]`."""
+        if tensor.producer != MODEL_INPUT:
+            return place[tensor.producer]
         assert self.home is not None  # `Graph` refuses model inputs without a home memory
         return self.home
 
-    def sources_of(self, flow: Flow, place: Sequence[int], memory: int) -> tuple[int, ...]:
-        """Return the memories from which `flow` comes to `memory`; of a split's, what is missing.
+    def sources_of(
+        self, tensor: IndexedTensor, place: Sequence[int], memory: int
+    ) -> tuple[int, ...]:
+        """Return the memories from which `tensor` comes to `memory`; of a split's, what is missing.
 
         Parameters are as of `source_of`.
         """
-        source = self.source_of(flow, place)
+        source = self.source_of(tensor, place)
         if source < len(self.memories):
             return (source,)
-        return tuple(m for m in self.memories_at(flow.producer, source) if m != memory)
+        return tuple(m for m in self.memories_at(tensor.producer, source) if m != memory)
 
-    def destinations(self, flow: Flow, place: Sequence[int]) -> set[int]:
-        """Return the memories other than its own where `flow` is needed under `place`.
+    def destinations(self, tensor: IndexedTensor, place: Sequence[int]) -> set[int]:
+        """Return the memories other than its own where `tensor` is needed under `place`.
 
         What a split makes has no memory of its own.
         """
         needed = {
             memory
-            for consumer in flow.consumers
+            for consumer in tensor.consumers
             for memory in self.memories_at(consumer, place[consumer])
         }
-        if flow.output:
+        if tensor.output:
             assert self.home is not None
             needed.add(self.home)
-        needed.discard(self.source_of(flow, place))
+        needed.discard(self.source_of(tensor, place))
         return needed
 
-    def evaluate_places(self, place: Sequence[int]) -> Evaluation:
-        """Return the cost of putting operator i on the best device of place `place[i]`.
 
-        Raises
-        ------
-        PartitionerError
-            When the assignment needs a transfer that is forbidden.
-        """
-        if self.has_entries:
-            return self.evaluate(self.assignment(place))
-        compute = sum(self.ticks[v][memory] for v, memory in enumerate(place))
-        return Evaluation(compute, self._transfer_ticks(place))
-
-    def evaluate(self, assignment: Mapping[str, str]) -> Evaluation:
-        """Return the exact cost of a full assignment of operator ids to devices or splits.
-
-        Raises
-        ------
-        PartitionerError
-            When an operator is missing, its device cannot run it, or a needed transfer is
-            forbidden.
-        """
-        place = self.places(assignment)
-        compute = sum(
-            self.runs[v][self.device_number(v, assignment[operator.id])]
-            for v, operator in enumerate(self.costs.graph.operators)
-        )
-        return Evaluation(compute, self._transfer_ticks(place), sum(self.entry_ticks(assignment)))
-
-    def places(self, assignment: Mapping[str, str]) -> list[int]:
-        """Return the place of every operator under `assignment`, checking it."""
-        graph = self.costs.graph
-        place = []
-        for v, operator in enumerate(graph.operators):
-            device = assignment.get(operator.id)
-            if device is None:
-                raise PartitionerError(f"{graph.name}: the assignment leaves out {operator.id!r}")
-            if device not in operator.devices and device not in self._split_numbers[v]:
-                raise PartitionerError(
-                    f"{graph.name}: node {operator.id!r} cannot run on {device!r}; "
-                    f"its devices are {[*operator.devices, *self._split_numbers[v]]}"
-                )
-            place.append(self.device_memory[self.device_number(v, device)])
-        return place
-
-    def assignment(self, place: Sequence[int]) -> dict[str, str]:
-        """Return the cheapest assignment that puts operator i into place `place[i]`."""
-        if self.has_entries:
-            return self._cheapest_segments(place)
-        return {
-            operator.id: self.device[v][place[v]]
-            for v, operator in enumerate(self.costs.graph.operators)
-        }
-
-    def _cheapest_segments(self, place: Sequence[int]) -> dict[str, str]:
-        """Return the devices with the least operators and entries, by dynamic programming.
-
-        Along the order of execution: the best way to have operator i on device d comes from the
-        same device, or from the best of all devices and pays the entry.
-        """
-        best: dict[int, int] = {}  # device of the last operator -> ticks up to it
-        came: list[dict[int, int]] = []  # for each operator, the device before, by its device
-        for v in self.order:
-            first = min(best, key=lambda d: best[d]) if best else -1
-            reached: dict[int, int] = {}
-            origin: dict[int, int] = {}
-            for device in self.useful_devices(v, place[v]):
-                price = (best[first] if best else 0) + self.entry[device]
-                origin[device] = first
-                if device in best and best[device] <= price:
-                    price, origin[device] = best[device], device
-                reached[device] = price + self.runs[v][device]
-            best = reached
-            came.append(origin)
-        device = min(best, key=lambda d: best[d])
-        chosen: dict[str, str] = {}
-        for v, origin in zip(reversed(self.order), reversed(came), strict=True):
-            chosen[self.costs.graph.operators[v].id] = self.device_name(v, device)
-            device = origin[device]
-        return {operator.id: chosen[operator.id] for operator in self.costs.graph.operators}
-
-    def overfull(self, place: Sequence[int]) -> dict[str, int]:
-        """Return the memories whose capacity `place` exceeds, with the resident bytes."""
-        used = {
-            memory: self.resident_bytes(memory, dict(enumerate(place))) for memory in self.capacity
-        }
-        return {
-            self.memories[memory]: amount
-            for memory, amount in used.items()
-            if amount > self.capacity[memory]
-        }
-
-    def resident_bytes(self, memory: int, place: Mapping[int, int]) -> int:
-        """Return the bytes of weights in a memory when operators sit in the places given."""
-        graph = self.costs.graph
-        own, shared = 0, set[str]()
-        for v, where in place.items():
-            if memory in self.memories_at(v, where):
-                own += self.weights_at(v, where, memory)
-                shared.update(graph.operators[v].shared_weights)
-        return own + sum(graph.shared_weights[name] for name in shared)
-
-    def _transfer_ticks(self, place: Sequence[int]) -> int:
-        total = 0
-        for flow in self.flows:
-            source = self.source_of(flow, place)
-            for destination in self.destinations(flow, place):
-                cost = flow.ticks.get((source, destination))
-                if cost is None:
-                    raise PartitionerError(
-                        f"{self.costs.graph.name}: the assignment needs tensor {flow.id!r} moved "
-                        f"from {self.place_name(flow.producer, source)!r} to "
-                        f"{self.memories[destination]!r}, "
-                        "which is forbidden"
-                    )
-                total += cost
-        return total
-
-
-def _flows(
+def _tensors(
     costs: CostGraph,
     scale: int,
     number: Mapping[str, int],
     splits: Sequence[Sequence[SplitPlace]],
-) -> tuple[Flow, ...]:
+) -> tuple[IndexedTensor, ...]:
     graph = costs.graph
     result = []
     for tensor in graph.tensors:
@@ -456,5 +291,5 @@ def _flows(
             for memory, cost in split.split.gather_us[tensor.id].items():
                 ticks[len(number) + i, number[memory]] = to_ticks(cost, scale)
         consumers = tuple(graph.index[consumer] for consumer in tensor.consumers)
-        result.append(Flow(tensor.id, producer, consumers, tensor.output, ticks))
+        result.append(IndexedTensor(tensor.id, producer, consumers, tensor.output, ticks))
     return tuple(result)

@@ -215,8 +215,8 @@ def _place(value: Any, kind: Any, failure: _Failure) -> tuple[Step, ...]:
         keys = list(mapping)
         while len(keys) > 1:
             half = {key: mapping[key] for key in keys[: len(keys) // 2]}
-            found = _failure(_with(value, place, half), kind)
-            here = found is not None and found.path.startswith(upto)
+            in_half = _failure(_with(value, place, half), kind)
+            here = in_half is not None and in_half.path.startswith(upto)
             keys = list(half) if here else keys[len(keys) // 2 :]
         value = _with(value, place, {keys[0]: mapping[keys[0]]})
         place.append(keys[0])

@@ -35,6 +35,7 @@ from pimloop.host.pipeline.flow import Pipeline
 from pimloop.host.planning.keys import processor
 from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.evaluation import evaluate
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.place.solve import POLICIES, partition
 from pimloop.partitioner.problem import Problem
@@ -133,7 +134,7 @@ def once(model: str, args: argparse.Namespace) -> list[Row]:
                 times = schedule_times(result)
                 assert times is not None
                 row.predicted.append(
-                    mean(p.to_us(p.evaluate(job.assignment).total) for p in problems)
+                    mean(p.to_us(evaluate(p, job.assignment).total) for p in problems)
                 )
                 row.executed.append(times.total_us)
                 row.disturbed |= before.disturbed or after.disturbed

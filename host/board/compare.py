@@ -27,6 +27,7 @@ from pimloop.host.board.transfers import DIRECTIONS
 from pimloop.host.cpu.model import CpuModel
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.evaluation import evaluate
 from pimloop.partitioner.paper.tables import paper_costs
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
@@ -264,7 +265,7 @@ def _contributions(
 
 def _total(costs: CostGraph, assignment: Mapping[str, str]) -> float:
     problem = Problem.of(costs)
-    return problem.to_us(problem.evaluate(assignment).total)
+    return problem.to_us(evaluate(problem, assignment).total)
 
 
 def moves(costs: CostGraph, assignment: Mapping[str, str]) -> list[tuple[str, tuple[str, str]]]:

@@ -76,8 +76,8 @@ class Outcome:
     @property
     def results(self) -> list[Result]:
         """Every execution once, profile runs first."""
-        found = [*self.profile_results, *(s.result for s in self.schedules.values())]
-        return list({id(result): result for result in found}.values())
+        executed = [*self.profile_results, *(s.result for s in self.schedules.values())]
+        return list({id(result): result for result in executed}.values())
 
     def total_us(self, result: Result) -> float | None:
         """Return operators and transfers of an execution, one after the other."""

@@ -93,13 +93,13 @@ def find_policies(further: Sequence[str] = ()) -> dict[str, Policy | None]:
     PimloopError
         When a name is unknown, or its plug-in does not load.
     """
-    found: dict[str, Policy | None] = dict.fromkeys(WITH_COSTS)
+    policies: dict[str, Policy | None] = dict.fromkeys(WITH_COSTS)
     for name in further:
         if name in _RENAMED:
             raise PimloopError(f"policy '{name}' is called '{_RENAMED[name]}' now")
-        if name not in found:
-            found[name] = None if name == COEXEC else _of_plugin(name)
-    return found
+        if name not in policies:
+            policies[name] = None if name == COEXEC else _of_plugin(name)
+    return policies
 
 
 def _of_plugin(name: str) -> Policy:

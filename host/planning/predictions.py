@@ -15,6 +15,7 @@ from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.evaluation import places_of
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.problem import Problem
 
@@ -78,12 +79,12 @@ def _transfers(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTime
 
 def _moves(costs: CostGraph, plan: Plan, result: Result) -> Iterator[str]:
     problem = Problem.of(costs)
-    place = problem.places(plan.assignment)
+    place = places_of(problem, plan.assignment)
     predicted = [
-        f"{flow.id} {problem.memories[source]}>{problem.memories[to]}"
-        for flow in problem.flows
-        for to in problem.destinations(flow, place)
-        for source in problem.sources_of(flow, place, to)
+        f"{tensor.id} {problem.memories[source]}>{problem.memories[to]}"
+        for tensor in problem.tensors
+        for to in problem.destinations(tensor, place)
+        for source in problem.sources_of(tensor, place, to)
     ]
     executed = [
         f"{transfer.tensor} {transfer.direction}" for transfer in result.execution.transfers

@@ -44,17 +44,17 @@ def reasons(
     kept
         Operators that the device has an operation for and that stay on the CPU for another reason.
     """
-    found: dict[str, list[Node]] = {}
+    by_reason: dict[str, list[Node]] = {}
     for node in graph.nodes:
         if node.id not in capable:
-            found.setdefault(_reason(graph, node, capabilities, kept or {}), []).append(node)
+            by_reason.setdefault(_reason(graph, node, capabilities, kept or {}), []).append(node)
     groups = [
         Group(
             reason,
             dict(Counter(node.op for node in nodes).most_common()),
             sum(multiply_adds(graph, node) for node in nodes),
         )
-        for reason, nodes in found.items()
+        for reason, nodes in by_reason.items()
     ]
     return sorted(groups, key=lambda group: (-group.multiply_adds, -group.count))
 

@@ -16,6 +16,7 @@ from pimloop.host.models.graph import Graph
 from pimloop.host.planning.policies import Policy, make_plan
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import places_of
 from pimloop.partitioner.makespan.schedule import (
     move_name,
     sequence_schedule,
@@ -194,7 +195,7 @@ def overlapped(
     """
     problem = Problem.of(_executed_costs(operators, assignment, transfers, times))
     scale = 10**problem.decimals
-    place = problem.places(assignment)
+    place = places_of(problem, assignment)
     compute = [to_ticks(times.nodes[operator.id], scale) for operator in operators.operators]
     tasks = task_graph(problem, place, compute)
     planned: dict[tuple[str, str, str], float] = {
@@ -204,8 +205,8 @@ def overlapped(
         ("operator", operator.id, assignment[operator.id]) for operator in operators.operators
     ]
     for number, source, destination in tasks.transfers:
-        flow = problem.flows[number]
-        needed.append(("transfer", flow.id, move_name(problem, flow, source, destination)))
+        tensor = problem.tensors[number]
+        needed.append(("transfer", tensor.id, move_name(problem, tensor, source, destination)))
     for kind, name, detail in needed:
         if (kind, name, detail) not in planned:
             raise PimloopError(

@@ -82,7 +82,7 @@ def splits(
         offered.setdefault(name, []).append(
             _split(graph, node, operations[name], platform, columns, cycles)
         )
-    return {name: tuple(one) for name, one in offered.items()}
+    return {name: tuple(proposals) for name, proposals in offered.items()}
 
 
 def _split(

@@ -28,7 +28,7 @@ from pimloop.partitioner.makespan.schedule import (
     sequence_schedule,
     task_graph,
 )
-from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
 
 #: An operator may join the chain when what can be executed beside it takes at most this share of
 #: the least times of all operators.
@@ -179,11 +179,11 @@ def _relatives(problem: Problem) -> tuple[list[int], list[int]]:
     before, after = [0] * len(problem.ticks), [0] * len(problem.ticks)
     for v in problem.order:
         for f in problem.inputs[v]:
-            if (u := problem.flows[f].producer) != MODEL_INPUT:
+            if (u := problem.tensors[f].producer) != MODEL_INPUT:
                 before[v] |= before[u] | 1 << u
     for v in reversed(problem.order):
         for f in problem.inputs[v]:
-            if (u := problem.flows[f].producer) != MODEL_INPUT:
+            if (u := problem.tensors[f].producer) != MODEL_INPUT:
                 after[u] |= after[v] | 1 << v
     return before, after
 
@@ -206,15 +206,17 @@ def block_problem(problem: Problem, block: Block) -> Problem:
     """
     members = block.members
     number = {v: i for i, v in enumerate(members)}
-    flows = []
-    for flow in problem.flows:
-        readers = tuple(number[c] for c in flow.consumers if c in number and c != block.begin)
-        output = flow.output and block.end is None
-        if flow.producer == MODEL_INPUT:
+    tensors = []
+    for tensor in problem.tensors:
+        readers = tuple(number[c] for c in tensor.consumers if c in number and c != block.begin)
+        output = tensor.output and block.end is None
+        if tensor.producer == MODEL_INPUT:
             if block.begin is None and readers:
-                flows.append(Flow(flow.id, MODEL_INPUT, readers, False, flow.ticks))
-        elif flow.producer in number and (readers or output):
-            flows.append(Flow(flow.id, number[flow.producer], readers, output, flow.ticks))
+                tensors.append(IndexedTensor(tensor.id, MODEL_INPUT, readers, False, tensor.ticks))
+        elif tensor.producer in number and (readers or output):
+            tensors.append(
+                IndexedTensor(tensor.id, number[tensor.producer], readers, output, tensor.ticks)
+            )
     free = [v == block.begin for v in members]
     return replace(
         problem,
@@ -224,7 +226,7 @@ def block_problem(problem: Problem, block: Block) -> Problem:
             for v, zero in zip(members, free, strict=True)
         ),
         device=tuple(problem.device[v] for v in members),
-        flows=tuple(flows),
+        tensors=tuple(tensors),
         weights=tuple(0 for _ in members),
         capacity={},
         runs=tuple(
@@ -309,8 +311,8 @@ def _key(case: _Part) -> object:
         tuple(choices),
         tuple(tuple(ticks.items()) for ticks in part.ticks),
         tuple(
-            (flow.producer, flow.consumers, flow.output, tuple(flow.ticks.items()))
-            for flow in part.flows
+            (tensor.producer, tensor.consumers, tensor.output, tuple(tensor.ticks.items()))
+            for tensor in part.tensors
         ),
         tuple(tuple(part.memories_at(v, p) for p in places) for v, places in enumerate(choices)),
     )
@@ -340,16 +342,16 @@ def _scheduled(
     part: Problem, place: Sequence[int], answer: MipAnswer | None = None
 ) -> list[_Solved]:
     """Return the schedules of a placement: by rank, and in the solver's order; none: forbidden."""
-    for flow in part.flows:
-        source = part.source_of(flow, place)
-        if any((source, to) not in flow.ticks for to in part.destinations(flow, place)):
+    for tensor in part.tensors:
+        source = part.source_of(tensor, place)
+        if any((source, to) not in tensor.ticks for to in part.destinations(tensor, place)):
             return []
     tasks = task_graph(part, place, [part.ticks[v][p] for v, p in enumerate(place)])
     schedules = [list_schedule(tasks, tasks.ranks())]
     if answer is not None:
         schedules.append(sequence_schedule(tasks, wishes(tasks, answer)))
     names: list[_Task] = [*range(len(place))]
-    names += [(part.flows[flow].id, to) for flow, _, to in tasks.transfers]
+    names += [(part.tensors[tensor].id, to) for tensor, _, to in tasks.transfers]
     return [
         _Solved(
             bound=0,

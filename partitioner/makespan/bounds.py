@@ -23,7 +23,7 @@ def trivial_bound(problem: Problem, domains: Sequence[tuple[int, ...]]) -> int:
     finish = [0] * len(domains)
     for v in problem.order:
         ready = max(
-            (finish[p] for f in problem.inputs[v] if (p := problem.flows[f].producer) >= 0),
+            (finish[p] for f in problem.inputs[v] if (p := problem.tensors[f].producer) >= 0),
             default=0,
         )
         finish[v] = ready + cheapest[v]

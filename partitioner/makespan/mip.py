@@ -38,7 +38,7 @@ class MipAnswer:
     place: tuple[int, ...] | None
     assignment: dict[str, str] | None  # where entry costs make devices matter
     operator_starts: tuple[float, ...] | None  # wishes, in ticks
-    transfer_starts: dict[tuple[int, int], float] = field(default_factory=dict)  # (flow, to)
+    transfer_starts: dict[tuple[int, int], float] = field(default_factory=dict)  # (tensor, to)
 
 
 def wishes(tasks: TaskGraph, answer: MipAnswer) -> list[float]:
@@ -49,8 +49,8 @@ def wishes(tasks: TaskGraph, answer: MipAnswer) -> list[float]:
     """
     assert answer.operator_starts is not None
     begin = list(answer.operator_starts) + [
-        answer.transfer_starts.get((flow, destination), 0.0)
-        for flow, _, destination in tasks.transfers
+        answer.transfer_starts.get((tensor, destination), 0.0)
+        for tensor, _, destination in tasks.transfers
     ]
     return [at + length / 2 for at, length in zip(begin, tasks.duration, strict=True)]
 
@@ -202,20 +202,20 @@ def _add_transfers(
 ) -> dict[tuple[int, int], _Copy]:
     """Add transfers with their precedence and the load of the DMA engine."""
     copies: dict[tuple[int, int], _Copy] = {}
-    for f, flow in enumerate(problem.flows):
-        p = flow.producer
+    for f, tensor in enumerate(problem.tensors):
+        p = tensor.producer
         sources = (problem.home,) if p == MODEL_INPUT else domains[p]
         made = [] if p == MODEL_INPUT else [(start[p], 1.0), *length[p]]
-        for consumer in flow.consumers if made else ():
+        for consumer in tensor.consumers if made else ():
             # Whatever the memories, a reader comes after the producer.
             model.row([(start[consumer], 1.0), *_negated(made)], 0.0)
         for destination in range(len(problem.memories)):
             readers = {
                 c: [(place[c, where], -1.0) for where in needing]
-                for c in flow.consumers
+                for c in tensor.consumers
                 if (needing := _places_in(problem, c, domains[c], destination))
             }
-            home = flow.output and destination == problem.home
+            home = tensor.output and destination == problem.home
             if sources == (destination,) or not (readers or home):
                 continue
             begin = model.variable()
@@ -223,7 +223,7 @@ def _add_transfers(
             for source in sources:
                 if source is None or source == destination:
                     continue
-                ticks = flow.ticks.get((source, destination))
+                ticks = tensor.ticks.get((source, destination))
                 if ticks is not None:
                     column = model.variable()
                     moved.append((column, ticks / horizon))
@@ -273,9 +273,9 @@ def _meeting_pairs(
         return [(0, 0, 0)] * (MAX_PAIRS + 1), []
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(domains)))
-    for flow in problem.flows:
-        if flow.producer != MODEL_INPUT:
-            graph.add_edges_from((flow.producer, consumer) for consumer in flow.consumers)
+    for tensor in problem.tensors:
+        if tensor.producer != MODEL_INPUT:
+            graph.add_edges_from((tensor.producer, consumer) for consumer in tensor.consumers)
     after = {v: nx.descendants(graph, v) for v in graph}
     operators = [
         (u, v, memory)
@@ -316,15 +316,27 @@ def _add_orders(
             [(start[u], 1.0), (start[v], -1.0), *_negated(length[v]), (order, 1.0), *here], -2.0
         )
     for a, b in pairs[1]:
-        one, two = copies[a], copies[b]
+        copy, other = copies[a], copies[b]
         order = model.variable(integer=True)
-        happen = [(column, -1.0) for column, _ in (*one.length, *two.length)]
+        happen = [(column, -1.0) for column, _ in (*copy.length, *other.length)]
         model.row(
-            [(two.begin, 1.0), (one.begin, -1.0), *_negated(one.length), (order, -1.0), *happen],
+            [
+                (other.begin, 1.0),
+                (copy.begin, -1.0),
+                *_negated(copy.length),
+                (order, -1.0),
+                *happen,
+            ],
             -3.0,
         )
         model.row(
-            [(one.begin, 1.0), (two.begin, -1.0), *_negated(two.length), (order, 1.0), *happen],
+            [
+                (copy.begin, 1.0),
+                (other.begin, -1.0),
+                *_negated(other.length),
+                (order, 1.0),
+                *happen,
+            ],
             -2.0,
         )
 

@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import durations, places_of
 from pimloop.partitioner.plan import Plan, Step
-from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
 
 #: Resource number of the DMA engine; memory m is resource m.
 DMA = -1
@@ -33,7 +34,7 @@ class TaskGraph:
     resources: Sequence[tuple[int, ...]]  # what it occupies: memory indices, or `DMA`
     successors: Sequence[Sequence[int]]
     waiting: Sequence[int]  # number of predecessors
-    transfers: Sequence[tuple[int, int, int]]  # (flow, its place, destination) of task n + i
+    transfers: Sequence[tuple[int, int, int]]  # (tensor, its place, destination) of task n + i
 
     def ranks(self) -> list[int]:
         """Return for each task the longest chain of durations from its start to the end."""
@@ -69,15 +70,15 @@ def task_graph(problem: Problem, place: Sequence[int], compute: Sequence[int]) -
     successors: list[list[int]] = [[] for _ in range(operators)]
     waiting = [0] * operators
     transfers: list[tuple[int, int, int]] = []
-    for f, flow in enumerate(problem.flows):
-        source = problem.source_of(flow, place)
+    for f, tensor in enumerate(problem.tensors):
+        source = problem.source_of(tensor, place)
         copy_in: dict[int, int] = {}
-        for destination in sorted(problem.destinations(flow, place)):
-            ticks = flow.ticks.get((source, destination))
+        for destination in sorted(problem.destinations(tensor, place)):
+            ticks = tensor.ticks.get((source, destination))
             if ticks is None:
                 raise PartitionerError(
-                    f"{problem.costs.graph.name}: the schedule needs tensor {flow.id!r} moved from "
-                    f"{problem.place_name(flow.producer, source)!r} to "
+                    f"{problem.costs.graph.name}: the schedule needs tensor {tensor.id!r} moved "
+                    f"from {problem.place_name(tensor.producer, source)!r} to "
                     f"{problem.memories[destination]!r}, "
                     "which is forbidden"
                 )
@@ -87,12 +88,12 @@ def task_graph(problem: Problem, place: Sequence[int], compute: Sequence[int]) -
             resources.append((DMA,))
             successors.append([])
             waiting.append(0)
-            if flow.producer != MODEL_INPUT:
-                successors[flow.producer].append(copy_in[destination])
+            if tensor.producer != MODEL_INPUT:
+                successors[tensor.producer].append(copy_in[destination])
                 waiting[copy_in[destination]] += 1
-        for consumer in flow.consumers:
+        for consumer in tensor.consumers:
             for memory in resources[consumer]:
-                feeder = copy_in.get(memory, flow.producer)
+                feeder = copy_in.get(memory, tensor.producer)
                 if feeder != MODEL_INPUT:
                     successors[feeder].append(consumer)
                     waiting[consumer] += 1
@@ -186,19 +187,21 @@ def steps(
                 result.append(Step("operator", name, where, begin, end, assignment[name]))
         else:
             number, source, destination = tasks.transfers[task - len(graph.operators)]
-            flow = problem.flows[number]
-            move = move_name(problem, flow, source, destination)
-            result.append(Step("transfer", flow.id, "dma", begin, end, move))
+            tensor = problem.tensors[number]
+            move = move_name(problem, tensor, source, destination)
+            result.append(Step("transfer", tensor.id, "dma", begin, end, move))
     return sorted(result, key=lambda step: (step.start_us, step.end_us))
 
 
-def move_name(problem: Problem, flow: Flow, source: int, destination: int) -> str:
+def move_name(problem: Problem, tensor: IndexedTensor, source: int, destination: int) -> str:
     """Return the name of a transfer: "source>destination".
 
     What a split makes is gathered from its memories, "cpu+pim>gpu", without the destination.
     """
     memories = (
-        (source,) if flow.producer == MODEL_INPUT else problem.memories_at(flow.producer, source)
+        (source,)
+        if tensor.producer == MODEL_INPUT
+        else problem.memories_at(tensor.producer, source)
     )
     sources = "+".join(problem.memories[memory] for memory in memories if memory != destination)
     return f"{sources}>{problem.memories[destination]}"
@@ -224,8 +227,8 @@ def verify_schedule(problem: Problem, plan: Plan, tolerance_us: float = 1e-6) ->
     copies = {(step.id, step.detail): step for step in plan.schedule if step.kind == "transfer"}
     if operators.keys() != graph.index.keys():
         fail("its operators are not those of the graph")
-    place = problem.places(plan.assignment)
-    durations = problem.durations(plan.assignment)
+    place = places_of(problem, plan.assignment)
+    duration = durations(problem, plan.assignment)
     begin: list[float] = []  # of each operator
     end: list[float] = []
     for v, operator in enumerate(graph.operators):
@@ -233,7 +236,7 @@ def verify_schedule(problem: Problem, plan: Plan, tolerance_us: float = 1e-6) ->
         memories = {problem.memories[memory] for memory in problem.memories_at(v, place[v])}
         if steps_of.keys() != memories:
             fail(f"operator {operator.id!r} does not occupy {sorted(memories)}")
-        needed = problem.to_us(durations[v])
+        needed = problem.to_us(duration[v])
         if any(abs(s.end_us - s.start_us - needed) > tolerance_us for s in steps_of.values()):
             fail(f"operator {operator.id!r} does not take its {needed} us")
         begin.append(min(step.start_us for step in steps_of.values()))
@@ -241,29 +244,29 @@ def verify_schedule(problem: Problem, plan: Plan, tolerance_us: float = 1e-6) ->
         if max(step.start_us for step in steps_of.values()) > begin[v] + tolerance_us:
             fail(f"the parts of operator {operator.id!r} do not start together")
     needed_copies = 0
-    for flow in problem.flows:
-        source = problem.source_of(flow, place)
-        made = end[flow.producer] if flow.producer >= 0 else 0.0
+    for tensor in problem.tensors:
+        source = problem.source_of(tensor, place)
+        made = end[tensor.producer] if tensor.producer >= 0 else 0.0
         arrival = {source: made}
-        for destination in problem.destinations(flow, place):
+        for destination in problem.destinations(tensor, place):
             needed_copies += 1
-            move = move_name(problem, flow, source, destination)
-            copy = copies.get((flow.id, move))
-            ticks = flow.ticks.get((source, destination))
+            move = move_name(problem, tensor, source, destination)
+            copy = copies.get((tensor.id, move))
+            ticks = tensor.ticks.get((source, destination))
             if copy is None or ticks is None:
-                fail(f"tensor {flow.id!r} is not moved to {problem.memories[destination]!r}")
+                fail(f"tensor {tensor.id!r} is not moved to {problem.memories[destination]!r}")
                 return
             cost = problem.to_us(ticks)
             if abs(copy.end_us - copy.start_us - cost) > tolerance_us:
-                fail(f"the transfer of {flow.id!r} does not take its {cost} us")
+                fail(f"the transfer of {tensor.id!r} does not take its {cost} us")
             if copy.start_us < made - tolerance_us:
-                fail(f"tensor {flow.id!r} is moved before it is made")
+                fail(f"tensor {tensor.id!r} is moved before it is made")
             arrival[destination] = copy.end_us
-        for consumer in flow.consumers:
+        for consumer in tensor.consumers:
             for memory in problem.memories_at(consumer, place[consumer]):
                 if begin[consumer] < arrival[memory] - tolerance_us:
                     name = graph.operators[consumer].id
-                    fail(f"operator {name!r} starts before its input {flow.id!r} is there")
+                    fail(f"operator {name!r} starts before its input {tensor.id!r} is there")
     if needed_copies != len(copies):
         fail("it makes transfers that nobody needs")
     _verify_resources(plan, tolerance_us, fail)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import durations, evaluate, places_of
 from pimloop.partitioner.makespan.blocks import BlockAnswer, solve_blocks
 from pimloop.partitioner.makespan.bounds import settled_bound, trivial_bound
 from pimloop.partitioner.makespan.mip import (
@@ -29,10 +30,12 @@ from pimloop.partitioner.makespan.schedule import (
     task_graph,
 )
 from pimloop.partitioner.place.baselines import BASELINES
+from pimloop.partitioner.place.capacity import overfull_at
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.place.heft import heft_place, improve
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.segments import cheapest_assignment
 
 #: Share of the time limit that the local search may use; the rest is the solver's.
 SEARCH_SHARE = 0.25
@@ -48,8 +51,8 @@ def schedule_assignment(
     problem: Problem, policy: str, assignment: Mapping[str, str], method: str
 ) -> Plan:
     """Return the list schedule of a given assignment, with a bound on its own placement."""
-    place = problem.places(assignment)
-    tasks = task_graph(problem, place, problem.durations(assignment))
+    place = places_of(problem, assignment)
+    tasks = task_graph(problem, place, durations(problem, assignment))
     starts = list_schedule(tasks, tasks.ranks())
     bound = trivial_bound(problem, feasible_domains(problem))
     return _plan(problem, policy, assignment, tasks, starts, bound, method, {"kind": "trivial"})
@@ -66,12 +69,12 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
         Bound on search and solver together.
     """
     domains = feasible_domains(problem)
-    placements = [problem.places(sequential)]
+    placements = [places_of(problem, sequential)]
     heft = heft_place(problem, _whole_domains(problem, domains))
     for candidate in [heft, *_baseline_places(problem)]:
         if candidate is not None and candidate not in placements:
             placements.append(candidate)
-    placements = [place for place in placements if not problem.overfull(place)]
+    placements = [place for place in placements if not overfull_at(problem, place)]
     bound = trivial_bound(problem, domains)
     proof: dict[str, object] = {"kind": "load and longest chain"}
     begun = time.monotonic()
@@ -81,7 +84,7 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
         bound = blocks.bound
         proof = {"kind": "sum over blocks", "solver": "HiGHS", "blocks": blocks.blocks}
     if joined is not None:
-        placements.append(problem.places(joined[0]))
+        placements.append(places_of(problem, joined[0]))
     spent_s = 0.0 if blocks is None else time.monotonic() - begun
     solving_s = (1 - SEARCH_SHARE) * time_limit_s - spent_s
     proved = joined is not None and makespan(*joined[1:]) <= bound
@@ -96,9 +99,9 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
         limit_reached = blocks is not None and not blocks.solved
     if bound < span * (1 - SMALL_GAP) or (bound < span and may_be_exact(domains)):
         answer = solve_makespan(problem, domains, span, max(0.0, solving_s))
-        found = _from_answer(problem, answer)
-        if found is not None and makespan(*found[1:]) < makespan(*best[1:]):
-            best, method = found, "integer programming"
+        solved = _from_answer(problem, answer)
+        if solved is not None and makespan(*solved[1:]) < makespan(*best[1:]):
+            best, method = solved, "integer programming"
         span = makespan(*best[1:])
         limit_reached = not answer.solved
         settled = settled_bound(problem, answer, span)
@@ -128,14 +131,14 @@ def _schedule(
 ) -> Scheduled:
     """Return the list schedule of a placement, on its cheapest devices where none are given."""
     if assignment is None:
-        assignment = problem.assignment(place)
-    tasks = task_graph(problem, place, problem.durations(assignment))
+        assignment = cheapest_assignment(problem, place)
+    tasks = task_graph(problem, place, durations(problem, assignment))
     return assignment, tasks, list_schedule(tasks, tasks.ranks())
 
 
 def _from_answer(problem: Problem, answer: MipAnswer) -> Scheduled | None:
     """Return the schedule that follows the solver's placement and, where exact, its order."""
-    if answer.place is None or answer.operator_starts is None or problem.overfull(answer.place):
+    if answer.place is None or answer.operator_starts is None or overfull_at(problem, answer.place):
         return None
     try:
         assignment, tasks, starts = _schedule(problem, answer.place, answer.assignment)
@@ -151,7 +154,7 @@ def _joined(problem: Problem, start: Sequence[int], blocks: BlockAnswer) -> Sche
     What is in no block is done as early as it can be. None when the placement is not feasible.
     """
     place = [blocks.place.get(v, where) for v, where in enumerate(start)]
-    if problem.overfull(place):
+    if overfull_at(problem, place):
         return None
     try:
         assignment, tasks, starts = _schedule(problem, place)
@@ -159,7 +162,8 @@ def _joined(problem: Problem, start: Sequence[int], blocks: BlockAnswer) -> Sche
         return None  # a tensor that passes a block has a forbidden move
     wish = [blocks.middle.get(v, 0.0) for v in range(len(place))]
     wish += [
-        blocks.middle.get((problem.flows[flow].id, to), 0.0) for flow, _, to in tasks.transfers
+        blocks.middle.get((problem.tensors[tensor].id, to), 0.0)
+        for tensor, _, to in tasks.transfers
     ]
     in_order = sequence_schedule(tasks, wish)
     return assignment, tasks, min(starts, in_order, key=lambda s: makespan(tasks, s))
@@ -171,10 +175,10 @@ def _baseline_places(problem: Problem) -> list[list[int]]:
     for policy in BASELINES.values():
         try:
             assignment = policy(problem)
-            problem.evaluate(assignment)
+            evaluate(problem, assignment)
         except PartitionerError:
             continue
-        result.append(problem.places(assignment))
+        result.append(places_of(problem, assignment))
     return result
 
 
@@ -188,7 +192,7 @@ def _plan(
     method: str,
     proof: Mapping[str, object],
 ) -> Plan:
-    evaluation = problem.evaluate(assignment)
+    evaluation = evaluate(problem, assignment)
     span = makespan(tasks, starts)
     return Plan(
         policy=policy,
@@ -202,7 +206,7 @@ def _plan(
         optimal=span == bound,
         method=method,
         proof=proof,
-        overfull=problem.overfull(problem.places(assignment)),
+        overfull=overfull_at(problem, places_of(problem, assignment)),
         schedule=steps(problem, assignment, tasks, starts),
         splits=problem.chosen_splits(assignment),
         signatures=problem.signatures,

@@ -17,6 +17,7 @@ from pathlib import Path
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.dcg import count_dcg
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import evaluate
 from pimloop.partitioner.paper.coexecution import (
     PIM_PARTS,
     SHARES,
@@ -155,7 +156,7 @@ def totals_section(
         assert isinstance(listed, list)
         theirs = _published_assignment(graph, {str(name) for name in listed})
         problem = Problem.of(graph)
-        executed = problem.to_us(problem.evaluate(theirs).total)
+        executed = problem.to_us(evaluate(problem, theirs).total)
         ours = {name for name, device in totals["paper_dp"].assignment.items() if device == "pim"}
         for policy in POLICIES:
             plan = totals[policy]

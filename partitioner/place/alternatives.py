@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import evaluate, places_of
+from pimloop.partitioner.place.capacity import resident_bytes_at
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.place.elimination import (
     DEFAULT_TABLE_LIMIT,
@@ -33,7 +35,7 @@ from pimloop.partitioner.place.elimination import (
     plan_elimination,
     useful_labels,
 )
-from pimloop.partitioner.problem import Flow, Problem
+from pimloop.partitioner.problem import IndexedTensor, Problem
 
 
 @dataclass(frozen=True)
@@ -198,18 +200,18 @@ def alternatives(
     PartitionerError
         When the assignment is not cheapest: then the regrets are not those of its operators.
     """
-    total = problem.evaluate(assignment).total
+    total = evaluate(problem, assignment).total
     optimum = min(least[0].values())
     if total != optimum:
         raise PartitionerError(
             f"{problem.costs.graph.name}: the assignment is no optimum: it costs {total} ticks, the"
             f" least is {optimum}"
         )
-    place = problem.places(assignment)
-    touching: list[list[Flow]] = [[] for _ in place]
-    for flow in problem.flows:
-        for v in {flow.producer, *flow.consumers} - {-1}:
-            touching[v].append(flow)
+    place = places_of(problem, assignment)
+    touching: list[list[IndexedTensor]] = [[] for _ in place]
+    for tensor in problem.tensors:
+        for v in {tensor.producer, *tensor.consumers} - {-1}:
+            touching[v].append(tensor)
     entries = _Entries(problem, assignment)
     result: dict[str, tuple[Alternative, ...]] = {}
     for v, operator in enumerate(problem.costs.graph.operators):
@@ -252,22 +254,22 @@ _Key = tuple[str, int, int]
 
 
 def _moves(
-    problem: Problem, flows: Sequence[Flow], place: Sequence[int]
+    problem: Problem, tensors: Sequence[IndexedTensor], place: Sequence[int]
 ) -> dict[_Key, tuple[int | None, Move]]:
     """Return the transfers of some tensors with their ticks, None for those that are forbidden."""
     moves: dict[_Key, tuple[int | None, Move]] = {}
-    for flow in flows:
-        source = problem.source_of(flow, place)
-        for destination in sorted(problem.destinations(flow, place)):
-            ticks = flow.ticks.get((source, destination))
-            origin = problem.sources_of(flow, place, destination)
+    for tensor in tensors:
+        source = problem.source_of(tensor, place)
+        for destination in sorted(problem.destinations(tensor, place)):
+            ticks = tensor.ticks.get((source, destination))
+            origin = problem.sources_of(tensor, place, destination)
             move = Move(
-                tensor=flow.id,
+                tensor=tensor.id,
                 source="+".join(problem.memories[memory] for memory in origin),
                 destination=problem.memories[destination],
                 us=problem.to_us(ticks or 0),
             )
-            moves[flow.id, source, destination] = (ticks, move)
+            moves[tensor.id, source, destination] = (ticks, move)
     return moves
 
 
@@ -303,6 +305,6 @@ def capacity_may_bind(problem: Problem) -> bool:
     """Return whether the weights of all operators that a memory can have may exceed its room."""
     for memory, room in problem.capacity.items():
         everything = {v: memory for v, places in enumerate(problem.ticks) if memory in places}
-        if problem.resident_bytes(memory, everything) > room:
+        if resident_bytes_at(problem, memory, everything) > room:
             return True
     return False

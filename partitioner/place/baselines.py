@@ -74,12 +74,12 @@ def greedy(problem: Problem) -> Assignment:
     memory_index = {memory: i for i, memory in enumerate(problem.memories)}
     nowhere = -1  # the place of a tensor that is not made yet
     home = nowhere if problem.home is None else problem.home
-    source = [home if flow.producer == MODEL_INPUT else nowhere for flow in problem.flows]
+    source = [home if tensor.producer == MODEL_INPUT else nowhere for tensor in problem.tensors]
     present = [{start} for start in source]
     outputs: list[list[int]] = [[] for _ in graph.operators]
-    for i, flow in enumerate(problem.flows):
-        if flow.producer != MODEL_INPUT:
-            outputs[flow.producer].append(i)
+    for i, tensor in enumerate(problem.tensors):
+        if tensor.producer != MODEL_INPUT:
+            outputs[tensor.producer].append(i)
     entry = dict(zip(problem.devices, problem.entry, strict=False))  # splits follow the devices
     last = ""  # device of the operator before
     assignment: Assignment = {}
@@ -90,9 +90,11 @@ def greedy(problem: Problem) -> Assignment:
             moves = [
                 (i, source[i], memory) for i in problem.inputs[v] if memory not in present[i]
             ] + [
-                (i, memory, home) for i in outputs[v] if problem.flows[i].output and memory != home
+                (i, memory, home)
+                for i in outputs[v]
+                if problem.tensors[i].output and memory != home
             ]
-            ticks = [problem.flows[i].ticks.get((start, end)) for i, start, end in moves]
+            ticks = [problem.tensors[i].ticks.get((start, end)) for i, start, end in moves]
             allowed = [cost for cost in ticks if cost is not None]
             if len(allowed) < len(ticks):
                 continue
@@ -185,15 +187,15 @@ def _switch_ticks(
     graph = problem.costs.graph
     total = 0
     for i in problem.inputs[v]:
-        flow = problem.flows[i]
+        tensor = problem.tensors[i]
         on_line = (
             where[e] == problem.home
-            if flow.producer == MODEL_INPUT
-            else e in graph.operators[flow.producer].devices
+            if tensor.producer == MODEL_INPUT
+            else e in graph.operators[tensor.producer].devices
         )
         if not on_line or (i, e, d) in charged:
             continue
-        ticks = flow.ticks.get((where[e], where[d]))
+        ticks = tensor.ticks.get((where[e], where[d]))
         if ticks is None:
             return None
         charged.add((i, e, d))

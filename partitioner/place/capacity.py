@@ -93,3 +93,27 @@ def shared_readers(problem: Problem, operators: Sequence[int]) -> dict[str, list
         for name in problem.costs.graph.operators[v].shared_weights:
             readers.setdefault(name, []).append(v)
     return readers
+
+
+def overfull_at(problem: Problem, place: Sequence[int]) -> dict[str, int]:
+    """Return the memories whose capacity `place` exceeds, with the resident bytes."""
+    used = {
+        memory: resident_bytes_at(problem, memory, dict(enumerate(place)))
+        for memory in problem.capacity
+    }
+    return {
+        problem.memories[memory]: amount
+        for memory, amount in used.items()
+        if amount > problem.capacity[memory]
+    }
+
+
+def resident_bytes_at(problem: Problem, memory: int, place: Mapping[int, int]) -> int:
+    """Return the bytes of weights in a memory when operators sit in the places given."""
+    graph = problem.costs.graph
+    own, shared = 0, set[str]()
+    for v, where in place.items():
+        if memory in problem.memories_at(v, where):
+            own += problem.weights_at(v, where, memory)
+            shared.update(graph.operators[v].shared_weights)
+    return own + sum(graph.shared_weights[name] for name in shared)

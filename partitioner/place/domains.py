@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
 
 
 def feasible_domains(
@@ -33,19 +33,19 @@ def feasible_domains(
     domains = [set(costs) for costs in problem.ticks]
     for operator, memory in (pinned or {}).items():
         domains[operator] &= {memory}
-    restricted = restricted_flows(problem)
-    touching: dict[int, list[Flow]] = {}
-    for flow in restricted:
-        for operator in {flow.producer, *flow.consumers} - {MODEL_INPUT}:
-            touching.setdefault(operator, []).append(flow)
+    restricted = restricted_tensors(problem)
+    touching: dict[int, list[IndexedTensor]] = {}
+    for tensor in restricted:
+        for operator in {tensor.producer, *tensor.consumers} - {MODEL_INPUT}:
+            touching.setdefault(operator, []).append(tensor)
     queue = deque(restricted)
-    queued = {flow.id for flow in restricted}
+    queued = {tensor.id for tensor in restricted}
     while queue:
-        flow = queue.popleft()
-        queued.discard(flow.id)
-        for operator in _revise(problem, flow, domains):
+        tensor = queue.popleft()
+        queued.discard(tensor.id)
+        for operator in _revise(problem, tensor, domains):
             if not domains[operator]:
-                _raise_infeasible(problem, operator, flow)
+                _raise_infeasible(problem, operator, tensor)
             for other in touching[operator]:
                 if other.id not in queued:
                     queued.add(other.id)
@@ -59,44 +59,44 @@ def feasible_domains(
     return [tuple(sorted(domain)) for domain in domains]
 
 
-def restricted_flows(problem: Problem) -> list[Flow]:
-    """Return the flows whose ends can be placed so that a move is needed but not allowed."""
+def restricted_tensors(problem: Problem) -> list[IndexedTensor]:
+    """Return the tensors whose ends can be placed so that a move is needed but not allowed."""
     domains = [set(costs) for costs in problem.ticks]
     result = []
-    for flow in problem.flows:
+    for tensor in problem.tensors:
         targets = {
             memory
-            for consumer in flow.consumers
+            for consumer in tensor.consumers
             for place in domains[consumer]
             for memory in problem.memories_at(consumer, place)
         }
-        if flow.output and problem.home is not None:
+        if tensor.output and problem.home is not None:
             targets.add(problem.home)
         if any(
-            source != target and (source, target) not in flow.ticks
-            for source in _sources(problem, flow, domains)
+            source != target and (source, target) not in tensor.ticks
+            for source in _sources(problem, tensor, domains)
             for target in targets
         ):
-            result.append(flow)
+            result.append(tensor)
     return result
 
 
-def _sources(problem: Problem, flow: Flow, domains: list[set[int]]) -> set[int]:
-    if flow.producer != MODEL_INPUT:
-        return domains[flow.producer]
+def _sources(problem: Problem, tensor: IndexedTensor, domains: list[set[int]]) -> set[int]:
+    if tensor.producer != MODEL_INPUT:
+        return domains[tensor.producer]
     assert problem.home is not None
     return {problem.home}
 
 
-def _revise(problem: Problem, flow: Flow, domains: list[set[int]]) -> list[int]:
-    """Strike places that `flow` rules out; return the operators that lost one."""
+def _revise(problem: Problem, tensor: IndexedTensor, domains: list[set[int]]) -> list[int]:
+    """Strike places that `tensor` rules out; return the operators that lost one."""
 
     def allowed(source: int, *targets: int) -> bool:
-        return all(source == target or (source, target) in flow.ticks for target in targets)
+        return all(source == target or (source, target) in tensor.ticks for target in targets)
 
-    sources = _sources(problem, flow, domains)
+    sources = _sources(problem, tensor, domains)
     changed = []
-    for consumer in flow.consumers:
+    for consumer in tensor.consumers:
         kept = {
             place
             for place in domains[consumer]
@@ -105,27 +105,27 @@ def _revise(problem: Problem, flow: Flow, domains: list[set[int]]) -> list[int]:
         if kept != domains[consumer]:
             domains[consumer] = kept
             changed.append(consumer)
-    if flow.producer != MODEL_INPUT:
+    if tensor.producer != MODEL_INPUT:
         ends = [
             [problem.memories_at(consumer, place) for place in domains[consumer]]
-            for consumer in flow.consumers
+            for consumer in tensor.consumers
         ]
-        if flow.output and problem.home is not None:
+        if tensor.output and problem.home is not None:
             ends.append([(problem.home,)])
         kept = {s for s in sources if all(any(allowed(s, *m) for m in end) for end in ends)}
         if kept != sources:
-            domains[flow.producer] = kept
-            changed.append(flow.producer)
+            domains[tensor.producer] = kept
+            changed.append(tensor.producer)
     return changed
 
 
-def _raise_infeasible(problem: Problem, operator: int, flow: Flow) -> None:
+def _raise_infeasible(problem: Problem, operator: int, indexed: IndexedTensor) -> None:
     graph = problem.costs.graph
-    tensor = next(tensor for tensor in graph.tensors if tensor.id == flow.id)
+    tensor = next(tensor for tensor in graph.tensors if tensor.id == indexed.id)
     allowed = sorted(f"{source}>{target}" for source, target in tensor.moves)
     raise PartitionerError(
         f"{graph.name}: no feasible assignment: node {graph.operators[operator].id!r} "
         f"(devices {list(graph.operators[operator].devices)}) has no device left, because tensor "
-        f"{flow.id!r} from {tensor.producer or 'the model input'!r} to {list(tensor.consumers)} "
+        f"{indexed.id!r} from {tensor.producer or 'the model input'!r} to {list(tensor.consumers)} "
         f"may move only {allowed or 'nowhere'}; allow a transfer or add a device"
     )

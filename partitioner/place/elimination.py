@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
+from pimloop.partitioner.segments import useful_devices
 
 #: Stands for "not allowed"; two of them still add up without overflow.
 FORBIDDEN = 1 << 61
@@ -193,7 +194,7 @@ def useful_labels(
                     for device in (
                         problem.devices_at(v, place)
                         if every_device
-                        else problem.useful_devices(v, place)
+                        else useful_devices(problem, v, place)
                     )
                 )
             )
@@ -224,8 +225,8 @@ def build_terms(problem: Problem, labels: Labels) -> tuple[Terms, list[int | Non
             variable = terms.variable(len(options))
             variable_of.append(variable)
             terms.add((variable,), np.array([o.ticks for o in options], dtype=np.int64))
-    for flow in problem.flows:
-        _add_flow(terms, problem, flow, labels, variable_of)
+    for tensor in problem.tensors:
+        _add_tensor(terms, problem, tensor, labels, variable_of)
     if problem.has_entries:
         for v, before in enumerate(problem.before):
             _add_entry(terms, problem, v, before, labels, variable_of)
@@ -262,24 +263,24 @@ def _add_entry(
         terms.constant += int(table[0, 0])
 
 
-def _add_flow(
+def _add_tensor(
     terms: Terms,
     problem: Problem,
-    flow: Flow,
+    tensor: IndexedTensor,
     labels: Labels,
     variable_of: Sequence[int | None],
 ) -> None:
-    if flow.producer == MODEL_INPUT:
+    if tensor.producer == MODEL_INPUT:
         assert problem.home is not None
         sources: tuple[int, ...] = (problem.home,)
         producer = None
     else:
-        sources = tuple(label.place for label in labels[flow.producer])
-        producer = variable_of[flow.producer]
+        sources = tuple(label.place for label in labels[tensor.producer])
+        producer = variable_of[tensor.producer]
     for destination in range(len(problem.memories)):
         price = np.array(
             [
-                0 if source == destination else flow.ticks.get((source, destination), FORBIDDEN)
+                0 if source == destination else tensor.ticks.get((source, destination), FORBIDDEN)
                 for source in sources
             ],
             dtype=np.int64,
@@ -288,11 +289,11 @@ def _add_flow(
             continue
         reads = {
             reader: applies
-            for reader in flow.consumers
+            for reader in tensor.consumers
             if (applies := _indicator(labels[reader], destination)).any()
         }
         # A reader that is settled, or has this memory only, always asks for it.
-        forced = (flow.output and destination == problem.home) or any(
+        forced = (tensor.output and destination == problem.home) or any(
             applies.all() for applies in reads.values()
         )
         if forced:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import Graph
-from pimloop.partitioner.place.domains import feasible_domains, restricted_flows
+from pimloop.partitioner.place.domains import feasible_domains, restricted_tensors
 from pimloop.partitioner.place.elimination import solve_by_elimination
 from pimloop.partitioner.problem import Problem
 from pimloop.partitioner.profile.coverage import Coverage, Item, Uncoverable
+from pimloop.partitioner.segments import cheapest_assignment
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ def split_coverable(coverage: Coverage) -> Coverable:
     graph = coverage.graph
     uncoverable = list(coverage.impossible)
     problem = Problem.of(blank_costs(graph))
-    if not restricted_flows(problem):
+    if not restricted_tensors(problem):
         return Coverable(frozenset(range(coverage.item_count)), tuple(uncoverable), ())
     number = {memory: i for i, memory in enumerate(problem.memories)}
     feasible_domains(problem)  # raises when nothing is feasible
     good: set[Item] = set()
     witnesses: list[dict[str, str]] = []
     failed: dict[Item, tuple[str, tuple[tuple[int, str], ...]]] = {}
-    for item, what, placements in coverage.causes():
+    for item, action, placements in coverage.causes():
         if item in good:
             continue
         pinned: dict[int, int] = {}
@@ -57,7 +58,7 @@ def split_coverable(coverage: Coverage) -> Coverable:
         else:
             place = _feasible_place(problem, pinned)
             if place is not None:
-                run = problem.assignment(place)
+                run = cheapest_assignment(problem, place)
                 if coverage.is_node(item):
                     ((v, device),) = placements
                     run[graph.operators[v].id] = device
@@ -65,8 +66,8 @@ def split_coverable(coverage: Coverage) -> Coverable:
                 witnesses.append(run)
                 failed.pop(item, None)
                 continue
-        failed.setdefault(item, (what, placements))
-    for item, (what, placements) in failed.items():
+        failed.setdefault(item, (action, placements))
+    for item, (action, placements) in failed.items():
         if item in good:
             continue
         kind = "node" if coverage.is_node(item) else "transfer"
@@ -74,7 +75,7 @@ def split_coverable(coverage: Coverage) -> Coverable:
             graph.operators[placements[0][0]].id if kind == "node" else _tensor_of(coverage, item)
         )
         reason = "forbidden transfers leave no assignment that does this"
-        uncoverable.append(Uncoverable(kind, name, what, reason))
+        uncoverable.append(Uncoverable(kind, name, action, reason))
     return Coverable(frozenset(good), tuple(uncoverable), tuple(witnesses))
 
 

@@ -12,9 +12,11 @@ import random
 import time
 from collections.abc import Sequence
 
+from pimloop.partitioner.evaluation import durations
 from pimloop.partitioner.makespan.schedule import list_schedule, makespan, task_graph
-from pimloop.partitioner.place.capacity import Room
+from pimloop.partitioner.place.capacity import Room, overfull_at
 from pimloop.partitioner.problem import MODEL_INPUT, Problem
+from pimloop.partitioner.segments import cheapest_assignment
 
 Place = list[int]
 
@@ -35,15 +37,15 @@ def heft_place(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Place | 
     """
     operators = len(domains)
     made_by: list[list[int]] = [[] for _ in range(operators)]
-    for f, flow in enumerate(problem.flows):
-        if flow.producer != MODEL_INPUT:
-            made_by[flow.producer].append(f)
+    for f, tensor in enumerate(problem.tensors):
+        if tensor.producer != MODEL_INPUT:
+            made_by[tensor.producer].append(f)
     rank = _upward_ranks(problem, domains, made_by)
     position = {v: i for i, v in enumerate(problem.order)}
     place = [-1] * operators
     arrival: list[dict[int, int]] = [
-        {problem.home: 0} if flow.producer == MODEL_INPUT and problem.home is not None else {}
-        for flow in problem.flows
+        {problem.home: 0} if tensor.producer == MODEL_INPUT and problem.home is not None else {}
+        for tensor in problem.tensors
     ]
     free = [0] * len(problem.memories)
     dma_free = 0
@@ -56,12 +58,12 @@ def heft_place(problem: Problem, domains: Sequence[tuple[int, ...]]) -> Place | 
                 continue
             ready, dma, copies = 0, dma_free, []
             for f in problem.inputs[v]:
-                flow = problem.flows[f]
+                tensor = problem.tensors[f]
                 if memory in arrival[f]:
                     ready = max(ready, arrival[f][memory])
                     continue
-                source = problem.source_of(flow, place)
-                ticks = flow.ticks.get((source, memory))
+                source = problem.source_of(tensor, place)
+                ticks = tensor.ticks.get((source, memory))
                 if ticks is None:
                     break
                 dma = max(dma, arrival[f][source]) + ticks
@@ -108,9 +110,9 @@ def improve(
         if round_number:
             for v in rng.sample(movable, max(1, len(movable) // 5)):
                 current[v] = rng.choice(domains[v])
-        found = _descend(problem, domains, current, movable, neighbours, rng, deadline)
-        if found is not None and found[0] < best:
-            best, place = found
+        improved = _descend(problem, domains, current, movable, neighbours, rng, deadline)
+        if improved is not None and improved[0] < best:
+            best, place = improved
         if time.monotonic() >= deadline:
             break
     return best, place
@@ -130,7 +132,7 @@ def _descend(
     None when `start` needs a forbidden move or breaks a capacity.
     """
     best, place = _span(problem, start), start
-    if best is None or problem.overfull(start):
+    if best is None or overfull_at(problem, start):
         return None
     failures = 0
     while time.monotonic() < deadline and failures < PATIENCE * len(movable):
@@ -144,7 +146,7 @@ def _descend(
         for v in group:
             if memory in domains[v]:
                 trial[v] = memory
-        span = None if trial == place or problem.overfull(trial) else _span(problem, trial)
+        span = None if trial == place or overfull_at(problem, trial) else _span(problem, trial)
         if span is not None and span <= best:
             failures = failures + 1 if span == best else 0
             best, place = span, trial
@@ -155,12 +157,12 @@ def _descend(
 
 def _span(problem: Problem, place: Sequence[int]) -> int | None:
     """Return the makespan of the list schedule of `place`; None when a move is forbidden."""
-    for flow in problem.flows:
-        source = problem.source_of(flow, place)
-        if any((source, to) not in flow.ticks for to in problem.destinations(flow, place)):
+    for tensor in problem.tensors:
+        source = problem.source_of(tensor, place)
+        if any((source, to) not in tensor.ticks for to in problem.destinations(tensor, place)):
             return None
     compute = (
-        problem.durations(problem.assignment(place))
+        durations(problem, cheapest_assignment(problem, place))
         if problem.has_entries
         else [problem.ticks[v][memory] for v, memory in enumerate(place)]
     )
@@ -171,8 +173,8 @@ def _span(problem: Problem, place: Sequence[int]) -> int | None:
 def _neighbours(problem: Problem, domains: Sequence[tuple[int, ...]]) -> list[list[int]]:
     """Return for each operator those it shares a tensor with, as far as they have a choice."""
     result: list[set[int]] = [set() for _ in domains]
-    for flow in problem.flows:
-        ends = [v for v in (*flow.consumers, flow.producer) if v >= 0 and len(domains[v]) > 1]
+    for tensor in problem.tensors:
+        ends = [v for v in (*tensor.consumers, tensor.producer) if v >= 0 and len(domains[v]) > 1]
         if len(ends) <= 8:  # a tensor that everybody reads makes nobody a neighbour
             for v in ends:
                 result[v].update(w for w in ends if w != v)
@@ -187,9 +189,9 @@ def _upward_ranks(
     for v in reversed(problem.order):
         after = 0.0
         for f in made_by[v]:
-            flow = problem.flows[f]
-            mean = sum(flow.ticks.values()) / len(flow.ticks) if flow.ticks else 0.0
-            for consumer in flow.consumers:
+            tensor = problem.tensors[f]
+            mean = sum(tensor.ticks.values()) / len(tensor.ticks) if tensor.ticks else 0.0
+            for consumer in tensor.consumers:
                 # Ends that can only sit together exchange nothing.
                 apart = set(domains[v]) | set(domains[consumer])
                 after = max(after, rank[consumer] + (mean if len(apart) > 1 else 0.0))

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.place.capacity import shared_readers
-from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.evaluation import evaluate_places
+from pimloop.partitioner.place.capacity import overfull_at, resident_bytes_at, shared_readers
+from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
 from pimloop.partitioner.programme import Programme
 from pimloop.partitioner.quantity import quantity
 
@@ -75,7 +76,7 @@ def solve_by_ilp(
     )
     if not chosen and not problem.has_entries:
         place = tuple(domain[0] for domain in domains)
-        bound = problem.evaluate_places(place).total
+        bound = evaluate_places(problem, place).total
         return IlpResult(place, float(bound), solved=True, variables=0, constraints=0)
     for _ in range(MAX_COVER_ROUNDS):
         result = _run(problem, model, time_limit_s)
@@ -102,7 +103,7 @@ def _unit(problem: Problem) -> float:
     largest = max(
         max(max(costs.values()) for costs in operators),
         max(problem.entry),
-        max((max(flow.ticks.values(), default=0) for flow in problem.flows), default=0),
+        max((max(tensor.ticks.values(), default=0) for tensor in problem.tensors), default=0),
         1,
     )
     return largest / LARGEST_COEFFICIENT
@@ -121,8 +122,8 @@ def _build(
                 cost = 0.0 if problem.has_entries else problem.ticks[v][place] / unit
                 chosen[v, place] = model.variable(cost, integer=True)
             model.row([(chosen[v, place], 1.0) for place in domain], 1.0, 1.0)
-    for flow in problem.flows:
-        _add_flow(model, problem, flow, domains, chosen, unit)
+    for tensor in problem.tensors:
+        _add_tensor(model, problem, tensor, domains, chosen, unit)
     if problem.has_entries:
         _add_devices(model, problem, domains, chosen, unit)
     _add_capacities(model, problem, domains, chosen)
@@ -158,41 +159,41 @@ def _add_devices(
             model.row(row, 0.0, np.inf)
 
 
-def _add_flow(
+def _add_tensor(
     model: Programme,
     problem: Problem,
-    flow: Flow,
+    tensor: IndexedTensor,
     domains: Sequence[tuple[int, ...]],
     chosen: dict[tuple[int, int], int],
     unit: float,
 ) -> None:
-    if flow.producer == MODEL_INPUT:
+    if tensor.producer == MODEL_INPUT:
         assert problem.home is not None
         sources: tuple[int, ...] = (problem.home,)
     else:
-        sources = domains[flow.producer]
+        sources = domains[tensor.producer]
     for destination in range(len(problem.memories)):
         # The columns of which one asks for the tensor there; none of them: it is always needed.
         needs: list[list[int]] = []
-        for consumer in flow.consumers:
+        for consumer in tensor.consumers:
             there = [
                 p for p in domains[consumer] if destination in problem.memories_at(consumer, p)
             ]
             if there:
                 always = len(there) == len(domains[consumer])
                 needs.append([] if always else [chosen[consumer, place] for place in there])
-        if flow.output and destination == problem.home:
+        if tensor.output and destination == problem.home:
             needs.append([])
         if not needs or sources == (destination,):
             continue
         supply: list[tuple[int, float]] = []
         for source in sources:
-            at_source = chosen.get((flow.producer, source))
+            at_source = chosen.get((tensor.producer, source))
             if source == destination:
                 assert at_source is not None
                 supply.append((at_source, 1.0))
-            elif (source, destination) in flow.ticks:
-                moved = model.variable(flow.ticks[source, destination] / unit)
+            elif (source, destination) in tensor.ticks:
+                moved = model.variable(tensor.ticks[source, destination] / unit)
                 supply.append((moved, 1.0))
                 if at_source is not None:
                     model.row([(moved, 1.0), (at_source, -1.0)], -np.inf, 0.0)
@@ -213,7 +214,7 @@ def _add_capacities(
     for memory, limit in problem.capacity.items():
         # Places without a choice, and the operators that have one which needs the memory.
         settled = {v: domain[0] for v, domain in enumerate(domains) if len(domain) == 1}
-        fixed = problem.resident_bytes(memory, settled)
+        fixed = resident_bytes_at(problem, memory, settled)
         free = {
             v: there
             for v, domain in enumerate(domains)
@@ -286,13 +287,13 @@ def _cut_off_overfull(
     place: Sequence[int],
 ) -> bool:
     """Forbid the operators of each overfull memory of `place` to hold as much there together."""
-    overfull = problem.overfull(place)
+    overfull = overfull_at(problem, place)
     for name in overfull:
         memory = problem.memories.index(name)
         cover: list[tuple[int, float]] = []
         members = 0
         for v, at in enumerate(place):
-            if (v, at) not in chosen or not problem.resident_bytes(memory, {v: at}):
+            if (v, at) not in chosen or not resident_bytes_at(problem, memory, {v: at}):
                 continue
             members += 1
             cover += [

@@ -75,9 +75,9 @@ def max_flow(
         slices = np.minimum((full - flow) // unit, SLICE_LIMIT).astype(np.int32)
         network = csr_matrix((slices, columns.astype(np.int32), pointer), shape=(nodes, nodes))
         result = maximum_flow(network, source, sink, method="dinic")
-        found = result.flow.tocoo()
-        flow[np.searchsorted(keys, found.row.astype(np.int64) * nodes + found.col)] += (
-            found.data.astype(np.int64) * unit
+        pushed = result.flow.tocoo()
+        flow[np.searchsorted(keys, pushed.row.astype(np.int64) * nodes + pushed.col)] += (
+            pushed.data.astype(np.int64) * unit
         )
         value += int(result.flow_value) * unit
         steps += 1

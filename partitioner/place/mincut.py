@@ -22,7 +22,7 @@ import numpy as np
 
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.place.maxflow import max_flow
-from pimloop.partitioner.problem import MODEL_INPUT, Flow, Problem
+from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
 
 SOURCE, SINK = 0, 1
 
@@ -102,8 +102,8 @@ def solve_two_memories(
         _add_operator(network, problem, v, domain, memories, unit)
         for v, domain in enumerate(domains)
     ]
-    for flow in problem.flows:
-        _add_flow(network, problem, flow, chains, memories, unit)
+    for tensor in problem.tensors:
+        _add_tensor(network, problem, tensor, chains, memories, unit)
 
     ends = np.array(list(network.arcs), dtype=np.int64).reshape(-1, 2)
     capacity = np.array(list(network.arcs.values()), dtype=np.int64)
@@ -158,29 +158,29 @@ def _sink_part(problem: Problem, v: int, place: int, memories: tuple[int, int]) 
     return second if index_form.memories == memories else 1 - second
 
 
-def _add_flow(
+def _add_tensor(
     network: _Network,
     problem: Problem,
-    flow: Flow,
+    tensor: IndexedTensor,
     chains: Sequence[_Chain],
     memories: tuple[int, int],
     unit: int,
 ) -> None:
     """Add the gates of one tensor and what its producer pays them."""
-    if flow.producer == MODEL_INPUT:
+    if tensor.producer == MODEL_INPUT:
         assert problem.home is not None
         places: tuple[int, ...] = (problem.home,)
         nodes: tuple[int, ...] = (SINK, SOURCE)
     else:
-        places, nodes = chains[flow.producer].places, chains[flow.producer].nodes
+        places, nodes = chains[tensor.producer].places, chains[tensor.producer].nodes
     for far, to_sink in ((memories[1], True), (memories[0], False)):
         # The moves to memory `far`.
         own, never = (SINK, SOURCE) if to_sink else (SOURCE, SINK)
-        readers = {chains[consumer].reads[far] for consumer in flow.consumers}
-        if flow.output and problem.home == far:
+        readers = {chains[consumer].reads[far] for consumer in tensor.consumers}
+        if tensor.output and problem.home == far:
             readers.add(own)
         readers.discard(never)
-        missing = [_missing(network, flow, place, far, unit) for place in places]
+        missing = [_missing(network, tensor, place, far, unit) for place in places]
         if not readers or not any(missing):
             continue
         if own in readers:
@@ -197,18 +197,18 @@ def _add_flow(
         for node, here, after in zip(between, missing, [*missing[1:], 0], strict=True):
             if here < after:
                 raise UnorderedSplitsError(
-                    f"{problem.costs.graph.name}: tensor {flow.id!r}: with more of its columns"
+                    f"{problem.costs.graph.name}: tensor {tensor.id!r}: with more of its columns"
                     f" in memory {problem.memories[far]!r}, gathering the rest there takes longer;"
                     " a minimum cut needs times that fall, use --method dp or ilp"
                 )
             _pull(network, node, gate, here - after, to_sink)
 
 
-def _missing(network: _Network, flow: Flow, place: int, memory: int, unit: int) -> int:
+def _missing(network: _Network, tensor: IndexedTensor, place: int, memory: int, unit: int) -> int:
     """Return what the tensor costs to have whole in `memory`, its producer being in `place`."""
     if place == memory:
         return 0
-    ticks = flow.ticks.get((place, memory))
+    ticks = tensor.ticks.get((place, memory))
     return network.unbreakable if ticks is None else ticks // unit
 
 

@@ -25,9 +25,11 @@ class TransferPrices:
     [10.0, 10.0, 15.0, 40.0]
     """
 
-    def __init__(self, points: Mapping[int, float], what: str) -> None:
+    def __init__(self, points: Mapping[int, float], direction: str) -> None:
         if not points:
-            raise PartitionerError(f"no transfer times {what}; add a trace with such transfers")
+            raise PartitionerError(
+                f"no transfer times {direction}; add a trace with such transfers"
+            )
         self.sizes = sorted(points)
         self.times = [float(points[size]) for size in self.sizes]
 

@@ -13,14 +13,17 @@ from dataclasses import replace
 
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import Evaluation, evaluate, evaluate_places, places_of
 from pimloop.partitioner.makespan.search import makespan_plan, schedule_assignment
 from pimloop.partitioner.place.baselines import BASELINES
+from pimloop.partitioner.place.capacity import overfull_at
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.place.elimination import DEFAULT_TABLE_LIMIT, solve_by_elimination
 from pimloop.partitioner.place.ilp import RELATIVE_TOLERANCE, IlpResult, solve_by_ilp
 from pimloop.partitioner.place.mincut import UnorderedSplitsError, solve_two_memories
 from pimloop.partitioner.plan import Plan
-from pimloop.partitioner.problem import MODEL_INPUT, Evaluation, Problem
+from pimloop.partitioner.problem import MODEL_INPUT, Problem
+from pimloop.partitioner.segments import cheapest_assignment
 
 #: Policies that put every operator whole on a device.
 POLICIES = ("optimal", *BASELINES)
@@ -114,7 +117,7 @@ def assignment_plan(
         return _with_marks(plan, problem.costs)
     # The cheapest device of every operator, with free transfers: crude, but no solver is asked.
     bound = sum(min(by_memory.values()) for by_memory in problem.ticks)
-    evaluation = problem.evaluate(assignment)
+    evaluation = evaluate(problem, assignment)
     plan = Plan(
         policy=policy,
         objective="sequential",
@@ -127,7 +130,7 @@ def assignment_plan(
         optimal=evaluation.total == bound,
         method=method,
         proof={"kind": "cheapest device of every operator, transfers free"},
-        overfull=problem.overfull(problem.places(assignment)),
+        overfull=overfull_at(problem, places_of(problem, assignment)),
         signatures=problem.signatures,
         splits=problem.chosen_splits(assignment),
     )
@@ -202,7 +205,7 @@ def _memories_in_play(problem: Problem, domains: Sequence[tuple[int, ...]]) -> t
         for place in domain
         for memory in problem.memories_at(v, place)
     }
-    if any(flow.output or flow.producer == MODEL_INPUT for flow in problem.flows):
+    if any(tensor.output or tensor.producer == MODEL_INPUT for tensor in problem.tensors):
         assert problem.home is not None
         used.add(problem.home)
     return tuple(sorted(used))
@@ -241,7 +244,7 @@ def _by_elimination(problem: Problem, domains: Sequence[tuple[int, ...]], table_
 
 def _by_ilp(problem: Problem, domains: Sequence[tuple[int, ...]], time_limit_s: float) -> Plan:
     result = solve_by_ilp(problem, domains, time_limit_s)
-    evaluation = problem.evaluate_places(result.place)
+    evaluation = evaluate_places(problem, result.place)
     bound, certainty = _ilp_bound(problem, result, evaluation.total)
     proof = {
         "kind": "integer programming",
@@ -273,7 +276,7 @@ def _exact_plan(
     problem: Problem, place: Sequence[int], method: str, proof: Mapping[str, object], value: int
 ) -> Plan:
     """Return the plan of an exact solver after holding its value against the evaluation."""
-    evaluation = problem.evaluate_places(place)
+    evaluation = evaluate_places(problem, place)
     if evaluation.total != value:
         raise PartitionerError(
             f"{problem.costs.graph.name}: internal error: {method} says {value} ticks, its plan "
@@ -293,7 +296,7 @@ def _plan(
     return Plan(
         policy="optimal",
         objective="sequential",
-        assignment=problem.assignment(place),
+        assignment=cheapest_assignment(problem, place),
         total_us=problem.to_us(evaluation.total),
         compute_us=problem.to_us(evaluation.compute),
         transfer_us=problem.to_us(evaluation.transfer),
@@ -302,7 +305,7 @@ def _plan(
         optimal=evaluation.total == bound,
         method=method,
         proof=proof,
-        overfull=problem.overfull(place),
+        overfull=overfull_at(problem, place),
         signatures=problem.signatures,
-        splits=problem.chosen_splits(problem.assignment(place)),
+        splits=problem.chosen_splits(cheapest_assignment(problem, place)),
     )

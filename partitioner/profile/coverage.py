@@ -163,9 +163,9 @@ class Coverage:
         for t, tensor in enumerate(self.graph.tensors):
             start = () if tensor.producer is None else (self.graph.index[tensor.producer],)
             for (source, destination), item in self.transfer_items[t].items():
-                what = f"{source}>{destination}"
+                transfer = f"{source}>{destination}"
                 origin = tuple((v, source) for v in start)
                 if tensor.output and destination == HOME_MEMORY:
-                    yield item, what, origin
+                    yield item, transfer, origin
                 for reader in self.readers[t][destination]:
-                    yield item, what, (*origin, (reader, destination))
+                    yield item, transfer, (*origin, (reader, destination))

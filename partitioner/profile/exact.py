@@ -83,13 +83,13 @@ def exact_runs(
         return ExactAnswer(False, None)
     if result.x is None:
         return ExactAnswer(None, None)
-    found: list[dict[str, str]] = [{} for _ in range(runs)]
+    chosen: list[dict[str, str]] = [{} for _ in range(runs)]
     for (run, v, device), column in columns.items():
         if result.x[column] > 0.5:
-            found[run][graph.operators[v].id] = device
-    if not all(coverage.fits(run) for run in found):
+            chosen[run][graph.operators[v].id] = device
+    if not all(coverage.fits(run) for run in chosen):
         return ExactAnswer(None, None)  # within the solver's tolerance of a capacity, not exactly
-    return ExactAnswer(True, found)
+    return ExactAnswer(True, chosen)
 
 
 def _each(variables: Sequence[int], factor: float = 1.0) -> list[tuple[int, float]]:

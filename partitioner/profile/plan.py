@@ -39,7 +39,7 @@ class ProfilePlan:
     node_runs: int  # paper mode: runs of the first phase; minimal mode: all of them
     edge_runs: int  # paper mode: runs of the second phase
     lower_bound: int
-    proved: bool  # no smaller number of runs exists (for `mode`'s own rules)
+    proved: bool  # no covering number of runs exists (for `mode`'s own rules)
     certificate: str
     nodes_covered: int  # pairs (operator class, device) that the runs measure
     nodes_total: int
@@ -150,10 +150,10 @@ def _minimal_runs(
     if coverage.capacity:
         time_limit_s /= max(len(ceiling) - lower, 1)
     while lower < len(ceiling):
-        found = greedy_runs(coverage, wanted, lower)
-        if found is None:
+        covering = greedy_runs(coverage, wanted, lower)
+        if covering is None:
             answer = exact_runs(coverage, wanted, lower, time_limit_s)
-            found = answer.runs
+            covering = answer.runs
             if answer.feasible is None:
                 proved = False
                 certificate = (
@@ -166,8 +166,8 @@ def _minimal_runs(
                 certificate = (
                     f"exact solver (HiGHS): {quantity(lower, 'run is', 'runs are')} infeasible"
                 )
-        if found is not None:
-            return found, bound, proved, certificate
+        if covering is not None:
+            return covering, bound, proved, certificate
         lower += 1
     return ceiling, bound, proved, certificate
 
@@ -318,9 +318,9 @@ def _paper_runs(
     edge_runs: Sequence[dict[str, str]] = []
     if edge_items:
         for limit in range(1, len(edge_items) + 1):
-            found = greedy_runs(coverage, edge_items, limit)
-            if found is not None:
-                edge_runs = found
+            covering = greedy_runs(coverage, edge_items, limit)
+            if covering is not None:
+                edge_runs = covering
                 break
         else:
             raise PartitionerError(

@@ -49,6 +49,7 @@ from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.operators import pim_operation
 from pimloop.host.pim.device.base import Device
 from pimloop.host.platforms.platform import load_platform, platform_path, sources
+from pimloop.partitioner.evaluation import evaluate
 from pimloop.partitioner.paper.tables import load_tables, paper_costs
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
@@ -282,7 +283,7 @@ def test_moves_are_those_that_are_paid() -> None:
     costs = measured_costs(board, 8)
     assignment = published_optimum(board, 8)
     problem = Problem.of(costs)
-    paid = problem.to_us(problem.evaluate(assignment).transfer)
+    paid = problem.to_us(evaluate(problem, assignment).transfer)
     found = moves(costs, assignment)
     assert len(set(found)) == len(found)
     assert paid == pytest.approx(sum(costs.transfer_us[t][move] for t, move in found))

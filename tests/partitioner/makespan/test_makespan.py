@@ -14,6 +14,7 @@ from support.makespans import shortest
 
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import places_of
 from pimloop.partitioner.makespan import search as makespan
 from pimloop.partitioner.makespan.mip import MipAnswer, solve_makespan
 from pimloop.partitioner.makespan.schedule import verify_schedule
@@ -162,7 +163,7 @@ def test_search_begins_with_the_placements_of_every_simple_policy(
     problem = Problem.of(costs)
     makespan_plan(problem, partition(costs).assignment, time_limit_s=0.2)
     for policy in POLICIES:
-        assert problem.places(partition(costs, policy).assignment) in begun
+        assert places_of(problem, partition(costs, policy).assignment) in begun
     assert list(heft_place(problem, feasible_domains(problem)) or ()) in begun
     assert all(begun.count(place) == 1 for place in begun)
     assert len(begun) >= 3

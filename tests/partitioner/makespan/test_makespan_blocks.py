@@ -10,6 +10,7 @@ from support.cost_graphs import random_costs
 from support.makespans import shortest
 
 from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.evaluation import places_of
 from pimloop.partitioner.makespan import blocks as room
 from pimloop.partitioner.makespan.blocks import block_problem, find_blocks, solve_blocks
 from pimloop.partitioner.makespan.mip import solve_makespan
@@ -67,7 +68,7 @@ def test_the_sum_over_blocks_never_exceeds_the_shortest_schedule(memories: int) 
             continue
         problem = Problem.of(costs_from_dict(data))
         domains = feasible_domains(problem)
-        start = problem.places(partition(costs_from_dict(data)).assignment)
+        start = places_of(problem, partition(costs_from_dict(data)).assignment)
         answer = solve_blocks(problem, domains, [start], seconds=20)
         if answer is None:
             continue
@@ -89,7 +90,7 @@ def test_layers_that_meet_in_one_operator_are_proved_block_by_block(
         costs = costs_from_dict(layers(rng, 2))
         problem = Problem.of(costs)
         domains = feasible_domains(problem)
-        start = problem.places(partition(costs).assignment)
+        start = places_of(problem, partition(costs).assignment)
         answer = solve_blocks(problem, domains, [start], seconds=30)
         assert answer is not None
         assert answer.blocks >= 2

@@ -12,6 +12,7 @@ from support.schedule_clocks import in_order, in_time
 
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import places_of
 from pimloop.partitioner.makespan.schedule import (
     DMA,
     TaskGraph,
@@ -21,11 +22,13 @@ from pimloop.partitioner.makespan.schedule import (
     task_graph,
     verify_schedule,
 )
+from pimloop.partitioner.place.capacity import overfull_at
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.place.heft import heft_place, improve
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.plan import Plan, Step
 from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.segments import cheapest_assignment
 
 SEEDS = pytest.mark.parametrize("seed", range(20))
 
@@ -64,9 +67,9 @@ def graph_of(data: dict, problem: Problem, chosen: dict[str, str]) -> tuple[Task
     scale = 10**problem.decimals
     costs = {node["id"]: node["cost_us"] for node in data["nodes"]}
     compute = [costs[n["id"]][chosen[n["id"]]] * scale for n in data["nodes"]]
-    tasks = task_graph(problem, problem.places(chosen), compute)
+    tasks = task_graph(problem, places_of(problem, chosen), compute)
     names = [node["id"] for node in data["nodes"]] + [
-        (problem.flows[flow].id, problem.memories[to]) for flow, _, to in tasks.transfers
+        (problem.tensors[number].id, problem.memories[to]) for number, _, to in tasks.transfers
     ]
     return tasks, names
 
@@ -113,7 +116,7 @@ def test_both_ways_to_schedule(seed: int) -> None:
         assert makespan(tasks, starts) == max(
             s + d for s, d in zip(starts, tasks.duration, strict=True)
         )
-        wish = [-float(one) for one in priority]
+        wish = [-float(rank) for rank in priority]
         assert sequence_schedule(tasks, wish) == in_order(tasks, wish)
 
 
@@ -195,18 +198,18 @@ def test_placements_by_heft_are_feasible_and_searched_from(seed: int) -> None:
     domains = feasible_domains(problem)
     place = heft_place(problem, domains)
     assert place is not None
-    starts = [place, problem.places(chosen)]
+    starts = [place, places_of(problem, chosen)]
 
-    def span(one: list[int]) -> int:
-        compute = [problem.ticks[v][memory] for v, memory in enumerate(one)]
-        tasks = task_graph(problem, one, compute)
+    def span(place: list[int]) -> int:
+        compute = [problem.ticks[v][memory] for v, memory in enumerate(place)]
+        tasks = task_graph(problem, place, compute)
         return makespan(tasks, list_schedule(tasks, tasks.ranks()))
 
-    found, best = improve(problem, domains, starts, 0.05)
-    assert found == span(best)
-    assert found <= min(span(one) for one in starts)
+    shortest, best = improve(problem, domains, starts, 0.05)
+    assert shortest == span(best)
+    assert shortest <= min(span(start) for start in starts)
     assert all(memory in domains[v] for v, memory in enumerate(best))
-    assert total_cost(data, problem.assignment(best)) is not None
+    assert total_cost(data, cheapest_assignment(problem, best)) is not None
 
 
 def test_heft_takes_the_memory_where_an_operator_ends_first() -> None:
@@ -234,7 +237,7 @@ def test_heft_takes_the_memory_where_an_operator_ends_first() -> None:
     limited = Problem.of(costs_from_dict(data))
     place = heft_place(limited, feasible_domains(limited))
     assert place is not None
-    assert not limited.overfull(place)
+    assert not overfull_at(limited, place)
     assert place.count(1) == 1
 
 
@@ -278,8 +281,8 @@ def test_the_search_keeps_the_best_of_all_rounds(seed: int) -> None:
         tasks = task_graph(problem, place, compute)
         spans[place] = makespan(tasks, list_schedule(tasks, tasks.ranks()))
     worst = max(spans, key=lambda place: spans[place])
-    found, best = improve(problem, domains, [list(worst)], 60.0)
-    assert found == spans[tuple(best)] == min(spans.values())
+    shortest, best = improve(problem, domains, [list(worst)], 60.0)
+    assert shortest == spans[tuple(best)] == min(spans.values())
 
 
 def test_all_orders_of_a_small_graph() -> None:

@@ -29,6 +29,7 @@ from pimloop.partitioner.makespan.schedule import (
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.place.solve import COEXEC, partition
 from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.segments import cheapest_assignment
 from pimloop.partitioner.splits import Split
 
 
@@ -164,12 +165,14 @@ def test_both_ways_to_schedule(seed: int) -> None:
         data,
         {
             node["id"]: {split.name: split for split in splits.get(node["id"], ())}.get(name, name)
-            for node, name in zip(data["nodes"], problem.assignment(place).values(), strict=True)
+            for node, name in zip(
+                data["nodes"], cheapest_assignment(problem, place).values(), strict=True
+            )
         },
     )
     names = [
         *(node["id"] for node in data["nodes"]),
-        *((problem.flows[flow].id, problem.memories[to]) for flow, _, to in tasks.transfers),
+        *((problem.tensors[number].id, problem.memories[to]) for number, _, to in tasks.transfers),
     ]
     assert set(names) == expected.keys()
     before: dict = {name: set() for name in names}
@@ -216,13 +219,13 @@ def test_the_checker_sees_what_is_wrong_with_a_split() -> None:
     parts = [step for step in plan.schedule if step.id == "a"]
     assert len(parts) == 2
     others = [step for step in plan.schedule if step.id != "a"]
-    one = parts[1]
+    part = parts[1]
     for changed, message in (
         ([parts[0]], "does not occupy"),
-        ([parts[0], replace(one, resource="gpu")], "does not occupy"),
-        ([parts[0], replace(one, end_us=one.end_us - 1)], "does not take its"),
+        ([parts[0], replace(part, resource="gpu")], "does not occupy"),
+        ([parts[0], replace(part, end_us=part.end_us - 1)], "does not take its"),
         (
-            [parts[0], replace(one, start_us=one.start_us + 1, end_us=one.end_us + 1)],
+            [parts[0], replace(part, start_us=part.start_us + 1, end_us=part.end_us + 1)],
             "do not start together",
         ),
     ):

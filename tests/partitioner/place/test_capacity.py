@@ -32,7 +32,9 @@ def test_shared_weights_against_brute_force(memories: int, objective: str) -> No
         assert held(data, plan.assignment) <= limit
         assert overfull(costs.graph, {"pim": limit}, plan.assignment) == {}
         if objective == "sequential":
-            best = brute_force(data, lambda one, d=data, top=limit: held(d, one) <= top)
+            best = brute_force(
+                data, lambda assignment, d=data, top=limit: held(d, assignment) <= top
+            )
             assert total_cost(data, plan.assignment) == best
             bound += best != brute_force(data)
         for name in set(BASELINES) - {"paper_dp"}:
@@ -62,19 +64,19 @@ def test_files_keep_shared_weights_and_name_what_is_wrong() -> None:
 def shown(data: dict, run: dict[str, str]) -> frozenset:
     """Return what a run measures."""
     memory = {device: name for name, names in data["memories"].items() for device in names}
-    found = {("node", node["id"], run[node["id"]]) for node in data["nodes"]}
+    covered = {("node", node["id"], run[node["id"]]) for node in data["nodes"]}
     for tensor in data["tensors"]:
         start = memory[run[tensor["producer"]]] if tensor["producer"] else "cpu"
         ends = {memory[run[consumer]] for consumer in tensor["consumers"]}
         ends |= {"cpu"} if tensor["output"] else set()
-        found |= {("move", tensor["id"], start, end) for end in ends - {start}}
-    return frozenset(found)
+        covered |= {("move", tensor["id"], start, end) for end in ends - {start}}
+    return frozenset(covered)
 
 
 def fewest_runs(data: dict, limit: int) -> tuple[int, frozenset]:
     """Return the least number of runs within a capacity that measure everything."""
     sets = {shown(data, run) for run in all_assignments(data) if held(data, run) <= limit}
-    best = [one for one in sets if not any(one < other for other in sets)]
+    best = [items for items in sets if not any(items < other for other in sets)]
     everything = frozenset().union(*best)
     for number in itertools.count(1):
         if any(

@@ -20,6 +20,7 @@ from support.split_graphs import (
 )
 
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import evaluate
 from pimloop.partitioner.place import solve
 from pimloop.partitioner.place.ilp import IlpResult
 from pimloop.partitioner.place.solve import COEXEC, partition
@@ -342,9 +343,9 @@ def test_an_assignment_with_splits_is_priced_and_refused_by_name() -> None:
     costs = two_devices(a=half("y"))
     problem = Problem.of(costs)
     split = {"a": "cpu_serial+pim 1/2", "b": "cpu_serial"}
-    assert problem.to_us(problem.evaluate(split).total) == 20
+    assert problem.to_us(evaluate(problem, split).total) == 20
     assert problem.chosen_splits(split) == {"a": half("y")}
     with pytest.raises(PartitionerError, match=r"cannot run on 'cpu_serial\+pim 1/2'; its devices"):
-        problem.whole().evaluate(split)
+        evaluate(problem.whole(), split)
     with pytest.raises(PartitionerError, match=r"'cpu_serial\+pim 1/2'\]"):
-        problem.evaluate({**split, "a": "gpu"})
+        evaluate(problem, {**split, "a": "gpu"})

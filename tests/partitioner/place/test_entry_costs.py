@@ -11,12 +11,14 @@ from support.cost_graphs import all_assignments, brute_force, random_costs, tota
 
 from pimloop.partitioner.costs import costs_from_dict, costs_to_dict
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import evaluate, evaluate_places
 from pimloop.partitioner.makespan.schedule import verify_schedule
 from pimloop.partitioner.place.baselines import BASELINES
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.place.ilp import solve_by_ilp
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.segments import useful_devices
 
 
 def us(total: Fraction) -> float:
@@ -55,7 +57,7 @@ def test_a_segment_pays_once_and_the_first_operator_begins_one() -> None:
 
     def entry(*devices: str) -> float:
         assignment = {f"n{i}": device for i, device in enumerate(devices)}
-        return problem.to_us(problem.evaluate(assignment).entry)
+        return problem.to_us(evaluate(problem, assignment).entry)
 
     assert entry(*["cpu_serial"] * 4) == 4.5
     assert entry("cpu_serial", "cpu_parallel", "cpu_parallel", "cpu_serial") == 15.0
@@ -144,10 +146,10 @@ def test_integer_programming_agrees(factor: int) -> None:
         costs = costs_from_dict(with_entries(rng, data))
         plan = partition(costs, method="dp")
         problem = Problem.of(costs)
-        found = solve_by_ilp(problem, feasible_domains(problem))
-        assert found.solved
-        assert problem.to_us(problem.evaluate_places(found.place).total) == plan.total_us, seed
-        assert found.bound == pytest.approx(plan.total_us * 10**problem.decimals, rel=1e-6)
+        answer = solve_by_ilp(problem, feasible_domains(problem))
+        assert answer.solved
+        assert problem.to_us(evaluate_places(problem, answer.place).total) == plan.total_us, seed
+        assert answer.bound == pytest.approx(plan.total_us * 10**problem.decimals, rel=1e-6)
 
 
 def test_without_entries_nothing_changes() -> None:
@@ -188,7 +190,7 @@ def test_a_device_that_is_left_out_is_in_no_optimum() -> None:
         rng = random.Random(seed)
         data = with_entries(rng, random_costs(rng, 1, 5, incapable=0.0))
         problem = Problem.of(costs_from_dict(data))
-        useful = [{problem.devices[d] for d in problem.useful_devices(v, 0)} for v in range(5)]
+        useful = [{problem.devices[d] for d in useful_devices(problem, v, 0)} for v in range(5)]
         kept = [
             a for a in all_assignments(data)
             if all(a[f"n{v}"] in devices for v, devices in enumerate(useful))
@@ -210,7 +212,7 @@ def test_the_makespan_counts_the_same_segments() -> None:
             verify_schedule(problem, plan)
             busy = sum(s.end_us - s.start_us for s in plan.schedule if s.kind == "operator")
             assert busy == pytest.approx(plan.compute_us + plan.entry_us)
-            assert plan.entry_us == problem.to_us(problem.evaluate(plan.assignment).entry)
+            assert plan.entry_us == problem.to_us(evaluate(problem, plan.assignment).entry)
 
 
 def test_the_exact_makespan_of_small_chains() -> None:

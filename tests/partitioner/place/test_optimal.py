@@ -11,6 +11,7 @@ from support.cost_graphs import brute_force, random_costs, total_cost
 
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import evaluate, places_of
 from pimloop.partitioner.place import solve
 from pimloop.partitioner.place.ilp import IlpResult
 from pimloop.partitioner.place.solve import partition
@@ -236,8 +237,8 @@ def test_a_stopped_integer_programme_is_not_called_optimal(monkeypatch) -> None:
     data = random_costs(random.Random(2), 2, 10)
     costs = costs_from_dict(data)
     best = partition(costs)
-    ticks = Problem.of(costs).evaluate(best.assignment).total
-    place = tuple(Problem.of(costs).places(best.assignment))
+    ticks = evaluate(Problem.of(costs), best.assignment).total
+    place = tuple(places_of(Problem.of(costs), best.assignment))
 
     def stopped(bound: float, solved: bool):
         return lambda *_: IlpResult(place, bound, solved, variables=1, constraints=1)

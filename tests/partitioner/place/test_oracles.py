@@ -16,12 +16,15 @@ from support.cost_graphs import all_assignments, brute_force, random_costs, tota
 from pimloop.partitioner.costs import costs_from_dict, costs_to_dict
 from pimloop.partitioner.dcg import END, START, build_dcg, count_dcg
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import evaluate, evaluate_places, places_of
 from pimloop.partitioner.place.baselines import BASELINES
+from pimloop.partitioner.place.capacity import overfull_at
 from pimloop.partitioner.place.pricing import TransferPrices
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
 from pimloop.partitioner.profile.coverage import Coverage
 from pimloop.partitioner.profile.merge import ProfileRun, merge_runs
+from pimloop.partitioner.segments import cheapest_assignment
 
 SEEDS = range(25)
 
@@ -46,16 +49,16 @@ def memory_of(data: dict) -> dict[str, str]:
 def order(data: dict) -> list[dict]:
     """Return the nodes so that each comes after what it reads, the first in the file first."""
     made = {t["id"] for t in data["tensors"] if t["producer"] is None}
-    rest, found = list(data["nodes"]), []
+    rest, ordered = list(data["nodes"]), []
     while rest:
         node = next(
             n for n in rest
             if all(t["id"] in made for t in data["tensors"] if n["id"] in t["consumers"])
         )  # fmt: skip
         rest.remove(node)
-        found.append(node)
+        ordered.append(node)
         made |= {t["id"] for t in data["tensors"] if t["producer"] == node["id"]}
-    return found
+    return ordered
 
 
 # ---- baselines ---------------------------------------------------------------------------------
@@ -195,7 +198,7 @@ def test_baselines_choose_what_their_rule_says(policy: str) -> None:
         assert BASELINES[policy](problem) == expected, seed
         total = total_cost(data, expected)
         if total is not None:
-            evaluation = problem.evaluate(expected)
+            evaluation = evaluate(problem, expected)
             assert Fraction(evaluation.total, 10**problem.decimals) == total
             compared += 1
     assert compared > 20
@@ -213,28 +216,28 @@ def test_the_price_of_any_assignment(seed: int) -> None:
         total = total_cost(data, chosen)
         if total is None:
             with pytest.raises(PartitionerError, match="forbidden"):
-                problem.evaluate(chosen)
+                evaluate(problem, chosen)
             continue
-        result = problem.evaluate(chosen)
+        result = evaluate(problem, chosen)
         scale = 10**problem.decimals
         compute = sum(Fraction(str(node["cost_us"][chosen[node["id"]]])) for node in data["nodes"])
         assert Fraction(result.compute, scale) == compute
         assert Fraction(result.transfer, scale) == total - compute
         assert problem.to_us(result.total) == float(total)
-        place = problem.places(chosen)
+        place = places_of(problem, chosen)
         assert place == [names.index(where[chosen[node["id"]]]) for node in data["nodes"]]
         used = dict.fromkeys(data.get("capacity_bytes", {}), 0)
         for node in data["nodes"]:
             if where[chosen[node["id"]]] in used:
                 used[where[chosen[node["id"]]]] += node["weight_bytes"]
         limits = data.get("capacity_bytes", {})
-        assert problem.overfull(place) == {m: n for m, n in used.items() if n > limits[m]}
+        assert overfull_at(problem, place) == {m: n for m, n in used.items() if n > limits[m]}
         # The best devices of the same memories cost no more, and the first of equals is taken.
-        best = problem.assignment(place)
+        best = cheapest_assignment(problem, place)
         for node in data["nodes"]:
             inside = [d for d in node["cost_us"] if where[d] == where[chosen[node["id"]]]]
             assert best[node["id"]] == min(inside, key=lambda d: node["cost_us"][d])
-        assert problem.evaluate_places(place) == problem.evaluate(best)
+        assert evaluate_places(problem, place) == evaluate(problem, best)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -300,7 +303,7 @@ def test_memory_may_be_filled_exactly() -> None:
         costs = costs_from_dict(data)
         assert partition(costs).total_us == total
         problem = Problem.of(costs)
-        assert problem.overfull([1, 1, 1, 1]) == ({} if room == 100 else {"pim": 100})
+        assert overfull_at(problem, [1, 1, 1, 1]) == ({} if room == 100 else {"pim": 100})
         assert partition(costs, "pim_first").total_us == total
 
 
@@ -380,14 +383,14 @@ def test_outputs_and_inputs_are_moved(method: str) -> None:
 
 def moves_of(data: dict, chosen: dict[str, str]) -> list[tuple[str, str, str]]:
     """Return the (tensor, source, destination) of every transfer of a run."""
-    where, found = memory_of(data), []
+    where, moves = memory_of(data), []
     for tensor in data["tensors"]:
         start = "cpu" if tensor["producer"] is None else where[chosen[tensor["producer"]]]
         ends = {where[chosen[reader]] for reader in tensor["consumers"]}
         if tensor["output"]:
             ends.add("cpu")
-        found += [(tensor["id"], start, end) for end in sorted(ends - {start})]
-    return found
+        moves += [(tensor["id"], start, end) for end in sorted(ends - {start})]
+    return moves
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -655,7 +658,7 @@ def test_counts_of_the_device_mapped_graph(seed: int) -> None:
     assert (counts.cg_nodes, counts.cg_edges) == (len(devices), len(pairs))
     assert counts.dcg_nodes == sum(map(len, devices.values()))
     assert (counts.dcg_edges, counts.dcg_edges_same_device) == (len(edges), len(same))
-    for found, expected in (
+    for listed, expected in (
         (counts.da_edges, kinds[True]),
         (counts.io_da_edges, {k: v for k, v in kinds[False].items() if k not in kinds[True]}),
     ):
@@ -663,9 +666,9 @@ def test_counts_of_the_device_mapped_graph(seed: int) -> None:
             (e.source, e.destination, e.bytes, e.tensors[0] if e.bytes is None else None): list(
                 e.tensors
             )
-            for e in found
+            for e in listed
         } == expected
-        assert len(found) == len(expected)
+        assert len(listed) == len(expected)
     assert counts.offload_capable == sum(
         any(where[d] != "cpu" for d in names) for names in devices.values()
     )
@@ -682,7 +685,7 @@ def test_edges_of_the_device_mapped_graph(seed: int) -> None:
     for tensor in data["tensors"]:
         producer = tensor["producer"]
         tails = nodes[producer] if producer else [(START, None)]
-        heads = [one for reader in tensor["consumers"] for one in nodes[reader]]
+        heads = [head for reader in tensor["consumers"] for head in nodes[reader]]
         heads += [(END, None)] if tensor["output"] and producer else []
         for (tail, a), (head, b) in itertools.product(tails, heads):
             move = None if where[a] == where[b] else (where[a], where[b])
@@ -698,12 +701,12 @@ def test_edges_of_the_device_mapped_graph(seed: int) -> None:
             if not read:
                 expected.add((name, END, None, (device, None), None))
     dcg = build_dcg(costs_from_dict(data).graph)
-    found = {
+    edges = {
         # An edge without a tensor has a number for a key.
         (tail, head, None if isinstance(key, int) else key, e["devices"], e["move"])
         for tail, head, key, e in dcg.edges(keys=True, data=True)
     }
-    assert found == expected
+    assert edges == expected
     assert set(dcg.nodes) == {START, END} | {name for all_ in nodes.values() for name, _ in all_}
     assert all(
         dcg.nodes[name]["memory"] == where[device]
