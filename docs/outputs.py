@@ -85,8 +85,8 @@ def blocks(page: Path) -> list[Block]:
     """Return the blocks of a page, in its order."""
     text = page.read_text(encoding="utf-8")
     return [
-        Block(page, found["command"], _options(found["options"]), found["text"])
-        for found in _BLOCK.finditer(text)
+        Block(page, match["command"], _options(match["options"]), match["text"])
+        for match in _BLOCK.finditer(text)
     ]
 
 
@@ -169,11 +169,11 @@ def rewrite(page: Path, made: dict[str, str]) -> bool:
     """Put the texts of `made`, by command, into a page; return whether it changed."""
     old = page.read_text(encoding="utf-8")
 
-    def block(found: re.Match[str]) -> str:
-        text = made.get(found["command"])
-        if text is None or comparable(text) == comparable(found["text"]):
-            return found[0]
-        return found[0].replace(f"```\n{found['text']}```", f"```\n{text}```")
+    def block(match: re.Match[str]) -> str:
+        text = made.get(match["command"])
+        if text is None or comparable(text) == comparable(match["text"]):
+            return match[0]
+        return match[0].replace(f"```\n{match['text']}```", f"```\n{text}```")
 
     new = _BLOCK.sub(block, old)
     if new != old:

@@ -185,9 +185,9 @@ def _loaded(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         graphs[label] = load_model(str(path), options)
     platform = load_platform("aim")
     graph = graphs["decomposed"]
-    fits = {label: pim_fit(one, platform).operations for label, one in graphs.items()}
+    fits = {label: pim_fit(graph, platform).operations for label, graph in graphs.items()}
     return {
-        **{label: coverage(one, fits[label]).share for label, one in graphs.items()},
+        **{label: coverage(graph, fits[label]).share for label, graph in graphs.items()},
         "operators": len(graph.nodes),
         "fused": dict(graph.decomposed),
         "kept_whole": sorted(set(graph.kept_whole.values())),

@@ -67,16 +67,16 @@ def in_turn(
             right = driver.load_matrix(rng.standard_normal((256, 512)).astype(np.float32))
             driver.matmul(left, right)
         memory, writes = recorder.memory, recorder.list_writes()
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    speeds_of: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(runs):
         for name, config in sides.items():
-            found[name].append(run_bare(programs[name], config, memory, writes).cpu_speed)
-    base = next(iter(found.values()))
+            speeds_of[name].append(run_bare(programs[name], config, memory, writes).cpu_speed)
+    base = next(iter(speeds_of.values()))
     return {
-        "cycles_per_cpu_s": {name: statistics.median(speeds) for name, speeds in found.items()},
+        "cycles_per_cpu_s": {name: statistics.median(speeds) for name, speeds in speeds_of.items()},
         "times_slower": {
             name: statistics.median(a / b for a, b in zip(base, speeds, strict=True))
-            for name, speeds in found.items()
+            for name, speeds in speeds_of.items()
         },
     }
 

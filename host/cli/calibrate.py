@@ -113,7 +113,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
     own = load_platform(base).cpu
     model = own or load_platform(_START).cpu
     assert model is not None
-    samples, what, disturbed = _samples(args)
+    samples, source, disturbed = _samples(args)
     count = args.cores or (model.cores if args.board or args.costs else cores())
     start = replace(model, cores=count)
     fitted = fit(samples, start)
@@ -126,7 +126,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
         if len({key(s) for s in samples}) > 1:
             tables[title] = held_out(samples, start, key)
     if args.output is not None:
-        described = _sources(fitted, what, base, own is not None)
+        described = _sources(fitted, source, base, own is not None)
         if count != model.cores:
             described["cores"] = f"the times are of {quantity(count, 'core')}"
         if fitted.parameters.speedup_cores != model.speedup_cores:
@@ -136,9 +136,9 @@ def run_calibrate(args: argparse.Namespace) -> int:
             text = _with_transfers(text, base, args.rounds)
         _write(args.output, text)
     if args.json:
-        emit_json(_as_json(fitted, tables, what, disturbed))
+        emit_json(_as_json(fitted, tables, source, disturbed))
         return 0
-    _print(fitted, tables, what, disturbed, args.output)
+    _print(fitted, tables, source, disturbed, args.output)
     return 0
 
 
@@ -179,11 +179,11 @@ def _from_file(name: str, length: str, path: str) -> list[Sample]:
     return samples_of(graph, costs.cost_us, model=name, length=tokens)
 
 
-def _sources(fitted: Fit, what: str, base: str, has_model: bool) -> dict[str, str]:
+def _sources(fitted: Fit, source: str, base: str, has_model: bool) -> dict[str, str]:
     """Say where each parameter comes from; one that was kept keeps its source."""
     kept = sources(platform_path(base if has_model else _START))
     return {
-        parameter.name: f"calibrated: {what}"
+        parameter.name: f"calibrated: {source}"
         if parameter.name in fitted.fitted
         else kept[f"cpu.{parameter.name}"][1]
         for parameter in fields(CpuSection)
@@ -214,11 +214,11 @@ def _write(path: Path, written: str) -> None:
 def _as_json(
     fitted: Fit,
     tables: dict[str, dict[tuple[str, str], Errors]],
-    what: str,
+    source: str,
     disturbed: bool,
 ) -> dict[str, Any]:
     return {
-        "samples": what,
+        "samples": source,
         "disturbed": disturbed,
         "parameters": {
             parameter.name: {
@@ -250,7 +250,7 @@ def _as_json(
 def _print(
     fitted: Fit,
     tables: dict[str, dict[tuple[str, str], Errors]],
-    what: str,
+    source: str,
     disturbed: bool,
     output: Path | None,
 ) -> None:
@@ -262,7 +262,7 @@ def _print(
         note = "" if parameter.name in fitted.fitted else "kept: the data do not tell"
         rows.append((parameter.name, text, parameter.metadata["unit"], note))
     columns = [*texts("parameter"), *numbers("value"), *prose("unit", "")]
-    print_table(out, columns, rows, what)
+    print_table(out, columns, rows, source)
     for title, table in tables.items():
         print_errors(out, table, f"{title}; operators of {REPORTED_US:.0f} us and more")
     if disturbed:

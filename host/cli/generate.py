@@ -302,11 +302,11 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         )
     print_table(out, columns, rows, title)
     for phase in report["phases"]:
-        us, what = phase["us_per_execution"], "token" if phase["name"] == "decode" else "prompt"
+        us, per = phase["us_per_execution"], "token" if phase["name"] == "decode" else "prompt"
         if us is None:
             _line(out, f"{phase['name']}: no time, the model device has no clock")
         else:
-            time = f"{us / 1000:,.2f} ms a {what}"
+            time = f"{us / 1000:,.2f} ms a {per}"
             _line(out, f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
     phases = report["phases"]  # equal names in two of them are different operators
     kept = {f"{p['name']} {k}": v for p in phases for k, v in p["kept_on_cpu"].items()}

@@ -39,8 +39,8 @@ def register(subparsers: Any) -> None:
             "resident, and compare every bit with the golden model. Exit code 1: bits differ."
         ),
     )
-    for name, what in (("P", "rows"), ("Q", "inner dimension"), ("R", "columns")):
-        gemm.add_argument(name.lower(), type=whole_number, metavar=name, help=what)
+    for name, meaning in (("P", "rows"), ("Q", "inner dimension"), ("R", "columns")):
+        gemm.add_argument(name.lower(), type=whole_number, metavar=name, help=meaning)
     gemm.add_argument(
         "--transposed", action="store_true", help="the right operand is (R,Q): opcode MATMUL_T"
     )
@@ -135,7 +135,7 @@ def elementwise_command(args: argparse.Namespace) -> int:
 
 def _run(
     args: argparse.Namespace,
-    what: dict[str, Any],
+    header: dict[str, Any],
     kernel: Callable[[Device, Platform], KernelResult],
 ) -> int:
     choose_lanes(args)
@@ -157,7 +157,7 @@ def _run(
         ) as device,
     ):
         result = kernel(device, platform)
-    report = what | _report(result, platform, args)
+    report = header | _report(result, platform, args)
     if args.json:
         emit_json(report)
     else:

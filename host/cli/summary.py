@@ -266,18 +266,24 @@ def _print_verification(out: Console, report: Report) -> None:
                 _line(out, f"  failed: {name}", "red")
 
 
-def _comparison(one: Comparison) -> str:
+def _comparison(comparison: Comparison) -> str:
     def number(value: float | None, form: str) -> str:
         return "not finite" if value is None else format(value, form)
 
-    least = f" (at least {one['min_cosine']:g})" if one.get("min_cosine") is not None else ""
-    given = f" given the run's {one['given']}" if one.get("given") else ""
-    measured = ", measured" if one.get("measured") else ""
+    least = (
+        f" (at least {comparison['min_cosine']:g})"
+        if comparison.get("min_cosine") is not None
+        else ""
+    )
+    given = f" given the run's {comparison['given']}" if comparison.get("given") else ""
+    measured = ", measured" if comparison.get("measured") else ""
+    elements = quantity(comparison["elements"], "element")
+    limit = f"{comparison['limit']:.2g}{measured}"
     return (
-        f"{one['tensor']} against float32{given}, {quantity(one['elements'], 'element')}:"
-        f" max_abs_error {number(one['max_abs_error'], '.3g')}, relative L2"
-        f" {number(one['relative_l2'], '.3g')} (at most {one['limit']:.2g}{measured}), cosine"
-        f" {number(one['cosine'], '.6f')}{least}"
+        f"{comparison['tensor']} against float32{given}, {elements}:"
+        f" max_abs_error {number(comparison['max_abs_error'], '.3g')}, relative L2"
+        f" {number(comparison['relative_l2'], '.3g')} (at most {limit}),"
+        f" cosine {number(comparison['cosine'], '.6f')}{least}"
     )
 
 

@@ -21,7 +21,7 @@ def modules_beside(module: str) -> tuple[ModuleType, ...]:
     Who calls this is in `pimloop.host.store.closure.DISCOVERED`: the imports are in no text.
     """
     room = module.rpartition(".")[0]
-    names = sorted(found.name for found in iter_modules(import_module(room).__path__))
+    names = sorted(info.name for info in iter_modules(import_module(room).__path__))
     return tuple(import_module(f"{room}.{name}") for name in names)
 
 

@@ -68,10 +68,12 @@ def parse_section(
     if not isinstance(table, dict):
         raise PlatformError(f"{path}: {name} must be a table, not {table!r}")
     declared = fields(kind)  # type: ignore[arg-type]
-    check_keys(table, {one.name for one in declared}, path, f"{name}{joint}")
+    check_keys(table, {field.name for field in declared}, path, f"{name}{joint}")
     values = {
-        one.name: _value(table[one.name], one.type, one.metadata, path, f"{name}{joint}{one.name}")
-        for one in declared
+        field.name: _value(
+            table[field.name], field.type, field.metadata, path, f"{name}{joint}{field.name}"
+        )
+        for field in declared
     }
     return kind(**values)
 
@@ -127,11 +129,11 @@ def _chosen(value: Any, kind: str, choices: tuple[Any, ...], path: Path, key: st
     several = kind.startswith("tuple")
     if several and not isinstance(value, list):
         raise PlatformError(f"{path}: {key}.value must be a list, not {value!r}")
-    for one in value if several else [value]:
+    for item in value if several else [value]:
         # 1 == True in Python: a whole number is no switch.
-        if not any(one == choice and type(one) is type(choice) for choice in choices):
+        if not any(item == choice and type(item) is type(choice) for choice in choices):
             allowed = ", ".join(repr(choice) for choice in choices)
-            raise PlatformError(f"{path}: {key}.value: {one!r} is not one of {allowed}")
+            raise PlatformError(f"{path}: {key}.value: {item!r} is not one of {allowed}")
     return tuple(value) if several else value
 
 

@@ -186,8 +186,10 @@ def _wider(
 
 def _choices(narrow: set[np.dtype[Any]]) -> Iterator[dict[np.dtype[Any], np.dtype[Any]]]:
     """Yield the ways to give each narrow type a wider one."""
-    for place in range(max((len(_WIDER[one]) for one in narrow), default=0)):
-        yield {one: np.dtype(_WIDER[one][min(place, len(_WIDER[one]) - 1)]) for one in narrow}
+    for place in range(max((len(_WIDER[dtype]) for dtype in narrow), default=0)):
+        yield {
+            dtype: np.dtype(_WIDER[dtype][min(place, len(_WIDER[dtype]) - 1)]) for dtype in narrow
+        }
 
 
 def _wide_name(

@@ -141,7 +141,7 @@ class CheckpointWeights:
         if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
             raise PimloopError(f"{index}: weight_map must be a table of file names")
         opened: dict[str, SafetensorsFile] = {}
-        found = {}
+        shard_of = {}
         for name, place in places.items():
             if place not in opened:
                 if Path(place).name != place or not place.endswith(".safetensors"):
@@ -151,8 +151,8 @@ class CheckpointWeights:
                 opened[place] = SafetensorsFile(index.parent / place)
             if name not in opened[place]:
                 raise PimloopError(f"{index.parent / place} lacks the weight '{name}' of the index")
-            found[name] = opened[place]
-        return found
+            shard_of[name] = opened[place]
+        return shard_of
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -148,8 +148,8 @@ def _unroll(
         inputs = {value.name: name for value, name in zip(body.input, names, strict=True)}
         _, *results = writer.write(made, f"{trip}/", inputs)
         carried = results[: len(carried)]
-        for found, name in zip(slices, results[len(carried) :], strict=True):
-            found.append(name)
+        for stacked, name in zip(slices, results[len(carried) :], strict=True):
+            stacked.append(name)
     made.results = [*carried, *(_stack(made, prefix, i, s, opset) for i, s in enumerate(slices))]
     return made
 

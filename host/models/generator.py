@@ -121,8 +121,8 @@ def _generating() -> list[str]:
     return [name for name, a in architectures().items() if isinstance(a, CachedDecoder)]
 
 
-def _same(one: Array | None, other: Array) -> bool:
-    return one is not None and one.dtype == other.dtype and np.array_equal(one, other)
+def _same(array: Array | None, other: Array) -> bool:
+    return array is not None and array.dtype == other.dtype and np.array_equal(array, other)
 
 
 class _Kept:

@@ -62,12 +62,12 @@ def attributes_of(proto: onnx.NodeProto) -> dict[str, Any]:
     ValueError
         When one has no type, or refers to a function that is not written out.
     """
-    found = {}
+    attributes = {}
     for attribute in proto.attribute:
         value = helper.get_attribute_value(attribute)
         is_list = isinstance(value, list) or type(value).__name__.startswith("Repeated")
-        found[attribute.name] = EmptyList(attribute.type) if is_list and not value else value
-    return found
+        attributes[attribute.name] = EmptyList(attribute.type) if is_list and not value else value
+    return attributes
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,12 @@ class Graph:
     @cached_property
     def consumers(self) -> Mapping[str, tuple[Node, ...]]:
         """The nodes that read each tensor, once each, in order."""
-        found: dict[str, list[Node]] = {}
+        readers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):
                 if name:
-                    found.setdefault(name, []).append(node)
-        return {name: tuple(nodes) for name, nodes in found.items()}
+                    readers.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in readers.items()}
 
     def activations(self, node: Node) -> Iterator[str]:
         """Yield the tensors `node` reads that are not constants, once each, in order."""

@@ -193,18 +193,18 @@ class Inference:
             except DataDependentError:
                 raise DataDependentError(message) from error
         by_name = {value.name: value.type.tensor_type for value in inferred.graph.output}
-        found = []
+        outputs = []
         for name in node.outputs:
             tensor = by_name.get(name)
             if not name or tensor is None:
-                found.append(NO_OUTPUT)
+                outputs.append(NO_OUTPUT)
                 continue
             dims = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
             if not tensor.HasField("shape") or min(dims, default=0) < 0 or not tensor.elem_type:
                 # A definition by other operators, and types the inference does not know.
                 return self._by_runtime(node, infos, constants, where)
-            found.append(TensorInfo(tuple(dims), _dtype(tensor.elem_type, where)))
-        return found
+            outputs.append(TensorInfo(tuple(dims), _dtype(tensor.elem_type, where)))
+        return outputs
 
     def _by_runtime(
         self,

@@ -134,13 +134,13 @@ def _given_sizes(
     if value is None or value.ndim != 2:
         return length, batch  # `check_inputs` says what is wrong
     shape = value.shape
-    for asked, given, what in (
+    for asked, given, size in (
         (options.sequence_length, shape[1], "--seq"),
         (options.batch, shape[0], "--batch"),
     ):
         if asked is not None and asked != given:
             raise PimloopError(
-                f"model {config.name}: {what} {asked}, but the given input_ids have the shape"
+                f"model {config.name}: {size} {asked}, but the given input_ids have the shape"
                 f" {list(shape)}"
             )
     if not 1 <= shape[1] <= config.max_sequence:

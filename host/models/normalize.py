@@ -266,16 +266,16 @@ class _Normalizer:
     @cached_property
     def readers(self) -> dict[str, list[Reader]]:
         """Who reads each tensor of the file."""
-        found: dict[str, list[Reader]] = {}
+        readers: dict[str, list[Reader]] = {}
         for proto in self.raw.nodes:
             cast = next((a.i for a in proto.attribute if a.name == "to"), None)
             reader = Reader(proto.op_type, cast if proto.op_type == "Cast" else None)
             inner = [name for a in proto.attribute for g in subgraphs(a) for name in outer_names(g)]
             for name in dict.fromkeys([*proto.input, *inner]):
-                found.setdefault(name, []).append(reader)
+                readers.setdefault(name, []).append(reader)
         for name in self.raw.outputs:
-            found.setdefault(name, []).append(Reader(""))
-        return found
+            readers.setdefault(name, []).append(Reader(""))
+        return readers
 
     def _take_node(self, node: Node, where: str) -> None:
         """Keep or fold an operator, or other operators in its place where it cannot be run."""
@@ -359,14 +359,14 @@ class _Normalizer:
 
         ONNX's own inference takes the axes of such a Squeeze for none, ONNX Runtime for all.
         """
-        found = attributes_of(proto)
+        attributes = attributes_of(proto)
         schema = schema_of(proto, self.raw.opsets)
         if schema is None:
-            return found
+            return attributes
         declared = schema.attributes
         return {
             name: value
-            for name, value in found.items()
+            for name, value in attributes.items()
             if not (
                 isinstance(value, EmptyList) and name in declared and not declared[name].required
             )

@@ -128,22 +128,24 @@ class _Binder:
 
     def bind(self) -> BoundInputs:
         self._check_names()
-        whole = {one.name: self._whole(one) for one in self._inputs}
+        whole = {declared.name: self._whole(declared) for declared in self._inputs}
         for name, length in self._options.axes.items():
             self._set(name, length, f"--axis {name}={length}")
         self._default_names()
         self._solve()
         inputs = {}
-        for one in self._inputs:
-            shape = whole[one.name]
+        for declared in self._inputs:
+            shape = whole[declared.name]
             if shape is None:
-                shape = tuple(self._length(one, i, axis) for i, axis in enumerate(one.axes or ()))
+                shape = tuple(
+                    self._length(declared, i, axis) for i, axis in enumerate(declared.axes or ())
+                )
             if any(not 0 <= n <= MAX_LENGTH for n in shape) or prod(shape) > MAX_INPUT_ELEMENTS:
                 raise PimloopError(
-                    f"{one.where} has the shape {list(shape)}; at most {MAX_INPUT_ELEMENTS}"
+                    f"{declared.where} has the shape {list(shape)}; at most {MAX_INPUT_ELEMENTS}"
                     " elements are supported"
                 )
-            inputs[one.name] = TensorInfo(shape, one.dtype)
+            inputs[declared.name] = TensorInfo(shape, declared.dtype)
         if self._sequence is None:
             self._check_used("--seq", self._options.sequence_length, _is_sequence)
         if self._batch is None:
@@ -171,7 +173,7 @@ class _Binder:
             self._set(name, length, f"{option} {length}")
 
     def _check_names(self) -> None:
-        known = [one.name for one in self._inputs]
+        known = [declared.name for declared in self._inputs]
         for name in self._options.shapes:
             if name not in known:
                 raise PimloopError(
@@ -179,8 +181,8 @@ class _Binder:
                 )
         axes = dict.fromkeys(
             word
-            for one in self._inputs
-            for axis in one.axes or ()
+            for declared in self._inputs
+            for axis in declared.axes or ()
             if isinstance(axis, str)
             for word in (axis, *_words(axis))
             if word
@@ -192,35 +194,37 @@ class _Binder:
                     f" {', '.join(axes) or 'none'}"
                 )
 
-    def _whole(self, one: _Input) -> tuple[int, ...] | None:
+    def _whole(self, declared: _Input) -> tuple[int, ...] | None:
         """Return the shape of an input that is given as a whole; note its axes' lengths."""
-        value = self._options.given.get(one.name)
+        value = self._options.given.get(declared.name)
         shape = None if value is None else value.shape
-        if value is not None and as_declared(value, one.dtype).dtype != one.dtype:
+        if value is not None and as_declared(value, declared.dtype).dtype != declared.dtype:
             raise PimloopError(
-                f"{one.where} is {one.dtype}, the given values are {value.dtype}"
-                f"{type_advice(value, one.dtype)}"
+                f"{declared.where} is {declared.dtype}, the given values are {value.dtype}"
+                f"{type_advice(value, declared.dtype)}"
             )
         said = "the given values"
-        asked = self._options.shapes.get(one.name)
+        asked = self._options.shapes.get(declared.name)
         if shape is None:
             shape, said = asked, "--shape"
         elif asked is not None and asked != shape:
             raise PimloopError(
-                f"{one.where}: --shape says {list(asked)}, the given values have the shape"
+                f"{declared.where}: --shape says {list(asked)}, the given values have the shape"
                 f" {list(shape)}"
             )
         if shape is None:
-            if one.axes is None:
-                raise PimloopError(f"{one.where} has no shape; give --shape {one.name}=...")
+            if declared.axes is None:
+                raise PimloopError(
+                    f"{declared.where} has no shape; give --shape {declared.name}=..."
+                )
             return None
-        if not one.fits(shape):
+        if not declared.fits(shape):
             raise PimloopError(
-                f"{one.where}: the shape {list(shape)} does not fit {one.describe()}"
+                f"{declared.where}: the shape {list(shape)} does not fit {declared.describe()}"
             )
-        for axis, length in zip(one.axes or (), shape, strict=bool(one.axes)):
+        for axis, length in zip(declared.axes or (), shape, strict=bool(declared.axes)):
             if isinstance(axis, str) and axis:
-                self._set(axis, length, f"{said} of '{one.name}'")
+                self._set(axis, length, f"{said} of '{declared.name}'")
         return shape
 
     def _set(self, name: str, length: int, said: str) -> None:
@@ -234,8 +238,8 @@ class _Binder:
     def _default_names(self) -> None:
         """Bind what batch size and sequence length are for, where nothing else has."""
         options = self._options
-        for one in self._inputs:
-            for axis in one.axes or ():
+        for declared in self._inputs:
+            for axis in declared.axes or ():
                 for word in _words(axis) if isinstance(axis, str) else ():
                     if word in self._bound:
                         continue
@@ -248,7 +252,10 @@ class _Binder:
     def _solve(self) -> None:
         """Bind names that follow from others, until nothing more follows."""
         axes = dict.fromkeys(
-            axis for one in self._inputs for axis in one.axes or () if isinstance(axis, str)
+            axis
+            for declared in self._inputs
+            for axis in declared.axes or ()
+            if isinstance(axis, str)
         )
         names = dict.fromkeys(word for axis in axes for word in _words(axis))
         before = -1
@@ -305,7 +312,7 @@ class _Binder:
             operator, rest = rest[:1], rest[1:]
         return result
 
-    def _length(self, one: _Input, index: int, axis: int | str) -> int:
+    def _length(self, declared: _Input, index: int, axis: int | str) -> int:
         if isinstance(axis, int):
             return axis
         if axis in self._bound:
@@ -317,13 +324,13 @@ class _Binder:
         if not axis and options.sequence_length is not None:
             self._sequence = options.sequence_length
             return self._sequence
-        ways = [f"--shape {one.name}=..."]
+        ways = [f"--shape {declared.name}=..."]
         if axis and not _SUM.match(axis):
             ways.append(f"--axis {axis}=N")
         seq = "--seq N or " if _is_sequence(axis) or not axis else ""
         raise PimloopError(
-            f"{one.where}: axis {index} ({axis or 'unnamed'}) of {one.describe()} is dynamic; bind"
-            f" it with {seq}{', '.join(ways)}, or give the values with --inputs"
+            f"{declared.where}: axis {index} ({axis or 'unnamed'}) of {declared.describe()} is"
+            f" dynamic; bind it with {seq}{', '.join(ways)}, or give the values with --inputs"
         )
 
 

@@ -22,7 +22,7 @@ from pimloop.partitioner.quantity import quantity
 _UNNAMED = "unnamed"
 
 
-def read_tensor(tensor: TensorProto, path: Path, what: str = "constant") -> Array:
+def read_tensor(tensor: TensorProto, path: Path, role: str = "constant") -> Array:
     """Return the value of a tensor of a file.
 
     Parameters
@@ -45,7 +45,7 @@ def read_tensor(tensor: TensorProto, path: Path, what: str = "constant") -> Arra
         When its type is unknown, its size is not what its shape needs, or its external data
         lies outside the folder or cannot be read.
     """
-    dtype, where = _checked(tensor, path, what)
+    dtype, where = _checked(tensor, path, role)
     if tensor.data_location == TensorProto.EXTERNAL:
         return _external(tensor, dtype, tuple(tensor.dims), path, where)
     try:
@@ -54,7 +54,7 @@ def read_tensor(tensor: TensorProto, path: Path, what: str = "constant") -> Arra
         raise PimloopError(f"{where} is damaged: {error}") from error
 
 
-def check_tensor(tensor: TensorProto, path: Path, what: str = "constant") -> None:
+def check_tensor(tensor: TensorProto, path: Path, role: str = "constant") -> None:
     """Check type, shape and stored bytes of a tensor that is decoded later.
 
     Raises
@@ -62,12 +62,12 @@ def check_tensor(tensor: TensorProto, path: Path, what: str = "constant") -> Non
     PimloopError
         When its type is unknown, or its size is not what its shape needs.
     """
-    _checked(tensor, path, what)
+    _checked(tensor, path, role)
 
 
-def _checked(tensor: TensorProto, path: Path, what: str) -> tuple[np.dtype[Any], str]:
+def _checked(tensor: TensorProto, path: Path, role: str) -> tuple[np.dtype[Any], str]:
     """Return the type of a tensor and what messages call it."""
-    where = f"{path}: {what} '{tensor.name or _UNNAMED}'"
+    where = f"{path}: {role} '{tensor.name or _UNNAMED}'"
     try:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
     except KeyError as error:
@@ -89,7 +89,7 @@ def _checked(tensor: TensorProto, path: Path, what: str) -> tuple[np.dtype[Any],
     return dtype, where
 
 
-def embed(tensor: TensorProto, path: Path, what: str = "constant") -> None:
+def embed(tensor: TensorProto, path: Path, role: str = "constant") -> None:
     """Read the external data of a tensor, if it has any, into it, in place.
 
     Raises
@@ -98,7 +98,7 @@ def embed(tensor: TensorProto, path: Path, what: str = "constant") -> None:
         As `read_tensor`.
     """
     if tensor.data_location == TensorProto.EXTERNAL:
-        tensor.CopyFrom(numpy_helper.from_array(read_tensor(tensor, path, what), tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(read_tensor(tensor, path, role), tensor.name))
 
 
 def _stored_bytes(element_type: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:

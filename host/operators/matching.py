@@ -52,8 +52,8 @@ def kept_on_cpu(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
 
 def pim_capable(graph: Graph, capabilities: Capabilities) -> dict[str, Operation]:
     """Return the operation of every PIM-capable node by its id, in the graph's order."""
-    found = {node.id: pim_operation(graph, node, capabilities) for node in graph.nodes}
-    return {identifier: operation for identifier, operation in found.items() if operation}
+    operations = {node.id: pim_operation(graph, node, capabilities) for node in graph.nodes}
+    return {identifier: operation for identifier, operation in operations.items() if operation}
 
 
 def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> Operation | str:

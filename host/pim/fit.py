@@ -56,18 +56,20 @@ class PimFit:
         """Return bytes of its own and shared constants of each node, and the latter's bytes."""
         readers: dict[Key, int] = {}
         for constants in self.weights.values():
-            for one in constants:
-                readers[one.key] = readers.get(one.key, 0) + 1
+            for constant in constants:
+                readers[constant.key] = readers.get(constant.key, 0) + 1
         own = {
-            node: sum(one.nbytes for one in constants if readers[one.key] == 1)
+            node: sum(constant.nbytes for constant in constants if readers[constant.key] == 1)
             for node, constants in self.weights.items()
         }
         first: dict[Key, Stored] = {}
         shared: dict[str, tuple[str, ...]] = {}
         for node, constants in self.weights.items():
-            several = [one for one in constants if readers[one.key] > 1]
-            shared[node] = tuple(first.setdefault(one.key, one).name for one in several)
-        return own, shared, {one.name: one.nbytes for one in first.values()}
+            several = [constant for constant in constants if readers[constant.key] > 1]
+            shared[node] = tuple(
+                first.setdefault(constant.key, constant).name for constant in several
+            )
+        return own, shared, {constant.name: constant.nbytes for constant in first.values()}
 
     def within(self, graph: Graph, assignment: Mapping[str, str]) -> dict[str, str]:
         """Return an assignment with those PIM operators on the CPU that do not fit.
@@ -124,7 +126,9 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
             # Forms, and with them sizes, depend on what the CPU computes.
             forms = driver_forms(graph, operations, driver)
             stored = _stored(graph, operations, forms, driver)
-            needed = {node: sum(one.nbytes for one in stored[node]) for node in operations}
+            needed = {
+                node: sum(constant.nbytes for constant in stored[node]) for node in operations
+            }
             large = [node for node in operations if needed[node] > room]
             for node in large:
                 del operations[node]

@@ -69,17 +69,17 @@ class Plugin:
 
 def plugins(group: str) -> dict[str, Plugin]:
     """Return the plug-ins of a group by name; of two with one name the first installed."""
-    found: dict[str, Plugin] = {}
+    by_name: dict[str, Plugin] = {}
     for entry in entry_points(group=group):
         package = entry.dist.name if entry.dist is not None else "unknown"
-        if entry.name in found:
+        if entry.name in by_name:
             log.warning(
                 "plug-in '%s' (%s) of package %s is hidden by the one of package %s",
-                entry.name, group, package, found[entry.name].package,
+                entry.name, group, package, by_name[entry.name].package,
             )  # fmt: skip
             continue
-        found[entry.name] = Plugin(group, entry.name, entry.value, package)
-    return found
+        by_name[entry.name] = Plugin(group, entry.name, entry.value, package)
+    return by_name
 
 
 def find_policy(name: str) -> Callable[..., Any]:
@@ -90,14 +90,15 @@ def find_policy(name: str) -> Callable[..., Any]:
     PluginError
         When there is none of that name, or it does not load.
     """
-    found = plugins(POLICIES)
-    if name not in found:
-        known = ", ".join(found) or "none"
+    installed = plugins(POLICIES)
+    if name not in installed:
+        known = ", ".join(installed) or "none"
         raise PluginError(f"unknown policy '{name}'; policies of installed plug-ins: {known}")
-    policy = found[name].load()
+    plugin = installed[name]
+    policy = plugin.load()
     if not callable(policy):
         raise PluginError(
-            f"plug-in '{name}' ({POLICIES}, package {found[name].package}): {found[name].value} is"
+            f"plug-in '{name}' ({POLICIES}, package {plugin.package}): {plugin.value} is"
             f" {type(policy).__name__}, not a function"
         )
     return policy  # type: ignore[no-any-return]
@@ -180,13 +181,13 @@ def load_model(name: str, options: LoadOptions) -> Graph:
     from pimloop.host.models.built_in import BUILT_IN
     from pimloop.host.models.graph import Graph
 
-    found = None if name in BUILT_IN else find_model(name)
-    if found is None:
+    model = None if name in BUILT_IN else find_model(name)
+    if model is None:
         return loader.load_model(name, options)
-    if isinstance(found, Path):
-        return loader.load_model(str(found), options)
+    if isinstance(model, Path):
+        return loader.load_model(str(model), options)
     try:
-        graph = found(options)
+        graph = model(options)
     except PimloopError:
         raise
     except Exception as error:  # whatever a stranger's code raises

@@ -132,15 +132,15 @@ def test_every_step_of_the_page(tmp_path: Path) -> None:
     assert re.search(r"cycles \(DRAM clocks\) +│ 111,232 ", said["trace.txt"])
 
     # Between lists the memory is in self-refresh.
-    lists: list[list[str]] = [[]]
+    segments: list[list[str]] = [[]]
     with (copy.tree / "trace.txt").open(encoding="utf-8") as trace:
         for command in read_commands(trace):
             if command.name == "SRE":
-                lists.append([])
+                segments.append([])
             elif command.name in ("RD", "WR"):
-                lists[-1].append(command.name)
-    product = max(lists, key=len)
-    turns = sum(one != two for one, two in pairwise(product))
+                segments[-1].append(command.name)
+    product = max(segments, key=len)
+    turns = sum(command != following for command, following in pairwise(product))
     counted = {"rd": product.count("RD"), "wr": product.count("WR"), "turn": turns}
     assert {name: f"{value:,}" for name, value in counted.items()} == {
         name: rows[name] for name in counted

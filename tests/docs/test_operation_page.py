@@ -42,12 +42,12 @@ def touched(kind: str) -> set[str]:
 @pytest.mark.parametrize("language", SOURCES)
 def test_the_excerpts_are_lines_of_the_files(language: str) -> None:
     text = (REPOSITORY / SOURCES[language]).read_text(encoding="utf-8")
-    found = blocks(language)
-    assert len(found) == {"python": 1}.get(language, 2)
-    for block in found:
+    excerpts = blocks(language)
+    assert len(excerpts) == {"python": 1}.get(language, 2)
+    for block in excerpts:
         assert text.count(block) == 1, block
     if language == "python":
-        assert found == [text]
+        assert excerpts == [text]
 
 
 def test_every_file_that_the_page_names_is_there() -> None:

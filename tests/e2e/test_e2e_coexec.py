@@ -117,7 +117,7 @@ def test_page_trace_and_annotated_model_show_it(folder: Path, report: dict[str, 
     assert "no placement of whole operators is faster" in page
     assert "the costs that were predicted are not those of the execution" not in page
     properties = {
-        node.name: {one.key: one.value for one in node.metadata_props}
+        node.name: {entry.key: entry.value for entry in node.metadata_props}
         for node in onnx.load(folder / "model-annotated.onnx").graph.node
     }
     name = next(iter(report["schedules"]["coexec"]["splits"]))
@@ -161,7 +161,7 @@ def test_no_bar_of_the_plot_hides_another(report: Any) -> None:
         (path.get_extents() for bars in figure.axes[0].collections for path in bars.get_paths()),
         key=lambda box: box.x0,
     )
-    lanes = {s["lane"] for one in report["schedules"].values() for s in one["timeline"]}
+    lanes = {s["lane"] for schedule in report["schedules"].values() for s in schedule["timeline"]}
     assert len(boxes) >= len(lanes) * 2
     for number, box in enumerate(boxes):
         for other in boxes[number + 1 :]:

@@ -55,15 +55,15 @@ def report(tmp_path_factory):
 
 
 def test_the_report_has_their_share_of_the_total(report):
-    found, main = report["cpu_model"], report["schedules"]["optimal"]
-    assert found["schedule"] == "optimal"
+    shares, main = report["cpu_model"], report["schedules"]["optimal"]
+    assert shares["schedule"] == "optimal"
     by_op = {row["op"]: row["us"] for row in main["operators"]}
     for basis, op in (("derived", "Conv"), ("unknown", "Hardmax")):
-        (row,) = found[basis]
+        (row,) = shares[basis]
         assert (row["op"], row["count"]) == (op, 1)
         assert row["us"] == by_op[op] > 0
         assert row["share"] == pytest.approx(by_op[op] / main["executed_us"])
-    assert found["derived"][0]["share"] + found["unknown"][0]["share"] < 1
+    assert shares["derived"][0]["share"] + shares["unknown"][0]["share"] < 1
 
 
 def test_terminal_and_page_name_them(report):

@@ -177,9 +177,9 @@ def test_a_second_run_needs_no_profile_and_no_simulation(wide, first, tmp_path, 
     assert again["simulation"]["lists_simulated"] == 0
     assert again["simulation"]["cycles_per_s"] == 0
     for name in SCHEDULES:
-        one, other = again["schedules"][name], report["schedules"][name]
-        assert one["assignment"] == other["assignment"]
-        assert one["executed_us"] == other["executed_us"]
+        repeated, earlier = again["schedules"][name], report["schedules"][name]
+        assert repeated["assignment"] == earlier["assignment"]
+        assert repeated["executed_us"] == earlier["executed_us"]
     fresh = run(wide, tmp_path / "fresh", fresh=True)[1]
     assert not fresh["profile"]["from_cost_store"]
     assert fresh["graph"] == report["graph"]  # sources too: nothing is reused
@@ -191,9 +191,9 @@ def test_results_do_not_depend_on_the_number_of_simulators(wide, first, tmp_path
     _, _, report = first
     chosen = Options(folder=tmp_path, jobs=1, fresh=True)
     with Pipeline(wide, random_inputs(wide, 0), load_platform("htg-z920"), chosen) as pipeline:
-        one = build_report(pipeline.run())
-    assert one["schedules"] == report["schedules"]
-    assert one["profile"] == report["profile"]
+        single = build_report(pipeline.run())
+    assert single["schedules"] == report["schedules"]
+    assert single["profile"] == report["profile"]
 
 
 @pytest.fixture(scope="module")
@@ -267,8 +267,8 @@ def test_the_fastest_rounds_overlap_as_the_schedule_does(wide, tmp_path):
             )
         )
         moved = {
-            (one.tensor, one.direction): us
-            for one, us in zip(result.execution.transfers, times.transfers, strict=True)
+            (transfer.tensor, transfer.direction): us
+            for transfer, us in zip(result.execution.transfers, times.transfers, strict=True)
         }
         free: dict[str, float] = {}
         end: dict[str, float] = {}  # of operators

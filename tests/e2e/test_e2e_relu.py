@@ -26,7 +26,7 @@ STYLES = {"per_bank": BOARD, "all_bank": BOARD | ALL_BANK}
 WIDTHS = (48, 200, 90, 10)
 
 
-def network() -> onnx.ModelProto:
+def relu_model() -> onnx.ModelProto:
     """Return products with a bias, Relu or a Clip from 0 on between them; x is (4, 48)."""
     draw = np.random.default_rng(0)
     constants = {"zero": np.float32(0)}
@@ -53,7 +53,7 @@ def network() -> onnx.ModelProto:
 
 
 def run(folder: Path, settings: dict[str, str]) -> tuple[Any, dict[str, Any]]:
-    onnx.save(network(), folder / "network.onnx")
+    onnx.save(relu_model(), folder / "network.onnx")
     graph = load_model(str(folder / "network.onnx"), LoadOptions())
     platform = load_platform("htg-z920", settings)
     options = Options(folder=folder / "out")

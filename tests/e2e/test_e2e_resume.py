@@ -33,7 +33,7 @@ def execute(graph, folder):
     with Pipeline(graph, feeds, platform, options, progress=events.append) as pipeline:
         outcome = pipeline.run()
     stages = [event.progress for event in events if event.progress.phase == STAGE]
-    return outcome, [(one.label, one.done, one.total) for one in stages]
+    return outcome, [(stage.label, stage.done, stage.total) for stage in stages]
 
 
 def test_a_placement_of_the_profile_is_not_one_of_an_interrupted_run(relu, tmp_path, monkeypatch):

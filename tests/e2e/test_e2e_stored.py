@@ -38,8 +38,8 @@ def sweep(points, folder, **options):
     """Run a sweep; return its points and which of them were finished before."""
     chosen = Options(jobs=2, **options)
     finished = run_sweep(points, folder, chosen, locally(lambda _: None), lambda _: None)
-    assert all(one.report is not None for one in finished), finished
-    return finished, [one.before for one in finished]
+    assert all(done.report is not None for done in finished), finished
+    return finished, [done.before for done in finished]
 
 
 def graph_of(report):
@@ -48,23 +48,23 @@ def graph_of(report):
 
 
 def numbers(finished):
-    return {str(one.point): (one.report["schedules"], graph_of(one.report)) for one in finished}
+    return {str(done.point): (done.report["schedules"], graph_of(done.report)) for done in finished}
 
 
 def test_the_order_of_a_sweep_changes_no_number(tiny, tmp_path, monkeypatch):
     """Lengths share operators of one shape: none stands in for another."""
     points = [Point(tiny, 3, "htg-z920"), Point(tiny, 5, "htg-z920")]
-    found = []
+    results = []
     for order in (points, points[::-1]):
-        monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / f"cache{len(found)}"))
-        finished, before = sweep(order, tmp_path / f"out{len(found)}")
+        monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / f"cache{len(results)}"))
+        finished, before = sweep(order, tmp_path / f"out{len(results)}")
         assert before == [False, False]
-        found.append(numbers(finished))
-    assert found[0] == found[1]
+        results.append(numbers(finished))
+    assert results[0] == results[1]
     assert all(
         schedule["optimal"]["optimal"]
         and not schedule["optimal"]["verification"]["predictions_missed"]
-        for schedule, _ in found[0].values()
+        for schedule, _ in results[0].values()
     )
 
 
@@ -102,33 +102,36 @@ def test_a_damaged_point_is_run_again(tiny, tmp_path):
 
 
 def test_a_point_measured_elsewhere_or_failed_is_not_kept(tiny, tmp_path):
-    (one,), _ = sweep([Point(tiny, 3, "htg-z920")], tmp_path / "out")
+    (measured,), _ = sweep([Point(tiny, 3, "htg-z920")], tmp_path / "out")
     native, board = load_platform("native"), load_platform("htg-z920")
-    save_point(tmp_path, "key", "another machine", one.report)
+    save_point(tmp_path, "key", "another machine", measured.report)
     assert load_point(tmp_path, "key", native) is None
-    assert load_point(tmp_path, "key", board) == json.loads(json.dumps(one.report))
+    assert load_point(tmp_path, "key", board) == json.loads(json.dumps(measured.report))
     assert load_point(tmp_path, "other", board) is None
     assert load_point(tmp_path, None, board) is None
-    failed = {**one.report, "verification": {**one.report["verification"], "passed": False}}
+    failed = {
+        **measured.report,
+        "verification": {**measured.report["verification"], "passed": False},
+    }
     save_point(tmp_path, "key", None, failed)
     assert load_point(tmp_path, "key", board) is None
 
 
 def test_sweeps_have_folders_of_their_own(tiny):
     options = Options()
-    one = [Point(tiny, 3, "htg-z920")]
+    points = [Point(tiny, 3, "htg-z920")]
     names = {
-        sweep_name(one, options),
+        sweep_name(points, options),
         sweep_name([Point(tiny, 4, "htg-z920")], options),
         sweep_name([Point(tiny, 3, "aim")], options),
         sweep_name([Point(tiny, 3, "htg-z920", (("pim.lanes", "8"),))], options),
         sweep_name([Point(tiny, 3, "htg-z920", loading=Loading(seed=1))], options),
         sweep_name([Point(tiny, 3, "htg-z920", loading=Loading(batch=2))], options),
         sweep_name([Point(tiny, 3, "htg-z920", loading=Loading(decompose=WHOLE))], options),
-        sweep_name(one, Options(objective="makespan")),
+        sweep_name(points, Options(objective="makespan")),
     }
     assert len(names) == 8
-    assert sweep_name(one, Options(jobs=1, fresh=True)) == sweep_name(one, options)
+    assert sweep_name(points, Options(jobs=1, fresh=True)) == sweep_name(points, options)
     spaced = Point("a folder/my model;rm.onnx", None, "htg-z920")
     assert point_name(spaced, options).startswith("my_model_rm.onnx-htg-z920-")
 
@@ -145,9 +148,9 @@ def test_whole_and_decomposed_operators_are_points_of_their_own(tmp_path):
     assert len(contents) == 2
     finished, before = sweep([decomposed, whole], tmp_path / "out", backend="model")
     assert before == [False, False]
-    products, one = ([node["op"] for node in f.report["graph"]["nodes"]] for f in finished)
+    products, fused = ([node["op"] for node in f.report["graph"]["nodes"]] for f in finished)
     assert products.count("MatMul") == 2
-    assert one == ["MultiHeadAttention"]
+    assert fused == ["MultiHeadAttention"]
     assert "--keep-fused" in finished[1].report["command"]
     assert sweep([whole, decomposed], tmp_path / "out", backend="model")[1] == [True, True]
 
@@ -216,14 +219,14 @@ def test_wrong_stored_costs_fail_the_command(tiny, tmp_path, capsys, monkeypatch
     assert report["verification"]["predictions_missed"]
 
 
-@pytest.mark.parametrize("what", [OPERATORS, TRANSFERS])
+@pytest.mark.parametrize("which", [OPERATORS, TRANSFERS])
 @pytest.mark.parametrize("objective", ["sequential", "makespan"])
-def test_wrong_stored_costs_are_found_and_replaced(what, objective, tiny, tmp_path, monkeypatch):
+def test_wrong_stored_costs_are_found_and_replaced(which, objective, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
     graph = load_model(tiny, LoadOptions(3))
     options = {"objective": objective, "time_limit_s": 1.0}
     right = run(graph)
-    assert change_costs(1.001, what) > 0
+    assert change_costs(1.001, which) > 0
     wrong = run(graph, **options)
     assert wrong["profile"]["from_cost_store"]
     assert not wrong["verification"]["passed"]
@@ -242,12 +245,12 @@ def test_flipped_bits_of_both_databases_under_a_run(wide, tmp_path, monkeypatch)
     """The right report, or a warning and the right report."""
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
 
-    def found():
+    def finished():
         report = run(wide)
         assert report["verification"]["passed"]
         return report["schedules"], graph_of(report)
 
-    right = found()
+    right = finished()
     files = sorted((tmp_path / "cache").glob("*.sqlite"))
     assert len(files) == 2
     good = {path: path.read_bytes() for path in files}
@@ -260,7 +263,7 @@ def test_flipped_bits_of_both_databases_under_a_run(wide, tmp_path, monkeypatch)
             for _ in range(200):  # so many that rows of both are hit
                 changed[rng.randrange(200, len(changed))] ^= 1 << rng.randrange(8)
             path.write_bytes(changed)
-        assert found() == right
+        assert finished() == right
 
 
 def test_damaged_state_is_not_taken_up(wide, tmp_path, caplog):

@@ -28,8 +28,8 @@ FAST = (
 
 def blocks() -> list[str]:
     section = PAGE.read_text().split("## A device\n")[1].split("\n## ")[0]
-    found = re.findall(r"(?:^    .*\n|^\n)+", section, re.MULTILINE)
-    return [text for block in found if (text := textwrap.dedent(block).strip())]
+    excerpts = re.findall(r"(?:^    .*\n|^\n)+", section, re.MULTILINE)
+    return [text for block in excerpts if (text := textwrap.dedent(block).strip())]
 
 
 @pytest.fixture(scope="module")

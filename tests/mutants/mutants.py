@@ -38,10 +38,10 @@ def patches(kind: str) -> list[Path]:
     MutantError
         There is none.
     """
-    found = sorted((MUTANTS / kind).glob("*.patch"))
-    if not found:
+    files = sorted((MUTANTS / kind).glob("*.patch"))
+    if not files:
         raise MutantError(f"no *.patch in {MUTANTS / kind}")
-    return found
+    return files
 
 
 def mutated(patch: Path, sources: Sequence[Path], folder: Path) -> tuple[Path, ...]:
@@ -111,10 +111,10 @@ def killers(patch: Path) -> list[str]:
         It names none.
     """
     head = patch.read_text(encoding="utf-8").split("--- ", 1)[0]
-    found = re.findall(r"^caught by: (\S.*)$", head, re.MULTILINE)
-    if not found:
+    tests = re.findall(r"^caught by: (\S.*)$", head, re.MULTILINE)
+    if not tests:
         raise MutantError(f"{patch.name} has no line 'caught by: TEST'")
-    return found
+    return tests
 
 
 def description(patch: Path) -> str:

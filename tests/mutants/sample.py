@@ -98,7 +98,7 @@ def changes(path: Path) -> list[Change]:
     """Return every fault this tool knows to make in a module."""
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
-    found: dict[tuple[int, str], Change] = {}
+    by_line: dict[tuple[int, str], Change] = {}
     for node, replacements in _places(ast.parse(text)):
         if node.lineno != node.end_lineno:
             continue
@@ -115,8 +115,8 @@ def changes(path: Path) -> list[Change]:
                 compile(whole, str(path), "exec")
             except SyntaxError:
                 continue
-            found[node.lineno, after] = Change(node.lineno, line, after, whole)
-    return list(found.values())
+            by_line[node.lineno, after] = Change(node.lineno, line, after, whole)
+    return list(by_line.values())
 
 
 def _places(tree: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, list[str]]]:
@@ -185,7 +185,7 @@ def _instead(node: ast.expr) -> Iterator[ast.expr]:
             yield ast.Attribute(node.value, _NAMES[node.attr], ast.Load())
     elif isinstance(node, ast.Call):
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        starred = any(isinstance(one, ast.Starred) for one in node.args[:2])
+        starred = any(isinstance(argument, ast.Starred) for argument in node.args[:2])
         if len(node.args) > 1 and not starred and name not in ("min", "max"):
             yield ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
         if len(node.args) == 1 and name in ("abs", "sorted", "reversed", "round", "set"):
@@ -218,24 +218,24 @@ def main() -> int:
     tests = [*options.tests, "-m", "not full", *(["-k", options.k] if options.k else [])]
     drawn: list[tuple[str, Change]] = []
     for module in options.modules:
-        found = changes(REPOSITORY / module)
+        candidates = changes(REPOSITORY / module)
         if options.line:
-            found = [change for change in found if change.line == options.line]
-        random.Random(f"{options.seed} {module}").shuffle(found)
-        chosen = found[: options.count or None]
-        print(f"{module}: {len(chosen)} of {len(found)} faults")
-        drawn += [(module, change) for change in sorted(chosen, key=lambda one: one.line)]
+            candidates = [change for change in candidates if change.line == options.line]
+        random.Random(f"{options.seed} {module}").shuffle(candidates)
+        chosen = candidates[: options.count or None]
+        print(f"{module}: {len(chosen)} of {len(candidates)} faults")
+        drawn += [(module, change) for change in sorted(chosen, key=lambda fault: fault.line)]
 
     warm: SimpleQueue[Forks] = SimpleQueue()
     pool = [Forks() for _ in range(options.workers)]
     for forks in pool:
         warm.put(forks)
 
-    def run(one: tuple[str, Change]) -> tuple[Outcome, float]:
+    def run(fault: tuple[str, Change]) -> tuple[Outcome, float]:
         forks = warm.get()
         begin = time.monotonic()
         try:
-            outcome = forks.run({one[0]: one[1].text}, tests, cpu_seconds=options.timeout)
+            outcome = forks.run({fault[0]: fault[1].text}, tests, cpu_seconds=options.timeout)
         finally:
             warm.put(forks)
         return outcome, time.monotonic() - begin

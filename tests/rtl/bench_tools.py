@@ -93,7 +93,7 @@ async def start(dut: Any, **inputs: int) -> None:
     await RisingEdge(dut.clk_i)
 
 
-async def until(dut: Any, condition: Callable[[], bool], what: str, bound: int = 10000) -> int:
+async def until(dut: Any, condition: Callable[[], bool], event: str, bound: int = 10000) -> int:
     """Wait for `condition` at a rising edge; return the clocks it took.
 
     Raises
@@ -105,7 +105,7 @@ async def until(dut: Any, condition: Callable[[], bool], what: str, bound: int =
         await RisingEdge(dut.clk_i)
         if condition():
             return clocks + 1
-    raise AssertionError(f"no {what} within {bound} clocks")
+    raise AssertionError(f"no {event} within {bound} clocks")
 
 
 def cut(stream: dict[str, int], page_bytes: int, step: int) -> Iterator[dict[str, int]]:

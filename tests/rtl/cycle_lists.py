@@ -59,17 +59,17 @@ def table(p: Mapping[str, int], base: int) -> dict[str, list[Descriptor]]:
         Host address of 64 KiB that copies may use, a multiple of 4 KiB.
     """
     maker = _Maker(p, base)
-    lists = maker.fences() | maker.copies() | maker.products() | maker.transposed()
-    lists |= maker.elementwise() | maker.unary()
+    named = maker.fences() | maker.copies() | maker.products() | maker.transposed()
+    named |= maker.elementwise() | maker.unary()
     mixed = maker.mixed()
-    lists["several operations"] = mixed
-    lists["several operations, with records"] = [_with_record(item) for item in mixed]
+    named["several operations"] = mixed
+    named["several operations, with records"] = [_with_record(item) for item in mixed]
     # Refreshes that fall due around the fetch of an operation, in its checks, its transfers, its
     # reads and writes, and on the way to sleep.
     for name, item in maker.short().items():
         for early in _EARLY:
-            lists[f"{name} {early} clocks before a refresh"] = maker.before_refresh(item, early)
-    return lists
+            named[f"{name} {early} clocks before a refresh"] = maker.before_refresh(item, early)
+    return named
 
 
 def idle_clocks(clocks: int) -> list[Descriptor]:
@@ -114,14 +114,14 @@ class _Maker:
     def fences(self) -> dict[str, list[Descriptor]]:
         """FENCEs alone, up to three refreshes, which the last steps wait for or not."""
         counts = {f"{count} FENCEs": count for count in (0, 1, 12, 40)}
-        lists = {name: [descriptors.fence()] * count for name, count in counts.items()}
+        named = {name: [descriptors.fence()] * count for name, count in counts.items()}
         for refreshes in (1, 2, 3):
             for later in range(-3, 2):
                 # END takes 17 more, the check of the first descriptor's address 1.
                 idle = idle_clocks(self.due(refreshes) + later - 18)
-                lists[f"to sleep {later} clocks after refresh {refreshes} falls due"] = idle
-        lists["FENCEs with records"] = [_with_record(descriptors.fence())] * 3
-        return lists
+                named[f"to sleep {later} clocks after refresh {refreshes} falls due"] = idle
+        named["FENCEs with records"] = [_with_record(descriptors.fence())] * 3
+        return named
 
     def copies(self) -> dict[str, list[Descriptor]]:
         """One line to many, rows apart, across pages and 4 KiB of the host, into refreshes."""
@@ -139,15 +139,15 @@ class _Maker:
         shapes["across pages"] = {
             "row_bytes": _LINE * 400, "host": 5 * _LINE, "device": self.page - 100 * _LINE
         }  # fmt: skip
-        lists = {}
+        named = {}
         for way, make in (("in", descriptors.copy_in), ("out", descriptors.copy_out)):
             for name, shape in shapes.items():
-                lists[f"copy {way}, {name}"] = [self.copy(make, **shape)]
+                named[f"copy {way}, {name}"] = [self.copy(make, **shape)]
             long = self.copy(make, row_bytes=_LINE * 220)
             for early in (60, 130, 200):
                 name = f"copy {way} from {early} clocks before a refresh on"
-                lists[name] = self.before_refresh(long, early)
-        return lists
+                named[name] = self.before_refresh(long, early)
+        return named
 
     def products(self) -> dict[str, list[Descriptor]]:
         """Tiles and rows, narrow and wide, start values, results of both kinds, pages."""
@@ -198,50 +198,50 @@ class _Maker:
 
     def elementwise(self) -> dict[str, list[Descriptor]]:
         """Every operation and shape of the right operand, narrow and wide, in place."""
-        lists = {}
+        named = {}
         for opcode in (Opcode.ADD, Opcode.SUB, Opcode.MUL):
             for kind in Broadcast:
                 name = f"{opcode.name} {kind.name.lower()}"
-                lists[name] = [self.vector(opcode, rows=3, beats=5, broadcast=kind)]
+                named[name] = [self.vector(opcode, rows=3, beats=5, broadcast=kind)]
         for beats in (1, 3, 4, 16, 20):
-            lists[f"ADD of {beats} beats"] = [self.vector(Opcode.ADD, rows=4, beats=beats)]
-        lists["ADD across refreshes"] = [self.vector(Opcode.ADD, rows=20, beats=16)]
-        lists["MUL column across refreshes"] = [
+            named[f"ADD of {beats} beats"] = [self.vector(Opcode.ADD, rows=4, beats=beats)]
+        named["ADD across refreshes"] = [self.vector(Opcode.ADD, rows=20, beats=16)]
+        named["MUL column across refreshes"] = [
             self.vector(Opcode.MUL, rows=40, beats=7, broadcast=Broadcast.COLUMN)
         ]
         for beats in (3, 4, 5, 6):
             # Nothing but the lanes keeps B behind A.
             item = self.vector(Opcode.ADD, rows=2, beats=beats, apart=2 * beats * self.beat)
-            lists[f"ADD of {beats} beats in a page"] = [item]
+            named[f"ADD of {beats} beats in a page"] = [item]
         # all_bank: the first leaves the page open in all banks, so that B follows A at once.
         near = 8 * self.beat
-        lists["product behind ADD in a page"] = [
+        named["product behind ADD in a page"] = [
             self.vector(Opcode.ADD, rows=2, beats=4, apart=near),
             self.product(inner=self.atom // 2 + 1, beats=1, apart=near),
             self.product(inner=self.atom // 2, beats=1, apart=near),
         ]
-        lists["SUB in one bank"] = [self.vector(Opcode.SUB, rows=3, beats=6, apart=self.page * 3)]
-        return lists
+        named["SUB in one bank"] = [self.vector(Opcode.SUB, rows=3, beats=6, apart=self.page * 3)]
+        return named
 
     def unary(self) -> dict[str, list[Descriptor]]:
         """Operations of one operand: narrow and wide, in one bank, behind others, refreshes."""
-        lists = {}
+        named = {}
         for opcode in UNARY_OPCODES:
             name = opcode.name
             for beats in (1, 3, 4, 16, 20):
-                lists[f"{name} of {beats} beats"] = [self.alone(opcode, rows=4, beats=beats)]
-            lists[f"{name} across refreshes"] = [self.alone(opcode, rows=40, beats=16)]
+                named[f"{name} of {beats} beats"] = [self.alone(opcode, rows=4, beats=beats)]
+            named[f"{name} across refreshes"] = [self.alone(opcode, rows=40, beats=16)]
             # Nothing but the lanes keeps the result behind A, and A of a row behind the result.
             near = [
                 self.alone(opcode, rows=3, beats=beats, apart=3 * beats * self.beat)
                 for beats in (1, 2, 5)
             ]
-            lists |= {f"{name} in a page, {i}": [item] for i, item in enumerate(near)}
-            lists[f"{name} in one bank"] = [
+            named |= {f"{name} in a page, {i}": [item] for i, item in enumerate(near)}
+            named[f"{name} in one bank"] = [
                 self.alone(opcode, rows=3, beats=6, apart=self.page * 3)
             ]
-            lists[f"{name} in place"] = [self.alone(opcode, rows=3, beats=18, apart=None)]
-            lists[f"{name} between others"] = [
+            named[f"{name} in place"] = [self.alone(opcode, rows=3, beats=18, apart=None)]
+            named[f"{name} between others"] = [
                 self.product(inner=40, beats=5, init=Init.ROW),
                 self.alone(opcode, rows=2, beats=5),
                 self.vector(Opcode.ADD, rows=2, beats=5),
@@ -249,7 +249,7 @@ class _Maker:
                 self.turned(inner=40, cols=self.atom),
                 self.alone(opcode, rows=1, beats=1),
             ]
-        return lists
+        return named
 
     def mixed(self) -> list[Descriptor]:
         """Return operations that leave rows open for one another."""

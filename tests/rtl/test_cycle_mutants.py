@@ -115,5 +115,5 @@ def test_each_alone(patch, tmp_path):
     )
     with SimDevice(config) as device:
         raw = RawDevice(device)
-        lists = table(params, raw.base + DATA_OFFSET)
-        assert differences(raw, ClockModel(params, memory), lists)
+        table_of_lists = table(params, raw.base + DATA_OFFSET)
+        assert differences(raw, ClockModel(params, memory), table_of_lists)

@@ -64,24 +64,24 @@ def records(raw, items, positions):
         for item, position in zip(items, positions, strict=True)
         if int(item["control"]) >> CONTROL_FIELDS["record"][0] & 1
     ]
-    found = []
+    measured = []
     for place in wanted:
         record = raw.buffer[place : place + 64].view(RECORD)[0]
         cycles = int(record["cycles_lo"]) | int(record["cycles_hi"]) << 32
         others = {name: int(record[f"{name}_count" if name == "ref" else name])
                   for name in COUNTERS[1:]}  # fmt: skip
-        found.append({"cycles": cycles} | others)
-    return found
+        measured.append({"cycles": cycles} | others)
+    return measured
 
 
-def differences(raw, model, lists):
+def differences(raw, model, named):
     """Return the lists of a table in which a counter differs: name, counted, derived."""
     bad = []
-    for name, items in lists.items():
+    for name, items in named.items():
         expected = model.run(items)
-        found = spent(raw, items)
-        if found != expected.total:
-            bad.append((name, found, expected.total))
+        cycles = spent(raw, items)
+        if cycles != expected.total:
+            bad.append((name, cycles, expected.total))
         of_each = records(raw, items, range(0, 2 * len(items), 2))
         if of_each != list(expected.records):
             bad.append((f"{name}: records", of_each, expected.records))
@@ -90,8 +90,8 @@ def differences(raw, model, lists):
 
 def test_table_of_lists(built):
     raw, model = built
-    lists = table(model.p, raw.base + DATA_OFFSET)
-    assert not differences(raw, model, lists)
+    named = table(model.p, raw.base + DATA_OFFSET)
+    assert not differences(raw, model, named)
 
 
 def test_a_list_takes_the_same_again(built):

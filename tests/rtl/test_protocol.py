@@ -146,7 +146,7 @@ def test_a_trace_that_cannot_be_written_is_an_error(tmp_path):
         SimDevice(config)
 
 
-def traffic(platform, lists, trace):
+def traffic(platform, list_count, trace):
     """Run random lists on a device and leave its command trace; return its totals of commands."""
     config = SimConfig(
         params=load_platform(platform).rtl_parameters(),
@@ -158,7 +158,7 @@ def traffic(platform, lists, trace):
     with SimDevice(config) as device:
         raw = RawDevice(device)
         geometry = read_geometry(device)
-        for _ in range(lists):
+        for _ in range(list_count):
             case = random_list(rng, geometry, raw.base, length=40)
             outcome = run(raw, case)
             assert all(word & 0xFF == Code.DONE for word in outcome.words)
@@ -167,10 +167,10 @@ def traffic(platform, lists, trace):
 
 
 @pytest.mark.parametrize("platform", ["htg-z920", "aim"])
-@pytest.mark.parametrize("lists", [12, pytest.param(300, marks=pytest.mark.full)])
-def test_random_traffic_breaks_no_rule(platform, lists, tmp_path):
+@pytest.mark.parametrize("list_count", [12, pytest.param(300, marks=pytest.mark.full)])
+def test_random_traffic_breaks_no_rule(platform, list_count, tmp_path):
     trace = tmp_path / "trace.txt"
-    totals = traffic(platform, lists, trace)
+    totals = traffic(platform, list_count, trace)
     report = check_file(trace, Channel.of_platform(platform))
     assert report.passed, report.text()
     # The trace is whole: at least the commands that the device's own counters have in the lists.

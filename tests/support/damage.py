@@ -18,12 +18,12 @@ REPLACEMENTS: tuple[Any, ...] = (
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the path of every value in a JSON object but the whole."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
-    found = []
+    paths = []
     for key, item in items:
-        found.append((*path, key))
+        paths.append((*path, key))
         if isinstance(item, dict | list):
-            found += places(item, (*path, key))
-    return found
+            paths += places(item, (*path, key))
+    return paths
 
 
 def kinds(value: Any) -> list[list[tuple[Any, ...]]]:
@@ -55,10 +55,10 @@ def mutated(value: Any, seed: int) -> Any:
         holder[key] = [holder[key]]
     elif action == 3:
         other = chance.choice(chance.choice(kinds(value)))
-        found = value
+        value_there = value
         for step in other:
-            found = found[step]
-        holder[key] = copy.deepcopy(found)
+            value_there = value_there[step]
+        holder[key] = copy.deepcopy(value_there)
     else:
         holder[key] = copy.deepcopy(chance.choice(REPLACEMENTS))
     return result

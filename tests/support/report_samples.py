@@ -380,9 +380,9 @@ def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) 
 
 
 def _tensors(edges: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     for edge in edges:
-        tensor = found.setdefault(
+        tensor = by_name.setdefault(
             edge["tensor"],
             {
                 "id": edge["tensor"],
@@ -397,7 +397,7 @@ def _tensors(edges: list[dict[str, Any]]) -> list[dict[str, Any]]:
             tensor["output"] = True
         else:
             tensor["consumers"].append(edge["consumer"])
-    return list(found.values())
+    return list(by_name.values())
 
 
 def _schedule(builder: _Builder, plan: Plan) -> dict[str, Any]:

@@ -121,13 +121,13 @@ def _bias(
     whole: Whole, write: Writer, heads: Heads, *, mask: int, added: int | None, past: int
 ) -> list[str]:
     """Return what is added to the scores: the padding, the causal mask, a bias of the model."""
-    found = []
+    terms = []
     if whole.integer("unidirectional", 0):
-        found.append(visible_bias(write, heads, past))
-    found.append(padding_bias(whole, write, mask, heads))
+        terms.append(visible_bias(write, heads, past))
+    terms.append(padding_bias(whole, write, mask, heads))
     if added is not None:
-        found.append(whole.input(added))
-    return [name for name in found if name is not None]
+        terms.append(whole.input(added))
+    return [name for name in terms if name is not None]
 
 
 @decomposes(CONTRIB, "MultiHeadAttention")
@@ -136,8 +136,8 @@ def multi_head_attention(whole: Whole, write: Writer) -> Sequence[str]:
     whole.check_float()
     whole.ignore("mask_filter_value", inputs=(7,))
     whole.check(not whole.wants(3), "its scores are an output")
-    for index, what in ((1, "key"), (2, "value")):
-        whole.check(whole.input(index) is not None, f"its {what} is packed with another input")
+    for index, operand in ((1, "key"), (2, "value")):
+        whole.check(whole.input(index) is not None, f"its {operand} is packed with another input")
     whole.check(len(whole.shape(0)) == 3, "its query is packed with other inputs")
     whole.check(len(whole.shape(1)) == len(whole.shape(2)), "its key is packed with the value")
     whole.check(whole.input(8) is None, "its cache is one buffer for all steps")
@@ -180,9 +180,9 @@ def _width(whole: Whole, index: int) -> int:
 def _with_bias(whole: Whole, write: Writer, widths: Sequence[int]) -> list[str]:
     """Return query, key and value with their parts of the bias, input 3, added."""
     whole.check(len(whole.shape(1)) == 3, "its bias is for keys that have their heads as an axis")
-    found, start = [], 0
+    biased, start = [], 0
     for index, width in enumerate(widths):
         part = write.slice(whole.required(3), 0, start, start + width)
-        found.append(write.op("Add", whole.required(index), part))
+        biased.append(write.op("Add", whole.required(index), part))
         start += width
-    return found
+    return biased

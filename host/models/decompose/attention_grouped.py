@@ -91,12 +91,12 @@ def _parts(whole: Whole, write: Writer) -> tuple[list[str], Heads]:
         names = [whole.required(index) for index in range(3)]
         whole.check(whole.shape(1)[1] == rows, "its new keys are not those of its queries")
     counts = (count, shared, shared)
-    found = [
+    parts = [
         split_heads(write, n, batch, rows, c, size) for n, c in zip(names, counts, strict=True)
     ]
     past = whole.shape(3)[2] if whole.input(3) is not None else 0
     keys = whole.results[1].shape[2] if whole.wants(1) else past + rows
-    return found, Heads(batch, count, shared, rows, keys, size, size, whole.info(0).dtype)
+    return parts, Heads(batch, count, shared, rows, keys, size, size, whole.info(0).dtype)
 
 
 def _earlier(whole: Whole, write: Writer, batch: int, rows: int) -> str:
@@ -114,14 +114,14 @@ def _normalized(whole: Whole, write: Writer, query: str, key: str) -> tuple[str,
     if whole.input(14) is None:
         return query, key
     epsilon = whole.number("qk_norm_epsilon", 1e-6)
-    found = []
+    normalized = []
     for name, index, own in ((query, 14, "q_norm_epsilon"), (key, 15, "k_norm_epsilon")):
         weight = whole.required(index)
-        found.append(
+        normalized.append(
             write.op("SimplifiedLayerNormalization", name, weight, axis=-1,
                      epsilon=whole.number(own, epsilon))
         )  # fmt: skip
-    return found[0], found[1]
+    return normalized[0], normalized[1]
 
 
 def _turned(

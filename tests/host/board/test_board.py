@@ -132,7 +132,7 @@ def test_built_in_models_have_the_boards_operators(model: str) -> None:
     graph = load_model(BUILT_IN[model], LoadOptions(sequence_length=8))
     assert Counter(node.op for node in graph.nodes) == theirs
     products = Counter(
-        (board.classes[index].op, *(one.at(8) for one in board.classes[index].operands[:2]))
+        (board.classes[index].op, *(operand.at(8) for operand in board.classes[index].operands[:2]))
         for index in board.node_classes
         if board.classes[index].op in ("MatMul", "Gemm")
     )
@@ -284,9 +284,9 @@ def test_moves_are_those_that_are_paid() -> None:
     assignment = published_optimum(board, 8)
     problem = Problem.of(costs)
     paid = problem.to_us(evaluate(problem, assignment).transfer)
-    found = moves(costs, assignment)
-    assert len(set(found)) == len(found)
-    assert paid == pytest.approx(sum(costs.transfer_us[t][move] for t, move in found))
+    moved = moves(costs, assignment)
+    assert len(set(moved)) == len(moved)
+    assert paid == pytest.approx(sum(costs.transfer_us[t][move] for t, move in moved))
 
 
 def test_our_graph_of_costs_is_the_partitioners() -> None:
@@ -301,15 +301,15 @@ def test_bert_at_8_tokens_on_the_simulated_platform(devices: Callable[[str], Dev
     assert [cell.schedule for cell in cells] == [
         "cpu_serial", "cpu_parallel_first", "pim_first", "optimal",
     ]  # fmt: skip
-    found = summary(cells)
-    assert found["cells"] == 4
-    assert found["passed"], found
+    totals = summary(cells)
+    assert totals["cells"] == 4
+    assert totals["passed"], totals
     for cell in cells:
         assert cell.board_us is not None
         assert cell.error is not None
-        parts = sum(one.us for one in cell.contributions)
+        parts = sum(part.us for part in cell.contributions)
         assert parts == pytest.approx(cell.ours_us - cell.board_us, abs=0.01)
-        sizes = [abs(one.us) for one in cell.contributions]
+        sizes = [abs(part.us) for part in cell.contributions]
         assert sizes == sorted(sizes, reverse=True)
     serial, _, pim_first, optimal = cells
     assert serial.own_us == serial.ours_us
@@ -340,9 +340,9 @@ def test_cells_outside_the_limits_are_seen() -> None:
 def test_every_cell_of_figure_9_is_within_limits(devices: Callable[[str], Device]) -> None:
     times = PimTimes(PLATFORM, devices("native-per_bank-cold"))
     cells = [cell for m, n in CASES for cell in compare(m, n, PLATFORM, times.time_us)]
-    found = summary(cells)
-    assert found["cells"] == 36
-    assert found["passed"], found
+    totals = summary(cells)
+    assert totals["cells"] == 36
+    assert totals["passed"], totals
 
 
 # ---- commands ----------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ def test_validate_board_command(
     data = json.loads(capsys.readouterr().out)
     assert data["summary"]["passed"]
     assert len(data["cells"]) == 4
-    assert {one["device"] for one in data["operators"]} == {"cpu_serial", "cpu_parallel", "pim"}
+    assert {row["device"] for row in data["operators"]} == {"cpu_serial", "cpu_parallel", "pim"}
     text = path.read_text(encoding="utf-8")
     for heading in (
         "Figure 9",
@@ -429,12 +429,12 @@ def test_calibrate_fits_a_costs_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     arguments = ("calibrate", "--costs", "bert-small", "4", str(costs), "--cores", "2")
     assert run(calibrate, *arguments, "-o", str(path)) == 0
     assert str(path.name) in capsys.readouterr().out.replace("\n", "")
-    found = load_platform(str(path)).cpu
-    assert found is not None
-    assert found.cores == 2
-    assert found.product_call_us == pytest.approx(70, rel=0.01)
-    assert found.elementwise_call_us == pytest.approx(70, rel=0.01)
-    assert found.product_mac_ns == pytest.approx(0, abs=1e-3)
+    fitted = load_platform(str(path)).cpu
+    assert fitted is not None
+    assert fitted.cores == 2
+    assert fitted.product_call_us == pytest.approx(70, rel=0.01)
+    assert fitted.elementwise_call_us == pytest.approx(70, rel=0.01)
+    assert fitted.product_mac_ns == pytest.approx(0, abs=1e-3)
     assert load_platform(str(path)).cpu_model() is not None
 
 

@@ -233,10 +233,10 @@ def test_waves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_list_of_platforms(capsys: pytest.CaptureFixture[str]) -> None:
-    found = report(capsys, "platforms")["platforms"]
-    assert isinstance(found, list)
-    assert [one["name"] for one in found] == ["aim", "htg-z920", "native"]
-    assert all(one["capacity_bytes"] == 512 << 20 for one in found)
+    platforms = report(capsys, "platforms")["platforms"]
+    assert isinstance(platforms, list)
+    assert [platform["name"] for platform in platforms] == ["aim", "htg-z920", "native"]
+    assert all(platform["capacity_bytes"] == 512 << 20 for platform in platforms)
     assert call("platforms") == 0
     assert "htg-z920" in capsys.readouterr().out
 

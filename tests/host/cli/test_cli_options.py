@@ -56,15 +56,15 @@ OTHER_FORMS = {parse_shape, parse_axis, parse_setting, parse_lengths, parse_leng
 
 def options():
     """Return (command, its option or operand) of every command."""
-    waiting, found = [("pimloop", build_parser())], []
+    waiting, actions = [("pimloop", build_parser())], []
     while waiting:
         name, parser = waiting.pop()
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 waiting += [(f"{name} {word}", p) for word, p in action.choices.items()]
             elif action.nargs != 0:
-                found.append((name, action))
-    return found
+                actions.append((name, action))
+    return actions
 
 
 def test_every_option_has_a_parser_that_refuses_what_it_cannot_use():

@@ -238,7 +238,7 @@ def test_a_plan_for_other_shapes_is_refused_unless_it_is_asked_for(bert, tmp_pat
     plan = {
         "format": "pimloop-plan/1",
         "assignment": {node.id: "cpu_serial" for node in graph.nodes},
-        "signatures": {one.id: one.signature for one in operators.operators},
+        "signatures": {operator.id: operator.signature for operator in operators.operators},
     }
     path.write_text(json.dumps(plan))
     command = ["run", bert, "--plan", path, "--device", "model"]

@@ -83,11 +83,11 @@ def report():
 
 
 def numbers_of(report):
-    for name, one in report["schedules"].items():
+    for name, schedule in report["schedules"].items():
         if name != "optimal":
             yield name
         for key in ("predicted_us", "executed_us"):
-            yield f"{one[key]:,.0f}" if one[key] >= 1e4 else f"{one[key]:,.1f}"
+            yield f"{schedule[key]:,.0f}" if schedule[key] >= 1e4 else f"{schedule[key]:,.1f}"
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -109,8 +109,8 @@ def test_every_listing_is_whole_at_every_width(command, width, monkeypatch, caps
             assert set(str(row["source"]).split()) <= words
     else:
         (listed,) = (value for value in data.values() if isinstance(value, list) and value)
-        for one in listed:
-            assert set(str(one["name"]).split()) <= words
+        for listing in listed:
+            assert set(str(listing["name"]).split()) <= words
     if width < 60:
         return
     inside = [line for line in text.splitlines() if "┃" in line or "│" in line]

@@ -20,7 +20,7 @@ def value(bits: int) -> Fraction:
 
 @pytest.mark.parametrize(("e", "f"), LOW + HIGH)
 def test_products_are_called_exact_only_where_they_are(e: int, f: int) -> None:
-    a, b = (np.array([[one << 7 | 0x7F]], np.uint16) for one in (e, f))
+    a, b = (np.array([[exponent << 7 | 0x7F]], np.uint16) for exponent in (e, f))
     if not golden._products_exact(a, b):
         return
     with np.errstate(all="ignore"):

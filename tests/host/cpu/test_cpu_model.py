@@ -241,13 +241,13 @@ def test_cores_act_on_every_class_and_never_beyond_their_number() -> None:
 @given(cores=st.integers(1, 512), measured=st.integers(1, 64), share=st.floats(0, 1))
 def test_products_scale_by_amdahls_law(cores: int, measured: int, share: float) -> None:
     ratio = measured / (1 + (measured - 1) * share)
-    found = product_speedup(
+    speedup = product_speedup(
         replace(PARAMETERS, cores=cores, speedup_cores=measured, product_speedup=ratio)
     )
-    assert found * (1 + 1e-12) >= 1
-    assert found <= cores * (1 + 1e-12)
+    assert speedup * (1 + 1e-12) >= 1
+    assert speedup <= cores * (1 + 1e-12)
     wanted = 1.0 if measured == 1 else cores / (1 + (cores - 1) * share)
-    assert found == pytest.approx(wanted)
+    assert speedup == pytest.approx(wanted)
 
 
 def test_the_measured_ratio_is_that_of_its_cores() -> None:
@@ -258,16 +258,16 @@ def test_the_measured_ratio_is_that_of_its_cores() -> None:
 
 def test_a_fit_to_one_core_says_nothing_of_sharing() -> None:
     truth = replace(PARAMETERS, cores=1)
-    found = fit(synthetic(truth), truth)
-    assert not found.fitted & {"product_speedup", "elementwise_speedup", "batched_fork_us"}
-    assert found.parameters.product_speedup == PARAMETERS.product_speedup
+    fitted = fit(synthetic(truth), truth)
+    assert not fitted.fitted & {"product_speedup", "elementwise_speedup", "batched_fork_us"}
+    assert fitted.parameters.product_speedup == PARAMETERS.product_speedup
 
 
 def test_a_fit_to_other_cores_keeps_what_its_ratio_is_of() -> None:
     truth = replace(PARAMETERS, cores=8, speedup_cores=8, product_speedup=6.5)
-    found = fit(synthetic(truth), replace(PARAMETERS, cores=8)).parameters
-    assert found.speedup_cores == 8
-    assert found.product_speedup == pytest.approx(6.5, rel=0.01)
+    fitted = fit(synthetic(truth), replace(PARAMETERS, cores=8)).parameters
+    assert fitted.speedup_cores == 8
+    assert fitted.product_speedup == pytest.approx(6.5, rel=0.01)
 
 
 # ---- fitting -----------------------------------------------------------------------------------
@@ -291,9 +291,9 @@ FACTS = {"cores", "speedup_cores", "l1_bytes", "batched_thread_macs"}
 )
 def test_parameters_are_recovered_from_exact_times(factors: list[float]) -> None:
     changed: Mapping[str, Any] = {
-        one.name: max(getattr(PARAMETERS, one.name) * factor, one.metadata["low"])
-        for one, factor in zip(fields(CpuSection), factors, strict=True)
-        if one.name not in FACTS and one.name != "elementwise_parallel_elements"
+        parameter.name: max(getattr(PARAMETERS, parameter.name) * factor, parameter.metadata["low"])
+        for parameter, factor in zip(fields(CpuSection), factors, strict=True)
+        if parameter.name not in FACTS and parameter.name != "elementwise_parallel_elements"
     }
     # Cores are together at most as many times faster as there are: so are the truths.
     speedups = {
@@ -301,20 +301,22 @@ def test_parameters_are_recovered_from_exact_times(factors: list[float]) -> None
         "product_speedup": min(changed["product_speedup"], 3.9),
     }
     truth = replace(PARAMETERS, **{**changed, **speedups})
-    found = fit(synthetic(truth), PARAMETERS)
-    assert found.fitted == {one.name for one in fields(CpuSection)} - FACTS
-    for one in fields(CpuSection):
-        wanted = getattr(truth, one.name)
-        assert getattr(found.parameters, one.name) == pytest.approx(wanted, rel=0.02, abs=0.02)
+    result = fit(synthetic(truth), PARAMETERS)
+    assert result.fitted == {parameter.name for parameter in fields(CpuSection)} - FACTS
+    for parameter in fields(CpuSection):
+        wanted = getattr(truth, parameter.name)
+        assert getattr(result.parameters, parameter.name) == pytest.approx(
+            wanted, rel=0.02, abs=0.02
+        )
 
 
 def test_a_disturbed_sample_does_not_bend_the_rest() -> None:
     samples = synthetic(PARAMETERS)
     index = next(i for i, s in enumerate(samples) if s.work.kind == "reduction")
     samples[index] = replace(samples[index], us=50 * samples[index].us, count=1)
-    found = fit(samples, PARAMETERS).parameters
-    assert found.reduce_ns == pytest.approx(PARAMETERS.reduce_ns, rel=0.05)
-    assert found.product_mac_ns == pytest.approx(PARAMETERS.product_mac_ns, rel=1e-3)
+    fitted = fit(samples, PARAMETERS).parameters
+    assert fitted.reduce_ns == pytest.approx(PARAMETERS.reduce_ns, rel=0.05)
+    assert fitted.product_mac_ns == pytest.approx(PARAMETERS.product_mac_ns, rel=1e-3)
 
 
 def test_a_step_outside_the_searched_region_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,9 +332,9 @@ def test_a_step_outside_the_searched_region_is_no_error(monkeypatch: pytest.Monk
     samples = board_samples()
     wanted = fit(samples, PARAMETERS).parameters
     monkeypatch.setattr(calibrate, "least_squares", failing)
-    found = fit(samples, PARAMETERS).parameters
+    fitted = fit(samples, PARAMETERS).parameters
     assert failed
-    model, other = CpuModel(wanted, ""), CpuModel(found, "")
+    model, other = CpuModel(wanted, ""), CpuModel(fitted, "")
     for sample in samples:
         us = model.work_us(sample.work, "cpu_serial")
         assert other.work_us(sample.work, "cpu_serial") == pytest.approx(us, rel=0.01, abs=0.1)
@@ -341,9 +343,9 @@ def test_a_step_outside_the_searched_region_is_no_error(monkeypatch: pytest.Monk
 def test_what_the_data_do_not_tell_is_kept() -> None:
     samples = [s for s in board_samples() if s.work.kind == "reduction"]
     start = replace(PARAMETERS, erf_ns=1.0, product_speedup=2.0)
-    found = fit(samples, start)
-    assert found.fitted == {"reduce_call_us", "reduce_ns"}
-    assert (found.parameters.erf_ns, found.parameters.product_speedup) == (1.0, 2.0)
+    result = fit(samples, start)
+    assert result.fitted == {"reduce_call_us", "reduce_ns"}
+    assert (result.parameters.erf_ns, result.parameters.product_speedup) == (1.0, 2.0)
 
 
 def test_nothing_to_fit_is_an_error() -> None:
@@ -354,24 +356,26 @@ def test_nothing_to_fit_is_an_error() -> None:
 
 
 def test_the_platform_file_is_the_fit_to_the_shipped_data() -> None:
-    found = fit(board_samples(), PARAMETERS).parameters
-    for one in fields(CpuSection):
-        wanted = getattr(PARAMETERS, one.name)
-        assert getattr(found, one.name) == pytest.approx(wanted, rel=2e-3, abs=2e-3), one.name
+    fitted = fit(board_samples(), PARAMETERS).parameters
+    for parameter in fields(CpuSection):
+        wanted = getattr(PARAMETERS, parameter.name)
+        assert getattr(fitted, parameter.name) == pytest.approx(wanted, rel=2e-3, abs=2e-3), (
+            parameter.name
+        )
 
 
 @pytest.mark.parametrize("part", ["length", "model"])
 def test_held_out_operators_of_the_board_are_predicted(part: str) -> None:
     """Issue 4: median at most 10 %, 90th percentile at most 30 %, operators above 50 us."""
-    found = held_out(board_samples(), PARAMETERS, attrgetter(part))
-    overall = merged(found.values())
+    errors_of = held_out(board_samples(), PARAMETERS, attrgetter(part))
+    overall = merged(errors_of.values())
     assert len(overall.signed) > 450
     assert overall.median <= 0.10
     assert overall.p90 <= 0.30
     for kind in ("product", "function", "reduction", "element-wise"):
         for device in ("cpu_serial", "cpu_parallel"):
-            assert found[kind, device].median <= 0.10, (kind, device)
-            assert found[kind, device].p90 <= 0.30, (kind, device)
+            assert errors_of[kind, device].median <= 0.10, (kind, device)
+            assert errors_of[kind, device].p90 <= 0.30, (kind, device)
 
 
 @pytest.mark.parametrize(
@@ -389,11 +393,11 @@ def test_rates_of_products_on_the_board(rows: int, serial: float, parallel: floa
 def test_held_out_leaves_out_what_only_one_part_determines() -> None:
     """Slices are GPT-2's alone: held out, their parameter would be the one we started from."""
     samples = board_samples()
-    found = held_out(samples, PARAMETERS, attrgetter("model"))
-    names = {name for one in found.values() for name in one.names}
+    errors_of = held_out(samples, PARAMETERS, attrgetter("model"))
+    names = {name for errors_of_kind in errors_of.values() for name in errors_of_kind.names}
     assert not any(name.startswith("Slice") for name in names)
-    assert any(name.startswith("Slice") for one in errors(PARAMETERS, samples).values()
-               for name in one.names)  # fmt: skip
+    assert any(name.startswith("Slice") for errors_of_kind in errors(PARAMETERS, samples).values()
+               for name in errors_of_kind.names)  # fmt: skip
 
 
 # ---- a user's costs ----------------------------------------------------------------------------
@@ -443,9 +447,9 @@ def test_this_machine_is_measured_with_every_class(monkeypatch: pytest.MonkeyPat
         (m, d) for m in ("bert-small", "gpt2") for d in ("cpu_serial", "cpu_parallel")
     }
     assert all(s.us > 0 for s in samples)
-    found = fit(samples, PARAMETERS)
-    assert "product_mac_ns" in found.fitted
-    assert "slice_call_us" not in found.fitted
+    result = fit(samples, PARAMETERS)
+    assert "product_mac_ns" in result.fitted
+    assert "slice_call_us" not in result.fitted
 
 
 def test_transfers_of_this_machine(devices: Callable[[str], Device]) -> None:
@@ -464,9 +468,9 @@ def test_transfers_of_this_machine(devices: Callable[[str], Device]) -> None:
 @given(fixed=st.floats(0, 100), slope=st.floats(0.01, 100))
 def test_a_line_is_recovered(fixed: float, slope: float) -> None:
     points = {n: fixed + n * slope / 1000 for n in (100, 5000, 60000)}
-    found = conversion.line_through(points)
-    assert found.fixed_us == pytest.approx(fixed, abs=1e-3, rel=1e-4)
-    assert found.ns_per_element == pytest.approx(slope, abs=1e-3, rel=1e-3)
+    line = conversion.line_through(points)
+    assert line.fixed_us == pytest.approx(fixed, abs=1e-3, rel=1e-4)
+    assert line.ns_per_element == pytest.approx(slope, abs=1e-3, rel=1e-3)
 
 
 # ---- files and pages ---------------------------------------------------------------------------
@@ -474,7 +478,9 @@ def test_a_line_is_recovered(fixed: float, slope: float) -> None:
 
 def test_a_written_section_is_read_back(tmp_path: Path) -> None:
     text = platform_path("native").read_text(encoding="utf-8")
-    described = {one.name: f'said "so" of {one.name}' for one in fields(CpuSection)}
+    described = {
+        parameter.name: f'said "so" of {parameter.name}' for parameter in fields(CpuSection)
+    }
     path = tmp_path / "mine.toml"
     once = with_values(text, "cpu", entries(PARAMETERS, described))
     path.write_text(once, encoding="utf-8")
@@ -486,7 +492,7 @@ def test_a_written_section_is_read_back(tmp_path: Path) -> None:
 
 def test_a_line_of_a_text_is_no_section() -> None:
     text = 'title = """\n[cpu]\nstays\n"""\n\n[cpu.erf_ns]\nvalue = 1\n\n[driver]\nx = 1\n'
-    described = {one.name: "fitted" for one in fields(CpuSection)}
+    described = {parameter.name: "fitted" for parameter in fields(CpuSection)}
     written = tomllib.loads(with_values(text, "cpu", entries(PARAMETERS, described)))
     assert written["title"] == "[cpu]\nstays\n"
     assert written["driver"] == {"x": 1}

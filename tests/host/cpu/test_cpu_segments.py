@@ -32,9 +32,9 @@ def run_in_segments(graph, assignment, feeds, cache, keep=()):
     buffers = TensorBuffers(graph)
     for tensor, value in feeds.items():
         buffers.store(tensor, value)
-    bound = [cache.bind(graph, one, buffers, keep) for one in split(graph, assignment)]
+    bound = [cache.bind(graph, segment, buffers, keep) for segment in split(graph, assignment)]
     for _ in range(2):
-        assert all(one.run() > 0 for one in bound)
+        assert all(segment.run() > 0 for segment in bound)
     return buffers
 
 

@@ -37,9 +37,9 @@ def macs(graph: Graph) -> float:
     )
 
 
-def assert_equal_prices(one: Graph, other: Graph) -> None:
+def assert_equal_prices(graph: Graph, other: Graph) -> None:
     for device in DEVICES:
-        assert us(one, device) == pytest.approx(us(other, device), rel=1e-12), device
+        assert us(graph, device) == pytest.approx(us(other, device), rel=1e-12), device
 
 
 # ---- Einsum ------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_a_price_that_is_not_calibrated_is_no_sample_of_a_fit() -> None:
     work = operator_work(conv, conv.nodes[0])
     plain = operator_work(product(8, 64, 64), product(8, 64, 64).nodes[0])
     samples = [
-        Sample(one, "cpu_serial", MODEL.work_us(one, "cpu_serial") * factor, 1, "n", "m", 1)
-        for one, factor in ((work, 100.0), (plain, 1.0))
+        Sample(priced, "cpu_serial", MODEL.work_us(priced, "cpu_serial") * factor, 1, "n", "m", 1)
+        for priced, factor in ((work, 100.0), (plain, 1.0))
     ]
     assert fit(samples, PARAMETERS).parameters == fit(samples[1:], PARAMETERS).parameters

@@ -197,7 +197,7 @@ def test_work_and_time_on_the_device_are_told_in_their_units(driver, monkeypatch
         assert executor.device_seconds - before == pytest.approx(1.5 * calls)
         # Nothing is read any more: nothing stays.
         assert not any(resident.holds(name) for name in graph.tensors)
-    assert [(one.label, one.done, one.total) for one in seen] == [
+    assert [(progress.label, progress.done, progress.total) for progress in seen] == [
         ("a", 0, 64 + 8), ("b", 64, 64 + 8), ("", 64 + 8, 64 + 8),
     ]  # fmt: skip
 
@@ -278,8 +278,8 @@ def test_elementwise_broadcasts(op, left, right, capable, driver):
     assert bool(pim_capable(graph, paper)) == capable
     if operations:
         feeds = random_inputs(graph)
-        found = execute(graph, {"n": "pim"}, operations, driver, feeds).values["z"]
-        assert np.allclose(found, run_reference(graph, feeds)["z"], rtol=0.02, atol=0.02)
+        result = execute(graph, {"n": "pim"}, operations, driver, feeds).values["z"]
+        assert np.allclose(result, run_reference(graph, feeds)["z"], rtol=0.02, atol=0.02)
 
 
 def test_the_papers_board_takes_three_axes_and_float32_only():

@@ -185,8 +185,8 @@ def test_subnormal_constants_are_within_their_rounding_and_no_more():
     feeds = {"x": rng.standard_normal((8, 16)).astype(np.float32)}
     _, result = executed(graph, feeds, load_platform("htg-z920"))
     assert 0 < result.operator_errors["y"] <= 1
-    found = {"y": result.outputs["y"] + np.float32(2.0**-131)}
-    (comparison,) = compare(graph, result.assignment, found, run_reference(graph, feeds))
+    values = {"y": result.outputs["y"] + np.float32(2.0**-131)}
+    (comparison,) = compare(graph, result.assignment, values, run_reference(graph, feeds))
     assert not comparison.passed  # four distances off are no rounding
 
 

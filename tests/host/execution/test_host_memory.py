@@ -132,12 +132,12 @@ def test_a_weight_is_widened_block_by_block():
     left = golden.to_bf16_bits(random_inputs(graph)["x"])
     right = golden.to_bf16_bits(graph.constants["w0"])
     tracemalloc.start()
-    found = operation.magnitudes({"x": left, "w0": right})
+    magnitudes = operation.magnitudes({"x": left, "w0": right})
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 20 * MIB
     a, b = (np.abs(golden.bf16_to_f32(bits).astype(np.float64)) for bits in (left, right))
-    np.testing.assert_allclose(found.reshape(4, size), a @ b, rtol=1e-12)
+    np.testing.assert_allclose(magnitudes.reshape(4, size), a @ b, rtol=1e-12)
 
 
 def test_constants_outlive_their_graph_in_a_session():
@@ -206,7 +206,7 @@ def test_an_estimate_counts_what_is_held():
     platform = load_platform("htg-z920")
     fit = pim_fit(graph, platform)
     both = {"n0": "pim", "n1": "pim"}
-    one = {"n0": "pim", "n1": "cpu_parallel"}
+    first_on_pim = {"n0": "pim", "n1": "cpu_parallel"}
     none = {"n0": "cpu_serial", "n1": "cpu_serial"}
     weight, rows = 512 * 512 * 2, 8 * 512 * 4
     device = DEFAULT_BUFFER_BYTES + fit.device_bytes - fit.weight_room  # activations in its memory
@@ -222,15 +222,15 @@ def test_an_estimate_counts_what_is_held():
     assert parts([none], 2) == [0, 2 * rows, 0, 2 * rows, compared, 0]
     one_device = [weight, 3 * rows, device + weight]
     wanted = [*one_device, (3 + 2) * rows, 2 * rows + compared, rows + check]
-    assert parts([one, none], 2) == wanted  # of the operands x and y0, as bfloat16
+    assert parts([first_on_pim, none], 2) == wanted  # of the operands x and y0, as bfloat16
     # One execution on each of two devices, and there is no third that is verified meanwhile.
     two_devices = [2 * weight, 3 * rows, 2 * (device + 2 * weight)]
     waiting = rows + 3 * rows // 2 + 2 * check
     wanted = [*two_devices, (3 + 2) * rows, 2 * rows + compared, waiting]
-    assert parts([one, both], 2) == wanted
+    assert parts([first_on_pim, both], 2) == wanted
     # Two graphs that share their constants, as the phases of a generation: both have activations.
     # Each of its executions leaves its results.
-    phases = [Run(graph, fit, [both]), Run(graph, fit, [one], repeats=5)]
+    phases = [Run(graph, fit, [both]), Run(graph, fit, [first_on_pim], repeats=5)]
     total = estimate(phases, 1, timed=False).parts
     assert list(total.values())[:4] == [
         2 * weight, (2 + 6) * rows, device + 2 * weight + device - DEFAULT_BUFFER_BYTES,
@@ -241,7 +241,7 @@ def test_an_estimate_counts_what_is_held():
 def test_an_estimate_counts_what_is_held_while_the_cpu_is_timed():
     graph = chain(2, 512, rows=8)
     fit = pim_fit(graph, load_platform("htg-z920"))
-    one = {"n0": "pim", "n1": "cpu_parallel"}
+    first_on_pim = {"n0": "pim", "n1": "cpu_parallel"}
     none = {"n0": "cpu_serial", "n1": "cpu_serial"}
     weight, rows = 4 * 512 * 512, 8 * 512 * 4
     serial = timed_sessions(graph, [Segment("cpu_serial", graph.nodes)])
@@ -258,10 +258,10 @@ def test_an_estimate_counts_what_is_held_while_the_cpu_is_timed():
         "activations": 3 * rows, "conversions": 0, sessions: 4 * weight + 2 * rows
     }  # fmt: skip
     # x and y0 cross; one segment of one operator.
-    assert parts([one]) == {
+    assert parts([first_on_pim]) == {
         "activations": 3 * rows, "conversions": 3 * rows, sessions: weight
     }  # fmt: skip
-    assert parts([one, none])[sessions] == 5 * weight + 2 * rows
+    assert parts([first_on_pim, none])[sessions] == 5 * weight + 2 * rows
     # A profile has the same of both devices.
     assert parts([], profiled=True)[sessions] == 8 * weight + 4 * rows
     # What there is already is not counted again.

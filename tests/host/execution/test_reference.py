@@ -135,12 +135,14 @@ def test_integers_differ_by_their_margin_only(nodes, outputs, rule, kind):
     graph = model(nodes, outputs, kind=kind)
     result = executed(graph)
     assert result.passed
-    (one,) = [one for one in result.integers if one.rule == rule]
-    exact = run_reference(graph, {"x": ROWS.astype(kind)}, outputs=(one.tensor,))[one.tensor]
-    assert 0 < one.different <= one.elements == exact.size
-    assert one.different == (result.execution.values[one.tensor] != exact).sum()
-    assert one.beyond == 0
-    assert 0 < one.margin <= one.bound
+    (comparison,) = (each for each in result.integers if each.rule == rule)
+    exact = run_reference(graph, {"x": ROWS.astype(kind)}, outputs=(comparison.tensor,))[
+        comparison.tensor
+    ]
+    assert 0 < comparison.different <= comparison.elements == exact.size
+    assert comparison.different == (result.execution.values[comparison.tensor] != exact).sum()
+    assert comparison.beyond == 0
+    assert 0 < comparison.margin <= comparison.bound
     assert all(other.passed for other in result.integers)
     again = from_dict(to_dict(result), graph, AIM, result.options)
     assert again.integers == result.integers
@@ -166,12 +168,12 @@ def test_an_index_that_no_rounding_gives_is_wrong(opset):
 
 def test_the_margin_is_float32s():
     run = Run(model([PRODUCT, ARGMAX], ["a"]))
-    (one,) = run.judge().integers
+    (comparison,) = run.judge().integers
     logits = run_reference(run.graph, run.feeds, outputs=("l",))["l"].astype(np.float64)
     rows = np.flatnonzero(run.execution.values["a"] != run.wanted["a"])
     margins = logits.max(axis=1)[rows] - logits[rows, run.execution.values["a"][rows]]
-    assert one.different == len(rows)
-    assert min(abs(margins - one.margin)) < 1e-5
+    assert comparison.different == len(rows)
+    assert min(abs(margins - comparison.margin)) < 1e-5
 
 
 def test_integers_without_rounding_must_be_equal():
@@ -181,12 +183,12 @@ def test_integers_without_rounding_must_be_equal():
         ("Neg", ["i"], ["n"], {}),
     ]
     run = Run(model(nodes, ["l", "n"]))
-    assert [one.rule for one in run.judge().integers] == ["exact"]
+    assert [comparison.rule for comparison in run.judge().integers] == ["exact"]
     run.executor.values(("n",))["n"][7, 3] += 1
     run.execution.values["n"][7, 3] += 1
     # A decision, but of the model's input, which nothing rounds.
-    (one,) = run.judge().integers
-    assert one.beyond == 1
+    (comparison,) = run.judge().integers
+    assert comparison.beyond == 1
     assert run.executor.wrong_segments()
 
 
@@ -200,13 +202,13 @@ def test_what_follows_a_decision_is_compared_given_the_decision(behind):
         nodes.append(("MatMul", ["g", "w"], ["y"], {}))
     output = nodes[-1][2][0]
     run = Run(model(nodes, [output]))
-    found, wanted = run.execution.values[output], run.wanted[output]
-    assert np.linalg.norm(found - wanted) > 0.05 * np.linalg.norm(wanted)  # other rows
+    computed, wanted = run.execution.values[output], run.wanted[output]
+    assert np.linalg.norm(computed - wanted) > 0.05 * np.linalg.norm(wanted)  # other rows
     verdict = run.judge()
-    (one,) = verdict.comparisons
-    assert one.passed
-    assert one.given == "a"
-    assert one.relative_l2 < 0.005
+    (comparison,) = verdict.comparisons
+    assert comparison.passed
+    assert comparison.given == "a"
+    assert comparison.relative_l2 < 0.005
     (decision,) = verdict.integers
     assert decision.passed
     assert 0 < decision.different < 10
@@ -271,9 +273,9 @@ def test_an_error_within_the_model_is_no_rounding_of_it():
     dropped = WEIGHT.copy()
     dropped[3] = 0
     run.execution.values["y"] = ROWS @ dropped
-    (one,) = run.judge().comparisons
-    assert one.measured
-    assert not one.passed
+    (comparison,) = run.judge().comparisons
+    assert comparison.measured
+    assert not comparison.passed
 
 
 # -- CPU memory ------------------------------------------------------------------------------------
@@ -341,9 +343,9 @@ def test_float64_beyond_the_squares_it_can_hold():
             graph, feeds, AIM, "cpu", {"y": "cpu_serial"},
             Options(backend="model", jobs=1, rounds=1), lambda _: None,
         )  # fmt: skip
-        (one,) = outcome.schedules["cpu"].result.comparisons
-        assert one.passed
-        assert one.cosine == 1
+        (comparison,) = outcome.schedules["cpu"].result.comparisons
+        assert comparison.passed
+        assert comparison.cosine == 1
 
 
 def test_decisions_are_those_behind_rounded_values():

@@ -115,7 +115,7 @@ def outcome(case: Case, folder: Path) -> Outcome:
     """Load a test's model as a file and execute it on its inputs, as `pimloop run` does."""
     path = folder / f"{case.name}.onnx"
     path.write_bytes(case.model.SerializeToString())
-    found = Outcome("right")
+    worst = Outcome("right")
     try:
         for feeds, wanted in case.sets:
             graph = load_model(str(path), LoadOptions(given=feeds))
@@ -131,10 +131,10 @@ def outcome(case: Case, folder: Path) -> Outcome:
                     return Outcome("wrong", f"verification: {result.comparisons}")
                 else:
                     compared = _compare(case, result.outputs, wanted)
-                    found = max(found, compared, key=lambda one: _WORSE[one.kind])
+                    worst = max(worst, compared, key=lambda candidate: _WORSE[candidate.kind])
     except PimloopError as error:
         return Outcome("refused", str(error))
-    return found
+    return worst
 
 
 _WORSE = {"right": 0, "rounded": 1, "wrong": 2}
@@ -210,14 +210,14 @@ def run_all() -> dict[str, Any]:
     rounded = []
     with tempfile.TemporaryDirectory() as folder:
         for case in cases():
-            found = outcome(case, Path(folder))
-            if found.kind == "refused":
-                by_operator = refused[reason_of(found.detail) or found.detail]
-                by_operator.setdefault(operator_of(found.detail), []).append(case.name)
-            elif found.kind == "rounded":
+            result = outcome(case, Path(folder))
+            if result.kind == "refused":
+                by_operator = refused[reason_of(result.detail) or result.detail]
+                by_operator.setdefault(operator_of(result.detail), []).append(case.name)
+            elif result.kind == "rounded":
                 rounded.append(case.name)
-            elif found.kind == "wrong":
-                raise SystemExit(f"{case.name} is wrong: {found.detail}")
+            elif result.kind == "wrong":
+                raise SystemExit(f"{case.name} is wrong: {result.detail}")
     return {"onnx": onnx.__version__, "tests": len(cases()), "refused": refused, "rounded": rounded}
 
 

@@ -28,8 +28,8 @@ def save(folder, nodes, inputs, outputs, constants=(), opset=17, domains=(), fun
     graph = helper.make_graph(
         nodes,
         "g",
-        [value(*one) for one in inputs],
-        [value(*one) for one in outputs],
+        [value(*declared) for declared in inputs],
+        [value(*declared) for declared in outputs],
         [c if isinstance(c, TensorProto) else tensor(c[1], c[0]) for c in constants],
     )
     imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
@@ -55,15 +55,15 @@ def check(path, feeds, options=None):
     graph = load_model(str(path), options)
     check_inputs(graph, feeds, "feeds")
     wanted = runtime(path, feeds)
-    found = run_reference(graph, feeds)
+    results = run_reference(graph, feeds)
     buffers = TensorBuffers(graph)
     for name, array in feeds.items():
         buffers.store(name, array)
     segment = Segment("cpu_serial", graph.nodes)
     SessionCache().bind(graph, segment, buffers, graph.outputs).run()
     for name, array in wanted.items():
-        assert found[name].shape == array.shape
-        assert np.array_equal(found[name], array, equal_nan=array.dtype.kind == "f")
+        assert results[name].shape == array.shape
+        assert np.array_equal(results[name], array, equal_nan=array.dtype.kind == "f")
         assert np.array_equal(buffers.array(name), array, equal_nan=array.dtype.kind == "f")
     return graph
 

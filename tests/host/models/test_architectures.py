@@ -307,14 +307,16 @@ def test_a_decoder_under_other_names_generates_as_gpt2_does(other_decoder, tmp_p
     cache, other = Cache(ours), Cache(theirs)
     feeds = random_inputs(theirs.prefill)
     for step in range(3):
-        one, two = (ours.prefill, theirs.prefill) if step == 0 else (ours.step, theirs.step)
-        found, wanted = run_reference(one, feeds), run_reference(two, feeds)
-        assert found.keys() == wanted.keys()
+        our_graph, their_graph = (
+            (ours.prefill, theirs.prefill) if step == 0 else (ours.step, theirs.step)
+        )
+        results, wanted = run_reference(our_graph, feeds), run_reference(their_graph, feeds)
+        assert results.keys() == wanted.keys()
         for output, value in wanted.items():
-            assert np.array_equal(found[output], value), output
-        cache.add(found)
+            assert np.array_equal(results[output], value), output
+        cache.add(results)
         other.add(wanted)
-        feeds = cache.feeds(int(found[LOGITS].argmax()))
+        feeds = cache.feeds(int(results[LOGITS].argmax()))
     weights = RandomWeights(ours.config)
     spread = [
         weights.get(f"model.layers.0.{part}.weight", (64, 64)).std() for part in ("up", "out")

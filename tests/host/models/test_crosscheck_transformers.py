@@ -49,8 +49,8 @@ FULL_SIZE = [pytest.param(name, marks=pytest.mark.full) for name in ORIGINALS]
 PRODUCTS = Capabilities(operators=frozenset({"MatMul", "Gemm"}), activation_matmul=False)
 
 
-def relative_l2(found, wanted):
-    return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+def relative_l2(computed, wanted):
+    return np.linalg.norm(computed - wanted) / np.linalg.norm(wanted)
 
 
 @pytest.fixture(params=[f"tiny-{name}" for name in TINY] + FULL_SIZE)
@@ -122,9 +122,9 @@ def test_pim_first_in_bfloat16(model, placement):
     ):
         executor = Executor(graph, assignment, operations, resident)
         executor.load_weights()
-        found = executor.run(feeds).values
+        values = executor.run(feeds).values
     tensors = {name: wanted[name] for name in graph.outputs}
-    for comparison in compare(graph, assignment, found, tensors):
+    for comparison in compare(graph, assignment, values, tensors):
         logger.info(
             "%s, %s on the PIM, %s: relative L2 %.2g (at most %.2g), cosine %.6f",
             graph.name, placement, comparison.tensor, comparison.relative_l2, comparison.limit,
@@ -200,13 +200,13 @@ def check_head(original, folder, feeds):
     """Compare every output of a saved model with transformers' own."""
     kind = type(original).__name__
     graph = load_model(str(folder), LoadOptions(given=feeds))
-    found = run_reference(graph, feeds)
+    results = run_reference(graph, feeds)
     with torch.no_grad():
         wanted = original(**{name: torch.from_numpy(array) for name, array in feeds.items()})
     names = set(wanted.keys()) - {"past_key_values", "cache"}
-    assert set(found) == names
+    assert set(results) == names
     for name in names:
-        right, got = wanted[name].numpy(), found[name]
+        right, got = wanted[name].numpy(), results[name]
         if kind.startswith("Roberta") and got.ndim > 1 and got.shape[1] == 7:
             got, right = got[:, :5], right[:, :5]  # positions of padding differ
         assert got.shape == right.shape

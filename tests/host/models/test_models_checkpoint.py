@@ -35,8 +35,8 @@ def test_folder_gives_the_graph_of_its_parameters(name, tmp_path):
     assert graph.name == "model"
     assert [n.op for n in graph.nodes] == [n.op for n in wanted.nodes]
     feeds = random_inputs(wanted)
-    found = run_reference(graph, feeds)["logits"]
-    assert np.array_equal(found, run_reference(wanted, feeds)["logits"])
+    logits = run_reference(graph, feeds)["logits"]
+    assert np.array_equal(logits, run_reference(wanted, feeds)["logits"])
 
 
 def test_config_round_trip():

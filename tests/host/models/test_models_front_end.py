@@ -157,9 +157,9 @@ def test_operators_of_bfloat16_are_computed_in_float32_and_rounded(tmp_path):
     assert [n.op for n in graph.nodes] == ["Cast", "Cast", "MatMul", "Cast", "Cast"]
     x = floats(2, 8)
     right = x.astype(bfloat16).astype(np.float32) @ weight.astype(np.float32)
-    found = run_reference(graph, {"x": x})["y"]
-    np.testing.assert_allclose(found, right.astype(bfloat16).astype(np.float32), rtol=2**-7)
-    assert np.array_equal(found, found.astype(bfloat16).astype(np.float32))
+    result = run_reference(graph, {"x": x})["y"]
+    np.testing.assert_allclose(result, right.astype(bfloat16).astype(np.float32), rtol=2**-7)
+    assert np.array_equal(result, result.astype(bfloat16).astype(np.float32))
 
 
 def test_packed_integers_are_executed(tmp_path):
@@ -615,8 +615,8 @@ def test_a_batch_of_a_built_in_model_is_that_many_sequences(name):
     assert (graph.built_in, single.built_in) == (False, True)
     both = run_reference(graph, feeds)["logits"]
     for index in range(2):
-        one = run_reference(single, {n: a[index : index + 1] for n, a in feeds.items()})["logits"]
-        np.testing.assert_allclose(both[index : index + 1], one, rtol=1e-4, atol=1e-4)
+        alone = run_reference(single, {n: a[index : index + 1] for n, a in feeds.items()})["logits"]
+        np.testing.assert_allclose(both[index : index + 1], alone, rtol=1e-4, atol=1e-4)
 
 
 # -- values --------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from pimloop.host.models.loader import LoadOptions, build_graph, load_model
 from pimloop.host.models.weights import RandomWeights
 
 
-def relative_l2(found, wanted):
-    return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+def relative_l2(computed, wanted):
+    return np.linalg.norm(computed - wanted) / np.linalg.norm(wanted)
 
 
 def paper_sized(name):
@@ -78,9 +78,9 @@ def test_encoder_values(name, length):
         mask = feeds["attention_mask"][0]
     types = feeds.get("token_type_ids", np.zeros((1, length), np.int64))[0]
     wanted = encoder_logits(config, weights, feeds["input_ids"][0], mask, types)
-    found = run_reference(graph, feeds)["logits"]
-    assert found.shape == (1, config.labels)
-    assert relative_l2(found, wanted) < 1e-5
+    logits = run_reference(graph, feeds)["logits"]
+    assert logits.shape == (1, config.labels)
+    assert relative_l2(logits, wanted) < 1e-5
 
 
 @pytest.mark.parametrize("length", [1, 9])
@@ -89,10 +89,10 @@ def test_decoder_values(length):
     weights = RandomWeights(config, seed=5)
     graph = build_decoder(config, weights, length, hidden_states=True)
     feeds = random_inputs(graph, seed=length)
-    found = run_reference(graph, feeds)
+    results = run_reference(graph, feeds)
     wanted = decoder_logits(config, weights, feeds["input_ids"][0])
-    assert relative_l2(found["logits"][0], wanted) < 1e-5
-    assert found["last_hidden_state"].shape == (1, length, config.hidden)
+    assert relative_l2(results["logits"][0], wanted) < 1e-5
+    assert results["last_hidden_state"].shape == (1, length, config.hidden)
 
 
 def test_decoder_steps_equal_prefill():

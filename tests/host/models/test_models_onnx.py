@@ -82,8 +82,8 @@ def test_shape_arithmetic_and_dead_operators_are_folded_away(tmp_path):
     assert graph.tensors["y"].shape == (1, 3, 5, 2)
     assert graph.sequence_length == 5
     x = np.arange(30, dtype=np.float32).reshape(1, 5, 6)
-    found = run_reference(graph, {"x": x})["y"]
-    assert np.array_equal(found, x.reshape(1, 5, 3, 2).transpose(0, 2, 1, 3))
+    result = run_reference(graph, {"x": x})["y"]
+    assert np.array_equal(result, x.reshape(1, 5, 3, 2).transpose(0, 2, 1, 3))
 
 
 def test_dynamic_axes(tmp_path):
@@ -121,8 +121,8 @@ def test_constants_of_every_form(tmp_path):
     path = save(tmp_path / "m.onnx", nodes, [("x", FLOAT, [3, 2])], [("y", FLOAT, None)])
     graph = load_model(path)
     assert [n.op for n in graph.nodes] == ["Add"]
-    found = run_reference(graph, {"x": np.zeros((3, 2), np.float32)})["y"]
-    assert np.array_equal(found, [[8, 10]] * 3)
+    result = run_reference(graph, {"x": np.zeros((3, 2), np.float32)})["y"]
+    assert np.array_equal(result, [[8, 10]] * 3)
 
 
 def test_fused_operators_of_onnx_runtime_run_on_the_cpu(tmp_path):
@@ -214,8 +214,8 @@ def test_every_operator_set_of_the_range(version, tmp_path):
     power = np.exp(product - product.mean(-1, keepdims=True))
     # Before set 13 the axes from `axis` on are one.
     wanted = power / power.sum(1 if version >= 13 else (1, 2), keepdims=True)
-    found = run_reference(graph, {"x": x})["y"]
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    result = run_reference(graph, {"x": x})["y"]
+    np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-6)
     buffers = TensorBuffers(graph)
     buffers.store("x", x)
     SessionCache().bind(graph, Segment("cpu_serial", graph.nodes), buffers).run()

@@ -32,11 +32,11 @@ def test_node_tests(group: int, tmp_path: Path) -> None:
     checked = [case for case in cases() if crc32(case.name.encode()) % GROUPS == group]
     assert len(checked) > 50
     for case in checked:
-        found = outcome(case, tmp_path)
-        assert found.kind != "wrong", f"{case.name}: {found.detail}"
-        reason = reason_of(found.detail) if found.kind == "refused" else None
-        assert reason == expected.get(case.name), f"{case.name}: {found}"
-        assert found.kind != "rounded" or case.name in rounded, case.name
+        result = outcome(case, tmp_path)
+        assert result.kind != "wrong", f"{case.name}: {result.detail}"
+        reason = reason_of(result.detail) if result.kind == "refused" else None
+        assert reason == expected.get(case.name), f"{case.name}: {result}"
+        assert result.kind != "rounded" or case.name in rounded, case.name
 
 
 def test_at_most_a_twentieth_is_refused_and_the_page_says_which() -> None:

@@ -94,7 +94,7 @@ def calls(depth, kind):
 def test_numbers_of_a_function_are_drawn_once(kind, depth, tmp_path):
     call = [node(f"F{depth - 1}", ["x"], ["y"], domain="f")]
     first, second = (loaded(tmp_path, call, calls(depth, kind)) for _ in range(2))
-    assert kind not in {one.op for one in first.nodes}
+    assert kind not in {operator.op for operator in first.nodes}
     feeds = random_inputs(first)
     values = [run_reference(graph, feeds)["y"] for graph in (first, first, second)]
     np.testing.assert_array_equal(values[0], values[1])
@@ -112,16 +112,18 @@ def test_functions_that_draw_by_their_data_are_refused(kind, depth, tmp_path):
 
 
 @pytest.mark.parametrize("called", [False, True])
-@pytest.mark.parametrize("flow", ["If", "Loop", "Scan"])
+@pytest.mark.parametrize("outer", ["If", "Loop", "Scan"])
 @pytest.mark.parametrize("kind", DRAWN_ONCE + REFUSED)
-def test_bodies_that_draw_are_refused(kind, flow, called, tmp_path):
+def test_bodies_that_draw_are_refused(kind, outer, called, tmp_path):
     """A body that is executed whole draws anew each time; so does a function that it calls."""
     if called:
-        top = control_flow(flow, [node("F0", ["v"], ["b"], domain="f")])
+        top = control_flow(outer, [node("F0", ["v"], ["b"], domain="f")])
         functions = calls(1, kind)
     else:
-        top, functions = control_flow(flow, drawing(kind, "v", "b")), []
-    with pytest.raises(PimloopError, match=rf"\({flow}\).*{kind} in its body draws random numbers"):
+        top, functions = control_flow(outer, drawing(kind, "v", "b")), []
+    with pytest.raises(
+        PimloopError, match=rf"\({outer}\).*{kind} in its body draws random numbers"
+    ):
         loaded(tmp_path, [top], functions)
 
 

@@ -68,16 +68,16 @@ def test_all_arithmetic_runs_on_the_pim(name: str, style: str, tmp_path: Path) -
     file = tmp_path / f"{name}.onnx"
     onnx.save(model, str(file))
     graph = load_onnx(file)
-    found = execute(graph, inputs, style, on_cpu=("Transpose",)).values["y"]
+    result = execute(graph, inputs, style, on_cpu=("Transpose",)).values["y"]
     wanted = whole_values(model, inputs)["y"]
-    assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    assert (result.shape, result.dtype) == (wanted.shape, wanted.dtype)
     assignment = {n.id: "cpu_parallel" if n.op == "Transpose" else "pim" for n in graph.nodes}
-    (comparison,) = compare(graph, assignment, {"y": found}, {"y": wanted})
+    (comparison,) = compare(graph, assignment, {"y": result}, {"y": wanted})
     assert comparison.passed, comparison
     if name == "subnormal_products":
         assert 0 < np.abs(wanted).max() < 2.0**-126
         # Off by at most half the distance of two subnormal bfloat16, and a rounding of each factor.
-        assert np.abs(found - wanted).max() <= 2.0**-134 + 2.0**-8 * np.abs(wanted).max()
+        assert np.abs(result - wanted).max() <= 2.0**-134 + 2.0**-8 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("name", ["gemm_all_flags", "float16_model", "subnormal_products"])

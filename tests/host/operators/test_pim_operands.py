@@ -106,11 +106,11 @@ def golden_product(a: Array, b: Array) -> Array:
     return golden.bf16_to_f32(result)
 
 
-def assert_bits(found: Array, expected: Array) -> None:
-    assert found.shape == expected.shape
-    assert found.dtype == expected.dtype
-    wide = np.uint32 if found.dtype == np.float32 else np.uint16
-    assert (found.view(wide) == expected.view(wide)).all()
+def assert_bits(result: Array, expected: Array) -> None:
+    assert result.shape == expected.shape
+    assert result.dtype == expected.dtype
+    wide = np.uint32 if result.dtype == np.float32 else np.uint16
+    assert (result.view(wide) == expected.view(wide)).all()
 
 
 # ---- element-wise ------------------------------------------------------------------------------
@@ -206,8 +206,8 @@ def test_products_with_nan_and_infinities(
     ):
         executor = Executor(graph, {"n": "pim"}, operations, resident)
         executor.load_weights()
-        found = executor.run({name: values[name] for name in graph.inputs}).values["y"]
-    assert_bits(found, expected)
+        result = executor.run({name: values[name] for name in graph.inputs}).values["y"]
+    assert_bits(result, expected)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -271,11 +271,11 @@ def test_results_become_float16(style: str, words: list[int]) -> None:
     x = np.array(words, np.uint16).view(np.float16)
     ones = np.ones(1, np.float16)
     graph = model("Mul", {"x": x, "b": ones}, ("b",))
-    found = execute(graph, {"x": x}, style).values["y"]
+    result = execute(graph, {"x": x}, style).values["y"]
     with np.errstate(all="ignore"):
         expected = x.astype(ml_dtypes.bfloat16).astype(np.float16)
-    assert found.dtype == np.float16
-    np.testing.assert_array_equal(found, expected)
+    assert result.dtype == np.float16
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_types_of_a_platform() -> None:
@@ -296,16 +296,16 @@ def test_a_transfer_moves_bfloat16_whatever_the_host_has(kind: type) -> None:
         ("pim>cpu", 8, 16),
     ]
     aim = load_platform("aim")
-    network = partition_graph(graph, pim_fit(graph, aim), aim)
-    assert [t.bytes for t in network.tensors] == [12, 16]
+    operators = partition_graph(graph, pim_fit(graph, aim), aim)
+    assert [t.bytes for t in operators.tensors] == [12, 16]
 
 
 def test_float16_tensors_move_in_plans() -> None:
     graph = model("MatMul", {"x": half(1, 2, 3), "w": half(2, 3, 4)}, ("w",))
     aim = load_platform("aim")
-    network = partition_graph(graph, pim_fit(graph, aim), aim)
+    operators = partition_graph(graph, pim_fit(graph, aim), aim)
     both = {("cpu", "pim"), ("pim", "cpu")}
-    assert {t.id: (t.bytes, set(t.moves)) for t in network.tensors} == {
+    assert {t.id: (t.bytes, set(t.moves)) for t in operators.tensors} == {
         "x": (12, both),
         "y": (16, both),
     }

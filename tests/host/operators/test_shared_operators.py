@@ -51,13 +51,13 @@ def check_both(driver, node, seed, shapes, constants):
     with Verifier(graph) as verifier, ResidentModel(graph, operations, driver) as resident:
         executor = Executor(graph, {"n": "pim"}, operations, resident, verifier=verifier)
         executor.load_weights()
-        found = executor.run({n: values[n] for n in inputs}).values["y"]
+        result = executor.run({n: values[n] for n in inputs}).values["y"]
         assert verifier.wait(60)
         assert not verifier.mismatches
         assert verifier.errors["n"] <= OPERATOR_LIMIT
-    assert found.shape == graph.tensors["y"].shape
+    assert result.shape == graph.tensors["y"].shape
     # What leaves the PIM is bfloat16, whatever the operator.
-    assert np.array_equal(found, golden.bf16_to_f32(golden.to_bf16_bits(found)))
+    assert np.array_equal(result, golden.bf16_to_f32(golden.to_bf16_bits(result)))
 
 
 @RANDOM

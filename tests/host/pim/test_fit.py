@@ -117,13 +117,13 @@ def test_weights_are_counted_as_the_driver_stores_them():
         assert fit.device_bytes == TWO_MIB
         assert fit.weight_room < TWO_MIB - own - 2 * 4 * KIB
         assert fit.weight_room >= 3 * (448 + 168) * KIB
-        uses = {n: one.constants(graph) for n, one in fit.operations.items()}
+        uses = {n: operation.constants(graph) for n, operation in fit.operations.items()}
         weights = DeviceWeights(driver)
         for node, node_uses in uses.items():
             before = driver.memory.used_bytes
             placed = weights.place(graph, node_uses)
             taken = driver.memory.used_bytes - before
-            assert taken == sum(one.nbytes for one in fit.weights[node])
+            assert taken == sum(constant.nbytes for constant in fit.weights[node])
             weights.drop(graph, placed)
 
 
@@ -144,7 +144,10 @@ def test_constants_are_counted_in_the_form_that_their_product_takes():
     graph = normalize(RawModel("forms", nodes, constants, inputs, outputs, {"": 17}))
     platform = load_platform("native")
     fit = pim_fit(graph, platform)
-    stored = {node: [(one.name, one.nbytes) for one in fit.weights[node]] for node in fit.weights}
+    stored = {
+        node: [(constant.name, constant.nbytes) for constant in fit.weights[node]]
+        for node in fit.weights
+    }
     assert stored == {
         "blocked": [("blockedb (matrix, MATMUL_T)", 64 * 96 * 2)],
         "turned": [("turnedb (turned)", 31 * 64 * 2 + 512 * 2)],  # and what opcodes may read behind
@@ -155,7 +158,7 @@ def test_constants_are_counted_in_the_form_that_their_product_takes():
         PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
         ResidentModel(graph, fit.operations, driver) as resident,
     ):
-        assert resident.weights.held_bytes == sum(one for [(_, one)] in stored.values())
+        assert resident.weights.held_bytes == sum(nbytes for [(_, nbytes)] in stored.values())
         assert resident.weight_room == fit.weight_room
 
 
@@ -173,10 +176,10 @@ def test_a_form_that_others_decide_is_counted_when_they_are_on_the_cpu():
     inputs = {"x": TensorInfo((64, 2048), np.dtype(np.float32))}
     graph = normalize(RawModel("chain", nodes, constants, inputs, ("y",), {"": 17}))
     together = pim_fit(graph, load_platform("native"))
-    assert [one.name for one in together.weights["next"]] == ["w (matrix, MATMUL_T)"]
+    assert [constant.name for constant in together.weights["next"]] == ["w (matrix, MATMUL_T)"]
     alone = pim_fit(graph, load_platform("native", SMALL))
     assert set(alone.operations) == {"next"}
-    assert [one.name for one in alone.weights["next"]] == ["w (turned)"]
+    assert [constant.name for constant in alone.weights["next"]] == ["w (turned)"]
 
 
 def test_a_constant_that_operators_share_is_counted_once_in_each_form():
@@ -193,19 +196,19 @@ def test_a_constant_that_operators_share_is_counted_once_in_each_form():
     graph = normalize(RawModel("shared", nodes, constants, inputs, ("y",), {"": 17}))
     platform = load_platform("htg-z920")
     fit = pim_fit(graph, platform)
-    network = partition_graph(graph, fit, platform)
+    operators = partition_graph(graph, fit, platform)
     as_stored = 64 * 64 * 2  # for MATMUL_T, without the 512 columns of a tile
     name = "w (matrix, MATMUL_T)"
-    assert network.shared_weights == {name: as_stored}
-    assert [o.shared_weights for o in network.operators[:3]] == [(name,)] * 2 + [()]
-    assert network.operators[2].weight_bytes == as_stored  # transposed: stored apart
-    everything = range(len(network.operators))
+    assert operators.shared_weights == {name: as_stored}
+    assert [o.shared_weights for o in operators.operators[:3]] == [(name,)] * 2 + [()]
+    assert operators.operators[2].weight_bytes == as_stored  # transposed: stored apart
+    everything = range(len(operators.operators))
     with (
         ModelDevice(platform.geometry(), 1 << 20) as device,
         PimDriver(device, column_granule=platform.driver.tile_columns) as driver,
         ResidentModel(graph, fit.operations, driver) as resident,
     ):
-        assert resident.weights.held_bytes == resident_bytes(network, everything)
+        assert resident.weights.held_bytes == resident_bytes(operators, everything)
         assert resident.weight_room == fit.weight_room
 
 
@@ -373,10 +376,10 @@ def test_a_generation_fits_its_phases_one_after_the_other():
             return Placed(pim_fit(graph, platform).within(graph, placed), "any")
 
         settings = Options(backend="model", rounds=1)
-        found = generate(generator, prompt, platform, plan, settings)
-        assert found.passed
-        assert len(found.tokens) == 3
-        on_pim[rows] = [sum(d == "pim" for d in p.assignment.values()) for p in found.phases]
+        generation = generate(generator, prompt, platform, plan, settings)
+        assert generation.passed
+        assert len(generation.tokens) == 3
+        on_pim[rows] = [sum(d == "pim" for d in p.assignment.values()) for p in generation.phases]
         room = pim_fit(generator.step, platform)
         assert room.static == (rows == 4096)
     # The head, with 1,024 columns, has 131,072 of the 269,312 bytes.

@@ -79,14 +79,14 @@ def recorded_run(graph, operations, assignment, device, driver, resident=None):
     own = resident or ResidentModel(graph, operations, driver)
     executor = Executor(graph, assignment, operations, own)
     executor.load_weights()
-    lists = {}
+    by_operator = {}
 
     def note(kind, call):
         def noted(subject, *rest):
             start = len(device.lists)
             result = call(subject, *rest)
             key = (kind, getattr(subject, "id", subject))
-            lists[key] = device.lists[start:]
+            by_operator[key] = device.lists[start:]
             return result
 
         return noted
@@ -98,7 +98,7 @@ def recorded_run(graph, operations, assignment, device, driver, resident=None):
     own.run, own.upload, own.download = kept_run, kept_upload, kept_download
     if resident is None:
         own.close()
-    return {key: value for key, value in lists.items() if value}, execution
+    return {key: value for key, value in by_operator.items() if value}, execution
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
@@ -108,8 +108,8 @@ def test_lists_do_not_depend_on_the_schedule(name):
     seen, compared = {}, 0
     for assignment in placements(graph, operations, (1, 2, 3)):
         with Recorder(GEOMETRY) as device, PimDriver(device, column_granule=64) as driver:
-            lists, _ = recorded_run(graph, operations, assignment, device, driver)
-        for key, value in lists.items():
+            recorded, _ = recorded_run(graph, operations, assignment, device, driver)
+        for key, value in recorded.items():
             compared += key in seen
             assert seen.setdefault(key, value) == value, key
     assert compared > len(operations)
@@ -129,8 +129,8 @@ def test_lists_of_models_of_real_depth(name):
             Recorder(geometry, compute=False) as device,
             PimDriver(device, column_granule=512) as driver,
         ):
-            lists, _ = recorded_run(graph, operations, assignment, device, driver)
-        for key, value in lists.items():
+            recorded, _ = recorded_run(graph, operations, assignment, device, driver)
+        for key, value in recorded.items():
             compared += key in seen
             assert seen.setdefault(key, value) == value, key
     assert compared > len(operations) // 3
@@ -170,13 +170,15 @@ def test_values_are_those_of_a_fresh_device():
         ResidentModel(graph, operations, driver) as resident,
     ):
         shared = [
-            recorded_run(graph, operations, one, device, driver, resident)[1].values["logits"]
-            for one in assignments
+            recorded_run(graph, operations, assignment, device, driver, resident)[1].values[
+                "logits"
+            ]
+            for assignment in assignments
         ]
-    for assignment, found in zip(assignments, shared, strict=True):
+    for assignment, values in zip(assignments, shared, strict=True):
         with Recorder(GEOMETRY) as device, PimDriver(device) as driver:
             fresh = recorded_run(graph, operations, assignment, device, driver)[1].values["logits"]
-        assert np.array_equal(found, fresh)
+        assert np.array_equal(values, fresh)
 
 
 def product(sizes):
@@ -227,8 +229,8 @@ def test_what_does_not_fit_is_given_out_as_needed(caplog):
                 assignment = {n.id: "cpu_serial" if n.id == off else "pim" for n in graph.nodes}
                 executor = Executor(graph, assignment, operations, resident)
                 executor.load_weights()
-                found = executor.run(feeds).values[graph.outputs[0]]
-                assert np.linalg.norm(found - wanted) < 0.02 * np.linalg.norm(wanted)
+                values = executor.run(feeds).values[graph.outputs[0]]
+                assert np.linalg.norm(values - wanted) < 0.02 * np.linalg.norm(wanted)
             everything = Executor(graph, pim_first(graph, Capabilities()), operations, resident)
             with pytest.raises(PimloopError, match=r"1572864 bytes as bfloat16.*has 1310720"):
                 everything.load_weights()
@@ -245,7 +247,7 @@ def test_loading_tells_how_far_it_is():
         ResidentModel(graph, operations, driver) as resident,
     ):
         seen = []
-        resident.load_weights(["n0", "n2"], lambda *one: seen.append(one))
+        resident.load_weights(["n0", "n2"], lambda *progress: seen.append(progress))
         assert seen == [("w0", 0, 2 * each), ("w2", each, 2 * each), ("", 2 * each, 2 * each)]
 
 
@@ -283,19 +285,19 @@ def test_two_graphs_share_weights_by_array():
             assert second.load_weights(operations).lists == 0
             feeds = random_inputs(graph)
             assignment = pim_first(graph, Capabilities())
-            found = [
-                Executor(one.graph, assignment, operations, one).run(feeds).values["y1"]
-                for one in (first, second, first)
+            results = [
+                Executor(resident.graph, assignment, operations, resident).run(feeds).values["y1"]
+                for resident in (first, second, first)
             ]
-        assert np.array_equal(found[0], found[1])
-        assert np.array_equal(found[0], found[2])
+        assert np.array_equal(results[0], results[1])
+        assert np.array_equal(results[0], results[2])
         weights.close()
 
 
 def test_a_rehearsal_changes_nothing_and_touches_no_device():
     with Recorder(GEOMETRY) as device, PimDriver(device) as driver:
         a = driver.upload(np.ones((3, 40), np.float32))
-        lists, free = len(device.lists), driver.memory.free_ranges
+        list_count, free = len(device.lists), driver.memory.free_ranges
         with driver.rehearsal() as taken:
             b = driver.new_tensor((3, 40))
             driver.write(b, np.ones((3, 40), np.float32))
@@ -303,7 +305,7 @@ def test_a_rehearsal_changes_nothing_and_touches_no_device():
             with pytest.raises(DriverError, match="rehearsal"), driver.rehearsal():
                 pass
         assert {block.address for block in taken} >= {b.address, rehearsed.address}
-        assert (len(device.lists), driver.memory.free_ranges) == (lists, free)
+        assert (len(device.lists), driver.memory.free_ranges) == (list_count, free)
         b = driver.upload(np.ones((3, 40), np.float32))
         assert driver.elementwise("add", a, b).address == rehearsed.address
 

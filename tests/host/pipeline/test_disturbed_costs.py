@@ -102,6 +102,6 @@ def test_cycles_of_the_pim_are_never_marked(tmp_path):
         for name, kept, marked in (("all", run, True), ("PIM alone", on_pim, False)):
             known = StoredCosts(store, name, operators, feeds, platform, Options())
             known.add([kept], disturbed=True)
-            times = {n: us for found in known.find() for n, us in found.node_us.items()}
+            times = {n: us for stored in known.find() for n, us in stored.node_us.items()}
             assert times == kept.node_us
             assert known.disturbed == marked

@@ -70,14 +70,14 @@ def test_the_two_graphs_share_their_parameters():
 def test_steps_give_the_logits_of_the_whole_sequence(length):
     """In float32 on the CPU, against an independent forward pass."""
     generator, weights = tiny(length, 4)
-    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
-    assert found.passed
-    sequence = [*found.prompt, *(one.token for one in found.tokens)]
+    generation = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert generation.passed
+    sequence = [*generation.prompt, *(step.token for step in generation.tokens)]
     logits = decoder_logits(generator.config, weights, np.array(sequence[:-1]))
     wanted = logits[length - 1 :].argmax(-1)
-    assert [one.token for one in found.tokens] == wanted.tolist()
-    assert [one.reference for one in found.tokens] == wanted.tolist()
-    for index, comparison in enumerate(c for phase in found.phases for c in phase.comparisons):
+    assert [step.token for step in generation.tokens] == wanted.tolist()
+    assert [step.reference for step in generation.tokens] == wanted.tolist()
+    for index, comparison in enumerate(c for phase in generation.phases for c in phase.comparisons):
         assert comparison.roundings == 0
         assert comparison.relative_l2 < 1e-5, index
 
@@ -85,18 +85,18 @@ def test_steps_give_the_logits_of_the_whole_sequence(length):
 @pytest.mark.parametrize("seed", range(3))
 def test_tokens_on_the_pim(seed):
     generator, _ = tiny(6, 5, seed)
-    found = generate(generator, prompt_of(generator, seed), PLATFORM, on_pim, MODEL)
-    assert found.passed
-    assert len(found.tokens) == 5
-    assert [len(phase.executions) for phase in found.phases] == [1, 4]
-    prefill, decode = (phase.result for phase in found.phases)
-    capable = [sum(d == "pim" for d in p.assignment.values()) for p in found.phases]
+    generation = generate(generator, prompt_of(generator, seed), PLATFORM, on_pim, MODEL)
+    assert generation.passed
+    assert len(generation.tokens) == 5
+    assert [len(phase.executions) for phase in generation.phases] == [1, 4]
+    prefill, decode = (phase.result for phase in generation.phases)
+    capable = [sum(d == "pim" for d in p.assignment.values()) for p in generation.phases]
     assert (prefill.checked, decode.checked) == (capable[0], 4 * capable[1])
     assert capable[1] > 0
     # Weights are loaded once: the step graph adds no more than its own small constants.
     first, second = (result.weights.host_bytes_in for result in (prefill, decode))
     assert 0 <= second < first / 50
-    depth = {c.roundings for c in found.phases[1].comparisons}
+    depth = {c.roundings for c in generation.phases[1].comparisons}
     assert len(depth) == 1, "the roundings behind a token must not grow with the steps"
 
 
@@ -107,15 +107,15 @@ def test_each_phase_has_its_own_plan_made_on_its_own_inputs():
     def plan(graph, feeds, before):
         assert set(feeds) == set(graph.inputs)
         run_reference(graph, feeds)
-        assert [one.name for one in before] == seen
+        assert [phase.name for phase in before] == seen
         seen.append(graph.name)
         return (on_cpu if "prefill" in graph.name else on_pim)(graph, feeds)
 
-    found = generate(generator, prompt_of(generator), PLATFORM, plan, MODEL)
+    generation = generate(generator, prompt_of(generator), PLATFORM, plan, MODEL)
     assert seen == ["tiny-gpt2-prefill", "tiny-gpt2-step"]
-    assert found.passed
-    assert not found.phases[0].executions[0].pim
-    assert found.phases[1].executions[0].pim
+    assert generation.passed
+    assert not generation.phases[0].executions[0].pim
+    assert generation.phases[1].executions[0].pim
 
 
 def test_the_device_is_gone_when_the_cpu_is_timed(monkeypatch, without_collector):
@@ -133,8 +133,8 @@ def test_the_device_is_gone_when_the_cpu_is_timed(monkeypatch, without_collector
     monkeypatch.setattr(ModelDevice, "__init__", opened)
     monkeypatch.setattr(Executor, "time_cpu", timed)
     generator, _ = tiny(tokens=2)
-    found = generate(generator, prompt_of(generator), load_platform("aim"), on_pim, MODEL)
-    assert found.passed
+    generation = generate(generator, prompt_of(generator), load_platform("aim"), on_pim, MODEL)
+    assert generation.passed
     assert memories
     assert alive == [0, 0]
 
@@ -142,9 +142,9 @@ def test_the_device_is_gone_when_the_cpu_is_timed(monkeypatch, without_collector
 def test_one_token_needs_no_step():
     generator, _ = tiny(4, 1)
     assert generator.step is None
-    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
-    assert [phase.name for phase in found.phases] == ["prefill"]
-    assert len(found.tokens) == 1
+    generation = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert [phase.name for phase in generation.phases] == ["prefill"]
+    assert len(generation.tokens) == 1
 
 
 def test_the_cache_hides_what_is_not_written():
@@ -190,9 +190,9 @@ def test_the_margin_decides_what_is_judged():
     phase = Phase("prefill", graph, on_pim(graph, {}))
     wanted = np.zeros((1, 1, 101), np.float32)
     wanted[..., 5], wanted[..., 9] = 4.0, 3.0
-    found = wanted.copy()
-    found[..., 9] = 4.5
-    token = _judge(phase, found, wanted, tolerance(100))
+    logits = wanted.copy()
+    logits[..., 9] = 4.5
+    token = _judge(phase, logits, wanted, tolerance(100))
     rms = np.sqrt((16 + 9) / 101)
     off = 2 * tolerance(100) * rms
     assert token == Token(9, 5, 1.0, off + 4.0 / 256)
@@ -200,7 +200,7 @@ def test_the_margin_decides_what_is_judged():
     assert not token.passed
     assert replace(token, margin=0.01).passed
     on_the_cpu = Phase("prefill", graph, on_cpu(graph, {}))
-    assert _judge(on_the_cpu, found, wanted, tolerance(100)).tolerance == off
+    assert _judge(on_the_cpu, logits, wanted, tolerance(100)).tolerance == off
 
 
 def test_a_generation_too_large_for_this_machine_is_refused_before_it_starts(monkeypatch):
@@ -213,10 +213,10 @@ def test_a_generation_too_large_for_this_machine_is_refused_before_it_starts(mon
 
 def test_a_wrong_token_fails_the_run():
     generator, _ = tiny(4, 2)
-    found = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
-    assert found.passed
-    found.tokens[1] = replace(found.tokens[1], token=found.tokens[1].reference ^ 1)
-    assert not found.passed
+    generation = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert generation.passed
+    generation.tokens[1] = replace(generation.tokens[1], token=generation.tokens[1].reference ^ 1)
+    assert not generation.passed
 
 
 def cancelling(generator):
@@ -250,8 +250,8 @@ def test_each_step_has_a_limit_of_its_own():
         up = {n: "pim" if n == "up" else d for n, d in placed.assignment.items()}
         return Placed(up, "up")
 
-    found = generate(generator, prompt_of(generator), load_platform("aim"), plan, MODEL)
-    prefill, decode = found.phases
+    generation = generate(generator, prompt_of(generator), load_platform("aim"), plan, MODEL)
+    prefill, decode = generation.phases
     assert not prefill.comparisons[0].measured
     for comparison in decode.comparisons:
         behind = tolerance(comparison.roundings)
@@ -260,8 +260,8 @@ def test_each_step_has_a_limit_of_its_own():
         assert comparison.limit > behind
         assert comparison.passed
     assert len({comparison.limit for comparison in decode.comparisons}) == 3
-    assert found.wrong_steps() == []
-    assert found.passed
+    assert generation.wrong_steps() == []
+    assert generation.passed
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -282,12 +282,12 @@ def test_a_fault_in_a_later_step_is_caught_and_the_step_is_named(model, step, mo
                     array[:, :, cache.used - 1] = 40
 
     monkeypatch.setattr(Cache, "add", add)
-    found = generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
-    assert not found.passed
-    wrong = found.wrong_steps()
+    generation = generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
+    assert not generation.passed
+    wrong = generation.wrong_steps()
     assert wrong
     assert wrong[0].startswith(f"step {step + 1} (decode): ")
-    report = generation_report(found, PLATFORM, Options(), [])
+    report = generation_report(generation, PLATFORM, Options(), [])
     assert report["verification"]["steps_wrong"] == wrong
     print_generation(Console(width=200), report)
     assert f"NOT AS FLOAT32: {wrong[0]}" in capsys.readouterr().out
@@ -295,7 +295,7 @@ def test_a_fault_in_a_later_step_is_caught_and_the_step_is_named(model, step, mo
 
 def pimloop(*arguments):
     """Run a command line of `pimloop`; return its exit code."""
-    return main([str(one) for one in arguments])
+    return main([str(argument) for argument in arguments])
 
 
 def test_the_command_on_a_folder(tmp_path, capsys):
@@ -351,8 +351,8 @@ def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys,
     for overlapped, summed in zip(report["phases"], one_by_one["phases"], strict=True):
         assert overlapped["schedule"] == summed["schedule"] == "pim_first"
         assert overlapped["assignment"] == summed["assignment"]
-        for one in (overlapped, summed):
-            assert one["us_per_execution"] == pytest.approx(one["predicted_us"], rel=1e-12)
+        for phase in (overlapped, summed):
+            assert phase["us_per_execution"] == pytest.approx(phase["predicted_us"], rel=1e-12)
         parts = [summed[key] for key in ("pim_us", "cpu_us", "transfer_us")]
         assert summed["us_per_execution"] == pytest.approx(sum(parts))
         assert max(parts) <= overlapped["us_per_execution"] < sum(parts)
@@ -518,15 +518,15 @@ def test_shapes_are_not_for_generation(tmp_path, capsys):
 def test_steps_on_the_simulator_take_the_same_cycles():
     generator, _ = tiny(5, 4)
     options = Options(rounds=1, cache=False)
-    found = generate(generator, prompt_of(generator), PLATFORM, on_pim, options)
-    assert found.passed
-    prefill, decode = found.phases
+    generation = generate(generator, prompt_of(generator), PLATFORM, on_pim, options)
+    assert generation.passed
+    prefill, decode = generation.phases
     assert len(set(decode.cycles())) == 1
     assert 0 < decode.cycles()[0] < prefill.cycles()[0]
     assert decode.times().total_us > 0
-    tokens = [one.token for one in found.tokens]
+    tokens = [step.token for step in generation.tokens]
     again = generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
-    assert tokens == [one.token for one in again.tokens]
+    assert tokens == [step.token for step in again.tokens]
 
 
 @pytest.mark.full
@@ -535,8 +535,8 @@ def test_gpt2_of_full_size():
     options = LoadOptions(sequence_length=64)
     generator = build_generator(config, RandomWeights(config), 16, options)
     prompt = prompt_of(generator)
-    found = generate(generator, prompt, PLATFORM, on_pim, Options(rounds=2))
-    assert found.passed
-    assert len(set(found.phases[1].cycles())) == 1
-    assert sum(one.judged for one in found.tokens) > 0
-    assert found.phases[0].graph.outputs[0] == LOGITS
+    generation = generate(generator, prompt, PLATFORM, on_pim, Options(rounds=2))
+    assert generation.passed
+    assert len(set(generation.phases[1].cycles())) == 1
+    assert sum(step.judged for step in generation.tokens) > 0
+    assert generation.phases[0].graph.outputs[0] == LOGITS

@@ -195,12 +195,14 @@ def test_platform_values_change_the_keys_of_their_numbers():
     def changed(key, value):
         other = load_platform("htg-z920", {key: value})
         pairs = {
-            "CPU": [keys.cpu_key(feeds, one, options) for one in (board, other)],
-            "PIM": [device_key(one, options) for one in (board, other)],
-            "transfer": [keys.transfer_key(feeds, one, options) for one in (board, other)],
-            "report": [report_key("model", one, options) for one in (board, other)],
+            "CPU": [keys.cpu_key(feeds, platform, options) for platform in (board, other)],
+            "PIM": [device_key(platform, options) for platform in (board, other)],
+            "transfer": [
+                keys.transfer_key(feeds, platform, options) for platform in (board, other)
+            ],
+            "report": [report_key("model", platform, options) for platform in (board, other)],
         }
-        return {name for name, (one, two) in pairs.items() if one != two}
+        return {name for name, (first, second) in pairs.items() if first != second}
 
     assert changed("cpu.stream_ns", "9.5") == {"CPU", "report"}
     assert changed("dram.trp", "20") == {"PIM", "report"}
@@ -224,21 +226,21 @@ def text_of(module: str) -> str:
 
 def parsed_imports(module: str) -> set[str]:
     """Return the names that a module's text imports, by Python's own parser."""
-    found: set[str] = set()
+    modules: set[str] = set()
 
     def walk(node: ast.AST) -> None:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative imports are not followed"
-            found.update({str(node.module), *(f"{node.module}.{a.name}" for a in node.names)})
+            modules.update({str(node.module), *(f"{node.module}.{a.name}" for a in node.names)})
         for child in ast.iter_child_nodes(node):
             walk(child)
 
     walk(ast.parse(text_of(module)))
-    return found
+    return modules
 
 
 def test_no_import_is_missed():
@@ -279,12 +281,12 @@ def test_no_data_file_is_missed():
 def test_no_module_is_started_by_name_alone():
     """A module's name in a text is a module that is started: STARTED has it."""
     known = set(modules())
-    lists = {
+    registries = {
         "pimloop.host.store.closure",
         "pimloop.host.planning.keys",
         "pimloop.host.pim.device.open",
     }  # of entries
-    for module in closure(keys.REPORT.entries) - lists - DATA.keys():
+    for module in closure(keys.REPORT.entries) - registries - DATA.keys():
         strings = {
             node.value
             for node in ast.walk(ast.parse(text_of(module)))
@@ -344,22 +346,22 @@ def test_a_model_is_its_content():
         config = TINY["bert"]
         return build_graph(config, RandomWeights(config, seed), LoadOptions(sequence_length=length))
 
-    one = graph()
-    assert model_key(one) == model_key(graph())
-    found = {model_key(one), model_key(graph(seed=1)), model_key(graph(length=6))}
-    assert len(found) == 3
-    weights = {n: v for n, v in one.constants.items() if v.dtype == np.float32 and v.size > 1}
+    model = graph()
+    assert model_key(model) == model_key(graph())
+    distinct = {model_key(model), model_key(graph(seed=1)), model_key(graph(length=6))}
+    assert len(distinct) == 3
+    weights = {n: v for n, v in model.constants.items() if v.dtype == np.float32 and v.size > 1}
     name, other = next(
         (a, b) for a, b in combinations(weights, 2) if weights[a].shape == weights[b].shape
     )
     value = weights[name]
     bits = value.copy()
     bits.reshape(-1).view(np.uint32)[0] ^= 1
-    changed = replace(one, constants={**one.constants, name: bits})
-    assert model_key(changed) not in found
+    changed = replace(model, constants={**model.constants, name: bits})
+    assert model_key(changed) not in distinct
     # Two names of one array are one array in device memory, two equal arrays are two.
-    shared = replace(one, constants={**one.constants, other: value})
-    apart = replace(one, constants={**one.constants, other: value.copy()})
+    shared = replace(model, constants={**model.constants, other: value})
+    apart = replace(model, constants={**model.constants, other: value.copy()})
     assert model_key(shared) != model_key(apart)
 
 

@@ -82,8 +82,8 @@ def table(file: Path, capabilities: Capabilities) -> dict[str, tuple[dict[str, i
 
 
 def test_reasons_on_the_papers_board(tmp_path: Path) -> None:
-    found = table(mixed(tmp_path), PAPER)
-    assert found == {
+    reasons = table(mixed(tmp_path), PAPER)
+    assert reasons == {
         "a product with a constant on the left": ({"MatMul": 1}, 480),
         "a product by a constant of more than two axes": ({"MatMul": 1}, 420),
         "a product of two activations, which the platform leaves out": ({"MatMul": 1}, 240),
@@ -94,7 +94,7 @@ def test_reasons_on_the_papers_board(tmp_path: Path) -> None:
         "a constant with finite values beyond the largest bfloat16 (kept_on_cpu)": ({"Add": 1}, 0),
         "int64 operands, the PIM takes float32": ({"Add": 1}, 0),
     }  # fmt: skip
-    assert list(found)[:4] == [
+    assert list(reasons)[:4] == [
         "a product with a constant on the left",
         "a product by a constant of more than two axes",
         "a product of two activations, which the platform leaves out",
@@ -103,8 +103,8 @@ def test_reasons_on_the_papers_board(tmp_path: Path) -> None:
 
 
 def test_reasons_where_the_driver_takes_everything(tmp_path: Path) -> None:
-    found = table(mixed(tmp_path), Capabilities())
-    assert {reason: operators for reason, (operators, _) in found.items()} == {
+    reasons = table(mixed(tmp_path), Capabilities())
+    assert {reason: operators for reason, (operators, _) in reasons.items()} == {
         "the PIM has no such operation": {"Transpose": 1, "Abs": 1, "Softmax": 1, "Tanh": 1},
         "a constant with finite values beyond the largest bfloat16 (kept_on_cpu)": {"Add": 1},
         "int64 operands, the PIM takes float32 and float16": {"Add": 1},
@@ -112,8 +112,8 @@ def test_reasons_where_the_driver_takes_everything(tmp_path: Path) -> None:
 
 
 def test_an_operation_that_a_platform_leaves_out(tmp_path: Path) -> None:
-    found = table(mixed(tmp_path), Capabilities(operators=frozenset({"MatMul"})))
-    assert found["the platform's [capabilities] leave the operation out"][0] == {"Add": 3}
+    reasons = table(mixed(tmp_path), Capabilities(operators=frozenset({"MatMul"})))
+    assert reasons["the platform's [capabilities] leave the operation out"][0] == {"Add": 3}
 
 
 def show(file: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

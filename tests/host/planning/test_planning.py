@@ -47,20 +47,20 @@ def operations(graph):
 
 
 def test_the_network_is_the_graph(graph, operations):
-    network = partition_graph(graph, pim_fit(graph, PLATFORM), PLATFORM)
-    assert [operator.id for operator in network.operators] == [node.id for node in graph.nodes]
-    for operator in network.operators:
+    operators = partition_graph(graph, pim_fit(graph, PLATFORM), PLATFORM)
+    assert [operator.id for operator in operators.operators] == [node.id for node in graph.nodes]
+    for operator in operators.operators:
         assert ("pim" in operator.devices) == (operator.id in operations)
         assert (operator.weight_bytes > 0) <= (operator.id in operations)
     edges = {
         (tensor.producer, consumer, tensor.id)
-        for tensor in network.tensors
+        for tensor in operators.tensors
         if tensor.producer is not None
         for consumer in tensor.consumers
     }
     assert edges == set(graph.edges())
-    assert {tensor.id for tensor in network.tensors if tensor.output} == set(graph.outputs)
-    for tensor in network.tensors:
+    assert {tensor.id for tensor in operators.tensors if tensor.output} == set(graph.outputs)
+    for tensor in operators.tensors:
         info = graph.tensors[tensor.id]
         assert bool(tensor.moves) == (info.dtype == np.float32)
         assert tensor.bytes == info.elements * (2 if tensor.moves else info.dtype.itemsize)
@@ -81,18 +81,18 @@ def test_signatures_tell_operators_apart(graph):
 
 
 def test_balanced_runs_measure_the_same(graph, operations):
-    network = partition_graph(graph, pim_fit(graph, PLATFORM), PLATFORM)
-    plan = plan_profile(network)
+    operators = partition_graph(graph, pim_fit(graph, PLATFORM), PLATFORM)
+    plan = plan_profile(operators)
     work = {name: operations[name].work(graph, graph.node(name)) for name in operations}
-    runs = balance_runs(network, plan.runs, work)
-    coverage = Coverage(network, group_operators=False, group_transfers=False)
+    runs = balance_runs(operators, plan.runs, work)
+    coverage = Coverage(operators, group_operators=False, group_transfers=False)
     measured = [set().union(*(coverage.covered(run) for run in some)) for some in (plan.runs, runs)]
     assert measured[0] == measured[1]
     loads = sorted(sum(work[n] for n, d in run.items() if d == "pim") for run in runs)
     before = sorted(sum(work[n] for n, d in run.items() if d == "pim") for run in plan.runs)
     assert sum(loads) == sum(before)
     assert loads[-1] <= before[-1]
-    profile = plan_runs(graph, network, operations)
+    profile = plan_runs(graph, operators, operations)
     assert profile.runs == runs
     assert [(job.name, job.assignment) for job in profile.jobs] == [
         (f"run {number}", run) for number, run in zip(range(1, len(runs) + 1), runs, strict=True)

@@ -31,10 +31,10 @@ def test_names() -> None:
 def test_every_value_has_a_source(name: str) -> None:
     platform = load_platform(name)
     assert platform.name == name
-    found = sources(platform_path(name))
+    source_of = sources(platform_path(name))
     cpu = len(fields(platform.cpu)) if platform.cpu else 0
-    assert len(found) == 13 + 21 + 4 + 7 + 5 + cpu
-    assert all(source.strip() for _, source in found.values())
+    assert len(source_of) == 13 + 21 + 4 + 7 + 5 + cpu
+    assert all(source.strip() for _, source in source_of.values())
 
 
 @pytest.mark.parametrize("name", NAMES)

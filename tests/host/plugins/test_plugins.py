@@ -236,8 +236,8 @@ def test_the_first_of_two_with_one_name_is_taken(installed, tmp_path, monkeypatc
     (second / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
     (second / "entry_points.txt").write_text("[pimloop.policies]\nfewest_moves = other:policy\n")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "second")])
-    found = plugins.plugins(plugins.POLICIES)["fewest_moves"]
-    assert found.package == "demo-plugin"
+    policy = plugins.plugins(plugins.POLICIES)["fewest_moves"]
+    assert policy.package == "demo-plugin"
     assert "is hidden by the one of package demo-plugin" in caplog.text
 
 
@@ -245,8 +245,8 @@ def blocks(heading):
     """Return the code that docs/plugins.md shows under a heading, one text a block."""
     page = (REPOSITORY / "docs" / "plugins.md").read_text()
     section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
-    found = re.findall(r"(?:^    .*\n|^\n)+", section, re.MULTILINE)
-    return [text for block in found if (text := textwrap.dedent(block).strip())]
+    excerpts = re.findall(r"(?:^    .*\n|^\n)+", section, re.MULTILINE)
+    return [text for block in excerpts if (text := textwrap.dedent(block).strip())]
 
 
 def test_the_policy_of_the_page():

@@ -65,13 +65,13 @@ def test_the_model_is_valid(model):
 
 def test_every_operator_says_where_it_runs_and_what_it_costs(model, report):
     for node, described in zip(model.graph.node, report["graph"]["nodes"], strict=True):
-        found = {entry.key: entry.value for entry in node.metadata_props}
+        properties = {entry.key: entry.value for entry in node.metadata_props}
         assert node.name == described["id"]
-        for name, one in report["schedules"].items():
-            assert found[f"pimloop.device.{name}"] == one["assignment"][node.name]
+        for name, schedule in report["schedules"].items():
+            assert properties[f"pimloop.device.{name}"] == schedule["assignment"][node.name]
         for device, us in described["cost_us"].items():
-            assert float(found[f"pimloop.us.{device}"]) == pytest.approx(us, abs=1e-3)
-            assert found[f"pimloop.source.{device}"] == described["source"][device]
+            assert float(properties[f"pimloop.us.{device}"]) == pytest.approx(us, abs=1e-3)
+            assert properties[f"pimloop.source.{device}"] == described["source"][device]
         assert node.doc_string.startswith("Optimal: ")
 
 
@@ -86,10 +86,10 @@ def test_weights_are_left_out_and_shapes_stay(model):
 
 
 def test_the_model_carries_the_totals(model, report):
-    found = {entry.key: entry.value for entry in model.metadata_props}
-    assert found["pimloop.platform"] == report["platform"]
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert properties["pimloop.platform"] == report["platform"]
     executed = report["schedules"]["greedy"]["executed_us"]
-    assert float(found["pimloop.executed_us.greedy"]) == pytest.approx(executed, abs=1e-3)
+    assert float(properties["pimloop.executed_us.greedy"]) == pytest.approx(executed, abs=1e-3)
 
 
 def test_a_report_without_costs_is_enough(graph, tmp_path):
@@ -114,7 +114,7 @@ def test_names_that_are_no_text_are_made_text(graph, report):
     changed = {**report, "platform": "mine\udcff\x1b[31m"}
     model = annotated(replace(graph, name="m\udcff\x1b"), changed)
     assert model.graph.name == "m\ufffd\ufffd"
-    properties = {one.key: one.value for one in model.metadata_props}
+    properties = {entry.key: entry.value for entry in model.metadata_props}
     assert properties["pimloop.platform"] == "mine\ufffd\ufffd[31m"
     model.SerializeToString()
 

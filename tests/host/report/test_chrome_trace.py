@@ -57,19 +57,19 @@ def test_arrows_run_from_the_maker_over_the_transfer_to_the_reader(report, event
     slices = [e for e in events if e["ph"] == "X"]
 
     def around(event):
-        (found,) = (
+        (middle,) = (
             s
             for s in slices
             if (s["pid"], s["tid"]) == (event["pid"], event["tid"])
             and s["ts"] <= event["ts"] <= s["ts"] + s["dur"]
         )
-        return found
+        return middle
 
     flows: dict[int, list] = {}
     for event in events:
         if event["ph"] in "stf":
             flows.setdefault(event["id"], []).append(event)
-    assert len(flows) == sum(one["transfers"] for one in report["schedules"].values())
+    assert len(flows) == sum(schedule["transfers"] for schedule in report["schedules"].values())
     producer = {e["tensor"]: e["producer"] for e in report["graph"]["edges"]}
     for steps in flows.values():
         assert [step["ph"] for step in steps] in (["s", "t", "f"], ["s", "f"])

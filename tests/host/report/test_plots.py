@@ -66,20 +66,20 @@ def _bars(axes):
 def _timed_report():
     """Return a report of two schedules with the times of `_TIMES`, microseconds."""
     report = samples.tiny_report()
-    name = next(n for n, one in report["schedules"].items() if one.get("timeline"))
-    one = report["schedules"][name]
-    one["operators"] = [
+    name = next(n for n, schedule in report["schedules"].items() if schedule.get("timeline"))
+    schedule = report["schedules"][name]
+    schedule["operators"] = [
         {"op": "MatMul", "device": "pim", "us": 3000.0, "count": 2},
         {"op": "Add", "device": "cpu_serial", "us": 1000.0, "count": 1},
     ]
-    one["transfer_us"] = 2000.0
-    one["timeline"] = [
+    schedule["transfer_us"] = 2000.0
+    schedule["timeline"] = [
         {"lane": "pim", "start_us": 0.0, "us": 1000.0, "label": "a"},
         {"lane": "pim", "start_us": 1000.0, "us": 500.0, "label": "b"},
         {"lane": "pim", "start_us": 2500.0, "us": 1500.0, "label": "c"},
         {"lane": "dma", "start_us": 4000.0, "us": 2000.0, "label": "d"},
     ]
-    return {**report, "schedules": {name: one}}
+    return {**report, "schedules": {name: schedule}}
 
 
 def test_bars_of_the_breakdown_are_the_times_of_the_report():
@@ -116,8 +116,8 @@ def test_the_timeline_shows_when_a_lane_was_busy():
 
 def test_the_schedules_have_their_executed_time_and_prediction():
     report = _timed_report()
-    ((name, one),) = report["schedules"].items()
-    one |= {"executed_us": 6000.0, "predicted_us": 5400.0}
+    ((name, schedule),) = report["schedules"].items()
+    schedule |= {"executed_us": 6000.0, "predicted_us": 5400.0}
     report["board"] = {name: 5000.0}
     (axes,) = plots._schedules(report).axes
     assert _bars(axes) == [[(0.0, 6.0)]]
@@ -171,10 +171,10 @@ def test_speed_ups_are_over_cpu_serial_of_the_same_cell():
     for row in rows:
         if row["schedule"] == "optimal" and row["sequence_length"] == 16:
             row["executed_us"] /= 2
-    found = {(p["schedule"], p["sequence_length"]): p["speedup"] for p in _speedups(rows)}
-    assert found[("optimal", 8)] == pytest.approx(5)
-    assert found[("optimal", 16)] == pytest.approx(10)
-    assert ("cpu_serial", 8) not in found
+    speedups = {(p["schedule"], p["sequence_length"]): p["speedup"] for p in _speedups(rows)}
+    assert speedups[("optimal", 8)] == pytest.approx(5)
+    assert speedups[("optimal", 16)] == pytest.approx(10)
+    assert ("cpu_serial", 8) not in speedups
 
 
 def test_a_panel_for_each_model_with_a_line_for_each_schedule():
@@ -255,8 +255,8 @@ def test_times_that_are_not_trusted_are_hollow():
     ]
     assert hollow == [[1]] * 3
     text = "hollow: CPU times not trusted"
-    assert text in [one.get_text() for one in marked.legends[0].get_texts()]
-    assert text not in [one.get_text() for one in plain.legends[0].get_texts()]
+    assert text in [text_of.get_text() for text_of in marked.legends[0].get_texts()]
+    assert text not in [text_of.get_text() for text_of in plain.legends[0].get_texts()]
 
 
 def test_a_line_that_is_not_proved_optimal_has_its_gap():
@@ -264,7 +264,7 @@ def test_a_line_that_is_not_proved_optimal_has_its_gap():
     for row in rows:
         row.update(optimal=row["sequence_length"] != 16, predicted_us=100.0, lower_bound_us=94.0)
     figure = _sweep(_speedups(rows), "sequence_length", "tokens")
-    names = [one.get_text() for one in figure.legends[0].get_texts()]
+    names = [label.get_text() for label in figure.legends[0].get_texts()]
     assert names[0] == "Best found (gap at most 6.0 %)"
     assert "PIM first" in names
 

@@ -136,16 +136,16 @@ def test_a_model_without_pim_operators_is_told_so(half):
 def test_float16_on_the_cpu_passes_and_a_wrong_result_does_not(half):
     graph, report = half
     assert report["verification"]["passed"]
-    (found,) = report["verification"]["compared"]
+    (compared,) = report["verification"]["compared"]
     # Six results a layer, rounded in the run and in the reference, and one rounding more.
     expected = 2 * HALF_ROUNDING["float16"] * (np.sqrt(2 * 6 * 4) + 1)
-    assert found["limit"] == pytest.approx(expected)
-    assert 1e-5 < found["relative_l2"] < found["limit"]
+    assert compared["limit"] == pytest.approx(expected)
+    assert 1e-5 < compared["relative_l2"] < compared["limit"]
     on_cpu = dict.fromkeys((node.id for node in graph.nodes), "cpu_serial")
     wanted = {"y3": np.ones((1, 8, 64), np.float16)}
     for off, passes in ((1e-3, True), (1e-2, False)):
-        (one,) = compare(graph, on_cpu, {"y3": wanted["y3"] + np.float16(off)}, wanted)
-        assert one.passed is passes
+        (comparison,) = compare(graph, on_cpu, {"y3": wanted["y3"] + np.float16(off)}, wanted)
+        assert comparison.passed is passes
 
 
 def test_float32_keeps_its_limit(bert):
@@ -158,14 +158,14 @@ def test_a_report_says_when_and_from_what_it_was_made(half):
     made = datetime.fromisoformat(report["created"])
     assert timedelta(0) <= datetime.now(UTC) - made < timedelta(hours=1)
     assert re.fullmatch("[0-9a-f]{64}", report["rtl_sha256"])
-    values = {one["key"]: one for one in report["platform_values"]}
+    values = {row["key"]: row for row in report["platform_values"]}
     assert values["dram.trp"] == {
         "key": "dram.trp", "value": 18, "unit": "DRAM clocks", "source": "set for this run",
         "file_value": 17,
     }  # fmt: skip
     assert values["device.banks"]["value"] == 16
     assert "file_value" not in values["device.banks"]
-    assert all(one["source"] for one in values.values())
+    assert all(row["source"] for row in values.values())
     assert report["executed_kind"] == "simulated"
     text = render(report)
     assert report["rtl_sha256"] in text

@@ -55,7 +55,7 @@ def invented(result: Result) -> Result:
     execution = replace(
         result.execution,
         pim={name: stats() for name in result.execution.pim},
-        transfers=[replace(one, stats=stats()) for one in result.execution.transfers],
+        transfers=[replace(transfer, stats=stats()) for transfer in result.execution.transfers],
     )
     return replace(result, execution=execution, options=Options(backend="sim"), weights=stats())
 
@@ -69,15 +69,15 @@ def graph() -> Graph:
 @pytest.fixture(scope="module")
 def outcome(graph: Graph) -> Outcome:
     fit = pim_fit(graph, PLATFORM)
-    network = partition_graph(graph, fit, PLATFORM)
+    operators = partition_graph(graph, fit, PLATFORM)
     rng = random.Random(5)
     costs = CostGraph(
-        network,
-        {o.id: {d: rng.uniform(1, 99) for d in o.devices} for o in network.operators},
-        {t.id: {m: rng.uniform(1, 9) for m in sorted(t.moves)} for t in network.tensors},
+        operators,
+        {o.id: {d: rng.uniform(1, 99) for d in o.devices} for o in operators.operators},
+        {t.id: {m: rng.uniform(1, 9) for m in sorted(t.moves)} for t in operators.tensors},
     )
     feeds = random_inputs(graph, 0)
-    found = Outcome(graph, PLATFORM, Options(), fit.operations, network, costs=costs)
+    invented_outcome = Outcome(graph, PLATFORM, Options(), fit.operations, operators, costs=costs)
     problem = Problem.of(costs)
     placements: dict[str, Any] = {
         "pim_first": pim_first(graph, PLATFORM.capabilities),
@@ -92,13 +92,13 @@ def outcome(graph: Graph) -> Outcome:
         assert times is not None
         plan = assignment_plan(problem, name, assignment, "sequential", method=name)
         executed = in_sequence(graph, assignment, result.execution.transfers, times)
-        found.schedules[name] = Schedule(result, plan, times, executed)
-    found.usage = {
-        **found.usage,
+        invented_outcome.schedules[name] = Schedule(result, plan, times, executed)
+    invented_outcome.usage = {
+        **invented_outcome.usage,
         "cycles_simulated": 900, "wall_s_simulating": 2.0, "cycles_cached": 30,
         "lists_simulated": 7, "lists_cached": 5,
     }  # fmt: skip
-    return found
+    return invented_outcome
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +122,9 @@ def node_us(outcome: Outcome, name: str) -> dict[str, float]:
 def moved_us(outcome: Outcome, name: str) -> list[float]:
     prices = {f"{a}>{b}": price for (a, b), price in PLATFORM.transfers.items()}
     return [
-        prices[one.direction].fixed_us + one.elements * prices[one.direction].ns_per_element / 1e3
-        for one in outcome.schedules[name].result.execution.transfers
+        prices[transfer.direction].fixed_us
+        + transfer.elements * prices[transfer.direction].ns_per_element / 1e3
+        for transfer in outcome.schedules[name].result.execution.transfers
     ]
 
 
@@ -204,7 +205,7 @@ def test_counts_of_a_schedule(outcome: Outcome, report: dict[str, Any], name: st
     for tensor in graph.outputs:
         if place[made[tensor]] != "cpu":
             wanted.add((tensor, "pim>cpu"))
-    moves = [(one.tensor, one.direction) for one in result.execution.transfers]
+    moves = [(transfer.tensor, transfer.direction) for transfer in result.execution.transfers]
     assert sorted(moves) == sorted(wanted)
     assert shown["transfers"] == len(wanted)
     nbytes = sum(2 * int(np.prod(graph.tensors[tensor].shape)) for tensor, _ in wanted)
@@ -302,13 +303,13 @@ def test_verification_is_of_all_executions(outcome: Outcome, report: dict[str, A
     assert shown["pim_results_checked"] == sum(result.checked for result in results) > 0
     assert (shown["passed"], shown["pim_bit_exact"], shown["pim_results_wrong"]) == (True, True, [])
     for name, schedule in outcome.schedules.items():
-        one, result = report["schedules"][name]["verification"], schedule.result
-        assert one["pim_results_checked"] == result.checked == len(result.execution.pim)
+        verification, result = report["schedules"][name]["verification"], schedule.result
+        assert verification["pim_results_checked"] == result.checked == len(result.execution.pim)
         errors = [c.to_json() for c in result.comparisons if c.tensor in outcome.graph.outputs]
-        assert one["max_abs_error"] == max(e["max_abs_error"] for e in errors)
-        assert one["cosine"] == min(e["cosine"] for e in errors)
+        assert verification["max_abs_error"] == max(e["max_abs_error"] for e in errors)
+        assert verification["cosine"] == min(e["cosine"] for e in errors)
         if result.operator_errors:
-            worst = one["pim_operators_against_float32"]
+            worst = verification["pim_operators_against_float32"]
             assert worst["worst"] == max(result.operator_errors.values())
             assert result.operator_errors[worst["node"]] == worst["worst"]
     broken = outcome.schedules["pim_first"].result
@@ -347,8 +348,8 @@ def test_profile_runs_take_the_times_of_their_execution(outcome: Outcome, name: 
     }
     moves = result.execution.transfers
     expected = {
-        (one.tensor, *one.direction.split(">")): [pytest.approx(us)]
-        for one, us in zip(moves, moved_us(outcome, name), strict=True)
+        (transfer.tensor, *transfer.direction.split(">")): [pytest.approx(us)]
+        for transfer, us in zip(moves, moved_us(outcome, name), strict=True)
     }
     assert {key: list(us) for key, us in run.transfer_us.items()} == expected
 

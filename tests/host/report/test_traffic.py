@@ -75,13 +75,13 @@ def test_rates_are_those_of_the_command_trace(style, tmp_path):
     assert (stats.channel_accesses, stats.all_bank_accesses) == (channel, together)
     assert (together > 0) == (style == "all_bank")
     assert channel > 0
-    found = traffic(stats, platform)
-    assert found.bank_accesses == accesses
-    assert found.nbytes == accesses * platform.device.atom_bytes
-    assert found.channel_bytes == channel * platform.device.atom_bytes
-    assert found.row_hits == accesses - activations
-    assert found.row_hit_rate == pytest.approx(1 - activations / accesses)
-    assert found.bus_use == pytest.approx(channel * platform.dram.tbl / stats.cycles)
+    rates = traffic(stats, platform)
+    assert rates.bank_accesses == accesses
+    assert rates.nbytes == accesses * platform.device.atom_bytes
+    assert rates.channel_bytes == channel * platform.device.atom_bytes
+    assert rates.row_hits == accesses - activations
+    assert rates.row_hit_rate == pytest.approx(1 - activations / accesses)
+    assert rates.bus_use == pytest.approx(channel * platform.dram.tbl / stats.cycles)
 
 
 def test_an_all_bank_product_leaves_the_bus_alone():
@@ -97,9 +97,9 @@ def test_an_all_bank_product_leaves_the_bus_alone():
     # A row of A is 32 atoms; B is 512 x 2 beats for each of 8 rows, the result 2 beats a row.
     assert stats.channel_accesses == 8 * 32
     assert stats.all_bank_accesses == 8 * (512 * 2 + 2)
-    found = traffic(stats, platform)
-    assert found.row_hit_rate > 0.95
-    assert found.bus_use < 0.02
+    rates = traffic(stats, platform)
+    assert rates.row_hit_rate > 0.95
+    assert rates.bus_use < 0.02
 
 
 @pytest.mark.parametrize("raw", ["native-per_bank", "native-all_bank"], indirect=True)
@@ -137,13 +137,13 @@ def test_counters_that_contradict_each_other_are_an_error():
 
 
 def test_differences_and_sums_keep_every_number():
-    one = OpStats(
+    counts = OpStats(
         cycles=5, counters=dict.fromkeys(OpStats().counters, 2), descriptors=3, lists=1,
         host_bytes_in=64, host_bytes_out=128, channel_accesses=4, all_bank_accesses=7,
     )  # fmt: skip
-    assert one + one - one == one
-    assert one - one == OpStats()
-    assert (one + one).all_bank_accesses == 14
+    assert counts + counts - counts == counts
+    assert counts - counts == OpStats()
+    assert (counts + counts).all_bank_accesses == 14
 
 
 @pytest.mark.parametrize("name", ["htg-z920", "aim"])

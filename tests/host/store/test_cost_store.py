@@ -52,10 +52,10 @@ def test_a_disturbed_time_stays_marked(tmp_path):
 
 
 def test_two_runs_at_once(tmp_path):
-    with CostStore(tmp_path) as one, CostStore(tmp_path) as other:
-        one.add(COSTS[:1])
+    with CostStore(tmp_path) as first, CostStore(tmp_path) as other:
+        first.add(COSTS[:1])
         other.add(COSTS[1:])
-        assert one.find("device", "Add/4x8", "model/b").us == 3.0
+        assert first.find("device", "Add/4x8", "model/b").us == 3.0
 
 
 def test_no_folder_no_store():

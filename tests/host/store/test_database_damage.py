@@ -282,15 +282,15 @@ def as_user():
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "both"])
-def test_read_only(kind, what, as_user, caplog):
+@pytest.mark.parametrize("read_only", ["file", "folder", "both"])
+def test_read_only(kind, read_only, as_user, caplog):
     """What is there is read; nothing is written, which is said once and when there is something."""
     folder, acting = as_user
     path = filled(kind, folder)
     before = path.read_bytes()
-    if what != "folder":
+    if read_only != "folder":
         path.chmod(0o400)
-    if what != "file":
+    if read_only != "file":
         folder.chmod(0o500)
     with acting(), opened(kind, folder) as store:
         assert check_entries(store) == len(NUMBERS)
@@ -504,8 +504,10 @@ def test_an_entry_of_another_key_is_rejected(kind, tmp_path, caplog):
     values = {"costs": ("us", "check"), "lists": ("cost",)}[kind.layout.table]
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         for value in values:
-            one, two = connection.execute(f'SELECT "{value}" FROM {kind.layout.table}').fetchall()
-            for old, new in ((one, b"-"), (two, one[0]), ((b"-",), two[0])):
+            first, second = connection.execute(
+                f'SELECT "{value}" FROM {kind.layout.table}'
+            ).fetchall()
+            for old, new in ((first, b"-"), (second, first[0]), ((b"-",), second[0])):
                 connection.execute(
                     f'UPDATE {kind.layout.table} SET "{value}" = ? WHERE "{value}" = ?',
                     (new, old[0]),

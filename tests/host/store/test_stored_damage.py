@@ -56,17 +56,17 @@ def test_flipped_bits_of_the_cost_store_never_give_a_wrong_number(tmp_path, capl
         path.write_bytes(flipped(good, rng))
         caplog.clear()
         with CostStore(tmp_path) as store:
-            found = [store.find(one.context, one.signature, one.variant) for one in kept]
+            read = [store.find(entry.context, entry.signature, entry.variant) for entry in kept]
             damaged = store.warn_damaged()
-            assert all(cost in (None, one) for cost, one in zip(found, kept, strict=True))
+            assert all(cost in (None, entry) for cost, entry in zip(read, kept, strict=True))
             failed_checks += damaged
             if damaged:
                 assert caplog.text.count("fail their check") == 1
             rebuilt += "begun anew" in caplog.text
             store.add(kept)  # what was not found is measured again
-            again = [store.find(one.context, one.signature, one.variant) for one in kept]
+            again = [store.find(entry.context, entry.signature, entry.variant) for entry in kept]
         # A file that cannot be used gives nothing; any other has everything again.
-        assert all(cost in (None, one) for cost, one in zip(again, kept, strict=True))
+        assert all(cost in (None, entry) for cost, entry in zip(again, kept, strict=True))
         if None in again:
             assert "the cost store" in caplog.text
     assert failed_checks > FLIPS // 10
@@ -96,8 +96,8 @@ def test_flipped_bits_of_the_list_cache_never_give_a_wrong_number(tmp_path, capl
         monkeypatch.setattr(pimloop.host.store.lists, "_said", set())
         caplog.clear()
         cache = ListCache(path)
-        found = {key: cache.get(key) for key in kept}
-        assert all(found[key] in (None, cost) for key, cost in kept.items())
+        read = {key: cache.get(key) for key in kept}
+        assert all(read[key] in (None, cost) for key, cost in kept.items())
         if caplog.text:
             damaged += 1
         for key, cost in kept.items():
@@ -140,9 +140,9 @@ def test_a_changed_value_fails_the_check_of_its_row(us, tmp_path, caplog):
     else:
         change(tmp_path, "UPDATE costs SET us = ?", us)
     with CostStore(tmp_path) as store:
-        found = [store.find(one.context, one.signature, one.variant) for one in kept]
-        assert found.count(None) == (2 if us is None else 3)
-        assert store.warn_damaged() == found.count(None)
+        read = [store.find(entry.context, entry.signature, entry.variant) for entry in kept]
+        assert read.count(None) == (2 if us is None else 3)
+        assert store.warn_damaged() == read.count(None)
         assert store.warn_damaged() == 0
         store.add(kept)
         assert [store.find(o.context, o.signature, o.variant) for o in kept] == kept
@@ -150,10 +150,10 @@ def test_a_changed_value_fails_the_check_of_its_row(us, tmp_path, caplog):
 
 
 def test_a_valid_check_does_not_make_a_time_of_what_is_none(tmp_path):
-    one = Cost("device", "Add/4", "model/a", -1.0)
+    negative = Cost("device", "Add/4", "model/a", -1.0)
     with CostStore(tmp_path) as store:
         store.add([Cost("device", "Add/4", "model/a", 1.0)])
-    change(tmp_path, 'UPDATE costs SET us = ?, "check" = ?', one.us, one.check())
+    change(tmp_path, 'UPDATE costs SET us = ?, "check" = ?', negative.us, negative.check())
     with CostStore(tmp_path) as store:
         assert store.find("device", "Add/4", "model/a") is None
         assert store.warn_damaged() == 1
@@ -206,8 +206,8 @@ def test_a_store_beyond_its_bound_is_begun_anew(tmp_path, monkeypatch):
         store.add(costs())
     monkeypatch.setattr(cost_store, "MAX_BYTES", 8 << 10)
     with CostStore(tmp_path) as store:
-        one = costs()[0]
-        assert store.find(one.context, one.signature, one.variant) is None
-        store.add([one])
-        assert store.find(one.context, one.signature, one.variant) == one
+        entry = costs()[0]
+        assert store.find(entry.context, entry.signature, entry.variant) is None
+        store.add([entry])
+        assert store.find(entry.context, entry.signature, entry.variant) == entry
     assert (tmp_path / FILE_NAME).stat().st_size <= 8 << 10

@@ -147,14 +147,14 @@ def valid_plan() -> tuple[Problem, Plan]:
 def changed(plan: Plan, name: str, **more: float) -> Plan:
     """Return the plan with one step shifted (`by`), longer (`longer`) or elsewhere."""
 
-    def one(step: Step) -> Step:
+    def change(step: Step) -> Step:
         if step.id != name:
             return step
         start = step.start_us + more.get("by", 0.0)
         return replace(step, start_us=start, end_us=step.end_us + more.get("by", 0.0)
                        + more.get("longer", 0.0))  # fmt: skip
 
-    return replace(plan, schedule=tuple(one(step) for step in plan.schedule))
+    return replace(plan, schedule=tuple(change(step) for step in plan.schedule))
 
 
 def test_every_rule_of_a_schedule_is_verified() -> None:

@@ -40,7 +40,7 @@ def test_fields_do_not_overlap() -> None:
     source = load()
     words = [row["fields"] for row in source["register"] + source["descriptor"] if "fields" in row]
     for fields in [*words, source["control"]]:
-        bits = [range(one["low"], one["low"] + one["width"]) for one in fields]
+        bits = [range(field["low"], field["low"] + field["width"]) for field in fields]
         assert len({bit for span in bits for bit in span}) == sum(map(len, bits))
         assert max(span.stop for span in bits) <= 32
 

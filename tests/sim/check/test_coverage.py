@@ -165,10 +165,10 @@ def test_the_waivers_of_the_project_are_about_its_files():
     sources = DEVICE.sources
     assert "pim_top.sv" in sources
     assert not any(name.endswith("_sim.sv") for name in sources if name != "pim_cover_sim.sv")
-    for one in read_waivers():
-        assert one.file in sources
-        assert one.kind in ("line", "toggle", "user")
-        assert len(one.reason) > 20
+    for waiver in read_waivers():
+        assert waiver.file in sources
+        assert waiver.kind in ("line", "toggle", "user")
+        assert len(waiver.reason) > 20
 
 
 def test_pages(scope, data, tmp_path):
@@ -266,5 +266,5 @@ def test_toggles_of_wide_vectors_are_those_of_their_own_bits(tmp_path, monkeypat
         run_bench("counter", [COUNTER], bench=__file__, params={"Width": 100})
     merged = merge(sorted(tmp_path.glob("*.dat")), [], Scope(COUNTER.parent, COUNTER))
     labels = [point.label for point, count in merged.counts.items() if count]
-    hit = {int(found[1]) for label in labels if (found := re.match(r"count_o\[(\d+)\]", label))}
+    hit = {int(match[1]) for label in labels if (match := re.match(r"count_o\[(\d+)\]", label))}
     assert hit == {0, 1}

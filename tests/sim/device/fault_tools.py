@@ -31,15 +31,15 @@ def build_all() -> None:
 def marked(mark: str) -> list[int]:
     """Return the processes, this one and zombies excepted, that were started with `mark`."""
     wanted = f"{MARK}={mark}".encode()
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
             if state != "Z" and wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
+                pids.append(int(folder.name))
         except OSError:  # it has just ended
             continue
-    return [pid for pid in found if pid != os.getpid()]
+    return [pid for pid in pids if pid != os.getpid()]
 
 
 def wait_for_none(mark: str) -> None:

@@ -49,14 +49,14 @@ def built() -> None:
 def use(device: SimDevice, chance: random.Random) -> None:
     """Do one thing that a host does with a device."""
     base = device.buffer_address
-    what = chance.randrange(4)
-    if what == 0:
+    action = chance.randrange(4)
+    if action == 0:
         assert device.read32(ID) == FIXTURE_ID
-    elif what == 1:
+    elif action == 1:
         device.buffer[:1024] = chance.randrange(256)
         copy(device, base, base + (1 << 16), 8, 16)
         assert np.array_equal(device.buffer[:1024], device.buffer[1 << 16 : (1 << 16) + 1024])
-    elif what == 2:
+    elif action == 2:
         start(device, SPIN, wait=chance.randrange(200_000))
         device.wait_irq(PATIENCE)
     else:
@@ -75,9 +75,9 @@ def kill_simulator(seed: int, mark: str) -> str:
         assert working.wait(PATIENCE)
         time.sleep(moment)
         deadline = time.monotonic() + PATIENCE
-        while not (found := marked(mark)):
+        while not (pids := marked(mark)):
             assert time.monotonic() < deadline
-        os.kill(found[0], signal.SIGKILL)
+        os.kill(pids[0], signal.SIGKILL)
 
     thread = threading.Thread(target=killer)
     thread.start()

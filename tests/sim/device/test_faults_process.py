@@ -39,10 +39,10 @@ def expected() -> dict[str, object]:
 
 def steady(text: str) -> dict[str, object]:
     """Return what a run printed without what differs from run to run."""
-    found = json.loads(text)
-    assert isinstance(found, dict)
-    return {key: found[key] for key in ("cycles", "bit_exact") if key in found} | {
-        "keys": sorted(found)
+    result = json.loads(text)
+    assert isinstance(result, dict)
+    return {key: result[key] for key in ("cycles", "bit_exact") if key in result} | {
+        "keys": sorted(result)
     }
 
 

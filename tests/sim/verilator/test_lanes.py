@@ -97,7 +97,7 @@ def test_a_broken_lane_is_seen_by_gemm(tmp_path):
     """A lane broken in a copy of the tree: RTL lanes compute, the wrong elements are named."""
     tree = tmp_path / "tree"
     copy_code(tree)
-    (patch,) = (one for one in patches("lane") if one.stem == "sign_of_difference")
+    (patch,) = (patch for patch in patches("lane") if patch.stem == "sign_of_difference")
     for path in mutated(patch, sorted(RTL.glob("pim_*.sv")), tmp_path / "changed"):
         shutil.copy(path, tree / "rtl")
 

@@ -33,15 +33,15 @@ PERIOD = 3334  # steps: two equal halves
 SEEN: list[tuple] = []
 
 
-def note(dut, what):
+def note(dut, event):
     values = [int(port.value) for port in (dut.clk_i, dut.en_i, dut.count_o, dut.wrap_o)]
-    SEEN.append((what, get_sim_time("step"), *values))
+    SEEN.append((event, get_sim_time("step"), *values))
 
 
-async def watch(dut, trigger, what, times):
+async def watch(dut, trigger, event, times):
     for _ in range(times):
         await trigger
-        note(dut, what)
+        note(dut, event)
 
 
 @cocotb.test()
@@ -65,7 +65,7 @@ async def sees(dut):
     )
     note(dut, "together done")
     # Alone: nothing but one watched port or one deadline is waited for.
-    for trigger, what in (
+    for trigger, event in (
         (RisingEdge(dut.wrap_o), "wrap alone"),
         (ValueChange(dut.count_o), "count alone"),
         (Timer(1, unit="step"), "shortest timer"),
@@ -76,11 +76,11 @@ async def sees(dut):
         (First(RisingEdge(dut.wrap_o), Timer(5_000_000, unit="step")), "first: edge"),
     ):
         await trigger
-        note(dut, what)
+        note(dut, event)
         await ReadWrite()
         dut.en_i.value = 1
         await ReadOnly()
-        note(dut, what + ", settled")
+        note(dut, event + ", settled")
     with pytest.raises(TimeoutError):
         await with_timeout(RisingEdge(dut.rst_ni), 7 * PERIOD, "step")
     note(dut, "timed out")

@@ -171,7 +171,9 @@ def test_multi_head_attention(
         "past_value": draw(batch, heads, past, value_size) if past else None,
     }
     if added:
-        b, h = (1 if one == 1 else many for one, many in zip(added, (batch, heads), strict=True))
+        b, h = (
+            1 if length == 1 else many for length, many in zip(added, (batch, heads), strict=True)
+        )
         inputs["added"] = draw(b, h, rows, total)
     attributes = {"num_heads": heads, "unidirectional": int(causal)}
     if scale:

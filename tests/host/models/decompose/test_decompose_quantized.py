@@ -352,8 +352,8 @@ def test_a_quantized_convolution_with_its_channels_last_stays_whole(last):
     graph = load(model)
     assert ("QLinearConv" in ops(graph)) == bool(last)
     assert list(graph.kept_whole.values()) == ["its channels are last"] * last
-    found = run_reference(graph, {"x": inputs["x"]})["y"]
-    np.testing.assert_array_equal(found, whole_values(model, inputs)["y"])
+    result = run_reference(graph, {"x": inputs["x"]})["y"]
+    np.testing.assert_array_equal(result, whole_values(model, inputs)["y"])
 
 
 @pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])

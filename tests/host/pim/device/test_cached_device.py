@@ -149,9 +149,9 @@ def test_known_and_unknown_lists_follow_each_other(
                 simulated.append(raw.device.last_list_simulated)
         outcomes.append(seen)
     assert outcomes[0] == outcomes[1]
-    lists = sum(map(len, orders))
-    assert simulated[:lists] == [True] * lists
-    assert simulated[lists:] == [
+    total = sum(map(len, orders))
+    assert simulated[:total] == [True] * total
+    assert simulated[total:] == [
         *(True, True),
         *(False, False, True, False),
         *(True, False, True, False, False, False, True),

@@ -37,15 +37,18 @@ def compare(
     opcodes: Counter[str] = Counter()
     codes: Counter[str] = Counter()
     for seed in seeds:
-        one, seen = outcome(first, seed, 0.3)
-        two, _ = outcome(second, seed, 0.3)
-        difference = one.difference(two)
+        first_outcome, seen = outcome(first, seed, 0.3)
+        second_outcome, _ = outcome(second, seed, 0.3)
+        difference = first_outcome.difference(second_outcome)
         assert difference is None, f"seed {seed}: {difference}"
         if timed:
-            assert one.cycles > 0
-            assert (one.cycles, one.counters) == (two.cycles, two.counters), f"seed {seed}"
+            assert first_outcome.cycles > 0
+            assert (first_outcome.cycles, first_outcome.counters) == (
+                second_outcome.cycles,
+                second_outcome.counters,
+            ), f"seed {seed}"
         opcodes += seen
-        codes += Counter(Code(word & 0xFF).name for word in one.words)
+        codes += Counter(Code(word & 0xFF).name for word in first_outcome.words)
     return opcodes, codes
 
 

@@ -191,9 +191,9 @@ def test_released_devices_are_freed_with_what_jobs_made_on_them(without_collecto
             driver.elementwise("add", tensor, tensor)
             return [weakref.ref(driver), weakref.ref(worker.device), weakref.ref(driver.memory)]
 
-        made = [one for some in devices.map(references, range(4)) for one in some]
+        made = [reference for some in devices.map(references, range(4)) for reference in some]
         devices.release()
-        assert [one() for one in made] == [None] * 12
+        assert [reference() for reference in made] == [None] * 12
 
 
 def test_released_devices_are_closed_and_counted_and_later_jobs_get_others() -> None:

@@ -90,10 +90,10 @@ def test_data_come_from_and_go_to_any_address(
         ]  # fmt: skip
         image = slice(b, b + rows * stride)
         content = random_bits(rng, rows * stride // 2).view(np.uint8)
-        for one, memory in ((raw, device.memory), (other, model.memory)):
-            one.buffer[DATA : DATA + data.size] = data
+        for raw_device, memory in ((raw, device.memory), (other, model.memory)):
+            raw_device.buffer[DATA : DATA + data.size] = data
             memory[image] = content
-            assert {status.code for status in one.run(items)} == {Code.DONE}
+            assert {status.code for status in raw_device.run(items)} == {Code.DONE}
         assert np.array_equal(raw.buffer, other.buffer)
         for place in (a, b, y):
             part = slice(place, place + rows * stride)
@@ -167,8 +167,8 @@ def test_largest_operands(open_device: Callable[[int], SimDevice]) -> None:
         values = rng.standard_normal(nbytes // 2, np.float32).view(np.uint32) >> 16
         for memory in (device.memory, model.memory):
             memory[place : place + nbytes] = values.astype(np.uint16).view(np.uint8)
-    for one in (raw, RawDevice(model)):
-        assert {status.code for status in one.run(items)} == {Code.DONE}
+    for raw_device in (raw, RawDevice(model)):
+        assert {status.code for status in raw_device.run(items)} == {Code.DONE}
     results = slice(y, y + (4 << 24))
     assert np.array_equal(device.memory[results], model.memory[results])
     assert np.count_nonzero(model.memory[results]) > most * beat // 2

@@ -17,12 +17,12 @@ LEADS = [(), (1,), (4,), (2, 3), (3, 2), (2, 1), (2, 3, 2), (3, 1, 2), (2, 2, 3)
 
 def patterns(lead: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the shapes that broadcast to `lead` or to a part of it."""
-    found = []
+    shapes = []
     for cut in range(len(lead) + 1):
         rest = lead[cut:]
         for mask in itertools.product((False, True), repeat=len(rest)):
-            found.append(tuple(1 if one else n for one, n in zip(mask, rest, strict=True)))
-    return sorted(set(found))
+            shapes.append(tuple(1 if is_one else n for is_one, n in zip(mask, rest, strict=True)))
+    return sorted(set(shapes))
 
 
 def walked(lead: tuple[int, ...], result: tuple[int, ...]) -> list[int]:
@@ -51,7 +51,7 @@ def all_runs(a: list[int], b: list[int]) -> list[Run]:
 
 def longest(a: list[int], b: list[int]) -> list[Run]:
     """Cut rows into runs, each as long as both steps stay what they are and do not fall."""
-    found, first = [], 0
+    runs, first = [], 0
     while first < len(a):
         last = first
         step_a = step_b = 0
@@ -64,9 +64,9 @@ def longest(a: list[int], b: list[int]) -> list[Run]:
                     step_b,
                 ):
                     last += 1
-        found.append(Run(first, last - first + 1, a[first], b[first], step_a, step_b))
+        runs.append(Run(first, last - first + 1, a[first], b[first], step_a, step_b))
         first = last + 1
-    return found
+    return runs
 
 
 @pytest.mark.parametrize("result", LEADS, ids=str)

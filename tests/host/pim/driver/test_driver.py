@@ -143,8 +143,8 @@ def check_product(driver: PimDriver, p: int, q: int, r: int, seed: int) -> None:
     exact = golden.matmul(bits(a), bits(b), bits(bias), out_f32=True)
     assert (driver.download(sums).view(np.uint32) == exact.view(np.uint32)).all()
     owned.append(sums)
-    for one in owned:
-        one.free()
+    for operand in owned:
+        operand.free()
 
 
 @pytest.mark.parametrize(
@@ -407,8 +407,8 @@ def test_one_column_results_are_operands_again(driver: PimDriver) -> None:
     packed = driver.upload(expected)
     row = driver.upload(values(4, 1, 9))
     assert_bits(driver, driver.matmul(packed, row), product(expected, values(4, 1, 9)))
-    for one in (left, right, wide, column, packed, row):
-        one.free()
+    for tensor in (left, right, wide, column, packed, row):
+        tensor.free()
 
 
 # ---- batches, overlap, statistics --------------------------------------------------------------
@@ -428,10 +428,10 @@ def test_batch_is_one_list(driver: PimDriver) -> None:
     assert driver.last.descriptors == 5
     assert driver.last.host_bytes_in == 6 * 128
     assert driver.totals == totals + driver.last
-    one = product(a, b)
-    two = golden.bf16_to_f32(golden.elementwise(np.add, bits(one), bits(one)))
-    assert_bits(driver, third, product(two, b))
-    assert_bits(driver, first, one)
+    products = product(a, b)
+    sums = golden.bf16_to_f32(golden.elementwise(np.add, bits(products), bits(products)))
+    assert_bits(driver, third, product(sums, b))
+    assert_bits(driver, first, products)
     second.free()
     right.free()
 
@@ -441,8 +441,8 @@ def test_batch_longer_than_the_list(model: PimDriver) -> None:
     a = model.upload(values(1, 2, 8))
     with model.batch():
         results = [model.elementwise("mul", a, a) for _ in range(9000)]
-        for one in results[:-1]:
-            one.free()
+        for tensor in results[:-1]:
+            tensor.free()
     assert model.last.lists > 1
     square = golden.elementwise(np.multiply, bits(values(1, 2, 8)), bits(values(1, 2, 8)))
     assert_bits(model, results[-1], golden.bf16_to_f32(square))

@@ -162,8 +162,8 @@ def test_transposed_operands_read_only_what_is_theirs(style: str, p: int, q: int
             every = list(blocks.values()) + list(taken)
         for start, end in watch.read + watch.written:
             assert any(b.address <= start and end <= b.end for b in every), (start, end)
-        for one in held:
-            one.free()
+        for operand in held:
+            operand.free()
 
 
 @STYLES
@@ -190,8 +190,8 @@ def test_operations_stay_inside_their_operands(style: str, granule: int) -> None
                 assert any(x.address <= start and end <= x.end for x in every), (start, end)
             watch.read.clear()
             watch.written.clear()
-        for one in (left, tensor, matrix, bias):
-            one.free()
+        for tensor_or_matrix in (left, tensor, matrix, bias):
+            tensor_or_matrix.free()
 
 
 class Counting(ModelDevice):
@@ -246,13 +246,13 @@ def test_counters_are_those_of_the_list() -> None:
 
 
 def test_sums_of_statistics() -> None:
-    one = OpStats(1, {name: 2 + i for i, name in enumerate(COUNTER_REGISTERS)}, 30, 40, 50, 60)
-    two = OpStats(700, dict.fromkeys(COUNTER_REGISTERS, 800), 900, 1000, 1100, 1200)
-    total = one + two
+    first = OpStats(1, {name: 2 + i for i, name in enumerate(COUNTER_REGISTERS)}, 30, 40, 50, 60)
+    second = OpStats(700, dict.fromkeys(COUNTER_REGISTERS, 800), 900, 1000, 1100, 1200)
+    total = first + second
     assert (total.cycles, total.descriptors, total.lists) == (701, 930, 1040)
     assert (total.host_bytes_in, total.host_bytes_out) == (1150, 1260)
     assert total.counters == {name: 802 + i for i, name in enumerate(COUNTER_REGISTERS)}
-    assert one + OpStats() == one
+    assert first + OpStats() == first
 
 
 def test_a_full_list_runs_and_goes_on() -> None:
@@ -264,9 +264,9 @@ def test_a_full_list_runs_and_goes_on() -> None:
         results = [driver.elementwise("add", a, a) for _ in range(3 * places)]
         b = driver.upload(plain(2, 2, 3))
     operations = 3 * places + 2
-    lists = -(-operations // (places - 1))
-    assert driver.last.lists == lists
-    assert driver.last.descriptors == operations + lists
-    for one in (results[0], results[-1]):
-        assert (driver.download(one) == 2 * plain(1, 2, 3)).all()
+    runs = -(-operations // (places - 1))
+    assert driver.last.lists == runs
+    assert driver.last.descriptors == operations + runs
+    for tensor in (results[0], results[-1]):
+        assert (driver.download(tensor) == 2 * plain(1, 2, 3)).all()
     assert (driver.download(b) == plain(2, 2, 3)).all()

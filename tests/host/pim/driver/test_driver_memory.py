@@ -152,17 +152,17 @@ def test_the_allocator_follows_its_rules(
     geometry = small_geometry(style, 4 * 4096)
     memory, plainly = DeviceMemory(geometry), ByteMap(geometry)
     blocks: list[Block] = []
-    for what, nbytes, avoid, pick in actions:
-        if what == "free":
+    for action, nbytes, avoid, pick in actions:
+        if action == "free":
             if blocks:
                 block = blocks.pop(pick % len(blocks))
                 memory.free(block)
                 plainly.free(block)
         else:
-            expected = plainly.low(nbytes) if what == "low" else plainly.high(nbytes, avoid)
+            expected = plainly.low(nbytes) if action == "low" else plainly.high(nbytes, avoid)
             if expected is None:
                 with pytest.raises(OutOfDeviceMemoryError) as caught:
-                    memory.allocate_low(nbytes) if what == "low" else memory.allocate_high(
+                    memory.allocate_low(nbytes) if action == "low" else memory.allocate_high(
                         nbytes, avoid
                     )
                 largest = max((end - start for start, end in plainly.ranges()), default=0)
@@ -172,7 +172,7 @@ def test_the_allocator_follows_its_rules(
                 continue
             block = (
                 memory.allocate_low(nbytes)
-                if what == "low"
+                if action == "low"
                 else memory.allocate_high(nbytes, avoid)
             )
             size = -(-nbytes // plainly.granule) * plainly.granule
@@ -246,10 +246,12 @@ def test_trials_and_restrictions_leave_memory_as_it_was() -> None:
 def test_joined_blocks_cover_the_same_addresses(pairs: list[tuple[int, int]]) -> None:
     blocks = [Block(start, size) for start, size in pairs]
     cover = {at for block in blocks for at in range(block.address, block.end)}
-    found = joined(blocks)
-    assert {at for block in found for at in range(block.address, block.end)} == cover
-    assert sum(block.nbytes for block in found) == len(cover)
-    assert all(one.end < two.address for one, two in itertools.pairwise(found))
+    blocks_joined = joined(blocks)
+    assert {at for block in blocks_joined for at in range(block.address, block.end)} == cover
+    assert sum(block.nbytes for block in blocks_joined) == len(cover)
+    assert all(
+        block.end < following.address for block, following in itertools.pairwise(blocks_joined)
+    )
 
 
 def test_staging_memory() -> None:
@@ -323,8 +325,8 @@ def test_operands_and_results_lie_in_banks_of_their_own() -> None:
     driver = PimDriver(small_device("per_bank"))
     span = driver.geometry.bank_span
 
-    def bank(one: object) -> int:
-        return one.address // span  # type: ignore[attr-defined]
+    def bank(tensor: object) -> int:
+        return tensor.address // span  # type: ignore[attr-defined]
 
     a, column = driver.upload(plain(1, 70, 40)), driver.upload(plain(2, 70, 1))
     matrix = driver.load_matrix(plain(3, 40, 40))
@@ -346,11 +348,11 @@ def test_operands_and_results_lie_in_banks_of_their_own() -> None:
 
 def words(descriptor: np.ndarray) -> dict[str, int]:
     """Return the fields of a descriptor that are not 0, its control word split."""
-    found = {name: int(descriptor[name]) for name in DESCRIPTOR.names}
-    control = found.pop("control")
+    fields = {name: int(descriptor[name]) for name in DESCRIPTOR.names}
+    control = fields.pop("control")
     for name, (low, width) in CONTROL_FIELDS.items():
-        found[name] = control >> low & (1 << width) - 1
-    return {name: value for name, value in found.items() if value}
+        fields[name] = control >> low & (1 << width) - 1
+    return {name: value for name, value in fields.items() if value}
 
 
 HOST = 0x12_3456_7840
@@ -380,10 +382,10 @@ def test_words_of_products_and_elementwise_operations() -> None:
     }  # fmt: skip
     sizes = {"rows": 3, "cols": 32, "stride_a": 64, "stride_y": 128}
     for opcode in (Opcode.ADD, Opcode.SUB, Opcode.MUL):
-        one = descriptors.elementwise(
+        descriptor = descriptors.elementwise(
             opcode, 256, 512, 1024, **sizes, broadcast=Broadcast.COLUMN, stride_b=96
         )
-        assert words(one) == {
+        assert words(descriptor) == {
             **sizes, "opcode": opcode, "broadcast": Broadcast.COLUMN, "addr_a": 256,
             "addr_b": 512, "addr_y": 1024, "stride_b": 96,
         }  # fmt: skip

@@ -53,12 +53,12 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.n
     return np.stack(parts).reshape(*lead, a.shape[-2], b.shape[-1])
 
 
-def check(driver: PimDriver, result: DeviceTensor, expected: np.ndarray, what: object) -> None:
+def check(driver: PimDriver, result: DeviceTensor, expected: np.ndarray, case: object) -> None:
     """Compare a result with bits and free it."""
     got = driver.download(result)
-    assert got.shape == expected.shape, what
+    assert got.shape == expected.shape, case
     wrong = np.argwhere(bits(got) != expected)
-    assert not len(wrong), f"{what}: {len(wrong)} of {expected.size} wrong, first at {wrong[0]}"
+    assert not len(wrong), f"{case}: {len(wrong)} of {expected.size} wrong, first at {wrong[0]}"
     result.free()
 
 
@@ -133,9 +133,9 @@ def test_products_of_every_width(driver: PimDriver, q: int) -> None:
             for opcode, transposed in itertools.product(("MATMUL", "MATMUL_T"), (False, True)):
                 source = turned if transposed else b
                 with driver.load_matrix(source, transposed=transposed, opcode=opcode) as right:
-                    what = (q, r, opcode, transposed)
-                    check(driver, driver.matmul(left, right), expected, what)
-                    check(driver, driver.matmul(left, right, bias=row), biased, what)
+                    case = (q, r, opcode, transposed)
+                    check(driver, driver.matmul(left, right), expected, case)
+                    check(driver, driver.matmul(left, right, bias=row), biased, case)
             with driver.upload(b) as right, driver.upload(turned) as right_t:
                 check(driver, driver.matmul(left, right, bias=row), biased, (q, r))
                 y = driver.matmul(left, right_t, transpose_b=True, bias=row)
@@ -401,7 +401,7 @@ def test_rehearsal_places_as_in_earnest_and_leaves_nothing(
             driver.matmul(left, right) as y,
             driver.elementwise("add", y, y) as z,
         ):
-            return [(one.address, one.nbytes) for one in (left, right, y, z)]
+            return [(tensor.address, tensor.nbytes) for tensor in (left, right, y, z)]
 
     image, before = device.memory.copy(), driver.memory.free_ranges
     with driver.rehearsal() as blocks:

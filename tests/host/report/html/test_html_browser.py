@@ -48,10 +48,10 @@ def browser() -> Iterator[Browser]:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
     before = set(psutil.Process().children(recursive=True))
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=executable, timeout=60_000)
+        launched = playwright.chromium.launch(executable_path=executable, timeout=60_000)
         started = set(psutil.Process().children(recursive=True)) - before
-        yield found
-        found.close()
+        yield launched
+        launched.close()
     _, alive = psutil.wait_procs(started, timeout=20)
     for process in alive:
         process.kill()
@@ -119,8 +119,8 @@ def _frame(page: Page) -> None:
 def test_the_page_loads_without_errors_and_fits(browser, pages, name, size, theme):
     with opened(browser, pages[name], size, theme) as page:
         _frame(page)
-        found = page.eval_on_selector_all("main > section", "all => all.map((s) => s.id)")
-        assert found == [s for s in SECTIONS if name in OPTIONAL.get(s, (name,))]
+        identifiers = page.eval_on_selector_all("main > section", "all => all.map((s) => s.id)")
+        assert identifiers == [s for s in SECTIONS if name in OPTIONAL.get(s, (name,))]
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size[0], f"{width - size[0]} pixels stick out on the right"
         light = page.evaluate(

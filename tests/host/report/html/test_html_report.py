@@ -217,7 +217,7 @@ def test_another_main_schedule_is_named():
 
 def test_bars_add_up_to_the_totals():
     report = samples.make_report()
-    longest = max(one["executed_us"] for one in report["schedules"].values())
+    longest = max(schedule["executed_us"] for schedule in report["schedules"].values())
     for breakdown in (charts.operator_breakdown(report), charts.device_breakdown(report)):
         assert breakdown is not None
         for bar, name in zip(breakdown.bars, samples.SCHEDULES, strict=True):
@@ -249,13 +249,13 @@ def test_the_data_is_what_the_report_says():
     ids = [node[0] for node in data["nodes"]]
     assert ids == [node["id"] for node in report["graph"]["nodes"]]
     for drawn in data["schedules"]:
-        one = report["schedules"][drawn["name"]]
+        schedule = report["schedules"][drawn["name"]]
         assert [devices[ord(c) - 97] for c in drawn["devices"]] == [
-            one["assignment"][node] for node in ids
+            schedule["assignment"][node] for node in ids
         ]
-        assert len(drawn["timeline"]) == len(one["timeline"])
+        assert len(drawn["timeline"]) == len(schedule["timeline"])
         assert sum(segment[2] for segment in drawn["timeline"]) == pytest.approx(
-            one["executed_us"], rel=1e-5
+            schedule["executed_us"], rel=1e-5
         )
     for run, wanted in zip(data["runs"], report["profile"]["matrix"], strict=True):
         assert [devices[ord(c) - 97] for c in run["devices"]] == list(wanted["assignment"].values())
@@ -328,8 +328,8 @@ def test_layers_begin_where_the_fewest_tensors_cross():
     ops = ["in", "a", "b", *block * 4, "out"]
     edges = [(i, i + 1) for i in range(len(ops) - 1)]
     edges += [(i, i + step) for i, op in enumerate(ops) if op == "b" for step in (2, 3)]
-    found = layout.lay_out(ops, [(a, b) for a, b in edges if b < len(ops)])
-    assert [(g.title, g.first, g.count) for g in found.groups] == [
+    page_layout = layout.lay_out(ops, [(a, b) for a, b in edges if b < len(ops)])
+    assert [(g.title, g.first, g.count) for g in page_layout.groups] == [
         ("input", 0, 3),
         *[(f"layer {i + 1}", 3 + 10 * i, 10) for i in range(4)],
         ("output", 43, 1),
@@ -350,9 +350,9 @@ def test_no_two_operators_stand_in_one_place():
 
 def test_a_model_without_layers_is_cut_into_rows():
     ops = [f"Op{i}" for i in range(100)]
-    found = layout.lay_out(ops, [(i, i + 1) for i in range(99)])
-    assert [group.title for group in found.groups] == ["1–48", "49–96", "97–100"]
-    assert [group.count for group in found.groups] == [48, 48, 4]
+    page_layout = layout.lay_out(ops, [(i, i + 1) for i in range(99)])
+    assert [group.title for group in page_layout.groups] == ["1–48", "49–96", "97–100"]
+    assert [group.count for group in page_layout.groups] == [48, 48, 4]
 
 
 def test_codes_of_operators_differ():

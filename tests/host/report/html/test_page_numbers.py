@@ -22,7 +22,7 @@ class _Meters(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[dict[str, str]] = []
+        self.meters: list[dict[str, str]] = []
         self.data = ""
         self._class = ""
         self.feed(text)
@@ -31,13 +31,13 @@ class _Meters(HTMLParser):
         given = {key: value or "" for key, value in attrs}
         self._class = given.get("class", given.get("id", ""))
         if self._class == "meter":
-            self.found.append({})
-        if self._class.startswith("fill") and self.found and "width" not in self.found[-1]:
-            self.found[-1]["width"] = given["style"]
+            self.meters.append({})
+        if self._class.startswith("fill") and self.meters and "width" not in self.meters[-1]:
+            self.meters[-1]["width"] = given["style"]
 
     def handle_data(self, data: str) -> None:
         if self._class in ("meter-title", "meter-value") and data.strip():
-            self.found[-1].setdefault(self._class, data.strip())
+            self.meters[-1].setdefault(self._class, data.strip())
         if self._class == "data":
             self.data += data
 
@@ -54,11 +54,11 @@ def test_meters_show_the_rates_of_the_report(report: dict[str, Any]) -> None:
     """0.956 is 95.6 % in text and in width; a rate of 0 is a meter of 0."""
     rates = {"Row hits": "row_hit_rate", "Channel": "bus_use", "Refresh": "refresh_share"}
     changed = {**report, "counters": {**report["counters"], "bus_use": 0.0}}
-    for one in (report, changed):
-        page = _Meters(render(one))
-        assert [meter["meter-title"] for meter in page.found] == list(rates)
-        for meter in page.found:
-            rate = one["counters"][rates[meter["meter-title"]]]
+    for rendered in (report, changed):
+        page = _Meters(render(rendered))
+        assert [meter["meter-title"] for meter in page.meters] == list(rates)
+        for meter in page.meters:
+            rate = rendered["counters"][rates[meter["meter-title"]]]
             assert meter["meter-value"] == f"{100 * rate:.1f} %"
             assert meter["width"] == f"width:{100 * rate:.2f}%"
     without = {**report, "counters": {**report["counters"], "bus_use": None}}
@@ -78,15 +78,15 @@ def test_rows_of_the_schedules(report: dict[str, Any]) -> None:
         0.9 * (changed["schedules"]["greedy"]["predicted_us"])
     )
     changed["schedules"]["pim_first"]["transfer_bytes"] = 5120
-    for one in (report, changed):
-        board = one["board"]
+    for shown in (report, changed):
+        board = shown["board"]
         longest = max(
             max(s["predicted_us"], s["executed_us"], board.get(name, 0.0))
-            for name, s in one["schedules"].items()
+            for name, s in shown["schedules"].items()
         )
-        rows = {row.name: row for row in charts.schedule_rows(one)}
-        assert rows.keys() == one["schedules"].keys()
-        for name, s in one["schedules"].items():
+        rows = {row.name: row for row in charts.schedule_rows(shown)}
+        assert rows.keys() == shown["schedules"].keys()
+        for name, s in shown["schedules"].items():
             row = rows[name]
             assert row.predicted_share == pytest.approx(100 * s["predicted_us"] / longest)
             assert row.executed_share == pytest.approx(100 * s["executed_us"] / longest)
@@ -128,11 +128,11 @@ def test_breakdowns_add_up(report: dict[str, Any]) -> None:
         for name, bar in zip(names, breakdown.bars, strict=True):
             sums: dict[str, float] = {}
             for step in report["schedules"][name]["timeline"]:
-                what = (
+                kind = (
                     step["lane"] if key == "lane" or step["node"] is None else kinds[step["node"]]
                 )
-                what = what if what in known else "other types"
-                sums[what] = sums.get(what, 0.0) + step["us"]
+                kind = kind if kind in known else "other types"
+                sums[kind] = sums.get(kind, 0.0) + step["us"]
             shares = {part.key: part.share for part in bar.parts}
             others = shares.keys() - known
             assert not others
@@ -141,10 +141,10 @@ def test_breakdowns_add_up(report: dict[str, Any]) -> None:
                 assert shares[part] == pytest.approx(100 * us / longest), (name, part)
             assert sum(shares.values()) == pytest.approx(100 * spans[name] / longest)
             assert bar.total == format_us(spans[name])
-            for one in bar.parts:
-                us = one.share / 100 * longest
-                assert one.text.endswith(f"{format_us(us)}, {100 * us / spans[name]:.1f} %")
-                assert bool(one.label) == (one.share > 7)
+            for segment in bar.parts:
+                us = segment.share / 100 * longest
+                assert segment.text.endswith(f"{format_us(us)}, {100 * us / spans[name]:.1f} %")
+                assert bool(segment.label) == (segment.share > 7)
         for title, cells in breakdown.table:
             assert len(cells) == len(names), title
         assert breakdown.table[-1][1] == tuple(format_us(spans[name]) for name in names)
@@ -155,12 +155,12 @@ def test_cards_show_the_speed_ups(report: dict[str, Any]) -> None:
     best = report["schedules"]["optimal"]["executed_us"]
     ratios = {n: report["schedules"][n]["executed_us"] / best for n in samples.BASELINES}
     widest = max(1.0, *ratios.values())
-    found = cards(report)
-    assert [card.ratio for card in found] == pytest.approx(list(ratios.values()))
-    assert [card.share for card in found] == pytest.approx(
+    shown = cards(report)
+    assert [card.ratio for card in shown] == pytest.approx(list(ratios.values()))
+    assert [card.share for card in shown] == pytest.approx(
         [100 * ratio / widest for ratio in ratios.values()]
     )
-    assert [card.executed for card in found] == [
+    assert [card.executed for card in shown] == [
         format_us(report["schedules"][name]["executed_us"]) for name in ratios
     ]
     slower = {**report, "speedup": {"cpu_serial": 0.5, "greedy": 0.25}}
@@ -201,12 +201,12 @@ def test_data_of_the_scripts(report: dict[str, Any]) -> None:
             round(edge["transfer_us"]["pim>cpu"], 3),
         )
     assert data["schedules"][data["main"]]["name"] == "optimal"
-    for one in data["schedules"]:
-        schedule = report["schedules"][one["name"]]
-        assert one["us"] == round(schedule["executed_us"], 3)
+    for drawn in data["schedules"]:
+        schedule = report["schedules"][drawn["name"]]
+        assert drawn["us"] == round(schedule["executed_us"], 3)
         letters = {chr(ord("a") + i): device for i, device in enumerate(devices)}
-        assert [letters[c] for c in one["devices"]] == [schedule["assignment"][i] for i in ids]
-        for step, segment in zip(schedule["timeline"], one["timeline"], strict=True):
+        assert [letters[c] for c in drawn["devices"]] == [schedule["assignment"][i] for i in ids]
+        for step, segment in zip(schedule["timeline"], drawn["timeline"], strict=True):
             assert lanes[segment[0]] == step["lane"]
             assert segment[1:3] == [round(step["start_us"], 3), round(step["us"], 3)]
             assert (ids[segment[3]] if segment[3] >= 0 else None) == step["node"]

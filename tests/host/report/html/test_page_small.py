@@ -105,13 +105,13 @@ def test_data_of_a_report_with_gaps() -> None:
     # A chain: one row, each right of the one before.
     assert [tuple(place) for place in data["places"]] == [(0, 0, 0), (0, 1, 0), (0, 2, 0)]
     assert [tuple(group) for group in data["groups"]] == [("1–3", 0, 3, 3, 1)]
-    assert [one["name"] for one in data["schedules"]] == [
+    assert [drawn["name"] for drawn in data["schedules"]] == [
         "cpu_serial", "pim_first", "greedy", "mine",
     ]  # fmt: skip
     assert data["main"] == 2
     assert payload({**REPORT, "main_schedule": "gone"})["main"] == 0
-    assert [one["devices"] for one in data["schedules"]] == ["aaa", "caa", "caa", "aad"]
-    assert [one["us"] for one in data["schedules"]] == [200.0, 10.0, 100.05, None]
+    assert [drawn["devices"] for drawn in data["schedules"]] == ["aaa", "caa", "caa", "aad"]
+    assert [drawn["us"] for drawn in data["schedules"]] == [200.0, 10.0, 100.05, None]
     assert data["schedules"][2]["timeline"] == [
         [2, 0.0, 15.0, -1, 0, "to"],
         [3, 15.0, 70.0, 0],
@@ -185,8 +185,8 @@ def test_rows_of_schedules_with_gaps() -> None:
     ],
 )
 def test_small_differences_keep_their_digits(executed: float, text: str) -> None:
-    one = schedule(SERIAL, predicted_us=1e6, executed_us=executed)
-    (row,) = charts.schedule_rows({"schedules": {"greedy": one}})
+    timed = schedule(SERIAL, predicted_us=1e6, executed_us=executed)
+    (row,) = charts.schedule_rows({"schedules": {"greedy": timed}})
     assert row.difference == text
 
 
@@ -219,7 +219,7 @@ def test_bars_of_schedules_with_gaps() -> None:
     assert [[p.key for p in bar.parts] for bar in by_device.bars] == [
         ["cpu_serial"], ["cpu_serial", "dma", "pim"],
     ]  # fmt: skip
-    untimed = {name: {**one, "executed_us": None} for name, one in REPORT["schedules"].items()}
+    untimed = {name: {**timed, "executed_us": None} for name, timed in REPORT["schedules"].items()}
     assert charts.operator_breakdown({**REPORT, "schedules": untimed}) is None
     assert charts.operator_colours({**REPORT, "schedules": untimed}) == {}
 
@@ -227,8 +227,8 @@ def test_bars_of_schedules_with_gaps() -> None:
 def test_operator_types_beyond_the_colours_are_one_part() -> None:
     """Nine types: the seven that take longest have a colour, the others are added up."""
     operators = [{"op": f"T{i}", "device": "pim", "us": 10.0 - i} for i in range(9)]
-    one = schedule(SERIAL, executed_us=54.0, operators=operators)
-    breakdown = charts.operator_breakdown({"schedules": {"greedy": one}})
+    timed = schedule(SERIAL, executed_us=54.0, operators=operators)
+    breakdown = charts.operator_breakdown({"schedules": {"greedy": timed}})
     assert breakdown is not None
     assert breakdown.keys == (
         *((f"T{i}", f"T{i}", i) for i in range(7)),
@@ -246,9 +246,9 @@ def test_devices_are_those_of_costs_and_of_assignments() -> None:
 
 
 def test_counters_and_weights_that_are_unknown_are_left_out() -> None:
-    found = {"row_hit_rate": None, "bus_use": 0.25, "CNT_RD": 1234, "CNT_WR": None}
-    meters, rows = charts.counters({"counters": found})
-    assert [(one.title, one.share) for one in meters] == [("Channel", 25.0)]
+    counters = {"row_hit_rate": None, "bus_use": 0.25, "CNT_RD": 1234, "CNT_WR": None}
+    meters, rows = charts.counters({"counters": counters})
+    assert [(meter.title, meter.share) for meter in meters] == [("Channel", 25.0)]
     assert [row[:2] for row in rows] == [("RD", "1,234")]
     for weights, said in (
         ({"bytes": 2048, "us": 1.5, "cycles": 1234},
