@@ -1,7 +1,8 @@
-"""The `pimloop` command: one module of this package for each group of subcommands.
+"""The `pimloop` command: `commands.py` lists its commands, each with a module of this package.
 
 A command module has a function `register(subparsers)` that adds its subparsers and sets their
-default `func`, a callable that takes the parsed arguments and returns the exit code.
+default `func`, a callable that takes the parsed arguments and returns the exit code. It is imported
+when its command is asked for: `pimloop --help` imports none of them.
 """
 
 from __future__ import annotations
@@ -10,42 +11,15 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from pimloop import __version__
 from pimloop.errors import PimloopError
+from pimloop.host.cli.commands import COMMANDS, add_command
+from pimloop.host.cli.exit_codes import ERROR, INTERRUPTED
 from pimloop.host.cli.interrupts import interruptible
 from pimloop.host.cli.output import ArgumentParser, make_logging_printable
 from pimloop.host.common.text import printable
-
-#: Modules of this package that add subcommands, in the order `pimloop --help` lists them.
-COMMAND_MODULES: Sequence[str] = (
-    "doctor",
-    "kernels",
-    "sim",
-    "run",
-    "profile",
-    "sweep",
-    "report",
-    "schema",
-    "waves",
-    "models",
-    "platforms",
-    "policies",
-    "partition",
-    "calibrate",
-    "validate_board",
-    "bench",
-)
-
-#: Modules that add commands of other names than theirs.
-COMMANDS_OF = {
-    "kernels": ("gemm", "elementwise"),
-    "partition": ("partition", "profile-plan", "dcg", "import-ort"),
-    "validate_board": ("validate-board",),
-}
-
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 class _Version(argparse.Action):
@@ -69,10 +43,27 @@ class _Version(argparse.Action):
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser with every subcommand registered, or with those of the module of one.
+    """Return the parser with every command, or with those of the module of one."""
+    parser, subparsers = _empty_parser()
+    asked = COMMANDS[command].module if command is not None else None
+    for module in dict.fromkeys(entry.module for entry in COMMANDS.values()):
+        if asked in (None, module):
+            importlib.import_module(f"pimloop.host.cli.{module}").register(subparsers)
+    return parser
 
-    Some modules need a second to be imported, which no other command has to wait for.
-    """
+
+def _parser_for(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser of a command line; it has the options of the command alone."""
+    if words and words[0] in COMMANDS:
+        return build_parser(words[0])
+    parser, subparsers = _empty_parser()
+    for name in COMMANDS:
+        add_command(subparsers, name)
+    return parser
+
+
+def _empty_parser() -> tuple[argparse.ArgumentParser, Any]:
+    """Return a parser without commands, and what takes them."""
     parser = ArgumentParser(
         prog="pimloop",
         description="Hardware-in-the-loop co-simulation of a DRAM processing-in-memory device.",
@@ -80,11 +71,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action=_Version, help="print the version, and the commit of a git checkout"
     )
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    asked = [name for name in COMMAND_MODULES if command in COMMANDS_OF.get(name, (name,))]
-    for name in asked or COMMAND_MODULES:
-        importlib.import_module(f"pimloop.host.cli.{name}").register(subparsers)
-    return parser
+    return parser, parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 make_logging_printable()
                 words = sys.argv[1:] if argv is None else argv
-                args = build_parser(*words[:1]).parse_args(words)
+                args = _parser_for(words).parse_args(words)
                 name = f"pimloop {args.command}"
                 return int(args.func(args))
             finally:
@@ -104,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or (interruption and interruption.seen):
             print(f"{name}: interrupted", file=sys.stderr)
-            return EXIT_INTERRUPTED
+            return INTERRUPTED
         # An OSError: a full disk, a folder that is gone, a limit of the system.
         if isinstance(error, PimloopError | OSError):
             print(printable(f"{name}: {error}"), file=sys.stderr)
-            return EXIT_ERROR
+            return ERROR
         raise

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from pimloop.host.common.idle import Idle, refuse_idle
 from pimloop.host.common.numbers import LARGEST
@@ -72,6 +73,75 @@ def parse_name(text: str) -> str:
 def parse_path(text: str) -> Path:
     """Parse a path, which is not empty: that would be the current folder."""
     return Path(parse_name(text))
+
+
+class Several:
+    """Parses several values with commas between, each as the one value of another command.
+
+    >>> Several(parse_count)("8,16")
+    [8, 16]
+    """
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self.parse = parse
+
+    def __call__(self, text: str) -> list[Any]:
+        """Return the values."""
+        return [self.parse(part) for part in text.split(",")]
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Parse `name=1,16`.
+
+    >>> parse_shape("x=1,16")
+    ('x', (1, 16))
+    """
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(whole_number(size) for size in sizes.split(","))
+    except argparse.ArgumentTypeError:
+        shape = ()
+    if not name or not shape:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form INPUT=1,16")
+    return name, shape
+
+
+def parse_axis(text: str) -> tuple[str, int]:
+    """Parse `name=length`.
+
+    >>> parse_axis("past_sequence_length=8")
+    ('past_sequence_length', 8)
+    """
+    name, _, length = text.rpartition("=")
+    try:
+        return parse_name(name), whole_number(length)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form past_sequence_length=8"
+        ) from error
+
+
+def parse_lengths_of_axis(text: str) -> tuple[str, list[int]]:
+    """Parse `name=length,length`, each length as `parse_axis` does.
+
+    >>> parse_lengths_of_axis("past=8,16")
+    ('past', [8, 16])
+    """
+    name, _, lengths = text.rpartition("=")
+    return name, [parse_axis(f"{name}={length}")[1] for length in lengths.split(",")]
+
+
+def parse_setting(text: str) -> tuple[str, str]:
+    """Parse `section.key=value`.
+
+    >>> parse_setting("pim.lanes=16")
+    ('pim.lanes', '16')
+    """
+    key, _, value = text.partition("=")
+    section, _, name = key.partition(".")
+    if not section or not name or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form pim.lanes=16")
+    return key, value
 
 
 def idle(*table: Idle) -> Callable[[Command], Command]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import parse_count
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import print_table, prose, texts
 
@@ -33,7 +35,7 @@ PARTS = (
 
 def register(subparsers: Any) -> None:
     """Add `bench` to `subparsers`."""
-    bench = subparsers.add_parser("bench", help="measure the simulator's speed")
+    bench = add_command(subparsers, "bench")
     kinds = bench.add_subparsers(dest="kind", metavar="WHAT", required=True)
     sim = kinds.add_parser(
         "sim",
@@ -47,7 +49,7 @@ def register(subparsers: Any) -> None:
     sim.add_argument(
         "--runs", type=parse_count, default=5, metavar="N", help="of each side (default: 5)"
     )
-    sim.add_argument("--json", action="store_true", help="print one JSON object")
+    add_option(sim, "--json")
     sim.set_defaults(func=run)
 
 

@@ -27,10 +27,10 @@ from pimloop.host.calibration.calibrate import (
 from pimloop.host.cli.arguments import (
     idle,
     parse_count,
-    parse_name,
-    parse_path,
     whole_number,
 )
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.host.common.files import require_writable, write_text
@@ -52,9 +52,9 @@ _BOARD = "published data of the paper's board"
 
 def register(subparsers: Any) -> None:
     """Add `calibrate` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "calibrate",
-        help="fit a platform's CPU model to measured times",
         description="Fit the [cpu] section of a platform file to CPU times: those of this machine "
         "(measured now, the default), of the paper's board, or of your costs files. Prints the "
         "errors of the fit, and of predicting each sequence length, and each model, from a fit "
@@ -70,10 +70,9 @@ def register(subparsers: Any) -> None:
         metavar=("MODEL", "LENGTH", "FILE"),
         help="a costs file (pimloop-costs) of a model at a sequence length; give it repeatedly",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--platform",
-        type=parse_name,
-        metavar="NAME",
         help="the platform to take all other values from (default: native; with --board htg-z920)",
     )
     parser.add_argument(
@@ -86,10 +85,8 @@ def register(subparsers: Any) -> None:
         metavar="N",
         help="rounds of measuring (default 10)",
     )
-    parser.add_argument(
-        "-o", "--output", type=parse_path, metavar="FILE", help="write a platform file (.toml)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    add_option(parser, "--output", help="write a platform file (.toml)")
+    add_option(parser, "--json")
 
 
 @idle(

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.text import Text
 
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import print_table, prose, texts
 from pimloop.sim.verilator.doctor import examine
@@ -14,12 +16,12 @@ from pimloop.sim.verilator.doctor import examine
 
 def register(subparsers: Any) -> None:
     """Add `doctor` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "doctor",
-        help="name the tools found and how to mend what is missing",
         description="Name every tool with its version; exit 1 when one is missing.",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_option(parser, "--json")
     parser.set_defaults(func=run)
 
 

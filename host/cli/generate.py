@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimloop.errors import PimloopError
+from pimloop.host.cli.exit_codes import CHECK_FAILED
 from pimloop.host.cli.output import console, emit_json
 from pimloop.partitioner.quantity import quantity
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 FORMAT = "pimloop-generation/1"
 FILE_NAME = "generation.json"
-EXIT_VERIFICATION_FAILED = 1
 
 #: The schedule that both phases are executed under.
 OPTIMAL = "optimal"
@@ -44,8 +44,8 @@ def run_generate(args: argparse.Namespace) -> int:
     args
         What `pimloop sim` parsed.
     """
+    from pimloop.host.cli.parsed import choose_lanes, pipeline_options, repeat_command
     from pimloop.host.cli.progress import ProgressDisplay
-    from pimloop.host.cli.sim import choose_lanes, pipeline_options, repeat_command
     from pimloop.host.common.files import write_json
     from pimloop.host.common.folders import make_folder
     from pimloop.host.common.text import file_name
@@ -88,7 +88,7 @@ def run_generate(args: argparse.Namespace) -> int:
     elif not args.quiet:
         print_generation(console(), report)
         console().print(f"report: {path}", soft_wrap=True)
-    return 0 if generation.passed else EXIT_VERIFICATION_FAILED
+    return 0 if generation.passed else CHECK_FAILED
 
 
 def _policy(args: argparse.Namespace) -> str | None:

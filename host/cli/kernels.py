@@ -10,12 +10,14 @@ from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import (
     idle,
     parse_path,
-    parse_seed,
     positive_seconds,
     whole_number,
 )
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.exit_codes import CHECK_FAILED
+from pimloop.host.cli.options import add_device_options, add_option
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import add_device_options, choose_lanes
+from pimloop.host.cli.parsed import choose_lanes
 from pimloop.host.cli.tables import print_table, prose, texts
 from pimloop.host.execution.idle import ON_MODEL
 from pimloop.host.execution.kernels import BroadcastName, KernelResult, run_elementwise, run_gemm
@@ -26,14 +28,12 @@ from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_pla
 from pimloop.partitioner.percent import percent
 from pimloop.sim.device.lanes import lanes_text
 
-EXIT_WRONG_BITS = 1
-
 
 def register(subparsers: Any) -> None:
     """Add `gemm` and `elementwise` to `subparsers`."""
-    gemm = subparsers.add_parser(
+    gemm = add_command(
+        subparsers,
         "gemm",
-        help="multiply random (P,Q) and (Q,R) on the device",
         description=(
             "Multiply random matrices (P,Q) x (Q,R) on the device, with the right operand "
             "resident, and compare every bit with the golden model. Exit code 1: bits differ."
@@ -48,9 +48,9 @@ def register(subparsers: Any) -> None:
     _add_common(gemm)
     gemm.set_defaults(func=gemm_command)
 
-    elementwise = subparsers.add_parser(
+    elementwise = add_command(
+        subparsers,
         "elementwise",
-        help="an element-wise operation of random operands on the device",
         description=(
             "Run an operation of a random (P,R), and of an operand broadcast to it where the "
             "operation takes two, on the device, and compare every bit with the golden model. "
@@ -72,7 +72,7 @@ def register(subparsers: Any) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
     parser.set_defaults(platform=DEFAULT_PLATFORM)
-    parser.add_argument("--seed", type=parse_seed, default=0, metavar="N", help="of the operands")
+    add_option(parser, "--seed", help="of the operands (default 0)")
     parser.add_argument(
         "--timeout",
         type=positive_seconds,
@@ -88,7 +88,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="write every DRAM command, for"
         " `python -m pimloop.sim.check.protocol FILE --platform NAME`",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    add_option(parser, "--json")
 
 
 @idle(*ON_MODEL)
@@ -162,7 +162,7 @@ def _run(
         emit_json(report)
     else:
         _print(report)
-    return 0 if result.passed else EXIT_WRONG_BITS
+    return 0 if result.passed else CHECK_FAILED
 
 
 def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import idle, parse_name
+from pimloop.host.cli.arguments import idle
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import add_model, add_model_options, add_option
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import add_model_options, load_options
+from pimloop.host.cli.parsed import load_options
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.host.common.idle import Idle
 from pimloop.host.models.idle import has_own_loader
@@ -33,23 +35,16 @@ _OF_A_MODEL: Mapping[str, Any] = {
 
 def register(subparsers: Any) -> None:
     """Add `models` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "models",
-        help="list the built-in models, or show what one consists of",
         description="List the built-in models; `models show MODEL` shows the graph of any model.",
     )
     parser.add_argument("action", nargs="?", choices=("list", "show"), default="list")
-    parser.add_argument(
-        "model",
-        type=parse_name,
-        nargs="?",
-        help="a built-in model, a Hugging Face folder, an .onnx file",
-    )
+    add_model(parser, nargs="?")
     add_model_options(parser)
-    parser.add_argument(
-        "--platform", type=parse_name, metavar="NAME", help="whose PIM operators to mark"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_option(parser, "--platform", help="whose PIM operators to mark (default: htg-z920)")
+    add_option(parser, "--json")
     parser.set_defaults(func=run_models)
 
 

@@ -12,13 +12,15 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
-from typing import Any
-
-from rich.console import Console
-from rich.segment import Segment
+from typing import TYPE_CHECKING, Any
 
 from pimloop.host.common.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Lines of a long list that are printed without --json.
+LISTED = 12
 
 #: Width of a console whose stream is no terminal and nobody has set COLUMNS: a row is a line.
 _UNBOUNDED = 100_000
@@ -32,8 +34,10 @@ def emit_json(value: Any) -> None:
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that drops colours and its width when its stream is not a terminal."""
+    from pimloop.host.cli.printable_console import PrintableConsole
+
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
-    out = _PrintableConsole(stderr=stderr, highlight=False, _environ=environment)
+    out = PrintableConsole(stderr=stderr, highlight=False, _environ=environment)
     width = _columns()
     if width is not None or not out.is_terminal:
         out.width = width or _UNBOUNDED
@@ -66,11 +70,11 @@ class _PrintableFormatter(logging.Formatter):
         return printable(super().format(record))
 
 
-class _PrintableConsole(Console):
-    """A console whose own control sequences, colours and cursor, are the only ones."""
+class Lines:
+    """Print lines as they are: no wrapping, and no markup in names that hold brackets."""
 
-    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
-        return super()._render_buffer(
-            segment if segment.control else Segment(printable(segment.text), segment.style)
-            for segment in buffer
-        )
+    def __init__(self) -> None:
+        self._console = console()
+
+    def print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False)

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pimloop.host.cli.arguments import parse_name
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.platforms.platform import (
-    Platform,
-    load_platform,
-    platform_names,
-)
 from pimloop.partitioner.quantity import quantity
+
+if TYPE_CHECKING:
+    from pimloop.host.platforms.platform import Platform
 
 
 def register(subparsers: Any) -> None:
     """Add `platforms` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "platforms",
-        help="list the platforms, or show one with the source of every number",
         description="List the platforms, or show one with unit and source of every number.",
     )
     parser.add_argument("action", nargs="?", choices=("show",), help="show one platform")
     parser.add_argument(
         "name", type=parse_name, nargs="?", metavar="NAME", help="a platform, or a .toml file"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    add_option(parser, "--json")
     parser.set_defaults(func=run_platforms, parser=parser)
 
 
 def run_platforms(args: argparse.Namespace) -> int:
     """List the platforms or show one."""
+    from pimloop.host.platforms.platform import load_platform, platform_names
+
     if args.action is None:
         platforms = [load_platform(name) for name in platform_names()]
         if args.json:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import print_table, prose, texts
 
 
 def register(subparsers: Any) -> None:
     """Add `policies` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "policies",
-        help="list the partition policies",
         description="List the partition policies: those built in and those of plug-ins.",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
+    add_option(parser, "--json")
     parser.set_defaults(func=run_policies)
 
 

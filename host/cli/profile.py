@@ -5,56 +5,43 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pimloop.host.cli.arguments import idle, parse_count, parse_name, parse_path
-from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import (
+from pimloop.host.cli.arguments import idle
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.exit_codes import CHECK_FAILED
+from pimloop.host.cli.options import (
     add_device_options,
+    add_model,
     add_model_options,
-    add_shares_option,
-    load,
-    model_inputs,
-    pipeline_options,
+    add_option,
+    add_options,
 )
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.parsed import load, model_inputs, pipeline_options
 from pimloop.host.execution.idle import ON_MODEL
 from pimloop.host.models.idle import LOADING
 from pimloop.partitioner.quantity import quantity
-from pimloop.sim.device.lanes import lanes_text
 
 
 def register(subparsers: Any) -> None:
     """Add `profile` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "profile",
-        help="measure every operator on every device, in the fewest runs",
         description=(
             "Measure every operator of a model on every device and every transfer, in the smallest"
             " number of runs, and write a cost graph (pimloop-costs). Costs that earlier runs"
             " measured are taken from the cost store. Exit code 1: a result was wrong."
         ),
     )
-    parser.add_argument(
-        "model",
-        type=parse_name,
-        help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file",
-    )
+    add_model(parser)
     add_model_options(parser)
     add_device_options(parser)
-    add_shares_option(parser)
-    parser.add_argument(
-        "--jobs",
-        type=parse_count,
-        metavar="N",
-        help="simulators side by side (default: one a core)",
-    )
-    parser.add_argument("--fresh", action="store_true", help="profile anew: replace stored costs")
-    parser.add_argument(
-        "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
-    )
-    parser.add_argument(
-        "-o", "--output", type=parse_path, required=True, metavar="FILE", help="cost graph to write"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    add_option(parser, "--shares")
+    add_option(parser, "--jobs")
+    add_option(parser, "--fresh", help="profile anew: replace stored costs")
+    add_option(parser, "--no-cache")
+    add_option(parser, "--output", required=True, help="cost graph to write")
+    add_options(parser, "--json", "--quiet")
     parser.set_defaults(func=run_profile)
 
 
@@ -62,11 +49,11 @@ def register(subparsers: Any) -> None:
 def run_profile(args: argparse.Namespace) -> int:
     """Run `pimloop profile`."""
     from pimloop.host.cli.progress import ProgressDisplay
-    from pimloop.host.cli.sim import EXIT_VERIFICATION_FAILED
     from pimloop.host.cli.summary import NOT_TRUSTED
     from pimloop.host.common.files import require_writable, write_json
     from pimloop.host.pipeline.flow import Pipeline
     from pimloop.partitioner.costs import costs_to_dict
+    from pimloop.sim.device.lanes import lanes_text
 
     require_writable(args.output)
     platform, graph = load(args)
@@ -112,4 +99,4 @@ def run_profile(args: argparse.Namespace) -> int:
         if summary["cpu_times_disturbed"]:
             again = "; --fresh measures them again" if outcome.reused else ""
             console().print(f"{NOT_TRUSTED}{again}", style="yellow", soft_wrap=True)
-    return 0 if outcome.passed else EXIT_VERIFICATION_FAILED
+    return 0 if outcome.passed else CHECK_FAILED

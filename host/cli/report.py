@@ -6,15 +6,17 @@ import argparse
 from typing import Any
 
 from pimloop.host.cli.arguments import idle, parse_name, parse_path
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.common.idle import Idle
 
 
 def register(subparsers: Any) -> None:
     """Add `report` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "report",
-        help="draw the page, trace and plots of a report.json again",
         description=(
             "Read report.json from a folder that `pimloop sim` wrote and write report.html,"
             " trace.json and the plots beside it again; print the tables. With --why: say why an"
@@ -28,10 +30,10 @@ def register(subparsers: Any) -> None:
         metavar="OPERATOR",
         help="say what the operator would cost elsewhere, and how far it is from changing place",
     )
-    parser.add_argument(
-        "--json", action="store_true", help="print the report (with --why: the answer) on stdout"
+    add_option(
+        parser, "--json", help="print the report (with --why: the answer) on stdout, and no more"
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    add_option(parser, "--quiet", help="print nothing")
     parser.set_defaults(func=run_report)
 
 

@@ -6,17 +6,18 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import idle, parse_name, parse_path
-from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import (
-    EXIT_VERIFICATION_FAILED,
+from pimloop.host.cli.arguments import idle, parse_path
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.exit_codes import CHECK_FAILED
+from pimloop.host.cli.options import (
     add_device_options,
+    add_model,
     add_model_options,
+    add_option,
     add_output_options,
-    load,
-    model_inputs,
-    pipeline_options,
 )
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.parsed import load, model_inputs, pipeline_options
 from pimloop.host.common.idle import Idle
 from pimloop.host.execution.idle import ON_MODEL
 from pimloop.host.models.idle import LOADING
@@ -29,25 +30,20 @@ if TYPE_CHECKING:
 
 def register(subparsers: Any) -> None:
     """Add `run` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "run",
-        help="execute a model under a plan or a policy",
         description=(
             "Execute a model with every operator where a plan or a policy puts it, and check the"
             " result as `pimloop sim` does. Exit code 1: the check failed."
         ),
     )
-    parser.add_argument(
-        "model",
-        type=parse_name,
-        help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file",
-    )
+    add_model(parser)
     placement = parser.add_mutually_exclusive_group()
-    placement.add_argument("--plan", type=parse_path, metavar="FILE", help="a pimloop-plan/1 file")
-    placement.add_argument(
+    placement.add_argument("--plan", type=parse_path, metavar="FILE", help="a plan (pimloop-plan)")
+    add_option(
+        placement,
         "--policy",
-        type=parse_name,
-        metavar="NAME",
         help="pim_first (default), cpu_serial or cpu_parallel_first, which need no costs; optimal,"
         " greedy, paper_dp or one of a plug-in, for which the model is profiled first",
     )
@@ -61,9 +57,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--outputs", type=parse_path, metavar="FILE.npz", help="write the outputs here"
     )
-    parser.add_argument(
-        "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
-    )
+    add_option(parser, "--no-cache")
     add_output_options(parser)
     parser.set_defaults(func=run_run)
 
@@ -125,7 +119,7 @@ def run_run(args: argparse.Namespace) -> int:
         emit_json(report)
     elif not args.quiet:
         print_summary(console(), report)
-    return 0 if outcome.passed else EXIT_VERIFICATION_FAILED
+    return 0 if outcome.passed else CHECK_FAILED
 
 
 def _check_shapes(

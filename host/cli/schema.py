@@ -6,13 +6,14 @@ import argparse
 from typing import Any
 
 from pimloop.host.cli.arguments import parse_name
+from pimloop.host.cli.commands import add_command
 
 
 def register(subparsers: Any) -> None:
     """Add `schema` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "schema",
-        help="print the JSON Schema of a file's format",
         description=(
             "Print the JSON Schema of a format, as `pimloop-costs/2`, with meaning and unit of each"
             " key; without a name the formats that are read. A file's own is under its key"

@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import (
-    idle,
-    parse_count,
-    parse_name,
-    parse_path,
-    parse_seed,
-    whole_number,
+from pimloop.host.cli.arguments import idle, parse_name
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.exit_codes import CHECK_FAILED, ERROR
+from pimloop.host.cli.options import (
+    add_form_options,
+    add_option,
+    add_options,
+    add_output_options,
+    add_several,
 )
 from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import (
-    EXIT_VERIFICATION_FAILED,
-    add_form_options,
-    add_output_options,
-    form_choice,
-    parse_setting,
-    parse_shape,
-)
+from pimloop.host.cli.parsed import form_choice
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.host.common.idle import Idle, Values
 from pimloop.host.models.idle import has_own_loader, has_own_weights
@@ -34,16 +29,14 @@ if TYPE_CHECKING:
 
     from pimloop.host.pipeline.sweep import Finished
 
-EXIT_ERROR = 2
-
 T = TypeVar("T")
 
 
 def register(subparsers: Any) -> None:
     """Add `sweep` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "sweep",
-        help="run a grid of models, lengths, platforms and settings",
         description=(
             "Run `pimloop sim` for every combination and draw the speed-up of every schedule."
             " A finished point is kept in --out and not run again while model, platform, RTL,"
@@ -58,57 +51,29 @@ def register(subparsers: Any) -> None:
         metavar="MODEL",
         help="models, as `pimloop sim` takes them",
     )
-    parser.add_argument(
-        "--seq", type=parse_lengths, metavar="N,N", help="sequence lengths (default: the model's)"
-    )
-    parser.add_argument(
+    add_several(parser, "--seq", "sequence lengths to try (default: the model's)")
+    add_several(
+        parser,
         "--axis",
-        type=parse_lengths_of_axis,
-        action="append",
-        default=[],
-        metavar="NAME=N,N",
-        help="lengths to try of a named axis of the .onnx files' inputs, as past=8,16",
+        "lengths to try of a named axis of the .onnx files' inputs, as past=8,16",
     )
-    parser.add_argument(
+    add_several(
+        parser,
         "--shape",
-        type=parse_shape,
-        action="append",
-        default=[],
-        metavar="INPUT=1,16",
-        help="shape of an .onnx file's input with dynamic axes; several of an input are tried",
+        "shape of an .onnx file's input with dynamic axes; several of an input are tried",
     )
-    parser.add_argument(
+    add_several(
+        parser,
         "--inputs",
-        type=parse_name,
-        action="append",
-        default=[],
-        metavar="FILE.npz",
-        help="the models' inputs, whose shapes then decide (default: random); several are tried",
+        "the models' inputs, whose shapes then decide (default: random); several are tried",
     )
-    parser.add_argument(
-        "--batch", type=parse_count, metavar="N", help="sequences at once (default 1)"
-    )
-    parser.add_argument(
-        "--platform",
-        type=parse_name,
-        metavar="A,B",
-        help="platforms or .toml files (default: htg-z920)",
-    )
-    parser.add_argument(
+    add_several(parser, "--platform", "platforms or .toml files to try (default: htg-z920)")
+    add_several(
+        parser,
         "--set",
-        type=parse_setting,
-        action="append",
-        default=[],
-        metavar="KEY=A,B",
-        help="values of the platform to try, as pim.lanes=8,16; a list in brackets is one value",
+        "values of the platform to try, as pim.lanes=8,16; a list in brackets is one value",
     )
-    parser.add_argument(
-        "--objective", choices=("sequential", "makespan"), default="sequential",
-        help="as of `pimloop sim`",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=parse_seed, default=0, metavar="N", help="as of `pimloop sim`"
-    )
+    add_options(parser, "--batch", "--seed")
     add_form_options(parser)
     parser.add_argument(
         "--scheduler",
@@ -116,44 +81,15 @@ def register(subparsers: Any) -> None:
         metavar="ADDRESS",
         help="run on this Dask cluster (default: this machine)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=parse_count,
-        metavar="N",
-        help="simulators side by side (default: one a core)",
-    )
-    parser.add_argument(
-        "--fresh", action="store_true", help="run every point again, replace stored costs"
-    )
-    parser.add_argument(
-        "--no-cache", action="store_true", help="simulate everything, also lists simulated before"
-    )
-    parser.add_argument(
+    add_options(parser, "--objective", "--jobs", "--no-cache")
+    add_option(parser, "--fresh", help="run every point again, replace stored costs")
+    add_option(
+        parser,
         "--out",
-        type=parse_path,
-        metavar="DIR",
         help="default: out/sweep-<models>-<hash of what is swept>",
     )
     add_output_options(parser)
     parser.set_defaults(func=run_sweep)
-
-
-def parse_lengths(text: str) -> list[int]:
-    """Parse `8,16`."""
-    return [parse_count(part) for part in text.split(",")]
-
-
-def parse_lengths_of_axis(text: str) -> tuple[str, list[int]]:
-    """Parse `name=length,length`.
-
-    >>> parse_lengths_of_axis("past=8,16")
-    ('past', [8, 16])
-    """
-    name, _, lengths = text.rpartition("=")
-    try:
-        return parse_name(name), [whole_number(length) for length in lengths.split(",")]
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form past=8,16") from error
 
 
 def split_values(text: str) -> list[str]:
@@ -225,9 +161,11 @@ def run_sweep(args: argparse.Namespace) -> int:
     from pimloop.host.report.plots import write_sweep_plots
 
     settings = {key: split_values(values) for key, values in _at_once("--set", args.set).items()}
-    platforms = (args.platform or DEFAULT_PLATFORM).split(",")
+    platforms = args.platform or [DEFAULT_PLATFORM]
     loading = Loading(args.seed, args.batch, form_choice(args))
-    bound = bindings(_at_once("--axis", args.axis), _by_name(args.shape), args.inputs)
+    bound = bindings(
+        _at_once("--axis", args.axis), _by_name(args.shape), list(map(str, args.inputs))
+    )
     points = sweep.grid(args.models, args.seq or [None], platforms, settings, loading, bound)
     options = Options(
         objective=args.objective,
@@ -257,9 +195,9 @@ def run_sweep(args: argparse.Namespace) -> int:
     elif not args.quiet:
         _print(console(), finished, folder, plots)
     if any(point.report is None for point in finished):
-        return EXIT_ERROR
+        return ERROR
     passed = all(point["passed"] for point in result["points"])
-    return 0 if passed else EXIT_VERIFICATION_FAILED
+    return 0 if passed else CHECK_FAILED
 
 
 def _at_once(option: str, pairs: Sequence[tuple[str, T]]) -> dict[str, T]:

@@ -16,7 +16,9 @@ from pimloop.host.board.samples import board_samples
 from pimloop.host.board.simulate import PimTimes
 from pimloop.host.board.transfers import TransferTime, transfer_times
 from pimloop.host.calibration.calibrate import held_out
-from pimloop.host.cli.arguments import parse_name, parse_path, whole_number
+from pimloop.host.cli.arguments import parse_path, whole_number
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.progress import build_notes
 from pimloop.host.cli.tables import numbers, print_table, texts
@@ -34,9 +36,9 @@ _LONGEST = 1024
 
 def register(subparsers: Any) -> None:
     """Add `validate-board` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "validate-board",
-        help="compare the simulated platform with the paper's board",
         description="Price the paper's models, lengths and schedules on the simulated platform and "
         "compare them with the published totals: cell by cell, and by operator. The exit code is 1 "
         "when a cell differs by more than 7 %, or the median by more than 3 %.",
@@ -51,14 +53,12 @@ def register(subparsers: Any) -> None:
         metavar="8,16",
         help="sequence lengths; those beyond 8, 16 and 32 have no board column",
     )
-    parser.add_argument("--platform", type=parse_name, default=DEFAULT_PLATFORM, metavar="NAME")
-    parser.add_argument(
-        "--fresh", action="store_true", help="simulate every operator again, ignore the list cache"
-    )
+    add_option(parser, "--platform", default=DEFAULT_PLATFORM)
+    add_option(parser, "--fresh", help="simulate every operator again, ignore the list cache")
     parser.add_argument(
         "--write", type=parse_path, metavar="FILE", help="write the page (docs/board.md)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    add_option(parser, "--json")
 
 
 def run_validate_board(args: argparse.Namespace) -> int:

@@ -7,47 +7,42 @@ from pathlib import Path
 from typing import Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import idle, parse_name, parse_path
-from pimloop.host.cli.output import console, emit_json
-from pimloop.host.cli.sim import (
+from pimloop.host.cli.arguments import idle, parse_name
+from pimloop.host.cli.commands import add_command
+from pimloop.host.cli.options import (
     add_device_options,
+    add_model,
     add_model_options,
-    load,
-    model_inputs,
+    add_option,
 )
+from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.parsed import load, model_inputs
 from pimloop.host.common.text import file_name
 from pimloop.host.execution.idle import ON_MODEL
 from pimloop.host.models.idle import LOADING
-from pimloop.sim.device.lanes import lanes_text
 
 _NAMES_SHOWN = 8
 
 
 def register(subparsers: Any) -> None:
     """Add `waves` to `subparsers`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "waves",
-        help="record waveforms of one operator",
         description=(
             "Run one operator of a model on the simulated device and record every signal meanwhile"
             " to an FST file (GTKWave, Surfer). The operands are those of the model, computed in"
             " float32 up to the operator."
         ),
     )
-    parser.add_argument(
-        "model",
-        type=parse_name,
-        help="a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file",
-    )
+    add_model(parser)
     add_model_options(parser)
     add_device_options(parser)
     parser.add_argument(
         "--node", type=parse_name, required=True, metavar="NAME", help="the operator's name"
     )
-    parser.add_argument(
-        "-o", "--output", type=parse_path, metavar="FILE.fst", help="where to (default: <node>.fst)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
+    add_option(parser, "--output", metavar="FILE.fst", help="where to (default: <node>.fst)")
+    add_option(parser, "--json")
     parser.set_defaults(func=run_waves)
 
 
@@ -58,6 +53,7 @@ def run_waves(args: argparse.Namespace) -> int:
     from pimloop.host.common.files import require_writable
     from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.waves import record_operator
+    from pimloop.sim.device.lanes import lanes_text
 
     if args.device != "sim":
         raise PimloopError("the model device has no signals: record waves with --device sim")

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from pimloop.host.common.idle import Idle
-from pimloop.host.models.built_in import BUILT_IN
+
+
+def _is_built_in(model: str) -> bool:
+    from pimloop.host.models.built_in import BUILT_IN  # every architecture: not for `--help`
+
+    return model in BUILT_IN
 
 
 def has_own_loader(model: str) -> bool:
     """Whether a model is none of a plug-in, which uses options as it likes."""
-    return model in BUILT_IN or Path(model).is_dir() or Path(model).suffix == ".onnx"
+    return _is_built_in(model) or Path(model).is_dir() or Path(model).suffix == ".onnx"
 
 
 def has_own_weights(model: str) -> bool:
     """Whether a model comes with its weights: a folder or an .onnx file."""
-    return model not in BUILT_IN and has_own_loader(model)
+    return not _is_built_in(model) and has_own_loader(model)
 
 
 #: Of everything that executes a model.

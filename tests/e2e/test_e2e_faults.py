@@ -25,12 +25,6 @@ from pimloop.host.pipeline.state import FOLDER
 from pimloop.host.platforms.platform import load_platform
 
 
-@pytest.fixture(autouse=True)
-def commands(monkeypatch):
-    modules = ("sim", "run", "profile", "report", "waves", "partition")
-    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", modules)
-
-
 def run_command(capsys, *arguments):
     code = pimloop.host.cli.main([str(a) for a in arguments])
     captured = capsys.readouterr()

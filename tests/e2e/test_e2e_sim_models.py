@@ -10,11 +10,6 @@ from support.tiny_checkpoints import write_checkpoint
 import pimloop.host.cli
 
 
-@pytest.fixture(autouse=True)
-def commands(monkeypatch):
-    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", ("sim", "run"))
-
-
 def report_of(capsys, *arguments):
     code = pimloop.host.cli.main([*(str(a) for a in arguments), "--json"])
     captured = capsys.readouterr()

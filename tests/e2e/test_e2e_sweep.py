@@ -14,11 +14,6 @@ import pimloop.host.pipeline.sweep
 CHANGED = "driver.call_overhead_us=21.6,60"
 
 
-@pytest.fixture(autouse=True)
-def commands(monkeypatch):
-    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", ("sim", "sweep"))
-
-
 def sweep(capsys, *arguments):
     code = pimloop.host.cli.main(["sweep", *(str(a) for a in arguments)])
     captured = capsys.readouterr()
@@ -29,11 +24,9 @@ def sweep(capsys, *arguments):
 def swept(tiny, tmp_path_factory):
     """Return the folder and the result of a sweep of two lengths and two costs of a call."""
     folder = tmp_path_factory.mktemp("sweep")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pimloop.host.cli, "COMMAND_MODULES", ("sweep",))
-        code = pimloop.host.cli.main(
-            ["sweep", tiny, "--seq", "3,4", "--set", CHANGED, "--out", str(folder), "--quiet"]
-        )
+    code = pimloop.host.cli.main(
+        ["sweep", tiny, "--seq", "3,4", "--set", CHANGED, "--out", str(folder), "--quiet"]
+    )
     assert code == 0
     return folder, json.loads((folder / "sweep.json").read_text())
 

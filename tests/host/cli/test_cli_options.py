@@ -19,15 +19,19 @@ from support.tiny_checkpoints import write_checkpoint
 import pimloop
 from pimloop.host.cli import build_parser, main
 from pimloop.host.cli.arguments import (
+    Several,
+    parse_axis,
     parse_count,
+    parse_lengths_of_axis,
     parse_name,
     parse_path,
     parse_seed,
+    parse_setting,
+    parse_shape,
     positive_seconds,
     whole_number,
 )
-from pimloop.host.cli.sim import parse_axis, parse_setting, parse_shape
-from pimloop.host.cli.sweep import parse_lengths, parse_lengths_of_axis
+from pimloop.host.cli.options import OPTIONS
 from pimloop.host.common.numbers import LARGEST
 
 #: Texts that are no whole number of decimal digits.
@@ -51,18 +55,18 @@ TOO_LARGE = [str(10**30), str(LARGEST + 1), "9" * 5000]
 
 NUMBERS = {whole_number: 0, parse_seed: 0, parse_count: 1}
 #: Parsers of text with a form of its own.
-OTHER_FORMS = {parse_shape, parse_axis, parse_setting, parse_lengths, parse_lengths_of_axis}
+OTHER_FORMS = {parse_shape, parse_axis, parse_setting, parse_lengths_of_axis}
 
 
-def options():
-    """Return (command, its option or operand) of every command."""
+def options(flags=False):
+    """Return (command, its option or operand) of every command; flags take no value."""
     waiting, actions = [("pimloop", build_parser())], []
     while waiting:
         name, parser = waiting.pop()
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 waiting += [(f"{name} {word}", p) for word, p in action.choices.items()]
-            elif action.nargs != 0:
+            elif flags or action.nargs != 0:
                 actions.append((name, action))
     return actions
 
@@ -73,13 +77,69 @@ def test_every_option_has_a_parser_that_refuses_what_it_cannot_use():
         where = f"{command} {'/'.join(action.option_strings) or action.dest}"
         if action.choices is not None:
             continue
-        if action.type in OTHER_FORMS or action.type in (parse_name, parse_path, positive_seconds):
+        parse = action.type.parse if isinstance(action.type, Several) else action.type
+        if parse in OTHER_FORMS or parse in (parse_name, parse_path, positive_seconds):
             continue
         if where in UNPARSED:
             continue
-        assert action.type in NUMBERS, where
+        assert parse in NUMBERS, where
         numeric += 1
     assert numeric > 30
+
+
+#: Of two commands that share their whole parser.
+SHARED = {"--help", "--timeout", "--waves", "--command-trace"}
+
+
+def test_an_option_of_several_commands_is_written_once():
+    """It has one parser, so that a value is refused by all of them in the same words."""
+    commands: dict[str, list] = {}
+    for command, action in options(flags=True):
+        for name in action.option_strings:
+            commands.setdefault(name, []).append((command, action))
+    shared = {
+        name for name, taken in commands.items() if len(taken) > 1 and name.startswith("--")
+    } - SHARED - {"--flavour"}  # fmt: skip
+    assert shared <= OPTIONS.keys()
+    for name in shared:
+        for command, action in commands[name]:
+            if f"{command} {name}" in UNPARSED:
+                continue
+            parse = action.type.parse if isinstance(action.type, Several) else action.type
+            alike = {parse_lengths_of_axis: parse_axis}.get(parse, parse)
+            assert alike is OPTIONS[name].get("type"), (command, name)
+            assert action.choices == OPTIONS[name].get("choices"), (command, name)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("--seq", "x"), ("--seq", "-1"), ("--axis", "past=x"), ("--axis", "=1"), ("--set", "lanes"),
+        ("--shape", "x="), ("--batch", "0"), ("--seed", "-1"), ("--jobs", "0"), ("--platform", ""),
+        ("--inputs", ""), ("--objective", "fast"),
+    ],
+    ids="=".join,
+)  # fmt: skip
+def test_a_sweep_refuses_a_value_in_the_words_of_one_run(option, wrong, capsys):
+    reasons = [
+        said(capsys, command, "m.onnx", f"{option}={wrong}")
+        .splitlines()[-1]
+        .partition("error: ")[2]
+        for command in ("sim", "sweep")
+    ]
+    assert reasons[0].startswith(f"argument {option}: ")
+    assert reasons[0] == reasons[1]
+
+
+def test_several_values_are_each_parsed_as_one():
+    assert Several(whole_number)("8,0") == [8, 0]
+    assert parse_lengths_of_axis("past=8,16") == ("past", [8, 16])
+    for text in ("8,", ",8", "8,,9", "8, 9"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a number"):
+            Several(whole_number)(text)
+    for text in ("past=", "past=8,", "=8", "past=8,x", "past"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not of the form past_seq"):
+            parse_lengths_of_axis(text)
 
 
 #: Options whose words are read by the command itself, which is tested below.

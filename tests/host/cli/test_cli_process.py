@@ -14,6 +14,7 @@ import time
 import pytest
 
 import pimloop.host.cli
+from pimloop.host.cli.commands import COMMANDS
 
 COMMAND = [sys.executable, "-m", "pimloop"]
 WAIT_SECONDS = 120
@@ -208,17 +209,64 @@ def test_an_error_that_an_interrupt_became_is_an_interrupt(monkeypatch, capsys):
     assert capsys.readouterr().err == "pimloop models: interrupted\n"
 
 
+def commands_of(parser):
+    (commands,) = [action.choices for action in parser._subparsers._group_actions]
+    return commands
+
+
 def test_a_command_imports_only_its_own_module():
-    modules = {}
-    for name in pimloop.host.cli.COMMAND_MODULES:
-        for command in pimloop.host.cli.COMMANDS_OF.get(name, (name,)):
-            modules[command] = name
-    whole = pimloop.host.cli.build_parser()
-    (commands,) = [a.choices for a in whole._subparsers._group_actions]
-    assert list(commands) == list(modules)
-    for command in commands:
-        (alone,) = [
-            a.choices for a in pimloop.host.cli.build_parser(command)._subparsers._group_actions
-        ]
-        assert command in alone
-        assert len(alone) <= 4
+    whole = commands_of(pimloop.host.cli.build_parser())
+    assert set(whole) == set(COMMANDS)
+    for command, entry in COMMANDS.items():
+        alone = commands_of(pimloop.host.cli.build_parser(command))
+        assert set(alone) == {name for name, e in COMMANDS.items() if e.module == entry.module}
+
+
+def imported_by(code):
+    """Return the modules that a process has imported when its code is done."""
+    text = f"import sys\n{code}\nprint('modules', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def ended(*words):
+    """Return code that runs a command which ends by itself, as `--help` does."""
+    return f"""
+from pimloop.host.cli import main
+try:
+    main({list(words)!r})
+except SystemExit as end:
+    assert end.code == 0, end.code
+"""
+
+
+#: What every command line needs: names, help, and a printable message.
+FOR_HELP = {
+    "pimloop", "pimloop.errors", "pimloop.host", "pimloop.host.cli", "pimloop.host.cli.commands",
+    "pimloop.host.cli.exit_codes", "pimloop.host.cli.interrupts", "pimloop.host.cli.output",
+    "pimloop.host.common", "pimloop.host.common.text",
+}  # fmt: skip
+
+
+def test_help_imports_nothing_but_the_list_of_commands():
+    before = imported_by("import argparse, importlib, json, logging, signal")
+    imported = imported_by(ended("--help")) - before
+    packages = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
+    assert packages <= {"pimloop"}
+    assert {name for name in imported if name.startswith("pimloop")} <= FOR_HELP
+
+
+#: They take longer to import than everything else: none is needed to read options.
+SLOW = {"jinja2", "msgspec", "networkx", "onnx", "onnxruntime", "scipy"}
+
+#: Commands whose work is in their own module, or whose choices are the operations of the device.
+IMPORTED_AT_ONCE = {"calibrate", "validate-board", "gemm", "elementwise"}
+
+
+def test_options_are_read_before_what_takes_long_is_imported():
+    asked = [name for name in COMMANDS if name not in IMPORTED_AT_ONCE]
+    code = "from pimloop.host.cli import build_parser\n"
+    code += "\n".join(f"build_parser({name!r})" for name in asked)
+    assert not SLOW & imported_by(code)

@@ -12,18 +12,13 @@ from support.tiny_checkpoints import write_checkpoint
 
 import pimloop.host.cli
 import pimloop.host.execution.executor
-from pimloop.host.cli.sim import repeat_command
+from pimloop.host.cli.parsed import repeat_command
 from pimloop.host.execution.verification import Verifier
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.platforms.platform import load_platform
-
-
-@pytest.fixture(autouse=True)
-def commands(monkeypatch):
-    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", ("sim", "run", "models"))
 
 
 @pytest.fixture

@@ -123,10 +123,7 @@ def installed(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run_command(installed, capsys, monkeypatch):
-    modules = ("sim", "policies", "partition", "platforms", "models")
-    monkeypatch.setattr(pimloop.host.cli, "COMMAND_MODULES", modules)
-
+def run_command(installed, capsys):
     def call(*arguments):
         code = pimloop.host.cli.main([str(a) for a in arguments])
         captured = capsys.readouterr()
