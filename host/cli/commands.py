@@ -28,7 +28,7 @@ COMMANDS: Mapping[str, Command] = {
     "run": Command("run", "execute a model under a plan or a policy"),
     "profile": Command("profile", "measure every operator on every device, in the fewest runs"),
     "sweep": Command("sweep", "run a grid of models, lengths, platforms and settings"),
-    "report": Command("report", "draw the page, trace and plots of a report.json again"),
+    "report": Command("report", "draw the page, trace and plots of a run, or of a sweep, again"),
     "schema": Command("schema", "print the JSON Schema of a file's format"),
     "waves": Command("waves", "record waveforms of one operator"),
     "models": Command("models", "list the built-in models, or show what one consists of"),

@@ -1,4 +1,4 @@
-"""`pimloop report`: draw page, trace and plots of a finished run again."""
+"""`pimloop report`: draw page, trace and plots of a finished run, or of a sweep, again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pimloop.host.cli.arguments import idle, parse_name, parse_path
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.options import add_option
-from pimloop.host.cli.output import console, emit_json
+from pimloop.host.cli.output import Lines, console, emit_json
 from pimloop.host.common.idle import Idle
 
 
@@ -20,10 +20,13 @@ def register(subparsers: Any) -> None:
         description=(
             "Read report.json from a folder that `pimloop sim` wrote and write report.html,"
             " trace.json and the plots beside it again; print the tables. With --why: say why an"
-            " operator is where it is, and write nothing."
+            " operator is where it is, and write nothing. Of a folder that `pimloop sweep` wrote:"
+            " read sweep.json, write sweep.csv and the plots."
         ),
     )
-    parser.add_argument("folder", type=parse_path, metavar="DIR", help="folder with report.json")
+    parser.add_argument(
+        "folder", type=parse_path, metavar="DIR", help="folder with report.json or sweep.json"
+    )
     parser.add_argument(
         "--why",
         type=parse_name,
@@ -44,9 +47,13 @@ def run_report(args: argparse.Namespace) -> int:
     """Run `pimloop report`."""
     from pimloop.host.cli.summary import print_summary
     from pimloop.host.cli.why import print_why, why
-    from pimloop.host.report.build import read_report
+    from pimloop.host.report.build import FILE_NAME, read_report
+    from pimloop.host.report.format.sweep import FILE_NAME as SWEEP
     from pimloop.host.report.publish import draw
 
+    is_run = args.why is not None or (args.folder / FILE_NAME).exists()
+    if not is_run and (args.folder / SWEEP).exists():
+        return _draw_sweep(args)
     report = read_report(args.folder)
     if args.why is not None:
         if args.json:
@@ -59,4 +66,19 @@ def run_report(args: argparse.Namespace) -> int:
         emit_json(report)
     elif not args.quiet:
         print_summary(console(), report, files)
+    return 0
+
+
+def _draw_sweep(args: argparse.Namespace) -> int:
+    from pimloop.host.pipeline.sweep_files import draw_sweep
+    from pimloop.host.report.format.sweep import read_sweep
+
+    sweep = read_sweep(args.folder)
+    files = draw_sweep(sweep, args.folder)
+    if args.json:
+        emit_json(sweep)
+    elif not args.quiet:
+        out = Lines()
+        for path in files:
+            out.print(f"wrote {path}")
     return 0

@@ -150,15 +150,14 @@ def _own_weights_and_inputs(values: Values) -> bool:
 def run_sweep(args: argparse.Namespace) -> int:
     """Run `pimloop sweep`."""
     from pimloop.host.cli.progress import ProgressDisplay
-    from pimloop.host.common.files import write_json, write_text
     from pimloop.host.common.folders import make_folder
     from pimloop.host.common.machine import cores
     from pimloop.host.execution.options import Options
     from pimloop.host.pipeline import sweep
     from pimloop.host.pipeline.cluster import on_cluster
     from pimloop.host.pipeline.loading import Loading, bindings
+    from pimloop.host.pipeline.sweep_files import summary, write_sweep
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM
-    from pimloop.host.report.plots import write_sweep_plots
 
     settings = {key: split_values(values) for key, values in _at_once("--set", args.set).items()}
     platforms = args.platform or [DEFAULT_PLATFORM]
@@ -186,14 +185,12 @@ def run_sweep(args: argparse.Namespace) -> int:
     with ProgressDisplay(notes, quiet=silent) as progress:
         backend = on_cluster(args.scheduler) if args.scheduler else sweep.locally(progress)
         finished = sweep.run_sweep(points, folder, options, backend, note)
-    result = sweep.summary(finished)
-    write_json(folder / "sweep.json", result)
-    write_text(folder / "sweep.csv", sweep.to_csv(result["rows"]))
-    plots = write_sweep_plots(sweep.plotted(result["rows"]), folder / "plots")
+    result = summary(finished)
+    files = write_sweep(result, folder)
     if args.json:
         emit_json(result)
     elif not args.quiet:
-        _print(console(), finished, folder, plots)
+        _print(console(), finished, files)
     if any(point.report is None for point in finished):
         return ERROR
     passed = all(point["passed"] for point in result["points"])
@@ -223,7 +220,7 @@ def _by_name(pairs: Sequence[tuple[str, T]]) -> dict[str, list[T]]:
     return values
 
 
-def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Path]) -> None:
+def _print(out: Console, finished: list[Finished], files: list[Path]) -> None:
     from pimloop.host.report.html.labels import best_found, unproved
 
     reports = [point.report for point in finished if point.report is not None]
@@ -255,5 +252,5 @@ def _print(out: Console, finished: list[Finished], folder: Path, plots: list[Pat
     else:
         rows = [row[:-1] for row in rows]
     print_table(out, columns, rows, "how many times as long as the optimum")
-    for path in (folder / "sweep.json", folder / "sweep.csv", *plots):
+    for path in files:
         out.print(f"wrote {path}", markup=False, soft_wrap=True)

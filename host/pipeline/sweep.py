@@ -2,21 +2,19 @@
 
 A point is one run of the pipeline. Its report is kept in OUT/points/<point>/report.json; a point
 whose report is there is not run again while all that it depends on is the same
-(`pimloop.host.pipeline.points`). Points do not depend on each other or on where they run.
+(`pimloop.host.pipeline.points`). Points do not depend on each other or on where they run. Tables
+and figures of all points are those of `pimloop.host.pipeline.sweep_files`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.common.text import csv_cell, file_name
+from pimloop.host.common.text import file_name
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import Event
 from pimloop.host.models.inputs import model_inputs
@@ -31,14 +29,9 @@ from pimloop.host.report.build import build_report
 from pimloop.host.report.format.report import Report
 from pimloop.partitioner.quantity import quantity
 
-FORMAT = "pimloop-sweep/1"
 POINTS = "points"
 
 _WORDS = 60  # characters of the models' names in the name of a folder
-
-_COLUMNS = ("model", "sequence_length", "axes", "shapes", "inputs", "platform", "settings",
-            "schedule", "predicted_us", "executed_us", "optimal", "lower_bound_us",
-            "cpu_times_disturbed")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -229,78 +222,3 @@ def sweep_name(points: Sequence[Point], options: Options) -> str:
     models = dict.fromkeys(Path(point.model).name for point in points)
     content_hash = digest([point_name(point, options) for point in points])
     return f"sweep-{file_name('-'.join(models))[:_WORDS]}-{content_hash[:8]}"
-
-
-def rows(points: Iterable[Finished]) -> list[dict[str, Any]]:
-    """Return a row for every schedule of every point that did not fail."""
-    return [
-        {
-            "model": done.report["model"],
-            "sequence_length": done.report["sequence_length"],
-            "axes": dict(done.point.binding.axes),
-            "shapes": {name: list(shape) for name, shape in done.point.binding.shapes},
-            "inputs": done.point.binding.inputs,
-            "platform": Path(done.point.platform).stem,
-            "settings": dict(done.point.settings),
-            "schedule": name,
-            "predicted_us": schedule["predicted_us"],
-            "executed_us": schedule["executed_us"],
-            "optimal": schedule["optimal"],
-            "lower_bound_us": schedule["lower_bound_us"],
-            "cpu_times_disturbed": done.report["cpu_times_disturbed"],
-        }
-        for done in points
-        if done.report is not None
-        for name, schedule in done.report["schedules"].items()
-    ]
-
-
-def summary(points: Sequence[Finished]) -> dict[str, Any]:
-    """Return sweep.json."""
-    return {
-        "format": FORMAT,
-        "rows": rows(points),
-        "points": [
-            {
-                "point": str(done.point),
-                "reused": done.before,
-                "passed": None if done.report is None else done.report["verification"]["passed"],
-                "error": done.error or None,
-            }
-            for done in points
-        ],
-    }
-
-
-def to_csv(table: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as CSV; axes, shapes and settings as `key=value` with semicolons between.
-
-    Text that a spreadsheet would take for a formula has an apostrophe before it.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in table:
-        shapes = {name: "x".join(map(str, shape)) for name, shape in row["shapes"].items()}
-        cells = {
-            **row,
-            "axes": _pairs(row["axes"]),
-            "shapes": _pairs(shapes),
-            "settings": _pairs(row["settings"]),
-        }
-        writer.writerow({name: csv_cell(cell) for name, cell in cells.items()})
-    return text.getvalue()
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    return ";".join(f"{key}={value}" for key, value in values.items())
-
-
-def plotted(table: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows for figures: what a point binds stands among its settings."""
-    return [{**row, "settings": {**_binding(row).texts(), **row["settings"]}} for row in table]
-
-
-def _binding(row: Mapping[str, Any]) -> Binding:
-    shapes = tuple((name, tuple(shape)) for name, shape in row["shapes"].items())
-    return Binding(tuple(row["axes"].items()), shapes, row["inputs"])

@@ -13,12 +13,18 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pimloop.host.report.format.sweep import SweepRow
 from pimloop.host.report.html.labels import schedule_order, schedule_words, unproved
 from pimloop.host.report.plots_style import STYLE, plain, save
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
-Row = dict[str, Any]
+
+class SpeedupRow(SweepRow):
+    """A row of a sweep beside that of `cpu_serial`."""
+
+    speedup: float  # time of cpu_serial / time of this schedule
+
 
 #: Lines of a sweep: colours of Okabe and Ito, and a marker each for readers without colour.
 _LINES = {
@@ -34,7 +40,7 @@ _TITLE_WIDTH = 44
 _SPARE_LINES = (("#56b4e9", "P"), ("#000000", "X"), ("#999999", "*"))
 
 
-def write_sweep_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
+def write_sweep_plots(rows: Sequence[SweepRow], folder: Path) -> list[Path]:
     """Draw a grid of runs: the speed-up of every schedule over `cpu_serial`.
 
     `speedup` has sequence lengths along the axis and a panel for each model and platform (and each
@@ -44,9 +50,8 @@ def write_sweep_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
     Parameters
     ----------
     rows
-        Each {model, sequence_length, platform, settings, schedule, executed_us, predicted_us}, and
-        where known {optimal, lower_bound_us, cpu_times_disturbed}.
-        Rows without an executed time, or without `cpu_serial` beside them, are left out.
+        Rows of sweep.json. Those without an executed time, or without `cpu_serial` beside them,
+        are left out.
     folder
         Where the files go; made when it does not exist.
 
@@ -73,9 +78,9 @@ def write_sweep_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
         return save(figures, folder)
 
 
-def _sweep(points: list[Row], along: str, label: str) -> Figure:
+def _sweep(points: list[SpeedupRow], along: str, label: str) -> Figure:
     """Draw panels of speed-up lines along the sequence length or one of the settings."""
-    panels: dict[tuple[str, ...], list[Row]] = {}
+    panels: dict[tuple[str, ...], list[SpeedupRow]] = {}
     for point in points:
         fixed = {k: v for k, v in sorted(point["settings"].items()) if k != along}
         heading = [str(point["model"]), str(point["platform"])]
@@ -97,7 +102,7 @@ def _sweep(points: list[Row], along: str, label: str) -> Figure:
                 (
                     places.index(_value(point, along)),
                     point["speedup"],
-                    bool(point.get("cpu_times_disturbed")),
+                    bool(point["cpu_times_disturbed"]),
                 )
                 for point in mine
                 if point["schedule"] == name
@@ -137,7 +142,7 @@ def _sweep(points: list[Row], along: str, label: str) -> Figure:
     names = schedule_order(shown)
     handles = [shown[name] for name in names]
     labels = [plain(_line_title(name, points)) for name in names]
-    if any(point.get("cpu_times_disturbed") for point in points):
+    if any(point["cpu_times_disturbed"] for point in points):
         handles.append(Line2D([], [], color="black", marker="o", linestyle="none",
                               markersize=4.5, markerfacecolor="white"))  # fmt: skip
         labels.append("hollow: CPU times not trusted")
@@ -147,40 +152,36 @@ def _sweep(points: list[Row], along: str, label: str) -> Figure:
     return figure
 
 
-def _line_title(name: str, points: Sequence[Row]) -> str:
+def _line_title(name: str, points: Sequence[SpeedupRow]) -> str:
     """Return what a line is called; an optimum is one where it is proved at every point."""
     mine = [point for point in points if point["schedule"] == name]
-    if not any(unproved(name, {"optimal": point.get("optimal", True)}) for point in mine):
+    if not any(unproved(name, {"optimal": point["optimal"]}) for point in mine):
         return schedule_words(name).title
     gaps = [
-        1.0 - point["lower_bound_us"] / point["predicted_us"]
+        1.0 - bound / predicted
         for point in mine
-        if point.get("lower_bound_us") is not None and point["predicted_us"]
+        if (bound := point["lower_bound_us"]) is not None and (predicted := point["predicted_us"])
     ]
     return f"Best found (gap at most {percent(max(gaps))})" if gaps else "Best found"
 
 
-def _speedups(rows: Iterable[Row]) -> list[Row]:
+def _speedups(rows: Iterable[SweepRow]) -> list[SpeedupRow]:
     """Return the rows that have a `cpu_serial` beside them, with their speed-up over it."""
-    usable = [row for row in rows if row.get("executed_us")]
-    serial = {_cell(row): row["executed_us"] for row in usable if row["schedule"] == "cpu_serial"}
+    usable = [(row, us) for row in rows if (us := row["executed_us"])]
+    serial = {_cell(row): us for row, us in usable if row["schedule"] == "cpu_serial"}
     return [
-        {
-            **row,
-            "settings": row.get("settings") or {},
-            "speedup": serial[_cell(row)] / row["executed_us"],
-        }
-        for row in usable
+        {**row, "speedup": serial[_cell(row)] / us}
+        for row, us in usable
         if row["schedule"] != "cpu_serial" and _cell(row) in serial
     ]
 
 
-def _cell(row: Row) -> tuple[Any, ...]:
-    settings = tuple(sorted((k, _text(v)) for k, v in (row.get("settings") or {}).items()))
+def _cell(row: SweepRow) -> tuple[Any, ...]:
+    settings = tuple(sorted((k, _text(v)) for k, v in row["settings"].items()))
     return row["model"], row["sequence_length"], row["platform"], settings
 
 
-def _value(point: Row, along: str) -> Any:
+def _value(point: SpeedupRow, along: str) -> Any:
     return point["sequence_length"] if along == "sequence_length" else point["settings"].get(along)
 
 

@@ -20,12 +20,18 @@ import msgspec
 import pimloop
 import pimloop.host.report.format.versions as report_file
 from pimloop.errors import PimloopError
+from pimloop.host.report.format import sweep as sweep_file
 from pimloop.partitioner import cost_file, plan_file
 
 FOLDER = Path(str(pimloop.__file__)).parent / "schemas"
 
 #: The type of every format that is read, the oldest version of each first.
-FORMATS: dict[str, Any] = {**cost_file.VERSIONS, **plan_file.VERSIONS, **report_file.VERSIONS}
+FORMATS: dict[str, Any] = {
+    **cost_file.VERSIONS,
+    **plan_file.VERSIONS,
+    **report_file.VERSIONS,
+    **sweep_file.VERSIONS,
+}
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -15,7 +15,8 @@ from pimloop.host.cli.summary import print_summary
 from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.pipeline.flow import Pipeline
-from pimloop.host.pipeline.sweep import Finished, Point, rows, to_csv
+from pimloop.host.pipeline.sweep import Finished, Point
+from pimloop.host.pipeline.sweep_files import rows, to_csv
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.build import FILE_NAME, build_report, read_report, write_report
 from pimloop.host.report.publish import draw

@@ -33,7 +33,7 @@ def swept(tiny, tmp_path_factory):
 
 def test_every_combination_has_a_row_for_every_schedule(swept):
     folder, result = swept
-    assert result["format"] == "pimloop-sweep/1"
+    assert result["format"] == "pimloop-sweep/2"
     combinations = {
         (row["sequence_length"], row["settings"]["driver.call_overhead_us"])
         for row in result["rows"]
@@ -93,6 +93,16 @@ def test_finished_points_are_not_run_again(swept, tiny, capsys, monkeypatch):
     assert err.count("finished before") == 4
     assert "speedup" in out
     assert _with_reused(result, [True] * 4) == json.loads((folder / "sweep.json").read_text())
+
+
+def test_its_tables_and_figures_are_drawn_again(swept, tmp_path, capsys):
+    folder, result = swept
+    (tmp_path / "sweep.json").write_text((folder / "sweep.json").read_text())
+    assert pimloop.host.cli.main(["report", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == result
+    assert (tmp_path / "sweep.csv").read_text() == (folder / "sweep.csv").read_text()
+    names = {path.name for path in (folder / "plots").iterdir()}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == names
 
 
 def test_a_point_cut_off_is_run_again(swept, tiny, capsys):

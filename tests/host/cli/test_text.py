@@ -19,7 +19,7 @@ from pimloop.host.cli.summary import print_summary
 from pimloop.host.common.text import csv_cell, printable
 from pimloop.host.execution.execution import Progress
 from pimloop.host.execution.runner import Event
-from pimloop.host.pipeline.sweep import to_csv
+from pimloop.host.pipeline.sweep_files import to_csv
 
 #: Colour, window title (OSC), carriage return, backspace, CSI as one byte, right-to-left override.
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\r\b\x9b2J\u202egnp.exe\u2066\u200f"
@@ -144,7 +144,8 @@ def test_a_formula_becomes_text_in_csv(text: str) -> None:
     row = {
         "model": text, "sequence_length": 4, "platform": text, "settings": {text: text},
         "axes": {text: 3}, "shapes": {text: [2, 3]}, "inputs": text,
-        "schedule": text, "predicted_us": -1.5, "executed_us": None,
+        "schedule": text, "predicted_us": -1.5, "executed_us": None, "optimal": False,
+        "lower_bound_us": None, "cpu_times_disturbed": False,
     }  # fmt: skip
     (read,) = csv.DictReader(io.StringIO(to_csv([row])))
     for key in ("model", "platform", "settings", "schedule", "axes", "shapes", "inputs"):

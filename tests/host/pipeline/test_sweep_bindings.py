@@ -16,7 +16,7 @@ import pimloop.host.cli
 from pimloop.errors import PimloopError
 from pimloop.host.execution.options import Options
 from pimloop.host.models.decompose import Choice
-from pimloop.host.pipeline import sweep
+from pimloop.host.pipeline import sweep, sweep_files
 from pimloop.host.pipeline.loading import Binding, Loading, bindings
 from pimloop.host.pipeline.points import model_content
 from pimloop.host.pipeline.sweep import Point, locally, point_command, point_name, run_sweep
@@ -143,14 +143,16 @@ def test_tables_and_figures_tell_the_points_apart(model, tmp_path):
     bound.append(Binding(shapes=(("x", (4, 8)),)))
     bound.append(Binding(inputs=str(tmp_path / "a.npz")))
     finished, _ = run(sweep.grid([model], [None], ["aim"], {}, bound=bound), tmp_path / "out")
-    rows = sweep.summary(finished)["rows"]
+    rows = sweep_files.summary(finished)["rows"]
     assert json.loads(json.dumps(rows)) == rows
-    table = list(csv.DictReader(io.StringIO(sweep.to_csv(rows))))
+    table = list(csv.DictReader(io.StringIO(sweep_files.to_csv(rows))))
     assert [(row["axes"], row["shapes"]) for row in table if row["schedule"] == "cpu_serial"] == [
         ("rows=2;past=8", ""), ("rows=2;past=16", ""), ("", "x=4x8"), ("", ""),
     ]  # fmt: skip
     assert table[-1]["inputs"] == str(tmp_path / "a.npz")
-    plotted = [row["settings"] for row in sweep.plotted(rows) if row["schedule"] == "cpu_serial"]
+    plotted = [
+        row["settings"] for row in sweep_files.plotted(rows) if row["schedule"] == "cpu_serial"
+    ]
     assert plotted == [
         {"axis rows": "2", "axis past": "8"}, {"axis rows": "2", "axis past": "16"},
         {"shape of x": "4x8"}, {"inputs": "a.npz"},

@@ -26,6 +26,12 @@ def _rows(settings=({},), models=("bert-small",), lengths=(8, 16, 32)):
             "schedule": schedule,
             "executed_us": 1000.0 * length / factor,
             "predicted_us": 1000.0 * length / factor,
+            "optimal": schedule == "optimal",
+            "lower_bound_us": None,
+            "cpu_times_disturbed": False,
+            "axes": {},
+            "shapes": {},
+            "inputs": None,
         }
         for setting in settings
         for model in models

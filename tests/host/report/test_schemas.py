@@ -17,6 +17,7 @@ from pimloop.host.cli import main
 from pimloop.host.planning.plans import load_plan
 from pimloop.host.report import schemas
 from pimloop.host.report.build import FILE_NAME, read_report
+from pimloop.host.report.format import sweep as sweep_file
 from pimloop.partitioner.costs import costs_from_dict, costs_to_dict, load_costs
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.plan_file import check_plan
@@ -72,6 +73,28 @@ def two_schedules(report: dict[str, Any]) -> dict[str, Any]:
     return {**report, "schedules": kept}
 
 
+SWEEP_2: dict[str, Any] = {
+    "format": "pimloop-sweep/2",
+    "points": [
+        {"point": "m.onnx, axis past = 8, aim", "reused": False, "passed": True, "error": None},
+        {"point": "m.onnx, axis past = 9, aim", "reused": False, "passed": None, "error": "no"},
+    ],
+    "rows": [
+        {"model": "m", "sequence_length": None, "platform": "aim", "settings": {"pim.lanes": "8"},
+         "schedule": name, "predicted_us": us, "executed_us": us, "optimal": name == "optimal",
+         "lower_bound_us": 2.0, "cpu_times_disturbed": False,
+         "axes": {"past": 8}, "shapes": {"x": [1, 8]}, "inputs": "in.npz"}
+        for name, us in (("optimal", 2.0), ("cpu_serial", 4.5))
+    ],
+}  # fmt: skip
+BOUND = ("axes", "shapes", "inputs")  # what version 1 had not from the beginning
+SWEEP_1 = {
+    **SWEEP_2,
+    "format": "pimloop-sweep/1",
+    "rows": [{k: v for k, v in row.items() if k not in BOUND} for row in SWEEP_2["rows"]],
+}
+
+
 #: A file of every version that is read.
 FILES: dict[str, dict[str, Any]] = {
     "costs 1": COSTS_1,
@@ -82,6 +105,8 @@ FILES: dict[str, dict[str, Any]] = {
     "plan with a split": plan(COSTS_3, "coexec"),
     "report 2": two_schedules(samples.version_2()),
     "report 3": two_schedules(samples.tiny_report()),
+    "sweep 1": SWEEP_1,
+    "sweep 2": SWEEP_2,
 }
 
 
@@ -93,12 +118,15 @@ def validator(value: dict[str, Any]) -> Draft202012Validator:
 def read(value: dict[str, Any], folder: Path) -> None:
     """Read a file as the commands do."""
     name = str(value["format"])
-    path = folder / (FILE_NAME if "report" in name else "file.json")
+    names = {"report": FILE_NAME, "sweep": sweep_file.FILE_NAME}
+    path = folder / names.get(name.removeprefix("pimloop-").partition("/")[0], "file.json")
     path.write_text(json.dumps(value), encoding="utf-8")
     if "costs" in name:
         load_costs(path)
     elif "plan" in name:
         load_plan(path)
+    elif "sweep" in name:
+        sweep_file.read_sweep(folder)
     else:
         read_report(folder)
 
@@ -181,7 +209,7 @@ def test_every_required_key_is_missed_by_both(name: str, tmp_path: Path) -> None
             with pytest.raises(PimloopError, match=str(tmp_path)):
                 read(without, tmp_path)
             required += 1
-    assert required >= {"costs": 8, "plan": 1, "repor": 40}[name.split()[0][:5]]
+    assert required >= {"costs": 8, "plan": 1, "report": 40, "sweep": 16}[name.split()[0]]
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "report 2"])
@@ -205,11 +233,17 @@ def test_every_other_type_is_refused_by_both_or_by_none(name: str) -> None:
 def test_an_unknown_version_is_refused_by_both(name: str, version: Any, tmp_path: Path) -> None:
     other = {**FILES[name], "format": version}
     assert not validator(FILES[name]).is_valid(other)
-    path = tmp_path / FILE_NAME
+    kind = name.split()[0]
+    path = tmp_path / (sweep_file.FILE_NAME if kind == "sweep" else FILE_NAME)
     path.write_text(json.dumps(other), encoding="utf-8")
-    reader = {"costs": lambda: load_costs(path), "plan": lambda: load_plan(path)}
+    readers = {
+        "costs": lambda: load_costs(path),
+        "plan": lambda: load_plan(path),
+        "report": lambda: read_report(tmp_path),
+        "sweep": lambda: sweep_file.read_sweep(tmp_path),
+    }
     with pytest.raises(PimloopError) as error:
-        reader.get(name.split()[0], lambda: read_report(tmp_path))()
+        readers[kind]()
     for part in (str(path), "the format is ", ", expected ", f'"{FILES[name]["format"]}"', "; "):
         assert part in str(error.value)
 
@@ -260,6 +294,19 @@ def test_every_key_says_what_it_means() -> None:
         for title, part in whole.get("$defs", {}).items():
             missing += undescribed(part, f"{name} {title}")
         assert missing == []
+
+
+def test_a_sweep_of_version_1_bound_nothing_where_it_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / sweep_file.FILE_NAME).write_text(json.dumps(SWEEP_1))
+    read_now = sweep_file.read_sweep(tmp_path)
+    validator(SWEEP_2).validate(read_now)
+    assert [(row["axes"], row["shapes"], row["inputs"]) for row in read_now["rows"]] == [
+        ({}, {}, None), ({}, {}, None),
+    ]  # fmt: skip
+    later = {**SWEEP_1, "rows": [{**row, "axes": {"past": 8}} for row in SWEEP_1["rows"]]}
+    assert sweep_file.check_sweep(later)["rows"][0]["axes"] == {"past": 8}
+    with pytest.raises(PimloopError, match="give the folder that `pimloop sweep` wrote"):
+        sweep_file.read_sweep(tmp_path / "none")
 
 
 def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,121 @@
+"""The files of a sweep: sweep.json, sweep.csv and what the figures are drawn from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pimloop.host.common.files import write_json, write_text
+from pimloop.host.common.text import csv_cell
+from pimloop.host.pipeline.loading import Binding
+from pimloop.host.pipeline.sweep import Finished
+from pimloop.host.report.format.sweep import FILE_NAME, FORMAT, Sweep, SweepRow
+from pimloop.host.report.plots import write_sweep_plots
+
+CSV_NAME = "sweep.csv"
+PLOTS = "plots"
+
+_COLUMNS = ("model", "sequence_length", "axes", "shapes", "inputs", "platform", "settings",
+            "schedule", "predicted_us", "executed_us", "optimal", "lower_bound_us",
+            "cpu_times_disturbed")  # fmt: skip
+
+
+def rows(points: Iterable[Finished]) -> list[SweepRow]:
+    """Return a row for every schedule of every point that did not fail."""
+    return [
+        {
+            "model": done.report["model"],
+            "sequence_length": done.report["sequence_length"],
+            "axes": dict(done.point.binding.axes),
+            "shapes": {name: list(shape) for name, shape in done.point.binding.shapes},
+            "inputs": done.point.binding.inputs,
+            "platform": Path(done.point.platform).stem,
+            "settings": dict(done.point.settings),
+            "schedule": name,
+            "predicted_us": schedule["predicted_us"],
+            "executed_us": schedule["executed_us"],
+            "optimal": schedule["optimal"],
+            "lower_bound_us": schedule["lower_bound_us"],
+            "cpu_times_disturbed": done.report["cpu_times_disturbed"],
+        }
+        for done in points
+        if done.report is not None
+        for name, schedule in done.report["schedules"].items()
+    ]
+
+
+def summary(points: Sequence[Finished]) -> Sweep:
+    """Return sweep.json."""
+    return {
+        "format": FORMAT,
+        "rows": rows(points),
+        "points": [
+            {
+                "point": str(done.point),
+                "reused": done.before,
+                "passed": None if done.report is None else done.report["verification"]["passed"],
+                "error": done.error or None,
+            }
+            for done in points
+        ],
+    }
+
+
+def to_csv(table: Iterable[SweepRow]) -> str:
+    """Return rows as CSV; axes, shapes and settings as `key=value` with semicolons between.
+
+    Text that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in table:
+        shapes = {name: "x".join(map(str, shape)) for name, shape in row["shapes"].items()}
+        cells = {
+            **row,
+            "axes": _pairs(row["axes"]),
+            "shapes": _pairs(shapes),
+            "settings": _pairs(row["settings"]),
+        }
+        writer.writerow({name: csv_cell(cell) for name, cell in cells.items()})
+    return text.getvalue()
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ";".join(f"{key}={value}" for key, value in values.items())
+
+
+def plotted(table: Iterable[SweepRow]) -> list[SweepRow]:
+    """Return rows for figures: what a point binds stands among its settings."""
+    return [{**row, "settings": {**_binding(row).texts(), **row["settings"]}} for row in table]
+
+
+def _binding(row: SweepRow) -> Binding:
+    shapes = tuple((name, tuple(shape)) for name, shape in row["shapes"].items())
+    return Binding(tuple(row["axes"].items()), shapes, row["inputs"])
+
+
+def write_sweep(sweep: Sweep, folder: Path) -> list[Path]:
+    """Write the files of a sweep into a folder, and return them.
+
+    Raises
+    ------
+    PimloopError
+        When one cannot be written.
+    """
+    write_json(folder / FILE_NAME, sweep)
+    return [folder / FILE_NAME, *draw_sweep(sweep, folder)]
+
+
+def draw_sweep(sweep: Sweep, folder: Path) -> list[Path]:
+    """Write what is made from sweep.json into its folder, and return the files.
+
+    Raises
+    ------
+    PimloopError
+        When one cannot be written.
+    """
+    write_text(folder / CSV_NAME, to_csv(sweep["rows"]))
+    return [folder / CSV_NAME, *write_sweep_plots(plotted(sweep["rows"]), folder / PLOTS)]
