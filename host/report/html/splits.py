@@ -21,7 +21,7 @@ from pimloop.host.report.html.rates import shapes_of
 class Share:
     """Another share of the columns."""
 
-    columns: int  # of the second device
+    columns: int  # of the second device; none or all: not split
     us: float  # what the schedule takes more at least, all other operators placed anew
 
 
@@ -96,9 +96,12 @@ def split_rows(report: Report, name: str) -> list[SplitRow]:
 def _shares(
     others: tuple[Alternative, ...] | list[Alternative], devices: tuple[str, str], columns: int
 ) -> list[Share]:
-    """Return the other shares of the same two devices with what they would cost."""
+    """Return the other shares of the same two devices, none and all too, with what they cost."""
     found = []
+    whole = {devices[0]: 0, devices[1]: columns}
     for other in others:
+        if other["device"] in whole and other["regret_us"] is not None:
+            found.append(Share(whole[other["device"]], other["regret_us"]))
         pair, _, fraction = other["device"].partition(" ")
         part, _, parts = fraction.partition("/")
         if pair == "+".join(devices) and part.isdigit() and other["regret_us"] is not None:
@@ -213,8 +216,8 @@ def _bar(row: SplitRow, longest: float) -> SplitBar:
         gather_width=100.0 * row.gathered_us / longest,
         balance=balance_text(row),
         apart=_apart_text(row),
-        smaller=_share_text(row.smaller),
-        larger=_share_text(row.larger),
+        smaller=_share_text(row, row.smaller),
+        larger=_share_text(row, row.larger),
     )
 
 
@@ -240,5 +243,9 @@ def _first_done(devices: tuple[str, str], us: tuple[float, float]) -> str:
     return devices[0] if us[0] < us[1] else devices[1]
 
 
-def _share_text(share: Share | None) -> str:
-    return "" if share is None else f"{share.columns} columns: +{format_us(share.us)}"
+def _share_text(row: SplitRow, share: Share | None) -> str:
+    if share is None:
+        return ""
+    whole = {0: row.devices[0], sum(row.columns): row.devices[1]}.get(share.columns)
+    what = f"{share.columns} columns" if whole is None else f"all on the {device_title(whole)}"
+    return f"{what}: +{format_us(share.us)}"

@@ -41,6 +41,9 @@ def test_each_split_operator_is_in_one_row_with_its_own_numbers(report: dict[str
                 if "+" in one["device"]
                 for part, parts in [one["device"].split(" ")[1].split("/")]
             }
+            for one in schedule["placement"]["alternatives"][name]:
+                if one["device"] in ("cpu_parallel", "pim"):
+                    others[total * (one["device"] == "pim")] = one["regret_us"]
             for share, wanted in (
                 (row.smaller, max((c for c in others if c < columns), default=None)),
                 (row.larger, min((c for c in others if c > columns), default=None)),
@@ -79,8 +82,11 @@ def test_bars_have_the_widths_of_the_times(report: dict[str, Any]) -> None:
         assert f"within {format_us(abs(row.us[0] - row.us[1]))} of each other" in bar.balance
         faster = "PIM" if row.us[1] < row.us[0] else "CPU parallel"
         assert bar.balance.endswith(f"{faster} first")
-        assert row.larger is not None
-        assert bar.larger == f"{row.larger.columns} columns: +{format_us(row.larger.us)}"
+        for share, shown in ((row.smaller, bar.smaller), (row.larger, bar.larger)):
+            assert share is not None
+            whole = {0: "all on the CPU parallel", sum(row.columns): "all on the PIM"}
+            what = whole.get(share.columns, f"{share.columns} columns")
+            assert shown == f"{what}: +{format_us(share.us)}"
     text = render(report)
     assert f'style="width:{schedule.bars[0].sides[0].width:.4f}%"' in text
 
