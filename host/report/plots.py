@@ -17,7 +17,12 @@ from matplotlib.figure import Figure
 from pimloop.host.report.format.model import RooflinePoint
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.schedule import Schedule, TimelineStep
-from pimloop.host.report.html.charts import Breakdown, operator_breakdown, operator_colours
+from pimloop.host.report.html.charts import (
+    BarKey,
+    Breakdown,
+    operator_breakdown,
+    operator_colours,
+)
 from pimloop.host.report.html.headline import title
 from pimloop.host.report.html.labels import (
     OPERATOR_COLOURS,
@@ -314,7 +319,7 @@ def _width(breakdown: Breakdown, bar: int, key: str) -> float:
     return sum(part.share for part in breakdown.bars[bar].parts if part.key == key)
 
 
-def _before(breakdown: Breakdown, key: str) -> list[tuple[str, str, int | None]]:
+def _before(breakdown: Breakdown, key: str) -> list[BarKey]:
     keys = list(breakdown.keys)
     return keys[: [k for k, *_ in keys].index(key)]
 

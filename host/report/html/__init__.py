@@ -1,8 +1,9 @@
 """report.html: what a run found, as one page that needs nothing else.
 
-`write_html` is the whole interface. `page` joins the parts: `headline` and `charts` make the
-sentences and numbers that the template prints, `payload` the data that the scripts draw, `layout`
-the rows of the model graph, `labels` the names and colours that the other pictures share.
+`write_html` is the whole interface. `page` joins the parts: `view` is everything that the template
+prints, as types, made of the sentences and numbers of `headline`, `notes`, `charts`, `rates`,
+`splits`, `what_if`, `checks` and `facts`; `payload` is the data that the scripts draw, `layout` the
+rows of the model graph, `labels` the names and colours that the other pictures share.
 
 Why Jinja2 and scripts of our own, not a charting library: plotly.min.js alone is 4.8 MB, slow to
 start on a phone, has no picture for a graph of operators, and Bokeh and Vega have the same bounds.

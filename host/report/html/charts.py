@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pimloop.host.devices.kinds import pair_of
 from pimloop.host.report.format.report import Report
@@ -30,9 +31,17 @@ from pimloop.host.report.html.labels import (
     schedule_title,
 )
 from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
 
 #: Below this share of the longest bar a part has no room for its name, percent.
 _LABEL_ROOM = 7.0
+
+
+class OnFurther(NamedTuple):
+    """The operators of a schedule on a device of a plug-in."""
+
+    nodes: int
+    us: str
 
 
 @dataclass(frozen=True)
@@ -53,11 +62,18 @@ class ScheduleRow:
     kib: float  # moved between the memories
     pim: str
     cpu: str
-    further: tuple[tuple[int, str], ...]  # operators and time of each further device
+    further: tuple[OnFurther, ...]  # of each further device
     transfer: str
     board: str  # "" where the board has no such total
     board_share: float
     board_error: str
+
+    @property
+    def moved(self) -> str:
+        """What transfers moved, and how many they were."""
+        if not self.transfers:
+            return "nothing"
+        return f"{self.kib:,.0f} KiB, {quantity(self.transfers, 'time')}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,14 @@ class Part:
     colour: int | None  # index into OPERATOR_COLOURS; None: a lane, or the others
 
 
+class BarKey(NamedTuple):
+    """What a colour of stacked bars stands for."""
+
+    key: str  # operator type, or lane
+    title: str
+    colour: int | None  # as of `Part`
+
+
 @dataclass(frozen=True)
 class Bar:
     """A stacked bar."""
@@ -80,13 +104,25 @@ class Bar:
     parts: tuple[Part, ...]
 
 
+class BarRow(NamedTuple):
+    """A row of the table behind stacked bars."""
+
+    title: str
+    times: tuple[str, ...]  # of each bar
+
+
 @dataclass(frozen=True)
 class Breakdown:
     """Stacked bars of all schedules, and the table behind them."""
 
-    keys: tuple[tuple[str, str, int | None], ...]  # (key, title, colour)
+    keys: tuple[BarKey, ...]
     bars: tuple[Bar, ...]
-    table: tuple[tuple[str, tuple[str, ...]], ...]  # (title, a time for each bar)
+    table: tuple[BarRow, ...]
+
+    @property
+    def legend(self) -> tuple[BarKey, ...]:
+        """The keys, by a name that templates do not take for a method."""
+        return self.keys
 
 
 def schedule_rows(report: Report) -> list[ScheduleRow]:
@@ -125,10 +161,10 @@ def schedule_rows(report: Report) -> list[ScheduleRow]:
     return rows
 
 
-def _on_device(schedule: Schedule, device: str) -> tuple[int, str]:
+def _on_device(schedule: Schedule, device: str) -> OnFurther:
     """Return number and time of the operators of a device."""
     entry = (schedule.get("devices") or {}).get(device, {"nodes": 0, "us": 0.0})
-    return entry["nodes"], _time(entry["us"])
+    return OnFurther(entry["nodes"], _time(entry["us"]))
 
 
 def operator_breakdown(report: Report) -> Breakdown | None:
@@ -147,10 +183,10 @@ def operator_breakdown(report: Report) -> Breakdown | None:
         rest = sum(by_op.pop(op) for op in list(by_op) if op not in colours)
         if rest:
             by_op[OTHERS] = rest
-    keys: list[tuple[str, str, int | None]] = [(op, op, colours[op]) for op in colours]
+    keys = [BarKey(op, op, colours[op]) for op in colours]
     if len(ranked) > len(colours):
-        keys.append((OTHERS, OTHERS, None))
-    keys.append(("dma", device_title("dma"), None))
+        keys.append(BarKey(OTHERS, OTHERS, None))
+    keys.append(BarKey("dma", device_title("dma"), None))
     for name, one in schedules.items():
         sums[name]["dma"] = one.get("transfer_us") or 0.0
     return _breakdown(schedules, keys, sums)
@@ -166,7 +202,7 @@ def device_breakdown(report: Report) -> Breakdown | None:
             sums[name][row["device"]] += row["us"] or 0.0
         sums[name]["dma"] = one.get("transfer_us") or 0.0
     lanes = lane_order(lane for by_lane in sums.values() for lane in by_lane)
-    return _breakdown(schedules, [(lane, device_title(lane), None) for lane in lanes], sums)
+    return _breakdown(schedules, [BarKey(lane, device_title(lane), None) for lane in lanes], sums)
 
 
 def operator_colours(report: Report) -> dict[str, int]:
@@ -185,8 +221,16 @@ class Meter:
     share: float  # percent
 
 
-def counters(report: Report) -> tuple[list[Meter], list[tuple[str, str, str]]]:
-    """Return the rates of the DRAM, and (counter, value, meaning) of all counters."""
+class Counter(NamedTuple):
+    """A counter of the device."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+def counters(report: Report) -> tuple[list[Meter], list[Counter]]:
+    """Return the rates of the DRAM, and all counters."""
     found = report.get("counters") or {}
     meters = [
         Meter(title, meaning, 100.0 * share)
@@ -203,7 +247,7 @@ def counters(report: Report) -> tuple[list[Meter], list[tuple[str, str, str]]]:
     ]
     rates = ("row_hit_rate", "bus_use", "refresh_share")
     rows = [
-        (name.removeprefix("CNT_"), f"{value:,}", counter_meaning(name))
+        Counter(name.removeprefix("CNT_"), f"{value:,}", counter_meaning(name))
         for name, value in found.items()
         if name not in rates and value is not None
     ]
@@ -243,7 +287,7 @@ def _timed(report: Report) -> dict[str, Schedule]:
 
 def _breakdown(
     schedules: dict[str, Schedule],
-    keys: list[tuple[str, str, int | None]],
+    keys: list[BarKey],
     sums: dict[str, dict[str, float]],
 ) -> Breakdown | None:
     if not schedules:
@@ -262,10 +306,10 @@ def _breakdown(
         title = schedule_title(name, schedules[name])
         bars.append(Bar(title, format_us(totals[name]), tuple(parts)))
     table = [
-        (text, tuple(format_us(sums[name].get(key, 0.0)) for name in schedules))
+        BarRow(text, tuple(format_us(sums[name].get(key, 0.0)) for name in schedules))
         for key, text, _ in keys
     ]
-    table.append(("total", tuple(format_us(totals[name]) for name in schedules)))
+    table.append(BarRow("total", tuple(format_us(totals[name]) for name in schedules)))
     return Breakdown(tuple(keys), tuple(bars), tuple(table))
 
 

@@ -54,6 +54,16 @@ class RateRow:
         return self.nbytes / self.device_us / 1e3
 
     @property
+    def limit(self) -> str:
+        """What limits them, in words."""
+        return LIMITS.get(self.limited_by, self.limited_by)
+
+    @property
+    def limit_meaning(self) -> str:
+        """The same, explained."""
+        return LIMIT_MEANINGS.get(self.limited_by, "")
+
+    @property
     def bandwidth_share(self) -> float | None:
         """The same as a fraction of the DRAM's peak."""
         rate = self.gb_per_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pimloop.host.report.format.placement import Alternative
 from pimloop.host.report.format.report import Report
@@ -149,6 +150,11 @@ class SplitBar:
     larger: str
 
     @property
+    def times(self) -> str:
+        """Those of both parts."""
+        return " ∥ ".join(side.us for side in self.sides)
+
+    @property
     def text(self) -> str:
         """All of it, on hover."""
         parts = [f"{side.title}: {side.columns} columns, {side.us}" for side in self.sides]
@@ -162,13 +168,25 @@ class SplitBar:
         return ("next smaller", self.smaller), ("next larger", self.larger)
 
 
+class SideKey(NamedTuple):
+    """What a colour stands for."""
+
+    device: str
+    title: str
+
+
 @dataclass(frozen=True)
 class SplitSchedule:
     """The split operators of a schedule."""
 
     title: str
     bars: tuple[SplitBar, ...]
-    sides: tuple[tuple[str, str], ...]  # device and title of what computes
+    sides: tuple[SideKey, ...]  # what computes
+
+    @property
+    def second(self) -> str:
+        """The device that shares are of."""
+        return self.sides[-1].title
 
 
 def split_schedules(report: Report) -> list[SplitSchedule]:
@@ -185,7 +203,7 @@ def split_schedules(report: Report) -> list[SplitSchedule]:
             SplitSchedule(
                 schedule_title(name, schedules[name]),
                 tuple(_bar(row, longest) for row in rows),
-                tuple((device, device_title(device)) for device in devices),
+                tuple(SideKey(device, device_title(device)) for device in devices),
             )
         )
     return found

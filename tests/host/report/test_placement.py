@@ -49,23 +49,18 @@ def _outcome(
 
 
 def _case(seed: int) -> tuple[dict[str, Any], Splits]:
-    """Return a small graph and splits, the PIM's times above the driver's call."""
+    """Return a small graph and splits; every time is above the driver's call."""
     rng = random.Random(seed)
-    data = random_costs(rng, 2, 4, decimals=2)
+    data = random_costs(rng, 2, 4, decimals=2, incapable=0.0)
     for node in data["nodes"]:
-        if "pim" in node["cost_us"]:
-            node["cost_us"]["pim"] = round(node["cost_us"]["pim"] + CALL, 3)
+        node["cost_us"] = {d: round(us + CALL, 3) for d, us in node["cost_us"].items()}
     splits = random_splits(rng, data, 2, decimals=2)
-    return data, {
-        name: tuple(
-            replace(s, part_us=tuple(
-                round(us + CALL, 3) if d == "pim" else us
-                for us, d in zip(s.part_us, s.devices, strict=True)
-            ))
-            for s in offered
-        )
-        for name, offered in splits.items()
-    }  # fmt: skip
+
+    def later(one: Split) -> Split:
+        first, second = (round(us + CALL, 3) for us in one.part_us)
+        return replace(one, part_us=(first, second))
+
+    return data, {name: tuple(map(later, offered)) for name, offered in splits.items()}
 
 
 def _with(data: dict[str, Any], splits: Splits, change: str) -> tuple[dict[str, Any], Splits]:
@@ -99,7 +94,8 @@ def _with(data: dict[str, Any], splits: Splits, change: str) -> tuple[dict[str, 
     return data, {name: tuple(map(split, offered)) for name, offered in splits.items()}
 
 
-@pytest.mark.parametrize("seed", range(6))
+#: Of these some optima have operators on the PIM, some split ones, some only after a change.
+@pytest.mark.parametrize("seed", [1, 2, 3, 16, 22, 26])
 def test_every_change_has_the_optimum_of_its_costs(seed: int) -> None:
     data, splits = _case(seed)
     costs = costs_with(data, splits)
