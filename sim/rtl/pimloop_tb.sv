@@ -1,5 +1,5 @@
-/// The simulated board: the device and the memory of its host, with only the register bus, the
-/// interrupt and the busy signal as ports, which is all that the device server needs.
+/// The simulated board: the device, its DRAM and the memory of its host, with only the register bus,
+/// the interrupt and the busy signal as ports, which is all that the device server needs.
 ///
 /// Parameters are those of `pim_top`; the build sets every one (sim/device/config.py).
 module pimloop_tb #(
@@ -65,6 +65,8 @@ module pimloop_tb #(
     output logic        busy_o
 );
 
+  localparam int BeatBytes = AllBank != 0 ? Banks * AtomBytes : AtomBytes;
+
   logic [ 63:0]  m_axi_araddr;
   logic [  7:0]  m_axi_arlen;
   logic [  2:0]  m_axi_arsize;
@@ -91,6 +93,15 @@ module pimloop_tb #(
   logic         m_axi_bvalid;
   logic         m_axi_bready;
   logic         bus_rst_n;  // low while a soft reset drops what is on the bus
+
+  pim_pkg::dram_cmd_e mem_row_cmd, mem_col_cmd;
+  logic mem_row_all, mem_col_all, mem_wake, mem_asleep;
+  logic [$clog2(Banks)-1:0] mem_row_bank, mem_col_bank;
+  logic [$clog2(Rows)-1:0] mem_row_row, mem_col_row;
+  logic [$clog2(CkRatio)-1:0] mem_row_slot, mem_col_slot;
+  logic [$clog2(RowBytes/AtomBytes)-1:0] mem_col_column;
+  pim_pkg::access_t mem_read, mem_write;
+  logic [BeatBytes*8-1:0] mem_read_data, mem_write_data;
 
   pim_top #(
       .AllBank(AllBank),
@@ -177,7 +188,24 @@ module pimloop_tb #(
       .m_axi_bready,
       .irq_o,
       .busy_o,
-      .bus_rst_no(bus_rst_n)
+      .bus_rst_no(bus_rst_n),
+      .mem_row_cmd_o(mem_row_cmd),
+      .mem_row_all_o(mem_row_all),
+      .mem_row_bank_o(mem_row_bank),
+      .mem_row_row_o(mem_row_row),
+      .mem_row_slot_o(mem_row_slot),
+      .mem_col_cmd_o(mem_col_cmd),
+      .mem_col_all_o(mem_col_all),
+      .mem_col_bank_o(mem_col_bank),
+      .mem_col_row_o(mem_col_row),
+      .mem_col_column_o(mem_col_column),
+      .mem_col_slot_o(mem_col_slot),
+      .mem_wake_o(mem_wake),
+      .mem_asleep_o(mem_asleep),
+      .mem_read_o(mem_read),
+      .mem_read_data_i(mem_read_data),
+      .mem_write_o(mem_write),
+      .mem_write_data_o(mem_write_data)
   );
 
   pim_hostmem_sim hostmem (
@@ -209,6 +237,45 @@ module pimloop_tb #(
       .s_axi_bresp(m_axi_bresp),
       .s_axi_bvalid(m_axi_bvalid),
       .s_axi_bready(m_axi_bready)
+  );
+
+  pim_dram_sim #(
+      .Capacity(longint'(Banks) * longint'(RowBytes) * longint'(Rows)),
+      .AtomBytes(AtomBytes),
+      .BeatBytes(BeatBytes)
+  ) dram (
+      .clk_i,
+      .read_i(mem_read.valid),
+      .read_all_i(mem_read.all),
+      .read_addr_i(mem_read.addr),
+      .read_data_o(mem_read_data),
+      .write_i(mem_write.valid),
+      .write_all_i(mem_write.all),
+      .write_addr_i(mem_write.addr),
+      .write_data_i(mem_write_data)
+  );
+
+  pim_command_trace_sim #(
+      .Banks(Banks),
+      .Rows(Rows),
+      .Columns(RowBytes / AtomBytes),
+      .CkRatio(CkRatio)
+  ) command_trace (
+      .clk_i,
+      .rst_ni(bus_rst_n),
+      .wake_i(mem_wake),
+      .asleep_i(mem_asleep),
+      .col_cmd_i(mem_col_cmd),
+      .row_cmd_i(mem_row_cmd),
+      .col_all_i(mem_col_all),
+      .row_all_i(mem_row_all),
+      .col_bank_i(mem_col_bank),
+      .row_bank_i(mem_row_bank),
+      .col_slot_i(mem_col_slot),
+      .row_slot_i(mem_row_slot),
+      .row_row_i(mem_row_row),
+      .col_row_i(mem_col_row),
+      .col_column_i(mem_col_column)
   );
 
 endmodule

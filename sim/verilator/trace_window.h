@@ -23,10 +23,10 @@ public:
     /// Start a waveform; false when one is open or the file cannot be written.
     bool open(Vtop& top, const char* path) {
         if (open_ || !writable(path)) return false;
-        if (!trace_) {
-            trace_ = std::make_unique<VerilatedFstC>();
-            top.trace(trace_.get(), kLevels);
-        }
+        // A new one for each file: one that is opened again declares the enums of the design again,
+        // which aborts it (VerilatedFst::declDTypeEnum of Verilator 5.048).
+        trace_ = std::make_unique<VerilatedFstC>();
+        top.trace(trace_.get(), kLevels);
         trace_->open(path);
         open_ = true;
         return true;

@@ -13,7 +13,8 @@ from cocotb.triggers import RisingEdge
 from pimloop.sim.bench.unit import REPOSITORY, BenchFailure, rtl, run_bench
 
 SOURCES = (
-    *rtl("pim_sched", "pim_timing_check", "pim_command_trace_sim"),
+    *rtl("pim_sched", "pim_timing_check"),
+    REPOSITORY / "sim" / "rtl" / "pim_command_trace_sim.sv",
     REPOSITORY / "tests" / "rtl" / "sv" / "pim_sched_bench.sv",
 )
 

@@ -5,9 +5,9 @@ Its registers are described at the head of that file.
 
 from pimloop.sim.device.config import HostMemory, SimConfig
 from pimloop.sim.device.process import SimDevice
-from support.paths import SIM_RTL
+from support.paths import REPOSITORY, SIM_RTL
 
-SOURCES = (SIM_RTL / "pim_top.sv",)
+SOURCES = (REPOSITORY / "rtl" / "pim_pkg.sv", SIM_RTL / "pim_top.sv")
 FIXTURE_ID = 0x54455354
 
 ID, CTRL, STATUS, IRQ, DOORBELL = 0x000, 0x008, 0x00C, 0x010, 0x014

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pimloop.rtl.tools.lint import synthesizable
+from pimloop.sim.device.config import synthesizable_sources
 
 RTL = Path(__file__).resolve().parents[2]
 #: Harnesses and stand-ins, SystemVerilog that only synthesis has.
@@ -13,9 +13,9 @@ SYNTHESIS = RTL / "synth"
 LANE_TOP = "pim_lane_harness"
 CONTROL_TOP = "pim_top"
 
-#: What a stand-in with registers on every port replaces in the control path: lanes and array,
-#: which are not control, and the clock gates, which are latches.
-STAND_INS = ("pim_lanes", "pim_dram_sim", "pim_clock_gate")
+#: What a stand-in replaces in the control path: the lanes, which are not control, by registers on
+#: every port, and the clock gates, which are latches, by wires.
+STAND_INS = ("pim_lanes", "pim_clock_gate")
 
 
 def lane_sources() -> list[Path]:
@@ -26,7 +26,7 @@ def lane_sources() -> list[Path]:
 def control_sources() -> list[Path]:
     """Return the sources of the device with stand-ins for what is not control."""
     replaced = {*STAND_INS, "pim_lane"}
-    kept = [path for path in synthesizable() if path.stem not in replaced]
+    kept = [path for path in synthesizable_sources() if path.stem not in replaced]
     return [*kept, *(SYNTHESIS / f"{name}.sv" for name in STAND_INS)]
 
 

@@ -51,6 +51,7 @@ def test_windows(tmp_path):
         assert waveform.exponent == -15
         assert b"cycles_q" in waveform.hierarchy
         assert b"s_axil_awaddr" in waveform.hierarchy
+        assert b"CmdAct" in waveform.hierarchy  # an enum: declared in every file
         # The window and nothing outside it.
         first, last = (cycle_of(time) for time in (waveform.start, waveform.end))
         assert before <= first <= last <= after

@@ -94,8 +94,26 @@ module pim_top #(
 
     output logic irq_o,
     output logic busy_o,
-    output logic bus_rst_no
+    output logic bus_rst_no,
+
+    // The memory port, not used.
+    output pim_pkg::dram_cmd_e mem_row_cmd_o, mem_col_cmd_o,
+    output logic mem_row_all_o, mem_col_all_o, mem_wake_o, mem_asleep_o,
+    output logic [$clog2(Banks)-1:0] mem_row_bank_o, mem_col_bank_o,
+    output logic [$clog2(Rows)-1:0] mem_row_row_o, mem_col_row_o,
+    output logic [$clog2(CkRatio)-1:0] mem_row_slot_o, mem_col_slot_o,
+    output logic [$clog2(RowBytes/AtomBytes)-1:0] mem_col_column_o,
+    output pim_pkg::access_t mem_read_o, mem_write_o,
+    /* verilator lint_off UNUSEDSIGNAL */
+    input logic [(AllBank*(Banks-1)+1)*AtomBytes*8-1:0] mem_read_data_i,
+    /* verilator lint_on UNUSEDSIGNAL */
+    output logic [(AllBank*(Banks-1)+1)*AtomBytes*8-1:0] mem_write_data_o
 );
+
+  assign {mem_row_cmd_o, mem_col_cmd_o} = {pim_pkg::CmdNop, pim_pkg::CmdNop};
+  assign {mem_row_all_o, mem_row_bank_o, mem_row_row_o, mem_row_slot_o} = '0;
+  assign {mem_col_all_o, mem_col_bank_o, mem_col_row_o, mem_col_slot_o, mem_col_column_o} = '0;
+  assign {mem_wake_o, mem_asleep_o, mem_read_o, mem_write_o, mem_write_data_o} = '0;
 
   localparam int Slots = 4;  // bursts in flight
 

@@ -1,0 +1,23 @@
+// The synthesizable device, packages first; top: pim_top. Paths are relative to this file (-F).
+pim_isa_pkg.sv
+pim_pkg.sv
+pim_burst_gen.sv
+pim_check.sv
+pim_clock_gate.sv
+pim_conditions.sv
+pim_copy.sv
+pim_counters.sv
+pim_dma_rd.sv
+pim_dma_wr.sv
+pim_fifo.sv
+pim_lane.sv
+pim_lane_ctl.sv
+pim_lanes.sv
+pim_list.sv
+pim_regs.sv
+pim_scalar_buf.sv
+pim_sched.sv
+pim_seq.sv
+pim_spans.sv
+pim_top.sv
+pim_transpose.sv

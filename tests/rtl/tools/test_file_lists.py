@@ -1,0 +1,76 @@
+"""The file lists of rtl/ and FuseSoC's core file: every file, in an order that tools take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from support.paths import REPOSITORY
+
+import pimloop
+from pimloop.rtl.tables.source import RTL
+from pimloop.sim.device.config import rtl_sources, synthesizable_sources
+
+SYNTHESIS = synthesizable_sources()
+SIMULATION = rtl_sources()[len(SYNTHESIS) :]
+
+
+def relative(paths: tuple[Path, ...]) -> list[str]:
+    return [str(path.relative_to(RTL)) for path in paths]
+
+
+def core() -> Any:
+    text = (RTL / "pim.core").read_text(encoding="utf-8")
+    head, _, rest = text.partition("\n")
+    assert head == "CAPI=2:"
+    return yaml.safe_load(rest)
+
+
+def test_every_file_is_in_one_list() -> None:
+    listed = [*SYNTHESIS, *SIMULATION]
+    assert len(listed) == len(set(listed)) > 20
+    written = {path.resolve() for path in RTL.rglob("*.sv") if path.parent.name != "synth"}
+    assert {path.resolve() for path in listed} == written
+
+
+def test_what_only_simulations_have_is_in_their_list() -> None:
+    """A DPI import, or a name that says so, is nothing for synthesis."""
+    for path in SYNTHESIS:
+        text = path.read_text(encoding="utf-8")
+        assert not path.stem.endswith("_sim"), path.name
+        assert not re.search(r"^\s*import \"DPI-C\"", text, re.MULTILINE), path.name
+    assert {path.stem for path in SIMULATION} == {"pim_timing_check", "pim_lanes_native_sim"}
+
+
+def test_packages_come_before_those_who_use_them() -> None:
+    seen: set[str] = set()
+    for path in rtl_sources():
+        text = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+        used = set(re.findall(r"\b(\w+_pkg)::", text)) - {path.stem}
+        assert used <= seen, path.name
+        seen.add(path.stem)
+
+
+def test_the_core_file_has_the_same_files() -> None:
+    filesets = core()["filesets"]
+    assert filesets["rtl"]["files"] == relative(SYNTHESIS)
+    assert filesets["simulation"]["files"] == relative(SIMULATION)
+    targets = core()["targets"]
+    assert targets["default"]["filesets"] == ["rtl"]
+    assert targets["lint"]["filesets"] == ["rtl"]
+    assert targets["sim"]["filesets"] == ["rtl", "simulation"]
+    for target in targets.values():
+        assert f"{target['toplevel']}.sv" in filesets["rtl"]["files"]
+        assert set(target.get("parameters", ())) <= set(core()["parameters"])
+
+
+def test_the_core_file_has_the_version_of_the_package() -> None:
+    assert core()["name"].rpartition(":")[2] == pimloop.__version__
+
+
+def test_the_page_names_both_lists() -> None:
+    page = (REPOSITORY / "rtl" / "README.md").read_text(encoding="utf-8")
+    for name in ("pim.f", "pim_sim.f", "pim.core"):
+        assert f"`{name}`" in page
