@@ -198,9 +198,9 @@ module pim_seq #(
   /// What the lanes do with a beat of the operand of a vector opcode that is read last.
   function automatic pim_pkg::lane_op_e vector_op(pim_isa_pkg::opcode_e kind);
     unique case (kind)
-      pim_isa_pkg::OpcodeMul: return pim_pkg::LaneMul;
-      pim_isa_pkg::OpcodeRelu: return pim_pkg::LaneRelu;
-      default: return pim_pkg::LaneMac;
+      pim_isa_pkg::OpcodeMul: vector_op = pim_pkg::LaneMul;
+      pim_isa_pkg::OpcodeRelu: vector_op = pim_pkg::LaneRelu;
+      default: vector_op = pim_pkg::LaneMac;
     endcase
   endfunction
   // end generated

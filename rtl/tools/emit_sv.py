@@ -234,11 +234,10 @@ def vector_op(isa: Isa) -> str:
     ]
     vector = flagged(isa, "vector")
     chosen = [op for op in isa["opcode"] if op["class"] in vector and op["lane"] != COMMON_LANE]
-    lines += [
-        f"      pim_isa_pkg::Opcode{camel(op['name'])}: return pim_pkg::Lane{camel(op['lane'])};"
-        for op in chosen
-    ]
-    lines += [f"      default: return pim_pkg::Lane{camel(COMMON_LANE)};", "    endcase"]
+    for op in chosen:
+        opcode, lane = f"Opcode{camel(op['name'])}", f"Lane{camel(op['lane'])}"
+        lines.append(f"      pim_isa_pkg::{opcode}: vector_op = pim_pkg::{lane};")
+    lines += [f"      default: vector_op = pim_pkg::Lane{camel(COMMON_LANE)};", "    endcase"]
     return "\n".join([*lines, "  endfunction"])
 
 

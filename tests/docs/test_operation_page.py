@@ -233,7 +233,7 @@ def python(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    (generate,) = re.findall(r"^ {4}python (-m pimloop\.rtl\.generate)$", PAGE, re.MULTILINE)
+    (generate,) = re.findall(r"^ {4}python (-m pimloop\.rtl\.tools\.generate)$", PAGE, re.MULTILINE)
     run(*generate.split())
     return run
 

@@ -258,7 +258,6 @@ READERS = {
     "pimloop.host.planning.keys": "hashes the file of a plug-in's device",
     "pimloop.host.common.rooms": "names a file in a message",
     "pimloop.host.store.closure": "reads what it hashes",
-    "pimloop.host.common.rooms": "names the files of a room in a message",
     "pimloop.host.platforms.platform": "platform files are in keys by value",
     "pimloop.host.report.provenance": "commit and hash of the RTL, which a report states",
     "pimloop.host.plugins.registry": "packages of others",

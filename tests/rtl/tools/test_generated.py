@@ -121,7 +121,7 @@ def test_a_new_opcode_is_one_entry_of_the_table() -> None:
         for function in ("is_copy", "is_product", "is_list", f"is_{other}"):
             assert "Least" not in opcodes(function, package)
         # What the sequencer tells the lanes.
-        chosen = "pim_isa_pkg::OpcodeLeast: return pim_pkg::LaneLeast;"
+        chosen = "pim_isa_pkg::OpcodeLeast: vector_op = pim_pkg::LaneLeast;"
         assert chosen in emit_sv.vector_op(isa_table)
         scope: dict[str, Any] = {"__name__": "isa_with_least"}
         exec(emit_python.isa_module(isa_table), scope)
