@@ -24,7 +24,7 @@ from pimloop.host.models.idle import LOADING
 from pimloop.host.models.inputs import model_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
-from pimloop.host.pim.device.open import Backend
+from pimloop.host.pim.device.open import PipelineBackend
 from pimloop.host.pipeline.flow import Pipeline
 from pimloop.host.planning.idle import PARTITION, executed_anyway
 from pimloop.host.planning.policies import find_policies, make_plan
@@ -242,7 +242,7 @@ def execute(
     plan: Plan | Mapping[str, str],
     on: Platform | str = DEFAULT_PLATFORM,
     *,
-    device: Backend = "sim",
+    device: PipelineBackend = "sim",
 ) -> Execution:
     """Execute a model where a plan puts its operators, and check every result.
 
@@ -261,7 +261,7 @@ def execute(
     PimloopError
         When the plan does not fit the model, or the device fails.
     """
-    check_choice("device", device, get_args(Backend))
+    check_choice("device", device, get_args(PipelineBackend))
     model, on = _loaded(model), _platform(on)
     assignment = plan.assignment if isinstance(plan, Plan) else plan
     options = Options(backend=device, jobs=1, cache=False)
@@ -276,7 +276,7 @@ def simulate(
     objective: Objective = "sequential",
     policies: Sequence[str] = (),
     shares: int | None = None,
-    device: Backend = "sim",
+    device: PipelineBackend = "sim",
     jobs: int | None = None,
     fresh: bool = False,
     folder: str | Path | None = None,
@@ -308,7 +308,7 @@ def simulate(
         When the model does not fit this machine, or the simulator fails.
     """
     check_choice("objective", objective, get_args(Objective))
-    check_choice("device", device, get_args(Backend))
+    check_choice("device", device, get_args(PipelineBackend))
     jobs, shares = whole("jobs", jobs, 1), whole("shares", shares, 1)
     if folder is not None:
         check_name("folder", folder)

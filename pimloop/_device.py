@@ -31,12 +31,14 @@ class Device:
         A platform or its name.
     backend
         `sim`: the simulated RTL, built where it is not in the cache; `model`: the functional model,
-        which has the same bits and no clock.
+        which has the same bits and no clock; `board`: the board that Python runs on
+        (docs/board-bring-up.md).
 
     Raises
     ------
     PimloopError
-        When there is no such platform, or the simulator cannot be built or started.
+        When there is no such platform, the simulator cannot be built or started, or there is no
+        such board.
     """
 
     def __init__(self, on: Platform | str = DEFAULT_PLATFORM, backend: Backend = "sim") -> None:

@@ -24,6 +24,9 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": Command("doctor", "name the tools found and how to mend what is missing"),
     "gemm": Command("kernels", "multiply random (P,Q) and (Q,R) on the device"),
     "elementwise": Command("kernels", "an element-wise operation of random operands on the device"),
+    "selftest": Command(
+        "selftest", "check a device: registers, memories, every opcode, errors, interrupt, reset"
+    ),
     "sim": Command("sim", "profile, partition, execute and check a model on the simulated device"),
     "run": Command("run", "execute a model under a plan or a policy"),
     "profile": Command("profile", "measure every operator on every device, in the fewest runs"),

@@ -19,7 +19,7 @@ from pimloop.host.cli.options import add_device_options, add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.parsed import choose_lanes
 from pimloop.host.cli.tables import print_table, prose, texts
-from pimloop.host.execution.idle import ON_MODEL
+from pimloop.host.execution.idle import ON_BOARD, ON_MODEL
 from pimloop.host.execution.kernels import BroadcastName, KernelResult, run_elementwise, run_gemm
 from pimloop.host.operators.registry import elementwise as operations
 from pimloop.host.pim.device.base import Device
@@ -70,7 +70,7 @@ def register(subparsers: Any) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_device_options(parser)
+    add_device_options(parser, board=True)
     parser.set_defaults(platform=DEFAULT_PLATFORM)
     add_option(parser, "--seed", help="of the operands (default 0)")
     parser.add_argument(
@@ -91,7 +91,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_option(parser, "--json")
 
 
-@idle(*ON_MODEL)
+@idle(*ON_MODEL, *ON_BOARD)
 def gemm_command(args: argparse.Namespace) -> int:
     """Run `pimloop gemm`."""
     return _run(
@@ -110,7 +110,7 @@ def gemm_command(args: argparse.Namespace) -> int:
     )
 
 
-@idle(*ON_MODEL)
+@idle(*ON_MODEL, *ON_BOARD)
 def elementwise_command(args: argparse.Namespace) -> int:
     """Run `pimloop elementwise`."""
     broadcast: BroadcastName = args.broadcast or "none"
@@ -141,7 +141,9 @@ def _run(
     choose_lanes(args)
     platform = load_platform(args.platform, dict(args.set))
     if args.command_trace is not None and args.device != "sim":
-        raise PimloopError("the model device sends no DRAM commands: trace them with --device sim")
+        raise PimloopError(
+            "only a simulated device shows its DRAM commands: trace them with --device sim"
+        )
     from pimloop.host.cli.progress import build_notes
 
     notes = build_notes(console(stderr=True), quiet=args.json)
@@ -167,14 +169,14 @@ def _run(
 
 def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) -> dict[str, Any]:
     """Return the JSON object; what the functional model cannot know is null."""
-    timed = args.device == "sim"
+    simulated, timed = args.device == "sim", args.device != "model"
     cycles = result.stats.cycles
     report: dict[str, Any] = {
         "shape": list(result.shape),
         "platform": platform.name,
         "device": args.device,
-        "flavour": args.flavour if timed else None,
-        "lanes": lanes_text(args.flavour) if timed else None,
+        "flavour": args.flavour if simulated else None,
+        "lanes": lanes_text(args.flavour) if simulated else None,
         "bit_exact": result.bit_exact,
         "wrong": None if result.mismatch is None else str(result.mismatch),
         "non_finite": None if result.non_finite is None else str(result.non_finite),
@@ -187,7 +189,7 @@ def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) 
         "done_macs": result.done_macs if timed else None,
         "descriptors": result.stats.descriptors,
         "wall_s": result.wall_s,
-        "cycles_per_s": cycles / result.wall_s if timed else None,
+        "cycles_per_s": cycles / result.wall_s if simulated else None,
     }
     return report
 
@@ -219,6 +221,8 @@ def _print(report: dict[str, Any]) -> None:
         out.print(text, style="red", markup=False, soft_wrap=True)
     if report["cycles"] is None:
         out.print("The functional model has no time: use --device sim for cycles.")
+    elif report["device"] == "board":
+        out.print(f"{report['wall_s'] * 1e6:.0f} us of wall time on the board, Python included")
     else:
         speed = report["cycles_per_s"] / 1e6
         out.print(f"simulated {speed:.2f} M cycles/s, {report['wall_s']:.2f} s")

@@ -183,9 +183,17 @@ def add_form_options(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "--keep-fused", "--im2col")
 
 
-def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says where a model or an operation runs."""
-    add_options(parser, "--platform", "--set", "--device", "--lanes")
+def add_device_options(parser: argparse.ArgumentParser, *, board: bool = False) -> None:
+    """Add what says where a model or an operation runs; with `board`, also on a board."""
+    add_options(parser, "--platform", "--set")
+    if board:
+        device = OPTIONS["--device"]
+        choices = (*device["choices"], "board")
+        text = f"{device['help']}; or the board that this runs on (docs/board-bring-up.md)"
+        add_option(parser, "--device", choices=choices, help=text)
+    else:
+        add_option(parser, "--device")
+    add_option(parser, "--lanes")
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:

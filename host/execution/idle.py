@@ -22,6 +22,15 @@ ON_MODEL = (
     Idle({"shares": None}, "the model device has no clock, so no plan is made by times", on_model),
 )
 
+
+def on_board(values: Values) -> bool:
+    """Whether a board is asked for."""
+    return bool(values.get("device") == "board")
+
+
+#: Of every use of a device.
+ON_BOARD = (Idle({"flavour": None}, "a board's lanes are in its bitstream", on_board),)
+
 #: Of the whole way.
 PIPELINE_ON_MODEL = (
     *ON_MODEL,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pimloop.host.common.machine import cores
-from pimloop.host.pim.device.open import Backend, Flavour
+from pimloop.host.pim.device.open import Flavour, PipelineBackend
 from pimloop.sim.device.lanes import default_flavour
 
 Objective = Literal["sequential", "makespan"]
@@ -18,7 +18,7 @@ class Options:
     """How to run the pipeline; what to run it on is given apart."""
 
     objective: Objective = "sequential"
-    backend: Backend = "sim"
+    backend: PipelineBackend = "sim"
     flavour: Flavour = field(default_factory=default_flavour)
     jobs: int = field(default_factory=cores)  # simulators at a time
     fresh: bool = False  # measure stored costs and what an interrupted run left again

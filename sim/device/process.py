@@ -28,25 +28,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.rtl.tables.isa import Reg
 from pimloop.sim.device.config import TOP, SimConfig, build_spec
+from pimloop.sim.device.dump import dump_registers
 from pimloop.sim.device.wire import PeerGoneError, receive, send
 from pimloop.sim.errors import DeviceError, DeviceTimeoutError, SimError
 from pimloop.sim.verilator.build import build
 from pimloop.sim.verilator.cocotb_environment import cocotb_environment
-
-#: Registers shown when an interrupt does not come.
-DUMP = (
-    Reg.CTRL,
-    Reg.STATUS,
-    Reg.IRQ,
-    Reg.LIST_HI,
-    Reg.LIST_LO,
-    Reg.DESC_HI,
-    Reg.DESC_LO,
-    Reg.DESC_COUNT,
-    Reg.CNT_CYCLES_LO,
-)
 
 #: A step of `SimDevice.script`: its name and its numbers.
 Step = tuple[str, *tuple[int, ...]]
@@ -279,7 +266,7 @@ class SimDevice:
         """
         answer = self._exchange("wait_irq", bound=timeout + GRACE_SECONDS, timeout=float(timeout))
         if "timeout" in answer:
-            registers = ", ".join(f"{reg.name}=0x{self.read32(reg):08X}" for reg in DUMP)
+            registers = dump_registers(self.read32)
             raise DeviceTimeoutError(f"{answer['timeout']}; {registers}{self._tail()}")
 
     def reset(self) -> None:

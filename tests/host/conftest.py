@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from support.backends import BACKENDS, open_backend
+from support.backends import BACKENDS, has_time, open_backend
 from support.raw import RawDevice
 
 from pimloop.host.pim.device.base import Device
-from pimloop.host.pim.device.model import ModelDevice
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def raw(request: pytest.FixtureRequest, devices: Callable[[str], Device]) -> Raw
     return device
 
 
-@pytest.fixture
-def has_time(raw: RawDevice) -> bool:
-    """Whether the backend counts cycles: all but the model."""
-    return not isinstance(raw.device, ModelDevice)
+@pytest.fixture(name="has_time")
+def has_time_(raw: RawDevice, request: pytest.FixtureRequest) -> bool:
+    """Whether the backend counts cycles."""
+    return has_time(request.node.callspec.params["raw"])

@@ -1,8 +1,9 @@
 """The boundary between host and device: what a board, a simulator and a model all offer.
 
 Descriptors, layouts and tiling (`pimloop.host.pim.driver`) sit above it and do not know which
-device is below. Backends: `pimloop.host.pim.device.model.ModelDevice` and
-`pimloop.sim.device.process.SimDevice`; `pimloop.host.pim.device.open.open_device` makes either.
+device is below. Backends: `pimloop.host.pim.device.model.ModelDevice`,
+`pimloop.sim.device.process.SimDevice` and `pimloop.host.pim.device.board.BoardDevice`;
+`pimloop.host.pim.device.open.open_device` makes each.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from pimloop.host.pim.device.base import Device, DeviceError
 from pimloop.host.platforms.geometry import PLAIN_REGISTERS, Geometry
 from pimloop.rtl.tables.isa import (
@@ -20,6 +22,19 @@ from pimloop.rtl.tables.isa import (
 def interface_version(word: int = DEVICE_VERSION) -> str:
     """Return the version of the interface in a VERSION register, as 1.0."""
     return f"{VERSION_MAJOR.get(word)}.{VERSION_MINOR.get(word)}"
+
+
+def differences(found: Geometry, expected: Geometry) -> list[str]:
+    """Return what is not as expected, each as `banks 8 (platform: 16)`.
+
+    How the lanes are made is no difference: it changes no result.
+    """
+    wanted = asdict(expected)
+    return [
+        f"{name} {value} (platform: {wanted[name]})"
+        for name, value in asdict(found).items()
+        if value != wanted[name] and name != "native_lanes"
+    ]
 
 
 def read_geometry(device: Device) -> Geometry:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pimloop.errors import PimloopError
 from pimloop.host.pim.device.base import Device
+from pimloop.host.pim.device.board import open_board
 from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
 from pimloop.host.platforms.platform import Platform
@@ -20,7 +21,9 @@ from pimloop.sim.errors import SimError
 if TYPE_CHECKING:
     from pimloop.sim.device.process import SimDevice
 
-Backend = Literal["sim", "model"]
+Backend = Literal["sim", "model", "board"]
+#: What a whole pipeline runs on: its reports say that the PIM's times are simulated.
+PipelineBackend = Literal["sim", "model"]
 Flavour = Literal["native", "rtl"]
 
 
@@ -56,7 +59,7 @@ def recorded(device: Device, waves: Path | None) -> Iterator[None]:
         yield
         return
     if not isinstance(device, _TracedDevice):
-        raise PimloopError("the model device has no signals: record waves with --device sim")
+        raise PimloopError("only a simulated device has signals: record waves with --device sim")
     device.open_trace(waves)
     try:
         yield
@@ -89,7 +92,8 @@ def open_device(
         Which device.
     backend
         `sim`: the RTL, simulated (built when it is not in the cache). `model`: the functional
-        model, which needs no compiler and has no time: its counters are 0.
+        model, which needs no compiler and has no time: its counters are 0. `board`: the board that
+        this process runs on (`pimloop.host.pim.device.board`).
     flavour
         Arithmetic lanes of `sim`: `native` (DPI calls) or `rtl`; None: `native` where they are
         verified to give the bits of this RTL, else `rtl` (`pimloop.sim.device.lanes`).
@@ -98,7 +102,7 @@ def open_device(
     assertions
         `sim`: check every DRAM timing rule and assertion.
     buffer_bytes
-        Size of the memory shared with the device.
+        Size of the memory shared with the device; a board's has the size that it has.
     log_dir
         `sim`: folder for the simulator's log.
     cache
@@ -113,7 +117,7 @@ def open_device(
     Raises
     ------
     SimError
-        When the simulator cannot be built or started.
+        When the simulator cannot be built or started, or the board is not there.
     """
     opener = device_opener(
         platform,
@@ -150,6 +154,8 @@ def device_opener(
     """
     if backend == "model":
         return lambda _log_dir: ModelDevice(platform.geometry(), buffer_bytes)
+    if backend == "board":
+        return lambda _log_dir: open_board(platform.geometry(), platform.name)
     # Imported here: the model must work where the simulator's tools are missing.
     from pimloop.sim.device.config import HostMemory, SimConfig, build_spec
     from pimloop.sim.device.lanes import verified, warn_unverified

@@ -90,7 +90,7 @@ class DevicePool:
         As for `pimloop.host.pim.device.open.open_device`; each device has a folder of its own in
         `log_dir`.
     jobs
-        Most devices at a time, at least 1; None: the cores of this process.
+        Most devices at a time, at least 1; None: the cores of this process. There is one board.
     cache
         Take the cost of lists that were simulated before from the cache.
     timeout
@@ -123,6 +123,8 @@ class DevicePool:
         self.jobs = cores() if jobs is None else jobs
         if self.jobs < 1:
             raise PimloopError(f"a pool of {quantity(self.jobs, 'device')}: choose at least 1")
+        if backend == "board":
+            self.jobs = 1
 
         def prepare() -> Callable[[int], Device]:
             opener = device_opener(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.fake_board import model_board
 
 import pimloop.host.execution.kernels
+import pimloop.host.pim.device.open
 from pimloop.errors import PimloopError
 from pimloop.host.cli import kernels, platforms
 from pimloop.host.execution.kernels import run_gemm
+from pimloop.host.pim.device.board import BoardDevice
 from pimloop.host.pim.device.execution import Execution
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.device.pool import DevicePool
@@ -132,6 +136,33 @@ def test_model_has_no_time(capsys: pytest.CaptureFixture[str]) -> None:
         assert got[key] is None
     assert call("gemm", "3", "70", "45", "--device", "model") == 0
     assert "no time" in capsys.readouterr().out
+
+
+def test_on_a_board(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board's counters are its own; those of the model behind this one are 0."""
+
+    def open_board(geometry: object, platform: str) -> BoardDevice:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        return model_board(load_platform("htg-z920"), folder, 1 << 22, 1 << 32)
+
+    monkeypatch.setattr(pimloop.host.pim.device.open, "open_board", open_board)
+    got = report(capsys, "gemm", "3", "70", "45", "--device", "board")
+    assert got["bit_exact"] is True
+    assert (got["device"], got["cycles"]) == ("board", 0)
+    for key in ("flavour", "lanes", "cycles_per_s"):
+        assert got[key] is None
+    assert call("gemm", "3", "70", "45", "--device", "board") == 0
+    out = capsys.readouterr().out
+    assert "cycles (DRAM clocks)" in out
+    assert "us of wall time on the board, Python included" in out
+    with pytest.raises(PimloopError, match="--lanes would do nothing: a board's lanes are in its"):
+        call("gemm", "1", "1", "1", "--device", "board", "--lanes", "rtl")
+    with pytest.raises(PimloopError, match="only a simulated device shows its DRAM commands"):
+        call("gemm", "1", "1", "1", "--device", "board", "--command-trace", "c.txt")
+    with pytest.raises(PimloopError, match="only a simulated device has signals"):
+        call("gemm", "1", "1", "1", "--device", "board", "--waves", str(tmp_path / "w.fst"))
 
 
 def test_table_shows_time_padding_and_speed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,15 @@ import pimloop.host.cli
 import pimloop.host.pipeline.generate as host_generate
 from pimloop.errors import PimloopError
 from pimloop.host.calibration import measure
-from pimloop.host.cli import bench, build_parser, calibrate, generate, kernels, validate_board
+from pimloop.host.cli import (
+    bench,
+    build_parser,
+    calibrate,
+    generate,
+    kernels,
+    selftest,
+    validate_board,
+)
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Graph
 from pimloop.host.pipeline import cluster, flow, sweep, waves
@@ -69,8 +77,11 @@ MODES = {
                 ["m.onnx", "--seq", "4", "-o", "x.json", "--device", "model"]],
     "waves": [["m.onnx", "--seq", "4", "--node", "y"],
               ["m.onnx", "--seq", "4", "--node", "y", "--device", "model"]],
-    "gemm": [["1", "2", "3"], ["1", "2", "3", "--device", "model"]],
-    "elementwise": [["add", "2", "3"], ["add", "2", "3", "--device", "model"]],
+    "gemm": [["1", "2", "3", *device]
+             for device in ([], ["--device", "model"], ["--device", "board"])],
+    "elementwise": [["add", "2", "3", *device]
+                    for device in ([], ["--device", "model"], ["--device", "board"])],
+    "selftest": [[], ["--device", "model"], ["--device", "board"]],
     "sweep": [["encoder"], ["m.onnx", "--seq", "4"], ["encoder", "m.onnx", "--seq", "4"],
               ["m.onnx", "--inputs", "in.npz"],
               ["encoder", "--scheduler", "tcp://x:1"]],
@@ -162,7 +173,7 @@ def work(tmp_path, monkeypatch):
 
     @contextlib.contextmanager
     def open_device(platform, backend="sim", **options):
-        unused = ("flavour", "timeout") if backend == "model" else ()
+        unused = {"model": ("flavour", "timeout"), "board": ("flavour", "timeout")}.get(backend, ())
         options = {name: value for name, value in options.items() if name not in unused}
         opened.update(platform=platform, backend=backend, options=options)
         yield backend
@@ -176,6 +187,12 @@ def work(tmp_path, monkeypatch):
         return [], False
 
     monkeypatch.setattr(kernels, "open_device", open_device)
+    monkeypatch.setattr(selftest, "open_device", open_device)
+    monkeypatch.setattr(
+        selftest,
+        "run_selftest",
+        lambda it, note: kernel(it.device, it.platform, timeout=it.timeout),
+    )
     monkeypatch.setattr(kernels, "run_gemm", kernel)
     monkeypatch.setattr(kernels, "run_elementwise", kernel)
     monkeypatch.setattr(validate_board, "open_device", open_device)
