@@ -36,7 +36,9 @@ def layers(rng: random.Random, number: int, width: int = 3) -> dict:
         inner = [f"n{layer}_{i}" for i in range(width)]
         end = f"end{layer}"
         tensors.append({"id": f"t_{names[-1]}", "producer": names[-1], "consumers": inner})
-        tensors += [{"id": f"t_{one}", "producer": one, "consumers": [end]} for one in inner]
+        tensors += [
+            {"id": f"t_{reader}", "producer": reader, "consumers": [end]} for reader in inner
+        ]
         names += [*inner, end]
     tensors.append({"id": "result", "producer": names[-1], "consumers": []})
     for tensor in tensors:
@@ -127,13 +129,13 @@ def test_blocks_are_disjoint_and_in_order() -> None:
         assert all(a.end == b.begin for a, b in pairwise(blocks))
         for block in blocks:
             part = block_problem(problem, block)
-            names = [flow.id for flow in part.flows]
+            names = [tensor.id for tensor in part.tensors]
             assert len(part.ticks) == len(block.members)
             if block.begin is not None:
                 assert set(part.ticks[0].values()) == {0}
-                assert all(flow.producer != MODEL_INPUT for flow in part.flows)
-            for flow in part.flows:
-                assert 0 not in flow.consumers or block.begin is None
-                assert flow.consumers or flow.output
+                assert all(tensor.producer != MODEL_INPUT for tensor in part.tensors)
+            for tensor in part.tensors:
+                assert 0 not in tensor.consumers or block.begin is None
+                assert tensor.consumers or tensor.output
             assert len(set(names)) == len(names)
     assert several >= 30

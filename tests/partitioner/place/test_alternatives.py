@@ -87,7 +87,7 @@ def test_brute_force_agrees(memories: int, entries: bool, split: bool) -> None:
         for node in data["nodes"]:
             options = [*node["cost_us"], *splits.get(node["id"], ())]
             others = {_name(o): o for o in options if _name(o) != plan.assignment[node["id"]]}
-            by_device = {one.device: one for one in made[node["id"]]}
+            by_device = {alternative.device: alternative for alternative in made[node["id"]]}
             assert by_device.keys() == others.keys()
             for name, alternative in by_device.items():
                 changed = {**own, node["id"]: others[name]}
