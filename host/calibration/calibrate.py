@@ -217,8 +217,8 @@ def _fit_serial(
         # ("`x` is not within the trust region"); this one searches a box.
         solution = solve(method="dogbox")
     values = solution.x / scale
-    found: dict[str, Any] = {names[i]: float(v) for i, v in zip(used, values, strict=True)}
-    return set(found), replace(parameters, **found)
+    fitted: dict[str, Any] = {names[i]: float(v) for i, v in zip(used, values, strict=True)}
+    return set(fitted), replace(parameters, **fitted)
 
 
 def _coefficients(
@@ -258,8 +258,8 @@ def _fit_sharing(
             shared: dict[str, Any] = {name: value}
             best = (float(solution.cost), replace(candidate, **shared), matters)
     assert best is not None
-    found = {name} if best[2] else set()
-    return found | ({_THRESHOLD} if kind == "element-wise" else set()), best[1]
+    fitted = {name} if best[2] else set()
+    return fitted | ({_THRESHOLD} if kind == "element-wise" else set()), best[1]
 
 
 def _candidates(kind: WorkClass, samples: list[Sample], parameters: CpuSection) -> list[CpuSection]:
@@ -289,15 +289,15 @@ def _residuals(
 def errors(parameters: CpuSection, samples: Iterable[Sample]) -> dict[tuple[str, str], Errors]:
     """Return the errors by (class, device) over the samples of at least `REPORTED_US`."""
     model = CpuModel(parameters, "")
-    found: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
+    rows_of: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
     for sample in samples:
         if sample.us >= REPORTED_US:
             error = model.work_us(sample.work, sample.device) / sample.us - 1
             label = f"{sample.name} ({sample.model}, {sample.length})"
-            found[sample.work.kind, sample.device].append((error, label))
+            rows_of[sample.work.kind, sample.device].append((error, label))
     return {
         key: Errors(tuple(e for e, _ in rows), tuple(n for _, n in rows))
-        for key, rows in found.items()
+        for key, rows in rows_of.items()
     }
 
 
@@ -326,9 +326,11 @@ def held_out(
     for part in parts:
         fitted = fit([s for s in samples if key(s) != part], start)
         predicted = [s for s in samples if key(s) == part and _determined(s.work, fitted)]
-        for kind, found in errors(fitted.parameters, predicted).items():
+        for kind, kind_errors in errors(fitted.parameters, predicted).items():
             before = pooled.get(kind, Errors((), ()))
-            pooled[kind] = Errors(before.signed + found.signed, before.names + found.names)
+            pooled[kind] = Errors(
+                before.signed + kind_errors.signed, before.names + kind_errors.names
+            )
     return pooled
 
 
@@ -341,6 +343,6 @@ def merged(parts: Iterable[Errors]) -> Errors:
     """Return several errors as one."""
     listed = list(parts)
     return Errors(
-        tuple(e for one in listed for e in one.signed),
-        tuple(n for one in listed for n in one.names),
+        tuple(e for errors_of_kind in listed for e in errors_of_kind.signed),
+        tuple(n for errors_of_kind in listed for n in errors_of_kind.names),
     )

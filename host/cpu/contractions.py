@@ -163,7 +163,9 @@ def _pair(
     inner = [label for label in left if label in right and label not in wanted]
     if not inner:
         streams = elements + sum(
-            prod(one.values()) for one in (left, right) if prod(one.values()) == elements
+            prod(operand.values())
+            for operand in (left, right)
+            if prod(operand.values()) == elements
         )
         amounts = {"stream_ns": float(streams)}
         return Work("element-wise", "elementwise_call_us", amounts, elements, basis="derived")
@@ -171,14 +173,14 @@ def _pair(
         left, right, wanted, inner, elements
     )
     alone = [
-        one
-        for one, other in ((left, right), (right, left))
-        if any(label not in other and label not in wanted for label in one)
+        labels
+        for labels, other in ((left, right), (right, left))
+        if any(label not in other and label not in wanted for label in labels)
     ]
     # A label that only one operand has and the result has not is added up first.
     sums = tuple(
-        Work("reduction", "reduce_call_us", {"reduce_ns": float(prod(one.values()))})
-        for one in alone
+        Work("reduction", "reduce_call_us", {"reduce_ns": float(prod(operand.values()))})
+        for operand in alone
     )
     return replace(work, parts=sums)
 

@@ -111,14 +111,14 @@ class CpuModel:
         times_us
             By node id: the operators that count, and their times.
         """
-        found: dict[tuple[Basis, str], list[float]] = {}
+        times_of: dict[tuple[Basis, str], list[float]] = {}
         for node in graph.nodes:
             if node.id in times_us:
                 op = f"{node.domain}.{node.op}" if node.domain else node.op
                 basis = operator_work(graph, node).basis
-                found.setdefault((basis, op), []).append(times_us[node.id])
+                times_of.setdefault((basis, op), []).append(times_us[node.id])
         rows: dict[Basis, list[BasisRow]] = {"calibrated": [], "derived": [], "unknown": []}
-        for (basis, op), times in found.items():
+        for (basis, op), times in times_of.items():
             rows[basis].append(BasisRow(op, len(times), sum(times)))
         for listed in rows.values():
             listed.sort(key=lambda row: (-row.us, row.op))

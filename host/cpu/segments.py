@@ -49,13 +49,13 @@ def split(graph: Graph, assignment: Mapping[str, str]) -> list[Segment]:
 
     Operators that are split between devices in the same way are one segment.
     """
-    found: list[tuple[str, list[Node]]] = []
+    runs: list[tuple[str, list[Node]]] = []
     for node in graph.nodes:
         device = assignment[node.id]
-        if not found or found[-1][0] != device:
-            found.append((device, []))
-        found[-1][1].append(node)
-    return [Segment(device, tuple(nodes)) for device, nodes in found]
+        if not runs or runs[-1][0] != device:
+            runs.append((device, []))
+        runs[-1][1].append(node)
+    return [Segment(device, tuple(nodes)) for device, nodes in runs]
 
 
 def bound_tensors(graph: Graph, segment: Segment, keep: Collection[str] = ()) -> frozenset[str]:

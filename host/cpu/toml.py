@@ -22,16 +22,18 @@ def entries(section: Any, described: Mapping[str, str]) -> dict[str, dict[str, A
     described
         Where each value comes from, by its name. Values without a source are left out.
     """
-    found = {}
-    for one in fields(section):
-        if one.name not in described:
+    rows = {}
+    for parameter in fields(section):
+        if parameter.name not in described:
             continue
-        value, unit = getattr(section, one.name), one.metadata["unit"]
+        value, unit = getattr(section, parameter.name), parameter.metadata["unit"]
         entry: dict[str, Any] = (
             {"value": float(f"{value:.4g}")} if isinstance(value, float) else {"value": value}
         )
-        found[one.name] = entry | ({"unit": unit} if unit else {}) | {"source": described[one.name]}
-    return found
+        rows[parameter.name] = (
+            entry | ({"unit": unit} if unit else {}) | {"source": described[parameter.name]}
+        )
+    return rows
 
 
 def with_values(text: str, name: str, values: Mapping[str, Mapping[str, Any]]) -> str:

@@ -270,10 +270,10 @@ def _contrib() -> dict[str, Describe]:
 
 
 def _describe() -> dict[tuple[str, str], Describe]:
-    found = {("", op): describe for op, describe in _standard().items()}
+    describers = {("", op): describe for op, describe in _standard().items()}
     # ONNX Runtime registers this one without a domain.
-    found["", "SimplifiedLayerNormalization"] = windows.normalization(1)
-    return found | {(CONTRIB, op): describe for op, describe in _contrib().items()}
+    describers["", "SimplifiedLayerNormalization"] = windows.normalization(1)
+    return describers | {(CONTRIB, op): describe for op, describe in _contrib().items()}
 
 
 _DESCRIBE = _describe()

@@ -55,19 +55,19 @@ def count_accesses(descriptors: NDArray[np.void], geometry: Geometry) -> Accesse
     copies = _copies(descriptors, opcode, geometry)
     computed = _computed(descriptors, opcode, control, geometry)
     narrow_rd, wide_rd, wide_wr = computed
-    found = Accesses(
+    counts = Accesses(
         channel_rd=int((copies * (opcode == Opcode.COPY_OUT) + narrow_rd).sum()),
         channel_wr=int((copies * (opcode == Opcode.COPY_IN)).sum()),
         all_bank_rd=int(wide_rd.sum()),
         all_bank_wr=int(wide_wr.sum()),
     )
     if geometry.all_bank:
-        return found
+        return counts
     # A beat is one atom of one bank here.
     return replace(
-        found,
-        channel_rd=found.channel_rd + found.all_bank_rd,
-        channel_wr=found.channel_wr + found.all_bank_wr,
+        counts,
+        channel_rd=counts.channel_rd + counts.all_bank_rd,
+        channel_wr=counts.channel_wr + counts.all_bank_wr,
         all_bank_rd=0,
         all_bank_wr=0,
     )

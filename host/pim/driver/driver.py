@@ -370,14 +370,14 @@ class PimDriver:
             raise ShapeError(f"load_matrix of {operand.shape} to a matrix {matrix.shape}")
         with self.batch():
             address = matrix.address
-            for one in operand.reshape(-1, *operand.shape[-2:]):
+            for block in operand.reshape(-1, *operand.shape[-2:]):
                 if matrix.layout == "tiled":
                     width = layout.tile_columns(matrix.columns, self._geometry)
                     lefts = cycle(range(0, matrix.columns, width))
-                    parts = layout.tiles(one, matrix.columns, self._geometry)
+                    parts = layout.tiles(block, matrix.columns, self._geometry)
                 else:
                     lefts = cycle((0,))
-                    parts = layout.blocks(one.T, matrix.columns, self._geometry)
+                    parts = layout.blocks(block.T, matrix.columns, self._geometry)
                 for left, part in zip(lefts, parts, strict=False):
                     if tiles is None or left in tiles:
                         self._write(part.reshape(1, -1), address, 0, f"load_matrix {array.shape}")
@@ -461,15 +461,15 @@ class PimDriver:
             raise
         return result
 
-    def _check(self, operand: DeviceTensor | DeviceMatrix, what: str) -> None:
+    def _check(self, operand: DeviceTensor | DeviceMatrix, operation: str) -> None:
         """Raise DriverError when an operand cannot be used: freed, or another driver's."""
         if self._closed:
             raise DriverError("the driver is closed: open the device and make a new driver")
         if operand.freed:
-            raise DriverError(f"{what}: the operand of shape {operand.shape} was freed before")
+            raise DriverError(f"{operation}: the operand of shape {operand.shape} was freed before")
         if operand.release != self._store.memory.free:
             raise DriverError(
-                f"{what}: the operand of shape {operand.shape} is in another device's memory"
+                f"{operation}: the operand of shape {operand.shape} is in another device's memory"
             )
 
     def _pieces(
@@ -510,6 +510,6 @@ def _turned(shape: Shape) -> Shape:
     return (*shape[:-2], shape[-1], shape[-2])
 
 
-def _require_elements(shape: tuple[int, ...], what: str) -> None:
+def _require_elements(shape: tuple[int, ...], role: str) -> None:
     if 0 in shape:
-        raise ShapeError(f"{what} of shape {shape}: an axis is 0, a tensor has elements")
+        raise ShapeError(f"{role} of shape {shape}: an axis is 0, a tensor has elements")

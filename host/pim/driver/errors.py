@@ -22,9 +22,9 @@ class OutOfDeviceMemoryError(DriverError):
 class DescriptorError(DeviceError):
     """The device refused or failed a descriptor."""
 
-    def __init__(self, code: Code, index: int, what: str) -> None:
+    def __init__(self, code: Code, index: int, operation: str) -> None:
         super().__init__(
-            f"the device ended the list at descriptor {index} ({what}) with {code.name} "
+            f"the device ended the list at descriptor {index} ({operation}) with {code.name} "
             f"(0x{code:02X}): {CODE_TEXT[code]} Later operations of the list were not executed."
         )
         self.code = code

@@ -234,14 +234,14 @@ def joined(blocks: Collection[Block]) -> list[Block]:
     >>> joined([Block(0, 64), Block(256, 64), Block(32, 96)])
     [Block(address=0, nbytes=128), Block(address=256, nbytes=64)]
     """
-    found: list[Block] = []
-    for block in sorted(blocks, key=lambda one: one.address):
-        if found and block.address <= found[-1].end:
-            last = found[-1]
-            found[-1] = Block(last.address, max(last.end, block.end) - last.address)
+    blocks_joined: list[Block] = []
+    for block in sorted(blocks, key=lambda b: b.address):
+        if blocks_joined and block.address <= blocks_joined[-1].end:
+            last = blocks_joined[-1]
+            blocks_joined[-1] = Block(last.address, max(last.end, block.end) - last.address)
         else:
-            found.append(block)
-    return found
+            blocks_joined.append(block)
+    return blocks_joined
 
 
 class HostArena:

@@ -162,7 +162,7 @@ class Products:
         Multiplying by 1 copies exactly.
         """
         g = self._geometry
-        one = self._elementwise.ones_address
+        ones = self._elementwise.ones_address
         inner_total, columns = b.shape[-2], b.stride // BF16_BYTES
         block = self._store.scratch(b.rows * b.stride)
         temporaries.callback(self._store.memory.free, block)
@@ -173,7 +173,7 @@ class Products:
                     copy = descriptors.elementwise(
                         Opcode.MUL,
                         b.address + row * b.stride + left * BF16_BYTES,
-                        one,
+                        ones,
                         block.address + row * b.stride + inner * left * BF16_BYTES,
                         rows=inner,
                         cols=width,

@@ -37,9 +37,9 @@ class OpStats:
 
     def _combine(self, other: OpStats, sign: int) -> OpStats:
         numbers = {
-            one.name: getattr(self, one.name) + sign * getattr(other, one.name)
-            for one in fields(self)
-            if one.name != "counters"
+            field.name: getattr(self, field.name) + sign * getattr(other, field.name)
+            for field in fields(self)
+            if field.name != "counters"
         }
         counters = {name: n + sign * other.counters[name] for name, n in self.counters.items()}
         return OpStats(counters=counters, **numbers)
