@@ -101,6 +101,11 @@ class Split:
         return frozenset(zip(self.devices, (1 - second, second), strict=True))
 
     @property
+    def parts_us(self) -> dict[str, float]:
+        """Return the time of each device's part, by device."""
+        return dict(zip(self.devices, self.part_us, strict=True))
+
+    @property
     def time_us(self) -> float:
         """Return the time of the operator: that of the slower part."""
         return max(self.part_us)

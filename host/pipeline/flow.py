@@ -20,6 +20,7 @@ from pimloop.host.execution.runner import STAGE, Event, Job, Runner
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import check_inputs
+from pimloop.host.pipeline.parts import SplitProfiler
 from pimloop.host.pipeline.state import State
 from pimloop.host.planning.costs import StoredCosts
 from pimloop.host.planning.graph import partition_graph
@@ -30,7 +31,7 @@ from pimloop.host.planning.policies import Policy, find_policies, refuse_without
 from pimloop.host.planning.predictions import prediction_errors
 from pimloop.host.planning.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
 from pimloop.host.planning.schedules import make_plans, replay
-from pimloop.host.planning.shares import SHARES, offered_columns, splits, why_no_splits
+from pimloop.host.planning.shares import SHARES, why_no_splits
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.cost_store import CostStore
 from pimloop.host.store.folder import cache_folder
@@ -39,7 +40,6 @@ from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.place.solve import COEXEC
 from pimloop.partitioner.plan import Plan, Step
 from pimloop.partitioner.profile.merge import ProfileRun
-from pimloop.partitioner.splits import Split
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class Pipeline:
                 costs = self._merge(measured, cpu.entry_us)
             else:
                 self.outcome.cpu_profile_disturbed = known.disturbed
-            costs = replace(costs, splits=self._splits(known))
+            costs = self._with_splits(costs, known)
         costs = replace(costs, cpu_times_disturbed=self.outcome.cpu_profile_disturbed)
         self.outcome.costs = costs
         self._write("costs.json", costs_to_dict(costs))
@@ -205,32 +205,19 @@ class Pipeline:
     @property
     def why_no_splits(self) -> str:
         """Why no operator can be split between CPU and PIM, "" where some can."""
-        return why_no_splits(self.platform, self.runner.fit, self._shares)
+        return why_no_splits(self.runner.fit, self._shares)
 
-    def _splits(self, known: StoredCosts) -> dict[str, Sequence[Split]]:
-        """Return the ways to split operators between CPU and PIM; empty: none is asked for.
-
-        The PIM's parts are simulated by themselves, those that are not known.
-        """
-        fit = self.runner.fit
+    def _with_splits(self, costs: CostGraph, known: StoredCosts) -> CostGraph:
+        """Return costs with the ways to split operators between CPU and PIM, where asked for."""
         if COEXEC not in self.policies or self.why_no_splits:
-            return {}
-        offered = offered_columns(fit, self.graph, self._shares)
-        clocks: dict[tuple[str, int], int] = {}
-        missing: dict[str, list[int]] = {}
-        for name, columns in offered.items():
-            for count in columns:
-                stored = None if self.options.fresh else known.find_clocks(name, count)
-                if stored is None:
-                    missing.setdefault(name, []).append(count)
-                else:
-                    clocks[name, count] = stored
-        if missing:
-            with self._phase("profile parts"):
-                simulated = self.runner.part_clocks(missing)
-            known.add_clocks(simulated)
-            clocks |= simulated
-        return splits(self.graph, self.runner.operations, self.platform, clocks)
+            return costs
+        profiler = SplitProfiler(
+            self.runner, self.operators, known, self._shares, self._phase, self._execute
+        )
+        found = profiler.profile(costs)
+        self.outcome.parts, self.outcome.part_results = found.parts, found.results
+        self.outcome.cpu_profile_disturbed |= found.disturbed
+        return replace(costs, splits=found.splits)
 
     def _profile_cpu(self) -> CpuProfile:
         """Return the times of the CPU, empty where the platform models them."""

@@ -13,13 +13,15 @@ from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array
 from pimloop.host.planning.keys import cpu_key, device_key, digest, session_device_key, transfer_key
+from pimloop.host.planning.part_runs import DEVICES
+from pimloop.host.planning.part_times import GatheredPart, Part, PartTimes
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.cost_store import Cost, CostStore
 from pimloop.partitioner.profile.coverage import Coverage
 from pimloop.partitioner.profile.merge import ProfileRun
 
-#: The device whose parts of operators are stored.
-PIM = "pim"
+#: The devices whose parts of operators are stored.
+_CPU, PIM = DEVICES
 
 #: The signature of the entry into a segment.
 _ENTRY = "segment entry"
@@ -128,6 +130,38 @@ class StoredCosts:
             for (name, columns), count in clocks.items()
         )
 
+    def find_parts(
+        self, parts: Iterable[Part], gathered: Iterable[GatheredPart]
+    ) -> PartTimes | None:
+        """Return the times of parts of split operators; None where one is not known."""
+        cpu = {
+            (name, columns): self._find(self._contexts[_CPU], _cpu_signature(columns), name)
+            for name, columns in parts
+        }
+        moved = {
+            (tensor, memory, columns): self._find(
+                self._transfers, _gather_signature(memory, columns), tensor
+            )
+            for tensor, memory, columns in gathered
+        }
+        cpu_us = {key: us for key, us in cpu.items() if us is not None}
+        gather_us = {key: us for key, us in moved.items() if us is not None}
+        if (len(cpu_us), len(gather_us)) != (len(cpu), len(moved)):
+            return None
+        return PartTimes(cpu_us, gather_us, self.disturbed)
+
+    def add_parts(self, times: PartTimes) -> None:
+        """Keep the times of parts of split operators."""
+        cpu = [
+            Cost(self._contexts[_CPU], _cpu_signature(n), self._of(name), us, times.disturbed)
+            for (name, n), us in times.cpu_us.items()
+        ]
+        moved = [
+            Cost(self._transfers, _gather_signature(m, n), self._of(name), us, times.disturbed)
+            for (name, m, n), us in times.gather_us.items()
+        ]
+        self._store.add([*cpu, *moved])
+
     def find_entry(self) -> dict[str, float] | None:
         """Return what entering the CPU devices takes, None where it is not known of all."""
         entries = {
@@ -159,6 +193,14 @@ class StoredCosts:
 
     def _of(self, name: str) -> str:
         return f"{self._model}/{name}"
+
+
+def _cpu_signature(columns: int) -> str:
+    return f"CPU beside the first {columns} columns"
+
+
+def _gather_signature(memory: str, columns: int) -> str:
+    return f"gathered in {memory} of the first {columns} columns and the others"
 
 
 def _part_signature(columns: int) -> str:

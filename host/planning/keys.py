@@ -69,6 +69,7 @@ CPU_MEASURED = Code(
         "pimloop.host.execution.runner", "pimloop.host.execution.session_segments",
         "pimloop.host.execution.times",
         "pimloop.host.planning.balance", "pimloop.host.planning.graph",
+        "pimloop.host.planning.part_runs", "pimloop.host.planning.part_times",
         "pimloop.host.planning.profiling",
     ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from pimloop.host.execution.times import ScheduleTimes, schedule_times
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation
 from pimloop.host.pim.device.usage import Usage, total_usage
+from pimloop.host.planning.part_times import Parts
 from pimloop.host.planning.profiling import Profile
 from pimloop.host.planning.schedules import Executed, replay
 from pimloop.host.platforms.platform import Platform
@@ -43,6 +44,8 @@ class Outcome:
     schedules: dict[str, Schedule] = field(default_factory=dict)
     profile: Profile | None = None  # None: placed without costs
     profile_results: list[Result] = field(default_factory=list)  # empty: the costs were known
+    parts: Parts | None = None  # how splits were timed; None: none are, or by the platform's model
+    part_results: list[Result] = field(default_factory=list)  # of the runs that measured parts
     costs: CostGraph | None = None
     #: Other work disturbed CPU times of the profile, now or when they were stored.
     cpu_profile_disturbed: bool = False
@@ -76,7 +79,11 @@ class Outcome:
     @property
     def results(self) -> list[Result]:
         """Every execution once, profile runs first."""
-        executed = [*self.profile_results, *(s.result for s in self.schedules.values())]
+        executed = [
+            *self.profile_results,
+            *self.part_results,
+            *(s.result for s in self.schedules.values()),
+        ]
         return list({id(result): result for result in executed}.values())
 
     def total_us(self, result: Result) -> float | None:

@@ -46,14 +46,18 @@ def _operators(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTime
     modelled, devices = result.platform.cpu_model() is not None, result.platform.devices
     for name, us in times.nodes.items():
         device = plan.assignment[name]
-        kind = devices[device]
-        exact = modelled or kind.memory != HOST_MEMORY
-        if kind.offloaded:
-            exact = result.static_addresses
         split = plan.splits.get(name)
-        predicted = costs.cost_us[name][device] if split is None else split.time_us
-        if exact and not _equal(predicted, us):
-            yield f"{name} on {device}: predicted {predicted:.6g} us, executed {us:.6g} us"
+        predicted = {device: costs.cost_us[name][device]} if split is None else split.parts_us
+        for part, part_us in times.parts.get(name, {device: us}).items():
+            kind = devices[part]
+            exact = modelled or kind.memory != HOST_MEMORY
+            if kind.offloaded:
+                exact = result.static_addresses
+            if exact and not _equal(predicted[part], part_us):
+                yield (
+                    f"{name} on {part}: predicted {predicted[part]:.6g} us, executed"
+                    f" {part_us:.6g} us"
+                )
 
 
 def _transfers(costs: CostGraph, plan: Plan, result: Result, times: ScheduleTimes) -> Iterator[str]:

@@ -1,37 +1,35 @@
 """What splitting an operator between the CPU and the PIM costs, for each share of its columns.
 
-No model run is needed for it. A share of the PIM is simulated by itself, at the addresses that the
-operator has in every schedule; the CPU's part is an operator of fewer columns, whose time the
-platform's model has; what is gathered is a transfer of fewer elements, at the platform's price. So
-a plan's times are those of its execution.
+A share of the PIM is simulated by itself, at the addresses that the operator has in every schedule.
+Where the platform models the rest, no model run is needed: the CPU's part is an operator of fewer
+columns, whose time the model has; what is gathered is a transfer of fewer elements, at the
+platform's price. So a plan's times are those of its execution. Where CPU or conversions are
+measured on this machine, both follow from a few runs (`pimloop.host.planning.part_times`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Protocol
 
 from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
 from pimloop.host.execution.times import cpu_part_us
-from pimloop.host.models.graph import Graph, Node
+from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation
 from pimloop.host.pim.fit import PimFit
+from pimloop.host.planning.part_runs import DEVICES
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.splits import Split
 
 #: Steps in which columns are shared where nothing else is asked for.
 SHARES = 16
 
-#: The device that computes the columns that the PIM does not, and the PIM.
-DEVICES = ("cpu_parallel", "pim")
 
-
-def why_no_splits(platform: Platform, fit: PimFit, shares: int) -> str:
+def why_no_splits(fit: PimFit, shares: int) -> str:
     """Return why no operator of a model can be split on a platform, "" where some can."""
     if shares == 1:
         return "one share (--shares 1) leaves every operator whole"
-    if platform.cpu_model() is None or platform.driver.conversion == "measured":
-        return "the times of parts are known on platforms that model their CPU and their transfers"
     if not fit.static:
         return "the weights of all operators do not fit into device memory together"
     if not fit.first_columns:
@@ -59,50 +57,78 @@ def offered_columns(fit: PimFit, graph: Graph, shares: int) -> dict[str, tuple[i
     return offered
 
 
-def splits(
-    graph: Graph,
-    operations: Mapping[str, Operation],
-    platform: Platform,
-    clocks: Mapping[tuple[str, int], int],
-) -> dict[str, Sequence[Split]]:
-    """Return the splits of every operator whose parts were simulated, by node id.
+class PartCosts(Protocol):
+    """What the parts of split operators take, microseconds."""
+
+    def cpu_us(self, name: str, columns: int) -> float:
+        """Return the time of the columns that the PIM does not compute, without the entry."""
+
+    def gather_us(self, name: str, tensor: str, columns: int) -> dict[str, float]:
+        """Return the time until a result is whole in each memory where it may be read."""
+
+
+class ModelledParts:
+    """The parts of operators on a platform that models its CPU and its transfers.
 
     Parameters
     ----------
     graph, operations
         The model, and how the PIM runs it.
     platform
-        Whose times; it models its CPU and its transfers.
+        Whose times.
+    """
+
+    def __init__(
+        self, graph: Graph, operations: Mapping[str, Operation], platform: Platform
+    ) -> None:
+        self._graph = graph
+        self._operations = operations
+        self._platform = platform
+
+    def cpu_us(self, name: str, columns: int) -> float:
+        """Return the time of the columns that the PIM does not compute, without the entry."""
+        model, node = self._platform.cpu_model(), self._graph.node(name)
+        assert model is not None  # such platforms have one
+        return cpu_part_us(model, self._graph, node, self._operations[name], columns, DEVICES[0])
+
+    def gather_us(self, name: str, tensor: str, columns: int) -> dict[str, float]:
+        """Return the time until a result is whole in each memory where it may be read."""
+        info = self._graph.tensors[tensor]
+        rows = info.elements // info.shape[-1]
+        price = self._platform.transfer_us
+        return {
+            HOST_MEMORY: price(PIM_MEMORY, HOST_MEMORY, rows * columns),
+            PIM_MEMORY: price(HOST_MEMORY, PIM_MEMORY, rows * (info.shape[-1] - columns)),
+        }
+
+
+def splits(
+    graph: Graph,
+    platform: Platform,
+    clocks: Mapping[tuple[str, int], int],
+    parts: PartCosts,
+) -> dict[str, Sequence[Split]]:
+    """Return the splits of every operator whose parts were simulated, by node id.
+
+    Parameters
+    ----------
+    graph, platform
+        The model, and whose times.
     clocks
         DRAM clocks by node id and columns that the PIM computes.
+    parts
+        What the rest takes.
     """
     offered: dict[str, list[Split]] = {}
     for (name, columns), cycles in sorted(clocks.items()):
-        node = graph.node(name)
-        offered.setdefault(name, []).append(
-            _split(graph, node, operations[name], platform, columns, cycles)
+        tensor = graph.node(name).outputs[0]
+        share = Fraction(columns, graph.tensors[tensor].shape[-1])
+        split = Split(
+            devices=DEVICES,
+            share=share.numerator,
+            shares=share.denominator,
+            part_us=(parts.cpu_us(name, columns), platform.pim_time_us(cycles)),
+            gather_us={tensor: parts.gather_us(name, tensor, columns)},
         )
+        offered.setdefault(name, []).append(split)
     return {name: tuple(proposals) for name, proposals in offered.items()}
-
-
-def _split(
-    graph: Graph, node: Node, operation: Operation, platform: Platform, columns: int, cycles: int
-) -> Split:
-    model = platform.cpu_model()
-    assert model is not None  # `why_no_splits`
-    info = graph.tensors[node.outputs[0]]
-    total = info.shape[-1]
-    rows = info.elements // total
-    share = Fraction(columns, total)
-    cpu_us = cpu_part_us(model, graph, node, operation, columns, DEVICES[0])
-    gathered = {
-        HOST_MEMORY: platform.transfer_us(PIM_MEMORY, HOST_MEMORY, rows * columns),
-        PIM_MEMORY: platform.transfer_us(HOST_MEMORY, PIM_MEMORY, rows * (total - columns)),
-    }
-    return Split(
-        devices=DEVICES,
-        share=share.numerator,
-        shares=share.denominator,
-        part_us=(cpu_us, platform.pim_time_us(cycles)),
-        gather_us={node.outputs[0]: gathered},
-    )

@@ -25,10 +25,11 @@ from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
 from pimloop.host.planning.keys import processor
 from pimloop.host.planning.outcome import Outcome, Schedule
+from pimloop.host.planning.part_times import Parts
 from pimloop.host.planning.reasons import cpu_only
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.cpu_basis import cpu_basis
-from pimloop.host.report.format.model import Edge, Graph, Node, Profile
+from pimloop.host.report.format.model import Edge, Graph, Node, PartProfile, Profile
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.run import PlatformValue as PlatformValueJson
 from pimloop.host.report.format.run import Simulation, Source
@@ -174,7 +175,7 @@ def _profile(outcome: Outcome) -> Profile | None:
         return None
     plan = outcome.profile.plan
     executed: list[Result | None] = [*outcome.profile_results] or [None] * len(plan.runs)
-    return {
+    profile: Profile = {
         "runs": len(plan.runs),
         "runs_lower_bound": plan.lower_bound,
         "certificate": plan.certificate,
@@ -193,6 +194,23 @@ def _profile(outcome: Outcome) -> Profile | None:
             }
             for job, result in zip(outcome.profile.jobs, executed, strict=True)
         ],
+    }
+    if outcome.parts is not None:
+        profile["parts"] = _parts(outcome.parts)
+    return profile
+
+
+def _parts(parts: Parts) -> PartProfile:
+    return {
+        "runs": len(parts.plan.runs),
+        "runs_lower_bound": parts.plan.lower_bound,
+        "certificate": parts.plan.certificate,
+        "from_cost_store": parts.reused,
+        "median_error": parts.median_error,
+        "operators": {
+            name: {"columns": list(fit.columns), "error": fit.error}
+            for name, fit in parts.fits.items()
+        },
     }
 
 

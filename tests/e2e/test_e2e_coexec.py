@@ -230,16 +230,23 @@ def test_devices_of_a_schedule_overlap_beside_its_splits(model: Path) -> None:
         assert "coexec" not in whole.policies
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--platform", "native"), "platforms that model their CPU and their transfers"),
-        (("--shares", "1"), "one share (--shares 1) leaves every operator whole"),
-    ],
-)
-def test_why_nothing_is_split_is_said(
-    model: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
-) -> None:
-    run = pimloop("sim", model, "--policy", "coexec", "--out", tmp_path / "out", *arguments)
+def test_why_nothing_is_split_is_said(model: Path, tmp_path: Path) -> None:
+    arguments = ("--policy", "coexec", "--shares", "1", "--out", tmp_path / "out")
+    run = pimloop("sim", model, *arguments)
     assert run.returncode == 0, run.stderr
-    assert message in " ".join(run.stdout.split())
+    assert "one share (--shares 1) leaves every operator whole" in " ".join(run.stdout.split())
+
+
+def test_parts_are_measured_where_the_cpu_is(model: Path, tmp_path: Path) -> None:
+    """Two runs more; what the lines through their shares miss, and what is assumed, is said."""
+    run = pimloop(
+        "sim", model, "--platform", "native", "--policy", "coexec", "--out", tmp_path / "out"
+    )
+    assert run.returncode == 0, run.stderr
+    text = " ".join(run.stdout.split())
+    assert "shares of the CPU: 2 further runs (lower bound 2); the lines through them miss" in text
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert list(report["schedules"])[-1] == "coexec"
+    split = report["schedules"]["coexec"].get("splits")
+    assert not split or "Assumed: each side works in a memory of its own" in text
+    assert set(report["profile"]["parts"]["operators"]) == {"up", "down"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired, TypedDict
 
-from pimloop.partitioner.typed_json import Count, Positive, Quantity, Us, doc
+from pimloop.partitioner.typed_json import Count, Number, Positive, Quantity, Us, doc
 
 
 class Node(TypedDict):
@@ -51,6 +51,32 @@ class Run(TypedDict):
     executed_us: Annotated[Us | None, doc("Its time, microseconds; null: costs were reused.")]
 
 
+class PartFit(TypedDict):
+    """How well the time of an operator's columns on the CPU is known, where it is measured."""
+
+    columns: Annotated[list[Count], doc("Columns of the CPU that were measured.")]
+    error: Annotated[
+        Number | None,
+        doc(
+            "What the line through them misses the whole operator by, which was measured apart,"
+            " as a fraction of its time; null: one share, measured itself."
+        ),
+    ]
+
+
+class PartProfile(TypedDict):
+    """How the times of split operators were measured, where the CPU or conversions are."""
+
+    runs: Annotated[Count, doc("Runs beside the profile runs.")]
+    runs_lower_bound: Annotated[Count, doc("The fewest that determine every share, proved.")]
+    certificate: Annotated[str, doc("What proves the bound.")]
+    from_cost_store: Annotated[bool, doc("Whether the times are those of earlier runs.")]
+    median_error: Annotated[
+        Quantity | None, doc("Median of the operators' errors without sign; null: none has one.")
+    ]
+    operators: Annotated[dict[str, PartFit], doc("By operator id.")]
+
+
 class Profile(TypedDict):
     """How the costs were measured."""
 
@@ -72,6 +98,9 @@ class Profile(TypedDict):
     transfers: Annotated[Count, doc("Transfer costs to measure: pairs of tensor and direction.")]
     transfers_covered: Annotated[Count, doc("Those that the runs measured.")]
     matrix: Annotated[list[Run], doc("The runs.")]
+    parts: NotRequired[
+        Annotated[PartProfile, doc("Measured times of split operators; absent: there are none.")]
+    ]
 
 
 class RooflinePoint(TypedDict):
