@@ -8,7 +8,7 @@
 
 `simulate` goes the whole way, as `pimloop sim` does; `load_model`, `platform`, `profile`,
 `partition` and `execute` are its steps, and `Device` is the PIM alone, operation by operation.
-What is not listed here is no interface: it moves without notice.
+What is not listed here is not part of the interface and may change without notice.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ def modules_beside(module: str) -> tuple[ModuleType, ...]:
     return tuple(import_module(f"{room}.{name}") for name in names)
 
 
-def claimed_once(what: str, claims: Iterable[tuple[ModuleType, K, V]]) -> dict[K, V]:
+def claimed_once(kind: str, claims: Iterable[tuple[ModuleType, K, V]]) -> dict[K, V]:
     """Return what the files of a room offer, by key.
 
     Parameters
     ----------
-    what
+    kind
         What a key is, for messages.
     claims
         The module, the key and what it offers for it.
@@ -44,7 +44,7 @@ def claimed_once(what: str, claims: Iterable[tuple[ModuleType, K, V]]) -> dict[K
     for module, key, value in claims:
         if key in offered:
             raise PimloopError(
-                f"{what} {key} is claimed by {_file(offered[key][0])} and {_file(module)}:"
+                f"{kind} {key} is claimed by {_file(offered[key][0])} and {_file(module)}:"
                 " remove it from one of them"
             )
         offered[key] = module, value

@@ -43,7 +43,7 @@ class CpuSection:
     unary_call_us: float = number(CALL)
     stream_ns: float = number(ELEMENT)  # each tensor read or written from end to end
     row_ns: float = number(ELEMENT)  # a row repeated, out of the cache
-    span_ns: float = number("nanoseconds a piece")  # each stretch that is broadcast alike
+    span_ns: float = number("nanoseconds a piece")  # a piece of the result: one broadcast
     divide_ns: float = number(ELEMENT)
     power_ns: float = number(ELEMENT)
     elementwise_parallel_elements: int = number("elements", 1)

@@ -31,7 +31,7 @@ def read_tensor(tensor: TensorProto, path: Path, role: str = "constant") -> Arra
         As the file holds it.
     path
         The file; external data lies in its folder or below.
-    what
+    role
         What the tensor is, for messages.
 
     Returns

@@ -15,8 +15,8 @@ class TransferPrices:
     ----------
     points
         Bytes to microseconds, at least one.
-    what
-        How error messages call the table.
+    direction
+        Of the transfers, for messages.
 
     Examples
     --------
