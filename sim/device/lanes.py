@@ -10,19 +10,15 @@ hashes of what they showed it for. When the RTL or the C++ has changed since, RT
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import logging
 import re
-import subprocess
 import sys
-import tomllib
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pimloop.sim.files import replace_file
+from pimloop.sim.device import records
+from pimloop.sim.device.records import COMMENT, code, hash_of
 from pimloop.sim.paths import REPOSITORY
 
 log = logging.getLogger(__name__)
@@ -31,7 +27,19 @@ Flavour = Literal["native", "rtl"]
 
 RTL = REPOSITORY / "rtl"
 DPI = REPOSITORY / "sim" / "dpi"
-RECORD = DPI / "verified.toml"
+RECORD = records.Record(
+    path=DPI / "verified.toml",
+    program="python -m pimloop.sim.device.lanes",
+    title="the lanes that were found equal",
+    tests=(
+        "tests/rtl/test_pim_lane_conformance.py",
+        "tests/rtl/test_pim_lane_golden.py",
+        "tests/rtl/test_pim_lanes.py",
+    ),
+    holds="the native lanes are verified equal to the RTL lanes of this tree",
+    fails="the lanes have changed since they were verified",
+    unverified="the native lanes are not verified",
+)
 
 #: The module that the native lanes stand for, and the one that stands for it.
 _TOP = "pim_lanes"
@@ -41,13 +49,6 @@ _NATIVE_SOURCES = (
     DPI / "pim_lane_dpi.cpp",
 )
 
-_CONFORMANCE = (
-    "tests/rtl/test_pim_lane_conformance.py",
-    "tests/rtl/test_pim_lane_golden.py",
-    "tests/rtl/test_pim_lanes.py",
-)
-
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _DECLARATION = re.compile(
     r"typedef\b[^;{]*\{[^}]*\}\s*\w+\s*;|function\b.*?\bendfunction\b|(?:localparam|parameter)\b[^;]*;",
     re.S,
@@ -62,11 +63,7 @@ def default_flavour() -> Flavour:
 @cache
 def verified() -> bool:
     """Whether the lanes of this tree, RTL and C++, are those that the record names."""
-    try:
-        record = tomllib.loads(RECORD.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return record == hashes()
+    return RECORD.names(hashes())
 
 
 def lanes_text(flavour: str) -> str:
@@ -85,22 +82,17 @@ def warn_unverified(flavour: str) -> None:
         return
     if flavour == "rtl":
         follows = "RTL lanes compute, which is slower"
-        remedy = (
-            "`python -m pimloop.sim.device.lanes --verify` checks the native lanes,"
-            " `--lanes native` forces them"
-        )
+        remedy = f"`{RECORD.command}` checks the native lanes, `--lanes native` forces them"
     else:
         follows = "native lanes compute, whose bits may not be those of the RTL"
-        remedy = (
-            "leave --lanes away, or check them with `python -m pimloop.sim.device.lanes --verify`"
-        )
+        remedy = f"leave --lanes away, or check them with `{RECORD.command}`"
     log.warning("the lanes have changed since they were verified: %s; %s", follows, remedy)
 
 
 def hashes(rtl: Path = RTL) -> dict[str, str]:
     """Return the hashes of the RTL lanes and of the native ones, by content."""
-    native = [_code(path.read_text(encoding="utf-8")) for path in _NATIVE_SOURCES]
-    return {"rtl": _hash(lane_texts(rtl).values()), "native": _hash(native)}
+    native = [code(path.read_text(encoding="utf-8")) for path in _NATIVE_SOURCES]
+    return {"rtl": hash_of(lane_texts(rtl).values()), "native": hash_of(native)}
 
 
 def lane_texts(rtl: Path = RTL) -> dict[str, str]:
@@ -115,12 +107,12 @@ def lane_texts(rtl: Path = RTL) -> dict[str, str]:
         name = wanted.pop()
         if name in texts:
             continue
-        text = _COMMENT.sub(" ", files[name].read_text(encoding="utf-8"))
-        texts[name] = _code(text)
+        text = COMMENT.sub(" ", files[name].read_text(encoding="utf-8"))
+        texts[name] = code(text)
         wanted += [other for other in files if re.search(rf"\b{other}\s*(?:#\s*\(|\w+\s*\()", text)]
         for package in {*re.findall(r"\b(\w+_pkg)::", text)} & files.keys():
             names = re.findall(rf"\b{package}::(\w+)", text)
-            body = _COMMENT.sub(" ", files[package].read_text(encoding="utf-8"))
+            body = COMMENT.sub(" ", files[package].read_text(encoding="utf-8"))
             for declaration in _declarations(body, names):
                 texts[f"{package}: {declaration}"] = declaration
     return dict(sorted(texts.items()))
@@ -128,7 +120,7 @@ def lane_texts(rtl: Path = RTL) -> dict[str, str]:
 
 def _declarations(package: str, names: list[str]) -> set[str]:
     """Return the declarations of the names in a package, and of those that they refer to."""
-    declarations = [_code(match.group()) for match in _DECLARATION.finditer(package)]
+    declarations = [code(match.group()) for match in _DECLARATION.finditer(package)]
     needed: set[str] = set()
     wanted = set(names)
     while more := {
@@ -157,42 +149,10 @@ def _words(text: str) -> list[str]:
     return re.findall(r"(?<!')\b[A-Za-z_]\w*", text)
 
 
-def _code(text: str) -> str:
-    return " ".join(_COMMENT.sub(" ", text).split())
-
-
-def _hash(texts: Iterable[str]) -> str:
-    return hashlib.sha256(repr(list(texts)).encode()).hexdigest()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run `python -m pimloop.sim.device.lanes`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pimloop.sim.device.lanes", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument("--verify", action="store_true", help="run the conformance tests, record")
-    args = parser.parse_args(arguments)
-    if args.verify:
-        tests = [sys.executable, "-m", "pytest", "-q", *_CONFORMANCE]
-        before = hashes()
-        if subprocess.run(tests, cwd=REPOSITORY, check=False).returncode or before != hashes():
-            print("the native lanes are not verified: the record stays as it was", file=sys.stderr)
-            return 1
-        lines = [
-            "# Written by `python -m pimloop.sim.device.lanes --verify`:"
-            " the lanes that were found equal."
-        ]
-        lines += [f'{name} = "{value}"' for name, value in before.items()]
-        replace_file(RECORD, ("\n".join(lines) + "\n").encode())
-        verified.cache_clear()
-    if verified():
-        print("the native lanes are verified equal to the RTL lanes of this tree")
-        return 0
-    print(
-        "the lanes have changed since they were verified: run"
-        " `python -m pimloop.sim.device.lanes --verify`"
-    )
-    return 1
+    assert __doc__ is not None
+    return records.main(RECORD, __doc__.split("\n")[0], hashes, arguments)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.chain import Step, Window, chain_key, is_done, read_chain
 from pimloop.host.pim.device.execution import Execution
 from pimloop.host.pim.device.geometry import read_geometry
+from pimloop.host.pim.device.moved import moved_key
 from pimloop.host.pim.device.usage import Usage, total_usage
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.store.lists import TOTALS, ListCache, ListCost
@@ -126,6 +127,8 @@ class CachedDevice:
     identity
         Names the simulator: its build, parameters and host memory. Lists of one identity cost the
         same on every device of that identity.
+    moved
+        Lists that differ by a move of whole DRAM rows cost the same on that device.
 
     Attributes
     ----------
@@ -136,8 +139,16 @@ class CachedDevice:
         (`pimloop.host.pim.device.alike`).
     """
 
-    def __init__(self, inner: SimulatedDevice, cache: ListCache | None, identity: str) -> None:
+    def __init__(
+        self,
+        inner: SimulatedDevice,
+        cache: ListCache | None,
+        identity: str,
+        *,
+        moved: bool = False,
+    ) -> None:
         self.inner = inner
+        self._moved = moved
         self.last_list_simulated = True
         self.alike = False
         if cache is not None and cache.distrusted(identity):
@@ -334,6 +345,8 @@ class CachedDevice:
         steps = read_chain(self.buffer, self.buffer_address, self._setting(Reg.LIST_LO), window)
         if steps is None:
             return (), None
+        if self._moved:
+            return steps, moved_key(self._identity, steps, window, self.geometry)
         return steps, chain_key(self._identity, steps, window)
 
     def _cost_of_alike(self, steps: tuple[Step, ...]) -> ListCost | None:

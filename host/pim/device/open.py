@@ -200,6 +200,9 @@ def with_cache(simulator: SimDevice, cache: ListCache | None) -> CachedDevice:
     Random pauses of the host memory, measured coverage and a trace of commands are there to be
     simulated: with them nothing is taken from the cache.
     """
+    # Imported here: the model must work where the simulator's tools are missing.
+    from pimloop.sim.device import moves
+
     config = simulator.config
     identity = (
         f"{simulator.build_name} {counting_key()} {config.host_memory} "
@@ -210,7 +213,9 @@ def with_cache(simulator: SimDevice, cache: ListCache | None) -> CachedDevice:
         cache.close()
         cache = None
     try:
-        return CachedDevice(simulator, cache, identity)
+        # Another device than this tree's may tell one place in memory from another.
+        moved = config.device_sources is None and moves.verified()
+        return CachedDevice(simulator, cache, identity, moved=moved)
     except BaseException:
         simulator.close()
         raise

@@ -199,7 +199,7 @@ def validate(d: Fields, address: int, geometry: Geometry, window: tuple[int, int
     ):
         if fault:
             return code
-    if any(part.end > geometry.capacity for part in _device_ranges(d, geometry)):
+    if any(part.end > geometry.capacity for part in device_ranges(d, geometry)):
         return Code.RANGE
     if not all(_inside(start, end, window) for start, end in _host_ranges(d, address)):
         return Code.HOST_RANGE
@@ -264,7 +264,8 @@ def _misaligned(d: Fields, geometry: Geometry) -> bool:
     return any(value % beat for value in beats) or any(value % atom for value in atoms)
 
 
-def _device_ranges(d: Fields, geometry: Geometry) -> Iterator[Rows]:
+def device_ranges(d: Fields, geometry: Geometry) -> Iterator[Rows]:
+    """Return the ranges of device memory of a descriptor of legal size."""
     if d.opcode in COPY_OPCODES:
         yield copy_sides(d)[1]
     elif d.opcode in COMPUTE_OPCODES:

@@ -265,6 +265,8 @@ READERS = {
     "pimloop.sim.device.config": "names files of the build",
     "pimloop.sim.verilator.cpp_clock": "names files of the build",
     "pimloop.sim.device.lanes": "its choice is in keys by value",
+    "pimloop.sim.device.moves": "a list costs the same by whichever name it is known",
+    "pimloop.sim.device.records": "names the folder to run tests in",
     "pimloop.sim.paths": "says where the parts lie",
     "pimloop.sim.verilator.cocotb_environment": "names the folder to import from",
 }

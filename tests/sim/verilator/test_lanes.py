@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def test_another_code_of_an_operation_is_another_lane(rtl):
 def test_a_record_that_cannot_be_read_verifies_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(lanes, "verified", lanes.verified.__wrapped__)
     for text in ("", "rtl = 1", "not toml", None):
-        monkeypatch.setattr(lanes, "RECORD", tmp_path / "verified.toml")
+        elsewhere = replace(lanes.RECORD, path=tmp_path / "verified.toml")
+        monkeypatch.setattr(lanes, "RECORD", elsewhere)
         if text is None:
             (tmp_path / "verified.toml").unlink()
         else:

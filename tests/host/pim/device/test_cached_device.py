@@ -23,6 +23,7 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.platform import Platform, load_platform
 from pimloop.host.store.lists import FILE_NAME, ListCache
 from pimloop.rtl.tables.isa import DESCRIPTOR_BYTES, Code, Reg
+from pimloop.sim.device import moves
 from pimloop.sim.device.config import HostMemory, SimConfig, build_spec
 from pimloop.sim.device.process import SimDevice
 from pimloop.sim.verilator.build import COVERAGE_VARIABLE, build
@@ -240,7 +241,10 @@ def test_chain_limit_and_window_count(cached: Callable[[], CachedDevice]) -> Non
     assert raw.run(work, end=False)[1] == Status(Code.HOST_RANGE, 1)
 
 
-def test_list_address_is_part_of_the_name(cached: Callable[[], CachedDevice]) -> None:
+def test_the_place_of_a_list_is_part_of_its_name_where_moves_are_not_verified(
+    cached: Callable[[], CachedDevice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "verified", lambda: False)
     device = cached()
     raw = RawDevice(device)
     for offset, simulated in ((0, True), (0, False), (8192, True), (8192, False)):
