@@ -1,7 +1,8 @@
 """Write everything that states the programming interface and the DRAM timings from their tables.
 
 From `isa.toml`: `pim_isa_pkg.sv`, `tables/isa.py`, the operations of the lanes in `pim_pkg.sv`
-and `pim_lane_dpi.cpp`, and which of them an opcode is in `pim_seq.sv`; from `timing.toml`:
+and `pim_lane_dpi.cpp`, which of them an opcode is in `pim_seq.sv`, and the header of the C driver,
+`pim_isa.h`; from `timing.toml`:
 `tables/timing.py`, and the parts of SystemVerilog files that list the timings; from
 `conditions.toml`: the checks of the parameters, `pim_conditions.sv`; and the tables of `README.md`.
 In a file with other text the generated part stands between the marks `generated:NAME` and `end`.
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from pimloop.rtl.tables.conditions import conditions, derived
 from pimloop.rtl.tables.source import RTL, Row
-from pimloop.rtl.tools import emit_python, emit_sv
+from pimloop.rtl.tools import emit_c, emit_python, emit_sv
 from pimloop.rtl.tools.expressions import check_conditions
 from pimloop.rtl.tools.interface import Isa, load, load_times
 from pimloop.rtl.tools.schema import TableError
@@ -168,6 +169,10 @@ def outputs() -> dict[Path, str]:
         RTL / "tables" / "isa.py": emit_python.isa_module(isa),
         RTL / "tables" / "timing.py": emit_python.timing_module(timing),
     }
+
+    driver = ROOT / "host" / "pim" / "c"
+    if driver.exists():
+        result[driver / "pim_isa.h"] = emit_c.header(isa)
 
     def mark(path: Path, parts: dict[str, str], marks: tuple[str, str]) -> None:
         if path.exists():

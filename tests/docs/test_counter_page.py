@@ -108,7 +108,7 @@ def test_the_entry_is_enough_for_registers_record_and_python(tmp_path: Path) -> 
     copy = Copy(tmp_path)
     for command in COMMANDS[:2]:
         copy.run(command)
-    written = {"rtl/README.md", "rtl/tables/isa.py", "rtl/pim_isa_pkg.sv"}
+    written = {"rtl/README.md", "rtl/tables/isa.py", "rtl/pim_isa_pkg.sv", "host/pim/c/pim_isa.h"}
     assert copy.changed() == written | {"rtl/isa.toml", "rtl/pim_counters.sv"}
     state = json.loads(copy.python(STATE))
     low, high = state["registers"]["turn"]

@@ -242,6 +242,8 @@ class BoardDevice:
                     # It would go on writing to memory that others may get.
                     self._registers.write(Reg.CTRL, CTRL_SOFT_RESET.mask)
                     self._registers.read(Reg.STATUS)
+            except DeviceError:
+                logger.debug("the board's registers cannot be reached any more")
             finally:
                 self._buffer = None
                 self._release()

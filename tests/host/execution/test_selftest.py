@@ -265,8 +265,11 @@ def test_a_failed_check_is_exit_code_1(
     assert np.count_nonzero([" NO " in line for line in out.splitlines()]) == 1
 
 
-def test_where_there_is_no_board(capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_there_is_no_board(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIMLOOP_BOARD_UIO", "no board")
     assert main(["selftest", "--device", "board"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("pimloop selftest: there is no UIO device called 'pim'")
+    assert error.startswith("pimloop selftest: there is no UIO device called 'no board'")
     assert error.count("\n") == 1

@@ -247,8 +247,9 @@ def test_no_cache_hides_the_buffer(
     assert (buffer.size, address) == (BUFFER_BYTES, BUFFER_ADDRESS)
 
 
-def test_no_board_here() -> None:
-    with pytest.raises(DeviceError, match="there is no UIO device called 'pim'"):
+def test_no_board_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(uio.UIO_VARIABLE, "no board")
+    with pytest.raises(DeviceError, match="there is no UIO device called 'no board'"):
         open_device(PLATFORM, "board")
 
 

@@ -1,0 +1,295 @@
+/* See pim.h. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "pim.h"
+
+#include <string.h>
+#include <time.h>
+
+_Static_assert(sizeof(struct pim_descriptor) == PIM_DESCRIPTOR_BYTES, "a descriptor is 64 bytes");
+_Static_assert(sizeof(struct pim_record) == PIM_DESCRIPTOR_BYTES, "a record is 64 bytes");
+
+/* Stores to the buffer reach memory before a later store to a register does, and loads of what the
+ * device wrote are not done early. On ARM the device is outside of the inner shareable domain. */
+static void barrier(void) {
+#if defined(__aarch64__)
+  __asm__ volatile("dmb osh" ::: "memory");
+#else
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+static uint32_t read32(struct pim *pim, uint32_t offset) {
+  return pim->io.read(pim->io.context, offset);
+}
+
+static void write32(struct pim *pim, uint32_t offset, uint32_t value) {
+  pim->io.write(pim->io.context, offset, value);
+}
+
+static void write64(struct pim *pim, uint32_t low, uint64_t value) {
+  write32(pim, low, (uint32_t)value);
+  write32(pim, low + 4, (uint32_t)(value >> 32));
+}
+
+static uint64_t read64(struct pim *pim, uint32_t low) {
+  uint64_t value = read32(pim, low);
+  return value | (uint64_t)read32(pim, low + 4) << 32;
+}
+
+static struct pim_descriptor *slot(struct pim *pim, uint32_t index) {
+  return (struct pim_descriptor *)(void *)(pim->buffer + (size_t)index * PIM_DESCRIPTOR_BYTES);
+}
+
+void pim_reset(struct pim *pim) {
+  write32(pim, PIM_REG_CTRL, PIM_CTRL_SOFT_RESET_MASK);
+  write64(pim, PIM_REG_HOST_BASE_LO, pim->address);
+  write64(pim, PIM_REG_HOST_SIZE_LO, pim->bytes);
+  write64(pim, PIM_REG_LIST_LO, pim->address);
+  write32(pim, PIM_REG_CTRL, PIM_CTRL_IRQ_ENABLE_MASK);
+  pim->count = 0;
+  pim->running = 0;
+  pim->lost = 0;
+}
+
+int pim_open(struct pim *pim, const struct pim_io *io, void *buffer, uint64_t address,
+             uint64_t bytes, uint32_t slots) {
+  memset(pim, 0, sizeof *pim);
+  pim->io = *io;
+  pim->buffer = buffer;
+  pim->address = address;
+  pim->bytes = bytes / PIM_DESCRIPTOR_BYTES * PIM_DESCRIPTOR_BYTES;
+  pim->slots = slots;
+  if (read32(pim, PIM_REG_ID) != PIM_DEVICE_ID) return PIM_ERROR_DEVICE;
+  if ((read32(pim, PIM_REG_VERSION) ^ PIM_DEVICE_VERSION) & PIM_VERSION_MAJOR_MASK) {
+    return PIM_ERROR_VERSION;
+  }
+  if (address % PIM_DESCRIPTOR_BYTES || (uintptr_t)buffer % PIM_DESCRIPTOR_BYTES || slots < 2 ||
+      bytes / PIM_DESCRIPTOR_BYTES < slots) {
+    return PIM_ERROR_BUFFER;
+  }
+  pim->capacity = read64(pim, PIM_REG_CAPACITY_LO);
+  pim->all_bank = (read32(pim, PIM_REG_STYLE) & PIM_STYLE_ALL_BANK_MASK) != 0;
+  pim->banks = read32(pim, PIM_REG_BANKS) & PIM_BANKS_COUNT_MASK;
+  pim->row_bytes = read32(pim, PIM_REG_ROW_BYTES);
+  pim->atom_bytes = read32(pim, PIM_REG_ATOM_BYTES);
+  pim->beat_bytes = read32(pim, PIM_REG_BEAT_BYTES);
+  pim->lanes = read32(pim, PIM_REG_LANES);
+  pim->acc_groups = read32(pim, PIM_REG_ACC_GROUPS);
+  pim->scalar_depth = read32(pim, PIM_REG_SCALAR_DEPTH);
+  pim_reset(pim);
+  return PIM_OK;
+}
+
+/* Writes a descriptor to the next place, linked to the one after it. */
+static void put(struct pim *pim, const struct pim_descriptor *descriptor) {
+  uint64_t next = pim_address(pim, (uint64_t)(pim->count + 1) * PIM_DESCRIPTOR_BYTES);
+  struct pim_descriptor *place = slot(pim, pim->count++);
+  *place = *descriptor;
+  place->next_lo = (uint32_t)next;
+  place->next_hi = (uint32_t)(next >> 32);
+  place->status = PIM_CODE_PENDING;
+}
+
+int pim_add(struct pim *pim, const struct pim_descriptor *descriptor) {
+  if (pim->running) return PIM_ERROR_BUSY;
+  if (pim->lost) pim_reset(pim); /* it may still read the list */
+  if (pim->count + 1 >= pim->slots) return PIM_ERROR_FULL; /* the last place is END's */
+  put(pim, descriptor);
+  return PIM_OK;
+}
+
+int pim_submit(struct pim *pim) {
+  if (pim->running) return PIM_ERROR_BUSY;
+  if (pim->lost) pim_reset(pim);
+  struct pim_descriptor end = {.control = PIM_OPCODE_END << PIM_CONTROL_OPCODE_SHIFT};
+  put(pim, &end);
+  barrier();
+  pim->running = 1;
+  write32(pim, PIM_REG_DOORBELL, 1);
+  return PIM_OK;
+}
+
+static int64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until the device says that a list has ended: an earlier interrupt does not count. */
+static int await(struct pim *pim, uint32_t milliseconds) {
+  int64_t end = now_ms() + milliseconds;
+  do {
+    int64_t left = end - now_ms();
+    int result = pim->io.wait(pim->io.context, left > 0 ? (uint32_t)left : 0);
+    if (result != PIM_OK) return result;
+    if (read32(pim, PIM_REG_IRQ) & PIM_IRQ_ENDED_MASK) return PIM_OK;
+  } while (now_ms() < end);
+  return PIM_ERROR_TIMEOUT;
+}
+
+/* Returns what the status words and STATUS say of a list of `count` descriptors. */
+static int verdict(struct pim *pim, uint32_t count) {
+  uint32_t status = read32(pim, PIM_REG_STATUS);
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t code = slot(pim, i)->status & PIM_DESCRIPTOR_STATUS_CODE_MASK;
+    if (code != PIM_CODE_DONE) {
+      pim->code = code;
+      pim->failed = i;
+      return PIM_ERROR_REFUSED;
+    }
+  }
+  if (status & PIM_STATUS_FAILED_MASK) {
+    pim->code = (status & PIM_STATUS_CODE_MASK) >> PIM_STATUS_CODE_SHIFT;
+    pim->failed = 0;
+    return PIM_ERROR_REFUSED;
+  }
+  return PIM_OK;
+}
+
+int pim_wait(struct pim *pim, uint32_t milliseconds) {
+  if (!pim->running) return PIM_OK;
+  uint32_t count = pim->count;
+  int result = await(pim, milliseconds);
+  pim->count = 0;
+  pim->running = 0;
+  if (result != PIM_OK) {
+    pim->lost = 1;
+    return result;
+  }
+  write32(pim, PIM_REG_IRQ, PIM_IRQ_ENDED_MASK);
+  barrier();
+  return verdict(pim, count);
+}
+
+int pim_run(struct pim *pim, uint32_t milliseconds) {
+  int result = pim_submit(pim);
+  return result == PIM_OK ? pim_wait(pim, milliseconds) : result;
+}
+
+uint64_t pim_counter(struct pim *pim, uint32_t low) { return read64(pim, low); }
+
+uint64_t pim_data_offset(const struct pim *pim) {
+  return (uint64_t)pim->slots * PIM_DESCRIPTOR_BYTES;
+}
+
+uint64_t pim_address(const struct pim *pim, uint64_t offset) { return pim->address + offset; }
+
+const char *pim_error_text(int error) {
+  switch (error) {
+    case PIM_OK: return "no error";
+    case PIM_ERROR_TIMEOUT: return "no interrupt in time; the next list resets the device first";
+    case PIM_ERROR_IO: return "registers or interrupt cannot be reached";
+    case PIM_ERROR_DEVICE: return "the ID register is not that of a PIM device";
+    case PIM_ERROR_VERSION: return "the device has another version of the interface";
+    case PIM_ERROR_BUFFER: return "the buffer is too small or not aligned to 64 bytes";
+    case PIM_ERROR_FULL: return "the list has no place for another descriptor";
+    case PIM_ERROR_BUSY: return "a list is running: wait for it first";
+    case PIM_ERROR_REFUSED: return "the device ended the list with an error";
+    default: return "unknown error";
+  }
+}
+
+const char *pim_code_text(uint32_t code) {
+  switch (code) {
+#define TEXT(name, text) \
+  case PIM_CODE_##name: return #name ": " text;
+    PIM_CODES(TEXT)
+#undef TEXT
+    default: return "unknown code";
+  }
+}
+
+static struct pim_descriptor of_opcode(enum pim_opcode opcode) {
+  struct pim_descriptor descriptor;
+  memset(&descriptor, 0, sizeof descriptor);
+  descriptor.control = (uint32_t)opcode << PIM_CONTROL_OPCODE_SHIFT;
+  return descriptor;
+}
+
+struct pim_descriptor pim_copy_in(uint64_t host, uint32_t device, uint32_t rows,
+                                  uint32_t row_bytes, uint32_t host_stride,
+                                  uint32_t device_stride) {
+  struct pim_descriptor d = of_opcode(PIM_OPCODE_COPY_IN);
+  d.host_lo = (uint32_t)host;
+  d.host_hi = (uint32_t)(host >> 32);
+  d.addr_y = device;
+  d.rows = rows;
+  d.inner = row_bytes;
+  d.stride_a = host_stride;
+  d.stride_y = device_stride;
+  return d;
+}
+
+struct pim_descriptor pim_copy_out(uint64_t host, uint32_t device, uint32_t rows,
+                                   uint32_t row_bytes, uint32_t host_stride,
+                                   uint32_t device_stride) {
+  struct pim_descriptor d = of_opcode(PIM_OPCODE_COPY_OUT);
+  d.host_lo = (uint32_t)host;
+  d.host_hi = (uint32_t)(host >> 32);
+  d.addr_a = device;
+  d.rows = rows;
+  d.inner = row_bytes;
+  d.stride_a = device_stride;
+  d.stride_y = host_stride;
+  return d;
+}
+
+struct pim_descriptor pim_matmul(const struct pim_product *product) {
+  struct pim_descriptor d =
+      of_opcode(product->transposed ? PIM_OPCODE_MATMUL_T : PIM_OPCODE_MATMUL);
+  d.control |= (uint32_t)product->init << PIM_CONTROL_INIT_SHIFT;
+  d.control |= (uint32_t)(product->out_f32 != 0) << PIM_CONTROL_OUT_F32_SHIFT;
+  d.host_lo = product->c;
+  d.host_hi = product->stride_c;
+  d.addr_a = product->a;
+  d.addr_b = product->b;
+  d.addr_y = product->y;
+  d.rows = product->rows;
+  d.inner = product->inner;
+  d.cols = product->cols;
+  d.stride_a = product->stride_a;
+  d.stride_b = product->stride_b;
+  d.stride_y = product->stride_y;
+  d.tile = product->tile;
+  return d;
+}
+
+struct pim_descriptor pim_elementwise(enum pim_opcode opcode, enum pim_broadcast broadcast,
+                                      uint32_t a, uint32_t b, uint32_t y, uint32_t rows,
+                                      uint32_t cols, uint32_t stride_a, uint32_t stride_b,
+                                      uint32_t stride_y) {
+  struct pim_descriptor d = pim_unary(opcode, a, y, rows, cols, stride_a, stride_y);
+  d.control |= (uint32_t)broadcast << PIM_CONTROL_BROADCAST_SHIFT;
+  d.addr_b = b;
+  d.stride_b = stride_b;
+  return d;
+}
+
+struct pim_descriptor pim_unary(enum pim_opcode opcode, uint32_t a, uint32_t y, uint32_t rows,
+                                uint32_t cols, uint32_t stride_a, uint32_t stride_y) {
+  struct pim_descriptor d = of_opcode(opcode);
+  d.addr_a = a;
+  d.addr_y = y;
+  d.rows = rows;
+  d.cols = cols;
+  d.stride_a = stride_a;
+  d.stride_y = stride_y;
+  return d;
+}
+
+struct pim_descriptor pim_fence(void) { return of_opcode(PIM_OPCODE_FENCE); }
+
+uint16_t pim_bf16(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7FFFFFFF) > 0x7F800000) return 0x7FC0;
+  return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+float pim_float(uint16_t bits) {
+  uint32_t wide = (uint32_t)bits << 16;
+  float value;
+  memcpy(&value, &wide, sizeof value);
+  return value;
+}
