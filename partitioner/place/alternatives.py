@@ -222,9 +222,9 @@ def alternatives(
             device = problem.device_name(v, number)
             if device == own:
                 continue
-            changed = list(place)
-            changed[v] = problem.device_memory[number]
-            moves = _moves(problem, touching[v], changed)
+            here, place[v] = place[v], problem.device_memory[number]
+            moves = _moves(problem, touching[v], place)
+            place[v] = here
             adds = {key: move for key, move in moves.items() if key not in present}
             saves = {key: move for key, move in present.items() if key not in moves}
             costs = [cost for cost, _ in adds.values()]
