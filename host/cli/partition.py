@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pimloop.host.cli.arguments import idle, whole_number
+from pimloop.host.cli.arguments import idle, parse_name, whole_number
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import Lines, console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.common.idle import Idle
 from pimloop.host.planning.idle import PARTITION
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import HOME_MEMORY
@@ -57,12 +58,27 @@ def register(subparsers: Any) -> None:
         "--time-limit",
         help="bound in seconds on integer programming and on the makespan search (default 60)",
     )
-    add_option(parser, "--json")
+    parser.add_argument(
+        "--why",
+        type=parse_name,
+        metavar="OPERATOR",
+        help="say what the operator would cost elsewhere, and how far it is from changing place",
+    )
+    add_option(parser, "--json", help="print the plan (with --why: the answer) on stdout")
     add_option(parser, "--output", help="write the plan (pimloop-plan) here")
     parser.set_defaults(func=run_partition)
 
 
-@idle(*PARTITION)
+@idle(
+    *PARTITION,
+    Idle(
+        {"why": None},
+        "it explains an optimum of the sum of all times, that of --policy optimal or coexec",
+        lambda values: (
+            values["policy"] not in ("optimal", "coexec") or values["objective"] != "sequential"
+        ),
+    ),
+)
 def run_partition(args: argparse.Namespace) -> int:
     """Run `pimloop partition`."""
     from pimloop.partitioner.costs import load_costs
@@ -73,11 +89,24 @@ def run_partition(args: argparse.Namespace) -> int:
         return _run_all_policies(args, costs)
     plan = _solve(args, costs, args.policy)
     _write_plan(args.output, plan)
-    if args.json:
+    if args.why is not None:
+        _print_why(args, plan, costs)
+    elif args.json:
         emit_json(plan.to_dict())
     else:
         _print_plan(plan, costs)
     return 0
+
+
+def _print_why(args: argparse.Namespace, plan: Plan, costs: CostGraph) -> None:
+    from pimloop.host.cli.explained import of_plan
+    from pimloop.host.cli.why import print_why, why
+
+    explained = of_plan(costs, plan)
+    if args.json:
+        emit_json(why(explained, args.why))
+    else:
+        print_why(console(), explained, args.why)
 
 
 def _solve(args: argparse.Namespace, costs: CostGraph, policy: str) -> Plan:
@@ -192,6 +221,11 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
     listed = [device for names in costs.graph.memories.values() for device in names]
     listed += [pair for pair in counts if pair not in listed]
     out.print("operators: " + ", ".join(f"{device} {counts.get(device, 0)}" for device in listed))
+    if plan.splits:
+        from pimloop.host.cli.explained import plan_split_rows
+        from pimloop.host.cli.placement import print_split_rows
+
+        print_split_rows(console(), plan_split_rows(costs, plan), name)
     if plan.overfull:
         out.print(f"warning: weights exceed the capacity: {_bytes_text(plan)}")
     _print_trust(out, costs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
 from pimloop.host.cli.tables import numbers, print_table, texts
@@ -15,30 +17,40 @@ _ROWS = 8
 
 
 def print_splits(out: Console, report: Report) -> None:
-    """Print which operators are split in each schedule: share, both times, the next shares.
-
-    Operators of one type and shape that are split alike are a row.
-    """
+    """Print which operators are split in each schedule: share, both times, the next shares."""
     for name in schedule_order(report["schedules"]):
         schedule = report["schedules"][name]
-        rows = split_rows(report, name) if schedule.get("splits") else []
-        if not rows:
-            continue
-        first, second = (device_title(device) for device in rows[0].devices)
-        short = [title.partition(" ")[0] for title in (first, second)]
-        cells = [_cells(row) for row in rows[:_ROWS]]
-        rest = rows[_ROWS:]
-        if rest:
-            count = sum(len(row.nodes) for row in rest)
-            cells.append((quantity(len(rest), "other kind"), str(count), *[""] * 6))
-        columns = [
-            *texts("operator"),
-            *numbers("count", f"{short[1]} has", *short, "gather", "less", "more"),
-        ]
-        title = f"split: {first} and {second}, {schedule_key(name, schedule)}; us"
-        if any(row.smaller or row.larger for row in rows):
-            title += f"; less, more: at {short[1]}'s next share"
-        print_table(out, columns, cells, title)
+        if schedule.get("splits"):
+            print_split_rows(out, split_rows(report, name), schedule_key(name, schedule))
+
+
+def print_split_rows(out: Console, rows: Sequence[SplitRow], schedule: str) -> None:
+    """Print the split operators of a schedule, nothing where none is.
+
+    Parameters
+    ----------
+    rows
+        Operators of one type and shape that are split alike are one.
+    schedule
+        What the schedule is called.
+    """
+    if not rows:
+        return
+    first, second = (device_title(device) for device in rows[0].devices)
+    short = [title.partition(" ")[0] for title in (first, second)]
+    cells = [_cells(row) for row in rows[:_ROWS]]
+    rest = rows[_ROWS:]
+    if rest:
+        count = sum(len(row.nodes) for row in rest)
+        cells.append((quantity(len(rest), "other kind"), str(count), *[""] * 6))
+    columns = [
+        *texts("operator"),
+        *numbers("count", f"{short[1]} has", *short, "gather", "less", "more"),
+    ]
+    title = f"split: {first} and {second}, {schedule}; us"
+    if any(row.smaller or row.larger for row in rows):
+        title += f"; less, more: at {short[1]}'s next share"
+    print_table(out, columns, cells, title)
 
 
 def _cells(row: SplitRow) -> tuple[str, ...]:

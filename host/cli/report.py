@@ -45,6 +45,7 @@ def register(subparsers: Any) -> None:
 )
 def run_report(args: argparse.Namespace) -> int:
     """Run `pimloop report`."""
+    from pimloop.host.cli.explained import of_report
     from pimloop.host.cli.summary import print_summary
     from pimloop.host.cli.why import print_why, why
     from pimloop.host.report.build import FILE_NAME, read_report
@@ -56,10 +57,11 @@ def run_report(args: argparse.Namespace) -> int:
         return _draw_sweep(args)
     report = read_report(args.folder)
     if args.why is not None:
+        explained = of_report(report)
         if args.json:
-            emit_json(why(report, args.why))
+            emit_json(why(explained, args.why))
         else:
-            print_why(console(), report, args.why)
+            print_why(console(), explained, args.why)
         return 0
     files = draw(report, None, args.folder)
     if args.json:

@@ -1,66 +1,59 @@
-"""`pimloop report DIR --why OPERATOR`: why an operator is where it is, by the predicted costs."""
+"""`--why OPERATOR`: why an operator is where it is, by the predicted costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from rich.console import Console
 
 from pimloop.errors import PimloopError
+from pimloop.host.cli.explained import Explained, ExplainedOperator, ExplainedSchedule, Parts
 from pimloop.host.cli.tables import numbers, print_table, texts
-from pimloop.host.report.format.model import Node
-from pimloop.host.report.format.placement import Alternative, Placement
-from pimloop.host.report.format.report import Report
-from pimloop.host.report.format.schedule import Schedule, SplitOperator
-from pimloop.host.report.html.labels import (
-    device_title,
-    place_title,
-    schedule_key,
-    schedule_order,
-)
+from pimloop.host.report.format.placement import Alternative
+from pimloop.host.report.html.labels import device_title, place_title
 from pimloop.host.report.html.rates import shapes_of
 
 
-def why(report: Report, operator: str) -> dict[str, Any]:
-    """Return why an operator is where it is, in each schedule that says so, ready for JSON.
+def why(explained: Explained, operator: str) -> dict[str, Any]:
+    """Return why an operator is where it is, in each optimum, ready for JSON.
 
     Raises
     ------
     PimloopError
-        When there is no such operator, or the report explains no schedule.
+        When there is no such operator, or nothing is explained.
     """
-    node = _node(report, operator)
+    node = _operator(explained, operator)
     schedules: dict[str, Any] = {}
-    for name, schedule, placement in _explained(report):
-        device = schedule["assignment"][operator]
-        split = schedule.get("splits", {}).get(operator)
+    for schedule in explained.schedules:
+        alternatives = schedule.placement["alternatives"].get(operator, [])
+        parts = schedule.splits.get(operator)
         entry: dict[str, Any] = {
-            "device": device,
-            "operator_us": node["cost_us"].get(device),
-            "exact": placement["exact"],
-            "margin_us": margin_us(placement["alternatives"].get(operator, [])),
-            "alternatives": placement["alternatives"].get(operator, []),
+            "device": schedule.assignment[operator],
+            "operator_us": _operator_us(node, schedule, operator),
+            "exact": schedule.placement["exact"],
+            "margin_us": margin_us(alternatives),
+            "alternatives": alternatives,
         }
-        if split is not None:
-            entry["operator_us"] = max((split["us"] or {}).values(), default=None)
-            entry["split"] = split
-        schedules[name] = entry
-    if not schedules:
-        raise PimloopError(
-            f"the report does not say why operators are where they are: {_why_not(report)}"
-        )
+        if parts is not None:
+            entry["split"] = {
+                "share": dict(parts.share),
+                "unit": parts.unit,
+                "us": dict(parts.us) or None,
+                "gather_us": dict(parts.gather_us),
+            }
+        schedules[schedule.name] = entry
     return {
         "operator": operator,
-        "op": node["op"],
-        "signature": node.get("signature"),
-        "cost_us": node["cost_us"],
+        "op": node.op,
+        "signature": node.signature or None,
+        "cost_us": dict(node.cost_us),
         "schedules": schedules,
     }
 
 
-def print_why(out: Console, report: Report, operator: str) -> None:
+def print_why(out: Console, explained: Explained, operator: str) -> None:
     """Print the same for people.
 
     Raises
@@ -68,16 +61,15 @@ def print_why(out: Console, report: Report, operator: str) -> None:
     PimloopError
         As `why`.
     """
-    answer = why(report, operator)
-    shapes = shapes_of(answer["signature"] or "")
-    _line(out, f"{operator}: {answer['op']} {shapes}".rstrip())
-    costs = [f"{device_title(device)} {us:,.1f} us" for device, us in answer["cost_us"].items()]
-    _line(out, f"predicted: {', '.join(costs)}" if costs else "no costs")
-    for name, entry in answer["schedules"].items():
-        _print_schedule(out, report, name, entry)
+    node = _operator(explained, operator)
+    _line(out, f"{operator}: {node.op} {shapes_of(node.signature)}".rstrip())
+    costs = [f"{device_title(device)} {us:,.1f} us" for device, us in node.cost_us.items()]
+    _line(out, f"predicted: {', '.join(costs)}")
+    for schedule in explained.schedules:
+        _print_schedule(out, schedule, node, operator)
 
 
-def margin_us(alternatives: list[Alternative]) -> float | None:
+def margin_us(alternatives: Sequence[Alternative]) -> float | None:
     """Return how much longer an operator may take before an optimum has it elsewhere.
 
     Microseconds; None: it can run nowhere else.
@@ -86,41 +78,32 @@ def margin_us(alternatives: list[Alternative]) -> float | None:
     return min(regrets, default=None)
 
 
-def _explained(report: Report) -> Iterator[tuple[str, Schedule, Placement]]:
-    for name in schedule_order(report["schedules"]):
-        schedule = report["schedules"][name]
-        placement = schedule.get("placement")
-        if placement is not None:
-            yield name, schedule, placement
+def _operator(explained: Explained, operator: str) -> ExplainedOperator:
+    if operator not in explained.operators:
+        names = explained.operators
+        within = [name for name in names if operator.lower() in name.lower()]
+        near = (within or get_close_matches(operator, names, 3, cutoff=0.4))[:3]
+        hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+        raise PimloopError(f"no operator '{operator}' in {explained.model}{hint}")
+    if not explained.schedules:
+        raise PimloopError(f"nothing says why operators are where they are: {explained.why_not}")
+    return explained.operators[operator]
 
 
-def _why_not(report: Report) -> str:
-    """Return why no schedule of a report is explained, and what to do."""
-    if report["objective"] != "sequential":
-        return "only optima of the sum of all times are explained; use --objective sequential"
-    schedules = report["schedules"].values()
-    if all(schedule["predicted_us"] is None for schedule in schedules):
-        return "its operators were placed without costs; use `pimloop sim` with --device sim"
-    return "it is of an earlier version, or no optimum is proved; run `pimloop sim` again"
+def _operator_us(node: ExplainedOperator, schedule: ExplainedSchedule, operator: str) -> float:
+    """Return the time of an operator where it is; of a split, its slower part."""
+    parts = schedule.splits.get(operator)
+    if parts is not None:
+        return max(parts.us.values(), default=0.0)
+    return node.cost_us[schedule.assignment[operator]]
 
 
-def _node(report: Report, operator: str) -> Node:
-    nodes = {node["id"]: node for node in report["graph"]["nodes"]}
-    if operator not in nodes:
-        within = [name for name in nodes if operator.lower() in name.lower()]
-        near = (within or get_close_matches(operator, nodes, 3, cutoff=0.4))[:3]
-        hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
-        raise PimloopError(
-            f"no operator '{operator}' in the report of {report['model']}; "
-            + (hint or "graph.nodes of its report.json lists them")
-        )
-    return nodes[operator]
-
-
-def _print_schedule(out: Console, report: Report, name: str, entry: dict[str, Any]) -> None:
-    key = schedule_key(name, report["schedules"][name])
-    at_least = "" if entry["exact"] else "at least "
-    margin = entry["margin_us"]
+def _print_schedule(
+    out: Console, schedule: ExplainedSchedule, node: ExplainedOperator, operator: str
+) -> None:
+    alternatives = schedule.placement["alternatives"].get(operator, [])
+    at_least = "" if schedule.placement["exact"] else "at least "
+    margin = margin_us(alternatives)
     if margin is None:
         stays = "it can run nowhere else"
     elif margin:
@@ -128,23 +111,20 @@ def _print_schedule(out: Console, report: Report, name: str, entry: dict[str, An
     else:
         stays = "elsewhere the whole takes as long: another optimum"
     _line(out, "")
-    _line(out, f"{key}: on {place_title(entry['device'])}; {stays}")
-    if "split" in entry:
-        _print_split(out, entry["split"])
-    if not entry["alternatives"]:
+    _line(out, f"{schedule.title}: on {place_title(schedule.assignment[operator])}; {stays}")
+    if operator in schedule.splits:
+        _print_split(out, schedule.splits[operator])
+    if not alternatives:
         return
-    others = sorted(
-        entry["alternatives"], key=lambda one: (one["regret_us"] is None, one["regret_us"])
-    )
+    others = sorted(alternatives, key=lambda one: (one["regret_us"] is None, one["regret_us"]))
+    own = _operator_us(node, schedule, operator)
     columns = [*texts("elsewhere; us"), *numbers("itself", "transfers", "moved alone", "at best")]
-    print_table(
-        out, columns, [_cells(one, entry["operator_us"] or 0.0, at_least) for one in others]
-    )
+    print_table(out, columns, [_cells(one, own, at_least) for one in others])
     for one in others:
         moves = [
-            f"{word} {', '.join(f'{move} {us:,.1f} us' for move, us in one[word].items())}"
-            for word in ("adds", "saves")
-            if one[word]
+            f"{word} {', '.join(f'{move} {us:,.1f} us' for move, us in named.items())}"
+            for word, named in (("adds", one["adds"]), ("saves", one["saves"]))
+            if named
         ]
         if moves:
             _line(out, f"{place_title(one['device'])} {'; '.join(moves)}")
@@ -167,18 +147,18 @@ def _cells(one: Alternative, own_us: float, at_least: str) -> tuple[str, ...]:
     )
 
 
-def _print_split(out: Console, split: SplitOperator) -> None:
+def _print_split(out: Console, split: Parts) -> None:
     """Print what both devices of a split do, and how far apart they end."""
-    us = split["us"] or {}
     parts = [
-        f"{device_title(device)} {columns} columns"
-        + (f" in {us[device]:,.1f} us" if device in us else "")
-        for device, columns in split["columns"].items()
+        f"{device_title(device)} {share} {split.unit}"
+        + (f" in {split.us[device]:,.1f} us" if device in split.us else "")
+        for device, share in split.share.items()
     ]
     text = ", ".join(parts)
-    if us:
-        text += f": both finish within {max(us.values()) - min(us.values()):,.1f} us of each other"
-    for memory, gather in (split.get("gather_us") or {}).items():
+    if split.us:
+        apart = max(split.us.values()) - min(split.us.values())
+        text += f": both finish within {apart:,.1f} us of each other"
+    for memory, gather in split.gather_us.items():
         text += f"; gather in memory {memory} {gather:,.1f} us"
     _line(out, text)
 

@@ -249,6 +249,12 @@ def alternatives(
     return result
 
 
+def transfers(problem: Problem, assignment: Mapping[str, str]) -> tuple[Move, ...]:
+    """Return the transfers that an assignment needs, by tensor; what is gathered is one too."""
+    moves = _moves(problem, problem.tensors, places_of(problem, assignment))
+    return tuple(move for _, move in moves.values())
+
+
 #: A tensor, the place it comes from and the memory it goes to.
 _Key = tuple[str, int, int]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from pimloop.host.report.placement import placement
-from pimloop.partitioner.costs import costs_from_dict
+from pimloop.partitioner.costs import CostGraph, costs_from_dict
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.profile.plan import plan_profile
@@ -142,12 +142,21 @@ def tiny_report() -> dict[str, Any]:
 
 def coexec_report(layers: int = 1) -> dict[str, Any]:
     """Return the report of an encoder with the schedule `coexec`, whose products are split."""
+    return _report(_split_encoder(layers), "tiny", 8, split=True)
+
+
+def coexec_costs() -> CostGraph:
+    """Return the costs of that encoder, with its splits."""
+    return _costs(_split_encoder(1), split=True)
+
+
+def _split_encoder(layers: int) -> _Builder:
     builder = _Builder(256, 8, seed=7)
     x, mask = builder.add("Gather", [None]), builder.add("Cast", [None], 1)
     for _ in range(layers):
         x = builder.layer(x, mask)
     builder.output(builder.add("Gemm", [x], 2, 256))
-    return _report(builder, "tiny", 8, split=True)
+    return builder
 
 
 def _offered(builder: _Builder) -> dict[str, tuple[Split, ...]]:
@@ -241,7 +250,7 @@ def _counted(node: dict[str, Any], tokens: int) -> dict[str, Any]:
     }
 
 
-def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) -> dict[str, Any]:
+def _costs(builder: _Builder, *, split: bool) -> CostGraph:
     costs = costs_from_dict(
         {
             "format": "pimloop-costs/1",
@@ -252,9 +261,12 @@ def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) 
             "tensors": _tensors(builder.edges),
         }
     )
+    return replace(costs, splits=_offered(builder)) if split else costs
+
+
+def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) -> dict[str, Any]:
+    costs = _costs(builder, split=split)
     profile = plan_profile(costs.graph)
-    if split:
-        costs = replace(costs, splits=_offered(builder))
     schedules = {}
     for name in (*SCHEDULES, *(["coexec"] if split else [])):
         plan = partition(costs, name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import NamedTuple
 
 from pimloop.host.report.format.placement import Alternative
@@ -66,13 +67,13 @@ def split_rows(report: Report, name: str) -> list[SplitRow]:
     schedule = report["schedules"][name]
     nodes = {node["id"]: node for node in report["graph"]["nodes"]}
     why = schedule.get("placement")
-    groups: dict[tuple[object, ...], SplitRow] = {}
+    rows = []
     for identifier, split in (schedule.get("splits") or {}).items():
         node = nodes[identifier]
         (first, own), (second, columns) = split["columns"].items()
         us = split["us"]
         others = () if why is None else why["alternatives"].get(identifier, ())
-        shares = _shares(others, (first, second), own + columns)
+        smaller, larger = neighbours(others, (first, second), (own, columns))
         row = SplitRow(
             op=node["op"],
             shapes=shapes_of(node.get("signature") or ""),
@@ -81,32 +82,62 @@ def split_rows(report: Report, name: str) -> list[SplitRow]:
             columns=(own, columns),
             us=None if us is None else (us[first], us[second]),
             gather_us=tuple((split.get("gather_us") or {}).items()),
-            smaller=max(
-                (s for s in shares if s.columns < columns), key=lambda s: s.columns, default=None
-            ),
-            larger=min(
-                (s for s in shares if s.columns > columns), key=lambda s: s.columns, default=None
-            ),
+            smaller=smaller,
+            larger=larger,
         )
+        rows.append(row)
+    return grouped(rows)
+
+
+def grouped(rows: Iterable[SplitRow]) -> list[SplitRow]:
+    """Return rows of one operator each with equal ones joined, those that take most time first."""
+    groups: dict[tuple[object, ...], SplitRow] = {}
+    for row in rows:
         key = (row.op, row.shapes, row.devices, row.columns, _rounded(row))
         known = groups.get(key)
-        groups[key] = row if known is None else replace(known, nodes=(*known.nodes, identifier))
+        groups[key] = row if known is None else replace(known, nodes=known.nodes + row.nodes)
     return sorted(groups.values(), key=lambda row: (-row.end_us * len(row.nodes), row.nodes))
 
 
+def neighbours(
+    others: Iterable[Alternative], devices: tuple[str, str], columns: tuple[int, int]
+) -> tuple[Share | None, Share | None]:
+    """Return the next smaller and the next larger share of the second device.
+
+    Parameters
+    ----------
+    others
+        What the operator would cost elsewhere.
+    devices, columns
+        Of the split that it is executed as.
+    """
+    total = sum(columns)
+    own = Fraction(columns[1], total)
+    shares = _shares(others, devices)
+    smaller = max((share for share in shares if share[0] < own), default=None)
+    larger = min((share for share in shares if share[0] > own), default=None)
+    return _share(smaller, total), _share(larger, total)
+
+
+def _share(share: tuple[Fraction, float] | None, columns: int) -> Share | None:
+    return None if share is None else Share(int(share[0] * columns), share[1])
+
+
 def _shares(
-    others: tuple[Alternative, ...] | list[Alternative], devices: tuple[str, str], columns: int
-) -> list[Share]:
+    others: Iterable[Alternative], devices: tuple[str, str]
+) -> list[tuple[Fraction, float]]:
     """Return the other shares of the same two devices, none and all too, with what they cost."""
     found = []
-    whole = {devices[0]: 0, devices[1]: columns}
+    whole = {devices[0]: Fraction(0), devices[1]: Fraction(1)}
     for other in others:
-        if other["device"] in whole and other["regret_us"] is not None:
-            found.append(Share(whole[other["device"]], other["regret_us"]))
+        regret = other["regret_us"]
         pair, _, fraction = other["device"].partition(" ")
-        part, _, parts = fraction.partition("/")
-        if pair == "+".join(devices) and part.isdigit() and other["regret_us"] is not None:
-            found.append(Share(columns * int(part) // int(parts), other["regret_us"]))
+        if regret is None:
+            continue
+        if other["device"] in whole:
+            found.append((whole[other["device"]], regret))
+        elif fraction and pair == "+".join(devices):
+            found.append((Fraction(fraction), regret))
     return found
 
 

@@ -1,4 +1,4 @@
-"""`pimloop report`: why an operator is where it is; the tables of splits and of changes."""
+"""Why an operator is where it is, of reports and plans; the tables of splits and of changes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from support import report_samples as samples
 
 from pimloop.host.cli import main
 from pimloop.host.report.html.labels import place_title
+from pimloop.host.report.html.splits import Share, neighbours
+from pimloop.partitioner.costs import costs_to_dict
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,10 @@ def test_the_answer_is_that_of_the_report(report, folder, capsys) -> None:
         assert entry["margin_us"] == min(one["regret_us"] for one in alternatives)
         assert entry["device"] == schedule["assignment"][name]
     split = report["schedules"]["coexec"]["splits"][name]
-    assert answer["schedules"]["coexec"]["split"] == split
+    assert answer["schedules"]["coexec"]["split"] == {
+        "share": split["columns"], "unit": "columns", "us": split["us"],
+        "gather_us": split["gather_us"],
+    }  # fmt: skip
     assert answer["schedules"]["coexec"]["operator_us"] == max(split["us"].values())
     assert sorted(path.name for path in folder.iterdir()) == ["report.json"]  # nothing is drawn
 
@@ -78,7 +83,7 @@ def test_the_answer_for_people(report, folder, capsys, monkeypatch, columns) -> 
 
 def test_what_has_no_answer_is_one_error(report, folder, capsys) -> None:
     _, error = _run(capsys, str(folder), "--why", "matmul_2", code=2)
-    assert "no operator 'matmul_2' in the report of tiny; did you mean 'MatMul_2'" in error
+    assert "no operator 'matmul_2' in tiny; did you mean 'MatMul_2'" in error
     _, error = _run(capsys, str(folder), "--why", "MatMul_2", "--quiet", code=2)
     assert "--quiet would do nothing" in error
     changed = json.loads(json.dumps(report))
@@ -115,3 +120,40 @@ def test_tables_of_splits_and_of_changes(report, folder, capsys, monkeypatch, co
     (row,) = (line for line in lines if "transfers free " in line and "%" in line)
     assert row.count("-25.0 %") == 2
     assert len(row) <= (80 if columns else 100)
+
+
+def test_a_plan_answers_as_a_report_does(report, tmp_path, capsys) -> None:
+    """Of the same costs: the plan is made anew, its splits are those of the report."""
+    path = tmp_path / "costs.json"
+    path.write_text(json.dumps(costs_to_dict(samples.coexec_costs())))
+    name = next(iter(report["schedules"]["coexec"]["splits"]))
+    words = ["partition", "--costs", str(path), "--policy", "coexec"]
+    assert main([*words, "--why", name, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)["schedules"]["coexec"]
+    schedule = report["schedules"]["coexec"]
+    assert answer["alternatives"] == schedule["placement"]["alternatives"][name]
+    assert answer["split"]["us"] == schedule["splits"][name]["us"]
+    assert answer["split"]["gather_us"] == schedule["splits"][name]["gather_us"]
+    assert answer["device"].endswith(f" {answer['split']['share']['pim']}/8")
+    assert main([*words, "--why", name]) == 0
+    assert "of 8 parts in" in capsys.readouterr().out
+    assert main(words) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "MatMul" in line]
+    assert len(rows) == len(schedule["splits"])
+    assert main(["partition", "--costs", str(path), "--policy", "greedy", "--why", name]) == 2
+    assert "--why would do nothing" in capsys.readouterr().err
+
+
+def test_the_next_shares_are_next_whatever_they_are_written_in() -> None:
+    """5/16 and 3/8 lie around 1/3, though neither is a whole number of thirds."""
+    others = [
+        {"device": f"cpu_parallel+pim {share}", "regret_us": us}
+        for share, us in (("1/4", 9.0), ("5/16", 2.0), ("3/8", 3.0), ("1/2", 8.0))
+    ]
+    others += [{"device": "pim", "regret_us": 20.0}, {"device": "cpu_parallel", "regret_us": None}]
+    found = neighbours(others, ("cpu_parallel", "pim"), (2, 1))
+    assert [share and share.us for share in found] == [2.0, 3.0]
+    found = neighbours(others[2:], ("cpu_parallel", "pim"), (2, 1))
+    assert [share and share.us for share in found] == [None, 3.0]
+    found = neighbours(others[-2:], ("cpu_parallel", "pim"), (2, 1))
+    assert found == (None, Share(3, 20.0))
