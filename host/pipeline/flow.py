@@ -214,10 +214,10 @@ class Pipeline:
         profiler = SplitProfiler(
             self.runner, self.operators, known, self._shares, self._phase, self._execute
         )
-        found = profiler.profile(costs)
-        self.outcome.parts, self.outcome.part_results = found.parts, found.results
-        self.outcome.cpu_profile_disturbed |= found.disturbed
-        return replace(costs, splits=found.splits)
+        profile = profiler.profile(costs)
+        self.outcome.parts, self.outcome.part_results = profile.parts, profile.results
+        self.outcome.cpu_profile_disturbed |= profile.disturbed
+        return replace(costs, splits=profile.splits)
 
     def _profile_cpu(self) -> CpuProfile:
         """Return the times of the CPU, empty where the platform models them."""

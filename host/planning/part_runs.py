@@ -74,9 +74,9 @@ def plan_part_runs(
             " the columns, which two of them determine, and a run has one"
         )
     else:
-        one = _single_run(operators, offered)
-        if one is not None:
-            run = _run(operators, offered, totals, 0, one)
+        on_pim = _single_run(operators, offered)
+        if on_pim is not None:
+            run = _run(operators, offered, totals, 0, on_pim)
             return PartRuns((run,), 1, "every operator has one share")
         reason = "no run gathers every result in every memory where it may be read"
     able = {operator.id for operator in operators.operators if DEVICES[1] in operator.devices}
@@ -119,15 +119,15 @@ def gathers(
     operators: cg.Graph, offered: Mapping[str, Sequence[int]], run: Mapping[str, str] | None = None
 ) -> frozenset[Gather]:
     """Return which results of split operators a run gathers where; without a run: any run."""
-    found = set()
+    needed = set()
     for tensor in operators.tensors:
         if tensor.producer not in offered:
             continue
         if tensor.output:
-            found.add((tensor.id, HOST_MEMORY))
+            needed.add((tensor.id, HOST_MEMORY))
         for memories in _read_in(operators, offered, tensor, run):
-            found.update((tensor.id, memory) for memory in memories)
-    return frozenset(found)
+            needed.update((tensor.id, memory) for memory in memories)
+    return frozenset(needed)
 
 
 def _read_in(

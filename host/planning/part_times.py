@@ -139,7 +139,7 @@ class MeasuredParts:
 
     def gather_us(self, name: str, tensor: str, columns: int) -> dict[str, float]:
         """Return the time until a result is whole in each memory where it may be read."""
-        found = {}
+        times = {}
         for memory in (HOST_MEMORY, PIM_MEMORY):
             source = PIM_MEMORY if memory == HOST_MEMORY else HOST_MEMORY
             whole = self._costs.transfer_us[tensor].get((source, memory))
@@ -151,8 +151,8 @@ class MeasuredParts:
             if whole is None or not points:
                 continue
             points[self._rows[name] * self._totals[name]] = whole
-            found[memory] = line(points, self._missing(name, memory, columns))
-        return found
+            times[memory] = line(points, self._missing(name, memory, columns))
+        return times
 
     def fit(self, name: str) -> Fit:
         """Return how well the line of an operator's columns on the CPU is known."""
