@@ -116,9 +116,11 @@ def parse_axis(text: str) -> tuple[str, int]:
     try:
         return parse_name(name), whole_number(length)
     except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not of the form past_sequence_length=8"
-        ) from error
+        raise _no_axis(text) from error
+
+
+def _no_axis(text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"{text!r} is not of the form past_sequence_length=8")
 
 
 def parse_lengths_of_axis(text: str) -> tuple[str, list[int]]:
@@ -128,7 +130,10 @@ def parse_lengths_of_axis(text: str) -> tuple[str, list[int]]:
     ('past', [8, 16])
     """
     name, _, lengths = text.rpartition("=")
-    return name, [parse_axis(f"{name}={length}")[1] for length in lengths.split(",")]
+    try:
+        return name, [parse_axis(f"{name}={length}")[1] for length in lengths.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise _no_axis(text) from error
 
 
 def parse_setting(text: str) -> tuple[str, str]:

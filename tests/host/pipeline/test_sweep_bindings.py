@@ -191,8 +191,8 @@ def test_the_command_makes_the_points(model, tmp_path, monkeypatch):
     ("options", "message"),
     [
         (["--axis", "past=8", "--axis", "past=16"], "--axis: give all values of a key at once"),
-        (["--axis", "past=8,"], "'past=8,' is not of the form past=8,16"),
-        (["--axis", "8,16"], "'8,16' is not of the form past=8,16"),
+        (["--axis", "past=8,"], "'past=8,' is not of the form past_sequence_length=8"),
+        (["--axis", "8,16"], "'8,16' is not of the form past_sequence_length=8"),
         (["--shape", "x="], "'x=' is not of the form INPUT=1,16"),
         (["--inputs", ""], "the name is empty"),
     ],
