@@ -1,21 +1,23 @@
+`default_nettype none
+
 /// Cuts a two-dimensional transfer into AXI4 INCR bursts of 64-byte beats.
 ///
 /// A burst has at most 16 beats and never crosses a 4 KiB boundary (AXI4, A3.4.1). One burst
 /// is offered at a time; the next one follows one clock after it is taken. A job is taken only
 /// when the last burst of the previous one has gone (`idle_o`).
 module pim_burst_gen (
-  input  logic              clk_i,
-  input  logic              rst_ni,
+  input  wire logic              clk_i,
+  input  wire logic              rst_ni,
   /// Job to cut; taken when `start_i` while idle.
-  input  logic              start_i,
-  input  pim_pkg::job_t     job_i,
-  output logic              idle_o,
+  input  wire logic              start_i,
+  input  wire pim_pkg::job_t     job_i,
+  output logic                   idle_o,
   /// Burst: address and beats minus one.
-  output logic              valid_o,
-  input  logic              ready_i,
-  output logic [63:0]       addr_o,
-  output logic [7:0]        len_o,
-  output logic              last_o
+  output logic                   valid_o,
+  input  wire logic              ready_i,
+  output logic      [63:0]       addr_o,
+  output logic      [7:0]        len_o,
+  output logic                   last_o
 );
 
   localparam int unsigned MaxBeats = 16;
@@ -78,3 +80,5 @@ module pim_burst_gen (
   end
 
 endmodule
+
+`default_nettype wire

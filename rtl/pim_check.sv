@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Validates a descriptor before anything is done with it.
 ///
 /// The order of the checks is part of the interface: of several faults the first one here is
@@ -12,17 +14,17 @@ module pim_check #(
   parameter int unsigned AccGroups = 16,
   parameter int unsigned ScalarDepth = 4096
 ) (
-  input  logic                     clk_i,
-  input  logic                     rst_ni,
-  input  logic                     start_i,
-  input  pim_isa_pkg::descriptor_t desc_i,
+  input  wire logic                     clk_i,
+  input  wire logic                     rst_ni,
+  input  wire logic                     start_i,
+  input  wire pim_isa_pkg::descriptor_t desc_i,
   /// Host address of the descriptor.
-  input  logic [63:0]              desc_addr_i,
+  input  wire logic [63:0]              desc_addr_i,
   /// Range of host memory that may be touched: first byte and bytes.
-  input  logic [63:0]              window_base_i,
-  input  logic [63:0]              window_size_i,
-  output logic                     done_o,
-  output pim_isa_pkg::code_e       code_o
+  input  wire logic [63:0]              window_base_i,
+  input  wire logic [63:0]              window_size_i,
+  output logic                          done_o,
+  output      pim_isa_pkg::code_e       code_o
 );
 
   localparam int unsigned BeatElems = BeatBytes / 2;
@@ -338,3 +340,5 @@ module pim_check #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,5 +1,7 @@
 // Generated from conditions.toml by `python -m pimloop.rtl.tools.generate`: do not edit.
 
+`default_nettype none
+
 /// Elaboration fails where parameters of pim_top break a condition of conditions.toml.
 module pim_conditions #(
   parameter longint AllBank = 0,
@@ -278,3 +280,5 @@ module pim_conditions #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Copies between host and device memory.
 ///
 /// Copy-in: the DMA reader fills a FIFO, writes to device memory are issued as atoms arrive.
@@ -9,45 +11,45 @@ module pim_copy #(
   /// 64-byte beats of the FIFO; a power of two, at least two bursts of 16.
   parameter int unsigned FifoDepth = 64
 ) (
-  input  logic                     clk_i,
-  input  logic                     rst_ni,
+  input  wire logic                     clk_i,
+  input  wire logic                     rst_ni,
   /// Start the copy of `desc_i`; the descriptor stays until `done_o`.
-  input  logic                     start_i,
-  input  pim_isa_pkg::descriptor_t desc_i,
-  output logic                     done_o,
+  input  wire logic                     start_i,
+  input  wire pim_isa_pkg::descriptor_t desc_i,
+  output logic                          done_o,
   /// With `done_o`: CodeDone, CodeAxiRead or CodeAxiWrite.
-  output pim_isa_pkg::code_e       code_o,
+  output      pim_isa_pkg::code_e       code_o,
 
-  output logic                     rd_start_o,
-  output logic                     wr_start_o,
-  output pim_pkg::job_t            job_o,
-  input  logic                     rd_busy_i,
-  input  logic                     rd_error_i,
-  output logic                     rd_room_o,
-  input  logic                     rd_burst_i,
-  input  logic [4:0]               rd_burst_beats_i,
-  input  logic                     rd_valid_i,
-  input  logic [511:0]             rd_data_i,
-  input  logic                     wr_busy_i,
-  input  logic                     wr_error_i,
-  output logic                     wr_valid_o,
-  input  logic                     wr_ready_i,
-  output logic [511:0]             wr_data_o,
+  output logic                          rd_start_o,
+  output logic                          wr_start_o,
+  output      pim_pkg::job_t            job_o,
+  input  wire logic                     rd_busy_i,
+  input  wire logic                     rd_error_i,
+  output logic                          rd_room_o,
+  input  wire logic                     rd_burst_i,
+  input  wire logic [4:0]               rd_burst_beats_i,
+  input  wire logic                     rd_valid_i,
+  input  wire logic [511:0]             rd_data_i,
+  input  wire logic                     wr_busy_i,
+  input  wire logic                     wr_error_i,
+  output logic                          wr_valid_o,
+  input  wire logic                     wr_ready_i,
+  output logic      [511:0]             wr_data_o,
 
-  output logic                     stream_valid_o,
-  input  logic                     stream_ready_i,
-  output pim_pkg::stream_t         stream_o,
-  output logic                     flush_o,
+  output logic                          stream_valid_o,
+  input  wire logic                     stream_ready_i,
+  output      pim_pkg::stream_t         stream_o,
+  output logic                          flush_o,
   /// No access waits or is under way.
-  input  logic                     memory_idle_i,
+  input  wire logic                     memory_idle_i,
   /// A column command of a copy goes out.
-  input  logic                     issue_i,
-  output logic                     out_room_o,
-  output logic                     in_ready_o,
-  input  logic                     atom_valid_i,
-  input  logic [AtomBytes*8-1:0]   atom_i,
-  input  logic                     atom_pop_i,
-  output logic [AtomBytes*8-1:0]   atom_o
+  input  wire logic                     issue_i,
+  output logic                          out_room_o,
+  output logic                          in_ready_o,
+  input  wire logic                     atom_valid_i,
+  input  wire logic [AtomBytes*8-1:0]   atom_i,
+  input  wire logic                     atom_pop_i,
+  output logic      [AtomBytes*8-1:0]   atom_o
 );
 
   localparam int unsigned AtomsPerBeat = 64 / AtomBytes;
@@ -193,3 +195,5 @@ module pim_copy #(
   assign unused = fifo_ready;
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Event counters: totals since reset (64 bits) and those of the current descriptor (32 bits).
 ///
 /// Commands are counted as the scheduler sends them; times are in DRAM clocks.
@@ -6,26 +8,26 @@ module pim_counters #(
   /// DRAM clocks in a fabric clock.
   parameter int unsigned CkRatio = 4
 ) (
-  input  logic               clk_i,
-  input  logic               rst_ni,
+  input  wire logic               clk_i,
+  input  wire logic               rst_ni,
   /// A list is running.
-  input  logic               busy_i,
+  input  wire logic               busy_i,
   /// Start the counters of a descriptor anew.
-  input  logic               clear_i,
-  input  pim_pkg::dram_cmd_e col_cmd_i,
-  input  pim_pkg::dram_cmd_e row_cmd_i,
-  input  logic               row_all_i,
+  input  wire logic               clear_i,
+  input  wire pim_pkg::dram_cmd_e col_cmd_i,
+  input  wire pim_pkg::dram_cmd_e row_cmd_i,
+  input  wire logic               row_all_i,
   /// Banks open before this clock's commands.
-  input  logic [Banks-1:0]   open_i,
-  input  logic               mac_i,
-  input  logic               stall_i,
+  input  wire logic [Banks-1:0]   open_i,
+  input  wire logic               mac_i,
+  input  wire logic               stall_i,
   /// Take the counters of the current descriptor; they are out one clock later.
-  input  logic               capture_i,
+  input  wire logic               capture_i,
   /// Totals, in the order of pim_isa_pkg::Counter...
-  output logic [pim_isa_pkg::Counters-1:0][63:0] total_o,
+  output logic      [pim_isa_pkg::Counters-1:0][63:0] total_o,
   /// Those of the descriptor when captured, the cycles in full.
-  output logic [pim_isa_pkg::Counters-1:0][31:0] captured_o,
-  output logic [63:0]        captured_cycles_o
+  output logic      [pim_isa_pkg::Counters-1:0][31:0] captured_o,
+  output logic      [63:0]        captured_cycles_o
 );
 
   localparam int unsigned StepBits = $clog2(Banks + 1);
@@ -86,3 +88,5 @@ module pim_counters #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Reads a two-dimensional block of host memory over the AXI4 read channels.
 ///
 /// Up to `MaxOutstanding` bursts are in flight, and only as many beats as the consumer has
@@ -7,34 +9,34 @@ module pim_dma_rd #(
   /// Bursts in flight at most.
   parameter int unsigned MaxOutstanding = 4
 ) (
-  input  logic          clk_i,
-  input  logic          rst_ni,
+  input  wire logic          clk_i,
+  input  wire logic          rst_ni,
   /// Transfer to do; taken when `start_i` while not busy.
-  input  logic          start_i,
-  input  pim_pkg::job_t job_i,
-  output logic          busy_o,
+  input  wire logic          start_i,
+  input  wire pim_pkg::job_t job_i,
+  output logic               busy_o,
   /// An error response came; stays up until the next start.
-  output logic          error_o,
+  output logic               error_o,
   /// Beats the consumer can still take beyond those already requested: room for 16 more.
-  input  logic          room_i,
+  input  wire logic          room_i,
   /// A burst of `burst_beats_o` beats has been requested.
-  output logic          burst_o,
-  output logic [4:0]    burst_beats_o,
+  output logic               burst_o,
+  output logic      [4:0]    burst_beats_o,
   /// Data, in order; cannot be refused. Not raised for beats after an error.
-  output logic          valid_o,
-  output logic [511:0]  data_o,
+  output logic               valid_o,
+  output logic      [511:0]  data_o,
   /// Waiting for the host memory in this clock.
-  output logic          stall_o,
+  output logic               stall_o,
 
-  output logic [63:0]   m_axi_araddr_o,
-  output logic [7:0]    m_axi_arlen_o,
-  output logic          m_axi_arvalid_o,
-  input  logic          m_axi_arready_i,
-  input  logic [511:0]  m_axi_rdata_i,
-  input  logic [1:0]    m_axi_rresp_i,
-  input  logic          m_axi_rlast_i,
-  input  logic          m_axi_rvalid_i,
-  output logic          m_axi_rready_o
+  output logic      [63:0]   m_axi_araddr_o,
+  output logic      [7:0]    m_axi_arlen_o,
+  output logic               m_axi_arvalid_o,
+  input  wire logic          m_axi_arready_i,
+  input  wire logic [511:0]  m_axi_rdata_i,
+  input  wire logic [1:0]    m_axi_rresp_i,
+  input  wire logic          m_axi_rlast_i,
+  input  wire logic          m_axi_rvalid_i,
+  output logic               m_axi_rready_o
 );
 
   localparam int unsigned CountBits = $clog2(MaxOutstanding + 1);
@@ -106,3 +108,5 @@ module pim_dma_rd #(
   assign unused = ^{gen_last, gen_len[7:5], m_axi_rresp_i[0]};
 
 endmodule
+
+`default_nettype wire

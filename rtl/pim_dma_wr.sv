@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Writes a two-dimensional block of host memory over the AXI4 write channels.
 ///
 /// The address of a burst is sent before its data; up to `MaxOutstanding` bursts wait for
@@ -8,35 +10,35 @@ module pim_dma_wr #(
   /// Bursts whose response is awaited at most.
   parameter int unsigned MaxOutstanding = 4
 ) (
-  input  logic          clk_i,
-  input  logic          rst_ni,
+  input  wire logic          clk_i,
+  input  wire logic          rst_ni,
   /// Transfer to do; taken when `start_i` while not busy.
-  input  logic          start_i,
-  input  pim_pkg::job_t job_i,
+  input  wire logic          start_i,
+  input  wire pim_pkg::job_t job_i,
   /// Byte strobes of every beat of the transfer.
-  input  logic [63:0]   strobe_i,
-  output logic          busy_o,
+  input  wire logic [63:0]   strobe_i,
+  output logic               busy_o,
   /// An error response came; stays up until the next start.
-  output logic          error_o,
+  output logic               error_o,
   /// Data in order.
-  input  logic          valid_i,
-  output logic          ready_o,
-  input  logic [511:0]  data_i,
+  input  wire logic          valid_i,
+  output logic               ready_o,
+  input  wire logic [511:0]  data_i,
   /// Waiting for the host memory in this clock.
-  output logic          stall_o,
+  output logic               stall_o,
 
-  output logic [63:0]   m_axi_awaddr_o,
-  output logic [7:0]    m_axi_awlen_o,
-  output logic          m_axi_awvalid_o,
-  input  logic          m_axi_awready_i,
-  output logic [511:0]  m_axi_wdata_o,
-  output logic [63:0]   m_axi_wstrb_o,
-  output logic          m_axi_wlast_o,
-  output logic          m_axi_wvalid_o,
-  input  logic          m_axi_wready_i,
-  input  logic [1:0]    m_axi_bresp_i,
-  input  logic          m_axi_bvalid_i,
-  output logic          m_axi_bready_o
+  output logic      [63:0]   m_axi_awaddr_o,
+  output logic      [7:0]    m_axi_awlen_o,
+  output logic               m_axi_awvalid_o,
+  input  wire logic          m_axi_awready_i,
+  output logic      [511:0]  m_axi_wdata_o,
+  output logic      [63:0]   m_axi_wstrb_o,
+  output logic               m_axi_wlast_o,
+  output logic               m_axi_wvalid_o,
+  input  wire logic          m_axi_wready_i,
+  input  wire logic [1:0]    m_axi_bresp_i,
+  input  wire logic          m_axi_bvalid_i,
+  output logic               m_axi_bready_o
 );
 
   localparam int unsigned CountBits = $clog2(MaxOutstanding + 1);
@@ -124,3 +126,5 @@ module pim_dma_wr #(
   assign unused = ^{gen_last, m_axi_bresp_i[0]};
 
 endmodule
+
+`default_nettype wire

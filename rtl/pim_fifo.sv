@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// First-in first-out buffer with registered storage and a combinational read side.
 ///
 /// `valid_o` and `data_o` show the oldest entry; a push is visible one clock later. Neither
@@ -8,16 +10,16 @@ module pim_fifo #(
   /// Entries; a power of two.
   parameter int unsigned Depth = 16
 ) (
-  input  logic             clk_i,
-  input  logic             rst_ni,
+  input  wire logic             clk_i,
+  input  wire logic             rst_ni,
   /// Entry to store; taken when `valid_i && ready_o`.
-  input  logic             valid_i,
-  output logic             ready_o,
-  input  logic [Width-1:0] data_i,
+  input  wire logic             valid_i,
+  output logic                  ready_o,
+  input  wire logic [Width-1:0] data_i,
   /// Oldest entry; dropped when `valid_o && ready_i`.
-  output logic             valid_o,
-  input  logic             ready_i,
-  output logic [Width-1:0] data_o
+  output logic                  valid_o,
+  input  wire logic             ready_i,
+  output logic      [Width-1:0] data_o
 );
 
   if (Depth < 2 || (Depth & (Depth - 1)) != 0) begin : gen_check
@@ -48,3 +50,5 @@ module pim_fifo #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// One arithmetic lane: a fused bfloat16 x bfloat16 + binary32 unit and its accumulators.
 ///
 /// Arithmetic (bit-exact contract of the device):
@@ -27,27 +29,27 @@ module pim_lane #(
   parameter int unsigned Groups = 16
 ) (
   /// Clock.
-  input  logic                      clk_i,
+  input  wire logic                      clk_i,
   /// An operation for this lane in this cycle.
-  input  logic                      valid_i,
+  input  wire logic                      valid_i,
   /// The operation; LaneLoadF32 is presented only to the lanes it loads.
-  input  pim_pkg::lane_op_e         op_i,
+  input  wire pim_pkg::lane_op_e         op_i,
   /// Accumulator the operation works on.
-  input  logic [$clog2(Groups)-1:0] group_i,
+  input  wire logic [$clog2(Groups)-1:0] group_i,
   /// bfloat16 operand that all lanes share.
-  input  logic [15:0]               scalar_i,
+  input  wire logic [15:0]               scalar_i,
   /// bfloat16 operand of this lane.
-  input  logic [15:0]               vector_i,
+  input  wire logic [15:0]               vector_i,
   /// binary32 word of LaneLoadF32 for this lane.
-  input  logic [31:0]               word_i,
+  input  wire logic [31:0]               word_i,
   /// Read an accumulator into the output registers.
-  input  logic                      read_i,
+  input  wire logic                      read_i,
   /// Accumulator to read.
-  input  logic [$clog2(Groups)-1:0] read_group_i,
+  input  wire logic [$clog2(Groups)-1:0] read_group_i,
   /// The accumulator last read, rounded to bfloat16 (nearest even; NaN becomes 16'h7FC0).
-  output logic [15:0]               read_bf16_o,
+  output logic      [15:0]               read_bf16_o,
   /// The accumulator last read, as it is.
-  output logic [31:0]               read_f32_o
+  output logic      [31:0]               read_f32_o
 );
   /*verilator no_inline_module*/
 
@@ -312,3 +314,5 @@ module pim_lane #(
 `endif
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Between the DRAM array and the lanes: hands every read beat to its consumer and collects
 /// the data of every write.
 ///
@@ -16,50 +18,50 @@ module pim_lane_ctl #(
   /// 1: the lanes are DPI code.
   parameter bit NativeLanes = 1'b0
 ) (
-  input  logic              clk_i,
-  input  logic              rst_ni,
-  input  logic              flush_i,
+  input  wire logic              clk_i,
+  input  wire logic              rst_ni,
+  input  wire logic              flush_i,
   /// Data time of a read; two clocks before the data time of a write.
-  input  pim_pkg::access_t  read_i,
-  input  pim_pkg::access_t  write_i,
+  input  wire pim_pkg::access_t  read_i,
+  input  wire pim_pkg::access_t  write_i,
   /// Data of the read announced one clock ago.
-  input  logic [BeatBytes*8-1:0] read_data_i,
+  input  wire logic [BeatBytes*8-1:0] read_data_i,
   /// The write announced two clocks ago, and its data.
-  output pim_pkg::access_t  write_o,
-  output logic [BeatBytes*8-1:0] write_data_o,
+  output      pim_pkg::access_t  write_o,
+  output logic      [BeatBytes*8-1:0] write_data_o,
   /// Something is still on its way to or through the lanes.
-  output logic              busy_o,
+  output logic                   busy_o,
 
   /// Static for a descriptor: KindMac starts its sum from +0.
-  input  logic              zero_init_i,
+  input  wire logic              zero_init_i,
   /// Static for a stream: operation and scalar of KindEw (0: +1, 1: -1, 2: scalar buffer).
-  input  pim_pkg::lane_op_e ew_op_i,
-  input  logic [1:0]        ew_scalar_i,
+  input  wire pim_pkg::lane_op_e ew_op_i,
+  input  wire logic [1:0]        ew_scalar_i,
   /// Entry of the scalar buffer that KindEw and splat use.
-  input  logic [$clog2(ScalarDepth)-1:0] scalar_index_i,
+  input  wire logic [$clog2(ScalarDepth)-1:0] scalar_index_i,
   /// Fill one group of accumulators with that entry (or +0, or its negative).
-  input  logic              splat_i,
-  input  logic              splat_zero_i,
-  input  logic              splat_negate_i,
-  input  logic [$clog2(AccGroups)-1:0] splat_group_i,
+  input  wire logic              splat_i,
+  input  wire logic              splat_zero_i,
+  input  wire logic              splat_negate_i,
+  input  wire logic [$clog2(AccGroups)-1:0] splat_group_i,
 
   /// Announce a block to the transpose buffer.
-  input  logic              block_open_i,
-  input  logic [$clog2(AccGroups)-1:0] block_group_i,
-  input  logic [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_i,
-  input  logic [$clog2(ScalarDepth)-1:0] block_base_i,
-  input  logic [$clog2(AtomBytes/2+1)-1:0] block_slices_i,
-  output logic              block_room_o,
+  input  wire logic              block_open_i,
+  input  wire logic [$clog2(AccGroups)-1:0] block_group_i,
+  input  wire logic [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_i,
+  input  wire logic [$clog2(ScalarDepth)-1:0] block_base_i,
+  input  wire logic [$clog2(AtomBytes/2+1)-1:0] block_slices_i,
+  output logic                   block_room_o,
 
   /// Atom for the host.
-  output logic              copy_out_valid_o,
-  output logic [AtomBytes*8-1:0] copy_out_data_o,
+  output logic                   copy_out_valid_o,
+  output logic      [AtomBytes*8-1:0] copy_out_data_o,
   /// Atom from the host; `copy_in_pop_o` takes it.
-  input  logic [AtomBytes*8-1:0] copy_in_data_i,
-  output logic              copy_in_pop_o,
+  input  wire logic [AtomBytes*8-1:0] copy_in_data_i,
+  output logic                   copy_in_pop_o,
 
   /// The lanes multiply and add in this clock.
-  output logic              mac_o
+  output logic                   mac_o
 );
 
   localparam int unsigned AtomElems = AtomBytes / 2;
@@ -353,3 +355,5 @@ module pim_lane_ctl #(
   end
 
 endmodule
+
+`default_nettype wire

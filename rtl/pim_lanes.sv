@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// The arithmetic lanes of a beat, as RTL: `Lanes` copies of pim_lane behind one operation port.
 ///
 /// pim_lanes_native_sim has the same ports, bits and cycles with a C++ body.
@@ -19,27 +21,27 @@ module pim_lanes #(
   parameter int unsigned Latency = 4
 ) (
   /// Clock.
-  input  logic                      clk_i,
+  input  wire logic                      clk_i,
   /// An operation in this cycle.
-  input  logic                      valid_i,
+  input  wire logic                      valid_i,
   /// The operation.
-  input  pim_pkg::lane_op_e         op_i,
+  input  wire pim_pkg::lane_op_e         op_i,
   /// Accumulator set the operation works on.
-  input  logic [$clog2(Groups)-1:0] group_i,
+  input  wire logic [$clog2(Groups)-1:0] group_i,
   /// Parts of the lanes that take part; bit 0 is the part with lane 0.
-  input  logic [Parts-1:0]          mask_i,
+  input  wire logic [Parts-1:0]          mask_i,
   /// bfloat16 operand of all lanes; bit 0 names the half of the lanes for LaneLoadF32.
-  input  logic [15:0]               scalar_i,
+  input  wire logic [15:0]               scalar_i,
   /// bfloat16 operands, lane 0 in the low bits; Lanes / 2 binary32 for LaneLoadF32.
-  input  logic [Lanes*16-1:0]       vector_i,
+  input  wire logic [Lanes*16-1:0]       vector_i,
   /// Read an accumulator set into the output registers.
-  input  logic                      read_i,
+  input  wire logic                      read_i,
   /// Accumulator set to read.
-  input  logic [$clog2(Groups)-1:0] read_group_i,
+  input  wire logic [$clog2(Groups)-1:0] read_group_i,
   /// The set last read, rounded to bfloat16.
-  output logic [Lanes*16-1:0]       read_bf16_o,
+  output logic      [Lanes*16-1:0]       read_bf16_o,
   /// The set last read, binary32.
-  output logic [Lanes*32-1:0]       read_f32_o
+  output logic      [Lanes*32-1:0]       read_f32_o
 );
 
   if (Lanes < 2 || Lanes % 2 != 0) begin : gen_check_lanes
@@ -80,3 +82,5 @@ module pim_lanes #(
   end
 
 endmodule
+
+`default_nettype wire

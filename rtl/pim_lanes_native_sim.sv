@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// The arithmetic lanes of a beat for fast simulation: ports, bits and cycles of pim_lanes, with
 /// the arithmetic and the accumulators in C++ (sim/dpi/pim_lane_dpi.cpp). Not synthesizable.
 ///
@@ -18,27 +20,27 @@ module pim_lanes_native_sim #(
   parameter int unsigned Parts = 1
 ) (
   /// Clock.
-  input  logic                      clk_i,
+  input  wire logic                      clk_i,
   /// An operation in this cycle.
-  input  logic                      valid_i,
+  input  wire logic                      valid_i,
   /// The operation.
-  input  pim_pkg::lane_op_e         op_i,
+  input  wire pim_pkg::lane_op_e         op_i,
   /// Accumulator set the operation works on.
-  input  logic [$clog2(Groups)-1:0] group_i,
+  input  wire logic [$clog2(Groups)-1:0] group_i,
   /// Parts of the lanes that take part; bit 0 is the part with lane 0.
-  input  logic [Parts-1:0]          mask_i,
+  input  wire logic [Parts-1:0]          mask_i,
   /// bfloat16 operand of all lanes; bit 0 names the half of the lanes for LaneLoadF32.
-  input  logic [15:0]               scalar_i,
+  input  wire logic [15:0]               scalar_i,
   /// bfloat16 operands, lane 0 in the low bits; Lanes / 2 binary32 for LaneLoadF32.
-  input  logic [Lanes*16-1:0]       vector_i,
+  input  wire logic [Lanes*16-1:0]       vector_i,
   /// Read an accumulator set into the output registers.
-  input  logic                      read_i,
+  input  wire logic                      read_i,
   /// Accumulator set to read.
-  input  logic [$clog2(Groups)-1:0] read_group_i,
+  input  wire logic [$clog2(Groups)-1:0] read_group_i,
   /// The set last read, rounded to bfloat16.
-  output logic [Lanes*16-1:0]       read_bf16_o,
+  output logic      [Lanes*16-1:0]       read_bf16_o,
   /// The set last read, binary32.
-  output logic [Lanes*32-1:0]       read_f32_o
+  output logic      [Lanes*32-1:0]       read_f32_o
 );
 
   if (Groups < 2 || (Groups & (Groups - 1)) != 0) begin : gen_check_groups
@@ -83,3 +85,5 @@ module pim_lanes_native_sim #(
   end
 
 endmodule
+
+`default_nettype wire

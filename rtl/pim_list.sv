@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// List engine: fetches descriptors, has them checked and executed, writes their status, and
 /// follows the chain until END or an error.
 ///
@@ -5,58 +7,58 @@
 /// status of the last one has been acknowledged by the host memory. That is also why a loop in
 /// the chain is always noticed: a descriptor met again has a status that is not PENDING.
 module pim_list (
-  input  logic                     clk_i,
-  input  logic                     rst_ni,
-  input  logic                     doorbell_i,
-  input  logic [63:0]              list_i,
-  input  logic [63:0]              window_base_i,
-  input  logic [63:0]              window_size_i,
-  input  logic [31:0]              chain_limit_i,
-  output logic                     busy_o,
+  input  wire logic                     clk_i,
+  input  wire logic                     rst_ni,
+  input  wire logic                     doorbell_i,
+  input  wire logic [63:0]              list_i,
+  input  wire logic [63:0]              window_base_i,
+  input  wire logic [63:0]              window_size_i,
+  input  wire logic [31:0]              chain_limit_i,
+  output logic                          busy_o,
   /// Something here may change without `doorbell_i`, `copy_done_i` or `seq_done_i`.
-  output logic                     active_o,
+  output logic                          active_o,
   /// Pulse: the list has ended, with this code.
-  output logic                     ended_o,
-  output pim_isa_pkg::code_e       end_code_o,
-  output logic [63:0]              desc_addr_o,
-  output logic [31:0]              desc_count_o,
+  output logic                          ended_o,
+  output      pim_isa_pkg::code_e       end_code_o,
+  output logic      [63:0]              desc_addr_o,
+  output logic      [31:0]              desc_count_o,
 
   /// Device memory: leave self-refresh, enter it, it is entered.
-  output logic                     wake_o,
-  output logic                     sleep_o,
-  input  logic                     asleep_i,
+  output logic                          wake_o,
+  output logic                          sleep_o,
+  input  wire logic                     asleep_i,
 
-  output logic                     rd_start_o,
-  input  logic                     rd_busy_i,
-  input  logic                     rd_error_i,
-  input  logic                     rd_valid_i,
-  input  logic [511:0]             rd_data_i,
-  output logic                     wr_start_o,
-  output logic [63:0]              wr_strobe_o,
-  input  logic                     wr_busy_i,
-  input  logic                     wr_error_i,
-  output logic                     wr_valid_o,
-  input  logic                     wr_ready_i,
-  output logic [511:0]             wr_data_o,
-  output pim_pkg::job_t            job_o,
+  output logic                          rd_start_o,
+  input  wire logic                     rd_busy_i,
+  input  wire logic                     rd_error_i,
+  input  wire logic                     rd_valid_i,
+  input  wire logic [511:0]             rd_data_i,
+  output logic                          wr_start_o,
+  output logic      [63:0]              wr_strobe_o,
+  input  wire logic                     wr_busy_i,
+  input  wire logic                     wr_error_i,
+  output logic                          wr_valid_o,
+  input  wire logic                     wr_ready_i,
+  output logic      [511:0]             wr_data_o,
+  output      pim_pkg::job_t            job_o,
 
-  output logic                     check_start_o,
-  input  logic                     check_done_i,
-  input  pim_isa_pkg::code_e       check_code_i,
-  output logic                     copy_start_o,
-  input  logic                     copy_done_i,
-  input  pim_isa_pkg::code_e       copy_code_i,
-  output logic                     seq_start_o,
-  input  logic                     seq_done_i,
+  output logic                          check_start_o,
+  input  wire logic                     check_done_i,
+  input  wire pim_isa_pkg::code_e       check_code_i,
+  output logic                          copy_start_o,
+  input  wire logic                     copy_done_i,
+  input  wire pim_isa_pkg::code_e       copy_code_i,
+  output logic                          seq_start_o,
+  input  wire logic                     seq_done_i,
   /// The descriptor in hand.
-  output pim_isa_pkg::descriptor_t desc_o,
+  output      pim_isa_pkg::descriptor_t desc_o,
 
   /// Start the counters of a descriptor.
-  output logic                     count_clear_o,
+  output logic                          count_clear_o,
   /// Take them: cycles, act, pre, rd, wr, ref, mac, stall; used from the next clock on.
-  output logic                     count_capture_o,
-  input  logic [pim_isa_pkg::Counters-1:0][31:0] count_i,
-  input  logic [63:0]              count_cycles_i
+  output logic                          count_capture_o,
+  input  wire logic [pim_isa_pkg::Counters-1:0][31:0] count_i,
+  input  wire logic [63:0]              count_cycles_i
 );
 
   typedef enum logic [3:0] {
@@ -204,3 +206,5 @@ module pim_list (
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// AXI4-Lite register file. Offsets and meanings: pim_isa_pkg and README.md.
 ///
 /// Write address and write data may come in any order; each access takes at least two clocks.
@@ -19,45 +21,45 @@ module pim_regs #(
   parameter int unsigned TckFs = 833333,
   parameter int unsigned LaneLatency = 4
 ) (
-  input  logic               clk_i,
-  input  logic               rst_ni,
+  input  wire logic               clk_i,
+  input  wire logic               rst_ni,
 
-  input  logic [11:0]        s_axil_awaddr_i,
-  input  logic               s_axil_awvalid_i,
-  output logic               s_axil_awready_o,
-  input  logic [31:0]        s_axil_wdata_i,
-  input  logic [3:0]         s_axil_wstrb_i,
-  input  logic               s_axil_wvalid_i,
-  output logic               s_axil_wready_o,
-  output logic [1:0]         s_axil_bresp_o,
-  output logic               s_axil_bvalid_o,
-  input  logic               s_axil_bready_i,
-  input  logic [11:0]        s_axil_araddr_i,
-  input  logic               s_axil_arvalid_i,
-  output logic               s_axil_arready_o,
-  output logic [31:0]        s_axil_rdata_o,
-  output logic [1:0]         s_axil_rresp_o,
-  output logic               s_axil_rvalid_o,
-  input  logic               s_axil_rready_i,
+  input  wire logic [11:0]        s_axil_awaddr_i,
+  input  wire logic               s_axil_awvalid_i,
+  output logic                    s_axil_awready_o,
+  input  wire logic [31:0]        s_axil_wdata_i,
+  input  wire logic [3:0]         s_axil_wstrb_i,
+  input  wire logic               s_axil_wvalid_i,
+  output logic                    s_axil_wready_o,
+  output logic      [1:0]         s_axil_bresp_o,
+  output logic                    s_axil_bvalid_o,
+  input  wire logic               s_axil_bready_i,
+  input  wire logic [11:0]        s_axil_araddr_i,
+  input  wire logic               s_axil_arvalid_i,
+  output logic                    s_axil_arready_o,
+  output logic      [31:0]        s_axil_rdata_o,
+  output logic      [1:0]         s_axil_rresp_o,
+  output logic                    s_axil_rvalid_o,
+  input  wire logic               s_axil_rready_i,
 
-  output logic               irq_o,
+  output logic                    irq_o,
   /// Pulse: reset everything but this block.
-  output logic               soft_reset_o,
+  output logic                    soft_reset_o,
   /// Pulse: start the list at `list_o`.
-  output logic               doorbell_o,
-  output logic [63:0]        list_o,
-  output logic [63:0]        window_base_o,
-  output logic [63:0]        window_size_o,
-  output logic [31:0]        chain_limit_o,
+  output logic                    doorbell_o,
+  output logic      [63:0]        list_o,
+  output logic      [63:0]        window_base_o,
+  output logic      [63:0]        window_size_o,
+  output logic      [31:0]        chain_limit_o,
 
-  input  logic               busy_i,
+  input  wire logic               busy_i,
   /// Pulse: a list has ended, with this code.
-  input  logic               ended_i,
-  input  pim_isa_pkg::code_e end_code_i,
-  input  logic [63:0]        desc_addr_i,
-  input  logic [31:0]        desc_count_i,
+  input  wire logic               ended_i,
+  input  wire pim_isa_pkg::code_e end_code_i,
+  input  wire logic [63:0]        desc_addr_i,
+  input  wire logic [31:0]        desc_count_i,
   /// Totals, in the order of pim_isa_pkg::Counter...
-  input  logic [pim_isa_pkg::Counters-1:0][63:0] counters_i
+  input  wire logic [pim_isa_pkg::Counters-1:0][63:0] counters_i
 );
 
   localparam pim_isa_pkg::banks_t BanksWord = '{groups: 16'(BankGroups), count: 16'(Banks)};
@@ -260,3 +262,5 @@ module pim_regs #(
   assign unused = ^{s_axil_araddr_i[1:0], s_axil_awaddr_i[1:0]};
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Scalar buffer: a row of the left operand, or a column to broadcast, as single bfloat16.
 ///
 /// Written an atom at a time, read an element at a time; both take effect at the clock edge, a
@@ -8,13 +10,13 @@ module pim_scalar_buf #(
   /// Elements of an atom; a power of two.
   parameter int unsigned AtomElems = 32
 ) (
-  input  logic                               clk_i,
-  input  logic                               write_i,
-  input  logic [$clog2(Depth/AtomElems)-1:0] write_index_i,
-  input  logic [AtomElems*16-1:0]            write_data_i,
-  input  logic [$clog2(Depth)-1:0]           read_index_i,
+  input  wire logic                               clk_i,
+  input  wire logic                               write_i,
+  input  wire logic [$clog2(Depth/AtomElems)-1:0] write_index_i,
+  input  wire logic [AtomElems*16-1:0]            write_data_i,
+  input  wire logic [$clog2(Depth)-1:0]           read_index_i,
   /// Combinational.
-  output logic [15:0]                        read_data_o
+  output logic      [15:0]                        read_data_o
 );
 
   localparam int unsigned ElemBits = $clog2(AtomElems);
@@ -34,3 +36,5 @@ module pim_scalar_buf #(
   end
 
 endmodule
+
+`default_nettype wire

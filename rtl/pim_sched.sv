@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// DRAM command scheduler: turns spans into ACT, PRE, RD, WR and REF commands.
 ///
 /// One fabric clock has `CkRatio` command slots, one a DRAM clock. In each at most one column
@@ -35,46 +37,46 @@ module pim_sched #(
   parameter int unsigned LaneLatency = 4,
   parameter pim_pkg::timing_t Timing = '0
 ) (
-  input  logic              clk_i,
-  input  logic              rst_ni,
+  input  wire logic              clk_i,
+  input  wire logic              rst_ni,
   /// Pulse: leave self-refresh.
-  input  logic              wake_i,
+  input  wire logic              wake_i,
   /// Level: close all rows and enter self-refresh.
-  input  logic              sleep_i,
-  output logic              asleep_o,
+  input  wire logic              sleep_i,
+  output logic                   asleep_o,
   /// Drop the spans that are waiting.
-  input  logic              flush_i,
-  input  logic              valid_i,
-  output logic              ready_o,
-  input  pim_pkg::span_t    span_i,
+  input  wire logic              flush_i,
+  input  wire logic              valid_i,
+  output logic                   ready_o,
+  input  wire pim_pkg::span_t    span_i,
   /// No span waits and no data are on their way.
-  output logic              idle_o,
+  output logic                   idle_o,
   /// The reader of KindCopyOut can take one more atom.
-  input  logic              copy_out_room_i,
+  input  wire logic              copy_out_room_i,
   /// One more atom of KindCopyIn is there.
-  input  logic              copy_in_ready_i,
+  input  wire logic              copy_in_ready_i,
   /// The lanes or what feeds them still work on data already delivered.
-  input  logic              lanes_busy_i,
+  input  wire logic              lanes_busy_i,
   /// A column command of KindCopyIn or KindCopyOut goes out.
-  output logic              copy_issue_o,
+  output logic                   copy_issue_o,
   /// Data time of a read; two clocks before the data time of a write.
-  output pim_pkg::access_t  read_o,
-  output pim_pkg::access_t  write_o,
+  output      pim_pkg::access_t  read_o,
+  output      pim_pkg::access_t  write_o,
   /// Commands of this fabric clock, for counters and checks.
-  output pim_pkg::dram_cmd_e col_cmd_o,
-  output pim_pkg::dram_cmd_e row_cmd_o,
-  output logic              col_all_o,
-  output logic              row_all_o,
-  output logic [$clog2(Banks)-1:0] col_bank_o,
-  output logic [$clog2(Banks)-1:0] row_bank_o,
-  output logic [$clog2(CkRatio)-1:0] col_slot_o,
-  output logic [$clog2(CkRatio)-1:0] row_slot_o,
-  output logic [$clog2(Rows)-1:0] row_row_o,
+  output      pim_pkg::dram_cmd_e col_cmd_o,
+  output      pim_pkg::dram_cmd_e row_cmd_o,
+  output logic                   col_all_o,
+  output logic                   row_all_o,
+  output logic      [$clog2(Banks)-1:0] col_bank_o,
+  output logic      [$clog2(Banks)-1:0] row_bank_o,
+  output logic      [$clog2(CkRatio)-1:0] col_slot_o,
+  output logic      [$clog2(CkRatio)-1:0] row_slot_o,
+  output logic      [$clog2(Rows)-1:0] row_row_o,
   /// Row the column command is meant for.
-  output logic [$clog2(Rows)-1:0] col_row_o,
-  output logic [$clog2(RowBytes / AtomBytes)-1:0] col_column_o,
+  output logic      [$clog2(Rows)-1:0] col_row_o,
+  output logic      [$clog2(RowBytes / AtomBytes)-1:0] col_column_o,
   /// Banks that are open.
-  output logic [Banks-1:0]  open_o
+  output logic      [Banks-1:0]  open_o
 );
 
   localparam int unsigned BankBits = $clog2(Banks);
@@ -531,3 +533,5 @@ module pim_sched #(
   assign open_o = open_q;
 
 endmodule
+
+`default_nettype wire

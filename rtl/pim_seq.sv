@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Compute sequencer: turns a MATMUL, MATMUL_T or vector descriptor (element-wise, unary) into
 /// streams of accesses and the settings that tell the lanes what to do with them.
 ///
@@ -13,33 +15,33 @@ module pim_seq #(
   /// Fabric clocks to set up one vector instruction (at most AccGroups beats).
   parameter int unsigned VectorSetup = 0
 ) (
-  input  logic                     clk_i,
-  input  logic                     rst_ni,
+  input  wire logic                     clk_i,
+  input  wire logic                     rst_ni,
   /// Start `desc_i`, which has been checked and stays until `done_o`.
-  input  logic                     start_i,
-  input  pim_isa_pkg::descriptor_t desc_i,
-  output logic                     done_o,
+  input  wire logic                     start_i,
+  input  wire pim_isa_pkg::descriptor_t desc_i,
+  output logic                          done_o,
 
-  output logic                     stream_valid_o,
-  input  logic                     stream_ready_i,
-  output pim_pkg::stream_t         stream_o,
+  output logic                          stream_valid_o,
+  input  wire logic                     stream_ready_i,
+  output      pim_pkg::stream_t         stream_o,
   /// No access waits or is under way, and the lanes are idle.
-  input  logic                     quiet_i,
+  input  wire logic                     quiet_i,
 
-  output logic                     zero_init_o,
-  output pim_pkg::lane_op_e        ew_op_o,
-  output logic [1:0]               ew_scalar_o,
-  output logic [$clog2(ScalarDepth)-1:0] scalar_index_o,
-  output logic                     splat_o,
-  output logic                     splat_zero_o,
-  output logic                     splat_negate_o,
-  output logic [$clog2(AccGroups)-1:0] splat_group_o,
-  output logic                     block_open_o,
-  output logic [$clog2(AccGroups)-1:0] block_group_o,
-  output logic [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_o,
-  output logic [$clog2(ScalarDepth)-1:0] block_base_o,
-  output logic [$clog2(AtomBytes/2+1)-1:0] block_slices_o,
-  input  logic                     block_room_i
+  output logic                          zero_init_o,
+  output      pim_pkg::lane_op_e        ew_op_o,
+  output logic      [1:0]               ew_scalar_o,
+  output logic      [$clog2(ScalarDepth)-1:0] scalar_index_o,
+  output logic                          splat_o,
+  output logic                          splat_zero_o,
+  output logic                          splat_negate_o,
+  output logic      [$clog2(AccGroups)-1:0] splat_group_o,
+  output logic                          block_open_o,
+  output logic      [$clog2(AccGroups)-1:0] block_group_o,
+  output logic      [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_o,
+  output logic      [$clog2(ScalarDepth)-1:0] block_base_o,
+  output logic      [$clog2(AtomBytes/2+1)-1:0] block_slices_o,
+  input  wire logic                     block_room_i
 );
 
   localparam int unsigned AtomElems = AtomBytes / 2;
@@ -382,3 +384,5 @@ module pim_seq #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Cuts a stream of accesses into spans that stay in one DRAM page.
 ///
 /// A page is what one row address holds: a row of one bank in per_bank style, the same row of
@@ -11,16 +13,16 @@ module pim_spans #(
   /// Bytes of an access to all banks at once.
   parameter int unsigned BeatBytes = 64
 ) (
-  input  logic             clk_i,
-  input  logic             rst_ni,
+  input  wire logic             clk_i,
+  input  wire logic             rst_ni,
   /// Drop what is waiting.
-  input  logic             flush_i,
-  input  logic             valid_i,
-  output logic             ready_o,
-  input  pim_pkg::stream_t stream_i,
-  output logic             valid_o,
-  input  logic             ready_i,
-  output pim_pkg::span_t   span_o
+  input  wire logic             flush_i,
+  input  wire logic             valid_i,
+  output logic                  ready_o,
+  input  wire pim_pkg::stream_t stream_i,
+  output logic                  valid_o,
+  input  wire logic             ready_i,
+  output      pim_pkg::span_t   span_o
 );
 
   localparam int unsigned PageBits = $clog2(PageBytes);
@@ -64,3 +66,5 @@ module pim_spans #(
   end
 
 endmodule
+
+`default_nettype wire

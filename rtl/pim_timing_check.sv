@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Asserts every DRAM timing rule on every command; simulation and proofs only.
 ///
 /// It shares nothing with the scheduler but the commands it sees: it keeps the clock of the last
@@ -11,22 +13,22 @@ module pim_timing_check #(
   parameter int unsigned CkRatio = 4,
   parameter pim_pkg::timing_t Timing = '0
 ) (
-  input logic clk_i,
-  input logic rst_ni,
+  input wire logic clk_i,
+  input wire logic rst_ni,
   /// The device leaves self-refresh: no earlier command counts.
-  input logic wake_i,
-  input logic asleep_i,
-  input pim_pkg::dram_cmd_e col_cmd_i,
-  input pim_pkg::dram_cmd_e row_cmd_i,
-  input logic col_all_i,
-  input logic row_all_i,
-  input logic [$clog2(Banks)-1:0] col_bank_i,
-  input logic [$clog2(Banks)-1:0] row_bank_i,
-  input logic [$clog2(CkRatio)-1:0] col_slot_i,
-  input logic [$clog2(CkRatio)-1:0] row_slot_i,
-  input logic [$clog2(Rows)-1:0] row_row_i,
+  input wire logic wake_i,
+  input wire logic asleep_i,
+  input wire pim_pkg::dram_cmd_e col_cmd_i,
+  input wire pim_pkg::dram_cmd_e row_cmd_i,
+  input wire logic col_all_i,
+  input wire logic row_all_i,
+  input wire logic [$clog2(Banks)-1:0] col_bank_i,
+  input wire logic [$clog2(Banks)-1:0] row_bank_i,
+  input wire logic [$clog2(CkRatio)-1:0] col_slot_i,
+  input wire logic [$clog2(CkRatio)-1:0] row_slot_i,
+  input wire logic [$clog2(Rows)-1:0] row_row_i,
   /// Row that the column command is meant for.
-  input logic [$clog2(Rows)-1:0] col_row_i
+  input wire logic [$clog2(Rows)-1:0] col_row_i
 );
 
   localparam int unsigned GroupBits = $clog2(BankGroups);
@@ -187,3 +189,5 @@ module pim_timing_check #(
   `undef PIM_RULE
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// The PIM device: a DRAM channel with compute beside the banks, behind AXI.
 ///
 /// The host writes a list of descriptors to its memory and rings the doorbell (AXI4-Lite); the
@@ -59,85 +61,86 @@ module pim_top #(
   parameter int unsigned TBl = 4
   // end generated
 ) (
-  input  logic         clk_i,
-  input  logic         rst_ni,
+  input  wire logic         clk_i,
+  input  wire logic         rst_ni,
   /// Level interrupt.
-  output logic         irq_o,
+  output logic              irq_o,
   /// A list is running; nothing changes inside while it is low and AXI4-Lite is idle.
-  output logic         busy_o,
+  output logic              busy_o,
   /// Reset for the bus side of the AXI master.
-  output logic         bus_rst_no,
+  output logic              bus_rst_no,
 
-  input  logic [11:0]  s_axil_awaddr,
-  input  logic         s_axil_awvalid,
-  output logic         s_axil_awready,
-  input  logic [31:0]  s_axil_wdata,
-  input  logic [3:0]   s_axil_wstrb,
-  input  logic         s_axil_wvalid,
-  output logic         s_axil_wready,
-  output logic [1:0]   s_axil_bresp,
-  output logic         s_axil_bvalid,
-  input  logic         s_axil_bready,
-  input  logic [11:0]  s_axil_araddr,
-  input  logic         s_axil_arvalid,
-  output logic         s_axil_arready,
-  output logic [31:0]  s_axil_rdata,
-  output logic [1:0]   s_axil_rresp,
-  output logic         s_axil_rvalid,
-  input  logic         s_axil_rready,
+  input  wire logic [11:0]  s_axil_awaddr,
+  input  wire logic         s_axil_awvalid,
+  output logic              s_axil_awready,
+  input  wire logic [31:0]  s_axil_wdata,
+  input  wire logic [3:0]   s_axil_wstrb,
+  input  wire logic         s_axil_wvalid,
+  output logic              s_axil_wready,
+  output logic      [1:0]   s_axil_bresp,
+  output logic              s_axil_bvalid,
+  input  wire logic         s_axil_bready,
+  input  wire logic [11:0]  s_axil_araddr,
+  input  wire logic         s_axil_arvalid,
+  output logic              s_axil_arready,
+  output logic      [31:0]  s_axil_rdata,
+  output logic      [1:0]   s_axil_rresp,
+  output logic              s_axil_rvalid,
+  input  wire logic         s_axil_rready,
 
-  output logic [63:0]  m_axi_araddr,
-  output logic [7:0]   m_axi_arlen,
-  output logic [2:0]   m_axi_arsize,
-  output logic [1:0]   m_axi_arburst,
-  output logic         m_axi_arvalid,
-  input  logic         m_axi_arready,
-  input  logic [511:0] m_axi_rdata,
-  input  logic [1:0]   m_axi_rresp,
-  input  logic         m_axi_rlast,
-  input  logic         m_axi_rvalid,
-  output logic         m_axi_rready,
-  output logic [63:0]  m_axi_awaddr,
-  output logic [7:0]   m_axi_awlen,
-  output logic [2:0]   m_axi_awsize,
-  output logic [1:0]   m_axi_awburst,
-  output logic         m_axi_awvalid,
-  input  logic         m_axi_awready,
-  output logic [511:0] m_axi_wdata,
-  output logic [63:0]  m_axi_wstrb,
-  output logic         m_axi_wlast,
-  output logic         m_axi_wvalid,
-  input  logic         m_axi_wready,
-  input  logic [1:0]   m_axi_bresp,
-  input  logic         m_axi_bvalid,
-  output logic         m_axi_bready,
+  output logic      [63:0]  m_axi_araddr,
+  output logic      [7:0]   m_axi_arlen,
+  output logic      [2:0]   m_axi_arsize,
+  output logic      [1:0]   m_axi_arburst,
+  output logic              m_axi_arvalid,
+  input  wire logic         m_axi_arready,
+  input  wire logic [511:0] m_axi_rdata,
+  input  wire logic [1:0]   m_axi_rresp,
+  input  wire logic         m_axi_rlast,
+  input  wire logic         m_axi_rvalid,
+  output logic              m_axi_rready,
+  output logic      [63:0]  m_axi_awaddr,
+  output logic      [7:0]   m_axi_awlen,
+  output logic      [2:0]   m_axi_awsize,
+  output logic      [1:0]   m_axi_awburst,
+  output logic              m_axi_awvalid,
+  input  wire logic         m_axi_awready,
+  output logic      [511:0] m_axi_wdata,
+  output logic      [63:0]  m_axi_wstrb,
+  output logic              m_axi_wlast,
+  output logic              m_axi_wvalid,
+  input  wire logic         m_axi_wready,
+  input  wire logic [1:0]   m_axi_bresp,
+  input  wire logic         m_axi_bvalid,
+  output logic              m_axi_bready,
 
   /// Memory port: the commands of the DRAM channel, at most one of each kind a clock, and the data
-  /// of its accesses. After a reset (`bus_rst_no`) no row is open and the channel is in self-refresh.
-  output pim_pkg::dram_cmd_e                      mem_row_cmd_o,
+  /// of its accesses. After a reset (`bus_rst_no`) no row is open, and the channel is in
+  /// self-refresh.
+  output      pim_pkg::dram_cmd_e                      mem_row_cmd_o,
   /// The command is for every bank.
-  output logic                                    mem_row_all_o,
-  output logic [$clog2(Banks)-1:0]                mem_row_bank_o,
-  output logic [$clog2(Rows)-1:0]                 mem_row_row_o,
+  output logic                                         mem_row_all_o,
+  output logic      [$clog2(Banks)-1:0]                mem_row_bank_o,
+  output logic      [$clog2(Rows)-1:0]                 mem_row_row_o,
   /// DRAM clock of the fabric clock in which the command leaves.
-  output logic [$clog2(CkRatio)-1:0]              mem_row_slot_o,
-  output pim_pkg::dram_cmd_e                      mem_col_cmd_o,
-  output logic                                    mem_col_all_o,
-  output logic [$clog2(Banks)-1:0]                mem_col_bank_o,
+  output logic      [$clog2(CkRatio)-1:0]              mem_row_slot_o,
+  output      pim_pkg::dram_cmd_e                      mem_col_cmd_o,
+  output logic                                         mem_col_all_o,
+  output logic      [$clog2(Banks)-1:0]                mem_col_bank_o,
   /// The row that is open there, for who follows the commands.
-  output logic [$clog2(Rows)-1:0]                 mem_col_row_o,
-  output logic [$clog2(RowBytes/AtomBytes)-1:0]   mem_col_column_o,
-  output logic [$clog2(CkRatio)-1:0]              mem_col_slot_o,
+  output logic      [$clog2(Rows)-1:0]                 mem_col_row_o,
+  output logic      [$clog2(RowBytes/AtomBytes)-1:0]   mem_col_column_o,
+  output logic      [$clog2(CkRatio)-1:0]              mem_col_slot_o,
   /// Self-refresh ends in this clock; it has not ended yet.
-  output logic                                    mem_wake_o,
-  output logic                                    mem_asleep_o,
+  output logic                                         mem_wake_o,
+  output logic                                         mem_asleep_o,
   /// The burst of a RD has ended (TCl + TBl DRAM clocks after it): its data are wanted on
   /// `mem_read_data_i` in the next clock, an atom or, with `all`, a beat, from byte `addr` on.
-  output pim_pkg::access_t                        mem_read_o,
-  input  logic [(AllBank*(Banks-1)+1)*AtomBytes*8-1:0] mem_read_data_i,
+  output      pim_pkg::access_t                        mem_read_o,
+  input  wire logic [(AllBank*(Banks-1)+1)*AtomBytes*8-1:0] mem_read_data_i,
   /// The burst of a WR: its data are on `mem_write_data_o` in this clock.
-  output pim_pkg::access_t                        mem_write_o,
-  output logic [(AllBank*(Banks-1)+1)*AtomBytes*8-1:0] mem_write_data_o
+  output      pim_pkg::access_t                        mem_write_o,
+  output logic      [(AllBank*(Banks-1)+1)*AtomBytes*8-1:0] mem_write_data_o
 );
 
   localparam int unsigned BeatBytes = AllBank != 0 ? Banks * AtomBytes : AtomBytes;
@@ -665,3 +668,5 @@ module pim_top #(
 `endif
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Turns square blocks of the right operand on their side for Y = A x B^T.
 ///
 /// A block is `Size` atoms (rows of B, that is output columns) of `Size` elements along the
@@ -19,27 +21,27 @@ module pim_transpose #(
   /// Bits of an index into the inner dimension.
   parameter int unsigned IndexBits = 12
 ) (
-  input  logic                      clk_i,
-  input  logic                      rst_ni,
+  input  wire logic                      clk_i,
+  input  wire logic                      rst_ni,
   /// Drop everything.
-  input  logic                      flush_i,
+  input  wire logic                      flush_i,
   /// Announce a block: its tag, the inner index of its first slice, and its slices (1..Size).
-  input  logic                      open_i,
-  input  logic [TagBits-1:0]        tag_i,
-  input  logic [IndexBits-1:0]      base_i,
-  input  logic [$clog2(Size+1)-1:0] slices_i,
+  input  wire logic                      open_i,
+  input  wire logic [TagBits-1:0]        tag_i,
+  input  wire logic [IndexBits-1:0]      base_i,
+  input  wire logic [$clog2(Size+1)-1:0] slices_i,
   /// A block may be announced.
-  output logic                      room_o,
+  output logic                           room_o,
   /// Next atom of the oldest block that is not complete.
-  input  logic                      valid_i,
-  input  logic [Size*16-1:0]        data_i,
+  input  wire logic                      valid_i,
+  input  wire logic [Size*16-1:0]        data_i,
   /// A slice, with the tag of its block and its inner index.
-  output logic                      valid_o,
-  output logic [Size*16-1:0]        data_o,
-  output logic [TagBits-1:0]        tag_o,
-  output logic [IndexBits-1:0]      index_o,
+  output logic                           valid_o,
+  output logic      [Size*16-1:0]        data_o,
+  output logic      [TagBits-1:0]        tag_o,
+  output logic      [IndexBits-1:0]      index_o,
   /// No block is announced.
-  output logic                      idle_o
+  output logic                           idle_o
 );
 
   localparam int unsigned RowBits = $clog2(Size);
@@ -146,3 +148,5 @@ module pim_transpose #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,22 +1,24 @@
+`default_nettype none
+
 /// One lane with its neighbours, for synthesis, place and route: the registers of pim_lane_ctl
 /// that feed it, the choice between a slice of the transpose buffer and read data, the lane's
 /// share of pim_lanes, and the register that collects what is written.
 module pim_lane_harness #(
   parameter int unsigned Groups = 16
 ) (
-  input  logic                      clk_i,
-  input  logic                      valid_i,
-  input  pim_pkg::lane_op_e         op_i,
-  input  logic [$clog2(Groups)-1:0] group_i,
-  input  logic                      slice_i,
-  input  logic                      mask_i,
-  input  logic [15:0]               scalar_i,
-  input  logic [15:0]               slice_data_i,
-  input  logic [31:0]               read_data_i,
-  input  logic                      read_i,
-  input  logic [$clog2(Groups)-1:0] read_group_i,
-  input  logic                      wide_i,
-  output logic [31:0]               write_data_o
+  input  wire logic                      clk_i,
+  input  wire logic                      valid_i,
+  input  wire pim_pkg::lane_op_e         op_i,
+  input  wire logic [$clog2(Groups)-1:0] group_i,
+  input  wire logic                      slice_i,
+  input  wire logic                      mask_i,
+  input  wire logic [15:0]               scalar_i,
+  input  wire logic [15:0]               slice_data_i,
+  input  wire logic [31:0]               read_data_i,
+  input  wire logic                      read_i,
+  input  wire logic [$clog2(Groups)-1:0] read_group_i,
+  input  wire logic                      wide_i,
+  output logic      [31:0]               write_data_o
 );
 
   logic valid_q, slice_q, mask_q, read_q, wide_q;
@@ -58,3 +60,5 @@ module pim_lane_harness #(
   );
 
 endmodule
+
+`default_nettype wire

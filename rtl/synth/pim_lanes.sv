@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Stands in for the lanes while the control path is synthesised: registers on every port, no
 /// arithmetic. Ports and parameters are those of pim_lanes.
 module pim_lanes #(
@@ -7,17 +9,17 @@ module pim_lanes #(
   /// Not used here.
   parameter int unsigned Latency = 4
 ) (
-  input  logic                      clk_i,
-  input  logic                      valid_i,
-  input  pim_pkg::lane_op_e         op_i,
-  input  logic [$clog2(Groups)-1:0] group_i,
-  input  logic [Parts-1:0]          mask_i,
-  input  logic [15:0]               scalar_i,
-  input  logic [Lanes*16-1:0]       vector_i,
-  input  logic                      read_i,
-  input  logic [$clog2(Groups)-1:0] read_group_i,
-  output logic [Lanes*16-1:0]       read_bf16_o,
-  output logic [Lanes*32-1:0]       read_f32_o
+  input  wire logic                      clk_i,
+  input  wire logic                      valid_i,
+  input  wire pim_pkg::lane_op_e         op_i,
+  input  wire logic [$clog2(Groups)-1:0] group_i,
+  input  wire logic [Parts-1:0]          mask_i,
+  input  wire logic [15:0]               scalar_i,
+  input  wire logic [Lanes*16-1:0]       vector_i,
+  input  wire logic                      read_i,
+  input  wire logic [$clog2(Groups)-1:0] read_group_i,
+  output logic      [Lanes*16-1:0]       read_bf16_o,
+  output logic      [Lanes*32-1:0]       read_f32_o
 );
 
   localparam int unsigned ControlBits = $bits(pim_pkg::lane_op_e) + 2 * $clog2(Groups) + Parts + 1;
@@ -35,3 +37,5 @@ module pim_lanes #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -35,6 +35,8 @@ def checks(top: str) -> str:
     lines = [
         "// Generated from conditions.toml by `python -m pimloop.rtl.tools.generate`: do not edit.",
         "",
+        "`default_nettype none",
+        "",
         "/// Elaboration fails where parameters of pim_top break a condition of conditions.toml.",
         "module pim_conditions #(",
         ",\n".join(f"  parameter longint {name} = 0" for name in _parameters(top)),
@@ -46,7 +48,7 @@ def checks(top: str) -> str:
         holds = re.sub(r"\b\d{10,}\b", r"64'sd\g<0>", condition.holds)  # no 32-bit literal
         lines += ["", f"  if (!({holds})) begin : gen_{index}"]
         lines += [f'    $error("%m: {condition.text}");', "  end"]
-    return "\n".join([*lines, "", "endmodule", ""])
+    return "\n".join([*lines, "", "endmodule", "", "`default_nettype wire", ""])
 
 
 def _parameters(top: str) -> list[str]:

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Writes every DRAM command to a text file, for checks that share nothing with this design.
 ///
 /// Simulation only, switched on by `+command_trace=FILE`. A line is `clock command bank row
@@ -11,21 +13,21 @@ module pim_command_trace_sim #(
   parameter int unsigned Columns = 128,
   parameter int unsigned CkRatio = 4
 ) (
-  input logic clk_i,
-  input logic rst_ni,
-  input logic wake_i,
-  input logic asleep_i,
-  input pim_pkg::dram_cmd_e col_cmd_i,
-  input pim_pkg::dram_cmd_e row_cmd_i,
-  input logic col_all_i,
-  input logic row_all_i,
-  input logic [$clog2(Banks)-1:0] col_bank_i,
-  input logic [$clog2(Banks)-1:0] row_bank_i,
-  input logic [$clog2(CkRatio)-1:0] col_slot_i,
-  input logic [$clog2(CkRatio)-1:0] row_slot_i,
-  input logic [$clog2(Rows)-1:0] row_row_i,
-  input logic [$clog2(Rows)-1:0] col_row_i,
-  input logic [$clog2(Columns)-1:0] col_column_i
+  input wire logic clk_i,
+  input wire logic rst_ni,
+  input wire logic wake_i,
+  input wire logic asleep_i,
+  input wire pim_pkg::dram_cmd_e col_cmd_i,
+  input wire pim_pkg::dram_cmd_e row_cmd_i,
+  input wire logic col_all_i,
+  input wire logic row_all_i,
+  input wire logic [$clog2(Banks)-1:0] col_bank_i,
+  input wire logic [$clog2(Banks)-1:0] row_bank_i,
+  input wire logic [$clog2(CkRatio)-1:0] col_slot_i,
+  input wire logic [$clog2(CkRatio)-1:0] row_slot_i,
+  input wire logic [$clog2(Rows)-1:0] row_row_i,
+  input wire logic [$clog2(Rows)-1:0] col_row_i,
+  input wire logic [$clog2(Columns)-1:0] col_column_i
 );
 
   string path;
@@ -92,3 +94,5 @@ module pim_command_trace_sim #(
   end
 
 endmodule
+
+`default_nettype wire

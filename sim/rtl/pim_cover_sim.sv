@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Functional cover points of the device, bound into `pim_top` in builds that count coverage.
 ///
 /// What a test suite must have met, whatever lines it ran: every opcode at every size and place,
@@ -10,25 +12,25 @@ module pim_cover_sim #(
   parameter int unsigned PageBytes = 8192,
   parameter int unsigned BeatBytes = 64
 ) (
-  input logic                      clk_i,
-  input logic                      rst_ni,
-  input pim_isa_pkg::descriptor_t  desc_i,
-  input logic                      start_i,   // of a copy or a computation
-  input logic                      done_i,    // end of it
-  input logic                      record_i,  // a completion record is written
-  input logic                      ended_i,
-  input pim_isa_pkg::code_e        end_code_i,
-  input logic                      busy_i,
-  input logic                      doorbell_i,  // written, taken or not
-  input logic                      soft_reset_i,
-  input logic                      stall_i,   // the bus master waits for host memory
-  input logic                      asleep_i,
-  input logic                      lanes_busy_i,
-  input pim_pkg::dram_cmd_e        col_cmd_i,
-  input pim_pkg::dram_cmd_e        row_cmd_i,
-  input logic [$clog2(Banks)-1:0]  col_bank_i,
-  input logic [$clog2(Banks)-1:0]  row_bank_i,
-  input logic [Banks-1:0]          open_i
+  input wire logic                      clk_i,
+  input wire logic                      rst_ni,
+  input wire pim_isa_pkg::descriptor_t  desc_i,
+  input wire logic                      start_i,   // of a copy or a computation
+  input wire logic                      done_i,    // end of it
+  input wire logic                      record_i,  // a completion record is written
+  input wire logic                      ended_i,
+  input wire pim_isa_pkg::code_e        end_code_i,
+  input wire logic                      busy_i,
+  input wire logic                      doorbell_i,  // written, taken or not
+  input wire logic                      soft_reset_i,
+  input wire logic                      stall_i,   // the bus master waits for host memory
+  input wire logic                      asleep_i,
+  input wire logic                      lanes_busy_i,
+  input wire pim_pkg::dram_cmd_e        col_cmd_i,
+  input wire pim_pkg::dram_cmd_e        row_cmd_i,
+  input wire logic [$clog2(Banks)-1:0]  col_bank_i,
+  input wire logic [$clog2(Banks)-1:0]  row_bank_i,
+  input wire logic [Banks-1:0]          open_i
 );
 
   localparam int unsigned GroupBits = $clog2(BankGroups);
@@ -204,3 +206,5 @@ bind pim_top pim_cover_sim #(
   .row_bank_i(mem_row_bank_o),
   .open_i(open)
 );
+
+`default_nettype wire

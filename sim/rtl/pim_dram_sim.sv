@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// The DRAM array in simulation: the bytes behind the timing model, in memory of the simulator.
 ///
 /// Byte addresses are linear; a beat of all banks is contiguous. Reads are registered: data
@@ -8,15 +10,15 @@ module pim_dram_sim #(
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned BeatBytes = 64
 ) (
-  input  logic                   clk_i,
-  input  logic                   read_i,
-  input  logic                   read_all_i,
-  input  logic [31:0]            read_addr_i,
-  output logic [BeatBytes*8-1:0] read_data_o,
-  input  logic                   write_i,
-  input  logic                   write_all_i,
-  input  logic [31:0]            write_addr_i,
-  input  logic [BeatBytes*8-1:0] write_data_i
+  input  wire logic                   clk_i,
+  input  wire logic                   read_i,
+  input  wire logic                   read_all_i,
+  input  wire logic [31:0]            read_addr_i,
+  output logic      [BeatBytes*8-1:0] read_data_o,
+  input  wire logic                   write_i,
+  input  wire logic                   write_all_i,
+  input  wire logic [31:0]            write_addr_i,
+  input  wire logic [BeatBytes*8-1:0] write_data_i
 );
 
   import "DPI-C" function chandle pim_dram_new(input longint unsigned bytes);
@@ -45,3 +47,5 @@ module pim_dram_sim #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// Simulated host memory: an AXI4 slave over the memory that the host process shares.
 ///
 /// Takes INCR bursts of up to 16 beats of 64 bytes, up to `Outstanding` reads and as many writes at
@@ -22,35 +24,35 @@
 module pim_hostmem_sim #(
     parameter int Outstanding = 4  /// bursts of each direction that are accepted at a time
 ) (
-    input logic clk_i,
-    input logic rst_ni,  /// low: every burst in flight is forgotten
-    input logic busy_i,  /// the device works on a list
+    input wire logic clk_i,
+    input wire logic rst_ni,  /// low: every burst in flight is forgotten
+    input wire logic busy_i,  /// the device works on a list
 
-    input  logic [ 63:0] s_axi_araddr,
-    input  logic [  7:0] s_axi_arlen,
-    input  logic [  2:0] s_axi_arsize,
-    input  logic [  1:0] s_axi_arburst,
-    input  logic         s_axi_arvalid,
-    output logic         s_axi_arready,
-    output logic [511:0] s_axi_rdata,
-    output logic [  1:0] s_axi_rresp,
-    output logic         s_axi_rlast,
-    output logic         s_axi_rvalid,
-    input  logic         s_axi_rready,
-    input  logic [ 63:0] s_axi_awaddr,
-    input  logic [  7:0] s_axi_awlen,
-    input  logic [  2:0] s_axi_awsize,
-    input  logic [  1:0] s_axi_awburst,
-    input  logic         s_axi_awvalid,
-    output logic         s_axi_awready,
-    input  logic [511:0] s_axi_wdata,
-    input  logic [ 63:0] s_axi_wstrb,
-    input  logic         s_axi_wlast,
-    input  logic         s_axi_wvalid,
-    output logic         s_axi_wready,
-    output logic [  1:0] s_axi_bresp,
-    output logic         s_axi_bvalid,
-    input  logic         s_axi_bready
+    input  wire logic [ 63:0] s_axi_araddr,
+    input  wire logic [  7:0] s_axi_arlen,
+    input  wire logic [  2:0] s_axi_arsize,
+    input  wire logic [  1:0] s_axi_arburst,
+    input  wire logic         s_axi_arvalid,
+    output logic              s_axi_arready,
+    output logic      [511:0] s_axi_rdata,
+    output logic      [  1:0] s_axi_rresp,
+    output logic              s_axi_rlast,
+    output logic              s_axi_rvalid,
+    input  wire logic         s_axi_rready,
+    input  wire logic [ 63:0] s_axi_awaddr,
+    input  wire logic [  7:0] s_axi_awlen,
+    input  wire logic [  2:0] s_axi_awsize,
+    input  wire logic [  1:0] s_axi_awburst,
+    input  wire logic         s_axi_awvalid,
+    output logic              s_axi_awready,
+    input  wire logic [511:0] s_axi_wdata,
+    input  wire logic [ 63:0] s_axi_wstrb,
+    input  wire logic         s_axi_wlast,
+    input  wire logic         s_axi_wvalid,
+    output logic              s_axi_wready,
+    output logic      [  1:0] s_axi_bresp,
+    output logic              s_axi_bvalid,
+    input  wire logic         s_axi_bready
 );
 
   import "DPI-C" function int pim_hostmem_read(
@@ -285,3 +287,5 @@ module pim_hostmem_sim #(
   end
 
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 /// The simulated board: the device, its DRAM and the memory of its host, with only the register bus,
 /// the interrupt and the busy signal as ports, which is all that the device server needs.
 ///
@@ -42,27 +44,27 @@ module pimloop_tb #(
     parameter int TBl = 4
     // end generated
 ) (
-    input  logic        clk_i,
-    input  logic        rst_ni,
-    input  logic [11:0] s_axil_awaddr,
-    input  logic        s_axil_awvalid,
-    output logic        s_axil_awready,
-    input  logic [31:0] s_axil_wdata,
-    input  logic  [3:0] s_axil_wstrb,
-    input  logic        s_axil_wvalid,
-    output logic        s_axil_wready,
-    output logic  [1:0] s_axil_bresp,
-    output logic        s_axil_bvalid,
-    input  logic        s_axil_bready,
-    input  logic [11:0] s_axil_araddr,
-    input  logic        s_axil_arvalid,
-    output logic        s_axil_arready,
-    output logic [31:0] s_axil_rdata,
-    output logic  [1:0] s_axil_rresp,
-    output logic        s_axil_rvalid,
-    input  logic        s_axil_rready,
-    output logic        irq_o,
-    output logic        busy_o
+    input  wire logic        clk_i,
+    input  wire logic        rst_ni,
+    input  wire logic [11:0] s_axil_awaddr,
+    input  wire logic        s_axil_awvalid,
+    output logic             s_axil_awready,
+    input  wire logic [31:0] s_axil_wdata,
+    input  wire logic  [3:0] s_axil_wstrb,
+    input  wire logic        s_axil_wvalid,
+    output logic             s_axil_wready,
+    output logic       [1:0] s_axil_bresp,
+    output logic             s_axil_bvalid,
+    input  wire logic        s_axil_bready,
+    input  wire logic [11:0] s_axil_araddr,
+    input  wire logic        s_axil_arvalid,
+    output logic             s_axil_arready,
+    output logic      [31:0] s_axil_rdata,
+    output logic       [1:0] s_axil_rresp,
+    output logic             s_axil_rvalid,
+    input  wire logic        s_axil_rready,
+    output logic             irq_o,
+    output logic             busy_o
 );
 
   localparam int BeatBytes = AllBank != 0 ? Banks * AtomBytes : AtomBytes;
@@ -279,3 +281,5 @@ module pimloop_tb #(
   );
 
 endmodule
+
+`default_nettype wire

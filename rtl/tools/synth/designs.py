@@ -13,9 +13,11 @@ SYNTHESIS = RTL / "synth"
 LANE_TOP = "pim_lane_harness"
 CONTROL_TOP = "pim_top"
 
-#: What a stand-in replaces in the control path: the lanes, which are not control, by registers on
-#: every port, and the clock gates, which are latches, by wires.
-STAND_INS = ("pim_lanes", "pim_clock_gate")
+#: Registers on every port, which stand in for the lanes: they are not control.
+STAND_IN = "pim_lanes"
+
+#: Not counted: the stand-in, and clock gates, which are wires here (`PIM_NO_CLOCK_GATES`).
+NOT_COUNTED = (STAND_IN, "pim_clock_gate")
 
 
 def lane_sources() -> list[Path]:
@@ -24,13 +26,13 @@ def lane_sources() -> list[Path]:
 
 
 def control_sources() -> list[Path]:
-    """Return the sources of the device with stand-ins for what is not control."""
-    replaced = {*STAND_INS, "pim_lane"}
+    """Return the sources of the device with a stand-in for the lanes."""
+    replaced = {STAND_IN, "pim_lane"}
     kept = [path for path in synthesizable_sources() if path.stem not in replaced]
-    return [*kept, *(SYNTHESIS / f"{name}.sv" for name in STAND_INS)]
+    return [*kept, SYNTHESIS / f"{STAND_IN}.sv"]
 
 
 def block_name(module: str) -> str | None:
-    """Return the block a module of the hierarchical netlist belongs to, None for a stand-in."""
+    """Return the block a module of the hierarchical netlist belongs to, None: not counted."""
     name = module.split("$")[0]
-    return None if name in STAND_INS else name
+    return None if name in NOT_COUNTED else name

@@ -164,7 +164,7 @@ def synthesise(
     # The two commands have opposite defaults.
     flat = {("ecp5", True): "-noflatten", ("xcup", False): "-flatten"}.get((family, hierarchy), "")
     yosys(
-        f"read_slang -j 1 -D SYNTHESIS {keep} --top {top} {files}\n"
+        f"read_slang -j 1 -D SYNTHESIS -D PIM_NO_CLOCK_GATES {keep} --top {top} {files}\n"
         f"{COMMANDS[family]} {flat} -top {top}\n"
         f"write_json {out}/{name}.json\ntee -q -o {out}/{name}.stat.json stat -json\n",
         name,

@@ -35,6 +35,18 @@ def test_every_file_is_in_one_list() -> None:
     assert {path.resolve() for path in listed} == written
 
 
+def test_no_net_is_implicit() -> None:
+    """A misspelt name is an error in every tool, and files that are read later are as they were."""
+    for path in rtl_sources():
+        text = path.read_text(encoding="utf-8")
+        if re.search(r"^module ", text, re.MULTILINE):
+            assert text.count("`default_nettype none\n") == 1, path.name
+            assert text.endswith("\nendmodule\n\n`default_nettype wire\n"), path.name
+            # The standard's default net type is that of an input whose kind is left out.
+            ports = re.findall(r"^ *input +(\w+)", text.partition("\n);")[0], re.MULTILINE)
+            assert set(ports) <= {"wire"}, path.name
+
+
 def test_what_only_simulations_have_is_in_their_list() -> None:
     """A DPI import, or a name that says so, is nothing for synthesis."""
     for path in SYNTHESIS:
