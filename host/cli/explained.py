@@ -78,8 +78,10 @@ def _of_report(report: Report) -> Iterator[ExplainedSchedule]:
         if why is None:
             continue
         splits = {
-            identifier: Parts(one["columns"], "columns", one["us"] or {}, one.get("gather_us", {}))
-            for identifier, one in schedule.get("splits", {}).items()
+            identifier: Parts(
+                split["columns"], "columns", split["us"] or {}, split.get("gather_us", {})
+            )
+            for identifier, split in schedule.get("splits", {}).items()
         }
         title = schedule_key(name, schedule)
         yield ExplainedSchedule(name, title, schedule["assignment"], why, splits)

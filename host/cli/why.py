@@ -74,7 +74,11 @@ def margin_us(alternatives: Sequence[Alternative]) -> float | None:
 
     Microseconds; None: it can run nowhere else.
     """
-    regrets = [one["regret_us"] for one in alternatives if one["regret_us"] is not None]
+    regrets = [
+        alternative["regret_us"]
+        for alternative in alternatives
+        if alternative["regret_us"] is not None
+    ]
     return min(regrets, default=None)
 
 
@@ -116,18 +120,21 @@ def _print_schedule(
         _print_split(out, schedule.splits[operator])
     if not alternatives:
         return
-    others = sorted(alternatives, key=lambda one: (one["regret_us"] is None, one["regret_us"]))
+    others = sorted(
+        alternatives,
+        key=lambda alternative: (alternative["regret_us"] is None, alternative["regret_us"]),
+    )
     own = _operator_us(node, schedule, operator)
     columns = [*texts("elsewhere; us"), *numbers("itself", "transfers", "moved alone", "at best")]
-    print_table(out, columns, [_cells(one, own, at_least) for one in others])
-    for one in others:
+    print_table(out, columns, [_cells(alternative, own, at_least) for alternative in others])
+    for alternative in others:
         moves = [
             f"{word} {', '.join(f'{move} {us:,.1f} us' for move, us in named.items())}"
-            for word, named in (("adds", one["adds"]), ("saves", one["saves"]))
+            for word, named in (("adds", alternative["adds"]), ("saves", alternative["saves"]))
             if named
         ]
         if moves:
-            _line(out, f"{place_title(one['device'])} {'; '.join(moves)}")
+            _line(out, f"{place_title(alternative['device'])} {'; '.join(moves)}")
     _line(
         out,
         "itself, transfers: what changes if it alone moves there; at best: all others placed anew"
@@ -136,12 +143,12 @@ def _print_schedule(
     )
 
 
-def _cells(one: Alternative, own_us: float, at_least: str) -> tuple[str, ...]:
-    kept, regret = one["kept_us"], one["regret_us"]
+def _cells(alternative: Alternative, own_us: float, at_least: str) -> tuple[str, ...]:
+    kept, regret = alternative["kept_us"], alternative["regret_us"]
     return (
-        place_title(one["device"]),
-        _signed(one["operator_us"] - own_us),
-        _signed(sum(one["adds"].values()) - sum(one["saves"].values())),
+        place_title(alternative["device"]),
+        _signed(alternative["operator_us"] - own_us),
+        _signed(sum(alternative["adds"].values()) - sum(alternative["saves"].values())),
         "forbidden" if kept is None else _signed(kept),
         "impossible" if regret is None else at_least + _signed(regret),
     )

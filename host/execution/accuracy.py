@@ -112,7 +112,7 @@ def _main_operand(graph: Graph, name: str) -> str | None:
 def compare(
     graph: Graph,
     assignment: Mapping[str, str],
-    found: Mapping[str, Array],
+    computed: Mapping[str, Array],
     wanted: Mapping[str, Array],
     inputs: Mapping[str, int] | None = None,
 ) -> list[Comparison]:
@@ -130,13 +130,15 @@ def compare(
     depth = rounding_depth(graph, assignment, inputs)
     half = half_errors(graph)
     return [
-        _compare(name, depth[name], found[name], wanted[name], tolerance(depth[name], half[name]))
+        _compare(
+            name, depth[name], computed[name], wanted[name], tolerance(depth[name], half[name])
+        )
         for name in wanted
     ]
 
 
-def _compare(name: str, roundings: int, found: Array, wanted: Array, limit: float) -> Comparison:
-    a, b = found.ravel().astype(np.float64), wanted.ravel().astype(np.float64)
+def _compare(name: str, roundings: int, computed: Array, wanted: Array, limit: float) -> Comparison:
+    a, b = computed.ravel().astype(np.float64), wanted.ravel().astype(np.float64)
     same_kinds = np.array_equal(kinds(a), kinds(b))
     finite = np.isfinite(a) & np.isfinite(b)
     a, b = a[finite], b[finite]
@@ -151,7 +153,7 @@ def _compare(name: str, roundings: int, found: Array, wanted: Array, limit: floa
         cosine = 1.0 if error == 0 else float(a @ b / (np.linalg.norm(a) * scale))
         return Comparison(
             tensor=name,
-            elements=found.size,
+            elements=computed.size,
             roundings=roundings,
             # Of zeros the error itself: there is nothing that it, or its limit, could be a part of.
             relative_l2=error / scale if scale and error else error * top,
@@ -183,15 +185,15 @@ class HalfErrors:
 
 def half_errors(graph: Graph) -> dict[str, HalfErrors]:
     """Return the errors of results in half precision behind each tensor."""
-    found = dict.fromkeys(graph.tensors, HalfErrors())
+    errors = dict.fromkeys(graph.tensors, HalfErrors())
     for node in graph.nodes:
-        behind = [found[name] for name in graph.activations(node)]
-        square = max((one.square for one in behind), default=0.0)
-        largest = max((one.largest for one in behind), default=0.0)
+        behind = [errors[name] for name in graph.activations(node)]
+        square = max((operand.square for operand in behind), default=0.0)
+        largest = max((operand.largest for operand in behind), default=0.0)
         for name in filter(None, node.outputs):
             own = HALF_ROUNDING.get(str(graph.tensors[name].dtype), 0.0)
-            found[name] = HalfErrors(square + 2 * own**2, max(largest, own))
-    return found
+            errors[name] = HalfErrors(square + 2 * own**2, max(largest, own))
+    return errors
 
 
 def rounding_depth(

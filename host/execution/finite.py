@@ -32,7 +32,7 @@ class NonFinite:
     different: int  # elements
     elements: int
     first: tuple[int, ...]  # index of the first such element
-    found: str  # "NaN", "+inf", "-inf", "finite"
+    computed: str  # "NaN", "+inf", "-inf", "finite"
     wanted: str  # the same, of float32
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class NonFinite:
         return (
             f"{self.node} ({self.op}, {self.device}): {self.different} of"
             f" {quantity(self.elements, 'element')} {'is' if self.different == 1 else 'are'} not"
-            f" finite as in float32, first at {list(self.first)}: {self.found}, float32"
+            f" finite as in float32, first at {list(self.first)}: {self.computed}, float32"
             f" {self.wanted}; keep the operator or the one before it on the CPU"
         )
 
@@ -50,11 +50,11 @@ _NAMES = ("finite", "NaN", "+inf", "-inf")
 
 def kinds(values: Array) -> Kinds:
     """Return which elements of a float array are NaN or infinite."""
-    found = np.zeros(values.shape, np.int8)
-    found[np.isnan(values)] = 1
-    found[np.isposinf(values)] = 2
-    found[np.isneginf(values)] = 3
-    return found
+    codes = np.zeros(values.shape, np.int8)
+    codes[np.isnan(values)] = 1
+    codes[np.isposinf(values)] = 2
+    codes[np.isneginf(values)] = 3
+    return codes
 
 
 def non_finite(values: Array) -> Kinds | None:
@@ -67,7 +67,7 @@ def non_finite(values: Array) -> Kinds | None:
 def first_non_finite(
     graph: Graph,
     assignment: Mapping[str, str],
-    found: Mapping[str, Kinds],
+    kinds_of: Mapping[str, Kinds],
     reference: Reference,
 ) -> NonFinite | None:
     """Return the first operator, in the graph's order, whose result is not as in float32.
@@ -76,20 +76,20 @@ def first_non_finite(
     ----------
     graph, assignment
         What was executed, and where.
-    found
+    kinds_of
         By tensor, the kinds of results that hold NaN or an infinity.
     reference
         Called once, with those tensors, when there are any.
     """
-    if not found:
+    if not kinds_of:
         return None
-    wanted = reference(tuple(found))
+    wanted = reference(tuple(kinds_of))
     for node in graph.nodes:
         for name in node.outputs:
-            if name not in found:
+            if name not in kinds_of:
                 continue
             unlike = unlike_float32(
-                node.id, node.op, assignment[node.id], found[name], kinds(wanted[name])
+                node.id, node.op, assignment[node.id], kinds_of[name], kinds(wanted[name])
             )
             if unlike is not None:
                 return unlike
@@ -119,6 +119,6 @@ def unlike_float32(
         different=len(different),
         elements=wanted.size,
         first=first,
-        found=_NAMES[values[first]],
+        computed=_NAMES[values[first]],
         wanted=_NAMES[wanted[first]],
     )

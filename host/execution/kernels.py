@@ -196,12 +196,12 @@ def _require_positive(shape: tuple[int, ...]) -> None:
         raise ShapeError(f"the shape {text} has a size below 1: every size is at least 1")
 
 
-def _require_room(driver: PimDriver, elements: int, what: str) -> None:
+def _require_room(driver: PimDriver, elements: int, purpose: str) -> None:
     """Refuse what cannot fit before random operands of that size are made."""
     needed = elements * BF16_BYTES
     if needed > driver.memory.free_bytes:
         raise OutOfDeviceMemoryError(
-            f"{what} needs at least {quantity(needed, 'byte')} of device memory,"
+            f"{purpose} needs at least {quantity(needed, 'byte')} of device memory,"
             f" {driver.memory.free_bytes} of {driver.memory.capacity} are free: choose a smaller"
             " shape or another platform"
         )

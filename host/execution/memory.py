@@ -151,13 +151,13 @@ def _executing(runs: Sequence[Run], devices: int, bits: int) -> dict[str, int]:
     for run in runs:
         each = [(held(run.graph, a, run.fit.operations), any(map(is_offloaded, a.values())))
                 for a in run.assignments]  # fmt: skip
-        together = [one for one, on_pim in each if on_pim]
-        buffers += sum(one.buffers for one, on_pim in each if not on_pim)
-        buffers += _largest(devices + 1, (one.buffers for one in together))
-        waits = (min(one.waiting + weights, MOST_WAITING_BYTES) for one in together)
+        together = [usage for usage, on_pim in each if on_pim]
+        buffers += sum(usage.buffers for usage, on_pim in each if not on_pim)
+        buffers += _largest(devices + 1, (usage.buffers for usage in together))
+        waits = (min(usage.waiting + weights, MOST_WAITING_BYTES) for usage in together)
         waiting += _largest(devices + 1, waits)
-        checks += _largest(devices + 1, (one.check for one in together))
-        segments = max([segments, *(one.segment for one, _ in each)])
+        checks += _largest(devices + 1, (usage.check for usage in together))
+        segments = max([segments, *(usage.segment for usage, _ in each)])
         reference = max(reference, reference_bytes(run.graph))
     return {
         "activations": buffers,

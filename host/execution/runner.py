@@ -391,7 +391,7 @@ class Runner:
     def _result(
         self,
         job: Job,
-        one: _Executed,
+        executed: _Executed,
         cpu_times: Mapping[str, Timing],
     ) -> Result:
         return Result(
@@ -399,19 +399,19 @@ class Runner:
             platform=self.platform,
             options=self.options,
             assignment=job.assignment,
-            execution=one.execution,
+            execution=executed.execution,
             cpu_times=cpu_times,
-            comparisons=one.verdict.comparisons,
-            checked=one.verifier.checked,
-            mismatches=list(one.verifier.mismatches),
-            operator_errors=dict(one.verifier.errors),
-            integers=one.verdict.integers,
-            wrong_segments=one.wrong_segments,
-            non_finite=[] if one.non_finite is None else [one.non_finite],
-            weights=one.weights,
-            device_totals=one.totals,
-            device_seconds=one.executor.device_seconds,
-            static_addresses=one.static_addresses,
+            comparisons=executed.verdict.comparisons,
+            checked=executed.verifier.checked,
+            mismatches=list(executed.verifier.mismatches),
+            operator_errors=dict(executed.verifier.errors),
+            integers=executed.verdict.integers,
+            wrong_segments=executed.wrong_segments,
+            non_finite=[] if executed.non_finite is None else [executed.non_finite],
+            weights=executed.weights,
+            device_totals=executed.totals,
+            device_seconds=executed.executor.device_seconds,
+            static_addresses=executed.static_addresses,
         )
 
 

@@ -120,16 +120,16 @@ def _identity(subject: Subject) -> str:
 
 
 def _geometry(subject: Subject) -> str:
-    found = read_geometry(subject.device)
-    different = differences(found, subject.platform.geometry())
+    geometry = read_geometry(subject.device)
+    different = differences(geometry, subject.platform.geometry())
     if different:
         raise WrongError(
             f"not platform {subject.platform.name}: {', '.join(different)}; choose the platform"
             " that the device was built for"
         )
     return (
-        f"{quantity(found.banks, 'bank')}, {quantity(found.lanes, 'lane')},"
-        f" {found.capacity >> 20} MiB, as the platform says"
+        f"{quantity(geometry.banks, 'bank')}, {quantity(geometry.lanes, 'lane')},"
+        f" {geometry.capacity >> 20} MiB, as the platform says"
     )
 
 
@@ -160,9 +160,9 @@ def _is_reset(device: Device) -> None:
         _same(f"{register.name} after reset", device.read32(register), RESET.get(register, 0))
 
 
-def _same(what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise WrongError(f"{what} reads 0x{found:08X} instead of 0x{expected:08X}")
+def _same(register: str, value: int, expected: int) -> None:
+    if value != expected:
+        raise WrongError(f"{register} reads 0x{value:08X} instead of 0x{expected:08X}")
 
 
 # ---- Lists and the interrupt.
@@ -238,13 +238,13 @@ def _copy_out(host: int, address: int, size: int) -> descriptors.Descriptor:
     )
 
 
-def _equal(found: NDArray[np.uint8], expected: NDArray[np.uint8], what: str) -> None:
-    wrong = np.flatnonzero(found != expected)
+def _equal(received: NDArray[np.uint8], expected: NDArray[np.uint8], buffer: str) -> None:
+    wrong = np.flatnonzero(received != expected)
     if wrong.size:
         first = int(wrong[0])
         raise WrongError(
-            f"{what}: {quantity(wrong.size, 'byte')} of {expected.size} wrong, the first at offset"
-            f" {first}: 0x{int(found[first]):02X} instead of 0x{int(expected[first]):02X}"
+            f"{buffer}: {quantity(wrong.size, 'byte')} of {expected.size} wrong, the first at"
+            f" offset {first}: 0x{int(received[first]):02X} instead of 0x{int(expected[first]):02X}"
         )
 
 

@@ -92,13 +92,13 @@ class Mismatch:
         )
 
 
-def find_mismatch(name: str, found: Bits, expected: Bits) -> Mismatch | None:
+def find_mismatch(name: str, computed: Bits, expected: Bits) -> Mismatch | None:
     """Compare bits of one shape; return how they differ, None when they are equal.
 
     >>> str(find_mismatch("y", np.array([1, 2], np.uint16), np.array([1, 3], np.uint16)))
     'y: 1 of 2 elements differ, first at [1]: device 0x0002, golden 0x0003'
     """
-    different = expected != found
+    different = expected != computed
     if not different.any():
         return None
     first = tuple(int(i) for i in np.argwhere(different)[0])
@@ -107,7 +107,7 @@ def find_mismatch(name: str, found: Bits, expected: Bits) -> Mismatch | None:
         different=int(different.sum()),
         elements=different.size,
         first=first,
-        device_bits=int(found[first]),
+        device_bits=int(computed[first]),
         golden_bits=int(expected[first]),
     )
 
@@ -283,11 +283,11 @@ def operator_error(graph: Graph, check: Check) -> float:
         if name not in graph.constants
     }
     (wanted,) = run_node(_in_float32(graph, check.node), check.node, feeds)
-    found = golden.bf16_to_f32(check.result)
-    if not np.array_equal(kinds(wanted), kinds(found)):
+    computed = golden.bf16_to_f32(check.result)
+    if not np.array_equal(kinds(wanted), kinds(computed)):
         return float("inf")
     with np.errstate(all="ignore"):
-        off = np.abs(found.astype(np.float64) - wanted)
+        off = np.abs(computed.astype(np.float64) - wanted)
         over = np.where(np.isfinite(wanted), off / _bound(check, wanted), 0.0)
     return float(over.max(initial=0.0))
 

@@ -273,7 +273,7 @@ class _Run:
             limit = max(doubt.comparison.limit, spreads[index].limit(LOGITS))
             phase, execution = generation.step(index)
             phase.comparisons[execution] = replace(doubt.comparison, limit=limit, measured=True)
-            generation.tokens[index] = _judge(phase, doubt.found, doubt.wanted, limit)
+            generation.tokens[index] = _judge(phase, doubt.logits, doubt.wanted, limit)
 
     def result(self, runner: _Runner) -> Result:
         """Return what the last execution of a phase found, with the checks of all of them."""
@@ -306,20 +306,20 @@ class _Doubt:
     """A step that is beyond its limit."""
 
     comparison: Comparison
-    found: Array  # its logits
+    logits: Array
     wanted: Array  # float32's
 
 
 def _judge(phase: Phase, logits: Array, wanted: Array, relative: float) -> Token:
     """Return the token of logits that may be off by `relative` in relative L2 norm."""
-    found, sure = logits.reshape(-1), wanted.reshape(-1)
+    computed, sure = logits.reshape(-1), wanted.reshape(-1)
     second, best = np.partition(sure, -2)[-2:]
     rms = float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
     limit = 2 * relative * rms
     if is_offloaded(phase.assignment[phase.graph.producer[LOGITS].id]):
         limit += 2.0**-8 * abs(float(best))
     return Token(
-        token=int(found.argmax()),
+        token=int(computed.argmax()),
         reference=int(sure.argmax()),
         margin=float(best) - float(second),
         tolerance=limit,

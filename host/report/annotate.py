@@ -83,9 +83,9 @@ def annotated(graph: Graph, report: Report) -> onnx.ModelProto:
         doc_string="Devices and costs by pimloop; weights are left out, so this does not run.",
     )
     summary = {f"{PREFIX}platform": printable(str(report["platform"]))}
-    for name, one in schedules.items():
-        if one.get("executed_us") is not None:
-            summary[f"{PREFIX}executed_us.{name}"] = f"{one['executed_us']:.3f}"
+    for name, schedule in schedules.items():
+        if schedule.get("executed_us") is not None:
+            summary[f"{PREFIX}executed_us.{name}"] = f"{schedule['executed_us']:.3f}"
     helper.set_model_props(model, summary)
     return model
 
@@ -94,11 +94,11 @@ def _properties(
     identifier: str, cost: Node | None, schedules: dict[str, Schedule]
 ) -> dict[str, str]:
     properties = {}
-    for name, one in schedules.items():
-        device = (one.get("assignment") or {}).get(identifier)
+    for name, schedule in schedules.items():
+        device = (schedule.get("assignment") or {}).get(identifier)
         if device is not None:
             properties[f"{PREFIX}device.{name}"] = device
-        split = (one.get("splits") or {}).get(identifier)
+        split = (schedule.get("splits") or {}).get(identifier)
         if split is not None:
             properties |= _split_properties(name, split)
     if cost is None:
@@ -128,9 +128,10 @@ def _sentence(identifier: str, cost: Node | None, schedules: dict[str, Schedule]
     """Return one line for a person: where the first schedule puts the node, and all costs."""
     placed = next(
         (
-            f"{schedule_title(name, one)}: {device_title(one['assignment'][identifier])}. "
-            for name, one in schedules.items()
-            if identifier in (one.get("assignment") or {})
+            f"{schedule_title(name, schedule)}:"
+            f" {device_title(schedule['assignment'][identifier])}. "
+            for name, schedule in schedules.items()
+            if identifier in (schedule.get("assignment") or {})
         ),
         "",
     )
@@ -144,8 +145,8 @@ def _sentence(identifier: str, cost: Node | None, schedules: dict[str, Schedule]
 def _shared(identifier: str, schedules: dict[str, Schedule]) -> str:
     """Return how each schedule that splits an operator shares it, a sentence each."""
     text = ""
-    for name, one in schedules.items():
-        split = (one.get("splits") or {}).get(identifier)
+    for name, schedule in schedules.items():
+        split = (schedule.get("splits") or {}).get(identifier)
         if split is None:
             continue
         us = split["us"] or {}
@@ -154,7 +155,7 @@ def _shared(identifier: str, schedules: dict[str, Schedule]) -> str:
             + (f" in {format_us(us[device])}" if device in us else "")
             for device, columns in split["columns"].items()
         ]
-        text += f"{schedule_title(name, one)}: {', '.join(parts)}, at the same time. "
+        text += f"{schedule_title(name, schedule)}: {', '.join(parts)}, at the same time. "
     return text
 
 

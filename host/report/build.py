@@ -465,7 +465,9 @@ def _verification(result: Result) -> Verification:
         "max_abs_error": None if None in errors else max(errors, default=0.0),
         "cosine": None if None in cosines else min(cosines, default=1.0),
         "compared": [cast(ComparisonJson, c.to_json()) for c in result.comparisons],
-        "integers": [cast(IntegerComparison, one.to_json()) for one in result.integers],
+        "integers": [
+            cast(IntegerComparison, comparison.to_json()) for comparison in result.integers
+        ],
     }
 
 
@@ -499,14 +501,14 @@ def _simulation(outcome: Outcome) -> Simulation:
 
 
 def _versions() -> dict[str, str]:
-    found = {
+    versions = {
         "python": machine.python_version(),
         "machine": f"{machine.system()} {machine.machine()}",
         "device_interface": interface_version(),
     }
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+            versions[name] = "not installed as a package"
+    return versions

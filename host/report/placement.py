@@ -61,7 +61,8 @@ def placement(costs: CostGraph | None, plan: Plan | None) -> Placement | None:
         "exact": not capacity_may_bind(problem),
         "alternatives": {
             name: [
-                _json(one) for one in _shown(others, plan.splits.get(name), offered.get(name, ()))
+                _json(alternative)
+                for alternative in _shown(others, plan.splits.get(name), offered.get(name, ()))
             ]
             for name, others in made.items()
         },
@@ -73,17 +74,29 @@ def _shown(
 ) -> list[Alternative]:
     """Return every device, the splits next to the chosen one, and the cheapest split."""
     splits = {split.name: split for split in offered}
-    shown = {one.device: one for one in others if one.device not in splits}
-    rest = [one for one in others if one.device in splits]
+    shown = {
+        alternative.device: alternative
+        for alternative in others
+        if alternative.device not in splits
+    }
+    rest = [alternative for alternative in others if alternative.device in splits]
     if chosen is not None:
         rest_of_pair = sorted(
-            (one for one in rest if splits[one.device].devices == chosen.devices),
-            key=lambda one: _fraction(splits[one.device]),
+            (
+                alternative
+                for alternative in rest
+                if splits[alternative.device].devices == chosen.devices
+            ),
+            key=lambda alternative: _fraction(splits[alternative.device]),
         )
         smaller = [o for o in rest_of_pair if _fraction(splits[o.device]) < _fraction(chosen)]
         larger = [o for o in rest_of_pair if _fraction(splits[o.device]) > _fraction(chosen)]
-        shown |= {one.device: one for one in (*smaller[-1:], *larger[:1])}
-    known = [(one.regret_us, one.device, one) for one in rest if one.regret_us is not None]
+        shown |= {alternative.device: alternative for alternative in (*smaller[-1:], *larger[:1])}
+    known = [
+        (alternative.regret_us, alternative.device, alternative)
+        for alternative in rest
+        if alternative.regret_us is not None
+    ]
     if known:
         nearest = min(known)[2]
         shown.setdefault(nearest.device, nearest)
@@ -94,14 +107,14 @@ def _fraction(split: Split) -> float:
     return split.share / split.shares
 
 
-def _json(one: Alternative) -> AlternativeJson:
+def _json(alternative: Alternative) -> AlternativeJson:
     return {
-        "device": one.device,
-        "operator_us": one.operator_us,
-        "adds": _moves(one.adds),
-        "saves": _moves(one.saves),
-        "kept_us": one.kept_us,
-        "regret_us": one.regret_us,
+        "device": alternative.device,
+        "operator_us": alternative.operator_us,
+        "adds": _moves(alternative.adds),
+        "saves": _moves(alternative.saves),
+        "kept_us": alternative.kept_us,
+        "regret_us": alternative.regret_us,
     }
 
 

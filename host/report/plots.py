@@ -90,14 +90,14 @@ def _schedules(report: Report) -> Figure | None:
     schedules = _timed(report)
     if not schedules:
         return None
-    scale, unit = _unit(max(one["executed_us"] or 0.0 for one in schedules.values()))
+    scale, unit = _unit(max(schedule["executed_us"] or 0.0 for schedule in schedules.values()))
     figure, axes = new_figure(5.2, 0.42 * len(schedules) + 1.0)
     board = report.get("board") or {}
-    for place, (name, one) in enumerate(schedules.items()):
-        executed = (one["executed_us"] or 0.0) / scale
+    for place, (name, schedule) in enumerate(schedules.items()):
+        executed = (schedule["executed_us"] or 0.0) / scale
         colour = "#009e73" if name == "optimal" else "#a9b4bf"
         axes.barh(place, executed, color=colour, height=0.62)
-        predicted = one.get("predicted_us")
+        predicted = schedule.get("predicted_us")
         published = board.get(name)
         # Right of the bar, and of the prediction and the board where those lie behind its end.
         end = max([executed, *(us / scale for us in (predicted, published) if us is not None)])
@@ -125,9 +125,10 @@ def _breakdown(report: Report) -> Figure | None:
         return None
     schedules = _timed(report)
     longest = max(
-        sum(row["us"] or 0.0 for row in one["operators"]) + (one.get("transfer_us") or 0.0)
-        for one in schedules.values()
-        if one.get("operators")
+        sum(row["us"] or 0.0 for row in schedule["operators"])
+        + (schedule.get("transfer_us") or 0.0)
+        for schedule in schedules.values()
+        if schedule.get("operators")
     )
     scale, unit = _unit(longest)
     figure, axes = new_figure(5.6, 0.42 * len(breakdown.bars) + 1.5)
@@ -166,19 +167,22 @@ def _breakdown(report: Report) -> Figure | None:
 
 def _timeline(report: Report) -> Figure | None:
     """Draw all schedules on one scale: a row for each, coloured by lane."""
-    schedules = {n: one for n, one in _timed(report).items() if one.get("timeline")}
+    schedules = {n: schedule for n, schedule in _timed(report).items() if schedule.get("timeline")}
     if not schedules:
         return None
-    ends = [max(s["start_us"] + s["us"] for s in one["timeline"]) for one in schedules.values()]
+    ends = [
+        max(s["start_us"] + s["us"] for s in schedule["timeline"])
+        for schedule in schedules.values()
+    ]
     scale, unit = _unit(max(ends))
-    lanes = lane_order(s["lane"] for one in schedules.values() for s in one["timeline"])
+    lanes = lane_order(s["lane"] for schedule in schedules.values() for s in schedule["timeline"])
     figure, axes = new_figure(6.8, 0.46 * len(schedules) + 1.3)
-    for place, one in enumerate(schedules.values()):
+    for place, schedule in enumerate(schedules.values()):
         # Where lanes work at the same time, each has its part of the row.
-        rows = [lane for lane in lanes if any(s["lane"] == lane for s in one["timeline"])]
-        high = 0.68 / len(rows) if _overlaps(one["timeline"]) else 0.68
+        rows = [lane for lane in lanes if any(s["lane"] == lane for s in schedule["timeline"])]
+        high = 0.68 / len(rows) if _overlaps(schedule["timeline"]) else 0.68
         for lane in lanes:
-            spans = [(a / scale, (b - a) / scale) for a, b in _busy(one["timeline"], lane)]
+            spans = [(a / scale, (b - a) / scale) for a, b in _busy(schedule["timeline"], lane)]
             colour = device_colour(lane)
             label = plain(device_title(lane)) if place == 0 else None
             low = place - 0.34 + (rows.index(lane) * high if high < 0.68 and lane in rows else 0)

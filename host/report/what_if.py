@@ -165,14 +165,14 @@ def _changed(costs: CostGraph, change: _Change, platform: Platform) -> CostGraph
     def operator(name: str, by_device: Mapping[str, float]) -> dict[str, float]:
         return {d: _rounded(change.operator_us(name, d, us)) for d, us in by_device.items()}
 
-    def split(name: str, one: Split) -> Split:
-        parts = zip(one.devices, one.part_us, strict=True)
+    def split(name: str, offered: Split) -> Split:
+        parts = zip(offered.devices, offered.part_us, strict=True)
         first, second = (_rounded(change.operator_us(name, d, us)) for d, us in parts)
         gathers = {
             tensor: {memory: _rounded(us * change.transfers) for memory, us in times.items()}
-            for tensor, times in one.gather_us.items()
+            for tensor, times in offered.gather_us.items()
         }
-        return replace(one, part_us=(first, second), gather_us=gathers)
+        return replace(offered, part_us=(first, second), gather_us=gathers)
 
     return replace(
         costs,

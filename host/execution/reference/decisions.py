@@ -74,7 +74,7 @@ def decisions(graph: Graph, outputs: Collection[str]) -> list[Decision]:
         if needed.intersection(node.outputs):
             needed.update(graph.activations(node))
     discrete = {name for name in graph.inputs if graph.tensors[name].dtype.kind != "f"}
-    found = []
+    decided = []
     for node in graph.nodes:
         activations = list(graph.activations(node))
         continuous = tuple(name for name in activations if name not in discrete)
@@ -87,8 +87,8 @@ def decisions(graph: Graph, outputs: Collection[str]) -> list[Decision]:
         if node.op in _MOVES and activations and not continuous:
             discrete.update(filter(None, node.outputs))
         if continuous and results and needed.intersection(results):
-            found.append(Decision(node, continuous, results))
-    return found
+            decided.append(Decision(node, continuous, results))
+    return decided
 
 
 def forced(graph: Graph, made: Collection[Decision]) -> Graph:
@@ -132,7 +132,7 @@ def compare_decision(
     bounds
         How far each element of what it reads may be from float32.
     """
-    found = []
+    compared = []
     for name in decision.results:
         different = run[name] != float32[name]
         if not different.any():
@@ -141,7 +141,7 @@ def compare_decision(
         margin, bound = (np.broadcast_to(v, different.shape)[different] for v in (margin, bound))
         over = _over(margin, bound)
         worst = int(over.argmax())
-        found.append(
+        compared.append(
             IntegerComparison(
                 tensor=name,
                 elements=different.size,
@@ -152,7 +152,7 @@ def compare_decision(
                 bound=float(bound[worst]),
             )
         )
-    return found
+    return compared
 
 
 def _margins(

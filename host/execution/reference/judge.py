@@ -61,21 +61,23 @@ def judge(
     """
     graph, assignment = executor.graph, executor.assignment
     names = compared_tensors(graph)
-    found = execution.values
-    comparisons = compare(graph, assignment, found, {name: wanted[name] for name in names})
+    computed = execution.values
+    comparisons = compare(graph, assignment, computed, {name: wanted[name] for name in names})
     integers = [
-        _exact(name, found[name], wanted[name])
+        _exact(name, computed[name], wanted[name])
         for name in graph.outputs
         if graph.tensors[name].dtype.kind in "iub"
     ]
-    if all(one.passed for one in comparisons) and all(one.passed for one in integers):
+    if all(comparison.passed for comparison in comparisons) and all(
+        integer.passed for integer in integers
+    ):
         return Verdict(comparisons, integers)
     return _Closer(executor, execution, feeds, wanted).judge(comparisons, integers)
 
 
-def _exact(name: str, found: Array, wanted: Array) -> IntegerComparison:
-    different = int(np.count_nonzero(found != wanted))
-    return IntegerComparison(name, found.size, different, different, "exact")
+def _exact(name: str, computed: Array, wanted: Array) -> IntegerComparison:
+    different = int(np.count_nonzero(computed != wanted))
+    return IntegerComparison(name, computed.size, different, different, "exact")
 
 
 class _Closer:
@@ -92,15 +94,17 @@ class _Closer:
         self._assignment = executor.assignment
         self._wanted = wanted
         self._made = decisions(executor.graph, tuple(wanted))
-        read = dict.fromkeys(n for one in self._made for n in (*one.reads, *one.results))
+        read = dict.fromkeys(
+            n for decision in self._made for n in (*decision.reads, *decision.results)
+        )
         self._run = {**execution.values, **executor.values(tuple(read))}
         self._graph_given = forced(self._graph, self._made)
-        given = {name: self._run[name] for one in self._made for name in one.results}
+        given = {name: self._run[name] for decision in self._made for name in decision.results}
         self._feeds = {**feeds, **given}
         self._float32 = self._given_the_decisions(tuple(read))
 
     def judge(self, comparisons: list[Comparison], integers: list[IntegerComparison]) -> Verdict:
-        results = {name for one in self._made for name in one.results}
+        results = {name for decision in self._made for name in decision.results}
         tensors = self._graph_given.tensors
         continuous = {
             name: value
@@ -115,7 +119,7 @@ class _Closer:
             self._graph,
             self._assignment,
             self._run,
-            {one.tensor: self._float32[one.tensor] for one in comparisons},
+            {comparison.tensor: self._float32[comparison.tensor] for comparison in comparisons},
         )
         differing = ", ".join(decided)
         return Verdict(
@@ -128,7 +132,7 @@ class _Closer:
 
     def _given_the_decisions(self, read: tuple[str, ...]) -> dict[str, Array]:
         """Return float32 values given the run's decisions, and what float32 decides itself."""
-        results = [name for one in self._made for name in one.results]
+        results = [name for decision in self._made for name in decision.results]
         names = [n for n in dict.fromkeys((*self._wanted, *read)) if n not in results]
         made = run_reference(
             self._graph_given,
@@ -141,27 +145,27 @@ class _Closer:
     def _decided(self, spread: Spread) -> dict[str, IntegerComparison]:
         """Return the decisions that differ from float32's, by tensor."""
         bounds = {name: spread.bound(name) for name in spread.elements}
-        found: dict[str, IntegerComparison] = {}
+        compared: dict[str, IntegerComparison] = {}
         for decision in self._made:
             own_values = {name: self._float32[own(name)] for name in decision.results}
             float32 = {**self._graph.constants, **self._float32, **own_values}
-            for one in compare_decision(decision, self._run, float32, bounds):
-                found[one.tensor] = one
-        return found
+            for comparison in compare_decision(decision, self._run, float32, bounds):
+                compared[comparison.tensor] = comparison
+        return compared
 
-    def _measured(self, one: Comparison, spread: Spread, decided: str) -> Comparison:
+    def _measured(self, comparison: Comparison, spread: Spread, decided: str) -> Comparison:
         """Return a comparison given the run's decisions with the limit that was measured."""
-        limit = one.limit
-        if one.tensor in spread.relative_l2:
-            limit = max(limit, spread.limit(one.tensor))
-        return replace(one, limit=limit, measured=True, given=decided or None)
+        limit = comparison.limit
+        if comparison.tensor in spread.relative_l2:
+            limit = max(limit, spread.limit(comparison.tensor))
+        return replace(comparison, limit=limit, measured=True, given=decided or None)
 
     def _integers(
         self, outputs: list[IntegerComparison], decided: Mapping[str, IntegerComparison]
     ) -> list[IntegerComparison]:
         """Return the outputs, each with what explains it, and the decisions behind them."""
         behind = dict(decided)
-        found = []
+        integers = []
         for output in outputs:
             decision = behind.pop(output.tensor, None)
             if decision is None and decided:
@@ -171,5 +175,5 @@ class _Closer:
             elif decision is not None and output.different:
                 # As float32 by itself has it; half precision depends on where a session ends.
                 decision = replace(decision, different=output.different)
-            found.append(decision or output)
-        return [*found, *behind.values()]
+            integers.append(decision or output)
+        return [*integers, *behind.values()]

@@ -75,26 +75,26 @@ def _unlike(wanted: Mapping[str, Array], memory: Memory) -> list[str]:
     return [name for name, values in wanted.items() if not _alike(memory(name), values)]
 
 
-def _alike(found: Array, wanted: Array) -> bool:
-    if _same_bits(found, wanted):
+def _alike(computed: Array, wanted: Array) -> bool:
+    if _same_bits(computed, wanted):
         return True
     if wanted.dtype.kind != "f":
         return False
-    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    a, b = computed.astype(np.float64), wanted.astype(np.float64)
     finite = np.isfinite(b)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return False
     return bool(np.linalg.norm((a - b)[finite]) <= ORDER_LIMIT * np.linalg.norm(b[finite]))
 
 
-def _same_bits(found: Array, wanted: Array) -> bool:
+def _same_bits(computed: Array, wanted: Array) -> bool:
     if not is_plain(wanted.dtype):  # bfloat16, float8: numpy compares their NaN as different
-        return found.tobytes() == wanted.tobytes()
-    return np.array_equal(found, wanted, equal_nan=wanted.dtype.kind == "f")
+        return computed.tobytes() == wanted.tobytes()
+    return np.array_equal(computed, wanted, equal_nan=wanted.dtype.kind == "f")
 
 
-def _different(found: Array, wanted: Array) -> int:
-    same = found == wanted
+def _different(computed: Array, wanted: Array) -> int:
+    same = computed == wanted
     if wanted.dtype.kind == "f":
-        same |= np.isnan(found) & np.isnan(wanted)
+        same |= np.isnan(computed) & np.isnan(wanted)
     return int(wanted.size - np.count_nonzero(same))

@@ -50,4 +50,4 @@ def measure_steps(
                 deviations[index].add(values)
             cache.add(values)
             feeds = cache.feeds(tokens[index])
-    return {index: one.spread() for index, one in deviations.items()}
+    return {index: deviation.spread() for index, deviation in deviations.items()}

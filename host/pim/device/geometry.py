@@ -24,7 +24,7 @@ def interface_version(word: int = DEVICE_VERSION) -> str:
     return f"{VERSION_MAJOR.get(word)}.{VERSION_MINOR.get(word)}"
 
 
-def differences(found: Geometry, expected: Geometry) -> list[str]:
+def differences(device: Geometry, expected: Geometry) -> list[str]:
     """Return what is not as expected, each as `banks 8 (platform: 16)`.
 
     How the lanes are made is no difference: it changes no result.
@@ -32,7 +32,7 @@ def differences(found: Geometry, expected: Geometry) -> list[str]:
     wanted = asdict(expected)
     return [
         f"{name} {value} (platform: {wanted[name]})"
-        for name, value in asdict(found).items()
+        for name, value in asdict(device).items()
         if value != wanted[name] and name != "native_lanes"
     ]
 

@@ -172,9 +172,9 @@ def operator_breakdown(report: Report) -> Breakdown | None:
     schedules = _timed(report)
     sums: dict[str, dict[str, float]] = {}
     overall: dict[str, float] = defaultdict(float)
-    for name, one in schedules.items():
+    for name, schedule in schedules.items():
         sums[name] = defaultdict(float)
-        for row in one["operators"]:
+        for row in schedule["operators"]:
             sums[name][row["op"]] += row["us"] or 0.0
             overall[row["op"]] += row["us"] or 0.0
     ranked = sorted(overall, key=lambda op: (-overall[op], op))
@@ -187,8 +187,8 @@ def operator_breakdown(report: Report) -> Breakdown | None:
     if len(ranked) > len(colours):
         keys.append(BarKey(OTHERS, OTHERS, None))
     keys.append(BarKey("dma", device_title("dma"), None))
-    for name, one in schedules.items():
-        sums[name]["dma"] = one.get("transfer_us") or 0.0
+    for name, schedule in schedules.items():
+        sums[name]["dma"] = schedule.get("transfer_us") or 0.0
     return _breakdown(schedules, keys, sums)
 
 
@@ -196,11 +196,11 @@ def device_breakdown(report: Report) -> Breakdown | None:
     """Return time by device for every schedule; None where no schedule has times."""
     schedules = _timed(report)
     sums: dict[str, dict[str, float]] = {}
-    for name, one in schedules.items():
+    for name, schedule in schedules.items():
         sums[name] = defaultdict(float)
-        for row in one["operators"]:
+        for row in schedule["operators"]:
             sums[name][row["device"]] += row["us"] or 0.0
-        sums[name]["dma"] = one.get("transfer_us") or 0.0
+        sums[name]["dma"] = schedule.get("transfer_us") or 0.0
     lanes = lane_order(lane for by_lane in sums.values() for lane in by_lane)
     return _breakdown(schedules, [BarKey(lane, device_title(lane), None) for lane in lanes], sums)
 
@@ -231,7 +231,7 @@ class Counter(NamedTuple):
 
 def counters(report: Report) -> tuple[list[Meter], list[Counter]]:
     """Return the rates of the DRAM, and all counters."""
-    found = report.get("counters") or {}
+    values = report.get("counters") or {}
     meters = [
         Meter(title, meaning, 100.0 * share)
         for key, title, meaning in (
@@ -243,12 +243,12 @@ def counters(report: Report) -> tuple[list[Meter], list[Counter]]:
             ),
             ("refresh_share", "Refresh", "of the time the banks were refreshed"),
         )
-        if (share := found.get(key)) is not None
+        if (share := values.get(key)) is not None
     ]
     rates = ("row_hit_rate", "bus_use", "refresh_share")
     rows = [
         Counter(name.removeprefix("CNT_"), f"{value:,}", counter_meaning(name))
-        for name, value in found.items()
+        for name, value in values.items()
         if name not in rates and value is not None
     ]
     return meters, rows
@@ -271,8 +271,8 @@ def devices_used(report: Report) -> list[str]:
     """Return the devices of all assignments, in drawing order, without the DMA engine."""
     graph = report.get("graph") or {}
     devices = {d for node in graph.get("nodes") or () for d in node["cost_us"]}
-    for one in report["schedules"].values():
-        devices.update(map(pair_of, (one.get("assignment") or {}).values()))
+    for schedule in report["schedules"].values():
+        devices.update(map(pair_of, (schedule.get("assignment") or {}).values()))
     return lane_order(devices | (set(LANES) - {"dma"}))
 
 
@@ -314,7 +314,11 @@ def _breakdown(
 
 
 def _times(schedules: Iterable[Schedule]) -> list[float | None]:
-    return [us for one in schedules for us in (one.get("predicted_us"), one.get("executed_us"))]
+    return [
+        us
+        for schedule in schedules
+        for us in (schedule.get("predicted_us"), schedule.get("executed_us"))
+    ]
 
 
 def _present(values: Iterable[float | None]) -> list[float]:

@@ -76,7 +76,9 @@ def checks(report: Report) -> Checks:
         facts=tuple(_facts(report, verified)),
         missed=tuple(verified.get("predictions_missed") or ())[:_SHOWN],
         wrong=tuple(tuple(lines[:_SHOWN]) for lines in wrong if lines),
-        schedules=tuple(_schedule(title, one) for title, one in verification_rows(report)),
+        schedules=tuple(
+            _schedule(title, verification) for title, verification in verification_rows(report)
+        ),
         integers=tuple(map(_integers, verified.get("integers") or ())),
         compared=_compared(verified.get("compared") or ()),
     )
@@ -106,27 +108,27 @@ def _facts(report: Report, verified: Mapping[str, Any]) -> Iterable[Fact]:
         yield Fact("Where the PIM's values came from", text)
 
 
-def _schedule(title: str, one: Mapping[str, Any]) -> CheckedSchedule:
-    cosine = one.get("cosine")
+def _schedule(title: str, verification: Mapping[str, Any]) -> CheckedSchedule:
+    cosine = verification.get("cosine")
     return CheckedSchedule(
         title=title,
-        passed=one.get("passed"),
-        bit_exact=one.get("pim_bit_exact"),
-        checked=str(one.get("pim_results_checked", "–")),
-        error=error_text(one.get("max_abs_error")) or "–",
+        passed=verification.get("passed"),
+        bit_exact=verification.get("pim_bit_exact"),
+        checked=str(verification.get("pim_results_checked", "–")),
+        error=error_text(verification.get("max_abs_error")) or "–",
         cosine="–" if cosine is None else f"{cosine:.6f}",
     )
 
 
-def _integers(one: IntegerComparison) -> IntegerRow:
+def _integers(comparison: IntegerComparison) -> IntegerRow:
     return IntegerRow(
-        tensor=one["tensor"],
-        elements=one["elements"],
-        different=one["different"],
-        explained=one["different"] - one["beyond"],
-        rule=one["rule"] if one["different"] else "–",
-        margin=error_text(one["margin"]) or "–",
-        bound=error_text(one["bound"]) or "–",
+        tensor=comparison["tensor"],
+        elements=comparison["elements"],
+        different=comparison["different"],
+        explained=comparison["different"] - comparison["beyond"],
+        rule=comparison["rule"] if comparison["different"] else "–",
+        margin=error_text(comparison["margin"]) or "–",
+        bound=error_text(comparison["bound"]) or "–",
     )
 
 

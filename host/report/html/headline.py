@@ -206,7 +206,7 @@ def cards(report: Report) -> list[Card]:
     """Return the speed-up over each baseline; none without a clock."""
     gains = _ratios(report)
     widest = max([1.0, *gains.values()])
-    found = []
+    made = []
     for name in schedule_order(gains):
         words = schedule_words(name)
         schedule = report["schedules"].get(name)
@@ -215,8 +215,8 @@ def cards(report: Report) -> list[Card]:
         share = 100.0 * gains[name] / widest
         schedule = report["schedules"].get(name)
         meaning = schedule_meaning(name, dict(schedule or {}), further_devices(report))
-        found.append(Card(words.title, meaning, gains[name], share, executed))
-    return found
+        made.append(Card(words.title, meaning, gains[name], share, executed))
+    return made
 
 
 def _ratios(report: Report) -> dict[str, float]:

@@ -70,7 +70,7 @@ def find_layers(ops: Sequence[str]) -> tuple[int, int, int] | None:
     (1, 8, 3)
     """
     codes = np.unique(np.asarray(ops, dtype=object).astype(str), return_inverse=True)[1]
-    found: list[tuple[int, int, int]] = []  # (covered, first, period)
+    repeats: list[tuple[int, int, int]] = []  # (covered, first, period)
     for period in range(MIN_LAYER, len(codes) // 2 + 1):
         same = np.concatenate(([False], codes[:-period] == codes[period:], [False]))
         bounds = np.flatnonzero(same[1:] != same[:-1])
@@ -81,12 +81,12 @@ def find_layers(ops: Sequence[str]) -> tuple[int, int, int] | None:
         length, first = int(lengths[longest]), int(bounds[2 * longest])
         layers = (length + period) // period
         if layers >= 2:
-            found.append((layers * period, first, period))
-    if not found:
+            repeats.append((layers * period, first, period))
+    if not repeats:
         return None
-    most = max(found)[0]
-    _, first, period = next(one for one in found if one[0] >= _NEARLY * most)
-    covered = next(one[0] for one in found if one[2] == period)
+    most = max(repeats)[0]
+    _, first, period = next(repeat for repeat in repeats if repeat[0] >= _NEARLY * most)
+    covered = next(repeat[0] for repeat in repeats if repeat[2] == period)
     return first, period, covered // period
 
 

@@ -40,25 +40,25 @@ def chips(report: Report, rows: Sequence[ScheduleRow]) -> tuple[Chip, ...]:
     rows
         Of the schedules, the main one first.
     """
-    found: list[Chip] = []
+    shown: list[Chip] = []
     verified = report.get("verification") or {}
     exact = verified.get("pim_bit_exact")
     if exact is not None:
         text = "✓ PIM results exact to the bit" if exact else "✗ PIM results WRONG"
-        found.append(Chip(text, "good" if exact else "bad"))
+        shown.append(Chip(text, "good" if exact else "bad"))
     if verified.get("passed") is False:
-        found.append(Chip("✗ verification FAILED", "bad"))
+        shown.append(Chip("✗ verification FAILED", "bad"))
     profile = report.get("profile")
     if profile is not None:
         reused = "costs reused from earlier runs: " if profile["from_cost_store"] else ""
         least = profile["runs"] == profile["runs_lower_bound"]
         minimum = ", the provable minimum" if least else ""
-        found.append(Chip(f"{reused}{quantity(profile['runs'], 'profile run')}{minimum}"))
+        shown.append(Chip(f"{reused}{quantity(profile['runs'], 'profile run')}{minimum}"))
     if rows and rows[0].difference:
-        found.append(Chip(_agreement(report, rows[0].difference)))
+        shown.append(Chip(_agreement(report, rows[0].difference)))
     if report.get("objective"):
-        found.append(Chip(f"objective: {report['objective']}"))
-    return tuple(found)
+        shown.append(Chip(f"objective: {report['objective']}"))
+    return tuple(shown)
 
 
 def _agreement(report: Report, difference: str) -> str:
@@ -72,23 +72,23 @@ def _agreement(report: Report, difference: str) -> str:
 
 def notes_on_times(report: Report) -> tuple[Note, ...]:
     """Return which CPU times are not calibrated, and whether they are trusted at all."""
-    found: list[Note] = []
+    notes: list[Note] = []
     basis = report.get("cpu_model")
     if basis is not None:
         schedule = basis["schedule"]
         if basis["unknown"]:
             said = "CPU times of unknown operators, priced by their elements alone"
-            found.append(Note(f"{said}: {_shares(basis['unknown'], schedule)}.", warning=True))
+            notes.append(Note(f"{said}: {_shares(basis['unknown'], schedule)}.", warning=True))
         if basis["derived"]:
             said = "CPU times by the rate of another class, not calibrated"
-            found.append(Note(f"{said}: {_shares(basis['derived'], schedule)}.", warning=False))
+            notes.append(Note(f"{said}: {_shares(basis['derived'], schedule)}.", warning=False))
     if report.get("cpu_times_disturbed"):
         profile = report.get("profile")
         text = "CPU times are not trusted: other work on this machine disturbed the measurement"
         if profile is not None and profile["from_cost_store"] and profile.get("disturbed"):
             text += " of the costs that are reused here; --fresh measures them again"
-        found.append(Note(f"{text}.", warning=True))
-    return tuple(found)
+        notes.append(Note(f"{text}.", warning=True))
+    return tuple(notes)
 
 
 def _shares(rows: Sequence[BasisRow], schedule: str) -> str:

@@ -36,7 +36,7 @@ def payload(report: Report) -> dict[str, Any]:
     devices = devices_used(report)
     schedules = report["schedules"]
     lanes = lane_order(
-        {s["lane"] for one in schedules.values() for s in one.get("timeline") or ()}
+        {s["lane"] for schedule in schedules.values() for s in schedule.get("timeline") or ()}
         | {*devices, "dma"}
     )
     tensors: dict[str, int] = {}
@@ -86,7 +86,7 @@ def operator_codes(ops: Any) -> dict[str, str]:
         capitals = "".join(c for c in op if c.isupper())
         tries = [capitals[:2]] if len(capitals) > 1 else []
         tries += [op[:2]] + [op[:1] + c for c in op[2:]] + [op[:1] + str(i) for i in range(10)]
-        code = next((one for one in tries if one not in used), op[:3])
+        code = next((code for code in tries if code not in used), op[:3])
         used.add(code)
         codes[op] = code
     return codes
@@ -128,17 +128,17 @@ def _schedule(
 ) -> dict[str, Any]:
     lane_index = {lane: i for i, lane in enumerate(lanes)}
     segments: list[list[Any]] = []
-    for one in schedule.get("timeline") or ():
-        node = index.get(one.get("node") or "", -1)
-        tensor = tensors.get(one.get("tensor") or "", -1)
+    for step in schedule.get("timeline") or ():
+        node = index.get(step.get("node") or "", -1)
+        tensor = tensors.get(step.get("tensor") or "", -1)
         segment: list[Any] = [
-            lane_index[one["lane"]],
-            _round(one["start_us"]),
-            _round(one["us"]),
+            lane_index[step["lane"]],
+            _round(step["start_us"]),
+            _round(step["us"]),
             node,
         ]
-        if node < 0 or one["lane"] == "dma":
-            segment += [tensor, one.get("name") or ""]
+        if node < 0 or step["lane"] == "dma":
+            segment += [tensor, step.get("name") or ""]
         segments.append(segment)
     return {
         "name": name,
@@ -149,12 +149,12 @@ def _schedule(
         "splits": {
             index[identifier]: [
                 [
-                    [device_title(device), columns, _round((one["us"] or {}).get(device))]
-                    for device, columns in one["columns"].items()
+                    [device_title(device), columns, _round((split["us"] or {}).get(device))]
+                    for device, columns in split["columns"].items()
                 ],
-                {memory: _round(us) for memory, us in (one.get("gather_us") or {}).items()},
+                {memory: _round(us) for memory, us in (split.get("gather_us") or {}).items()},
             ]
-            for identifier, one in (schedule.get("splits") or {}).items()
+            for identifier, split in (schedule.get("splits") or {}).items()
         },
         **_placement(schedule, nodes, tensors),
     }
@@ -169,30 +169,30 @@ def _placement(schedule: Schedule, nodes: list[Node], tensors: dict[str, int]) -
     return {
         "exact": placement["exact"],
         "elsewhere": [
-            [_alternative(one, tensors) for one in alternatives.get(node["id"], ())]
+            [_alternative(alternative, tensors) for alternative in alternatives.get(node["id"], ())]
             for node in nodes
         ],
     }
 
 
-def _alternative(one: Alternative, tensors: dict[str, int]) -> list[Any]:
+def _alternative(alternative: Alternative, tensors: dict[str, int]) -> list[Any]:
     return [
-        place_title(one["device"]),
-        _round(one["operator_us"]),
-        _moves(one["adds"], tensors),
-        _moves(one["saves"], tensors),
-        _round(one["kept_us"]),
-        _round(one["regret_us"]),
+        place_title(alternative["device"]),
+        _round(alternative["operator_us"]),
+        _moves(alternative["adds"], tensors),
+        _moves(alternative["saves"], tensors),
+        _round(alternative["kept_us"]),
+        _round(alternative["regret_us"]),
     ]
 
 
 def _moves(moves: dict[str, float], tensors: dict[str, int]) -> list[list[Any]]:
     """Return [tensor, direction, time] of transfers by name."""
-    found = []
+    rows = []
     for name, us in moves.items():
         tensor, _, direction = name.rpartition(" ")
-        found.append([tensors.get(tensor, -1), direction, _round(us)])
-    return found
+        rows.append([tensors.get(tensor, -1), direction, _round(us)])
+    return rows
 
 
 def _devices(assignment: dict[str, str], nodes: list[Node], devices: list[str]) -> str:

@@ -127,7 +127,7 @@ def _shares(
     others: Iterable[Alternative], devices: tuple[str, str]
 ) -> list[tuple[Fraction, float]]:
     """Return the other shares of the same two devices, none and all too, with what they cost."""
-    found = []
+    shares = []
     whole = {devices[0]: Fraction(0), devices[1]: Fraction(1)}
     for other in others:
         regret = other["regret_us"]
@@ -135,10 +135,10 @@ def _shares(
         if regret is None:
             continue
         if other["device"] in whole:
-            found.append((whole[other["device"]], regret))
+            shares.append((whole[other["device"]], regret))
         elif fraction and pair == "+".join(devices):
-            found.append((Fraction(fraction), regret))
-    return found
+            shares.append((Fraction(fraction), regret))
+    return shares
 
 
 def _rounded(row: SplitRow) -> tuple[object, ...]:
@@ -223,21 +223,21 @@ class SplitSchedule:
 def split_schedules(report: Report) -> list[SplitSchedule]:
     """Return the bars of every schedule that splits operators."""
     schedules: Mapping[str, Schedule] = report["schedules"]
-    found = []
+    drawn = []
     for name in schedule_order(schedules):
         rows = split_rows(report, name) if schedules[name].get("splits") else []
         if not rows:
             continue
         longest = max(row.end_us for row in rows) or 1.0
         devices = dict.fromkeys(device for row in rows for device in row.devices)
-        found.append(
+        drawn.append(
             SplitSchedule(
                 schedule_title(name, schedules[name]),
                 tuple(_bar(row, longest) for row in rows),
                 tuple(SideKey(device, device_title(device)) for device in devices),
             )
         )
-    return found
+    return drawn
 
 
 def _bar(row: SplitRow, longest: float) -> SplitBar:
@@ -296,5 +296,5 @@ def _share_text(row: SplitRow, share: Share | None) -> str:
     if share is None:
         return ""
     whole = {0: row.devices[0], sum(row.columns): row.devices[1]}.get(share.columns)
-    what = f"{share.columns} columns" if whole is None else f"all on the {device_title(whole)}"
-    return f"{what}: +{format_us(share.us)}"
+    work = f"{share.columns} columns" if whole is None else f"all on the {device_title(whole)}"
+    return f"{work}: +{format_us(share.us)}"

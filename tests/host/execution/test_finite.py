@@ -219,7 +219,7 @@ def test_an_infinity_that_float32_does_not_have_fails_and_is_named(name):
     assert not result.passed
     (first,) = result.non_finite
     assert (first.node, first.device, first.first) == ("s", "pim", (3, 5))
-    assert (first.found, first.wanted, first.different) == ("+inf", "finite", 1)
+    assert (first.computed, first.wanted, first.different) == ("+inf", "finite", 1)
     assert "s (Add, pim)" in str(first)
     again = from_dict(to_dict(result), graph, platform, result.options)
     assert again.non_finite == result.non_finite
@@ -244,7 +244,7 @@ def test_the_first_operator_is_named_inside_a_segment():
     feeds = {"x": np.full((4, 32), 2.0**-12, np.float32)}
     _, result = executed(graph, feeds, load_platform("aim"))
     assert not result.passed
-    assert [(f.node, f.op, f.found) for f in result.non_finite] == [("q", "Reciprocal", "+inf")]
+    assert [(f.node, f.op, f.computed) for f in result.non_finite] == [("q", "Reciprocal", "+inf")]
 
 
 def test_a_plan_that_puts_such_an_operator_on_the_pim_is_refused():
