@@ -40,7 +40,7 @@ PimTime = Callable[[Template, int], float | None]
 class Contribution:
     """A part of the difference between the simulated platform and the board."""
 
-    what: str
+    cause: str
     us: float  # ours minus the board's
 
 
@@ -219,14 +219,14 @@ def published_optimum(board: BoardModel, length: int) -> dict[str, str]:
     """
     measured = board.measurements[length]
     serial, parallel = measured.cost_us["cpu_serial"], measured.cost_us["cpu_parallel"]
-    found = {}
+    assignment = {}
     for node, name in enumerate(board.node_ids):
         if node in measured.optimal_pim:
-            found[name] = "pim"
+            assignment[name] = "pim"
         else:
             faster = (parallel[node] or 0.0) < (serial[node] or 0.0)
-            found[name] = "cpu_parallel" if faster else "cpu_serial"
-    return found
+            assignment[name] = "cpu_parallel" if faster else "cpu_serial"
+    return assignment
 
 
 def _contributions(
@@ -243,24 +243,26 @@ def _contributions(
     counts: dict[str, int] = {}
     for name, index in zip(board.node_ids, board.node_classes, strict=True):
         device = assignment[name]
-        what = f"{class_name(board.classes[index], length)} on {device}"
-        counts[what] = counts.get(what, 0) + 1
+        cause = f"{class_name(board.classes[index], length)} on {device}"
+        counts[cause] = counts.get(cause, 0) + 1
         difference = ours.cost_us[name][device] - theirs.cost_us[name][device]
-        parts[what] = parts.get(what, 0.0) + difference
+        parts[cause] = parts.get(cause, 0.0) + difference
     for tensor, move in moves(theirs, assignment):
-        what = f"transfers {move[0]} to {move[1]}"
-        counts[what] = counts.get(what, 0) + 1
+        cause = f"transfers {move[0]} to {move[1]}"
+        counts[cause] = counts.get(cause, 0) + 1
         difference = ours.transfer_us[tensor][move] - theirs.transfer_us[tensor][move]
-        parts[what] = parts.get(what, 0.0) + difference
-    found = [Contribution(f"{counts[what]} {what}", us) for what, us in parts.items()]
-    found.append(Contribution("our optimum is another plan", total_us - _total(ours, assignment)))
-    found.append(
+        parts[cause] = parts.get(cause, 0.0) + difference
+    contributions = [Contribution(f"{counts[cause]} {cause}", us) for cause, us in parts.items()]
+    contributions.append(
+        Contribution("our optimum is another plan", total_us - _total(ours, assignment))
+    )
+    contributions.append(
         Contribution(
             "the board's total is not the sum of its costs",
             _total(theirs, assignment) - published_us,
         )
     )
-    return sorted(found, key=lambda one: -abs(one.us))
+    return sorted(contributions, key=lambda part: -abs(part.us))
 
 
 def _total(costs: CostGraph, assignment: Mapping[str, str]) -> float:
@@ -272,7 +274,7 @@ def moves(costs: CostGraph, assignment: Mapping[str, str]) -> list[tuple[str, tu
     """Return every (tensor, (source, destination)) that an assignment moves between memories."""
     graph = costs.graph
     memory_of = {device: memory for memory, devices in graph.memories.items() for device in devices}
-    found = []
+    moved = []
     for tensor in graph.tensors:
         if tensor.producer is None:
             continue
@@ -280,15 +282,15 @@ def moves(costs: CostGraph, assignment: Mapping[str, str]) -> list[tuple[str, tu
         wanted = {memory_of[assignment[consumer]] for consumer in tensor.consumers}
         if tensor.output:
             wanted.add("cpu")
-        found += [(tensor.id, (source, memory)) for memory in sorted(wanted - {source})]
-    return found
+        moved += [(tensor.id, (source, memory)) for memory in sorted(wanted - {source})]
+    return moved
 
 
 def class_times(model: str, length: int, platform: Platform, pim_us: PimTime) -> list[ClassTime]:
     """Return board and platform time of every class, on every device that was measured."""
     board = load_board(model)
     cpu = _cpu_model(platform)
-    found = []
+    compared = []
     for device in DEVICES:
         for template, times in zip(board.classes, class_costs(board, length, device), strict=True):
             if not times:
@@ -300,7 +302,7 @@ def class_times(model: str, length: int, platform: Platform, pim_us: PimTime) ->
                     continue
             else:
                 ours = cpu.time_us(graph, graph.nodes[0], device)
-            found.append(
+            compared.append(
                 ClassTime(
                     model=model,
                     length=length,
@@ -316,4 +318,4 @@ def class_times(model: str, length: int, platform: Platform, pim_us: PimTime) ->
                     transposed=bool(dict(template.attributes).get("transB")),
                 )
             )
-    return found
+    return compared

@@ -63,10 +63,10 @@ class BoardModel:
 
     def members(self) -> list[list[int]]:
         """Return the nodes of each class."""
-        found: list[list[int]] = [[] for _ in self.classes]
+        members: list[list[int]] = [[] for _ in self.classes]
         for node, index in enumerate(self.node_classes):
-            found[index].append(node)
-        return found
+            members[index].append(node)
+        return members
 
 
 @cache
@@ -153,14 +153,14 @@ def class_graph(template: Template, length: int) -> Graph:
     constants = {}
     names: dict[Kind, list[str]] = {"activation": [], "constant": [], "output": []}
     inputs: list[str] = []
-    for index, one in enumerate(template.operands):
-        name = f"{one.kind}{index}"
-        tensors[name] = TensorInfo(one.at(length), np.dtype(one.dtype))
-        names[one.kind].append(name)
-        if one.kind != "output":
+    for index, operand in enumerate(template.operands):
+        name = f"{operand.kind}{index}"
+        tensors[name] = TensorInfo(operand.at(length), np.dtype(operand.dtype))
+        names[operand.kind].append(name)
+        if operand.kind != "output":
             inputs.append(name)
-        if one.kind == "constant":
-            constants[name] = np.broadcast_to(np.zeros((), one.dtype), one.at(length))
+        if operand.kind == "constant":
+            constants[name] = np.broadcast_to(np.zeros((), operand.dtype), operand.at(length))
     node = Node(
         template.op, template.op, "", tuple(inputs), tuple(names["output"]),
         dict(template.attributes),
@@ -184,7 +184,9 @@ def class_name(template: Template, length: int) -> str:
     >>> [class_name(t, 8) for t in templates("bert") if t.op in ("Gemm", "Erf")]
     ['Erf (8,2048)', 'Gemm (1,512)x(512,512)T+(512)', 'Gemm (1,512)x(2,512)T+(2)']
     """
-    shapes = [_shape(one.at(length)) for one in template.operands if one.kind != "output"]
+    shapes = [
+        _shape(operand.at(length)) for operand in template.operands if operand.kind != "output"
+    ]
     if template.op in ("MatMul", "Gemm"):
         text = "x".join(shapes[:2])
         if dict(template.attributes).get("transB"):

@@ -66,13 +66,13 @@ def _keys_of_columns(data: dict[str, Any]) -> set[str]:
     before: dict[str, list[str]] = {}
     for producer, consumer in data["edges"]:
         before.setdefault(consumer, []).append(producer)
-    found = set()
+    keys = set()
     for node in data["nodes"]:
         sources = before.get(node["id"], [])
         pair = [name for name in sources if name.startswith("Transpose_")]
         if node["op"] == "MatMul" and len(pair) == 2:
-            found.add(max(pair, key=lambda name: int(name.rpartition("_")[2])))
-    return found
+            keys.add(max(pair, key=lambda name: int(name.rpartition("_")[2])))
+    return keys
 
 
 def _match(known: list[Template], rows: dict[int, dict[str, Any]], columns: bool) -> Template:
@@ -99,7 +99,9 @@ def _match(known: list[Template], rows: dict[int, dict[str, Any]], columns: bool
 
 
 def _class(template: Template) -> list[Any]:
-    operands = [[one.kind[0], one.dtype, list(one.shape)] for one in template.operands]
+    operands = [
+        [operand.kind[0], operand.dtype, list(operand.shape)] for operand in template.operands
+    ]
     return [template.op, operands, dict(template.attributes)]
 
 

@@ -158,7 +158,9 @@ def _differences(cells: Sequence[Cell]) -> str:
     for cell in cells:
         if cell.board_us is None:
             continue
-        parts = "; ".join(f"{one.what} {_signed(one.us)}" for one in cell.contributions[:_SHOWN])
+        parts = "; ".join(
+            f"{part.cause} {_signed(part.us)}" for part in cell.contributions[:_SHOWN]
+        )
         lines.append(
             f"| {TITLES[cell.model]} | {cell.length} | {cell.schedule} |"
             f" {_signed(cell.ours_us - cell.board_us)} | {parts} |"
@@ -242,8 +244,8 @@ def _class_table(rows: Iterable[ClassTime]) -> list[str]:
         groups.setdefault((row.name, row.length), []).append(row)
     lines = ["| operator | nodes | board | pimloop | difference |", "|---|---:|---:|---:|---:|"]
     for (name, _), members in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
-        count = sum(one.count for one in members)
-        board = sum(one.board_us * one.count for one in members) / count
+        count = sum(member.count for member in members)
+        board = sum(member.board_us * member.count for member in members) / count
         ours = members[0].ours_us + members[0].driver_work_us
         lines.append(
             f"| {name} | {count} | {board:,.1f} | {ours:,.1f} | {_percent(ours / board - 1)} |"
@@ -261,10 +263,11 @@ def _transfers(transfers: Sequence[TransferTime]) -> str:
         "| direction | bytes | samples | board | least | pimloop | difference |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for one in transfers:
+    for transfer in transfers:
         lines.append(
-            f"| {one.direction} | {one.nbytes:,} | {one.samples} | {one.mean_us:.1f} |"
-            f" {one.least_us:.0f} | {one.ours_us:.1f} | {_percent(one.ours_us / one.mean_us - 1)} |"
+            f"| {transfer.direction} | {transfer.nbytes:,} | {transfer.samples} |"
+            f" {transfer.mean_us:.1f} | {transfer.least_us:.0f} | {transfer.ours_us:.1f} |"
+            f" {_percent(transfer.ours_us / transfer.mean_us - 1)} |"
         )
     return "\n".join([*lines, ""])
 

@@ -68,7 +68,7 @@ class Template:
 
     def nbytes(self, kind: Kind, length: int) -> int:
         """Return the bytes of all operands of a kind for a sequence length."""
-        return sum(one.nbytes(length) for one in self.operands if one.kind == kind)
+        return sum(operand.nbytes(length) for operand in self.operands if operand.kind == kind)
 
 
 def _operand(kind: Kind, dtype: str = "float32") -> Callable[..., Operand]:
@@ -140,7 +140,7 @@ def _encoder(size: Size, model: str) -> list[Template]:
     x, wide, scores = _a(1, "p", h), _a(1, "p", inner), _a(1, size.heads, "p", "p")
     transposed = (("transB", 1),)
     mask = _a(1, 1, 1, "p") if model == "bert" else _c(1, 1, 1, "p")
-    found = [
+    operators = [
         Template("MatMul", (x, _c(h, h), _o(1, "p", h))),
         Template("MatMul", (x, _c(h, inner), _o(1, "p", inner))),
         Template("MatMul", (wide, _c(inner, h), _o(1, "p", h))),
@@ -160,14 +160,14 @@ def _encoder(size: Size, model: str) -> list[Template]:
     ]
     if model == "bert":
         bias = _a(1, 1, 1, "p")
-        found += [
+        operators += [
             Template("Gather", (_c(2, h), _ai(1, "p"), _o(1, "p", h))),
             Template("Unsqueeze", (_ai(1, "p"), _ci(1), _oi(1, 1, "p"))),
             Template("Cast", (_ai(1, 1, 1, "p"), _o(1, 1, 1, "p"))),
             _binary("Sub", bias, _c()),
             _binary("Mul", bias, _c()),
         ]
-    return found
+    return operators
 
 
 def _gpt2(size: Size) -> list[Template]:
@@ -176,8 +176,8 @@ def _gpt2(size: Size) -> list[Template]:
     wide, joint = _a(1, "p", inner), _a(1, "p", 3 * h)
     scores, square = _a(1, heads, "p", "p"), _a(1, 1, "p", "p")
     kept = _a(1, 1, "p", GPT2_POSITIONS)
-    one, number = _ai(1), _ai()
-    found = [
+    scalar, number = _ai(1), _ai()
+    operators = [
         *(
             Template("Gemm", (_a("p", q), _c(q, r), _c(r), _o("p", r)))
             for q, r in ((h, h), (h, 3 * h), (h, inner), (inner, h))
@@ -193,21 +193,21 @@ def _gpt2(size: Size) -> list[Template]:
         _binary("Sub", scores, square),
         _binary("Sub", square, _c()),
         _binary("Mul", square, _c()),
-        Template("Slice", (_c(1, 1, GPT2_POSITIONS, GPT2_POSITIONS), one, one, _ci(1), _ci(1),
+        Template("Slice", (_c(1, 1, GPT2_POSITIONS, GPT2_POSITIONS), scalar, scalar, _ci(1), _ci(1),
                            _o(1, 1, "p", GPT2_POSITIONS))),
-        Template("Slice", (kept, _ci(1), one, _ci(1), _ci(1), _o(1, 1, "p", "p"))),
+        Template("Slice", (kept, _ci(1), scalar, _ci(1), _ci(1), _o(1, 1, "p", "p"))),
         Template("Unsqueeze", (_a(1, heads, "p", head), _o(1, 1, heads, "p", head))),
         Template("Concat", (*[_a(1, 1, heads, "p", head)] * 2, _o(2, 1, heads, "p", head))),
     ]  # fmt: skip
-    return found + _gpt2_shapes(size) + [
+    return operators + _gpt2_shapes(size) + [
         _binary("Div", number, _ci()),
         _binary("Mul", number, number),
         _binary("Sub", number, number),
         Template("Unsqueeze", (number, _oi(1))),
-        Template("Concat", (one, _ci(1), _oi(2))),
-        Template("Concat", (one, one, _ci(1), _oi(3))),
-        Template("Concat", (one, one, one, _oi(3))),
-        Template("Concat", (one, one, one, _ci(1), _oi(4))),
+        Template("Concat", (scalar, _ci(1), _oi(2))),
+        Template("Concat", (scalar, scalar, _ci(1), _oi(3))),
+        Template("Concat", (scalar, scalar, scalar, _oi(3))),
+        Template("Concat", (scalar, scalar, scalar, _ci(1), _oi(4))),
         Template("Gather", (_ai(3), _ci(), _oi())),
         Template("Gather", (_ai(4), _ci(), _oi())),
     ]  # fmt: skip
@@ -216,7 +216,7 @@ def _gpt2(size: Size) -> list[Template]:
 def _gpt2_shapes(size: Size) -> list[Template]:
     """Reshapes, by constants and by shapes computed in the graph, and what reads shapes."""
     h, inner, heads = size.hidden, size.inner, size.heads
-    found = [
+    operators = [
         Template("Reshape", (_ai(1, "p"), _ci(2), _oi(1, "p"))),
         Template("Reshape", (_a(1, "p", h), _ci(2), _o("p", h))),
         Template("Reshape", (_a(1, "p", h), _ci(4), _o(1, 1, "p", h))),
@@ -228,6 +228,6 @@ def _gpt2_shapes(size: Size) -> list[Template]:
         Template("Shape", (_a(1, "p", inner), _oi(3))),
     ]
     for width in (h, 3 * h, inner):
-        found.append(Template("Reshape", (_a(1, "p", width), _ai(2), _o("p", width))))
-        found.append(Template("Reshape", (_a("p", width), _ai(3), _o(1, "p", width))))
-    return found
+        operators.append(Template("Reshape", (_a(1, "p", width), _ai(2), _o("p", width))))
+        operators.append(Template("Reshape", (_a("p", width), _ai(3), _o(1, "p", width))))
+    return operators

@@ -40,10 +40,10 @@ def transfer_times(
                     rows.setdefault((direction, int(row["bytes"])), []).append(
                         (row["samples"], row["us_mean"], row["us_min"])
                     )
-    found = []
+    times = []
     for (direction, nbytes), values in sorted(rows.items()):
         samples = sum(count for count, _, _ in values)
-        found.append(
+        times.append(
             TransferTime(
                 direction=direction,
                 nbytes=nbytes,
@@ -53,4 +53,4 @@ def transfer_times(
                 ours_us=platform.transfer_us(*DIRECTIONS[direction], nbytes // 2),
             )
         )
-    return found
+    return times

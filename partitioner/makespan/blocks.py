@@ -189,12 +189,12 @@ def _relatives(problem: Problem) -> tuple[list[int], list[int]]:
 
 
 def _members(bits: int) -> list[int]:
-    found = []
+    members = []
     while bits:
         lowest = bits & -bits
-        found.append(lowest.bit_length() - 1)
+        members.append(lowest.bit_length() - 1)
         bits ^= lowest
-    return found
+    return members
 
 
 def block_problem(problem: Problem, block: Block) -> Problem:
@@ -278,8 +278,8 @@ def solve_blocks(
             return answer
         for key in again:
             given[key] = share
-            found = _solve(cases[open_keys[key]], min(share, left()))
-            known[key] = known[key].joined(found)
+            solved = _solve(cases[open_keys[key]], min(share, left()))
+            known[key] = known[key].joined(solved)
 
 
 def _cases(
@@ -321,21 +321,21 @@ def _key(case: _Part) -> object:
 def _solve(case: _Part, seconds: float) -> _Solved:
     """Return the bound of a block, and its shortest schedule found."""
     part, choices = case.problem, case.choices
-    found: list[_Solved] = []
+    schedules: list[_Solved] = []
     for start in case.starts:
         place = [p if p in places else places[0] for p, places in zip(start, choices, strict=True)]
-        found += _scheduled(part, place)
+        schedules += _scheduled(part, place)
     bound = trivial_bound(part, choices)
-    span = min((schedule.span for schedule in found), default=part.total_ticks)
+    span = min((schedule.span for schedule in schedules), default=part.total_ticks)
     if seconds > 0 and bound < span:
         answer = solve_makespan(part, choices, max(1, span), seconds)
         if answer.place is not None and answer.operator_starts is not None:
-            found += _scheduled(part, answer.place, answer)
-            span = min((schedule.span for schedule in found), default=span)
+            schedules += _scheduled(part, answer.place, answer)
+            span = min((schedule.span for schedule in schedules), default=span)
         bound = max(bound, settled_bound(part, answer, span))
-    if not found:
+    if not schedules:
         return _Solved(bound, part.total_ticks, tuple(places[0] for places in choices), {})
-    return replace(min(found, key=lambda schedule: schedule.span), bound=bound)
+    return replace(min(schedules, key=lambda schedule: schedule.span), bound=bound)
 
 
 def _scheduled(

@@ -217,7 +217,7 @@ def alternatives(
     for v, operator in enumerate(problem.costs.graph.operators):
         own = assignment[operator.id]
         present = _moves(problem, touching[v], place)
-        found = []
+        elsewhere = []
         for number, ticks in problem.runs[v].items():
             device = problem.device_name(v, number)
             if device == own:
@@ -235,7 +235,7 @@ def alternatives(
                 kept -= sum(cost or 0 for cost, _ in saves.values())
                 kept += entries.difference(v, device)
             best = least[v].get(device)
-            found.append(
+            elsewhere.append(
                 Alternative(
                     device=device,
                     operator_us=problem.to_us(ticks),
@@ -245,7 +245,7 @@ def alternatives(
                     regret_us=None if best is None else problem.to_us(best - total),
                 )
             )
-        result[operator.id] = tuple(found)
+        result[operator.id] = tuple(elsewhere)
     return result
 
 

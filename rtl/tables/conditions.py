@@ -128,13 +128,13 @@ def first_broken(parameters: Mapping[str, int]) -> Broken | None:
 
 def _parameters(expression: str) -> tuple[str, ...]:
     """Return the parameters an expression depends on, those it names itself first."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     inner: list[str] = []
     for name in _NAME.findall(expression):
         if name in derived():
             inner.append(derived()[name])
         else:
-            found[name] = None
+            names[name] = None
     for part in inner:
-        found |= dict.fromkeys(_parameters(part))
-    return tuple(found)
+        names |= dict.fromkeys(_parameters(part))
+    return tuple(names)

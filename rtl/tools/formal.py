@@ -191,8 +191,8 @@ def run_task(task: Task, folder: Path) -> str:
         return "TIMEOUT"
     if code in _OUTCOMES:
         return _OUTCOMES[code]
-    found = re.search(r"ERROR: .*", output)
-    return found[0] if found else f"ERROR: sby ended with {code}"
+    error = re.search(r"ERROR: .*", output)
+    return error[0] if error else f"ERROR: sby ended with {code}"
 
 
 #: What runs, to be ended with us.

@@ -106,7 +106,7 @@ def _marked(text: str, name: str, part: str, marks: tuple[str, str]) -> str:
     opening, closing = (mark.format(name) for mark in marks)
     pattern = rf"(^ *{re.escape(opening)}\n).*?(^ *{re.escape(closing)}$)"
     new, count = re.subn(
-        pattern, lambda found: f"{found[1]}{part}\n{found[2]}", text, flags=re.DOTALL | re.MULTILINE
+        pattern, lambda match: f"{match[1]}{part}\n{match[2]}", text, flags=re.DOTALL | re.MULTILINE
     )
     if count != 1:
         raise TableError(

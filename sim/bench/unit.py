@@ -140,9 +140,9 @@ def run_bench(
     if status == 0 and not failures:
         return
     tail = "\n".join(output.splitlines()[-_TAIL_LINES:])
-    what = "; ".join(failures) or f"the simulator ended with {_describe(status)}"
+    reason = "; ".join(failures) or f"the simulator ended with {_describe(status)}"
     raise BenchFailure(
-        f"{top} ({bench.name}, COCOTB_RANDOM_SEED={seed}): {what}\n--- end of the log ---\n{tail}"
+        f"{top} ({bench.name}, COCOTB_RANDOM_SEED={seed}): {reason}\n--- end of the log ---\n{tail}"
     )
 
 

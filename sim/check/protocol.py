@@ -68,7 +68,7 @@ class Channel(Timing):
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
             values = data["device"] | data["dram"]
-            return cls(**{one.name: int(values[one.name]["value"]) for one in fields(cls)})
+            return cls(**{field.name: int(values[field.name]["value"]) for field in fields(cls)})
         except OSError as error:
             raise SimError(f"cannot read the platform {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -78,7 +78,7 @@ class Channel(Timing):
     def of_parameters(cls, params: Mapping[str, int]) -> Channel:
         """Return the channel that parameters named as in `pim_top` describe (TRcdRd, Banks)."""
         lower = {name.lower(): value for name, value in params.items()}
-        return cls(**{one.name: lower[one.name.replace("_", "")] for one in fields(cls)})
+        return cls(**{field.name: lower[field.name.replace("_", "")] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -244,10 +244,10 @@ class Checker:
         self._count_awake(self._clock)
         return self.report
 
-    def _break(self, rule: str, what: str) -> None:
+    def _break(self, rule: str, fault: str) -> None:
         self.report.broken[rule] += 1
         if len(self.report.violations) < _KEPT:
-            self.report.violations.append(f"{rule}: {what}")
+            self.report.violations.append(f"{rule}: {fault}")
 
     def _banks(self, command: Command) -> list[int]:
         return list(range(self.channel.banks)) if command.bank is None else [command.bank]

@@ -94,13 +94,13 @@ class RegisterBus:
                 return int(self._port("rdata").value)
         raise self._stuck("read of", offset, ("arvalid", "rready"))
 
-    def _check(self, response: int, what: str, offset: int) -> None:
+    def _check(self, response: int, access: str, offset: int) -> None:
         if response != _OKAY:
-            raise RegisterError(f"{what} register 0x{offset:03X}: bus error {response}")
+            raise RegisterError(f"{access} register 0x{offset:03X}: bus error {response}")
 
-    def _stuck(self, what: str, offset: int, driven: tuple[str, ...]) -> RegisterError:
+    def _stuck(self, access: str, offset: int, driven: tuple[str, ...]) -> RegisterError:
         for name in driven:
             self._port(name).value = 0
         return RegisterError(
-            f"{what} register 0x{offset:03X}: no response within {ACCESS_CYCLES} cycles"
+            f"{access} register 0x{offset:03X}: no response within {ACCESS_CYCLES} cycles"
         )

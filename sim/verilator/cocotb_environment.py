@@ -49,5 +49,5 @@ def cocotb_environment(top: str, test_module: str, *folders: Path) -> dict[str, 
 @functools.cache
 def _libpython() -> str | None:
     """Return the shared library of this Python; the search calls the compiler: once is enough."""
-    found: str | None = find_libpython.find_libpython()
-    return found
+    library: str | None = find_libpython.find_libpython()
+    return library

@@ -29,7 +29,7 @@ _MAX_SHOWN = 300  # characters of the first error line
 
 
 def run_step(
-    command: Sequence[str], what: str, toolchain: Toolchain, log_path: Path, kept: Path
+    command: Sequence[str], target: str, toolchain: Toolchain, log_path: Path, kept: Path
 ) -> None:
     """Run one tool in the folder of `log_path`, to which its command and output are added.
 
@@ -69,14 +69,14 @@ def run_step(
             )
         except subprocess.TimeoutExpired:
             raise SimError(
-                f"building {what} took more than {BUILD_TIMEOUT:.0f} s; "
+                f"building {target} took more than {BUILD_TIMEOUT:.0f} s; "
                 "the machine may be overloaded: try again"
             ) from None
     if result.returncode != 0:
         shutil.copyfile(log_path, kept)
         output = log_path.read_bytes()[start:].decode(errors="replace")
         first = first_error(output)
-        raise SimError(f"building {what} failed: {first}\n  full log: {kept}")
+        raise SimError(f"building {target} failed: {first}\n  full log: {kept}")
 
 
 def first_error(output: str) -> str:
@@ -86,5 +86,5 @@ def first_error(output: str) -> str:
     '%Error: a.sv:2: no'
     """
     lines = [line.strip() for line in output.splitlines()]
-    found = (line for pattern in _ERROR_LINES for line in lines if pattern.search(line))
-    return next(found, "no error line in the log")[:_MAX_SHOWN]
+    errors = (line for pattern in _ERROR_LINES for line in lines if pattern.search(line))
+    return next(errors, "no error line in the log")[:_MAX_SHOWN]

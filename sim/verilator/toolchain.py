@@ -99,9 +99,9 @@ class Toolchain:
         return f"{self.verilator}|{self.root}|{self.compiler}"
 
 
-def missing(what: str, why: str) -> SimError:
+def missing(tool: str, why: str) -> SimError:
     """Return the error for a missing tool, with the one command that mends it."""
-    return SimError(f"{why}; install it with: {REMEDIES[what]}")
+    return SimError(f"{why}; install it with: {REMEDIES[tool]}")
 
 
 def _first_line(command: list[str]) -> str:

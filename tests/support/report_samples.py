@@ -359,7 +359,9 @@ def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) 
         "graph": {"nodes": builder.nodes, "edges": builder.edges},
         "schedules": schedules,
         "speedup": {
-            name: one["executed_us"] / best for name, one in schedules.items() if name != "optimal"
+            name: schedule["executed_us"] / best
+            for name, schedule in schedules.items()
+            if name != "optimal"
         },
         "what_if": [
             {"change": "transfers_free", "title": "transfers free",

@@ -41,14 +41,14 @@ def problems(
     environment.filters.update(filters)
     walk = _Walk(filters)
     walk.block(environment.parse(source).body, dict(variables))
-    return walk.found
+    return walk.faults
 
 
 class _Walk:
     """One walk through a template."""
 
     def __init__(self, filters: Mapping[str, Callable[..., Any]]) -> None:
-        self.found: list[str] = []
+        self.faults: list[str] = []
         self._filters = filters
         self._macros: dict[str, nodes.Macro] = {}
         self._active: list[str] = []
@@ -134,11 +134,11 @@ class _Walk:
             if kind is _Loop and name in _LOOP:
                 wanted.append(_LOOP[name])
                 continue
-            found = _attribute_type(kind, name)
-            if found is None:
+            attribute = _attribute_type(kind, name)
+            if attribute is None:
                 shown = getattr(kind, "__name__", str(kind))
                 self._say(node, f"{shown} has no attribute {name}")
-            wanted.append(Any if found is None else found)
+            wanted.append(Any if attribute is None else attribute)
         return wanted[0] if len(set(wanted)) == 1 else Any
 
     def _item(self, kind: Any, node: nodes.Node) -> Any:
@@ -159,14 +159,14 @@ class _Walk:
 
     def _say(self, node: nodes.Node, text: str) -> None:
         line = f"line {node.lineno}: {text}"
-        if line not in self.found:
-            self.found.append(line)
+        if line not in self.faults:
+            self.faults.append(line)
 
 
 def _members(kind: Any) -> Iterator[Any]:
     """Yield the types of a union, None left out: conditions keep that away."""
     if get_origin(kind) in (typing.Union, types.UnionType):
-        yield from (one for one in get_args(kind) if one is not type(None))
+        yield from (member for member in get_args(kind) if member is not type(None))
     else:
         yield kind
 

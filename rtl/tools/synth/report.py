@@ -23,9 +23,9 @@ def replace(document: Path, name: str, text: str) -> None:
     """
     content = document.read_text(encoding="utf-8")
     mark = f"<!-- generated:{name} -->\n"
-    before, found, rest = content.partition(mark)
+    before, begin, rest = content.partition(mark)
     _, end, after = rest.partition(_END)
-    if not found or not end:
+    if not begin or not end:
         raise SynthError(f"{document.name} has no `{mark.strip()}` ... `{_END}`")
     document.write_text(f"{before}{mark}{text}{_END}{after}", encoding="utf-8")
 
@@ -35,7 +35,9 @@ def use_table(rows: Mapping[str, Mapping[Family, Use | str]]) -> str:
 
     A string in the place of a use says why there is none.
     """
-    heads = [f"{TITLES[f]} {what}" for f in FAMILIES for what in ("LUT", "FF", "DSP", "BRAM")]
+    heads = [
+        f"{TITLES[f]} {resource}" for f in FAMILIES for resource in ("LUT", "FF", "DSP", "BRAM")
+    ]
     lines = [f"| block | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for name, uses in rows.items():
         cells: list[str] = []

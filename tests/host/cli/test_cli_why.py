@@ -45,7 +45,7 @@ def test_the_answer_is_that_of_the_report(report, folder, capsys) -> None:
         schedule = report["schedules"][policy]
         alternatives = schedule["placement"]["alternatives"][name]
         assert entry["alternatives"] == alternatives
-        assert entry["margin_us"] == min(one["regret_us"] for one in alternatives)
+        assert entry["margin_us"] == min(alternative["regret_us"] for alternative in alternatives)
         assert entry["device"] == schedule["assignment"][name]
     split = report["schedules"]["coexec"]["splits"][name]
     assert answer["schedules"]["coexec"]["split"] == {
@@ -151,9 +151,9 @@ def test_the_next_shares_are_next_whatever_they_are_written_in() -> None:
         for share, us in (("1/4", 9.0), ("5/16", 2.0), ("3/8", 3.0), ("1/2", 8.0))
     ]
     others += [{"device": "pim", "regret_us": 20.0}, {"device": "cpu_parallel", "regret_us": None}]
-    found = neighbours(others, ("cpu_parallel", "pim"), (2, 1))
-    assert [share and share.us for share in found] == [2.0, 3.0]
-    found = neighbours(others[2:], ("cpu_parallel", "pim"), (2, 1))
-    assert [share and share.us for share in found] == [None, 3.0]
-    found = neighbours(others[-2:], ("cpu_parallel", "pim"), (2, 1))
-    assert found == (None, Share(3, 20.0))
+    next_shares = neighbours(others, ("cpu_parallel", "pim"), (2, 1))
+    assert [share and share.us for share in next_shares] == [2.0, 3.0]
+    next_shares = neighbours(others[2:], ("cpu_parallel", "pim"), (2, 1))
+    assert [share and share.us for share in next_shares] == [None, 3.0]
+    next_shares = neighbours(others[-2:], ("cpu_parallel", "pim"), (2, 1))
+    assert next_shares == (None, Share(3, 20.0))

@@ -48,16 +48,16 @@ def offers(monkeypatch: pytest.MonkeyPatch, reader: str, *modules: ModuleType) -
     return read()
 
 
-@pytest.mark.parametrize(("reader", "content", "what"), CASES)
+@pytest.mark.parametrize(("reader", "content", "claim"), CASES)
 def test_two_files_that_claim_the_same_are_refused(
-    monkeypatch: pytest.MonkeyPatch, reader: str, content: dict[str, Any], what: str
+    monkeypatch: pytest.MonkeyPatch, reader: str, content: dict[str, Any], claim: str
 ) -> None:
     first, second = module("first", **content), module("second", **content)
     assert len(offers(monkeypatch, reader, first, module("helper"))) == 1
     with pytest.raises(PimloopError) as raised:
         offers(monkeypatch, reader, first, module("helper"), second)
     assert str(raised.value) == (
-        f"{what} is claimed by /room/first.py and /room/second.py: remove it from one of them"
+        f"{claim} is claimed by /room/first.py and /room/second.py: remove it from one of them"
     )
 
 

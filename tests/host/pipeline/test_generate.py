@@ -478,20 +478,20 @@ def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch):
         assert set(plan.splits) == set(costs.splits)
         return replace(placed, assignment=chosen, plan=plan)
 
-    found = generate(generator, prompt_of(generator), PLATFORM, split, Options(rounds=1))
-    assert found.passed
-    assert [phase.missed() for phase in found.phases] == [[], []]
-    for phase in found.phases:
+    generation = generate(generator, prompt_of(generator), PLATFORM, split, Options(rounds=1))
+    assert generation.passed
+    assert [phase.missed() for phase in generation.phases] == [[], []]
+    for phase in generation.phases:
         assert phase.result.pim_bit_exact
         assert phase.total_us() == pytest.approx(phase.plan.total_us, rel=1e-12)
     whole = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
-    for ours, theirs in zip(found.tokens, whole.tokens, strict=True):
+    for ours, theirs in zip(generation.tokens, whole.tokens, strict=True):
         if not ours.judged:
             break
         assert ours.token == theirs.token
-    report = generation_report(found, PLATFORM, Options(), [])
+    report = generation_report(generation, PLATFORM, Options(), [])
     assert [phase["split_nodes"] for phase in report["phases"]] == [
-        len(phase.plan.splits) for phase in found.phases
+        len(phase.plan.splits) for phase in generation.phases
     ]
     # The plain command's plan is the one of the costs as they are.
     assert place(generator.prefill, {"input_ids": prompt_of(generator)}, ()).plan.optimal

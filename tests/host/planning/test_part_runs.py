@@ -68,10 +68,10 @@ def determines(
     totals = dict.fromkeys(offered, TOTAL)
     shown = [pim_columns(totals, offered, run) for run in runs]
     for name, columns in offered.items():
-        if len({one[name] for one in shown}) < min(2, len(columns)):
+        if len({columns_of[name] for columns_of in shown}) < min(2, len(columns)):
             return False
-    found = frozenset[tuple[str, str]]().union(*(gathers(graph, offered, run) for run in runs))
-    return found == gathers(graph, offered)
+    gathered = frozenset[tuple[str, str]]().union(*(gathers(graph, offered, run) for run in runs))
+    return gathered == gathers(graph, offered)
 
 
 def all_runs(
@@ -182,8 +182,8 @@ def test_two_further_runs_make_five_for_three_devices(runs) -> None:
     assert first.passed
     assert second.passed
     assert len(first.profile.plan.runs) + len(first.parts.plan.runs) == 5
-    assert [len(one.part_results) for one in runs] == [2, 0]
-    assert [one.parts.reused for one in runs] == [False, True]
+    assert [len(outcome.part_results) for outcome in runs] == [2, 0]
+    assert [outcome.parts.reused for outcome in runs] == [False, True]
     profiled = [r.assignment for r in (*first.profile_results, *first.part_results)]
     placed = {assignment["up"] for assignment in profiled}
     assert placed == {

@@ -134,12 +134,12 @@ def test_a_split_operator_has_the_times_of_its_parts(graph, report):
         "splits": {name: split},
     }
     node = annotated(graph, changed).graph.node[1]
-    found = {entry.key: entry.value for entry in node.metadata_props}
-    assert found["pimloop.device.coexec"] == "cpu_parallel+pim 3/8"
-    assert found["pimloop.part_us.coexec.cpu_parallel"] == "12.500"
-    assert found["pimloop.part_us.coexec.pim"] == "11.250"
-    assert found["pimloop.columns.coexec.pim"] == "24"
-    assert found["pimloop.gather_us.coexec.cpu"] == "1.500"
+    properties = {entry.key: entry.value for entry in node.metadata_props}
+    assert properties["pimloop.device.coexec"] == "cpu_parallel+pim 3/8"
+    assert properties["pimloop.part_us.coexec.cpu_parallel"] == "12.500"
+    assert properties["pimloop.part_us.coexec.pim"] == "11.250"
+    assert properties["pimloop.columns.coexec.pim"] == "24"
+    assert properties["pimloop.gather_us.coexec.cpu"] == "1.500"
     assert (
         "Co-execution: CPU parallel 40 columns in 12.5 µs, PIM 24 columns in 11.2 µs, at the same"
         " time." in node.doc_string

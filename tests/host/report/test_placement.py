@@ -56,9 +56,9 @@ def _case(seed: int) -> tuple[dict[str, Any], Splits]:
         node["cost_us"] = {d: round(us + CALL, 3) for d, us in node["cost_us"].items()}
     splits = random_splits(rng, data, 2, decimals=2)
 
-    def later(one: Split) -> Split:
-        first, second = (round(us + CALL, 3) for us in one.part_us)
-        return replace(one, part_us=(first, second))
+    def later(split: Split) -> Split:
+        first, second = (round(us + CALL, 3) for us in split.part_us)
+        return replace(split, part_us=(first, second))
 
     return data, {name: tuple(map(later, offered)) for name, offered in splits.items()}
 
@@ -81,15 +81,16 @@ def _with(data: dict[str, Any], splits: Splits, change: str) -> tuple[dict[str, 
     for tensor in data["tensors"]:
         tensor["transfer_us"] = {m: us * factor for m, us in tensor["transfer_us"].items()}
 
-    def split(one: Split) -> Split:
+    def split(offered: Split) -> Split:
         first, second = (
-            round(operator(d, us), 9) for d, us in zip(one.devices, one.part_us, strict=True)
+            round(operator(d, us), 9)
+            for d, us in zip(offered.devices, offered.part_us, strict=True)
         )
         gathers = {
             tensor: {memory: us * factor for memory, us in times.items()}
-            for tensor, times in one.gather_us.items()
+            for tensor, times in offered.gather_us.items()
         }
-        return replace(one, part_us=(first, second), gather_us=gathers)
+        return replace(offered, part_us=(first, second), gather_us=gathers)
 
     return data, {name: tuple(map(split, offered)) for name, offered in splits.items()}
 
@@ -100,7 +101,7 @@ def test_every_change_has_the_optimum_of_its_costs(seed: int) -> None:
     data, splits = _case(seed)
     costs = costs_with(data, splits)
     outcome = _outcome(costs)
-    changes = {one["change"]: one for one in what_if(outcome)}
+    changes = {row["change"]: row for row in what_if(outcome)}
     assert list(changes) == [
         "pim_lanes_2x", "pim_clocks_half", "driver_call_free", "transfers_free", "cpu_2x",
     ]  # fmt: skip
@@ -192,13 +193,17 @@ def test_devices_the_next_shares_and_the_cheapest_split_are_shown() -> None:
         problem = Problem.of(costs)
         every = alternatives(problem, plan.assignment, least_totals(problem))
         for node in data["nodes"]:
-            listed = [one["device"] for one in shown["alternatives"][node["id"]]]
+            listed = [alternative["device"] for alternative in shown["alternatives"][node["id"]]]
             regrets = [
-                one["regret_us"]
-                for one in shown["alternatives"][node["id"]]
-                if one["regret_us"] is not None
+                alternative["regret_us"]
+                for alternative in shown["alternatives"][node["id"]]
+                if alternative["regret_us"] is not None
             ]
-            known = [one.regret_us for one in every[node["id"]] if one.regret_us is not None]
+            known = [
+                alternative.regret_us
+                for alternative in every[node["id"]]
+                if alternative.regret_us is not None
+            ]
             assert min(regrets, default=None) == min(known, default=None)
             assert set(node["cost_us"]) - {plan.assignment[node["id"]]} <= set(listed)
             chosen = plan.splits.get(node["id"])

@@ -136,8 +136,8 @@ def test_the_schedules_have_their_executed_time_and_prediction():
 @pytest.mark.parametrize("predicted", [5400.0, 6000.0, 6200.0])
 def test_no_mark_covers_the_time_of_a_schedule(board, predicted):
     report = _timed_report()
-    ((name, one),) = report["schedules"].items()
-    one |= {"executed_us": 6000.0, "predicted_us": predicted}
+    ((name, schedule),) = report["schedules"].items()
+    schedule |= {"executed_us": 6000.0, "predicted_us": predicted}
     report["board"] = {name: board}
     figure = plots._schedules(report)
     figure.draw_without_rendering()

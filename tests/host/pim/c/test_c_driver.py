@@ -107,8 +107,8 @@ def test_the_header_has_the_tables_values() -> None:
     header = (SOURCES / "pim_isa.h").read_text(encoding="utf-8")
     for enum in (Opcode, Broadcast, Init, Code):
         prefix = f"PIM_{enum.__name__.upper()}_"
-        found = re.findall(rf"{prefix}(\w+) = (0x\w+),", header)
-        assert {name: int(value, 0) for name, value in found} == {e.name: int(e) for e in enum}
+        defined = re.findall(rf"{prefix}(\w+) = (0x\w+),", header)
+        assert {name: int(value, 0) for name, value in defined} == {e.name: int(e) for e in enum}
 
 
 @pytest.mark.parametrize("seed", range(3))

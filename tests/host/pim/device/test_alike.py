@@ -127,8 +127,8 @@ def test_what_the_clocks_depend_on_is_in_the_name(style: str) -> None:
     def changed(**change: tuple[str, int]) -> None:
         other = places.moved(np.random.default_rng(2))
         other.bank, other.page = dict(places.bank), dict(places.page)
-        for what, (operand, value) in change.items():
-            getattr(other, what)[operand] = value
+        for field, (operand, value) in change.items():
+            getattr(other, field)[operand] = value
         others.add(key(other.product_and_sum(), geometry))
 
     changed()

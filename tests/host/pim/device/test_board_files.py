@@ -181,10 +181,10 @@ def test_a_device_that_may_not_be_opened(
             open_it(names)
 
 
-@pytest.mark.parametrize("found", [0, 0xFFFFFFFF, 0x12345678])
-def test_another_device_is_refused(names: BoardNames, tmp_path: Path, found: int) -> None:
-    put_registers(names, {Reg.ID: found})
-    with pytest.raises(DeviceError, match=f"ID register reads 0x{found:08X}"):
+@pytest.mark.parametrize("identity", [0, 0xFFFFFFFF, 0x12345678])
+def test_another_device_is_refused(names: BoardNames, tmp_path: Path, identity: int) -> None:
+    put_registers(names, {Reg.ID: identity})
+    with pytest.raises(DeviceError, match=f"ID register reads 0x{identity:08X}"):
         open_it(names)
     assert held(tmp_path) == []
 

@@ -380,7 +380,7 @@ def test_a_split_operator_shows_both_parts_and_why(browser, pages):
         apart = max(us.values()) - min(us.values())
         expect(detail).to_contain_text(f"both finish within {apart:.1f} µs of each other")
         alternatives = schedule["placement"]["alternatives"][operator]
-        regrets = sorted(one["regret_us"] for one in alternatives)
+        regrets = sorted(alternative["regret_us"] for alternative in alternatives)
         expect(detail).to_contain_text(f"until it takes {regrets[0]:.2f} µs longer here")
         shown = detail.locator("tbody tr")
         assert shown.count() == len(alternatives)

@@ -36,14 +36,14 @@ def test_each_split_operator_is_in_one_row_with_its_own_numbers(report: dict[str
             # The next shares, by the regrets of the report.
             columns, total = split["columns"]["pim"], sum(split["columns"].values())
             others = {
-                total * int(part) // int(parts): one["regret_us"]
-                for one in schedule["placement"]["alternatives"][name]
-                if "+" in one["device"]
-                for part, parts in [one["device"].split(" ")[1].split("/")]
+                total * int(part) // int(parts): alternative["regret_us"]
+                for alternative in schedule["placement"]["alternatives"][name]
+                if "+" in alternative["device"]
+                for part, parts in [alternative["device"].split(" ")[1].split("/")]
             }
-            for one in schedule["placement"]["alternatives"][name]:
-                if one["device"] in ("cpu_parallel", "pim"):
-                    others[total * (one["device"] == "pim")] = one["regret_us"]
+            for alternative in schedule["placement"]["alternatives"][name]:
+                if alternative["device"] in ("cpu_parallel", "pim"):
+                    others[total * (alternative["device"] == "pim")] = alternative["regret_us"]
             for share, wanted in (
                 (row.smaller, max((c for c in others if c < columns), default=None)),
                 (row.larger, min((c for c in others if c > columns), default=None)),
@@ -85,8 +85,8 @@ def test_bars_have_the_widths_of_the_times(report: dict[str, Any]) -> None:
         for share, shown in ((row.smaller, bar.smaller), (row.larger, bar.larger)):
             assert share is not None
             whole = {0: "all on the CPU parallel", sum(row.columns): "all on the PIM"}
-            what = whole.get(share.columns, f"{share.columns} columns")
-            assert shown == f"{what}: +{format_us(share.us)}"
+            work = whole.get(share.columns, f"{share.columns} columns")
+            assert shown == f"{work}: +{format_us(share.us)}"
     text = render(report)
     assert f'style="width:{schedule.bars[0].sides[0].width:.4f}%"' in text
 
@@ -110,7 +110,7 @@ def test_a_report_without_times_or_reasons_still_shows_the_shares(report: dict[s
 def test_data_of_the_scripts_have_splits_and_other_places(report: dict[str, Any]) -> None:
     data = payload.payload(report)
     ids = [node["id"] for node in report["graph"]["nodes"]]
-    (shown,) = (one for one in data["schedules"] if one["name"] == "coexec")
+    (shown,) = (drawn for drawn in data["schedules"] if drawn["name"] == "coexec")
     schedule = report["schedules"]["coexec"]
     splits = {ids[int(i)]: split for i, split in shown["splits"].items()}
     assert splits.keys() == schedule["splits"].keys()

@@ -56,9 +56,9 @@ class _Table(NamedTuple):
     ],
 )
 def test_the_check_finds_what_is_not_there(template: str, problem: str) -> None:
-    found = problems(template, {"table": _Table}, {})
-    assert bool(found) == bool(problem)
-    assert problem in "\n".join(found)
+    faults = problems(template, {"table": _Table}, {})
+    assert bool(faults) == bool(problem)
+    assert problem in "\n".join(faults)
 
 
 def test_what_is_not_there_stops_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
