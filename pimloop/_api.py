@@ -25,7 +25,7 @@ from pimloop.host.models.inputs import model_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.device.open import PipelineBackend
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.planning.idle import PARTITION, executed_anyway
 from pimloop.host.planning.policies import find_policies, make_plan
 from pimloop.host.platforms.platform import (

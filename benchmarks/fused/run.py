@@ -31,7 +31,7 @@ from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Graph, to_model
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.flow import execute_once
+from pimloop.host.pipeline.pipeline import execute_once
 from pimloop.host.planning.keys import processor
 from pimloop.host.platforms.platform import load_platform
 

@@ -31,7 +31,7 @@ from pimloop.host.execution.runner import Job
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.planning.keys import processor
 from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import CostGraph

@@ -126,8 +126,8 @@ def planner(
     """
     from pimloop.host.execution.runner import Event
     from pimloop.host.pim.fit import pim_fit
-    from pimloop.host.pipeline.flow import Pipeline
     from pimloop.host.pipeline.generation import Placed
+    from pimloop.host.pipeline.pipeline import Pipeline
     from pimloop.host.planning.policies import POLICIES, find_policies
     from pimloop.host.planning.schedules import make_plans
     from pimloop.partitioner.place.solve import COEXEC

@@ -51,7 +51,7 @@ def run_profile(args: argparse.Namespace) -> int:
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.cli.summary import NOT_TRUSTED
     from pimloop.host.common.files import require_writable, write_json
-    from pimloop.host.pipeline.flow import Pipeline
+    from pimloop.host.pipeline.pipeline import Pipeline
     from pimloop.partitioner.costs import costs_to_dict
     from pimloop.sim.device.lanes import lanes_text
 

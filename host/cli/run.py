@@ -83,7 +83,7 @@ def run_run(args: argparse.Namespace) -> int:
     from pimloop.host.common.files import require_writable
     from pimloop.host.models.inputs import write_arrays
     from pimloop.host.pim.fit import pim_fit
-    from pimloop.host.pipeline.flow import Pipeline, execute_once
+    from pimloop.host.pipeline.pipeline import Pipeline, execute_once
     from pimloop.host.planning.plans import PlanFile, load_plan
     from pimloop.host.planning.policies import POLICIES, find_policies
     from pimloop.host.report.build import build_report

@@ -112,7 +112,7 @@ def run_sim(args: argparse.Namespace) -> int:
     from pimloop.host.cli.summary import print_summary
     from pimloop.host.common.folders import check_inside, make_folder
     from pimloop.host.common.text import file_name
-    from pimloop.host.pipeline.flow import Pipeline
+    from pimloop.host.pipeline.pipeline import Pipeline
     from pimloop.host.pipeline.state import FOLDER
     from pimloop.host.report.build import build_report
     from pimloop.host.report.publish import PLOTS, publish

@@ -19,8 +19,8 @@ from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import Event
 from pimloop.host.models.inputs import model_inputs
 from pimloop.host.models.loader import LoadOptions
-from pimloop.host.pipeline.flow import Pipeline
 from pimloop.host.pipeline.loading import Binding, Loading, load_options, loading_of
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.pipeline.points import content_key, load_point, model_content, save_point
 from pimloop.host.planning.keys import digest, is_measured, machine_key
 from pimloop.host.platforms.platform import load_platform

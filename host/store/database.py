@@ -12,7 +12,8 @@ the same results, and its user is told once:
 | no file can be there, or it cannot be read | done without |
 
 Several processes and threads may use a file, each with a `Database` of its own. The file is for its
-user alone and does not grow beyond a bound. Neighbours: `cost_store` and `lists`, its two users.
+user alone and does not grow beyond a bound. Its two users are its neighbours `cost_store` and
+`list_cache`.
 """
 
 from __future__ import annotations

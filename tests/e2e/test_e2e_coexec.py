@@ -20,7 +20,7 @@ from pimloop.host.execution.runner import Job, Runner
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import load_model
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.plots import _timeline
 from pimloop.partitioner.evaluation import evaluate

@@ -14,7 +14,7 @@ from pimloop.host.cli.summary import print_summary
 from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.build import build_report
 from pimloop.host.report.html.page import render

@@ -14,7 +14,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.cli.summary import print_summary
 from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.pipeline.sweep import Finished, Point
 from pimloop.host.pipeline.sweep_files import rows, to_csv
 from pimloop.host.platforms.platform import load_platform

@@ -20,7 +20,7 @@ import pimloop.host.report.build
 from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.pim.device.base import DeviceError
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.pipeline.state import FOLDER
 from pimloop.host.platforms.platform import load_platform
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.pipeline.waves import record_operator
 from pimloop.host.platforms.platform import Platform, load_platform
 from pimloop.host.report.build import build_report

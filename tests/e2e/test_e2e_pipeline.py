@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import pimloop.host.pipeline.flow
+import pimloop.host.pipeline.pipeline
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.inputs import random_inputs
-from pimloop.host.pipeline.flow import Pipeline, execute_once
+from pimloop.host.pipeline.pipeline import Pipeline, execute_once
 from pimloop.host.pipeline.state import FOLDER
 from pimloop.host.planning.plans import load_plan
 from pimloop.host.platforms.platform import load_platform

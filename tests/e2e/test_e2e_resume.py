@@ -9,7 +9,7 @@ from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import STAGE, Event
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.pipeline.state import State
 from pimloop.host.platforms.platform import load_platform
 

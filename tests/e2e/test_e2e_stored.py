@@ -21,7 +21,7 @@ from pimloop.host.execution.runner import Job
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.pipeline.points import content_key, load_point, model_content, save_point
 from pimloop.host.pipeline.state import FOLDER
 from pimloop.host.pipeline.sweep import Loading, Point, locally, point_name, run_sweep, sweep_name

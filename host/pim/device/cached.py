@@ -3,8 +3,8 @@
 What a list costs depends on the list and the device alone, so a list that is known from an earlier
 simulation is executed on the device's memory by the bit-exact model
 (`pimloop.host.pim.device.execution`), and its cycles, counters and completion records come from the
-cache (`pimloop.host.store.lists`). Registers look as after a simulation. A list is simulated when
-anything about it is not sure: it ends with an error, writes into itself, meets injected memory
+cache (`pimloop.host.store.list_cache`). Registers look as after a simulation. A list is simulated
+when anything about it is not sure: it ends with an error, writes into itself, meets injected memory
 errors, or is being recorded as a waveform.
 """
 
@@ -30,7 +30,7 @@ from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.pim.device.moved import moved_key
 from pimloop.host.pim.device.usage import Usage, total_usage
 from pimloop.host.platforms.geometry import Geometry
-from pimloop.host.store.lists import TOTALS, ListCache, ListCost
+from pimloop.host.store.list_cache import TOTALS, ListCache, ListCost
 from pimloop.rtl.tables.isa import (
     CTRL_IRQ_ENABLE,
     CTRL_SOFT_RESET,

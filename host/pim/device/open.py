@@ -14,7 +14,7 @@ from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.model import DEFAULT_BUFFER_BYTES, ModelDevice
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.closure import code_key
-from pimloop.host.store.lists import ListCache
+from pimloop.host.store.list_cache import ListCache
 from pimloop.sim.device.lanes import default_flavour
 from pimloop.sim.errors import SimError
 

@@ -34,7 +34,7 @@ from pimloop.host.cli import (
 )
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Graph
-from pimloop.host.pipeline import cluster, flow, sweep, waves
+from pimloop.host.pipeline import cluster, pipeline, sweep, waves
 from pimloop.host.planning import policies
 from pimloop.host.planning.keys import model_key
 from pimloop.host.platforms.platform import platform_path
@@ -207,8 +207,8 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "on_cluster", lambda address: address)
     monkeypatch.setattr(sweep, "locally", lambda progress: "here")
     monkeypatch.setattr(sweep, "run_sweep", stopping("sweep", keep=4))
-    monkeypatch.setattr(flow, "Pipeline", stopping("pipeline", keep=4))
-    monkeypatch.setattr(flow, "execute_once", stopping("execute"))
+    monkeypatch.setattr(pipeline, "Pipeline", stopping("pipeline", keep=4))
+    monkeypatch.setattr(pipeline, "execute_once", stopping("execute"))
     monkeypatch.setattr(waves, "record_operator", stopping("waves"))
     monkeypatch.setattr(policies, "make_plan", stopping("plan"))
     monkeypatch.setattr(profile_plan, "plan_profile", stopping("profile plan"))

@@ -18,7 +18,7 @@ from pimloop.host.execution.runner import execute_model
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.operators import Capabilities, kept_on_cpu, pim_capable
-from pimloop.host.pipeline.flow import execute_once
+from pimloop.host.pipeline.pipeline import execute_once
 from pimloop.host.pipeline.record import from_dict, to_dict
 from pimloop.host.planning.policies import pim_first
 from pimloop.host.platforms.platform import load_platform

@@ -51,7 +51,7 @@ from pimloop.host.pim.device.model import DEFAULT_BUFFER_BYTES
 from pimloop.host.pim.device.pool import DevicePool
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.weights import MOST_BITS_BYTES, ConstantBits
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.platforms.platform import load_platform
 
 MIB = 1 << 20

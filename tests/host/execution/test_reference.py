@@ -29,7 +29,7 @@ from pimloop.host.operators import pim_capable
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.resident import ResidentModel
-from pimloop.host.pipeline.flow import execute_once
+from pimloop.host.pipeline.pipeline import execute_once
 from pimloop.host.pipeline.record import from_dict, to_dict
 from pimloop.host.planning.policies import pim_first
 from pimloop.host.platforms.platform import load_platform

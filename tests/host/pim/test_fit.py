@@ -25,9 +25,9 @@ from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.fit import _known, pim_fit
 from pimloop.host.pim.resident import ResidentModel, leave_constants
 from pimloop.host.pim.weights import DeviceWeights
-from pimloop.host.pipeline.flow import Pipeline, execute_once
 from pimloop.host.pipeline.generate import generate
 from pimloop.host.pipeline.generation import Placed
+from pimloop.host.pipeline.pipeline import Pipeline, execute_once
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.policies import POLICIES
 from pimloop.host.planning.profiling import plan_runs

@@ -11,7 +11,7 @@ from onnx import helper
 from rich.console import Console
 
 import pimloop.host.execution.runner
-import pimloop.host.pipeline.flow
+import pimloop.host.pipeline.pipeline
 from pimloop.host.cli import main
 from pimloop.host.cli.summary import NOT_TRUSTED, print_summary
 from pimloop.host.cpu.profile import profile_cpu
@@ -20,7 +20,7 @@ from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.normalize import RawModel, normalize
 from pimloop.host.pim.fit import pim_fit
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.planning.costs import StoredCosts
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.platforms.platform import load_platform
@@ -54,7 +54,7 @@ def test_the_mark_of_a_profile_is_shown_when_its_costs_are_reused(
 
     monkeypatch.setattr(pimloop.host.execution.runner, "profile_cpu", profiled)
     monkeypatch.setattr(
-        pimloop.host.pipeline.flow, "conversions_disturbed", lambda result: False
+        pimloop.host.pipeline.pipeline, "conversions_disturbed", lambda result: False
     )  # conversions
 
     def run(**options):

@@ -442,7 +442,7 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
 
         outcome = SimpleNamespace(reused=False, cpu_profile_disturbed=False)
 
-    monkeypatch.setattr("pimloop.host.pipeline.flow.Pipeline", Profiled)
+    monkeypatch.setattr("pimloop.host.pipeline.pipeline.Pipeline", Profiled)
     generator, _ = tiny()
     plan = planner(load_platform("htg-z920"), "paper_dp", Options(), lambda _: None)
     with pytest.raises(

@@ -16,7 +16,7 @@ from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import TensorInfo
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.planning.part_runs import (
     DEVICES,
     gathers,

@@ -18,7 +18,7 @@ from pimloop.host.models.weights import RandomWeights
 from pimloop.host.operators import pim_capable
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.fit import pim_fit
-from pimloop.host.pipeline.flow import execute_once
+from pimloop.host.pipeline.pipeline import execute_once
 from pimloop.host.pipeline.record import from_dict, to_dict
 from pimloop.host.planning.balance import balance_runs
 from pimloop.host.planning.graph import partition_graph, signature

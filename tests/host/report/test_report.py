@@ -24,7 +24,7 @@ from pimloop.host.execution.options import Options
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
 from pimloop.host.pim.fit import pim_fit
-from pimloop.host.pipeline.flow import Pipeline
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.outcome import Outcome
 from pimloop.host.platforms.platform import PLATFORM_DIR, load_platform

@@ -24,9 +24,9 @@ from pathlib import Path
 import pytest
 from support.paths import REPOSITORY, TESTS
 
-from pimloop.host.store import cost_store, database, lists
+from pimloop.host.store import cost_store, database, list_cache
 from pimloop.host.store.cost_store import Cost, CostStore
-from pimloop.host.store.lists import ListCache, ListCost
+from pimloop.host.store.list_cache import ListCache, ListCost
 
 #: Where a process that a test starts imports this file from, and what it imports.
 FOLDERS = [str(Path(__file__).parent), str(TESTS)]
@@ -63,7 +63,7 @@ class Costs:
 class Lists:
     """Entries of the list cache, by number."""
 
-    file, layout = lists.FILE_NAME, lists.LAYOUT
+    file, layout = list_cache.FILE_NAME, list_cache.LAYOUT
 
     def __init__(self, folder, max_bytes=database.MAX_BYTES):
         self.cache = ListCache(folder / self.file, max_bytes)
@@ -89,7 +89,7 @@ NUMBERS = range(120)
 
 @pytest.fixture(params=BOTH)
 def kind(request, monkeypatch):
-    monkeypatch.setattr(lists, "_said", set())
+    monkeypatch.setattr(list_cache, "_said", set())
     return BOTH[request.param]
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from support.paths import REPOSITORY, TESTS
 
-from pimloop.host.store import database, lists
+from pimloop.host.store import database, list_cache
 from pimloop.host.store.database import Database
-from pimloop.host.store.lists import FILE_NAME, ListCache, ListCost
+from pimloop.host.store.list_cache import FILE_NAME, ListCache, ListCost
 
 #: Where a process that a test starts imports this file from, and what it imports.
 FOLDERS = [str(Path(__file__).parent), str(TESTS)]
@@ -32,7 +32,7 @@ def cost(number: int, records: int = 1) -> ListCost:
 
 @pytest.fixture(autouse=True)
 def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists, "_said", set())
+    monkeypatch.setattr(list_cache, "_said", set())
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ WRITER = """
 import sys
 sys.path[:0] = {folders!r}
 from pathlib import Path
-from pimloop.host.store.lists import ListCache
+from pimloop.host.store.list_cache import ListCache
 from test_list_cache import cost, key
 cache = ListCache(Path({path!r}))
 for number in range(300):
@@ -259,7 +259,7 @@ FULL_DISK = """
 import sys
 sys.path[:0] = {folders!r}
 from pathlib import Path
-from pimloop.host.store.lists import ListCache
+from pimloop.host.store.list_cache import ListCache
 from test_list_cache import cost, key
 cache = ListCache(Path({path!r}))
 for number in range(4000):

@@ -10,11 +10,11 @@ import stat
 
 import pytest
 
-import pimloop.host.store.lists
+import pimloop.host.store.list_cache
 from pimloop.host.store import cost_store
 from pimloop.host.store.cost_store import FILE_NAME, Cost, CostStore
-from pimloop.host.store.lists import FILE_NAME as LISTS
-from pimloop.host.store.lists import ListCache, ListCost
+from pimloop.host.store.list_cache import FILE_NAME as LISTS
+from pimloop.host.store.list_cache import ListCache, ListCost
 
 #: Flips in each database; each opens it anew.
 FLIPS = 400
@@ -93,7 +93,7 @@ def test_flipped_bits_of_the_list_cache_never_give_a_wrong_number(tmp_path, capl
         for leftover in tmp_path.iterdir():
             leftover.unlink()
         path.write_bytes(flipped(good, rng))
-        monkeypatch.setattr(pimloop.host.store.lists, "_said", set())
+        monkeypatch.setattr(pimloop.host.store.list_cache, "_said", set())
         caplog.clear()
         cache = ListCache(path)
         read = {key: cache.get(key) for key in kept}

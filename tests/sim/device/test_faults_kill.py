@@ -21,7 +21,7 @@ import pytest
 from fault_tools import MARK, PATIENCE, REPOSITORY, build_all, marked, wait_for_none
 from support.fixture_device import CYCLES, FIXTURE_ID, ID, SPIN, config, copy, start
 
-from pimloop.host.store.lists import FILE_NAME
+from pimloop.host.store.list_cache import FILE_NAME
 from pimloop.sim.device.process import SimDevice
 from pimloop.sim.errors import DeviceError
 

@@ -19,7 +19,7 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
-from pimloop.host.store.lists import FILE_NAME, ListCache
+from pimloop.host.store.list_cache import FILE_NAME, ListCache
 from pimloop.rtl.tables.isa import Broadcast, Init, Opcode, Reg
 from pimloop.sim.device.process import SimDevice
 from pimloop.sim.verilator.build import COVERAGE_VARIABLE

@@ -13,7 +13,7 @@ from pimloop.host.pim.device.base import DeviceTimeoutError
 from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import descriptors
-from pimloop.host.store.lists import FILE_NAME, TOTALS, ListCache
+from pimloop.host.store.list_cache import FILE_NAME, TOTALS, ListCache
 from pimloop.rtl.tables.isa import Reg
 
 FIRST = int(Reg.CNT_CYCLES_LO)

@@ -21,7 +21,7 @@ from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.open import open_device, with_cache
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.platform import Platform, load_platform
-from pimloop.host.store.lists import FILE_NAME, ListCache
+from pimloop.host.store.list_cache import FILE_NAME, ListCache
 from pimloop.rtl.tables.isa import DESCRIPTOR_BYTES, Code, Reg
 from pimloop.sim.device import moves
 from pimloop.sim.device.config import HostMemory, SimConfig, build_spec
