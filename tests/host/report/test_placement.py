@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.cost_graphs import random_costs
+from support.cost_graphs import random_costs, with_entries
 from support.split_graphs import brute_force_splits, costs_with, random_splits
 
 from pimloop.host.execution.options import Options
@@ -81,6 +81,10 @@ def _with(data: dict[str, Any], splits: Splits, change: str) -> tuple[dict[str, 
     for tensor in data["tensors"]:
         tensor["transfer_us"] = {m: us * factor for m, us in tensor["transfer_us"].items()}
 
+    if change == "cpu_2x" and "entry_us" in data:
+        entries = data["entry_us"].items()
+        data["entry_us"] = {d: us if d == "pim" else us / 2 for d, us in entries}
+
     def split(offered: Split) -> Split:
         first, second = (
             round(operator(d, us), 9)
@@ -117,6 +121,23 @@ def test_every_change_has_the_optimum_of_its_costs(seed: int) -> None:
             again = partition(costs_with(changed, allowed), policy)
             different = [n for n, d in plan.assignment.items() if again.assignment[n] != d]
             assert total["moved"] == len(different)
+
+
+def test_what_segments_cost_to_enter_is_of_the_cpu_too() -> None:
+    """Where entering a device costs something, as on a measured CPU."""
+    dearer = 0
+    for seed in (1, 3, 16, 26):
+        data, splits = _case(seed)
+        data = with_entries(random.Random(seed), data)
+        (*_, change) = what_if(_outcome(costs_with(data, splits)))
+        assert change["change"] == "cpu_2x"
+        for policy, allowed in (("optimal", {}), (COEXEC, splits)):
+            changed, offered = _with(data, allowed, "cpu_2x")
+            expected = brute_force_splits(changed, offered)
+            assert change["totals"][policy]["total_us"] == pytest.approx(float(expected), abs=1e-9)
+            same_entries = {**changed, "entry_us": data["entry_us"]}
+            dearer += brute_force_splits(same_entries, offered) > expected
+    assert dearer
 
 
 def test_lanes_that_multiply_a_beat_in_one_clock_gain_nothing_by_more() -> None:
