@@ -1,8 +1,8 @@
-"""Make the data of `host/board/data` from the authors' published measurements.
+"""Make the data that ship from the authors' published measurements.
 
 `python -m pimloop.host.board.distil --paper-dir DIR`, where DIR holds `<model>_seq<length>.json`
-for the three models and lengths. Totals and transfers are not repeated: they ship in
-`partitioner/paper/data/paper_tables.json`.
+for the three models and lengths. `host/board/data` gets the graphs and each operator's costs.
+Totals and transfers are not repeated there: they are in `partitioner/paper/data/paper_tables.json`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 from pimloop.errors import PimloopError
 from pimloop.host.board.templates import COLUMNS, Template, templates
 from pimloop.host.common.files import write_text
+from pimloop.partitioner.paper import tables
 from pimloop.partitioner.paper.tables import CITATION, DEVICES, LENGTHS, MODELS, load_paper_file
 from pimloop.partitioner.quantity import quantity
 
 FORMAT = "pimloop-board/1"
 FOLDER = Path(__file__).resolve().parent / "data"
+TABLES = Path(tables.__file__).resolve().parent / "data" / "paper_tables.json"
 
 
 def distil(directory: Path, model: str) -> dict[str, Any]:
@@ -119,6 +121,8 @@ def main() -> None:
     for model in MODELS:
         text = json.dumps(distil(directory, model), separators=(",", ":"))
         write_text(FOLDER / f"{model}.json", text + "\n")
+    text = json.dumps(tables.distil(directory), separators=(",", ":")).replace("],[", "],\n[")
+    write_text(TABLES, text + "\n")
 
 
 if __name__ == "__main__":

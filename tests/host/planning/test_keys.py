@@ -137,7 +137,7 @@ ROOMS = {
     "partitioner/place/mincut.py": {"report"},
     "partitioner/place/baselines.py": {"report"},
     "partitioner/profile/plan.py": MEASURED,
-    "partitioner/paper/report.py": set(),
+    "host/board/paper/page.py": set(),
     # Hardware
     "rtl/pim_sched.sv": SIMULATOR,
     "rtl/pim_lane.sv": SIMULATOR,

@@ -7,7 +7,6 @@ from support.paths import REPOSITORY
 
 from pimloop.partitioner.dcg import count_dcg
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.paper import report as paper_report
 from pimloop.partitioner.paper.coexecution import PIM_PARTS, SHARES, split_costs
 from pimloop.partitioner.paper.tables import (
     DEVICES,
@@ -166,19 +165,13 @@ def test_the_minimum_cut_agrees_with_highs_on_a_whole_model() -> None:
 
 
 @full_data
-def test_report_and_tables_are_up_to_date(tmp_path) -> None:
-    report, tables = tmp_path / "paper.md", tmp_path / "tables.json"
-    arguments = ["--paper-dir", PAPER_DIR, "--report", report, "--tables", tables]
-    assert paper_report.main([str(argument) for argument in arguments]) == 0
-    assert report.read_text() == (REPOSITORY / "docs" / "paper.md").read_text()
+def test_tables_are_up_to_date() -> None:
     assert distil(PAPER_DIR) == load_tables()
 
 
-def test_missing_data_is_an_error(tmp_path, capsys) -> None:
+def test_missing_data_is_an_error(tmp_path) -> None:
     with pytest.raises(PartitionerError, match=r"bert_seq8\.json"):
         load_paper_file(tmp_path, "bert", 8)
     (tmp_path / "bert_seq8.json").write_text("[]")
     with pytest.raises(PartitionerError, match="not a file of the paper's data"):
         load_paper_file(tmp_path, "bert", 8)
-    assert paper_report.main(["--paper-dir", str(tmp_path)]) == 2
-    assert "bert_seq8.json" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""docs/paper.md: the paper's tables and figures one by one, published numbers beside ours."""
