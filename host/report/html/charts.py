@@ -57,6 +57,7 @@ class ScheduleRow:
     predicted_share: float  # of the longest, percent
     executed_share: float
     pim_nodes: int
+    split: int  # operators that two devices compute together
     nodes: int
     transfers: int
     kib: float  # moved between the memories
@@ -146,6 +147,7 @@ def schedule_rows(report: Report) -> list[ScheduleRow]:
                 predicted_share=100.0 * (predicted or 0.0) / longest,
                 executed_share=100.0 * (executed or 0.0) / longest,
                 pim_nodes=schedule["pim_nodes"],
+                split=len(schedule.get("splits") or {}),
                 nodes=schedule["nodes"],
                 transfers=schedule["transfers"],
                 kib=(schedule.get("transfer_bytes") or 0) / 1024,

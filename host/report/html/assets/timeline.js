@@ -128,10 +128,11 @@ function axisTime(us, gap) {
   return (us / scale).toFixed(digits) + " " + unit;
 }
 
+// Times are rounded to a nanosecond, so a step may seem to begin that much before the last one ends.
 function overlaps(schedule) {
   let until = 0;
   return schedule.timeline.some(([, start, us]) => {
-    const early = start < until - 1e-3;
+    const early = start < until - 1.5e-3;
     until = Math.max(until, start + us);
     return early;
   });

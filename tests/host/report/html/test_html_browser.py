@@ -6,6 +6,7 @@ outlives the tests fails them.
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 from collections.abc import Iterator
@@ -386,3 +387,23 @@ def test_a_split_operator_shows_both_parts_and_why(browser, pages):
         assert shown.count() == len(alternatives)
         page.locator(f'#graph-view [data-node="{index}"]').click()
         expect(page.locator("#graph-detail tbody tr")).to_have_count(len(alternatives))
+
+
+def test_rounded_times_are_no_overlap(browser, tmp_path):
+    """Steps one after the other are one row of a strip, whatever their decimals are."""
+    report = samples.tiny_report()
+    schedule = report["schedules"]["optimal"]
+    rng, now, steps = random.Random(2), 0.0, []
+    for number in range(200):
+        us = rng.uniform(1.0, 9.0)
+        lane = "pim" if number % 2 else "cpu_serial"
+        steps.append({**schedule["timeline"][0], "lane": lane, "start_us": now, "us": us})
+        now += us
+    schedule["timeline"] = steps
+    write_html(report, tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as page:
+        heights = page.eval_on_selector_all(
+            "#strips .strip:first-child rect", "all => all.map((r) => r.getAttribute('height'))"
+        )
+        assert len(heights) == 200
+        assert set(heights) == {"16"}

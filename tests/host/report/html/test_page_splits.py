@@ -9,7 +9,7 @@ import pytest
 from support import report_samples as samples
 
 from pimloop.host.report.chrome_trace import write_trace
-from pimloop.host.report.html import payload
+from pimloop.host.report.html import charts, payload
 from pimloop.host.report.html.labels import format_us, place_title
 from pimloop.host.report.html.page import render
 from pimloop.host.report.html.splits import split_rows, split_schedules
@@ -105,6 +105,16 @@ def test_a_report_without_times_or_reasons_still_shows_the_shares(report: dict[s
     assert 'id="splits"' in text
     assert 'id="what-if"' not in text
     assert what_if_table(changed) is None
+
+
+def test_the_table_of_schedules_counts_split_operators(report: dict[str, Any]) -> None:
+    rows = {row.name: row.split for row in charts.schedule_rows(report)}
+    assert rows == {
+        name: len(schedule.get("splits", {})) for name, schedule in report["schedules"].items()
+    }
+    assert rows["coexec"] > 0
+    assert "Of them split" in render(report)
+    assert "Of them split" not in render(samples.tiny_report())
 
 
 def test_data_of_the_scripts_have_splits_and_other_places(report: dict[str, Any]) -> None:
