@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import platform as machine
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pimloop.errors import PimloopError
 from pimloop.host.board.data import BOARD_PLATFORM, published_totals
 from pimloop.host.common.files import write_json
 from pimloop.host.common.machine import cores
 from pimloop.host.common.schema import PlatformValue
-from pimloop.host.devices.kinds import HOST_MEMORY, SplitDevice
+from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result, measures_cpu
-from pimloop.host.execution.times import ScheduleTimes, cpu_time_method, cpu_time_source
-from pimloop.host.execution.verification import OPERATOR_LIMIT
+from pimloop.host.execution.times import cpu_time_method, cpu_time_source
 from pimloop.host.pim.device.geometry import interface_version
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
@@ -33,26 +30,12 @@ from pimloop.host.report.format.model import Edge, Graph, Node, PartProfile, Pro
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.run import PlatformValue as PlatformValueJson
 from pimloop.host.report.format.run import Simulation, Source
-from pimloop.host.report.format.schedule import (
-    OnDevice,
-    OperatorRow,
-    ScheduleOptions,
-    SplitOperator,
-    Weights,
-)
-from pimloop.host.report.format.schedule import Schedule as ScheduleJson
-from pimloop.host.report.format.verification import Comparison as ComparisonJson
-from pimloop.host.report.format.verification import (
-    IntegerComparison,
-    OperatorErrors,
-    OverallVerification,
-    Verification,
-)
 from pimloop.host.report.format.versions import check_report
-from pimloop.host.report.placement import placement
 from pimloop.host.report.provenance import rtl_hash, source
 from pimloop.host.report.roofline import roofline
+from pimloop.host.report.schedules import schedule_json
 from pimloop.host.report.traffic import traffic
+from pimloop.host.report.verdicts import overall_verification
 from pimloop.host.report.what_if import what_if
 from pimloop.partitioner.typed_json import JsonError, read_json
 from pimloop.sim.device.lanes import lanes_text
@@ -86,7 +69,7 @@ def build_report(outcome: Outcome) -> Report:
         "profile": _profile(outcome),
         "graph": _graph(outcome),
         "schedules": {
-            name: _schedule(outcome, schedule) for name, schedule in outcome.schedules.items()
+            name: schedule_json(outcome, schedule) for name, schedule in outcome.schedules.items()
         },
         "failed_policies": dict(outcome.failed),
         "kept_on_cpu": dict(outcome.kept_on_cpu),
@@ -101,7 +84,7 @@ def build_report(outcome: Outcome) -> Report:
         "what_if": what_if(outcome),
         "roofline": roofline(outcome),
         "counters": _counters(outcome, main),
-        "verification": _overall_verification(outcome, main.result),
+        "verification": overall_verification(outcome, main.result),
         "simulation": _simulation(outcome),
         "board": _board(outcome),
         "phases": [{"name": name, "wall_s": seconds} for name, seconds in outcome.phases],
@@ -273,132 +256,6 @@ def _board(outcome: Outcome) -> dict[str, float] | None:
     return published_totals(graph.name, length) if comparable and length is not None else None
 
 
-def _schedule(outcome: Outcome, schedule: Schedule) -> ScheduleJson:
-    result, plan, times = schedule.result, schedule.plan, schedule.times
-    executed = schedule.executed
-    return {
-        "predicted_us": plan.total_us if plan else None,
-        "executed_us": executed.total_us if executed else None,
-        "executed_min_us": outcome.least_us(schedule),
-        "compute_us": times.compute_us if times else None,
-        "transfer_us": times.transfer_us if times else None,
-        "pim_us": times.pim_us if times else None,
-        "cpu_us": times.cpu_us if times else None,
-        "pim_nodes": len(result.execution.pim),
-        "devices": _devices(result, times),
-        **_options(outcome, schedule),
-        "nodes": len(result.graph.nodes),
-        "transfers": len(result.execution.transfers),
-        "transfer_bytes": sum(t.nbytes for t in result.execution.transfers),
-        "optimal": bool(plan and plan.optimal),
-        "method": plan.method if plan else None,
-        "lower_bound_us": plan.lower_bound_us if plan else None,
-        "assignment": dict(result.assignment),
-        "timeline": []
-        if executed is None
-        else [
-            {
-                "lane": step.lane,
-                "start_us": step.start_us,
-                "us": step.us,
-                "name": step.name,
-                "node": step.node,
-                "tensor": step.tensor,
-                "kind": step.kind,
-            }
-            for step in executed.steps
-        ],
-        "operators": _operators(schedule),
-        "cycles": sum(stats.cycles for stats in result.execution.pim.values()),
-        "weights": _weights(result),
-        "verification": {
-            **_verification(result),
-            "passed": result.passed and not schedule.missed,
-            "predictions_missed": list(schedule.missed),
-        },
-    }
-
-
-def _options(outcome: Outcome, schedule: Schedule) -> ScheduleOptions:
-    """Return what a schedule has that not every one has."""
-    options: ScheduleOptions = {}
-    splits = _splits(schedule.result, schedule.times)
-    if splits:
-        options["splits"] = splits
-    why = placement(outcome.costs, schedule.plan)
-    if why is not None:
-        options["placement"] = why
-    return options
-
-
-def _devices(result: Result, times: ScheduleTimes | None) -> dict[str, OnDevice]:
-    """Return the operators of each device that has any, and what they took there together.
-
-    One that is split counts at both devices, each with the time of its part.
-    """
-    devices = result.platform.devices
-    counts: Counter[str] = Counter()
-    for name in result.assignment.values():
-        kind = devices[name]
-        parts = kind.parts if isinstance(kind, SplitDevice) else (kind,)
-        counts.update(part.name for part in parts)
-    return {
-        device: {"nodes": count, "us": times.device_us[device] if times else None}
-        for device, count in counts.items()
-    }
-
-
-def _splits(result: Result, times: ScheduleTimes | None) -> dict[str, SplitOperator]:
-    """Return the operators that two devices compute together, by id."""
-    splits: dict[str, SplitOperator] = {}
-    gathers: dict[str, dict[str, float]] = {}
-    if times is not None:
-        for transfer, us in zip(result.execution.transfers, times.transfers, strict=True):
-            gathers.setdefault(transfer.tensor, {})[transfer.destination] = us
-    for node in result.graph.nodes:
-        kind = result.platform.devices[result.assignment[node.id]]
-        if not isinstance(kind, SplitDevice):
-            continue
-        columns = result.graph.tensors[node.outputs[0]].shape[-1]
-        first = kind.first_columns(columns)
-        cpu, pim = (part.name for part in kind.parts)
-        splits[node.id] = {
-            "columns": {cpu: columns - first, pim: first},
-            "us": None if times is None else times.parts[node.id],
-        }
-        if times is not None:
-            splits[node.id]["gather_us"] = gathers.get(node.outputs[0], {})
-    return splits
-
-
-def _weights(result: Result) -> Weights:
-    """Return what loading the constants of the PIM operators took, once, before the execution."""
-    stats = result.weights
-    timed = result.options.backend == "sim"
-    return {
-        "bytes": stats.host_bytes_in,
-        "cycles": stats.cycles if timed else None,
-        "us": result.platform.device_us(stats.cycles) if timed else None,
-    }
-
-
-def _operators(schedule: Schedule) -> list[OperatorRow]:
-    """Return time by operator type and device, the longest first."""
-    result, times = schedule.result, schedule.times
-    rows: dict[tuple[str, str], OperatorRow] = {}
-    for node in result.graph.nodes:
-        kind = result.platform.devices[result.assignment[node.id]]
-        device = kind.pair if isinstance(kind, SplitDevice) else kind.name
-        row = rows.setdefault(
-            (node.op, device),
-            {"op": node.op, "device": device, "count": 0, "us": None if times is None else 0.0},
-        )
-        row["count"] += 1
-        if times is not None:
-            row["us"] = (row["us"] or 0.0) + times.nodes[node.id]
-    return sorted(rows.values(), key=lambda row: (-(row["us"] or 0.0), row["op"]))
-
-
 def _speedup(outcome: Outcome) -> dict[str, float]:
     """Return how many times faster the optimal schedule is than each other one."""
     optimal = outcome.schedules.get("optimal")
@@ -427,60 +284,6 @@ def _counters(outcome: Outcome, schedule: Schedule) -> dict[str, float | None]:
         "bus_use": moved.bus_use,
         "bytes": moved.nbytes,
         "channel_bytes": moved.channel_bytes,
-    }
-
-
-def _overall_verification(outcome: Outcome, main: Result) -> OverallVerification:
-    """Return the verdict on all executions, with the numbers of the main schedule."""
-    wrong = [str(mismatch) for result in outcome.results for mismatch in result.mismatches]
-    return {
-        **_verification(main),
-        "passed": outcome.passed,
-        "predictions_missed": [
-            f"{name}: {missed}"
-            for name, schedule in outcome.schedules.items()
-            for missed in schedule.missed
-        ],
-        "pim_bit_exact": not wrong,
-        "pim_results_checked": sum(result.checked for result in outcome.results),
-        "pim_results_wrong": wrong,
-        "non_finite": list(dict.fromkeys(str(f) for r in outcome.results for f in r.non_finite)),
-        "cpu_results_wrong": [text for r in outcome.results for text in r.wrong_segments],
-        "executions": len(outcome.results),
-    }
-
-
-def _verification(result: Result) -> Verification:
-    outputs = [c.to_json() for c in result.comparisons if c.tensor in result.graph.outputs]
-    errors = [c["max_abs_error"] for c in outputs]
-    cosines = [c["cosine"] for c in outputs]
-    return {
-        "passed": result.passed,
-        "pim_bit_exact": result.pim_bit_exact,
-        "pim_results_checked": result.checked,
-        "pim_results_wrong": [str(mismatch) for mismatch in result.mismatches],
-        "non_finite": [str(non_finite) for non_finite in result.non_finite],
-        "cpu_results_wrong": list(result.wrong_segments),
-        "pim_operators_against_float32": _operator_errors(result),
-        "max_abs_error": None if None in errors else max(errors, default=0.0),
-        "cosine": None if None in cosines else min(cosines, default=1.0),
-        "compared": [cast(ComparisonJson, c.to_json()) for c in result.comparisons],
-        "integers": [
-            cast(IntegerComparison, comparison.to_json()) for comparison in result.integers
-        ],
-    }
-
-
-def _operator_errors(result: Result) -> OperatorErrors | None:
-    """Return the worst PIM operator against float32, None without PIM operators."""
-    if not result.operator_errors:
-        return None
-    node, worst = max(result.operator_errors.items(), key=lambda item: item[1])
-    return {
-        "worst": worst if math.isfinite(worst) else None,
-        "node": node,
-        "limit": OPERATOR_LIMIT,
-        "passed": worst <= OPERATOR_LIMIT,
     }
 
 
