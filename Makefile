@@ -60,8 +60,10 @@ style: dev ## ruff, mypy, import directions, generated files
 	$(BIN)/python -m pimloop.rtl.tools.generate --check
 	$(BIN)/python -m pimloop.host.report.schemas --check
 
-lint: style ## what `style` checks, and Verilator -Wall, slang, Yosys
+lint: style ## what `style` checks, and Verilator -Wall, slang, Yosys, records of the RTL
 	$(BIN)/python -m pimloop.rtl.tools.lint
+	$(BIN)/python -m pimloop.sim.device.lanes
+	$(BIN)/python -m pimloop.sim.device.moves
 
 formal: dev ## prove the scheduler, the bus handshakes and the descriptor fetch
 	$(BIN)/python -m pimloop.rtl.tools.formal $(ARGS)
