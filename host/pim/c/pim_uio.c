@@ -185,7 +185,10 @@ static int wait_interrupt(void *context, uint32_t milliseconds) {
   int32_t word = 1;
   if (write(board->uio, &word, sizeof word) != sizeof word) return PIM_ERROR_IO;
   struct pollfd entry = {.fd = board->uio, .events = POLLIN};
-  int ready = poll(&entry, 1, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+  int ready;
+  do {
+    ready = poll(&entry, 1, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+  } while (ready < 0 && errno == EINTR); /* a signal: wait again */
   if (ready == 0) {
     word = 0; /* none comes while nobody waits */
     return write(board->uio, &word, sizeof word) == sizeof word ? PIM_ERROR_TIMEOUT : PIM_ERROR_IO;

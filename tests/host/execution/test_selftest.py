@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,13 @@ def test_a_good_device_passes(platform: str) -> None:
     loaded = load_platform(platform)
     with ModelDevice(loaded.geometry(), BUFFER_BYTES) as device:
         assert failures(device, loaded) == {}
+
+
+def test_a_board_over_the_simulated_device_passes(devices: Callable[[str], Device]) -> None:
+    subject = Subject(devices("board_sim-per_bank"), PLATFORM, has_clock=True, timeout=60.0)
+    checks = {check.name: check for check in run_selftest(subject)}
+    assert [check for check in checks.values() if not check.passed] == []
+    assert re.fullmatch(r"a copy of 64 bytes took [1-9]\d+ DRAM clocks", checks["counters"].detail)
 
 
 def test_every_opcode_has_a_check() -> None:

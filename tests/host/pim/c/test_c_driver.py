@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -389,6 +390,27 @@ def test_a_board_is_opened_and_left(library: ctypes.CDLL, root: Path) -> None:
     assert np.fromfile(root / "dev/udmabuf0", np.uint8)[:4].tolist() == [7, 7, 7, 0]
 
 
+def test_a_wait_unmasks_the_interrupt_and_masks_it_when_none_came(
+    library: ctypes.CDLL, root: Path
+) -> None:
+    board = Board(library, root)
+    kernel, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kernel.settimeout(5)
+    kept = library.probe_set_uio(board.board, ours.fileno())
+    io = library.pim_uio_io(board.board)
+    with kernel, ours:
+        assert io.wait(io.context, 20) == TIMEOUT
+        assert [int.from_bytes(kernel.recv(4), "little") for _ in range(2)] == [1, 0]
+        kernel.send((41).to_bytes(4, "little"))
+        assert io.wait(io.context, 5000) == OK
+        assert int.from_bytes(kernel.recv(4), "little") == 1
+        kernel.close()  # the overlay is gone
+        assert io.wait(io.context, 5000) == IO
+        library.probe_set_uio(board.board, kept)
+        board.close()
+    assert held(root) == []
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
@@ -429,7 +451,8 @@ def test_the_example_on_the_simulated_device(
     sources = [SOURCES / "examples" / "gemm.c", SOURCES / "pim.c", HERE / "socket_board.c"]
     command: list[str | Path] = []
     if target == "native":
-        program = build(tmp_path / "gemm", sources)
+        # An access outside of the buffer, or a shift too far, ends it with a message.
+        program = build(tmp_path / "gemm", sources, "-g", "-fsanitize=address,undefined")
     else:
         emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
         if emulator is None or shutil.which("aarch64-linux-gnu-gcc") is None:

@@ -40,6 +40,13 @@ class Desk:
             self, self.interrupt, np.zeros(4096, np.uint8), 1 << 32, self._release
         )
 
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.device.close()
+        self.kernel.close()
+
     def read(self, offset: int) -> int:
         return self.values[offset]
 
@@ -71,10 +78,8 @@ class Desk:
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    desk = Desk()
-    with desk.kernel:
+    with Desk() as desk:
         yield desk
-        desk.device.close()
 
 
 def in_thread(work: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
@@ -155,6 +160,44 @@ def test_an_interrupt_that_the_kernel_does_not_see_is_named(desk: Desk) -> None:
     desk.end()
     with pytest.raises(DeviceTimeoutError, match=r"kernel does not see it.*device tree.*IRQ=0x"):
         desk.device.wait_irq(600)
+
+
+def test_the_reason_is_that_of_the_registers_shown(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that ends between two looks at the registers, its interrupt lost on the way."""
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 2:
+            desk.end()
+        return False
+
+    monkeypatch.setattr(desk.interrupt, "wait", wait)
+    desk.values[Reg.CTRL] = CTRL_IRQ_ENABLE.mask
+    with pytest.raises(DeviceTimeoutError, match=r"kernel does not see it.*IRQ=0x00000001"):
+        desk.device.wait_irq(600)
+
+
+def test_registers_of_pynq_serve_as_well() -> None:
+    """Those of its class MMIO, whose methods take a length too."""
+
+    class MMIO:
+        def __init__(self) -> None:
+            self.words = np.zeros(1024, np.uint32)
+
+        def read(self, offset: int = 0, length: int = 4) -> int:
+            return int(self.words[offset >> 2])
+
+        def write(self, offset: int, data: int) -> None:
+            self.words[offset >> 2] = np.uint32(data)
+
+    with Desk() as desk:
+        device = BoardDevice(MMIO(), desk.interrupt, np.zeros(64, np.uint8), 0)
+        device.write32(Reg.LIST_HI, 0xFEDC_BA98)
+        assert device.read32(Reg.LIST_HI) == 0xFEDC_BA98
+        device.close()
 
 
 def test_an_interrupt_that_comes_late_is_no_error(

@@ -97,6 +97,12 @@ def test_older_kernels_have_no_offset_and_other_names(names: BoardNames, tmp_pat
         assert device.buffer_address == BUFFER_ADDRESS
 
 
+def test_a_buffer_of_one_page_is_enough(names: BoardNames, tmp_path: Path) -> None:
+    (tmp_path / SYS / "u-dma-buf/udmabuf0/size").write_text(f"{mmap.PAGESIZE}\n")
+    with open_it(names) as device:
+        assert device.buffer.size == mmap.PAGESIZE
+
+
 def test_names_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (uio.UIO_VARIABLE, uio.BUFFER_VARIABLE):
         monkeypatch.delenv(name, raising=False)
