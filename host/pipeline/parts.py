@@ -18,7 +18,12 @@ from pimloop.host.planning.part_times import (
     expected_parts,
     measured_parts,
 )
-from pimloop.host.planning.shares import ModelledParts, offered_columns, splits
+from pimloop.host.planning.shares import (
+    ModelledParts,
+    offered_columns,
+    splits,
+    worth_simulating,
+)
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.splits import Split
 
@@ -83,11 +88,13 @@ class SplitProfiler:
         PimloopError, SimError
             When a device fails.
         """
-        runner, clocks = self._runner, self._clocks()
-        platform = runner.platform
+        runner = self._runner
+        graph, platform = runner.graph, runner.platform
         if not is_measured(platform):
-            modelled = ModelledParts(runner.graph, runner.operations, platform)
-            return SplitProfile(splits(runner.graph, platform, clocks, modelled))
+            modelled = ModelledParts(graph, runner.operations, platform)
+            offered = worth_simulating(self._offered, runner.fit, graph, platform, costs, modelled)
+            return SplitProfile(splits(graph, platform, self._clocks(offered), modelled))
+        clocks = self._clocks(self._offered)
         plan = plan_part_runs(self._operators, self._offered, self._totals)
         expected = expected_parts(self._operators, self._offered, self._totals, plan)
         times = None if self._fresh else self._known.find_parts(*expected)
@@ -100,17 +107,17 @@ class SplitProfiler:
             self._known.add_parts(times)
         measured = MeasuredParts(costs, times, self._totals, self._rows)
         return SplitProfile(
-            splits(runner.graph, platform, clocks, measured),
+            splits(graph, platform, clocks, measured),
             Parts(plan, {name: measured.fit(name) for name in self._offered}, reused),
             results,
             times.disturbed,
         )
 
-    def _clocks(self) -> dict[tuple[str, int], int]:
+    def _clocks(self, offered: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
         """Return the DRAM clocks of the PIM's parts: those that are not known are simulated."""
         clocks: dict[tuple[str, int], int] = {}
         missing: dict[str, list[int]] = {}
-        for name, columns in self._offered.items():
+        for name, columns in offered.items():
             for count in columns:
                 stored = None if self._fresh else self._known.find_clocks(name, count)
                 if stored is None:

@@ -21,6 +21,7 @@ from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import load_model
 from pimloop.host.pipeline.pipeline import Pipeline
+from pimloop.host.planning.part_runs import share_name
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.plots import _timeline
 from pimloop.partitioner.evaluation import evaluate
@@ -171,7 +172,10 @@ def test_no_bar_of_the_plot_hides_another(report: Any) -> None:
 
 
 def test_every_placement_costs_what_it_takes(model: Path) -> None:
-    """All ways to split the two products: the plan's is the least, and every one is executed."""
+    """All ways to split the two products: the plan's is the least, and every one is executed.
+
+    Those that are not offered, because another must be quicker, are executed too.
+    """
     graph, platform = load_model(model), load_platform("htg-z920")
     feeds = random_inputs(graph)
     with Pipeline(graph, feeds, platform, Options(policies=("coexec",))) as pipeline:
@@ -181,6 +185,11 @@ def test_every_placement_costs_what_it_takes(model: Path) -> None:
         name: ["cpu_parallel", "pim", *(split.name for split in costs.splits[name])]
         for name in ("up", "down")
     }
+    offered = {name: tuple(several) for name, several in choices.items()}
+    columns = {"up": 2048, "down": 1024}
+    for name, several in choices.items():
+        every = [share_name(n, columns[name]) for n in range(512, columns[name], 512)]
+        several += [split for split in every if split not in several]
     assert [len(choices[name]) for name in ("up", "down")] == [5, 3]
     rest = {"act": "cpu_parallel", "bias": "cpu_parallel", "head": "pim"}
     jobs = [
@@ -194,8 +203,9 @@ def test_every_placement_costs_what_it_takes(model: Path) -> None:
         times = schedule_times(result)
         assert times is not None
         assert result.passed
-        predicted = problem.to_us(evaluate(problem, job.assignment).total)
-        assert times.total_us == pytest.approx(predicted, rel=1e-9)
+        if all(job.assignment[name] in several for name, several in offered.items()):
+            predicted = problem.to_us(evaluate(problem, job.assignment).total)
+            assert times.total_us == pytest.approx(predicted, rel=1e-9)
         taken[job.name] = times.total_us
     with Pipeline(graph, feeds, platform, Options(policies=("coexec",))) as pipeline:
         outcome = pipeline.run()
