@@ -7,7 +7,7 @@ report.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,9 +142,11 @@ RTL simulation and every result was compared with the golden model bit for bit; 
 measured on the board, by its authors. Their GPT-2 has no language-model head; pimloop's has one, a
 product with 50,257 columns that comes last, so the time without it is the end of the operator
 before. Their graph computes shapes, too, which pimloop folds away. At 64 tokens no published
-optimum ships with pimloop: ours stands alone.
+optimum ships with pimloop, so there ours stands alone.
 
 {table(header, [row(run) for run in order])}
+
+{_not_run(order)}
 
 ### Predicted against run
 
@@ -154,6 +156,13 @@ left is rounding, and a larger difference would be a fault in the execution.
 
 {table(("", "published", "simulated"), predictions)}
 """
+
+
+def _not_run(runs: Sequence[Run]) -> str:
+    """Return a sentence on the cells that have no run."""
+    done = {(run.model, run.length) for run in runs}
+    missing = [title(m, n) for m in MODELS for n in RUN_LENGTHS if (m, n) not in done]
+    return f"Not run for this page: {'; '.join(missing) or 'nothing'}."
 
 
 def _worst(runs: Iterable[Run], model: str) -> str:

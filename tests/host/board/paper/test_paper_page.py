@@ -114,6 +114,8 @@ def test_a_run_is_read_from_its_report(tmp_path: Path) -> None:
     assert longer.published_us is None
     text = runs_part([longer, run])
     assert text.index("BERT (small), p=8") < text.index("GPT-2, p=64")
+    assert "Not run for this page: BERT (small), p=16; BERT (small), p=32;" in text
+    assert "RoBERTa, p=64; GPT-2, p=8; GPT-2, p=16; GPT-2, p=32.\n" in text
     assert (
         "| GPT-2, p=64 | - | 60,000.0 | 50,000.0 | 51,000.0 | +2.0000 % | 1 | 120 2 WRONG" in text
     )
