@@ -47,7 +47,7 @@ def print_split_rows(out: Console, rows: Sequence[SplitRow], schedule: str) -> N
         *texts("operator"),
         *numbers("count", f"{short[1]} has", *short, "gather", "less", "more"),
     ]
-    title = f"split: {first} and {second}, {schedule}; us"
+    title = f"split: {first} and {second}, {schedule}; mean us"
     if any(row.smaller or row.larger for row in rows):
         title += f"; less, more: at {short[1]}'s next share"
     print_table(out, columns, cells, title)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from statistics import fmean
 from typing import NamedTuple
 
 from pimloop.host.report.format.placement import Alternative
@@ -29,7 +30,10 @@ class Share:
 
 @dataclass(frozen=True)
 class SplitRow:
-    """Equal operators, split alike: one type and shapes, the same parts and neighbours."""
+    """Operators of one type and shapes with the same share; their times are means.
+
+    Those of one shape differ little: the PIM's by where their weights lie.
+    """
 
     op: str
     shapes: str  # of the operands, as "8x512, 512x512"
@@ -38,8 +42,10 @@ class SplitRow:
     columns: tuple[int, int]  # of each device
     us: tuple[float, float] | None  # time of each device's part; None: no clock
     gather_us: tuple[tuple[str, float], ...]  # memory and time until the result is whole there
-    smaller: Share | None  # next share down of the second device; None: none, or not known
-    larger: Share | None
+    #: Next share down of the second device, for the operator that it would cost least; None: none,
+    #: or not known.
+    smaller: Share | None
+    larger: Share | None  # the next one up
 
     @property
     def share(self) -> str:
@@ -90,13 +96,36 @@ def split_rows(report: Report, name: str) -> list[SplitRow]:
 
 
 def grouped(rows: Iterable[SplitRow]) -> list[SplitRow]:
-    """Return rows of one operator each with equal ones joined, those that take most time first."""
-    groups: dict[tuple[object, ...], SplitRow] = {}
+    """Return rows of one operator each with those split alike joined, the longest first."""
+    groups: dict[tuple[object, ...], list[SplitRow]] = {}
     for row in rows:
-        key = (row.op, row.shapes, row.devices, row.columns, _rounded(row))
-        known = groups.get(key)
-        groups[key] = row if known is None else replace(known, nodes=known.nodes + row.nodes)
-    return sorted(groups.values(), key=lambda row: (-row.end_us * len(row.nodes), row.nodes))
+        memories = tuple(memory for memory, _ in row.gather_us)
+        key = (row.op, row.shapes, row.devices, row.columns, memories, row.us is None)
+        groups.setdefault(key, []).append(row)
+    joined = [_joined(alike) for alike in groups.values()]
+    return sorted(joined, key=lambda row: (-row.end_us * len(row.nodes), row.nodes))
+
+
+def _joined(rows: Sequence[SplitRow]) -> SplitRow:
+    """Return operators that are split alike as one row."""
+    first = rows[0]
+    times = [row.us for row in rows if row.us is not None]
+    return replace(
+        first,
+        nodes=tuple(name for row in rows for name in row.nodes),
+        us=(fmean(us for us, _ in times), fmean(us for _, us in times)) if times else None,
+        gather_us=tuple(
+            (memory, fmean(row.gather_us[i][1] for row in rows))
+            for i, (memory, _) in enumerate(first.gather_us)
+        ),
+        smaller=_least(row.smaller for row in rows),
+        larger=_least(row.larger for row in rows),
+    )
+
+
+def _least(shares: Iterable[Share | None]) -> Share | None:
+    known = [share for share in shares if share is not None]
+    return min(known, key=lambda share: share.us, default=None)
 
 
 def neighbours(
@@ -139,17 +168,6 @@ def _shares(
         elif fraction and pair == "+".join(devices):
             shares.append((Fraction(fraction), regret))
     return shares
-
-
-def _rounded(row: SplitRow) -> tuple[object, ...]:
-    """Return what equal rows have equal, to a nanosecond."""
-    neighbours = tuple(
-        None if share is None else (share.columns, round(share.us, 3))
-        for share in (row.smaller, row.larger)
-    )
-    times = None if row.us is None else tuple(round(us, 3) for us in row.us)
-    gathers = tuple((memory, round(us, 3)) for memory, us in row.gather_us)
-    return times, gathers, neighbours
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from support import report_samples as samples
 
 from pimloop.host.cli import main
 from pimloop.host.report.html.labels import place_title
-from pimloop.host.report.html.splits import Share, neighbours
+from pimloop.host.report.html.splits import Share, neighbours, split_rows
 from pimloop.partitioner.costs import costs_to_dict
 
 
@@ -107,16 +107,16 @@ def test_tables_of_splits_and_of_changes(report, folder, capsys, monkeypatch, co
     out, _ = _run(capsys, str(folder))
     lines = out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("split: "))
-    assert "CPU parallel and PIM, coexec; us" in lines[start]
+    assert "CPU parallel and PIM, coexec; mean us" in lines[start]
     end = next(i for i, line in enumerate(lines) if line.startswith("time by operator"))
-    splits = report["schedules"]["coexec"]["splits"]
+    rows = split_rows(report, "coexec")
     shown = [line for line in lines[start:end] if "MatMul" in line]
-    assert len(shown) == len(splits)
+    assert len(shown) == len(rows) < len(report["schedules"]["coexec"]["splits"])
     assert all(len(line) <= 80 for line in lines[start:end])
-    for split in splits.values():
-        share = f"{split['columns']['pim']}/{sum(split['columns'].values())}"
-        times = [f"{us:,.1f}" if us < 100 else f"{us:,.0f}" for us in split["us"].values()]
-        assert any(all(text in line for text in (share, *times)) for line in shown)
+    for row, line in zip(rows, shown, strict=True):
+        times = [f"{us:,.1f}" if us < 100 else f"{us:,.0f}" for us in row.us]
+        wanted = (str(len(row.nodes)), f"{row.columns[1]}/{sum(row.columns)}", *times)
+        assert all(text in line for text in wanted)
     (row,) = (line for line in lines if "transfers free " in line and "%" in line)
     assert row.count("-25.0 %") == 2
     assert len(row) <= (80 if columns else 100)
@@ -139,7 +139,7 @@ def test_a_plan_answers_as_a_report_does(report, tmp_path, capsys) -> None:
     assert "of 8 parts in" in capsys.readouterr().out
     assert main(words) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if "MatMul" in line]
-    assert len(rows) == len(schedule["splits"])
+    assert len(rows) == len(split_rows(report, "coexec"))
     assert main(["partition", "--costs", str(path), "--policy", "greedy", "--why", name]) == 2
     assert "--why would do nothing" in capsys.readouterr().err
 

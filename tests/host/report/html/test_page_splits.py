@@ -12,7 +12,7 @@ from pimloop.host.report.chrome_trace import write_trace
 from pimloop.host.report.html import charts, payload
 from pimloop.host.report.html.labels import format_us, place_title
 from pimloop.host.report.html.page import render
-from pimloop.host.report.html.splits import split_rows, split_schedules
+from pimloop.host.report.html.splits import Share, split_rows, split_schedules
 from pimloop.host.report.html.what_if import what_if_table
 
 
@@ -21,52 +21,55 @@ def report() -> dict[str, Any]:
     return samples.coexec_report()
 
 
-def test_each_split_operator_is_in_one_row_with_its_own_numbers(report: dict[str, Any]) -> None:
+def test_split_operators_of_a_shape_and_share_are_one_row(report: dict[str, Any]) -> None:
+    """With the means of their times, and the next shares where those cost least."""
     schedule = report["schedules"]["coexec"]
     rows = split_rows(report, "coexec")
     assert sorted(name for row in rows for name in row.nodes) == sorted(schedule["splits"])
+    assert max(len(row.nodes) for row in rows) > 1
+    signatures = {node["id"]: node["signature"] for node in report["graph"]["nodes"]}
     for row in rows:
-        for name in row.nodes:
-            split = schedule["splits"][name]
-            assert dict(zip(row.devices, row.columns, strict=True)) == split["columns"]
-            assert dict(zip(row.devices, row.us, strict=True)) == split["us"]
-            assert dict(row.gather_us) == split["gather_us"]
-            first, second = split["us"].values()
-            assert row.apart_us == abs(first - second)
-            # The next shares, by the regrets of the report.
-            columns, total = split["columns"]["pim"], sum(split["columns"].values())
-            others = {
-                total * int(part) // int(parts): alternative["regret_us"]
-                for alternative in schedule["placement"]["alternatives"][name]
-                if "+" in alternative["device"]
-                for part, parts in [alternative["device"].split(" ")[1].split("/")]
-            }
-            for alternative in schedule["placement"]["alternatives"][name]:
-                if alternative["device"] in ("cpu_parallel", "pim"):
-                    others[total * (alternative["device"] == "pim")] = alternative["regret_us"]
-            for share, wanted in (
-                (row.smaller, max((c for c in others if c < columns), default=None)),
-                (row.larger, min((c for c in others if c > columns), default=None)),
-            ):
-                assert (None if share is None else (share.columns, share.us)) == (
-                    None if wanted is None else (wanted, others[wanted])
-                )
-    assert all(row.smaller and row.larger for row in rows)
+        splits = [schedule["splits"][name] for name in row.nodes]
+        assert len({signatures[name] for name in row.nodes}) == 1
+        for i, device in enumerate(row.devices):
+            assert {split["columns"][device] for split in splits} == {row.columns[i]}
+            us = [split["us"][device] for split in splits]
+            assert row.us[i] == pytest.approx(sum(us) / len(us))
+        for memory, us in row.gather_us:
+            each = [split["gather_us"][memory] for split in splits]
+            assert us == pytest.approx(sum(each) / len(each))
+        assert row.apart_us == abs(row.us[0] - row.us[1])
+        assert _nexts(row.smaller) == _next_of(schedule, row.nodes, smaller=True)
+        assert _nexts(row.larger) == _next_of(schedule, row.nodes, smaller=False)
+        assert row.smaller is not None
+        assert row.larger is not None
     assert split_rows(report, "optimal") == []
 
 
-def test_equal_operators_split_alike_are_one_row(report: dict[str, Any]) -> None:
-    changed = json.loads(json.dumps(report))
-    schedule = changed["schedules"]["coexec"]
-    names = [n for n, s in schedule["splits"].items() if sum(s["columns"].values()) == 256][:3]
-    for table in (schedule["splits"], schedule["placement"]["alternatives"]):
-        table[names[1]] = table[names[0]]
-    signatures = {node["id"]: node for node in changed["graph"]["nodes"]}
-    signatures[names[1]]["signature"] = signatures[names[0]]["signature"]
-    rows = split_rows(changed, "coexec")
-    assert [row.nodes for row in rows if names[0] in row.nodes] == [(names[0], names[1])]
-    (schedules,) = split_schedules(changed)
-    assert [bar.title for bar in schedules.bars if names[1] in bar.names] == ["2 × MatMul"]
+def _nexts(share: Share | None) -> tuple[int, float] | None:
+    return None if share is None else (share.columns, share.us)
+
+
+def _next_of(
+    schedule: dict[str, Any], nodes: tuple[str, ...], *, smaller: bool
+) -> tuple[int, float] | None:
+    """Return the next share of the PIM and its least regret, by the report."""
+    found = []
+    for name in nodes:
+        columns = schedule["splits"][name]["columns"]
+        own, total = columns["pim"], sum(columns.values())
+        others: dict[int, float] = {}
+        for one in schedule["placement"]["alternatives"][name]:
+            share = {"pim": "1/1", "cpu_parallel": "0/1"}.get(one["device"])
+            share = share or one["device"].partition(" ")[2]
+            if share:
+                part, parts = map(int, share.split("/"))
+                others[total * part // parts] = one["regret_us"]
+        side = [c for c in others if (c < own if smaller else c > own)]
+        if side:
+            at = max(side) if smaller else min(side)
+            found.append((others[at], at))
+    return None if not found else (min(found)[1], min(found)[0])
 
 
 def test_bars_have_the_widths_of_the_times(report: dict[str, Any]) -> None:
