@@ -203,7 +203,7 @@ class Runner:
     def part_clocks(self, wanted: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
         """Return the DRAM clocks of the first columns of operators, simulated by themselves.
 
-        Of those that take the same (`pimloop.host.pim.device.alike`) one is simulated.
+        Of those that take the same (`pimloop.host.pim.device.moved`) one is simulated.
 
         Parameters
         ----------
@@ -224,12 +224,12 @@ class Runner:
 
         def grouped(worker: Worker) -> list[list[tuple[str, int]]]:
             resident = self._resident(job, worker)
-            alike: dict[object, list[tuple[str, int]]] = {}
+            equal: dict[object, list[tuple[str, int]]] = {}
             for part in parts:
                 name, columns = part
-                key = resident.alike(self.graph.node(name), columns)
-                alike.setdefault(part if key is None else key, []).append(part)
-            return list(alike.values())
+                key = resident.moved(self.graph.node(name), columns)
+                equal.setdefault(part if key is None else key, []).append(part)
+            return list(equal.values())
 
         def simulate(name: str, columns: int, worker: Worker) -> int:
             clocks = self._resident(job, worker).clocks(self.graph.node(name), columns)

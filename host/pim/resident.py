@@ -24,8 +24,9 @@ from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators.base import Operation
 from pimloop.host.operators.forms import PLAIN, ConstantUse, ProductForm
 from pimloop.host.operators.product import Product, row_use
-from pimloop.host.pim.device.alike import alike_key
-from pimloop.host.pim.device.cached import costs_of_alike
+from pimloop.host.pim.device.cached import CachedDevice
+from pimloop.host.pim.device.moved import moved_name
+from pimloop.host.pim.device.validate import Fields
 from pimloop.host.pim.driver import (
     DeviceMatrix,
     DeviceTensor,
@@ -344,7 +345,7 @@ class ResidentModel:
 
     def beside(self, node: Node, columns: int, work: Callable[[], None]) -> OpStats:
         """Run the first columns of a product on the device, and `work` here meanwhile."""
-        with self.driver.batch(), costs_of_alike(self.driver.device):
+        with self.driver.batch():
             self.run(node, columns)
             self.driver.submit()
             work()
@@ -356,15 +357,20 @@ class ResidentModel:
 
         The product runs at its static addresses on what is in memory: cycles do not depend on it.
         """
-        with costs_of_alike(self.driver.device):
-            self._call_placed(node, columns)
+        self._call_placed(node, columns)
         return self.driver.last.cycles
 
-    def alike(self, node: Node, columns: int) -> object:
-        """Return what `clocks` depend on: products for which it is equal take the same."""
+    def moved(self, node: Node, columns: int) -> bytes | None:
+        """Return what `clocks` depend on: products for which it is equal take the same.
+
+        None where every product is simulated at its own addresses.
+        """
+        device = self.driver.device
+        if not (isinstance(device, CachedDevice) and device.knows_moved):
+            return None
         with self.driver.written_down() as descriptors:
             self._call_placed(node, columns)
-        return alike_key(descriptors, self.driver.geometry)
+        return moved_name(map(Fields.parse, descriptors), self.driver.geometry)
 
     def _call_placed(self, node: Node, columns: int) -> None:
         assert self._placement is not None, "only static addresses have first columns"

@@ -10,10 +10,8 @@ errors, or is being recorded as a waveform.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +20,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.pim.device.alike import alike_key
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.chain import Step, Window, chain_key, is_done, read_chain
 from pimloop.host.pim.device.execution import Execution
@@ -102,19 +99,6 @@ class _Known:
     seen_busy: bool = False
 
 
-@contextmanager
-def costs_of_alike(device: Device) -> Iterator[None]:
-    """Let lists of the block have the cost of alike ones, on a device that knows any."""
-    if not isinstance(device, CachedDevice):
-        yield
-        return
-    before, device.alike = device.alike, True
-    try:
-        yield
-    finally:
-        device.alike = before
-
-
 class CachedDevice:
     """A `Device` over a simulator and a cache of what lists cost.
 
@@ -134,9 +118,6 @@ class CachedDevice:
     ----------
     last_list_simulated : bool
         Whether the list that ended last was simulated.
-    alike : bool
-        Whether a list may have the cost of one that differs in nothing but its pages
-        (`pimloop.host.pim.device.alike`).
     """
 
     def __init__(
@@ -150,7 +131,6 @@ class CachedDevice:
         self.inner = inner
         self._moved = moved
         self.last_list_simulated = True
-        self.alike = False
         if cache is not None and cache.distrusted(identity):
             cache.close()
             cache = None
@@ -266,6 +246,11 @@ class CachedDevice:
     # ---- What a simulated device can do besides.
 
     @property
+    def knows_moved(self) -> bool:
+        """Whether a list that differs from a known one by a move of whole rows is not simulated."""
+        return self._moved and self._cache is not None and not self._tracing
+
+    @property
     def usage(self) -> Usage:
         """What was simulated and what came from the cache, since the device was opened."""
         return self._usage.copy()
@@ -325,7 +310,7 @@ class CachedDevice:
             return
         steps, key = self._name_list()
         if self._cache is not None and key is not None and not self._tracing:
-            cost = self._cache.get(key) or self._cost_of_alike(steps)
+            cost = self._cache.get(key)
             if cost is not None and len(cost.records) == sum(step.record for step in steps):
                 self._known = _Known(steps, cost)
                 return
@@ -348,21 +333,6 @@ class CachedDevice:
         if self._moved:
             return steps, moved_key(self._identity, steps, window, self.geometry)
         return steps, chain_key(self._identity, steps, window)
-
-    def _cost_of_alike(self, steps: tuple[Step, ...]) -> ListCost | None:
-        """Return the cost of a list that differs in nothing but its pages, None where none is."""
-        name = self._alike_key(steps)
-        return None if name is None or self._cache is None else self._cache.get(name)
-
-    def _alike_key(self, steps: tuple[Step, ...]) -> bytes | None:
-        """Return the name that a list has in common with those that are alike; None: none asked."""
-        if not self.alike:
-            return None
-        name = alike_key((step.raw for step in steps), self.geometry)
-        if name is None:
-            return None
-        places = [step.address for step in steps]
-        return hashlib.sha256(f"{self._identity} {places}".encode() + name).digest()
 
     def _setting(self, low: Reg) -> int:
         return self._settings[low] | self._settings[Reg(low + 4)] << 32
@@ -423,11 +393,7 @@ class CachedDevice:
         records = tuple(
             self.buffer[offset : offset + DESCRIPTOR_BYTES].tobytes() for offset in offsets
         )
-        cost = ListCost(spent, records)
-        self._cache.put(flight.key, cost)
-        name = self._alike_key(flight.steps)
-        if name is not None:
-            self._cache.put(name, cost)
+        self._cache.put(flight.key, ListCost(spent, records))
 
     # ---- Registers that both have a part in.
 

@@ -4,18 +4,16 @@ What the channel does for a list depends on the bank, the column and the row of 
 through these: which accesses are in the same bank, which banks are in the same group, which rows
 are the same, and where in its row an access is. On the host's side a copy is cut at every 4 KiB.
 So the layers of a model, whose weights lie elsewhere and are of the same shapes, cost the same, and
-one of them is simulated. `pimloop.sim.device.moves` says for which RTL this is verified.
+one of them is simulated. `pimloop.sim.device.moves` says for which hardware this is verified.
 
-Ranges that share a row are moved together. The name has for each operand: which of those groups of
-ranges it is in, and its place there; the bank and its group by the order in which the list comes to
-them (all_bank: a row has all banks, and the place in it says the bank).
+A page is what one row address holds: a row of a bank, or of every bank (all_bank). Pages, banks and
+bank groups are named by the order in which a list comes to them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 from pimloop.host.pim.device.chain import Step, Window
 from pimloop.host.pim.device.validate import (
@@ -53,11 +51,16 @@ def moved_key(
     for step, d in zip(steps, fields, strict=True):
         if validate(d, step.address, geometry, bounds) is not None:
             return None
-    ranges = [list(device_ranges(d, geometry)) for d in fields]
-    places = _Places.of([part for parts in ranges for part in parts], geometry)
-    digest = hashlib.sha256(f"{identity} moved".encode())
-    for d, parts in zip(fields, ranges, strict=True):
-        digest.update(repr((_work(d), [places.name(part) for part in parts])).encode())
+    return hashlib.sha256(f"{identity} moved".encode() + moved_name(fields, geometry)).digest()
+
+
+def moved_name(descriptors: Iterable[Fields], geometry: Geometry) -> bytes:
+    """Return the name of legal descriptors without the device: SHA-256, 32 bytes."""
+    digest = hashlib.sha256()
+    pages = _Pages(geometry)
+    for d in descriptors:
+        places = [pages.of(part) for part in device_ranges(d, geometry)]
+        digest.update(repr((_work(d), places)).encode())
     return digest.digest()
 
 
@@ -72,54 +75,30 @@ def _work(d: Fields) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-@dataclass
-class _Places:
-    """Where the ranges of a list are, by what matters to the channel."""
+class _Pages:
+    """Names of the pages, banks and bank groups of a list, in the order in which they appear."""
 
-    geometry: Geometry
-    hulls: list[tuple[int, int]]  # first and last row of ranges that share rows, ascending
-    hull_names: dict[int, int] = field(default_factory=dict)  # by index, in the list's order
-    bank_names: dict[int, int] = field(default_factory=dict)
-    group_names: dict[int, int] = field(default_factory=dict)
+    def __init__(self, geometry: Geometry) -> None:
+        self._bytes = geometry.row_bytes * (geometry.banks if geometry.all_bank else 1)
+        self._in_bank = geometry.bank_span // self._bytes
+        self._groups = 1 if geometry.all_bank else geometry.bank_groups
+        self._page: dict[int, int] = {}
+        self._bank: dict[int, int] = {}
+        self._group: dict[int, int] = {}
 
-    @classmethod
-    def of(cls, ranges: Sequence[Rows], geometry: Geometry) -> _Places:
-        """Join the ranges that share a row."""
-        row_bytes = _row_bytes(geometry)
-        hulls: list[tuple[int, int]] = []
-        for first, last in sorted(
-            (part.address // row_bytes, (part.end - 1) // row_bytes) for part in ranges
-        ):
-            if hulls and first <= hulls[-1][1]:
-                hulls[-1] = hulls[-1][0], max(last, hulls[-1][1])
+    def of(self, part: Rows) -> tuple[int, list[list[int]]]:
+        """Return where in its page a range begins, and the pages that it lies in.
+
+        As runs: the names of group, bank and first page, and how many pages follow each other.
+        """
+        runs: list[list[int]] = []
+        for page in range(part.address // self._bytes, (part.end - 1) // self._bytes + 1):
+            bank = page // self._in_bank
+            group = self._group.setdefault(bank % self._groups, len(self._group))
+            place = [group, self._bank.setdefault(bank, len(self._bank))]
+            name = self._page.setdefault(page, len(self._page))
+            if runs and runs[-1][:2] == place and runs[-1][2] + runs[-1][3] == name:
+                runs[-1][3] += 1
             else:
-                hulls.append((first, last))
-        return cls(geometry, hulls)
-
-    def name(self, part: Rows) -> tuple[object, ...]:
-        """Return the place of a range; sizes and stride are the descriptor's."""
-        row_bytes = _row_bytes(self.geometry)
-        row = part.address // row_bytes
-        index = next(i for i, (_, last) in enumerate(self.hulls) if row <= last)
-        first, last = self.hulls[index]
-        number = self.hull_names.setdefault(index, len(self.hull_names))
-        offset = part.address - first * row_bytes
-        if self.geometry.all_bank:
-            return number, offset
-        rows = self.geometry.bank_span // row_bytes
-        banks = range(first // rows, last // rows + 1)
-        # Only where it goes on in another bank does it matter how far from the border it begins.
-        border = rows - first % rows if len(banks) > 1 else None
-        return number, offset, border, tuple(self._bank(bank) for bank in banks)
-
-    def _bank(self, bank: int) -> tuple[int, int]:
-        group = bank % self.geometry.bank_groups
-        return (
-            self.bank_names.setdefault(bank, len(self.bank_names)),
-            self.group_names.setdefault(group, len(self.group_names)),
-        )
-
-
-def _row_bytes(geometry: Geometry) -> int:
-    """Return the bytes of consecutive addresses in one row."""
-    return geometry.row_bytes * (geometry.banks if geometry.all_bank else 1)
+                runs.append([*place, name, 1])
+        return part.address % self._bytes, runs
