@@ -66,6 +66,8 @@ def test_what_matters_is_in_the_name_and_nothing_else() -> None:
         vector(BANK - 1024, 2 * BANK, 3 * BANK),  # goes on in another bank
     ):
         assert name(other) not in (original, None)
+    # The first operand's bank, and another one of its group.
+    assert name(vector(0, BANK, 5 * ROW)) != name(vector(0, BANK, 4 * BANK))
     assert name(vector(BANK - 1024, 2 * BANK + ROW, 3 * BANK)) != name(
         vector(BANK - 1024 - 64, 2 * BANK + ROW, 3 * BANK)
     )
