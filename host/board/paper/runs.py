@@ -136,15 +136,15 @@ def runs_part(runs: Iterable[Run]) -> str:
     return f"""## Co-execution on the simulated board, in microseconds
 
 `pimloop sim MODEL --seq N --policy coexec` for `{"`, `".join(BUILT_IN.values())}`: pimloop's own
-graphs, random weights, platform `{BOARD_PLATFORM}`. Executed: every operator of the PIM ran in the
-RTL simulation and every result was compared with the golden model bit for bit; times are simulated
-(PIM) and modelled (CPU, transfers), so they are exact and repeat. The published optimum was
-measured on the board, by its authors. Their GPT-2 has no language-model head; pimloop's has one, a
-product with 50,257 columns that comes last, so the time without it is the end of the operator
-before. Their graph computes shapes, too, which pimloop folds away. The board's driver repacks rows
-of 768 columns at each call, which pimloop's does not need (docs/board.md): that is a part of "times
-faster than published", and "times faster than our optimum" is free of it. At 64 tokens no published
-optimum ships with pimloop, so there ours stands alone.
+graphs, random weights, platform `{BOARD_PLATFORM}`. Executed: the descriptor lists of the PIM are
+simulated, equal ones once (docs/cache.md), and every result is compared with the golden model bit
+for bit; times are simulated (PIM) and modelled (CPU, transfers), so they are exact and repeat. The
+published optimum was measured on the board, by its authors. Their GPT-2 has no language-model head;
+pimloop's has one, a product with 50,257 columns that comes last, so the time without it is the end
+of the operator before. Their graph computes shapes, too, which pimloop folds away. The board's
+driver repacks rows of 768 columns at each call, which pimloop's does not need (docs/board.md): that
+is a part of "times faster than published", and "times faster than our optimum" is free of it. At 64
+tokens no published optimum ships with pimloop, so there ours stands alone.
 
 {table(header, [row(run) for run in order])}
 
@@ -164,7 +164,9 @@ def _not_run(runs: Sequence[Run]) -> str:
     """Return a sentence on the cells that have no run."""
     done = {(run.model, run.length) for run in runs}
     missing = [title(m, n) for m in MODELS for n in RUN_LENGTHS if (m, n) not in done]
-    return f"Not run for this page: {'; '.join(missing) or 'nothing'}."
+    if not missing:
+        return "Every cell has been run."
+    return f"Not run for this page: {'; '.join(missing)}."
 
 
 def _worst(runs: Iterable[Run], model: str) -> str:
