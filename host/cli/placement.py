@@ -96,3 +96,5 @@ def print_what_if(out: Console, report: Report) -> None:
     print_table(out, columns, rows, "optimum by changed costs, us; moved: operators elsewhere")
     for row in table.rows:
         out.print(f"{row.title}: {row.how}", style="dim", markup=False, soft_wrap=True)
+    if table.note:
+        out.print(table.note, style="dim", markup=False, soft_wrap=True)

@@ -273,7 +273,8 @@ def solve_blocks(
         path, answer = _combined(blocks, {case: known[key] for case, key in alike.items()})
         open_keys = {key: case for case in path if not known[key := alike[case]].proved}
         share = left() / max(1, len(open_keys))
-        again = [key for key in open_keys if share >= LONGER * given[key]]
+        # Without time left there is none to give, whatever a case had before.
+        again = [key for key in open_keys if share > 0 and share >= LONGER * given[key]]
         if not again:
             return answer
         for key in again:

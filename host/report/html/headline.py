@@ -238,6 +238,11 @@ def together(report: Report) -> list[str]:
     for name in schedule_order(schedules):
         schedule = schedules[name]
         splits, us = schedule.get("splits"), schedule.get("executed_us")
+        if name == "coexec" and not splits:
+            sentences.append(
+                f"{schedule_title(name, schedule)} splits no operator: no share is quicker than"
+                " the whole."
+            )
         if not splits or us is None or not took:
             continue
         pair = " and ".join(

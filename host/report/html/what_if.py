@@ -8,6 +8,12 @@ from pimloop.host.report.format.report import Report
 from pimloop.host.report.html.labels import format_us, schedule_order, schedule_title
 from pimloop.partitioner.percent import percent
 
+#: Shares that cannot be the quickest on this platform are not simulated.
+_SHARES = (
+    "Co-execution after a change: the optimum over the shares that were simulated, which are those"
+    " that may be the quickest without it. Another share may be quicker still: an upper bound."
+)
+
 
 @dataclass(frozen=True)
 class WhatIfCell:
@@ -45,6 +51,7 @@ class WhatIfTable:
     before: tuple[str, ...]  # their totals
     before_us: tuple[float, ...]
     rows: tuple[WhatIfRow, ...]
+    note: str  # what the totals are not, "" where they are the optima
 
 
 def what_if_table(report: Report) -> WhatIfTable | None:
@@ -78,4 +85,5 @@ def what_if_table(report: Report) -> WhatIfTable | None:
         tuple(format_us(us) for us in before.values()),
         tuple(before.values()),
         tuple(rows),
+        _SHARES if "coexec" in before else "",
     )

@@ -116,6 +116,18 @@ def test_a_deep_model_is_solved_by_its_blocks() -> None:
     assert relaxed.bound < 0.99 * plan.total_us * 10**problem.decimals
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e-9])
+def test_without_time_the_bound_is_what_it_was(seconds: float) -> None:
+    """It ends, though nothing is proved and no case has had any time."""
+    costs = costs_from_dict(layers(random.Random(1), 12))
+    problem = Problem.of(costs)
+    start = places_of(problem, partition(costs).assignment)
+    answer = solve_blocks(problem, feasible_domains(problem), [start], seconds)
+    assert answer is not None
+    assert not answer.solved
+    assert 0 < answer.bound < problem.total_ticks
+
+
 @pytest.mark.usefixtures("_many_blocks")
 def test_blocks_are_disjoint_and_in_order() -> None:
     rng = random.Random(11)
