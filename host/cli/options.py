@@ -129,6 +129,11 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "metavar": "FILE",
         "help": "cost graph (pimloop-costs)",
     },
+    "--why": {
+        "type": parse_name,
+        "metavar": "OPERATOR",
+        "help": "say what the operator would cost elsewhere, and how far it is from changing place",
+    },
     "--json": {"action": "store_true", "help": "print one JSON object on stdout, and no more"},
     "--quiet": {"action": "store_true", "help": "no progress, no tables"},
 }

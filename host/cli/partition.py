@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pimloop.host.cli.arguments import idle, parse_name, whole_number
+from pimloop.host.cli.arguments import idle, whole_number
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import Lines, console, emit_json
@@ -58,12 +58,7 @@ def register(subparsers: Any) -> None:
         "--time-limit",
         help="bound in seconds on integer programming and on the makespan search (default 60)",
     )
-    parser.add_argument(
-        "--why",
-        type=parse_name,
-        metavar="OPERATOR",
-        help="say what the operator would cost elsewhere, and how far it is from changing place",
-    )
+    add_option(parser, "--why")
     add_option(parser, "--json", help="print the plan (with --why: the answer) on stdout")
     add_option(parser, "--output", help="write the plan (pimloop-plan) here")
     parser.set_defaults(func=run_partition)

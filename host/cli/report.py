@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pimloop.host.cli.arguments import idle, parse_name, parse_path
+from pimloop.host.cli.arguments import idle, parse_path
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import Lines, console, emit_json
@@ -27,12 +27,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "folder", type=parse_path, metavar="DIR", help="folder with report.json or sweep.json"
     )
-    parser.add_argument(
-        "--why",
-        type=parse_name,
-        metavar="OPERATOR",
-        help="say what the operator would cost elsewhere, and how far it is from changing place",
-    )
+    add_option(parser, "--why")
     add_option(
         parser, "--json", help="print the report (with --why: the answer) on stdout, and no more"
     )

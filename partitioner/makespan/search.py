@@ -112,6 +112,8 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
                 "solver": "HiGHS",
                 "time_limit_s": time_limit_s,
             }
+    if limit_reached:
+        proof = {**proof, "time_limit_s": time_limit_s}
     assignment, tasks, starts = best
     plan = _plan(problem, "optimal", assignment, tasks, starts, bound, method, proof)
     return replace(plan, limit_reached=limit_reached)

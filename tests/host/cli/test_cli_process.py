@@ -262,7 +262,7 @@ def test_help_imports_nothing_but_the_list_of_commands():
 SLOW = {"jinja2", "msgspec", "networkx", "onnx", "onnxruntime", "scipy"}
 
 #: Commands whose work is in their own module, or whose choices are the operations of the device.
-IMPORTED_AT_ONCE = {"calibrate", "validate-board", "gemm", "elementwise"}
+IMPORTED_AT_ONCE = {"calibrate", "validate-board", "gemm", "elementwise", "selftest"}
 
 
 def test_options_are_read_before_what_takes_long_is_imported():

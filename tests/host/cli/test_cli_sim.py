@@ -314,6 +314,7 @@ def test_the_command_of_a_report_repeats_every_option_that_decides_the_result(co
         words += ["--policy", "cpu_serial", "--other-shapes"]
     if command == "sim":
         words += ["--policy", "p", "--policy", "q", "--objective", "makespan", "--generate", "2"]
+        words += ["--shares", "4"]
     args = parser.parse_args(words)
     again = parser.parse_args(repeat_command(args)[1:])
     assert vars(again) == vars(args)
