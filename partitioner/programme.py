@@ -10,7 +10,10 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
-#: Status of `scipy.optimize.milp` for whatever is neither an answer nor a limit.
+#: Status of `scipy.optimize.milp` for an answer, and for a programme that has none.
+SOLVED, INFEASIBLE = 0, 2
+
+#: Its status for whatever is neither an answer nor a limit.
 SOLVE_ERROR = 4
 
 logger = logging.getLogger(__name__)

@@ -127,14 +127,20 @@ class MeasuredParts:
         rows: Mapping[str, int],
     ) -> None:
         self._costs = costs
-        self._times = times
         self._totals = totals
         self._rows = rows
         self._entry_us = costs.entry_us.get(DEVICES[0], 0.0)
+        self._cpu_us: dict[str, dict[int, float]] = {}  # by operator, and columns of the CPU
+        for (name, columns), us in times.cpu_us.items():
+            self._cpu_us.setdefault(name, {})[totals[name] - columns] = us
+        # By tensor and memory, and columns of the PIM.
+        self._gather_us: dict[tuple[str, str], dict[int, float]] = {}
+        for (tensor, memory, columns), us in times.gather_us.items():
+            self._gather_us.setdefault((tensor, memory), {})[columns] = us
 
     def cpu_us(self, name: str, columns: int) -> float:
         """Return the time of the columns that the PIM does not compute, without the entry."""
-        us = line(self._cpu_points(name), self._totals[name] - columns)
+        us = line(self._cpu_us[name], self._totals[name] - columns)
         return max(us - self._entry_us, 0.0)
 
     def gather_us(self, name: str, tensor: str, columns: int) -> dict[str, float]:
@@ -145,8 +151,7 @@ class MeasuredParts:
             whole = self._costs.transfer_us[tensor].get((source, memory))
             points = {
                 self._missing(name, memory, given): us
-                for (of, where, given), us in self._times.gather_us.items()
-                if (of, where) == (tensor, memory)
+                for given, us in self._gather_us.get((tensor, memory), {}).items()
             }
             if whole is None or not points:
                 continue
@@ -156,21 +161,12 @@ class MeasuredParts:
 
     def fit(self, name: str) -> Fit:
         """Return how well the line of an operator's columns on the CPU is known."""
-        points = self._cpu_points(name)
+        points = self._cpu_us[name]
         measured = tuple(sorted(points))
         if len(points) == 1:
             return Fit(measured, None)
         whole = self._costs.cost_us[name][DEVICES[0]] + self._entry_us
         return Fit(measured, line(points, self._totals[name]) / whole - 1)
-
-    def _cpu_points(self, name: str) -> dict[int, float]:
-        """Return the times that were measured by columns of the CPU."""
-        total = self._totals[name]
-        return {
-            total - columns: us
-            for (operator, columns), us in self._times.cpu_us.items()
-            if operator == name
-        }
 
     def _missing(self, name: str, memory: str, columns: int) -> int:
         """Return how many elements a memory lacks where the PIM computes so many columns."""

@@ -10,6 +10,7 @@ measured on this machine, both follow from a few runs (`pimloop.host.planning.pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
@@ -87,54 +88,41 @@ def worth_simulating(
     parts
         What the rest of a split takes.
     """
-    return {
-        name: _undominated(columns, _Estimates(name, fit, graph, platform, costs, parts))
-        for name, columns in offered.items()
-    }
-
-
-def _undominated(columns: Sequence[int], estimates: _Estimates) -> tuple[int, ...]:
-    kept = [
-        i
-        for i, share in enumerate(columns)
-        if not any(estimates.dominates(other, share) for other in columns if other != share)
-    ]
-    beside = {j for i in kept for j in (i - 1, i, i + 1) if 0 <= j < len(columns)}
-    return tuple(columns[i] for i in sorted(beside))
-
-
-class _Estimates:
-    """Estimated times of the shares of one operator."""
-
-    def __init__(
-        self,
-        name: str,
-        fit: PimFit,
-        graph: Graph,
-        platform: Platform,
-        costs: CostGraph,
-        parts: PartCosts,
-    ) -> None:
-        self._name = name
-        self._parts = parts
-        self._tensor = graph.node(name).outputs[0]
+    offer = {}
+    for name, columns in offered.items():
+        tensor = graph.node(name).outputs[0]
         tile = fit.first_columns[name].step
-        self._padded = -(-graph.tensors[self._tensor].shape[-1] // tile) * tile
-        self._call_us = platform.driver.call_overhead_us
-        self._whole_us = costs.cost_us[name]["pim"]
+        padded = -(-graph.tensors[tensor].shape[-1] // tile) * tile
+        call_us = platform.driver.call_overhead_us
+        column_us = (costs.cost_us[name][DEVICES[1]] - call_us) / padded
+        estimates = []
+        for count in columns:
+            cpu_us, pim_us = parts.cpu_us(name, count), call_us + column_us * count
+            least, most = (max(cpu_us, pim_us * (1 + sign * _MARGIN)) for sign in (-1, 1))
+            estimates.append(_Estimate(least, most, parts.gather_us(name, tensor, count)))
+        offer[name] = tuple(columns[i] for i in _undominated(estimates))
+    return offer
 
-    def dominates(self, share: int, other: int) -> bool:
-        """Whether a share is quicker than another one, whatever memories need the result."""
-        gathers, others = (
-            self._parts.gather_us(self._name, self._tensor, columns) for columns in (share, other)
-        )
-        more = sum(max(us - others[memory], 0.0) for memory, us in gathers.items())
-        return self._us(share, 1 + _MARGIN) + more < self._us(other, 1 - _MARGIN)
 
-    def _us(self, columns: int, error: float) -> float:
-        """Return the time of a share, that of the PIM times `error`."""
-        device_us = (self._whole_us - self._call_us) * columns / self._padded
-        return max(self._parts.cpu_us(self._name, columns), error * (self._call_us + device_us))
+@dataclass(frozen=True)
+class _Estimate:
+    """Between what times a share of an operator is, and what is gathered then, microseconds."""
+
+    least_us: float
+    most_us: float
+    gather_us: Mapping[str, float]  # by memory
+
+    def dominates(self, other: _Estimate) -> bool:
+        """Whether this share is quicker than another one, whatever memories need the result."""
+        more = sum(max(us - other.gather_us[m], 0.0) for m, us in self.gather_us.items())
+        return self.most_us + more < other.least_us
+
+
+def _undominated(estimates: Sequence[_Estimate]) -> list[int]:
+    """Return which shares may be the quickest, and their neighbours, by position."""
+    kept = [i for i, e in enumerate(estimates) if not any(o.dominates(e) for o in estimates)]
+    beside = {j for i in kept for j in (i - 1, i, i + 1) if 0 <= j < len(estimates)}
+    return sorted(beside)
 
 
 class PartCosts(Protocol):

@@ -19,7 +19,7 @@ import numpy as np
 from pimloop.partitioner.makespan.schedule import TaskGraph
 from pimloop.partitioner.place.capacity import shared_readers
 from pimloop.partitioner.problem import MODEL_INPUT, Problem
-from pimloop.partitioner.programme import Programme
+from pimloop.partitioner.programme import SOLVED, Programme
 
 #: Pairs of tasks that may meet on a resource, above which only the relaxation is solved.
 MAX_PAIRS = 1500
@@ -372,7 +372,7 @@ def _solve(
     return MipAnswer(
         bound=ticks,
         exact=exact,
-        solved=result.status == 0,
+        solved=result.status == SOLVED,
         place=tuple(chosen),
         assignment=assignment,
         operator_starts=tuple(float(result.x[column]) * horizon for column in start),

@@ -20,7 +20,7 @@ from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.evaluation import evaluate_places
 from pimloop.partitioner.place.capacity import overfull_at, resident_bytes_at, shared_readers
 from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
-from pimloop.partitioner.programme import Programme
+from pimloop.partitioner.programme import INFEASIBLE, SOLVED, Programme
 from pimloop.partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def solve_by_ilp(
     return IlpResult(
         place=place,
         bound=float(result.mip_dual_bound) * unit + constant,
-        solved=result.status == 0,
+        solved=result.status == SOLVED,
         variables=model.variables,
         constraints=model.rows,
     )
@@ -255,7 +255,7 @@ def _add_capacities(
 def _run(problem: Problem, model: Programme, time_limit_s: float | None) -> Any:
     result = model.solve(time_limit_s)
     name = problem.costs.graph.name
-    if result.status == 2:
+    if result.status == INFEASIBLE:
         raise PartitionerError(
             f"{name}: no feasible assignment: forbidden transfers and capacities "
             f"({_capacities(problem)}) together leave none; allow more"
