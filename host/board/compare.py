@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from pimloop.errors import PimloopError
 from pimloop.host.board.data import (
@@ -28,6 +29,7 @@ from pimloop.host.cpu.model import CpuModel
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.evaluation import evaluate
+from pimloop.partitioner.graph import HOME_MEMORY, Graph
 from pimloop.partitioner.paper.tables import paper_costs
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
@@ -125,11 +127,17 @@ def platform_costs(
         direction: [{"bytes": n, "us_mean": platform.transfer_us(*memories, n // 2)} for n in sizes]
         for direction, memories in DIRECTIONS.items()
     }
-    return _costs(board, length, [by_class[index] for index in board.node_classes], rows)
+    by_node = [by_class[index] for index in board.node_classes]
+    return paper_costs(_authors_form(board, length, by_node, rows))
 
 
 def measured_costs(board: BoardModel, length: int) -> CostGraph:
     """Return the cost graph that the board's own measurements make."""
+    return paper_costs(authors_data(board, length))
+
+
+def authors_data(board: BoardModel, length: int) -> dict[str, Any]:
+    """Return one measurement of the board as `pimloop.partitioner.paper.tables` takes it."""
     measured = board.measurements[length]
     costs = [
         {
@@ -139,7 +147,7 @@ def measured_costs(board: BoardModel, length: int) -> CostGraph:
         }
         for node in range(len(board.node_ids))
     ]
-    return _costs(board, length, costs, measured.transfers)
+    return _authors_form(board, length, costs, measured.transfers)
 
 
 def _cpu_model(platform: Platform) -> CpuModel:
@@ -152,13 +160,13 @@ def _cpu_model(platform: Platform) -> CpuModel:
     return model
 
 
-def _costs(
+def _authors_form(
     board: BoardModel,
     length: int,
     costs: Sequence[Mapping[str, float]],
     transfers: Mapping[str, Sequence[Mapping[str, float]]],
-) -> CostGraph:
-    """Return a cost graph by the rules of `pimloop.partitioner.paper.tables`."""
+) -> dict[str, Any]:
+    """Return times of a board's model in the authors' form."""
     nodes = []
     for name, index, us in zip(board.node_ids, board.node_classes, costs, strict=True):
         template = board.classes[index]
@@ -174,9 +182,7 @@ def _costs(
         )
     ids = board.node_ids
     edges = [[ids[a], ids[b]] for a, b in board.edges]
-    return paper_costs(
-        {"model": board.name, "nodes": nodes, "edges": edges, "transfers": transfers}
-    )
+    return {"model": board.name, "nodes": nodes, "edges": edges, "transfers": transfers}
 
 
 def compare(model: str, length: int, platform: Platform, pim_us: PimTime) -> list[Cell]:
@@ -247,7 +253,7 @@ def _contributions(
         counts[cause] = counts.get(cause, 0) + 1
         difference = ours.cost_us[name][device] - theirs.cost_us[name][device]
         parts[cause] = parts.get(cause, 0.0) + difference
-    for tensor, move in moves(theirs, assignment):
+    for tensor, move in moves(theirs.graph, assignment):
         cause = f"transfers {move[0]} to {move[1]}"
         counts[cause] = counts.get(cause, 0) + 1
         difference = ours.transfer_us[tensor][move] - theirs.transfer_us[tensor][move]
@@ -270,19 +276,18 @@ def _total(costs: CostGraph, assignment: Mapping[str, str]) -> float:
     return problem.to_us(evaluate(problem, assignment).total)
 
 
-def moves(costs: CostGraph, assignment: Mapping[str, str]) -> list[tuple[str, tuple[str, str]]]:
+def moves(graph: Graph, assignment: Mapping[str, str]) -> list[tuple[str, tuple[str, str]]]:
     """Return every (tensor, (source, destination)) that an assignment moves between memories."""
-    graph = costs.graph
-    memory_of = {device: memory for memory, devices in graph.memories.items() for device in devices}
+    memory = graph.memory_of
     moved = []
     for tensor in graph.tensors:
         if tensor.producer is None:
             continue
-        source = memory_of[assignment[tensor.producer]]
-        wanted = {memory_of[assignment[consumer]] for consumer in tensor.consumers}
+        source = memory[assignment[tensor.producer]]
+        wanted = {memory[assignment[consumer]] for consumer in tensor.consumers}
         if tensor.output:
-            wanted.add("cpu")
-        moved += [(tensor.id, (source, memory)) for memory in sorted(wanted - {source})]
+            wanted.add(HOME_MEMORY)
+        moved += [(tensor.id, (source, destination)) for destination in sorted(wanted - {source})]
     return moved
 
 
@@ -315,7 +320,7 @@ def class_times(model: str, length: int, platform: Platform, pim_us: PimTime) ->
                     driver_work_us=(
                         driver_work_us(template, length, platform) if device == "pim" else 0.0
                     ),
-                    transposed=bool(dict(template.attributes).get("transB")),
+                    transposed=template.transposed,
                 )
             )
     return compared

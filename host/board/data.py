@@ -18,6 +18,7 @@ import numpy as np
 from pimloop.errors import PimloopError
 from pimloop.host.board.templates import Dimension, Kind, Operand, Template
 from pimloop.host.models.graph import Graph, Node, TensorInfo
+from pimloop.partitioner.paper.coexecution import PRODUCTS
 from pimloop.partitioner.paper.tables import load_tables
 
 MODELS = ("bert", "roberta", "gpt2")
@@ -32,6 +33,8 @@ SCHEDULES = {
     "pim_first": "priority_pim_cpu_parallel_cpu_serial",
     "optimal": "opt",
 }
+
+TITLES = {"bert": "BERT (small)", "roberta": "RoBERTa", "gpt2": "GPT-2"}
 
 #: The built-in model that is the board's.
 BUILT_IN = {"bert": "bert-small", "roberta": "roberta", "gpt2": "gpt2"}
@@ -187,9 +190,9 @@ def class_name(template: Template, length: int) -> str:
     shapes = [
         _shape(operand.at(length)) for operand in template.operands if operand.kind != "output"
     ]
-    if template.op in ("MatMul", "Gemm"):
+    if template.op in PRODUCTS:
         text = "x".join(shapes[:2])
-        if dict(template.attributes).get("transB"):
+        if template.transposed:
             text += "T"
         text += "".join(f"+{shape}" for shape in shapes[2:])
     else:

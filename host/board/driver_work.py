@@ -26,6 +26,7 @@ from pimloop.host.board.data import class_costs, load_board
 from pimloop.host.board.templates import Template
 from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
 from pimloop.host.platforms.platform import Platform
+from pimloop.partitioner.paper.coexecution import PRODUCTS, TILE_COLUMNS
 
 #: Of a Gemm with transposed weights: a row of the transposed matrix, and an element of it; rows
 #: beyond one tile are padded to whole tiles. From the four such operators of the published data
@@ -33,10 +34,8 @@ from pimloop.host.platforms.platform import Platform
 TRANSPOSED_ROW_US = 17.7
 TRANSPOSED_ELEMENT_US = 0.215
 
-#: Columns of the board's tiles.
-TILE = 512
+Amounts = NDArray[np.float64]
 
-_PRODUCTS = ("MatMul", "Gemm")
 _ELEMENTWISE = ("Add", "Sub", "Mul")
 _NS_PER_US = 1e3
 
@@ -56,29 +55,32 @@ def driver_work_us(template: Template, length: int, platform: Platform) -> float
 
 def transposing_us(template: Template, length: int) -> float:
     """Return what an operator's weights take to transpose at each call."""
-    if not dict(template.attributes).get("transB"):
+    if not template.transposed:
         return 0.0
     columns, rows = template.operands[1].at(length)
-    if columns > TILE:
-        columns = -(-columns // TILE) * TILE
+    if columns > TILE_COLUMNS:
+        columns = -(-columns // TILE_COLUMNS) * TILE_COLUMNS
     return rows * (TRANSPOSED_ROW_US + columns * TRANSPOSED_ELEMENT_US)
 
 
 def repacking_us(template: Template, length: int, platform: Platform) -> float:
     """Return what an operator's rows that end inside a tile take the host."""
-    read = platform.transfers[PIM_MEMORY, HOST_MEMORY].ns_per_element
-    stored = platform.transfers[HOST_MEMORY, PIM_MEMORY].ns_per_element
-    elements = repacked_elements(template, length)
-    if template.op in _PRODUCTS:
-        return elements * (read + stored) / _NS_PER_US
-    return elements * stored / _NS_PER_US
+    return repacked_elements(template, length) * _element_us(template, platform)
+
+
+def _element_us(template: Template, platform: Platform) -> float:
+    """Return what repacking an element takes: a product's is read and stored, a row's stored."""
+    ns = platform.transfers[HOST_MEMORY, PIM_MEMORY].ns_per_element
+    if template.op in PRODUCTS:
+        ns += platform.transfers[PIM_MEMORY, HOST_MEMORY].ns_per_element
+    return ns / _NS_PER_US
 
 
 def repacked_elements(template: Template, length: int) -> int:
     """Return the elements of an operator's result that the host repacks; 0: its rows fill tiles."""
-    repacks = template.op in _PRODUCTS or (template.op in _ELEMENTWISE and _repeats_a_row(template))
+    repacks = template.op in PRODUCTS or (template.op in _ELEMENTWISE and _repeats_a_row(template))
     shape = template.operands[-1].at(length)
-    return math.prod(shape) if repacks and shape[-1] % TILE else 0
+    return math.prod(shape) if repacks and shape[-1] % TILE_COLUMNS else 0
 
 
 def _repeats_a_row(template: Template) -> bool:
@@ -109,18 +111,47 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class PimTime:
-    """A class of operators on the PIM, microseconds: the board's median, and the simulated one."""
+class RepackedProduct:
+    """A product whose rows end inside a tile; times on the PIM, microseconds."""
 
     template: Template
     length: int
-    board_us: float
+    board_us: float  # median
     simulated_us: float
+
+    @property
+    def inner(self) -> int:
+        """Elements of a row of the left operand."""
+        return self.template.operands[0].at(self.length)[-1]
+
+    @property
+    def columns(self) -> int:
+        """Columns of the result."""
+        return self.template.operands[-1].at(self.length)[-1]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the result."""
+        return repacked_elements(self.template, self.length) // self.columns
+
+
+#: What may take the time: its name, how much of it a product has, and its unit.
+_AMOUNTS: tuple[tuple[str, Callable[[RepackedProduct], int], str], ...] = (
+    ("each row of the result", lambda p: p.rows, "row"),
+    ("each element of the left operand", lambda p: p.rows * p.inner, "element"),
+    ("each multiply-add", lambda p: p.rows * p.inner * p.columns, "multiply-add"),
+    (
+        "the last tile computed once more",
+        lambda p: p.rows * p.inner * (p.columns % TILE_COLUMNS),
+        "multiply-add",
+    ),
+    ("each element of the result", lambda p: p.rows * p.columns, "element"),
+)
 
 
 def repacked_products(
     models: Iterable[str], lengths: Iterable[int], pim_us: Callable[[Template, int], float | None]
-) -> list[PimTime]:
+) -> list[RepackedProduct]:
     """Return the products of these models whose rows end inside a tile, weights not transposed.
 
     Parameters
@@ -136,19 +167,16 @@ def repacked_products(
         for length in set(lengths) & set(board.measurements):
             measured = class_costs(board, length, "pim")
             for template, board_us in zip(board.classes, measured, strict=True):
-                if not (board_us and template.op in _PRODUCTS):
+                if not (board_us and template.op in PRODUCTS):
                     continue
                 simulated = pim_us(template, length)
-                if (
-                    simulated is not None
-                    and repacked_elements(template, length)
-                    and not transposing_us(template, length)
-                ):
-                    products.append(PimTime(template, length, median(board_us), simulated))
+                repacked = repacked_elements(template, length) and not template.transposed
+                if simulated is not None and repacked:
+                    products.append(RepackedProduct(template, length, median(board_us), simulated))
     return products
 
 
-def explanations(products: Sequence[PimTime], platform: Platform) -> list[Explanation]:
+def explanations(products: Sequence[RepackedProduct], platform: Platform) -> list[Explanation]:
     """Return what each explanation makes of `repacked_products`.
 
     Each has one price, fitted by least squares of the relative errors, but the last: its price is
@@ -156,76 +184,21 @@ def explanations(products: Sequence[PimTime], platform: Platform) -> list[Explan
     """
     if not products:
         return []
-    board = np.array([time.board_us for time in products])
-    simulated = np.array([time.simulated_us for time in products])
+    board = np.array([product.board_us for product in products])
+    simulated = np.array([product.simulated_us for product in products])
+
+    def explained(name: str, amounts: Amounts, unit: str, price: float | None) -> Explanation:
+        fitted = price is None
+        if price is None:
+            share = amounts / board
+            price = float(share @ (1 - simulated / board) / (share @ share))
+        errors = (simulated + price * amounts) / board - 1
+        return Explanation(name, price, unit, fitted, tuple(errors.tolist()))
+
     results = []
     for name, amount, unit in _AMOUNTS:
-        amounts = np.array([amount(time) for time in products])
-        share = amounts / board
-        price = float(share @ ((board - simulated) / board) / (share @ share))
-        results.append(_explanation(name, price, unit, amounts, board, simulated, fitted=True))
-    prices = (platform.transfers[pair].ns_per_element / _NS_PER_US for pair in _BOTH_WAYS)
-    amounts = np.array([_result_elements(time) for time in products])
-    name = "each element of the result, read and stored at the transfers' prices"
-    results.append(
-        _explanation(name, sum(prices), "element", amounts, board, simulated, fitted=False)
-    )
+        amounts = np.array([float(amount(product)) for product in products])
+        results.append(explained(name, amounts, unit, None))
+    known = "each element of the result, read and stored at the transfers' prices"
+    results.append(explained(known, amounts, unit, _element_us(products[0].template, platform)))
     return results
-
-
-def _explanation(
-    name: str,
-    price: float,
-    unit: str,
-    amounts: NDArray[np.float64],
-    board: NDArray[np.float64],
-    simulated: NDArray[np.float64],
-    *,
-    fitted: bool,
-) -> Explanation:
-    errors = (simulated + price * amounts) / board - 1
-    return Explanation(name, price, unit, fitted, tuple(float(error) for error in errors))
-
-
-_BOTH_WAYS = ((PIM_MEMORY, HOST_MEMORY), (HOST_MEMORY, PIM_MEMORY))
-
-
-def _sizes(time: PimTime) -> tuple[int, int, int]:
-    """Return rows, inner size and columns of a product."""
-    *_, inner = time.template.operands[0].at(time.length)
-    *shape, columns = time.template.operands[-1].at(time.length)
-    return math.prod(shape), inner, columns
-
-
-def _result_elements(time: PimTime) -> float:
-    rows, _, columns = _sizes(time)
-    return float(rows * columns)
-
-
-def _rows(time: PimTime) -> float:
-    return float(_sizes(time)[0])
-
-
-def _left_elements(time: PimTime) -> float:
-    rows, inner, _ = _sizes(time)
-    return float(rows * inner)
-
-
-def _multiply_adds(time: PimTime) -> float:
-    rows, inner, columns = _sizes(time)
-    return float(rows * inner * columns)
-
-
-def _padding(time: PimTime) -> float:
-    """Multiply-adds of a further half tile: the last tile computed twice."""
-    rows, inner, columns = _sizes(time)
-    return float(rows * inner * (columns % TILE))
-
-
-_AMOUNTS: tuple[tuple[str, Callable[[PimTime], float], str], ...] = (
-    ("each row of the result", _rows, "row"),
-    ("each element of the left operand", _left_elements, "element"),
-    ("each multiply-add", _multiply_adds, "multiply-add"),
-    ("the last tile computed once more", _padding, "multiply-add"),
-    ("each element of the result", _result_elements, "element"),
-)

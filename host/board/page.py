@@ -8,9 +8,8 @@ from dataclasses import fields
 from statistics import median
 
 from pimloop.host.board.compare import Cell, ClassTime
-from pimloop.host.board.data import BUILT_IN, load_board
+from pimloop.host.board.data import BUILT_IN, TITLES, load_board
 from pimloop.host.board.driver_work import (
-    TILE,
     TRANSPOSED_ELEMENT_US,
     TRANSPOSED_ROW_US,
     Explanation,
@@ -19,11 +18,10 @@ from pimloop.host.board.transfers import TransferTime
 from pimloop.host.calibration.calibrate import REPORTED_US, Errors, merged
 from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.models.loader import LoadOptions, load_model
+from pimloop.partitioner.paper.coexecution import PRODUCTS, TILE_COLUMNS
 from pimloop.partitioner.paper.tables import CITATION
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
-
-TITLES = {"bert": "BERT (small)", "roberta": "RoBERTa", "gpt2": "GPT-2"}
 
 #: What a cell, and the median of all cells, may differ from the board.
 CELL_LIMIT = 0.07
@@ -110,7 +108,7 @@ What stands for what:
   weights one by one; two of them cost BERT 73 ms and RoBERTa 202 ms. pimloop transposes the
   weights once, when it loads them, and needs 0.1 to 0.2 ms. Added are {TRANSPOSED_ROW_US} us for
   each row of the transposed matrix and {TRANSPOSED_ELEMENT_US} us for each element.
-  Repacking rows that end inside a column tile of {TILE}: see below.
+  Repacking rows that end inside a column tile of {TILE_COLUMNS}: see below.
 """
 
 
@@ -185,9 +183,10 @@ def _rows_inside_tiles(explanations: Sequence[Explanation]) -> str:
     if not explanations:
         return "\n".join([*lines, "These models and lengths have none.", ""])
     lines += [
-        f"Products whose result has rows of 768 or 2304 columns, no multiple of {TILE}, take the"
-        " board longer than their tiles explain. Each line explains that by one price, fitted by"
-        f" least squares to the {quantity(len(explanations[0].errors), 'product')} of the published"
+        "Products whose result has rows of 768 or 2304 columns, no multiple of"
+        f" {TILE_COLUMNS}, take the board longer than their tiles explain. Each line explains that"
+        f" by one price, fitted by least squares to the"
+        f" {quantity(len(explanations[0].errors), 'product')} of the published"
         " data; the last one has nothing to fit. Errors are of the operator's whole time.",
         "",
         "| what takes the time | price | found by | median error | worst |",
@@ -203,10 +202,10 @@ def _rows_inside_tiles(explanations: Sequence[Explanation]) -> str:
 
 
 _REPACKING = f"""The last explanation is used. The board keeps matrices without padding and its PIM
-works on whole tiles of {TILE} columns, so the host takes such a result out of PIM memory and stores
-it again row by row. What an element takes is known from the transfers, both ways. The same
-mechanism explains the element-wise operators: (p,768) + (768), which takes up to four times as long
-as (p,768) + (p,768), stores the row p times at the price of a transfer to the PIM. (p,768) +
+works on whole tiles of {TILE_COLUMNS} columns, so the host takes such a result out of PIM memory
+and stores it again row by row. What an element takes is known from the transfers, both ways. The
+same mechanism explains the element-wise operators: (p,768) + (768), which takes up to four times as
+long as (p,768) + (p,768), stores the row p times at the price of a transfer to the PIM. (p,768) +
 (p,768) runs over the matrix as over one long row, and (p,512) + (512) and (p,3072) + (3072) repeat
 their row inside the PIM. It is an explanation that fits, with no constant of its own; the driver of
 the authors is not published.
@@ -214,7 +213,7 @@ the authors is not published.
 
 
 def _products(times: Sequence[ClassTime]) -> str:
-    rows = [t for t in times if t.device == "pim" and t.op in ("MatMul", "Gemm")]
+    rows = [t for t in times if t.device == "pim" and t.op in PRODUCTS]
     return "\n".join(
         [
             "## Products on the PIM",
@@ -233,7 +232,7 @@ def _products(times: Sequence[ClassTime]) -> str:
 
 
 def _elementwise(times: Sequence[ClassTime]) -> str:
-    rows = [t for t in times if t.device == "pim" and t.op not in ("MatMul", "Gemm")]
+    rows = [t for t in times if t.device == "pim" and t.op not in PRODUCTS]
     return "\n".join(["## Element-wise operators on the PIM", "", *_class_table(rows), ""])
 
 

@@ -66,6 +66,11 @@ class Template:
     operands: tuple[Operand, ...]
     attributes: tuple[tuple[str, int | float | tuple[int, ...]], ...] = ()
 
+    @property
+    def transposed(self) -> bool:
+        """Whether it is a product whose weights are stored transposed."""
+        return bool(dict(self.attributes).get("transB"))
+
     def nbytes(self, kind: Kind, length: int) -> int:
         """Return the bytes of all operands of a kind for a sequence length."""
         return sum(operand.nbytes(length) for operand in self.operands if operand.kind == kind)

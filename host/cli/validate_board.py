@@ -9,9 +9,9 @@ from typing import Any
 
 from pimloop.errors import PimloopError
 from pimloop.host.board.compare import Cell, ClassTime, class_times, compare
-from pimloop.host.board.data import MODELS
+from pimloop.host.board.data import MODELS, TITLES
 from pimloop.host.board.driver_work import Explanation, explanations, repacked_products
-from pimloop.host.board.page import TITLES, page, summary
+from pimloop.host.board.page import page, summary
 from pimloop.host.board.samples import board_samples
 from pimloop.host.board.simulate import PimTimes
 from pimloop.host.board.transfers import TransferTime, transfer_times

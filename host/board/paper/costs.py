@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pimloop.host.board.compare import published_optimum
+from pimloop.host.board.compare import authors_data, published_optimum
 from pimloop.host.board.data import load_board
-from pimloop.host.board.paper.data import CASES, authors_data, published_costs, table, title
+from pimloop.host.board.paper.data import CASES, published_costs, table, title
 from pimloop.partitioner.evaluation import evaluate
 from pimloop.partitioner.paper.coexecution import (
     PIM_PARTS,
@@ -143,14 +143,15 @@ def coexecution_section() -> str:
     """Return the totals with operators split between both devices."""
     rows = []
     for model, length in CASES:
-        published = load_board(model).measurements[length].totals_us["optimal"]
+        board = load_board(model)
+        published = board.measurements[length].totals_us["optimal"]
         row: list[object] = [
             title(model, length),
             f"{published:,}",
             f"{partition(published_costs(model, length)).total_us:,.0f}",
         ]
         for assumption in PIM_PARTS:
-            plan = partition(split_costs(authors_data(model, length), assumption), COEXEC)
+            plan = partition(split_costs(authors_data(board, length), assumption), COEXEC)
             assert plan.optimal
             row += [
                 f"{plan.total_us:,.0f}",

@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pimloop.host.board.data import MODELS
+from pimloop.host.board.compare import moves
+from pimloop.host.board.data import MODELS, TITLES
 from pimloop.host.board.paper import printed
-from pimloop.host.board.paper.data import TITLES, published_costs, table, title, verdict
+from pimloop.host.board.paper.data import published_costs, table, title, verdict
 from pimloop.partitioner.dcg import build_dcg, count_dcg
 from pimloop.partitioner.graph import Graph, Operator, Tensor
 from pimloop.partitioner.paper.tables import LENGTHS, MEMORIES, PUBLISHED, with_paper_capability
@@ -114,18 +115,10 @@ Merged (`--mode minimal`, every operator and every tensor by itself):
 
 
 def _run_rows(graph: Graph, plan: ProfilePlan, node_runs: int) -> list[list[str]]:
-    memory = graph.memory_of
     rows = []
     for number, run in enumerate(plan.runs):
         kind = "node" if number < node_runs else "edge"
-        moved = []
-        for tensor in graph.tensors:
-            assert tensor.producer is not None
-            source = memory[run[tensor.producer]]
-            wanted = {memory[run[consumer]] for consumer in tensor.consumers}
-            if tensor.output:
-                wanted.add("cpu")
-            moved += [f"{tensor.id} to {to}" for to in sorted(wanted - {source})]
+        moved = [f"{tensor} to {destination}" for tensor, (_, destination) in moves(graph, run)]
         names = [run[operator.id] for operator in graph.operators]
         rows.append([f"{number + 1} ({kind})", *names, ", ".join(moved) or "none"])
     return rows

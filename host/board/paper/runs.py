@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pimloop.errors import PimloopError
-from pimloop.host.board.data import BOARD_PLATFORM, BUILT_IN, MODELS, published_totals
+from pimloop.host.board.data import BOARD_PLATFORM, BUILT_IN, MODELS, TITLES, published_totals
 from pimloop.host.board.paper import printed
-from pimloop.host.board.paper.data import TITLES, table, title
+from pimloop.host.board.paper.data import table, title
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.place.solve import COEXEC
 

@@ -9,15 +9,17 @@ from statistics import median
 import numpy as np
 
 from pimloop.host.board.compare import PimTime, moves, platform_costs, published_optimum
-from pimloop.host.board.data import MODELS, BoardModel, class_costs, class_name, load_board
+from pimloop.host.board.data import MODELS, TITLES, BoardModel, class_costs, class_name, load_board
 from pimloop.host.board.paper import printed
-from pimloop.host.board.paper.data import TITLES, published_costs, table, title
+from pimloop.host.board.paper.data import published_costs, table, title
 from pimloop.host.board.paper.printed import Parts, Range
+from pimloop.host.board.templates import Template
 from pimloop.host.board.transfers import transfer_times
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.paper.coexecution import PRODUCTS
 from pimloop.partitioner.paper.tables import LENGTHS
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.place.solve import partition
@@ -29,7 +31,6 @@ SHOWN = (*LENGTHS, 64)
 #: Length of Figures 10 to 12.
 PLACED = 16
 
-_PRODUCTS = ("MatMul", "Gemm")
 _NOT_HERE = "-"
 
 
@@ -214,12 +215,16 @@ def _speed_up(data: BoardModel, costs: CostGraph, op: str, device: str) -> float
     cpu = pim = 0.0
     for name, index in zip(data.node_ids, data.node_classes, strict=True):
         template = data.classes[index]
-        wanted = template.op in _PRODUCTS if op == "MatMul" else template.op == op
         us = costs.cost_us[name]
-        if wanted and "pim" in us and not dict(template.attributes).get("transB"):
+        if _is_shown_as(template, op) and "pim" in us and not template.transposed:
             cpu += us[device]
             pim += us["pim"]
     return cpu / pim
+
+
+def _is_shown_as(template: Template, op: str) -> bool:
+    """Whether operators are shown as of a type: products of every type as MatMul."""
+    return template.op in PRODUCTS if op == "MatMul" else template.op == op
 
 
 def _by_shape(op: str) -> Range:
@@ -233,8 +238,7 @@ def _by_shape(op: str) -> Range:
         for length in LENGTHS:
             serial, pim = (class_costs(data, length, d) for d in ("cpu_serial", "pim"))
             for template, cpu_us, pim_us in zip(data.classes, serial, pim, strict=True):
-                wanted = template.op in _PRODUCTS if op == "MatMul" else template.op == op
-                if wanted and len(pim_us) >= 16:
+                if _is_shown_as(template, op) and len(pim_us) >= 16:
                     ratios.append(median(cpu_us) / median(pim_us))
     return Range(min(ratios), max(ratios))
 
@@ -326,10 +330,10 @@ def figure_11(board: SimulatedBoard) -> str:
             cells = [
                 printed.PARTS[model][policy],
                 _parts(costs, assignment or plan.assignment),
-                Parts(plan.compute_us / 1000, plan.transfer_us / 1000),
+                _plan_parts(plan),
                 _plan_parts(board.plans[model, PLACED, policy]),
             ]
-            texts = [f"{one.compute_ms:,.1f} + {one.transfer_ms:,.1f}" for one in cells]
+            texts = [f"{parts.compute_ms:,.1f} + {parts.transfer_ms:,.1f}" for parts in cells]
             rows.append((f"{TITLES[model]}, {policy}", *texts))
     header = (
         "",
@@ -350,7 +354,9 @@ modelled as above.
 
 def _parts(costs: CostGraph, assignment: Mapping[str, str]) -> Parts:
     compute = sum(costs.cost_us[name][device] for name, device in assignment.items())
-    transfer = sum(costs.transfer_us[tensor][move] for tensor, move in moves(costs, assignment))
+    transfer = sum(
+        costs.transfer_us[tensor][move] for tensor, move in moves(costs.graph, assignment)
+    )
     return Parts(compute / 1000, transfer / 1000)
 
 

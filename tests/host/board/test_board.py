@@ -284,7 +284,7 @@ def test_moves_are_those_that_are_paid() -> None:
     assignment = published_optimum(board, 8)
     problem = Problem.of(costs)
     paid = problem.to_us(evaluate(problem, assignment).transfer)
-    moved = moves(costs, assignment)
+    moved = moves(costs.graph, assignment)
     assert len(set(moved)) == len(moved)
     assert paid == pytest.approx(sum(costs.transfer_us[t][move] for t, move in moved))
 

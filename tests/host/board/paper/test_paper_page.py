@@ -10,9 +10,10 @@ import pytest
 from support.paths import REPOSITORY
 
 from pimloop.errors import PimloopError
+from pimloop.host.board.compare import authors_data
 from pimloop.host.board.data import BUILT_IN, MODELS, load_board
 from pimloop.host.board.paper import page, printed
-from pimloop.host.board.paper.data import authors_data, published_costs
+from pimloop.host.board.paper.data import published_costs
 from pimloop.host.board.paper.graphs import (
     device_da_edges,
     example_graph,
@@ -68,7 +69,7 @@ def test_the_papers_counts_come_out(model: str) -> None:
 def test_the_data_that_ship_are_the_authors() -> None:
     """The same cost graph from the authors' form as from ours."""
     for model in MODELS:
-        assert paper_costs(authors_data(model, 16)) == published_costs(model, 16)
+        assert paper_costs(authors_data(load_board(model), 16)) == published_costs(model, 16)
 
 
 def test_the_example_needs_an_edge_run_that_merging_saves() -> None:
