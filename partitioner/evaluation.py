@@ -91,11 +91,6 @@ def _transfer_ticks(problem: Problem, place: Sequence[int]) -> int:
         for destination in problem.destinations(tensor, place):
             cost = tensor.ticks.get((source, destination))
             if cost is None:
-                raise PartitionerError(
-                    f"{problem.costs.graph.name}: the assignment needs tensor {tensor.id!r} moved "
-                    f"from {problem.place_name(tensor.producer, source)!r} to "
-                    f"{problem.memories[destination]!r}, "
-                    "which is forbidden"
-                )
+                raise problem.forbidden("assignment", tensor, source, destination)
             total += cost
     return total

@@ -21,6 +21,7 @@ from itertools import pairwise
 from math import gcd
 
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import HOME_MEMORY
 from pimloop.partitioner.split_places import SplitPlace, check_splits, split_places
 from pimloop.partitioner.splits import Split
@@ -255,6 +256,16 @@ class Problem:
         if source < len(self.memories):
             return (source,)
         return tuple(m for m in self.memories_at(tensor.producer, source) if m != memory)
+
+    def forbidden(
+        self, user: str, tensor: IndexedTensor, source: int, destination: int
+    ) -> PartitionerError:
+        """Return the error of what needs a move that is not allowed."""
+        return PartitionerError(
+            f"{self.costs.graph.name}: the {user} needs tensor {tensor.id!r} moved from"
+            f" {self.place_name(tensor.producer, source)!r} to {self.memories[destination]!r},"
+            " which is forbidden"
+        )
 
     def destinations(self, tensor: IndexedTensor, place: Sequence[int]) -> set[int]:
         """Return the memories other than its own where `tensor` is needed under `place`.

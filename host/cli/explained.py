@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pimloop.host.report.format.placement import Placement
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.html.labels import schedule_key, schedule_order
-from pimloop.host.report.html.rates import shapes_of
-from pimloop.host.report.html.splits import SplitRow, grouped, neighbours
+from pimloop.host.report.html.splits import SplitRow, grouped, split_row
 from pimloop.host.report.placement import placement
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.place.alternatives import transfers
@@ -131,7 +130,7 @@ def _parts(costs: CostGraph, plan: Plan) -> dict[str, Parts]:
         name: Parts(
             dict(zip(split.devices, (split.shares - split.share, split.share), strict=True)),
             f"of {split.shares} parts",
-            dict(zip(split.devices, split.part_us, strict=True)),
+            split.parts_us,
             gathers.get(name, {}),
         )
         for name, split in plan.splits.items()
@@ -142,23 +141,10 @@ def plan_split_rows(costs: CostGraph, plan: Plan) -> list[SplitRow]:
     """Return the split operators of a plan, as those of a report."""
     why = placement(costs, plan)
     operators = {operator.id: operator for operator in costs.graph.operators}
-    rows = []
-    for name, parts in _parts(costs, plan).items():
-        first, second = parts.share
-        columns = parts.share[first], parts.share[second]
-        others = [] if why is None else why["alternatives"].get(name, [])
-        smaller, larger = neighbours(others, (first, second), columns)
-        rows.append(
-            SplitRow(
-                op=operators[name].op,
-                shapes=shapes_of(operators[name].signature or ""),
-                nodes=(name,),
-                devices=(first, second),
-                columns=columns,
-                us=(parts.us[first], parts.us[second]),
-                gather_us=tuple(parts.gather_us.items()),
-                smaller=smaller,
-                larger=larger,
-            )
+    return grouped(
+        split_row(
+            name, operators[name].op, operators[name].signature, parts.share, parts.us,
+            parts.gather_us, why,
         )
-    return grouped(rows)
+        for name, parts in _parts(costs, plan).items()
+    )  # fmt: skip

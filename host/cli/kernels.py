@@ -10,7 +10,6 @@ from pimloop.errors import PimloopError
 from pimloop.host.cli.arguments import (
     idle,
     parse_path,
-    positive_seconds,
     whole_number,
 )
 from pimloop.host.cli.commands import add_command
@@ -73,13 +72,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser, board=True)
     parser.set_defaults(platform=DEFAULT_PLATFORM)
     add_option(parser, "--seed", help="of the operands (default 0)")
-    parser.add_argument(
-        "--timeout",
-        type=positive_seconds,
-        default=600.0,
-        metavar="S",
-        help="bound of each wait for the device, its start included, seconds (default: 600)",
-    )
+    add_option(parser, "--timeout")
     parser.add_argument("--waves", type=parse_path, metavar="FILE.fst", help="record the operation")
     parser.add_argument(
         "--command-trace",

@@ -88,6 +88,12 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         " (default: compiled code, unless the lanes have changed since it was verified to give"
         " their bits)",
     },
+    "--timeout": {
+        "type": positive_seconds,
+        "default": 600.0,
+        "metavar": "S",
+        "help": "bound of each wait for the device, its start included, seconds (default: 600)",
+    },
     # How a pipeline and the solvers work
     "--objective": {
         "choices": ("sequential", "makespan"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from pimloop.host.cli.arguments import idle, positive_seconds
+from pimloop.host.cli.arguments import idle
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.exit_codes import CHECK_FAILED
 from pimloop.host.cli.options import add_device_options, add_option
@@ -35,13 +35,7 @@ def register(subparsers: Any) -> None:
     )
     add_device_options(parser, board=True)
     parser.set_defaults(platform=DEFAULT_PLATFORM)
-    parser.add_argument(
-        "--timeout",
-        type=positive_seconds,
-        default=600.0,
-        metavar="S",
-        help="bound of each wait for the device, its start included, seconds (default: 600)",
-    )
+    add_option(parser, "--timeout")
     add_option(parser, "--json")
     parser.set_defaults(func=run)
 

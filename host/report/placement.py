@@ -7,6 +7,7 @@ stopped, no such numbers are exact, and none are given.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 from pimloop.host.report.format.placement import Alternative as AlternativeJson
 from pimloop.host.report.format.placement import Placement
@@ -74,37 +75,25 @@ def _shown(
 ) -> list[Alternative]:
     """Return every device, the splits next to the chosen one, and the cheapest split."""
     splits = {split.name: split for split in offered}
-    shown = {
-        alternative.device: alternative
-        for alternative in others
-        if alternative.device not in splits
-    }
-    rest = [alternative for alternative in others if alternative.device in splits]
+    shown = [other for other in others if other.device not in splits]
+    rest = [other for other in others if other.device in splits]
     if chosen is not None:
-        rest_of_pair = sorted(
-            (
-                alternative
-                for alternative in rest
-                if splits[alternative.device].devices == chosen.devices
-            ),
-            key=lambda alternative: _fraction(splits[alternative.device]),
-        )
-        smaller = [o for o in rest_of_pair if _fraction(splits[o.device]) < _fraction(chosen)]
-        larger = [o for o in rest_of_pair if _fraction(splits[o.device]) > _fraction(chosen)]
-        shown |= {alternative.device: alternative for alternative in (*smaller[-1:], *larger[:1])}
+
+        def share(other: Alternative) -> Fraction:
+            split = splits[other.device]
+            return Fraction(split.share, split.shares)
+
+        own = Fraction(chosen.share, chosen.shares)
+        pair = [other for other in rest if splits[other.device].devices == chosen.devices]
+        smaller = max((o for o in pair if share(o) < own), key=share, default=None)
+        larger = min((o for o in pair if share(o) > own), key=share, default=None)
+        shown += [other for other in (smaller, larger) if other is not None]
     known = [
-        (alternative.regret_us, alternative.device, alternative)
-        for alternative in rest
-        if alternative.regret_us is not None
+        (other.regret_us, other.device, other) for other in rest if other.regret_us is not None
     ]
-    if known:
-        nearest = min(known)[2]
-        shown.setdefault(nearest.device, nearest)
-    return list(shown.values())
-
-
-def _fraction(split: Split) -> float:
-    return split.share / split.shares
+    if known and (nearest := min(known)[2]) not in shown:
+        shown.append(nearest)
+    return shown
 
 
 def _json(alternative: Alternative) -> AlternativeJson:

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.makespan.bounds import settled_bound, trivial_bound
 from pimloop.partitioner.makespan.mip import MipAnswer, solve_makespan, wishes
 from pimloop.partitioner.makespan.schedule import (
@@ -343,11 +344,10 @@ def _scheduled(
     part: Problem, place: Sequence[int], answer: MipAnswer | None = None
 ) -> list[_Solved]:
     """Return the schedules of a placement: by rank, and in the solver's order; none: forbidden."""
-    for tensor in part.tensors:
-        source = part.source_of(tensor, place)
-        if any((source, to) not in tensor.ticks for to in part.destinations(tensor, place)):
-            return []
-    tasks = task_graph(part, place, [part.ticks[v][p] for v, p in enumerate(place)])
+    try:
+        tasks = task_graph(part, place, [part.ticks[v][p] for v, p in enumerate(place)])
+    except PartitionerError:
+        return []
     schedules = [list_schedule(tasks, tasks.ranks())]
     if answer is not None:
         schedules.append(sequence_schedule(tasks, wishes(tasks, answer)))

@@ -76,12 +76,7 @@ def task_graph(problem: Problem, place: Sequence[int], compute: Sequence[int]) -
         for destination in sorted(problem.destinations(tensor, place)):
             ticks = tensor.ticks.get((source, destination))
             if ticks is None:
-                raise PartitionerError(
-                    f"{problem.costs.graph.name}: the schedule needs tensor {tensor.id!r} moved "
-                    f"from {problem.place_name(tensor.producer, source)!r} to "
-                    f"{problem.memories[destination]!r}, "
-                    "which is forbidden"
-                )
+                raise problem.forbidden("schedule", tensor, source, destination)
             copy_in[destination] = len(duration)
             transfers.append((f, source, destination))
             duration.append(ticks)

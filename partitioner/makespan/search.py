@@ -83,18 +83,20 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
     if blocks is not None and blocks.bound > bound:
         bound = blocks.bound
         proof = {"kind": "sum over blocks", "solver": "HiGHS", "blocks": blocks.blocks}
+    joined_span = None
     if joined is not None:
         placements.append(places_of(problem, joined[0]))
+        joined_span = makespan(*joined[1:])
     spent_s = 0.0 if blocks is None else time.monotonic() - begun
     solving_s = (1 - SEARCH_SHARE) * time_limit_s - spent_s
-    proved = joined is not None and makespan(*joined[1:]) <= bound
+    proved = joined_span is not None and joined_span <= bound
     search_s = 0.0 if proved else SEARCH_SHARE * time_limit_s
     span, improved = improve(problem, domains, placements, search_s)
     best = _schedule(problem, improved)
     method, limit_reached = "list scheduling and local search", False
-    if joined is not None and makespan(*joined[1:]) < span:
+    if joined is not None and joined_span is not None and joined_span < span:
         best, method = joined, "integer programming block by block"
-        span = makespan(*joined[1:])
+        span = joined_span
     if bound < span:
         limit_reached = blocks is not None and not blocks.solved
     if bound < span * (1 - SMALL_GAP) or (bound < span and may_be_exact(domains)):

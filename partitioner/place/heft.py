@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 
+from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.evaluation import durations
 from pimloop.partitioner.makespan.schedule import list_schedule, makespan, task_graph
 from pimloop.partitioner.place.capacity import Room, overfull_at
@@ -157,16 +158,15 @@ def _descend(
 
 def _span(problem: Problem, place: Sequence[int]) -> int | None:
     """Return the makespan of the list schedule of `place`; None when a move is forbidden."""
-    for tensor in problem.tensors:
-        source = problem.source_of(tensor, place)
-        if any((source, to) not in tensor.ticks for to in problem.destinations(tensor, place)):
-            return None
     compute = (
         durations(problem, cheapest_assignment(problem, place))
         if problem.has_entries
         else [problem.ticks[v][memory] for v, memory in enumerate(place)]
     )
-    tasks = task_graph(problem, place, compute)
+    try:
+        tasks = task_graph(problem, place, compute)
+    except PartitionerError:
+        return None
     return makespan(tasks, list_schedule(tasks, tasks.ranks()))
 
 

@@ -9,29 +9,32 @@ from support.cost_graphs import all_assignments, total_cost
 
 def shortest(data: dict, fits: Callable[[dict[str, str]], bool] = lambda run: True) -> float:
     """Return the least makespan over all assignments that fit and all orders of all tasks."""
-    memory = {device: name for name, names in data["memories"].items() for device in names}
     best = float("inf")
     for run in all_assignments(data):
-        if total_cost(data, run) is None or not fits(run):
-            continue
-        tasks: dict = {}  # task -> (resource, duration, predecessors)
-        for node in data["nodes"]:
-            name = node["id"]
-            tasks[name] = (memory[run[name]], node["cost_us"][run[name]], set())
-        for tensor in data["tensors"]:
-            maker = tensor["producer"]
-            start = memory[run[maker]] if maker else "cpu"
-            ends = {memory[run[reader]] for reader in tensor["consumers"]}
-            ends |= {"cpu"} if tensor["output"] else set()
-            for end in ends - {start}:
-                cost = tensor["transfer_us"][f"{start}>{end}"]
-                tasks[tensor["id"], end] = ("dma", cost, {maker} - {None})
-            for reader in tensor["consumers"]:
-                end = memory[run[reader]]
-                before = maker if end == start else (tensor["id"], end)
-                tasks[reader][2].update({before} - {None})
-        best = min(best, _in_any_order(tasks, {}, {}, best))
+        if total_cost(data, run) is not None and fits(run):
+            best = min(best, _in_any_order(tasks_of(data, run), {}, {}, best))
     return best
+
+
+def tasks_of(data: dict, chosen: dict[str, str]) -> dict:
+    """Return task -> (resource, duration, tasks before it) from the JSON form."""
+    memory = {device: name for name, names in data["memories"].items() for device in names}
+    tasks: dict = {}
+    for node in data["nodes"]:
+        device = chosen[node["id"]]
+        tasks[node["id"]] = (memory[device], node["cost_us"][device], set())
+    for tensor in data["tensors"]:
+        maker = tensor["producer"]
+        start = memory[chosen[maker]] if maker else "cpu"
+        ends = {memory[chosen[reader]] for reader in tensor["consumers"]}
+        ends |= {"cpu"} if tensor["output"] else set()
+        for end in ends - {start}:
+            cost = tensor["transfer_us"][f"{start}>{end}"]
+            tasks[tensor["id"], end] = ("dma", cost, {maker} - {None})
+        for reader in tensor["consumers"]:
+            end = memory[chosen[reader]]
+            tasks[reader][2].update({maker if end == start else (tensor["id"], end)} - {None})
+    return tasks
 
 
 def _in_any_order(tasks: dict, finish: dict, free: dict, best: float) -> float:

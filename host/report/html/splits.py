@@ -8,7 +8,7 @@ from fractions import Fraction
 from statistics import fmean
 from typing import NamedTuple
 
-from pimloop.host.report.format.placement import Alternative
+from pimloop.host.report.format.placement import Alternative, Placement
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.html.labels import (
@@ -18,6 +18,7 @@ from pimloop.host.report.html.labels import (
     schedule_title,
 )
 from pimloop.host.report.html.rates import shapes_of
+from pimloop.partitioner.split_names import SplitName
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,52 @@ def split_rows(report: Report, name: str) -> list[SplitRow]:
     rows = []
     for identifier, split in (schedule.get("splits") or {}).items():
         node = nodes[identifier]
-        (first, own), (second, columns) = split["columns"].items()
-        us = split["us"]
-        others = () if why is None else why["alternatives"].get(identifier, ())
-        smaller, larger = neighbours(others, (first, second), (own, columns))
-        row = SplitRow(
-            op=node["op"],
-            shapes=shapes_of(node.get("signature") or ""),
-            nodes=(identifier,),
-            devices=(first, second),
-            columns=(own, columns),
-            us=None if us is None else (us[first], us[second]),
-            gather_us=tuple((split.get("gather_us") or {}).items()),
-            smaller=smaller,
-            larger=larger,
-        )
-        rows.append(row)
+        rows.append(
+            split_row(
+                identifier, node["op"], node.get("signature"), split["columns"], split["us"],
+                split.get("gather_us") or {}, why,
+            )
+        )  # fmt: skip
     return grouped(rows)
+
+
+def split_row(
+    name: str,
+    op: str,
+    signature: str | None,
+    columns: Mapping[str, int],
+    us: Mapping[str, float] | None,
+    gather_us: Mapping[str, float],
+    why: Placement | None,
+) -> SplitRow:
+    """Return the row of one operator.
+
+    Parameters
+    ----------
+    name, op, signature
+        Of the operator.
+    columns, us
+        Of each device's part, those of the second device last; None: no clock.
+    gather_us
+        By memory.
+    why
+        What operators would cost elsewhere; None: not known.
+    """
+    first, second = columns
+    own = columns[first], columns[second]
+    others = () if why is None else why["alternatives"].get(name, ())
+    smaller, larger = neighbours(others, (first, second), own)
+    return SplitRow(
+        op=op,
+        shapes=shapes_of(signature or ""),
+        nodes=(name,),
+        devices=(first, second),
+        columns=own,
+        us=None if us is None else (us[first], us[second]),
+        gather_us=tuple(gather_us.items()),
+        smaller=smaller,
+        larger=larger,
+    )
 
 
 def grouped(rows: Iterable[SplitRow]) -> list[SplitRow]:
@@ -159,14 +189,13 @@ def _shares(
     shares = []
     whole = {devices[0]: Fraction(0), devices[1]: Fraction(1)}
     for other in others:
-        regret = other["regret_us"]
-        pair, _, fraction = other["device"].partition(" ")
+        regret, split = other["regret_us"], SplitName.of(other["device"])
         if regret is None:
             continue
         if other["device"] in whole:
             shares.append((whole[other["device"]], regret))
-        elif fraction and pair == "+".join(devices):
-            shares.append((Fraction(fraction), regret))
+        elif split is not None and split.devices == devices:
+            shares.append((Fraction(split.share, split.shares), regret))
     return shares
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from support.cost_graphs import random_costs, total_cost
+from support.makespans import tasks_of
 from support.schedule_clocks import in_order, in_time
 
 from pimloop.partitioner.costs import costs_from_dict
@@ -39,27 +40,6 @@ def placed(seed: int) -> tuple[dict, Problem, dict[str, str]]:
     data = random_costs(rng, 1 + seed % 3, 8, fan_in=2, incapable=0.1)
     chosen = {node["id"]: rng.choice(list(node["cost_us"])) for node in data["nodes"]}
     return data, Problem.of(costs_from_dict(data)), chosen
-
-
-def tasks_of(data: dict, chosen: dict[str, str]) -> dict:
-    """Return task -> (resource, duration, tasks before it) from the JSON form."""
-    memory = {device: name for name, names in data["memories"].items() for device in names}
-    tasks: dict = {}
-    for node in data["nodes"]:
-        device = chosen[node["id"]]
-        tasks[node["id"]] = (memory[device], node["cost_us"][device], set())
-    for tensor in data["tensors"]:
-        maker = tensor["producer"]
-        start = memory[chosen[maker]] if maker else "cpu"
-        ends = {memory[chosen[reader]] for reader in tensor["consumers"]}
-        ends |= {"cpu"} if tensor["output"] else set()
-        for end in ends - {start}:
-            cost = tensor["transfer_us"][f"{start}>{end}"]
-            tasks[tensor["id"], end] = ("dma", cost, {maker} - {None})
-        for reader in tensor["consumers"]:
-            end = memory[chosen[reader]]
-            tasks[reader][2].update({maker if end == start else (tensor["id"], end)} - {None})
-    return tasks
 
 
 def graph_of(data: dict, problem: Problem, chosen: dict[str, str]) -> tuple[TaskGraph, list]:
