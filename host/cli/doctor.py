@@ -28,12 +28,12 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run `pimloop doctor`; return 1 when something is missing."""
     findings = examine()
-    missing = [finding for finding in findings if not finding.found]
+    missing = [finding for finding in findings if not finding.present]
     if args.json:
         tools = [
             {
                 "name": finding.name,
-                "found": finding.found,
+                "found": finding.present,
                 "version": finding.version,
                 "place": finding.place,
                 "remedy": finding.remedy,

@@ -67,16 +67,16 @@ def max_flow(
     np.add.at(full, slot[: len(tail)], capacity)
     rows, columns = keys // nodes, keys % nodes
     pointer = np.searchsorted(rows, np.arange(nodes + 1)).astype(np.int32)
-    flow = np.zeros_like(full)
+    carried = np.zeros_like(full)
     value = steps = 0
     left = bound
     while left > 0:
         unit = max(1, -(-left // SLICE_LIMIT))
-        slices = np.minimum((full - flow) // unit, SLICE_LIMIT).astype(np.int32)
+        slices = np.minimum((full - carried) // unit, SLICE_LIMIT).astype(np.int32)
         network = csr_matrix((slices, columns.astype(np.int32), pointer), shape=(nodes, nodes))
         result = maximum_flow(network, source, sink, method="dinic")
         pushed = result.flow.tocoo()
-        flow[np.searchsorted(keys, pushed.row.astype(np.int64) * nodes + pushed.col)] += (
+        carried[np.searchsorted(keys, pushed.row.astype(np.int64) * nodes + pushed.col)] += (
             pushed.data.astype(np.int64) * unit
         )
         value += int(result.flow_value) * unit
@@ -84,7 +84,7 @@ def max_flow(
         if unit == 1:
             break
         left = min(left, len(keys) * unit)
-    source_side = verify(nodes, source, sink, rows, columns, full, flow, value)
+    source_side = verify(nodes, source, sink, rows, columns, full, carried, value)
     return MaxFlow(value, source_side, steps)
 
 
@@ -95,10 +95,10 @@ def verify(
     rows: IntArray,
     columns: IntArray,
     capacity: IntArray,
-    flow: IntArray,
+    carried: IntArray,
     value: int,
 ) -> NDArray[np.bool_]:
-    """Check that `flow` is a flow of `value` and that a cut of that value exists.
+    """Check that `carried` is a flow of `value` and that a cut of that value exists.
 
     Returns
     -------
@@ -111,15 +111,15 @@ def verify(
         If the flow breaks a capacity or conservation, or no cut has its value.
     """
     balance = np.zeros(nodes, dtype=np.int64)
-    np.add.at(balance, rows, flow)
+    np.add.at(balance, rows, carried)
     inner = np.ones(nodes, dtype=bool)
     inner[[source, sink]] = False
-    if (flow > capacity).any() or balance[inner].any() or balance[source] != value:
+    if (carried > capacity).any() or balance[inner].any() or balance[source] != value:
         raise PartitionerError(
             "the flow solver returned something that is not a flow; "
             "update scipy, or use --method ilp"
         )
-    open_arcs = (capacity - flow) > 0
+    open_arcs = (capacity - carried) > 0
     residual = csr_matrix(
         (np.ones(int(open_arcs.sum()), dtype=np.int8), (rows[open_arcs], columns[open_arcs])),
         shape=(nodes, nodes),

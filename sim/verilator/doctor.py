@@ -50,7 +50,7 @@ class Finding:
     remedy: str | None  # the one command that mends it; None: found
 
     @property
-    def found(self) -> bool:
+    def present(self) -> bool:
         """Whether the tool is there."""
         return self.remedy is None
 
@@ -60,7 +60,7 @@ def examine() -> list[Finding]:
     findings = [_python(), _libpython(), _verilator()]
     compiler = _tool("c++", find_compiler)
     findings += [compiler, _tool("make", find_make), _archiver()]
-    if compiler.found:
+    if compiler.present:
         findings += _headers()
     findings += [_package(name) for name in PACKAGES]
     findings.append(_build_folder())
@@ -101,7 +101,7 @@ def _verilator() -> Finding:
         return tool
 
     finding = _tool("verilator", find)
-    if not finding.found and "perl" in finding.place:
+    if not finding.present and "perl" in finding.place:
         return Finding("perl", None, finding.place, REMEDIES["perl"])
     return finding
 

@@ -6,6 +6,7 @@ that a picture that drops or doubles something can be caught.
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import replace
 from typing import Any
@@ -266,7 +267,6 @@ def _costs(builder: _Builder, *, split: bool) -> CostGraph:
 
 def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) -> dict[str, Any]:
     costs = _costs(builder, split=split)
-    profile = plan_profile(costs.graph)
     schedules = {}
     for name in (*SCHEDULES, *(["coexec"] if split else [])):
         plan = partition(costs, name)
@@ -285,77 +285,13 @@ def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) 
         for node in builder.nodes
         if node["macs"] and "pim" in node["cost_us"]
     ]
-    verification = {
-        "passed": True,
-        "pim_bit_exact": True,
-        "pim_results_checked": len(points),
-        "pim_results_wrong": [],
-        "pim_operators_against_float32": {
-            "worst": 0.0018, "node": points[0]["node"], "limit": 0.005, "passed": True,
-        },
-        "max_abs_error": 0.0123,
-        "cosine": 0.99991,
-        "compared": [],
-        "executions": 9,
-        "schedules": {
-            name: {"passed": True, "pim_bit_exact": True, "pim_results_checked": s["pim_nodes"],
-                   "max_abs_error": 0.0123, "cosine": 0.99991}
-            for name, s in schedules.items()
-        },
-    }  # fmt: skip
-    for schedule in schedules.values():
-        schedule["verification"] = {
-            "passed": True,
-            "pim_bit_exact": True,
-            "pim_results_checked": schedule["pim_nodes"],
-            "pim_results_wrong": [],
-            "pim_operators_against_float32": None,
-            "max_abs_error": 0.0123,
-            "cosine": 0.99991,
-            "compared": [],
-        }
+    without = sum("pim" not in node["cost_us"] for node in builder.nodes)
     return {
-        "format": "pimloop-report/3",
-        "model": model,
-        "sequence_length": tokens,
-        "platform": "htg-z920",
-        "platform_title": "HTG-Z920 board: Silent-PIM on DDR4-2400 beside 4x Cortex-A53",
-        "device": "sim",
-        "objective": "sequential",
-        "cpu_time_source": "calibrated model of 4x Cortex-A53 at 1.5 GHz",
-        "cpu_time_method": "fitted to the published operator times",
-        "main_schedule": "optimal",
-        "failed_policies": {},
-        "phases": [{"name": "execute", "wall_s": 1.5}],
-        "executed_kind": "simulated",
-        "created": "2026-02-03T04:05:06+00:00",
-        "source": {"commit": "0123456789abcdef0123456789abcdef01234567", "modified": True},
-        "rtl_sha256": "fedcba9876543210" * 4,
-        "pim_capable": sum("pim" in node["cost_us"] for node in builder.nodes),
-        "cpu_only": {
-            "the PIM has no such operation": sum(
-                "pim" not in node["cost_us"] for node in builder.nodes
-            ),
-        },
-        "platform_values": [
-            {"key": "device.lanes", "value": 32, "unit": "multiply-adds", "source": "the board"},
-            {"key": "dram.tcl", "value": 17, "unit": "DRAM clocks", "source": "set for this run",
-             "file_value": 16},
-        ],
-        "cpu_times_disturbed": False,
-        "profile": {
-            "runs": len(profile.runs),
-            "runs_lower_bound": profile.lower_bound,
-            "from_cost_store": False,
-            "nodes": profile.nodes_total,
-            "nodes_covered": profile.nodes_covered,
-            "transfers": profile.transfers_total,
-            "transfers_covered": profile.transfers_covered,
-            "matrix": [
-                {"name": f"run {i}", "assignment": run, "executed_us": 1000.0 * i}
-                for i, run in enumerate(profile.runs, 1)
-            ],
-        },
+        **_origin(model, tokens),
+        **_simulated(),
+        "pim_capable": len(builder.nodes) - without,
+        "cpu_only": {"the PIM has no such operation": without},
+        "profile": _profile(costs),
         "graph": {"nodes": builder.nodes, "edges": builder.edges},
         "schedules": schedules,
         "speedup": {
@@ -374,22 +310,103 @@ def _report(builder: _Builder, model: str, tokens: int, *, split: bool = False) 
         "roofline": {
             "peak_macs_per_us": 9600.0, "bandwidth_bytes_per_us": 19200.0, "points": points,
         },
+        "verification": _verification(schedules, points),
+        "board": {name: schedules[name]["executed_us"] * 1.04 for name in BASELINES[:3]},
+    }  # fmt: skip
+
+
+def _origin(model: str, tokens: int) -> dict[str, Any]:
+    """Return what a report says of its model, platform, command and machine."""
+    return {
+        "format": "pimloop-report/3",
+        "model": model,
+        "sequence_length": tokens,
+        "platform": "htg-z920",
+        "platform_title": "HTG-Z920 board: Silent-PIM on DDR4-2400 beside 4x Cortex-A53",
+        "platform_values": [
+            {"key": "device.lanes", "value": 32, "unit": "multiply-adds", "source": "the board"},
+            {"key": "dram.tcl", "value": 17, "unit": "DRAM clocks", "source": "set for this run",
+             "file_value": 16},
+        ],
+        "device": "sim",
+        "objective": "sequential",
+        "main_schedule": "optimal",
+        "failed_policies": {},
+        "phases": [{"name": "execute", "wall_s": 1.5}],
+        "created": "2026-02-03T04:05:06+00:00",
+        "source": {"commit": "0123456789abcdef0123456789abcdef01234567", "modified": True},
+        "rtl_sha256": "fedcba9876543210" * 4,
+        "versions": {"python": "3.11.2", "pimloop": "0.1.0", "numpy": "2.4.0"},
+        "machine": {"cpu": "an example processor", "cores": 2},
+        "command": ["pimloop", "sim", model, "--seq", str(tokens), "--platform", "htg-z920"],
+    }  # fmt: skip
+
+
+def _simulated() -> dict[str, Any]:
+    """Return what a report says of its CPU times and of the simulation."""
+    return {
+        "cpu_time_source": "calibrated model of 4x Cortex-A53 at 1.5 GHz",
+        "cpu_time_method": "fitted to the published operator times",
+        "cpu_times_disturbed": False,
+        "executed_kind": "simulated",
         "counters": {
             "CYCLES": 91_234_567, "ACT": 412_345, "PRE": 412_300, "RD": 9_123_456, "WR": 312_345,
             "REF": 9_700, "MAC": 8_812_345, "STALL": 120_034,
             "channel_accesses": 9_435_801, "all_bank_accesses": 0, "bank_accesses": 9_435_801,
             "row_hits": 9_023_456, "row_hit_rate": 0.956, "refresh_share": 0.0448, "bus_use": 0.413,
         },
-        "verification": verification,
         "simulation": {
             "cycles": 91_234_567, "cycles_cached": 31_000_000, "lists_simulated": 812,
             "lists_cached": 301, "wall_s": 31.4, "cycles_per_s": 2.9e6, "flavour": "native",
             "jobs": 2,
         },
-        "board": {name: schedules[name]["executed_us"] * 1.04 for name in BASELINES[:3]},
-        "versions": {"python": "3.11.2", "pimloop": "0.1.0", "numpy": "2.4.0"},
-        "machine": {"cpu": "an example processor", "cores": 2},
-        "command": ["pimloop", "sim", model, "--seq", str(tokens), "--platform", "htg-z920"],
+    }  # fmt: skip
+
+
+def _profile(costs: CostGraph) -> dict[str, Any]:
+    """Return what a report says of the profile runs that cover `costs`."""
+    profile = plan_profile(costs.graph)
+    return {
+        "runs": len(profile.runs),
+        "runs_lower_bound": profile.lower_bound,
+        "from_cost_store": False,
+        "nodes": profile.nodes_total,
+        "nodes_covered": profile.nodes_covered,
+        "transfers": profile.transfers_total,
+        "transfers_covered": profile.transfers_covered,
+        "matrix": [
+            {"name": f"run {i}", "assignment": run, "executed_us": 1000.0 * i}
+            for i, run in enumerate(profile.runs, 1)
+        ],
+    }
+
+
+def _verification(
+    schedules: dict[str, dict[str, Any]], points: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the checks of all schedules together; put each schedule's own into it."""
+    whole = {
+        "passed": True,
+        "pim_bit_exact": True,
+        "pim_results_wrong": [],
+        "max_abs_error": 0.0123,
+        "cosine": 0.99991,
+        "compared": [],
+    }
+    brief = {key: whole[key] for key in ("passed", "pim_bit_exact", "max_abs_error", "cosine")}
+    checked = {name: {"pim_results_checked": s["pim_nodes"]} for name, s in schedules.items()}
+    for name, schedule in schedules.items():
+        schedule["verification"] = {
+            **copy.deepcopy(whole), **checked[name], "pim_operators_against_float32": None,
+        }  # fmt: skip
+    return {
+        **copy.deepcopy(whole),
+        "pim_results_checked": len(points),
+        "pim_operators_against_float32": {
+            "worst": 0.0018, "node": points[0]["node"], "limit": 0.005, "passed": True,
+        },
+        "executions": 9,
+        "schedules": {name: {**brief, **checked[name]} for name in schedules},
     }  # fmt: skip
 
 
@@ -414,82 +431,98 @@ def _tensors(edges: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(by_name.values())
 
 
-def _schedule(builder: _Builder, plan: Plan) -> dict[str, Any]:
-    assignment = plan.assignment
-    place = {
-        node: ("cpu", "pim") if node in plan.splits else ("pim",) if device == "pim" else ("cpu",)
-        for node, device in assignment.items()
-    }
-    reads: dict[str | None, list[dict[str, Any]]] = {}
-    for edge in builder.edges:
-        reads.setdefault(edge["consumer"], []).append(edge)
-    resident: set[tuple[str, str]] = set()
-    timeline: list[dict[str, Any]] = []
-    now = 0.0
+class _Execution:
+    """The steps of a plan, one after another: every tensor moves once to each other memory."""
 
-    def fetch(consumer: str | None, memory: str) -> float:
+    def __init__(self, builder: _Builder, plan: Plan) -> None:
+        self.timeline: list[dict[str, Any]] = []
+        self.operators: dict[tuple[str, str], dict[str, Any]] = {}
+        self.splits: dict[str, Any] = {}
+        self.now = 0.0
+        self._plan = plan
+        self._resident: set[tuple[str, str]] = set()
+        self.place = {
+            node: ("cpu", "pim")
+            if node in plan.splits
+            else ("pim",)
+            if device == "pim"
+            else ("cpu",)
+            for node, device in plan.assignment.items()
+        }
+        self._reads: dict[str | None, list[dict[str, Any]]] = {}
+        for edge in builder.edges:
+            self._reads.setdefault(edge["consumer"], []).append(edge)
+        for node in builder.nodes:
+            self._run(node)
+        self._fetch(None, "cpu")
+        for name, entry in self.splits.items():
+            entry["gather_us"] = {
+                step["name"].rpartition(">")[2]: step["us"]
+                for step in self.timeline
+                if step["tensor"] == f"{name}_out"
+            }
+
+    def _fetch(self, consumer: str | None, memory: str) -> None:
+        """Move what `consumer` reads, and is not there, to `memory`."""
+        start = self.now
         spent = 0.0
-        for edge in reads.get(consumer, []):
-            whole = ("cpu",) if edge["producer"] is None else place[edge["producer"]]
+        for edge in self._reads.get(consumer, []):
+            whole = ("cpu",) if edge["producer"] is None else self.place[edge["producer"]]
             key = (edge["tensor"], memory)
-            maker = plan.splits.get(edge["producer"])
-            if key in resident or (maker is None and memory in whole):
+            maker = self._plan.splits.get(edge["producer"])
+            if key in self._resident or (maker is None and memory in whole):
                 continue
-            resident.add(key)
+            self._resident.add(key)
             source = "cpu" if memory == "pim" else "pim"
             us = (
                 edge["transfer_us"][f"{source}>{memory}"]
                 if maker is None
                 else maker.gather_us[edge["tensor"]][memory]
             )
-            timeline.append(
-                {"lane": "dma", "start_us": now + spent, "us": us,
+            self.timeline.append(
+                {"lane": "dma", "start_us": start + spent, "us": us,
                  "name": f"{edge['tensor']} {source}>{memory}", "node": None,
                  "tensor": edge["tensor"], "kind": "transfer"}
             )  # fmt: skip
             spent += us
-        return spent
+        self.now += spent
 
-    operators: dict[tuple[str, str], dict[str, Any]] = {}
-    splits: dict[str, Any] = {}
-    for node in builder.nodes:
+    def _run(self, node: dict[str, Any]) -> None:
+        """Fetch what `node` reads, then let its device, or both of a split, compute."""
         name = node["id"]
-        device, split = assignment[name], plan.splits.get(name)
-        for memory in place[name]:
-            now += fetch(name, memory)
+        device, split = self._plan.assignment[name], self._plan.splits.get(name)
+        for memory in self.place[name]:
+            self._fetch(name, memory)
         parts = {device: node["cost_us"].get(device, 0.0)}
         if split is not None:
             parts = dict(zip(split.devices, split.part_us, strict=True))
             first = node["shape"][-1] * split.share // split.shares
             columns = {split.devices[0]: node["shape"][-1] - first, split.devices[1]: first}
-            splits[name] = {"columns": columns, "us": parts}
+            self.splits[name] = {"columns": columns, "us": parts}
             device = "+".join(split.devices)
         for lane, us in parts.items():
-            timeline.append(
-                {"lane": lane, "start_us": now, "us": us, "name": name, "node": name,
+            self.timeline.append(
+                {"lane": lane, "start_us": self.now, "us": us, "name": name, "node": name,
                  "tensor": None, "kind": "node"}
             )  # fmt: skip
         us = max(parts.values())
-        now += us
-        row = operators.setdefault(
+        self.now += us
+        row = self.operators.setdefault(
             (node["op"], device), {"op": node["op"], "device": device, "count": 0, "us": 0.0}
         )
         row["count"] += 1
         row["us"] += us
-    now += fetch(None, "cpu")
-    for name, entry in splits.items():
-        entry["gather_us"] = {
-            step["name"].rpartition(">")[2]: step["us"]
-            for step in timeline
-            if step["tensor"] == f"{name}_out"
-        }
+
+
+def _schedule(builder: _Builder, plan: Plan) -> dict[str, Any]:
+    done = _Execution(builder, plan)
+    timeline, now = done.timeline, done.now
     moves = [segment for segment in timeline if segment["kind"] == "transfer"]
     transfer_us = sum(segment["us"] for segment in moves)
     on = {
         lane: [s for s in timeline if s["lane"] == lane] for lane in {s["lane"] for s in timeline}
     }
     pim_us = sum(s["us"] for s in on.get("pim", ()))
-    both = {"splits": splits} if splits else {}
     return {
         "predicted_us": plan.total_us,
         "executed_us": now,
@@ -497,19 +530,19 @@ def _schedule(builder: _Builder, plan: Plan) -> dict[str, Any]:
         "transfer_us": transfer_us,
         "pim_us": pim_us,
         "cpu_us": now - transfer_us - pim_us
-        if not splits
+        if not done.splits
         else sum(s["us"] for lane, steps in on.items() if lane.startswith("cpu") for s in steps),
-        "pim_nodes": sum("pim" in memories for memories in place.values()),
+        "pim_nodes": sum("pim" in memories for memories in done.place.values()),
         "nodes": len(builder.nodes),
         "transfers": len(moves),
         "transfer_bytes": 2048 * len(moves),
         "optimal": plan.optimal,
         "method": plan.method,
         "lower_bound_us": plan.lower_bound_us,
-        "assignment": dict(assignment),
-        **both,
+        "assignment": dict(plan.assignment),
+        **({"splits": done.splits} if done.splits else {}),
         "timeline": timeline,
-        "operators": list(operators.values()),
+        "operators": list(done.operators.values()),
         "weights": {"bytes": 3 << 20, "cycles": 330_000, "us": 275.0},
     }
 

@@ -73,11 +73,7 @@ def random_splits(
     for node in data["nodes"]:
         if rng.random() >= often:
             continue
-        made = {
-            tensor["id"]: gathers(tensor)
-            for tensor in data["tensors"]
-            if tensor["producer"] == node["id"]
-        }
+        made = {t["id"]: gathers(t) for t in data["tensors"] if t["producer"] == node["id"]}
         offered = []
         for share in range(1, shares + 1):
             if rng.random() < 0.1:

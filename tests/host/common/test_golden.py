@@ -57,9 +57,9 @@ def test_fma_step(a: int, b: int, c: int) -> None:
 @given(BF16, BF16)
 def test_elementwise(a: int, b: int) -> None:
     left, right = np.array([a], np.uint16), np.array([b], np.uint16)
-    one, minus_one, minus_zero = 0x3F80, 0xBF80, 0x80000000
+    plus_one, minus_one, minus_zero = 0x3F80, 0xBF80, 0x80000000
     for op, expected in (
-        (np.add, exact.fma(one, a, b << 16)),
+        (np.add, exact.fma(plus_one, a, b << 16)),
         (np.subtract, exact.fma(minus_one, b, a << 16)),
         (np.multiply, exact.fma(a, b, minus_zero)),
     ):

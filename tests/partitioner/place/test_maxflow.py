@@ -66,7 +66,7 @@ def test_a_true_maximum_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flow", "value", "message"),
+    ("carried", "value", "message"),
     [
         ([4, -4, 4, -4], 4, "not a flow"),  # above a capacity
         ([3, -3, 2, -2], 3, "not a flow"),  # lost on the way
@@ -75,6 +75,6 @@ def test_a_true_maximum_passes() -> None:
         ([0, 0, 0, 0], 0, "stopped before the maximum"),  # the cut of what is reached has 0 too
     ],
 )
-def test_wrong_answers_of_a_solver_are_refused(flow: list, value: int, message: str) -> None:
+def test_wrong_answers_of_a_solver_are_refused(carried: list, value: int, message: str) -> None:
     with pytest.raises(PartitionerError, match=message):
-        verify(3, 0, 2, ROWS, COLUMNS, CAPACITY, np.array(flow), value)
+        verify(3, 0, 2, ROWS, COLUMNS, CAPACITY, np.array(carried), value)

@@ -467,6 +467,25 @@ def test_what_a_run_covers(seed: int, grouped: bool) -> None:
         )
 
 
+def _sampled_runs(
+    rng: random.Random, data: dict
+) -> tuple[list[ProfileRun], dict[tuple, list[float]]]:
+    """Return profile runs of random assignments, and all their samples by node or move."""
+    runs, own = [], {}
+    for _ in range(12):
+        chosen = {node["id"]: rng.choice(list(node["cost_us"])) for node in data["nodes"]}
+        node_us, transfer_us = {}, {}
+        for name, device in chosen.items():
+            if rng.random() < 0.8:  # a run may lack a time
+                node_us[name] = [rng.randint(1, 999) / 8 for _ in range(rng.randint(1, 3))]
+                own.setdefault(("node", name, device), []).extend(node_us[name])
+        for move in moves_of(data, chosen):
+            transfer_us[move] = [rng.randint(1, 999) / 8 for _ in range(rng.randint(1, 3))]
+            own.setdefault(("move", *move), []).extend(transfer_us[move])
+        runs.append(ProfileRun(chosen, node_us, transfer_us))
+    return runs, own
+
+
 @pytest.mark.parametrize("statistic", ["min", "median"])
 @pytest.mark.parametrize("group", ["none", "signature"])
 @pytest.mark.parametrize("seed", range(10))
@@ -481,18 +500,7 @@ def test_costs_come_from_the_operators_own_samples(seed: int, group: str, statis
     graph = costs_from_dict(data).graph
     nodes = {n["id"]: n for n in data["nodes"]}
     tensors = {t["id"]: t for t in data["tensors"]}
-    runs, own = [], {}
-    for _ in range(12):
-        chosen = {name: rng.choice(list(node["cost_us"])) for name, node in nodes.items()}
-        node_us, transfer_us = {}, {}
-        for name, device in chosen.items():
-            if rng.random() < 0.8:  # a run may lack a time
-                node_us[name] = [rng.randint(1, 999) / 8 for _ in range(rng.randint(1, 3))]
-                own.setdefault(("node", name, device), []).extend(node_us[name])
-        for move in moves_of(data, chosen):
-            transfer_us[move] = [rng.randint(1, 999) / 8 for _ in range(rng.randint(1, 3))]
-            own.setdefault(("move", *move), []).extend(transfer_us[move])
-        runs.append(ProfileRun(chosen, node_us, transfer_us))
+    runs, own = _sampled_runs(rng, data)
 
     def group_of(key: tuple) -> tuple:
         if key[0] == "node":

@@ -26,7 +26,7 @@ def run(*arguments: str) -> int:
 
 
 def missing() -> dict[str, str]:
-    return {finding.name: finding.remedy for finding in examine() if not finding.found}
+    return {finding.name: finding.remedy for finding in examine() if not finding.present}
 
 
 def test_this_machine_has_everything(capsys):
@@ -99,7 +99,7 @@ def test_without_cocotb(tmp_path):
     )
     code = (
         "from pimloop.sim.verilator.doctor import examine\n"
-        "print([f.name for f in examine() if not f.found])"
+        "print([f.name for f in examine() if not f.present])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -54,22 +54,22 @@ def _next_of(
     schedule: dict[str, Any], nodes: tuple[str, ...], *, smaller: bool
 ) -> tuple[int, float] | None:
     """Return the next share of the PIM and its least regret, by the report."""
-    found = []
+    nexts = []
     for name in nodes:
         columns = schedule["splits"][name]["columns"]
         own, total = columns["pim"], sum(columns.values())
         others: dict[int, float] = {}
-        for one in schedule["placement"]["alternatives"][name]:
-            share = {"pim": "1/1", "cpu_parallel": "0/1"}.get(one["device"])
-            share = share or one["device"].partition(" ")[2]
+        for alternative in schedule["placement"]["alternatives"][name]:
+            share = {"pim": "1/1", "cpu_parallel": "0/1"}.get(alternative["device"])
+            share = share or alternative["device"].partition(" ")[2]
             if share:
                 part, parts = map(int, share.split("/"))
-                others[total * part // parts] = one["regret_us"]
+                others[total * part // parts] = alternative["regret_us"]
         side = [c for c in others if (c < own if smaller else c > own)]
         if side:
             at = max(side) if smaller else min(side)
-            found.append((others[at], at))
-    return None if not found else (min(found)[1], min(found)[0])
+            nexts.append((others[at], at))
+    return None if not nexts else (min(nexts)[1], min(nexts)[0])
 
 
 def test_bars_have_the_widths_of_the_times(report: dict[str, Any]) -> None:
