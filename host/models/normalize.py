@@ -47,6 +47,7 @@ from pimloop.host.models.inference import (
     RefusedError,
     schema_of,
 )
+from pimloop.host.models.integer_weights import with_weights_of_one_type
 from pimloop.host.models.onnx_order import outer_names, subgraphs
 from pimloop.host.models.tracing import Tracer
 from pimloop.partitioner.quantity import quantity
@@ -305,6 +306,10 @@ class _Normalizer:
         if draws and "seed" not in node.attributes:
             node = Node(node.id, node.op, node.domain, node.inputs, node.outputs,
                         {**node.attributes, "seed": 0.0})  # fmt: skip
+        node, moved = with_weights_of_one_type(node, self.infos, self.constants)
+        for name, array in moved.items():
+            if name not in self.constants:
+                self._define_constant(name, array)
         constant = bool(node.inputs) and all(
             not name or name in self.constants for name in node.inputs
         )
