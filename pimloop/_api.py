@@ -26,7 +26,7 @@ from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.device.open import PipelineBackend
 from pimloop.host.pipeline.pipeline import Pipeline
-from pimloop.host.planning.idle import PARTITION, executed_anyway
+from pimloop.host.planning.idle import PARTITION, SHARES, executed_anyway
 from pimloop.host.planning.policies import find_policies, make_plan
 from pimloop.host.platforms.platform import (
     DEFAULT_PLATFORM,
@@ -41,9 +41,10 @@ from pimloop.partitioner.costs import CostGraph, load_costs
 #: Called with what a run does, from any of its threads.
 Progress = Callable[[Event], None]
 
-#: What does nothing in `simulate`.
+#: What does nothing in `simulate`, or cannot be done.
 _SIMULATE = (
     *PIPELINE_ON_MODEL,
+    *SHARES,
     Idle(
         {"fresh": False},
         "the model device measures nothing, and without a folder nothing is taken up",

@@ -8,7 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.common.idle import Idle, refuse_idle
+from pimloop.host.common.idle import Rule, refuse_idle
 from pimloop.host.common.numbers import LARGEST
 
 #: Runs a command; returns its exit code.
@@ -149,8 +149,8 @@ def parse_setting(text: str) -> tuple[str, str]:
     return key, value
 
 
-def idle(*table: Idle) -> Callable[[Command], Command]:
-    """Let a command refuse the options of a table that would do nothing (`host/common/idle`)."""
+def idle(*table: Rule) -> Callable[[Command], Command]:
+    """Let a command refuse what a table says does nothing or cannot be (`host/common/idle`)."""
 
     def decorate(command: Command) -> Command:
         @wraps(command)

@@ -146,7 +146,13 @@ def planner(
         def show(event: Event) -> None:
             progress(Event(f"{graph.name} {event.job}", event.progress))
 
-        with Pipeline(graph, feeds, platform, profiled, show, before) as pipeline:
+        pipeline = Pipeline(graph, feeds, platform, profiled, show, before)
+        if policy == COEXEC and pipeline.why_no_splits:
+            raise PimloopError(
+                f"{graph.name}: no plan of policy '{policy}': {pipeline.why_no_splits}; use"
+                f" --policy {OPTIMAL}, which splits nothing"
+            )
+        with pipeline:
             costs = pipeline.profile()
         name = policy or (COEXEC if COEXEC in pipeline.policies else OPTIMAL)
         functions = {name: find_policies([name])[name]}

@@ -22,7 +22,7 @@ from pimloop.host.cli.parsed import load, model_inputs, pipeline_options
 from pimloop.host.common.idle import Idle, Values
 from pimloop.host.execution.idle import PIPELINE_ON_MODEL, on_model
 from pimloop.host.models.idle import LOADING
-from pimloop.host.planning.idle import executed_anyway
+from pimloop.host.planning.idle import SHARES, executed_anyway
 
 
 def register(subparsers: Any) -> None:
@@ -81,6 +81,7 @@ def _generates_whole(values: Values) -> bool:
 @idle(
     *PIPELINE_ON_MODEL,
     *LOADING,
+    *SHARES,
     Idle(
         {"policy": []},
         "it is for coexec and policies of plug-ins; every run executes the others",

@@ -1,10 +1,10 @@
-"""What does nothing for a policy, for `pimloop partition` and for `pimloop.partition`."""
+"""What does nothing for a policy, or takes away what it needs: for commands and for `pimloop`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pimloop.host.common.idle import Idle, Values
+from pimloop.host.common.idle import Conflict, Idle, Values
 from pimloop.host.execution.idle import on_model
 
 #: Policies that are searched for; every other one has a rule that places. "all" has both.
@@ -46,4 +46,17 @@ PARTITION = (
         "it bounds integer programming, which --method {method} does not use",
         _asks_no_programme,
     ),
+)
+
+
+def _whole(values: Values) -> bool:
+    return values.get("shares") == 1
+
+
+_WHOLE = "one share leaves every product whole; ask for 2 shares or more, or not for coexec"
+
+#: Of commands and functions that take a policy and a number of shares.
+SHARES = (
+    Conflict("policy", "coexec", "shares", _WHOLE, _whole),
+    Conflict("policies", "coexec", "shares", _WHOLE, _whole),
 )

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from support.tiny_checkpoints import write_checkpoint
 
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.runner import Job, Runner
@@ -241,10 +242,15 @@ def test_devices_of_a_schedule_overlap_beside_its_splits(model: Path) -> None:
 
 
 def test_why_nothing_is_split_is_said(model: Path, tmp_path: Path) -> None:
-    arguments = ("--policy", "coexec", "--shares", "1", "--out", tmp_path / "out")
-    run = pimloop("sim", model, *arguments)
+    write_checkpoint(tmp_path / "narrow", "bert")
+    run = pimloop("sim", tmp_path / "narrow", "--policy", "coexec", "--out", tmp_path / "out")
     assert run.returncode == 0, run.stderr
-    assert "one share (--shares 1) leaves every operator whole" in " ".join(run.stdout.split())
+    said = " ".join(run.stdout.split())
+    assert "coexec: no plan: no product by constant weights is wider than a column tile" in said
+    whole = pimloop("sim", model, "--policy", "coexec", "--shares", "1", "--out", tmp_path / "one")
+    assert (whole.returncode, whole.stdout) == (2, "")
+    assert "--policy coexec cannot be done with --shares 1" in " ".join(whole.stderr.split())
+    assert not (tmp_path / "one").exists()
 
 
 def test_parts_are_measured_where_the_cpu_is(model: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from pimloop.host.cli import (
     selftest,
     validate_board,
 )
+from pimloop.host.common.idle import Idle
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Graph
 from pimloop.host.pipeline import cluster, pipeline, sweep, waves
@@ -322,7 +323,8 @@ def test_an_option_changes_what_is_done_or_is_refused(command, mode, work, capsy
 def test_the_values_of_options_that_are_not_given_are_the_parsers():
     checked = 0
     for name, parser in parsers().items():
-        for idle in getattr(parser.get_default("func"), "idle", ()):
+        table = getattr(parser.get_default("func"), "idle", ())
+        for idle in (rule for rule in table if isinstance(rule, Idle)):
             for option, unset in idle.options.items():
                 if any(action.dest == option for action in parser._actions):
                     assert parser.get_default(option) == unset, (name, option)
@@ -353,6 +355,10 @@ REFUSED = [
     (["sim", "decoder", "--generate", "2", "--device", "model", "--jobs", "3"],
      "--jobs would do nothing: the model device has no clock, so --generate profiles nothing"),
     (["sweep", "encoder", "--im2col"], "--im2col would do nothing: no model of the sweep is an"),
+    (["sim", "encoder", "--shares", "1", "--policy", "coexec"],
+     "--policy coexec cannot be done with --shares 1: one share leaves every product whole; ask"),
+    (["sim", "decoder", "--generate", "2", "--policy", "coexec", "--shares", "1"],
+     "--policy coexec cannot be done with --shares 1: one share leaves every product whole; ask"),
     (["profile-plan", "--costs", "costs.json", "--mode", "paper", "--time-limit", "5"],
      "--time-limit would do nothing: the paper's algorithm asks no exact solver"),
 ]  # fmt: skip
@@ -371,6 +377,8 @@ CALLS = [
      "fresh would do nothing: the model device measures nothing"),
     (lambda: pimloop.simulate("encoder", policies=["greedy"]),
      "policies would do nothing: they are coexec and policies of"),
+    (lambda: pimloop.simulate("encoder", policies=["coexec"], shares=1),
+     "policies coexec cannot be done with shares 1: one share leaves every product whole; ask"),
     (lambda: pimloop.partition("costs.json", "greedy", time_limit_s=5.0),
      "time_limit_s would do nothing: policy greedy places by a rule of its own"),
     (lambda: pimloop.load_model("m.onnx", inputs=np.load("in.npz"), seed=3),

@@ -409,6 +409,15 @@ def test_policies_that_a_generation_cannot_have(tmp_path, capsys, options, messa
     assert not (tmp_path / "out").exists()
 
 
+def test_coexecution_of_what_cannot_be_split_is_refused(tmp_path, capsys):
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 2, "--policy", "coexec"]
+    assert pimloop(*command, "--out", tmp_path / "out") == 2
+    assert "no plan of policy 'coexec': no product by constant weights is wider than" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+
+
 def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
     costs = costs_from_dict(
         {
