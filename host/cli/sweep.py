@@ -81,7 +81,7 @@ def register(subparsers: Any) -> None:
         metavar="ADDRESS",
         help="run on this Dask cluster (default: this machine)",
     )
-    add_options(parser, "--objective", "--jobs", "--no-cache")
+    add_options(parser, "--objective", "--shares", "--jobs", "--no-cache")
     add_option(parser, "--fresh", help="run every point again, replace stored costs")
     add_option(
         parser,
@@ -168,6 +168,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     points = sweep.grid(args.models, args.seq or [None], platforms, settings, loading, bound)
     options = Options(
         objective=args.objective,
+        shares=args.shares,
         jobs=args.jobs or cores(),
         fresh=args.fresh,
         cache=not args.no_cache,
@@ -185,7 +186,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     with ProgressDisplay(notes, quiet=silent) as progress:
         backend = on_cluster(args.scheduler) if args.scheduler else sweep.locally(progress)
         finished = sweep.run_sweep(points, folder, options, backend, note)
-    result = summary(finished)
+    result = summary(finished, options)
     files = write_sweep(result, folder)
     if args.json:
         emit_json(result)

@@ -178,10 +178,11 @@ def point_command(point: Point, options: Options) -> tuple[str, ...]:
     """
     length = () if point.sequence_length is None else ("--seq", str(point.sequence_length))
     settings = [part for key, value in point.settings for part in ("--set", f"{key}={value}")]
+    shares = () if options.shares is None else ("--shares", str(options.shares))
     return (
         "pimloop", "sim", point.model, *length,
         *point.binding.arguments(), *point.loading.arguments(),
-        "--platform", point.platform, "--objective", options.objective, *settings,
+        "--platform", point.platform, "--objective", options.objective, *shares, *settings,
     )  # fmt: skip
 
 
@@ -206,8 +207,8 @@ def locally(progress: Callable[[Event], None]) -> Backend:
 def point_name(point: Point, options: Options) -> str:
     """Return the name of a point's folder: a few words, and a hash of what was asked for."""
     content = digest(
-        point, options.objective, options.flavour, options.policies, options.rounds,
-        options.backend, options.time_limit_s,
+        point, options.objective, options.shares, options.flavour, options.policies,
+        options.rounds, options.backend, options.time_limit_s,
     )  # fmt: skip
     length = "" if point.sequence_length is None else f"-{point.sequence_length}"
     words = f"{Path(point.model).name}{length}-{Path(point.platform).stem}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pimloop.host.common.files import write_json, write_text
 from pimloop.host.common.text import csv_cell
+from pimloop.host.execution.options import Options
 from pimloop.host.pipeline.loading import Binding
 from pimloop.host.pipeline.sweep import Finished
 from pimloop.host.report.format.sweep import FILE_NAME, FORMAT, Sweep, SweepRow
@@ -18,11 +19,11 @@ CSV_NAME = "sweep.csv"
 PLOTS = "plots"
 
 _COLUMNS = ("model", "sequence_length", "axes", "shapes", "inputs", "platform", "settings",
-            "schedule", "predicted_us", "executed_us", "optimal", "lower_bound_us",
+            "shares", "schedule", "predicted_us", "executed_us", "optimal", "lower_bound_us",
             "cpu_times_disturbed")  # fmt: skip
 
 
-def rows(points: Iterable[Finished]) -> list[SweepRow]:
+def rows(points: Iterable[Finished], options: Options) -> list[SweepRow]:
     """Return a row for every schedule of every point that did not fail."""
     return [
         {
@@ -33,6 +34,7 @@ def rows(points: Iterable[Finished]) -> list[SweepRow]:
             "inputs": done.point.binding.inputs,
             "platform": Path(done.point.platform).stem,
             "settings": dict(done.point.settings),
+            "shares": options.shares,
             "schedule": name,
             "predicted_us": schedule["predicted_us"],
             "executed_us": schedule["executed_us"],
@@ -46,11 +48,11 @@ def rows(points: Iterable[Finished]) -> list[SweepRow]:
     ]
 
 
-def summary(points: Sequence[Finished]) -> Sweep:
-    """Return sweep.json."""
+def summary(points: Sequence[Finished], options: Options) -> Sweep:
+    """Return sweep.json of points that were run with `options`."""
     return {
         "format": FORMAT,
-        "rows": rows(points),
+        "rows": rows(points, options),
         "points": [
             {
                 "point": str(done.point),

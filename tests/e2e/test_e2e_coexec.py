@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -251,6 +252,27 @@ def test_why_nothing_is_split_is_said(model: Path, tmp_path: Path) -> None:
     assert (whole.returncode, whole.stdout) == (2, "")
     assert "--policy coexec cannot be done with --shares 1" in " ".join(whole.stderr.split())
     assert not (tmp_path / "one").exists()
+
+
+def test_a_sweep_shares_its_products_as_asked(model: Path, tmp_path: Path) -> None:
+    """`--shares` of a sweep: quarters, or none; rows, table and each point's command have it."""
+    schedules = {}
+    for shares in ("4", "1"):
+        out = tmp_path / shares
+        run = pimloop("sweep", model, "--shares", shares, "--out", out, "--quiet")
+        assert run.returncode == 0, run.stderr
+        rows = json.loads((out / "sweep.json").read_text())["rows"]
+        assert {row["shares"] for row in rows} == {int(shares)}
+        with (out / "sweep.csv").open() as file:
+            assert {row["shares"] for row in csv.DictReader(file)} == {shares}
+        (path,) = (out / "points").glob("*/report.json")
+        point = json.loads(path.read_text())
+        assert point["command"][-2:] == ["--shares", shares]
+        schedules[shares] = point["schedules"]
+    assert "coexec" not in schedules["1"]
+    columns = [split["columns"] for split in schedules["4"]["coexec"]["splits"].values()]
+    assert columns
+    assert all(split["pim"] * 4 % sum(split.values()) == 0 for split in columns)
 
 
 def test_parts_are_measured_where_the_cpu_is(model: Path, tmp_path: Path) -> None:

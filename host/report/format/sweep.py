@@ -54,6 +54,14 @@ _Axes = Annotated[dict[str, Count], doc("Lengths of named axes of an .onnx file'
 _Shapes = Annotated[dict[str, list[Count]], doc("Shapes of an .onnx file's inputs, by name.")]
 _Inputs = Annotated[str | None, doc("File of the inputs' values; null: they were random.")]
 
+_Shares = Annotated[
+    Count | None,
+    doc(
+        "Steps in which products were shared between CPU and PIM (`--shares`; 1: none was); null"
+        " or absent: the default."
+    ),
+]
+
 
 class SweepRow1(RowCore):
     """A schedule of a point, of version 1."""
@@ -69,6 +77,7 @@ class SweepRow(RowCore):
     axes: _Axes
     shapes: _Shapes
     inputs: _Inputs
+    shares: NotRequired[_Shares]
 
 
 class SweepPoint(TypedDict):

@@ -143,7 +143,7 @@ def test_tables_and_figures_tell_the_points_apart(model, tmp_path):
     bound.append(Binding(shapes=(("x", (4, 8)),)))
     bound.append(Binding(inputs=str(tmp_path / "a.npz")))
     finished, _ = run(sweep.grid([model], [None], ["aim"], {}, bound=bound), tmp_path / "out")
-    rows = sweep_files.summary(finished)["rows"]
+    rows = sweep_files.summary(finished, ON_MODEL)["rows"]
     assert json.loads(json.dumps(rows)) == rows
     table = list(csv.DictReader(io.StringIO(sweep_files.to_csv(rows))))
     assert [(row["axes"], row["shapes"]) for row in table if row["schedule"] == "cpu_serial"] == [
@@ -157,6 +157,14 @@ def test_tables_and_figures_tell_the_points_apart(model, tmp_path):
         {"axis rows": "2", "axis past": "8"}, {"axis rows": "2", "axis past": "16"},
         {"shape of x": "4x8"}, {"inputs": "a.npz"},
     ]  # fmt: skip
+
+
+def test_the_shares_of_a_sweep_are_those_of_its_points(tmp_path):
+    (point,) = sweep.grid(["bert"], [8], ["aim"], {})
+    assert "--shares" not in point_command(point, Options())
+    assert point_command(point, Options(shares=4))[-2:] == ("--shares", "4")
+    names = {point_name(point, Options(shares=shares)) for shares in (None, 1, 4)}
+    assert len(names) == 3  # each has a folder of its own
 
 
 def test_the_command_makes_the_points(model, tmp_path, monkeypatch):
