@@ -161,8 +161,9 @@ def planner(
             raise PimloopError(f"{graph.name}: no plan of policy '{name}': {failed[name]}")
         plan, outcome = plans[name], pipeline.outcome
         return Placed(
-            plan.assignment, name, plan, costs, outcome.reused, outcome.cpu_profile_disturbed
-        )
+            plan.assignment, name, plan, costs, outcome.reused, outcome.cpu_profile_disturbed,
+            outcome.left_out,
+        )  # fmt: skip
 
     return place
 
@@ -245,6 +246,7 @@ def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
         "pim_nodes": sum("pim" in device_parts(d) for d in phase.assignment.values()),
         "split_nodes": sum(len(device_parts(d)) > 1 for d in phase.assignment.values()),
         "assignment": dict(phase.assignment),
+        "left_out_policies": dict(phase.placed.left_out),
         "kept_on_cpu": dict(pim_fit(phase.graph, platform).kept_on_cpu),
         "executions": len(phase.executions),
         "us_per_execution": phase.total_us(),
@@ -314,6 +316,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         else:
             time = f"{us / 1000:,.2f} ms a {per}"
             _line(out, f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
+        for name, reason in phase.get("left_out_policies", {}).items():
+            _line(out, f"{phase['name']}: {name} left out: {reason}")
     phases = report["phases"]  # equal names in two of them are different operators
     kept = {f"{p['name']} {k}": v for p in phases for k, v in p["kept_on_cpu"].items()}
     print_kept_on_cpu(out, kept)

@@ -136,6 +136,7 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
             {
                 "policies": {name: plan.to_dict() for name, plan in plans.items()},
                 "failed": failures,
+                "left_out": {} if costs.splits else {COEXEC: _NO_SPLITS},
             }
         )
         return 0
@@ -163,9 +164,13 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
             out.print(f"{name}: {note}")
     for name, message in failures.items():
         out.print(f"{name}: no plan: {message}")
+    if not costs.splits:
+        out.print(f"{COEXEC}: left out: {_NO_SPLITS}")
     _print_trust(out, costs)
     return 0
 
+
+_NO_SPLITS = "the costs offer no splits; `pimloop profile --shares 16` makes costs with them"
 
 #: The device that a policy is named after, where that is the name of a device.
 _NAMED_AFTER = {"cpu_serial": "cpu_serial", "cpu_parallel_first": "cpu_parallel"}
@@ -192,6 +197,7 @@ def _shown(plan: Plan) -> str:
 
 def _print_plan(plan: Plan, costs: CostGraph) -> None:
     from pimloop.host.devices.kinds import pair_of
+    from pimloop.partitioner.place.solve import COEXEC
 
     out = Lines()
     entry = f" + {plan.entry_us:.3f} entering segments" if plan.entry_us else ""
@@ -221,6 +227,8 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
         from pimloop.host.cli.placement import print_split_rows
 
         print_split_rows(console(), plan_split_rows(costs, plan), name)
+    elif plan.policy == COEXEC and not costs.splits:
+        out.print(f"every operator is whole: {_NO_SPLITS}")
     if plan.overfull:
         out.print(f"warning: weights exceed the capacity: {_bytes_text(plan)}")
     _print_trust(out, costs)

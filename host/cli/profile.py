@@ -79,6 +79,7 @@ def run_profile(args: argparse.Namespace) -> int:
         "cycles": usage["cycles_simulated"],
         "cycles_cached": usage["cycles_cached"],
         "lanes": lanes_text(options.flavour) if args.device == "sim" else None,
+        "left_out_policies": dict(outcome.left_out),
         "passed": outcome.passed,
     }
     if args.json:
@@ -96,6 +97,8 @@ def run_profile(args: argparse.Namespace) -> int:
             markup=False,
             soft_wrap=True,
         )
+        for name, reason in outcome.left_out.items():
+            console().print(f"no splits for {name}: {reason}", markup=False, soft_wrap=True)
         if summary["cpu_times_disturbed"]:
             again = "; --fresh measures them again" if outcome.reused else ""
             console().print(f"{NOT_TRUSTED}{again}", style="yellow", soft_wrap=True)

@@ -75,7 +75,7 @@ def _generates_whole(values: Values) -> bool:
     from pimloop.partitioner.place.solve import COEXEC
 
     whole = [name for name in values["policy"] if name != COEXEC]
-    return _generates(values) and (bool(whole) or values["objective"] != "sequential")
+    return _generates(values) and bool(whole)
 
 
 @idle(

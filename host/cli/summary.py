@@ -46,6 +46,8 @@ def print_summary(out: Console, report: Report, files: Sequence[Path] = ()) -> N
         _line(out, f"{executed_word(report)}: {executed_meaning(report)}", "dim")
     for name, reason in report["failed_policies"].items():
         _line(out, f"{name}: no plan: {reason}", "yellow")
+    for name, reason in report.get("left_out_policies", {}).items():
+        _line(out, f"{name}: left out: {reason}")
     _line(out, why_no_pim(report), "yellow")
     print_kept_on_cpu(out, report.get("kept_on_cpu", {}))
     schedule = report["schedules"][report["main_schedule"]]

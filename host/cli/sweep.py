@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -253,5 +254,13 @@ def _print(out: Console, finished: list[Finished], files: list[Path]) -> None:
     else:
         rows = [row[:-1] for row in rows]
     print_table(out, columns, rows, "how many times as long as the optimum")
+    left_out = Counter(
+        f"{name}: left out: {reason}"
+        for report in reports
+        for name, reason in report.get("left_out_policies", {}).items()
+    )
+    for text, count in left_out.items():
+        where = "" if count == len(reports) else f" ({count} of {len(reports)} points)"
+        out.print(f"{text}{where}", markup=False, soft_wrap=True)
     for path in files:
         out.print(f"wrote {path}", markup=False, soft_wrap=True)

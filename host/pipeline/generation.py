@@ -34,6 +34,7 @@ class Placed:
     costs: CostGraph | None = None  # that the plan was made from
     reused: bool = False  # the costs come from earlier runs, by the cost store
     disturbed: bool = False  # other work disturbed the CPU times among the costs
+    left_out: Mapping[str, str] = field(default_factory=dict)  # policies not tried, and why
 
 
 #: Makes a placement for a graph that will be executed on such inputs, behind the graphs that leave

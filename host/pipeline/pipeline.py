@@ -131,6 +131,7 @@ class Pipeline:
             When the policy is unknown or has no plan, or the device has no clock or fails.
         """
         self.policies = {name: find_policies([name])[name]}
+        self.outcome.left_out.clear()  # no other policy is executed
         refuse_without_clock(name, self.options.backend)
         self.schedule(self.profile())
         if name in self.outcome.failed:
@@ -188,15 +189,29 @@ class Pipeline:
 
         It must be asked for, as a policy or by a number of shares, where it takes long: under the
         makespan objective, whose search takes minutes, and where parts are timed on this machine.
+        Where it is left out, the outcome says why, unless one share was asked for.
         """
         options = self.options
         policies = find_policies(options.policies)
         asked = COEXEC in policies or (options.shares or 1) > 1
         policies.pop(COEXEC, None)
-        quick = options.objective == "sequential" and not is_measured(self.platform)
-        if asked or (quick and not self.why_no_splits):
+        why = "" if asked else self._why_not_by_default()
+        if not why:
             policies[COEXEC] = None
+        elif options.shares != 1 and options.backend == "sim":
+            self.outcome.left_out[COEXEC] = why
         return policies
+
+    def _why_not_by_default(self) -> str:
+        """Return why co-execution is not tried unless it is asked for, "" where it is."""
+        if self.why_no_splits:
+            return self.why_no_splits
+        ask = f"ask for it with --shares {SHARES}"
+        if self.options.objective == "makespan":
+            return f"with the objective makespan its search may take the whole time limit; {ask}"
+        if is_measured(self.platform):
+            return f"parts of operators are timed on this machine, which takes more runs; {ask}"
+        return ""
 
     @property
     def _shares(self) -> int:

@@ -50,6 +50,7 @@ class Outcome:
     #: Other work disturbed CPU times of the profile, now or when they were stored.
     cpu_profile_disturbed: bool = False
     failed: dict[str, str] = field(default_factory=dict)  # policies without a plan, and why
+    left_out: dict[str, str] = field(default_factory=dict)  # policies not tried by default, and why
     usage: Usage = field(default_factory=lambda: total_usage([]))
     kept_on_cpu: Mapping[str, str] = field(default_factory=dict)  # operator id: why not on the PIM
     resumed: int = 0  # executions taken up from an interrupted run

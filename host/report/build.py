@@ -72,6 +72,7 @@ def build_report(outcome: Outcome) -> Report:
             name: schedule_json(outcome, schedule) for name, schedule in outcome.schedules.items()
         },
         "failed_policies": dict(outcome.failed),
+        "left_out_policies": dict(outcome.left_out),
         "kept_on_cpu": dict(outcome.kept_on_cpu),
         "pim_capable": len(outcome.operations),
         "cpu_only": cpu_only(

@@ -240,6 +240,37 @@ def test_devices_of_a_schedule_overlap_beside_its_splits(model: Path) -> None:
     # By default the objective's search, which takes long, is not made twice.
     with Pipeline(graph, random_inputs(graph), platform, Options(objective="makespan")) as whole:
         assert "coexec" not in whole.policies
+        assert "ask for it with --shares 16" in whole.outcome.left_out["coexec"]
+    asked = Options(objective="makespan", shares=16)
+    with Pipeline(graph, random_inputs(graph), platform, asked) as with_splits:
+        assert "coexec" in with_splits.policies
+        assert not with_splits.outcome.left_out
+
+
+def test_that_it_is_left_out_is_said(model: Path, tmp_path: Path) -> None:
+    """Every command that does not try it by default says so in a line, unless asked for whole."""
+    reason = "with the objective makespan its search may take the whole time limit; ask for it"
+    out = tmp_path / "out"
+    for command, line in (
+        (("sim", model, "--objective", "makespan", "--out", out), f"coexec: left out: {reason}"),
+        (("sweep", model, "--objective", "makespan", "--out", tmp_path / "s"), f": {reason}"),
+        (("profile", model, "--platform", "native", "--output", tmp_path / "c.json"),
+         "no splits for coexec: parts of operators are timed on this machine"),
+        (("partition", "--costs", out / "costs.json", "--policy", "all"),
+         "coexec: left out: the costs offer no splits"),
+        (("partition", "--costs", out / "costs.json", "--policy", "coexec"),
+         "every operator is whole: the costs offer no splits"),
+    ):  # fmt: skip
+        run = pimloop(*command)
+        assert run.returncode == 0, run.stderr
+        said = " ".join(run.stdout.split())
+        assert said.count(line) == 1, command
+    report = json.loads((out / "report.json").read_text())
+    assert list(report["left_out_policies"]) == ["coexec"]
+    assert f"coexec: left out ({reason}" in " ".join((out / "report.html").read_text().split())
+    whole = pimloop("sim", model, "--objective", "makespan", "--shares", "1", "--out", out)
+    assert whole.returncode == 0, whole.stderr
+    assert "left out" not in whole.stdout
 
 
 def test_why_nothing_is_split_is_said(model: Path, tmp_path: Path) -> None:

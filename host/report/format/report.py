@@ -70,6 +70,9 @@ class ReportCore(TypedDict):
     graph: Annotated[Graph, doc("Operators and tensors with their costs.")]
     schedules: Annotated[dict[str, Schedule], doc("By name: `optimal`, the baselines, policies.")]
     failed_policies: Annotated[dict[str, str], doc("Policies without a plan, and why.")]
+    left_out_policies: NotRequired[
+        Annotated[dict[str, str], doc("Policies not tried because nobody asked for them, and why.")]
+    ]
     pim_capable: NotRequired[Annotated[Count, doc("Operators that can run on the PIM.")]]
     cpu_only: NotRequired[
         Annotated[dict[str, Count], doc("Number of the others by the reason they cannot.")]

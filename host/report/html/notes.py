@@ -111,7 +111,9 @@ def kept(report: Report) -> Kept:
     failed = report.get("failed_policies") or {}
     stay = report.get("kept_on_cpu") or {}
     lines = [f"{name}: kept on the CPU ({reason})" for name, reason in stay.items()]
+    left_out = report.get("left_out_policies") or {}
     shown = [f"{name}: no plan ({reason})" for name, reason in failed.items()]
+    shown += [f"{name}: left out ({reason})" for name, reason in left_out.items()]
     more = lines[_KEPT_SHOWN:]
     title = quantity(len(more), "more operator is", "more operators are") + " kept on the CPU"
     return Kept((*shown, *lines[:_KEPT_SHOWN]), tuple(more), title if more else "")

@@ -327,6 +327,8 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
     report = json.loads(capsys.readouterr().out)
     assert [phase["schedule"] for phase in report["phases"]] == ["optimal", "optimal"]
     for phase in report["phases"]:
+        assert list(phase["left_out_policies"]) == ["coexec"]
+        assert "no product by constant weights is wider" in phase["left_out_policies"]["coexec"]
         assert phase["us_per_execution"] == pytest.approx(phase["predicted_us"], rel=1e-12)
         assert (
             phase["cycles_per_execution"]
@@ -506,6 +508,26 @@ def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch):
     assert place(generator.prefill, {"input_ids": prompt_of(generator)}, ()).plan.optimal
     kept = planner(PLATFORM, "optimal", Options(rounds=1), lambda _: None)
     assert not kept(generator.prefill, {"input_ids": prompt_of(generator)}, ()).costs.splits
+
+
+def test_both_phases_overlap_beside_their_splits_when_asked(monkeypatch, tmp_path, capsys):
+    """`--shares` asks for co-execution under the makespan objective too, which leaves it out."""
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    config = replace(TINY["gpt2"], layers=1, intermediate=1536)
+    generator = build_generator(config, RandomWeights(config, 0), 2, LoadOptions(sequence_length=4))
+    for shares, policy in ((16, "coexec"), (None, "optimal")):
+        options = Options(rounds=1, objective="makespan", shares=shares, time_limit_s=5.0)
+        place = planner(PLATFORM, None, options, lambda _: None)
+        generation = generate(generator, prompt_of(generator), PLATFORM, place, options)
+        assert generation.passed
+        assert [phase.missed() for phase in generation.phases] == [[], []]
+        assert [phase.placed.policy for phase in generation.phases] == [policy] * 2
+        for phase in generation.phases:
+            assert bool(phase.placed.costs.splits) == (policy == "coexec")
+            assert phase.total_us() == pytest.approx(phase.plan.total_us, rel=1e-12)
+        print_generation(Console(width=200), generation_report(generation, PLATFORM, options, []))
+        left_out = capsys.readouterr().out.count("coexec left out: with the objective makespan")
+        assert left_out == (0 if shares else 2)
 
 
 def test_a_policy_without_costs_places_on_the_model_device(tmp_path, capsys):
