@@ -3,6 +3,8 @@
 
 #include "pim.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -150,6 +152,7 @@ static int verdict(struct pim *pim, uint32_t count) {
 int pim_wait(struct pim *pim, uint32_t milliseconds) {
   if (!pim->running) return PIM_OK;
   uint32_t count = pim->count;
+  pim->waited = milliseconds;
   int result = await(pim, milliseconds);
   pim->count = 0;
   pim->running = 0;
@@ -197,6 +200,71 @@ const char *pim_code_text(uint32_t code) {
     PIM_CODES(TEXT)
 #undef TEXT
     default: return "unknown code";
+  }
+}
+
+/* Writes which demand the buffer breaks. */
+static void explain_buffer(const struct pim *pim, char *text, size_t bytes) {
+  if (pim->slots < 2) {
+    snprintf(text, bytes, "a list of %" PRIu32 " descriptors has no place for one and END: open "
+             "the device with 2 or more", pim->slots);
+  } else if (pim->bytes / PIM_DESCRIPTOR_BYTES < pim->slots) {
+    snprintf(text, bytes, "the buffer has %" PRIu64 " bytes, a list of %" PRIu32 " descriptors "
+             "takes %u each: make the buffer larger, or the list shorter",
+             pim->bytes, pim->slots, PIM_DESCRIPTOR_BYTES);
+  } else {
+    snprintf(text, bytes, "the buffer begins at 0x%" PRIX64 " for the device and at %p for the "
+             "program, which must be multiples of %u: give it whole pages",
+             pim->address, (void *)pim->buffer, PIM_DESCRIPTOR_BYTES);
+  }
+}
+
+static void explain_timeout(struct pim *pim, char *text, size_t bytes) {
+  uint32_t status = read32(pim, PIM_REG_STATUS);
+  const char *next =
+      status & PIM_STATUS_RUNNING_MASK
+          ? "the device still runs the list; wait longer (the next list resets it first)"
+          : "the list has ended; check that the interrupt is connected as the device tree says";
+  snprintf(text, bytes, "no interrupt within %" PRIu32 " ms, register STATUS is 0x%08" PRIX32
+           ": %s", pim->waited, status, next);
+}
+
+static void explain_refusal(struct pim *pim, char *text, size_t bytes) {
+  uint32_t opcode = slot(pim, pim->failed)->control & PIM_CONTROL_OPCODE_MASK;
+  const char *next = pim->code == PIM_CODE_AXI_READ || pim->code == PIM_CODE_AXI_WRITE
+                         ? "Check the address range of the port in the block design."
+                         : "Mend that descriptor; rtl/README.md has the rules of its opcode.";
+  snprintf(text, bytes, "descriptor %" PRIu32 " of the list, opcode 0x%02" PRIX32
+           ", ended with %s %s", pim->failed, opcode, pim_code_text(pim->code), next);
+}
+
+void pim_explain(struct pim *pim, int error, char *text, size_t bytes) {
+  switch (error) {
+    case PIM_ERROR_TIMEOUT: explain_timeout(pim, text, bytes); break;
+    case PIM_ERROR_DEVICE:
+      snprintf(text, bytes, "register ID is 0x%08" PRIX32 ", a PIM device's is 0x%08" PRIX32
+               ": check the address of the registers, and that the bitstream is loaded",
+               read32(pim, PIM_REG_ID), PIM_DEVICE_ID);
+      break;
+    case PIM_ERROR_VERSION:
+      snprintf(text, bytes, "register VERSION is 0x%08" PRIX32 ", this driver is for 0x%08" PRIX32
+               ": build bitstream and driver from one commit",
+               read32(pim, PIM_REG_VERSION), PIM_DEVICE_VERSION);
+      break;
+    case PIM_ERROR_BUFFER: explain_buffer(pim, text, bytes); break;
+    case PIM_ERROR_FULL:
+      snprintf(text, bytes, "the list has %" PRIu32 " places, the last of them END's: run it, or "
+               "open the device with more", pim->slots);
+      break;
+    case PIM_ERROR_BUSY:
+      snprintf(text, bytes, "a list of %" PRIu32 " descriptors is running: wait for it first",
+               pim->count);
+      break;
+    case PIM_ERROR_REFUSED: explain_refusal(pim, text, bytes); break;
+    case PIM_ERROR_IO:
+      snprintf(text, bytes, "the interrupt cannot be waited for: is the overlay still loaded?");
+      break;
+    default: snprintf(text, bytes, "%s", pim_error_text(error));
   }
 }
 

@@ -51,6 +51,7 @@ struct pim {
   int lost;        /* a list did not end: the device is reset before the next */
   uint32_t code;   /* after PIM_ERROR_REFUSED: enum pim_code */
   uint32_t failed; /* and the position of the descriptor, from 0 */
+  uint32_t waited; /* milliseconds that the last wait was given */
   /* What the device says of itself. */
   uint64_t capacity; /* bytes of its memory */
   uint32_t all_bank, banks, row_bytes, atom_bytes, beat_bytes, lanes, acc_groups, scalar_depth;
@@ -82,6 +83,9 @@ uint64_t pim_counter(struct pim *pim, uint32_t low);
 /* First byte of the buffer behind the list, and the device's address of a byte of the buffer. */
 uint64_t pim_data_offset(const struct pim *pim);
 uint64_t pim_address(const struct pim *pim, uint64_t offset);
+
+/* Writes what was wrong with the call before, what the device says, and what to do next. */
+void pim_explain(struct pim *pim, int error, char *text, size_t bytes);
 
 const char *pim_error_text(int error);
 const char *pim_code_text(uint32_t code);

@@ -16,6 +16,8 @@
 
 #define WINDOW_BYTES 4096 /* addresses of the registers have 12 bits */
 #define GUIDE "(docs/board-bring-up.md)"
+#define UIO_VARIABLE "PIMLOOP_BOARD_UIO"
+#define BUFFER_VARIABLE "PIMLOOP_BOARD_BUFFER"
 #define MOST_UIO 64
 #define PATH_BYTES 512
 
@@ -59,8 +61,8 @@ static int find_uio(const char *root, const char *name, struct failure *failure)
     snprintf(path, sizeof path, "%s/sys/class/uio/uio%d/name", root, i);
     if (!read_line(path, line, sizeof line) || strcmp(line, name) != 0) continue;
     if (number >= 0) {
-      fail(failure, "uio%d and uio%d are both called '%s': give them names of their own " GUIDE,
-           number, i, name);
+      fail(failure, "uio%d and uio%d are both called '%s': give them names of their own in the "
+           "device tree and choose one by " UIO_VARIABLE " " GUIDE, number, i, name);
       return -1;
     }
     number = i;
@@ -68,7 +70,7 @@ static int find_uio(const char *root, const char *name, struct failure *failure)
   if (number < 0) {
     fail(failure,
          "there is no UIO device called '%s' in %s/sys/class/uio: load the overlay and "
-         "uio_pdrv_genirq, or give its name " GUIDE,
+         "uio_pdrv_genirq, or give its name in " UIO_VARIABLE " " GUIDE,
          name, root);
   }
   return number;
@@ -76,7 +78,11 @@ static int find_uio(const char *root, const char *name, struct failure *failure)
 
 static int open_file(const char *path, int flags, struct failure *failure) {
   int descriptor = open(path, O_RDWR | O_CLOEXEC | flags);
-  if (descriptor < 0) fail(failure, "cannot open %s: %s " GUIDE, path, strerror(errno));
+  if (descriptor < 0) {
+    const char *next = errno == EACCES || errno == EPERM ? "add the udev rule, or run as root"
+                                                         : "check that its driver is loaded";
+    fail(failure, "cannot open %s: %s: %s " GUIDE, path, strerror(errno), next);
+  }
   return descriptor;
 }
 
@@ -88,7 +94,8 @@ static int open_registers(struct pim_uio *board, const char *root, const char *n
   if (number < 0) return PIM_ERROR_IO;
   snprintf(path, sizeof path, "%s/sys/class/uio/uio%d/maps/map0/size", root, number);
   if (!read_number(path, &size) || size < WINDOW_BYTES) {
-    return fail(failure, "%s must say at least %d bytes " GUIDE, path, WINDOW_BYTES);
+    return fail(failure, "%s must say at least %d bytes: mend `reg` in the device tree, or choose "
+                "another device by " UIO_VARIABLE " " GUIDE, path, WINDOW_BYTES);
   }
   snprintf(path, sizeof path, "%s/sys/class/uio/uio%d/maps/map0/offset", root, number);
   if (!read_number(path, &offset)) offset = 0; /* older kernels */
@@ -96,14 +103,17 @@ static int open_registers(struct pim_uio *board, const char *root, const char *n
   board->uio = open_file(path, O_SYNC, failure);
   if (board->uio < 0) return PIM_ERROR_IO;
   if (flock(board->uio, LOCK_EX | LOCK_NB) != 0) {
-    return fail(failure, "%s is used by another process: wait for its end", path);
+    return fail(failure, "%s is used by another process: wait for its end, or choose another "
+                "device by " UIO_VARIABLE, path);
   }
+  snprintf(board->name, sizeof board->name, "uio%d", number);
   board->window_bytes = (size_t)offset + WINDOW_BYTES;
   board->window =
       mmap(NULL, board->window_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, board->uio, 0);
   if (board->window == MAP_FAILED) {
     board->window = NULL;
-    return fail(failure, "cannot map %s: %s " GUIDE, path, strerror(errno));
+    return fail(failure, "cannot map %d bytes of %s: %s: mend `reg` in the device tree " GUIDE,
+                (int)board->window_bytes, path, strerror(errno));
   }
   board->registers = (volatile uint32_t *)(void *)((uint8_t *)board->window + offset);
   return PIM_OK;
@@ -119,17 +129,22 @@ static int open_buffer(struct pim_uio *board, const char *root, const char *name
   }
   snprintf(path, sizeof path, "%s/size", folder);
   if (!read_number(path, &board->bytes) || board->bytes == 0) {
-    return fail(failure, "there is no DMA buffer called '%s' in %s/sys/class/u-dma-buf: load it " GUIDE,
-                name, root);
+    return fail(failure, "there is no DMA buffer called '%s' with a size in "
+                "%s/sys/class/u-dma-buf: load u-dma-buf, or give its name in " BUFFER_VARIABLE
+                " " GUIDE, name, root);
   }
   snprintf(path, sizeof path, "%s/phys_addr", folder);
-  if (!read_number(path, &board->address)) return fail(failure, "cannot read %s " GUIDE, path);
+  if (!read_number(path, &board->address)) {
+    return fail(failure, "cannot read an address from %s: load u-dma-buf again, or choose another "
+                "buffer by " BUFFER_VARIABLE " " GUIDE, path);
+  }
   snprintf(path, sizeof path, "%s/dma_coherent", folder);
   if (!read_number(path, &coherent)) coherent = 0;
   snprintf(path, sizeof path, "%s/sync_mode", folder);
   /* Not cached, and normal memory: 1 is device memory, where an unaligned access is a bus error. */
   if (coherent != 1 && (!read_number(path, &mode) || (mode & 3) < 2)) {
-    return fail(failure, "%s must be 2 or 3, or the port coherent " GUIDE, path);
+    return fail(failure, "%s must be 2 or 3, or the port coherent: set it, or say `dma-coherent` "
+                "in the device tree " GUIDE, path);
   }
   snprintf(path, sizeof path, "%s/dev/%s", root, name);
   int descriptor = open_file(path, coherent == 1 ? 0 : O_SYNC, failure);
@@ -138,7 +153,10 @@ static int open_buffer(struct pim_uio *board, const char *root, const char *name
       mmap(NULL, (size_t)board->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   int reason = errno;
   close(descriptor);
-  if (mapped == MAP_FAILED) return fail(failure, "cannot map %s: %s " GUIDE, path, strerror(reason));
+  if (mapped == MAP_FAILED) {
+    return fail(failure, "cannot map %llu bytes of %s: %s: load u-dma-buf with a smaller "
+                "buffer " GUIDE, (unsigned long long)board->bytes, path, strerror(reason));
+  }
   board->buffer = mapped;
   return PIM_OK;
 }
@@ -154,10 +172,9 @@ int pim_uio_open(struct pim_uio *board, const char *root, const char *uio, const
   memset(board, 0, sizeof *board);
   board->uio = -1;
   int result =
-      open_registers(board, root, chosen(uio, "PIMLOOP_BOARD_UIO", "pim"), &failure);
+      open_registers(board, root, chosen(uio, UIO_VARIABLE, "pim"), &failure);
   if (result == PIM_OK) {
-    result =
-        open_buffer(board, root, chosen(buffer, "PIMLOOP_BOARD_BUFFER", "udmabuf0"), &failure);
+    result = open_buffer(board, root, chosen(buffer, BUFFER_VARIABLE, "udmabuf0"), &failure);
   }
   if (result != PIM_OK) pim_uio_close(board);
   return result;

@@ -14,7 +14,8 @@ struct pim_uio {
   volatile uint32_t *registers;
   void *window; /* of the mapping, and its bytes */
   size_t window_bytes;
-  void *buffer; /* for pim_open */
+  char name[32]; /* of the device file, as uio0, for messages */
+  void *buffer;  /* for pim_open */
   uint64_t address;
   uint64_t bytes;
 };

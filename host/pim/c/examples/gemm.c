@@ -11,6 +11,15 @@
 static float a_of(uint32_t i, uint32_t k) { return (float)((i + 2 * k) % 5) - 2; }
 static float b_of(uint32_t k, uint32_t j) { return (float)((3 * k + j) % 5) - 2; }
 
+/* Says what was wrong, where and what to do next, and leaves the board. */
+static int give_up(struct pim_uio *board, struct pim *pim, int error, const char *step) {
+  char text[512];
+  pim_explain(pim, error, text, sizeof text);
+  fprintf(stderr, "gemm: %s, %s: %s\n", board->name, step, text);
+  pim_uio_close(board);
+  return 2;
+}
+
 int main(void) {
   struct pim_uio board;
   struct pim pim;
@@ -21,13 +30,18 @@ int main(void) {
   }
   struct pim_io io = pim_uio_io(&board);
   int error = pim_open(&pim, &io, board.buffer, board.address, board.bytes, 16);
-  if (error != PIM_OK) {
-    fprintf(stderr, "gemm: %s\n", pim_error_text(error));
-    return 2;
-  }
+  if (error != PIM_OK) return give_up(&board, &pim, error, "opening the device");
   /* Rows in host memory and in the device begin at multiples of a beat. */
   uint32_t beat = pim.beat_bytes, r = beat / 2, row_a = (Q * 2 + beat - 1) / beat * beat;
   uint64_t at = pim_data_offset(&pim), size_a = (uint64_t)P * row_a, size_b = (uint64_t)Q * beat;
+  uint64_t needed = at + size_a + size_b + (uint64_t)P * beat;
+  if (needed > board.bytes) {
+    fprintf(stderr, "gemm: the DMA buffer has %llu bytes, list and operands take %llu: load "
+            "u-dma-buf with a larger one, or name one in PIMLOOP_BOARD_BUFFER\n",
+            (unsigned long long)board.bytes, (unsigned long long)needed);
+    pim_uio_close(&board);
+    return 2;
+  }
   uint16_t *a = (void *)(pim.buffer + at), *b = (void *)(pim.buffer + at + size_a);
   uint16_t *y = (void *)(pim.buffer + at + size_a + size_b);
   for (uint32_t i = 0; i < P; i++)
@@ -45,14 +59,9 @@ int main(void) {
   };
   for (size_t i = 0; error == PIM_OK && i < sizeof list / sizeof *list; i++)
     error = pim_add(&pim, &list[i]);
-  if (error == PIM_OK) error = pim_run(&pim, TIMEOUT_MS);
-  if (error != PIM_OK) {
-    fprintf(stderr, "gemm: %s", pim_error_text(error));
-    if (error == PIM_ERROR_REFUSED)
-      fprintf(stderr, ": descriptor %u: %s", pim.failed, pim_code_text(pim.code));
-    fprintf(stderr, "\n");
-    return 2;
-  }
+  if (error != PIM_OK) return give_up(&board, &pim, error, "writing the list");
+  error = pim_run(&pim, TIMEOUT_MS);
+  if (error != PIM_OK) return give_up(&board, &pim, error, "running the list");
   int wrong = 0;
   for (uint32_t i = 0; i < P; i++)
     for (uint32_t j = 0; j < r; j++) {

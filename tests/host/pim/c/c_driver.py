@@ -149,6 +149,12 @@ class CDriver:
         """Start the list and wait for it."""
         return int(self.library.pim_run(self.pim, ctypes.c_uint32(milliseconds)))
 
+    def explain(self, library: ctypes.CDLL, error: int) -> str:
+        """Return what `library`, the driver's, says of an error of the call before."""
+        text = ctypes.create_string_buffer(512)
+        library.pim_explain(self.pim, error, text, ctypes.c_size_t(512))
+        return text.value.decode()
+
     @property
     def refusal(self) -> tuple[int, int]:
         """Code and position of the descriptor that was refused."""

@@ -15,6 +15,7 @@ static uint64_t variable(const char *name) { return strtoull(getenv(name), NULL,
 int pim_uio_open(struct pim_uio *board, const char *root, const char *uio, const char *buffer,
                  char *message, size_t message_bytes) {
   (void)root, (void)uio, (void)buffer;
+  snprintf(board->name, sizeof board->name, "socket");
   board->uio = (int)variable("PIMLOOP_TEST_SOCKET");
   board->address = variable("PIMLOOP_TEST_ADDRESS");
   board->bytes = variable("PIMLOOP_TEST_BYTES");

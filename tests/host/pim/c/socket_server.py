@@ -16,7 +16,7 @@ _READ, _WRITE, _WAIT = range(3)
 
 
 def run_on(
-    device: Device, memory: Path, command: Sequence[str | Path]
+    device: Device, memory: Path, command: Sequence[str | Path], size: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that was linked with `socket_board.c`.
 
@@ -26,6 +26,8 @@ def run_on(
         Answers its register accesses and waits.
     memory
         A path of the memory that is `device.buffer`.
+    size
+        Bytes of it that the program is given; None: all.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     shared = os.open(memory, os.O_RDWR)
@@ -35,7 +37,7 @@ def run_on(
         "PIMLOOP_TEST_SOCKET": str(theirs.fileno()),
         "PIMLOOP_TEST_MEMORY": str(shared),
         "PIMLOOP_TEST_ADDRESS": str(device.buffer_address),
-        "PIMLOOP_TEST_BYTES": str(device.buffer.size),
+        "PIMLOOP_TEST_BYTES": str(device.buffer.size if size is None else size),
     }
     try:
         return subprocess.run(

@@ -241,6 +241,40 @@ def test_what_cannot_be_opened(library: ctypes.CDLL, memory: Path) -> None:
         assert CDriver(library, device).open() == DEVICE
 
 
+def test_an_error_says_what_where_and_what_next(library: ctypes.CDLL, memory: Path) -> None:
+    with on(memory) as device:
+
+        def refused(error: int, **place: int) -> str:
+            driver = CDriver(library, device, slots=place.pop("slots", 64))
+            assert driver.open(**place) == error
+            return driver.explain(library, error)
+
+        assert re.fullmatch(
+            r"the buffer begins at 0x100000020 for the device and at 0x\w+20 for the program, which"
+            r" must be multiples of 64: give it whole pages",
+            refused(BUFFER, offset=32),
+        )
+        assert refused(BUFFER, size=63 * 64) == (
+            "the buffer has 4032 bytes, a list of 64 descriptors takes 64 each: make the buffer"
+            " larger, or the list shorter"
+        )
+        assert refused(BUFFER, slots=1).startswith("a list of 1 descriptors has no place for one")
+        version = DEVICE_VERSION + (1 << 16)
+        device._registers[Reg.VERSION] = version
+        assert refused(VERSION) == (
+            f"register VERSION is 0x{version:08X}, this driver is for 0x{DEVICE_VERSION:08X}: build"
+            " bitstream and driver from one commit"
+        )
+        device._registers[Reg.ID] = 0xFFFFFFFF
+        assert refused(DEVICE).startswith(
+            f"register ID is 0xFFFFFFFF, a PIM device's is 0x{DEVICE_ID:08X}: check the address of"
+        )
+        driver = CDriver(library, device)
+        texts = [driver.explain(library, error) for error in (OK, IO, FULL, BUSY, -99)]
+        assert len(set(texts)) == len(texts)
+        assert all(texts)
+
+
 def test_what_the_device_says_of_itself(library: ctypes.CDLL, memory: Path) -> None:
     with on(memory) as device:
         driver = CDriver(library, device)
@@ -275,6 +309,10 @@ def test_a_refused_descriptor_has_its_code_and_place(library: ctypes.CDLL, memor
             assert driver.add(item) == OK
         assert driver.run() == REFUSED
         assert driver.refusal == (Code.OPCODE, 1)
+        assert driver.explain(library, REFUSED) == (
+            "descriptor 1 of the list, opcode 0xFF, ended with OPCODE: Unknown opcode. Mend that"
+            " descriptor; rtl/README.md has the rules of its opcode."
+        )
         assert library.pim_code_text(Code.OPCODE) == b"OPCODE: Unknown opcode."
         assert driver.add(descriptors.fence()) == OK
         assert driver.run() == OK
@@ -303,6 +341,9 @@ def test_a_list_that_does_not_end_is_dropped_before_the_next(
         assert driver.open() == OK
         assert driver.add(descriptors.fence()) == OK
         assert driver.run(50) == TIMEOUT
+        assert driver.explain(library, TIMEOUT).startswith(
+            "no interrupt within 50 ms, register STATUS is 0x"
+        )
         assert device.resets == 1
         device.slow = False
         assert driver.add(descriptors.fence()) == OK
@@ -414,11 +455,11 @@ def test_a_wait_unmasks_the_interrupt_and_masks_it_when_none_came(
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("uio/uio1/name", "dma", "there is no UIO device called 'pim'"),
+        ("uio/uio1/name", "dma", "or give its name in PIMLOOP_BOARD_UIO"),
         ("uio/uio0/name", "pim", "uio0 and uio1 are both called 'pim'"),
-        ("uio/uio1/maps/map0/size", "0x800", "map0/size must say at least 4096 bytes"),
-        ("u-dma-buf/udmabuf0/size", "x", "there is no DMA buffer called 'udmabuf0'"),
-        ("u-dma-buf/udmabuf0/phys_addr", "", "cannot read "),
+        ("uio/uio1/maps/map0/size", "0x800", "map0/size must say at least 4096 bytes: mend `reg`"),
+        ("u-dma-buf/udmabuf0/size", "x", "or give its name in PIMLOOP_BOARD_BUFFER"),
+        ("u-dma-buf/udmabuf0/phys_addr", "", "phys_addr: load u-dma-buf again"),
         ("u-dma-buf/udmabuf0/sync_mode", "1", "sync_mode must be 2 or 3, or the port coherent"),
     ],
 )
@@ -429,6 +470,8 @@ def test_a_board_that_cannot_be_opened(
     board = Board(library, root)
     assert board.result == IO
     assert message in board.message
+    assert board.message.endswith(" (docs/board-bring-up.md)")
+    assert len(board.message) < 500  # none is cut off
     assert held(root) == []
 
 
@@ -469,6 +512,25 @@ def test_the_example_on_the_simulated_device(
     assert int(match[1]) == device.read32(Reg.CNT_CYCLES_LO) > 0
 
 
+def test_the_example_on_what_it_cannot_use(tmp_path: Path, memory: Path) -> None:
+    """A buffer too small for the list or the operands, and another device, in a line each."""
+    sources = [SOURCES / "examples" / "gemm.c", SOURCES / "pim.c", HERE / "socket_board.c"]
+    program = build(tmp_path / "gemm", sources, "-g", "-fsanitize=address,undefined")
+    with on(memory) as device:
+        for size, message in (
+            (1000, "gemm: socket, opening the device: the buffer has 960 bytes, a list of 16"),
+            (2048, "gemm: the DMA buffer has 2048 bytes, list and operands take "),
+        ):
+            done = run_on(device, memory, [program], size)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.startswith(message)
+            assert done.stderr.count("\n") == 1
+        device._registers[Reg.ID] = 7
+        done = run_on(device, memory, [program])
+        assert done.returncode == 2
+        assert done.stderr.startswith("gemm: socket, opening the device: register ID is 0x00000007")
+
+
 def test_the_example_where_there_is_no_board(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,6 +542,7 @@ def test_the_example_where_there_is_no_board(
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.startswith("gemm: there is no UIO device called 'no board' in /sys")
+    assert "or give its name in PIMLOOP_BOARD_UIO" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
