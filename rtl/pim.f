@@ -3,6 +3,8 @@ pim_isa_pkg.sv
 pim_pkg.sv
 pim_burst_gen.sv
 pim_check.sv
+pim_check_hull.sv
+pim_check_static.sv
 pim_clock_gate.sv
 pim_conditions.sv
 pim_copy.sv
@@ -14,6 +16,7 @@ pim_lane.sv
 pim_lane_ctl.sv
 pim_lanes.sv
 pim_list.sv
+pim_mul.sv
 pim_regs.sv
 pim_scalar_buf.sv
 pim_sched.sv

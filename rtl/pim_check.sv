@@ -4,10 +4,10 @@
 ///
 /// The order of the checks is part of the interface: of several faults the first one here is
 /// reported. Address ranges are hulls, from the first byte of the first row to the last byte of
-/// the last row; they are computed one after the other with one multiplier. `done_o` is up for
-/// one clock, at most 24 clocks after `start_i`; `code_o` is CodeDone for a good descriptor.
+/// the last row (pim_check_hull). `done_o` is up for one clock, at most 20 clocks after `start_i`;
+/// `code_o` is CodeDone for a good descriptor.
 module pim_check #(
-  /// Bytes of device memory.
+  /// Bytes of device memory; at most 2^32.
   parameter longint unsigned Capacity = 512 * 1024 * 1024,
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned BeatBytes = 64,
@@ -17,6 +17,7 @@ module pim_check #(
   input  wire logic                     clk_i,
   input  wire logic                     rst_ni,
   input  wire logic                     start_i,
+  /// Stays from `start_i` to `done_o`, like the two below.
   input  wire pim_isa_pkg::descriptor_t desc_i,
   /// Host address of the descriptor.
   input  wire logic [63:0]              desc_addr_i,
@@ -28,313 +29,250 @@ module pim_check #(
 );
 
   localparam int unsigned BeatElems = BeatBytes / 2;
-  localparam int unsigned AtomElems = AtomBytes / 2;
   localparam int unsigned BeatElemBits = $clog2(BeatElems);
-  localparam int unsigned AtomElemBits = $clog2(AtomElems);
-  localparam int unsigned BeatBits = $clog2(BeatBytes);
-  localparam int unsigned AtomBits = $clog2(AtomBytes);
 
-  // Wide enough for any sum of products of 32-bit fields and a 64-bit address.
-  typedef logic [66:0] wide_t;
-  localparam wide_t LastAddress = {3'd1, 64'd0};
+  if (Capacity > 64'h1_0000_0000) begin : gen_check
+    $error("%m: Capacity must be at most 2^32, addresses of device memory have 32 bits");
+  end
 
-  typedef enum logic [3:0] {
-    StIdle, StStatic, StSize, StRows, StHull, StSum, StHost, StOverlap, StDone
-  } state_e;
-  typedef enum logic [2:0] { OpA, OpB, OpC, OpY, OpHost } operand_e;
+  typedef logic [64:0] end_t;
+  // Past the last byte of an operand that lies in device memory.
+  typedef logic [32:0] device_end_t;
 
-  state_e state_q;
-  operand_e operand_q;
+  // Clocks since the start. The four operands in device memory and the one in host memory follow
+  // each other at `Pace`; the end of each is there `EndAfter` clocks after its turn, and a clock
+  // later whether it is outside. A descriptor without operands goes on with its host addresses.
+  typedef logic [4:0] step_t;
+  localparam step_t Pace = 5'd3;
+  localparam step_t EndAfter = 5'd4;
+  localparam step_t StepIdle = 5'd0;
+  localparam step_t StepStatic = 5'd1;
+  localparam step_t IssueB = Pace;
+  localparam step_t IssueC = IssueB + Pace;
+  localparam step_t IssueY = IssueC + Pace;
+  localparam step_t IssueHost = IssueY + Pace;
+  localparam step_t StepA = EndAfter;
+  localparam step_t StepB = IssueB + EndAfter;
+  localparam step_t StepC = IssueC + EndAfter;
+  localparam step_t StepY = IssueY + EndAfter;
+  localparam step_t StepHostEnd = IssueHost + EndAfter;
+  localparam step_t StepRelate = StepY + 5'd1;
+  localparam step_t StepHost = 5'd18;
+  localparam step_t StepOverlap = 5'd19;
+  localparam step_t StepDone = 5'd20;
+
+  step_t step_q, now;
   pim_isa_pkg::code_e code_q;
-  pim_isa_pkg::descriptor_t desc_q;
-  logic [63:0] product_q;
-  wide_t b_bytes_q;
-  wide_t start_q [4];
-  wide_t end_q [4];
-  wide_t host_end_q;
+  logic begins;
+  assign begins = start_i && step_q == StepIdle;
+  assign now = begins ? 5'd0 : step_q;
 
   pim_isa_pkg::opcode_e opcode;
-  logic is_copy, is_product, is_vector, has_right;
-  assign opcode = pim_isa_pkg::opcode_e'(desc_q.control.opcode);
+  pim_isa_pkg::broadcast_e broadcast;
+  pim_isa_pkg::init_e init;
+  logic is_copy, is_product, is_vector, has_right, has_initial;
+  assign opcode = pim_isa_pkg::opcode_e'(desc_i.control.opcode);
+  assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
+  assign init = pim_isa_pkg::init_e'(desc_i.control.init);
   assign is_copy = pim_isa_pkg::is_copy(opcode);
   assign is_product = pim_isa_pkg::is_product(opcode);
   assign is_vector = pim_isa_pkg::is_vector(opcode);
   assign has_right = is_product || pim_isa_pkg::is_elementwise(opcode);
+  assign has_initial = is_product && init != pim_isa_pkg::InitZero;
 
-  pim_isa_pkg::broadcast_e broadcast;
-  pim_isa_pkg::init_e init;
-  assign broadcast = pim_isa_pkg::broadcast_e'(desc_q.control.broadcast);
-  assign init = pim_isa_pkg::init_e'(desc_q.control.init);
+  pim_isa_pkg::code_e static_code;
 
-  // ---- checks that need no arithmetic ---------------------------------------------------
-  // Functions, so that nothing of this is evaluated but in the state that needs it.
-  function automatic logic off_beat(logic [31:0] value);
-    return value[BeatBits-1:0] != '0;
-  endfunction
-
-  function automatic logic off_atom(logic [31:0] value);
-    return value[AtomBits-1:0] != '0;
-  endfunction
-
-  function automatic pim_isa_pkg::code_e static_code();
-    logic size, misaligned;
-    size = 1'b0;
-    misaligned = opcode != pim_isa_pkg::OpcodeEnd && desc_q.next_lo[5:0] != '0;
-    if (is_copy) begin
-      size = desc_q.rows == '0 || desc_q.inner == '0 || desc_q.inner[5:0] != '0;
-      misaligned |= desc_q.host_lo[5:0] != '0 || desc_q.stride_a[5:0] != '0 ||
-          desc_q.stride_y[5:0] != '0 ||
-          (opcode == pim_isa_pkg::OpcodeCopyIn ? desc_q.addr_y[5:0] : desc_q.addr_a[5:0]) != '0;
-    end
-    if (is_product) begin
-      size = desc_q.rows == '0 || desc_q.inner == '0 || desc_q.inner > ScalarDepth ||
-          desc_q.cols == '0;
-      misaligned |= off_beat(desc_q.addr_a) || off_beat(desc_q.addr_y) ||
-          off_beat(desc_q.stride_a) || off_beat(desc_q.stride_y);
-      if (init == pim_isa_pkg::InitRow) misaligned |= off_beat(desc_q.host_lo);
-      if (init == pim_isa_pkg::InitF32) begin
-        misaligned |= off_beat(desc_q.host_lo) || off_beat(desc_q.host_hi);
-      end
-      if (opcode == pim_isa_pkg::OpcodeMatmul) begin
-        size |= desc_q.cols[BeatElemBits-1:0] != '0 || desc_q.tile == '0 ||
-            desc_q.tile > AccGroups;
-        misaligned |= off_beat(desc_q.addr_b);
-      end else begin
-        size |= desc_q.cols[AtomElemBits-1:0] != '0;
-        misaligned |= off_atom(desc_q.addr_b) || off_atom(desc_q.stride_b) ||
-            off_atom(desc_q.tile);
-      end
-    end
-    if (is_vector) begin
-      size = desc_q.rows == '0 || desc_q.cols == '0 || desc_q.cols[BeatElemBits-1:0] != '0 ||
-          (broadcast == pim_isa_pkg::BroadcastColumn && desc_q.rows > ScalarDepth);
-      misaligned |= off_beat(desc_q.addr_a) || off_beat(desc_q.addr_y) ||
-          off_beat(desc_q.stride_a) || off_beat(desc_q.stride_y);
-      if (has_right) begin
-        misaligned |= off_beat(desc_q.addr_b);
-        if (broadcast == pim_isa_pkg::BroadcastNone) misaligned |= off_beat(desc_q.stride_b);
-      end
-    end
-
-    if (!pim_isa_pkg::is_known(opcode)) return pim_isa_pkg::CodeOpcode;
-    if (pim_isa_pkg::has_undefined_option(desc_q.control)) return pim_isa_pkg::CodeReserved;
-    if (size) return pim_isa_pkg::CodeSize;
-    if (misaligned) return pim_isa_pkg::CodeMisaligned;
-    return pim_isa_pkg::CodeDone;
-  endfunction
+  pim_check_static #(
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes),
+    .AccGroups(AccGroups),
+    .ScalarDepth(ScalarDepth)
+  ) u_static (
+    .clk_i,
+    .sample_i(begins),
+    .desc_i,
+    .code_o(static_code)
+  );
 
   // ---- hulls ----------------------------------------------------------------------------
-  // An operand: does it exist, where are its rows, how long is one.
-  typedef struct packed {
-    logic exists;
-    logic [31:0] addr;
-    logic [31:0] rows;
-    logic [31:0] stride;
-    wide_t row_bytes;
-  } rows_t;
-  rows_t rows_q;
+  logic issue;
+  pim_pkg::operand_e operand;
+  end_t hull_end;
 
-  // Columns padded to whole beats.
-  function automatic wide_t columns();
-    return ((67'(desc_q.cols) + 67'(BeatElems - 1)) >> BeatElemBits) << BeatElemBits;
-  endfunction
-
-  // Blocks of the inner dimension, MATMUL_T.
-  function automatic logic [31:0] blocks();
-    return (desc_q.inner + 32'(AtomElems - 1)) >> AtomElemBits;
-  endfunction
-
-  function automatic rows_t operand();
-    rows_t r;
-    r.exists = 1'b1;
-    r.addr = desc_q.addr_a;
-    r.rows = desc_q.rows;
-    r.stride = desc_q.stride_a;
-    r.row_bytes = columns() << 1;
-    unique case (operand_q)
-      OpA: begin
-        r.exists = opcode != pim_isa_pkg::OpcodeCopyIn;
-        if (is_copy) r.row_bytes = 67'(desc_q.inner);
-        if (is_product) begin
-          r.row_bytes = (((67'(desc_q.inner) << 1) + 67'(BeatBytes - 1)) >> BeatBits) << BeatBits;
-        end
-      end
-      OpB: begin
-        r.exists = has_right;
-        r.addr = desc_q.addr_b;
-        r.stride = desc_q.stride_b;
-        if (opcode == pim_isa_pkg::OpcodeMatmul) begin
-          r.rows = 32'd1;
-          r.row_bytes = b_bytes_q;
-        end else if (opcode == pim_isa_pkg::OpcodeMatmulT) begin
-          r.rows = desc_q.cols;
-          r.row_bytes = b_bytes_q + 67'(AtomBytes);
-        end else if (broadcast != pim_isa_pkg::BroadcastNone) begin
-          r.rows = 32'd1;
-          if (broadcast == pim_isa_pkg::BroadcastColumn) begin
-            r.row_bytes = (((67'(desc_q.rows) << 1) + 67'(BeatBytes - 1)) >> BeatBits) << BeatBits;
-          end else if (broadcast == pim_isa_pkg::BroadcastScalar) begin
-            r.row_bytes = 67'(BeatBytes);
-          end
-        end
-      end
-      OpC: begin
-        r.exists = is_product && init != pim_isa_pkg::InitZero;
-        r.addr = desc_q.host_lo;
-        r.stride = desc_q.host_hi;
-        if (init == pim_isa_pkg::InitRow) r.rows = 32'd1;
-        else r.row_bytes = columns() << 2;
-      end
-      OpY: begin
-        r.exists = opcode != pim_isa_pkg::OpcodeCopyOut;
-        r.addr = desc_q.addr_y;
-        r.stride = desc_q.stride_y;
-        if (is_copy) r.row_bytes = 67'(desc_q.inner);
-        else if (is_product && desc_q.control.out_f32) r.row_bytes = columns() << 2;
-      end
-      default: begin
-        r.exists = is_copy;
-        r.stride = opcode == pim_isa_pkg::OpcodeCopyIn ? desc_q.stride_a : desc_q.stride_y;
-        r.row_bytes = 67'(desc_q.inner);
-      end
-    endcase
-    return r;
-  endfunction
-
-  wide_t hull_start, window_end;
-  assign hull_start = operand_q == OpHost ? 67'({desc_q.host_hi, desc_q.host_lo})
-                                          : 67'(rows_q.addr);
-
-  function automatic wide_t hull_end();
-    return hull_start + 67'(product_q) + rows_q.row_bytes;
-  endfunction
-
-  // A window that reaches past the last address ends there: no transfer may wrap.
   always_comb begin
-    window_end = 67'(window_base_i) + 67'(window_size_i);
-    if (window_end > LastAddress) window_end = LastAddress;
+    issue = begins;
+    operand = pim_pkg::OpA;
+    unique case (step_q)
+      StepStatic: begin
+        issue = 1'b1;
+        operand = pim_pkg::OpSize;
+      end
+      IssueB: begin
+        issue = 1'b1;
+        operand = pim_pkg::OpB;
+      end
+      IssueC: begin
+        issue = 1'b1;
+        operand = pim_pkg::OpC;
+      end
+      IssueY: begin
+        issue = 1'b1;
+        operand = pim_pkg::OpY;
+      end
+      IssueHost: begin
+        issue = 1'b1;
+        operand = pim_pkg::OpHost;
+      end
+      default: ;
+    endcase
   end
 
-  function automatic logic outside(wide_t first, wide_t past, wide_t low, wide_t high);
-    return first < low || past > high;
-  endfunction
+  pim_check_hull #(
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes),
+    .ScalarDepth(ScalarDepth)
+  ) u_hull (
+    .clk_i,
+    .rst_ni,
+    .desc_i,
+    .issue_i(issue),
+    .operand_i(operand),
+    .end_o(hull_end)
+  );
 
-  // ---- host side and overlaps -----------------------------------------------------------
-  function automatic logic host_bad();
-    wide_t next_addr;
-    next_addr = 67'({desc_q.next_hi, desc_q.next_lo});
-    host_bad = 1'b0;
-    if (opcode != pim_isa_pkg::OpcodeEnd) begin
-      host_bad |= outside(next_addr, next_addr + 67'd64, 67'(window_base_i), window_end);
+  // Whether the operand whose end is there lies in device memory at all.
+  logic exists;
+  always_comb begin
+    unique case (step_q)
+      StepA: exists = opcode != pim_isa_pkg::OpcodeCopyIn;
+      StepB: exists = has_right;
+      StepC: exists = has_initial;
+      default: exists = opcode != pim_isa_pkg::OpcodeCopyOut;
+    endcase
+  end
+
+  device_end_t a_end_q, b_end_q, c_end_q, y_end_q;
+  logic outside_q;  // the last one ends behind the device memory
+
+  always_ff @(posedge clk_i) begin
+    if (step_q inside {StepA, StepB, StepC, StepY}) begin
+      outside_q <= exists && hull_end > 65'(Capacity);
     end
-    if (desc_q.control.record) host_bad |= 67'(desc_addr_i) + 67'd128 > window_end;
-    if (is_copy) begin
-      host_bad |= outside(67'({desc_q.host_hi, desc_q.host_lo}), host_end_q, 67'(window_base_i),
-                          window_end);
+    if (step_q == StepA) a_end_q <= 33'(hull_end);
+    if (step_q == StepB) b_end_q <= 33'(hull_end);
+    if (step_q == StepC) c_end_q <= 33'(hull_end);
+    if (step_q == StepY) y_end_q <= 33'(hull_end);
+  end
+
+  // ---- host side ------------------------------------------------------------------------
+  localparam end_t LastAddress = {1'b1, 64'd0};
+
+  end_t window_end_q, next_end_q, record_end_q;
+  logic next_bad_q, record_bad_q, host_first_bad_q, host_end_bad_q, host_bad;
+
+  // A window that reaches past the last address ends there: no transfer may wrap.
+  function automatic end_t window_end();
+    window_end = 65'(window_base_i) + 65'(window_size_i);
+    if (window_end[64]) window_end = LastAddress;
+  endfunction
+
+  always_ff @(posedge clk_i) begin
+    if (begins) begin
+      window_end_q <= window_end();
+      next_end_q <= 65'({desc_i.next_hi, desc_i.next_lo}) + 65'd64;
+      record_end_q <= 65'(desc_addr_i) + 65'd128;
     end
+    if (step_q == StepStatic) begin
+      next_bad_q <= {desc_i.next_hi, desc_i.next_lo} < window_base_i || next_end_q > window_end_q;
+      record_bad_q <= record_end_q > window_end_q;
+      host_first_bad_q <= {desc_i.host_hi, desc_i.host_lo} < window_base_i;
+    end
+    if (step_q == StepHostEnd) host_end_bad_q <= hull_end > window_end_q;
+  end
+
+  assign host_bad = (opcode != pim_isa_pkg::OpcodeEnd && next_bad_q) ||
+                    (desc_i.control.record && record_bad_q) ||
+                    (is_copy && (host_first_bad_q || host_end_bad_q));
+
+  // ---- overlaps -------------------------------------------------------------------------
+  /// How the result lies to the operands.
+  typedef struct packed {
+    logic rows_meet;         // one row of the result reaches into the next
+    logic a_before, a_after, a_same;  // the operand begins before the result ends; ends after
+    logic b_before, b_after, b_same;  // the result begins; begins where the result does, with
+    logic c_before, c_after, c_same;  // the same stride
+  } relations_t;
+  relations_t relations_q;
+
+  // Bytes of a row of the result.
+  function automatic logic [34:0] row_bytes();
+    logic [34:0] columns;
+    columns = ((35'(desc_i.cols) + 35'(BeatElems - 1)) >> BeatElemBits) << BeatElemBits;
+    row_bytes = is_product && desc_i.control.out_f32 ? columns << 2 : columns << 1;
+    if (is_copy) row_bytes = 35'(desc_i.inner);
   endfunction
 
-  function automatic logic meets(logic [1:0] which);
-    return start_q[which] < end_q[3] && start_q[3] < end_q[which];
+  logic [34:0] row_bytes_q;
+
+  function automatic relations_t relations();
+    relations.rows_meet = desc_i.rows != 32'd1 && 35'(desc_i.stride_y) < row_bytes_q;
+    relations.a_before = 33'(desc_i.addr_a) < y_end_q;
+    relations.a_after = 33'(desc_i.addr_y) < a_end_q;
+    relations.a_same = desc_i.addr_a == desc_i.addr_y && desc_i.stride_a == desc_i.stride_y;
+    relations.b_before = 33'(desc_i.addr_b) < y_end_q;
+    relations.b_after = 33'(desc_i.addr_y) < b_end_q;
+    relations.b_same = desc_i.addr_b == desc_i.addr_y && desc_i.stride_b == desc_i.stride_y;
+    relations.c_before = 33'(desc_i.host_lo) < y_end_q;
+    relations.c_after = 33'(desc_i.addr_y) < c_end_q;
+    relations.c_same = desc_i.host_lo == desc_i.addr_y && desc_i.host_hi == desc_i.stride_y;
   endfunction
 
-  function automatic logic overlap();
-    logic in_place_a, in_place_b;
+  always_ff @(posedge clk_i) begin
+    if (step_q == StepStatic) row_bytes_q <= row_bytes();
+    if (step_q == StepRelate) relations_q <= relations();
+  end
+
+  // A vector operation may work in place, and so may a sum of binary32 on its initial value.
+  logic overlap;
+  always_comb begin
     overlap = 1'b0;
-    if (is_copy) begin
-      overlap = desc_q.rows != 32'd1 && desc_q.stride_y < desc_q.inner;
-    end else if (is_product || is_vector) begin
-      overlap = desc_q.rows != 32'd1 && 67'(desc_q.stride_y) <
-          (is_product && desc_q.control.out_f32 ? columns() << 2 : columns() << 1);
-      in_place_a = is_vector && desc_q.addr_a == desc_q.addr_y &&
-          desc_q.stride_a == desc_q.stride_y;
-      in_place_b = is_vector && broadcast == pim_isa_pkg::BroadcastNone &&
-          desc_q.addr_b == desc_q.addr_y && desc_q.stride_b == desc_q.stride_y;
-      overlap |= meets(2'd0) && !in_place_a;
-      overlap |= has_right && meets(2'd1) && !in_place_b;
-      if (is_product && init != pim_isa_pkg::InitZero) begin
-        overlap |= meets(2'd2) && !(init == pim_isa_pkg::InitF32 && desc_q.control.out_f32 &&
-                                 desc_q.host_lo == desc_q.addr_y &&
-                                 desc_q.host_hi == desc_q.stride_y);
-      end
+    if (is_copy || is_product || is_vector) overlap = relations_q.rows_meet;
+    if (is_product || is_vector) begin
+      overlap |= relations_q.a_before && relations_q.a_after && !(is_vector && relations_q.a_same);
+      overlap |= has_right && relations_q.b_before && relations_q.b_after &&
+          !(is_vector && broadcast == pim_isa_pkg::BroadcastNone && relations_q.b_same);
+      overlap |= has_initial && relations_q.c_before && relations_q.c_after &&
+          !(init == pim_isa_pkg::InitF32 && desc_i.control.out_f32 && relations_q.c_same);
     end
-  endfunction
+  end
 
-  assign done_o = state_q == StDone;
+  // ---- verdict --------------------------------------------------------------------------
+  assign done_o = step_q == StepDone;
   assign code_o = code_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      state_q <= StIdle;
-      operand_q <= OpA;
+      step_q <= StepIdle;
       code_q <= pim_isa_pkg::CodePending;
-      desc_q <= '0;
-      product_q <= '0;
-      b_bytes_q <= '0;
-      rows_q <= '0;
-      host_end_q <= '0;
-      for (int unsigned i = 0; i < 4; i++) begin
-        start_q[i] <= '0;
-        end_q[i] <= '0;
-      end
     end else begin
-      unique case (state_q)
-        StIdle: if (start_i) begin
-          desc_q <= desc_i;
-          operand_q <= OpA;
-          state_q <= StStatic;
+      if (begins || step_q != StepIdle) step_q <= now + 5'd1;
+      unique case (step_q)
+        StepStatic: begin
+          code_q <= static_code;
+          if (static_code != pim_isa_pkg::CodeDone) step_q <= StepDone;
+          else if (!is_copy && !is_product && !is_vector) step_q <= StepHost;
         end
-        StStatic: begin
-          code_q <= static_code();
-          if (static_code() != pim_isa_pkg::CodeDone) state_q <= StDone;
-          else if (is_copy || is_product || is_vector) state_q <= StSize;
-          else state_q <= StHost;
+        StepA + 5'd1, StepB + 5'd1, StepC + 5'd1, StepY + 5'd1: if (outside_q) begin
+          code_q <= pim_isa_pkg::CodeRange;
+          step_q <= StepDone;
         end
-        StSize: begin
-          // Bytes of the right operand of a product, up to its last block.
-          if (opcode == pim_isa_pkg::OpcodeMatmul) begin
-            product_q <= 64'(desc_q.inner << 1) * 64'(desc_q.cols);
-          end else begin
-            product_q <= 64'(blocks() - 32'd1) * 64'(desc_q.tile);
-          end
-          state_q <= StRows;
+        StepHost: if (host_bad) begin
+          code_q <= pim_isa_pkg::CodeHostRange;
+          step_q <= StepDone;
         end
-        StRows: begin
-          if (operand_q == OpA) b_bytes_q <= 67'(product_q);
-          rows_q <= operand();
-          state_q <= StHull;
-        end
-        StHull: begin
-          product_q <= 64'(rows_q.rows - 32'd1) * 64'(rows_q.stride);
-          state_q <= StSum;
-        end
-        StSum: begin
-          if (operand_q == OpHost) begin
-            host_end_q <= hull_end();
-            state_q <= StHost;
-          end else begin
-            start_q[operand_q[1:0]] <= hull_start;
-            end_q[operand_q[1:0]] <= hull_end();
-            operand_q <= operand_e'(3'(operand_q) + 3'd1);
-            state_q <= StRows;
-            if (rows_q.exists && hull_end() > 67'(Capacity)) begin
-              code_q <= pim_isa_pkg::CodeRange;
-              state_q <= StDone;
-            end
-          end
-        end
-        StHost: begin
-          state_q <= StOverlap;
-          if (host_bad()) begin
-            code_q <= pim_isa_pkg::CodeHostRange;
-            state_q <= StDone;
-          end
-        end
-        StOverlap: begin
-          if (overlap()) code_q <= pim_isa_pkg::CodeOverlap;
-          state_q <= StDone;
-        end
-        default: state_q <= StIdle;
+        StepOverlap: if (overlap) code_q <= pim_isa_pkg::CodeOverlap;
+        StepDone: step_q <= StepIdle;
+        default: ;
       endcase
     end
   end

@@ -100,6 +100,16 @@ package pim_pkg;
     logic [31:0] stride;
   } job_t;
 
+  /// What pim_check_hull computes of a descriptor.
+  typedef enum logic [2:0] {
+    OpSize = 3'd0,        // bytes of the right operand of a product up to its last block
+    OpA = 3'd1,
+    OpB = 3'd2,
+    OpC = 3'd3,
+    OpY = 3'd4,
+    OpHost = 3'd5         // the side of a copy in host memory
+  } operand_e;
+
   function automatic logic is_write(kind_e kind);
     return kind == KindCopyIn || kind == KindBf16 || kind == KindF32;
   endfunction

@@ -137,7 +137,7 @@ PROOFS = (
     ),
     Proof(
         "pim_check_formal",
-        ("pim_check",),
+        ("pim_mul", "pim_check_static", "pim_check_hull", "pim_check"),
         "a descriptor that passes leads inside the host window",
         cover_depth=24,
         cover_params=(("OneRow", 1),),

@@ -8,7 +8,7 @@ import cocotb
 import numpy as np
 import pytest
 from bench_tools import descriptor, seeded, start
-from cocotb.triggers import RisingEdge, with_timeout
+from cocotb.triggers import RisingEdge
 
 from pimloop.host.pim.device.validate import (
     Fields,
@@ -197,6 +197,44 @@ class Generator:
         return descriptor(opcode, **words, **options), at, base, size
 
 
+async def until_done(dut):
+    """Return the clocks from `start_i` to `done_o`."""
+    for clocks in range(1, 25):
+        await RisingEdge(dut.clk_i)
+        if int(dut.done_o.value):
+            return clocks
+    raise AssertionError("no verdict after 24 clocks")
+
+
+def duration(fields, code, geometry):
+    """Return the clocks of a check: part of the cycles of a list (rtl/README.md, "Timing")."""
+    short = fields.opcode in (Opcode.FENCE, Opcode.END)
+    match code:
+        case Code.OPCODE | Code.RESERVED | Code.SIZE | Code.MISALIGNED:
+            return 2
+        case Code.RANGE:
+            # The operands of device memory, three clocks each, up to the one that is outside.
+            return 6 + 3 * next(
+                place
+                for place, part in enumerate(device_parts(fields, geometry))
+                if part is not None and part.end > geometry.capacity
+            )
+        case Code.HOST_RANGE:
+            return 3 if short else 19
+        case _:
+            return 4 if short else 20
+
+
+def device_parts(fields, geometry):
+    """Return A, B, C and Y, None where there is none."""
+    if fields.opcode in COPY_OPCODES:
+        _, device = copy_sides(fields)
+        outward = fields.opcode == Opcode.COPY_OUT
+        return (device if outward else None, None, None, None if outward else device)
+    parts = operands(fields, geometry)
+    return parts.a, parts.b, parts.c, parts.y
+
+
 @cocotb.test()
 @cocotb.parametrize(part=range(3))
 async def codes(dut, part):
@@ -212,13 +250,14 @@ async def codes(dut, part):
         dut.start_i.value = 1
         await RisingEdge(dut.clk_i)
         dut.start_i.value = 0
-        await with_timeout(RisingEdge(dut.done_o), 30 * 4, "ns")
+        clocks = await until_done(dut)
         fields = Fields.parse(bits.to_bytes(64, "little"))
         expected = validate(fields, at, geometry, (base, base + size)) or Code.DONE
         code = Code(int(dut.code_o.value))
         assert code == expected, (
             f"{code.name}, not {expected.name}: {fields}, at {at:#x}, {base:#x}"
         )
+        assert clocks == duration(fields, code, geometry), (code.name, fields)
         seen[code] += 1
         await RisingEdge(dut.clk_i)
         await RisingEdge(dut.clk_i)
@@ -247,5 +286,9 @@ def test_pim_check(style):
         "ScalarDepth": g.scalar_depth,
     }
     run_bench(
-        "pim_check", rtl("pim_check"), bench=__file__, params=params, environment={"STYLE": style}
+        "pim_check",
+        rtl("pim_mul", "pim_check_static", "pim_check_hull", "pim_check"),
+        bench=__file__,
+        params=params,
+        environment={"STYLE": style},
     )
