@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.board.data import class_costs, load_board
-from pimloop.host.board.templates import Template
+from pimloop.host.board.templates import Kind, Operand, Template
 from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
+from pimloop.host.models.graph import Graph, Node
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.paper.coexecution import PRODUCTS, TILE_COLUMNS
 
@@ -51,6 +52,22 @@ def driver_work_us(template: Template, length: int, platform: Platform) -> float
         Its prices of an element moved to and from PIM memory.
     """
     return transposing_us(template, length) + repacking_us(template, length, platform)
+
+
+def node_work_us(graph: Graph, node: Node, platform: Platform) -> float:
+    """Return the same for an operator of a graph, whose shapes are known, microseconds."""
+
+    def operand(name: str, kind: Kind) -> Operand:
+        tensor = graph.tensors[name]
+        return Operand(kind, str(tensor.dtype), tensor.shape)
+
+    inputs = [
+        operand(name, "constant" if name in graph.constants else "activation")
+        for name in node.inputs
+    ]
+    outputs = [operand(name, "output") for name in node.outputs[:1]]
+    turned = (("transB", int(node.attributes.get("transB", 0))),)
+    return driver_work_us(Template(node.op, (*inputs, *outputs), turned), 0, platform)
 
 
 def transposing_us(template: Template, length: int) -> float:

@@ -12,7 +12,6 @@ from pimloop.host.cli.rates import print_rates, weights_line
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.run import CpuBasis
-from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.format.verification import Comparison, IntegerComparison
 from pimloop.host.report.html.headline import contradiction, proof, together, why_no_pim
 from pimloop.host.report.html.labels import (
@@ -22,6 +21,7 @@ from pimloop.host.report.html.labels import (
     further_devices,
     schedule_key,
 )
+from pimloop.host.report.html.lead import lead_schedule, slowdowns
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
@@ -58,7 +58,7 @@ def print_summary(out: Console, report: Report, files: Sequence[Path] = ()) -> N
         for text in together(report):
             _line(out, text)
         print_splits(out, report)
-        _print_operators(out, report, schedule)
+        _print_operators(out, report, lead_schedule(report))
         print_rates(out, report)
         _line(out, weights_line(report))
         _line(out, f"CPU time: {report['cpu_time_source']} ({report['cpu_time_method']})", "dim")
@@ -119,9 +119,9 @@ def print_missed(out: Console, missed: Sequence[str]) -> None:
 def _print_schedules(out: Console, report: Report, title: str) -> None:
     rows = []
     further = further_devices(report)
+    against = slowdowns(report)
     for name, row in report["schedules"].items():
         predicted, executed = row["predicted_us"], row["executed_us"]
-        speedup = report["speedup"].get(name)
         rows.append(
             (
                 schedule_key(name, row),
@@ -133,7 +133,7 @@ def _print_schedules(out: Console, report: Report, title: str) -> None:
                 percent(executed / predicted - 1, 2, signed=True)
                 if predicted and executed is not None
                 else "-",
-                f"{speedup:.2f} x" if speedup is not None else "",
+                f"{against[name]:.2f} x" if name in against else "",
             )
         )
     columns = [
@@ -148,8 +148,8 @@ def _print_schedules(out: Console, report: Report, title: str) -> None:
             "slowdown",
         ),
     ]
-    main = list(report["schedules"]).index(report["main_schedule"])
-    print_table(out, columns, rows, title, bold=main)
+    lead = list(report["schedules"]).index(lead_schedule(report))
+    print_table(out, columns, rows, title, bold=lead)
 
 
 def _nodes(report: Report) -> int:
@@ -163,8 +163,9 @@ def _us(value: float | None) -> str:
     return f"{value:,.1f}" if value < 10_000 else f"{value:,.0f}"
 
 
-def _print_operators(out: Console, report: Report, schedule: Schedule) -> None:
-    title = f"time by operator, {schedule_key(report['main_schedule'], schedule)}"
+def _print_operators(out: Console, report: Report, name: str) -> None:
+    schedule = report["schedules"][name]
+    title = f"time by operator, {schedule_key(name, schedule)}"
     if report["objective"] == "makespan":
         title += "; these overlap"
     operators = schedule["operators"]

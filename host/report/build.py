@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from pimloop.errors import PimloopError
-from pimloop.host.board.data import BOARD_PLATFORM, published_totals
 from pimloop.host.common.files import write_json
 from pimloop.host.common.machine import cores
 from pimloop.host.common.schema import PlatformValue
@@ -24,7 +23,7 @@ from pimloop.host.planning.keys import processor
 from pimloop.host.planning.outcome import Outcome, Schedule
 from pimloop.host.planning.part_times import Parts
 from pimloop.host.planning.reasons import cpu_only
-from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.board import figure, published, with_driver_work
 from pimloop.host.report.cpu_basis import cpu_basis
 from pimloop.host.report.format.model import Edge, Graph, Node, PartProfile, Profile
 from pimloop.host.report.format.report import Report
@@ -87,7 +86,9 @@ def build_report(outcome: Outcome) -> Report:
         "counters": _counters(outcome, main),
         "verification": overall_verification(outcome, main.result),
         "simulation": _simulation(outcome),
-        "board": _board(outcome),
+        "board": published(outcome),
+        "board_driver": with_driver_work(outcome),
+        "board_figure": figure(outcome),
         "phases": [{"name": name, "wall_s": seconds} for name, seconds in outcome.phases],
         "resumed": outcome.resumed,
         "versions": _versions(),
@@ -238,23 +239,6 @@ def _origin(outcome: Outcome, device: str) -> str:
         return "simulated"
     measured = kind.memory == HOST_MEMORY and outcome.platform.cpu_model() is None
     return "measured" if measured else "modelled"
-
-
-def _board(outcome: Outcome) -> dict[str, float] | None:
-    """Return the totals published for the paper's board, by schedule; None for other runs.
-
-    They are of the board's models, whose operators it ran one after the other: comparable with
-    those built-in models on the platform made after it, unchanged.
-    """
-    graph, length = outcome.graph, outcome.graph.sequence_length
-    comparable = (
-        graph.built_in
-        and length is not None
-        and outcome.platform == load_platform(BOARD_PLATFORM)
-        and outcome.options.objective == "sequential"
-        and outcome.costs is not None
-    )
-    return published_totals(graph.name, length) if comparable and length is not None else None
 
 
 def _speedup(outcome: Outcome) -> dict[str, float]:

@@ -35,6 +35,7 @@ from pimloop.host.report.html.labels import (
     schedule_order,
     schedule_title,
 )
+from pimloop.host.report.html.lead import lead_schedule
 from pimloop.host.report.html.rates import LIMITS
 from pimloop.host.report.plots_style import STYLE, new_figure, plain, save
 from pimloop.host.report.plots_sweep import write_sweep_plots
@@ -92,15 +93,24 @@ def _schedules(report: Report) -> Figure | None:
         return None
     scale, unit = _unit(max(schedule["executed_us"] or 0.0 for schedule in schedules.values()))
     figure, axes = new_figure(5.2, 0.42 * len(schedules) + 1.0)
-    board = report.get("board") or {}
+    board, drivers = report.get("board") or {}, report.get("board_driver") or {}
+    lead = lead_schedule(report)
     for place, (name, schedule) in enumerate(schedules.items()):
         executed = (schedule["executed_us"] or 0.0) / scale
-        colour = "#009e73" if name == "optimal" else "#a9b4bf"
+        colour = "#009e73" if name == lead else "#a9b4bf"
         axes.barh(place, executed, color=colour, height=0.62)
         predicted = schedule.get("predicted_us")
         published = board.get(name)
+        driver = max(0.0, drivers.get(name, 0.0) / scale - executed)
+        if driver:
+            axes.barh(
+                place, driver, left=executed, color="none", edgecolor="#a9b4bf", hatch="////",
+                linewidth=0, height=0.62,
+            )  # fmt: skip
         # Right of the bar, and of the prediction and the board where those lie behind its end.
-        end = max([executed, *(us / scale for us in (predicted, published) if us is not None)])
+        end = max(
+            [executed + driver, *(us / scale for us in (predicted, published) if us is not None)]
+        )
         axes.annotate(
             f"{executed:,.3g}", (end, place), (6, 0), textcoords="offset points",
             va="center", fontsize=8,
@@ -112,7 +122,10 @@ def _schedules(report: Report) -> Figure | None:
             axes.plot(published / scale, place, "D", color="#d55e00", markersize=5, zorder=3)
     _name_rows(axes, schedules)
     word = executed_word(report)
-    axes.set_xlabel(f"{word} time, {unit}; line: predicted" + ("; ◆: board" if board else ""))
+    marks = ["line: predicted"]
+    marks += ["◆: board"] if board else []
+    marks += ["hatched: what its driver does besides"] if drivers else []
+    axes.set_xlabel(f"{word} time, {unit}; {'; '.join(marks)}")
     axes.margins(x=0.12)
     axes.set_title(_caption(report), loc="left", fontsize=9)
     return figure

@@ -107,6 +107,25 @@ class ReportCore(TypedDict):
         dict[str, Us] | None,
         doc("Totals published for the paper's board by schedule, microseconds; null: none."),
     ]
+    board_driver: NotRequired[
+        Annotated[
+            dict[str, Us] | None,
+            doc(
+                "By published schedule: the executed time with the work that the board's driver"
+                " does at each call and pimloop's does not, microseconds; `optimal` is planned anew"
+                " with it. What `board` compares with; null: nothing is published."
+            ),
+        ]
+    ]
+    board_figure: NotRequired[
+        Annotated[
+            dict[str, Us] | None,
+            doc(
+                "Totals of the paper's Figure 9, by schedule, where they are not those of its"
+                " traces (`board`), microseconds; null: nothing is published."
+            ),
+        ]
+    ]
     phases: Annotated[list[Phase], doc("The phases of the run and their wall time.")]
     resumed: NotRequired[Annotated[Count, doc("Executions taken up from an interrupted run.")]]
     versions: Annotated[dict[str, str], doc("Versions of what the run was made with.")]

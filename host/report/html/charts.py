@@ -14,7 +14,6 @@ from pimloop.host.devices.kinds import pair_of
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.format.verification import Verification
-from pimloop.host.report.html.headline import main_schedule
 from pimloop.host.report.html.labels import (
     LANES,
     OPERATOR_COLOURS,
@@ -30,6 +29,7 @@ from pimloop.host.report.html.labels import (
     schedule_order,
     schedule_title,
 )
+from pimloop.host.report.html.lead import main_schedule
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
@@ -65,9 +65,9 @@ class ScheduleRow:
     cpu: str
     further: tuple[OnFurther, ...]  # of each further device
     transfer: str
-    board: str  # "" where the board has no such total
+    board: str  # published; "" where the board has no such total
     board_share: float
-    board_error: str
+    driver_share: float  # executed, with the work of the board's driver
 
     @property
     def moved(self) -> str:
@@ -130,7 +130,9 @@ def schedule_rows(report: Report) -> list[ScheduleRow]:
     """Return the rows of the table of schedules."""
     schedules = report["schedules"]
     board = report.get("board") or {}
-    longest = max(_present([*_times(schedules.values()), *board.values()]), default=1.0) or 1.0
+    drivers = report.get("board_driver") or {}
+    times = [*_times(schedules.values()), *board.values(), *drivers.values()]
+    longest = max(_present(times), default=1.0) or 1.0
     rows = []
     for name in schedule_order(schedules):
         schedule = schedules[name]
@@ -143,7 +145,7 @@ def schedule_rows(report: Report) -> list[ScheduleRow]:
                 meaning=schedule_meaning(name, schedule, further_devices(report)),
                 predicted=_time(predicted),
                 executed=_time(executed),
-                difference=_difference(predicted, executed),
+                difference=signed_error(predicted, executed),
                 predicted_share=100.0 * (predicted or 0.0) / longest,
                 executed_share=100.0 * (executed or 0.0) / longest,
                 pim_nodes=schedule["pim_nodes"],
@@ -157,7 +159,7 @@ def schedule_rows(report: Report) -> list[ScheduleRow]:
                 transfer=_time(schedule.get("transfer_us")),
                 board=_time(published),
                 board_share=100.0 * (published or 0.0) / longest,
-                board_error=_difference(published, executed),
+                driver_share=100.0 * drivers.get(name, 0.0) / longest,
             )
         )
     return rows
@@ -262,11 +264,18 @@ def weights_text(report: Report) -> str:
     weights = None if main is None else main.get("weights")
     if weights is None or not weights.get("bytes") or weights["us"] is None:
         return ""
+    named = main_title(report)
     return (
-        f"Before the first execution the weights of its PIM operators are loaded once:"
+        f"Before the first execution the weights of {named}'s PIM operators are loaded once:"
         f" {format_bytes(weights['bytes'])} in {format_us(weights['us'])}"
         f" ({weights['cycles']:,} DRAM clocks). No time above has this in it."
     )
+
+
+def main_title(report: Report) -> str:
+    """Return what the schedule that the report is about is called."""
+    main = main_schedule(report)
+    return schedule_title(main, report["schedules"].get(main, {"optimal": True}))
 
 
 def devices_used(report: Report) -> list[str]:
@@ -331,7 +340,7 @@ def _time(us: float | None) -> str:
     return "" if us is None else format_us(us)
 
 
-def _difference(base: float | None, value: float | None) -> str:
+def signed_error(base: float | None, value: float | None) -> str:
     """Return how far `value` is from `base`, signed percent."""
     if base is None or value is None or not base:
         return ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pimloop.host.report.format.report import Report
-from pimloop.host.report.format.schedule import Schedule
+from pimloop.host.report.format.schedule import Schedule, SplitOperator
 from pimloop.host.report.html.labels import (
     device_title,
     format_us,
@@ -16,6 +17,13 @@ from pimloop.host.report.html.labels import (
     schedule_title,
     schedule_words,
 )
+from pimloop.host.report.html.lead import (
+    SAME,
+    executed_us,
+    lead_schedule,
+    main_schedule,
+    slowdowns,
+)
 from pimloop.partitioner.quantity import quantity
 
 #: Ratios this close to 1 are called equally fast.
@@ -23,14 +31,6 @@ _EQUAL = 0.005
 
 #: What times of operators that are split take for granted.
 ASSUMED = "Assumed: each side works in a memory of its own, so neither slows the other."
-
-#: Times that differ by less are the same sum in another order.
-_SAME = 1e-9
-
-
-def main_schedule(report: Report) -> str:
-    """Return the name of the schedule that the others are compared with."""
-    return str(report.get("main_schedule") or "optimal")
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,37 @@ def sentence(report: Report) -> str:
             f"{model} ran on the functional model of {platform}, which checks {results}"
             " but has no clock: the PIM has no time in this report."
         )
+    return f"{model} takes {_led(report, platform)}{_compared(report)}."
+
+
+def _led(report: Report, platform: str) -> str:
+    """Return what the leading schedule takes, and what it is, in a sentence."""
+    lead = lead_schedule(report)
+    took = format_us(executed_us(report, lead) or 0.0)
+    if lead == main_schedule(report):
+        placement = _placement(report, lead, report["schedules"][lead])
+        return f"{took} on {platform} in the {placement}"
+    splits = report["schedules"][lead].get("splits") or {}
+    count = quantity(len(splits), "operator")
+    return f"{took} on {platform} with {count} split between {_pair(splits)}"
+
+
+def _compared(report: Report) -> str:
+    """Return how many times as fast that is as what every reader knows."""
     gains = _ratios(report)
+    said = [_gain(schedule_words(name).than, gains[name]) for name in _told(gains)]
     main = main_schedule(report)
-    placement = _placement(report, main, best)
-    took = format_us(executed)
-    text = f"{model} takes {took} on {platform} in the {placement}"
-    said = [_gain(name, gains[name]) for name in _told(gains)]
-    return text + (": " + ", ".join(said) if said else "") + "."
+    if main in gains:
+        least = _placement(report, main, report["schedules"][main])
+        took = format_us(executed_us(report, main) or 0.0)
+        than = f"the {least}{' of whole operators' * (main == 'optimal')}, {took}"
+        said.append(_gain(than, gains[main]))
+    return ": " + ", ".join(said) if said else ""
+
+
+def _pair(splits: Mapping[str, SplitOperator]) -> str:
+    """Return the devices that compute split operators."""
+    return " and ".join(map(device_title, next(iter(splits.values()))["columns"]))
 
 
 def _placement(report: Report, main: str, best: Schedule) -> str:
@@ -90,10 +114,13 @@ def _with_length(report: Report, link: str) -> str:
 
 
 def where(report: Report) -> str:
-    """Return where the operators of the best placement run, "" without one."""
-    best = report["schedules"].get(main_schedule(report))
+    """Return where the operators of the leading schedule run, "" without one."""
+    lead = lead_schedule(report)
+    best = report["schedules"].get(lead)
     if best is None:
         return ""
+    if lead != main_schedule(report):
+        return _split_where(best)
     nodes, pim = best["nodes"], best["pim_nodes"]
     on = best.get("devices") or {}
     further = [
@@ -111,6 +138,19 @@ def where(report: Report) -> str:
     return (
         f"{pim} of {quantity(nodes, 'operator')} {'runs' if pim == 1 else 'run'} on the"
         f" PIM{rest}{moved}."
+    )
+
+
+def _split_where(best: Schedule) -> str:
+    """Return where the operators of a schedule with splits run."""
+    nodes, splits = best["nodes"], best.get("splits") or {}
+    together = sum("pim" in split["columns"] for split in splits.values())
+    alone = best["pim_nodes"] - together
+    more = f", {alone} on the PIM alone" if alone else ""
+    rest = ", the others on the CPU" if len(splits) + alone < nodes else ""
+    return (
+        f"{len(splits)} of {quantity(nodes, 'operator')} {'is' if len(splits) == 1 else 'are'} on"
+        f" both{more}{rest}, with {quantity(best['transfers'], 'transfer')} between their memories."
     )
 
 
@@ -153,11 +193,14 @@ def proof(report: Report) -> str:
     bound = best.get("lower_bound_us")
     split = any(schedule.get("splits") for schedule in report["schedules"].values())
     whole = " of whole operators" if split and not best.get("splits") else ""
+    main, than = main_schedule(report), ""
+    if lead_schedule(report) != main:
+        than = f" than {schedule_title(main, best)}, {format_us(executed_us(report, main) or 0.0)}"
     if best.get("optimal"):
         # A schedule is found by search; what proves it is that it ends at a lower bound.
         overlaps = report.get("objective") == "makespan"
         how = "the schedule ends at a lower bound" if overlaps else best["method"]
-        known = f"By the predicted costs no placement{whole} is faster: proved ({how})."
+        known = f"By the predicted costs no placement{whole} is faster{than}: proved ({how})."
     elif bound:
         least = format_us(bound)
         known = f"By the predicted costs no placement{whole} takes less than {least}: proved."
@@ -198,7 +241,7 @@ def faster(report: Report) -> dict[str, float]:
         for name, schedule in schedules.items()
         if (executed := schedule.get("executed_us")) is not None
         and not schedule.get("splits")
-        and executed < took * (1.0 - _SAME)
+        and executed < took * (1.0 - SAME)
     }
 
 
@@ -208,24 +251,32 @@ def cards(report: Report) -> list[Card]:
     widest = max([1.0, *gains.values()])
     made = []
     for name in schedule_order(gains):
-        words = schedule_words(name)
-        schedule = report["schedules"].get(name)
-        us = None if schedule is None else schedule.get("executed_us")
+        schedule = dict(report["schedules"].get(name) or {})
+        us = executed_us(report, name)
         executed = "" if us is None else format_us(us)
         share = 100.0 * gains[name] / widest
-        schedule = report["schedules"].get(name)
-        meaning = schedule_meaning(name, dict(schedule or {}), further_devices(report))
-        made.append(Card(words.title, meaning, gains[name], share, executed))
+        title = schedule_title(name, schedule) if schedule else schedule_words(name).title
+        meaning = schedule_meaning(name, schedule, further_devices(report))
+        made.append(Card(title, meaning, gains[name], share, executed))
     return made
 
 
+def cards_of(report: Report) -> str:
+    """Return the schedule that the cards are about, with its time."""
+    lead = lead_schedule(report)
+    took = executed_us(report, lead)
+    if took is None:
+        return ""
+    return f"{schedule_title(lead, report['schedules'][lead])}, {format_us(took)}"
+
+
 def _ratios(report: Report) -> dict[str, float]:
-    """Return the speed-up over each other placement of whole operators."""
+    """Return the speed-up of the leading schedule over each placement of whole operators."""
     schedules = report["schedules"]
     return {
         name: ratio
-        for name, ratio in (report.get("speedup") or {}).items()
-        if ratio is not None and not (name in schedules and schedules[name].get("splits"))
+        for name, ratio in slowdowns(report).items()
+        if not (name in schedules and schedules[name].get("splits"))
     }
 
 
@@ -245,9 +296,7 @@ def together(report: Report) -> list[str]:
             )
         if not splits or us is None or not took:
             continue
-        pair = " and ".join(
-            device_title(device) for device in next(iter(splits.values()))["columns"]
-        )
+        pair = _pair(splits)
         gain = took / us
         speed = "as fast" if abs(gain - 1.0) < _EQUAL else f"{gain:.2f} times as fast"
         other = schedule_title(main_schedule(report), schedules[main_schedule(report)])
@@ -266,8 +315,7 @@ def _told(gains: dict[str, float]) -> list[str]:
     return known or list(gains)[:1]
 
 
-def _gain(name: str, ratio: float) -> str:
-    than = schedule_words(name).than
+def _gain(than: str, ratio: float) -> str:
     if abs(ratio - 1.0) < _EQUAL:
         return f"as fast as {than}"
     return f"{ratio:.2f} times as fast as {than}"

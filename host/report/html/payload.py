@@ -13,7 +13,6 @@ from pimloop.host.report.format.placement import Alternative
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.schedule import Schedule
 from pimloop.host.report.html.charts import devices_used, operator_colours
-from pimloop.host.report.html.headline import main_schedule
 from pimloop.host.report.html.labels import (
     device_title,
     lane_order,
@@ -22,6 +21,7 @@ from pimloop.host.report.html.labels import (
     schedule_title,
 )
 from pimloop.host.report.html.layout import lay_out
+from pimloop.host.report.html.lead import lead_schedule
 from pimloop.host.report.html.rates import LIMITS
 
 #: Decimals of times, microseconds: a picosecond is below every clock here.
@@ -43,7 +43,7 @@ def payload(report: Report) -> dict[str, Any]:
     edges = [_edge(edge, index, tensors) for edge in (graph["edges"] if graph else ())]
     inner = [(edge[0], edge[1]) for edge in edges if edge[0] >= 0 and edge[1] >= 0]
     names = schedule_order(schedules)
-    main = main_schedule(report)
+    lead = lead_schedule(report)
     layout = lay_out([node["op"] for node in nodes], inner)
     return {
         "devices": [
@@ -61,7 +61,7 @@ def payload(report: Report) -> dict[str, Any]:
             _schedule(name, schedules[name], nodes, devices, lanes, index, tensors)
             for name in names
         ],
-        "main": names.index(main) if main in names else 0,
+        "main": names.index(lead) if lead in names else 0,
         "runs": [
             {
                 "name": run["name"],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.html import charts, headline, labels
+from pimloop.host.report.html.board import BoardRow, board_rows
 from pimloop.host.report.html.charts import Breakdown, Counter, Meter, ScheduleRow
 from pimloop.host.report.html.checks import Checks, checks
 from pimloop.host.report.html.facts import (
@@ -22,6 +23,7 @@ from pimloop.host.report.html.facts import (
     repeat_facts,
 )
 from pimloop.host.report.html.headline import Card
+from pimloop.host.report.html.lead import lead_schedule
 from pimloop.host.report.html.notes import Chip, Kept, Note, chips, kept, notes_on_times
 from pimloop.host.report.html.rates import LIMIT_MEANINGS, LIMITS, RateRow, rate_rows
 from pimloop.host.report.html.splits import SplitSchedule, split_schedules
@@ -43,6 +45,7 @@ class Head:
     proof: str
     together: tuple[str, ...]
     cards: tuple[Card, ...]
+    cards_of: str  # the schedule that they are about, with its time; "" without a clock
     chips: tuple[Chip, ...]
     notes: tuple[Note, ...]
 
@@ -61,12 +64,12 @@ class Schedules:
     """The table of schedules and what belongs to it."""
 
     rows: tuple[ScheduleRow, ...]
-    main: str  # name of the schedule that the others are compared with
+    lead: str  # name of the schedule that the page leads with
     further: tuple[DeviceMark, ...]  # devices of plug-ins that any schedule uses
     executed: str  # what the second time is called
     executed_meaning: str
     totals: str  # how times become a total
-    board: bool  # whether totals are published for the paper's board
+    board: tuple[BoardRow, ...]  # schedules with a total published for the paper's board
     kept: Kept
 
 
@@ -94,6 +97,7 @@ class Page:
     what_if: WhatIfTable | None
     rates: tuple[RateRow, ...]
     limits: tuple[Limit, ...]  # those of `rates`
+    main: str  # the schedule that operators' rates and counters are of
     weights: str
     meters: tuple[Meter, ...]
     counters: tuple[Counter, ...]
@@ -127,6 +131,7 @@ def view(report: Report) -> Page:
         limits=tuple(
             Limit(title, LIMIT_MEANINGS[key]) for key, title in LIMITS.items() if key in limited
         ),
+        main=charts.main_title(report),
         weights=charts.weights_text(report),
         meters=tuple(meters),
         counters=tuple(counters),
@@ -149,6 +154,7 @@ def _head(report: Report, rows: tuple[ScheduleRow, ...]) -> Head:
         proof=headline.proof(report),
         together=tuple(headline.together(report)),
         cards=tuple(headline.cards(report)),
+        cards_of=headline.cards_of(report),
         chips=chips(report, rows),
         notes=notes_on_times(report),
     )
@@ -158,12 +164,12 @@ def _schedules(report: Report) -> Schedules:
     overlapped = report.get("objective") == "makespan"
     return Schedules(
         rows=tuple(charts.schedule_rows(report)),
-        main=headline.main_schedule(report),
+        lead=lead_schedule(report),
         further=tuple(map(_mark, labels.further_devices(report))),
         executed=labels.executed_word(report),
         executed_meaning=labels.executed_meaning(report),
         totals="overlapped as the plan overlaps them" if overlapped else "added up",
-        board=bool(report.get("board")),
+        board=tuple(board_rows(report)),
         kept=kept(report),
     )
 

@@ -133,7 +133,7 @@ def test_errors_of_a_fit_are_whole(width):
 def test_the_tables_of_a_run_are_whole(width, report):
     out = console(width)
     _print_schedules(out, report, "bert, 16 tokens")
-    _print_operators(out, report, report["schedules"]["optimal"])
+    _print_operators(out, report, "optimal")
     print_rates(out, report)
     text = printed(out)
     assert "PIM operators, best found (gap 6.0 %); rates while their lists run" in text

@@ -131,6 +131,21 @@ def test_the_page_loads_without_errors_and_fits(browser, pages, name, size, them
         assert (light > 600) == (theme == "light")
 
 
+#: Tables that every desktop shows whole; those of all operators and counters may be wider.
+WHOLE = ("schedules", "splits", "what-if", "roofline")
+
+
+@pytest.mark.parametrize("width", [1600, 1200])
+@pytest.mark.parametrize("name", ["large", "split"])
+def test_tables_are_not_cut(browser, pages, name, width):
+    with opened(browser, pages[name], (width, 900)) as page:
+        for section in WHOLE:
+            cut = page.eval_on_selector_all(
+                f"#{section} .scroll", "all => all.map((s) => s.scrollWidth - s.clientWidth)"
+            )
+            assert max(cut, default=0) <= 0, f"{section}: {max(cut)} pixels are cut"
+
+
 #: Contrast of the text of elements with what is behind them (WCAG 2.1), the worst of a selector.
 _WORST_CONTRAST = """(selector) => {
   const channel = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;

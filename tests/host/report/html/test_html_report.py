@@ -13,6 +13,7 @@ from support import report_samples as samples
 from pimloop.errors import PimloopError
 from pimloop.host.report import plots_style
 from pimloop.host.report.html import charts, labels, layout, payload, write_html
+from pimloop.host.report.html.board import board_rows
 from pimloop.host.report.html.headline import cards, proof, sentence, where, why_no_pim
 from pimloop.host.report.html.page import render
 
@@ -233,13 +234,22 @@ def test_differences_are_signed_and_relative():
     report = samples.tiny_report()
     report["schedules"]["optimal"].update(predicted_us=100.0, executed_us=101.0)
     report["schedules"]["greedy"].update(predicted_us=100.0, executed_us=99.98)
-    report["board"] = {"optimal": 202.0}
+    report["board"] = {"optimal": 202.0, "greedy": 100.0}
+    report["board_driver"], report["board_figure"] = {"optimal": 151.5}, {"optimal": 200.0}
     rows = {row.name: row for row in charts.schedule_rows(report)}
     assert rows["optimal"].difference == "+1.0 %"
     assert rows["greedy"].difference == "-0.020 %"
     assert rows["cpu_serial"].difference == "0 %"
-    assert rows["optimal"].board_error == "-50.0 %"
-    assert rows["greedy"].board == ""
+    assert rows["cpu_serial"].board == ""
+    assert rows["optimal"].driver_share / rows["optimal"].executed_share == pytest.approx(1.5)
+    # A total compares with the one that has the same work in it, or with none.
+    optimal, greedy = board_rows(report)
+    assert (optimal.executed, optimal.work, optimal.with_work) == ("101 µs", "50.5 µs", "152 µs")
+    assert (optimal.published, optimal.error, optimal.figure) == ("202 µs", "-25.0 %", "200 µs")
+    assert (greedy.published, greedy.work, greedy.error) == ("100 µs", "", "")
+    text = " ".join(_Page(render(report)).words)
+    assert "the paper's Figure 9 has 200 µs" in text
+    assert "Beside the paper's board" not in render(samples.bare_report())
 
 
 def test_the_data_is_what_the_report_says():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pimloop.host.report.html import charts
+from pimloop.host.report.html.board import board_rows
 from pimloop.host.report.html.payload import operator_codes, payload
 
 
@@ -167,10 +168,9 @@ def test_rows_of_schedules_with_gaps() -> None:
         "greedy": "+0.050 %",
         "mine": "",
     }
-    # The board is what an execution is compared with: 200 is a quarter more than 160.
-    assert {name: row.board_error for name, row in rows.items()} == {
-        "cpu_serial": "+25.0 %", "pim_first": "", "greedy": "", "mine": "",
-    }  # fmt: skip
+    # An execution is compared with the board: 200 is a quarter more than 160.
+    compared = board_rows({**REPORT, "board_driver": {"cpu_serial": 200.0, "greedy": 1.0}})
+    assert {row.title: row.error for row in compared} == {"CPU serial": "+25.0 %", "Greedy": ""}
     assert (rows["mine"].executed, rows["mine"].pim, rows["mine"].kib) == ("", "", 0.5)
 
 

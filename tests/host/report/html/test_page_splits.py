@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from support import report_samples as samples
 
 from pimloop.host.report.chrome_trace import write_trace
-from pimloop.host.report.html import charts, payload
-from pimloop.host.report.html.labels import format_us, place_title
+from pimloop.host.report.html import charts, headline, payload
+from pimloop.host.report.html.labels import format_us, place_title, schedule_order
+from pimloop.host.report.html.lead import lead_schedule, slowdowns
 from pimloop.host.report.html.page import render
 from pimloop.host.report.html.splits import Share, split_rows, split_schedules
 from pimloop.host.report.html.what_if import what_if_table
@@ -212,3 +214,42 @@ def test_slices_of_a_split_are_its_parts(report: dict[str, Any], tmp_path: Any) 
         assert memory[threads[first["tid"]]] == source
         assert memory[threads[last["tid"]]] == destination
     assert gathers
+
+
+def test_the_quicker_schedule_with_splits_leads_and_is_related_to_the_best_placement(
+    report: dict[str, Any],
+) -> None:
+    """Headline, cards, table and chosen schedule are about it; a slower one leads nothing."""
+    times = {name: s["executed_us"] for name, s in report["schedules"].items()}
+    took, best = times["coexec"], times["optimal"]
+    assert took < best
+    text = headline.sentence(report)
+    count = len(report["schedules"]["coexec"]["splits"])
+    assert f"takes {format_us(took)} on htg-z920 with {count} operators split" in text
+    assert f"{times['cpu_serial'] / took:.2f} times as fast as one CPU core alone" in text
+    least = f"{best / took:.2f} times as fast as the best placement of whole operators"
+    assert f"{least}, {format_us(best)}." in text
+    assert headline.where(report).startswith(f"{count} of ")
+    assert f"faster than Optimal, {format_us(best)}: proved" in headline.proof(report)
+    shown = {card.title: card.ratio for card in headline.cards(report)}
+    assert shown["Optimal"] == pytest.approx(best / took)
+    assert shown["CPU serial"] == pytest.approx(times["cpu_serial"] / took)
+    assert "Co-execution" not in shown
+    assert headline.cards_of(report) == f"Co-execution, {format_us(took)}"
+    page = render(report)
+    (row,) = re.findall(
+        r'<tr class="main">\s*<th scope="row">(.*?)<', page.split('id="what-if"')[0]
+    )
+    assert row == "Co-execution"
+    data = payload.payload(report)
+    assert list(schedule_order(report["schedules"]))[data["main"]] == "coexec"
+
+    slower = json.loads(json.dumps(report))
+    slower["schedules"]["coexec"]["executed_us"] = 1.01 * best
+    assert lead_schedule(slower) == "optimal"
+    assert f"takes {format_us(best)} on htg-z920 in the best placement" in headline.sentence(slower)
+    assert slowdowns(slower) == slower["speedup"]
+    (row,) = re.findall(
+        r'<tr class="main">\s*<th scope="row">(.*?)<', render(slower).split('id="what-if"')[0]
+    )
+    assert row == "Optimal"
