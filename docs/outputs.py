@@ -100,7 +100,7 @@ def _options(text: str) -> dict[str, str]:
 
 
 def produce(command: str, options: Mapping[str, str] | None = None) -> str:
-    """Run a command of `pimloop`; return the text of its block.
+    """Run a command of `pimloop`, or several joined by `&&`; return the text of its block.
 
     Parameters
     ----------
@@ -113,9 +113,10 @@ def produce(command: str, options: Mapping[str, str] | None = None) -> str:
         When the command fails; the message has what it wrote to standard error.
     """
     options = options or {}
-    words = shlex.split(command)
-    if words[0] != "pimloop":
-        raise RuntimeError(f"{command}: only `pimloop` commands are run")
+    steps = [shlex.split(step) for step in command.split(" && ")]
+    for words in steps:
+        if words[0] != "pimloop" and words[:2] != ["python", "-m"]:
+            raise RuntimeError(f"{command}: only `pimloop` and `python -m` are run")
     with tempfile.TemporaryDirectory() as folder:
         kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         environment = kept | {
@@ -128,13 +129,16 @@ def produce(command: str, options: Mapping[str, str] | None = None) -> str:
         Path(environment["PIMLOOP_CACHE_DIR"]).mkdir(mode=0o700)
         work = Path(folder) / "work"
         work.mkdir()
-        done = subprocess.run(
-            [sys.executable, "-m", "pimloop", *words[1:]],
-            cwd=work, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False,
-        )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{command}: exit code {done.returncode}\n{done.stderr}")
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+        lines: list[str] = []
+        for words in steps:
+            module = words[1:] if words[0] == "python" else ["-m", "pimloop", *words[1:]]
+            done = subprocess.run(
+                [sys.executable, *module], cwd=work, env=environment, capture_output=True,
+                text=True, timeout=TIMEOUT, check=False,
+            )  # fmt: skip
+            if done.returncode:
+                raise RuntimeError(f"{command}: exit code {done.returncode}\n{done.stderr}")
+            lines += [line.rstrip() for line in done.stdout.splitlines()]
     return "\n".join([f"$ {command}", *_part(lines, options)]) + "\n"
 
 

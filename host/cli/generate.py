@@ -276,6 +276,18 @@ def _placement(phase: dict[str, Any], objective: str) -> str:
     return text
 
 
+def overlap(phase: Mapping[str, Any]) -> str:
+    """Return how far the times of a phase's devices overlap, "" where no operator is split."""
+    times = [phase[key] for key in ("pim_us", "cpu_us", "transfer_us")]
+    if not phase["split_nodes"] or phase["us_per_execution"] is None or None in times:
+        return ""
+    ms = (sum(times) - phase["us_per_execution"]) / 1000
+    return (
+        f"{phase['name']}: both sides of a split work at the same time: PIM, CPU and transfers add"
+        f" up to {ms:,.2f} ms more than it takes"
+    )
+
+
 def _line(out: Console, text: str) -> None:
     out.print(text, markup=False, soft_wrap=True)
 
@@ -284,6 +296,7 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
     """Print the tables that end a generation."""
     from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
     from pimloop.host.cli.tables import numbers, print_table, prose, texts
+    from pimloop.host.report.html.headline import ASSUMED
 
     title = f"{report['model']}, {report['platform']}"
     timed = any(phase["us_per_execution"] is not None for phase in report["phases"])
@@ -316,6 +329,9 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         else:
             time = f"{us / 1000:,.2f} ms a {per}"
             _line(out, f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
+            _line(out, overlap(phase))
+    if any(phase["split_nodes"] for phase in report["phases"]) and timed:
+        _line(out, ASSUMED)
         for name, reason in phase.get("left_out_policies", {}).items():
             _line(out, f"{phase['name']}: {name} left out: {reason}")
     phases = report["phases"]  # equal names in two of them are different operators

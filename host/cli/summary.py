@@ -13,6 +13,7 @@ from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.run import CpuBasis
 from pimloop.host.report.format.verification import Comparison, IntegerComparison
+from pimloop.host.report.html.facts import parts_text
 from pimloop.host.report.html.headline import contradiction, proof, together, why_no_pim
 from pimloop.host.report.html.labels import (
     device_title,
@@ -69,7 +70,8 @@ def print_summary(out: Console, report: Report, files: Sequence[Path] = ()) -> N
             _line(out, not_trusted(report), "yellow")
         print_what_if(out, report)
     _line(out, _profile(report))
-    _line(out, _part_profile(report))
+    parts = parts_text(report["profile"])
+    _line(out, parts and f"shares of the CPU: {parts}")
     _line(out, _simulation(report))
     _print_verification(out, report)
     for folder in dict.fromkeys(path.parent for path in files):
@@ -209,29 +211,6 @@ def _profile(report: Report) -> str:
         f"profile: {runs} measured {quantity(profile['nodes_covered'], 'operator cost')} and"
         f" {quantity(profile['transfers_covered'], 'transfer')}"
     )
-
-
-def _part_profile(report: Report) -> str:
-    """Return how the times of split operators were measured, "" where none was."""
-    profile = report["profile"]
-    parts = None if profile is None else profile.get("parts")
-    if parts is None:
-        return ""
-    runs = quantity(parts["runs"], "further run")
-    text = f"shares of the CPU: {runs} (lower bound {parts['runs_lower_bound']})"
-    errors = {
-        name: abs(fit["error"])
-        for name, fit in parts["operators"].items()
-        if fit["error"] is not None
-    }
-    if parts["median_error"] is not None and errors:
-        worst = max(errors, key=lambda name: errors[name])
-        text += (
-            "; the lines through them miss whole operators by"
-            f" {percent(parts['median_error'])} in the median, {percent(errors[worst])} at most"
-            f" ({worst})"
-        )
-    return text
 
 
 def _simulation(report: Report) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pimloop.host.report.format.model import Profile
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.html.labels import format_us, format_value
+from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
 #: Phases that took less are not named, seconds.
@@ -63,6 +64,37 @@ def _profile(profile: Profile) -> Iterator[Fact]:
     yield Fact("Operator costs measured", f"{profile['nodes_covered']} of {profile['nodes']}")
     covered = f"{profile['transfers_covered']} of {profile['transfers']}"
     yield Fact("Transfer costs measured", covered)
+    parts = parts_text(profile)
+    if parts:
+        yield Fact("Times of shares on the CPU", parts, quiet=profile["parts"]["certificate"])
+    if profile.get("disturbed"):
+        yield Fact("CPU times", "not trusted: other work disturbed the measurement")
+
+
+def parts_text(profile: Profile | None) -> str:
+    """Return how the CPU's times of shares were measured and tested, "" where none was.
+
+    A line through two shares of an operator says what each share takes; the whole operator, which
+    was measured too, is its test.
+    """
+    parts = None if profile is None else profile.get("parts")
+    if parts is None:
+        return ""
+    runs = quantity(parts["runs"], "further run")
+    text = f"{runs} (lower bound {parts['runs_lower_bound']})"
+    errors = {
+        name: abs(fit["error"])
+        for name, fit in parts["operators"].items()
+        if fit["error"] is not None
+    }
+    if parts["median_error"] is not None and errors:
+        worst = max(errors, key=lambda name: errors[name])
+        text += (
+            "; the lines through them miss whole operators by"
+            f" {percent(parts['median_error'])} in the median, {percent(errors[worst])} at most"
+            f" ({worst})"
+        )
+    return text
 
 
 def repeat_facts(report: Report) -> tuple[Fact, ...]:

@@ -166,7 +166,7 @@ def test_the_tables_of_a_generation_are_whole(width):
         "lower_bound_us": 4.7e9 * 0.94, "nodes": 12345, "pim_nodes": 9876, "executions": 128,
         "us_per_execution": 4.7e9, "pim_us": 2.4e9, "cpu_us": 1.3e9, "transfer_us": 1.2e9,
         "cycles_per_execution": [123_456_789_012], "kept_on_cpu": {"MatMul_1": "too large"},
-        "from_cost_store": True,
+        "from_cost_store": True, "split_nodes": 0,
     }  # fmt: skip
     token = {
         "token": 50256,
@@ -192,6 +192,13 @@ def test_the_tables_of_a_generation_are_whole(width):
         assert wanted in text
     assert "4,700,000.00 ms a prompt" in text
     assert "costs reused from earlier runs" in text
+    assert "add up to" not in text
+    split = {**phase, "split_nodes": 48, "pim_us": 3.5e9}
+    out = console(120)
+    print_generation(out, {**report, "phases": [split], "objective": "sequential"})
+    # 3.5 + 1.3 + 1.2 - 4.7
+    assert "PIM, CPU and transfers add up to 1,300,000.00 ms more than it takes" in printed(out)
+    assert "each side works in a memory of its own" in printed(out)
     untimed = dict.fromkeys(("us_per_execution", "pim_us", "cpu_us", "transfer_us"))
     phase |= untimed | {"predicted_us": None, "cycles_per_execution": None, "executions": 2}
     out = console(120)

@@ -11,6 +11,7 @@ from support import report_samples as samples
 
 from pimloop.host.report.chrome_trace import write_trace
 from pimloop.host.report.html import charts, headline, payload
+from pimloop.host.report.html.facts import parts_text
 from pimloop.host.report.html.labels import format_us, place_title, schedule_order
 from pimloop.host.report.html.lead import lead_schedule, slowdowns
 from pimloop.host.report.html.page import render
@@ -253,3 +254,26 @@ def test_the_quicker_schedule_with_splits_leads_and_is_related_to_the_best_place
         r'<tr class="main">\s*<th scope="row">(.*?)<', render(slower).split('id="what-if"')[0]
     )
     assert row == "Optimal"
+
+
+def test_the_page_says_how_times_of_shares_were_tested_and_whether_to_trust_them(
+    report: dict[str, Any],
+) -> None:
+    """As the terminal: median and worst miss of whole operators, by the lines through shares."""
+    changed = json.loads(json.dumps(report))
+    fits = {"up": 0.012, "down": -0.034, "only": None}
+    changed["profile"]["parts"] = {
+        "runs": 2, "runs_lower_bound": 2, "certificate": "a line has two points",
+        "from_cost_store": False, "median_error": 0.023,
+        "operators": {name: {"columns": [512], "error": error} for name, error in fits.items()},
+    }  # fmt: skip
+    text = parts_text(changed["profile"])
+    assert text.startswith("2 further runs (lower bound 2); the lines through them miss whole")
+    assert text.endswith("by 2.3 % in the median, 3.4 % at most (down)")
+    assert text in render(changed)
+    assert text not in render(report)
+    assert "not trusted" not in render(changed)
+    changed["profile"]["disturbed"] = changed["cpu_times_disturbed"] = True
+    page = render(changed)
+    assert "CPU times are not trusted: other work on this machine disturbed" in page
+    assert "not trusted: other work disturbed the measurement" in page.split('id="profile"')[1]
