@@ -125,7 +125,9 @@ def _schedules(report: Report) -> Figure | None:
     marks = ["line: predicted"]
     marks += ["◆: board"] if board else []
     marks += ["hatched: what its driver does besides"] if drivers else []
-    axes.set_xlabel(f"{word} time, {unit}; {'; '.join(marks)}")
+    # A line of its own for the board: one line would be wider than the figure.
+    board_marks = "\n" + "; ".join(marks[1:]) if marks[1:] else ""
+    axes.set_xlabel(f"{word} time, {unit}; {marks[0]}{board_marks}")
     axes.margins(x=0.12)
     axes.set_title(_caption(report), loc="left", fontsize=9)
     return figure

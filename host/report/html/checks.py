@@ -8,7 +8,7 @@ from typing import Any
 
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.verification import IntegerComparison
-from pimloop.host.report.html.charts import error_text, verification_rows
+from pimloop.host.report.html.charts import error_text, main_title, verification_rows
 from pimloop.host.report.html.facts import Fact
 from pimloop.partitioner.quantity import quantity
 
@@ -85,16 +85,17 @@ def checks(report: Report) -> Checks:
 
 
 def _facts(report: Report, verified: Mapping[str, Any]) -> Iterable[Fact]:
+    of_main = f"the outputs of {main_title(report)} to float32"
     if verified.get("max_abs_error") is not None:
-        yield Fact("Largest error of the output", error_text(verified["max_abs_error"]))
+        yield Fact(f"Largest absolute error of {of_main}", error_text(verified["max_abs_error"]))
     if verified.get("cosine") is not None:
-        yield Fact("Cosine to float32", f"{verified['cosine']:.6f}")
+        yield Fact(f"Cosine of {of_main}", f"{verified['cosine']:.6f}")
     operators = verified.get("pim_operators_against_float32")
     if operators:
         worst = error_text(operators["worst"]) or "not finite"
         yield Fact(
-            "Worst element of a PIM operator against float32",
-            f"{worst} of at most {error_text(operators['limit'])}",
+            "Worst element of a PIM operator against float32 on the same operands",
+            f"{worst} of its rounding bound (at most {error_text(operators['limit'])})",
             quiet=operators["node"],
         )
     simulation = report.get("simulation")

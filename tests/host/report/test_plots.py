@@ -129,7 +129,22 @@ def test_the_schedules_have_their_executed_time_and_prediction():
     assert _bars(axes) == [[(0.0, 6.0)]]
     assert [list(line.get_xdata()) for line in axes.lines] == [[5.4, 5.4], [5.0]]
     assert [text.get_text().strip() for text in axes.texts] == ["6"]
-    assert axes.get_xlabel().endswith("time, ms; line: predicted; ◆: board")
+    assert axes.get_xlabel().endswith("time, ms; line: predicted\n◆: board")
+
+
+def test_the_work_of_the_boards_driver_is_drawn_behind_a_time_and_named_inside_the_figure():
+    report = _timed_report()
+    ((name, schedule),) = report["schedules"].items()
+    schedule |= {"executed_us": 6000.0, "predicted_us": 6000.0}
+    report["board"], report["board_driver"] = {name: 6900.0}, {name: 7000.0}
+    figure = plots._schedules(report)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert _bars(axes) == [[(0.0, 6.0)], [(6.0, 7.0)]]
+    assert axes.get_xlabel().endswith("◆: board; hatched: what its driver does besides")
+    shown = axes.xaxis.label.get_window_extent()
+    assert shown.x0 >= 0
+    assert shown.x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("board", [3000.0, 5000.0, 6000.0, 6100.0, 6600.0])

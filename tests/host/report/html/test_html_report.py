@@ -386,3 +386,13 @@ def test_escape_sequences_and_changes_of_direction_are_not_in_the_page():
     assert not re.search(f"[{controls}\u202a-\u202e\u2066-\u2069]", text)
     assert "tiny\ufffd[31m" in text
     text.encode()
+
+
+def test_errors_say_of_what_they_are_and_against_what():
+    """Absolute or relative to a bound, and the schedule whose outputs have them."""
+    text = " ".join(_Page(render(samples.make_report(layers=2))).words)
+    assert "0.0018 of its rounding bound (at most 0.005)" in text
+    assert "Largest absolute error of the outputs of Optimal to float32" in text
+    assert "Cosine of the outputs of Optimal to float32" in text
+    assert "The PIM operators of Optimal." in text
+    assert "Counted by the device in one execution of Optimal." in text
