@@ -253,7 +253,7 @@ def _print(out: Console, finished: list[Finished], files: list[Path]) -> None:
         columns += prose("mark")
     else:
         rows = [row[:-1] for row in rows]
-    print_table(out, columns, rows, "how many times as long as the optimum")
+    print_table(out, columns, rows, "how many times as long as optimal, which splits no operator")
     left_out = Counter(
         f"{name}: left out: {reason}"
         for report in reports

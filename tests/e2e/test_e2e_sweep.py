@@ -139,7 +139,7 @@ def test_a_point_that_fails_leaves_the_others(tiny, tmp_path, capsys):
     code, out, err = sweep(capsys, tiny, "--seq", "3,4000", "--out", tmp_path)
     assert code == 2
     assert "sequence length 4000 is outside" in err
-    assert "how many times as long as the optimum" in out
+    assert "how many times as long as optimal, which splits no operator" in out
     result = json.loads((tmp_path / "sweep.json").read_text())
     assert len(result["rows"]) == 6
     assert [point["passed"] for point in result["points"]] == [True, None]
