@@ -59,7 +59,7 @@ def graph(page: Page) -> bytes:
     section = page.locator("#graph")
     section.evaluate("section => section.scrollIntoView()")
     page.wait_for_timeout(300)
-    node = page.locator('.node.f-pim:has(.code:text-is("MM"))').nth(2).bounding_box()
+    node = page.locator('.node:is(.f-pim, .f-split):has(.code:text-is("MM"))').nth(2).bounding_box()
     box = section.bounding_box()
     assert node is not None
     assert box is not None
