@@ -348,7 +348,7 @@ def test_without_scripts_the_numbers_are_there(browser, pages):
         report = samples.make_report(layers=4)
         assert f"{report['speedup']['cpu_serial']:.2f}" in text
         assert "drawn by a script" in text
-        assert page.locator("#schedules table").is_visible()
+        assert page.locator("#schedules table.schedules").is_visible()
         assert page.locator(".stack .part").first.is_visible()
 
 
