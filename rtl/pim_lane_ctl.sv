@@ -37,7 +37,8 @@ module pim_lane_ctl #(
   /// Static for a stream: operation and scalar of KindEw (0: +1, 1: -1, 2: scalar buffer).
   input  wire pim_pkg::lane_op_e ew_op_i,
   input  wire logic [1:0]        ew_scalar_i,
-  /// Entry of the scalar buffer that KindEw and splat use.
+  /// Entry of the scalar buffer that KindEw and splat use, from a clock before the first of them on;
+  /// 0 while a product runs.
   input  wire logic [$clog2(ScalarDepth)-1:0] scalar_index_i,
   /// Fill one group of accumulators with that entry (or +0, or its negative).
   input  wire logic              splat_i,
@@ -88,12 +89,12 @@ module pim_lane_ctl #(
   logic scalar_write_q, block_write_q, copy_out_q;
   logic [$clog2(ScalarDepth/AtomElems)-1:0] scalar_write_index_q;
 
-  logic slice_valid, trans_idle;
+  logic slice_valid, slice_next, trans_idle;
   logic [AtomElems*16-1:0] slice;
   logic [GroupBits+PartBits-1:0] slice_tag;
   logic [IndexBits-1:0] slice_index;
 
-  logic [IndexBits-1:0] scalar_index;
+  logic [IndexBits-1:0] inner_d, scalar_index;
   logic [15:0] scalar;
 
   logic lane_valid_q, lane_slice_q;
@@ -105,10 +106,16 @@ module pim_lane_ctl #(
   logic [SettleBits-1:0] settle_q;
 
   always_comb begin
-    scalar_index = scalar_index_i;
-    if (slice_valid) scalar_index = slice_index;
-    else if (read_i.valid && read_i.kind == pim_pkg::KindMac) scalar_index = inner_q;
+    inner_d = inner_q;
+    if (read_i.valid && read_i.kind == pim_pkg::KindMac) begin
+      if (read_i.last) inner_d = '0;
+      else if (read_i.step_end) inner_d = inner_q + 1'b1;
+    end
   end
+
+  // The scalar of the next clock. Products count on their own from 0, the rest is told: one of
+  // the two is 0.
+  assign scalar_index = slice_next ? slice_index : inner_d | scalar_index_i;
 
   pim_scalar_buf #(
     .Depth(ScalarDepth),
@@ -150,6 +157,7 @@ module pim_lane_ctl #(
     .valid_o(slice_valid),
     .data_o(slice),
     .tag_o(slice_tag),
+    .next_o(slice_next),
     .index_o(slice_index),
     .idle_o(trans_idle)
   );
@@ -180,6 +188,7 @@ module pim_lane_ctl #(
       copy_out_q <= 1'b0;
       lane_valid_q <= 1'b0;
       lane_slice_q <= 1'b0;
+      inner_q <= inner_d;
       if (settle_q != '0) settle_q <= settle_q - 1'b1;
       if (read_i.valid || splat_i || slice_valid) settle_q <= SettleBits'(SettleClocks);
       if (splat_i) begin
@@ -222,8 +231,6 @@ module pim_lane_ctl #(
             lane_group_q <= group_q;
             lane_scalar_q <= scalar;
             group_q <= read_i.step_end ? '0 : group_q + 1'b1;
-            if (read_i.last) inner_q <= '0;
-            else if (read_i.step_end) inner_q <= inner_q + 1'b1;
           end
           pim_pkg::KindEw: begin
             lane_valid_q <= 1'b1;

@@ -2,8 +2,9 @@
 
 /// Scalar buffer: a row of the left operand, or a column to broadcast, as single bfloat16.
 ///
-/// Written an atom at a time, read an element at a time; both take effect at the clock edge, a
-/// read of a word written in the same clock gives the old one.
+/// Written an atom at a time, read an element at a time, in block memory: the entry named in a clock
+/// is there in the next one. A read of what is written in the same clock gives the new data. An atom
+/// is read when the entry lies in another one than the last, or when it was written meanwhile.
 module pim_scalar_buf #(
   /// Elements; a multiple of AtomElems.
   parameter int unsigned Depth = 4096,
@@ -14,25 +15,52 @@ module pim_scalar_buf #(
   input  wire logic                               write_i,
   input  wire logic [$clog2(Depth/AtomElems)-1:0] write_index_i,
   input  wire logic [AtomElems*16-1:0]            write_data_i,
+  /// Entry wanted in the next clock.
   input  wire logic [$clog2(Depth)-1:0]           read_index_i,
-  /// Combinational.
+  /// The entry named one clock ago.
   output logic      [15:0]                        read_data_o
 );
 
   localparam int unsigned ElemBits = $clog2(AtomElems);
+  localparam int unsigned AtomBits = $clog2(Depth / AtomElems);
 
   if (AtomElems < 2 || (AtomElems & (AtomElems - 1)) != 0 || Depth % AtomElems != 0)
   begin : gen_check
     $error("%m: AtomElems must be a power of two that divides Depth");
   end
 
+  typedef logic [AtomBits-1:0] atom_t;
+  typedef logic [ElemBits-1:0] element_t;
+
+  // What is read and written in one clock comes from `late_q`.
+  (* ram_style = "block", no_rw_check *)
   logic [AtomElems*16-1:0] memory_q [Depth/AtomElems];
 
-  assign read_data_o =
-      memory_q[read_index_i[$clog2(Depth)-1:ElemBits]][32'(read_index_i[ElemBits-1:0])*16+:16];
+  atom_t atom, atom_q;             // wanted; the one in `data_q`
+  element_t element, element_q;
+  logic [AtomElems*16-1:0] data_q;
+  logic collides, collided_q;
+  logic [15:0] late_q;
+
+  assign atom = read_index_i[$clog2(Depth)-1:ElemBits];
+  assign element = read_index_i[ElemBits-1:0];
+  assign collides = write_i && write_index_i == atom;
+  assign read_data_o = collided_q ? late_q : data_q[32'(element_q)*16+:16];
 
   always_ff @(posedge clk_i) begin
     if (write_i) memory_q[write_index_i] <= write_data_i;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (atom != atom_q || collided_q) data_q <= memory_q[atom];
+  end
+
+  // No reset: the atom read first is the one wanted, or what nobody has written.
+  always_ff @(posedge clk_i) begin
+    atom_q <= atom;
+    element_q <= element;
+    collided_q <= collides;
+    if (collides) late_q <= write_data_i[32'(element)*16+:16];
   end
 
 endmodule

@@ -239,8 +239,9 @@ async def transposed_products(dut, idle):
 async def splat(tb, width, zero, negate=0, index=0):
     """Fill accumulators with one value, without a break."""
     dut = tb.dut
-    dut.splat_i.value, dut.splat_zero_i.value, dut.splat_negate_i.value = 1, zero, negate
     dut.scalar_index_i.value = index
+    await tb.step()
+    dut.splat_i.value, dut.splat_zero_i.value, dut.splat_negate_i.value = 1, zero, negate
     for group in range(width):
         dut.splat_group_i.value = group
         await tb.step()

@@ -33,6 +33,7 @@ class TB:
         self.filling = deque()  # those not yet full
         self.emitted = 0  # slices of the oldest block
         self.since = SPACING
+        self.index = None  # of the slice that was announced in the clock before
 
     async def step(self, may_open=True):
         dut, rng = self.dut, self.rng
@@ -51,8 +52,10 @@ class TB:
         dut.data_i.value = int.from_bytes(atom.tobytes(), "little")
         await RisingEdge(dut.clk_i)
         self.since += 1
-        if int(dut.valid_o.value):
+        assert int(dut.valid_o.value) == (self.index is not None)
+        if self.index is not None:
             self.check_slice()
+        self.index = int(dut.index_o.value) if int(dut.next_o.value) else None
         room = int(dut.room_o.value)
         # The last slice of a block is registered: its buffer is free one clock earlier.
         assert room or len(self.blocks) >= 2
@@ -73,7 +76,7 @@ class TB:
         data = np.frombuffer(int(dut.data_o.value).to_bytes(2 * SIZE, "little"), np.uint16)
         assert data.tolist() == [int(atom[self.emitted]) for atom in atoms]
         assert int(dut.tag_o.value) == tag
-        assert int(dut.index_o.value) == (base + self.emitted) % (1 << INDEX_BITS)
+        assert self.index == (base + self.emitted) % (1 << INDEX_BITS)
         assert self.since >= SPACING, "slices closer than Spacing"
         self.since = 0
         self.emitted += 1

@@ -30,6 +30,30 @@ def replace(document: Path, name: str, text: str) -> None:
     document.write_text(f"{before}{mark}{text}{_END}{after}", encoding="utf-8")
 
 
+def rows_of(document: Path, name: str) -> dict[str, str]:
+    """Return the rows of the table between the marks of a name, by their first cell."""
+    content = document.read_text(encoding="utf-8")
+    text = content.partition(f"<!-- generated:{name} -->\n")[2].partition(_END)[0]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    return {row.split("|")[1].strip(): row for row in rows}
+
+
+def alone_row(name: str, runs: Mapping[int, Placed]) -> str:
+    """Return the row of a block placed and routed alone, by seed."""
+    slowest = min(runs.values(), key=lambda placed: placed.mhz)
+    clocks = ", ".join(f"{placed.mhz:.1f}" for placed in runs.values())
+    path = " → ".join(f"`{signal}`" for signal in slowest.path)
+    seeds = ", ".join(map(str, runs))
+    return f"| `{name}` | {slowest.mhz:.1f} MHz | {seeds} | {clocks} | {path} |"
+
+
+def alone_table(rows: Mapping[str, str]) -> str:
+    """Return the table of rows that `alone_row` made."""
+    head = "| block | slowest | seeds | Fmax of each, MHz | longest path of the slowest |"
+    lines = [head, "|---|---|---|---|---|", *(rows[name] for name in sorted(rows))]
+    return "\n".join(lines) + "\n"
+
+
 def use_table(rows: Mapping[str, Mapping[Family, Use | str]]) -> str:
     """Return a table of uses: a row for each name, a group of columns for each family.
 

@@ -144,6 +144,13 @@ def yosys(script: str, name: str, timeout: float = 1800) -> None:
     _run(_YOSYS, ["-Q", "-T", str(path.relative_to(ROOT))], WORK / f"{name}.log", timeout)
 
 
+def read_design(top: str, sources: Sequence[Path], *, hierarchy: bool) -> str:
+    """Return the command of Yosys that reads a design."""
+    files = " ".join(os.path.relpath(path, ROOT) for path in sources)
+    keep = "--keep-hierarchy" if hierarchy else ""
+    return f"read_slang -j 1 -D SYNTHESIS -D PIM_NO_CLOCK_GATES {keep} --top {top} {files}"
+
+
 def synthesise(
     top: str,
     sources: Sequence[Path],
@@ -158,13 +165,11 @@ def synthesise(
     The netlist stays in the work folder as `name`.json. A module that is used more than once keeps
     the name of its instance.
     """
-    files = " ".join(os.path.relpath(path, ROOT) for path in sources)
     out = WORK.relative_to(ROOT)
-    keep = "--keep-hierarchy" if hierarchy else ""
     # The two commands have opposite defaults.
     flat = {("ecp5", True): "-noflatten", ("xcup", False): "-flatten"}.get((family, hierarchy), "")
     yosys(
-        f"read_slang -j 1 -D SYNTHESIS -D PIM_NO_CLOCK_GATES {keep} --top {top} {files}\n"
+        f"{read_design(top, sources, hierarchy=hierarchy)}\n"
         f"{COMMANDS[family]} {flat} -top {top}\n"
         f"write_json {out}/{name}.json\ntee -q -o {out}/{name}.stat.json stat -json\n",
         name,
