@@ -25,6 +25,8 @@ pim_regs.sv
 pim_scalar_buf.sv
 pim_sched.sv
 pim_seq.sv
+pim_seq_blocks.sv
+pim_seq_stream.sv
 pim_spans.sv
 pim_top.sv
 pim_transpose.sv
