@@ -1,7 +1,9 @@
 // The synthesizable device, packages first; top: pim_top. Paths are relative to this file (-F).
 pim_isa_pkg.sv
 pim_pkg.sv
+pim_blocks_pkg.sv
 pim_burst_gen.sv
+pim_channel.sv
 pim_check.sv
 pim_check_hull.sv
 pim_check_static.sv
@@ -11,7 +13,9 @@ pim_copy.sv
 pim_counters.sv
 pim_dma_rd.sv
 pim_dma_wr.sv
+pim_engine.sv
 pim_fifo.sv
+pim_front.sv
 pim_lane.sv
 pim_lane_ctl.sv
 pim_lanes.sv
@@ -21,6 +25,8 @@ pim_regs.sv
 pim_scalar_buf.sv
 pim_sched.sv
 pim_seq.sv
+pim_seq_blocks.sv
+pim_seq_stream.sv
 pim_spans.sv
 pim_top.sv
 pim_transpose.sv

@@ -92,6 +92,23 @@ package pim_pkg;
     logic last;           // last access of the stream
   } access_t;
 
+  /// What the compute sequencer does.
+  typedef enum logic [3:0] {
+    SeqIdle,
+    SeqScalar,    // load the scalar buffer
+    SeqTile,      // next tile: its width
+    SeqSetup,     // set up a vector instruction
+    SeqSplat,     // fill the accumulators with one value
+    SeqInit,      // load the accumulators from memory
+    SeqStream,    // right operand through the lanes
+    SeqBlock,     // announce a block, MATMUL_T
+    SeqBlockRow,  // its atoms
+    SeqOut,       // write the result
+    SeqNext,      // next tile or row
+    SeqDrain,
+    SeqDone
+  } seq_state_e;
+
   /// A two-dimensional transfer on the AXI side: `rows` rows of `bytes`.
   typedef struct packed {
     logic [63:0] addr;

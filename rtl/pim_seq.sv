@@ -44,33 +44,12 @@ module pim_seq #(
   input  wire logic                     block_room_i
 );
 
-  localparam int unsigned AtomElems = AtomBytes / 2;
   localparam int unsigned BeatElems = BeatBytes / 2;
-  localparam int unsigned Parts = BeatBytes / AtomBytes;
   localparam int unsigned GroupBits = $clog2(AccGroups);
-  localparam int unsigned PartBits = $clog2(Parts + 1);
   localparam int unsigned IndexBits = $clog2(ScalarDepth);
-  localparam int unsigned SliceBits = $clog2(AtomElems + 1);
   localparam int unsigned SetupBits = VectorSetup > 1 ? $clog2(VectorSetup + 1) : 1;
-  localparam logic AllBank = BeatBytes != AtomBytes;
 
-  typedef enum logic [3:0] {
-    StIdle,
-    StScalar,    // load the scalar buffer
-    StTile,      // next tile: its width
-    StSetup,     // set up a vector instruction
-    StSplat,     // fill the accumulators with one value
-    StInit,      // load the accumulators from memory
-    StStream,    // right operand through the lanes
-    StBlock,     // announce a block, MATMUL_T
-    StBlockRow,  // its atoms
-    StOut,       // write the result
-    StNext,      // next tile or row
-    StDrain,
-    StDone
-  } state_e;
-
-  state_e state_q;
+  pim_pkg::seq_state_e state_q;
   pim_isa_pkg::opcode_e opcode;
   pim_isa_pkg::broadcast_e broadcast;
   pim_isa_pkg::init_e init;
@@ -95,105 +74,64 @@ module pim_seq #(
   logic [5:0] width_q;                         // beats of the tile
   logic [GroupBits-1:0] splat_q;
   logic [SetupBits-1:0] setup_q;
-  // MATMUL_T: block of output columns (beat and part of it), block of the inner dimension.
-  logic [GroupBits-1:0] group_q;
-  logic [PartBits-1:0] part_q;
-  logic [31:0] atoms_left_q;                   // atom-wide column blocks left in the row
-  logic [31:0] inner_left_q;
-  logic [31:0] column_q, block_q;              // addresses: first row of the block, this block
-  logic [31:0] atom_row_q;
-  logic [SliceBits-1:0] atom_count_q;
 
-  logic [31:0] beats, atoms, tile_limit, scalar_atoms, offset;
+  logic [31:0] beats, tile_limit, block_row;
   logic [5:0] width;
-  logic contiguous, last_atoms;
+  logic next, block_end, tile_end, row_end;
 
   assign beats = (desc_i.cols + 32'(BeatElems - 1)) / BeatElems;
-  assign atoms = desc_i.cols / AtomElems;
   assign tile_limit = opcode == pim_isa_pkg::OpcodeMatmul ? desc_i.tile : 32'(AccGroups);
   assign width = beats_left_q < tile_limit ? beats_left_q[5:0] : tile_limit[5:0];
-  assign offset = beat_q * BeatBytes;
-  assign contiguous = desc_i.stride_b == 32'(AtomBytes);
-  assign last_atoms = atom_count_q == SliceBits'(AtomElems - 1);
-
-  always_comb begin
-    scalar_atoms = (desc_i.inner + 32'(AtomElems - 1)) / AtomElems;
-    if (is_vector) begin
-      scalar_atoms = broadcast == pim_isa_pkg::BroadcastColumn
-          ? (desc_i.rows + 32'(AtomElems - 1)) / AtomElems : 32'd1;
-    end
-  end
 
   // ---- streams --------------------------------------------------------------------------
-  always_comb begin
-    stream_o = '0;
-    stream_valid_o = 1'b0;
-    stream_o.all = AllBank;
-    unique case (state_q)
-      StScalar: begin
-        stream_valid_o = 1'b1;
-        stream_o.addr = is_vector ? b_q : a_q;
-        stream_o.count = scalar_atoms;
-        stream_o.kind = pim_pkg::KindScalar;
-        stream_o.all = 1'b0;
-      end
-      StInit: begin
-        stream_valid_o = 1'b1;
-        if (is_vector) begin
-          stream_o.addr = a_q + offset;
-          stream_o.count = 32'(width_q);
-          stream_o.kind = pim_pkg::KindLoad;
-        end else if (init == pim_isa_pkg::InitRow) begin
-          stream_o.addr = c_q + offset;
-          stream_o.count = 32'(width_q);
-          stream_o.kind = pim_pkg::KindLoad;
-        end else begin
-          stream_o.addr = c_q + (offset << 1);
-          stream_o.count = 32'(width_q) << 1;
-          stream_o.kind = pim_pkg::KindLoadF32;
-        end
-      end
-      StStream: begin
-        stream_valid_o = 1'b1;
-        if (is_vector) begin
-          stream_o.addr = (from_scalars || is_unary ? a_q : b_q) + offset;
-          stream_o.count = 32'(width_q);
-          stream_o.kind = pim_pkg::KindEw;
-          // The beat meets its own accumulators: narrow tiles wait for the load to settle, and
-          // the first row waits for a scalar that fits in one atom. Alone it follows a result,
-          // which has waited already.
-          stream_o.hold = 32'(width_q) < LaneLatency || from_scalars;
-        end else begin
-          stream_o.addr = tile_b_q;
-          stream_o.count = desc_i.inner * 32'(width_q);
-          stream_o.kind = pim_pkg::KindMac;
-          stream_o.period = width_q;
-          stream_o.hold = init != pim_isa_pkg::InitZero || desc_i.inner <= AtomElems;
-        end
-      end
-      StBlockRow: begin
-        stream_valid_o = 1'b1;
-        stream_o.addr = atom_row_q;
-        stream_o.count = contiguous ? 32'(AtomElems) : 32'd1;
-        stream_o.kind = pim_pkg::KindBlock;
-        stream_o.all = 1'b0;
-      end
-      StOut: begin
-        stream_valid_o = 1'b1;
-        stream_o.hold = 1'b1;
-        if (desc_i.control.out_f32) begin
-          stream_o.addr = y_q + (offset << 1);
-          stream_o.count = 32'(width_q) << 1;
-          stream_o.kind = pim_pkg::KindF32;
-        end else begin
-          stream_o.addr = y_q + offset;
-          stream_o.count = 32'(width_q);
-          stream_o.kind = pim_pkg::KindBf16;
-        end
-      end
-      default: ;
-    endcase
-  end
+  pim_seq_stream #(
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes),
+    .LaneLatency(LaneLatency)
+  ) u_stream (
+    .desc_i,
+    .state_i(state_q),
+    .from_scalars_i(from_scalars),
+    .a_i(a_q),
+    .b_i(b_q),
+    .c_i(c_q),
+    .y_i(y_q),
+    .tile_b_i(tile_b_q),
+    .block_row_i(block_row),
+    .offset_i(beat_q * BeatBytes),
+    .width_i(width_q),
+    .valid_o(stream_valid_o),
+    .stream_o
+  );
+
+  // The scalar of a row is looked up when its data arrive: it must not change before. And a block
+  // announced now would keep the lanes busy that the result's `hold` waits for.
+  assign next = !(from_scalars || is_t) || quiet_i;
+  assign row_end = state_q == pim_pkg::SeqNext && next && beats_left_q == '0;
+
+  pim_seq_blocks #(
+    .AtomBytes(AtomBytes),
+    .BeatBytes(BeatBytes),
+    .AccGroups(AccGroups),
+    .ScalarDepth(ScalarDepth)
+  ) u_blocks (
+    .clk_i,
+    .rst_ni,
+    .desc_i,
+    .new_row_i((state_q == pim_pkg::SeqIdle && start_i) || row_end),
+    .new_tile_i(state_q == pim_pkg::SeqTile),
+    .begin_i(state_q inside {pim_pkg::SeqSplat, pim_pkg::SeqInit}),
+    .open_i(state_q == pim_pkg::SeqBlock),
+    .step_i(state_q == pim_pkg::SeqBlockRow && stream_ready_i),
+    .width_i(width_q),
+    .block_end_o(block_end),
+    .tile_end_o(tile_end),
+    .row_o(block_row),
+    .group_o(block_group_o),
+    .part_o(block_part_o),
+    .base_o(block_base_o),
+    .slices_o(block_slices_o)
+  );
 
   // ---- settings -------------------------------------------------------------------------
   // generated:vector_op
@@ -224,38 +162,33 @@ module pim_seq #(
   // Splats start when everything before them has settled and then go on without a break.
   logic splat_go, splatting_q;
   assign splat_go = quiet_i || splatting_q;
-  assign splat_o = state_q == StSplat && splat_go;
+  assign splat_o = state_q == pim_pkg::SeqSplat && splat_go;
   assign splat_zero_o = !is_vector;
   assign splat_negate_o = opcode == pim_isa_pkg::OpcodeSub;
   assign splat_group_o = splat_q;
-  assign block_open_o = state_q == StBlock && block_room_i;
-  assign block_group_o = group_q;
-  assign block_part_o = part_q;
-  assign block_base_o = IndexBits'(desc_i.inner - inner_left_q);
-  assign block_slices_o = inner_left_q < 32'(AtomElems) ? SliceBits'(inner_left_q)
-                                                        : SliceBits'(AtomElems);
-  assign done_o = state_q == StDone;
+  assign block_open_o = state_q == pim_pkg::SeqBlock && block_room_i;
+  assign done_o = state_q == pim_pkg::SeqDone;
 
-  state_e after_tile, after_setup;
+  pim_pkg::seq_state_e after_tile, after_setup;
   always_comb begin
-    after_setup = StStream;
+    after_setup = pim_pkg::SeqStream;
     if (is_vector) begin
       if (from_scalars) begin
-        if (opcode != pim_isa_pkg::OpcodeMul) after_setup = StSplat;
+        if (opcode != pim_isa_pkg::OpcodeMul) after_setup = pim_pkg::SeqSplat;
       end else if (!is_unary) begin
-        after_setup = StInit;
+        after_setup = pim_pkg::SeqInit;
       end
     end else if (init != pim_isa_pkg::InitZero) begin
-      after_setup = StInit;
+      after_setup = pim_pkg::SeqInit;
     end else if (is_t) begin
-      after_setup = StSplat;
+      after_setup = pim_pkg::SeqSplat;
     end
-    after_tile = is_vector && VectorSetup != 0 ? StSetup : after_setup;
+    after_tile = is_vector && VectorSetup != 0 ? pim_pkg::SeqSetup : after_setup;
   end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      state_q <= StIdle;
+      state_q <= pim_pkg::SeqIdle;
       row_q <= '0;
       a_q <= '0;
       b_q <= '0;
@@ -268,117 +201,72 @@ module pim_seq #(
       splat_q <= '0;
       splatting_q <= 1'b0;
       setup_q <= '0;
-      group_q <= '0;
-      part_q <= '0;
-      atoms_left_q <= '0;
-      inner_left_q <= '0;
-      column_q <= '0;
-      block_q <= '0;
-      atom_row_q <= '0;
-      atom_count_q <= '0;
     end else begin
       unique case (state_q)
-        StIdle: if (start_i) begin
+        pim_pkg::SeqIdle: if (start_i) begin
           row_q <= '0;
           a_q <= desc_i.addr_a;
           b_q <= desc_i.addr_b;
           c_q <= desc_i.host_lo;
           y_q <= desc_i.addr_y;
           tile_b_q <= desc_i.addr_b;
-          column_q <= desc_i.addr_b;
-          atoms_left_q <= atoms;
           beat_q <= '0;
           beats_left_q <= beats;
-          state_q <= !is_vector || from_scalars ? StScalar : StTile;
+          state_q <= !is_vector || from_scalars ? pim_pkg::SeqScalar : pim_pkg::SeqTile;
         end
-        StScalar: if (stream_ready_i) state_q <= StTile;
-        StTile: begin
+        pim_pkg::SeqScalar: if (stream_ready_i) state_q <= pim_pkg::SeqTile;
+        pim_pkg::SeqTile: begin
           width_q <= width;
           splat_q <= '0;
-          group_q <= '0;
-          part_q <= '0;
           setup_q <= '0;
           state_q <= after_tile;
         end
-        StSetup: begin
+        pim_pkg::SeqSetup: begin
           setup_q <= setup_q + 1'b1;
           if (setup_q == SetupBits'(VectorSetup - 1)) state_q <= after_setup;
         end
-        StSplat: begin
+        pim_pkg::SeqSplat: begin
           splatting_q <= splat_go;
           if (splat_go) begin
             splat_q <= splat_q + 1'b1;
             if (6'(splat_q) + 6'd1 == width_q) begin
               splatting_q <= 1'b0;
-              inner_left_q <= desc_i.inner;
-              block_q <= column_q;
-              state_q <= is_t ? StBlock : StStream;
+              state_q <= is_t ? pim_pkg::SeqBlock : pim_pkg::SeqStream;
             end
           end
         end
-        StInit: if (stream_ready_i) begin
-          inner_left_q <= desc_i.inner;
-          block_q <= column_q;
-          state_q <= is_t ? StBlock : StStream;
+        pim_pkg::SeqInit: if (stream_ready_i) begin
+          state_q <= is_t ? pim_pkg::SeqBlock : pim_pkg::SeqStream;
         end
-        StStream: if (stream_ready_i) state_q <= StOut;
-        StBlock: begin
-          atom_row_q <= block_q;
-          atom_count_q <= '0;
-          if (block_room_i) state_q <= StBlockRow;
+        pim_pkg::SeqStream: if (stream_ready_i) state_q <= pim_pkg::SeqOut;
+        pim_pkg::SeqBlock: if (block_room_i) state_q <= pim_pkg::SeqBlockRow;
+        pim_pkg::SeqBlockRow: if (stream_ready_i) begin
+          if (tile_end) state_q <= pim_pkg::SeqOut;
+          else if (block_end) state_q <= pim_pkg::SeqBlock;
         end
-        StBlockRow: if (stream_ready_i) begin
-          atom_row_q <= atom_row_q + desc_i.stride_b;
-          atom_count_q <= atom_count_q + 1'b1;
-          if (contiguous || last_atoms) begin
-            block_q <= block_q + desc_i.tile;
-            inner_left_q <= inner_left_q - 32'(AtomElems);
-            state_q <= StBlock;
-            if (inner_left_q <= 32'(AtomElems)) begin
-              // Next block of output columns; the tile ends with its last beat or the row.
-              column_q <= column_q + (desc_i.stride_b * AtomElems);
-              block_q <= column_q + (desc_i.stride_b * AtomElems);
-              inner_left_q <= desc_i.inner;
-              atoms_left_q <= atoms_left_q - 32'd1;
-              part_q <= part_q + 1'b1;
-              if (part_q == PartBits'(Parts - 1)) begin
-                part_q <= '0;
-                group_q <= group_q + 1'b1;
-              end
-              if (atoms_left_q == 32'd1 ||
-                  (part_q == PartBits'(Parts - 1) && 6'(group_q) + 6'd1 == width_q)) begin
-                state_q <= StOut;
-              end
-            end
-          end
-        end
-        StOut: if (stream_ready_i) begin
+        pim_pkg::SeqOut: if (stream_ready_i) begin
           beat_q <= beat_q + 32'(width_q);
           beats_left_q <= beats_left_q - 32'(width_q);
           tile_b_q <= tile_b_q + desc_i.inner * 32'(width_q) * BeatBytes;
-          state_q <= StNext;
+          state_q <= pim_pkg::SeqNext;
         end
-        // The scalar of a row is looked up when its data arrive: it must not change before. And a
-        // block announced now would keep the lanes busy that the result's `hold` waits for.
-        StNext: if (!(from_scalars || is_t) || quiet_i) begin
-          state_q <= StTile;
-          if (beats_left_q == '0) begin
+        pim_pkg::SeqNext: if (next) begin
+          state_q <= pim_pkg::SeqTile;
+          if (row_end) begin
             row_q <= row_q + 32'd1;
             a_q <= a_q + desc_i.stride_a;
             y_q <= y_q + desc_i.stride_y;
             if (is_vector && broadcast == pim_isa_pkg::BroadcastNone) b_q <= b_q + desc_i.stride_b;
             if (init == pim_isa_pkg::InitF32) c_q <= c_q + desc_i.host_hi;
             tile_b_q <= desc_i.addr_b;
-            column_q <= desc_i.addr_b;
-            atoms_left_q <= atoms;
             beat_q <= '0;
             beats_left_q <= beats;
-            if (row_q + 32'd1 == desc_i.rows) state_q <= StDrain;
-            else if (!is_vector) state_q <= StScalar;
+            if (row_q + 32'd1 == desc_i.rows) state_q <= pim_pkg::SeqDrain;
+            else if (!is_vector) state_q <= pim_pkg::SeqScalar;
           end
         end
-        StDrain: if (quiet_i) state_q <= StDone;
-        default: state_q <= StIdle;
+        pim_pkg::SeqDrain: if (quiet_i) state_q <= pim_pkg::SeqDone;
+        default: state_q <= pim_pkg::SeqIdle;
       endcase
     end
   end

@@ -295,6 +295,12 @@ def timing_literal(timing: list[Row]) -> str:
 
 
 def connections(names: list[str], cast: str, indent: int) -> str:
-    """Return the parameters handed on to an instance, each as one of the same name."""
-    lines = [f".{name}({f'{cast}({name})' if cast else name})" for name in names]
-    return ",\n".join(" " * indent + line for line in lines)
+    """Return the parameters handed on to an instance, each as one of the same name.
+
+    With a cast they only pass through: as many of them stand in a line as fit.
+    """
+    if cast:
+        text = ", ".join(f".{name}({cast}({name}))" for name in names)
+        margin = " " * indent
+        return textwrap.fill(text, 100, initial_indent=margin, subsequent_indent=margin)
+    return ",\n".join(f"{' ' * indent}.{name}({name})" for name in names)

@@ -62,9 +62,17 @@ class BenchFailure(AssertionError):
 
 
 def rtl(*modules: str) -> tuple[Path, ...]:
-    """Return the packages of `rtl/` and the files of `modules` (names without `.sv`), in order."""
-    names = ("pim_isa_pkg", "pim_pkg", *modules)
-    return tuple(REPOSITORY / "rtl" / f"{name}.sv" for name in names)
+    """Return the packages of `rtl/` and the files of `modules` (names without `.sv`), in order.
+
+    The checks that `rtl/sva/` binds to these modules come last.
+    """
+    folder = REPOSITORY / "rtl"
+    sources = [folder / f"{name}.sv" for name in ("pim_isa_pkg", "pim_pkg", *modules)]
+    bound = [folder / "sva" / f"{name}_sva.sv" for name in modules]
+    checks = [path for path in bound if path.exists()]
+    if checks:
+        checks.insert(0, folder / "sva" / "pim_handshake_check.sv")
+    return (*sources, *checks)
 
 
 def run_bench(

@@ -183,28 +183,29 @@ endmodule
 bind pim_top pim_cover_sim #(
   .Banks(Banks),
   .BankGroups(BankGroups),
-  .PageBytes(PageBytes),
+  .PageBytes(AllBank != 0 ? Banks * RowBytes : RowBytes),
   .BeatBytes(BeatBytes)
 ) u_cover (
   .clk_i(clk_i),
   .rst_ni(core_rst_nq),
   .desc_i(desc),
-  .start_i(copy_start || seq_start),
-  .done_i(copy_done || seq_done),
-  .record_i(count_capture),
-  .ended_i(ended),
-  .end_code_i(end_code),
-  .busy_i(busy),
-  .doorbell_i(u_regs.write && u_regs.aw_addr_q == pim_isa_pkg::RegDoorbell),
+  .start_i(work.copy_start || work.seq_start),
+  .done_i(done.copy_done || done.seq_done),
+  .record_i(control.count_capture),
+  .ended_i(u_front.ended),
+  .end_code_i(u_front.end_code),
+  .busy_i(control.busy),
+  .doorbell_i(u_front.u_regs.write &&
+              u_front.u_regs.aw_addr_q == pim_isa_pkg::RegDoorbell),
   .soft_reset_i(soft_reset),
-  .stall_i(rd_stall || wr_stall),
-  .asleep_i(asleep),
-  .lanes_busy_i(lanes_busy),
+  .stall_i(control.stall),
+  .asleep_i(mem_asleep_o),
+  .lanes_busy_i(engine_state.lanes_busy),
   .col_cmd_i(mem_col_cmd_o),
   .row_cmd_i(mem_row_cmd_o),
   .col_bank_i(mem_col_bank_o),
   .row_bank_i(mem_row_bank_o),
-  .open_i(open)
+  .open_i(u_channel.open)
 );
 
 `default_nettype wire

@@ -264,7 +264,7 @@ def test_pim_seq(style):
     limits = {"AccGroups": GROUPS, "ScalarDepth": DEPTH, "LaneLatency": LATENCY}
     run_bench(
         "pim_seq",
-        rtl("pim_seq"),
+        rtl("pim_seq", "pim_seq_blocks", "pim_seq_stream"),
         bench=__file__,
         params=STYLES[style] | limits,
         environment={"STYLE": style},

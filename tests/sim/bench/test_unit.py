@@ -75,5 +75,8 @@ def test_waves_and_coverage_on_request(tmp_path, monkeypatch):
 
 def test_rtl_lists_packages_first():
     names = [path.name for path in rtl("pim_fifo", "pim_lane")]
-    assert names == ["pim_isa_pkg.sv", "pim_pkg.sv", "pim_fifo.sv", "pim_lane.sv"]
+    packages, checks = names[:2], names[4:]
+    assert packages == ["pim_isa_pkg.sv", "pim_pkg.sv"]
+    assert names[2:4] == ["pim_fifo.sv", "pim_lane.sv"]
+    assert checks == ["pim_handshake_check.sv", "pim_fifo_sva.sv"]
     assert all(path.exists() for path in rtl("pim_fifo", "pim_lane"))

@@ -1,0 +1,123 @@
+`default_nettype none
+
+/// The stream of accesses that a state of the compute sequencer asks for; combinational.
+module pim_seq_stream #(
+  parameter int unsigned AtomBytes = 64,
+  parameter int unsigned BeatBytes = 64,
+  parameter int unsigned LaneLatency = 4
+) (
+  input  wire pim_isa_pkg::descriptor_t desc_i,
+  input  wire pim_pkg::seq_state_e      state_i,
+  /// The right operand of a vector instruction sits in the scalar buffer.
+  input  wire logic                     from_scalars_i,
+  /// Addresses of the current row of A, B, C and Y.
+  input  wire logic [31:0]              a_i,
+  input  wire logic [31:0]              b_i,
+  input  wire logic [31:0]              c_i,
+  input  wire logic [31:0]              y_i,
+  /// MATMUL: right operand of the current tile. MATMUL_T: atoms of a block.
+  input  wire logic [31:0]              tile_b_i,
+  input  wire logic [31:0]              block_row_i,
+  /// Bytes from the start of the row to the tile, its beats.
+  input  wire logic [31:0]              offset_i,
+  input  wire logic [5:0]               width_i,
+  output logic                          valid_o,
+  output      pim_pkg::stream_t         stream_o
+);
+
+  localparam int unsigned AtomElems = AtomBytes / 2;
+  localparam logic AllBank = BeatBytes != AtomBytes;
+
+  pim_isa_pkg::opcode_e opcode;
+  pim_isa_pkg::broadcast_e broadcast;
+  pim_isa_pkg::init_e init;
+  logic is_vector, is_unary;
+  logic [31:0] scalar_atoms;
+
+  assign opcode = pim_isa_pkg::opcode_e'(desc_i.control.opcode);
+  assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
+  assign init = pim_isa_pkg::init_e'(desc_i.control.init);
+  assign is_vector = pim_isa_pkg::is_vector(opcode);
+  assign is_unary = pim_isa_pkg::is_unary(opcode);
+
+  always_comb begin
+    scalar_atoms = (desc_i.inner + 32'(AtomElems - 1)) / AtomElems;
+    if (is_vector) begin
+      scalar_atoms = broadcast == pim_isa_pkg::BroadcastColumn
+          ? (desc_i.rows + 32'(AtomElems - 1)) / AtomElems : 32'd1;
+    end
+  end
+
+  always_comb begin
+    stream_o = '0;
+    valid_o = 1'b0;
+    stream_o.all = AllBank;
+    unique case (state_i)
+      pim_pkg::SeqScalar: begin
+        valid_o = 1'b1;
+        stream_o.addr = is_vector ? b_i : a_i;
+        stream_o.count = scalar_atoms;
+        stream_o.kind = pim_pkg::KindScalar;
+        stream_o.all = 1'b0;
+      end
+      pim_pkg::SeqInit: begin
+        valid_o = 1'b1;
+        if (is_vector) begin
+          stream_o.addr = a_i + offset_i;
+          stream_o.count = 32'(width_i);
+          stream_o.kind = pim_pkg::KindLoad;
+        end else if (init == pim_isa_pkg::InitRow) begin
+          stream_o.addr = c_i + offset_i;
+          stream_o.count = 32'(width_i);
+          stream_o.kind = pim_pkg::KindLoad;
+        end else begin
+          stream_o.addr = c_i + (offset_i << 1);
+          stream_o.count = 32'(width_i) << 1;
+          stream_o.kind = pim_pkg::KindLoadF32;
+        end
+      end
+      pim_pkg::SeqStream: begin
+        valid_o = 1'b1;
+        if (is_vector) begin
+          stream_o.addr = (from_scalars_i || is_unary ? a_i : b_i) + offset_i;
+          stream_o.count = 32'(width_i);
+          stream_o.kind = pim_pkg::KindEw;
+          // The beat meets its own accumulators: narrow tiles wait for the load to settle, and
+          // the first row waits for a scalar that fits in one atom. Alone it follows a result,
+          // which has waited already.
+          stream_o.hold = 32'(width_i) < LaneLatency || from_scalars_i;
+        end else begin
+          stream_o.addr = tile_b_i;
+          stream_o.count = desc_i.inner * 32'(width_i);
+          stream_o.kind = pim_pkg::KindMac;
+          stream_o.period = width_i;
+          stream_o.hold = init != pim_isa_pkg::InitZero || desc_i.inner <= AtomElems;
+        end
+      end
+      pim_pkg::SeqBlockRow: begin
+        valid_o = 1'b1;
+        stream_o.addr = block_row_i;
+        stream_o.count = desc_i.stride_b == 32'(AtomBytes) ? 32'(AtomElems) : 32'd1;
+        stream_o.kind = pim_pkg::KindBlock;
+        stream_o.all = 1'b0;
+      end
+      pim_pkg::SeqOut: begin
+        valid_o = 1'b1;
+        stream_o.hold = 1'b1;
+        if (desc_i.control.out_f32) begin
+          stream_o.addr = y_i + (offset_i << 1);
+          stream_o.count = 32'(width_i) << 1;
+          stream_o.kind = pim_pkg::KindF32;
+        end else begin
+          stream_o.addr = y_i + offset_i;
+          stream_o.count = 32'(width_i);
+          stream_o.kind = pim_pkg::KindBf16;
+        end
+      end
+      default: ;
+    endcase
+  end
+
+endmodule
+
+`default_nettype wire
