@@ -24,6 +24,13 @@ pim_mul.sv
 pim_regs.sv
 pim_scalar_buf.sv
 pim_sched.sv
+pim_sched_banks.sv
+pim_sched_channel.sv
+pim_sched_choice.sv
+pim_sched_data.sv
+pim_sched_queue.sv
+pim_sched_refresh.sv
+pim_sched_waits.sv
 pim_seq.sv
 pim_seq_blocks.sv
 pim_seq_stream.sv

@@ -52,6 +52,25 @@ package pim_pkg;
   } timing_t;
   // end generated
 
+  function automatic int unsigned most(int unsigned a, int unsigned b);
+    return a > b ? a : b;
+  endfunction
+
+  /// No single rule between two commands lasts longer, in DRAM clocks; but for those of a rest.
+  function automatic int unsigned longest_wait(timing_t timing, int unsigned lane_spacing);
+    int unsigned row, write, read, channel;
+    row = most(32'(timing.rc), most(32'(timing.rcd_rd), 32'(timing.rcd_wr)));
+    write = 32'(timing.cwl) + 32'(timing.bl) + most(32'(timing.wr), 32'(timing.wtr_l));
+    read = 32'(timing.cl) + 32'(timing.bl) + 32'(timing.rtp) + 2;
+    channel = most(most(lane_spacing, 32'(timing.ccd_l)), most(32'(timing.rrd_l), 32'(timing.faw)));
+    return most(most(row, write), most(read, channel));
+  endfunction
+
+  /// No rule after a refresh or self-refresh lasts longer, in DRAM clocks.
+  function automatic int unsigned longest_rest(timing_t timing);
+    return most(32'(timing.rfc), most(32'(timing.xs), 32'(timing.xsdll)));
+  endfunction
+
   /// Where the data of a read go, where the data of a write come from.
   typedef enum logic [3:0] {
     KindCopyOut = 4'd0,   // read: to the host

@@ -7,10 +7,9 @@
 /// Columns go strictly in order; rows are prepared ahead: for the next span when its bank is
 /// not the current one's (per_bank), for the next atoms of the span (all_bank).
 ///
-/// Time is counted in DRAM clocks since the last refresh or wake-up, and every rule is kept as
-/// the earliest clock at which the next command of its kind may go. Because all of these end
-/// with the refresh, the stamps are short and never wrap; without refresh (tREFI = 0) they have 48
-/// bits, days of time awake.
+/// What the choice depends on is made a clock ahead: `pim_sched_waits` has the DRAM clocks that the
+/// access in front, and the one whose row is prepared, still have to wait. The times are kept in
+/// `pim_sched_banks`, where an access is looked up once, when it enters the queue.
 ///
 /// Data move a fixed number of fabric clocks after their command: `read_o` tells when read data
 /// are due, `write_o` two clocks before write data are. Refresh is due every tREFI; it stops the
@@ -80,48 +79,19 @@ module pim_sched #(
 );
 
   localparam int unsigned BankBits = $clog2(Banks);
-  localparam int unsigned GroupBits = $clog2(BankGroups);
   localparam int unsigned RowBits = $clog2(Rows);
   localparam int unsigned AtomBits = $clog2(AtomBytes);
   localparam int unsigned ColBits = $clog2(RowBytes / AtomBytes);
   localparam int unsigned SlotBits = $clog2(CkRatio);
-  localparam int unsigned BeatBytes = AllBank ? Banks * AtomBytes : AtomBytes;
   localparam int unsigned ReadLatency =
       (32'(Timing.cl) + 32'(Timing.bl) + CkRatio - 1) / CkRatio;
   // Two clocks less than the data need: the accumulators are read and rounded in them.
   localparam int unsigned WriteLatency =
       (32'(Timing.cwl) + 32'(Timing.bl) + CkRatio - 1) / CkRatio - 2;
-  localparam int unsigned PaceBits = LaneLatency > 1 ? LaneLatency - 1 : 1;
-  localparam int unsigned WriteSlotBits = WriteLatency > 1 ? $clog2(WriteLatency) : 1;
-  // Bus turnaround, two idle clocks between read and write data (JESD79-4, 4.25).
-  localparam bit Refreshed = Timing.refi != '0;
-  localparam int unsigned StampBits = Refreshed ? 16 : 48;
-  typedef logic [StampBits-1:0] stamp_t;
-
-  localparam stamp_t RcdRd = stamp_t'(Timing.rcd_rd);
-  localparam stamp_t RcdWr = stamp_t'(Timing.rcd_wr);
-  localparam stamp_t Rp = stamp_t'(Timing.rp);
-  localparam stamp_t Ras = stamp_t'(Timing.ras);
-  localparam stamp_t Rc = stamp_t'(Timing.rc);
-  localparam stamp_t CcdS = stamp_t'(Timing.ccd_s);
-  localparam stamp_t CcdL = stamp_t'(Timing.ccd_l);
-  localparam stamp_t RrdS = stamp_t'(Timing.rrd_s);
-  localparam stamp_t RrdL = stamp_t'(Timing.rrd_l);
-  localparam stamp_t Faw = stamp_t'(Timing.faw);
-  localparam stamp_t Wr = stamp_t'(Timing.wr);
-  localparam stamp_t Rtp = stamp_t'(Timing.rtp);
-  localparam stamp_t WtrS = stamp_t'(Timing.wtr_s);
-  localparam stamp_t WtrL = stamp_t'(Timing.wtr_l);
-  localparam stamp_t Rfc = stamp_t'(Timing.rfc);
-  localparam stamp_t Xs = stamp_t'(Timing.xs);
-  localparam stamp_t Xsdll = stamp_t'(Timing.xsdll);
-  localparam logic [15:0] TurnAround = Timing.cl + Timing.bl + 16'd2 - Timing.cwl;
-  localparam logic [15:0] WriteClocks = Timing.cwl + Timing.bl;
-  localparam stamp_t ReadToWrite = stamp_t'(TurnAround);
-  localparam int unsigned LastSlotIndex = CkRatio - 1;
-  localparam stamp_t LastSlot = stamp_t'(LastSlotIndex);
-  localparam stamp_t WriteEnd = stamp_t'(WriteClocks);
-  localparam stamp_t LaneGap = stamp_t'(LaneSpacing) > CcdS ? stamp_t'(LaneSpacing) : CcdS;
+  localparam int unsigned StampBits = Timing.refi != '0 ? 16 : 48;
+  localparam int unsigned WaitBits =
+      $clog2(pim_pkg::longest_wait(Timing, LaneSpacing) + 4 * CkRatio);
+  localparam int unsigned RestBits = $clog2(pim_pkg::longest_rest(Timing) + 4 * CkRatio);
 
   if (BankGroups < 2 || Banks % BankGroups != 0) begin : gen_check_groups
     $error("%m: BankGroups must be at least 2 and divide Banks");
@@ -135,13 +105,9 @@ module pim_sched #(
   if (32'(Timing.cwl) + 32'(Timing.bl) <= 3 * CkRatio) begin : gen_check_write
     $error("%m: write latency must be at least four fabric clocks");
   end
-  if (2 * 32'(Timing.refi) + 32'(Timing.rfc) + 1024 >= 65536) begin : gen_check_refi
-    $error("%m: tREFI too long for 16-bit stamps");
-  end
 
-  function automatic stamp_t later(stamp_t a, stamp_t b);
-    return a > b ? a : b;
-  endfunction
+  // Where an address lies, and whether the accesses of a span lie in several banks.
+  localparam bit Walks = AllBank;
 
   function automatic logic [BankBits-1:0] bank_of(logic [31:0] addr);
     return AllBank ? addr[AtomBits+:BankBits] : addr[AtomBits+ColBits+RowBits+:BankBits];
@@ -151,386 +117,183 @@ module pim_sched #(
     return AllBank ? addr[AtomBits+BankBits+ColBits+:RowBits] : addr[AtomBits+ColBits+:RowBits];
   endfunction
 
-  function automatic logic [GroupBits-1:0] group_of(logic [BankBits-1:0] bank);
-    return bank[GroupBits-1:0];
-  endfunction
-
-  // Queue of two spans. The fields of the first are registers of their own: only its address and
-  // count move with every access.
-  logic head_valid_q, next_valid_q;
-  logic [31:0] head_addr_q, head_count_q;
-  pim_pkg::kind_e head_kind_q;
-  logic head_all_q, head_hold_q, head_last_q;
-  logic [5:0] head_period_q;
-  pim_pkg::span_t next_q;
-
-  // Bank state and stamps; `_all` stamps hold for every bank besides its own.
-  logic [Banks-1:0] open_q;
-  logic [Banks-1:0][RowBits-1:0] row_q;
-  stamp_t [Banks-1:0] act_at_q;
-  stamp_t [Banks-1:0] read_at_q, write_at_q, pre_at_q;  // of a closed bank: without meaning
-  stamp_t act_last_q, read_last_q, write_last_q, pre_last_q;  // latest over the banks
-  stamp_t rrd_s_q;
-  stamp_t [BankGroups-1:0] rrd_l_q;
-  stamp_t [3:0] faw_q;
-  logic [1:0] faw_head_q;
-  stamp_t read_s_q, write_s_q;
-  stamp_t [BankGroups-1:0] read_l_q, write_l_q;
-  stamp_t read_far_q, write_far_q;  // latest over the bank groups
-  logic together_q;             // all banks were opened by one ACT and share their row
-
-  stamp_t now_q;
-  logic [15:0] refi_q;
-  logic [3:0] owed_q;
-  logic awake_q;
-
-  // Pace of multiply steps.
-  logic [5:0] step_q;
-  logic [PaceBits-1:0] issued_q;  // fabric clocks before this one with a beat to be multiplied
-
-  // Look-ahead over the atoms of the span (all_bank style).
-  logic [BankBits-1:0] look_q;
-
-  pim_pkg::access_t read_ring_q [ReadLatency];
-  pim_pkg::access_t write_ring_q [WriteLatency];
-  logic [$clog2(ReadLatency)-1:0] read_slot_q;
-  logic [WriteSlotBits-1:0] write_slot_q;
-  logic [7:0] reads_q, writes_q;  // commands whose data are on their way
-
-  // ---- column command -------------------------------------------------------------------
-  logic col_go, col_write, head_open, quiet;
-  logic [BankBits-1:0] col_bank;
-  stamp_t col_at, last_slot;
-  pim_pkg::access_t col_access;
-
-  assign last_slot = now_q + LastSlot;
-  assign quiet = reads_q == '0 && !lanes_busy_i;
-  assign col_bank = bank_of(head_addr_q);
-  assign col_write = pim_pkg::is_write(head_kind_q);
-
-  always_comb begin
-    if (head_all_q && AllBank) begin
-      head_open = together_q && row_q[0] == row_of(head_addr_q);
-      col_at = col_write ? later(write_last_q, later(write_s_q, write_far_q))
-                         : later(read_last_q, later(read_s_q, read_far_q));
-    end else begin
-      head_open = open_q[col_bank] && row_q[col_bank] == row_of(head_addr_q);
-      col_at = col_write
-          ? later(write_at_q[col_bank], later(write_s_q, write_l_q[group_of(col_bank)]))
-          : later(read_at_q[col_bank], later(read_s_q, read_l_q[group_of(col_bank)]));
-    end
-    col_at = later(col_at, now_q);
-    col_go = head_valid_q && head_open && owed_q == '0 && col_at <= last_slot;
-    if (head_hold_q && !quiet) col_go = 1'b0;
-    if (head_kind_q == pim_pkg::KindCopyOut && !copy_out_room_i) col_go = 1'b0;
-    if (head_kind_q == pim_pkg::KindCopyIn && !copy_in_ready_i) col_go = 1'b0;
-    // The beat `period` beats ago met the same accumulators.
-    if (head_kind_q == pim_pkg::KindMac && LaneLatency > 1 &&
-        6'(unsigned'($countones(issued_q))) >= head_period_q) col_go = 1'b0;
-
-    col_access.valid = col_go;
-    col_access.addr = head_addr_q;
-    col_access.kind = head_kind_q;
-    col_access.all = head_all_q;
-    col_access.step_end = step_q + 6'd1 == head_period_q;
-    col_access.last = head_last_q && head_count_q == 32'd1;
-  end
-
-  // ---- row command ----------------------------------------------------------------------
-  logic row_wanted, row_all, row_go, row_fits;
-  pim_pkg::dram_cmd_e row_cmd;
-  logic [31:0] row_addr, look_addr;
-  logic [BankBits-1:0] row_bank;
-  stamp_t row_at;
-  logic look_hit;
-
-  assign look_addr = head_addr_q + (32'(look_q) << AtomBits);
-  assign look_hit = open_q[bank_of(look_addr)] && row_q[bank_of(look_addr)] == row_of(look_addr);
-
-  always_comb begin
-    row_wanted = 1'b0;
-    row_all = 1'b0;
-    row_addr = head_addr_q;
-    row_cmd = pim_pkg::CmdNop;
-    if (owed_q != '0 || sleep_i) begin
-      row_all = 1'b1;
-      row_wanted = awake_q && (open_q != '0 || owed_q != '0);
-      row_cmd = open_q != '0 ? pim_pkg::CmdPre : pim_pkg::CmdRef;
-    end else if (head_valid_q && !head_open) begin
-      row_wanted = 1'b1;
-      row_all = AllBank && head_all_q;
-      if (row_all) row_cmd = open_q != '0 ? pim_pkg::CmdPre : pim_pkg::CmdAct;
-      else row_cmd = open_q[bank_of(row_addr)] ? pim_pkg::CmdPre : pim_pkg::CmdAct;
-    end else if (AllBank) begin
-      row_addr = look_addr;
-      row_wanted = head_valid_q && !head_all_q && 32'(look_q) < head_count_q && !look_hit;
-      row_cmd = open_q[bank_of(row_addr)] ? pim_pkg::CmdPre : pim_pkg::CmdAct;
-    end else begin
-      row_addr = next_q.run.addr;
-      row_wanted = head_valid_q && next_valid_q &&
-                   bank_of(row_addr) != bank_of(head_addr_q) &&
-                   !(open_q[bank_of(row_addr)] && row_q[bank_of(row_addr)] == row_of(row_addr));
-      row_cmd = open_q[bank_of(row_addr)] ? pim_pkg::CmdPre : pim_pkg::CmdAct;
-    end
-
-    row_bank = bank_of(row_addr);
-    unique case (row_cmd)
-      pim_pkg::CmdAct: begin
-        row_at = later(rrd_s_q, faw_q[faw_head_q]);
-        row_at = later(row_at, row_all ? act_last_q : act_at_q[row_bank]);
-        row_at = later(row_at, rrd_l_q[group_of(row_bank)]);
-      end
-      pim_pkg::CmdPre: row_at = row_all ? pre_last_q : pre_at_q[row_bank];
-      default: row_at = act_last_q;
-    endcase
-    row_at = later(row_at, now_q);
-    // One command a slot: a row command gives way to the column command.
-    if (col_go && row_at == col_at) row_at = row_at + stamp_t'(1);
-    row_fits = row_at <= last_slot;
-    row_go = row_wanted && row_fits;
-  end
-
   // ---- queue ----------------------------------------------------------------------------
-  logic head_done, mac_go, take;
-  pim_pkg::span_t next_head;
+  logic head_valid, head_write, head_final, head_all, step_end, pace, next_valid, head_done, take;
+  logic next_write, coming_all, coming_write, col_go, ahead_hit;
+  pim_pkg::span_t head;
+  logic [BankBits-1:0] look;
+  logic [31:0] next_addr, coming_addr, look_coming;
 
-  assign next_head = next_valid_q ? next_q : span_i;
-  assign mac_go = col_go && head_kind_q == pim_pkg::KindMac;
-  assign head_done = col_go && head_count_q == 32'd1;
-  assign ready_o = !next_valid_q;
-  assign take = valid_i && ready_o;
-  assign idle_o = !head_valid_q && !next_valid_q && reads_q == '0 && writes_q == '0;
-  assign asleep_o = !awake_q;
-  assign copy_issue_o = col_go && (head_kind_q == pim_pkg::KindCopyIn ||
-                                   head_kind_q == pim_pkg::KindCopyOut);
+  pim_sched_queue #(
+    .AllBank(AllBank), .Walks(Walks), .Banks(Banks), .AtomBytes(AtomBytes),
+    .LaneLatency(LaneLatency)
+  ) u_queue (
+    .clk_i, .rst_ni, .flush_i, .valid_i, .ready_o, .span_i,
+    .col_go_i(col_go), .look_hit_i(ahead_hit),
+    .head_valid_o(head_valid), .head_o(head), .head_write_o(head_write),
+    .head_final_o(head_final), .step_end_o(step_end), .pace_o(pace),
+    .next_valid_o(next_valid), .next_addr_o(next_addr), .next_write_o(next_write),
+    .head_done_o(head_done), .take_o(take),
+    .coming_addr_o(coming_addr), .coming_all_o(coming_all), .coming_write_o(coming_write),
+    .look_o(look), .look_coming_o(look_coming)
+  );
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || flush_i) begin
-      head_valid_q <= 1'b0;
-      next_valid_q <= 1'b0;
-      head_addr_q <= '0;
-      head_count_q <= '0;
-      head_kind_q <= pim_pkg::KindCopyOut;
-      head_all_q <= 1'b0;
-      head_hold_q <= 1'b0;
-      head_period_q <= '0;
-      head_last_q <= 1'b0;
-      next_q <= '0;
-      look_q <= '0;
-      step_q <= '0;
-      issued_q <= '0;
-    end else begin
-      if (head_done || !head_valid_q) begin
-        head_valid_q <= next_valid_q || take;
-        next_valid_q <= 1'b0;
-        if (next_valid_q || take) begin
-          head_addr_q <= next_head.run.addr;
-          head_count_q <= next_head.run.count;
-          head_kind_q <= next_head.run.kind;
-          head_all_q <= next_head.run.all;
-          head_hold_q <= next_head.run.hold;
-          head_period_q <= next_head.run.period;
-          head_last_q <= next_head.last;
-        end
-      end else begin
-        if (col_go) begin
-          head_addr_q <= head_addr_q +
-              ((head_all_q && AllBank) ? 32'(BeatBytes) : 32'(AtomBytes));
-          head_count_q <= head_count_q - 32'd1;
-          head_hold_q <= 1'b0;
-        end
-        if (take) begin
-          next_valid_q <= 1'b1;
-          next_q <= span_i;
-        end
-      end
-      if (AllBank) begin
-        if (head_done || !head_valid_q) look_q <= '0;
-        else if (col_go) look_q <= look_q == '0 ? '0 : look_q - 1'b1;
-        else if (look_hit && look_q != '1 && 32'(look_q) < head_count_q) look_q <= look_q + 1'b1;
-      end
-      if (mac_go) step_q <= col_access.step_end ? '0 : step_q + 6'd1;
-      issued_q <= PaceBits'({issued_q, mac_go});
-    end
+  // ---- the two accesses in question ------------------------------------------------------
+  logic [31:0] ahead_addr, ahead_coming;
+  logic [BankBits-1:0] head_bank, ahead_bank;
+  logic [RowBits-1:0] head_row, ahead_row;
+  logic change, promote, load_head, load_ahead, ahead_valid, ahead_write;
+
+  assign head_all = AllBank && head.run.all;
+  assign ahead_addr = AllBank ? head.run.addr + (32'(look) << AtomBits) : next_addr;
+  assign head_bank = bank_of(head.run.addr);
+  assign head_row = row_of(head.run.addr);
+  assign ahead_bank = bank_of(ahead_addr);
+  assign ahead_row = row_of(ahead_addr);
+  assign ahead_valid = head_valid && (AllBank ? !head_all && 32'(look) < head.run.count
+                                              : next_valid && ahead_bank != head_bank);
+  assign change = head_done || !head_valid;
+  assign promote = !Walks && change && next_valid;
+  assign load_head = Walks ? change || (col_go && !head_all) : change && !next_valid;
+  assign load_ahead = AllBank ? !coming_all : take && !change;
+  assign ahead_coming = AllBank ? look_coming : span_i.run.addr;
+  assign ahead_write = !AllBank && pim_pkg::is_write(span_i.run.kind);
+
+  // Looked up: the span that enters; the first access of the next clock, when accesses walk through
+  // the banks; the atom ahead of it (all_bank).
+  localparam int unsigned Looks = 1 + 32'(Walks);
+  logic [Looks-1:0] look_up, look_all, look_write, look_open, look_hit;
+  logic [Looks-1:0][BankBits-1:0] look_bank;
+  logic [Looks-1:0][RowBits-1:0] look_row;
+  logic [Looks-1:0][WaitBits:0] look_col, look_act, look_pre;
+
+  if (Walks) begin : gen_looks
+    assign look_up = {load_ahead, load_head};
+    assign look_bank = {bank_of(ahead_coming), bank_of(coming_addr)};
+    assign look_row = {row_of(ahead_coming), row_of(coming_addr)};
+    assign look_all = {1'b0, coming_all};
+    assign look_write = {ahead_write, coming_write};
+  end else begin : gen_look
+    assign look_up = take;
+    assign look_bank = bank_of(ahead_coming);
+    assign look_row = row_of(ahead_coming);
+    assign look_all = 1'b0;
+    assign look_write = ahead_write;
+    logic unused;
+    assign unused = ^{coming_addr, coming_all, coming_write};
   end
 
-  // ---- stamps ---------------------------------------------------------------------------
-  stamp_t col_pre_at, col_ccd;
-  logic refresh;
+  // ---- times and waits ------------------------------------------------------------------
+  logic awake, owed, any_open, rest, head_hit, head_open, ahead_open;
+  logic [StampBits-1:0] now, soon;
+  logic [WaitBits:0] act_last, pre_last;
+  // In the upper bit whether the rules allow a command in this clock, below it the first slot.
+  logic [SlotBits:0] col_due, head_act_due, head_pre_due, ahead_act_due, ahead_pre_due;
+  logic [SlotBits:0] read_due, write_due, any_act_due, act_last_due, pre_last_due;
 
-  // A stamp on the clock that starts with the refresh of this clock.
-  function automatic stamp_t left_of(stamp_t stamp);
-    return stamp > row_at ? stamp - row_at : '0;
-  endfunction
+  pim_sched_banks #(
+    .AllBank(AllBank), .Banks(Banks), .BankGroups(BankGroups), .Rows(Rows), .CkRatio(CkRatio),
+    .StampBits(StampBits), .WaitBits(WaitBits), .Looks(Looks), .Timing(Timing)
+  ) u_banks (
+    .clk_i, .rst_ni, .wake_i, .now_i(now), .soon_i(soon),
+    .col_go_i(col_go), .col_write_i(head_write), .col_all_i(head_all), .col_bank_i(head_bank),
+    .col_slot_i(col_slot_o), .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_bank_i(row_bank_o),
+    .row_row_i(row_row_o), .row_slot_i(row_slot_o), .open_o, .any_open_o(any_open),
+    .look_i(look_up), .look_bank_i(look_bank), .look_row_i(look_row), .look_all_i(look_all),
+    .look_write_i(look_write), .look_open_o(look_open), .look_hit_o(look_hit),
+    .look_col_o(look_col), .look_act_o(look_act), .look_pre_o(look_pre)
+  );
 
-  assign refresh = row_go && row_cmd == pim_pkg::CmdRef;
-  assign col_pre_at = col_write ? col_at + WriteEnd + Wr : col_at + Rtp;
-  assign col_ccd = (head_kind_q == pim_pkg::KindMac || head_kind_q == pim_pkg::KindEw)
-                   ? LaneGap : CcdS;
+  pim_sched_waits #(
+    .AllBank(AllBank), .Looks(Looks), .Banks(Banks), .BankGroups(BankGroups), .Rows(Rows),
+    .CkRatio(CkRatio), .WaitBits(WaitBits), .Timing(Timing)
+  ) u_waits (
+    .clk_i, .rst_ni, .wake_i,
+    .col_go_i(col_go), .col_write_i(head_write), .col_all_i(head_all), .col_bank_i(head_bank),
+    .col_slot_i(col_slot_o), .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_bank_i(row_bank_o),
+    .row_row_i(row_row_o), .row_slot_i(row_slot_o),
+    .head_bank_i(head_bank), .head_row_i(head_row), .head_all_i(head_all),
+    .head_write_i(head_write), .ahead_bank_i(ahead_bank), .ahead_row_i(ahead_row),
+    .ahead_write_i(next_write), .promote_i(promote), .load_head_i(load_head),
+    .load_ahead_i(load_ahead), .look_bank_i(look_bank), .look_row_i(look_row),
+    .look_all_i(look_all), .look_write_i(look_write), .look_open_i(look_open),
+    .look_hit_i(look_hit), .look_col_i(look_col), .look_act_i(look_act), .look_pre_i(look_pre),
+    .act_last_i(act_last), .pre_last_i(pre_last),
+    .head_hit_o(head_hit), .head_open_o(head_open), .ahead_hit_o(ahead_hit),
+    .ahead_open_o(ahead_open), .col_due_o(col_due), .head_act_due_o(head_act_due),
+    .head_pre_due_o(head_pre_due), .ahead_act_due_o(ahead_act_due),
+    .ahead_pre_due_o(ahead_pre_due)
+  );
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      awake_q <= 1'b0;
-      now_q <= '0;
-      refi_q <= '0;
-      owed_q <= '0;
-    end else if (wake_i) begin
-      awake_q <= 1'b1;
-      now_q <= '0;
-      refi_q <= Timing.refi;
-      owed_q <= 4'(Refreshed);
-    end else if (awake_q) begin
-      if (sleep_i && idle_o && open_q == '0 && owed_q == '0 && act_last_q <= now_q) begin
-        awake_q <= 1'b0;
-      end
-      now_q <= refresh ? now_q + stamp_t'(CkRatio) - row_at : now_q + stamp_t'(CkRatio);
-      if (Refreshed && refi_q <= 16'(CkRatio)) begin
-        refi_q <= refi_q + Timing.refi - 16'(CkRatio);
-        owed_q <= owed_q + 4'd1 - 4'(refresh);
-      end else if (Refreshed) begin
-        refi_q <= refi_q - 16'(CkRatio);
-        owed_q <= owed_q - 4'(refresh);
-      end
-    end
+  pim_sched_channel #(
+    .CkRatio(CkRatio), .LaneSpacing(LaneSpacing), .StampBits(StampBits), .WaitBits(WaitBits),
+    .RestBits(RestBits), .Timing(Timing)
+  ) u_channel (
+    .clk_i, .rst_ni, .wake_i, .now_i(now), .soon_i(soon),
+    .col_go_i(col_go), .col_write_i(head_write),
+    .col_lanes_i(head.run.kind == pim_pkg::KindMac || head.run.kind == pim_pkg::KindEw),
+    .col_slot_i(col_slot_o), .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_slot_i(row_slot_o),
+    .read_due_o(read_due), .write_due_o(write_due), .any_act_due_o(any_act_due),
+    .act_last_due_o(act_last_due), .pre_last_due_o(pre_last_due), .act_last_o(act_last),
+    .pre_last_o(pre_last), .rest_o(rest)
+  );
+
+  pim_sched_refresh #(
+    .CkRatio(CkRatio), .StampBits(StampBits), .Timing(Timing)
+  ) u_refresh (
+    .clk_i, .rst_ni, .wake_i, .sleep_i, .rest_i(idle_o && rest), .any_open_i(any_open),
+    .refresh_i(row_cmd_o == pim_pkg::CmdRef), .slot_i(row_slot_o), .awake_o(awake), .owed_o(owed),
+    .now_o(now), .soon_o(soon)
+  );
+
+  // ---- the commands of this clock ----------------------------------------------------------
+  logic no_reads, no_data, quiet, head_ready;
+  always_comb begin
+    quiet = no_reads && !lanes_busy_i;
+    head_ready = head_valid && pace;
+    if (head.run.hold && !quiet) head_ready = 1'b0;
+    if (head.run.kind == pim_pkg::KindCopyOut && !copy_out_room_i) head_ready = 1'b0;
+    if (head.run.kind == pim_pkg::KindCopyIn && !copy_in_ready_i) head_ready = 1'b0;
   end
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || wake_i || refresh) begin
-      open_q <= '0;
-      together_q <= 1'b0;
-      row_q <= '0;
-      act_at_q <= {Banks{refresh ? Rfc : Xs}};
-      read_at_q <= '0;
-      write_at_q <= '0;
-      pre_at_q <= '0;
-      rrd_l_q <= '0;
-      read_l_q <= '0;
-      write_l_q <= '0;
-      faw_q <= '0;
-      faw_head_q <= '0;
-      act_last_q <= refresh ? Rfc : Xs;
-      read_last_q <= '0;
-      write_last_q <= '0;
-      pre_last_q <= '0;
-      rrd_s_q <= '0;
-      // All other rules end within tRFC and tXS; that of the DLL goes on through the refresh.
-      read_s_q <= refresh ? left_of(read_s_q) : Xsdll;
-      write_s_q <= refresh ? left_of(write_s_q) : Xsdll;
-      read_far_q <= '0;
-      write_far_q <= '0;
-    end else begin
-      if (col_go) begin
-        if (col_write) begin
-          write_s_q <= col_at + CcdS;
-          read_s_q <= later(read_s_q, col_at + WriteEnd + WtrS);
-        end else begin
-          read_s_q <= col_at + col_ccd;
-          write_s_q <= later(write_s_q, col_at + ReadToWrite);
-        end
-        if (col_write) begin
-          write_far_q <= later(write_far_q, col_at + CcdL);
-          read_far_q <= later(read_far_q, col_at + WriteEnd + WtrL);
-        end else begin
-          read_far_q <= later(read_far_q, col_at + CcdL);
-        end
-        if (AllBank && head_all_q) begin
-          if (col_write) write_l_q <= {BankGroups{col_at + CcdL}};
-          read_l_q <= {BankGroups{col_write ? col_at + WriteEnd + WtrL
-                                            : col_at + CcdL}};
-        end else begin
-          if (col_write) write_l_q[group_of(col_bank)] <= col_at + CcdL;
-          read_l_q[group_of(col_bank)] <= col_write ? col_at + WriteEnd + WtrL
-                                                    : col_at + CcdL;
-        end
-        if (AllBank && head_all_q) begin
-          for (int unsigned b = 0; b < Banks; b++) pre_at_q[b] <= later(pre_at_q[b], col_pre_at);
-        end else begin
-          pre_at_q[col_bank] <= later(pre_at_q[col_bank], col_pre_at);
-        end
-        pre_last_q <= later(pre_last_q, col_pre_at);
-      end
-      if (row_go && row_cmd == pim_pkg::CmdAct) begin
-        if (AllBank && row_all) begin
-          open_q <= '1;
-          row_q <= {Banks{row_of(row_addr)}};
-          act_at_q <= {Banks{row_at + Rc}};
-          read_at_q <= {Banks{row_at + RcdRd}};
-          write_at_q <= {Banks{row_at + RcdWr}};
-          pre_at_q <= {Banks{row_at + Ras}};
-          rrd_l_q <= {BankGroups{row_at + RrdL}};
-        end else begin
-          open_q[row_bank] <= 1'b1;
-          row_q[row_bank] <= row_of(row_addr);
-          act_at_q[row_bank] <= row_at + Rc;
-          read_at_q[row_bank] <= row_at + RcdRd;
-          write_at_q[row_bank] <= row_at + RcdWr;
-          pre_at_q[row_bank] <= row_at + Ras;
-          rrd_l_q[group_of(row_bank)] <= row_at + RrdL;
-        end
-        together_q <= row_all;
-        act_last_q <= row_at + Rc;
-        read_last_q <= row_at + RcdRd;
-        write_last_q <= row_at + RcdWr;
-        pre_last_q <= later(later(pre_last_q, row_at + Ras), col_go ? col_pre_at : '0);
-        rrd_s_q <= row_at + RrdS;
-        faw_q[faw_head_q] <= row_at + Faw;
-        faw_head_q <= faw_head_q + 2'd1;
-      end
-      if (row_go && row_cmd == pim_pkg::CmdPre) begin
-        together_q <= 1'b0;
-        if (row_all) begin
-          open_q <= '0;
-          for (int unsigned b = 0; b < Banks; b++) begin
-            if (open_q[b]) act_at_q[b] <= later(act_at_q[b], row_at + Rp);
-          end
-        end else begin
-          open_q[row_bank] <= 1'b0;
-          act_at_q[row_bank] <= later(act_at_q[row_bank], row_at + Rp);
-        end
-        act_last_q <= later(act_last_q, row_at + Rp);
-      end
-    end
-  end
+  pim_sched_choice #(
+    .AllBank(AllBank), .Banks(Banks), .Rows(Rows), .CkRatio(CkRatio)
+  ) u_choice (
+    .awake_i(awake), .sleep_i, .owed_i(owed), .any_open_i(any_open),
+    .head_valid_i(head_valid), .head_ready_i(head_ready), .head_all_i(head_all),
+    .head_write_i(head_write), .head_bank_i(head_bank), .head_row_i(head_row),
+    .head_hit_i(head_hit), .head_open_i(head_open), .ahead_valid_i(ahead_valid),
+    .ahead_bank_i(ahead_bank), .ahead_row_i(ahead_row), .ahead_hit_i(ahead_hit),
+    .ahead_open_i(ahead_open), .col_due_i(col_due), .head_act_due_i(head_act_due),
+    .head_pre_due_i(head_pre_due), .ahead_act_due_i(ahead_act_due),
+    .ahead_pre_due_i(ahead_pre_due), .read_due_i(read_due), .write_due_i(write_due),
+    .any_act_due_i(any_act_due), .act_last_due_i(act_last_due), .pre_last_due_i(pre_last_due),
+    .col_go_o(col_go), .col_slot_o, .row_cmd_o, .row_all_o,
+    .row_bank_o, .row_row_o, .row_slot_o
+  );
 
-  // ---- data time ------------------------------------------------------------------------
-  assign read_o = read_ring_q[read_slot_q];
-  assign write_o = write_ring_q[write_slot_q];
+  // ---- data -----------------------------------------------------------------------------
+  pim_pkg::access_t col_access;
+  assign col_access = '{valid: col_go, addr: head.run.addr, kind: head.run.kind,
+                        all: head.run.all, step_end: step_end, last: head.last && head_final};
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      for (int unsigned i = 0; i < ReadLatency; i++) read_ring_q[i] <= '0;
-      for (int unsigned i = 0; i < WriteLatency; i++) write_ring_q[i] <= '0;
-      read_slot_q <= '0;
-      write_slot_q <= '0;
-      reads_q <= '0;
-      writes_q <= '0;
-    end else begin
-      read_ring_q[read_slot_q] <= col_access;
-      read_ring_q[read_slot_q].valid <= col_go && !col_write;
-      write_ring_q[write_slot_q] <= col_access;
-      write_ring_q[write_slot_q].valid <= col_go && col_write;
-      read_slot_q <= read_slot_q == ($clog2(ReadLatency))'(ReadLatency - 1) ? '0
-                                                                            : read_slot_q + 1'b1;
-      write_slot_q <= write_slot_q == WriteSlotBits'(WriteLatency - 1)
-                      ? '0 : write_slot_q + 1'b1;
-      reads_q <= reads_q + 8'(col_go && !col_write) - 8'(read_o.valid);
-      writes_q <= writes_q + 8'(col_go && col_write) - 8'(write_o.valid);
-    end
-  end
+  pim_sched_data #(
+    .ReadLatency(ReadLatency), .WriteLatency(WriteLatency)
+  ) u_data (
+    .clk_i, .rst_ni, .access_i(col_access), .write_i(head_write), .read_o, .write_o,
+    .no_reads_o(no_reads), .no_data_o(no_data)
+  );
 
-  // ---- commands -------------------------------------------------------------------------
-  assign col_cmd_o = !col_go ? pim_pkg::CmdNop : col_write ? pim_pkg::CmdWr : pim_pkg::CmdRd;
-  assign col_all_o = AllBank && head_all_q;
-  assign col_bank_o = col_bank;
-  assign col_slot_o = SlotBits'(col_at - now_q);
-  assign col_row_o = row_of(head_addr_q);
-  assign col_column_o = head_addr_q[AtomBits+(AllBank ? BankBits : 0)+:ColBits];
-  assign row_cmd_o = row_go ? row_cmd : pim_pkg::CmdNop;
-  assign row_all_o = row_all;
-  assign row_bank_o = row_bank;
-  assign row_slot_o = SlotBits'(row_at - now_q);
-  assign row_row_o = row_of(row_addr);
-  assign open_o = open_q;
+  // ---- outputs --------------------------------------------------------------------------
+  assign idle_o = !head_valid && !next_valid && no_data;
+  assign asleep_o = !awake;
+  assign copy_issue_o = col_go && (head.run.kind == pim_pkg::KindCopyIn ||
+                                   head.run.kind == pim_pkg::KindCopyOut);
+  assign col_cmd_o = !col_go ? pim_pkg::CmdNop : head_write ? pim_pkg::CmdWr : pim_pkg::CmdRd;
+  assign col_all_o = head_all;
+  assign col_bank_o = head_bank;
+  assign col_row_o = head_row;
+  assign col_column_o = head.run.addr[AtomBits+(AllBank ? BankBits : 0)+:ColBits];
 
 endmodule
 

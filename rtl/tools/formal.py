@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HARNESSES = ROOT / "tests" / "formal" / "sv"
 WORK = ROOT / "build" / "formal"
 PACKAGES = ("pim_isa_pkg", "pim_pkg")
+SCHEDULER = tuple(sorted(path.stem for path in (ROOT / "rtl").glob("pim_sched*.sv")))
 
 #: Bound on one task, seconds of wall time; the longest takes about a minute on an idle core.
 TASK_TIMEOUT = 900
@@ -104,21 +105,25 @@ class Proof:
 PROOFS = (
     Proof(
         "pim_sched_formal",
-        ("pim_sched",),
+        SCHEDULER,
         "no DRAM timing rule broken; refreshes and requests in time",
         depth=2,
         cover_depth=2,
-        parts=15,
+        parts=23,
         configs={"per_bank": (("AllBank", 0),), "all_bank": (("AllBank", 1),)},
         mutants={
-            "dram/trcd": 8,
-            "dram/trp": 13,
-            "dram/tccd_l": 10,
-            "dram/twtr": 10,
+            "dram/trcd": 19,
+            "dram/trp": 21,
+            "dram/tccd_l": 19,
+            "dram/twtr": 19,
             "dram/tfaw": 11,
             "dram/refresh": 5,
             "dram/txsdll": 10,
             "dram/exit_refresh": 5,
+            "control/gives_way": 1,
+            "control/looked_up": 19,
+            "control/served": 8,
+            "control/same_clock": 19,
         },
     ),
     Proof(

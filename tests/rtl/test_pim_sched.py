@@ -10,11 +10,15 @@ import pytest
 from bench_tools import ACCESS, CHANCES, SPAN, Kind, cut, seeded, start
 from cocotb.triggers import RisingEdge
 
+from pimloop.host.platforms.platform import load_platform
+from pimloop.rtl.tables.conditions import first_broken
 from pimloop.sim.bench.unit import REPOSITORY, BenchFailure, rtl, run_bench
 
+SCHEDULER = tuple(sorted(path.stem for path in (REPOSITORY / "rtl").glob("pim_sched*.sv")))
 SOURCES = (
-    *rtl("pim_sched", "pim_timing_check"),
+    *rtl(*SCHEDULER, "pim_timing_check"),
     REPOSITORY / "sim" / "rtl" / "pim_command_trace_sim.sv",
+    REPOSITORY / "tests" / "rtl" / "sv" / "pim_sched_reference.sv",
     REPOSITORY / "tests" / "rtl" / "sv" / "pim_sched_bench.sv",
 )
 
@@ -30,6 +34,53 @@ GDDR6 |= {"TRcdRd": 36, "TRcdWr": 28, "TRp": 32, "TRas": 54, "TRc": 86, "TCcdS":
 GDDR6 |= {"TRrdS": 5, "TRrdL": 7, "TFaw": 28, "TWr": 26, "TRtp": 4, "TWtrS": 9, "TWtrL": 11}
 GDDR6 |= {"TRefi": 1800, "TRfc": 110, "TXs": 120, "TXsdll": 300, "TCl": 24, "TCwl": 6, "TBl": 2}
 STYLES = {"per_bank": DDR4, "all_bank": GDDR6}
+
+#: Of the parameters of a platform, those that the scheduler has.
+PARAMETERS = frozenset(DDR4) - {"LaneSpacing"}
+SMALL = {"RowBytes", "Rows"}  # as above, so that spans often meet
+
+
+def of_platform(name: str, lanes: int) -> dict[str, int]:
+    """Return the bench's parameters with the timing of a platform and so many lanes."""
+    values = load_platform(name, {"device.lanes": str(lanes)}).rtl_parameters()
+    style = STYLES["all_bank" if values["AllBank"] else "per_bank"]
+    chosen = {key: values[key] for key in PARAMETERS - SMALL} | {key: style[key] for key in SMALL}
+    beat = values["AtomBytes"] * (values["Banks"] if values["AllBank"] else 1)
+    return chosen | {"LaneSpacing": values["CkRatio"] * max(1, beat // 2 // lanes)}
+
+
+def random_timing(seed: int) -> dict[str, int]:
+    """Return parameters that a device may have, of either style, with timings from 1 clock on."""
+    rng = np.random.default_rng(seed)
+    platform = ("htg-z920", "aim")[seed % 2]
+    whole = load_platform(platform).rtl_parameters() | {"NativeLanes": 0}
+    while True:
+        ratio = int(rng.choice([2, 4, 8]))
+        short = {name: int(rng.integers(1, 40)) for name in ("TRcdRd", "TRcdWr", "TRp", "TRas")}
+        short |= {name: int(rng.integers(1, 14)) for name in ("TRrdS", "TWtrS", "TRtp", "TBl")}
+        short |= {name: int(rng.integers(ratio, 20)) for name in ("TCcdS", "TCl", "TCwl")}
+        short |= {"TFaw": int(rng.integers(1, 90)), "TWr": int(rng.integers(1, 40))}
+        short |= {f"T{name}L": short[f"T{name}S"] + int(rng.integers(6)) for name in _PAIRS}
+        short["TRc"] = short["TRas"] + short["TRp"] + int(rng.integers(-3, 20))
+        short["TRfc"] = int(rng.integers(100, 300))
+        short |= {name: short["TRfc"] + int(rng.integers(200)) for name in ("TXs", "TXsdll")}
+        short |= {"TRefi": int(rng.choice([0, 3000])), "CkRatio": ratio}
+        if first_broken(whole | short) is None:
+            break
+    style = STYLES["all_bank" if whole["AllBank"] else "per_bank"]
+    return style | short | {"LaneSpacing": ratio * int(rng.choice([1, 2]))}
+
+
+_PAIRS = ("Ccd", "Rrd", "Wtr")
+
+#: Timings with which the commands are held against the reference.
+TIMINGS: dict[str, dict[str, int]] = {
+    **STYLES,
+    "htg-z920": of_platform("htg-z920", 32),
+    "aim": of_platform("aim", 256),
+    "aim with 64 lanes": of_platform("aim", 64),
+    **{f"random {seed}": random_timing(seed) for seed in range(8)},
+}
 
 #: timing_t from its last field on, with what pim_timing_check says when the rule is broken.
 RULES = {"cl": (2, "tRTW"), "xsdll": (3, "tXSDLL"), "xs": (4, "tXS"), "rfc": (5, "tRFC")}
@@ -254,7 +305,7 @@ class TB:
 
 
 def bench(dut: Any, **options: float) -> TB:
-    return TB(dut, STYLES[os.environ["STYLE"]], seeded(dut), **options)
+    return TB(dut, TIMINGS[os.environ["STYLE"]], seeded(dut), **options)
 
 
 @cocotb.test()
@@ -375,6 +426,21 @@ def options(style: str) -> dict[str, Any]:
 @pytest.mark.parametrize("style", STYLES)
 def test_pim_sched(style):
     run_bench("pim_sched_bench", SOURCES, environment={"STYLE": style}, **options(style))
+
+
+@pytest.mark.parametrize(
+    "timing", [pytest.param(t, marks=() if t in STYLES else pytest.mark.full) for t in TIMINGS]
+)
+def test_commands_and_data_times_are_those_of_the_reference(timing):
+    """In every clock, slot by slot: nothing is lost to what is known a clock ahead."""
+    run_bench(
+        "pim_sched_bench",
+        SOURCES,
+        bench=__file__,
+        params=TIMINGS[timing] | {"Reference": 1},
+        environment={"STYLE": timing, "COCOTB_TEST_FILTER": "random_spans|flushed_spans"},
+        flags=("--unroll-count", "1"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ module pim_sched_formal #(
       rfc: 16'(TRfc), xs: 16'(TXs), xsdll: 16'(TXsdll), cl: 16'(TCl), cwl: 16'(TCwl), bl: 16'(TBl)};
   // end generated
   localparam int unsigned BankBits = $clog2(Banks);
+  localparam int unsigned GroupBits = $clog2(BankGroups);
   localparam int unsigned RowBits = $clog2(Rows);
   localparam int unsigned SlotBits = $clog2(CkRatio);
   localparam int unsigned WriteEnd = TCwl + TBl;
@@ -130,11 +131,20 @@ module pim_sched_formal #(
   );
 
   // ---- what the list engine and the cutter of spans promise -----------------------------
+  localparam int unsigned PageBits = $clog2(RowBytes * (AllBank ? Banks : 1));
+
+  // A span has some accesses, and lies in one page.
+  function automatic logic in_page(logic [31:0] addr, logic [31:0] count, logic all);
+    logic [31:0] room;
+    room = 32'(1 << PageBits) - 32'(addr[PageBits-1:0]);
+    return count != '0 && count <= room / (AllBank && all ? Banks * AtomBytes : AtomBytes);
+  endfunction
+
   always_comb begin
     if (wake_i) assume (asleep && !sleep_i && !flush_i);
     if (asleep || sleep_i) assume (!valid_i);
     if (sleep_i) assume (idle);
-    if (valid_i) assume (span_i.run.count != '0);
+    if (valid_i) assume (in_page(span_i.run.addr, span_i.run.count, span_i.run.all));
     if (!AllBank) assume (!span_i.run.all);
   end
 
@@ -324,7 +334,7 @@ module pim_sched_formal #(
 
   // ---- invariants -----------------------------------------------------------------------
   time_t now, floor_q;
-  assign now = at(u_dut.now_q);
+  assign now = at(u_dut.u_refresh.now_q);
 
   // Value that the last reset of the stamps gave to those of ACT.
   always_ff @(posedge clk_i) begin
@@ -342,7 +352,28 @@ module pim_sched_formal #(
   endfunction
 
   function automatic logic below(logic [15:0] stamp, int unsigned least);
-    return at(stamp) <= now + time_t'(least) || at(stamp) <= floor_q;
+    return at(stamp) <= now + time_t'(least);
+  endfunction
+
+  // The same of waits, which are counted from now.
+  function automatic time_t clocks(logic [15:0] left);
+    return time_t'({2'b0, left[StampBits-1:0]});
+  endfunction
+
+  function automatic logic [15:0] most16(logic [15:0] a, logic [15:0] b);
+    return a > b ? a : b;
+  endfunction
+
+  function automatic time_t longer(logic [15:0] a, logic [15:0] b);
+    return clocks(most16(a, b));
+  endfunction
+
+  function automatic logic bars(logic [15:0] left, age_t age, int unsigned least);
+    return age == Far || clocks(left) + time_t'({2'b0, age}) >= time_t'(least);
+  endfunction
+
+  function automatic logic covers(logic [15:0] left, logic [15:0] stamp);
+    return at(stamp) <= now + clocks(left);
   endfunction
 
   // The solver works on the low bits of the stamps; the others stay 0.
@@ -352,100 +383,219 @@ module pim_sched_formal #(
 
   always_comb begin
     if (rst_ni && !asleep) begin
-      `HOLDS(12, short_stamp(u_dut.now_q) && short_stamp(u_dut.act_last_q) && short_stamp(u_dut.read_last_q))
-      `HOLDS(12, short_stamp(u_dut.write_last_q) && short_stamp(u_dut.pre_last_q) && short_stamp(u_dut.rrd_s_q))
-      `HOLDS(12, short_stamp(u_dut.read_s_q) && short_stamp(u_dut.write_s_q) && short_stamp(u_dut.read_far_q))
-      `HOLDS(12, short_stamp(u_dut.write_far_q))
-      for (int unsigned i = 0; i < 4; i++) `HOLDS(12, short_stamp(u_dut.faw_q[i]))
+      `HOLDS(12, short_stamp(u_dut.u_refresh.now_q) && short_stamp(u_dut.u_refresh.soon_q))
+      `HOLDS(12, at(u_dut.u_refresh.soon_q) == now + time_t'(CkRatio))
+      `HOLDS(12, short_stamp(u_dut.u_banks.read_last_q) && short_stamp(u_dut.u_banks.read_far_q))
+      `HOLDS(12, short_stamp(u_dut.u_banks.write_last_q) && short_stamp(u_dut.u_banks.write_far_q))
+      for (int unsigned i = 0; i < 4; i++) `HOLDS(12, short_stamp(u_dut.u_channel.faw_q[i]))
       for (int unsigned g = 0; g < BankGroups; g++) begin
-        `HOLDS(12, short_stamp(u_dut.rrd_l_q[g]) && short_stamp(u_dut.read_l_q[g]))
-        `HOLDS(12, short_stamp(u_dut.write_l_q[g]))
+        `HOLDS(12, short_stamp(u_dut.u_banks.rrd_l_q[g]) && short_stamp(u_dut.u_banks.read_l_q[g]))
+        `HOLDS(12, short_stamp(u_dut.u_banks.write_l_q[g]))
       end
       for (int unsigned b = 0; b < Banks; b++) begin
-        `HOLDS(12, short_stamp(u_dut.act_at_q[b]) && short_stamp(u_dut.pre_at_q[b]))
-        `HOLDS(12, short_stamp(u_dut.read_at_q[b]) && short_stamp(u_dut.write_at_q[b]))
+        if (u_dut.u_banks.used_q[b]) begin
+          `HOLDS(12, short_stamp(u_dut.u_banks.act_at_q[b]) && short_stamp(u_dut.u_banks.rp_at_q[b]))
+        end
+        if (u_dut.u_banks.open_q[b]) begin
+          `HOLDS(12, short_stamp(u_dut.u_banks.read_at_q[b]) && short_stamp(u_dut.u_banks.write_at_q[b]))
+          `HOLDS(12, short_stamp(u_dut.u_banks.ras_at_q[b]))
+          if (u_dut.u_banks.served_q[b]) `HOLDS(12, short_stamp(u_dut.u_banks.pre_at_q[b]))
+        end
       end
     end
   end
 
   logic [Banks-1:0] unlike;  // open banks whose row is not that of bank 0
   always_comb begin
-    for (int unsigned b = 0; b < Banks; b++) unlike[b] = u_dut.row_q[b] != u_dut.row_q[0];
+    for (int unsigned b = 0; b < Banks; b++) unlike[b] = u_dut.u_banks.row_q[b] != u_dut.u_banks.row_q[0];
   end
 
   always_comb begin
     if (rst_ni) begin
-      `HOLDS(6, u_dut.open_q == open_q)
+      `HOLDS(6, u_dut.u_banks.open_q == open_q)
       `HOLDS(6, floor_q == time_t'(TXs) || floor_q == time_t'(TRfc))
-      if (!asleep) `HOLDS(6, at(u_dut.act_last_q) >= floor_q)
+      if (!asleep) begin
+        `HOLDS(6, now + clocks(u_dut.u_channel.rest_q.clocks) >= floor_q)
+        `HOLDS(6, clocks(u_dut.u_channel.rest_q.clocks) <= floor_q)
+        `HOLDS(6, bars(u_dut.u_channel.rest_q.clocks, ref_q, TRfc))
+        `HOLDS(6, bars(u_dut.u_channel.rest_q.clocks, wake_q, TXs))
+        `HOLDS(6, u_dut.u_channel.rest_q.beyond == (u_dut.u_channel.rest_q.clocks >= CkRatio))
+        `HOLDS(6, u_dut.u_channel.lock_q.beyond == (u_dut.u_channel.lock_q.clocks >= CkRatio))
+        `HOLDS(6, clocks(u_dut.u_channel.lock_q.clocks) <= time_t'(TXsdll))
+        `HOLDS(6, bars(u_dut.u_channel.lock_q.clocks, lock_q, TXsdll))
+      end
       if (asleep) begin
         `HOLDS(6, open_q == '0)
-        `HOLDS(6, !u_dut.head_valid_q)
-        `HOLDS(6, !u_dut.next_valid_q)
+        `HOLDS(6, !u_dut.u_queue.head_valid_q)
+        `HOLDS(6, !u_dut.u_queue.next_valid_q)
       end
       for (int unsigned b = 0; b < Banks; b++) begin
-        if (open_q[b]) `HOLDS(6, u_dut.row_q[b] == row_q[b])
+        if (open_q[b]) `HOLDS(6, u_dut.u_banks.row_q[b] == row_q[b])
         if (asleep) continue;
-        `HOLDS(7, at(u_dut.act_at_q[b]) >= floor_q)
-        `HOLDS(7, below(u_dut.act_at_q[b], TRc))
-        `HOLDS(7, u_dut.act_at_q[b] <= u_dut.act_last_q)
-        `HOLDS(7, guards(u_dut.act_at_q[b], act_q[b], TRc))
-        `HOLDS(13, guards(u_dut.act_at_q[b], pre_q[b], TRp))
-        `HOLDS(13, guards(u_dut.act_at_q[b], ref_q, TRfc))
-        `HOLDS(13, guards(u_dut.act_at_q[b], wake_q, TXs))
+        if (u_dut.u_banks.used_q[b]) begin
+          `HOLDS(7, below(u_dut.u_banks.act_at_q[b], TRc))
+          `HOLDS(7, below(u_dut.u_banks.rp_at_q[b], TRp))
+          `HOLDS(7, covers(u_dut.u_channel.act_last_q.clocks, u_dut.u_banks.act_at_q[b]))
+          `HOLDS(7, covers(u_dut.u_channel.act_last_q.clocks, u_dut.u_banks.rp_at_q[b]))
+          `HOLDS(7, guards(u_dut.u_banks.act_at_q[b], act_q[b], TRc))
+          // After a PRE of all banks every ACT waits.
+          `HOLDS(13, pre_q[b] >= age_t'(TRp) || guards(u_dut.u_banks.rp_at_q[b], pre_q[b], TRp) ||
+                 bars(u_dut.u_channel.any_act_q.clocks, pre_q[b], TRp))
+        end else begin
+          `HOLDS(7, !open_q[b] && act_q[b] == Far && pre_q[b] == Far)
+        end
+        `HOLDS(13, pre_q[b] >= age_t'(TRp) || bars(u_dut.u_channel.act_last_q.clocks, pre_q[b], TRp))
         if (open_q[b]) begin
-          `HOLDS(8, u_dut.pre_at_q[b] <= u_dut.pre_last_q)
-          `HOLDS(14, guards(u_dut.pre_at_q[b], act_q[b], TRas))
-          `HOLDS(14, guards(u_dut.pre_at_q[b], rd_q[b], TRtp))
-          `HOLDS(14, guards(u_dut.pre_at_q[b], wr_q[b], WriteEnd + TWr))
-          `HOLDS(8, guards(u_dut.read_at_q[b], act_q[b], TRcdRd))
-          `HOLDS(8, guards(u_dut.write_at_q[b], act_q[b], TRcdWr))
+          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, u_dut.u_banks.ras_at_q[b]))
+          `HOLDS(14, guards(u_dut.u_banks.ras_at_q[b], act_q[b], TRas))
+          `HOLDS(8, guards(u_dut.u_banks.read_at_q[b], act_q[b], TRcdRd))
+          `HOLDS(8, guards(u_dut.u_banks.write_at_q[b], act_q[b], TRcdWr))
           `HOLDS(8, now >= floor_q)
+          `HOLDS(9, below(u_dut.u_banks.ras_at_q[b], TRas))
+          `HOLDS(9, below(u_dut.u_banks.read_at_q[b], TRcdRd))
+          `HOLDS(9, below(u_dut.u_banks.write_at_q[b], TRcdWr))
+          if (AllBank) begin
+            `HOLDS(9, u_dut.u_banks.read_at_q[b] <= u_dut.u_banks.read_last_q)
+            `HOLDS(9, u_dut.u_banks.write_at_q[b] <= u_dut.u_banks.write_last_q)
+          end
+        end
+        if (open_q[b] && u_dut.u_banks.served_q[b]) begin
+          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, u_dut.u_banks.pre_at_q[b]))
+          `HOLDS(14, guards(u_dut.u_banks.pre_at_q[b], rd_q[b], TRtp))
+          `HOLDS(14, guards(u_dut.u_banks.pre_at_q[b], wr_q[b], WriteEnd + TWr))
+          `HOLDS(9, below(u_dut.u_banks.pre_at_q[b], CloseTime - 2 * CkRatio))
         end else begin
           `HOLDS(8, rd_q[b] == Far)
           `HOLDS(8, wr_q[b] == Far)
         end
-        `HOLDS(9, below(u_dut.pre_at_q[b], CloseTime - 2 * CkRatio))
-        `HOLDS(9, below(u_dut.read_at_q[b], TRcdRd))
-        `HOLDS(9, below(u_dut.write_at_q[b], TRcdWr))
-        `HOLDS(9, u_dut.read_at_q[b] <= u_dut.read_last_q)
-        `HOLDS(9, u_dut.write_at_q[b] <= u_dut.write_last_q)
       end
-      if (u_dut.together_q) begin
+      if (u_dut.u_banks.together_q) begin
         `HOLDS(9, &open_q)
         `HOLDS(9, unlike == '0)
       end
       if (!asleep) begin
         for (int unsigned g = 0; g < BankGroups; g++) begin
-          `HOLDS(10, guards(u_dut.rrd_s_q, gact_q[g], TRrdS))
-          `HOLDS(10, guards(u_dut.rrd_l_q[g], gact_q[g], TRrdL))
-          `HOLDS(10, guards(u_dut.act_last_q, gact_q[g], TRc))
-          `HOLDS(10, guards(u_dut.read_s_q, grd_q[g], TCcdS))
-          `HOLDS(10, guards(u_dut.read_s_q, gwr_q[g], WriteEnd + TWtrS))
-          `HOLDS(10, guards(u_dut.read_l_q[g], grd_q[g], TCcdL))
-          `HOLDS(10, guards(u_dut.read_l_q[g], gwr_q[g], WriteEnd + TWtrL))
-          `HOLDS(10, guards(u_dut.write_s_q, gwr_q[g], TCcdS))
-          `HOLDS(10, guards(u_dut.write_s_q, grd_q[g], ReadToWrite))
-          `HOLDS(10, guards(u_dut.write_l_q[g], gwr_q[g], TCcdL))
-          `HOLDS(10, guards(u_dut.read_s_q, lock_q, TXsdll))
-          `HOLDS(10, guards(u_dut.write_s_q, lock_q, TXsdll))
-          `HOLDS(10, u_dut.read_l_q[g] <= u_dut.read_far_q)
-          `HOLDS(10, u_dut.write_l_q[g] <= u_dut.write_far_q)
-          `HOLDS(10, below(u_dut.rrd_l_q[g], TRrdL))
+          `HOLDS(10, bars(u_dut.u_channel.any_act_q.clocks, gact_q[g], TRrdS))
+          `HOLDS(10, guards(u_dut.u_banks.rrd_l_q[g], gact_q[g], TRrdL))
+          `HOLDS(10, bars(u_dut.u_channel.act_last_q.clocks, gact_q[g], TRc))
+          `HOLDS(10, bars(u_dut.u_channel.read_s_q.clocks, grd_q[g], TCcdS))
+          `HOLDS(10, bars(u_dut.u_channel.read_s_q.clocks, gwr_q[g], WriteEnd + TWtrS))
+          `HOLDS(10, guards(u_dut.u_banks.read_l_q[g], grd_q[g], TCcdL))
+          `HOLDS(10, guards(u_dut.u_banks.read_l_q[g], gwr_q[g], WriteEnd + TWtrL))
+          `HOLDS(10, bars(u_dut.u_channel.write_s_q.clocks, gwr_q[g], TCcdS))
+          `HOLDS(10, bars(u_dut.u_channel.write_s_q.clocks, grd_q[g], ReadToWrite))
+          `HOLDS(10, guards(u_dut.u_banks.write_l_q[g], gwr_q[g], TCcdL))
+          if (AllBank) begin
+            `HOLDS(10, u_dut.u_banks.read_l_q[g] <= u_dut.u_banks.read_far_q)
+            `HOLDS(10, u_dut.u_banks.write_l_q[g] <= u_dut.u_banks.write_far_q)
+          end
+          `HOLDS(10, below(u_dut.u_banks.read_l_q[g], WriteEnd + TWtrL))
+          `HOLDS(10, below(u_dut.u_banks.write_l_q[g], TCcdL))
+          `HOLDS(10, below(u_dut.u_banks.rrd_l_q[g], TRrdL))
         end
         for (int unsigned i = 0; i < 4; i++) begin
-          `HOLDS(11, guards(u_dut.faw_q[u_dut.faw_head_q + 2'(i)], acts_q[3-i], TFaw))
-          `HOLDS(11, below(u_dut.faw_q[i], TFaw))
+          `HOLDS(11, guards(u_dut.u_channel.faw_q[u_dut.u_channel.faw_head_q + 2'(i)], acts_q[3-i], TFaw))
+          `HOLDS(11, below(u_dut.u_channel.faw_q[i], TFaw))
         end
-        `HOLDS(11, below(u_dut.rrd_s_q, TRrdS))
-        `HOLDS(11, below(u_dut.read_s_q, most(WriteEnd + TWtrL + LaneSpacing, TXsdll)))
-        `HOLDS(11, below(u_dut.write_s_q, most(ReadToWrite + TCcdL, TXsdll)))
-        `HOLDS(11, below(u_dut.read_far_q, WriteEnd + TWtrL))
-        `HOLDS(11, below(u_dut.write_far_q, TCcdL))
-        `HOLDS(11, below(u_dut.act_last_q, TRc))
-        `HOLDS(11, below(u_dut.pre_last_q, CloseTime - 2 * CkRatio))
-        `HOLDS(11, below(u_dut.read_last_q, TRcdRd))
-        `HOLDS(11, below(u_dut.write_last_q, TRcdWr))
+        `HOLDS(11, bars(u_dut.u_channel.any_act_q.clocks, acts_q[3], TFaw))
+        `HOLDS(11, clocks(u_dut.u_channel.any_act_q.clocks) <= time_t'(most(TRp, most(TRrdS, TFaw))))
+        `HOLDS(11, clocks(u_dut.u_channel.read_s_q.clocks) <= time_t'(WriteEnd + TWtrL + LaneSpacing))
+        `HOLDS(11, clocks(u_dut.u_channel.write_s_q.clocks) <= time_t'(ReadToWrite + TCcdL))
+        `HOLDS(11, below(u_dut.u_banks.read_far_q, WriteEnd + TWtrL))
+        `HOLDS(11, below(u_dut.u_banks.write_far_q, TCcdL))
+        `HOLDS(11, clocks(u_dut.u_channel.act_last_q.clocks) <= time_t'(TRc))
+        `HOLDS(11, clocks(u_dut.u_channel.pre_last_q.clocks) <= time_t'(CloseTime - 2 * CkRatio))
+        `HOLDS(11, below(u_dut.u_banks.read_last_q, TRcdRd))
+        `HOLDS(11, below(u_dut.u_banks.write_last_q, TRcdWr))
+      end
+    end
+  end
+
+  // ---- the two accesses in question: what is counted down for them is no less than the stamps
+  logic [1:0] asked, asked_all, asked_write, asked_open, asked_hit;
+  logic [1:0][BankBits-1:0] asked_bank;
+  logic [1:0][RowBits-1:0] asked_row;
+  logic [1:0][15:0] asked_col, asked_act, asked_pre;
+  logic [1:0][2:0] asked_beyond;
+
+  assign asked = {AllBank ? u_dut.head_valid && !u_dut.head_all : u_dut.next_valid, u_dut.head_valid};
+  assign asked_all = {1'b0, u_dut.head_all};
+  assign asked_write = {u_dut.next_write, u_dut.head_write};
+  assign asked_bank = {u_dut.ahead_bank, u_dut.head_bank};
+  assign asked_row = {u_dut.ahead_row, u_dut.head_row};
+  assign asked_open = {u_dut.u_waits.ahead_q.open, u_dut.u_waits.head_q.open};
+  assign asked_hit = {u_dut.u_waits.ahead_q.hit, u_dut.u_waits.head_q.hit};
+  assign asked_col = {16'(u_dut.u_waits.ahead_q.col.clocks), 16'(u_dut.u_waits.head_q.col.clocks)};
+  assign asked_act = {16'(u_dut.u_waits.ahead_q.act.clocks), 16'(u_dut.u_waits.head_q.act.clocks)};
+  assign asked_beyond[0] = {u_dut.u_waits.head_q.col.beyond, u_dut.u_waits.head_q.act.beyond,
+                            u_dut.u_waits.head_q.pre.beyond};
+  assign asked_beyond[1] = {u_dut.u_waits.ahead_q.col.beyond, u_dut.u_waits.ahead_q.act.beyond,
+                            u_dut.u_waits.ahead_q.pre.beyond};
+  assign asked_pre = {16'(u_dut.u_waits.ahead_q.pre.clocks), 16'(u_dut.u_waits.head_q.pre.clocks)};
+
+  always_comb begin
+    if (rst_ni && !asleep) begin
+      if (u_dut.head_valid) begin
+        `HOLDS(16, u_dut.u_queue.head_write_q == pim_pkg::is_write(u_dut.u_queue.head_kind_q))
+        `HOLDS(16, u_dut.u_queue.head_final_q == (u_dut.u_queue.head_count_q == 32'd1))
+        `HOLDS(16, in_page(u_dut.head.run.addr, u_dut.head.run.count, u_dut.head.run.all))
+        `HOLDS(16, u_dut.u_queue.pace_q == (u_dut.u_queue.head_kind_q != pim_pkg::KindMac ||
+               LaneLatency == 1 || 6'($countones(u_dut.u_queue.issued_q)) < u_dut.u_queue.head_period_q))
+        if (!AllBank) `HOLDS(16, !u_dut.u_queue.head_all_q)
+      end
+      if (u_dut.next_valid) begin
+        `HOLDS(16, u_dut.head_valid)
+        `HOLDS(16, in_page(u_dut.next_addr, u_dut.u_queue.next_q.run.count, u_dut.u_queue.next_q.run.all))
+        if (!AllBank) `HOLDS(16, !u_dut.u_queue.next_q.run.all)
+      end
+      // What is known a clock ahead is what the clocks say.
+      `HOLDS(23, u_dut.u_channel.read_s_q.beyond == (u_dut.u_channel.read_s_q.clocks >= CkRatio))
+      `HOLDS(23, u_dut.u_channel.write_s_q.beyond == (u_dut.u_channel.write_s_q.clocks >= CkRatio))
+      `HOLDS(23, u_dut.u_channel.any_act_q.beyond == (u_dut.u_channel.any_act_q.clocks >= CkRatio))
+      `HOLDS(23, u_dut.u_channel.act_last_q.beyond == (u_dut.u_channel.act_last_q.clocks >= CkRatio))
+      `HOLDS(23, u_dut.u_channel.pre_last_q.beyond == (u_dut.u_channel.pre_last_q.clocks >= CkRatio))
+      for (int unsigned i = 0; i < 2; i++) begin
+        if (asked[i]) begin
+          `HOLDS(23, asked_beyond[i] == {asked_col[i] >= CkRatio, asked_act[i] >= CkRatio, asked_pre[i] >= CkRatio})
+        end
+      end
+      for (int unsigned i = 0; i < 2; i++) begin
+        if (asked[i] && asked_all[i]) begin
+          `HOLDS(17, asked_hit[i] == (u_dut.u_banks.together_q && u_dut.u_banks.row_q[0] == asked_row[i]))
+          `HOLDS(17, asked_act[i] >= 16'(u_dut.u_channel.act_last_q.clocks))
+          `HOLDS(17, asked_pre[i] >= 16'(u_dut.u_channel.pre_last_q.clocks))
+          `HOLDS(17, covers(asked_col[i], asked_write[i] ? u_dut.u_banks.write_last_q : u_dut.u_banks.read_last_q))
+          `HOLDS(17, covers(asked_col[i], asked_write[i] ? u_dut.u_banks.write_far_q : u_dut.u_banks.read_far_q))
+        end else if (asked[i]) begin
+          `HOLDS(18, asked_open[i] == u_dut.u_banks.open_q[asked_bank[i]])
+          `HOLDS(18, asked_hit[i] == (asked_open[i] && u_dut.u_banks.row_q[asked_bank[i]] == asked_row[i]))
+          if (u_dut.u_banks.used_q[asked_bank[i]]) begin
+            `HOLDS(21, covers(asked_act[i], u_dut.u_banks.act_at_q[asked_bank[i]]))
+            `HOLDS(21, covers(asked_act[i], u_dut.u_banks.rp_at_q[asked_bank[i]]))
+          end
+          if (asked_open[i]) begin
+            `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.ras_at_q[asked_bank[i]]))
+            if (u_dut.u_banks.served_q[asked_bank[i]]) begin
+              `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.pre_at_q[asked_bank[i]]))
+            end
+          end
+          if (asked_open[i] && (!AllBank || i == 0)) begin
+            `HOLDS(19, covers(asked_col[i], asked_write[i] ? u_dut.u_banks.write_at_q[asked_bank[i]]
+                                                          : u_dut.u_banks.read_at_q[asked_bank[i]]))
+          end
+          if (!AllBank || i == 0) begin
+            `HOLDS(19, covers(asked_col[i], asked_write[i] ? u_dut.u_banks.write_l_q[GroupBits'(asked_bank[i])]
+                                                          : u_dut.u_banks.read_l_q[GroupBits'(asked_bank[i])]))
+          end
+        end
+        if (asked[i]) begin
+          `HOLDS(20, covers(asked_act[i], u_dut.u_banks.rrd_l_q[GroupBits'(asked_bank[i])]))
+          `HOLDS(20, clocks(asked_act[i]) <= time_t'(most(TRc, TRrdL)))
+          `HOLDS(20, clocks(asked_pre[i]) <= time_t'(CloseTime - 2 * CkRatio))
+          if (!AllBank || i == 0) begin
+            `HOLDS(20, clocks(asked_col[i]) <= time_t'(most(most(TRcdRd, TRcdWr), most(TCcdL, WriteEnd + TWtrL))))
+          end
+        end
       end
     end
   end
@@ -453,17 +603,17 @@ module pim_sched_formal #(
   // Time until REF can go out, when it is owed: a ranking that falls with every clock.
   time_t rest, close, rank;
   always_comb begin
-    close = at(u_dut.pre_last_q) > now ? at(u_dut.pre_last_q) - now : '0;
-    rest = at(u_dut.act_last_q) > now ? at(u_dut.act_last_q) - now : '0;
+    close = clocks(u_dut.u_channel.pre_last_q.clocks);
+    rest = longer(16'(u_dut.u_channel.act_last_q.clocks), 16'(u_dut.u_channel.rest_q.clocks));
     rank = open_q != '0 ? close + time_t'(RestTime) : rest;
   end
 
   always_comb begin
     if (rst_ni && !asleep) begin
-      `HOLDS(5, u_dut.refi_q <= 16'(TRefi))
-      `HOLDS(5, u_dut.owed_q == 4'(owed_q))
+      `HOLDS(5, u_dut.u_refresh.refi_q <= 16'(TRefi))
+      `HOLDS(5, u_dut.u_refresh.owed_q == 4'(owed_q))
       if (missing_q) `HOLDS(5, owed_q)
-      `HOLDS(5, u_dut.refi_q + refi_q == 16'(TRefi))
+      `HOLDS(5, u_dut.u_refresh.refi_q + refi_q == 16'(TRefi))
       if (owed_q) begin
         `HOLDS(5, at(refi_q) + rank <= time_t'(LateMost))
         `HOLDS(5, missing_q ? open_q == '0 && now == at(refi_q) : now >= floor_q)
@@ -492,12 +642,12 @@ module pim_sched_formal #(
   end
 
   logic head_ready;
-  assign head_ready = rst_ni && !asleep && !sleep_i && !flush_i && u_dut.head_valid_q &&
-      (!u_dut.head_hold_q || u_dut.quiet) &&
-      (u_dut.head_kind_q != pim_pkg::KindCopyOut || copy_out_room_i) &&
-      (u_dut.head_kind_q != pim_pkg::KindCopyIn || copy_in_ready_i) &&
-      (u_dut.head_kind_q != pim_pkg::KindMac || LaneLatency == 1 ||
-       6'($countones(u_dut.issued_q)) < u_dut.head_period_q);
+  assign head_ready = rst_ni && !asleep && !sleep_i && !flush_i && u_dut.u_queue.head_valid_q &&
+      (!u_dut.u_queue.head_hold_q || u_dut.quiet) &&
+      (u_dut.u_queue.head_kind_q != pim_pkg::KindCopyOut || copy_out_room_i) &&
+      (u_dut.u_queue.head_kind_q != pim_pkg::KindCopyIn || copy_in_ready_i) &&
+      (u_dut.u_queue.head_kind_q != pim_pkg::KindMac || LaneLatency == 1 ||
+       6'($countones(u_dut.u_queue.issued_q)) < u_dut.u_queue.head_period_q);
 
   // DRAM clocks for which it has been so, and whether a refresh was owed in them.
   logic [StampBits-1:0] waited_q;
@@ -514,14 +664,18 @@ module pim_sched_formal #(
 
   // A ranking that falls with every clock in which the request waits.
   time_t left, waited;
+  logic [15:0] col_left, act_left;
+  assign col_left = most16(asked_col[0], most16(16'(u_dut.u_channel.lock_q.clocks),
+      u_dut.head_write ? 16'(u_dut.u_channel.write_s_q.clocks) : 16'(u_dut.u_channel.read_s_q.clocks)));
+  assign act_left = most16(asked_act[0], most16(16'(u_dut.u_channel.any_act_q.clocks), 16'(u_dut.u_channel.rest_q.clocks)));
   logic refresh_seen;
   assign waited = time_t'({2'b0, waited_q});
   assign refresh_seen = refreshed_q || owed_q;
   always_comb begin
     if (owed_q) left = rank + time_t'(RefTime);
-    else if (u_dut.head_open) left = at(u_dut.col_at) - now;
-    else if (u_dut.row_cmd == pim_pkg::CmdAct) left = at(u_dut.row_at) - now + time_t'(ColumnTime);
-    else left = at(u_dut.row_at) - now + time_t'(ActTime);
+    else if (u_dut.head_hit) left = clocks(col_left);
+    else if (u_dut.u_choice.row_cmd == pim_pkg::CmdAct) left = clocks(act_left) + time_t'(ColumnTime);
+    else left = clocks(asked_pre[0]) + time_t'(ActTime);
   end
 
   always_comb begin

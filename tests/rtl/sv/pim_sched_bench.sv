@@ -35,7 +35,9 @@ module pim_sched_bench #(
   parameter int unsigned TCwl = 12,
   parameter int unsigned TBl = 4,
   /// Fields that have such a checker.
-  parameter int unsigned StrictFields = 0
+  parameter int unsigned StrictFields = 0,
+  /// 1: every output is held against that of pim_sched_reference.
+  parameter bit Reference = 1'b0
 ) (
   input  logic         clk_i,
   input  logic         rst_ni,
@@ -172,6 +174,83 @@ module pim_sched_bench #(
   logic reset_seen;
   initial reset_seen = 1'b0;
   always_ff @(posedge clk_i) if (!rst_ni) reset_seen <= 1'b1;
+
+  if (Reference) begin : gen_reference
+    // The scheduler as it was before it was made to meet timing, with the same inputs: every output
+    // of every clock is the same. What a command does not use may be anything.
+    logic ref_ready, ref_idle, ref_asleep, ref_copy_issue, ref_col_all, ref_row_all;
+    pim_pkg::access_t ref_read, ref_write;
+    pim_pkg::dram_cmd_e ref_col_cmd, ref_row_cmd;
+    logic [$clog2(Banks)-1:0] ref_col_bank, ref_row_bank;
+    logic [$clog2(CkRatio)-1:0] ref_col_slot, ref_row_slot;
+    logic [$clog2(Rows)-1:0] ref_row_row, ref_col_row;
+    logic [$clog2(RowBytes / AtomBytes)-1:0] ref_col_column;
+    logic [Banks-1:0] ref_open;
+
+    pim_sched_reference #(
+      .AllBank(AllBank != 0),
+      .Banks(Banks),
+      .BankGroups(BankGroups),
+      .RowBytes(RowBytes),
+      .Rows(Rows),
+      .AtomBytes(AtomBytes),
+      .CkRatio(CkRatio),
+      .LaneSpacing(LaneSpacing),
+      .LaneLatency(LaneLatency),
+      .Timing(Timing)
+    ) u_reference (
+      .clk_i,
+      .rst_ni,
+      .wake_i,
+      .sleep_i,
+      .asleep_o(ref_asleep),
+      .flush_i,
+      .valid_i,
+      .ready_o(ref_ready),
+      .span_i,
+      .idle_o(ref_idle),
+      .copy_out_room_i,
+      .copy_in_ready_i,
+      .lanes_busy_i,
+      .copy_issue_o(ref_copy_issue),
+      .read_o(ref_read),
+      .write_o(ref_write),
+      .col_cmd_o(ref_col_cmd),
+      .row_cmd_o(ref_row_cmd),
+      .col_all_o(ref_col_all),
+      .row_all_o(ref_row_all),
+      .col_bank_o(ref_col_bank),
+      .row_bank_o(ref_row_bank),
+      .col_slot_o(ref_col_slot),
+      .row_slot_o(ref_row_slot),
+      .row_row_o(ref_row_row),
+      .col_row_o(ref_col_row),
+      .col_column_o(ref_col_column),
+      .open_o(ref_open)
+    );
+
+    always_ff @(posedge clk_i) begin
+      if (rst_ni && reset_seen) begin
+        assert ({asleep, ready, idle, copy_issue, open} ==
+                {ref_asleep, ref_ready, ref_idle, ref_copy_issue, ref_open})
+        else $fatal(1, "not as the reference: state");
+        assert (read == ref_read && write == ref_write)
+        else $fatal(1, "not as the reference: data times");
+        assert (col_cmd == ref_col_cmd) else $fatal(1, "not as the reference: column command");
+        assert (row_cmd == ref_row_cmd) else $fatal(1, "not as the reference: row command");
+        assert (col_cmd == pim_pkg::CmdNop ||
+                {col_all, col_slot, col_bank, col_row, col_column} ==
+                {ref_col_all, ref_col_slot, ref_col_bank, ref_col_row, ref_col_column})
+        else $fatal(1, "not as the reference: column access");
+        assert (row_cmd == pim_pkg::CmdNop || {row_all, row_slot} == {ref_row_all, ref_row_slot})
+        else $fatal(1, "not as the reference: slot of the row command");
+        assert (row_cmd != pim_pkg::CmdAct || row_row == ref_row_row)
+        else $fatal(1, "not as the reference: row");
+        assert (row_all || row_cmd == pim_pkg::CmdNop || row_bank == ref_row_bank)
+        else $fatal(1, "not as the reference: bank of the row command");
+      end
+    end
+  end
 
   // Checker 0 has the scheduler's own timing and is always on.
   for (genvar k = 0; k <= Fields; k++) begin : gen_check

@@ -1,0 +1,261 @@
+`default_nettype none
+
+/// State of the banks, and the times at which the next command of each kind may go to them.
+///
+/// Every rule of a bank and of a bank group is kept as the earliest DRAM clock at which the next
+/// command of its kind may go: written by a command, counted by nobody. Whoever wants to send
+/// commands to a bank looks the times up once, as DRAM clocks from the next clock on, and counts
+/// these down (`pim_sched_waits`). A look is combinational and does not see the commands of its
+/// clock.
+///
+/// In per_bank style no clock writes more than one entry of an array, and nothing clears them: they
+/// are small memories on an FPGA. What an entry says holds while its bank is open, or, of ACT, when
+/// it was opened since the last refresh or wake-up.
+module pim_sched_banks #(
+  parameter bit AllBank = 1'b0,
+  parameter int unsigned Banks = 16,
+  parameter int unsigned BankGroups = 4,
+  parameter int unsigned Rows = 4096,
+  parameter int unsigned CkRatio = 4,
+  parameter int unsigned StampBits = 16,
+  parameter int unsigned WaitBits = 10,
+  /// Looks at once.
+  parameter int unsigned Looks = 1,
+  parameter pim_pkg::timing_t Timing = '0
+) (
+  input  wire logic              clk_i,
+  input  wire logic              rst_ni,
+  input  wire logic              wake_i,
+  input  wire logic [StampBits-1:0] now_i,
+  input  wire logic [StampBits-1:0] soon_i,
+  /// The commands of this clock.
+  input  wire logic              col_go_i,
+  input  wire logic              col_write_i,
+  input  wire logic              col_all_i,
+  input  wire logic [$clog2(Banks)-1:0] col_bank_i,
+  input  wire logic [$clog2(CkRatio)-1:0] col_slot_i,
+  input  wire pim_pkg::dram_cmd_e row_cmd_i,
+  input  wire logic              row_all_i,
+  input  wire logic [$clog2(Banks)-1:0] row_bank_i,
+  input  wire logic [$clog2(Rows)-1:0] row_row_i,
+  input  wire logic [$clog2(CkRatio)-1:0] row_slot_i,
+  output logic [Banks-1:0]       open_o,
+  output logic                   any_open_o,
+  /// An access, `all`: to every bank.
+  input  wire logic [Looks-1:0]  look_i,
+  input  wire logic [Looks-1:0][$clog2(Banks)-1:0] look_bank_i,
+  input  wire logic [Looks-1:0][$clog2(Rows)-1:0] look_row_i,
+  input  wire logic [Looks-1:0]  look_all_i,
+  input  wire logic [Looks-1:0]  look_write_i,
+  /// The bank is open; the access finds its row.
+  output logic [Looks-1:0]       look_open_o,
+  output logic [Looks-1:0]       look_hit_o,
+  /// DRAM clocks from the next clock on until the rules of banks and groups allow its column command,
+  /// ACT and PRE, and in the upper bit whether they reach beyond that clock; with `all` not those
+  /// that every ACT and PRE of any bank has to keep.
+  output logic [Looks-1:0][WaitBits:0] look_col_o,
+  output logic [Looks-1:0][WaitBits:0] look_act_o,
+  output logic [Looks-1:0][WaitBits:0] look_pre_o
+);
+
+  localparam int unsigned BankBits = $clog2(Banks);
+  localparam int unsigned GroupBits = $clog2(BankGroups);
+  localparam int unsigned RowBits = $clog2(Rows);
+  typedef logic [StampBits-1:0] stamp_t;
+  typedef logic [WaitBits:0] wait_t;
+
+  localparam stamp_t RcdRd = stamp_t'(Timing.rcd_rd);
+  localparam stamp_t RcdWr = stamp_t'(Timing.rcd_wr);
+  localparam stamp_t Rp = stamp_t'(Timing.rp);
+  localparam stamp_t Ras = stamp_t'(Timing.ras);
+  localparam stamp_t Rc = stamp_t'(Timing.rc);
+  localparam stamp_t CcdL = stamp_t'(Timing.ccd_l);
+  localparam stamp_t RrdL = stamp_t'(Timing.rrd_l);
+  localparam stamp_t Wr = stamp_t'(Timing.wr);
+  localparam stamp_t Rtp = stamp_t'(Timing.rtp);
+  localparam stamp_t WtrL = stamp_t'(Timing.wtr_l);
+  localparam stamp_t WriteEnd = stamp_t'(Timing.cwl) + stamp_t'(Timing.bl);
+
+  // Bank state and stamps; `_last` and `_far` are the latest over the banks and over the groups.
+  logic [Banks-1:0] open_q;
+  logic [Banks-1:0] used_q;     // opened since the last refresh or wake-up
+  logic [Banks-1:0] served_q;   // a column command since it was opened
+  logic [RowBits-1:0] row_q [Banks];
+  stamp_t act_at_q [Banks];     // ACT, by the ACT and by the PRE before it
+  stamp_t rp_at_q [Banks];
+  stamp_t read_at_q [Banks];
+  stamp_t write_at_q [Banks];
+  stamp_t ras_at_q [Banks];     // PRE, by the ACT before it
+  stamp_t pre_at_q [Banks];     // PRE, by the column commands before it
+  stamp_t [BankGroups-1:0] rrd_l_q, read_l_q, write_l_q;
+  stamp_t read_last_q, write_last_q, read_far_q, write_far_q;
+  logic together_q;             // all banks were opened by one ACT and share their row
+
+  function automatic stamp_t later(stamp_t a, stamp_t b);
+    return a > b ? a : b;
+  endfunction
+
+  function automatic logic [GroupBits-1:0] group_of(logic [BankBits-1:0] bank);
+    return bank[GroupBits-1:0];
+  endfunction
+
+  // ---- commands -------------------------------------------------------------------------
+  logic refresh, is_act, is_pre;
+  stamp_t col_at, row_at, col_pre_at;
+
+  assign refresh = row_cmd_i == pim_pkg::CmdRef;
+  assign is_act = row_cmd_i == pim_pkg::CmdAct;
+  assign is_pre = row_cmd_i == pim_pkg::CmdPre;
+  assign col_at = now_i + stamp_t'(col_slot_i);
+  assign row_at = now_i + stamp_t'(row_slot_i);
+  assign col_pre_at = col_write_i ? col_at + WriteEnd + Wr : col_at + Rtp;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || wake_i || refresh) begin
+      open_q <= '0;
+      used_q <= '0;
+      served_q <= '0;
+      together_q <= 1'b0;
+      rrd_l_q <= '0;
+      read_l_q <= '0;
+      write_l_q <= '0;
+      read_last_q <= '0;
+      write_last_q <= '0;
+      read_far_q <= '0;
+      write_far_q <= '0;
+    end else begin
+      if (col_go_i && AllBank && col_all_i) begin
+        served_q <= '1;
+        if (col_write_i) write_l_q <= {BankGroups{col_at + CcdL}};
+        read_l_q <= {BankGroups{col_write_i ? col_at + WriteEnd + WtrL : col_at + CcdL}};
+      end else if (col_go_i) begin
+        served_q[col_bank_i] <= 1'b1;
+        if (col_write_i) write_l_q[group_of(col_bank_i)] <= col_at + CcdL;
+        read_l_q[group_of(col_bank_i)] <= col_write_i ? col_at + WriteEnd + WtrL
+                                                      : col_at + CcdL;
+      end
+      if (col_go_i && AllBank) begin
+        if (col_write_i) begin
+          write_far_q <= later(write_far_q, col_at + CcdL);
+          read_far_q <= later(read_far_q, col_at + WriteEnd + WtrL);
+        end else begin
+          read_far_q <= later(read_far_q, col_at + CcdL);
+        end
+      end
+      if (is_act) begin
+        if (AllBank && row_all_i) begin
+          open_q <= '1;
+          used_q <= '1;
+          served_q <= '0;
+          rrd_l_q <= {BankGroups{row_at + RrdL}};
+        end else begin
+          open_q[row_bank_i] <= 1'b1;
+          used_q[row_bank_i] <= 1'b1;
+          served_q[row_bank_i] <= 1'b0;
+          rrd_l_q[group_of(row_bank_i)] <= row_at + RrdL;
+        end
+        together_q <= row_all_i;
+        if (AllBank) begin
+          read_last_q <= row_at + RcdRd;
+          write_last_q <= row_at + RcdWr;
+        end
+      end
+      if (is_pre) begin
+        together_q <= 1'b0;
+        if (row_all_i) open_q <= '0;
+        else open_q[row_bank_i] <= 1'b0;
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (AllBank && row_all_i) begin
+      for (int unsigned b = 0; b < Banks; b++) begin
+        if (is_act) begin
+          row_q[b] <= row_row_i;
+          act_at_q[b] <= row_at + Rc;
+          rp_at_q[b] <= '0;
+          read_at_q[b] <= row_at + RcdRd;
+          write_at_q[b] <= row_at + RcdWr;
+          ras_at_q[b] <= row_at + Ras;
+        end
+      end
+    end else begin
+      if (is_act) begin
+        row_q[row_bank_i] <= row_row_i;
+        read_at_q[row_bank_i] <= row_at + RcdRd;
+        write_at_q[row_bank_i] <= row_at + RcdWr;
+        ras_at_q[row_bank_i] <= row_at + Ras;
+        act_at_q[row_bank_i] <= row_at + Rc;
+      end
+      // That of all banks is a rule of the channel.
+      if (is_act || is_pre && !row_all_i) rp_at_q[row_bank_i] <= is_act ? '0 : row_at + Rp;
+    end
+    if (col_go_i && AllBank && col_all_i) begin
+      for (int unsigned b = 0; b < Banks; b++) begin
+        pre_at_q[b] <= served_q[b] ? later(pre_at_q[b], col_pre_at) : col_pre_at;
+      end
+    end else if (col_go_i) begin
+      pre_at_q[col_bank_i] <= served_q[col_bank_i] ? later(pre_at_q[col_bank_i], col_pre_at)
+                                                   : col_pre_at;
+    end
+  end
+
+  // ---- looks ----------------------------------------------------------------------------
+  // Until the latest of some times, side by side: the clock is short.
+  function automatic wait_t until_of(stamp_t at);
+    stamp_t left;
+    left = at - soon_i;
+    return at > soon_i ? {left >= stamp_t'(CkRatio), left[WaitBits-1:0]} : '0;
+  endfunction
+
+  function automatic wait_t wait_of(stamp_t a, stamp_t b);
+    return a > b ? until_of(a) : until_of(b);
+  endfunction
+
+  function automatic wait_t longest_of(stamp_t a, stamp_t b, stamp_t c);
+    return a >= b && a >= c ? until_of(a) : b >= c ? until_of(b) : until_of(c);
+  endfunction
+
+  // The memories answer before the bits of a bank are found: those choose last.
+  for (genvar l = 0; l < Looks; l++) begin : gen_look
+    logic [BankBits-1:0] bank;
+    logic [GroupBits-1:0] group;
+    assign bank = look_bank_i[l];
+    assign group = group_of(bank);
+    always_comb begin
+      look_open_o[l] = 1'b0;
+      look_hit_o[l] = 1'b0;
+      look_col_o[l] = '0;
+      look_act_o[l] = '0;
+      look_pre_o[l] = '0;
+      if (look_i[l]) begin
+        if (AllBank && look_all_i[l]) begin
+          look_hit_o[l] = together_q && row_q[0] == look_row_i[l];
+          look_col_o[l] = look_write_i[l] ? wait_of(write_last_q, write_far_q)
+                                          : wait_of(read_last_q, read_far_q);
+          look_act_o[l] = until_of(rrd_l_q[group]);
+        end else begin
+          look_open_o[l] = open_q[bank];
+          look_hit_o[l] = open_q[bank] && row_q[bank] == look_row_i[l];
+          look_col_o[l] = !open_q[bank]
+              ? until_of(look_write_i[l] ? write_l_q[group] : read_l_q[group])
+              : look_write_i[l] ? wait_of(write_at_q[bank], write_l_q[group])
+                                : wait_of(read_at_q[bank], read_l_q[group]);
+          look_act_o[l] = used_q[bank]
+              ? longest_of(act_at_q[bank], rp_at_q[bank], rrd_l_q[group])
+              : until_of(rrd_l_q[group]);
+          look_pre_o[l] = !open_q[bank] ? '0
+              : served_q[bank] ? wait_of(ras_at_q[bank], pre_at_q[bank])
+                               : until_of(ras_at_q[bank]);
+        end
+      end
+    end
+  end
+
+  assign open_o = open_q;
+  assign any_open_o = open_q != '0;
+
+endmodule
+
+`default_nettype wire
