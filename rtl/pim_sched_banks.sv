@@ -189,7 +189,7 @@ module pim_sched_banks #(
         act_at_q[row_bank_i] <= row_at + Rc;
       end
       // That of all banks is a rule of the channel.
-      if (is_act || is_pre && !row_all_i) rp_at_q[row_bank_i] <= is_act ? '0 : row_at + Rp;
+      if (is_act || (is_pre && !row_all_i)) rp_at_q[row_bank_i] <= is_act ? '0 : row_at + Rp;
     end
     if (col_go_i && AllBank && col_all_i) begin
       for (int unsigned b = 0; b < Banks; b++) begin

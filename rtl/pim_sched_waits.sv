@@ -169,10 +169,10 @@ module pim_sched_waits #(
       logic write);
     logic col_here, col_near, row_here, row_near, act_here;
     wait_t pre_after;
-    col_here = AllBank && (all || col_all_i) || bank == col_bank_i;
-    col_near = AllBank && (all || col_all_i) || same_group(bank, col_bank_i);
-    row_here = AllBank && (all || row_all_i) || bank == row_bank_i;
-    row_near = AllBank && row_all_i || same_group(bank, row_bank_i);
+    col_here = (AllBank && (all || col_all_i)) || bank == col_bank_i;
+    col_near = (AllBank && (all || col_all_i)) || same_group(bank, col_bank_i);
+    row_here = (AllBank && (all || row_all_i)) || bank == row_bank_i;
+    row_near = (AllBank && row_all_i) || same_group(bank, row_bank_i);
     act_here = row_cmd_i == pim_pkg::CmdAct && row_here;
     next_of = left;
     pre_after = col_go_i && col_here ? col_pre : '0;
