@@ -1,0 +1,238 @@
+"""Compare solvers of the makespan: `python -m benchmarks.makespan.run [--ortools PYTHON]`.
+
+For each of the paper's nine models (its published costs, which ship): CP-SAT with one and with two
+threads, HiGHS on the whole model by the partitioner's own programme, and the partitioner's method,
+block by block. Every schedule is checked to the last tick. The script writes results.json after
+every run, goes on where it stopped, and writes README.md from the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import scipy
+
+from benchmarks.makespan.cp_sat import NO_SOLVER
+from benchmarks.makespan.exchange import checked_span, export_problem
+from pimloop.host.board.paper.data import CASES, published_costs, table, title
+from pimloop.host.common.files import write_json, write_text
+from pimloop.host.planning.keys import processor
+from pimloop.partitioner.evaluation import places_of
+from pimloop.partitioner.makespan.bounds import settled_bound, trivial_bound
+from pimloop.partitioner.makespan.mip import solve_makespan, wishes
+from pimloop.partitioner.makespan.schedule import (
+    list_schedule,
+    makespan,
+    sequence_schedule,
+    task_graph,
+    verify_schedule,
+)
+from pimloop.partitioner.place.domains import feasible_domains
+from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.problem import Problem
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+
+#: Time limit of each run, wall seconds.
+SECONDS = 60.0
+
+Row = dict[str, Any]
+
+
+def cp_sat(problem: Problem, python: str, threads: int) -> Row:
+    """Return what CP-SAT finds in another Python; `skipped` says why where it cannot run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "problem.json"
+        write_json(path, export_problem(problem))
+        command = [python, HERE / "cp_sat.py", path, "--seconds", SECONDS, "--threads", threads]
+        done = subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, check=False
+        )
+    if done.returncode == NO_SOLVER:
+        return {"skipped": done.stderr.strip()}
+    done.check_returncode()
+    answer = json.loads(done.stdout)
+    span = None
+    if answer["objective"] is not None:
+        span = checked_span(problem, answer)
+        assert span == answer["objective"] * problem.granularity
+    return _row(
+        problem, span, answer["bound"] * problem.granularity, answer["seconds"],
+        answer["cpu_seconds"], answer["solver"],
+    )  # fmt: skip
+
+
+def whole(problem: Problem) -> Row:
+    """Return what HiGHS finds for the whole model, from the schedule of the sequential optimum."""
+    domains = feasible_domains(problem)
+    began, cpu = time.monotonic(), _cpu_s()
+    sequential = partition(problem.costs).assignment
+    place = places_of(problem, sequential)
+    span = _shortest(problem, place)
+    answer = solve_makespan(problem, domains, span, SECONDS)
+    if answer.place is not None:
+        span = min(span, _shortest(problem, answer.place, answer))
+    bound = max(trivial_bound(problem, domains), settled_bound(problem, answer, span))
+    kind = "exact" if answer.exact else "relaxation"
+    solver = f"HiGHS of scipy {scipy.__version__}, {kind}"
+    return _row(problem, span, bound, time.monotonic() - began, _cpu_s() - cpu, solver)
+
+
+def _shortest(problem: Problem, place: Any, answer: Any = None) -> int:
+    """Return the shorter makespan of a placement's schedules: by rank, in the solver's order."""
+    tasks = task_graph(problem, place, [problem.ticks[v][p] for v, p in enumerate(place)])
+    schedules = [list_schedule(tasks, tasks.ranks())]
+    if answer is not None:
+        schedules.append(sequence_schedule(tasks, wishes(tasks, answer)))
+    return min(makespan(tasks, starts) for starts in schedules)
+
+
+def blocks(problem: Problem) -> Row:
+    """Return what the partitioner finds, as `pimloop partition --objective makespan` does."""
+    began, cpu = time.monotonic(), _cpu_s()
+    plan = partition(problem.costs, objective="makespan", time_limit_s=SECONDS)
+    seconds, cpu_seconds = time.monotonic() - began, _cpu_s() - cpu
+    verify_schedule(problem, plan)
+    span, bound = (round(us * 10**problem.decimals) for us in (plan.total_us, plan.lower_bound_us))
+    return _row(problem, span, bound, seconds, cpu_seconds, str(plan.proof["kind"]))
+
+
+def _row(
+    problem: Problem, span: int | None, bound: int, seconds: float, cpu_s: float, solver: str
+) -> Row:
+    return {
+        "makespan_us": None if span is None else problem.to_us(span),
+        "bound_us": problem.to_us(bound),
+        "gap": None if span is None else (span - bound) / span,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_s, 1),
+        "solver": solver,
+        "load": round(os.getloadavg()[0], 1),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def methods(python: str) -> dict[str, Callable[[Problem], Row]]:
+    """Return what is compared, by its name in the table, in the order it is run in."""
+    return {
+        "block by block": blocks,
+        "CP-SAT, 1 thread": lambda problem: cp_sat(problem, python, 1),
+        "HiGHS, whole": whole,
+        "CP-SAT, 2 threads": lambda problem: cp_sat(problem, python, 2),
+    }
+
+
+def readme(results: Mapping[str, Mapping[str, Row]], names: list[str]) -> str:
+    """Return README.md."""
+    rows, solvers, skipped = [], {}, {}
+    for model, length in CASES:
+        case = title(model, length)
+        for name in names:
+            row = results.get(name, {}).get(case)
+            if row is None:
+                continue
+            if "skipped" in row:
+                skipped[name] = row["skipped"]
+                continue
+            solvers.setdefault(name, {})[row["solver"]] = None
+            span, gap = row["makespan_us"], row["gap"]
+            rows.append(
+                (
+                    case,
+                    name,
+                    "none" if span is None else f"{span / 1e3:,.2f}",
+                    f"{row['bound_us'] / 1e3:,.2f}",
+                    "-" if gap is None else f"{gap:.2%}",
+                    f"{row['seconds']:.0f}",
+                    f"{row['cpu_seconds']:.0f}",
+                )
+            )
+    loads = [row["load"] for by in results.values() for row in by.values() if "load" in row]
+    dates = sorted({row["date"] for by in results.values() for row in by.values() if "date" in row})
+    header = (
+        "model",
+        "method",
+        "makespan, ms",
+        "proved bound, ms",
+        "gap",
+        "seconds",
+        "CPU seconds",
+    )
+    text = f"""# Solvers of the makespan
+
+Measured by `python -m benchmarks.makespan.run` on {", ".join(dates)}: {processor()},
+{os.cpu_count()} cores, Python {platform.python_version()}. Costs: the paper's published ones.
+Time limit of each run: {SECONDS:.0f} s of wall time. The machine did other work meanwhile (load
+average {min(loads, default=0)} to {max(loads, default=0)}), so CPU seconds are beside the wall's.
+Every schedule is checked to the last tick by the partitioner's own task graph.
+Gap: (makespan - bound) / makespan.
+
+{table(header, rows)}
+
+"""
+    text += "".join(
+        f"- {name}: {'; '.join(kinds)}.\n" for name, kinds in solvers.items()
+    ) + "".join(f"- {name}: {why}.\n" for name, why in skipped.items())
+    return (
+        text
+        + """
+CP-SAT has each operator as an optional interval in each place, transfers on the DMA engine, no
+overlap on a memory or the engine, and the loads as rows beside that (`cp_sat.py`). It wants
+protobuf 6, which pimloop's packages do not allow, so it has an environment of its own and is no
+dependency:
+
+    python3 -m venv ortools && ortools/bin/pip install ortools==9.14.6206
+    python -m benchmarks.makespan.run --ortools ortools/bin/python
+
+Another solver can take the problem of any cost file as JSON (its keys: `exchange.py`):
+`python -m benchmarks.makespan.exchange --costs costs.json -o problem.json`.
+"""
+    )
+
+
+def main() -> int:
+    """Run what is missing and write the table."""
+    parser = argparse.ArgumentParser(description="Compare solvers of the makespan.")
+    parser.add_argument("--ortools", default=sys.executable, help="Python with OR-tools 9.14")
+    parser.add_argument("--only", help="run this method alone, as it is called in the table")
+    parser.add_argument("--fresh", action="store_true", help="run all again")
+    options = parser.parse_args()
+    kept = RESULTS.exists() and not options.fresh
+    results: dict[str, dict[str, Row]] = json.loads(RESULTS.read_text()) if kept else {}
+    chosen = methods(options.ortools)
+    for name, run in chosen.items():
+        for model, length in CASES:
+            case = title(model, length)
+            before = results.setdefault(name, {}).get(case, {"skipped": ""})
+            if "skipped" not in before or options.only not in (None, name):
+                continue
+            row = run(Problem.of(published_costs(model, length), with_splits=False))
+            results[name][case] = row
+            print(f"{case}, {name}: {row}", flush=True)
+            if "skipped" in row:
+                break  # it is the same for all models
+            write_json(RESULTS, results)
+    write_text(HERE / "README.md", readme(results, list(chosen)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
