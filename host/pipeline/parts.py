@@ -20,6 +20,7 @@ from pimloop.host.planning.part_times import (
 )
 from pimloop.host.planning.shares import (
     ModelledParts,
+    ShareBounds,
     offered_columns,
     splits,
     worth_simulating,
@@ -36,6 +37,7 @@ class SplitProfile:
     parts: Parts | None = None  # None: the platform models all but the PIM
     results: list[Result] = field(default_factory=list)  # of the runs that measured parts
     disturbed: bool = False  # other work disturbed these, now or when they were stored
+    others: Mapping[str, Sequence[ShareBounds]] = field(default_factory=dict)  # not simulated
 
 
 class SplitProfiler:
@@ -92,8 +94,9 @@ class SplitProfiler:
         graph, platform = runner.graph, runner.platform
         if not is_measured(platform):
             modelled = ModelledParts(graph, runner.operations, platform)
-            offered = worth_simulating(self._offered, runner.fit, graph, platform, costs, modelled)
-            return SplitProfile(splits(graph, platform, self._clocks(offered), modelled))
+            offer = worth_simulating(self._offered, runner.fit, graph, platform, costs, modelled)
+            known = splits(graph, platform, self._clocks(offer.simulated), modelled)
+            return SplitProfile(known, others=offer.others)
         clocks = self._clocks(self._offered)
         plan = plan_part_runs(self._operators, self._offered, self._totals)
         expected = expected_parts(self._operators, self._offered, self._totals, plan)

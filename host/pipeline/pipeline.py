@@ -231,6 +231,7 @@ class Pipeline:
         )
         profile = profiler.profile(costs)
         self.outcome.parts, self.outcome.part_results = profile.parts, profile.results
+        self.outcome.other_shares = profile.others
         self.outcome.cpu_profile_disturbed |= profile.disturbed
         return replace(costs, splits=profile.splits)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pimloop.partitioner.graph as cg
@@ -15,6 +15,7 @@ from pimloop.host.pim.device.usage import Usage, total_usage
 from pimloop.host.planning.part_times import Parts
 from pimloop.host.planning.profiling import Profile
 from pimloop.host.planning.schedules import Executed, replay
+from pimloop.host.planning.shares import ShareBounds
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.plan import Plan, Step
@@ -47,6 +48,8 @@ class Outcome:
     parts: Parts | None = None  # how splits were timed; None: none are, or by the platform's model
     part_results: list[Result] = field(default_factory=list)  # of the runs that measured parts
     costs: CostGraph | None = None
+    #: By operator id: shares that cannot be the quickest, which were therefore not simulated.
+    other_shares: Mapping[str, Sequence[ShareBounds]] = field(default_factory=dict)
     #: Other work disturbed CPU times of the profile, now or when they were stored.
     cpu_profile_disturbed: bool = False
     failed: dict[str, str] = field(default_factory=dict)  # policies without a plan, and why

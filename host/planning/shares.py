@@ -10,7 +10,7 @@ measured on this machine, both follow from a few runs (`pimloop.host.planning.pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol
 
@@ -63,6 +63,37 @@ def offered_columns(fit: PimFit, graph: Graph, shares: int) -> dict[str, tuple[i
     return offered
 
 
+@dataclass(frozen=True)
+class Offer:
+    """Which shares of a model are simulated, and within what the times of the others are."""
+
+    simulated: Mapping[str, tuple[int, ...]]  # columns of the PIM, by node id
+    others: Mapping[str, tuple[ShareBounds, ...]]  # by node id
+
+
+@dataclass(frozen=True)
+class ShareBounds:
+    """A share that is not simulated, with the least and the most that the PIM may take for it."""
+
+    least: Split
+    most: Split
+
+
+def with_others(
+    costs: CostGraph, others: Mapping[str, Sequence[ShareBounds]], *, least: bool
+) -> CostGraph:
+    """Return costs that also offer the shares that were not simulated, at either of their bounds.
+
+    No optimum by the least is above the one that simulating them all would give, none by the most
+    below it, so far as the bounds hold.
+    """
+    offered = {}
+    for name, splits in costs.splits.items():
+        more = [bounds.least if least else bounds.most for bounds in others.get(name, ())]
+        offered[name] = tuple(sorted((*splits, *more), key=lambda s: Fraction(s.share, s.shares)))
+    return replace(costs, splits=offered)
+
+
 def worth_simulating(
     offered: Mapping[str, Sequence[int]],
     fit: PimFit,
@@ -70,7 +101,7 @@ def worth_simulating(
     platform: Platform,
     costs: CostGraph,
     parts: PartCosts,
-) -> dict[str, tuple[int, ...]]:
+) -> Offer:
     """Return the shares that a plan may use, and beside each the next smaller and larger one.
 
     The time of a share on the PIM is estimated: that of the whole product, by column tiles. One is
@@ -88,20 +119,40 @@ def worth_simulating(
     parts
         What the rest of a split takes.
     """
-    offer = {}
+    simulated, others = {}, {}
     for name, columns in offered.items():
         tensor = graph.node(name).outputs[0]
+        total = graph.tensors[tensor].shape[-1]
         tile = fit.first_columns[name].step
-        padded = -(-graph.tensors[tensor].shape[-1] // tile) * tile
+        padded = -(-total // tile) * tile
         call_us = platform.driver.call_overhead_us
         column_us = (costs.cost_us[name][DEVICES[1]] - call_us) / padded
-        estimates = []
+        bounds, estimates = [], []
         for count in columns:
             cpu_us, pim_us = parts.cpu_us(name, count), call_us + column_us * count
-            least, most = (max(cpu_us, pim_us * (1 + sign * _MARGIN)) for sign in (-1, 1))
-            estimates.append(_Estimate(least, most, parts.gather_us(name, tensor, count)))
-        offer[name] = tuple(columns[i] for i in _undominated(estimates))
-    return offer
+            gather_us = parts.gather_us(name, tensor, count)
+            least, most = (
+                _split(count, total, (cpu_us, pim_us * (1 + sign * _MARGIN)), tensor, gather_us)
+                for sign in (-1, 1)
+            )
+            bounds.append(ShareBounds(least, most))
+            estimates.append(_Estimate(max(least.part_us), max(most.part_us), gather_us))
+        kept = _undominated(estimates)
+        simulated[name] = tuple(columns[i] for i in kept)
+        others[name] = tuple(bounds[i] for i in range(len(columns)) if i not in kept)
+    return Offer(simulated, {name: left for name, left in others.items() if left})
+
+
+def _split(
+    columns: int,
+    total: int,
+    part_us: tuple[float, float],
+    tensor: str,
+    gather_us: Mapping[str, float],
+) -> Split:
+    """Return the split that gives the PIM so many of all columns."""
+    share = Fraction(columns, total)
+    return Split(DEVICES, share.numerator, share.denominator, part_us, {tensor: gather_us})
 
 
 @dataclass(frozen=True)
@@ -190,13 +241,8 @@ def splits(
     offered: dict[str, list[Split]] = {}
     for (name, columns), cycles in sorted(clocks.items()):
         tensor = graph.node(name).outputs[0]
-        share = Fraction(columns, graph.tensors[tensor].shape[-1])
-        split = Split(
-            devices=DEVICES,
-            share=share.numerator,
-            shares=share.denominator,
-            part_us=(parts.cpu_us(name, columns), platform.pim_time_us(cycles)),
-            gather_us={tensor: parts.gather_us(name, tensor, columns)},
-        )
+        total = graph.tensors[tensor].shape[-1]
+        part_us = parts.cpu_us(name, columns), platform.pim_time_us(cycles)
+        split = _split(columns, total, part_us, tensor, parts.gather_us(name, tensor, columns))
         offered.setdefault(name, []).append(split)
     return {name: tuple(proposals) for name, proposals in offered.items()}

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 
 from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.planning.outcome import Outcome
+from pimloop.host.planning.shares import with_others
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.report.format.placement import WhatIf, WhatIfTotal
 from pimloop.host.report.placement import is_explained
 from pimloop.host.report.roofline import command_clocks, counted, lane_clocks
 from pimloop.partitioner.costs import CostGraph
-from pimloop.partitioner.place.solve import partition
+from pimloop.partitioner.place.solve import COEXEC, partition
+from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.quantity import quantity
 from pimloop.partitioner.splits import Split
 
@@ -52,20 +54,45 @@ def what_if(outcome: Outcome) -> list[WhatIf]:
         return []
     result: list[WhatIf] = []
     for change in _changes(outcome):
-        changed = _changed(costs, change, outcome.platform)
         totals: dict[str, WhatIfTotal] = {}
         for policy in policies:
             plan = outcome.schedules[policy].plan
             assert plan is not None  # `is_explained`
-            new = partition(changed, policy, time_limit_s=_TIME_LIMIT_S)
-            if not new.optimal:
+            bounded = _bounded(costs, change, outcome, policy)
+            if bounded is None:
                 continue
+            new, least_us = bounded
             moved = sum(new.assignment[name] != old for name, old in plan.assignment.items())
-            totals[policy] = {"total_us": new.total_us, "moved": moved}
+            totals[policy] = {
+                "total_us": new.total_us, "lower_bound_us": least_us, "moved": moved,
+            }  # fmt: skip
         result.append(
             {"change": change.name, "title": change.title, "how": change.how, "totals": totals}
         )
     return result
+
+
+def _bounded(
+    costs: CostGraph, change: _Change, outcome: Outcome, policy: str
+) -> tuple[Plan, float] | None:
+    """Return the optimum of a policy after a change, and the least that it may be.
+
+    The two differ where a share is chosen that was not simulated, because it cannot be the quickest
+    without the change: its time is known within bounds. None: there is no proof.
+    """
+    others = outcome.other_shares if policy == COEXEC else {}
+    known = {name: {split.name for split in splits} for name, splits in costs.splits.items()}
+    plans = []
+    for least in (True, False) if others else (True,):
+        offered = with_others(costs, others, least=least) if others else costs
+        changed = _changed(offered, change, outcome.platform)
+        plan = partition(changed, policy, time_limit_s=_TIME_LIMIT_S)
+        if not plan.optimal:
+            return None
+        plans.append(plan)
+        if all(split.name in known[name] for name, split in plan.splits.items()):
+            break  # the time of every share that it uses was simulated: it is exact
+    return plans[-1], plans[0].total_us
 
 
 def _changes(outcome: Outcome) -> list[_Change]:

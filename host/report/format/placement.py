@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 from pimloop.partitioner.typed_json import Count, Number, Us, doc
 
@@ -62,7 +62,16 @@ class Placement(TypedDict):
 class WhatIfTotal(TypedDict):
     """The optimum of a policy after a change."""
 
-    total_us: Annotated[Us, doc("Least time by the changed costs, microseconds, proved.")]
+    total_us: Annotated[
+        Us,
+        doc(
+            "Least time by the changed costs, microseconds, proved. Where it uses a share that was"
+            " not simulated, the most that it may be; `lower_bound_us` is below it then."
+        ),
+    ]
+    lower_bound_us: NotRequired[
+        Annotated[Us, doc("The least that it may be, microseconds; the same where it is exact.")]
+    ]
     moved: Annotated[Count, doc("Operators that are elsewhere, or split otherwise, than before.")]
 
 

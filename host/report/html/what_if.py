@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pimloop.host.report.format.placement import WhatIf
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.html.labels import format_us, schedule_order, schedule_title
 from pimloop.partitioner.percent import percent
 
-#: Shares that cannot be the quickest on this platform are not simulated.
+#: Of reports that do not say how much less a total may be. Shares that cannot be the quickest on
+#: this platform are not simulated.
 _SHARES = (
     "Co-execution after a change: the optimum over the shares that were simulated, which are those"
     " that may be the quickest without it. Another share may be quicker still: an upper bound."
@@ -85,5 +88,23 @@ def what_if_table(report: Report) -> WhatIfTable | None:
         tuple(format_us(us) for us in before.values()),
         tuple(before.values()),
         tuple(rows),
-        _SHARES if "coexec" in before else "",
+        _note(changes),
+    )
+
+
+def _note(changes: Sequence[WhatIf]) -> str:
+    """Return how far the totals of co-execution may be above the least, "" where they are it."""
+    totals = [change["totals"]["coexec"] for change in changes if "coexec" in change["totals"]]
+    most = 0.0
+    for total in totals:
+        if "lower_bound_us" not in total:
+            return _SHARES
+        if total["total_us"]:
+            most = max(most, 1 - total["lower_bound_us"] / total["total_us"])
+    if not most:
+        return ""
+    return (
+        "Co-execution after a change: the PIM's time of shares that were not simulated is estimated"
+        " (within 1 %); a total that uses one is an upper bound, which the least is at most"
+        f" {percent(most, 2)} below."
     )

@@ -68,7 +68,8 @@ def test_no_share_that_a_plan_could_use_is_left_out() -> None:
         tile_us = rng.uniform(1, 400)
         rest = Rest(*(rng.choice([0, 0.001, 0.1, 1]) * rng.random() for _ in range(3)))
         whole = CALL_US + 8 * tile_us
-        kept = worth_simulating(offered, FIT, model, PLATFORM, costs(whole), rest)["p"]
+        offer = worth_simulating(offered, FIT, model, PLATFORM, costs(whole), rest)
+        kept, others = offer.simulated["p"], offer.others.get("p", ())
         left_out += len(offered["p"]) - len(kept)
         taken = {
             n: max(
@@ -77,6 +78,15 @@ def test_no_share_that_a_plan_could_use_is_left_out() -> None:
             )
             for n in offered["p"]
         }
+        assert {TOTAL * b.least.share // b.least.shares for b in others} == (
+            set(offered["p"]) - set(kept)
+        )
+        for bounds in others:
+            n = TOTAL * bounds.least.share // bounds.least.shares
+            assert max(bounds.least.part_us) <= taken[n] <= max(bounds.most.part_us)
+            assert bounds.least.gather_us == bounds.most.gather_us == {
+                "y": rest.gather_us("p", "y", n)
+            }  # fmt: skip
         for needed in NEEDED:
             total = {
                 n: us + sum(rest.gather_us("p", "y", n)[memory] for memory in needed)

@@ -16,6 +16,7 @@ from pimloop.host.execution.options import Options
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
 from pimloop.host.planning.outcome import Outcome, Schedule
+from pimloop.host.planning.shares import ShareBounds
 from pimloop.host.platforms.platform import Platform, load_platform
 from pimloop.host.report.placement import placement
 from pimloop.host.report.what_if import what_if
@@ -123,6 +124,49 @@ def test_every_change_has_the_optimum_of_its_costs(seed: int) -> None:
             assert total["moved"] == len(different)
 
 
+def test_shares_that_were_not_simulated_bound_what_a_change_does() -> None:
+    """The optimum of all shares lies between the two numbers, which are one where it uses none."""
+    exact = bounded = 0
+    for seed in range(30):
+        rng = random.Random(seed)
+        data, splits = _case(seed)
+        others: dict[str, tuple[ShareBounds, ...]] = {}
+        simulated: Splits = {}
+        for name, offered in splits.items():
+            left_out = [split for split in offered if rng.random() < 0.5]
+            simulated[name] = tuple(split for split in offered if split not in left_out)
+            others[name] = tuple(
+                ShareBounds(*(_with_pim_time(split, factor) for factor in (0.97, 1.04)))
+                for split in left_out
+            )
+        outcome = _outcome(costs_with(data, simulated))
+        outcome.other_shares = others
+        for change in what_if(outcome):
+            total = change["totals"][COEXEC]
+            least, most = total["lower_bound_us"], total["total_us"]
+            expected = brute_force_splits(*_with(data, splits, change["change"]))
+            without = brute_force_splits(*_with(data, simulated, change["change"]))
+            assert expected is not None
+            assert without is not None
+            assert least <= float(expected) + 1e-9
+            assert float(expected) <= most + 1e-9
+            assert most <= float(without) + 1e-9
+            whole = change["totals"]["optimal"]
+            assert whole["lower_bound_us"] == whole["total_us"]
+            exact += least == most
+            bounded += least < most
+    assert exact > 20
+    assert bounded > 5
+
+
+def _with_pim_time(split: Split, factor: float) -> Split:
+    first, second = (
+        us * factor if device == "pim" else us
+        for device, us in zip(split.devices, split.part_us, strict=True)
+    )
+    return replace(split, part_us=(first, second))
+
+
 def test_what_segments_cost_to_enter_is_of_the_cpu_too() -> None:
     """Where entering a device costs something, as on a measured CPU."""
     dearer = 0
@@ -145,7 +189,9 @@ def test_lanes_that_multiply_a_beat_in_one_clock_gain_nothing_by_more() -> None:
     costs = costs_with(*_case(1))
     lanes = what_if(_outcome(costs, pim={"n0": _stats(9000, 2000, 100)}))[0]
     assert lanes["how"].startswith("nothing: a beat has 32 elements, which 32 lanes")
-    assert lanes["totals"]["optimal"] == {"total_us": partition(costs).total_us, "moved": 0}
+    total_us = partition(costs).total_us
+    expected = {"total_us": total_us, "lower_bound_us": total_us, "moved": 0}
+    assert lanes["totals"]["optimal"] == expected
 
 
 @pytest.mark.parametrize(
