@@ -1,1 +1,1 @@
-"""Policies, platforms and models of other packages."""
+"""Policies, platforms, devices and models of other packages."""

@@ -1,4 +1,4 @@
-"""Plug-ins: policies, platforms and models of other packages, found by entry points.
+"""Plug-ins: policies, platforms, devices and models of other packages, found by entry points.
 
 | group | an entry is |
 |---|---|

@@ -141,6 +141,7 @@ PROOFS = (
         "a descriptor that passes leads inside the host window",
         cover_depth=24,
         cover_params=(("OneRow", 1),),
+        mutants={"control/record": 0, "control/next": 0},
     ),
     Proof(
         "pim_list_formal",
