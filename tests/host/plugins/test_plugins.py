@@ -1,4 +1,4 @@
-"""Plug-ins: policies, platforms, devices and models of an installed package; broken ones are named."""
+"""Plug-ins of an installed package: policies, platforms, devices, models; broken ones are named."""
 
 from __future__ import annotations
 
