@@ -417,6 +417,8 @@ module pim_sched_formal #(
       if (!asleep) begin
         `HOLDS(6, now + clocks(u_dut.u_channel.rest_q.clocks) >= floor_q)
         `HOLDS(6, clocks(u_dut.u_channel.rest_q.clocks) <= floor_q)
+        `HOLDS(6, u_dut.u_channel.rest_q.clocks == '0 ||
+                  now + clocks(u_dut.u_channel.rest_q.clocks) == floor_q)
         `HOLDS(6, bars(u_dut.u_channel.rest_q.clocks, ref_q, TRfc))
         `HOLDS(6, bars(u_dut.u_channel.rest_q.clocks, wake_q, TXs))
         `HOLDS(6, u_dut.u_channel.rest_q.beyond == (u_dut.u_channel.rest_q.clocks >= CkRatio))
