@@ -16,8 +16,9 @@ module pim_handshake_check #(
 );
 
   // Something waits since an earlier clock, and this is it: written once for a wait, so that a long
-  // one costs a simulator little.
+  // one costs a simulator little. Nothing waits before the first clock, when there was no reset yet.
   logic waits_q;
+  initial waits_q = 1'b0;
   logic [Width-1:0] offered_q;
 
   always_ff @(posedge clk_i) begin

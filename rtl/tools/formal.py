@@ -118,12 +118,11 @@ PROOFS = (
             "dram/twtr": 19,
             "dram/tfaw": 11,
             "dram/refresh": 5,
-            "dram/txsdll": 10,
+            "dram/txsdll": 6,
             "dram/exit_refresh": 5,
             "control/gives_way": 1,
             "control/looked_up": 19,
             "control/served": 8,
-            "control/same_clock": 19,
         },
     ),
     Proof(
