@@ -330,10 +330,10 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
             time = f"{us / 1000:,.2f} ms a {per}"
             _line(out, f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
             _line(out, overlap(phase))
-    if any(phase["split_nodes"] for phase in report["phases"]) and timed:
-        _line(out, ASSUMED)
         for name, reason in phase.get("left_out_policies", {}).items():
             _line(out, f"{phase['name']}: {name} left out: {reason}")
+    if any(phase["split_nodes"] for phase in report["phases"]) and timed:
+        _line(out, ASSUMED)
     phases = report["phases"]  # equal names in two of them are different operators
     kept = {f"{p['name']} {k}": v for p in phases for k, v in p["kept_on_cpu"].items()}
     print_kept_on_cpu(out, kept)

@@ -52,7 +52,7 @@ def show(folder, figures):
         write_html(report, files[0])
         write_trace(report, files[1])
     print_summary(Console(file=io.StringIO()), report, files)
-    to_csv(rows([Finished(Point("m", 4, "aim"), report)]))
+    to_csv(rows([Finished(Point("m", 4, "aim"), report)], Options()))
     return files
 
 

@@ -451,7 +451,7 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
         def profile(self):
             return costs
 
-        outcome = SimpleNamespace(reused=False, cpu_profile_disturbed=False)
+        outcome = SimpleNamespace(reused=False, cpu_profile_disturbed=False, left_out={})
 
     monkeypatch.setattr("pimloop.host.pipeline.pipeline.Pipeline", Profiled)
     generator, _ = tiny()
