@@ -20,25 +20,29 @@ module pim_burst_gen (
   output logic                   last_o
 );
 
+  localparam int unsigned MaxBeats = 16;
+
   logic active_q;
   logic [63:0] row_addr_q, addr_q;
   logic [31:0] rows_q, stride_q;
-  logic [25:0] row_last_q, left_q;  // beats of a row, beats left in this one, both minus one
+  logic [25:0] row_beats_q, beats_left_q;
 
-  // A burst of the middle of a row has 16 beats or ends with its 4 KiB: beats, minus one. So
-  // where the next one starts does not wait for how long this one is.
-  logic near_end, row_end;
-  logic [3:0] room, len;
+  logic [6:0] to_boundary;
+  logic [4:0] beats;
+  logic row_end;
 
-  assign near_end = addr_q[11:10] == 2'b11;
-  assign room = near_end ? ~addr_q[9:6] : 4'd15;
-  assign row_end = left_q[25:4] == '0 && left_q[3:0] <= room;
-  assign len = row_end ? left_q[3:0] : room;
+  always_comb begin
+    to_boundary = 7'd64 - {1'b0, addr_q[11:6]};
+    beats = 5'(MaxBeats);
+    if (to_boundary < 7'(MaxBeats)) beats = to_boundary[4:0];
+    if (beats_left_q < 26'(beats)) beats = beats_left_q[4:0];
+  end
 
+  assign row_end = beats_left_q == 26'(beats);
   assign idle_o = !active_q;
   assign valid_o = active_q;
   assign addr_o = addr_q;
-  assign len_o = 8'(len);
+  assign len_o = 8'(beats - 5'd1);
   assign last_o = row_end && rows_q == 32'd1;
 
   always_ff @(posedge clk_i) begin
@@ -47,30 +51,28 @@ module pim_burst_gen (
       row_addr_q <= '0;
       addr_q <= '0;
       rows_q <= '0;
-      row_last_q <= '0;
+      row_beats_q <= '0;
       stride_q <= '0;
-      left_q <= '0;
+      beats_left_q <= '0;
     end else if (!active_q) begin
       if (start_i) begin
         active_q <= 1'b1;
         row_addr_q <= job_i.addr;
         addr_q <= job_i.addr;
         rows_q <= job_i.rows;
-        row_last_q <= job_i.bytes[31:6] - 26'd1;
+        row_beats_q <= job_i.bytes[31:6];
         stride_q <= job_i.stride;
-        left_q <= job_i.bytes[31:6] - 26'd1;
+        beats_left_q <= job_i.bytes[31:6];
       end
     end else if (ready_i) begin
       if (!row_end) begin
-        addr_q[63:10] <= addr_q[63:10] + 54'd1;
-        if (near_end) addr_q[9:0] <= '0;
-        // Less room + 1.
-        left_q <= left_q + ~26'(room);
+        addr_q <= addr_q + {53'd0, beats, 6'd0};
+        beats_left_q <= beats_left_q - 26'(beats);
       end else if (rows_q != 32'd1) begin
         row_addr_q <= row_addr_q + 64'(stride_q);
         addr_q <= row_addr_q + 64'(stride_q);
         rows_q <= rows_q - 32'd1;
-        left_q <= row_last_q;
+        beats_left_q <= row_beats_q;
       end else begin
         active_q <= 1'b0;
       end

@@ -41,7 +41,7 @@ module pim_dma_formal #(
   logic dut_data_active, wvalid, wlast, ready;
   logic [7:0] dut_beats_left;
   logic [2:0] dut_outstanding;
-  logic [25:0] dut_left, dut_row_last;
+  logic [25:0] dut_left, dut_row_beats;
   logic [31:0] dut_rows, dut_stride;
   logic [63:0] dut_addr, dut_row_addr;
 
@@ -65,8 +65,8 @@ module pim_dma_formal #(
     assign dut_outstanding = 3'(u_dut.outstanding_q);
     assign dut_data_active = u_dut.data_active_q;
     assign dut_beats_left = u_dut.beats_left_q;
-    assign dut_left = u_dut.u_bursts.left_q;
-    assign dut_row_last = u_dut.u_bursts.row_last_q;
+    assign dut_left = u_dut.u_bursts.beats_left_q;
+    assign dut_row_beats = u_dut.u_bursts.row_beats_q;
     assign dut_rows = u_dut.u_bursts.rows_q;
     assign dut_stride = u_dut.u_bursts.stride_q;
     assign dut_addr = u_dut.u_bursts.addr_q;
@@ -94,8 +94,8 @@ module pim_dma_formal #(
     assign wvalid = 1'b0;
     assign wlast = 1'b0;
     assign ready = 1'b0;
-    assign dut_left = u_dut.u_bursts.left_q;
-    assign dut_row_last = u_dut.u_bursts.row_last_q;
+    assign dut_left = u_dut.u_bursts.beats_left_q;
+    assign dut_row_beats = u_dut.u_bursts.row_beats_q;
     assign dut_rows = u_dut.u_bursts.rows_q;
     assign dut_stride = u_dut.u_bursts.stride_q;
     assign dut_addr = u_dut.u_bursts.addr_q;
@@ -194,9 +194,9 @@ module pim_dma_formal #(
       assert (4'(dut_outstanding) == 4'(addr_owed_q) + 4'(addr_valid));
       if (active_q) begin
         assert (dut_row_addr == row_q && dut_rows == rows_left_q && dut_stride == job_q.stride);
-        assert (dut_row_last == job_q.bytes[31:6] - 26'd1);
+        assert (dut_row_beats == job_q.bytes[31:6]);
         assert (dut_addr == row_q + (64'(sent_q) << 6));
-        assert (dut_left == dut_row_last - sent_q && sent_q <= dut_row_last);
+        assert (dut_left == dut_row_beats - sent_q && sent_q < dut_row_beats);
         assert (rows_left_q != '0 && row_q[5:0] == '0 && job_q.stride[5:0] == '0);
       end
       if (Write) begin
