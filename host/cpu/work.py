@@ -22,12 +22,10 @@ from pimloop.host.cpu.amounts import (
     inputs,
     result,
 )
+from pimloop.host.models.decompose.registry import CONTRIB
 from pimloop.host.models.graph import Graph, Node
 
 __all__ = ["CLASSES", "Basis", "Work", "WorkClass", "operator_work", "signature"]
-
-#: The domain of ONNX Runtime's own operators.
-CONTRIB = "com.microsoft"
 
 #: What a description raises when a node's tensors or attributes are not those of its type.
 _NOT_OF_ITS_TYPE = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)

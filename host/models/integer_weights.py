@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pimloop.host.models.decompose.registry import CONTRIB
 from pimloop.host.models.graph import Array, Node, TensorInfo
-
-_CONTRIB = "com.microsoft"
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,11 @@ _OPERANDS: Mapping[tuple[str, str], _Operands] = {
     ("", "ConvInteger"): _Operands(0, 1, 3),
     ("", "QLinearMatMul"): _Operands(0, 3, 5),
     ("", "QLinearConv"): _Operands(0, 3, 5),
-    (_CONTRIB, "QLinearConv"): _Operands(0, 3, 5),
-    (_CONTRIB, "QGemm"): _Operands(0, 3, 5),
-    (_CONTRIB, "MatMulIntegerToFloat"): _Operands(0, 1, 5),
-    (_CONTRIB, "DynamicQuantizeMatMul"): _Operands(None, 1, 3),
-    (_CONTRIB, "QAttention"): _Operands(0, 1, 7),
+    (CONTRIB, "QLinearConv"): _Operands(0, 3, 5),
+    (CONTRIB, "QGemm"): _Operands(0, 3, 5),
+    (CONTRIB, "MatMulIntegerToFloat"): _Operands(0, 1, 5),
+    (CONTRIB, "DynamicQuantizeMatMul"): _Operands(None, 1, 3),
+    (CONTRIB, "QAttention"): _Operands(0, 1, 7),
 }
 
 
@@ -71,14 +70,16 @@ def with_weights_of_one_type(
     zero = inputs[operands.zero]
     if zero and zero not in constants:
         return node, {}
-    new = {f"{weight}/{left}": _moved(constants[weight], left)}
     inputs[operands.weight] = f"{weight}/{left}"
-    if zero:
-        inputs[operands.zero] = f"{zero}/{left}"
-        new[inputs[operands.zero]] = _moved(constants[zero], left)
-    else:
-        inputs[operands.zero] = f"{weight}/{left} zero point"
-        new[inputs[operands.zero]] = _moved(np.zeros((), constants[weight].dtype), left)
+    inputs[operands.zero] = f"{zero}/{left}" if zero else f"{weight}/{left} zero point"
+    originals = {
+        inputs[operands.weight]: constants[weight],
+        inputs[operands.zero]: constants[zero] if zero else np.zeros((), constants[weight].dtype),
+    }
+    # Another operator that reads the same weights has moved them already.
+    new = {
+        name: _moved(values, left) for name, values in originals.items() if name not in constants
+    }
     return replace(node, inputs=tuple(inputs)), new
 
 

@@ -308,8 +308,7 @@ class _Normalizer:
                         {**node.attributes, "seed": 0.0})  # fmt: skip
         node, moved = with_weights_of_one_type(node, self.infos, self.constants)
         for name, array in moved.items():
-            if name not in self.constants:
-                self._define_constant(name, array)
+            self._define_constant(name, array)
         constant = bool(node.inputs) and all(
             not name or name in self.constants for name in node.inputs
         )
