@@ -166,14 +166,14 @@ def solve(data: dict[str, Any], seconds: float, threads: int) -> dict[str, Any]:
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = seconds
     solver.parameters.num_workers = threads
-    began, cpu = time.monotonic(), _cpu_s()
+    began, cpu = time.monotonic(), cpu_s()
     status = solver.solve(formulation.model)
     result: dict[str, Any] = {
         "solver": f"CP-SAT of OR-tools {ortools.__version__}",
         "threads": threads,
         "status": solver.status_name(status),
         "seconds": time.monotonic() - began,
-        "cpu_seconds": _cpu_s() - cpu,
+        "cpu_seconds": cpu_s() - cpu,
         "bound": int(-(-solver.best_objective_bound // 1)),
         "objective": None,
     }
@@ -195,7 +195,8 @@ def solve(data: dict[str, Any], seconds: float, threads: int) -> dict[str, Any]:
     return result
 
 
-def _cpu_s() -> float:
+def cpu_s() -> float:
+    """Return the CPU seconds that this process has used, its threads' among them."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 

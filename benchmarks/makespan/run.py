@@ -13,7 +13,6 @@ import datetime
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,21 +23,16 @@ from typing import Any
 
 import scipy
 
-from benchmarks.makespan.cp_sat import NO_SOLVER
+from benchmarks.makespan.cp_sat import NO_SOLVER, cpu_s
 from benchmarks.makespan.exchange import checked_span, export_problem
 from pimloop.host.board.paper.data import CASES, published_costs, table, title
 from pimloop.host.common.files import write_json, write_text
 from pimloop.host.planning.keys import processor
 from pimloop.partitioner.evaluation import places_of
 from pimloop.partitioner.makespan.bounds import settled_bound, trivial_bound
-from pimloop.partitioner.makespan.mip import solve_makespan, wishes
-from pimloop.partitioner.makespan.schedule import (
-    list_schedule,
-    makespan,
-    sequence_schedule,
-    task_graph,
-    verify_schedule,
-)
+from pimloop.partitioner.makespan.mip import solve_makespan
+from pimloop.partitioner.makespan.schedule import makespan, verify_schedule
+from pimloop.partitioner.makespan.search import schedule, schedule_of_answer
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
@@ -78,33 +72,25 @@ def cp_sat(problem: Problem, python: str, threads: int) -> Row:
 def whole(problem: Problem) -> Row:
     """Return what HiGHS finds for the whole model, from the schedule of the sequential optimum."""
     domains = feasible_domains(problem)
-    began, cpu = time.monotonic(), _cpu_s()
+    began, cpu = time.monotonic(), cpu_s()
     sequential = partition(problem.costs).assignment
     place = places_of(problem, sequential)
-    span = _shortest(problem, place)
+    span = makespan(*schedule(problem, place)[1:])
     answer = solve_makespan(problem, domains, span, SECONDS)
-    if answer.place is not None:
-        span = min(span, _shortest(problem, answer.place, answer))
+    solved = schedule_of_answer(problem, answer)
+    if solved is not None:
+        span = min(span, makespan(*solved[1:]))
     bound = max(trivial_bound(problem, domains), settled_bound(problem, answer, span))
     kind = "exact" if answer.exact else "relaxation"
     solver = f"HiGHS of scipy {scipy.__version__}, {kind}"
-    return _row(problem, span, bound, time.monotonic() - began, _cpu_s() - cpu, solver)
-
-
-def _shortest(problem: Problem, place: Any, answer: Any = None) -> int:
-    """Return the shorter makespan of a placement's schedules: by rank, in the solver's order."""
-    tasks = task_graph(problem, place, [problem.ticks[v][p] for v, p in enumerate(place)])
-    schedules = [list_schedule(tasks, tasks.ranks())]
-    if answer is not None:
-        schedules.append(sequence_schedule(tasks, wishes(tasks, answer)))
-    return min(makespan(tasks, starts) for starts in schedules)
+    return _row(problem, span, bound, time.monotonic() - began, cpu_s() - cpu, solver)
 
 
 def blocks(problem: Problem) -> Row:
     """Return what the partitioner finds, as `pimloop partition --objective makespan` does."""
-    began, cpu = time.monotonic(), _cpu_s()
+    began, cpu = time.monotonic(), cpu_s()
     plan = partition(problem.costs, objective="makespan", time_limit_s=SECONDS)
-    seconds, cpu_seconds = time.monotonic() - began, _cpu_s() - cpu
+    seconds, cpu_seconds = time.monotonic() - began, cpu_s() - cpu
     verify_schedule(problem, plan)
     span, bound = (round(us * 10**problem.decimals) for us in (plan.total_us, plan.lower_bound_us))
     return _row(problem, span, bound, seconds, cpu_seconds, str(plan.proof["kind"]))
@@ -123,11 +109,6 @@ def _row(
         "load": round(os.getloadavg()[0], 1),
         "date": datetime.date.today().isoformat(),
     }
-
-
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 def methods(python: str) -> dict[str, Callable[[Problem], Row]]:

@@ -92,7 +92,7 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
     proved = joined_span is not None and joined_span <= bound
     search_s = 0.0 if proved else SEARCH_SHARE * time_limit_s
     span, improved = improve(problem, domains, placements, search_s)
-    best = _schedule(problem, improved)
+    best = schedule(problem, improved)
     method, limit_reached = "list scheduling and local search", False
     if joined is not None and joined_span is not None and joined_span < span:
         best, method = joined, "integer programming block by block"
@@ -101,7 +101,7 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
         limit_reached = blocks is not None and not blocks.solved
     if bound < span * (1 - SMALL_GAP) or (bound < span and may_be_exact(domains)):
         answer = solve_makespan(problem, domains, span, max(0.0, solving_s))
-        solved = _from_answer(problem, answer)
+        solved = schedule_of_answer(problem, answer)
         if solved is not None and makespan(*solved[1:]) < makespan(*best[1:]):
             best, method = solved, "integer programming"
         span = makespan(*best[1:])
@@ -130,7 +130,7 @@ def _whole_domains(problem: Problem, domains: Sequence[tuple[int, ...]]) -> list
 Scheduled = tuple[Mapping[str, str], TaskGraph, list[int]]
 
 
-def _schedule(
+def schedule(
     problem: Problem, place: Sequence[int], assignment: Mapping[str, str] | None = None
 ) -> Scheduled:
     """Return the list schedule of a placement, on its cheapest devices where none are given."""
@@ -140,12 +140,12 @@ def _schedule(
     return assignment, tasks, list_schedule(tasks, tasks.ranks())
 
 
-def _from_answer(problem: Problem, answer: MipAnswer) -> Scheduled | None:
+def schedule_of_answer(problem: Problem, answer: MipAnswer) -> Scheduled | None:
     """Return the schedule that follows the solver's placement and, where exact, its order."""
     if answer.place is None or answer.operator_starts is None or overfull_at(problem, answer.place):
         return None
     try:
-        assignment, tasks, starts = _schedule(problem, answer.place, answer.assignment)
+        assignment, tasks, starts = schedule(problem, answer.place, answer.assignment)
     except PartitionerError:
         return None  # a fractional placement of the relaxation, rounded to a forbidden one
     in_order = sequence_schedule(tasks, wishes(tasks, answer))
@@ -161,7 +161,7 @@ def _joined(problem: Problem, start: Sequence[int], blocks: BlockAnswer) -> Sche
     if overfull_at(problem, place):
         return None
     try:
-        assignment, tasks, starts = _schedule(problem, place)
+        assignment, tasks, starts = schedule(problem, place)
     except PartitionerError:
         return None  # a tensor that passes a block has a forbidden move
     wish = [blocks.middle.get(v, 0.0) for v in range(len(place))]
