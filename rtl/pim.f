@@ -18,6 +18,8 @@ pim_fifo.sv
 pim_front.sv
 pim_lane.sv
 pim_lane_ctl.sv
+pim_lane_feed.sv
+pim_lane_result.sv
 pim_lanes.sv
 pim_list.sv
 pim_mul.sv

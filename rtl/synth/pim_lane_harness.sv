@@ -1,6 +1,6 @@
 `default_nettype none
 
-/// One lane with its neighbours, for synthesis, place and route: the registers of pim_lane_ctl
+/// One lane with its neighbours, for synthesis, place and route: the registers of pim_lane_feed
 /// that feed it, the choice between a slice of the transpose buffer and read data, the lane's
 /// share of pim_lanes, and the register that collects what is written.
 module pim_lane_harness #(

@@ -373,7 +373,8 @@ async def flush_starts_everything_anew(dut):
 def test_pim_lane_ctl(style):
     atom, beat = STYLES[style]
     sources = rtl("pim_clock_gate", "pim_scalar_buf", "pim_transpose", "pim_lane", "pim_lanes",
-                  "pim_lanes_native_sim", "pim_lane_ctl")  # fmt: skip
+                  "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result",
+                  "pim_lane_ctl")  # fmt: skip
     params = {"AtomBytes": atom, "BeatBytes": beat, "AccGroups": GROUPS, "ScalarDepth": DEPTH}
     run_bench(
         "pim_lane_ctl",
