@@ -1,4 +1,4 @@
-"""Token-by-token runs: `pimloop sim gpt2 --generate N`, its tables and its report."""
+"""Token-by-token runs: `pimloop sim MODEL --generate N`, their tables and their report."""
 
 from __future__ import annotations
 
@@ -58,16 +58,17 @@ def run_generate(args: argparse.Namespace) -> int:
 
     choose_lanes(args)
     platform = load_platform(args.platform or DEFAULT_PLATFORM, dict(args.set))
-    for option in ("shape", "axis", "inputs", "batch"):
+    for option in ("shape", "axis", "inputs"):
         if getattr(args, option):
             raise PimloopError(
                 f"--generate takes the prompt's length from --seq, not from --{option}"
             )
-    wanted = LoadOptions(sequence_length=args.seq, seed=args.seed)
+    wanted = LoadOptions(sequence_length=args.seq, seed=args.seed, batch=args.batch)
     generator = load_generator(args.model, args.generate, wanted)
     name, length = generator.config.name, generator.prompt_length
     policy = _policy(args)
-    parts = (name, str(length), "generate", str(args.generate), platform.name)
+    batch = () if generator.batch == 1 else ("batch", str(generator.batch))
+    parts = (name, str(length), *batch, "generate", str(args.generate), platform.name)
     folder = args.out or Path("out") / "-".join(file_name(part) for part in parts)
     make_folder(folder)
     options = pipeline_options(args)
@@ -195,6 +196,7 @@ def generation_report(
         "cpu_time_source": cpu_time_source(platform),
         "cpu_time_method": cpu_time_method(platform),
         "cpu_times_disturbed": any(phase.disturbed for phase in phases),
+        "batch": generation.generator.batch,
         "prompt": generation.prompt,
         "tokens": [
             {
@@ -276,6 +278,15 @@ def _placement(phase: dict[str, Any], objective: str) -> str:
     return text
 
 
+def _time(phase: Mapping[str, Any], batch: int) -> str:
+    """Return what one execution of a phase takes, and how many tokens a second that is."""
+    decodes = phase["name"] == "decode"
+    kind = "token" if decodes else "prompt"
+    each = f"a {kind}" if batch == 1 else f"for {batch} {kind}s at once"
+    text = f"{phase['us_per_execution'] / 1000:,.2f} ms {each}"
+    return f"{text} ({batch * 1e6 / phase['us_per_execution']:,.1f} tokens/s)" if decodes else text
+
+
 def overlap(phase: Mapping[str, Any]) -> str:
     """Return how far the times of a phase's devices overlap, "" where no operator is split."""
     times = [phase[key] for key in ("pim_us", "cpu_us", "transfer_us")]
@@ -323,11 +334,11 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         )
     print_table(out, columns, rows, title)
     for phase in report["phases"]:
-        us, per = phase["us_per_execution"], "token" if phase["name"] == "decode" else "prompt"
+        us = phase["us_per_execution"]
         if us is None:
             _line(out, f"{phase['name']}: no time, the model device has no clock")
         else:
-            time = f"{us / 1000:,.2f} ms a {per}"
+            time = _time(phase, report.get("batch", 1))
             _line(out, f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
             _line(out, overlap(phase))
         for name, reason in phase.get("left_out_policies", {}).items():

@@ -59,7 +59,7 @@ def register(subparsers: Any) -> None:
         "--generate",
         type=parse_count,
         metavar="N",
-        help="of gpt2: generate N tokens, each step on the device under its phase's plan (of"
+        help="of a decoder: generate N tokens, each step on the device under its phase's plan (of"
         " --policy; default: coexec, or optimal where no product can be split)",
     )
     add_output_options(parser)

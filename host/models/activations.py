@@ -43,6 +43,11 @@ def gelu_tanh(build: GraphBuilder, x: str) -> str:
     return build.op("Mul", half, build.op("Add", bent, build.scalar(1.0)))
 
 
+def silu(build: GraphBuilder, x: str) -> str:
+    """x / (1 + exp(-x))."""
+    return build.op("Mul", x, build.op("Sigmoid", x))
+
+
 def _one_and_erf(build: GraphBuilder, x: str) -> str:
     root = build.scalar(float(np.float32(np.sqrt(2.0))))
     return build.op("Add", build.op("Erf", build.op("Div", x, root)), build.scalar(1.0))
@@ -53,4 +58,5 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_new": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
     "relu": relu,
+    "silu": silu,
 }

@@ -14,7 +14,7 @@ from pimloop.host.models.activations import ACTIVATIONS, Activation
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array, Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.models.parameters import Weights
+from pimloop.host.models.parameters import SharedWeights, Weights
 
 #: Operator set of the built-in models: the last in which ReduceMean takes its axes as an attribute.
 OPSET = 17
@@ -39,7 +39,7 @@ class GraphBuilder:
     ) -> None:
         self.config = config
         self.batch = batch
-        self.weights = weights
+        self.weights = SharedWeights(weights)
         self.sequence_length = sequence_length
         self._activations = activations
         self._nodes: list[onnx.NodeProto] = []
@@ -87,7 +87,7 @@ class GraphBuilder:
 
     def transposed(self, name: str, shape: tuple[int, int]) -> str:
         """Return a stored matrix transposed, once, when the graph is built."""
-        return self.constant(f"{name}.T", np.ascontiguousarray(self.weights.get(name, shape).T))
+        return self.constant(f"{name}.T", self.weights.transposed(name, shape))
 
     def table_rows(self, name: str, shape: tuple[int, int], first: int) -> str:
         """Return the rows `first`.. of a table that the positions read, as (1, length, width)."""
@@ -95,9 +95,11 @@ class GraphBuilder:
         rows: NDArray[np.float32] = table[None, first : first + self.sequence_length]
         return self.constant(f"{name}.rows", np.ascontiguousarray(rows))
 
-    def linear(self, x: str, name: str, inputs: int, outputs: int) -> str:
+    def linear(self, x: str, name: str, inputs: int, outputs: int, *, bias: bool = True) -> str:
         """x W^T + b as MatMul and Add; the parameters are `name`.weight (out, in) and .bias."""
         product = self.op("MatMul", x, self.transposed(f"{name}.weight", (outputs, inputs)))
+        if not bias:
+            return product
         return self.op("Add", product, self.parameter(f"{name}.bias", (outputs,)))
 
     def gemm(self, x: str, name: str, inputs: int, outputs: int) -> str:
@@ -124,6 +126,38 @@ class GraphBuilder:
         normal = self.op("Div", centred, deviation)
         scaled = self.op("Mul", normal, self.parameter(f"{name}.weight", (width,)))
         return self.op("Add", scaled, self.parameter(f"{name}.bias", (width,)))
+
+    def rms_norm(self, x: str, name: str, width: int, centred: bool = False) -> str:
+        """Root mean square normalization over the last axis in six operators.
+
+        Parameters
+        ----------
+        x
+            (..., width).
+        name
+            Of the owner of its weight (width,).
+        width
+            Features.
+        centred
+            Whether the factor is the weight + 1, as in Gemma.
+        """
+        square = self.op("Pow", x, self.scalar(2.0))
+        mean = self.op("ReduceMean", square, axes=[-1], keepdims=1)
+        epsilon = self.scalar(self.config.layer_norm_epsilon)
+        root = self.op("Sqrt", self.op("Add", mean, epsilon))
+        weight = f"{name}.weight"
+        if centred:
+            factor = self.constant(f"{weight}+1", self.weights.get(weight, (width,)) + 1)
+        else:
+            factor = self.parameter(weight, (width,))
+        return self.op("Mul", self.op("Div", x, root), factor)
+
+    def capped(self, x: str, cap: float | None) -> str:
+        """cap tanh(x / cap); without a cap `x`."""
+        if cap is None:
+            return x
+        limit = self.scalar(cap)
+        return self.op("Mul", self.op("Tanh", self.op("Div", x, limit)), limit)
 
     def activation(self, x: str) -> str:
         """The configuration's activation function in single operators."""

@@ -57,9 +57,17 @@ class Decoder(CachedDecoder):
         """Return the graph over whole sequences, which reads no mask; see `Architecture.graph`."""
         return self.sequence(config, weights, length, batch=batch, hidden_states=hidden_states)
 
-    def prefill(self, config: ModelConfig, weights: Weights, length: int) -> Graph:
-        """Return the graph over a prompt; see `CachedDecoder.prefill`."""
-        return self.sequence(config, weights, length, cache=True, last_only=True)
+    def prefill(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        length: int,
+        *,
+        batch: int = 1,
+        masked: bool = False,
+    ) -> Graph:
+        """Return the graph over a prompt, which reads no mask; see `CachedDecoder.prefill`."""
+        return self.sequence(config, weights, length, batch=batch, cache=True, last_only=True)
 
     def sequence(
         self,
@@ -103,18 +111,18 @@ class Decoder(CachedDecoder):
             x = build.op("Gather", x, build.integers(length - 1), axis=1)
         return self._finish(build, x, ids, outputs, hidden_states=hidden_states)
 
-    def step(self, config: ModelConfig, weights: Weights, context: int) -> Graph:
+    def step(self, config: ModelConfig, weights: Weights, context: int, *, batch: int = 1) -> Graph:
         """Return the graph for one more token; see `CachedDecoder.step`."""
-        build = self.builder(config, weights, 1)
+        build = self.builder(config, weights, 1, batch)
         names = self.names
-        ids = build.input("input_ids", (1, 1), below=config.vocabulary)
-        position = build.input("position_ids", (1, 1), below=config.positions)
-        mask = build.input("cache_mask", (1, 1, 1, context + 1), np.float32)
+        ids = build.input("input_ids", (batch, 1), below=config.vocabulary)
+        position = build.input("position_ids", (batch, 1), below=config.positions)
+        mask = build.input("cache_mask", (batch, 1, 1, context + 1), np.float32)
         words = build.parameter(f"{names.tokens}.weight", (config.vocabulary, config.hidden))
         places = build.parameter(f"{names.positions}.weight", (config.positions, config.hidden))
         x = build.op("Add", build.op("Gather", words, ids), build.op("Gather", places, position))
         outputs: dict[str, str] = {}
-        shape = (1, config.heads, context, config.head_size)
+        shape = (batch, config.heads, context, config.head_size)
         for layer in range(config.layers):
             past = (
                 build.input(f"past.{layer}.key", shape, np.float32),

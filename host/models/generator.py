@@ -6,9 +6,10 @@ lists on the PIM serve every step. The graphs share their parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.architectures.registry import architecture_of, architectures
-from pimloop.host.models.builder import MASKED_SCORE
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.checkpoint import open_checkpoint
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.loader import DEFAULT_SEQUENCE, LoadOptions
-from pimloop.host.models.parameters import Weights
+from pimloop.host.models.parameters import SharedWeights, Weights
 from pimloop.host.models.weights import RandomWeights
 from pimloop.partitioner.quantity import quantity
 
 #: The output that tokens are chosen from.
 LOGITS = "logits"
+
+#: The most sequences at once.
+MAX_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ class Generator:
     """The two graphs of a model for one length of prompt and one number of tokens."""
 
     config: ModelConfig
-    prefill: Graph  # input_ids (1, length) -> logits (1, 1, vocabulary), present.*
+    prefill: Graph  # input_ids (batch, length) -> logits (batch, 1, vocabulary), present.*
     step: Graph | None  # see `CachedDecoder.step`; None: one token, which prefill gives
     prompt_length: int
-    tokens: int  # to generate
+    tokens: int  # to generate, of each sequence
+    batch: int = 1  # sequences at once
 
     @property
     def context(self) -> int:
@@ -56,7 +60,8 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
     tokens
         How many to generate.
     options
-        `sequence_length` is the prompt's.
+        `sequence_length` is the prompts', `batch` how many there are. Given values of
+        `attention_mask` say that prompts may have padding in front.
 
     Raises
     ------
@@ -87,13 +92,7 @@ def build_generator(
     config: ModelConfig, weights: Weights, tokens: int, options: LoadOptions
 ) -> Generator:
     """Return the graphs of a configuration; see `load_generator`."""
-    architecture = architecture_of(config)
-    if not isinstance(architecture, CachedDecoder) or config.head != "lm":
-        raise PimloopError(
-            f"model {config.name} cannot generate: its architecture is {config.architecture} with"
-            f" the head '{config.head}'; {' or '.join(_generating())} with a language-model head"
-            " can"
-        )
+    architecture = _caching(config)
     length = min(DEFAULT_SEQUENCE, config.max_sequence)
     if options.sequence_length is not None:
         length = options.sequence_length
@@ -102,18 +101,36 @@ def build_generator(
             f"model {config.name}: a prompt of {length} and {quantity(tokens, 'generated token')};"
             f" both must be at least 1, and together at most {config.max_sequence}"
         )
-    kept = _Kept(weights)
-    prefill = architecture.prefill(config, kept, length)
+    batch = 1 if options.batch is None else options.batch
+    if not 1 <= batch <= MAX_BATCH:
+        raise PimloopError(
+            f"model {config.name}: batch {batch}: 1 to {MAX_BATCH} sequences are generated at once"
+        )
+    kept = SharedWeights(weights)
+    masked = "attention_mask" in options.given
+    prefill = architecture.prefill(config, kept, length, batch=batch, masked=masked)
     prefill = replace(prefill, name=f"{config.name}-prefill")
     step = None
     if tokens > 1:
-        step = architecture.step(config, kept, length + tokens - 2)
+        step = architecture.step(config, kept, length + tokens - 2, batch=batch)
         shared = {
             n: prefill.constants[n] if _same(prefill.constants.get(n), array) else array
             for n, array in step.constants.items()
         }
         step = replace(step, name=f"{config.name}-step", constants=shared)
-    return Generator(config, prefill, step, length, tokens)
+    return Generator(config, prefill, step, length, tokens, batch)
+
+
+def _caching(config: ModelConfig) -> CachedDecoder:
+    """Return the architecture of a configuration that generates."""
+    architecture = architecture_of(config)
+    if not isinstance(architecture, CachedDecoder) or config.head != "lm":
+        raise PimloopError(
+            f"model {config.name} cannot generate: its architecture is {config.architecture} with"
+            f" the head '{config.head}'; {' or '.join(_generating())} with a language-model head"
+            " can"
+        )
+    return architecture
 
 
 def _generating() -> list[str]:
@@ -122,20 +139,9 @@ def _generating() -> list[str]:
 
 
 def _same(array: Array | None, other: Array) -> bool:
-    return array is not None and array.dtype == other.dtype and np.array_equal(array, other)
-
-
-class _Kept:
-    """Parameters that are read or drawn once for both graphs."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
-        self._arrays: dict[str, NDArray[np.float32]] = {}
-
-    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        if name not in self._arrays:
-            self._arrays[name] = self._weights.get(name, shape)
-        return self._arrays[name]
+    if array is None or array is other:
+        return array is other
+    return array.dtype == other.dtype and np.array_equal(array, other)
 
 
 @dataclass
@@ -145,6 +151,7 @@ class Cache:
     generator: Generator
     used: int = 0  # rows written
     arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    padding: NDArray[Any] | None = None  # `attention_mask` of the prompts (batch, length)
 
     def __post_init__(self) -> None:
         step = self.generator.step
@@ -166,15 +173,19 @@ class Cache:
             room[...] = present[:, :, : room.shape[2]]
         self.used += added
 
-    def feeds(self, token: int) -> dict[str, Array]:
-        """Return the inputs of the step that follows, for its token."""
-        context = self.generator.context
-        mask = np.full((1, 1, 1, context + 1), MASKED_SCORE, np.float32)
-        mask[..., : self.used] = 0
-        mask[..., context] = 0
+    def feeds(self, tokens: Sequence[int]) -> dict[str, Array]:
+        """Return the inputs of the step that follows, for the token of each sequence."""
+        generator = self.generator
+        batch, context = generator.batch, generator.context
+        kept = np.zeros((batch, context + 1), np.bool_)
+        kept[:, : self.used] = True
+        kept[:, context] = True
+        if self.padding is not None:
+            kept[:, : self.padding.shape[1]] &= self.padding != 0
+        architecture = _caching(generator.config)
         return {
-            "input_ids": np.array([[token]], np.int64),
-            "position_ids": np.array([[self.used]], np.int64),
-            "cache_mask": mask,
+            "input_ids": np.array(tokens, np.int64).reshape(batch, 1),
+            "position_ids": np.full((batch, 1), self.used, np.int64),
+            **architecture.step_masks(generator.config, self.used, kept),
             **self.arrays,
         }

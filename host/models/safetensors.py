@@ -88,9 +88,10 @@ class SafetensorsFile:
                 f"{self.path}: weight '{name}' has type {entry.dtype};"
                 f" supported: {', '.join(_FLOATS)}"
             )
-        raw = np.frombuffer(self._data, np.uint8, entry.end - entry.start, entry.start)
-        # A copy: offsets need not be aligned, and the graph outlives the mapped file.
-        return np.array(raw).view(dtype).reshape(entry.shape).astype(np.float32)
+        raw = self._data[entry.start : entry.end].view(np.ndarray)
+        # A copy, also of float32: a file that is overwritten must not change a graph. What is
+        # mapped stays on the disk but for the tensor at hand; it need not be aligned.
+        return raw.view(dtype).reshape(entry.shape).astype(np.float32)
 
     def _read_header(self) -> dict[str, _Entry]:
         size = self._data.size

@@ -66,7 +66,7 @@ def generate(
     generator
         The model; `generator.tokens` are generated.
     prompt
-        (1, prompt length) int64.
+        (batch, prompt length) int64.
     platform, options
         Where and how to execute.
     plan
@@ -157,7 +157,7 @@ class _Run:
         prefill = generator.prefill
         phases = [Phase("prefill", prefill, plan(prefill, {"input_ids": prompt}, ()))]
         if generator.step is not None:
-            like = Cache(generator, used=generator.prompt_length).feeds(int(prompt[0, -1]))
+            like = Cache(generator, used=generator.prompt_length).feeds(prompt[:, -1].tolist())
             placed = plan(generator.step, like, (prefill,))
             phases.append(Phase("decode", generator.step, placed))
         return phases
@@ -247,14 +247,14 @@ class _Run:
             phase.non_finite += [] if first is None else [first]
             phase.wrong_segments += runner.executor.wrong_segments()
             judged = _judge(phase, values[LOGITS], wanted[LOGITS], comparison.limit)
-            generation.tokens.append(judged)
-            token = judged.token
-            if not (comparison.passed and judged.passed):
+            generation.tokens += judged
+            if not (comparison.passed and all(token.passed for token in judged)):
                 self._doubts[index] = _Doubt(comparison, values[LOGITS], wanted[LOGITS])
             if index + 1 < self._generator.tokens:
                 executed.add(values)
                 reference.add(wanted)
-                feeds, wanted_feeds = executed.feeds(token), reference.feeds(token)
+                chosen = [token.token for token in judged]
+                feeds, wanted_feeds = executed.feeds(chosen), reference.feeds(chosen)
                 behind = rounding_depth(phase.graph, phase.assignment, depth)
                 for name in executed.arrays:
                     made = behind[name.replace("past.", "present.", 1)]
@@ -266,14 +266,14 @@ class _Run:
             self._generator,
             [(phase.graph, phase.assignment) for phase in generation.phases],
             prompt,
-            [token.token for token in generation.tokens],
+            generation.chosen(),
             {index: doubt.wanted for index, doubt in self._doubts.items()},
         )
         for index, doubt in self._doubts.items():
             limit = max(doubt.comparison.limit, spreads[index].limit(LOGITS))
             phase, execution = generation.step(index)
             phase.comparisons[execution] = replace(doubt.comparison, limit=limit, measured=True)
-            generation.tokens[index] = _judge(phase, doubt.logits, doubt.wanted, limit)
+            generation.judge(index, _judge(phase, doubt.logits, doubt.wanted, limit))
 
     def result(self, runner: _Runner) -> Result:
         """Return what the last execution of a phase found, with the checks of all of them."""
@@ -310,9 +310,23 @@ class _Doubt:
     wanted: Array  # float32's
 
 
-def _judge(phase: Phase, logits: Array, wanted: Array, relative: float) -> Token:
-    """Return the token of logits that may be off by `relative` in relative L2 norm."""
-    computed, sure = logits.reshape(-1), wanted.reshape(-1)
+def _judge(phase: Phase, logits: Array, wanted: Array, relative: float) -> list[Token]:
+    """Return the token of each sequence, of logits that may be off by `relative`.
+
+    Parameters
+    ----------
+    logits, wanted
+        What was executed, and float32's, (batch, 1, vocabulary).
+    relative
+        Relative L2 norm.
+    """
+    return [
+        _judge_row(phase, computed, sure, relative)
+        for computed, sure in zip(logits[:, 0], wanted[:, 0], strict=True)
+    ]
+
+
+def _judge_row(phase: Phase, computed: Array, sure: Array, relative: float) -> Token:
     second, best = np.partition(sure, -2)[-2:]
     rms = float(np.sqrt(np.mean(sure.astype(np.float64) ** 2)))
     limit = 2 * relative * rms

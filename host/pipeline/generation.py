@@ -138,9 +138,9 @@ class Generation:
     generator: Generator
     platform: Platform
     options: Options
-    prompt: list[int]
+    prompt: list[int]  # of one sequence after the other
     phases: list[Phase]
-    tokens: list[Token] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)  # of a step all sequences', then the next
     weights: OpStats = field(default_factory=OpStats)  # loading them, both phases
     device_totals: OpStats = field(default_factory=OpStats)
     device_seconds: float = 0.0
@@ -149,19 +149,32 @@ class Generation:
         """Return the phase of a step, counted from 0, and which of its executions it is."""
         return (self.phases[0], 0) if index == 0 else (self.phases[1], index - 1)
 
+    def chosen(self) -> list[list[int]]:
+        """Return the tokens of each step, one of each sequence."""
+        batch, tokens = self.generator.batch, [token.token for token in self.tokens]
+        return [tokens[first : first + batch] for first in range(0, len(tokens), batch)]
+
+    def judge(self, index: int, tokens: Sequence[Token]) -> None:
+        """Put other judgements in the place of those of a step, counted from 0."""
+        first = index * self.generator.batch
+        self.tokens[first : first + len(tokens)] = tokens
+
     def wrong_steps(self) -> list[str]:
         """Return, in words, the steps whose logits or token are not what float32 allows."""
         wrong = []
-        for index, token in enumerate(self.tokens):
+        batch = self.generator.batch
+        for number, token in enumerate(self.tokens):
+            index, sequence = divmod(number, batch)
             phase, execution = self.step(index)
             logits = phase.comparisons[execution]
             where = f"step {index + 1} ({phase.name})"
-            if not logits.passed:
+            if sequence == 0 and not logits.passed:
                 limit = f"{'measured ' if logits.measured else ''}limit {logits.limit:.3g}"
                 wrong.append(f"{where}: logits off by {logits.relative_l2:.3g}, {limit}")
             if not token.passed:
+                of = f" of sequence {sequence + 1}" if batch > 1 else ""
                 wrong.append(
-                    f"{where}: token {token.token}, float32's is {token.reference}, by"
+                    f"{where}: token {token.token}{of}, float32's is {token.reference}, by"
                     f" {token.margin:.3g}, tolerance {token.tolerance:.3g}"
                 )
         return wrong

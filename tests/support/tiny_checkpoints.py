@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import ml_dtypes
 import numpy as np
 
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
 from support.tiny_models import TINY
 
-NAMES = {"F32": np.float32, "F16": np.float16}
+NAMES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
 
 class Recorder:

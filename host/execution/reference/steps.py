@@ -18,7 +18,7 @@ def measure_steps(
     generator: Generator,
     placed: Sequence[tuple[Graph, Mapping[str, str]]],
     prompt: Array,
-    tokens: Sequence[int],
+    tokens: Sequence[Sequence[int]],
     wanted: Mapping[int, Array],
 ) -> dict[int, Spread]:
     """Return how far the logits of the steps in `wanted` are from it when the placements round.
@@ -30,9 +30,9 @@ def measure_steps(
     placed
         Graph and assignment of the first step, and of those that follow it.
     prompt
-        (1, prompt length) int64.
+        (batch, prompt length) int64.
     tokens
-        Those that the steps gave, in order.
+        Those that the steps gave, in order, one of each sequence.
     wanted
         Float32 logits, by the number of the step, from 0, after the same tokens.
     """

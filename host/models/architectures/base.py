@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pimloop.errors import PimloopError
 from pimloop.host.models import config_json
 from pimloop.host.models.activations import ACTIVATIONS, Activation
-from pimloop.host.models.builder import GraphBuilder
+from pimloop.host.models.builder import MASKED_SCORE, GraphBuilder
 from pimloop.host.models.config import HEADS, ModelConfig
-from pimloop.host.models.graph import Graph
+from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.heads import Head
 from pimloop.host.models.parameters import Weights
 from pimloop.partitioner.quantity import quantity
@@ -146,14 +149,18 @@ class Architecture(ABC):
             raise PimloopError(
                 f"{where}: hidden size {config.hidden} is no multiple of {config.heads} heads"
             )
+        self.check_activation(config, where)
+        if config.max_sequence < 1:
+            raise PimloopError(
+                f"{where}: the position table has {quantity(config.positions, 'row')} only"
+            )
+
+    def check_activation(self, config: ModelConfig, where: str) -> None:
+        """Raise PimloopError for an activation that the architecture does not have."""
         if config.activation not in tuple(self.activations):  # it may be anything that JSON has
             raise PimloopError(
                 f"{where}: activation {config.activation!r} is not supported;"
                 f" known: {', '.join(self.activations)}"
-            )
-        if config.max_sequence < 1:
-            raise PimloopError(
-                f"{where}: the position table has {quantity(config.positions, 'row')} only"
             )
 
     def completed(self, config: ModelConfig, has: Callable[[str], bool]) -> ModelConfig:
@@ -196,30 +203,73 @@ class CachedDecoder(Architecture):
     """An architecture that generates: it also has the graphs of `generator.Generator`."""
 
     @abstractmethod
-    def prefill(self, config: ModelConfig, weights: Weights, length: int) -> Graph:
-        """Return the graph over a prompt.
+    def prefill(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        length: int,
+        *,
+        batch: int = 1,
+        masked: bool = False,
+    ) -> Graph:
+        """Return the graph over a prompt for each of `batch` sequences.
+
+        Parameters
+        ----------
+        config, weights
+            As of `graph`.
+        length
+            Tokens of each prompt.
+        batch
+            Sequences at once.
+        masked
+            Whether prompts may have padding in front, which `attention_mask` (batch, length) int64
+            says by 0. An architecture without such an input does not have it then.
 
         Returns
         -------
         Graph
-            Input `input_ids` (1, length) int64; outputs `logits` (1, 1, vocabulary) of the last
-            token and, of each layer, `present.<layer>.key` and `.value` (1, heads, length, head
-            size).
+            Input `input_ids` (batch, length) int64; outputs `logits` (batch, 1, vocabulary) of the
+            last token and, of each layer, `present.<layer>.key` and `.value` (batch, heads of keys,
+            length, head size).
         """
 
     @abstractmethod
-    def step(self, config: ModelConfig, weights: Weights, context: int) -> Graph:
+    def step(self, config: ModelConfig, weights: Weights, context: int, *, batch: int = 1) -> Graph:
         """Return the graph for one more token after up to `context` earlier ones.
 
-        The cache has a fixed length, so that one graph and one plan serve every step; `cache_mask`
-        hides the rows not written yet.
+        The cache has a fixed length, so that one graph and one plan serve every step; masks hide
+        the rows not written yet.
 
         Returns
         -------
         Graph
-            Inputs `input_ids` (1, 1), `position_ids` (1, 1), `cache_mask` (1, 1, 1, context + 1)
-            float32 (added to the scores: 0, or `builder.MASKED_SCORE` for rows not in use; the last
-            column is the new token), `past.<layer>.key` and `.value` (1, heads, context, head
-            size). Outputs `logits` (1, 1, vocabulary) and `present.<layer>.key` and `.value` (1,
-            heads, 1, head size), which the caller writes into the cache.
+            Inputs `input_ids` (batch, 1), `position_ids` (batch, 1), those of `step_masks`,
+            `past.<layer>.key` and `.value` (batch, heads of keys, context, head size). Outputs
+            `logits` (batch, 1, vocabulary) and `present.<layer>.key` and `.value` (batch, heads of
+            keys, 1, head size), which the caller writes into the cache.
         """
+
+    def step_masks(
+        self, config: ModelConfig, used: int, kept: NDArray[np.bool_]
+    ) -> dict[str, Array]:
+        """Return the masks that a step takes, by the names of its inputs.
+
+        Parameters
+        ----------
+        config
+            Of the model.
+        used
+            Rows of the cache that are written; the new token's position.
+        kept
+            (batch, context + 1): which rows of the cache hold a token that is no padding; the last
+            column is the new token.
+
+        Returns
+        -------
+        dict
+            `cache_mask` (batch, 1, 1, context + 1) float32, added to the scores: 0, or
+            `builder.MASKED_SCORE` where a token is not attended to.
+        """
+        scores = np.where(kept, np.float32(0), np.float32(MASKED_SCORE))
+        return {"cache_mask": scores[:, None, None]}

@@ -110,18 +110,27 @@ def test_parameters_of_normalizations_are_drawn_about_one_and_nothing_else_is(
     name, head, monkeypatch
 ):
     """`norms` names the owners of all normalization parameters of every head."""
-    normalized = set()
-    layer_norm = GraphBuilder.layer_norm
+    normalized, centred = set(), set()
+    layer_norm, rms_norm = GraphBuilder.layer_norm, GraphBuilder.rms_norm
 
     def recorded(build, x, owner):
         normalized.add(f"{owner}.weight")
         return layer_norm(build, x, owner)
 
+    def recorded_root(build, x, owner, width, plus_one=False):
+        (centred if plus_one else normalized).add(f"{owner}.weight")
+        return rms_norm(build, x, owner, width, plus_one)
+
     monkeypatch.setattr(GraphBuilder, "layer_norm", recorded)
+    monkeypatch.setattr(GraphBuilder, "rms_norm", recorded_root)
     tensors = parameters(with_head(name, head))
     about_one = {n for n, array in tensors.items() if abs(float(array.mean()) - 1) < 0.2}
     assert about_one == normalized
-    assert len(normalized) > 2 * SIZES["layers"]
+    for weight in centred:  # a factor of weight + 1 is about one where the weight is about zero
+        assert 0.05 < tensors[weight].std() < 0.2
+        assert abs(float(tensors[weight].mean())) < 0.1
+    assert len(normalized | centred) > 2 * SIZES["layers"]
+    assert not (normalized and centred)
 
 
 @pytest.mark.parametrize(("name", "head"), HEADS)
@@ -316,7 +325,7 @@ def test_a_decoder_under_other_names_generates_as_gpt2_does(other_decoder, tmp_p
             assert np.array_equal(results[output], value), output
         cache.add(results)
         other.add(wanted)
-        feeds = cache.feeds(int(results[LOGITS].argmax()))
+        feeds = cache.feeds([int(results[LOGITS].argmax())])
     weights = RandomWeights(ours.config)
     spread = [
         weights.get(f"model.layers.0.{part}.weight", (64, 64)).std() for part in ("up", "out")
@@ -325,8 +334,10 @@ def test_a_decoder_under_other_names_generates_as_gpt2_does(other_decoder, tmp_p
 
 
 def test_messages_name_every_architecture_that_generates(other_decoder, tmp_path):
-    with pytest.raises(PimloopError, match=r"of an architecture of gpt2, other$"):
+    known = [name for name, a in architectures().items() if isinstance(a, CachedDecoder)]
+    assert {"gpt2", "llama", "other"} <= set(known)
+    with pytest.raises(PimloopError, match=rf"of an architecture of {', '.join(known)}$"):
         load_generator("nothing", 3)
     config = TINY["bert"]
-    with pytest.raises(PimloopError, match="gpt2 or other with a language-model head can"):
+    with pytest.raises(PimloopError, match=f"{' or '.join(known)} with a language-model head can"):
         build_generator(config, RandomWeights(config), 3, LoadOptions())

@@ -39,7 +39,7 @@ LIMIT = 1e-5
 TINY_LIMIT, FULL_LIMIT = 1.5e-2, 2e-2
 LEAST_COSINE = 0.999
 
-ORIGINALS = dict(BUILT_IN) | {
+ORIGINALS = {name: BUILT_IN[name] for name in ("bert", "bert-small", "roberta", "gpt2")} | {
     "distilbert": replace(
         BUILT_IN["bert"], name="distilbert", architecture="distilbert", layers=6, token_types=0
     )

@@ -1,0 +1,340 @@
+"""Llama and its descendants: rotary positions, grouped queries, a gated feed-forward product.
+
+What `architectures` files derive from. The two graphs of a generation are those of
+`CachedDecoder`; keys are kept turned by their positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pimloop.errors import PimloopError
+from pimloop.host.models import heads
+from pimloop.host.models.architectures.base import CachedDecoder
+from pimloop.host.models.builder import GraphBuilder
+from pimloop.host.models.config import ModelConfig
+from pimloop.host.models.decoders.blocks import Blocks, Rotation, Switches
+from pimloop.host.models.decoders.config import DecoderConfig
+from pimloop.host.models.decoders.masks import Mask, additive, sequence_mask
+from pimloop.host.models.decoders.reading import (
+    FULL,
+    flag,
+    layer_kinds,
+    optional_size,
+    read_rope,
+)
+from pimloop.host.models.decoders.rope import Rope
+from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.heads import Head
+from pimloop.host.models.parameters import Weights
+from pimloop.host.models.weights import NORM_SPREAD
+
+TOKENS = "model.embed_tokens.weight"
+OUTPUT = "lm_head.weight"
+
+#: Owners of normalization parameters, in all architectures.
+_NORMS = (
+    "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
+    "post_feedforward_layernorm", "q_norm", "k_norm", "norm",
+)  # fmt: skip
+
+#: The input of a step that hides what a layer with a window does not attend to.
+_WINDOW_MASK = "window_mask"
+
+
+def language_model(build: GraphBuilder, x: str, ids: str) -> dict[str, str]:
+    """`logits` (batch, length, vocabulary): a product with the token table or one of its own."""
+    config = decoder_config(build.config)
+    name = TOKENS if config.tied else OUTPUT
+    columns = build.transposed(name, (config.vocabulary, config.hidden))
+    logits = build.op("MatMul", x, columns)
+    return {"logits": build.capped(logits, config.logit_cap)}
+
+
+def decoder_config(config: ModelConfig) -> DecoderConfig:
+    """Return a configuration of this family as what it is.
+
+    Raises
+    ------
+    PimloopError
+        When it was made without the fields of one.
+    """
+    if not isinstance(config, DecoderConfig):
+        raise PimloopError(
+            f"model {config.name}: {config.architecture} needs a DecoderConfig, for one"
+            " `dataclasses.replace` of a built-in model's"
+        )
+    return config
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RotaryDecoder(CachedDecoder):
+    """A decoder of this family; a file sets `switches` and what its config.json leaves out."""
+
+    config_type: type[ModelConfig] = DecoderConfig
+    sizes: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "layers": "num_hidden_layers",
+            "hidden": "hidden_size",
+            "heads": "num_attention_heads",
+            "intermediate": "intermediate_size",
+            "vocabulary": "vocab_size",
+            "positions": "max_position_embeddings",
+        }
+    )
+    heads: Mapping[str, Head] = field(
+        default_factory=lambda: {"lm": language_model, "none": heads.bare}
+    )
+    head_classes: Mapping[str, str] = field(
+        default_factory=lambda: {"ForCausalLM": "lm", "Model": "none"}
+    )
+    activation: str = "silu"
+    epsilon_key: str = "rms_norm_eps"
+    epsilon: float = 1e-6
+    base_prefix: str = "model."
+    norms: tuple[str, ...] = _NORMS
+    # Buffers of older files, and copies of the tied token table.
+    unread: tuple[str, ...] = ("rotary_emb.inv_freq", OUTPUT)
+    fixed_options: Mapping[str, tuple[Any, ...]] = field(
+        default_factory=lambda: {"quantization_config": (None,)}
+    )
+    switches: Switches = field(default_factory=Switches)
+    tied: bool = False  # of a config.json that does not say it
+    original_positions: int | None = None  # of a scaling that does not say it
+
+    def read_fields(self, data: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Return the sizes and what `DecoderConfig` has besides."""
+        fields = super().read_fields(data, where)
+        fields |= {
+            "key_heads": optional_size(data, "num_key_value_heads", where),
+            "head_width": optional_size(data, "head_dim", where),
+            "tied": flag(data, "tie_word_embeddings", self.tied, where),
+            "attention_bias": flag(data, "attention_bias", False, where),
+            "feed_forward_bias": flag(data, "mlp_bias", False, where),
+        }
+        # Before the numbers that follow from them.
+        _check_heads(fields["hidden"], fields["heads"], fields["key_heads"],
+                     fields["head_width"], where)  # fmt: skip
+        return fields | self.read_attention(data, fields, where)
+
+    def read_attention(
+        self, data: Mapping[str, Any], fields: Mapping[str, Any], where: str
+    ) -> dict[str, Any]:
+        """Return rotary positions, windows, scales and caps; `fields` are those read so far."""
+        windowed = layer_kinds(data, fields["layers"], where)
+        if windowed is None:
+            windowed = self.windowed(data, fields["layers"], where)
+        window = optional_size(data, "sliding_window", where) if any(windowed) else None
+        return {
+            "rope": self.rope(data, fields, where),
+            "window": window,
+            "windowed": () if window is None else windowed,
+        }
+
+    def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
+        """Return which layers have a window, without `layer_types`: none."""
+        return ()
+
+    def rope(
+        self, data: Mapping[str, Any], fields: Mapping[str, Any], where: str, **further: Any
+    ) -> Rope:
+        """Return the rotary positions; `further` goes to `reading.read_rope`."""
+        return read_rope(
+            data, where,
+            head_size=fields["head_width"] or fields["hidden"] // fields["heads"],
+            positions=fields["positions"], original=self.original_positions,
+            **({"kind": FULL} | further),
+        )  # fmt: skip
+
+    def check(self, config: ModelConfig, where: str) -> None:
+        """Raise PimloopError when the sizes of `config` do not fit together."""
+        full = decoder_config(config)
+        _check_heads(full.hidden, full.heads, full.key_heads, full.head_width, where)
+        self.check_activation(config, where)
+
+    def deviation(self, config: ModelConfig, name: str) -> float:
+        """Return the deviation of a random parameter, those of centred normalizations included."""
+        if name.rpartition(".")[0].rpartition(".")[2] in _NORMS:
+            return NORM_SPREAD
+        return super().deviation(config, name)
+
+    def graph(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        length: int,
+        *,
+        batch: int = 1,
+        hidden_states: bool = False,
+        masked: bool = False,
+    ) -> Graph:
+        """Return the graph over whole sequences; see `Architecture.graph`."""
+        build = self.builder(config, weights, length, batch)
+        ids, x, _ = self._sequence(build, masked=masked)
+        return self._finish(build, x, ids, {}, hidden_states=hidden_states)
+
+    def prefill(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        length: int,
+        *,
+        batch: int = 1,
+        masked: bool = False,
+    ) -> Graph:
+        """Return the graph over a prompt; see `CachedDecoder.prefill`."""
+        build = self.builder(config, weights, length, batch)
+        ids, x, cache = self._sequence(build, masked=masked)
+        if length > 1:
+            x = build.op("Gather", x, build.integers(length - 1), axis=1)
+        return self._finish(build, x, ids, cache)
+
+    def step(self, config: ModelConfig, weights: Weights, context: int, *, batch: int = 1) -> Graph:
+        """Return the graph for one more token; see `CachedDecoder.step`.
+
+        With layers that have a window it has `window_mask` beside `cache_mask`, for them.
+        """
+        build = self.builder(config, weights, 1, batch)
+        full = decoder_config(config)
+        ids = build.input("input_ids", (batch, 1), below=config.vocabulary)
+        position = build.input("position_ids", (batch, 1), below=context + 1)
+        shape = (batch, 1, 1, context + 1)
+        masks = [build.input("cache_mask", shape, np.float32)] * 2
+        if _windows(full):
+            masks[1] = build.input(_WINDOW_MASK, shape, np.float32)
+        rotations = _rotations(build, full, position, context + 1)
+
+        def mask(window: int | None) -> str:
+            return masks[window is not None]
+
+        shape = (batch, full.cached_heads, context, full.head_size)
+        past = [
+            (
+                build.input(f"past.{layer}.key", shape, np.float32),
+                build.input(f"past.{layer}.value", shape, np.float32),
+            )
+            for layer in range(config.layers)
+        ]
+        x, cache = self._layers(build, ids, mask, rotations, past)
+        return self._finish(build, x, ids, cache)
+
+    def step_masks(
+        self, config: ModelConfig, used: int, kept: NDArray[np.bool_]
+    ) -> dict[str, Array]:
+        """Return the masks of a step; see `CachedDecoder.step_masks`."""
+        masks = super().step_masks(config, used, kept)
+        windows = _windows(decoder_config(config))
+        if windows:
+            (window,) = windows
+            place = np.append(np.arange(kept.shape[1] - 1), used)
+            masks[_WINDOW_MASK] = additive(kept & (place > used - window))[:, None, None]
+        return masks
+
+    def _sequence(self, build: GraphBuilder, *, masked: bool) -> tuple[str, str, dict[str, str]]:
+        """Add the layers over a sequence from its start; return ids, hidden states and cache."""
+        shape = (build.batch, build.sequence_length)
+        ids = build.input("input_ids", shape, below=build.config.vocabulary)
+        padding = build.input("attention_mask", shape, below=2) if masked else None
+        config = decoder_config(build.config)
+        rotations = _rotations(build, config, None, build.sequence_length)
+        return ids, *self._layers(build, ids, sequence_mask(build, padding), rotations)
+
+    def _layers(
+        self,
+        build: GraphBuilder,
+        ids: str,
+        mask: Mask,
+        rotations: Mapping[Rope, Rotation],
+        past: list[tuple[str, str]] | None = None,
+    ) -> tuple[str, dict[str, str]]:
+        """Add embeddings, layers and the last normalization; return what it makes and the cache."""
+        config = decoder_config(build.config)
+        table = build.parameter(TOKENS, (config.vocabulary, config.hidden))
+        x = build.op("Gather", table, ids)
+        if self.switches.scaled_embeddings:
+            x = build.op("Mul", x, build.scalar(sqrt(config.hidden)))
+        blocks = Blocks(build, config, self.switches, mask, rotations)
+        cache: dict[str, str] = {}
+        for layer in range(config.layers):
+            before = None if past is None else past[layer]
+            x, key, value = blocks.layer(x, layer, before)
+            cache |= {f"present.{layer}.key": key, f"present.{layer}.value": value}
+        return x, cache
+
+    def _finish(
+        self,
+        build: GraphBuilder,
+        x: str,
+        ids: str,
+        cache: dict[str, str],
+        *,
+        hidden_states: bool = False,
+    ) -> Graph:
+        head = self.head(build.config)
+        centred = self.switches.centred_norms
+        x = build.rms_norm(x, "model.norm", build.config.hidden, centred)
+        named = head(build, x, ids)
+        if hidden_states or build.config.head == "none":
+            named["last_hidden_state"] = x
+        return build.finish({**named, **cache})
+
+
+def _windows(config: DecoderConfig) -> set[int]:
+    """Return the windows that layers of a configuration have: none or one."""
+    windows = {config.window_of(layer) for layer in range(config.layers)}
+    return {window for window in windows if window is not None}
+
+
+def _rotations(
+    build: GraphBuilder, config: DecoderConfig, positions: str | None, length: int
+) -> dict[Rope, Rotation]:
+    """Return what turns the tokens at hand, for each of the rotary positions.
+
+    Parameters
+    ----------
+    positions
+        Of the tokens, (batch, 1); None: they are a sequence from its start.
+    length
+        Positions, from 0, that the tokens may have.
+    """
+    ropes = dict.fromkeys(config.rope_of(layer) for layer in range(config.layers))
+    rotations = {}
+    for number, rope in enumerate(ropes):
+        tables = rope.tables(config.head_size, length, alone=positions is not None)
+        cosines, sines = (
+            _rows(build, f"rope.{number}.{name}", table, positions)
+            for name, table in zip(("cos", "sin"), tables, strict=True)
+        )
+        rotations[rope] = Rotation(cosines, sines, rope.width(config.head_size))
+    return rotations
+
+
+def _rows(build: GraphBuilder, name: str, table: NDArray[np.float32], positions: str | None) -> str:
+    """Return the rows of a table at the positions, (batch or 1, 1, length, width)."""
+    if positions is None:
+        return build.constant(f"{name}.rows", table[None, None])
+    return build.op(
+        "Unsqueeze", build.op("Gather", build.constant(name, table), positions), build.integers(1)
+    )
+
+
+def _check_heads(
+    hidden: int, queries: int, keys: int | None, width: int | None, where: str
+) -> None:
+    """Raise PimloopError when heads do not divide what they must."""
+    if width is None and hidden % queries:
+        raise PimloopError(
+            f"{where}: hidden size {hidden} is no multiple of {queries} heads; give head_dim"
+            " where a head has another size"
+        )
+    if keys is not None and queries % keys:
+        raise PimloopError(
+            f"{where}: {queries} heads (num_attention_heads) are no multiple of the {keys} heads"
+            " of keys and values (num_key_value_heads)"
+        )

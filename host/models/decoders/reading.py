@@ -1,0 +1,160 @@
+"""Reads what a config.json says of a decoder with rotary positions, in its older and newer forms.
+
+Older files have rope_theta and rope_scaling, newer ones rope_parameters, which may be a table for
+each kind of layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pimloop.errors import PimloopError
+from pimloop.host.models import config_json
+from pimloop.host.models.decoders.rope import Asked, Rope, read_scaling
+
+FULL, WINDOWED = "full_attention", "sliding_attention"
+
+
+def optional_size(data: Mapping[str, Any], key: str, where: str) -> int | None:
+    """Return a size; None where it is missing or null."""
+    return None if data.get(key) is None else config_json.size(data, key, where)
+
+
+def optional_number(
+    data: Mapping[str, Any], key: str, default: float | None, where: str
+) -> float | None:
+    """Return a number above 0; `default` without the key, None where it is null."""
+    if key not in data:
+        return default
+    if data[key] is None:
+        return None
+    value = config_json.number(data, key, 0.0, where)
+    if value == 0:
+        raise PimloopError(f"{where}: {key} must be null or a number above 0, got {data[key]!r}")
+    return value
+
+
+def flag(data: Mapping[str, Any], key: str, default: bool, where: str) -> bool:
+    """Return true or false; without the key `default`."""
+    value = data.get(key, default)
+    if not isinstance(value, bool):
+        raise PimloopError(f"{where}: {key} must be true or false, got {value!r}")
+    return value
+
+
+def layer_kinds(data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...] | None:
+    """Return for each layer whether it has a window, where `layer_types` says so.
+
+    Raises
+    ------
+    PimloopError
+        When it is no list of the two kinds, one for each layer.
+    """
+    kinds = data.get("layer_types")
+    if kinds is None:
+        return None
+    if not isinstance(kinds, list) or len(kinds) != layers:
+        raise PimloopError(
+            f"{where}: layer_types must be a list of {layers} kinds, one for each layer"
+        )
+    for kind in kinds:
+        if kind not in (FULL, WINDOWED):
+            raise PimloopError(
+                f"{where}: layer type {kind!r} is not supported; known: {FULL}, {WINDOWED}; other"
+                " models can be exported to ONNX and given as an .onnx file"
+            )
+    return tuple(kind == WINDOWED for kind in kinds)
+
+
+def read_rope(
+    data: Mapping[str, Any],
+    where: str,
+    *,
+    head_size: int,
+    positions: int,
+    original: int | None,
+    kind: str = FULL,
+    theta: float = 10000.0,
+    theta_key: str = "rope_theta",
+    scaled: bool = True,
+) -> Rope:
+    """Return the rotary positions of a kind of layer.
+
+    Parameters
+    ----------
+    data, where
+        Of the config.json.
+    head_size
+        Features of a head.
+    positions
+        Tokens, the most.
+    original
+        Tokens that the architecture was trained on first, where the file does not say it.
+    kind
+        Of the layers.
+    theta
+        Without a key.
+    theta_key
+        Of an older file.
+    scaled
+        Whether `rope_scaling` of an older file is of these layers too.
+
+    Raises
+    ------
+    PimloopError
+        When a number is missing or wrong, or the scaling is not known.
+    """
+    newer, key = data.get("rope_parameters"), "rope_parameters"
+    if isinstance(newer, Mapping) and isinstance(newer.get(kind), Mapping):
+        newer = newer[kind]
+    if newer is None:
+        key = "rope_scaling"
+        newer = data.get(key) if scaled else None
+    if newer is not None and not isinstance(newer, Mapping):
+        raise PimloopError(f"{where}: {key} must be null or a table, got {newer!r}")
+    table: Mapping[str, Any] = newer or {}
+    theta = _number_of(((table, "rope_theta"), (data, theta_key)), theta, where)
+    share_key = "partial_rotary_factor"
+    share = _number_of(((table, share_key), (data, share_key)), 1.0, where)
+    asked = Asked(table, data, int(head_size * share), positions, original, where)
+    if share > 1 or asked.width < 2 or asked.width % 2:
+        raise PimloopError(
+            f"{where}: {share_key} {share:g} of {head_size} features of a head turns"
+            f" {asked.width}: it must be an even number from 2 to {head_size}"
+        )
+    return Rope(theta, share, read_scaling(asked))
+
+
+def _number_of(
+    places: Sequence[tuple[Mapping[str, Any], str]], default: float, where: str
+) -> float:
+    """Return the number above 0 at the first of some places that has one."""
+    for table, key in places:
+        value = optional_number(table, key, None, where)
+        if value is not None:
+            return value
+    return default
+
+
+def late_windows(data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
+    """Return which layers have a window by Qwen's keys: from `max_window_layers` on, if any."""
+    if not flag(data, "use_sliding_window", False, where):
+        return (False,) * layers
+    key = "max_window_layers"
+    first = data.get(key, 28)
+    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+        raise PimloopError(f"{where}: {key} must be a whole number, 0 or more, got {first!r}")
+    return tuple(layer >= first for layer in range(layers))
+
+
+def caps_and_scale(
+    data: Mapping[str, Any], where: str, *, score_cap: float | None, logit_cap: float | None
+) -> dict[str, Any]:
+    """Return Gemma's caps and the scale of its scores; the caps given are those of missing keys."""
+    scalar = optional_number(data, "query_pre_attn_scalar", 256.0, where)
+    return {
+        "score_cap": optional_number(data, "attn_logit_softcapping", score_cap, where),
+        "logit_cap": optional_number(data, "final_logit_softcapping", logit_cap, where),
+        "score_scale": None if scalar is None else scalar**-0.5,
+    }

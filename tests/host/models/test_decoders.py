@@ -1,0 +1,253 @@
+"""Decoders with rotary positions against the formulas of their papers, in numpy and float64.
+
+An error is the largest difference of an element, as a part of the largest value.
+`test_crosscheck_decoders` compares the same cases with transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.decoder_reference import Reference
+from support.tiny_decoders import (
+    CASES,
+    PUBLISHED,
+    config_json,
+    config_of,
+    tensors_of,
+    write_decoder,
+)
+
+from pimloop.errors import PimloopError
+from pimloop.host.cpu.operators import run_reference
+from pimloop.host.models.architectures.registry import from_hugging_face
+from pimloop.host.models.built_in import BUILT_IN
+from pimloop.host.models.generator import LOGITS, Cache, build_generator, load_generator
+from pimloop.host.models.loader import LoadOptions, build_graph, load_model
+from pimloop.host.models.weights import RandomWeights
+
+LIMIT = 1e-5
+STEPS = 8
+
+
+def error(got, wanted):
+    assert got.shape == wanted.shape
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+
+
+def sequences(length, padded):
+    ids = np.random.default_rng(length).integers(0, 101, (3, length))
+    mask = np.ones_like(ids)
+    if padded:
+        mask[0, length - 2 :] = 0
+        mask[1, : length // 3] = 0
+    return ids, mask
+
+
+def reference(case, seed=0):
+    return Reference(config_json(case), tensors_of(case, seed))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("length", "padded"), [(1, False), (15, False), (15, True)])
+def test_whole_sequences(case, length, padded):
+    config, oracle = config_of(case), reference(case)
+    ids, mask = sequences(length, padded)
+    feeds = {"input_ids": ids} | ({"attention_mask": mask} if padded else {})
+    options = LoadOptions(hidden_states=True, given=feeds)
+    results = run_reference(build_graph(config, RandomWeights(config), options), feeds)
+    for row, (sequence, real) in enumerate(zip(ids, mask.astype(bool), strict=True)):
+        hidden, logits = oracle.run(sequence, real)
+        assert error(results["last_hidden_state"][row][real], hidden[real]) < LIMIT
+        assert error(results["logits"][row][real], logits[real]) < LIMIT
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c != "phi3-longrope"])
+@pytest.mark.parametrize(("length", "padded"), [(1, False), (9, False), (9, True)])
+def test_a_prompt_and_eight_steps(case, length, padded):
+    """A step gives the logits of the whole sequence so far; padding is in front here."""
+    config, oracle = config_of(case), reference(case)
+    ids, mask = sequences(length, padded)
+    mask[0] = 1
+    given = {"attention_mask": mask} if padded else {}
+    options = LoadOptions(sequence_length=length, batch=len(ids), given=given)
+    generator = build_generator(config, RandomWeights(config), STEPS + 1, options)
+    cache = Cache(generator, padding=mask)
+    feeds, graph = {"input_ids": ids} | given, generator.prefill
+    for step in range(STEPS + 1):
+        results = run_reference(graph, feeds)
+        for row, (sequence, real) in enumerate(zip(ids, mask, strict=True)):
+            _, logits = oracle.run(sequence, np.append(real, np.ones(step)))
+            assert error(results[LOGITS][row, 0], logits[-1]) < LIMIT, (step, row)
+        if step < STEPS:
+            cache.add(results)
+            chosen = results[LOGITS].argmax(-1)
+            feeds, graph = cache.feeds(chosen.reshape(-1).tolist()), generator.step
+            ids = np.append(ids, chosen, axis=1)
+
+
+def test_longrope_changes_its_factors_with_the_length():
+    """Keys in the cache keep the turns of the length at which they were made, as in transformers.
+
+    So a step beyond the original length is not the whole sequence's; up to it, it is.
+    """
+    case = "phi3-longrope"
+    config, oracle = config_of(case), reference(case)
+    generator = build_generator(
+        config, RandomWeights(config), STEPS + 1, LoadOptions(sequence_length=9)
+    )
+    ids = sequences(9, False)[0][:1]
+    cache, feeds, graph, near = Cache(generator), {"input_ids": ids}, generator.prefill, []
+    for _ in range(STEPS):
+        results = run_reference(graph, feeds)
+        near.append(error(results[LOGITS][0, 0], oracle.run(ids[0])[1][-1]) < LIMIT)
+        cache.add(results)
+        chosen = results[LOGITS].argmax(-1)
+        feeds, graph = cache.feeds(chosen.reshape(-1).tolist()), generator.step
+        ids = np.append(ids, chosen, axis=1)
+    assert near == [True] * 4 + [False] * 4  # 9 to 12 tokens, then more
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_a_folder_gives_the_graph_of_its_parameters(case, dtype, tmp_path):
+    write_decoder(tmp_path, case, seed=4, dtype=dtype)
+    options = LoadOptions(sequence_length=5)
+    graph = load_model(str(tmp_path), options)
+    config = config_of(case)
+    wanted = build_graph(config, RandomWeights(config, 4), options)
+    assert graph.nodes == wanted.nodes
+    rounding = {"F32": 0, "F16": 2.0**-11, "BF16": 2.0**-8}[dtype]
+    for name, value in wanted.constants.items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(graph.constants[name], value, rounding, 1e-7, err_msg=name)
+
+
+def test_keys_are_not_copied_for_the_queries_that_share_them():
+    """One product for each head of keys, with the rows of its queries; no Tile, no Expand."""
+    config = config_of("qwen2")
+    generator = build_generator(config, RandomWeights(config), 3, LoadOptions(sequence_length=4))
+    for graph, rows in ((generator.prefill, 16), (generator.step, 4)):
+        assert not {node.op for node in graph.nodes} & {"Tile", "Expand"}
+        products = [
+            node
+            for node in graph.nodes
+            if node.op == "MatMul" and not set(node.inputs) & set(graph.constants)
+        ]
+        assert len(products) == 2 * config.layers
+        shapes = {graph.tensors[node.inputs[0]].shape[:3] for node in products}
+        assert shapes == {(1, 1, rows)}
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "qwen3-0.6b", "llama-3.2-1b"])
+def test_every_product_of_a_built_in_decoder_is_an_operator(name):
+    config = replace(BUILT_IN[name], layers=2, vocabulary=64)
+    graph = build_generator(config, RandomWeights(config), 2, LoadOptions(sequence_length=3)).step
+    weights = [
+        node for node in graph.nodes
+        if node.op == "MatMul" and set(node.inputs) & set(graph.constants)
+    ]  # fmt: skip
+    assert len(weights) == 7 * 2 + 1
+    assert {node.op for node in graph.nodes} <= {
+        "MatMul", "Mul", "Add", "Div", "Pow", "ReduceMean", "Sqrt", "Sigmoid", "Softmax", "Gather",
+        "Unsqueeze", "Reshape", "Transpose", "Split", "Concat",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_built_in_decoder_is_what_its_published_configuration_says(name):
+    assert replace(from_hugging_face(PUBLISHED[name], "config.json"), name=name) == BUILT_IN[name]
+
+
+def test_parameters_of_both_graphs_are_in_memory_once():
+    config = config_of("llama")
+    generator = build_generator(config, RandomWeights(config), 3, LoadOptions(sequence_length=4))
+    step = generator.step.constants
+    shared = {n for n, array in generator.prefill.constants.items() if step.get(n) is array}
+    large = {n for n, array in step.items() if array.size >= config.hidden and array.ndim == 2}
+    assert {n for n in large if n.startswith("model.")} <= shared
+    assert "model.embed_tokens.weight.T" in shared
+
+
+# -- bad input -----------------------------------------------------------------------------------
+
+
+def bad(case, changes, tmp_path):
+    """Return the message of a folder whose config.json has changes (None: without the key)."""
+    write_decoder(tmp_path, case)
+    data = {k: v for k, v in (config_json(case) | changes).items() if v != "absent"}
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(PimloopError) as caught:
+        load_generator(str(tmp_path), 4, LoadOptions(sequence_length=4))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "message"),
+    [
+        ("llama", {"num_key_value_heads": 3}, "4 heads (num_attention_heads) are no multiple of"),
+        ("llama", {"num_attention_heads": 5}, "hidden size 48 is no multiple of 5 heads"),
+        ("llama", {"num_key_value_heads": 0}, "num_key_value_heads must be a whole number from 1"),
+        ("llama", {"head_dim": 12.5}, "head_dim must be a whole number from 1"),
+        ("llama", {"head_dim": 24}, "has the shape [48, 48], config.json asks for [96, 48]"),
+        ("llama", {"hidden_size": "absent"}, "hidden_size must be a whole number"),
+        ("llama", {"max_position_embeddings": 0}, "max_position_embeddings must be a whole number"),
+        ("llama", {"tie_word_embeddings": None}, "tie_word_embeddings must be true or false"),
+        ("llama", {"attention_bias": True}, "weight 'model.layers.0.self_attn.q_proj.bias' of"),
+        ("llama", {"num_hidden_layers": 4}, "weight 'model.layers.3.input_layernorm.weight' of"),
+        ("llama", {"num_hidden_layers": 2}, "no place in the model that config.json names: model."
+         "layers.2.input_layernorm.weight"),
+        ("llama", {"tie_word_embeddings": False}, "weight 'lm_head.weight' of shape [101, 48]"),
+        ("llama", {"hidden_act": "swish-of-nobody"}, "activation 'swish-of-nobody' is not"),
+        ("llama", {"rope_theta": 0}, "rope_theta must be null or a number above 0, got 0"),
+        ("llama", {"quantization_config": {"bits": 4}}, "quantization_config = {'bits': 4} is not"),
+        ("llama", {"rope_scaling": "yarn"}, "rope_scaling must be null or a table, got 'yarn'"),
+        ("llama", {"rope_scaling": {"rope_type": "yarn"}}, "rope_scaling of type 'yarn' is not "
+         "supported; known: default, linear, llama3, longrope, su; other models can be exported"),
+        ("llama", {"rope_scaling": {"type": ["linear"]}}, "type ['linear'] is not supported"),
+        ("llama", {"rope_scaling": {"type": "linear"}}, "config.json: factor is missing"),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 0}}, "factor must be above 0"),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": "x"}}, "factor must be a number"),
+        ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+         "original_max_position_embeddings is missing"),
+        ("llama", {"rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32}}, "low_freq_factor must be below"),
+        ("phi3", {"partial_rotary_factor": 0.25}, "of 12 features of a head turns 3: it must be"),
+        ("phi3", {"partial_rotary_factor": 1.5}, "of 12 features of a head turns 18: it must be"),
+        ("phi3-longrope", {"rope_scaling": {"type": "longrope", "short_factor": [1.0],
+         "long_factor": [1.0]}}, "short_factor must be a list of 6 numbers above 0"),
+        ("gemma3-tables", {"layer_types": ["full_attention"]}, "layer_types must be a list of 3"),
+        ("gemma3-tables", {"layer_types": ["chunked_attention"] * 3},
+         "layer type 'chunked_attention' is not supported; known: full_attention"),
+        ("gemma3-tables", {"use_bidirectional_attention": True}, "use_bidirectional_attention = "),
+        ("gemma2", {"attn_logit_softcapping": -1}, "attn_logit_softcapping must be a number of 0"),
+        ("gemma2", {"sliding_window": "4"}, "sliding_window must be a whole number"),
+        ("gemma3", {"sliding_window_pattern": 0}, "sliding_window_pattern must be a whole number"),
+        ("qwen2", {"use_sliding_window": 1}, "use_sliding_window must be true or false, got 1"),
+        ("qwen2", {"max_window_layers": -1}, "max_window_layers must be a whole number, 0"),
+        ("mistral", {"model_type": "mixtral"}, "model_type 'mixtral' is not supported; known: "),
+        ("mistral", {"architectures": ["MistralForSequenceClassification"]},
+         "the head of MistralForSequenceClassification is not supported; known: ForCausalLM"),
+    ],
+)  # fmt: skip
+def test_a_wrong_configuration_is_one_clear_error(case, changes, message, tmp_path):
+    assert message in bad(case, changes, tmp_path)
+
+
+def test_more_tokens_than_positions_are_an_error(tmp_path):
+    write_decoder(tmp_path, "llama")
+    with pytest.raises(PimloopError, match=r"a prompt of 60 and 5 generated tokens.* most 64"):
+        load_generator(str(tmp_path), 5, LoadOptions(sequence_length=60))
+    with pytest.raises(PimloopError, match=r"sequence length 65 is outside 1\.\.64"):
+        load_model(str(tmp_path), LoadOptions(sequence_length=65))
+
+
+@pytest.mark.parametrize("batch", [0, 17])
+def test_a_batch_that_is_not_generated(batch):
+    config = config_of("llama")
+    with pytest.raises(PimloopError, match=f"batch {batch}: 1 to 16 sequences are generated"):
+        build_generator(config, RandomWeights(config), 2, LoadOptions(batch=batch))
