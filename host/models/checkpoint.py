@@ -148,6 +148,12 @@ class CheckpointWeights:
                     raise PimloopError(
                         f"{index}: '{place}' is no .safetensors file inside the model's folder"
                     )
+                if not (index.parent / place).is_file():
+                    count = list(places.values()).count(place)
+                    raise PimloopError(
+                        f"{index} names the shard '{place}' for {quantity(count, 'weight')}, and"
+                        " the folder has no such file: is the download complete?"
+                    )
                 opened[place] = SafetensorsFile(index.parent / place)
             if name not in opened[place]:
                 raise PimloopError(f"{index.parent / place} lacks the weight '{name}' of the index")

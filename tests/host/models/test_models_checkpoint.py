@@ -62,6 +62,7 @@ def test_shards(tmp_path):
         ("../part-0.safetensors", "inside the model's folder"),
         ("pytorch_model.bin", "inside the model's folder"),
         ("part-1.safetensors", "lacks the weight"),
+        ("part-2.safetensors", r"index\.json names the shard 'part-2.safetensors' for 1 weight"),
     ]:
         changed = places | {next(iter(whole)): place}
         index.write_text(json.dumps({"weight_map": changed}))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.tiny_checkpoints import write_checkpoint
+from support.tiny_decoders import config_of, write_decoder
 from support.tiny_models import TINY, decoder_logits
 
 from pimloop.errors import PimloopError
@@ -98,6 +99,45 @@ def test_tokens_on_the_pim(seed):
     assert 0 <= second < first / 50
     depth = {c.roundings for c in generation.phases[1].comparisons}
     assert len(depth) == 1, "the roundings behind a token must not grow with the steps"
+
+
+@pytest.mark.parametrize("case", ["gpt2", "llama", "mistral", "gemma3"])
+def test_sequences_of_a_batch_are_generated_as_each_alone(case):
+    """In float32, the tokens of a batch are those of its sequences; on the PIM they pass."""
+    config = TINY["gpt2"] if case == "gpt2" else config_of(case)
+    weights = RandomWeights(config, 6)
+    prompts = np.random.default_rng(6).integers(0, 101, (3, 7))
+
+    def run(prompt, plan):
+        options = LoadOptions(sequence_length=7, batch=len(prompt))
+        return generate(build_generator(config, weights, 5, options), prompt, PLATFORM, plan, MODEL)
+
+    together = run(prompts, on_cpu)
+    assert together.passed
+    assert together.prompt == prompts.reshape(-1).tolist()
+    assert [len(step) for step in together.chosen()] == [3] * 5
+    for row, prompt in enumerate(prompts):
+        alone = run(prompt[None], on_cpu)
+        assert [step[row] for step in together.chosen()] == [step[0] for step in alone.chosen()]
+    on_device = run(prompts, on_pim)
+    assert on_device.passed
+    assert len(on_device.tokens) == 15
+    assert all(result.checked and result.pim_bit_exact for result in
+               (phase.result for phase in on_device.phases))  # fmt: skip
+
+
+def test_a_wrong_token_of_a_batch_is_named_by_its_sequence():
+    config = config_of("llama")
+    options = LoadOptions(sequence_length=4, batch=2)
+    generator = build_generator(config, RandomWeights(config), 3, options)
+    generation = generate(generator, prompt_of(generator), PLATFORM, on_cpu, MODEL)
+    assert generation.passed
+    assert generation.wrong_steps() == []
+    wrong = generation.tokens[3]  # of the second step, the second sequence
+    generation.judge(1, [generation.tokens[2], replace(wrong, token=wrong.reference ^ 1)])
+    (text,) = generation.wrong_steps()
+    assert text.startswith(f"step 2 (decode): token {wrong.reference ^ 1} of sequence 2, float32's")
+    assert not generation.passed
 
 
 def test_each_phase_has_its_own_plan_made_on_its_own_inputs():
@@ -572,3 +612,49 @@ def test_gpt2_of_full_size():
     assert len(set(generation.phases[1].cycles())) == 1
     assert sum(step.judged for step in generation.tokens) > 0
     assert generation.phases[0].graph.outputs[0] == LOGITS
+
+
+def test_a_folder_of_a_decoder_generates_from_the_command_line(tmp_path, capsys):
+    write_decoder(tmp_path / "tiny", "qwen3", dtype="BF16")
+    command = ["sim", str(tmp_path / "tiny"), "--seq", "5", "--generate", "3", "--device", "model"]
+    command += ["--batch", "2", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "6 of 6 tokens equal float32's" in printed
+    report = json.loads((tmp_path / "out" / "generation.json").read_text())
+    assert (report["batch"], len(report["prompt"]), len(report["tokens"])) == (2, 10, 6)
+    assert report["command"][-4:] == ["--batch", "2", "--generate", "3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--generate", "3", "--seq", "62"], "together at most 64"),
+        (["--generate", "3", "--batch", "17"], "1 to 16 sequences are generated at once"),
+        (["--seq", "65"], "sequence length 65 is outside 1..64"),
+    ],
+)
+def test_what_a_decoder_cannot_do_is_one_error(options, message, tmp_path, capsys):
+    write_decoder(tmp_path, "qwen3")
+    assert main(["sim", str(tmp_path), "--device", "model", *options]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "unknown"])
+def test_a_damaged_folder_of_a_decoder_is_one_error(damage, tmp_path, capsys):
+    write_decoder(tmp_path, "gemma2")
+    path = tmp_path / "model.safetensors"
+    content, wanted = path.read_bytes(), ""
+    if damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+        wanted = "is truncated: weight 'model.layers."
+    elif damage == "missing":
+        path.write_bytes(content.replace(b"post_feedforward_layer", b"post_feedforward_lAyer"))
+        wanted = "'model.layers.0.post_feedforward_layernorm.weight' of shape [48] is missing"
+    else:
+        path.write_bytes(content.replace(b'"F32"', b'"F9 "', 1))
+        wanted = "has the unknown type 'F9 '"
+    assert main(["sim", str(tmp_path), "--generate", "2", "--device", "model"]) == 2
+    assert wanted in " ".join(capsys.readouterr().err.split())
