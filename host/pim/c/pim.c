@@ -1,12 +1,9 @@
 /* See pim.h. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "pim.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 _Static_assert(sizeof(struct pim_descriptor) == PIM_DESCRIPTOR_BYTES, "a descriptor is 64 bytes");
 _Static_assert(sizeof(struct pim_record) == PIM_DESCRIPTOR_BYTES, "a record is 64 bytes");
@@ -112,21 +109,16 @@ int pim_submit(struct pim *pim) {
   return PIM_OK;
 }
 
-static int64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Waits until the device says that a list has ended: an earlier interrupt does not count. */
 static int await(struct pim *pim, uint32_t milliseconds) {
-  int64_t end = now_ms() + milliseconds;
+  const struct pim_io *io = &pim->io;
+  uint64_t end = io->now(io->context) + milliseconds;
   do {
-    int64_t left = end - now_ms();
-    int result = pim->io.wait(pim->io.context, left > 0 ? (uint32_t)left : 0);
+    uint64_t now = io->now(io->context);
+    int result = io->wait(io->context, now < end ? (uint32_t)(end - now) : 0);
     if (result != PIM_OK) return result;
     if (read32(pim, PIM_REG_IRQ) & PIM_IRQ_ENDED_MASK) return PIM_OK;
-  } while (now_ms() < end);
+  } while (io->now(io->context) < end);
   return PIM_ERROR_TIMEOUT;
 }
 

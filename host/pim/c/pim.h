@@ -1,7 +1,7 @@
 /* Driver of the PIM device in C: descriptors, one list at a time, a wait with a time-out.
  *
- * It knows neither UIO nor a simulator: registers and interrupt are functions of `struct pim_io`.
- * pim_uio.h has those of a board. Registers and descriptors: pim_isa.h, explained in rtl/README.md.
+ * It knows neither UIO nor a simulator, and needs no operating system: registers, interrupt and clock
+ * are functions of `struct pim_io`. pim_uio.h has those of a board with Linux. Registers and descriptors: pim_isa.h, explained in rtl/README.md.
  * Not for several threads at once. The machine must be little-endian.
  */
 #ifndef PIM_H
@@ -36,8 +36,10 @@ struct pim_io {
   uint32_t (*read)(void *context, uint32_t offset);
   void (*write)(void *context, uint32_t offset, uint32_t value);
   /* Returns PIM_OK when the interrupt comes, at once while the line is high; PIM_ERROR_TIMEOUT
-   * after so many milliseconds; PIM_ERROR_IO. */
+   * after so many milliseconds; PIM_ERROR_IO. What the device wrote before is seen afterwards. */
   int (*wait)(void *context, uint32_t milliseconds);
+  /* Milliseconds of a clock that never goes back. */
+  uint64_t (*now)(void *context);
 };
 
 struct pim {

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WINDOW_BYTES 4096 /* addresses of the registers have 12 bits */
@@ -214,7 +215,14 @@ static int wait_interrupt(void *context, uint32_t milliseconds) {
   return PIM_OK;
 }
 
+static uint64_t milliseconds_now(void *context) {
+  (void)context;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 struct pim_io pim_uio_io(struct pim_uio *board) {
-  struct pim_io io = {board, read_register, write_register, wait_interrupt};
+  struct pim_io io = {board, read_register, write_register, wait_interrupt, milliseconds_now};
   return io;
 }

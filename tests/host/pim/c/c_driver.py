@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ OK, TIMEOUT, IO, DEVICE, VERSION, BUFFER, FULL, BUSY, REFUSED = (0, *range(-1, -
 _READ = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32)
 _WRITE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
 _WAIT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32)
+_NOW = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 
 
 class Words(ctypes.Structure):
@@ -48,7 +50,13 @@ class Product(ctypes.Structure):
 class Io(ctypes.Structure):
     """struct pim_io."""
 
-    _fields_ = (("context", ctypes.c_void_p), ("read", _READ), ("write", _WRITE), ("wait", _WAIT))
+    _fields_ = (
+        ("context", ctypes.c_void_p),
+        ("read", _READ),
+        ("write", _WRITE),
+        ("wait", _WAIT),
+        ("now", _NOW),
+    )
 
 
 def compiler(name: str = "cc") -> str:
@@ -115,6 +123,7 @@ class CDriver:
             _READ(lambda _, offset: device.read32(offset)),
             _WRITE(lambda _, offset, value: device.write32(offset, value)),
             _WAIT(lambda _, milliseconds: self._wait(milliseconds)),
+            _NOW(lambda _: time.monotonic_ns() // 1_000_000),
         )
         self._slots = slots
 

@@ -1,10 +1,13 @@
 /* In the place of pim_uio.c: registers and interrupt over a socket, memory by a descriptor.
  * The other end is tests/host/pim/c/socket_server.py; it says in the environment which they are.
  */
+#define _POSIX_C_SOURCE 200809L
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "pim_uio.h"
 
@@ -47,8 +50,15 @@ static int wait_interrupt(void *context, uint32_t milliseconds) {
   return ask(context, WAIT, milliseconds, 0) ? PIM_ERROR_TIMEOUT : PIM_OK;
 }
 
+static uint64_t milliseconds_now(void *context) {
+  (void)context;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 struct pim_io pim_uio_io(struct pim_uio *board) {
-  struct pim_io io = {board, read_register, write_register, wait_interrupt};
+  struct pim_io io = {board, read_register, write_register, wait_interrupt, milliseconds_now};
   return io;
 }
 
