@@ -20,6 +20,7 @@ pim_lane.sv
 pim_lane_ctl.sv
 pim_lane_feed.sv
 pim_lane_result.sv
+pim_lane_rows.sv
 pim_lanes.sv
 pim_list.sv
 pim_mul.sv
@@ -35,6 +36,7 @@ pim_sched_refresh.sv
 pim_sched_waits.sv
 pim_seq.sv
 pim_seq_blocks.sv
+pim_seq_rows.sv
 pim_seq_stream.sv
 pim_spans.sv
 pim_top.sv

@@ -16,6 +16,7 @@ package pim_blocks_pkg;
     int unsigned beat_bytes;
     int unsigned ck_ratio;
     int unsigned lanes;
+    int unsigned rows_per_beat;
     int unsigned acc_groups;
     int unsigned scalar_depth;
     int unsigned lane_latency;
@@ -74,7 +75,7 @@ package pim_blocks_pkg;
     logic copy_out_room;        // for one more atom
     logic copy_in_ready;        // one more atom is there
     logic lanes_busy;
-    logic mac;                  // the lanes multiply and add in this clock
+    logic [3:0] mac;            // rows that the lanes multiply and add in this clock
   } engine_state_t;
 
   /// Channel to engine.

@@ -34,8 +34,9 @@ module pim_channel #(
   localparam int unsigned Banks = Geometry.banks;
   localparam int unsigned Rows = Geometry.rows;
   localparam int unsigned CkRatio = Geometry.ck_ratio;
+  localparam int unsigned BeatElems = Geometry.beat_bytes / 2;
   localparam int unsigned LaneSpacing =
-      CkRatio * ((Geometry.beat_bytes / 2 + Geometry.lanes - 1) / Geometry.lanes);
+      CkRatio * ((BeatElems + Geometry.lanes - 1) / Geometry.lanes);
 
   pim_pkg::dram_cmd_e row_cmd, col_cmd;
   logic row_all, col_all;
@@ -61,6 +62,8 @@ module pim_channel #(
     .AtomBytes(Geometry.atom_bytes),
     .CkRatio(CkRatio),
     .LaneSpacing(LaneSpacing),
+    .RowsPerBeat(Geometry.rows_per_beat),
+    .LaneSets((Geometry.lanes + BeatElems - 1) / BeatElems),
     .LaneLatency(Geometry.lane_latency),
     .Timing(Timing)
   ) u_sched (

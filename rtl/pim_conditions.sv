@@ -12,6 +12,7 @@ module pim_conditions #(
   parameter longint AtomBytes = 0,
   parameter longint CkRatio = 0,
   parameter longint Lanes = 0,
+  parameter longint RowsPerBeat = 0,
   parameter longint AccGroups = 0,
   parameter longint ScalarDepth = 0,
   parameter longint LaneLatency = 0,
@@ -44,7 +45,9 @@ module pim_conditions #(
   localparam longint BeatBytes = (AllBank * (Banks - 1) + 1) * AtomBytes;
   localparam longint BeatElems = BeatBytes / 2;
   localparam longint Capacity = Banks * RowBytes * Rows;
-  localparam longint LanePasses = (BeatElems + Lanes - 1) / Lanes;
+  localparam longint MostLanes = BeatElems * RowsPerBeat;
+  localparam longint LaneSets = (Lanes + BeatElems - 1) / BeatElems;
+  localparam longint LanePasses = RowsPerBeat / LaneSets * ((BeatElems + Lanes - 1) / Lanes);
   localparam longint LaneSpacing = CkRatio * LanePasses;
   localparam longint ReadClocks = TCl + TBl;
   localparam longint WriteClocks = TCwl + TBl;
@@ -95,187 +98,199 @@ module pim_conditions #(
     $error("%m: the DRAM clock must have a period of 1 to 100,000,000 femtoseconds");
   end
 
-  if (!(Lanes >= 1 && Lanes <= BeatElems)) begin : gen_11
-    $error("%m: a beat feeds at most BeatElems lanes, and there must be one");
+  if (!(RowsPerBeat == 1 || RowsPerBeat == 2 || RowsPerBeat == 4 || RowsPerBeat == 8)) begin : gen_11
+    $error("%m: RowsPerBeat must be 1, 2, 4 or 8");
   end
 
-  if (!(LaneSpacing <= 4096)) begin : gen_12
+  if (!(Lanes >= 1 && Lanes <= MostLanes)) begin : gen_12
+    $error("%m: a beat feeds at most MostLanes lanes, BeatElems for each of RowsPerBeat rows, and there must be one");
+  end
+
+  if (!(Lanes % BeatElems == 0 || Lanes < BeatElems)) begin : gen_13
+    $error("%m: lanes beyond the BeatElems elements of a beat serve another row: Lanes must be a multiple of BeatElems then");
+  end
+
+  if (!(RowsPerBeat % LaneSets == 0)) begin : gen_14
+    $error("%m: Lanes serve LaneSets rows at the same time, which must divide RowsPerBeat");
+  end
+
+  if (!(LaneSpacing <= 4096)) begin : gen_15
     $error("%m: so few lanes need LaneSpacing DRAM clocks for a beat: at most 4096");
   end
 
-  if (!(LaneLatency >= 1 && LaneLatency <= 32)) begin : gen_13
+  if (!(LaneLatency >= 1 && LaneLatency <= 32)) begin : gen_16
     $error("%m: LaneLatency must be 1 to 32");
   end
 
-  if (!(NativeLanes != 0 || LaneLatency >= 4)) begin : gen_14
+  if (!(NativeLanes != 0 || LaneLatency >= 4)) begin : gen_17
     $error("%m: RTL lanes are a pipeline of four clocks: LaneLatency must be at least 4");
   end
 
-  if (!(AccGroups >= 2 && AccGroups <= 32 && (AccGroups & (AccGroups - 1)) == 0)) begin : gen_15
+  if (!(AccGroups >= 2 && AccGroups <= 32 && (AccGroups & (AccGroups - 1)) == 0)) begin : gen_18
     $error("%m: AccGroups must be a power of two from 2 to 32: at most 32 are possible");
   end
 
-  if (!(ScalarDepth >= 32 && ScalarDepth <= 65536 && (ScalarDepth & (ScalarDepth - 1)) == 0)) begin : gen_16
+  if (!(ScalarDepth >= 32 && ScalarDepth <= 65536 && (ScalarDepth & (ScalarDepth - 1)) == 0)) begin : gen_19
     $error("%m: ScalarDepth must be a power of two from 32 to 65536");
   end
 
-  if (!(ScalarDepth >= AtomBytes)) begin : gen_17
+  if (!(ScalarDepth >= AtomBytes)) begin : gen_20
     $error("%m: the scalar buffer must hold two atoms");
   end
 
-  if (!(VectorSetup >= 0 && VectorSetup <= 65535)) begin : gen_18
+  if (!(VectorSetup >= 0 && VectorSetup <= 65535)) begin : gen_21
     $error("%m: VectorSetup must be 0 to 65535");
   end
 
-  if (!(TRcdRd >= 1 && TRcdRd <= 1023)) begin : gen_19
+  if (!(TRcdRd >= 1 && TRcdRd <= 1023)) begin : gen_22
     $error("%m: TRcdRd must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRcdWr >= 1 && TRcdWr <= 1023)) begin : gen_20
+  if (!(TRcdWr >= 1 && TRcdWr <= 1023)) begin : gen_23
     $error("%m: TRcdWr must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRp >= 1 && TRp <= 1023)) begin : gen_21
+  if (!(TRp >= 1 && TRp <= 1023)) begin : gen_24
     $error("%m: TRp must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRas >= 1 && TRas <= 1023)) begin : gen_22
+  if (!(TRas >= 1 && TRas <= 1023)) begin : gen_25
     $error("%m: TRas must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRc >= 1 && TRc <= 1023)) begin : gen_23
+  if (!(TRc >= 1 && TRc <= 1023)) begin : gen_26
     $error("%m: TRc must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCcdS >= 1 && TCcdS <= 1023)) begin : gen_24
+  if (!(TCcdS >= 1 && TCcdS <= 1023)) begin : gen_27
     $error("%m: TCcdS must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCcdL >= 1 && TCcdL <= 1023)) begin : gen_25
+  if (!(TCcdL >= 1 && TCcdL <= 1023)) begin : gen_28
     $error("%m: TCcdL must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRrdS >= 1 && TRrdS <= 1023)) begin : gen_26
+  if (!(TRrdS >= 1 && TRrdS <= 1023)) begin : gen_29
     $error("%m: TRrdS must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRrdL >= 1 && TRrdL <= 1023)) begin : gen_27
+  if (!(TRrdL >= 1 && TRrdL <= 1023)) begin : gen_30
     $error("%m: TRrdL must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TFaw >= 1 && TFaw <= 1023)) begin : gen_28
+  if (!(TFaw >= 1 && TFaw <= 1023)) begin : gen_31
     $error("%m: TFaw must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TWr >= 1 && TWr <= 1023)) begin : gen_29
+  if (!(TWr >= 1 && TWr <= 1023)) begin : gen_32
     $error("%m: TWr must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRtp >= 1 && TRtp <= 1023)) begin : gen_30
+  if (!(TRtp >= 1 && TRtp <= 1023)) begin : gen_33
     $error("%m: TRtp must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TWtrS >= 1 && TWtrS <= 1023)) begin : gen_31
+  if (!(TWtrS >= 1 && TWtrS <= 1023)) begin : gen_34
     $error("%m: TWtrS must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TWtrL >= 1 && TWtrL <= 1023)) begin : gen_32
+  if (!(TWtrL >= 1 && TWtrL <= 1023)) begin : gen_35
     $error("%m: TWtrL must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRfc >= 1 && TRfc <= 8191)) begin : gen_33
+  if (!(TRfc >= 1 && TRfc <= 8191)) begin : gen_36
     $error("%m: TRfc must be 1 to 8191: stamps have 16 bits");
   end
 
-  if (!(TXs >= 1 && TXs <= 8191)) begin : gen_34
+  if (!(TXs >= 1 && TXs <= 8191)) begin : gen_37
     $error("%m: TXs must be 1 to 8191: stamps have 16 bits");
   end
 
-  if (!(TXsdll >= 1 && TXsdll <= 8191)) begin : gen_35
+  if (!(TXsdll >= 1 && TXsdll <= 8191)) begin : gen_38
     $error("%m: TXsdll must be 1 to 8191: stamps have 16 bits");
   end
 
-  if (!(TCl >= 1 && TCl <= 1023)) begin : gen_36
+  if (!(TCl >= 1 && TCl <= 1023)) begin : gen_39
     $error("%m: TCl must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCwl >= 1 && TCwl <= 1023)) begin : gen_37
+  if (!(TCwl >= 1 && TCwl <= 1023)) begin : gen_40
     $error("%m: TCwl must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TBl >= 1 && TBl <= 1023)) begin : gen_38
+  if (!(TBl >= 1 && TBl <= 1023)) begin : gen_41
     $error("%m: TBl must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCcdS >= CkRatio)) begin : gen_39
+  if (!(TCcdS >= CkRatio)) begin : gen_42
     $error("%m: at most one column command leaves in a fabric clock");
   end
 
-  if (!(TCcdL >= TCcdS)) begin : gen_40
+  if (!(TCcdL >= TCcdS)) begin : gen_43
     $error("%m: commands within a bank group are at least as far apart as across groups: TCcdL is below TCcdS");
   end
 
-  if (!(TRrdL >= TRrdS)) begin : gen_41
+  if (!(TRrdL >= TRrdS)) begin : gen_44
     $error("%m: commands within a bank group are at least as far apart as across groups: TRrdL is below TRrdS");
   end
 
-  if (!(TWtrL >= TWtrS)) begin : gen_42
+  if (!(TWtrL >= TWtrS)) begin : gen_45
     $error("%m: commands within a bank group are at least as far apart as across groups: TWtrL is below TWtrS");
   end
 
-  if (!(TBl <= TCcdS)) begin : gen_43
+  if (!(TBl <= TCcdS)) begin : gen_46
     $error("%m: bursts must not overlap on the data bus");
   end
 
-  if (!((ReadClocks + CkRatio - 1) / CkRatio >= LaneLatency)) begin : gen_44
+  if (!((ReadClocks + CkRatio - 1) / CkRatio >= LaneLatency)) begin : gen_47
     $error("%m: LaneLatency must not exceed the read latency in fabric clocks");
   end
 
-  if (!(ReadClocks <= 64 * CkRatio)) begin : gen_45
+  if (!(ReadClocks <= 64 * CkRatio)) begin : gen_48
     $error("%m: the read latency must be at most 64 fabric clocks");
   end
 
-  if (!(WriteClocks > 3 * CkRatio && WriteClocks <= 64 * CkRatio)) begin : gen_46
+  if (!(WriteClocks > 3 * CkRatio && WriteClocks <= 64 * CkRatio)) begin : gen_49
     $error("%m: the write latency must be 4 to 64 fabric clocks");
   end
 
-  if (!(TCwl <= ReadClocks + 1)) begin : gen_47
+  if (!(TCwl <= ReadClocks + 1)) begin : gen_50
     $error("%m: write data must not start before the read data of a command sent earlier have ended");
   end
 
-  if (!(TRc >= TRas && TRc >= TRp)) begin : gen_48
+  if (!(TRc >= TRas && TRc >= TRp)) begin : gen_51
     $error("%m: TRc must not be shorter than its parts TRas and TRp");
   end
 
-  if (!(TRefi >= 0 && 2 * TRefi + TRfc + 1024 < 65536)) begin : gen_49
+  if (!(TRefi >= 0 && 2 * TRefi + TRfc + 1024 < 65536)) begin : gen_52
     $error("%m: TRefi is too long for stamps of 16 bits");
   end
 
-  if (!(TRefi == 0 || TFaw <= TRfc)) begin : gen_50
+  if (!(TRefi == 0 || TFaw <= TRfc)) begin : gen_53
     $error("%m: no rule may reach beyond a refresh: TFaw must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TRc <= TRfc)) begin : gen_51
+  if (!(TRefi == 0 || TRc <= TRfc)) begin : gen_54
     $error("%m: no rule may reach beyond a refresh: TRc must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TRrdL <= TRfc)) begin : gen_52
+  if (!(TRefi == 0 || TRrdL <= TRfc)) begin : gen_55
     $error("%m: no rule may reach beyond a refresh: TRrdL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TCcdL <= TRfc)) begin : gen_53
+  if (!(TRefi == 0 || TCcdL <= TRfc)) begin : gen_56
     $error("%m: no rule may reach beyond a refresh: TCcdL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || WriteClocks + TWr <= TRfc)) begin : gen_54
+  if (!(TRefi == 0 || WriteClocks + TWr <= TRfc)) begin : gen_57
     $error("%m: no rule may reach beyond a refresh: write data and TWr must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || WriteClocks + TWtrL <= TRfc)) begin : gen_55
+  if (!(TRefi == 0 || WriteClocks + TWtrL <= TRfc)) begin : gen_58
     $error("%m: no rule may reach beyond a refresh: write data and TWtrL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TXs + RefreshClocks < TRefi)) begin : gen_56
+  if (!(TRefi == 0 || TXs + RefreshClocks < TRefi)) begin : gen_59
     $error("%m: TRefi leaves no time for work between refreshes, which take up to RefreshClocks clocks");
   end
 

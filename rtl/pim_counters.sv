@@ -19,7 +19,8 @@ module pim_counters #(
   input  wire logic               row_all_i,
   /// Banks open before this clock's commands.
   input  wire logic [Banks-1:0]   open_i,
-  input  wire logic               mac_i,
+  /// Rows that are multiplied and added.
+  input  wire logic [3:0]         mac_i,
   input  wire logic               stall_i,
   /// Take the counters of the current descriptor; they are out one clock later.
   input  wire logic               capture_i,
@@ -75,7 +76,7 @@ module pim_counters #(
       if (rd) rd_q <= rd_q + 64'd1;
       if (wr) wr_q <= wr_q + 64'd1;
       if (refresh) ref_q <= ref_q + 64'd1;
-      if (mac_i) mac_q <= mac_q + 64'd1;
+      if (mac_i != '0) mac_q <= mac_q + 64'(mac_i);
       if (busy_i && stall_i) stall_q <= stall_q + 64'(CkRatio);
       if (clear_i) base_q <= total_o;
       if (capture_i) begin

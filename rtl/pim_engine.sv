@@ -42,6 +42,7 @@ module pim_engine #(
   localparam int unsigned PageBytes =
       Geometry.all_bank ? Geometry.banks * Geometry.row_bytes : Geometry.row_bytes;
   localparam int unsigned LanePasses = (BeatBytes / 2 + Geometry.lanes - 1) / Geometry.lanes;
+  localparam int unsigned LaneSets = (Geometry.lanes + BeatBytes / 2 - 1) / (BeatBytes / 2);
   localparam int unsigned GroupBits = $clog2(Geometry.acc_groups);
   localparam int unsigned IndexBits = $clog2(Geometry.scalar_depth);
   localparam int unsigned PartBits = $clog2(BeatBytes / AtomBytes + 1);
@@ -55,6 +56,7 @@ module pim_engine #(
   logic zero_init, splat, splat_zero, splat_negate, block_open, block_room;
   pim_pkg::lane_op_e ew_op;
   logic [1:0] ew_scalar;
+  logic [2:0] splat_row, block_row;
   logic [IndexBits-1:0] scalar_index, block_base;
   logic [GroupBits-1:0] splat_group, block_group;
   logic [PartBits-1:0] block_part;
@@ -104,6 +106,7 @@ module pim_engine #(
     .AccGroups(Geometry.acc_groups),
     .ScalarDepth(Geometry.scalar_depth),
     .LaneLatency(Geometry.lane_latency),
+    .RowsPerBeat(Geometry.rows_per_beat),
     .VectorSetup(Geometry.vector_setup)
   ) u_seq (
     .clk_i,
@@ -122,8 +125,10 @@ module pim_engine #(
     .splat_o(splat),
     .splat_zero_o(splat_zero),
     .splat_negate_o(splat_negate),
+    .splat_row_o(splat_row),
     .splat_group_o(splat_group),
     .block_open_o(block_open),
+    .block_row_o(block_row),
     .block_group_o(block_group),
     .block_part_o(block_part),
     .block_base_o(block_base),
@@ -160,6 +165,8 @@ module pim_engine #(
     .ScalarDepth(Geometry.scalar_depth),
     .LaneLatency(Geometry.lane_latency),
     .LanePasses(LanePasses),
+    .RowsPerBeat(Geometry.rows_per_beat),
+    .LaneSets(LaneSets),
     .NativeLanes(Geometry.native_lanes)
   ) u_lane_ctl (
     .clk_i,
@@ -178,8 +185,10 @@ module pim_engine #(
     .splat_i(splat),
     .splat_zero_i(splat_zero),
     .splat_negate_i(splat_negate),
+    .splat_row_i(splat_row),
     .splat_group_i(splat_group),
     .block_open_i(block_open),
+    .block_row_i(block_row),
     .block_group_i(block_group),
     .block_part_i(block_part),
     .block_base_i(block_base),

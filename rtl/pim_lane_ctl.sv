@@ -8,8 +8,11 @@ module pim_lane_ctl #(
   parameter int unsigned AccGroups = 16,
   parameter int unsigned ScalarDepth = 4096,
   parameter int unsigned LaneLatency = 4,
-  /// Fabric clocks the lanes need for a beat.
+  /// Fabric clocks the lanes need for a beat and as many rows as they serve at the same time.
   parameter int unsigned LanePasses = 1,
+  /// Rows of the left operand for a beat; those at the same time.
+  parameter int unsigned RowsPerBeat = 1,
+  parameter int unsigned LaneSets = 1,
   /// 1: the lanes are DPI code.
   parameter bit NativeLanes = 1'b0
 ) (
@@ -35,14 +38,16 @@ module pim_lane_ctl #(
   /// Entry of the scalar buffer that KindEw and splat use, from a clock before the first of them on;
   /// 0 while a product runs.
   input  wire logic [$clog2(ScalarDepth)-1:0] scalar_index_i,
-  /// Fill one group of accumulators with that entry (or +0, or its negative).
+  /// Fill one group of accumulators of a row with that entry (or +0, or its negative).
   input  wire logic              splat_i,
   input  wire logic              splat_zero_i,
   input  wire logic              splat_negate_i,
+  input  wire logic [2:0]        splat_row_i,
   input  wire logic [$clog2(AccGroups)-1:0] splat_group_i,
 
-  /// Announce a block to the transpose buffer.
+  /// Announce a block to the transpose buffer, and the last row that it is for.
   input  wire logic              block_open_i,
+  input  wire logic [2:0]        block_row_i,
   input  wire logic [$clog2(AccGroups)-1:0] block_group_i,
   input  wire logic [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_i,
   input  wire logic [$clog2(ScalarDepth)-1:0] block_base_i,
@@ -56,8 +61,8 @@ module pim_lane_ctl #(
   input  wire logic [AtomBytes*8-1:0] copy_in_data_i,
   output logic                   copy_in_pop_o,
 
-  /// The lanes multiply and add in this clock.
-  output logic                   mac_o
+  /// Rows that the lanes multiply and add in this clock.
+  output logic [3:0]             mac_o
 );
 
   localparam int unsigned BeatElems = BeatBytes / 2;
@@ -71,7 +76,8 @@ module pim_lane_ctl #(
   pim_pkg::lane_op_e lane_op;
   logic [$clog2(AccGroups)-1:0] lane_group, acc_group;
   logic [Parts-1:0] lane_mask;
-  logic [15:0] lane_scalar;
+  logic [RowsPerBeat-1:0][15:0] lane_scalars;
+  logic [2:0] lane_row, acc_row;
   logic [BeatBytes*8-1:0] lane_vector;
   logic acc_read;
   logic [BeatElems*16-1:0] acc_bf16;
@@ -83,7 +89,9 @@ module pim_lane_ctl #(
     .AccGroups(AccGroups),
     .ScalarDepth(ScalarDepth),
     .LaneLatency(LaneLatency),
-    .LanePasses(LanePasses)
+    .LanePasses(LanePasses),
+    .RowsPerBeat(RowsPerBeat),
+    .LaneSets(LaneSets)
   ) u_feed (
     .clk_i,
     .rst_ni,
@@ -98,8 +106,10 @@ module pim_lane_ctl #(
     .splat_i,
     .splat_zero_i,
     .splat_negate_i,
+    .splat_row_i,
     .splat_group_i,
     .block_open_i,
+    .block_row_i,
     .block_group_i,
     .block_part_i,
     .block_base_i,
@@ -109,53 +119,38 @@ module pim_lane_ctl #(
     .copy_out_data_o,
     .lane_valid_o(lane_valid),
     .lane_op_o(lane_op),
+    .lane_row_o(lane_row),
     .lane_group_o(lane_group),
     .lane_mask_o(lane_mask),
-    .lane_scalar_o(lane_scalar),
+    .lane_scalars_o(lane_scalars),
     .lane_vector_o(lane_vector)
   );
 
-  assign mac_o = lane_valid && !(lane_op inside {pim_pkg::LaneLoad, pim_pkg::LaneLoadF32,
-                                                 pim_pkg::LaneSplat});
-
-  if (NativeLanes) begin : gen_native
-    pim_lanes_native_sim #(
-      .Lanes(BeatElems),
-      .Groups(AccGroups),
-      .Parts(Parts)
-    ) u_lanes (
-      .clk_i,
-      .valid_i(lane_valid),
-      .op_i(lane_op),
-      .group_i(lane_group),
-      .mask_i(lane_mask),
-      .scalar_i(lane_scalar),
-      .vector_i(lane_vector),
-      .read_i(acc_read),
-      .read_group_i(acc_group),
-      .read_bf16_o(acc_bf16),
-      .read_f32_o(acc_f32)
-    );
-  end else begin : gen_rtl
-    pim_lanes #(
-      .Lanes(BeatElems),
-      .Groups(AccGroups),
-      .Parts(Parts),
-      .Latency(LaneLatency)
-    ) u_lanes (
-      .clk_i,
-      .valid_i(lane_valid),
-      .op_i(lane_op),
-      .group_i(lane_group),
-      .mask_i(lane_mask),
-      .scalar_i(lane_scalar),
-      .vector_i(lane_vector),
-      .read_i(acc_read),
-      .read_group_i(acc_group),
-      .read_bf16_o(acc_bf16),
-      .read_f32_o(acc_f32)
-    );
-  end
+  pim_lane_rows #(
+    .Lanes(BeatElems),
+    .Groups(AccGroups),
+    .Parts(Parts),
+    .Latency(LaneLatency),
+    .Rows(RowsPerBeat),
+    .Sets(LaneSets),
+    .NativeLanes(NativeLanes)
+  ) u_rows (
+    .clk_i,
+    .rst_ni,
+    .valid_i(lane_valid),
+    .op_i(lane_op),
+    .row_i(lane_row),
+    .group_i(lane_group),
+    .mask_i(lane_mask),
+    .scalars_i(lane_scalars),
+    .vector_i(lane_vector),
+    .read_i(acc_read),
+    .read_row_i(acc_row),
+    .read_group_i(acc_group),
+    .read_bf16_o(acc_bf16),
+    .read_f32_o(acc_f32),
+    .rows_o(mac_o)
+  );
 
   pim_lane_result #(
     .AtomBytes(AtomBytes),
@@ -169,6 +164,7 @@ module pim_lane_ctl #(
     .write_o,
     .write_data_o,
     .acc_read_o(acc_read),
+    .acc_row_o(acc_row),
     .acc_group_o(acc_group),
     .acc_bf16_i(acc_bf16),
     .acc_f32_i(acc_f32),

@@ -12,8 +12,11 @@ module pim_lane_feed #(
   parameter int unsigned AccGroups = 16,
   parameter int unsigned ScalarDepth = 4096,
   parameter int unsigned LaneLatency = 4,
-  /// Fabric clocks the lanes need for a beat.
-  parameter int unsigned LanePasses = 1
+  /// Fabric clocks the lanes need for a beat and as many rows as they serve at the same time.
+  parameter int unsigned LanePasses = 1,
+  /// Rows of the left operand for a beat; those at the same time.
+  parameter int unsigned RowsPerBeat = 1,
+  parameter int unsigned LaneSets = 1
 ) (
   input  wire logic              clk_i,
   input  wire logic              rst_ni,
@@ -33,14 +36,16 @@ module pim_lane_feed #(
   /// Entry of the scalar buffer that KindEw and splat use, from a clock before the first of them on;
   /// 0 while a product runs.
   input  wire logic [$clog2(ScalarDepth)-1:0] scalar_index_i,
-  /// Fill one group of accumulators with that entry (or +0, or its negative).
+  /// Fill one group of accumulators of a row with that entry (or +0, or its negative).
   input  wire logic              splat_i,
   input  wire logic              splat_zero_i,
   input  wire logic              splat_negate_i,
+  input  wire logic [2:0]        splat_row_i,
   input  wire logic [$clog2(AccGroups)-1:0] splat_group_i,
 
-  /// Announce a block to the transpose buffer.
+  /// Announce a block to the transpose buffer, and the last row that it is for.
   input  wire logic              block_open_i,
+  input  wire logic [2:0]        block_row_i,
   input  wire logic [$clog2(AccGroups)-1:0] block_group_i,
   input  wire logic [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_i,
   input  wire logic [$clog2(ScalarDepth)-1:0] block_base_i,
@@ -51,12 +56,14 @@ module pim_lane_feed #(
   output logic                   copy_out_valid_o,
   output logic      [AtomBytes*8-1:0] copy_out_data_o,
 
-  /// An operation of the lanes in this clock: accumulators, lanes that take part, operands.
+  /// An operation of the lanes in this clock: its last or only row, accumulators, lanes that take
+  /// part, operands.
   output logic                   lane_valid_o,
   output      pim_pkg::lane_op_e lane_op_o,
+  output logic [2:0]             lane_row_o,
   output logic [$clog2(AccGroups)-1:0] lane_group_o,
   output logic [BeatBytes/AtomBytes-1:0] lane_mask_o,
-  output logic [15:0]            lane_scalar_o,
+  output logic [RowsPerBeat-1:0][15:0] lane_scalars_o,
   output logic [BeatBytes*8-1:0] lane_vector_o
 );
 
@@ -65,8 +72,10 @@ module pim_lane_feed #(
   localparam int unsigned GroupBits = $clog2(AccGroups);
   localparam int unsigned PartBits = $clog2(Parts + 1);
   localparam int unsigned IndexBits = $clog2(ScalarDepth);
-  localparam int unsigned SettleClocks = LaneLatency + LanePasses;
-  localparam int unsigned SettleBits = $clog2(SettleClocks + 1);
+  localparam int unsigned MostPasses = RowsPerBeat / LaneSets * LanePasses;
+  localparam int unsigned SettleBits = $clog2(LaneLatency + MostPasses + 1);
+  localparam int unsigned Spacing = LaneLatency > MostPasses ? LaneLatency : MostPasses;
+  localparam int unsigned GapBits = $clog2(Spacing + 1);
   localparam logic [15:0] PlusOne = 16'h3F80;
   localparam logic [15:0] MinusOne = 16'hBF80;
 
@@ -77,15 +86,18 @@ module pim_lane_feed #(
   logic half_q;
 
   logic scalar_write_q, block_write_q, copy_out_q;
+  logic [2:0] scalar_row_q;
   logic [$clog2(ScalarDepth/AtomElems)-1:0] scalar_write_index_q;
 
   logic slice_valid, slice_next, trans_idle;
   logic [AtomElems*16-1:0] slice;
-  logic [GroupBits+PartBits-1:0] slice_tag;
+  logic [3+GroupBits+PartBits-1:0] slice_tag;
+  logic [2:0] slice_row;
   logic [IndexBits-1:0] slice_index;
 
   logic [IndexBits-1:0] inner_d, scalar_index;
-  logic [15:0] scalar;
+  logic [RowsPerBeat-1:0][15:0] scalars;
+  logic [15:0] splat, ew_scalar;
 
   logic lane_slice_q;
   logic [PartBits-1:0] lane_part_q;
@@ -104,17 +116,29 @@ module pim_lane_feed #(
   // the two is 0.
   assign scalar_index = slice_next ? slice_index : inner_d | scalar_index_i;
 
-  pim_scalar_buf #(
-    .Depth(ScalarDepth),
-    .AtomElems(AtomElems)
-  ) u_scalars (
-    .clk_i,
-    .write_i(scalar_write_q),
-    .write_index_i(scalar_write_index_q),
-    .write_data_i(read_data_i[AtomElems*16-1:0]),
-    .read_index_i(scalar_index),
-    .read_data_o(scalar)
-  );
+  for (genvar row = 0; row < RowsPerBeat; row++) begin : gen_row
+    localparam logic [2:0] Row = 3'(row);
+    pim_scalar_buf #(
+      .Depth(ScalarDepth),
+      .AtomElems(AtomElems)
+    ) u_scalars (
+      .clk_i,
+      .write_i(scalar_write_q && scalar_row_q == Row),
+      .write_index_i(scalar_write_index_q),
+      .write_data_i(read_data_i[AtomElems*16-1:0]),
+      .read_index_i(scalar_index),
+      .read_data_o(scalars[row])
+    );
+  end
+
+  // Fabric clocks in which the lanes work on a beat for the rows up to one.
+  function automatic int unsigned passes(logic [2:0] row);
+    return (32'(row) / LaneSets + 1) * LanePasses;
+  endfunction
+
+  assign splat = splat_zero_i ? '0 : {scalars[0][15] ^ splat_negate_i, scalars[0][14:0]};
+  assign ew_scalar = ew_scalar_i[1] ? scalars[0] : ew_scalar_i[0] ? MinusOne : PlusOne;
+  assign slice_row = slice_tag[GroupBits+PartBits+:3];
 
   // The transpose buffer is idle but in MATMUL_T: its clock stops.
   logic clk_transpose;
@@ -127,15 +151,17 @@ module pim_lane_feed #(
 
   pim_transpose #(
     .Size(AtomElems),
-    .TagBits(GroupBits + PartBits),
-    .Spacing(LanePasses > LaneLatency ? LanePasses : LaneLatency),
+    .TagBits(3 + GroupBits + PartBits),
+    .Spacing(Spacing),
     .IndexBits(IndexBits)
   ) u_transpose (
     .clk_i(clk_transpose),
     .rst_ni,
     .flush_i,
     .open_i(block_open_i),
-    .tag_i({block_part_i, block_group_i}),
+    .tag_i({block_row_i, block_part_i, block_group_i}),
+    .spacing_i(passes(block_row_i) > LaneLatency ? GapBits'(passes(block_row_i))
+                                                 : GapBits'(LaneLatency)),
     .base_i(block_base_i),
     .slices_i(block_slices_i),
     .room_o(block_room_o),
@@ -160,6 +186,7 @@ module pim_lane_feed #(
       half_q <= 1'b0;
       scalar_write_q <= 1'b0;
       scalar_write_index_q <= '0;
+      scalar_row_q <= '0;
       block_write_q <= 1'b0;
       copy_out_q <= 1'b0;
       lane_valid_o <= 1'b0;
@@ -167,7 +194,8 @@ module pim_lane_feed #(
       lane_op_o <= pim_pkg::LaneMac;
       lane_group_o <= '0;
       lane_part_q <= '0;
-      lane_scalar_o <= '0;
+      lane_row_o <= '0;
+      lane_scalars_o <= '0;
       settle_q <= '0;
     end else begin
       scalar_write_q <= 1'b0;
@@ -177,24 +205,33 @@ module pim_lane_feed #(
       lane_slice_q <= 1'b0;
       inner_q <= inner_d;
       if (settle_q != '0) settle_q <= settle_q - 1'b1;
-      if (read_i.valid || splat_i || slice_valid) settle_q <= SettleBits'(SettleClocks);
+      if (read_i.valid || splat_i || slice_valid) begin
+        settle_q <= SettleBits'(LaneLatency + passes(
+            slice_valid ? slice_row
+            : read_i.valid && read_i.kind == pim_pkg::KindMac ? read_i.row : '0));
+      end
       if (splat_i) begin
         lane_valid_o <= 1'b1;
         lane_op_o <= pim_pkg::LaneSplat;
+        lane_row_o <= splat_row_i;
         lane_group_o <= splat_group_i;
-        lane_scalar_o <= splat_zero_i ? '0 : {scalar[15] ^ splat_negate_i, scalar[14:0]};
+        lane_scalars_o <= (16*RowsPerBeat)'(splat);
       end else if (slice_valid) begin
         lane_valid_o <= 1'b1;
         lane_slice_q <= 1'b1;
         lane_op_o <= pim_pkg::LaneMac;
+        lane_row_o <= slice_row;
         lane_group_o <= slice_tag[GroupBits-1:0];
         lane_part_q <= slice_tag[GroupBits+:PartBits];
-        lane_scalar_o <= scalar;
+        lane_scalars_o <= scalars;
       end
       if (read_i.valid) begin
+        if (read_i.kind inside {pim_pkg::KindLoad, pim_pkg::KindLoadF32, pim_pkg::KindMac,
+                                pim_pkg::KindEw}) lane_row_o <= read_i.row;
         unique case (read_i.kind)
           pim_pkg::KindScalar: begin
             scalar_write_q <= 1'b1;
+            scalar_row_q <= read_i.row;
             scalar_write_index_q <= atom_q;
             atom_q <= read_i.last ? '0 : atom_q + 1'b1;
           end
@@ -208,7 +245,7 @@ module pim_lane_feed #(
             lane_valid_o <= 1'b1;
             lane_op_o <= pim_pkg::LaneLoadF32;
             lane_group_o <= group_q;
-            lane_scalar_o <= {15'd0, half_q};
+            lane_scalars_o <= (16*RowsPerBeat)'(half_q);
             half_q <= !half_q;
             if (half_q) group_q <= read_i.last ? '0 : group_q + 1'b1;
           end
@@ -216,14 +253,14 @@ module pim_lane_feed #(
             lane_valid_o <= 1'b1;
             lane_op_o <= zero_init_i && inner_q == '0 ? pim_pkg::LaneMacz : pim_pkg::LaneMac;
             lane_group_o <= group_q;
-            lane_scalar_o <= scalar;
+            lane_scalars_o <= scalars;
             group_q <= read_i.step_end ? '0 : group_q + 1'b1;
           end
           pim_pkg::KindEw: begin
             lane_valid_o <= 1'b1;
             lane_op_o <= ew_op_i;
             lane_group_o <= group_q;
-            lane_scalar_o <= ew_scalar_i[1] ? scalar : ew_scalar_i[0] ? MinusOne : PlusOne;
+            lane_scalars_o <= (16*RowsPerBeat)'(ew_scalar);
             group_q <= read_i.last ? '0 : group_q + 1'b1;
           end
           pim_pkg::KindBlock: block_write_q <= 1'b1;

@@ -20,6 +20,7 @@ module pim_lane_result #(
   output logic      [BeatBytes*8-1:0] write_data_o,
   /// Accumulators to read; what they hold is there in the next clock.
   output logic                   acc_read_o,
+  output logic [2:0]             acc_row_o,
   output logic [$clog2(AccGroups)-1:0] acc_group_o,
   input  wire logic [BeatBytes*8-1:0] acc_bf16_i,
   input  wire logic [BeatBytes*16-1:0] acc_f32_i,
@@ -37,6 +38,7 @@ module pim_lane_result #(
   logic [AtomBytes*8-1:0] copy_in_q;
 
   assign acc_read_o = write_i.valid && write_i.kind != pim_pkg::KindCopyIn;
+  assign acc_row_o = write_i.row;
   assign acc_group_o = out_group_q;
   assign copy_in_pop_o = write_i.valid && write_i.kind == pim_pkg::KindCopyIn;
 

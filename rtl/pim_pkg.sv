@@ -93,6 +93,7 @@ package pim_pkg;
     logic all;            // every bank at once (all_bank style)
     logic hold;           // wait until earlier reads are consumed and the lanes have settled
     logic [5:0] period;   // KindMac: beats of one step of the inner dimension
+    logic [2:0] row;      // of a product's group of rows; KindMac: the last of the group
   } stream_t;
 
   /// A stream, or the part of one, that lies in a single page; `last` in its final part.
@@ -109,6 +110,7 @@ package pim_pkg;
     logic all;
     logic step_end;       // last beat of a step of the inner dimension
     logic last;           // last access of the stream
+    logic [2:0] row;      // as in stream_t
   } access_t;
 
   /// What the compute sequencer does.

@@ -19,7 +19,8 @@ module pim_regs #(
   parameter int unsigned ScalarDepth = 4096,
   parameter int unsigned CkRatio = 4,
   parameter int unsigned TckFs = 833333,
-  parameter int unsigned LaneLatency = 4
+  parameter int unsigned LaneLatency = 4,
+  parameter int unsigned RowsPerBeat = 1
 ) (
   input  wire logic               clk_i,
   input  wire logic               rst_ni,
@@ -237,6 +238,7 @@ module pim_regs #(
         pim_isa_pkg::RegCkRatio: read_data = CkRatio;
         pim_isa_pkg::RegTckFs: read_data = TckFs;
         pim_isa_pkg::RegLaneLatency: read_data = LaneLatency;
+        pim_isa_pkg::RegRowsPerBeat: read_data = RowsPerBeat;
         default: ;
       endcase
     end

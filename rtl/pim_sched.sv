@@ -30,8 +30,11 @@ module pim_sched #(
   parameter int unsigned AtomBytes = 64,
   /// DRAM clocks in a fabric clock.
   parameter int unsigned CkRatio = 4,
-  /// DRAM clocks the lanes need for a beat.
+  /// DRAM clocks the lanes need for a beat and as many rows as they serve at the same time.
   parameter int unsigned LaneSpacing = 4,
+  /// Rows of the left operand for a beat; those at the same time.
+  parameter int unsigned RowsPerBeat = 1,
+  parameter int unsigned LaneSets = 1,
   /// Fabric clocks between two operations on the same accumulators.
   parameter int unsigned LaneLatency = 4,
   parameter pim_pkg::timing_t Timing = '0
@@ -90,7 +93,7 @@ module pim_sched #(
       (32'(Timing.cwl) + 32'(Timing.bl) + CkRatio - 1) / CkRatio - 2;
   localparam int unsigned StampBits = Timing.refi != '0 ? 16 : 48;
   localparam int unsigned WaitBits =
-      $clog2(pim_pkg::longest_wait(Timing, LaneSpacing) + 4 * CkRatio);
+      $clog2(pim_pkg::longest_wait(Timing, RowsPerBeat / LaneSets * LaneSpacing) + 4 * CkRatio);
   localparam int unsigned RestBits = $clog2(pim_pkg::longest_rest(Timing) + 4 * CkRatio);
 
   if (BankGroups < 2 || Banks % BankGroups != 0) begin : gen_check_groups
@@ -226,13 +229,14 @@ module pim_sched #(
   );
 
   pim_sched_channel #(
-    .CkRatio(CkRatio), .LaneSpacing(LaneSpacing), .StampBits(StampBits), .WaitBits(WaitBits),
-    .RestBits(RestBits), .Timing(Timing)
+    .CkRatio(CkRatio), .LaneSpacing(LaneSpacing), .RowsPerBeat(RowsPerBeat), .LaneSets(LaneSets),
+    .StampBits(StampBits), .WaitBits(WaitBits), .RestBits(RestBits), .Timing(Timing)
   ) u_channel (
     .clk_i, .rst_ni, .wake_i, .now_i(now), .soon_i(soon),
     .col_go_i(col_go), .col_write_i(head_write),
     .col_lanes_i(head.run.kind == pim_pkg::KindMac || head.run.kind == pim_pkg::KindEw),
-    .col_slot_i(col_slot_o), .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_slot_i(row_slot_o),
+    .col_row_i(head.run.row), .col_slot_i(col_slot_o),
+    .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_slot_i(row_slot_o),
     .read_due_o(read_due), .write_due_o(write_due), .any_act_due_o(any_act_due),
     .act_last_due_o(act_last_due), .pre_last_due_o(pre_last_due), .act_last_o(act_last),
     .pre_last_o(pre_last), .rest_o(rest)
@@ -275,7 +279,8 @@ module pim_sched #(
   // ---- data -----------------------------------------------------------------------------
   pim_pkg::access_t col_access;
   assign col_access = '{valid: col_go, addr: head.run.addr, kind: head.run.kind,
-                        all: head.run.all, step_end: step_end, last: head.last && head_final};
+                        all: head.run.all, step_end: step_end, last: head.last && head_final,
+                        row: head.run.row};
 
   pim_sched_data #(
     .ReadLatency(ReadLatency), .WriteLatency(WriteLatency)

@@ -6,6 +6,8 @@
 module pim_sched_channel #(
   parameter int unsigned CkRatio = 4,
   parameter int unsigned LaneSpacing = 4,
+  parameter int unsigned RowsPerBeat = 1,
+  parameter int unsigned LaneSets = 1,
   parameter int unsigned StampBits = 16,
   parameter int unsigned WaitBits = 7,
   parameter int unsigned RestBits = 10,
@@ -20,6 +22,8 @@ module pim_sched_channel #(
   input  wire logic              col_go_i,
   input  wire logic              col_write_i,
   input  wire logic              col_lanes_i,
+  /// Last row of the left operand that its beat is for.
+  input  wire logic [2:0]        col_row_i,
   input  wire logic [$clog2(CkRatio)-1:0] col_slot_i,
   input  wire pim_pkg::dram_cmd_e row_cmd_i,
   input  wire logic              row_all_i,
@@ -70,12 +74,22 @@ module pim_sched_channel #(
     end
   endfunction
 
+  // Of a read after a beat for the lanes, by the last row that the beat is for.
+  typedef after_t [7:0] gaps_t;
+
+  function automatic gaps_t lane_gaps();
+    for (int unsigned row = 0; row < 8; row++) begin
+      lane_gaps[row] = after(pim_pkg::most(
+          LaneSpacing * (row < RowsPerBeat ? row / LaneSets + 1 : 1), 32'(Timing.ccd_s)));
+    end
+  endfunction
+
   localparam int unsigned WriteEnd = 32'(Timing.cwl) + 32'(Timing.bl);
   localparam after_t Rp = after(32'(Timing.rp));
   localparam after_t Ras = after(32'(Timing.ras));
   localparam after_t Rc = after(32'(Timing.rc));
   localparam after_t CcdS = after(32'(Timing.ccd_s));
-  localparam after_t LaneGap = after(pim_pkg::most(LaneSpacing, 32'(Timing.ccd_s)));
+  localparam gaps_t LaneGap = lane_gaps();
   localparam after_t RrdS = after(32'(Timing.rrd_s));
   localparam after_t ReadToPre = after(32'(Timing.rtp));
   localparam after_t WriteToPre = after(WriteEnd + 32'(Timing.wr));
@@ -164,7 +178,7 @@ module pim_sched_channel #(
         write_s_q <= CcdS[col_slot_i];
         read_s_q <= longer(left_of(read_s_q), WriteToRead[col_slot_i]);
       end else if (col_go_i) begin
-        read_s_q <= col_lanes_i ? LaneGap[col_slot_i] : CcdS[col_slot_i];
+        read_s_q <= col_lanes_i ? LaneGap[col_row_i][col_slot_i] : CcdS[col_slot_i];
         write_s_q <= longer(left_of(write_s_q), ReadToWrite[col_slot_i]);
       end
       if (col_go_i) pre_last_q <= longer(left_of(pre_last_q), col_pre);

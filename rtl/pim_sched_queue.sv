@@ -56,6 +56,7 @@ module pim_sched_queue #(
   pim_pkg::kind_e head_kind_q;
   logic head_all_q, head_hold_q, head_last_q, head_write_q, head_final_q;
   logic [5:0] head_period_q;
+  logic [2:0] head_row_q;
   pim_pkg::span_t next_q;
 
   // Pace of multiply steps.
@@ -94,6 +95,7 @@ module pim_sched_queue #(
       head_all_q <= 1'b0;
       head_hold_q <= 1'b0;
       head_period_q <= '0;
+      head_row_q <= '0;
       head_last_q <= 1'b0;
       head_write_q <= 1'b0;
       head_final_q <= 1'b0;
@@ -113,6 +115,7 @@ module pim_sched_queue #(
           head_all_q <= next_head.run.all;
           head_hold_q <= next_head.run.hold;
           head_period_q <= next_head.run.period;
+          head_row_q <= next_head.run.row;
           head_last_q <= next_head.last;
           head_write_q <= pim_pkg::is_write(next_head.run.kind);
           head_final_q <= next_head.run.count == 32'd1;
@@ -173,6 +176,7 @@ module pim_sched_queue #(
   assign head_o.run.all = head_all_q;
   assign head_o.run.hold = head_hold_q;
   assign head_o.run.period = head_period_q;
+  assign head_o.run.row = head_row_q;
   assign head_o.last = head_last_q;
   assign head_write_o = head_write_q;
   assign head_final_o = head_final_q;

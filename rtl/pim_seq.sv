@@ -4,14 +4,17 @@
 /// streams of accesses and the settings that tell the lanes what to do with them.
 ///
 /// For every row of the result and every tile of it (at most AccGroups beats): fill the
-/// accumulators, stream the operands through the lanes, write the result. Streams are queued
-/// ahead of the data they need; `hold` on a stream makes the scheduler wait for the lanes.
+/// accumulators, stream the operands through the lanes, write the result. A product takes up to
+/// RowsPerBeat rows at once: all but the stream of the right operand is done row by row. Streams are
+/// queued ahead of the data they need; `hold` on a stream makes the scheduler wait for the lanes.
 module pim_seq #(
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned BeatBytes = 64,
   parameter int unsigned AccGroups = 16,
   parameter int unsigned ScalarDepth = 4096,
   parameter int unsigned LaneLatency = 4,
+  /// Rows of the left operand that a beat of the right one is multiplied by; at most 8.
+  parameter int unsigned RowsPerBeat = 1,
   /// Fabric clocks to set up one vector instruction (at most AccGroups beats).
   parameter int unsigned VectorSetup = 0
 ) (
@@ -35,8 +38,10 @@ module pim_seq #(
   output logic                          splat_o,
   output logic                          splat_zero_o,
   output logic                          splat_negate_o,
+  output logic      [2:0]               splat_row_o,
   output logic      [$clog2(AccGroups)-1:0] splat_group_o,
   output logic                          block_open_o,
+  output logic      [2:0]               block_row_o,
   output logic      [$clog2(AccGroups)-1:0] block_group_o,
   output logic      [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_o,
   output logic      [$clog2(ScalarDepth)-1:0] block_base_o,
@@ -66,8 +71,9 @@ module pim_seq #(
   assign from_scalars = is_vector && broadcast inside {pim_isa_pkg::BroadcastColumn,
                                                        pim_isa_pkg::BroadcastScalar};
 
-  logic [31:0] row_q;                          // of the result
-  logic [31:0] a_q, b_q, c_q, y_q;             // addresses of the current row
+  logic [IndexBits-1:0] row;                   // of the result, the first of a group
+  logic [2:0] member, last;                    // row of the group, the last of the group
+  logic [31:0] a, b_q, c, y;                   // addresses of the current row
   logic [31:0] tile_b_q;                       // right operand of the current tile, MATMUL
   logic [31:0] beat_q;                         // first beat of the tile in its row
   logic [31:0] beats_left_q;
@@ -77,11 +83,40 @@ module pim_seq #(
 
   logic [31:0] beats, tile_limit, block_row;
   logic [5:0] width;
-  logic next, block_end, tile_end, row_end;
+  logic next, block_end, tile_end, row_end, splat_end, group_end, rows_end;
+  logic splat_go, splatting_q;
 
   assign beats = (desc_i.cols + 32'(BeatElems - 1)) / BeatElems;
   assign tile_limit = opcode == pim_isa_pkg::OpcodeMatmul ? desc_i.tile : 32'(AccGroups);
   assign width = beats_left_q < tile_limit ? beats_left_q[5:0] : tile_limit[5:0];
+
+  assign splat_end = splat_go && 6'(splat_q) + 6'd1 == width_q;
+
+  pim_seq_rows #(
+    .RowsPerBeat(RowsPerBeat),
+    .IndexBits(IndexBits)
+  ) u_rows (
+    .clk_i,
+    .rst_ni,
+    .desc_i,
+    .single_i(is_vector),
+    .stride_c_i(init == pim_isa_pkg::InitF32 ? desc_i.host_hi : '0),
+    .start_i(state_q == pim_pkg::SeqIdle && start_i),
+    .tile_i(state_q == pim_pkg::SeqNext && next),
+    .next_i(row_end),
+    .scalar_i(state_q == pim_pkg::SeqScalar && stream_ready_i),
+    .init_i(state_q == pim_pkg::SeqInit && stream_ready_i),
+    .splat_i(state_q == pim_pkg::SeqSplat && splat_end),
+    .out_i(state_q == pim_pkg::SeqOut && stream_ready_i),
+    .row_o(row),
+    .member_o(member),
+    .last_o(last),
+    .a_o(a),
+    .c_o(c),
+    .y_o(y),
+    .group_end_o(group_end),
+    .rows_end_o(rows_end)
+  );
 
   // ---- streams --------------------------------------------------------------------------
   pim_seq_stream #(
@@ -92,10 +127,12 @@ module pim_seq #(
     .desc_i,
     .state_i(state_q),
     .from_scalars_i(from_scalars),
-    .a_i(a_q),
+    .row_i(member),
+    .last_row_i(last),
+    .a_i(a),
     .b_i(b_q),
-    .c_i(c_q),
-    .y_i(y_q),
+    .c_i(c),
+    .y_i(y),
     .tile_b_i(tile_b_q),
     .block_row_i(block_row),
     .offset_i(beat_q * BeatBytes),
@@ -146,7 +183,7 @@ module pim_seq #(
   // end generated
 
   assign zero_init_o = init == pim_isa_pkg::InitZero;
-  assign scalar_index_o = broadcast == pim_isa_pkg::BroadcastColumn ? row_q[IndexBits-1:0] : '0;
+  assign scalar_index_o = broadcast == pim_isa_pkg::BroadcastColumn ? row : '0;
 
   always_comb begin
     ew_op_o = vector_op(opcode);
@@ -160,13 +197,14 @@ module pim_seq #(
   end
 
   // Splats start when everything before them has settled and then go on without a break.
-  logic splat_go, splatting_q;
   assign splat_go = quiet_i || splatting_q;
   assign splat_o = state_q == pim_pkg::SeqSplat && splat_go;
   assign splat_zero_o = !is_vector;
   assign splat_negate_o = opcode == pim_isa_pkg::OpcodeSub;
+  assign splat_row_o = member;
   assign splat_group_o = splat_q;
   assign block_open_o = state_q == pim_pkg::SeqBlock && block_room_i;
+  assign block_row_o = last;
   assign done_o = state_q == pim_pkg::SeqDone;
 
   pim_pkg::seq_state_e after_tile, after_setup;
@@ -189,11 +227,7 @@ module pim_seq #(
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       state_q <= pim_pkg::SeqIdle;
-      row_q <= '0;
-      a_q <= '0;
       b_q <= '0;
-      c_q <= '0;
-      y_q <= '0;
       tile_b_q <= '0;
       beat_q <= '0;
       beats_left_q <= '0;
@@ -204,17 +238,13 @@ module pim_seq #(
     end else begin
       unique case (state_q)
         pim_pkg::SeqIdle: if (start_i) begin
-          row_q <= '0;
-          a_q <= desc_i.addr_a;
           b_q <= desc_i.addr_b;
-          c_q <= desc_i.host_lo;
-          y_q <= desc_i.addr_y;
           tile_b_q <= desc_i.addr_b;
           beat_q <= '0;
           beats_left_q <= beats;
           state_q <= !is_vector || from_scalars ? pim_pkg::SeqScalar : pim_pkg::SeqTile;
         end
-        pim_pkg::SeqScalar: if (stream_ready_i) state_q <= pim_pkg::SeqTile;
+        pim_pkg::SeqScalar: if (stream_ready_i && group_end) state_q <= pim_pkg::SeqTile;
         pim_pkg::SeqTile: begin
           width_q <= width;
           splat_q <= '0;
@@ -228,14 +258,14 @@ module pim_seq #(
         pim_pkg::SeqSplat: begin
           splatting_q <= splat_go;
           if (splat_go) begin
-            splat_q <= splat_q + 1'b1;
-            if (6'(splat_q) + 6'd1 == width_q) begin
+            splat_q <= splat_end ? '0 : splat_q + 1'b1;
+            if (splat_end && group_end) begin
               splatting_q <= 1'b0;
               state_q <= is_t ? pim_pkg::SeqBlock : pim_pkg::SeqStream;
             end
           end
         end
-        pim_pkg::SeqInit: if (stream_ready_i) begin
+        pim_pkg::SeqInit: if (stream_ready_i && group_end) begin
           state_q <= is_t ? pim_pkg::SeqBlock : pim_pkg::SeqStream;
         end
         pim_pkg::SeqStream: if (stream_ready_i) state_q <= pim_pkg::SeqOut;
@@ -244,7 +274,7 @@ module pim_seq #(
           if (tile_end) state_q <= pim_pkg::SeqOut;
           else if (block_end) state_q <= pim_pkg::SeqBlock;
         end
-        pim_pkg::SeqOut: if (stream_ready_i) begin
+        pim_pkg::SeqOut: if (stream_ready_i && group_end) begin
           beat_q <= beat_q + 32'(width_q);
           beats_left_q <= beats_left_q - 32'(width_q);
           tile_b_q <= tile_b_q + desc_i.inner * 32'(width_q) * BeatBytes;
@@ -253,15 +283,11 @@ module pim_seq #(
         pim_pkg::SeqNext: if (next) begin
           state_q <= pim_pkg::SeqTile;
           if (row_end) begin
-            row_q <= row_q + 32'd1;
-            a_q <= a_q + desc_i.stride_a;
-            y_q <= y_q + desc_i.stride_y;
             if (is_vector && broadcast == pim_isa_pkg::BroadcastNone) b_q <= b_q + desc_i.stride_b;
-            if (init == pim_isa_pkg::InitF32) c_q <= c_q + desc_i.host_hi;
             tile_b_q <= desc_i.addr_b;
             beat_q <= '0;
             beats_left_q <= beats;
-            if (row_q + 32'd1 == desc_i.rows) state_q <= pim_pkg::SeqDrain;
+            if (rows_end) state_q <= pim_pkg::SeqDrain;
             else if (!is_vector) state_q <= pim_pkg::SeqScalar;
           end
         end

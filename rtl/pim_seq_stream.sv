@@ -10,6 +10,9 @@ module pim_seq_stream #(
   input  wire pim_pkg::seq_state_e      state_i,
   /// The right operand of a vector instruction sits in the scalar buffer.
   input  wire logic                     from_scalars_i,
+  /// Row of a product's group, the last of the group.
+  input  wire logic [2:0]               row_i,
+  input  wire logic [2:0]               last_row_i,
   /// Addresses of the current row of A, B, C and Y.
   input  wire logic [31:0]              a_i,
   input  wire logic [31:0]              b_i,
@@ -52,6 +55,7 @@ module pim_seq_stream #(
     stream_o = '0;
     valid_o = 1'b0;
     stream_o.all = AllBank;
+    stream_o.row = row_i;
     unique case (state_i)
       pim_pkg::SeqScalar: begin
         valid_o = 1'b1;
@@ -91,6 +95,7 @@ module pim_seq_stream #(
           stream_o.count = desc_i.inner * 32'(width_i);
           stream_o.kind = pim_pkg::KindMac;
           stream_o.period = width_i;
+          stream_o.row = last_row_i;
           stream_o.hold = init != pim_isa_pkg::InitZero || desc_i.inner <= AtomElems;
         end
       end

@@ -24,9 +24,11 @@ module pim_top #(
   parameter int unsigned CkRatio = 4,
   /// Multiply-add lanes that work in one fabric clock.
   parameter int unsigned Lanes = 32,
-  /// Beats of results the accumulators hold.
+  /// Rows of the left operand that a beat of the right one is multiplied by: 1, 2, 4 or 8.
+  parameter int unsigned RowsPerBeat = 1,
+  /// Beats of results the accumulators hold for each of these rows.
   parameter int unsigned AccGroups = 16,
-  /// Elements of the scalar buffer.
+  /// Elements that the scalar buffer holds of each of these rows.
   parameter int unsigned ScalarDepth = 4096,
   /// Fabric clocks between two operations on the same accumulators.
   parameter int unsigned LaneLatency = 4,
@@ -149,8 +151,8 @@ module pim_top #(
   localparam pim_blocks_pkg::geometry_t Geometry = '{
       all_bank: AllBank != 0, native_lanes: NativeLanes != 0, banks: Banks,
       bank_groups: BankGroups, row_bytes: RowBytes, rows: Rows, atom_bytes: AtomBytes,
-      beat_bytes: BeatBytes, ck_ratio: CkRatio, lanes: Lanes, acc_groups: AccGroups,
-      scalar_depth: ScalarDepth, lane_latency: LaneLatency, vector_setup: VectorSetup,
+      beat_bytes: BeatBytes, ck_ratio: CkRatio, lanes: Lanes, rows_per_beat: RowsPerBeat,
+      acc_groups: AccGroups, scalar_depth: ScalarDepth, lane_latency: LaneLatency, vector_setup: VectorSetup,
       tck_fs: TckFs};
 
   // generated:timing
@@ -165,15 +167,16 @@ module pim_top #(
     // generated:conditions
     .AllBank(longint'(AllBank)), .Banks(longint'(Banks)), .BankGroups(longint'(BankGroups)),
     .RowBytes(longint'(RowBytes)), .Rows(longint'(Rows)), .AtomBytes(longint'(AtomBytes)),
-    .CkRatio(longint'(CkRatio)), .Lanes(longint'(Lanes)), .AccGroups(longint'(AccGroups)),
-    .ScalarDepth(longint'(ScalarDepth)), .LaneLatency(longint'(LaneLatency)),
-    .VectorSetup(longint'(VectorSetup)), .NativeLanes(longint'(NativeLanes)),
-    .TckFs(longint'(TckFs)), .TRcdRd(longint'(TRcdRd)), .TRcdWr(longint'(TRcdWr)),
-    .TRp(longint'(TRp)), .TRas(longint'(TRas)), .TRc(longint'(TRc)), .TCcdS(longint'(TCcdS)),
-    .TCcdL(longint'(TCcdL)), .TRrdS(longint'(TRrdS)), .TRrdL(longint'(TRrdL)),
-    .TFaw(longint'(TFaw)), .TWr(longint'(TWr)), .TRtp(longint'(TRtp)), .TWtrS(longint'(TWtrS)),
-    .TWtrL(longint'(TWtrL)), .TRefi(longint'(TRefi)), .TRfc(longint'(TRfc)), .TXs(longint'(TXs)),
-    .TXsdll(longint'(TXsdll)), .TCl(longint'(TCl)), .TCwl(longint'(TCwl)), .TBl(longint'(TBl))
+    .CkRatio(longint'(CkRatio)), .Lanes(longint'(Lanes)), .RowsPerBeat(longint'(RowsPerBeat)),
+    .AccGroups(longint'(AccGroups)), .ScalarDepth(longint'(ScalarDepth)),
+    .LaneLatency(longint'(LaneLatency)), .VectorSetup(longint'(VectorSetup)),
+    .NativeLanes(longint'(NativeLanes)), .TckFs(longint'(TckFs)), .TRcdRd(longint'(TRcdRd)),
+    .TRcdWr(longint'(TRcdWr)), .TRp(longint'(TRp)), .TRas(longint'(TRas)), .TRc(longint'(TRc)),
+    .TCcdS(longint'(TCcdS)), .TCcdL(longint'(TCcdL)), .TRrdS(longint'(TRrdS)),
+    .TRrdL(longint'(TRrdL)), .TFaw(longint'(TFaw)), .TWr(longint'(TWr)), .TRtp(longint'(TRtp)),
+    .TWtrS(longint'(TWtrS)), .TWtrL(longint'(TWtrL)), .TRefi(longint'(TRefi)),
+    .TRfc(longint'(TRfc)), .TXs(longint'(TXs)), .TXsdll(longint'(TXsdll)), .TCl(longint'(TCl)),
+    .TCwl(longint'(TCwl)), .TBl(longint'(TBl))
     // end generated
   ) u_conditions ();
 

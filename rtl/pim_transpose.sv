@@ -5,8 +5,8 @@
 /// A block is `Size` atoms (rows of B, that is output columns) of `Size` elements along the
 /// inner dimension. It leaves as slices of one inner element for `Size` output columns, so that
 /// the lanes add in the same order as for Y = A x B and give the same bits. Two buffers: one is
-/// filled while the other leaves. Slices go out `Spacing` clocks apart, because all of a block
-/// work on the same accumulators.
+/// filled while the other leaves. Slices go out some clocks apart, because all of a block work on
+/// the same accumulators.
 ///
 /// An atom is written and a slice read in one clock, from `Size` block memories an element wide: the
 /// element of row r and column c is in memory (r + c) mod `Size`, so that neither a row nor a
@@ -18,7 +18,7 @@ module pim_transpose #(
   parameter int unsigned Size = 32,
   /// Bits of the tag that goes with a block.
   parameter int unsigned TagBits = 8,
-  /// Clocks between two slices.
+  /// Most clocks between two slices.
   parameter int unsigned Spacing = 4,
   /// Bits of an index into the inner dimension.
   parameter int unsigned IndexBits = 12
@@ -32,6 +32,8 @@ module pim_transpose #(
   input  wire logic [TagBits-1:0]        tag_i,
   input  wire logic [IndexBits-1:0]      base_i,
   input  wire logic [$clog2(Size+1)-1:0] slices_i,
+  /// Clocks from one of its slices to the next, 1..Spacing.
+  input  wire logic [$clog2(Spacing+1)-1:0] spacing_i,
   /// A block may be announced.
   output logic                           room_o,
   /// Next atom of the oldest block that is not complete.
@@ -57,6 +59,7 @@ module pim_transpose #(
   logic [TagBits-1:0] tag_q;
   logic [IndexBits-1:0] base_q [2];
   logic [CountBits-1:0] slices_q [2];
+  logic [GapBits-1:0] spacing_q [2];
   logic open_sel_q, fill_sel_q, drain_sel_q;
   logic [RowBits-1:0] fill_row_q;
   logic [CountBits-1:0] slice_q;
@@ -153,6 +156,8 @@ module pim_transpose #(
       base_q[1] <= '0;
       slices_q[0] <= '0;
       slices_q[1] <= '0;
+      spacing_q[0] <= '0;
+      spacing_q[1] <= '0;
       open_sel_q <= 1'b0;
       fill_sel_q <= 1'b0;
       drain_sel_q <= 1'b0;
@@ -166,13 +171,14 @@ module pim_transpose #(
     end else begin
       next_o <= starts;
       valid_o <= next_o;
-      if (starts) gap_q <= GapBits'(Spacing - 1);
+      if (starts) gap_q <= spacing_q[drain_sel_q] - 1'b1;
       else if (gap_q != '0) gap_q <= gap_q - 1'b1;
       if (open_i && room_o) begin
         open_q[open_sel_q] <= 1'b1;
         tags_q[open_sel_q] <= tag_i;
         base_q[open_sel_q] <= base_i;
         slices_q[open_sel_q] <= slices_i;
+        spacing_q[open_sel_q] <= spacing_i;
         open_sel_q <= !open_sel_q;
       end
       if (valid_i) fill_row_q <= fill_row_q + 1'b1;

@@ -31,16 +31,44 @@ class PlatformValue:
 
 
 def number(
-    unit: str, low: float = 0, *, high: float = float("inf"), power_of_two: bool = False
+    unit: str,
+    low: float = 0,
+    *,
+    high: float = float("inf"),
+    power_of_two: bool = False,
+    otherwise: int | None = None,
 ) -> Any:
-    """Declare a numeric value: its unit, smallest and largest value."""
+    """Declare a numeric value: its unit, smallest and largest value.
+
+    A file may leave it out where there is a value `otherwise` (`with_defaults`).
+    """
     limits = {"low": low, "high": high, "power_of_two": power_of_two}
-    return field(metadata={"unit": unit} | limits)
+    return field(metadata={"unit": unit, "otherwise": otherwise} | limits)
 
 
 def choice(*values: object) -> Any:
     """Declare a value out of a fixed set."""
     return field(metadata={"unit": "", "choices": values})
+
+
+#: Source of a value that a file leaves out.
+DEFAULT_SOURCE = "default: the file does not say"
+
+
+def with_defaults(kind: type[Any], table: Any) -> Any:
+    """Return a section as its file has it, and what it leaves out and may leave out."""
+    if not isinstance(table, dict):
+        return table
+    missing = {
+        item.name: {
+            "value": item.metadata["otherwise"],
+            "unit": item.metadata["unit"],
+            "source": DEFAULT_SOURCE,
+        }
+        for item in fields(kind)
+        if item.name not in table and item.metadata.get("otherwise") is not None
+    }
+    return table | missing
 
 
 Section = TypeVar("Section")

@@ -215,16 +215,21 @@ def clocks(
     """Return about how many DRAM clocks MATMUL takes, refreshes and the list left out.
 
     A step brings the beats of a tile to the lanes, all from one bank; the next step on the same
-    accumulators follows `lane_latency` fabric clocks later at the earliest. For each row of the
-    left operand all rows of the DRAM that hold the right one are opened.
+    accumulators follows `lane_latency` fabric clocks later at the earliest. `rows_per_beat` rows of
+    the left operand share the beats; for each such group all rows of the DRAM that hold the right
+    operand are opened.
     """
     beats = round_up(columns, geometry.beat_columns) // geometry.beat_columns
-    beat = max(_fabric(geometry, geometry.beat_columns), bank.access)
     latency = geometry.lane_latency * geometry.ck_ratio
-    steps = sum(max(tile * beat, latency) for _, tile in layout.split(beats, geometry.acc_groups))
     opened = inner * beats * geometry.beat_bytes // _open_bytes(geometry)
     own = ROW_CLOCKS[_style(geometry)] * geometry.ck_ratio
-    return rows * (inner * steps + opened * bank.reopen + own)
+    widths = [width for _, width in layout.split(beats, geometry.acc_groups)]
+    total = rows * own
+    for groups, size in row_groups(geometry, rows):
+        beat = max(_fabric(geometry, geometry.beat_columns, size), bank.access)
+        steps = sum(max(width * beat, latency) for width in widths)
+        total += groups * (inner * steps + opened * bank.reopen)
+    return total
 
 
 def blocked_clocks(
@@ -236,11 +241,26 @@ def blocked_clocks(
     as many atoms as one has columns, is read before it leaves.
     """
     columns_of_atom = geometry.atom_columns
-    atom = max(_fabric(geometry, columns_of_atom), bank.access)
     latency = geometry.lane_latency * geometry.ck_ratio
-    steps = -(-columns // columns_of_atom) * max(atom, latency)
     own = BLOCKED_ROW_CLOCKS[_style(geometry)] * geometry.ck_ratio
-    return rows * (inner * steps + columns_of_atom * bank.access + own)
+    total = rows * own
+    for groups, size in row_groups(geometry, rows):
+        atom = max(_fabric(geometry, columns_of_atom, size), bank.access)
+        steps = -(-columns // columns_of_atom) * max(atom, latency)
+        total += groups * (inner * steps + columns_of_atom * bank.access)
+    return total
+
+
+def row_groups(geometry: Geometry, rows: int) -> list[tuple[int, int]]:
+    """Return (groups, rows in each) of the rows of a product that share beats.
+
+    >>> from pimloop.host.platforms.platform import load_platform
+    >>> row_groups(load_platform("aim", {"device.rows_per_beat": "4"}).geometry(), 11)
+    [(2, 4), (1, 3)]
+    """
+    together = geometry.rows_per_beat
+    whole, rest = divmod(rows, together)
+    return [(count, size) for count, size in ((whole, together), (1, rest)) if count and size]
 
 
 def _style(geometry: Geometry) -> str:
@@ -252,9 +272,10 @@ def _open_bytes(geometry: Geometry) -> int:
     return geometry.row_bytes * (geometry.banks if geometry.all_bank else 1)
 
 
-def _fabric(geometry: Geometry, columns: int) -> int:
-    """Return the DRAM clocks that the lanes take for some columns."""
-    return -(-columns // geometry.lanes) * geometry.ck_ratio
+def _fabric(geometry: Geometry, columns: int, rows: int) -> int:
+    """Return the DRAM clocks that the lanes take for some columns of a beat and some rows."""
+    together = max(1, geometry.lanes // geometry.beat_columns)
+    return -(-columns // geometry.lanes) * -(-rows // together) * geometry.ck_ratio
 
 
 def _rows(left: Shape, right: Shape) -> int:

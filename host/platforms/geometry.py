@@ -35,6 +35,7 @@ class Geometry:
     ck_ratio: int  # DRAM clocks in a fabric clock
     tck_fs: int  # DRAM clock period, femtoseconds
     lane_latency: int  # fabric clocks between operations on the same accumulators
+    rows_per_beat: int = 1  # rows of the left operand that a beat of the right one is multiplied by
 
     @property
     def beat_columns(self) -> int:
@@ -79,4 +80,5 @@ PLAIN_REGISTERS = (
     Reg.CK_RATIO,
     Reg.TCK_FS,
     Reg.LANE_LATENCY,
+    Reg.ROWS_PER_BEAT,
 )

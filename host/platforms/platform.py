@@ -26,6 +26,7 @@ from pimloop.host.common.schema import (
     file_values,
     number,
     parse_section,
+    with_defaults,
 )
 from pimloop.host.cpu.model import CpuModel
 from pimloop.host.cpu.parameters import CpuSection
@@ -79,6 +80,9 @@ class DeviceSection:
     tck_fs: int = number("femtoseconds", 1)
     ck_ratio: int = number("DRAM clocks in a fabric clock", 2, power_of_two=True)
     lanes: int = number("multiply-adds in a fabric clock", 1)
+    rows_per_beat: int = number(
+        "rows of the left operand", 1, high=8, power_of_two=True, otherwise=1
+    )
     lane_latency: int = number(FABRIC, 1)
     vector_setup: int = number(FABRIC)
     acc_groups: int = number("beats", 2, power_of_two=True)
@@ -197,6 +201,7 @@ class Platform:
             ck_ratio=d.ck_ratio,
             tck_fs=d.tck_fs,
             lane_latency=d.lane_latency,
+            rows_per_beat=d.rows_per_beat,
         )
 
     def rtl_parameters(self) -> dict[str, int]:
@@ -295,6 +300,8 @@ def load_platform(name: str, settings: Mapping[str, str] | None = None) -> Platf
         raise PlatformError(f"cannot read the platform {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise PlatformError(f"{path} is not TOML: {error}") from error
+    if "device" in data:
+        data["device"] = with_defaults(DeviceSection, data["device"])
     original = deepcopy(data)
     for key, text in (settings or {}).items():
         _change(data, key, text, path)

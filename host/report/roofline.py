@@ -137,9 +137,11 @@ def command_clocks(stats: OpStats, platform: Platform) -> int:
     return channel + stats.all_bank_accesses * _beat_clocks(platform)
 
 
-def lane_clocks(platform: Platform, lanes: int) -> int:
-    """Return the DRAM clocks in which so many lanes work on one beat."""
-    return -(-platform.geometry().beat_columns // lanes) * platform.device.ck_ratio
+def lane_clocks(platform: Platform, lanes: int) -> float:
+    """Return the DRAM clocks in which so many lanes work on a beat, for each row that shares it."""
+    columns = platform.geometry().beat_columns
+    together = max(1, min(lanes // columns, platform.device.rows_per_beat))
+    return -(-columns // lanes) * platform.device.ck_ratio / together
 
 
 def counted(outcome: Outcome) -> dict[str, OpStats]:

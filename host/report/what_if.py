@@ -143,9 +143,11 @@ def _lanes(outcome: Outcome) -> _Change:
     title = "PIM lanes doubled"
     now, doubled = lane_clocks(platform, lanes), lane_clocks(platform, 2 * lanes)
     if now == doubled:
+        each = platform.device.rows_per_beat
+        rows = f" for each of {each} rows" if each > 1 else ""
         how = (
-            f"nothing: a beat has {columns} elements, which {lanes} lanes multiply in one fabric"
-            " clock"
+            f"nothing: a beat has {columns} elements{rows}, which {lanes} lanes multiply in one"
+            " fabric clock"
         )
         return _Change("pim_lanes_2x", title, how)
     shares = _fewer_lane_clocks(outcome, now, doubled)
@@ -154,8 +156,9 @@ def _lanes(outcome: Outcome) -> _Change:
         for name, by_device in (outcome.costs.cost_us.items() if outcome.costs else ())
     )
     how = (
-        f"modelled from counters: {now} to {doubled} DRAM clocks a beat in the lanes, where they"
-        " take longer than the column commands; a split's part shrinks as the whole operator does"
+        f"modelled from counters: {now:g} to {doubled:g} DRAM clocks a beat in the lanes, where"
+        " they take longer than the column commands; a split's part shrinks as the whole operator"
+        " does"
     )
     if unknown:
         how += "; " + quantity(
@@ -171,7 +174,7 @@ def _lanes(outcome: Outcome) -> _Change:
     return _Change("pim_lanes_2x", title, how, fewer)
 
 
-def _fewer_lane_clocks(outcome: Outcome, now: int, then: int) -> dict[str, float]:
+def _fewer_lane_clocks(outcome: Outcome, now: float, then: float) -> dict[str, float]:
     """Return by operator what is left of its DRAM clocks when a beat takes the lanes less.
 
     Lanes and column commands work at the same time, so the longer of the two is taken for their

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEVICE_ID = 0x50494D31
-DEVICE_VERSION = 0x00010001
+DEVICE_VERSION = 0x00010002
 
 #: Bytes of a descriptor and of a completion record.
 DESCRIPTOR_BYTES = 64
@@ -70,6 +70,7 @@ class Reg(IntEnum):
     CK_RATIO = 0x0A8
     TCK_FS = 0x0AC
     LANE_LATENCY = 0x0B0
+    ROWS_PER_BEAT = 0x0B4
     CNT_CYCLES_LO = 0x100
     CNT_CYCLES_HI = 0x104
     CNT_ACT_LO = 0x108

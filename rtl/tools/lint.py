@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, int]] = {
         "TCwl": 6,
         "TBl": 2,
     },
+    "per_bank, 8 rows a beat": {"RowsPerBeat": 8, "Lanes": 64},
 }
 
 #: Warnings of slang that are off, with the reason.

@@ -43,6 +43,7 @@ TESTS = (
     "tests/host/pim/device/test_device_places.py",
     "tests/host/pim/device/test_device_wide.py",
     "tests/host/pim/device/test_hostile.py",
+    "tests/host/pim/device/test_rows_per_beat.py",
 )
 
 #: Bound on the run of the tests, seconds.

@@ -13,8 +13,9 @@ module pimloop_tb #(
     parameter int Rows = 4096,  /// rows of one bank
     parameter int CkRatio = 4,  /// DRAM clocks in one fabric clock
     parameter int Lanes = 32,  /// multiply-add lanes that work in one fabric clock
-    parameter int AccGroups = 16,  /// beats of results the accumulators hold
-    parameter int ScalarDepth = 4096,  /// elements of the scalar buffer
+    parameter int RowsPerBeat = 1,  /// rows of the left operand a beat is multiplied by
+    parameter int AccGroups = 16,  /// beats of results the accumulators hold for each row
+    parameter int ScalarDepth = 4096,  /// elements of a row that the scalar buffer holds
     parameter int LaneLatency = 4,  /// clocks between operations on the same accumulators
     parameter int VectorSetup = 0,  /// clocks to set up an element-wise instruction
     parameter int NativeLanes = 0,  /// 1: the lanes are DPI calls
@@ -114,6 +115,7 @@ module pimloop_tb #(
       .Rows(Rows),
       .CkRatio(CkRatio),
       .Lanes(Lanes),
+      .RowsPerBeat(RowsPerBeat),
       .AccGroups(AccGroups),
       .ScalarDepth(ScalarDepth),
       .LaneLatency(LaneLatency),

@@ -65,9 +65,9 @@ class Packed:
         return {name: word >> low & mask for name, (low, mask) in self.places.items()}
 
 
-STREAM = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=6)
-SPAN = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=6, last=1)
-ACCESS = Packed(valid=1, addr=32, kind=4, all=1, step_end=1, last=1)
+STREAM = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=6, row=3)
+SPAN = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=6, row=3, last=1)
+ACCESS = Packed(valid=1, addr=32, kind=4, all=1, step_end=1, last=1, row=3)
 JOB = Packed(addr=64, rows=32, bytes=32, stride=32)
 
 

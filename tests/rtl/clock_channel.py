@@ -39,6 +39,7 @@ class Stream:
     all: bool = False  # every bank at once
     hold: bool = False  # waits until earlier reads are used and the lanes have settled
     period: int = 0  # mac: beats until the same accumulators are met again
+    rows: int = 1  # mac: of the left operand, that each beat is multiplied by
     last: bool = True  # its last access ends the stream
 
     @property
@@ -71,7 +72,9 @@ class ClockChannel:
         self.all_bank = bool(p["AllBank"])
         self.banks = p["Banks"]
         self.beat_bytes = p["AtomBytes"] * (self.banks if self.all_bank else 1)
-        self.passes = ceil(self.beat_bytes // 2, p["Lanes"])
+        elements = self.beat_bytes // 2
+        self.passes = ceil(elements, p["Lanes"])  # for a beat and the rows at the same time
+        self.together = ceil(p["Lanes"], elements)  # rows
         self.read_clocks = ceil(p["TCl"] + p["TBl"], self.ratio)
         self.write_clocks = ceil(p["TCwl"] + p["TBl"], self.ratio) - 2
         self.counts: Counter[str] = Counter()
@@ -112,9 +115,13 @@ class ClockChannel:
         """Return whether all data read are used and the lanes have settled."""
         return clock > max(self.read_until, self.lanes_until)
 
-    def lanes_fed(self, clock: int) -> None:
-        """Note data for the lanes in `clock`: a beat takes `passes` clocks and their latency."""
-        settle = self.p["LaneLatency"] + self.passes
+    def lane_clocks(self, rows: int) -> int:
+        """Return the fabric clocks of the lanes for a beat that so many rows share."""
+        return self.passes * ceil(rows, self.together)
+
+    def lanes_fed(self, clock: int, rows: int = 1) -> None:
+        """Note data for the lanes in `clock`: a beat takes their clocks and their latency."""
+        settle = self.p["LaneLatency"] + self.lane_clocks(rows)
         self.lanes_until = max(self.lanes_until, clock + settle)
 
     # ---- addresses -------------------------------------------------------------------------------
@@ -282,10 +289,10 @@ class ClockChannel:
             self.write_until = clock + self.write_clocks
             return
         self.read_until = clock + self.read_clocks
-        self.lanes_fed(self.read_until)
+        self.lanes_fed(self.read_until, stream.rows)
         if stream.kind in ("mac", "ew"):
-            self._lanes_free = slot + self.ratio * self.passes
-            self.counts["mac"] += 1
+            self._lanes_free = slot + self.ratio * self.lane_clocks(stream.rows)
+            self.counts["mac"] += stream.rows
         if stream.kind == "mac":
             self._macs.append(clock)
 

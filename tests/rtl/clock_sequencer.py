@@ -40,8 +40,7 @@ class Blocks:
     def __init__(self, run: ListRun) -> None:
         self.run = run
         self.size = run.p["AtomBytes"] // 2
-        #: Slices of the same accumulators: as far apart as the lanes need.
-        self.spacing = max(run.p["LaneLatency"], run.channel.passes)
+        self.rows = 1  # of the left operand, that the blocks are for
         self.announced: deque[int] = deque()  # slices of each block that has not left
         self.opened: int | None = None  # slices of a block announced in this clock
         self.filled = 0  # atoms of the block being filled
@@ -62,10 +61,12 @@ class Blocks:
     def step(self, clock: int, sent: Sent | None) -> None:
         """Go through a clock."""
         if self.full and self.full[0] <= clock and self.next_slice <= clock:
-            self.next_slice = clock + self.spacing
+            # Slices of the same accumulators: as far apart as the lanes need.
+            lanes = self.run.channel.lane_clocks(self.rows)
+            self.next_slice = clock + max(self.run.p["LaneLatency"], lanes)
             self.left += 1
-            self.run.channel.counts["mac"] += 1
-            self.run.channel.lanes_fed(clock + 1)
+            self.run.channel.counts["mac"] += self.rows
+            self.run.channel.lanes_fed(clock + 1, self.rows)
             if self.left == self.announced[0]:
                 self.announced.popleft()
                 self.full.popleft()
@@ -109,11 +110,16 @@ class Sequencer:
         run = self.run
         beats = ceil(2 * self.cols, self.beat)
         width = self._word("tile") if self.opcode == Opcode.MATMUL else run.p["AccGroups"]
-        for row in range(self.rows):
-            if not self.vector or (self.scalars and not row):
-                yield from run.offer(self._scalar_row(row))
+        # Rows of a product share the beats of the right operand.
+        together = 1 if self.vector else run.p["RowsPerBeat"]
+        for top in range(0, self.rows, together):
+            rows = range(top, min(top + together, self.rows))
+            run.blocks.rows = len(rows)
+            for row in rows:
+                if not self.vector or (self.scalars and not row):
+                    yield from run.offer(self._scalar_row(row))
             for first in range(0, beats, width):
-                yield from self._tile(row, first, min(width, beats - first))
+                yield from self._tile(rows, first, min(width, beats - first))
         while not run.quiet():
             yield
         yield from run.wait(2)  # drained, done
@@ -126,32 +132,47 @@ class Sequencer:
             elements = self.rows if self.broadcast == Broadcast.COLUMN else 1
         return Stream(start, ceil(elements, self.elements), "scalar")
 
-    def _tile(self, row: int, first: int, width: int) -> Clocks:
-        """A tile: its width 1 clock, set-up, start values, operands, result, next 1 clock."""
+    def _tile(self, rows: range, first: int, width: int) -> Clocks:
+        """A tile: its width 1 clock, set-up, start values, operands, results, next 1 clock."""
         run = self.run
         yield
         if self.vector:
             yield from run.wait(run.p["VectorSetup"])
-        if self.vector and not self.scalars and not self.unary:
-            yield from run.offer(self._load("addr_a", "stride_a", row, first, width))
-        elif self.scalars and self.opcode != Opcode.MUL:
-            yield from self._splat(width)
-        elif not self.vector and self.init == Init.ROW:
-            yield from run.offer(self._load("host_lo", "", row, first, width))
-        elif not self.vector and self.init == Init.F32:
-            yield from run.offer(self._load("host_lo", "host_hi", row, first, width, 2))
-        elif self.transposed:
-            yield from self._splat(width)
+        if self._splats():
+            yield from self._splat(width * len(rows))
+        for row in rows:
+            start = self._start_values(row, first, width)
+            if start is not None:
+                yield from run.offer(start)
         if self.transposed:
             yield from self._turned(first, width)
         else:
-            yield from run.offer(self._operand(row, first, width))
-        start = self._word("addr_y") + row * self._word("stride_y") + first * self.beat * self.wide
-        yield from run.offer(Stream(start, width * self.wide, "result", self.all, hold=True))
+            yield from run.offer(self._operand(rows, first, width))
+        for row in rows:
+            start = self._word("addr_y") + row * self._word("stride_y")
+            start += first * self.beat * self.wide
+            yield from run.offer(Stream(start, width * self.wide, "result", self.all, hold=True))
         # The scalar of a row, and a block of the next, may not come before this row is done.
         while (self.scalars or self.transposed) and not run.quiet():
             yield
         yield
+
+    def _splats(self) -> bool:
+        """Whether a tile starts from one value: that of its row, or +0 for blocks."""
+        if self.vector:
+            return self.scalars and self.opcode != Opcode.MUL
+        return self.transposed and self.init == Init.ZERO
+
+    def _start_values(self, row: int, first: int, width: int) -> Stream | None:
+        """Return the stream of what the accumulators of a row start from."""
+        if self.vector:
+            loads = not self.scalars and not self.unary
+            return self._load("addr_a", "stride_a", row, first, width) if loads else None
+        if self.init == Init.ROW:
+            return self._load("host_lo", "", row, first, width)
+        if self.init == Init.F32:
+            return self._load("host_lo", "host_hi", row, first, width, 2)
+        return None
 
     def _load(
         self, addr: str, stride: str, row: int, first: int, width: int, wide: int = 1
@@ -160,21 +181,21 @@ class Sequencer:
         start += first * self.beat * wide
         return Stream(start, width * wide, "load", self.all)
 
-    def _operand(self, row: int, first: int, width: int) -> Stream:
+    def _operand(self, rows: range, first: int, width: int) -> Stream:
         """Return the stream of the operand that is read last."""
         beat = self.beat
         if self.vector:
             name = "a" if self.scalars or self.unary else "b"
             start = self._word(f"addr_{name}") + first * beat
             if self.scalars or self.broadcast == Broadcast.NONE:
-                start += row * self._word(f"stride_{name}")
+                start += rows[0] * self._word(f"stride_{name}")
             # A beat meets what was loaded `width` beats ago. (One that is alone follows a result.)
             hold = self.scalars or width < self.run.p["LaneLatency"]
             return Stream(start, width, "ew", self.all, hold)
         start = self._word("addr_b") + first * self.inner * beat
         # What is loaded last, start values or a row of A in one atom, must be there.
         hold = self.init != Init.ZERO or self.inner <= self.elements
-        return Stream(start, self.inner * width, "mac", self.all, hold, width)
+        return Stream(start, self.inner * width, "mac", self.all, hold, width, len(rows))
 
     def _splat(self, width: int) -> Clocks:
         """Fill accumulators with a value, one beat of them a clock, when all before is done."""

@@ -35,6 +35,10 @@ DEVICES: dict[str, tuple[str, dict[str, str]]] = {
         {"device.lanes": "64", "device.vector_setup": "1", "dram.tfaw": "50", "dram.trrd_l": "9"}
         | {"dram.tccd_l": "5", "dram.trefi": "2501"},
     ),
+    # Rows that share the beats of a product: in two passes, at once, in eight passes of two clocks.
+    "4 rows, 64 lanes": ("htg-z920", {"device.rows_per_beat": "4", "device.lanes": "64"}),
+    "aim, 2 rows, 512 lanes": ("aim", {"device.rows_per_beat": "2", "device.lanes": "512"}),
+    "8 rows, 24 lanes": ("htg-z920", {"device.rows_per_beat": "8", "device.lanes": "24"}),
     "aim, no refresh": (
         "aim",
         {"device.lanes": "100", "device.vector_setup": "20", "dram.trefi": "0"},
@@ -167,6 +171,10 @@ class _Maker:
                 "inner": 48, "beats": 5, "rows": 2, "init": Init.F32, "out_f32": True,
             },
             "binary32 result": {"inner": 20, "beats": 4, "rows": 3, "out_f32": True},
+            "rows of groups": {"inner": 40, "beats": 5, "rows": 11, "tile": 3},
+            "rows of groups, continued": {
+                "inner": 33, "beats": 3, "rows": 5, "init": Init.F32, "out_f32": True, "tile": 2,
+            },
         }  # fmt: skip
         size = self.atom // 2
         for inner in (size, size + 1, 2 * size + 1):
@@ -193,6 +201,7 @@ class _Maker:
                 "inner": size, "cols": 2 * size, "init": Init.F32, "out_f32": True,
             },
             "refreshes": {"inner": 24 * size, "cols": 3 * size, "apart": True},
+            "rows of groups": {"inner": size + 3, "cols": 2 * size, "rows": 11},
         }  # fmt: skip
         return {f"transposed, {name}": [self.turned(**shape)] for name, shape in shapes.items()}
 

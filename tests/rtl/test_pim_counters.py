@@ -53,7 +53,8 @@ async def count(dut, rng, busy_chance, loads):
         ).tolist()
         column, row = int(rng.choice([NOP, RD, WR])), int(rng.choice([NOP, ACT, PRE, REF]))
         opened = int(rng.integers(1 << BANKS))
-        dut.busy_i.value, dut.row_all_i.value, dut.mac_i.value = int(busy), int(every), int(mac)
+        rows = int(rng.integers(1, 9)) if mac else 0
+        dut.busy_i.value, dut.row_all_i.value, dut.mac_i.value = int(busy), int(every), rows
         dut.stall_i.value, dut.clear_i.value = int(stall), int(clear)
         dut.capture_i.value, dut.open_i.value = int(capture), opened
         dut.col_cmd_i.value, dut.row_cmd_i.value = column, row
@@ -77,7 +78,7 @@ async def count(dut, rng, busy_chance, loads):
             "rd": column == RD,
             "wr": column == WR,
             "ref": row == REF,
-            "mac": mac,
+            "mac": rows,
             "stall": RATIO * (busy and stall),
         }
         total = total + np.array([step[name] for name in COUNTERS], dtype=np.uint64)

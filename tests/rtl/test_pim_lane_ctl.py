@@ -13,12 +13,19 @@ from pimloop.host.common.golden import bf16_to_f32, elementwise, matmul, to_bf16
 from pimloop.sim.bench.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 64, 4
-STYLES = {"per_bank": (64, 64), "all_bank": (32, 64)}
+#: Bytes of an atom and of a beat, rows for a beat, rows at the same time.
+STYLES = {
+    "per_bank": (64, 64, 1, 1),
+    "all_bank": (32, 64, 1, 1),
+    "8 rows in 4 passes": (64, 64, 8, 2),
+    "4 rows at once": (32, 64, 4, 4),
+    "2 rows in 2 passes": (32, 64, 2, 1),
+}
 IDLE = dict.fromkeys(
     ("flush_i", "read_i", "write_i", "read_data_i", "zero_init_i", "ew_op_i", "ew_scalar_i",
-     "scalar_index_i", "splat_i", "splat_zero_i", "splat_negate_i", "splat_group_i",
-     "block_open_i", "block_group_i", "block_part_i", "block_base_i", "block_slices_i",
-     "copy_in_data_i"), 0,
+     "scalar_index_i", "splat_i", "splat_zero_i", "splat_negate_i", "splat_row_i",
+     "splat_group_i", "block_open_i", "block_row_i", "block_group_i", "block_part_i",
+     "block_base_i", "block_slices_i", "copy_in_data_i"), 0,
 )  # fmt: skip
 MAC, MUL, MULS = 0, 2, 3  # pim_pkg::lane_op_e
 
@@ -28,7 +35,7 @@ class TB:
 
     def __init__(self, dut, idle):
         self.dut, self.rng, self.idle = dut, seeded(dut), idle
-        self.atom, self.beat = STYLES[os.environ["STYLE"]]
+        self.atom, self.beat, self.rows, self.sets = STYLES[os.environ["STYLE"]]
         self.elems, self.atom_elems = self.beat // 2, self.atom // 2
         self.read_data = None  # of the read of the last clock
         self.written = []  # (access, data bytes) of write_o
@@ -60,7 +67,7 @@ class TB:
         await RisingEdge(dut.clk_i)
         seen = int(dut.write_o.value)
         expected = self.due.pop(self.clock, None)
-        assert (ACCESS.unpack(seen) if seen >> 39 else None) == expected
+        assert (ACCESS.unpack(seen) if seen >> ACCESS.bits - 1 else None) == expected
         if expected:
             word = int(dut.write_data_o.value).to_bytes(self.beat, "little")
             self.written.append((expected, word))
@@ -86,7 +93,7 @@ class TB:
             await self.step()
         raise AssertionError("the lanes stay busy")
 
-    def access(self, kind, last, step_end=0):
+    def access(self, kind, last, step_end=0, row=0):
         single = kind in (Kind.SCALAR, Kind.BLOCK, Kind.COPY_IN, Kind.COPY_OUT)
         return {
             "valid": 1,
@@ -95,29 +102,50 @@ class TB:
             "all": int(not single),
             "step_end": int(step_end),
             "last": int(last),
+            "row": row,
         }
 
-    async def read(self, kind, beats, period=0):
+    def some_rows(self):
+        """Return how many rows a product has, often all that a beat serves."""
+        return self.rows if self.rng.random() < 0.4 else int(self.rng.integers(self.rows)) + 1
+
+    async def passes(self, rows):
+        """Wait while the lanes work on a beat for so many rows."""
+        for _ in range((rows - 1) // self.sets):
+            await self.step()
+
+    async def read(self, kind, beats, period=0, row=0):
         """Read a stream: `beats` uint16[n, elements]."""
         for i, beat in enumerate(beats):
             await self.gap()
             last = i == len(beats) - 1
             ended = period and i % period == period - 1
-            await self.step(self.access(kind, last, ended), np.ascontiguousarray(beat).tobytes())
+            access = self.access(kind, last, ended, row)
+            await self.step(access, np.ascontiguousarray(beat).tobytes())
 
-    async def scalars(self, values):
-        """Fill the scalar buffer from its start."""
+    async def scalars(self, values, row=0):
+        """Fill the scalar buffer of a row from its start."""
         padded = np.resize(self.bits(DEPTH), -(-len(values) // self.atom_elems) * self.atom_elems)
         padded[: len(values)] = values
-        await self.read(Kind.SCALAR, padded.reshape(-1, self.atom_elems))
+        await self.read(Kind.SCALAR, padded.reshape(-1, self.atom_elems), row=row)
 
-    async def result(self, width, f32):
+    async def left(self, a):
+        """Fill the scalar buffer with the rows of a left operand."""
+        for row, values in enumerate(a):
+            await self.scalars(values, row)
+
+    async def results(self, rows, width, f32):
+        """Write the accumulators of some rows; return them, [rows, width x elements]."""
+        return np.vstack([await self.result(width, f32, row) for row in range(rows)])
+
+    async def result(self, width, f32, row=0):
         """Write the accumulators; return what reached the array, [1, width x elements]."""
         await self.settle()
         self.written.clear()
         count = width * (2 if f32 else 1)
         accesses = [
-            self.access(Kind.F32 if f32 else Kind.BF16, i == count - 1) for i in range(count)
+            self.access(Kind.F32 if f32 else Kind.BF16, i == count - 1, row=row)
+            for i in range(count)
         ]
         for access in accesses:
             await self.gap()
@@ -129,28 +157,29 @@ class TB:
         return np.frombuffer(data, np.uint32 if f32 else np.uint16).reshape(1, -1)
 
     async def load(self, init, width):
-        """Load the initial value of a product's tile and wait until it has settled."""
+        """Load the initial values of a product's tile, a row each, and wait until they settled."""
         if init is None:
             return
         kind = Kind.LOAD if init.dtype == np.uint16 else Kind.LOAD_F32
-        await self.read(kind, init.view(np.uint16).reshape(-1, self.elems))
-        assert width == len(init.reshape(-1)) // self.elems
+        for row, values in enumerate(init):
+            await self.read(kind, values.view(np.uint16).reshape(-1, self.elems), row=row)
+            assert width == len(values) // self.elems
         await self.settle()
 
-    def random_init(self, width):
-        columns = width * self.elems
+    def random_init(self, rows, width):
+        columns = (rows, width * self.elems)
         match int(self.rng.integers(3)):
             case 0:
                 return None
             case 1:
-                return self.bits(columns)
+                return np.repeat(self.bits(1, columns[1]), rows, axis=0)
             case _:
                 words = self.rng.choice(CORNERS_F32, columns).astype(np.uint32)
                 noise = self.rng.integers(1 << 32, size=columns, dtype=np.uint32)
                 return np.where(self.rng.random(columns) < 0.5, words, noise).view(np.float32)
 
     def expect(self, result, a, b, init, f32):
-        start_value = init.reshape(1, -1) if init is not None and init.dtype != np.uint16 else init
+        start_value = init[0] if init is not None and init.dtype == np.uint16 else init
         expected = matmul(a, b, start_value, out_f32=f32)
         if f32:
             expected = expected.view(np.uint32)
@@ -165,10 +194,11 @@ async def products(dut, idle):
     await tb.begin()
     for _ in range(12):
         inner, width = (int(tb.rng.choice(x)) for x in ((1, 2, 17, 32, 33, 64), (1, 2, 3, GROUPS)))
-        a, b = tb.bits(1, inner), tb.bits(inner, width * tb.elems)
-        init, f32 = tb.random_init(width), bool(tb.rng.integers(2))
+        rows = tb.some_rows()
+        a, b = tb.bits(rows, inner), tb.bits(inner, width * tb.elems)
+        init, f32 = tb.random_init(rows, width), bool(tb.rng.integers(2))
         dut.zero_init_i.value = int(init is None)
-        await tb.scalars(a[0])
+        await tb.left(a)
         await tb.load(init, width)
         await tb.settle()
         before = tb.macs
@@ -177,12 +207,14 @@ async def products(dut, idle):
             for i, beat in enumerate(b[k].reshape(width, tb.elems)):
                 await tb.gap()
                 last = k == inner - 1 and i == width - 1
-                await tb.step(tb.access(Kind.MAC, last, i == width - 1), beat.tobytes())
-            for _ in range(LATENCY - width):
+                access = tb.access(Kind.MAC, last, i == width - 1, rows - 1)
+                await tb.step(access, beat.tobytes())
+                await tb.passes(rows)
+            for _ in range(LATENCY - width * -(-rows // tb.sets)):
                 await tb.step()
-        result = await tb.result(width, f32)
+        result = await tb.results(rows, width, f32)
         tb.expect(result, a, b, init, f32)
-        assert tb.macs - before == inner * width
+        assert tb.macs - before == inner * width * rows
 
 
 @cocotb.test()
@@ -210,46 +242,48 @@ async def transposed_products(dut, idle):
         inner = int(tb.rng.choice([1, tb.atom_elems - 1, tb.atom_elems, 2 * tb.atom_elems + 3]))
         inner = min(inner, DEPTH)
         columns = tb.atom_elems * int(tb.rng.integers(1, GROUPS * parts + 1))
-        width = -(-columns // tb.elems)
-        a, b = tb.bits(1, inner), tb.bits(columns, inner)
-        init, f32 = tb.random_init(width), bool(tb.rng.integers(2))
+        width, rows = -(-columns // tb.elems), tb.some_rows()
+        a, b = tb.bits(rows, inner), tb.bits(columns, inner)
+        init, f32 = tb.random_init(rows, width), bool(tb.rng.integers(2))
         dut.zero_init_i.value = int(init is None)
-        await tb.scalars(a[0])
+        await tb.left(a)
         if init is None:
             await tb.settle()
-            await splat(tb, width, zero=1)
+            for row in range(rows):
+                await splat(tb, width, zero=1, row=row)
         await tb.load(init, width)
         before = tb.macs
         for column in range(0, columns, tb.atom_elems):
             for base in range(0, inner, tb.atom_elems):
-                await block(tb, b, column, base)
-        result = await tb.result(width, f32)
-        assert tb.macs - before == inner * columns // tb.atom_elems
-        used = None if init is None else init[:columns]
+                await block(tb, b, column, base, rows)
+        result = await tb.results(rows, width, f32)
+        assert tb.macs - before == inner * columns // tb.atom_elems * rows
+        used = None if init is None else init[:, :columns]
         tb.expect(result[:, :columns], a, b.T, used, f32)
         # Columns that are not there keep their initial value, without a product.
-        rest = np.zeros(width * tb.elems, np.float32) if init is None else init
+        rest = np.zeros((rows, width * tb.elems), np.float32) if init is None else init
         if rest.dtype == np.uint16:
             rest = bf16_to_f32(rest)
-        rest = rest[columns:]
+        rest = np.ascontiguousarray(rest[:, columns:])
         expected = rest.view(np.uint32) if f32 else to_bf16_bits(rest)
-        assert np.array_equal(result[0, columns:], expected)
+        assert np.array_equal(result[:, columns:], expected)
 
 
-async def splat(tb, width, zero, negate=0, index=0):
+async def splat(tb, width, zero, negate=0, index=0, row=0):
     """Fill accumulators with one value, without a break."""
     dut = tb.dut
     dut.scalar_index_i.value = index
     await tb.step()
     dut.splat_i.value, dut.splat_zero_i.value, dut.splat_negate_i.value = 1, zero, negate
+    dut.splat_row_i.value = row
     for group in range(width):
         dut.splat_group_i.value = group
         await tb.step()
     dut.splat_i.value = 0
 
 
-async def block(tb, b, column, base):
-    """Announce one block of B^T and read its atoms."""
+async def block(tb, b, column, base, rows):
+    """Announce one block of B^T, for some rows of A, and read its atoms."""
     dut = tb.dut
     inner = b.shape[1]
     for _ in range(400):
@@ -257,6 +291,7 @@ async def block(tb, b, column, base):
             break
         await tb.step()
     dut.block_open_i.value = 1
+    dut.block_row_i.value = rows - 1
     dut.block_group_i.value = column // tb.elems
     dut.block_part_i.value = column % tb.elems // tb.atom_elems
     dut.block_base_i.value = base
@@ -264,6 +299,7 @@ async def block(tb, b, column, base):
     dut.block_slices_i.value = slices
     await tb.step()
     dut.block_open_i.value = 0
+    dut.block_row_i.value = int(tb.rng.integers(tb.rows))
     # What follows the last element in memory is not zero.
     atoms = tb.bits(tb.atom_elems, tb.atom_elems)
     atoms[:, :slices] = b[column : column + tb.atom_elems, base : base + slices]
@@ -371,15 +407,15 @@ async def flush_starts_everything_anew(dut):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_pim_lane_ctl(style):
-    atom, beat = STYLES[style]
+    atom, beat, rows, sets = STYLES[style]
     sources = rtl("pim_clock_gate", "pim_scalar_buf", "pim_transpose", "pim_lane", "pim_lanes",
-                  "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result",
+                  "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result", "pim_lane_rows",
                   "pim_lane_ctl")  # fmt: skip
     params = {"AtomBytes": atom, "BeatBytes": beat, "AccGroups": GROUPS, "ScalarDepth": DEPTH}
     run_bench(
         "pim_lane_ctl",
         sources,
         bench=__file__,
-        params=params | {"LaneLatency": LATENCY},
+        params=params | {"LaneLatency": LATENCY, "RowsPerBeat": rows, "LaneSets": sets},
         environment={"STYLE": style},
     )

@@ -24,29 +24,31 @@ SOURCES = (
 
 #: Small geometries with the timing of the two presets; refresh far more often than real.
 DDR4 = {"AllBank": 0, "Banks": 16, "BankGroups": 4, "RowBytes": 512, "Rows": 16, "AtomBytes": 64}
-DDR4 |= {"CkRatio": 4, "LaneSpacing": 4, "LaneLatency": 4}
+DDR4 |= {"CkRatio": 4, "LaneSpacing": 4, "LaneLatency": 4, "RowsPerBeat": 1, "LaneSets": 1}
 DDR4 |= {"TRcdRd": 17, "TRcdWr": 17, "TRp": 17, "TRas": 39, "TRc": 56, "TCcdS": 4, "TCcdL": 6}
 DDR4 |= {"TRrdS": 4, "TRrdL": 6, "TFaw": 26, "TWr": 18, "TRtp": 9, "TWtrS": 3, "TWtrL": 9}
 DDR4 |= {"TRefi": 1500, "TRfc": 90, "TXs": 100, "TXsdll": 260, "TCl": 17, "TCwl": 12, "TBl": 4}
 GDDR6 = {"AllBank": 1, "Banks": 8, "BankGroups": 4, "RowBytes": 256, "Rows": 16, "AtomBytes": 32}
-GDDR6 |= {"CkRatio": 2, "LaneSpacing": 2, "LaneLatency": 4}
+GDDR6 |= {"CkRatio": 2, "LaneSpacing": 2, "LaneLatency": 4, "RowsPerBeat": 4, "LaneSets": 2}
 GDDR6 |= {"TRcdRd": 36, "TRcdWr": 28, "TRp": 32, "TRas": 54, "TRc": 86, "TCcdS": 2, "TCcdL": 3}
 GDDR6 |= {"TRrdS": 5, "TRrdL": 7, "TFaw": 28, "TWr": 26, "TRtp": 4, "TWtrS": 9, "TWtrL": 11}
 GDDR6 |= {"TRefi": 1800, "TRfc": 110, "TXs": 120, "TXsdll": 300, "TCl": 24, "TCwl": 6, "TBl": 2}
 STYLES = {"per_bank": DDR4, "all_bank": GDDR6}
 
 #: Of the parameters of a platform, those that the scheduler has.
-PARAMETERS = frozenset(DDR4) - {"LaneSpacing"}
+PARAMETERS = frozenset(DDR4) - {"LaneSpacing", "LaneSets"}
 SMALL = {"RowBytes", "Rows"}  # as above, so that spans often meet
 
 
-def of_platform(name: str, lanes: int) -> dict[str, int]:
-    """Return the bench's parameters with the timing of a platform and so many lanes."""
-    values = load_platform(name, {"device.lanes": str(lanes)}).rtl_parameters()
+def of_platform(name: str, lanes: int, rows: int = 1) -> dict[str, int]:
+    """Return the bench's parameters: a platform with so many lanes and rows for a beat."""
+    settings = {"device.lanes": str(lanes), "device.rows_per_beat": str(rows)}
+    values = load_platform(name, settings).rtl_parameters()
     style = STYLES["all_bank" if values["AllBank"] else "per_bank"]
     chosen = {key: values[key] for key in PARAMETERS - SMALL} | {key: style[key] for key in SMALL}
     beat = values["AtomBytes"] * (values["Banks"] if values["AllBank"] else 1)
-    return chosen | {"LaneSpacing": values["CkRatio"] * max(1, beat // 2 // lanes)}
+    spacing = values["CkRatio"] * max(1, beat // 2 // lanes)
+    return chosen | {"LaneSpacing": spacing, "LaneSets": max(1, lanes // (beat // 2))}
 
 
 def random_timing(seed: int) -> dict[str, int]:
@@ -68,7 +70,8 @@ def random_timing(seed: int) -> dict[str, int]:
         if first_broken(whole | short) is None:
             break
     style = STYLES["all_bank" if whole["AllBank"] else "per_bank"]
-    return style | short | {"LaneSpacing": ratio * int(rng.choice([1, 2]))}
+    rows = {"RowsPerBeat": 8, "LaneSets": int(rng.choice([1, 2, 8]))} if seed % 4 > 1 else {}
+    return style | short | {"LaneSpacing": ratio * int(rng.choice([1, 2]))} | rows
 
 
 _PAIRS = ("Ccd", "Rrd", "Wtr")
@@ -79,6 +82,7 @@ TIMINGS: dict[str, dict[str, int]] = {
     "htg-z920": of_platform("htg-z920", 32),
     "aim": of_platform("aim", 256),
     "aim with 64 lanes": of_platform("aim", 64),
+    "htg-z920, 8 rows": of_platform("htg-z920", 64, 8),
     **{f"random {seed}": random_timing(seed) for seed in range(8)},
 }
 
@@ -97,6 +101,7 @@ STRICT = {
 }
 
 NOP, ACT, PRE, RD, WR, REF = range(6)
+VALID = ACCESS.bits - 1  # bit of an access
 ALL_KINDS = (Kind.LOAD, Kind.LOAD_F32, Kind.MAC, Kind.EW, Kind.BF16, Kind.F32)
 
 
@@ -160,17 +165,19 @@ class TB:
         bank, rest = divmod(addr, p["RowBytes"] * p["Rows"])
         return bank, rest // p["RowBytes"]
 
-    def stream(self, kind: Kind, addr: int, count: int, hold: int = 0, period: int = 0) -> None:
+    def stream(
+        self, kind: Kind, addr: int, count: int, hold: int = 0, period: int = 0, row: int = 0
+    ) -> None:
         """Queue a stream."""
         every = int(bool(self.p["AllBank"]) and kind in ALL_KINDS)
         step = self.beat if every else self.p["AtomBytes"]
         whole = {"addr": addr, "count": count, "kind": kind, "all": every, "hold": hold}
-        whole["period"] = period
+        whole |= {"period": period, "row": row}
         self.offered += cut(whole, self.page, step)
         for i in range(count):
             access = {"valid": 1, "addr": addr + i * step, "kind": kind, "all": every}
             access["step_end"] = int(period != 0 and i % period == period - 1)
-            access["last"] = int(i == count - 1)
+            access |= {"last": int(i == count - 1), "row": row}
             self.expected.append(Column(0, 0, access, i, bool(hold and i == 0), period))
 
     def random_stream(self, near: int) -> int:
@@ -192,16 +199,18 @@ class TB:
         if kind == Kind.MAC:
             period = min(int(rng.choice([1, 2, 3, 4, 6, 16])), room)
             count = period * max(1, count // period)
-        self.stream(kind, addr, count, int(rng.random() < 0.25), period)
+        row = 0 if kind == Kind.EW else int(rng.integers(self.p["RowsPerBeat"]))
+        self.stream(kind, addr, count, int(rng.random() < 0.25), period, row)
         return addr
 
     def check(self, word: int) -> None:
         """Check the outputs of one clock."""
-        read, write = word >> 112 & (1 << 40) - 1, word >> 152 & (1 << 40) - 1
+        read, write = word >> 112 & (1 << ACCESS.bits) - 1, word >> 156 & (1 << ACCESS.bits) - 1
         due = self.reads.pop(self.clock, None)
-        assert (ACCESS.unpack(read) if read >> 39 else None) == due, f"read at {self.clock}"
+        assert (ACCESS.unpack(read) if read >> VALID else None) == due, f"read at {self.clock}"
         due = self.writes.pop(self.clock, None)
-        assert (ACCESS.unpack(write) if write >> 39 else None) == due, f"write at {self.clock}"
+        seen = ACCESS.unpack(write) if write >> VALID else None
+        assert seen == due, f"write at {self.clock}"
         column, row = word >> 4 & 15, word >> 8 & 15
         base = self.clock * self.p["CkRatio"]
         if row != NOP:
@@ -240,7 +249,8 @@ class TB:
         """Lanes need their clocks for a beat, and LaneLatency between steps of one sum."""
         fed = (Kind.MAC, Kind.EW)
         if kind in fed and self.columns and self.columns[-1].access["kind"] in fed:
-            assert wanted.time - self.columns[-1].time >= self.p["LaneSpacing"]
+            passes = self.columns[-1].access["row"] // self.p["LaneSets"] + 1
+            assert wanted.time - self.columns[-1].time >= self.p["LaneSpacing"] * passes
         if kind == Kind.MAC and wanted.index >= wanted.period:
             gap = wanted.clock - self.columns[-wanted.period].clock
             assert gap >= self.p["LaneLatency"], (

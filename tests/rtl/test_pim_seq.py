@@ -13,8 +13,10 @@ from pimloop.sim.bench.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 256, 4
 STYLES = {
-    "per_bank": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0},
-    "all_bank": {"AtomBytes": 32, "BeatBytes": 128, "VectorSetup": 3},
+    "per_bank": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0, "RowsPerBeat": 1},
+    "all_bank": {"AtomBytes": 32, "BeatBytes": 128, "VectorSetup": 3, "RowsPerBeat": 1},
+    "per_bank, 8 rows": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0, "RowsPerBeat": 8},
+    "all_bank, 2 rows": {"AtomBytes": 32, "BeatBytes": 128, "VectorSetup": 3, "RowsPerBeat": 2},
 }
 PRODUCTS = (Opcode.MATMUL, Opcode.MATMUL_T)
 _ISA = load()
@@ -32,6 +34,7 @@ class Loops:
 
     def __init__(self, style, opcode, words):
         self.atom, self.beat = style["AtomBytes"], style["BeatBytes"]
+        self.together = style["RowsPerBeat"]  # rows of a product for each beat
         self.every = int(self.atom != self.beat)
         self.opcode, self.w = opcode, words
         self.events = []
@@ -42,10 +45,11 @@ class Loops:
         else:
             self.elementwise()
 
-    def stream(self, kind, addr, count, hold=0, period=0):
+    def stream(self, kind, addr, count, hold=0, period=0, row=0):
         single = kind in (Kind.SCALAR, Kind.BLOCK)
         values = {"addr": addr, "count": count, "kind": kind, "hold": hold, "period": period}
-        self.events.append(("stream", values | {"all": 0 if single else self.every}))
+        values |= {"all": 0 if single else self.every, "row": row}
+        self.events.append(("stream", values))
 
     def tiles(self, limit):
         """Yield (first beat, beats) of the tiles of a row."""
@@ -53,48 +57,55 @@ class Loops:
         for first in range(0, beats, limit):
             yield first, min(limit, beats - first)
 
-    def write(self, row, first, width):
+    def write(self, row, first, width, member=0):
         wide = 2 if self.w.get("out_f32") else 1
         addr = self.w["addr_y"] + row * self.w["stride_y"] + first * self.beat * wide
-        self.stream(Kind.F32 if wide == 2 else Kind.BF16, addr, width * wide, hold=1)
+        kind = Kind.F32 if wide == 2 else Kind.BF16
+        self.stream(kind, addr, width * wide, hold=1, row=member)
 
-    def splats(self, width, zero, negate, index):
-        self.events += [("splat", (group, zero, negate, index)) for group in range(width)]
+    def splats(self, width, zero, negate, index, member=0):
+        self.events += [("splat", (member, group, zero, negate, index)) for group in range(width)]
 
-    def load_init(self, row, first, width):
-        """Fill the accumulators of a product's tile with its initial value."""
+    def load_init(self, row, first, width, member):
+        """Fill the accumulators of a row of a product's tile with their initial values."""
         if self.w["init"] == Init.ROW:
-            self.stream(Kind.LOAD, self.w["host_lo"] + first * self.beat, width)
+            self.stream(Kind.LOAD, self.w["host_lo"] + first * self.beat, width, row=member)
         elif self.w["init"] == Init.F32:
             addr = self.w["host_lo"] + row * self.w["host_hi"] + 2 * first * self.beat
-            self.stream(Kind.LOAD_F32, addr, 2 * width)
+            self.stream(Kind.LOAD_F32, addr, 2 * width, row=member)
 
     def product(self):
         w, elems = self.w, self.atom // 2
         normal = self.opcode == Opcode.MATMUL
-        for row in range(w["rows"]):
-            self.stream(Kind.SCALAR, w["addr_a"] + row * w["stride_a"], -(-w["inner"] // elems))
+        for top in range(0, w["rows"], self.together):
+            group = range(top, min(top + self.together, w["rows"]))
+            for row in group:
+                addr = w["addr_a"] + row * w["stride_a"]
+                self.stream(Kind.SCALAR, addr, -(-w["inner"] // elems), row=row - top)
             right = w["addr_b"]
             for first, width in self.tiles(w["tile"] if normal else GROUPS):
-                if not normal and w["init"] == Init.ZERO:
-                    self.splats(width, 1, 0, 0)
-                self.load_init(row, first, width)
+                for row in group:
+                    if not normal and w["init"] == Init.ZERO:
+                        self.splats(width, 1, 0, 0, row - top)
+                    self.load_init(row, first, width, row - top)
+                last = len(group) - 1
                 if normal:
                     # Scalars that fit in one atom are not there yet when the products begin.
                     hold = int(w["init"] != Init.ZERO or w["inner"] <= elems)
-                    self.stream(Kind.MAC, right, w["inner"] * width, hold, width)
+                    self.stream(Kind.MAC, right, w["inner"] * width, hold, width, last)
                     right += w["inner"] * width * self.beat
                 else:
-                    self.blocks(first, width)
-                self.write(row, first, width)
+                    self.blocks(first, width, last)
+                for row in group:
+                    self.write(row, first, width, row - top)
 
-    def blocks(self, first, width):
+    def blocks(self, first, width, last):
         w, elems, parts = self.w, self.atom // 2, self.beat // self.atom
         for column in range(first * parts, min((first + width) * parts, w["cols"] // elems)):
             group, part = divmod(column - first * parts, parts)
             for block in range(-(-w["inner"] // elems)):
                 slices = min(elems, w["inner"] - block * elems)
-                self.events.append(("block", (group, part, block * elems, slices)))
+                self.events.append(("block", (last, group, part, block * elems, slices)))
                 addr = w["addr_b"] + column * elems * w["stride_b"] + block * w["tile"]
                 if w["stride_b"] == self.atom:
                     self.stream(Kind.BLOCK, addr, elems)
@@ -157,7 +168,10 @@ class TB:
 
     def random_descriptor(self, opcode):
         atom, beat = self.style["AtomBytes"], self.style["BeatBytes"]
-        words = {"rows": self.pick(1, 2, 3), "cols": beat // 2 * self.pick(1, 2, 4, 5, 9)}
+        words = {
+            "rows": self.pick(1, 2, 3, self.style["RowsPerBeat"] + 3),
+            "cols": beat // 2 * self.pick(1, 2, 4, 5, 9),
+        }
         for name in ("addr_a", "addr_b", "addr_y", "host_lo"):
             words[name] = int(self.rng.integers(1 << 20)) * beat
         for name in ("stride_a", "stride_b", "stride_y", "host_hi"):
@@ -211,8 +225,8 @@ class TB:
                 assert room
                 # The lanes would be busy with it, and the result waits for them.
                 assert not settling, "a block is announced while a result waits"
-                ports = (dut.block_group_o, dut.block_part_o, dut.block_base_o, dut.block_slices_o)
-                seen = tuple(int(port.value) for port in ports)
+                names = ("row", "group", "part", "base", "slices")
+                seen = tuple(int(getattr(dut, f"block_{name}_o").value) for name in names)
                 assert next(expected) == ("block", seen)
             if ready and int(dut.stream_valid_o.value):
                 event = next(expected)
@@ -230,8 +244,8 @@ class TB:
     def check_splat(self, event, words):
         dut = self.dut
         zero = int(dut.splat_zero_o.value)
-        seen = [int(dut.splat_group_o.value), zero]
-        # Group and zero always count; sign and entry only when there is a value.
+        seen = [int(dut.splat_row_o.value), int(dut.splat_group_o.value), zero]
+        # Row, group and zero always count; sign and entry only when there is a value.
         if not zero:
             seen += [int(dut.splat_negate_o.value), int(dut.scalar_index_o.value)]
         assert event[0] == "splat"
@@ -264,7 +278,7 @@ def test_pim_seq(style):
     limits = {"AccGroups": GROUPS, "ScalarDepth": DEPTH, "LaneLatency": LATENCY}
     run_bench(
         "pim_seq",
-        rtl("pim_seq", "pim_seq_blocks", "pim_seq_stream"),
+        rtl("pim_seq", "pim_seq_blocks", "pim_seq_rows", "pim_seq_stream"),
         bench=__file__,
         params=STYLES[style] | limits,
         environment={"STYLE": style},

@@ -16,6 +16,7 @@ IDLE = {
     "tag_i": 0,
     "base_i": 0,
     "slices_i": 1,
+    "spacing_i": 1,
     "valid_i": 0,
     "data_i": 0,
 }
@@ -24,15 +25,16 @@ IDLE = {
 class TB:
     """Announces and fills blocks at random and compares every slice."""
 
-    def __init__(self, dut, gap, slices=(1, SIZE - 1, SIZE, SIZE)):
+    def __init__(self, dut, gap, slices=(1, SIZE - 1, SIZE, SIZE), spacings=(1, 2, SPACING)):
         self.dut, self.rng, self.gap, self.slices = dut, seeded(dut), gap, slices
+        self.spacings = spacings
         self.clear()
 
     def clear(self):
-        self.blocks = deque()  # announced, not yet drained: [tag, base, slices, atoms]
+        self.blocks = deque()  # announced, not yet drained: [tag, base, slices, spacing, atoms]
         self.filling = deque()  # those not yet full
         self.emitted = 0  # slices of the oldest block
-        self.since = SPACING
+        self.since = self.apart = SPACING  # clocks since the last slice, and until the next one
         self.index = None  # of the slice that was announced in the clock before
 
     async def step(self, may_open=True):
@@ -42,12 +44,13 @@ class TB:
             int(rng.integers(1 << TAG_BITS)),
             int(rng.integers(1 << INDEX_BITS)),
             int(rng.choice(self.slices)),
+            int(rng.choice(self.spacings)),
             [],
         ]
         fill = int(bool(self.filling) and rng.random() >= self.gap)
         atom = rng.integers(1 << 16, size=SIZE, dtype=np.uint16)
         dut.open_i.value = opened
-        dut.tag_i.value, dut.base_i.value, dut.slices_i.value = block[:3]
+        dut.tag_i.value, dut.base_i.value, dut.slices_i.value, dut.spacing_i.value = block[:4]
         dut.valid_i.value = fill
         dut.data_i.value = int.from_bytes(atom.tobytes(), "little")
         await RisingEdge(dut.clk_i)
@@ -61,8 +64,8 @@ class TB:
         assert room or len(self.blocks) >= 2
         assert not int(dut.idle_o.value) or len(self.blocks) <= 1
         if fill:
-            self.filling[0][3].append(atom)
-            if len(self.filling[0][3]) == SIZE:
+            self.filling[0][4].append(atom)
+            if len(self.filling[0][4]) == SIZE:
                 self.filling.popleft()
         if opened and room:
             self.blocks.append(block)
@@ -71,14 +74,14 @@ class TB:
 
     def check_slice(self):
         dut = self.dut
-        tag, base, slices, atoms = self.blocks[0]
+        tag, base, slices, spacing, atoms = self.blocks[0]
         assert len(atoms) == SIZE, "a slice of a block that is not complete"
         data = np.frombuffer(int(dut.data_o.value).to_bytes(2 * SIZE, "little"), np.uint16)
         assert data.tolist() == [int(atom[self.emitted]) for atom in atoms]
         assert int(dut.tag_o.value) == tag
         assert self.index == (base + self.emitted) % (1 << INDEX_BITS)
-        assert self.since >= SPACING, "slices closer than Spacing"
-        self.since = 0
+        assert self.since >= self.apart, "a slice too close to the one before"
+        self.since, self.apart = 0, spacing
         self.emitted += 1
         if self.emitted == slices:
             self.blocks.popleft()
@@ -105,9 +108,10 @@ async def blocks(dut, gap):
 
 
 @cocotb.test()
-async def slices_leave_at_full_rate(dut):
-    """A block takes Size x Spacing clocks, and the next one follows without a break."""
-    tb = TB(dut, 0.0, slices=(SIZE,))
+@cocotb.parametrize(spacing=(2, SPACING))
+async def slices_leave_at_full_rate(dut, spacing):
+    """A block takes Size x spacing clocks, and the next one follows without a break."""
+    tb = TB(dut, 0.0, slices=(SIZE,), spacings=(spacing,))
     await start(dut, **IDLE)
     times = []
     for clock in range(SIZE * SPACING * 8):
@@ -115,7 +119,7 @@ async def slices_leave_at_full_rate(dut):
         await tb.step()
         if tb.since == 0 and before:
             times.append(clock)
-    assert set(np.diff(times)) == {SPACING}
+    assert set(np.diff(times)) == {spacing}
 
 
 @cocotb.test()

@@ -53,11 +53,13 @@ def read_geometry(device: Device) -> Geometry:
             f"{major}.x: rebuild the device from the same tree as the driver"
         )
     style, banks = read(Reg.STYLE), read(Reg.BANKS)
+    plain = {register.name.lower(): read(register) for register in PLAIN_REGISTERS}
+    plain["rows_per_beat"] = plain["rows_per_beat"] or 1  # a device of before version 1.2
     return Geometry(
         capacity=read(Reg.CAPACITY_LO) | read(Reg.CAPACITY_HI) << 32,
         all_bank=bool(STYLE_ALL_BANK.get(style)),
         native_lanes=bool(STYLE_NATIVE_LANES.get(style)),
         banks=BANKS_COUNT.get(banks),
         bank_groups=BANKS_GROUPS.get(banks),
-        **{register.name.lower(): read(register) for register in PLAIN_REGISTERS},
+        **plain,
     )

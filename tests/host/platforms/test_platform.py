@@ -33,7 +33,7 @@ def test_every_value_has_a_source(name: str) -> None:
     assert platform.name == name
     source_of = sources(platform_path(name))
     cpu = len(fields(platform.cpu)) if platform.cpu else 0
-    assert len(source_of) == 13 + 21 + 4 + 7 + 5 + cpu
+    assert len(source_of) == 14 + 21 + 4 + 7 + 5 + cpu
     assert all(source.strip() for _, source in source_of.values())
 
 

@@ -15,7 +15,7 @@ module pim_counters_bench #(
   input  pim_pkg::dram_cmd_e row_cmd_i,
   input  logic               row_all_i,
   input  logic [Banks-1:0]   open_i,
-  input  logic               mac_i,
+  input  logic [3:0]         mac_i,
   input  logic               stall_i,
   input  logic               capture_i,
   output logic [pim_isa_pkg::Counters-1:0][63:0] total_o,

@@ -12,6 +12,8 @@ module pim_sched_bench #(
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned CkRatio = 4,
   parameter int unsigned LaneSpacing = 4,
+  parameter int unsigned RowsPerBeat = 1,
+  parameter int unsigned LaneSets = 1,
   parameter int unsigned LaneLatency = 4,
   parameter int unsigned TRcdRd = 17,
   parameter int unsigned TRcdWr = 17,
@@ -47,7 +49,7 @@ module pim_sched_bench #(
   input  logic         flush_i,
   input  logic         valid_i,
   /// A pim_pkg::span_t.
-  input  logic [76:0]  span_i,
+  input  logic [79:0]  span_i,
   input  logic         copy_out_room_i,
   input  logic         copy_in_ready_i,
   input  logic         lanes_busy_i,
@@ -83,6 +85,8 @@ module pim_sched_bench #(
     .AtomBytes(AtomBytes),
     .CkRatio(CkRatio),
     .LaneSpacing(LaneSpacing),
+    .RowsPerBeat(RowsPerBeat),
+    .LaneSets(LaneSets),
     .LaneLatency(LaneLatency),
     .Timing(Timing)
   ) u_sched (
@@ -157,8 +161,8 @@ module pim_sched_bench #(
     monitor_o[48+:16] = 16'(col_row);
     monitor_o[64+:16] = 16'(row_row);
     monitor_o[80+:32] = 32'(open);
-    monitor_o[112+:40] = read;
-    monitor_o[152+:40] = write;
+    monitor_o[112+:43] = read;
+    monitor_o[156+:43] = write;
   end
 
   typedef logic [Fields-1:0][15:0] fields_t;
@@ -196,6 +200,8 @@ module pim_sched_bench #(
       .AtomBytes(AtomBytes),
       .CkRatio(CkRatio),
       .LaneSpacing(LaneSpacing),
+      .RowsPerBeat(RowsPerBeat),
+      .LaneSets(LaneSets),
       .LaneLatency(LaneLatency),
       .Timing(Timing)
     ) u_reference (

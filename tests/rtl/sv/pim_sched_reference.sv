@@ -33,6 +33,9 @@ module pim_sched_reference #(
   parameter int unsigned CkRatio = 4,
   /// DRAM clocks the lanes need for a beat.
   parameter int unsigned LaneSpacing = 4,
+  /// Rows of the left operand for a beat; those at the same time.
+  parameter int unsigned RowsPerBeat = 1,
+  parameter int unsigned LaneSets = 1,
   /// Fabric clocks between two operations on the same accumulators.
   parameter int unsigned LaneLatency = 4,
   parameter pim_pkg::timing_t Timing = '0
@@ -121,7 +124,6 @@ module pim_sched_reference #(
   localparam int unsigned LastSlotIndex = CkRatio - 1;
   localparam stamp_t LastSlot = stamp_t'(LastSlotIndex);
   localparam stamp_t WriteEnd = stamp_t'(WriteClocks);
-  localparam stamp_t LaneGap = stamp_t'(LaneSpacing) > CcdS ? stamp_t'(LaneSpacing) : CcdS;
 
   if (BankGroups < 2 || Banks % BankGroups != 0) begin : gen_check_groups
     $error("%m: BankGroups must be at least 2 and divide Banks");
@@ -162,6 +164,7 @@ module pim_sched_reference #(
   pim_pkg::kind_e head_kind_q;
   logic head_all_q, head_hold_q, head_last_q;
   logic [5:0] head_period_q;
+  logic [2:0] head_row_q;
   pim_pkg::span_t next_q;
 
   // Bank state and stamps; `_all` stamps hold for every bank besides its own.
@@ -234,6 +237,7 @@ module pim_sched_reference #(
     col_access.all = head_all_q;
     col_access.step_end = step_q + 6'd1 == head_period_q;
     col_access.last = head_last_q && head_count_q == 32'd1;
+    col_access.row = head_row_q;
   end
 
   // ---- row command ----------------------------------------------------------------------
@@ -314,6 +318,7 @@ module pim_sched_reference #(
       head_all_q <= 1'b0;
       head_hold_q <= 1'b0;
       head_period_q <= '0;
+      head_row_q <= '0;
       head_last_q <= 1'b0;
       next_q <= '0;
       look_q <= '0;
@@ -330,6 +335,7 @@ module pim_sched_reference #(
           head_all_q <= next_head.run.all;
           head_hold_q <= next_head.run.hold;
           head_period_q <= next_head.run.period;
+          head_row_q <= next_head.run.row;
           head_last_q <= next_head.last;
         end
       end else begin
@@ -365,8 +371,11 @@ module pim_sched_reference #(
 
   assign refresh = row_go && row_cmd == pim_pkg::CmdRef;
   assign col_pre_at = col_write ? col_at + WriteEnd + Wr : col_at + Rtp;
+  // Beats for the lanes: a pass for every LaneSets rows.
+  stamp_t lane_gap;
+  assign lane_gap = stamp_t'(LaneSpacing * (32'(head_row_q) / LaneSets + 1));
   assign col_ccd = (head_kind_q == pim_pkg::KindMac || head_kind_q == pim_pkg::KindEw)
-                   ? LaneGap : CcdS;
+                   && lane_gap > CcdS ? lane_gap : CcdS;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
