@@ -154,7 +154,10 @@ function splitText(split) {
   const [sides, gather] = split;
   const lines = [sides.map(([title, columns, us]) => `${title} ${columns} columns ${time(us)}`).join(" ∥ ")];
   const times = sides.map(([, , us]) => us);
-  if (!times.includes(null)) lines.push(`both finish within ${time(Math.abs(times[0] - times[1]))} of each other`);
+  if (!times.includes(null)) {
+    const [apart, first] = [Math.abs(times[0] - times[1]), sides[times[0] < times[1] ? 0 : 1][0]];
+    lines.push(apart ? `both sides finish within ${time(apart)} of each other, ${first} first` : "both sides finish together");
+  }
   for (const [memory, us] of Object.entries(gather)) lines.push(`then gathered in memory ${memory}: ${time(us)}`);
   return lines.join("\n");
 }

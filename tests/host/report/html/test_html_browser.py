@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from support import report_samples as samples
 
 from pimloop.host.report.html import write_html
+from pimloop.host.report.html.labels import device_title
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDE, PHONE = (1440, 900), (390, 844)
@@ -394,7 +395,9 @@ def test_a_split_operator_shows_both_parts_and_why(browser, pages):
         detail = page.locator("#operators-table td.why")
         us = schedule["splits"][operator]["us"]
         apart = max(us.values()) - min(us.values())
-        expect(detail).to_contain_text(f"both finish within {apart:.1f} µs of each other")
+        expect(detail).to_contain_text(f"both sides finish within {apart:.1f} µs of each other")
+        first_done = device_title(min(us, key=us.__getitem__))
+        expect(detail).to_contain_text(f"of each other, {first_done} first")
         alternatives = schedule["placement"]["alternatives"][operator]
         regrets = sorted(alternative["regret_us"] for alternative in alternatives)
         expect(detail).to_contain_text(f"until it takes {regrets[0]:.2f} µs longer here")
