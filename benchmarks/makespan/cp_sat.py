@@ -68,7 +68,7 @@ class Formulation:
         self.places: list[dict[int, Any]] = []
         for operator in data["operators"]:
             self._add_operator(operator)
-        self.copies: dict[tuple[int, int], tuple[Any, list[Any]]] = {}
+        self.copies: dict[tuple[int, int], tuple[Any, dict[int, Any]]] = {}
         for number, tensor in enumerate(data["tensors"]):
             for memory in memories:
                 self._add_copy(number, tensor, memory)
@@ -124,7 +124,7 @@ class Formulation:
             return
         ticks = {move["from"]: move["ticks"] for move in tensor["moves"] if move["to"] == memory}
         start, end = self._time("copy"), self._time("copied")
-        moved = []
+        moved: dict[int, Any] = {}
         for source, literal in sources.items():
             if source == memory:
                 continue
@@ -136,7 +136,7 @@ class Formulation:
                     self.model.add_bool_or(at)
                 continue
             copy = self.model.new_bool_var("move")
-            moved.append(copy)
+            moved[source] = copy
             if literal is not None:
                 self.model.add_implication(copy, literal)
             for reads in (place for places in readers.values() for place in places):
@@ -156,6 +156,26 @@ class Formulation:
                     self.model.add(self.starts[reader] >= end).only_enforce_if([copy, reads])
         self.copies[number, memory] = (start, moved)
 
+    def begin_with(self, answer: dict[str, Any]) -> None:
+        """Let the search begin with an answer to the problem."""
+        for chosen, place in zip(self.places, answer["places"], strict=True):
+            for candidate, literal in chosen.items():
+                self.model.add_hint(literal, candidate == place)
+        for start, at in zip(self.starts, answer["starts"], strict=True):
+            self.model.add_hint(start, at)
+        copied = {(tensor, memory): at for tensor, memory, at in answer["copies"]}
+        for (tensor, memory), (start, moves) in self.copies.items():
+            at = copied.get((tensor, memory))
+            source = self._source(tensor, answer["places"])
+            for origin, literal in moves.items():
+                self.model.add_hint(literal, at is not None and origin == source)
+            if at is not None:
+                self.model.add_hint(start, at)
+
+    def _source(self, tensor: int, places: list[int]) -> int:
+        producer = self.data["tensors"][tensor]["producer"]
+        return self.data["home"] if producer is None else places[producer]
+
 
 def solve(data: dict[str, Any], seconds: float, threads: int) -> dict[str, Any]:
     """Return what CP-SAT finds: status, objective and bound in ticks, seconds, and the answer."""
@@ -163,6 +183,8 @@ def solve(data: dict[str, Any], seconds: float, threads: int) -> dict[str, Any]:
     from ortools.sat.python import cp_model
 
     formulation = Formulation(data)
+    if "start" in data:
+        formulation.begin_with(data["start"])
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = seconds
     solver.parameters.num_workers = threads
@@ -189,7 +211,7 @@ def solve(data: dict[str, Any], seconds: float, threads: int) -> dict[str, Any]:
             "copies": [
                 [tensor, memory, value(start)]
                 for (tensor, memory), (start, moved) in formulation.copies.items()
-                if any(map(value, moved))
+                if any(map(value, moved.values()))
             ],
         }
     return result

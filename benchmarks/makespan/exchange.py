@@ -13,7 +13,8 @@ file (`pimloop profile`), for solvers that know nothing of pimloop. Its keys:
 
 A memory executes one operator at a time, one DMA engine moves tensors one at a time, each at most
 once to a memory. The makespan is the end of the last task. An answer has `places` (one an
-operator), `starts` (of the operators) and `copies` (`[tensor, memory, start]`), in ticks.
+operator), `starts` (of the operators) and `copies` (`[tensor, memory, start]`), in ticks. `start`,
+where a problem has it, is an answer for the solver to begin with.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from pimloop.host.common.files import write_json
 from pimloop.partitioner.costs import load_costs
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.makespan.schedule import makespan, task_graph
+from pimloop.partitioner.makespan.search import schedule
 from pimloop.partitioner.place.domains import feasible_domains
 from pimloop.partitioner.problem import MODEL_INPUT, Problem
 
@@ -86,6 +88,21 @@ def export_problem(problem: Problem) -> dict[str, Any]:
                 ],
             }
             for tensor in problem.tensors
+        ],
+    }
+
+
+def answer_of(problem: Problem, place: Sequence[int]) -> dict[str, Any]:
+    """Return the list schedule of a placement (the place of every operator) as an answer."""
+    tick = problem.granularity
+    _, tasks, starts = schedule(problem, place)
+    operators = len(problem.ticks)
+    return {
+        "places": list(place),
+        "starts": [at // tick for at in starts[:operators]],
+        "copies": [
+            [tensor, to, at // tick]
+            for (tensor, _, to), at in zip(tasks.transfers, starts[operators:], strict=True)
         ],
     }
 

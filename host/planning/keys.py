@@ -113,7 +113,7 @@ EXECUTION = Code(
 REPORT = Code(("pimloop.host.pipeline.sweep",))
 
 #: Packages whose version decides results.
-PACKAGES = ("ml_dtypes", "networkx", "numpy", "onnx", "onnxruntime", "scipy")
+PACKAGES = ("highspy", "ml_dtypes", "networkx", "numpy", "onnx", "onnxruntime", "scipy")
 
 
 def digest(*parts: object) -> str:

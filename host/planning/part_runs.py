@@ -19,7 +19,7 @@ from fractions import Fraction
 
 import pimloop.partitioner.graph as cg
 from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
-from pimloop.partitioner.programme import SOLVED, Programme
+from pimloop.partitioner.programme import Programme
 from pimloop.partitioner.split_names import SplitName
 
 #: The device that computes the columns that the PIM does not, and the PIM.
@@ -166,6 +166,6 @@ def _single_run(operators: cg.Graph, offered: Mapping[str, Sequence[int]]) -> fr
     if not variables:
         return frozenset()
     answer = programme.solve()
-    if answer.status != SOLVED:
+    if answer.x is None:
         return None
     return frozenset(name for name, variable in variables.items() if answer.x[variable] > 0.5)

@@ -8,7 +8,7 @@ itself, at the places of the chain's operators that make this sum least. Operato
 tensors that pass one are left out, which only shortens.
 
 Layers of a transformer meet in single operators (a residual sum), so little is left out there, and
-a block is small enough for integer programming to prove its makespan. Loads are then counted where
+a block is small enough for an exhaustive search to prove its makespan. Loads are then counted where
 they arise; a relaxation of the whole model lets a memory that is idle in one layer help in another.
 """
 
@@ -22,8 +22,10 @@ from typing import TypeAlias
 
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.makespan.bounds import settled_bound, trivial_bound
+from pimloop.partitioner.makespan.exact import shortest
 from pimloop.partitioner.makespan.mip import MipAnswer, solve_makespan, wishes
 from pimloop.partitioner.makespan.schedule import (
+    TaskGraph,
     list_schedule,
     makespan,
     sequence_schedule,
@@ -38,7 +40,7 @@ BESIDE = 0.03
 #: What a block costs, and each pair of its operators, as such a share: blocks come out with about
 #: ten operators, more where it keeps them from being left out.
 PER_BLOCK = 1e-5
-PER_PAIR = 2e-7
+PER_PAIR = 5e-8
 
 #: Candidates that a block may pass over.
 REACH = 80
@@ -78,6 +80,7 @@ class BlockAnswer:
     #: way in the blocks' schedules one after another: half its time is over. Ticks.
     middle: dict[_Task, float]
     solved: bool  # the shortest makespan of every block that it adds up is known
+    exact: bool  # all bounds are proved in integers, none by a floating-point solver
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class _Solved:
     span: int
     place: tuple[int, ...]  # of its members
     middle: dict[_Task, float]  # as in `BlockAnswer`; operators by their number in the block
+    exact: bool = True  # the bound is proved in integers
 
     @property
     def proved(self) -> bool:
@@ -97,7 +101,8 @@ class _Solved:
     def joined(self, other: _Solved) -> _Solved:
         """Return the better of two bounds with the better of two schedules."""
         shorter = self if self.span <= other.span else other
-        return replace(shorter, bound=max(self.bound, other.bound))
+        higher = max(self, other, key=lambda solved: (solved.bound, solved.exact))
+        return replace(shorter, bound=higher.bound, exact=higher.exact)
 
 
 @dataclass(frozen=True)
@@ -321,23 +326,39 @@ def _key(case: _Part) -> object:
 
 
 def _solve(case: _Part, seconds: float) -> _Solved:
-    """Return the bound of a block, and its shortest schedule found."""
+    """Return the bound of a block, and its shortest schedule found.
+
+    Proved by exhaustive search; where half the time is not enough, HiGHS bounds what is left.
+    """
     part, choices = case.problem, case.choices
+    deadline = time.monotonic() + seconds
     schedules: list[_Solved] = []
     for start in case.starts:
         place = [p if p in places else places[0] for p, places in zip(start, choices, strict=True)]
         schedules += _scheduled(part, place)
     bound = trivial_bound(part, choices)
     span = min((schedule.span for schedule in schedules), default=part.total_ticks)
+    exact = True
     if seconds > 0 and bound < span:
-        answer = solve_makespan(part, choices, max(1, span), seconds)
+        searched = shortest(part, choices, span, deadline - seconds / 2)
+        if searched.better is not None:
+            better = searched.better
+            schedules.append(_timed(part, better.place, better.tasks, better.starts))
+            span = schedules[-1].span
+        bound = span if searched.proved else bound
+    left = deadline - time.monotonic()
+    if seconds > 0 and bound < span and left > 0:
+        answer = solve_makespan(part, choices, max(1, span), left)
         if answer.place is not None and answer.operator_starts is not None:
             schedules += _scheduled(part, answer.place, answer)
             span = min((schedule.span for schedule in schedules), default=span)
-        bound = max(bound, settled_bound(part, answer, span))
+        settled = settled_bound(part, answer, span)
+        if settled > bound:
+            bound, exact = settled, False
     if not schedules:
-        return _Solved(bound, part.total_ticks, tuple(places[0] for places in choices), {})
-    return replace(min(schedules, key=lambda schedule: schedule.span), bound=bound)
+        places = tuple(places[0] for places in choices)
+        return _Solved(bound, part.total_ticks, places, {}, exact)
+    return replace(min(schedules, key=lambda schedule: schedule.span), bound=bound, exact=exact)
 
 
 def _scheduled(
@@ -351,20 +372,21 @@ def _scheduled(
     schedules = [list_schedule(tasks, tasks.ranks())]
     if answer is not None:
         schedules.append(sequence_schedule(tasks, wishes(tasks, answer)))
+    return [_timed(part, place, tasks, starts) for starts in schedules]
+
+
+def _timed(part: Problem, place: Sequence[int], tasks: TaskGraph, starts: Sequence[int]) -> _Solved:
     names: list[_Task] = [*range(len(place))]
     names += [(part.tensors[tensor].id, to) for tensor, _, to in tasks.transfers]
-    return [
-        _Solved(
-            bound=0,
-            span=makespan(tasks, starts),
-            place=tuple(place),
-            middle={
-                name: at + length / 2
-                for name, at, length in zip(names, starts, tasks.duration, strict=True)
-            },
-        )
-        for starts in schedules
-    ]
+    return _Solved(
+        bound=0,
+        span=makespan(tasks, starts),
+        place=tuple(place),
+        middle={
+            name: at + length / 2
+            for name, at, length in zip(names, starts, tasks.duration, strict=True)
+        },
+    )
 
 
 def _combined(
@@ -401,6 +423,7 @@ def _combined(
         place=place,
         middle=middle,
         solved=all(table[case].proved for case in path),
+        exact=all(solved.exact for solved in table.values()),
     )
 
 

@@ -2,19 +2,22 @@
 
 List schedules of promising placements (the exact sequential optimum among them), the shortest
 schedules of the model's blocks one after another, local search from all of them, and at last
-integer programming of the whole. Blocks and whole also say how far from the shortest it can be.
+exhaustive search and integer programming of the whole. Blocks and whole also say how far from the
+shortest it can be.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.evaluation import durations, evaluate, places_of
 from pimloop.partitioner.makespan.blocks import BlockAnswer, solve_blocks
 from pimloop.partitioner.makespan.bounds import settled_bound, trivial_bound
+from pimloop.partitioner.makespan.exact import shortest
 from pimloop.partitioner.makespan.mip import (
     MipAnswer,
     may_be_exact,
@@ -42,6 +45,13 @@ SEARCH_SHARE = 0.25
 
 #: Share that the blocks may use.
 BLOCK_SHARE = 0.6
+
+#: Devices of the operators, and the tasks with their starts.
+Scheduled: TypeAlias = tuple[Mapping[str, str], TaskGraph, list[int]]
+
+#: What a bound rests on.
+EXACT = "proved in integers"
+FLOATING = "a floating-point solver's bound (HiGHS)"
 
 #: Gap below which the relaxation of the whole, which is weaker than its blocks, is left alone.
 SMALL_GAP = 0.005
@@ -76,58 +86,91 @@ def makespan_plan(problem: Problem, sequential: Mapping[str, str], time_limit_s:
             placements.append(candidate)
     placements = [place for place in placements if not overfull_at(problem, place)]
     bound = trivial_bound(problem, domains)
-    proof: dict[str, object] = {"kind": "load and longest chain"}
+    proof: dict[str, object] = {"kind": "load and longest chain", "certainty": EXACT}
     begun = time.monotonic()
     blocks = solve_blocks(problem, domains, placements, BLOCK_SHARE * time_limit_s)
     joined = None if blocks is None else _joined(problem, placements[0], blocks)
     if blocks is not None and blocks.bound > bound:
         bound = blocks.bound
-        proof = {"kind": "sum over blocks", "solver": "HiGHS", "blocks": blocks.blocks}
-    joined_span = None
+        proof = {
+            "kind": "sum over blocks",
+            "blocks": blocks.blocks,
+            "certainty": EXACT if blocks.exact else FLOATING,
+        }
     if joined is not None:
         placements.append(places_of(problem, joined[0]))
-        joined_span = makespan(*joined[1:])
     spent_s = 0.0 if blocks is None else time.monotonic() - begun
     solving_s = (1 - SEARCH_SHARE) * time_limit_s - spent_s
-    proved = joined_span is not None and joined_span <= bound
+    proved = joined is not None and makespan(*joined[1:]) <= bound
     search_s = 0.0 if proved else SEARCH_SHARE * time_limit_s
     span, improved = improve(problem, domains, placements, search_s)
-    best = schedule(problem, improved)
-    method, limit_reached = "list scheduling and local search", False
-    if joined is not None and joined_span is not None and joined_span < span:
-        best, method = joined, "integer programming block by block"
-        span = joined_span
-    if bound < span:
-        limit_reached = blocks is not None and not blocks.solved
-    if bound < span * (1 - SMALL_GAP) or (bound < span and may_be_exact(domains)):
-        answer = solve_makespan(problem, domains, span, max(0.0, solving_s))
+    best = _Best(schedule(problem, improved), "list scheduling and local search", bound, proof)
+    if joined is not None and makespan(*joined[1:]) < span:
+        best.scheduled, best.method = joined, "exhaustive search block by block"
+    best.limit_reached = best.open and blocks is not None and not blocks.solved
+    # The search knows neither entries nor what a memory holds.
+    if best.open and may_be_exact(domains) and not (problem.has_entries or problem.capacity):
+        best.search(problem, domains, solving_s / 2)
+        solving_s /= 2
+    if best.bound < best.span * (1 - SMALL_GAP) or (best.open and may_be_exact(domains)):
+        best.solve(problem, domains, solving_s)
+    if best.limit_reached:
+        best.proof["time_limit_s"] = time_limit_s
+    assignment, tasks, starts = best.scheduled
+    plan = _plan(problem, "optimal", assignment, tasks, starts, best.bound, best.method, best.proof)
+    return replace(plan, limit_reached=best.limit_reached)
+
+
+@dataclass
+class _Best:
+    """The shortest schedule so far, and the bound on any."""
+
+    scheduled: Scheduled
+    method: str
+    bound: int  # ticks
+    proof: dict[str, object]
+    limit_reached: bool = False
+
+    @property
+    def span(self) -> int:
+        """The makespan, ticks."""
+        return makespan(*self.scheduled[1:])
+
+    @property
+    def open(self) -> bool:
+        """Whether a shorter one is possible so far."""
+        return self.bound < self.span
+
+    def search(self, problem: Problem, domains: Sequence[tuple[int, ...]], seconds: float) -> None:
+        """Search exhaustively for a shorter schedule."""
+        searched = shortest(problem, domains, self.span, time.monotonic() + max(0.0, seconds))
+        if (better := searched.better) is not None:
+            assignment = cheapest_assignment(problem, better.place)
+            self.scheduled = assignment, better.tasks, better.starts
+            self.method = "exhaustive search"
+        if searched.proved:
+            self.bound = self.span
+            self.proof = {"kind": "exhaustive search", "certainty": EXACT}
+        self.limit_reached = not searched.proved
+
+    def solve(self, problem: Problem, domains: Sequence[tuple[int, ...]], seconds: float) -> None:
+        """Let HiGHS look for a shorter schedule, and bound what it may take."""
+        answer = solve_makespan(problem, domains, self.span, max(0.0, seconds))
         solved = schedule_of_answer(problem, answer)
-        if solved is not None and makespan(*solved[1:]) < makespan(*best[1:]):
-            best, method = solved, "integer programming"
-        span = makespan(*best[1:])
-        limit_reached = not answer.solved
-        settled = settled_bound(problem, answer, span)
-        if settled >= bound:
-            bound = settled
-            proof = {
-                "kind": "integer programming" if answer.exact else "relaxed integer programme",
-                "solver": "HiGHS",
-                "time_limit_s": time_limit_s,
-            }
-    if limit_reached:
-        proof = {**proof, "time_limit_s": time_limit_s}
-    assignment, tasks, starts = best
-    plan = _plan(problem, "optimal", assignment, tasks, starts, bound, method, proof)
-    return replace(plan, limit_reached=limit_reached)
+        if solved is not None and makespan(*solved[1:]) < self.span:
+            self.scheduled, self.method = solved, "integer programming"
+        self.limit_reached = not answer.solved
+        settled = settled_bound(problem, answer, self.span)
+        if settled > self.bound:
+            self.bound = settled
+            kind = "integer programming" if answer.exact else "relaxed integer programme"
+            self.proof = {"kind": kind, "certainty": FLOATING}
 
 
 def _whole_domains(problem: Problem, domains: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Return the places that are no splits, of each operator that has some, else all."""
     memories = range(len(problem.memories))
     return [tuple(p for p in domain if p in memories) or domain for domain in domains]
-
-
-Scheduled = tuple[Mapping[str, str], TaskGraph, list[int]]
 
 
 def schedule(

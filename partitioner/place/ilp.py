@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.evaluation import evaluate_places
 from pimloop.partitioner.place.capacity import overfull_at, resident_bytes_at, shared_readers
 from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
-from pimloop.partitioner.programme import INFEASIBLE, SOLVED, Programme
+from pimloop.partitioner.programme import Answer, Programme, Status
 from pimloop.partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
@@ -79,8 +78,8 @@ def solve_by_ilp(
         bound = evaluate_places(problem, place).total
         return IlpResult(place, float(bound), solved=True, variables=0, constraints=0)
     for _ in range(MAX_COVER_ROUNDS):
-        result = _run(problem, model, time_limit_s)
-        place = _place(result.x, domains, chosen)
+        result, values = _run(problem, model, time_limit_s)
+        place = _place(values, domains, chosen)
         if not _cut_off_overfull(problem, model, chosen, place):
             break
     else:
@@ -90,8 +89,8 @@ def solve_by_ilp(
         )
     return IlpResult(
         place=place,
-        bound=float(result.mip_dual_bound) * unit + constant,
-        solved=result.status == SOLVED,
+        bound=float(result.bound) * unit + constant,
+        solved=result.status is Status.SOLVED,
         variables=model.variables,
         constraints=model.rows,
     )
@@ -252,10 +251,13 @@ def _add_capacities(
             model.row(terms, -np.inf, (limit - fixed) / scale)
 
 
-def _run(problem: Problem, model: Programme, time_limit_s: float | None) -> Any:
+def _run(
+    problem: Problem, model: Programme, time_limit_s: float | None
+) -> tuple[Answer, tuple[float, ...]]:
+    """Return the solver's answer, and its values."""
     result = model.solve(time_limit_s)
     name = problem.costs.graph.name
-    if result.status == INFEASIBLE:
+    if result.status is Status.INFEASIBLE:
         raise PartitionerError(
             f"{name}: no feasible assignment: forbidden transfers and capacities "
             f"({_capacities(problem)}) together leave none; allow more"
@@ -264,7 +266,7 @@ def _run(problem: Problem, model: Programme, time_limit_s: float | None) -> Any:
         raise PartitionerError(
             f"{name}: HiGHS found no assignment ({result.message}); raise --time-limit"
         )
-    return result
+    return result, result.x
 
 
 def _place(

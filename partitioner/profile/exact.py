@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pimloop.partitioner.graph import HOME_MEMORY
 from pimloop.partitioner.profile.coverage import Coverage, Item
-from pimloop.partitioner.programme import INFEASIBLE, Programme
+from pimloop.partitioner.programme import Programme, Status
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def exact_runs(
     for run, v, device in _symmetry_breakers(coverage, wanted, runs):
         model.set_to_one(columns[run, v, device])
     result = model.solve(time_limit_s)
-    if result.status == INFEASIBLE:
+    if result.status is Status.INFEASIBLE:
         return ExactAnswer(False, None)
     if result.x is None:
         return ExactAnswer(None, None)

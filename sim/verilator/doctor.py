@@ -29,6 +29,7 @@ PACKAGES = (
     "cocotb",
     "numpy",
     "scipy",
+    "highspy",
     "networkx",
     "onnx",
     "onnxruntime",

@@ -37,6 +37,7 @@ _WARM = (
     "hypothesis",
     "_hypothesis_pytestplugin",
     "hypothesis.strategies",
+    "highspy",
     "html.parser",
     "jinja2",
     "ml_dtypes",

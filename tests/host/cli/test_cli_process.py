@@ -259,7 +259,7 @@ def test_help_imports_nothing_but_the_list_of_commands():
 
 
 #: They take longer to import than everything else: none is needed to read options.
-SLOW = {"jinja2", "msgspec", "networkx", "onnx", "onnxruntime", "scipy"}
+SLOW = {"highspy", "jinja2", "msgspec", "networkx", "onnx", "onnxruntime", "scipy"}
 
 #: Commands whose work is in their own module, or whose choices are the operations of the device.
 IMPORTED_AT_ONCE = {"calibrate", "validate-board", "gemm", "elementwise", "selftest"}

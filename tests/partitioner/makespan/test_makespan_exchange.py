@@ -26,7 +26,7 @@ from pimloop.partitioner.problem import Problem
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.makespan import cp_sat
-from benchmarks.makespan.exchange import checked_span, export_problem
+from benchmarks.makespan.exchange import answer_of, checked_span, export_problem
 
 SEEDS = range(40)
 
@@ -121,28 +121,21 @@ def test_splits_are_exported_as_places_of_two_memories(seed: int) -> None:
                 assert exported["ticks"] * problem.granularity == max(split.ticks)
 
 
-def answer_of(problem: Problem, rng: random.Random) -> tuple[dict[str, Any], int] | None:
+def random_answer(problem: Problem, rng: random.Random) -> tuple[dict[str, Any], int] | None:
     """Return an answer with random places, and its makespan; None: a move is forbidden."""
     place = [rng.choice(list(ticks)) for ticks in problem.ticks]
     try:
         tasks = task_graph(problem, place, [problem.ticks[v][p] for v, p in enumerate(place)])
     except PartitionerError:
         return None
-    starts = [at // problem.granularity for at in list_schedule(tasks, tasks.ranks())]
-    copies = zip(tasks.transfers, starts[len(place) :], strict=True)
-    answer = {
-        "places": place,
-        "starts": starts[: len(place)],
-        "copies": [[tensor, to, at] for (tensor, _, to), at in copies],
-    }
-    return answer, makespan(tasks, [at * problem.granularity for at in starts])
+    return answer_of(problem, place), makespan(tasks, list_schedule(tasks, tasks.ranks()))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_answer_is_checked_to_the_last_tick(seed: int) -> None:
     """What is right passes; any task a tick too early or a missing transfer does not."""
     rng, problem = random.Random(seed), problem_of(seed)
-    made = answer_of(problem, rng)
+    made = random_answer(problem, rng)
     if made is None:
         return
     answer, span = made
@@ -166,9 +159,12 @@ def test_what_the_form_does_not_have_is_refused() -> None:
             export_problem(problem)
 
 
-def solved(folder: Path, problem: Problem) -> subprocess.CompletedProcess[str]:
+def solved(
+    folder: Path, problem: Problem, start: dict[str, Any] | None = None
+) -> subprocess.CompletedProcess[str]:
     path = folder / "problem.json"
-    path.write_text(json.dumps(export_problem(problem)))
+    data = export_problem(problem) | ({} if start is None else {"start": start})
+    path.write_text(json.dumps(data))
     script = REPOSITORY / "benchmarks" / "makespan" / "cp_sat.py"
     return subprocess.run(
         [ORTOOLS, script, path, "--seconds", "20"],
@@ -185,7 +181,8 @@ def test_the_other_solver_is_skipped_with_the_reason_or_right(tmp_path: Path) ->
         pytest.skip(f"{first.stderr.strip()} (PIMLOOP_ORTOOLS_PYTHON names it)")
     for seed in SEEDS:
         problem = problem_of(seed)
-        done = solved(tmp_path, problem)
+        begun = random_answer(problem, random.Random(seed)) if seed % 2 else None
+        done = solved(tmp_path, problem, None if begun is None else begun[0])
         assert done.returncode == 0, done.stderr
         answer = json.loads(done.stdout)
         expected = shortest(small(seed))
