@@ -147,7 +147,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 #: All names of an option that has several.
 _NAMES = {"--lanes": ("--lanes", "--flavour"), "--output": ("-o", "--output")}
 
-_MODEL = "a built-in model (`pimloop models`), a Hugging Face folder, an .onnx file"
+_MODEL = (
+    "a built-in model (`pimloop models`), a Hugging Face folder, its config.json alone (random"
+    " weights), an .onnx file"
+)
 
 #: How several values of an option are written: the parser of all, from that of one.
 _SEVERAL: Mapping[str, tuple[Callable[[str], Any], str]] = {

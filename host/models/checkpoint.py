@@ -25,17 +25,26 @@ INDEX = "model.safetensors.index.json"
 _MAX_JSON = 64 << 20
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """Return the configuration of a model folder; its name is the folder's.
+def read_config(place: Path) -> ModelConfig:
+    """Return the configuration of a model folder or of a .json file; its name is that of the place.
+
+    A file that is called config.json has the name of its folder.
 
     Raises
     ------
     PimloopError
         When there is no readable config.json or it describes a model not supported.
     """
-    path = folder / CONFIG
+    path = place if is_configuration(place) else place / CONFIG
     data = _read_json(path)
-    return replace(from_hugging_face(data, str(path)), name=folder.resolve().name)
+    full = path.resolve()
+    name = full.parent.name if full.name == CONFIG else full.stem
+    return replace(from_hugging_face(data, str(path)), name=name)
+
+
+def is_configuration(path: Path) -> bool:
+    """Return whether a path is that of a configuration alone, not of a folder."""
+    return path.suffix == ".json" and not path.is_dir()
 
 
 def open_checkpoint(folder: Path) -> tuple[ModelConfig, CheckpointWeights]:

@@ -21,9 +21,8 @@ from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.checkpoint import open_checkpoint
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array, Graph
-from pimloop.host.models.loader import DEFAULT_SEQUENCE, LoadOptions
+from pimloop.host.models.loader import DEFAULT_SEQUENCE, LoadOptions, with_random_weights
 from pimloop.host.models.parameters import SharedWeights, Weights
-from pimloop.host.models.weights import RandomWeights
 from pimloop.partitioner.quantity import quantity
 
 #: The output that tokens are chosen from.
@@ -56,7 +55,8 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
     Parameters
     ----------
     name
-        A built-in model or a Hugging Face folder, of an architecture that is a `CachedDecoder`.
+        A built-in model, a Hugging Face folder or a config.json, of an architecture that is a
+        `CachedDecoder`.
     tokens
         How many to generate.
     options
@@ -71,9 +71,9 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
     """
     options = options or LoadOptions()
     path = Path(name)
-    if name in BUILT_IN:
-        config = BUILT_IN[name]
-        return build_generator(config, RandomWeights(config, options.seed), tokens, options)
+    drawn = with_random_weights(name, options.seed)
+    if drawn is not None:
+        return build_generator(*drawn, tokens, options)
     if path.is_dir():
         config, weights = open_checkpoint(path)
         generator = build_generator(config, weights, tokens, options)

@@ -15,12 +15,13 @@ def _is_built_in(model: str) -> bool:
 
 def has_own_loader(model: str) -> bool:
     """Whether a model is none of a plug-in, which uses options as it likes."""
-    return _is_built_in(model) or Path(model).is_dir() or Path(model).suffix == ".onnx"
+    path = Path(model)
+    return _is_built_in(model) or path.is_dir() or path.suffix in (".onnx", ".json")
 
 
 def has_own_weights(model: str) -> bool:
     """Whether a model comes with its weights: a folder or an .onnx file."""
-    return not _is_built_in(model) and has_own_loader(model)
+    return not _is_built_in(model) and (Path(model).is_dir() or Path(model).suffix == ".onnx")
 
 
 #: Of everything that executes a model.

@@ -1,7 +1,7 @@
 """The one way in: a model's name, and out comes its graph.
 
-A name is a built-in model (`built_in.BUILT_IN`), a Hugging Face folder (`checkpoint`) or an .onnx
-file (`onnx_file`).
+A name is a built-in model (`built_in.BUILT_IN`), a Hugging Face folder or its config.json alone
+(`checkpoint`), or an .onnx file (`onnx_file`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.common.numbers import whole
 from pimloop.host.models.architectures.registry import architecture_of
 from pimloop.host.models.built_in import BUILT_IN
-from pimloop.host.models.checkpoint import open_checkpoint
+from pimloop.host.models.checkpoint import is_configuration, open_checkpoint, read_config
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array, Graph
@@ -77,17 +77,35 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
                 f"{option} would do nothing: model {name} has no fused operators and no"
                 " convolutions; it is for .onnx files; leave it out"
             )
-    if name in BUILT_IN:
-        config = BUILT_IN[name]
-        graph = build_graph(config, RandomWeights(config, options.seed), options)
+    drawn = with_random_weights(name, options.seed)
+    if drawn is not None:
+        graph = build_graph(*drawn, options)
         # The published models run one sequence.
-        return replace(graph, built_in=graph.tensors[graph.inputs[0]].shape[0] == 1)
+        alone = graph.tensors[graph.inputs[0]].shape[0] == 1
+        return replace(graph, built_in=name in BUILT_IN and alone)
     if path.is_dir():
         return _from_folder(path, options)
     raise PimloopError(
         f"unknown model '{name}'; known models: {', '.join(BUILT_IN)}, or give a Hugging Face"
-        " folder or an .onnx file"
+        " folder, its config.json or an .onnx file"
     )
+
+
+def with_random_weights(name: str, seed: int) -> tuple[ModelConfig, RandomWeights] | None:
+    """Return what a built-in model or a config.json alone is built from; None for other names.
+
+    Raises
+    ------
+    PimloopError
+        When the file describes no model that is supported.
+    """
+    if name in BUILT_IN:
+        config = BUILT_IN[name]
+    elif is_configuration(Path(name)):
+        config = read_config(Path(name))
+    else:
+        return None
+    return config, RandomWeights(config, seed)
 
 
 def _from_folder(path: Path, options: LoadOptions) -> Graph:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pimloop.host.models.built_in import BUILT_IN
+from pimloop.host.models.checkpoint import is_configuration
 from pimloop.host.models.decompose import Choice
 from pimloop.host.models.graph import Array
 from pimloop.host.models.idle import has_own_weights
@@ -123,7 +124,7 @@ def loading_of(model: str, loading: Loading, binding: Binding) -> Loading:
     Fused operators are a matter of .onnx files, and a seed one of random weights and inputs, which
     not all models of a sweep need have.
     """
-    if model in BUILT_IN or Path(model).is_dir():
+    if model in BUILT_IN or Path(model).is_dir() or is_configuration(Path(model)):
         loading = replace(loading, decompose=Choice())
     if binding.inputs is not None and has_own_weights(model):
         loading = replace(loading, seed=0)

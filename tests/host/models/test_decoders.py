@@ -26,6 +26,7 @@ from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.architectures.registry import from_hugging_face
 from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.generator import LOGITS, Cache, build_generator, load_generator
+from pimloop.host.models.idle import has_own_loader, has_own_weights
 from pimloop.host.models.loader import LoadOptions, build_graph, load_model
 from pimloop.host.models.weights import RandomWeights
 
@@ -124,6 +125,31 @@ def test_a_folder_gives_the_graph_of_its_parameters(case, dtype, tmp_path):
     for name, value in wanted.constants.items():
         if value.dtype.kind == "f":
             np.testing.assert_allclose(graph.constants[name], value, rounding, 1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize(("file", "name"), [("config.json", "small"), ("big.json", "big")])
+def test_a_configuration_alone_has_random_weights(file, name, tmp_path):
+    path = tmp_path / "small" / file
+    path.parent.mkdir()
+    path.write_text(json.dumps(config_json("qwen3")))
+    config = replace(config_of("qwen3"), name=name)
+    options = LoadOptions(sequence_length=3, seed=8)
+    wanted = build_generator(config, RandomWeights(config, 8), 2, options)
+    generator = load_generator(str(path), 2, options)
+    assert generator.config == config
+    assert generator.step.nodes == wanted.step.nodes
+    for weight, value in wanted.step.constants.items():
+        assert np.array_equal(generator.step.constants[weight], value)
+    graph = load_model(str(path), options)
+    assert (graph.name, graph.built_in) == (name, False)
+    assert not has_own_weights(str(path))
+    assert has_own_loader(str(path))
+    path.write_text("{")
+    with pytest.raises(PimloopError, match=f"{file} is not JSON"):
+        load_model(str(path), options)
+    path.unlink()
+    with pytest.raises(PimloopError, match=f"cannot read .*{file}"):
+        load_generator(str(path), 2, options)
 
 
 def test_keys_are_not_copied_for_the_queries_that_share_them():
