@@ -469,11 +469,12 @@ def forced(model: Graph, name: str, transposed: bool, form: ProductForm) -> Form
 def test_clocks_count_a_beat_once_for_the_rows_that_share_it() -> None:
     settings = {"device.rows_per_beat": "4", "device.lanes": "64"}
     bank = BankClocks.of(load_platform("htg-z920").dram)
-    one, four = load_platform("htg-z920").geometry(), load_platform("htg-z920", settings).geometry()
+    board = load_platform("htg-z920").geometry()
+    four = load_platform("htg-z920", settings).geometry()
     # 64 lanes take 2 fabric clocks of 4 DRAM clocks for 4 rows, 1 for 2, and a bank 6 for a beat.
     assert clocks(four, 4, 128, 512, bank) == 128 * 16 * 8 + 16 * 37 + 4 * 160
     assert clocks(four, 2, 128, 512, bank) == 128 * 16 * 6 + 16 * 37 + 2 * 160
-    assert clocks(four, 1, 128, 512, bank) == clocks(one, 1, 128, 512, bank)
+    assert clocks(four, 1, 128, 512, bank) == clocks(board, 1, 128, 512, bank)
     together = clocks(four, 9, 128, 512, bank)
     assert together == 2 * clocks(four, 4, 128, 512, bank) + clocks(four, 1, 128, 512, bank)
     # Slices of MATMUL_T are LaneLatency apart anyway: the rows between them are free.

@@ -200,7 +200,6 @@ module pim_sched_bench #(
       .AtomBytes(AtomBytes),
       .CkRatio(CkRatio),
       .LaneSpacing(LaneSpacing),
-      .RowsPerBeat(RowsPerBeat),
       .LaneSets(LaneSets),
       .LaneLatency(LaneLatency),
       .Timing(Timing)

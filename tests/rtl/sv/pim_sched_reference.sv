@@ -33,8 +33,7 @@ module pim_sched_reference #(
   parameter int unsigned CkRatio = 4,
   /// DRAM clocks the lanes need for a beat.
   parameter int unsigned LaneSpacing = 4,
-  /// Rows of the left operand for a beat; those at the same time.
-  parameter int unsigned RowsPerBeat = 1,
+  /// Rows of the left operand that the lanes work on at the same time.
   parameter int unsigned LaneSets = 1,
   /// Fabric clocks between two operations on the same accumulators.
   parameter int unsigned LaneLatency = 4,
