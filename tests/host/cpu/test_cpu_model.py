@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.graphs import build_decoder, build_decoder_step, build_encoder
 from support.paths import REPOSITORY
+from support.tiny_decoders import CASES, config_of
 
 from pimloop.errors import PimloopError
 from pimloop.host.board import data as board_data
@@ -29,7 +30,9 @@ from pimloop.host.cpu.parameters import CpuSection
 from pimloop.host.cpu.toml import entries, with_values
 from pimloop.host.cpu.work import operator_work
 from pimloop.host.models.built_in import BUILT_IN
+from pimloop.host.models.generator import build_generator
 from pimloop.host.models.graph import Graph, Node, TensorInfo
+from pimloop.host.models.loader import LoadOptions
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.device.base import Device
 from pimloop.host.platforms.platform import load_platform, platform_path, sources
@@ -101,6 +104,16 @@ def test_every_operator_of_the_built_in_models_has_parameters(name: str) -> None
             )
             assert 10 < serial < 1e6
             assert 10 < parallel <= serial * 1.3 + 100
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_operator_of_a_decoder_has_parameters(case: str) -> None:
+    config = config_of(case)
+    options = LoadOptions(sequence_length=5, batch=2, given={"attention_mask": np.ones((2, 5))})
+    generator = build_generator(config, RandomWeights(config), 3, options)
+    assert generator.step is not None
+    for graph in (generator.prefill, generator.step):
+        assert unknown(graph) == []
 
 
 def test_distilbert_has_parameters() -> None:
