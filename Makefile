@@ -17,7 +17,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev sim test test-full style lint formal coverage synth clean
+.PHONY: help setup dev sim test test-full style lint formal coverage synth soc clean
 
 help: ## list what can be made
 	@echo "make TARGET [MODEL=$(MODEL)] [SEQ=$(SEQ)] [PLATFORM=$(PLATFORM)] [ARGS=...]"
@@ -35,12 +35,9 @@ setup: .venv/ready ## .venv with the pinned dependencies and the `pimloop` comma
 
 dev: .venv/ready-dev ## what tests, lint, proofs and coverage need beside it
 
-.venv/ready-dev: .venv/ready requirements-dev.txt
-	$(INSTALL) -r requirements-dev.txt
-	@touch $@
-
-.venv/ready-synth: .venv/ready-dev requirements-synth.txt
-	$(INSTALL) -r requirements-synth.txt
+.venv/ready-synth: .venv/ready-dev
+.venv/ready-%: .venv/ready requirements-%.txt
+	$(INSTALL) -r requirements-$*.txt
 	@touch $@
 
 sim: setup ## profile, partition and execute MODEL on the simulated platform; report in OUT
@@ -73,6 +70,9 @@ coverage: dev ## line, toggle and functional coverage of rtl/; report in out/cov
 
 synth: .venv/ready-synth ## synthesise for UltraScale+ and ECP5; tables in docs/synthesis.md
 	$(BIN)/python -m pimloop.rtl.tools.synth $(ARGS)
+
+soc: .venv/ready-soc ## the C driver on a soft CPU in a simulated LiteX SoC: one product, every bit checked
+	$(BIN)/python -m pimloop.host.execution.soc 4 64 96 $(ARGS)
 
 clean: ## remove what was built and simulated; .venv stays
 	rm -rf build out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -131,6 +131,10 @@ def _parts(isa: Isa, timing: list[Row]) -> dict[str, dict[str, str]]:
     """Return the generated parts of files with other text too, by file and name."""
     names = [row["parameter"] for row in timing]
     literal = emit_sv.timing_literal(timing)
+    around_the_device = {
+        "parameters": emit_sv.timing_parameters(timing, "parameter int", 4),
+        "connections": emit_sv.connections(names, "", 6),
+    }
     return {
         "rtl/pim_pkg.sv": {
             "lane_op_e": emit_sv.lane_enum(isa),
@@ -142,10 +146,8 @@ def _parts(isa: Isa, timing: list[Row]) -> dict[str, dict[str, str]]:
         },
         "rtl/pim_seq.sv": {"vector_op": emit_sv.vector_op(isa)},
         "sim/dpi/pim_lane_dpi.cpp": {"lane_op_e": emit_sv.lane_enum_cpp(isa)},
-        "sim/rtl/pimloop_tb.sv": {
-            "parameters": emit_sv.timing_parameters(timing, "parameter int", 4),
-            "connections": emit_sv.connections(names, "", 6),
-        },
+        "sim/rtl/pimloop_tb.sv": around_the_device,
+        "sim/rtl/pim_soc_device.sv": around_the_device,
         "tests/rtl/sv/pim_sched_bench.sv": {"timing": literal},
         "tests/formal/sv/pim_sched_formal.sv": {"timing": literal},
         "tests/sim/rtl/pim_top.sv": {

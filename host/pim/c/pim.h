@@ -1,7 +1,8 @@
 /* Driver of the PIM device in C: descriptors, one list at a time, a wait with a time-out.
  *
  * It knows neither UIO nor a simulator, and needs no operating system: registers, interrupt and clock
- * are functions of `struct pim_io`. pim_uio.h has those of a board with Linux. Registers and descriptors: pim_isa.h, explained in rtl/README.md.
+ * are functions of `struct pim_io`. pim_uio.h has those of a board with Linux, soc/pim_soc.h those of
+ * a processor without one. Registers and descriptors: pim_isa.h, explained in rtl/README.md.
  * Not for several threads at once. The machine must be little-endian.
  */
 #ifndef PIM_H
