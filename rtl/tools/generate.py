@@ -147,7 +147,7 @@ def _parts(isa: Isa, timing: list[Row]) -> dict[str, dict[str, str]]:
         "rtl/pim_seq.sv": {"vector_op": emit_sv.vector_op(isa)},
         "sim/dpi/pim_lane_dpi.cpp": {"lane_op_e": emit_sv.lane_enum_cpp(isa)},
         "sim/rtl/pimloop_tb.sv": around_the_device,
-        "sim/rtl/pim_soc_device.sv": around_the_device,
+        "sim/soc/pim_soc_device.sv": around_the_device,
         "tests/rtl/sv/pim_sched_bench.sv": {"timing": literal},
         "tests/formal/sv/pim_sched_formal.sv": {"timing": literal},
         "tests/sim/rtl/pim_top.sv": {

@@ -24,7 +24,7 @@ from pimloop.sim.verilator.build import BuildSpec, build
 
 HERE = Path(__file__).resolve().parent
 TOP = "pimloop_soc"
-DEVICE = SIM / "rtl" / "pim_soc_device.sv"
+DEVICE = HERE / "pim_soc_device.sv"
 
 Bus = Literal["axi", "axi-lite", "wishbone"]
 

@@ -66,9 +66,7 @@ def test_no_interrupt_in_time_is_an_error_of_the_driver(machine: Machine) -> Non
     rom = compile_gemm(machine, "-DTIMEOUT_MS=0u")
     # The device needs longer for it than the CPU to begin to wait.
     a, b = np.full((4, 64), 0x3F80, np.uint16), np.full((64, 96), 0x3F80, np.uint16)
-    with pytest.raises(
-        PimloopError, match=r"running the list: no interrupt within 0 ms.*the device still runs"
-    ):
+    with pytest.raises(PimloopError, match="error running the list: no interrupt within 0 ms"):
         run_product(machine, rom, a, b)
 
 
