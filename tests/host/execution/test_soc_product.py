@@ -62,6 +62,18 @@ def test_one_wrong_bit_of_the_weights_is_seen(machine: Machine) -> None:
     assert set(np.argwhere(wrong)[:, 1].tolist()) == {37}
 
 
+def test_a_cache_that_is_not_dropped_is_seen(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    port = (soc.DRIVER / "soc" / "pim_soc.c").read_text(encoding="utf-8")
+    assert port.count("  board_drop_cache();\n") == 1
+    (tmp_path / "pim_soc.c").write_text(port.replace("  board_drop_cache();\n", ""))
+    sources = [p for p in soc.SOURCES if p.name != "pim_soc.c"]
+    monkeypatch.setattr(soc, "SOURCES", (*sources, tmp_path / "pim_soc.c"))
+    with pytest.raises(PimloopError, match="ended with PENDING"):
+        check_gemm(machine, (1, 1, 1))
+
+
 def test_no_interrupt_in_time_is_an_error_of_the_driver(machine: Machine) -> None:
     rom = compile_gemm(machine, "-DTIMEOUT_MS=0u")
     # The device needs longer for it than the CPU to begin to wait.

@@ -2,7 +2,7 @@
  *
  * At SOC_INPUT lie three words p, q, r, then A (p,q) and B (q,r), bfloat16 and row-major, each from a
  * multiple of four bytes on. The first half of main memory is the buffer of the driver. Lines it
- * prints: "clocks CPU DEVICE" of the list, "y" and a row of the result, "error" and what was wrong.
+ * prints: "clocks CPU DEVICE" of the list's second run, "y" and a row of the result, "error" and what was wrong.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -99,16 +99,22 @@ int main(void) {
       pim_matmul(&product),
       pim_copy_out(pim_address(&pim, at + size_a + size_b), product.y, 1, size_y, 0, 0),
   };
-  for (size_t i = 0; error == PIM_OK && i < sizeof list / sizeof *list; i++)
-    error = pim_add(&pim, &list[i]);
-  if (error != PIM_OK) return give_up(error, "writing the list");
-  uint64_t begin = board_clocks();
-  error = pim_run(&pim, TIMEOUT_MS);
-  uint64_t end = board_clocks();
-  if (error != PIM_OK) return give_up(error, "running the list");
+  uint64_t begin = 0, end = 0, device = 0;
+  /* Twice: then the data cache holds status words that the device writes again. */
+  for (int turn = 0; turn < 2; turn++) {
+    memset(y, 0, size_y);
+    for (size_t i = 0; error == PIM_OK && i < sizeof list / sizeof *list; i++)
+      error = pim_add(&pim, &list[i]);
+    if (error != PIM_OK) return give_up(error, "writing the list");
+    device = pim_counter(&pim, PIM_REG_CNT_CYCLES_LO);
+    begin = board_clocks();
+    error = pim_run(&pim, TIMEOUT_MS);
+    end = board_clocks();
+    if (error != PIM_OK) return give_up(error, "running the list");
+    device = pim_counter(&pim, PIM_REG_CNT_CYCLES_LO) - device;
+  }
   char text[64];
-  snprintf(text, sizeof text, "clocks %" PRIu64 " %" PRIu64 "\n", end - begin,
-           pim_counter(&pim, PIM_REG_CNT_CYCLES_LO));
+  snprintf(text, sizeof text, "clocks %" PRIu64 " %" PRIu64 "\n", end - begin, device);
   board_print(text);
   print_rows((const uint16_t *)y, &job, columns);
   return 0;
