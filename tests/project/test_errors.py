@@ -12,6 +12,7 @@ INTERNAL = {
     "pimloop.host.models.decompose.registry.KeptWhole",  # an operator is left as it is
     "pimloop.host.pim.device.execution.RefusedError",  # the model device ends a list by a code
     "pimloop.host.store.database.Damage",  # the file is set aside
+    "pimloop.partitioner.makespan.exact.OutOfTimeError",  # the search says what it knows
     "pimloop.sim.bench.unit.BenchFailure",  # an assertion of a bench
     "pimloop.sim.device.wire.PeerGoneError",  # becomes DeviceError, with the last log lines
 }

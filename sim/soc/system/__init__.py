@@ -1,0 +1,1 @@
+"""The SoC in LiteX. Only `python -m pimloop.sim.soc.system` imports LiteX, which is optional."""
