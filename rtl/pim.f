@@ -1,4 +1,5 @@
-// The synthesizable device, packages first; top: pim_top. Paths are relative to this file (-F).
+// The synthesizable device, packages first; top: pim_top. Needs pim_primitives.f, or modules of the same names and
+// ports for a technology. Paths are relative to this file (-F).
 pim_isa_pkg.sv
 pim_pkg.sv
 pim_blocks_pkg.sv
@@ -7,7 +8,6 @@ pim_channel.sv
 pim_check.sv
 pim_check_hull.sv
 pim_check_static.sv
-pim_clock_gate.sv
 pim_conditions.sv
 pim_copy.sv
 pim_counters.sv
@@ -23,7 +23,6 @@ pim_lane_result.sv
 pim_lane_rows.sv
 pim_lanes.sv
 pim_list.sv
-pim_mul.sv
 pim_regs.sv
 pim_scalar_buf.sv
 pim_sched.sv

@@ -8,6 +8,7 @@ package pim_blocks_pkg;
   typedef struct packed {
     logic all_bank;
     logic native_lanes;
+    logic control_only;
     int unsigned banks;
     int unsigned bank_groups;
     int unsigned row_bytes;

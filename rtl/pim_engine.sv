@@ -167,7 +167,8 @@ module pim_engine #(
     .LanePasses(LanePasses),
     .RowsPerBeat(Geometry.rows_per_beat),
     .LaneSets(LaneSets),
-    .NativeLanes(Geometry.native_lanes)
+    .NativeLanes(Geometry.native_lanes),
+    .ControlOnly(Geometry.control_only)
   ) u_lane_ctl (
     .clk_i,
     .rst_ni,

@@ -28,16 +28,24 @@ module pim_fifo #(
 
   localparam int unsigned PointerBits = $clog2(Depth);
 
-  logic [Width-1:0] memory_q [Depth];
   logic [PointerBits:0] write_q, read_q;
 
   assign ready_o = write_q != {~read_q[PointerBits], read_q[PointerBits-1:0]};
   assign valid_o = write_q != read_q;
-  assign data_o = memory_q[read_q[PointerBits-1:0]];
 
-  always_ff @(posedge clk_i) begin
-    if (valid_i && ready_o) memory_q[write_q[PointerBits-1:0]] <= data_i;
-  end
+  pim_ram #(
+    .Width(Width),
+    .Depth(Depth),
+    .Registered(1'b0)
+  ) u_ram (
+    .clk_i,
+    .write_i(valid_i && ready_o),
+    .write_index_i(write_q[PointerBits-1:0]),
+    .write_data_i(data_i),
+    .read_i(1'b1),
+    .read_index_i(read_q[PointerBits-1:0]),
+    .read_data_o(data_o)
+  );
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin

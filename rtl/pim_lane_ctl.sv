@@ -14,7 +14,9 @@ module pim_lane_ctl #(
   parameter int unsigned RowsPerBeat = 1,
   parameter int unsigned LaneSets = 1,
   /// 1: the lanes are DPI code.
-  parameter bit NativeLanes = 1'b0
+  parameter bit NativeLanes = 1'b0,
+  /// 1: registers stand in for the lanes (rtl/synth).
+  parameter bit ControlOnly = 1'b0
 ) (
   input  wire logic              clk_i,
   input  wire logic              rst_ni,
@@ -133,7 +135,8 @@ module pim_lane_ctl #(
     .Latency(LaneLatency),
     .Rows(RowsPerBeat),
     .Sets(LaneSets),
-    .NativeLanes(NativeLanes)
+    .NativeLanes(NativeLanes),
+    .ControlOnly(ControlOnly)
   ) u_rows (
     .clk_i,
     .rst_ni,

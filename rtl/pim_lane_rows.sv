@@ -22,7 +22,9 @@ module pim_lane_rows #(
   parameter int unsigned Rows = 1,
   parameter int unsigned Sets = 1,
   /// 1: the lanes are DPI code.
-  parameter bit NativeLanes = 1'b0
+  parameter bit NativeLanes = 1'b0,
+  /// 1: registers stand in for the lanes (rtl/synth).
+  parameter bit ControlOnly = 1'b0
 ) (
   input  wire logic                      clk_i,
   input  wire logic                      rst_ni,
@@ -153,6 +155,15 @@ module pim_lane_rows #(
     if (NativeLanes) begin : gen_native
       pim_lanes_native_sim #(
         .Lanes(Lanes), .Groups(Groups * Passes), .Parts(Parts)
+      ) u_lanes (
+        .clk_i, .valid_i(set_valid[s]), .op_i(op), .group_i(IndexBits'({slot, group})),
+        .mask_i(mask), .scalar_i(scalar), .vector_i(vector), .read_i(read),
+        .read_group_i(IndexBits'({read_slot, read_group_i})), .read_bf16_o(bf16[s]),
+        .read_f32_o(f32[s])
+      );
+    end else if (ControlOnly) begin : gen_stand_in
+      pim_lanes_stand_in #(
+        .Lanes(Lanes), .Groups(Groups * Passes), .Parts(Parts), .Latency(Latency)
       ) u_lanes (
         .clk_i, .valid_i(set_valid[s]), .op_i(op), .group_i(IndexBits'({slot, group})),
         .mask_i(mask), .scalar_i(scalar), .vector_i(vector), .read_i(read),

@@ -32,28 +32,30 @@ module pim_scalar_buf #(
   typedef logic [AtomBits-1:0] atom_t;
   typedef logic [ElemBits-1:0] element_t;
 
-  // What is read and written in one clock comes from `late_q`.
-  (* ram_style = "block", no_rw_check *)
-  logic [AtomElems*16-1:0] memory_q [Depth/AtomElems];
-
-  atom_t atom, atom_q;             // wanted; the one in `data_q`
+  atom_t atom, atom_q;             // wanted; the one in `data`
   element_t element, element_q;
-  logic [AtomElems*16-1:0] data_q;
+  logic [AtomElems*16-1:0] data;
   logic collides, collided_q;
   logic [15:0] late_q;
 
   assign atom = read_index_i[$clog2(Depth)-1:ElemBits];
   assign element = read_index_i[ElemBits-1:0];
   assign collides = write_i && write_index_i == atom;
-  assign read_data_o = collided_q ? late_q : data_q[32'(element_q)*16+:16];
+  assign read_data_o = collided_q ? late_q : data[32'(element_q)*16+:16];
 
-  always_ff @(posedge clk_i) begin
-    if (write_i) memory_q[write_index_i] <= write_data_i;
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (atom != atom_q || collided_q) data_q <= memory_q[atom];
-  end
+  // What is read and written in one clock comes from `late_q`.
+  pim_ram #(
+    .Width(AtomElems * 16),
+    .Depth(Depth / AtomElems)
+  ) u_ram (
+    .clk_i,
+    .write_i,
+    .write_index_i,
+    .write_data_i,
+    .read_i(atom != atom_q || collided_q),
+    .read_index_i(atom),
+    .read_data_o(data)
+  );
 
   // No reset: the atom read first is the one wanted, or what nobody has written.
   always_ff @(posedge clk_i) begin

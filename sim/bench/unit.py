@@ -40,6 +40,7 @@ from pathlib import Path
 
 import cocotb_tools.config
 
+from pimloop.rtl.tables.source import listed
 from pimloop.sim.errors import SimError
 from pimloop.sim.paths import REPOSITORY
 from pimloop.sim.verilator import cpp_clock
@@ -62,12 +63,20 @@ class BenchFailure(AssertionError):
 
 
 def rtl(*modules: str) -> tuple[Path, ...]:
-    """Return the packages of `rtl/` and the files of `modules` (names without `.sv`), in order.
+    """Return the packages and primitives of `rtl/` and the files of `modules`, in order.
 
     The checks that `rtl/sva/` binds to these modules come last.
+
+    Parameters
+    ----------
+    modules
+        Names without `.sv`; those of primitives and of `rtl/fpga` are known too.
     """
     folder = REPOSITORY / "rtl"
-    sources = [folder / f"{name}.sv" for name in ("pim_isa_pkg", "pim_pkg", *modules)]
+    primitives = listed("pim_primitives.f")
+    known = {path.stem: path for path in (*primitives, *listed("pim_fpga.f"))}
+    names = ("pim_isa_pkg", "pim_pkg", *(path.stem for path in primitives), *modules)
+    sources = [known.get(name, folder / f"{name}.sv") for name in dict.fromkeys(names)]
     bound = [folder / "sva" / f"{name}_sva.sv" for name in modules]
     checks = [path for path in bound if path.exists()]
     if checks:

@@ -34,7 +34,7 @@ TESTS = (
         for block in (
             *("sched", "lane_ctl", "seq", "list", "copy", "regs", "check", "spans"),
             *("counters", "burst_gen", "dma_rd", "dma_wr", "transpose", "scalar_buf", "fifo"),
-            "clock_gate",
+            *("clock_gate", "ram"),
         )
     ),
     "tests/host/pim/device/test_device_conformance.py",

@@ -30,19 +30,25 @@ _KINDS = {"line": "line", "branch": "line", "expr": "line", "toggle": "toggle", 
 class Scope:
     """What is counted: lines and toggles of the device, and the functional cover points."""
 
-    device: Path = REPOSITORY / "rtl"  # folder
+    device: Path = REPOSITORY / "rtl"  # folder; its primitives too
     points: Path = SIM / "rtl" / "pim_cover_sim.sv"  # file
 
     def counts(self, file: Path, kind: str) -> bool:
         """Return whether points of this kind in this file are counted."""
         if kind == "user":
             return file == self.points
-        return file.parent == self.device and not any(map(file.match, SIMULATION_ONLY))
+        return file.parent in self.folders and not any(map(file.match, SIMULATION_ONLY))
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Folders of the device's files."""
+        return self.device, self.device / "primitives"
 
     @property
     def sources(self) -> dict[str, Path]:
         """Files that can have points, by name."""
-        files = [path for path in sorted(self.device.glob("*.sv")) if self.counts(path, "line")]
+        files = [path for folder in self.folders for path in sorted(folder.glob("*.sv"))]
+        files = [path for path in files if self.counts(path, "line")]
         return {path.name: path for path in [*files, self.points]}
 
 

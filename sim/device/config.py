@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from pimloop.rtl.tables.conditions import first_broken
+from pimloop.rtl.tables.source import listed
 from pimloop.sim.errors import SimError
-from pimloop.sim.paths import REPOSITORY, SIM
+from pimloop.sim.paths import SIM
 from pimloop.sim.verilator import cpp_clock
 from pimloop.sim.verilator.build import COVERAGE_VARIABLE, BuildSpec
 
@@ -162,20 +163,24 @@ def parameter_names() -> frozenset[str]:
     return frozenset(parameter_defaults())
 
 
+def primitive_sources() -> tuple[Path, ...]:
+    """Return the files of what a technology may replace: clock gate, memory, multiplier."""
+    return listed("pim_primitives.f")
+
+
 def synthesizable_sources() -> tuple[Path, ...]:
-    """Return the files of the device that synthesis reads: packages, then modules by name."""
-    return _listed("pim.f")
+    """Return what synthesis reads of the device: primitives, packages, modules by name."""
+    return primitive_sources() + listed("pim.f")
+
+
+def fpga_sources() -> tuple[Path, ...]:
+    """Return the files of what stands behind the memory port on an FPGA."""
+    return listed("pim_fpga.f")
 
 
 def rtl_sources() -> tuple[Path, ...]:
     """Return the files of the device, then those that only its simulation has."""
-    return _listed("pim.f") + _listed("pim_sim.f")
-
-
-def _listed(name: str) -> tuple[Path, ...]:
-    path = REPOSITORY / "rtl" / name
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return tuple(path.parent / line for line in lines if line and not line.startswith("//"))
+    return synthesizable_sources() + listed("pim_sim.f")
 
 
 def build_spec(config: SimConfig) -> BuildSpec:
@@ -185,7 +190,9 @@ def build_spec(config: SimConfig) -> BuildSpec:
     # The cover points look at signals inside the device: for the device of this project only.
     counted = config.coverage is not None and config.device_sources is None
     cover = (SIM / "rtl" / "pim_cover_sim.sv",) if counted else ()
-    board = tuple(SIM / "rtl" / f"{name}.sv" for name in BOARD)
+    # What a test brings by the name of a part of the board takes its place.
+    brought = {path.stem for path in device}
+    board = tuple(SIM / "rtl" / f"{name}.sv" for name in BOARD if name not in brought)
     dpi = SIM / "dpi"
     cpp_sources = [*cpp_clock.SOURCES, dpi / "pim_memory_dpi.cpp"]
     if native:

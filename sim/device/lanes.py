@@ -100,7 +100,7 @@ def lane_texts(rtl: Path = RTL) -> dict[str, str]:
 
     That are the modules below `pim_lanes`, and of packages the declarations they refer to.
     """
-    files = {path.stem: path for path in rtl.glob("pim_*.sv")}
+    files = {path.stem: path for path in rtl.rglob("pim_*.sv")}
     texts: dict[str, str] = {}
     wanted = [_TOP]
     while wanted:

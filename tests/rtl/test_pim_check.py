@@ -287,7 +287,7 @@ def test_pim_check(style):
     }
     run_bench(
         "pim_check",
-        rtl("pim_mul", "pim_check_static", "pim_check_hull", "pim_check"),
+        rtl("pim_check_static", "pim_check_hull", "pim_check"),
         bench=__file__,
         params=params,
         environment={"STYLE": style},

@@ -408,7 +408,7 @@ async def flush_starts_everything_anew(dut):
 @pytest.mark.parametrize("style", STYLES)
 def test_pim_lane_ctl(style):
     atom, beat, rows, sets = STYLES[style]
-    sources = rtl("pim_clock_gate", "pim_scalar_buf", "pim_transpose", "pim_lane", "pim_lanes",
+    sources = rtl("pim_scalar_buf", "pim_transpose", "pim_lane", "pim_lanes",
                   "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result", "pim_lane_rows",
                   "pim_lane_ctl")  # fmt: skip
     params = {"AtomBytes": atom, "BeatBytes": beat, "AccGroups": GROUPS, "ScalarDepth": DEPTH}

@@ -4,7 +4,8 @@ Run it as `python -m pimloop.rtl.tools.synth`.
 
 `--quick` does the lane only, in about a minute; the whole takes some 30 on an idle machine.
 `--alone` does blocks of the control path alone instead, each between registers: about a minute for
-a block and seed.
+a block and seed. `--scheduler` does the scheduler alone, fed by `pim_spans`; `--control` the
+control path alone.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ DOCUMENT = ROOT / "docs" / "synthesis.md"
 LANE_AIM_MHZ = 125.0
 CONTROL_AIM_MHZ = 100.0
 ALONE_AIM_MHZ = 140.0
+SCHEDULER_AIM_MHZ = 110.0
 
-#: The lane's clock that `--quick` and the whole must reach, at the first speed grade.
+#: The lane's clock that `--quick` and the whole must reach with every seed, first speed grade.
 LANE_LEAST_MHZ = 100.0
 
 #: Bounds on one run of place and route, seconds.
 LANE_TIMEOUT = 1200.0
-CONTROL_TIMEOUT = 3600.0
+CONTROL_TIMEOUT = 7200.0
 ALONE_TIMEOUT = 3600.0
 
 
@@ -73,10 +75,10 @@ def lane() -> bool:
         runs.append((speed, seed, placed))
     table = use_table({"one lane with its neighbours": uses})
     replace(DOCUMENT, "lane", f"{table}\n{clock_table(runs)}")
-    best = max(placed.mhz for speed, _, placed in runs if speed == SPEEDS[0])
-    if best < LANE_LEAST_MHZ:
-        say(f"the lane reaches {best:.1f} MHz, {LANE_LEAST_MHZ:.0f} are wanted")
-    return best >= LANE_LEAST_MHZ
+    least = min(placed.mhz for speed, _, placed in runs if speed == SPEEDS[0])
+    if least < LANE_LEAST_MHZ:
+        say(f"the lane reaches {least:.1f} MHz, {LANE_LEAST_MHZ:.0f} are wanted")
+    return least >= LANE_LEAST_MHZ
 
 
 def blocks() -> None:
@@ -89,6 +91,7 @@ def blocks() -> None:
             family,
             f"control-{family}",
             hierarchy=True,
+            params=designs.CONTROL_PARAMETERS,
         )
         total = Use(0, 0, 0, 0)
         for module, use in sorted(made.items()):
@@ -105,13 +108,32 @@ def blocks() -> None:
     replace(DOCUMENT, "blocks", use_table(rows))
 
 
-def control() -> None:
+def routed(title: str, netlist: str, seeds: Sequence[int], mhz: float, timeout: float) -> str:
+    """Place and route a netlist with each seed at the first speed grade; return the table."""
+    runs: list[tuple[int, int, Placed]] = []
+    for seed in seeds:
+        placed = place_and_route(netlist, speed=SPEEDS[0], seed=seed, mhz=mhz, timeout=timeout)
+        say(f"{title}, ecp5 speed grade {SPEEDS[0]}, seed {seed}: {placed.mhz:.1f} MHz")
+        runs.append((SPEEDS[0], seed, placed))
+    return clock_table(runs)
+
+
+def control(seeds: Sequence[int]) -> None:
     """Place and route the control path from the netlist that `blocks` left."""
-    placed = place_and_route(
-        "control-ecp5", speed=SPEEDS[0], seed=1, mhz=CONTROL_AIM_MHZ, timeout=CONTROL_TIMEOUT
-    )
-    say(f"control path, ecp5 speed grade {SPEEDS[0]}: {placed.mhz:.1f} MHz")
-    replace(DOCUMENT, "control", clock_table([(SPEEDS[0], 1, placed)]))
+    table = routed("control path", "control-ecp5", seeds, CONTROL_AIM_MHZ, CONTROL_TIMEOUT)
+    replace(DOCUMENT, "control", table)
+
+
+def scheduler(seeds: Sequence[int]) -> None:
+    """Synthesise, place and route the scheduler between registers, fed by `pim_spans`."""
+    uses: dict[Family, Use | str] = {}
+    for family in FAMILIES:
+        name = f"scheduler-{family}"
+        made = synthesise(designs.SCHEDULER_TOP, designs.scheduler_sources(), family, name)
+        uses[family] = made[designs.SCHEDULER_TOP]
+        say(f"scheduler, {family}: {uses[family]}")
+    table = routed("scheduler", "scheduler-ecp5", seeds, SCHEDULER_AIM_MHZ, ALONE_TIMEOUT)
+    replace(DOCUMENT, "scheduler", f"{use_table({'scheduler and `pim_spans`': uses})}\n{table}")
 
 
 def alone(names: Sequence[str], seeds: Sequence[int]) -> None:
@@ -139,18 +161,27 @@ def main() -> int:
     parser.add_argument(
         "--alone", nargs="*", metavar="BLOCK", help="these blocks alone (default: every block)"
     )
+    parser.add_argument("--scheduler", action="store_true", help="the scheduler alone")
+    parser.add_argument("--control", action="store_true", help="the control path alone")
     parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[1, 2, 3], help="of --alone (default: 1 2 3)"
+        "--seeds", nargs="+", type=int, default=[1, 2, 3], help="but of the lane (default: 1 2 3)"
     )
     arguments = parser.parse_args()
     try:
         if arguments.alone is not None:
             alone(arguments.alone, arguments.seeds)
+        if arguments.scheduler:
+            scheduler(arguments.seeds)
+        if arguments.control:
+            blocks()
+            control(arguments.seeds)
+        if arguments.alone is not None or arguments.scheduler or arguments.control:
             return 0
         reached = lane()
         if not arguments.quick:
+            scheduler(arguments.seeds)
             blocks()
-            control()
+            control(arguments.seeds)
     except SynthError as error:
         say(f"error: {error}")
         return 1

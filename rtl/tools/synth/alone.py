@@ -51,9 +51,14 @@ def elaborate(names: Sequence[str] = ()) -> list[Block]:
         The device has no block of a name.
     """
     out = WORK.relative_to(ROOT)
+    read = read_design(
+        designs.CONTROL_TOP,
+        designs.control_sources(),
+        hierarchy=True,
+        params=designs.CONTROL_PARAMETERS,
+    )
     yosys(
-        f"{read_design(designs.CONTROL_TOP, designs.control_sources(), hierarchy=True)}\n"
-        f"proc\nwrite_rtlil {out}/{_ELABORATED}.il\nwrite_json {out}/{_ELABORATED}.json\n",
+        f"{read}\nproc\nwrite_rtlil {out}/{_ELABORATED}.il\nwrite_json {out}/{_ELABORATED}.json\n",
         _ELABORATED,
     )
     modules: dict[str, Any] = json.loads((WORK / f"{_ELABORATED}.json").read_text("utf-8"))[

@@ -12,12 +12,18 @@ SYNTHESIS = RTL / "synth"
 
 LANE_TOP = "pim_lane_harness"
 CONTROL_TOP = "pim_top"
+SCHEDULER_TOP = "pim_sched_harness"
+
+#: Parameters of the control path: the stand-in for the lanes.
+CONTROL_PARAMETERS = {"ControlOnly": 1}
 
 #: Registers on every port, which stand in for the lanes: they are not control.
-STAND_IN = "pim_lanes"
+STAND_IN = "pim_lanes_stand_in"
 
 #: Not counted: the stand-in, and clock gates, which are wires here (`PIM_NO_CLOCK_GATES`).
 NOT_COUNTED = (STAND_IN, "pim_clock_gate")
+
+_PACKAGES = ("pim_isa_pkg", "pim_pkg")
 
 
 def lane_sources() -> list[Path]:
@@ -27,9 +33,13 @@ def lane_sources() -> list[Path]:
 
 def control_sources() -> list[Path]:
     """Return the sources of the device with a stand-in for the lanes."""
-    replaced = {STAND_IN, "pim_lane"}
-    kept = [path for path in synthesizable_sources() if path.stem not in replaced]
-    return [*kept, SYNTHESIS / f"{STAND_IN}.sv"]
+    return [*synthesizable_sources(), SYNTHESIS / f"{STAND_IN}.sv"]
+
+
+def scheduler_sources() -> list[Path]:
+    """Return the sources of the scheduler between registers, fed by `pim_spans`."""
+    kept = [p for p in synthesizable_sources() if p.stem in _PACKAGES or "sched" in p.stem]
+    return [*kept, RTL / "pim_spans.sv", SYNTHESIS / f"{SCHEDULER_TOP}.sv"]
 
 
 def block_name(module: str) -> str | None:

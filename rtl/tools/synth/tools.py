@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pimloop.errors import PimloopError
@@ -144,10 +145,17 @@ def yosys(script: str, name: str, timeout: float = 1800) -> None:
     _run(_YOSYS, ["-Q", "-T", str(path.relative_to(ROOT))], WORK / f"{name}.log", timeout)
 
 
-def read_design(top: str, sources: Sequence[Path], *, hierarchy: bool) -> str:
-    """Return the command of Yosys that reads a design."""
+def read_design(
+    top: str,
+    sources: Sequence[Path],
+    *,
+    hierarchy: bool,
+    params: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """Return the command of Yosys that reads a design; `params` are those of `top`."""
     files = " ".join(os.path.relpath(path, ROOT) for path in sources)
     keep = "--keep-hierarchy" if hierarchy else ""
+    keep += "".join(f" -G {name}={value}" for name, value in params.items())
     return f"read_slang -j 1 -D SYNTHESIS -D PIM_NO_CLOCK_GATES {keep} --top {top} {files}"
 
 
@@ -158,6 +166,7 @@ def synthesise(
     name: str,
     *,
     hierarchy: bool = False,
+    params: Mapping[str, int] = MappingProxyType({}),
     timeout: float = 1800,
 ) -> dict[str, Use]:
     """Synthesise a design; return the use of every module (of `top` alone when it is flattened).
@@ -169,7 +178,7 @@ def synthesise(
     # The two commands have opposite defaults.
     flat = {("ecp5", True): "-noflatten", ("xcup", False): "-flatten"}.get((family, hierarchy), "")
     yosys(
-        f"{read_design(top, sources, hierarchy=hierarchy)}\n"
+        f"{read_design(top, sources, hierarchy=hierarchy, params=params)}\n"
         f"{COMMANDS[family]} {flat} -top {top}\n"
         f"write_json {out}/{name}.json\ntee -q -o {out}/{name}.stat.json stat -json\n",
         name,

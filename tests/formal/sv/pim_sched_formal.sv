@@ -15,6 +15,8 @@
 /// clock later. Base case and all parts together prove rules and invariants for all time.
 module pim_sched_formal #(
   parameter int unsigned Mode = 0,
+  /// 1: the covers are those that are reached from reset, with short timings.
+  parameter bit FromReset = 1'b0,
   parameter bit AllBank = 1'b0,
   parameter int unsigned Banks = 4,
   parameter int unsigned BankGroups = 2,
@@ -691,8 +693,42 @@ module pim_sched_formal #(
   end
 
   // ---- covers: the proof is about something ---------------------------------------------
+  // A list's life from reset: woken, refreshed, a row opened, read and written, closed, asleep again.
+  logic opened_q, wrote_q, closed_q;
+  always_ff @(posedge clk_i) begin
+    opened_q <= rst_ni && (opened_q || is_act);
+    wrote_q <= rst_ni && (wrote_q || is_wr);
+    closed_q <= rst_ni && (closed_q || (wrote_q && is_pre));
+  end
+
+  if (FromReset) begin : gen_from_reset
+    // One read and one write of the same row, and then nothing more: a witness is enough, and z3 need
+    // not look for the inputs.
+    logic [4:0] clock_q;
+    always_ff @(posedge clk_i) clock_q <= !rst_ni ? '0 : clock_q == '1 ? clock_q : clock_q + 5'd1;
+    always_comb begin
+      assume (wake_i == (rst_ni && clock_q == 5'd1));
+      assume (sleep_i == (rst_ni && clock_q >= 5'd17 && idle));
+      assume (!flush_i && copy_out_room_i && copy_in_ready_i && !lanes_busy_i);
+      assume (valid_i == (rst_ni && (clock_q == 5'd3 || clock_q == 5'd4)));
+      assume (span_i.run.addr == '0 && span_i.run.count == 32'd1 && span_i.last);
+      assume (!span_i.run.all && !span_i.run.hold && span_i.run.period == '0);
+      assume (span_i.run.kind == (clock_q == 5'd3 ? pim_pkg::KindCopyOut : pim_pkg::KindCopyIn));
+    end
+
+    always_comb begin
+      if (rst_ni) begin
+        cover (is_ref);
+        cover (is_rd && opened_q);
+        cover (is_wr && opened_q);
+        cover (wrote_q && is_pre && open_q != '0);
+        cover (closed_q && asleep);
+      end
+    end
+  end
+
   always_comb begin
-    if (rst_ni) begin
+    if (rst_ni && !FromReset) begin
       cover (is_ref);
       cover (is_rd && lock_q != Far && 32'(lock_q) + 32'(col_slot) == TXsdll);
       cover (asleep && ref_q != Far);

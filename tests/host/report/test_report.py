@@ -267,15 +267,21 @@ def test_the_source_is_the_commit_of_the_checkout(tmp_path, monkeypatch):
 
 
 def test_the_hash_of_the_rtl_is_that_of_its_files(tmp_path, monkeypatch):
-    (tmp_path / "a.sv").write_text("module a; endmodule")
-    monkeypatch.setattr(
-        pimloop.host.report.provenance.rtl, "__file__", str(tmp_path / "__init__.py")
-    )
-    rtl_hash.cache_clear()
+    files = {"pim_primitives.f": "a.sv", "pim.f": "b.sv", "pim_sim.f": "c.sv"}
+    for name, file in files.items():
+        (tmp_path / name).write_text(f"// A list.\n{file}\n")
+        (tmp_path / file).write_text("module first; endmodule")
+    (tmp_path / "harness.sv").write_text("module harness; endmodule")
+    monkeypatch.setattr(pimloop.rtl.tables.source, "RTL", tmp_path)
+    seen = set()
     try:
-        first = rtl_hash()
-        (tmp_path / "a.sv").write_text("module b; endmodule")
+        for changed in (None, *files.values()):
+            if changed is not None:
+                (tmp_path / changed).write_text("module second; endmodule")
+            rtl_hash.cache_clear()
+            seen.add(rtl_hash())
+        (tmp_path / "harness.sv").write_text("module other; endmodule")
         rtl_hash.cache_clear()
-        assert rtl_hash() != first
+        assert len(seen | {rtl_hash()}) == 4
     finally:
         rtl_hash.cache_clear()

@@ -11,9 +11,17 @@ from support.paths import REPOSITORY
 
 import pimloop
 from pimloop.rtl.tables.source import RTL
-from pimloop.sim.device.config import rtl_sources, synthesizable_sources
+from pimloop.sim.device.config import (
+    fpga_sources,
+    primitive_sources,
+    rtl_sources,
+    synthesizable_sources,
+)
+from pimloop.sim.paths import SIM
 
+PRIMITIVES = primitive_sources()
 SYNTHESIS = synthesizable_sources()
+FPGA = fpga_sources()
 SIMULATION = rtl_sources()[len(SYNTHESIS) :]
 
 
@@ -29,16 +37,32 @@ def core() -> Any:
 
 
 def test_every_file_is_in_one_list() -> None:
-    listed = [*SYNTHESIS, *SIMULATION]
+    listed = [*SYNTHESIS, *SIMULATION, *FPGA]
     assert len(listed) == len(set(listed)) > 20
     others = ("synth", "sva")  # harnesses, and checks that benches bind
     written = {path.resolve() for path in RTL.rglob("*.sv") if path.parent.name not in others}
     assert {path.resolve() for path in listed} == written
 
 
+def test_every_module_has_a_name_of_its_own() -> None:
+    """A tool that is given two modules of one name picks either."""
+    paths = [*RTL.rglob("*.sv"), *(SIM / "rtl").glob("*.sv")]
+    names = [
+        name
+        for path in paths
+        for name in re.findall(r"^(?:module|package) (\w+)", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert len(names) == len(set(names)) > 40
+
+
+def test_primitives_are_in_their_folder() -> None:
+    assert {path.parent.name for path in PRIMITIVES} == {"primitives"}
+    assert all(path.parent.name != "primitives" for path in SYNTHESIS[len(PRIMITIVES) :])
+
+
 def test_no_net_is_implicit() -> None:
     """A misspelt name is an error in every tool, and files that are read later are as they were."""
-    for path in rtl_sources():
+    for path in (*rtl_sources(), *FPGA):
         text = path.read_text(encoding="utf-8")
         if re.search(r"^module ", text, re.MULTILINE):
             assert text.count("`default_nettype none\n") == 1, path.name
@@ -50,7 +74,7 @@ def test_no_net_is_implicit() -> None:
 
 def test_what_only_simulations_have_is_in_their_list() -> None:
     """A DPI import, or a name that says so, is nothing for synthesis."""
-    for path in SYNTHESIS:
+    for path in (*SYNTHESIS, *FPGA):
         text = path.read_text(encoding="utf-8")
         assert not path.stem.endswith("_sim"), path.name
         assert not re.search(r"^\s*import \"DPI-C\"", text, re.MULTILINE), path.name
@@ -68,12 +92,14 @@ def test_packages_come_before_those_who_use_them() -> None:
 
 def test_the_core_file_has_the_same_files() -> None:
     filesets = core()["filesets"]
-    assert filesets["rtl"]["files"] == relative(SYNTHESIS)
+    assert filesets["primitives"]["files"] == relative(PRIMITIVES)
+    assert filesets["rtl"]["files"] == relative(SYNTHESIS[len(PRIMITIVES) :])
+    assert filesets["fpga"]["files"] == relative(FPGA)
     assert filesets["simulation"]["files"] == relative(SIMULATION)
     targets = core()["targets"]
-    assert targets["default"]["filesets"] == ["rtl"]
-    assert targets["lint"]["filesets"] == ["rtl"]
-    assert targets["sim"]["filesets"] == ["rtl", "simulation"]
+    assert targets["default"]["filesets"] == ["primitives", "rtl"]
+    assert targets["lint"]["filesets"] == ["primitives", "rtl"]
+    assert targets["sim"]["filesets"] == ["primitives", "rtl", "simulation"]
     for target in targets.values():
         assert f"{target['toplevel']}.sv" in filesets["rtl"]["files"]
         assert set(target.get("parameters", ())) <= set(core()["parameters"])
@@ -83,7 +109,7 @@ def test_the_core_file_has_the_version_of_the_package() -> None:
     assert core()["name"].rpartition(":")[2] == pimloop.__version__
 
 
-def test_the_page_names_both_lists() -> None:
+def test_the_page_names_every_list() -> None:
     page = (REPOSITORY / "rtl" / "README.md").read_text(encoding="utf-8")
-    for name in ("pim.f", "pim_sim.f", "pim.core"):
+    for name in ("pim_primitives.f", "pim.f", "pim_sim.f", "pim_fpga.f", "pim.core"):
         assert f"`{name}`" in page

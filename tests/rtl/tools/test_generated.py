@@ -194,7 +194,7 @@ def test_every_bit_that_no_option_has_is_reserved() -> None:
 def test_no_module_lists_the_opcodes_of_a_class_itself() -> None:
     """A list of opcodes in a module would miss the next one: the package has the predicates."""
     folders = (RTL, generate.ROOT / "sim" / "rtl")
-    files = [path for folder in folders for path in folder.glob("*.sv")]
+    files = [path for folder in folders for path in folder.rglob("*.sv")]
     assert len(files) > 25
     for path in files:
         text = path.read_text(encoding="utf-8")

@@ -75,8 +75,15 @@ def test_waves_and_coverage_on_request(tmp_path, monkeypatch):
 
 def test_rtl_lists_packages_first():
     names = [path.name for path in rtl("pim_fifo", "pim_lane")]
-    packages, checks = names[:2], names[4:]
-    assert packages == ["pim_isa_pkg.sv", "pim_pkg.sv"]
-    assert names[2:4] == ["pim_fifo.sv", "pim_lane.sv"]
-    assert checks == ["pim_handshake_check.sv", "pim_fifo_sva.sv"]
+    assert names == [
+        *("pim_isa_pkg.sv", "pim_pkg.sv"),
+        *("pim_clock_gate.sv", "pim_mul.sv", "pim_ram.sv"),
+        *("pim_fifo.sv", "pim_lane.sv"),
+        *("pim_handshake_check.sv", "pim_fifo_sva.sv"),
+    ]
     assert all(path.exists() for path in rtl("pim_fifo", "pim_lane"))
+
+
+def test_rtl_knows_where_primitives_and_memories_are():
+    folders = [path.parent.name for path in rtl("pim_ram", "pim_memory_ram")]
+    assert folders == ["rtl", "rtl", "primitives", "primitives", "primitives", "fpga"]

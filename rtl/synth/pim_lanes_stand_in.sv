@@ -2,7 +2,7 @@
 
 /// Stands in for the lanes while the control path is synthesised: registers on every port, no
 /// arithmetic. Ports and parameters are those of pim_lanes.
-module pim_lanes #(
+module pim_lanes_stand_in #(
   parameter int unsigned Lanes = 32,
   parameter int unsigned Groups = 16,
   parameter int unsigned Parts = 1,
