@@ -35,8 +35,10 @@ pim_sched_refresh.sv
 pim_sched_waits.sv
 pim_seq.sv
 pim_seq_blocks.sv
+pim_seq_decode.sv
 pim_seq_rows.sv
 pim_seq_stream.sv
+pim_seq_together.sv
 pim_spans.sv
 pim_top.sv
 pim_transpose.sv

@@ -126,8 +126,8 @@ module pim_conditions #(
     $error("%m: RTL lanes are a pipeline of four clocks: LaneLatency must be at least 4");
   end
 
-  if (!(AccGroups >= 2 && AccGroups <= 32 && (AccGroups & (AccGroups - 1)) == 0)) begin : gen_18
-    $error("%m: AccGroups must be a power of two from 2 to 32: at most 32 are possible");
+  if (!(AccGroups >= 2 && AccGroups <= 64 && (AccGroups & (AccGroups - 1)) == 0)) begin : gen_18
+    $error("%m: AccGroups must be a power of two from 2 to 64: at most 64 are possible");
   end
 
   if (!(ScalarDepth >= 32 && ScalarDepth <= 65536 && (ScalarDepth & (ScalarDepth - 1)) == 0)) begin : gen_19

@@ -92,8 +92,9 @@ package pim_pkg;
     kind_e kind;
     logic all;            // every bank at once (all_bank style)
     logic hold;           // wait until earlier reads are consumed and the lanes have settled
-    logic [5:0] period;   // KindMac: beats of one step of the inner dimension
+    logic [6:0] period;   // KindMac: beats of one step of the inner dimension
     logic [2:0] row;      // of a product's group of rows; KindMac: the last of the group
+    logic more;           // the next stream goes on with the accumulators behind these
   } stream_t;
 
   /// A stream, or the part of one, that lies in a single page; `last` in its final part.

@@ -55,12 +55,12 @@ module pim_sched_queue #(
   logic [31:0] head_addr_q, head_count_q;
   pim_pkg::kind_e head_kind_q;
   logic head_all_q, head_hold_q, head_last_q, head_write_q, head_final_q;
-  logic [5:0] head_period_q;
+  logic [6:0] head_period_q;
   logic [2:0] head_row_q;
   pim_pkg::span_t next_q;
 
   // Pace of multiply steps.
-  logic [5:0] step_q;
+  logic [6:0] step_q;
   logic [PaceBits-1:0] issued_q;  // fabric clocks before this one with a beat to be multiplied
   logic pace_q;
 
@@ -72,9 +72,9 @@ module pim_sched_queue #(
   logic [PaceBits-1:0] issued;
 
   // The beat `period` beats ago met the same accumulators.
-  function automatic logic paced(pim_pkg::kind_e kind, logic [5:0] period, logic [PaceBits-1:0] sent);
+  function automatic logic paced(pim_pkg::kind_e kind, logic [6:0] period, logic [PaceBits-1:0] sent);
     return kind != pim_pkg::KindMac || LaneLatency == 1 ||
-           6'(unsigned'($countones(sent))) < period;
+           7'(unsigned'($countones(sent))) < period;
   endfunction
 
   assign next_head = next_valid_q ? next_q : span_i;
@@ -136,7 +136,7 @@ module pim_sched_queue #(
         pace_q <= paced(head_kind_q, head_period_q, issued);
       end
       if (AllBank) look_q <= look_coming;
-      if (mac_go) step_q <= step_end_o ? '0 : step_q + 6'd1;
+      if (mac_go) step_q <= step_end_o ? '0 : step_q + 7'd1;
       issued_q <= issued;
     end
   end
@@ -177,10 +177,11 @@ module pim_sched_queue #(
   assign head_o.run.hold = head_hold_q;
   assign head_o.run.period = head_period_q;
   assign head_o.run.row = head_row_q;
+  assign head_o.run.more = 1'b0;  // `last` has it
   assign head_o.last = head_last_q;
   assign head_write_o = head_write_q;
   assign head_final_o = head_final_q;
-  assign step_end_o = step_q + 6'd1 == head_period_q;
+  assign step_end_o = step_q + 7'd1 == head_period_q;
   assign pace_o = pace_q;
   assign next_valid_o = next_valid_q;
   assign next_addr_o = next_q.run.addr;

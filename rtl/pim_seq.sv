@@ -52,24 +52,29 @@ module pim_seq #(
   localparam int unsigned BeatElems = BeatBytes / 2;
   localparam int unsigned GroupBits = $clog2(AccGroups);
   localparam int unsigned IndexBits = $clog2(ScalarDepth);
+  localparam logic AllBank = BeatBytes != AtomBytes;
   localparam int unsigned SetupBits = VectorSetup > 1 ? $clog2(VectorSetup + 1) : 1;
 
   pim_pkg::seq_state_e state_q;
   pim_isa_pkg::opcode_e opcode;
   pim_isa_pkg::broadcast_e broadcast;
   pim_isa_pkg::init_e init;
-  // Element-wise: A is loaded, then meets B. Unary: A alone goes through the lanes.
-  logic is_vector, is_unary, is_t, from_scalars;
+  pim_pkg::seq_state_e after_tile, after_setup;
+  logic is_vector, is_unary, is_t, from_scalars, from_column;
 
   assign opcode = pim_isa_pkg::opcode_e'(desc_i.control.opcode);
   assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
   assign init = pim_isa_pkg::init_e'(desc_i.control.init);
-  assign is_t = opcode == pim_isa_pkg::OpcodeMatmulT;
-  assign is_vector = pim_isa_pkg::is_vector(opcode);
-  assign is_unary = pim_isa_pkg::is_unary(opcode);
-  // One element a row: the right operand sits in the scalar buffer.
-  assign from_scalars = is_vector && broadcast inside {pim_isa_pkg::BroadcastColumn,
-                                                       pim_isa_pkg::BroadcastScalar};
+
+  pim_seq_decode #(
+    .AllBank(AllBank),
+    .VectorSetup(VectorSetup)
+  ) u_decode (
+    .opcode_i(opcode), .broadcast_i(broadcast), .init_i(init), .is_t_o(is_t),
+    .is_vector_o(is_vector), .is_unary_o(is_unary), .from_scalars_o(from_scalars),
+    .from_column_o(from_column), .ew_op_o, .ew_scalar_o, .after_tile_o(after_tile),
+    .after_setup_o(after_setup)
+  );
 
   logic [IndexBits-1:0] row;                   // of the result, the first of a group
   logic [2:0] member, last;                    // row of the group, the last of the group
@@ -77,24 +82,40 @@ module pim_seq #(
   logic [31:0] tile_b_q;                       // right operand of the current tile, MATMUL
   logic [31:0] beat_q;                         // first beat of the tile in its row
   logic [31:0] beats_left_q;
-  logic [5:0] width_q;                         // beats of the tile
+  logic [6:0] width_q;                         // beats of the tile
   logic [GroupBits-1:0] splat_q;
   logic [SetupBits-1:0] setup_q;
 
   logic [31:0] beats, tile_limit, block_row;
-  logic [5:0] width;
+  logic [6:0] width, tile_beats;
+  logic [31:0] rows_left;
+  logic [GroupBits-1:0] part, last_part;
+  logic more, narrow, step;
   logic next, block_end, tile_end, row_end, splat_end, group_end, rows_end;
   logic splat_go, splatting_q;
 
   assign beats = (desc_i.cols + 32'(BeatElems - 1)) / BeatElems;
   assign tile_limit = opcode == pim_isa_pkg::OpcodeMatmul ? desc_i.tile : 32'(AccGroups);
-  assign width = beats_left_q < tile_limit ? beats_left_q[5:0] : tile_limit[5:0];
+  assign width = beats_left_q < tile_limit ? beats_left_q[6:0] : tile_limit[6:0];
 
-  assign splat_end = splat_go && 6'(splat_q) + 6'd1 == width_q;
+  assign splat_end = splat_go && 7'(splat_q) + 7'd1 == tile_beats;
+  assign step = state_q == pim_pkg::SeqSplat ? splat_end
+      : stream_ready_i && state_q inside {pim_pkg::SeqInit, pim_pkg::SeqStream, pim_pkg::SeqOut};
+
+  pim_seq_together #(
+    .AccGroups(AccGroups),
+    .LaneLatency(LaneLatency)
+  ) u_together (
+    .clk_i, .rst_ni, .together_i(AllBank && is_vector && beats <= 32'(AccGroups)),
+    .rows_left_i(rows_left), .new_tile_i(state_q == pim_pkg::SeqTile), .width_i(width),
+    .step_i(step), .more_o(more), .part_o(part), .last_part_o(last_part), .beats_o(tile_beats),
+    .narrow_o(narrow)
+  );
 
   pim_seq_rows #(
     .RowsPerBeat(RowsPerBeat),
-    .IndexBits(IndexBits)
+    .IndexBits(IndexBits),
+    .RowBits(GroupBits)
   ) u_rows (
     .clk_i,
     .rst_ni,
@@ -108,6 +129,10 @@ module pim_seq #(
     .init_i(state_q == pim_pkg::SeqInit && stream_ready_i),
     .splat_i(state_q == pim_pkg::SeqSplat && splat_end),
     .out_i(state_q == pim_pkg::SeqOut && stream_ready_i),
+    .further_i(last_part),
+    .more_a_i(step && more && (state_q == pim_pkg::SeqInit ||
+              (state_q == pim_pkg::SeqStream && (from_scalars || is_unary)))),
+    .more_y_i(step && more && state_q == pim_pkg::SeqOut),
     .row_o(row),
     .member_o(member),
     .last_o(last),
@@ -115,14 +140,14 @@ module pim_seq #(
     .c_o(c),
     .y_o(y),
     .group_end_o(group_end),
-    .rows_end_o(rows_end)
+    .rows_end_o(rows_end),
+    .rows_left_o(rows_left)
   );
 
   // ---- streams --------------------------------------------------------------------------
   pim_seq_stream #(
     .AtomBytes(AtomBytes),
-    .BeatBytes(BeatBytes),
-    .LaneLatency(LaneLatency)
+    .BeatBytes(BeatBytes)
   ) u_stream (
     .desc_i,
     .state_i(state_q),
@@ -137,6 +162,9 @@ module pim_seq #(
     .block_row_i(block_row),
     .offset_i(beat_q * BeatBytes),
     .width_i(width_q),
+    .first_i(part == '0),
+    .more_i(more),
+    .narrow_i(narrow),
     .valid_o(stream_valid_o),
     .stream_o
   );
@@ -171,30 +199,10 @@ module pim_seq #(
   );
 
   // ---- settings -------------------------------------------------------------------------
-  // generated:vector_op
-  /// What the lanes do with a beat of the operand of a vector opcode that is read last.
-  function automatic pim_pkg::lane_op_e vector_op(pim_isa_pkg::opcode_e kind);
-    unique case (kind)
-      pim_isa_pkg::OpcodeMul: vector_op = pim_pkg::LaneMul;
-      pim_isa_pkg::OpcodeRelu: vector_op = pim_pkg::LaneRelu;
-      default: vector_op = pim_pkg::LaneMac;
-    endcase
-  endfunction
-  // end generated
-
   assign zero_init_o = init == pim_isa_pkg::InitZero;
-  assign scalar_index_o = broadcast == pim_isa_pkg::BroadcastColumn ? row : '0;
-
-  always_comb begin
-    ew_op_o = vector_op(opcode);
-    ew_scalar_o = 2'd0;
-    if (opcode == pim_isa_pkg::OpcodeMul) begin
-      if (from_scalars) ew_op_o = pim_pkg::LaneMuls;
-      ew_scalar_o = 2'd2;
-    end else if (opcode == pim_isa_pkg::OpcodeSub && !from_scalars) begin
-      ew_scalar_o = 2'd1;
-    end
-  end
+  // Of the next clock: the splats of a row follow those of the last one without a break.
+  assign scalar_index_o = !from_column ? '0
+      : row + IndexBits'(part) + IndexBits'(splat_o && splat_end && more);
 
   // Splats start when everything before them has settled and then go on without a break.
   assign splat_go = quiet_i || splatting_q;
@@ -206,23 +214,6 @@ module pim_seq #(
   assign block_open_o = state_q == pim_pkg::SeqBlock && block_room_i;
   assign block_row_o = last;
   assign done_o = state_q == pim_pkg::SeqDone;
-
-  pim_pkg::seq_state_e after_tile, after_setup;
-  always_comb begin
-    after_setup = pim_pkg::SeqStream;
-    if (is_vector) begin
-      if (from_scalars) begin
-        if (opcode != pim_isa_pkg::OpcodeMul) after_setup = pim_pkg::SeqSplat;
-      end else if (!is_unary) begin
-        after_setup = pim_pkg::SeqInit;
-      end
-    end else if (init != pim_isa_pkg::InitZero) begin
-      after_setup = pim_pkg::SeqInit;
-    end else if (is_t) begin
-      after_setup = pim_pkg::SeqSplat;
-    end
-    after_tile = is_vector && VectorSetup != 0 ? pim_pkg::SeqSetup : after_setup;
-  end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -258,23 +249,26 @@ module pim_seq #(
         pim_pkg::SeqSplat: begin
           splatting_q <= splat_go;
           if (splat_go) begin
-            splat_q <= splat_end ? '0 : splat_q + 1'b1;
-            if (splat_end && group_end) begin
+            splat_q <= splat_end && !more ? '0 : splat_q + 1'b1;
+            if (splat_end && group_end && !more) begin
               splatting_q <= 1'b0;
               state_q <= is_t ? pim_pkg::SeqBlock : pim_pkg::SeqStream;
             end
           end
         end
-        pim_pkg::SeqInit: if (stream_ready_i && group_end) begin
+        pim_pkg::SeqInit: if (stream_ready_i && group_end && !more) begin
           state_q <= is_t ? pim_pkg::SeqBlock : pim_pkg::SeqStream;
         end
-        pim_pkg::SeqStream: if (stream_ready_i) state_q <= pim_pkg::SeqOut;
+        pim_pkg::SeqStream: if (stream_ready_i) begin
+          if (!more) state_q <= pim_pkg::SeqOut;
+          else if (is_vector && broadcast == pim_isa_pkg::BroadcastNone) b_q <= b_q + desc_i.stride_b;
+        end
         pim_pkg::SeqBlock: if (block_room_i) state_q <= pim_pkg::SeqBlockRow;
         pim_pkg::SeqBlockRow: if (stream_ready_i) begin
           if (tile_end) state_q <= pim_pkg::SeqOut;
           else if (block_end) state_q <= pim_pkg::SeqBlock;
         end
-        pim_pkg::SeqOut: if (stream_ready_i && group_end) begin
+        pim_pkg::SeqOut: if (stream_ready_i && group_end && !more) begin
           beat_q <= beat_q + 32'(width_q);
           beats_left_q <= beats_left_q - 32'(width_q);
           tile_b_q <= tile_b_q + desc_i.inner * 32'(width_q) * BeatBytes;

@@ -22,7 +22,7 @@ module pim_seq_blocks #(
   /// The stream at `row_o` has been taken.
   input  wire logic                     step_i,
   /// Beats of the tile.
-  input  wire logic [5:0]               width_i,
+  input  wire logic [6:0]               width_i,
   /// The step ends the block, and the tile.
   output logic                          block_end_o,
   output logic                          tile_end_o,
@@ -60,7 +60,7 @@ module pim_seq_blocks #(
       desc_i.stride_b == 32'(AtomBytes) || atom_count_q == SliceBits'(AtomElems - 1);
   // The tile ends with its last beat or the row.
   assign tile_end_o = block_end_o && column_end &&
-      (atoms_left_q == 32'd1 || (beat_end && 6'(group_q) + 6'd1 == width_i));
+      (atoms_left_q == 32'd1 || (beat_end && 7'(group_q) + 7'd1 == width_i));
   assign row_o = atom_row_q;
   assign group_o = group_q;
   assign part_o = part_q;

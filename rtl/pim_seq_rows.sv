@@ -10,7 +10,9 @@ module pim_seq_rows #(
   /// Rows of a group; at most 8.
   parameter int unsigned RowsPerBeat = 1,
   /// Bits of the number of a row that are wanted.
-  parameter int unsigned IndexBits = 12
+  parameter int unsigned IndexBits = 12,
+  /// Bits of `further_i`.
+  parameter int unsigned RowBits = 4
 ) (
   input  wire logic                     clk_i,
   input  wire logic                     rst_ni,
@@ -28,6 +30,10 @@ module pim_seq_rows #(
   input  wire logic                     init_i,
   input  wire logic                     splat_i,
   input  wire logic                     out_i,
+  /// Vector operation: rows of a tile besides the first; another one follows in A, in Y.
+  input  wire logic [RowBits-1:0]       further_i,
+  input  wire logic                     more_a_i,
+  input  wire logic                     more_y_i,
   /// First row of the group, member of the group, last member of it.
   output logic      [IndexBits-1:0]     row_o,
   output logic      [2:0]               member_o,
@@ -37,14 +43,17 @@ module pim_seq_rows #(
   output logic      [31:0]              y_o,
   /// The member is the last one, the group is the last one.
   output logic                          group_end_o,
-  output logic                          rows_end_o
+  output logic                          rows_end_o,
+  /// Rows from the first one of the group on.
+  output logic      [31:0]              rows_left_o
 );
 
   logic [31:0] row_q, next_row, left, next_a, next_c, next_y;
   logic [31:0] c_first_q, y_first_q;  // of the first member
 
   assign row_o = row_q[IndexBits-1:0];
-  assign next_row = row_q + 32'(last_o) + 32'd1;
+  assign next_row = row_q + 32'(last_o) + 32'(further_i) + 32'd1;
+  assign rows_left_o = desc_i.rows - row_q;
   assign left = start_i ? desc_i.rows : desc_i.rows - next_row;
   assign next_a = a_o + desc_i.stride_a;
   assign next_c = c_o + stride_c_i;
@@ -64,9 +73,9 @@ module pim_seq_rows #(
       y_first_q <= '0;
     end else begin
       if (scalar_i || init_i || splat_i || out_i) member_o <= group_end_o ? '0 : member_o + 3'd1;
-      if (scalar_i && !group_end_o) a_o <= next_a;
+      if ((scalar_i && !group_end_o) || more_a_i) a_o <= next_a;
       if (init_i && !group_end_o) c_o <= next_c;
-      if (out_i && !group_end_o) y_o <= next_y;
+      if ((out_i && !group_end_o) || more_y_i) y_o <= next_y;
       if (tile_i) begin
         c_o <= c_first_q;
         y_o <= y_first_q;

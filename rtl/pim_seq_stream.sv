@@ -3,8 +3,7 @@
 /// The stream of accesses that a state of the compute sequencer asks for; combinational.
 module pim_seq_stream #(
   parameter int unsigned AtomBytes = 64,
-  parameter int unsigned BeatBytes = 64,
-  parameter int unsigned LaneLatency = 4
+  parameter int unsigned BeatBytes = 64
 ) (
   input  wire pim_isa_pkg::descriptor_t desc_i,
   input  wire pim_pkg::seq_state_e      state_i,
@@ -23,7 +22,12 @@ module pim_seq_stream #(
   input  wire logic [31:0]              block_row_i,
   /// Bytes from the start of the row to the tile, its beats.
   input  wire logic [31:0]              offset_i,
-  input  wire logic [5:0]               width_i,
+  input  wire logic [6:0]               width_i,
+  /// Vector operation: the first of the rows that go together; another one follows; all their beats
+  /// are fewer than the clocks in which a lane works on one.
+  input  wire logic                     first_i,
+  input  wire logic                     more_i,
+  input  wire logic                     narrow_i,
   output logic                          valid_o,
   output      pim_pkg::stream_t         stream_o
 );
@@ -56,6 +60,7 @@ module pim_seq_stream #(
     valid_o = 1'b0;
     stream_o.all = AllBank;
     stream_o.row = row_i;
+    stream_o.more = more_i && state_i != pim_pkg::SeqScalar;
     unique case (state_i)
       pim_pkg::SeqScalar: begin
         valid_o = 1'b1;
@@ -89,7 +94,7 @@ module pim_seq_stream #(
           // The beat meets its own accumulators: narrow tiles wait for the load to settle, and
           // the first row waits for a scalar that fits in one atom. Alone it follows a result,
           // which has waited already.
-          stream_o.hold = 32'(width_i) < LaneLatency || from_scalars_i;
+          stream_o.hold = first_i && (narrow_i || from_scalars_i);
         end else begin
           stream_o.addr = tile_b_i;
           stream_o.count = desc_i.inner * 32'(width_i);

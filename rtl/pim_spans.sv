@@ -47,7 +47,7 @@ module pim_spans #(
   always_comb begin
     span_o.run = stream_q;
     span_o.run.count = count;
-    span_o.last = final_part;
+    span_o.last = final_part && !stream_q.more;
   end
 
   always_ff @(posedge clk_i) begin

@@ -226,7 +226,7 @@ def _inside(isa: Isa, name: str, classes: set[str]) -> list[str]:
 
 
 def vector_op(isa: Isa) -> str:
-    """Return the function of pim_seq.sv that gives the operation of the lanes of an opcode."""
+    """Return the function of pim_seq_decode.sv: the operation of the lanes of an opcode."""
     lines = [
         "  /// What the lanes do with a beat of the operand of a vector opcode that is read last.",
         "  function automatic pim_pkg::lane_op_e vector_op(pim_isa_pkg::opcode_e kind);",

@@ -1,8 +1,8 @@
 """Write everything that states the programming interface and the DRAM timings from their tables.
 
 From `isa.toml`: `pim_isa_pkg.sv`, `tables/isa.py`, the operations of the lanes in `pim_pkg.sv`
-and `pim_lane_dpi.cpp`, which of them an opcode is in `pim_seq.sv`, and the header of the C driver,
-`pim_isa.h`; from `timing.toml`:
+and `pim_lane_dpi.cpp`, which of them an opcode is in `pim_seq_decode.sv`, and the header of the C
+driver, `pim_isa.h`; from `timing.toml`:
 `tables/timing.py`, and the parts of SystemVerilog files that list the timings; from
 `conditions.toml`: the checks of the parameters, `pim_conditions.sv`; and the tables of `README.md`.
 In a file with other text the generated part stands between the marks `generated:NAME` and `end`.
@@ -144,7 +144,7 @@ def _parts(isa: Isa, timing: list[Row]) -> dict[str, dict[str, str]]:
             "parameters": emit_sv.timing_parameters(timing, "parameter int unsigned", 2),
             "timing": literal,
         },
-        "rtl/pim_seq.sv": {"vector_op": emit_sv.vector_op(isa)},
+        "rtl/pim_seq_decode.sv": {"vector_op": emit_sv.vector_op(isa)},
         "sim/dpi/pim_lane_dpi.cpp": {"lane_op_e": emit_sv.lane_enum_cpp(isa)},
         "sim/rtl/pimloop_tb.sv": around_the_device,
         "sim/soc/pim_soc_device.sv": around_the_device,

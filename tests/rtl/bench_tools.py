@@ -65,8 +65,8 @@ class Packed:
         return {name: word >> low & mask for name, (low, mask) in self.places.items()}
 
 
-STREAM = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=6, row=3)
-SPAN = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=6, row=3, last=1)
+STREAM = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=7, row=3, more=1)
+SPAN = Packed(addr=32, count=32, kind=4, all=1, hold=1, period=7, row=3, more=1, last=1)
 ACCESS = Packed(valid=1, addr=32, kind=4, all=1, step_end=1, last=1, row=3)
 JOB = Packed(addr=64, rows=32, bytes=32, stride=32)
 
@@ -117,7 +117,8 @@ def cut(stream: dict[str, int], page_bytes: int, step: int) -> Iterator[dict[str
     while left:
         count = min(left, (page_bytes - address % page_bytes) // step)
         left -= count
-        yield stream | {"addr": address, "count": count, "hold": hold, "last": int(left == 0)}
+        last = int(left == 0 and not stream.get("more"))
+        yield stream | {"addr": address, "count": count, "hold": hold, "last": last}
         address, hold = address + count * step, 0
 
 

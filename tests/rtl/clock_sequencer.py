@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clock_channel import Sent, Stream, ceil
@@ -101,6 +102,8 @@ class Sequencer:
         self.wide = 2 if field(item, "out_f32") else 1
         self.rows, self.inner, self.cols = (int(item[n]) for n in ("rows", "inner", "cols"))
         self.all = run.channel.all_bank
+        # all_bank: a factor for each row goes into the accumulators first.
+        self.column = self.broadcast == Broadcast.COLUMN and self.all
 
     def _word(self, name: str) -> int:
         return int(self.item[name])
@@ -110,8 +113,10 @@ class Sequencer:
         run = self.run
         beats = ceil(2 * self.cols, self.beat)
         width = self._word("tile") if self.opcode == Opcode.MATMUL else run.p["AccGroups"]
-        # Rows of a product share the beats of the right operand.
-        together = 1 if self.vector else run.p["RowsPerBeat"]
+        # Rows of a product share the beats of the right operand, rows of vectors rows of the DRAM.
+        together = run.p["RowsPerBeat"]
+        if self.vector:
+            together = max(1, width // beats) if self.all else 1
         for top in range(0, self.rows, together):
             rows = range(top, min(top + together, self.rows))
             run.blocks.rows = len(rows)
@@ -141,11 +146,17 @@ class Sequencer:
         if self._splats():
             yield from self._splat(width * len(rows))
         for row in rows:
-            start = self._start_values(row, first, width)
-            if start is not None:
-                yield from run.offer(start)
+            values = self._start_values(row, first, width)
+            if values is not None:
+                last = not self.vector or row == rows[-1]
+                yield from run.offer(replace(values, last=last))
         if self.transposed:
             yield from self._turned(first, width)
+        elif self.vector:
+            for row in rows:
+                operand = self._operand(range(row, row + 1), first, width, len(rows))
+                hold = operand.hold and row == rows[0]
+                yield from run.offer(replace(operand, hold=hold, last=row == rows[-1]))
         else:
             yield from run.offer(self._operand(rows, first, width))
         for row in rows:
@@ -160,7 +171,7 @@ class Sequencer:
     def _splats(self) -> bool:
         """Whether a tile starts from one value: that of its row, or +0 for blocks."""
         if self.vector:
-            return self.scalars and self.opcode != Opcode.MUL
+            return self.scalars and (self.opcode != Opcode.MUL or self.column)
         return self.transposed and self.init == Init.ZERO
 
     def _start_values(self, row: int, first: int, width: int) -> Stream | None:
@@ -181,7 +192,7 @@ class Sequencer:
         start += first * self.beat * wide
         return Stream(start, width * wide, "load", self.all)
 
-    def _operand(self, rows: range, first: int, width: int) -> Stream:
+    def _operand(self, rows: range, first: int, width: int, together: int = 1) -> Stream:
         """Return the stream of the operand that is read last."""
         beat = self.beat
         if self.vector:
@@ -189,8 +200,8 @@ class Sequencer:
             start = self._word(f"addr_{name}") + first * beat
             if self.scalars or self.broadcast == Broadcast.NONE:
                 start += rows[0] * self._word(f"stride_{name}")
-            # A beat meets what was loaded `width` beats ago. (One that is alone follows a result.)
-            hold = self.scalars or width < self.run.p["LaneLatency"]
+            # A beat meets what was loaded so many beats ago. (One that is alone follows a result.)
+            hold = self.scalars or width * together < self.run.p["LaneLatency"]
             return Stream(start, width, "ew", self.all, hold)
         start = self._word("addr_b") + first * self.inner * beat
         # What is loaded last, start values or a row of A in one atom, must be there.

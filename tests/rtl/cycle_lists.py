@@ -212,8 +212,11 @@ class _Maker:
             for kind in Broadcast:
                 name = f"{opcode.name} {kind.name.lower()}"
                 named[name] = [self.vector(opcode, rows=3, beats=5, broadcast=kind)]
-        for beats in (1, 3, 4, 16, 20):
+        for beats in (1, 3, 4, 16, 20, 67):
             named[f"ADD of {beats} beats"] = [self.vector(Opcode.ADD, rows=4, beats=beats)]
+        for kind in Broadcast:
+            item = self.vector(Opcode.MUL, rows=29, beats=9, broadcast=kind)
+            named[f"MUL {kind.name} of rows together"] = [item]
         named["ADD across refreshes"] = [self.vector(Opcode.ADD, rows=20, beats=16)]
         named["MUL column across refreshes"] = [
             self.vector(Opcode.MUL, rows=40, beats=7, broadcast=Broadcast.COLUMN)

@@ -45,10 +45,10 @@ class Loops:
         else:
             self.elementwise()
 
-    def stream(self, kind, addr, count, hold=0, period=0, row=0):
+    def stream(self, kind, addr, count, hold=0, period=0, row=0, more=0):
         single = kind in (Kind.SCALAR, Kind.BLOCK)
         values = {"addr": addr, "count": count, "kind": kind, "hold": hold, "period": period}
-        values |= {"all": 0 if single else self.every, "row": row}
+        values |= {"all": 0 if single else self.every, "row": row, "more": more}
         self.events.append(("stream", values))
 
     def tiles(self, limit):
@@ -57,14 +57,36 @@ class Loops:
         for first in range(0, beats, limit):
             yield first, min(limit, beats - first)
 
-    def write(self, row, first, width, member=0):
+    def write(self, row, first, width, member=0, more=0):
         wide = 2 if self.w.get("out_f32") else 1
         addr = self.w["addr_y"] + row * self.w["stride_y"] + first * self.beat * wide
         kind = Kind.F32 if wide == 2 else Kind.BF16
-        self.stream(kind, addr, width * wide, hold=1, row=member)
+        self.stream(kind, addr, width * wide, hold=1, row=member, more=more)
 
-    def splats(self, width, zero, negate, index, member=0):
-        self.events += [("splat", (member, group, zero, negate, index)) for group in range(width)]
+    def splats(self, width, zero, negate, index, member=0, first=0):
+        groups = range(first, first + width)
+        self.events += [("splat", (member, group, zero, negate, index)) for group in groups]
+
+    def vectors(self):
+        """Yield (rows, first beat, beats) of what goes together: a tile of a row, or rows."""
+        beats = -(-2 * self.w["cols"] // self.beat)
+        together = max(1, GROUPS // beats) if self.every else 1
+        for top in range(0, self.w["rows"], together):
+            rows = range(top, min(top + together, self.w["rows"]))
+            for first, width in self.tiles(GROUPS):
+                yield rows, first, width
+
+    def rows_of(self, kind, name, rows, at, width, hold=0):
+        """Stream some beats of each of several rows of an operand, one after the other."""
+        same = name == "b" and self.w["broadcast"] == Broadcast.ROW
+        for row in rows:
+            addr = self.w[f"addr_{name}"] + (0 if same else row * self.w[f"stride_{name}"]) + at
+            first, more = row == rows[0], int(row != rows[-1])
+            self.stream(kind, addr, width, hold=int(first and hold), more=more)
+
+    def results(self, rows, first, width):
+        for row in rows:
+            self.write(row, first, width, more=int(row != rows[-1]))
 
     def load_init(self, row, first, width, member):
         """Fill the accumulators of a row of a product's tile with their initial values."""
@@ -120,30 +142,33 @@ class Loops:
         if scalars:
             column = broadcast == Broadcast.COLUMN
             self.stream(Kind.SCALAR, w["addr_b"], -(-w["rows"] // elems) if column else 1)
-        for row in range(w["rows"]):
-            left = w["addr_a"] + row * w["stride_a"]
-            right = w["addr_b"] + (row * w["stride_b"] if broadcast == Broadcast.NONE else 0)
-            for first, width in self.tiles(GROUPS):
-                at = first * self.beat
-                if not scalars:
-                    self.stream(Kind.LOAD, left + at, width)
-                    self.stream(Kind.EW, right + at, width, hold=int(width < LATENCY))
-                else:
+        for rows, first, width in self.vectors():
+            at = first * self.beat
+            if not scalars:
+                self.rows_of(Kind.LOAD, "a", rows, at, width)
+                self.rows_of(Kind.EW, "b", rows, at, width, hold=len(rows) * width < LATENCY)
+            else:
+                for i, row in enumerate(rows if self.splatted else ()):
                     index = row if broadcast == Broadcast.COLUMN else 0
-                    if self.opcode != Opcode.MUL:
-                        self.splats(width, 0, int(self.opcode == Opcode.SUB), index)
-                    self.stream(Kind.EW, left + at, width, hold=1)
-                    self.events[-1] += (index,)
-                self.write(row, first, width)
+                    negate = int(self.opcode == Opcode.SUB)
+                    self.splats(width, 0, negate, index, first=i * width)
+                self.rows_of(Kind.EW, "a", rows, at, width, hold=1)
+                if not self.splatted:
+                    self.events[-1] += (rows[0] if broadcast == Broadcast.COLUMN else 0,)
+            self.results(rows, first, width)
+
+    @property
+    def splatted(self):
+        """Whether the elements of the scalar buffer go into the accumulators."""
+        together = self.every and self.w["broadcast"] == Broadcast.COLUMN
+        return self.opcode != Opcode.MUL or together
 
     def unary(self):
         """A alone goes through the lanes: nothing is loaded before."""
-        w = self.w
-        for row in range(w["rows"]):
-            for first, width in self.tiles(GROUPS):
-                addr = w["addr_a"] + row * w["stride_a"] + first * self.beat
-                self.stream(Kind.EW, addr, width, hold=int(width < LATENCY))
-                self.write(row, first, width)
+        self.w = self.w | {"broadcast": Broadcast.NONE}
+        for rows, first, width in self.vectors():
+            self.rows_of(Kind.EW, "a", rows, first * self.beat, width, hold=width < LATENCY)
+            self.results(rows, first, width)
 
     def settings(self):
         """Return the lane operation and the scalar of KindEw."""
@@ -151,7 +176,7 @@ class Loops:
             return ALONE[self.opcode], None
         if self.opcode == Opcode.MUL:
             scalars = self.w["broadcast"] in (Broadcast.COLUMN, Broadcast.SCALAR)
-            return (MULS, BUFFER) if scalars else (MUL, None)
+            return (MULS, BUFFER) if scalars and not self.splatted else (MUL, None)
         minus = self.opcode == Opcode.SUB and self.w["broadcast"] in (Broadcast.NONE, Broadcast.ROW)
         return MAC, MINUS_ONE if minus else PLUS_ONE
 
@@ -162,6 +187,7 @@ class TB:
     def __init__(self, dut, idle):
         self.dut, self.rng, self.idle = dut, seeded(dut), idle
         self.style = STYLES[os.environ["STYLE"]]
+        self.entry = self.named = 0
 
     def pick(self, *values):
         return values[int(self.rng.integers(len(values)))]
@@ -210,6 +236,8 @@ class TB:
             quiet = int(busy == 0)
             dut.stream_ready_i.value, dut.block_room_i.value, dut.quiet_i.value = ready, room, quiet
             await RisingEdge(dut.clk_i)
+            # A splat takes the entry that was named a clock ago.
+            self.entry, self.named = self.named, int(dut.scalar_index_o.value)
             busy = max(0, busy - 1)
             if quiet:
                 settling, index = False, None
@@ -247,7 +275,7 @@ class TB:
         seen = [int(dut.splat_row_o.value), int(dut.splat_group_o.value), zero]
         # Row, group and zero always count; sign and entry only when there is a value.
         if not zero:
-            seen += [int(dut.splat_negate_o.value), int(dut.scalar_index_o.value)]
+            seen += [int(dut.splat_negate_o.value), self.entry]
         assert event[0] == "splat"
         assert list(event[1][: len(seen)]) == seen, words
 
@@ -278,7 +306,14 @@ def test_pim_seq(style):
     limits = {"AccGroups": GROUPS, "ScalarDepth": DEPTH, "LaneLatency": LATENCY}
     run_bench(
         "pim_seq",
-        rtl("pim_seq", "pim_seq_blocks", "pim_seq_rows", "pim_seq_stream"),
+        rtl(
+            "pim_seq",
+            "pim_seq_decode",
+            "pim_seq_blocks",
+            "pim_seq_rows",
+            "pim_seq_together",
+            "pim_seq_stream",
+        ),
         bench=__file__,
         params=STYLES[style] | limits,
         environment={"STYLE": style},

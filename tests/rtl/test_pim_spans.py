@@ -30,8 +30,9 @@ def random_stream(rng):
     to_end = (page - addr % page) // step
     count = int(rng.choice([1, to_end, to_end + 1, to_end + per_page, int(rng.integers(1, 100))]))
     stream = {"addr": addr, "count": count, "kind": int(rng.integers(10)), "all": every}
-    stream |= {"hold": int(rng.integers(2)), "period": int(rng.integers(33))}
+    stream |= {"hold": int(rng.integers(2)), "period": int(rng.integers(65))}
     stream["row"] = int(rng.integers(8))
+    stream["more"] = int(rng.integers(2))
     return stream, list(cut(stream, page, step))
 
 

@@ -81,6 +81,8 @@ class Elementwise:
         """Operate on the rows of a tensor as they lie."""
         y = self._store.tensor(a.shape, packed=a.packed, apart_from=(a,))
         rows, columns = (1, a.size) if a.packed else (a.rows, a.columns)
+        columns = round_up(columns, self._geometry.beat_columns)
+        rows, columns = self._as_one_row(rows, columns, a.stride, y.stride)
         with y.freed_on_error():
             self._emit(
                 descriptors.unary(
@@ -88,13 +90,23 @@ class Elementwise:
                     a.address,
                     y.address,
                     rows=rows,
-                    cols=round_up(columns, self._geometry.beat_columns),
+                    cols=columns,
                     stride_a=a.stride,
                     stride_y=y.stride,
                 ),
                 label,
             )
         return y
+
+    def _as_one_row(self, rows: int, columns: int, *strides: int) -> tuple[int, int]:
+        """Return (rows, columns) of an operation whose operands lie `strides` bytes a row apart.
+
+        all_bank: rows without a gap are one long row, which is cut where the accumulators are full.
+        Other operands close the rows of the DRAM there, the less often the better.
+        """
+        if self._geometry.all_bank and all(step == columns * BF16_BYTES for step in strides):
+            return 1, rows * columns
+        return rows, columns
 
     def _binary(
         self, kind: Kind, a: DeviceTensor, b: DeviceTensor, shape: Shape, label: str
@@ -232,8 +244,14 @@ class Elementwise:
             for run in runs(map_a, map_b):
                 for start, rows in layout.split(run.count, limit):
                     right = b.address + (run.b + start * run.step_b) * b.stride
+                    steps = [run.step_a * a.stride, y.stride]
+                    if broadcast == Broadcast.NONE:
+                        steps.append(run.step_b * b.stride)
+                    columns = round_up(y.columns, g.beat_columns)
                     if broadcast == Broadcast.COLUMN:
                         right = b.address + start * BF16_BYTES
+                    else:
+                        rows, columns = self._as_one_row(rows, columns, *steps)
                     self._emit(
                         descriptors.elementwise(
                             kind.opcode,
@@ -241,7 +259,7 @@ class Elementwise:
                             right,
                             y.address + (run.first + start) * y.stride,
                             rows=rows,
-                            cols=round_up(y.columns, g.beat_columns),
+                            cols=columns,
                             stride_a=run.step_a * a.stride,
                             stride_b=run.step_b * b.stride,
                             stride_y=y.stride,

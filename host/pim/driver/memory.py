@@ -2,7 +2,9 @@
 
 Where a tensor lies matters in the per_bank style: two streams in one bank close each other's rows.
 Weights are therefore placed from the first bank upward and activations from the last bank
-downward, each result in a bank that none of its operands is in while there is room.
+downward, each result in a bank that none of its operands is in while there is room. In the all_bank
+style a page (the same row of all banks) is open at a time: what comes and goes begins at a page, or
+stays in one, while there is room.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class DeviceMemory:
         self._capacity = geometry.capacity
         self._granule = max(geometry.beat_bytes, HOST_GRANULE)
         self._span = geometry.bank_span
+        self._page = geometry.row_bytes * geometry.banks if geometry.all_bank else self._granule
         # Free ranges as sorted, disjoint, never adjacent (start, end).
         self._free: list[tuple[int, int]] = [(0, geometry.capacity)]
         self._blocks: dict[int, Block] = {}
@@ -179,10 +182,11 @@ class DeviceMemory:
             for start, end in reversed(self._free):
                 top = min(end, high)
                 if top - max(start, low) >= size:
+                    place = self._in_pages(max(start, low), top - size, size)
                     if bank not in avoid:
-                        return self._take(top - size, size)
+                        return self._take(place, size)
                     if fallback is None:
-                        fallback = top - size
+                        fallback = place
                     break
         if fallback is not None:
             return self._take(fallback, size)
@@ -190,6 +194,16 @@ class DeviceMemory:
             if end - start >= size:
                 return self._take(end - size, size)
         raise self._full(size)
+
+    def _in_pages(self, lowest: int, highest: int, size: int) -> int:
+        """Return the highest place that opens no page more than it must; `highest` if none is."""
+        page = self._page
+        if size >= page:
+            place = highest // page * page
+        else:
+            ends_in = (highest + size - 1) // page
+            place = highest if highest // page == ends_in else ends_in * page - size
+        return place if place >= lowest else highest
 
     def free(self, block: Block) -> None:
         """Give a block back; DriverError when it is not an allocated one (a double free)."""

@@ -544,7 +544,7 @@ module pim_sched_formal #(
         `HOLDS(16, u_dut.u_queue.head_final_q == (u_dut.u_queue.head_count_q == 32'd1))
         `HOLDS(16, in_page(u_dut.head.run.addr, u_dut.head.run.count, u_dut.head.run.all))
         `HOLDS(16, u_dut.u_queue.pace_q == (u_dut.u_queue.head_kind_q != pim_pkg::KindMac ||
-               LaneLatency == 1 || 6'($countones(u_dut.u_queue.issued_q)) < u_dut.u_queue.head_period_q))
+               LaneLatency == 1 || 7'($countones(u_dut.u_queue.issued_q)) < u_dut.u_queue.head_period_q))
         if (!AllBank) `HOLDS(16, !u_dut.u_queue.head_all_q)
       end
       if (u_dut.next_valid) begin
@@ -651,7 +651,7 @@ module pim_sched_formal #(
       (u_dut.u_queue.head_kind_q != pim_pkg::KindCopyOut || copy_out_room_i) &&
       (u_dut.u_queue.head_kind_q != pim_pkg::KindCopyIn || copy_in_ready_i) &&
       (u_dut.u_queue.head_kind_q != pim_pkg::KindMac || LaneLatency == 1 ||
-       6'($countones(u_dut.u_queue.issued_q)) < u_dut.u_queue.head_period_q);
+       7'($countones(u_dut.u_queue.issued_q)) < u_dut.u_queue.head_period_q);
 
   // DRAM clocks for which it has been so, and whether a refresh was owed in them.
   logic [StampBits-1:0] waited_q;

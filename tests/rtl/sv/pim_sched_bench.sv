@@ -49,7 +49,7 @@ module pim_sched_bench #(
   input  logic         flush_i,
   input  logic         valid_i,
   /// A pim_pkg::span_t.
-  input  logic [79:0]  span_i,
+  input  logic [81:0]  span_i,
   input  logic         copy_out_room_i,
   input  logic         copy_in_ready_i,
   input  logic         lanes_busy_i,

@@ -162,7 +162,7 @@ module pim_sched_reference #(
   logic [31:0] head_addr_q, head_count_q;
   pim_pkg::kind_e head_kind_q;
   logic head_all_q, head_hold_q, head_last_q;
-  logic [5:0] head_period_q;
+  logic [6:0] head_period_q;
   logic [2:0] head_row_q;
   pim_pkg::span_t next_q;
 
@@ -187,7 +187,7 @@ module pim_sched_reference #(
   logic awake_q;
 
   // Pace of multiply steps.
-  logic [5:0] step_q;
+  logic [6:0] step_q;
   logic [PaceBits-1:0] issued_q;  // fabric clocks before this one with a beat to be multiplied
 
   // Look-ahead over the atoms of the span (all_bank style).
@@ -228,13 +228,13 @@ module pim_sched_reference #(
     if (head_kind_q == pim_pkg::KindCopyIn && !copy_in_ready_i) col_go = 1'b0;
     // The beat `period` beats ago met the same accumulators.
     if (head_kind_q == pim_pkg::KindMac && LaneLatency > 1 &&
-        6'(unsigned'($countones(issued_q))) >= head_period_q) col_go = 1'b0;
+        7'(unsigned'($countones(issued_q))) >= head_period_q) col_go = 1'b0;
 
     col_access.valid = col_go;
     col_access.addr = head_addr_q;
     col_access.kind = head_kind_q;
     col_access.all = head_all_q;
-    col_access.step_end = step_q + 6'd1 == head_period_q;
+    col_access.step_end = step_q + 7'd1 == head_period_q;
     col_access.last = head_last_q && head_count_q == 32'd1;
     col_access.row = head_row_q;
   end
@@ -354,7 +354,7 @@ module pim_sched_reference #(
         else if (col_go) look_q <= look_q == '0 ? '0 : look_q - 1'b1;
         else if (look_hit && look_q != '1 && 32'(look_q) < head_count_q) look_q <= look_q + 1'b1;
       end
-      if (mac_go) step_q <= col_access.step_end ? '0 : step_q + 6'd1;
+      if (mac_go) step_q <= col_access.step_end ? '0 : step_q + 7'd1;
       issued_q <= PaceBits'({issued_q, mac_go});
     end
   end

@@ -1,0 +1,59 @@
+"""Simulated DRAM clocks of single operations on `aim`, to the clock, and what they took before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from pimloop.host.common import golden
+from pimloop.host.pim.device.base import Device
+from pimloop.host.pim.device.open import open_device
+from pimloop.host.pim.driver import PimDriver
+from pimloop.host.platforms.platform import load_platform
+
+AIM = load_platform("aim")
+
+#: Operation, shapes, clocks, and clocks when each row opened the rows of the DRAM anew.
+VECTORS = [
+    ("add", (16, 768), (16, 768), 990, 4902),
+    ("mul", (16, 768), (768,), 920, 3978),
+    ("add", (16, 768), (16, 1), 1032, 3176),
+    ("mul", (16, 768), (16, 1), 1032, 3114),
+    ("mul", (16, 768), (1,), 912, 3114),
+    ("relu", (16, 768), None, 824, 2898),
+    ("add", (128, 768), (128, 768), 4468, 38740),
+    ("mul", (128, 768), (768,), 5568, 37538),
+    ("add", (128, 768), (128, 1), 5116, 26370),
+    ("add", (16, 2048), (16, 2048), 1702, 5246),
+]
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[Device]:
+    with open_device(AIM) as opened:
+        yield opened
+
+
+def _values(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(("op", "left", "right", "clocks", "before"), VECTORS)
+def test_rows_of_the_dram_are_opened_once_for_many_beats(
+    device: Device,
+    op: str,
+    left: tuple[int, ...],
+    right: tuple[int, ...] | None,
+    clocks: int,
+    before: int,
+) -> None:
+    driver = PimDriver.for_platform(device, AIM)
+    arrays = [_values(1, *left), *([] if right is None else [_values(2, *right)])]
+    result = driver.elementwise(op, *(driver.upload(array) for array in arrays))
+    assert driver.last.cycles == clocks
+    assert before >= 3 * clocks
+    values = [golden.bf16_to_f32(golden.to_bf16_bits(array)) for array in arrays]
+    exact = {"add": np.add, "mul": np.multiply, "relu": lambda a: np.maximum(a, 0)}[op](*values)
+    assert np.array_equal(driver.download(result), golden.bf16_to_f32(golden.to_bf16_bits(exact)))
