@@ -6,9 +6,11 @@ import itertools
 import math
 import random
 
+import highspy
 import pytest
 
-from pimloop.partitioner.programme import Programme, Status
+from pimloop.partitioner import programme as programme_room
+from pimloop.partitioner.programme import Answer, Programme, Status
 
 
 def test_the_least_cost_and_its_bound() -> None:
@@ -39,6 +41,27 @@ def test_no_answer() -> None:
     programme.row([(whole, 1.0)], low=0.25, high=0.75)
     answer = programme.solve()
     assert (answer.status, answer.x) == (Status.INFEASIBLE, None)
+
+
+@pytest.mark.parametrize("wrong", [Status.INFEASIBLE, Status.FAILED])
+def test_a_presolve_that_is_wrong_is_not_believed(
+    wrong: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the same programme is solved again."""
+    presolve: list[str] = []
+
+    def run(solver: highspy.Highs) -> Answer:
+        presolve.append(solver.getOptionValue("presolve")[1])
+        return Answer(wrong, None, math.inf, "wrong") if len(presolve) == 1 else right(solver)
+
+    right = programme_room._run
+    monkeypatch.setattr(programme_room, "_run", run)
+    programme = Programme()
+    whole = programme.variable(3.0, integer=True)
+    programme.row([(whole, 1.0)], low=0.5)
+    answer = programme.solve()
+    assert (answer.status, answer.x) == (Status.SOLVED, (1.0,))
+    assert presolve == ["choose", "off"]
 
 
 def test_a_limit_proves_nothing(capfd) -> None:

@@ -16,6 +16,7 @@ from support.makespans import shortest
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.evaluation import places_of
+from pimloop.partitioner.makespan import mip
 from pimloop.partitioner.makespan import search as makespan
 from pimloop.partitioner.makespan.exact import Shortest
 from pimloop.partitioner.makespan.mip import MipAnswer, solve_makespan
@@ -269,6 +270,25 @@ def test_what_the_solver_proves_is_what_the_plan_says(
     assert plan.limit_reached == (not fields.get("solved", True))
     assert len(seconds) == 3
     assert sum(seconds) == pytest.approx(2.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_of_two_proofs_the_lower_bound_counts(
+    second: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HiGHS has proved too much at one horizon, and not at another."""
+    problem, horizons = unequal(), []
+
+    def solve(problem: Problem, domains: object, horizon: int, seconds: float) -> MipAnswer:
+        horizons.append(horizon)
+        last = len(horizons) == 2
+        bound = 99.0 if last else 102.0
+        return MipAnswer(bound, True, second or not last, (0, 0, 0), None, (0.0, 0.0, 0.0))
+
+    monkeypatch.setattr(mip, "_solve_within", solve)
+    answer = solve_makespan(problem, feasible_domains(problem), 1000, seconds=2)
+    assert (answer.bound, answer.solved) == (99.0, second)
+    assert horizons[1] > horizons[0] == 1000
 
 
 def test_an_overfull_placement_of_the_solver_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
