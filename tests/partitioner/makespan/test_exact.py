@@ -81,6 +81,18 @@ def test_from_any_schedule_down_to_the_shortest(seed: int) -> None:
     assert (known.better, known.proved) == (None, True)
 
 
+@pytest.mark.parametrize("seed", [3, 230, 246, 266, *range(10, 16)])
+def test_both_orders_of_two_tasks_are_tried(seed: int) -> None:
+    """In the first four graphs the shortest schedule has a pair in the order that looks longer."""
+    data = random_costs(random.Random(seed), 3, 7, fan_in=1, incapable=0.85)
+    problem = Problem.of(costs_from_dict(data))
+    answer = shortest(problem, feasible_domains(problem), problem.total_ticks + 1, soon())
+    assert answer.proved
+    assert answer.better is not None
+    span = makespan(answer.better.tasks, answer.better.starts)
+    assert span == round(brute_force(data) * 10**problem.decimals)
+
+
 @pytest.mark.parametrize("memories", [2, 3])
 def test_every_placement_tried_agrees_with_splits(memories: int) -> None:
     """A split occupies two memories and is gathered from both."""

@@ -95,6 +95,8 @@ class ByteMap:
         self.granule = max(geometry.beat_bytes, 64)
         self.used = np.zeros(geometry.capacity // self.granule, bool)
         self.bank = geometry.bank_span // self.granule
+        page = geometry.row_bytes * geometry.banks if geometry.all_bank else self.granule
+        self.page = page // self.granule
 
     def fits(self, nbytes: int) -> tuple[int, list[int]]:
         """Return the granules that `nbytes` take and every place where they are free."""
@@ -109,13 +111,26 @@ class ByteMap:
         return self.take(free[0], size) if free else None
 
     def high(self, nbytes: int, avoid: set[int]) -> int | None:
-        """Take the highest place in one bank not avoided, else in one bank, else anywhere."""
+        """Take the highest place in one bank not avoided, else in one bank, else anywhere.
+
+        In one bank it is moved down, as far as all is free, to where it begins at a page or is
+        within one.
+        """
         size, free = self.fits(nbytes)
         inside = [at for at in free if at // self.bank == (at + size - 1) // self.bank]
-        for choice in ([at for at in inside if at // self.bank not in avoid], inside, free):
+        for choice in ([at for at in inside if at // self.bank not in avoid], inside):
             if choice:
-                return self.take(choice[-1], size)
-        return None
+                return self.take(self.in_pages(choice, size), size)
+        return self.take(free[-1], size) if free else None
+
+    def in_pages(self, places: list[int], size: int) -> int:
+        at = places[-1]
+        while at in places:
+            last = at + size - 1
+            if at % self.page == 0 if size >= self.page else at // self.page == last // self.page:
+                return at
+            at -= 1
+        return places[-1]
 
     def take(self, at: int, size: int) -> int:
         self.used[at : at + size] = True
