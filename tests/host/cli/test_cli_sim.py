@@ -331,7 +331,7 @@ def test_models_lists_and_shows(bert, capsys):
     code, out, _ = run_command(capsys, "models", "--json")
     assert code == 0
     assert [m["name"] for m in json.loads(out)["models"]] == [
-        "bert", "bert-small", "roberta", "gpt2",
+        "bert", "bert-small", "roberta", "gpt2", "smollm2-135m", "llama-3.2-1b", "qwen3-0.6b",
     ]  # fmt: skip
     code, out, _ = run_command(capsys, "models")
     assert code == 0

@@ -35,7 +35,7 @@ module pim_copy_bench #(
   output logic [7:0]             code_o,
   output logic                   stream_valid_o,
   input  logic                   stream_ready_i,
-  output logic [75:0]            stream_o,
+  output logic [80:0]            stream_o,
   output logic                   flush_o,
   input  logic                   memory_idle_i,
   input  logic                   issue_i,

@@ -30,10 +30,10 @@ module pim_dram_sim #(
   ) u_memory (
     .clk_i,
     .read_i('{valid: read_i, addr: read_addr_i, all: read_all_i, kind: pim_pkg::KindCopyOut,
-              step_end: 1'b0, last: 1'b0}),
+              row: '0, step_end: 1'b0, last: 1'b0}),
     .read_data_o,
     .write_i('{valid: write_i, addr: write_addr_i, all: write_all_i, kind: pim_pkg::KindCopyIn,
-               step_end: 1'b0, last: 1'b0}),
+               row: '0, step_end: 1'b0, last: 1'b0}),
     .write_data_i
   );
 

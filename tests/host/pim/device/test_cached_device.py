@@ -15,13 +15,13 @@ from support.random_lists import HOST_BYTES, HOST_OFFSET, RandomList, random_lis
 from support.raw import LIST_OFFSET, RawDevice, Status
 from test_device_conformance import DATA, changed, copy_in, copy_out, fence, matmul
 
-import pimloop.sim.device.config
 from pimloop.host.pim.device.base import Device, DeviceError, DeviceTimeoutError
 from pimloop.host.pim.device.cached import CachedDevice
 from pimloop.host.pim.device.open import open_device, with_cache
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.platform import Platform, load_platform
 from pimloop.host.store.list_cache import FILE_NAME, ListCache
+from pimloop.rtl.tables import source
 from pimloop.rtl.tables.isa import DESCRIPTOR_BYTES, Code, Reg
 from pimloop.sim.device import moves
 from pimloop.sim.device.config import HostMemory, SimConfig, build_spec
@@ -339,8 +339,8 @@ def test_changed_parameter_or_source_has_another_name(
         name(replace(config, assertions=False)),
     }
     sources = tmp_path / "rtl"
-    shutil.copytree(pimloop.sim.device.config.REPOSITORY / "rtl", sources)
-    monkeypatch.setattr(pimloop.sim.device.config, "REPOSITORY", tmp_path)
+    shutil.copytree(source.RTL, sources)
+    monkeypatch.setattr(source, "RTL", sources)
     assert name(config) in names
     scheduler = sources / "pim_sched.sv"
     scheduler.write_text(scheduler.read_text() + "\n")
@@ -357,8 +357,8 @@ def test_changed_rtl_or_parameter_is_simulated_again(
     slower = {**config.params, "TRcdRd": config.params["TRcdRd"] + 4}
     assert not known_to(database, replace(config, params=slower))
     sources = tmp_path / "rtl"
-    shutil.copytree(pimloop.sim.device.config.REPOSITORY / "rtl", sources)
-    monkeypatch.setattr(pimloop.sim.device.config, "REPOSITORY", tmp_path)
+    shutil.copytree(source.RTL, sources)
+    monkeypatch.setattr(source, "RTL", sources)
     assert known_to(database, config)
     scheduler = sources / "pim_sched.sv"
     scheduler.write_text(scheduler.read_text() + "\n// changed\n")
