@@ -37,8 +37,8 @@ from pimloop.partitioner.problem import MODEL_INPUT, IndexedTensor, Problem
 #: the least times of all operators.
 BESIDE = 0.03
 
-#: What a block costs, and each pair of its operators, as such a share: blocks come out with about
-#: ten operators, more where it keeps them from being left out.
+#: What a block costs, and each pair of its operators, as such a share: blocks come out with some
+#: fifteen operators, more where it keeps them from being left out.
 PER_BLOCK = 1e-5
 PER_PAIR = 5e-8
 
@@ -347,7 +347,7 @@ def _solve(case: _Part, seconds: float) -> _Solved:
             span = schedules[-1].span
         bound = span if searched.proved else bound
     left = deadline - time.monotonic()
-    if seconds > 0 and bound < span and left > 0:
+    if bound < span and left > 0:
         answer = solve_makespan(part, choices, max(1, span), left)
         if answer.place is not None and answer.operator_starts is not None:
             schedules += _scheduled(part, answer.place, answer)

@@ -102,7 +102,11 @@ class _Placing:
         #: Operator -> (producer or MODEL_INPUT, tensor) of each input.
         self._inputs: list[list[tuple[int, int]]] = [[] for _ in domains]
         self._readers: list[list[tuple[int, int]]] = [[] for _ in domains]
+        #: Outputs of the model that each operator makes.
+        self._outputs: list[list[int]] = [[] for _ in domains]
         for f, tensor in enumerate(problem.tensors):
+            if tensor.output and tensor.producer != MODEL_INPUT:
+                self._outputs[tensor.producer].append(f)
             for reader in tensor.consumers:
                 self._inputs[reader].append((tensor.producer, f))
                 if tensor.producer != MODEL_INPUT:
@@ -189,14 +193,14 @@ class _Placing:
 
     def _home_delay(self, v: int, domain: tuple[int, ...]) -> int:
         """Return the least time that what `v` makes takes to where outputs end."""
-        home, longest = self._problem.home, 0
-        for tensor in self._problem.tensors:
-            if tensor.producer == v and tensor.output and home is not None:
-                longest = max(
-                    longest,
-                    min(0 if p == home else tensor.ticks.get((p, home), 0) for p in domain),
-                )
-        return longest
+        home = self._problem.home
+        if home is None:
+            return 0
+        moves = (self._problem.tensors[f].ticks for f in self._outputs[v])
+        return max(
+            (min(0 if p == home else ticks.get((p, home), 0) for p in domain) for ticks in moves),
+            default=0,
+        )
 
     def _windows(
         self,
@@ -260,10 +264,8 @@ class _JobShop:
 
     def __init__(self, tasks: TaskGraph, limit: int, deadline: float) -> None:
         self._duration, self._limit, self._deadline = tasks.duration, limit, deadline
-        self._resources = tasks.resources
-        self._topological = tasks.topological()
         before = [0] * len(tasks.duration)  # all tasks before each, as bits
-        for task in self._topological:
+        for task in tasks.topological():
             for successor in tasks.successors[task]:
                 before[successor] |= before[task] | 1 << task
         self._before = before
