@@ -29,6 +29,7 @@ from support.fixture_device import (
     start,
     write64,
 )
+from support.leftovers import shared_memory_files
 from support.paths import REPOSITORY, TESTS
 
 from pimloop.sim.device.config import HostMemory
@@ -384,12 +385,12 @@ def host_process(action: str, busy: bool = False) -> tuple[subprocess.Popen, int
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_killed_host_leaves_nothing(busy, device):
-    before = set(os.listdir("/dev/shm"))
+    before = shared_memory_files()
     host, simulator = host_process("device.wait_irq(60)" if busy else "time.sleep(60)", busy)
     host.kill()
     host.communicate(timeout=PATIENCE)
     wait_until(lambda: not running(simulator))
-    assert set(os.listdir("/dev/shm")) == before
+    assert shared_memory_files() == before
 
 
 def test_interrupt_at_the_terminal_ends_host_and_simulator():

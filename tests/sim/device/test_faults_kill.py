@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from fault_tools import MARK, PATIENCE, REPOSITORY, build_all, marked, wait_for_none
 from support.fixture_device import CYCLES, FIXTURE_ID, ID, SPIN, config, copy, start
+from support.leftovers import shared_memory_files
 
 from pimloop.host.store.list_cache import FILE_NAME
 from pimloop.sim.device.process import SimDevice
@@ -151,7 +152,7 @@ def check_killed_hosts(seeds: range, mark: str, cache: Path) -> None:
     expected = subprocess.run(
         host_command(0, 4), cwd=REPOSITORY, capture_output=True, timeout=PATIENCE, check=True
     ).stdout
-    before = set(os.listdir("/dev/shm"))
+    before = shared_memory_files()
     for seed in seeds:
         with subprocess.Popen(
             host_command(100 * seed, 10_000),
@@ -168,7 +169,7 @@ def check_killed_hosts(seeds: range, mark: str, cache: Path) -> None:
             assert host.returncode is None
             host.kill()
         wait_for_none(mark)
-    assert set(os.listdir("/dev/shm")) == before
+    assert shared_memory_files() == before
     # What the killed hosts left of their cache is whole, and serves the next run.
     with contextlib.closing(sqlite3.connect(cache / FILE_NAME)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
