@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pimloop.errors import PimloopError
@@ -18,6 +19,7 @@ from pimloop.host.cli.options import add_device_options, add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.parsed import choose_lanes
 from pimloop.host.cli.tables import print_table, prose, texts
+from pimloop.host.common.files import write_text
 from pimloop.host.execution.idle import ON_BOARD, ON_MODEL
 from pimloop.host.execution.kernels import BroadcastName, KernelResult, run_elementwise, run_gemm
 from pimloop.host.operators.registry import elementwise as operations
@@ -25,6 +27,8 @@ from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.platforms.platform import DEFAULT_PLATFORM, Platform, load_platform
 from pimloop.partitioner.percent import percent
+from pimloop.sim.check.drampower import drampower_lines
+from pimloop.sim.check.protocol import Channel
 from pimloop.sim.device.lanes import lanes_text
 
 
@@ -80,6 +84,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write every DRAM command, for"
         " `python -m pimloop.sim.check.protocol FILE --platform NAME`",
+    )
+    parser.add_argument(
+        "--command-trace-format",
+        choices=("text", "drampower"),
+        help="of --command-trace: text (default), or the CSV that DRAMPower reads",
     )
     add_option(parser, "--json")
 
@@ -137,6 +146,10 @@ def _run(
         raise PimloopError(
             "only a simulated device shows its DRAM commands: trace them with --device sim"
         )
+    if args.command_trace_format is not None and args.command_trace is None:
+        raise PimloopError(
+            "--command-trace-format would do nothing: name a file with --command-trace"
+        )
     from pimloop.host.cli.progress import build_notes
 
     notes = build_notes(console(stderr=True), quiet=args.json)
@@ -152,12 +165,22 @@ def _run(
         ) as device,
     ):
         result = kernel(device, platform)
+    if args.command_trace_format == "drampower":
+        _as_drampower(args.command_trace, platform)
     report = header | _report(result, platform, args)
     if args.json:
         emit_json(report)
     else:
         _print(report)
     return 0 if result.passed else CHECK_FAILED
+
+
+def _as_drampower(trace: Path, platform: Platform) -> None:
+    """Write a command trace anew as DRAMPower reads it."""
+    channel = Channel.of_parameters(platform.rtl_parameters())
+    with trace.open(encoding="utf-8") as lines:
+        text = "".join(drampower_lines(lines, channel))
+    write_text(trace, text)
 
 
 def _report(result: KernelResult, platform: Platform, args: argparse.Namespace) -> dict[str, Any]:

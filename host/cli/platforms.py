@@ -13,6 +13,7 @@ from pimloop.host.cli.tables import numbers, print_table, prose, texts
 from pimloop.partitioner.quantity import quantity
 
 if TYPE_CHECKING:
+    from pimloop.host.common.schema import PlatformValue
     from pimloop.host.platforms.platform import Platform
 
 
@@ -64,11 +65,12 @@ def _show(platform: Platform, args: argparse.Namespace) -> int:
     if args.json:
         rows = {
             entry.key: {"value": entry.value, "unit": entry.unit, "source": entry.source}
+            | ({"others": list(entry.others)} if entry.others else {})
             for entry in platform.values
         }
         emit_json({**_summary(platform), "values": rows})
         return 0
-    cells = [(entry.key, _text(entry.value), entry.unit, entry.source) for entry in platform.values]
+    cells = [(entry.key, _values(entry), entry.unit, entry.source) for entry in platform.values]
     columns = [*texts("key"), *prose("value", "unit", "source")]
     out = console()
     print_table(out, columns, cells, platform.title)
@@ -76,8 +78,11 @@ def _show(platform: Platform, args: argparse.Namespace) -> int:
     return 0
 
 
-def _text(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _values(entry: PlatformValue) -> str:
+    """Return a value, and those of other sources behind it."""
+    value = entry.value
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"{text} ({', '.join(map(str, entry.others))})" if entry.others else text
 
 
 def _summary(platform: Platform) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,15 @@ class PlatformValue:
     unit: str  # "" for a word or a switch
     source: str
     replaced: Any = None  # the file's value, where `--set` changed it
+    others: tuple[float, ...] = ()  # the same of other sources (`constant`)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant on which sources may disagree, exactly as the file writes it."""
+
+    value: Fraction
+    others: tuple[Fraction, ...] = ()  # of other sources, in the order in which `source` names them
 
 
 def number(
@@ -49,6 +59,11 @@ def number(
 def choice(*values: object) -> Any:
     """Declare a value out of a fixed set."""
     return field(metadata={"unit": "", "choices": values})
+
+
+def constant(unit: str, low: float = 0) -> Any:
+    """Declare a `Constant`: its unit and smallest value; `others` in the file are optional."""
+    return field(metadata={"unit": unit, "low": low, "spread": True})
 
 
 #: Source of a value that a file leaves out.
@@ -131,7 +146,8 @@ def _value(entry: Any, kind: Any, metadata: Mapping[str, Any], path: Path, key: 
         raise PlatformError(
             f"{path}: {key} must be a table with {', '.join(sorted(keys))}, not {entry!r}"
         )
-    check_keys(entry, keys, path, f"{key}.")
+    optional = frozenset({"others"}) if "spread" in metadata else frozenset[str]()
+    check_keys(entry, keys, path, f"{key}.", optional)
     if unit and entry["unit"] != unit:
         raise PlatformError(f"{path}: {key}.unit must be {unit!r}, not {entry['unit']!r}")
     if not isinstance(entry["source"], str) or not entry["source"].strip():
@@ -139,6 +155,8 @@ def _value(entry: Any, kind: Any, metadata: Mapping[str, Any], path: Path, key: 
     value = entry["value"]
     if "choices" in metadata:
         return _chosen(value, str(kind), metadata["choices"], path, key)
+    if "spread" in metadata:
+        return _constant(entry, metadata["low"], path, key)
     whole = kind in (int, "int")
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         expected = "a whole number" if whole else "a number"
@@ -151,6 +169,20 @@ def _value(entry: Any, kind: Any, metadata: Mapping[str, Any], path: Path, key: 
     if metadata.get("power_of_two") and int(value) & (int(value) - 1):
         raise PlatformError(f"{path}: {key}.value must be a power of two, not {value}")
     return value if whole else float(value)
+
+
+def _constant(entry: dict[str, Any], low: float, path: Path, key: str) -> Constant:
+    others = entry.get("others", [])
+    if not isinstance(others, list):
+        raise PlatformError(f"{path}: {key}.others must be a list of numbers, not {others!r}")
+    exact = []
+    for name, value in [("value", entry["value"]), *(("others", other) for other in others)]:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise PlatformError(f"{path}: {key}.{name} must be a number, not {value!r}")
+        if not low <= value < float("inf"):
+            raise PlatformError(f"{path}: {key}.{name} must be at least {low}, not {value}")
+        exact.append(Fraction(str(value)))
+    return Constant(exact[0], tuple(exact[1:]))
 
 
 def _chosen(value: Any, kind: str, choices: tuple[Any, ...], path: Path, key: str) -> Any:
@@ -174,6 +206,7 @@ def file_values(data: dict[str, Any], original: dict[str, Any]) -> tuple[Platfor
             str(entry.get("unit", "")),
             str(entry["source"]),
             original[section][key]["value"] if entry != original[section][key] else None,
+            tuple(entry.get("others", ())),
         )
         for section, table in data.items()
         if isinstance(table, dict)

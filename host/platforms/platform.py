@@ -38,6 +38,9 @@ from pimloop.host.devices.kinds import (
     kinds,
     session_devices,
 )
+from pimloop.host.energy.constants import Constants, constants
+from pimloop.host.energy.sections import SECTIONS as ENERGY_SECTIONS
+from pimloop.host.energy.sections import EnergySections, parse_energy
 from pimloop.host.operators.capabilities import Capabilities
 from pimloop.host.operators.registry import matchers
 from pimloop.host.platforms.geometry import Geometry
@@ -165,6 +168,7 @@ class Platform:
     cpu: CpuSection | None = None  # None: CPU operators are timed on this machine
     #: Of further devices by name (`pimloop.host.devices.kinds.SessionDevice`).
     sections: Mapping[str, Any] = field(default_factory=dict)
+    energy_sections: EnergySections | None = None  # None: no energy model
     #: All values with units and sources, for reports; platforms differ by their sections.
     values: tuple[PlatformValue, ...] = field(default=(), repr=False, compare=False)
 
@@ -217,6 +221,15 @@ class Platform:
     def cpu_model(self) -> CpuModel | None:
         """Return the model of the platform's CPU; None when CPU times are measured here."""
         return None if self.cpu is None else CpuModel(self.cpu, self.name)
+
+    def energy_constants(self) -> Constants | None:
+        """Return what commands and times cost in energy; None: the file does not say."""
+        if self.energy_sections is None:
+            return None
+        device = self.device
+        return constants(
+            self.energy_sections, self.dram, tck_fs=device.tck_fs, atom_bytes=device.atom_bytes
+        )
 
     def device_us(self, cycles: int) -> float:
         """Return the time of `cycles` DRAM clocks in microseconds."""
@@ -352,6 +365,7 @@ def _change(data: dict[str, Any], key: str, text: str, path: Path) -> None:
     except (ValueError, RecursionError):
         value = text  # a word, as in device.style=all_bank
     entry |= {"value": value, "source": "set for this run"}
+    entry.pop("others", None)  # they were of the file's value
 
 
 def platform_path(name: str) -> Path:
@@ -408,7 +422,7 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
     try:
         check_keys(
             data, {"title", *_SECTIONS, _TRANSFERS}, path, "",
-            optional=frozenset({"cpu", *session_devices()}),
+            optional=frozenset({"cpu", *ENERGY_SECTIONS, *session_devices()}),
         )  # fmt: skip
     except PlatformError as error:
         raise PlatformError("; ".join([str(error), *broken_devices()])) from error
@@ -424,6 +438,9 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
             f"{path}: cpu.product_speedup is {cpu.product_speedup:g} on cpu.speedup_cores ="
             f" {cpu.speedup_cores}: cores are together at most as many times faster as there are"
         )
+    energy = parse_energy(
+        data, path, all_bank=sections["device"].style == "all_bank", has_cpu=cpu is not None
+    )
     return Platform(
         name=path.stem,
         title=title,
@@ -433,6 +450,7 @@ def _parse(data: dict[str, Any], path: Path) -> Platform:
         driver=sections["driver"],
         capabilities_section=sections["capabilities"],
         cpu=cpu,
+        energy_sections=energy,
         sections={
             name: parse_section(session_devices()[name].section, data[name], path, name)
             for name in further
@@ -492,3 +510,7 @@ def _check_consistency(platform: Platform, path: Path) -> None:
             f"{path}: driver.tile_columns is {columns}, not a multiple of the "
             f"{geometry.beat_columns} columns of a beat"
         )
+    try:
+        platform.energy_constants()
+    except PlatformError as error:
+        raise PlatformError(f"{path}: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -282,8 +283,26 @@ def test_platform_with_sources(capsys: pytest.CaptureFixture[str]) -> None:
         "source": "JEDEC JESD79-4, DDR4-2400",
     }
     assert values["capabilities.activation_matmul"]["value"] is False
+    assert (values["energy.mac_pj"]["value"], values["energy.mac_pj"]["others"]) == (
+        2.1, [0.499, 0.32],
+    )  # fmt: skip
     assert call("platforms", "show", "htg-z920") == 0
-    assert "tccd_l" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "tccd_l" in out
+    assert "(0.499" in out
+
+
+def test_a_command_trace_for_drampower(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    options = ("--command-trace", str(trace), "--command-trace-format", "drampower")
+    got = report(capsys, "gemm", "2", "64", "40", *options)
+    names = Counter(line.split(",")[1] for line in trace.read_text().splitlines())
+    assert trace.read_text().splitlines()[-1].split(",")[1] == "END"
+    # The trace has the copies too.
+    assert names["RD"] >= got["counters"]["rd"] > 0  # type: ignore[index]
+    assert names["SREFEX"] >= 1
+    with pytest.raises(PimloopError, match="--command-trace-format would do nothing"):
+        call("gemm", "1", "1", "1", "--command-trace-format", "drampower")
 
 
 def test_show_needs_a_name(capsys: pytest.CaptureFixture[str]) -> None:

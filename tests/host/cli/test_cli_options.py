@@ -88,7 +88,7 @@ def test_every_option_has_a_parser_that_refuses_what_it_cannot_use():
 
 
 #: Of two commands that share their whole parser.
-SHARED = {"--help", "--waves", "--command-trace"}
+SHARED = {"--help", "--waves", "--command-trace", "--command-trace-format"}
 
 
 def test_an_option_of_several_commands_is_written_once():
