@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pimloop.errors import PimloopError
 from pimloop.host.cli.exit_codes import CHECK_FAILED
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pimloop.host.models.graph import Array, Graph
     from pimloop.host.pipeline.generation import Generation, Phase, Planner
     from pimloop.host.platforms.platform import Platform
+    from pimloop.host.report.format.report import Report
+    from pimloop.host.report.generation.numbers import PlannedPhase
 
 FORMAT = "pimloop-generation/1"
 FILE_NAME = "generation.json"
@@ -84,6 +86,7 @@ def run_generate(args: argparse.Namespace) -> int:
     report = generation_report(generation, platform, options, repeat_command(args))
     path = folder / FILE_NAME
     write_json(path, report)
+    write_pages(generation, report, folder)
     if args.json:
         emit_json(report)
     elif not args.quiet:
@@ -155,18 +158,58 @@ def planner(
             )
         with pipeline:
             costs = pipeline.profile()
+            pipeline.outcome.usage = pipeline.runner.usage
         name = policy or (COEXEC if COEXEC in pipeline.policies else OPTIMAL)
         functions = {name: find_policies([name])[name]}
+        if options.objective == "sequential":  # the others' plans are a matter of milliseconds
+            functions = pipeline.policies | functions
         plans, failed = make_plans(costs, functions, options.objective, options.time_limit_s)
-        if failed:
+        if name in failed:
             raise PimloopError(f"{graph.name}: no plan of policy '{name}': {failed[name]}")
         plan, outcome = plans[name], pipeline.outcome
         return Placed(
             plan.assignment, name, plan, costs, outcome.reused, outcome.cpu_profile_disturbed,
-            outcome.left_out,
+            outcome.left_out, plans, outcome,
         )  # fmt: skip
 
     return place
+
+
+def write_pages(generation: Generation, report: Mapping[str, Any], folder: Path) -> None:
+    """Write report.html, and for each phase with costs a folder with what `pimloop sim` writes.
+
+    Raises
+    ------
+    PimloopError
+        When a file cannot be written.
+    """
+    from pimloop.host.common.folders import make_folder
+    from pimloop.host.report.build import build_report
+    from pimloop.host.report.generation.page import write_page
+    from pimloop.host.report.publish import PAGE, publish
+
+    pages: dict[str, str] = {}
+    for phase in generation.phases:
+        outcome = phase.profiled()
+        if outcome is not None:
+            make_folder(folder / phase.name)
+            whole = build_report(outcome) | {"command": list(report["command"])}
+            publish(cast("Report", whole), phase.graph, folder / phase.name)
+            pages[phase.name] = f"{phase.name}/{PAGE}"
+    write_page(report, pages, folder / PAGE)
+
+
+def _planned(phase: Phase) -> PlannedPhase | None:
+    """Return a phase with the plans of all policies; None without costs or a clock."""
+    from pimloop.host.report.generation.numbers import PlannedPhase
+
+    times, total, placed = phase.times(), phase.total_us(), phase.placed
+    if placed.costs is None or times is None or total is None:
+        return None
+    return PlannedPhase(
+        phase.name, phase.graph, placed.costs, placed.plans, placed.policy, phase.assignment,
+        times, total,
+    )  # fmt: skip
 
 
 def generation_report(
@@ -180,9 +223,12 @@ def generation_report(
     Without a clock (the model device under a phase with PIM operators) times and clocks are null.
     """
     from pimloop.host.execution.times import cpu_time_method, cpu_time_source
+    from pimloop.host.report.generation.numbers import schedule_times
     from pimloop.sim.device.lanes import lanes_text
 
     phases = generation.phases
+    planned = [entry for phase in phases if (entry := _planned(phase)) is not None]
+    complete = len(planned) == len(phases)
     judged = [token for token in generation.tokens if token.judged]
     simulated = generation.options.backend == "sim"
     return {
@@ -210,6 +256,7 @@ def generation_report(
             for token in generation.tokens
         ],
         "phases": [_phase(phase, platform) for phase in phases],
+        "schedules": schedule_times(planned, generation.generator.batch) if complete else [],
         "verification": {
             "passed": generation.passed,
             "tokens": len(generation.tokens),
@@ -234,6 +281,7 @@ def generation_report(
 def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
     from pimloop.host.devices.kinds import device_parts
     from pimloop.host.pim.fit import pim_fit
+    from pimloop.host.report.generation.numbers import executed_parts, kind_rows
 
     times, plan = phase.times(), phase.plan
     return {
@@ -257,6 +305,9 @@ def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
         "transfer_us": times and times.transfer_us,
         "cycles_per_execution": phase.cycles(),
         "transfers": len(phase.executions[-1].transfers),
+        "operator_kinds": []
+        if times is None
+        else kind_rows(phase.graph, executed_parts(phase.assignment, times)),
         "logits": [comparison.to_json() for comparison in phase.comparisons],
     }
 
@@ -340,7 +391,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         else:
             time = _time(phase, report.get("batch", 1))
             _line(out, f"{phase['name']}: {time}, {_placement(phase, report['objective'])}")
-            _line(out, overlap(phase))
+            if text := overlap(phase):
+                _line(out, text)
         for name, reason in phase.get("left_out_policies", {}).items():
             _line(out, f"{phase['name']}: {name} left out: {reason}")
     if any(phase["split_nodes"] for phase in report["phases"]) and timed:

@@ -63,8 +63,13 @@ def to_bf16_bits(values: NDArray[np.floating]) -> Bits:
     Parameters
     ----------
     values
-        float32 of any shape (another floating type is first converted to float32).
+        float32 of any shape (another floating type is first converted to float32). The bits of
+        bfloat16 without NaN are a view.
     """
+    if values.dtype == ml_dtypes.bfloat16:
+        bits: Bits = values.view(np.uint16)
+        unlike = (bits & np.uint16(0x7FFF)) > _INFINITY
+        return np.where(unlike, np.uint16(NAN_BF16), bits) if unlike.any() else bits
     single = np.asarray(values, dtype=np.float32)
     with np.errstate(all="ignore"):
         result = single.astype(ml_dtypes.bfloat16).view(np.uint16)

@@ -35,9 +35,8 @@ class TensorBuffers:
 
     def array(self, name: str) -> Array:
         """Return the buffer of a tensor (of a packed type a copy), or the value of a constant."""
-        constant = self._graph.constants.get(name)
-        if constant is not None:
-            return constant
+        if name in self._graph.constants:
+            return self._graph.value(name)
         if packed_bits(self._graph.tensors[name].dtype) is not None:
             return from_runtime(self.value(name))
         if name not in self._arrays:

@@ -62,7 +62,7 @@ def open_session(
     share are used as they are, but the file that they stand in for must exist.
     """
     options = session_options(threads, prepack=prepack)
-    if in_order:
+    if in_order or model.in_order:
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     values = {}
     for name, array in model.external.items():

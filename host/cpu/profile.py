@@ -278,7 +278,7 @@ def _weightless(graph: Graph) -> Iterator[tuple[Node, ...]]:
 
     def weighs(node: Node) -> bool:
         return any(
-            name in graph.constants and graph.constants[name].nbytes > WEIGHT_BYTES
+            name in graph.constants and graph.tensors[name].nbytes > WEIGHT_BYTES
             for name in node.inputs
         )
 

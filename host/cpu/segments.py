@@ -265,14 +265,14 @@ class _Ports:
         constant = self._graph.constants.get(name)
         if constant is None:
             return info.shape, info.dtype.str
-        small = constant.nbytes <= INLINE_BYTES
+        small = info.nbytes <= INLINE_BYTES
         return info.shape, info.dtype.str, constant.tobytes() if small else id(constant)
 
     def open(self, prepack: bool) -> ort.InferenceSession:
         graph, nodes = self._graph, self._segment.nodes
         threads = threads_of(self._segment.device)
         try:
-            model = to_model(self._renamed(), outputs=tuple(self.outputs))
+            model = to_model(self._renamed(), outputs=tuple(self.outputs), widen=prepack)
             return open_session(model, threads, prepack=prepack)
         except Exception as error:  # onnxruntime's exceptions share no public base class
             if len(nodes) == 1:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from pimloop.host.models.graph import Graph, Node
+from pimloop.host.models.stored import is_turned
 
 #: Operators that read a constant where it lies; others may pack a copy.
 _READ_IN_PLACE = ("Gather",)
@@ -54,12 +55,37 @@ def intermediate_bytes(graph: Graph, nodes: Sequence[Node], bound: Collection[st
 
 
 def packed_bytes(graph: Graph, nodes: Sequence[Node]) -> int:
-    """Return the bytes of constants that a session of `nodes` packs, at most."""
-    read = {
-        name
-        for node in nodes
-        if node.op not in _READ_IN_PLACE
-        for name in node.inputs
-        if name in graph.constants
+    """Return the bytes of constants that a session of `nodes` packs, at most.
+
+    Of one that is stored in a narrower type, or turned, it holds what it packs beside that.
+    """
+    read = {id(graph.constants[name]): name for name in _constants(graph, nodes)}
+    return sum(
+        graph.tensors[name].nbytes * (1 + _stored_otherwise(graph, name)) for name in read.values()
+    )
+
+
+def widened_bytes(graph: Graph, nodes: Sequence[Node]) -> int:
+    """Return the bytes of constants that one run of a session of `nodes` widens, at most.
+
+    Those of one shape take turns, as results do; a session that packs them has none.
+    """
+    shapes = {
+        graph.tensors[name].shape: graph.tensors[name].nbytes
+        for name in _constants(graph, nodes)
+        if _stored_otherwise(graph, name)
     }
-    return sum({id(graph.constants[name]): graph.constants[name].nbytes for name in read}.values())
+    return sum(shapes.values())
+
+
+def _constants(graph: Graph, nodes: Sequence[Node]) -> list[str]:
+    """Return the constants that operators do not read in place, each once."""
+    read = dict.fromkeys(
+        name for node in nodes if node.op not in _READ_IN_PLACE for name in node.inputs
+    )
+    return [name for name in read if name in graph.constants]
+
+
+def _stored_otherwise(graph: Graph, name: str) -> bool:
+    array = graph.constants[name]
+    return array.dtype != graph.tensors[name].dtype or is_turned(array)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pimloop.host.cpu.segments import Segment, bound_tensors, split
-from pimloop.host.cpu.session_memory import intermediate_bytes
+from pimloop.host.cpu.session_memory import intermediate_bytes, widened_bytes
 from pimloop.host.devices.kinds import PIM_MEMORY, SplitDevice, is_offloaded, kinds
 from pimloop.host.execution.accuracy import COMPARED_BYTES, compared_tensors
 from pimloop.host.execution.verification import CHECKED_BYTES, LARGEST_BYTES, WIDENED_BYTES
@@ -73,6 +73,7 @@ def reference_bytes(graph: Graph) -> int:
     """Return what computing the float32 values of a graph takes, or comparing with them."""
     compared = [graph.tensors[name].elements for name in compared_tensors(graph)]
     inside = intermediate_bytes(graph, graph.nodes, kept_tensors(graph))
+    inside += widened_bytes(graph, graph.nodes)
     return max(inside, COMPARED_BYTES * max(compared, default=0))
 
 
@@ -121,7 +122,8 @@ def _segment_bytes(graph: Graph, segment: Segment) -> int:
     """Return what a segment takes; what it hands over is made again to be checked."""
     bound = bound_tensors(graph, segment, kept_tensors(graph))
     made = {name for node in segment.nodes for name in node.outputs}
-    return intermediate_bytes(graph, segment.nodes, bound) + _nbytes(graph, bound & made)
+    inside = intermediate_bytes(graph, segment.nodes, bound)
+    return inside + widened_bytes(graph, segment.nodes) + _nbytes(graph, bound & made)
 
 
 def _check_bytes(graph: Graph, node: Node, operation: Operation) -> int:

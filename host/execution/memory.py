@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ml_dtypes
+
 from pimloop.errors import PimloopError
 from pimloop.host.cpu.profile import profiled_segments
 from pimloop.host.cpu.segments import CACHE_BYTES, Segment, split, timed_sessions
@@ -107,7 +109,12 @@ def estimate(
     read: dict[Key, int] = {}  # bytes in device memory
     on_pim = 0
     for run in runs:
-        elements |= {id(array): array.size for array in run.graph.constants.values()}
+        # The bits of bfloat16 are the constant itself.
+        elements |= {
+            id(array): array.size
+            for array in run.graph.constants.values()
+            if array.dtype != ml_dtypes.bfloat16
+        }
         for assignment in run.assignments:
             nodes = [node for node, device in assignment.items() if is_offloaded(device)]
             on_pim += bool(nodes)

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -307,8 +308,9 @@ def _in_float32(graph: Graph, node: Node) -> Graph:
         graph,
         nodes=(node,),
         tensors={name: replace(graph.tensors[name], dtype=single) for name in names},
+        # As bfloat16, which the operator widens.
         constants={
-            name: golden.bf16_to_f32(golden.to_bf16_bits(graph.constants[name]))
+            name: golden.to_bf16_bits(graph.constants[name]).view(ml_dtypes.bfloat16)
             for name in names
             if name in graph.constants
         },

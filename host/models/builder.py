@@ -44,6 +44,7 @@ class GraphBuilder:
         self._activations = activations
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, Array] = {}
+        self._types: dict[str, np.dtype[Any]] = {}  # of parameters, which may be stored otherwise
         self._inputs: dict[str, TensorInfo] = {}
         self._ranges: dict[str, int] = {}
 
@@ -83,11 +84,16 @@ class GraphBuilder:
 
     def parameter(self, name: str, shape: tuple[int, ...]) -> str:
         """Return a parameter of the model as it is stored."""
-        return self.constant(name, self.weights.get(name, shape))
+        return self._parameter(name, self.weights.stored(name, shape))
 
     def transposed(self, name: str, shape: tuple[int, int]) -> str:
         """Return a stored matrix transposed, once, when the graph is built."""
-        return self.constant(f"{name}.T", self.weights.transposed(name, shape))
+        return self._parameter(f"{name}.T", self.weights.transposed(name, shape))
+
+    def _parameter(self, name: str, value: Array) -> str:
+        """Add a parameter that the operators compute with in float32."""
+        self._types[name] = np.dtype(np.float32)
+        return self.constant(name, value)
 
     def table_rows(self, name: str, shape: tuple[int, int], first: int) -> str:
         """Return the rows `first`.. of a table that the positions read, as (1, length, width)."""
@@ -178,6 +184,7 @@ class GraphBuilder:
                 inputs=self._inputs,
                 outputs=tuple(outputs),
                 opsets={"": OPSET},
+                types=self._types,
                 sequence_length=self.sequence_length,
                 input_ranges=self._ranges,
             )

@@ -14,6 +14,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.base import Architecture
 from pimloop.host.models.architectures.registry import architecture_of, from_hugging_face
 from pimloop.host.models.config import ModelConfig
+from pimloop.host.models.graph import Array
 from pimloop.host.models.safetensors import SafetensorsFile
 from pimloop.partitioner.quantity import quantity
 
@@ -113,7 +114,12 @@ class CheckpointWeights:
             )
 
     def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return one parameter as float32.
+        """Return one parameter as float32; raises as `stored`."""
+        values: NDArray[np.float32] = self.stored(name, shape).astype(np.float32, copy=False)
+        return values
+
+    def stored(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return one parameter in the type of the file, float64 as float32.
 
         Raises
         ------

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+#: Types of random weights.
+WeightType = Literal["float32", "bfloat16"]
 
 #: Heads by what Hugging Face's class names end with; "none": hidden states.
 HEADS: Mapping[str, str] = {
@@ -39,6 +43,7 @@ class ModelConfig:
     activation: str = "gelu"
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02  # standard deviation of random weights
+    weight_type: WeightType = "float32"  # of random weights; a checkpoint's are as stored
     pad_token: int | None = None  # RoBERTa's positions skip it; GPT-2 classifies the last other
     head: str = "classification"  # one of `HEADS`, or an architecture's own
     pooler: bool = False  # without a head: also the pooled first token

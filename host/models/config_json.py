@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any, TypeGuard
 
 from pimloop.errors import PimloopError
+from pimloop.host.models.config import WeightType
 
 #: Bound on a size or a token's id.
 MAX_SIZE = 1 << 24
@@ -41,6 +42,11 @@ def number(data: Mapping[str, Any], key: str, default: float, where: str) -> flo
     if isinstance(value, bool) or not isinstance(value, int | float) or not _in_range(value):
         raise PimloopError(f"{where}: {key} must be a number of 0 or more, got {value!r}")
     return float(value)
+
+
+def weight_type(data: Mapping[str, Any]) -> WeightType:
+    """Return the type of random weights: bfloat16 where the checkpoint's are, else float32."""
+    return "bfloat16" if "bfloat16" in (data.get("dtype"), data.get("torch_dtype")) else "float32"
 
 
 def token(

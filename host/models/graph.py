@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from pimloop.host.common.golden import overflows
+from pimloop.host.models.stored import CONTRIB, StoredOperators, widened
 
 Array = NDArray[Any]
 
@@ -121,7 +122,8 @@ class Graph:
     """A model with static shapes; `nodes` are in a topological order.
 
     A tensor is a model input, a constant or the output of one node. Constants cost nothing per
-    inference and are not edges.
+    inference and are not edges. They are arrays as they are stored, which may be of a narrower
+    floating-point type than their tensor, or a transposed view: `value` has them in its type.
     """
 
     name: str
@@ -186,6 +188,10 @@ class Graph:
     def _by_id(self) -> Mapping[str, Node]:
         return {node.id: node for node in self.nodes}
 
+    def value(self, name: str) -> Array:
+        """Return a constant in the type of its tensor; a copy where it is stored otherwise."""
+        return widened(self.constants[name], self.tensors[name].dtype)
+
     @cached_property
     def overflowing(self) -> frozenset[str]:
         """float32 constants with a finite value that rounds to an infinite bfloat16."""
@@ -198,7 +204,11 @@ class Graph:
     @cached_property
     def parameters(self) -> int:
         """Elements of all floating-point constants."""
-        return sum(c.size for c in self.constants.values() if c.dtype.kind == "f")
+        return sum(
+            self.tensors[name].elements
+            for name in self.constants
+            if self.tensors[name].dtype.kind == "f"
+        )
 
 
 @dataclass(frozen=True)
@@ -207,6 +217,7 @@ class RunnableModel:
 
     proto: onnx.ModelProto
     external: Mapping[str, Array]  # pass to SessionOptions.add_initializer
+    in_order: bool = False  # operators must run in the model's order, to hold few copies at a time
 
 
 def to_model(
@@ -215,6 +226,7 @@ def to_model(
     *,
     outputs: tuple[str, ...] | None = None,
     inline: bool = False,
+    widen: bool = False,
 ) -> RunnableModel:
     """Return `nodes` of `graph` (default: all) as a model of their own.
 
@@ -229,6 +241,9 @@ def to_model(
         every tensor the nodes make that another node of the graph, or the graph, needs.
     inline
         Put every constant into the protobuf (for a file; limited to 2 GiB by protobuf).
+    widen
+        Hand constants over in the types of their tensors, as a session needs that packs them, and
+        not as they are stored.
     """
     chosen = graph.nodes if nodes is None else nodes
     made = [name for node in chosen for name in node.outputs if name]
@@ -246,29 +261,34 @@ def to_model(
         info = graph.tensors[name]
         return helper.make_tensor_value_info(name, info.onnx_type, list(info.shape))
 
-    external: dict[str, Array] = {}
-    initializers: list[TensorProto] = []
-    for name in dict.fromkeys(constants + [n for n in outputs if n in graph.constants]):
-        array = graph.constants[name]
-        if inline or array.nbytes <= INLINE_BYTES:
-            initializers.append(onnx.numpy_helper.from_array(array, name))
-        else:
-            initializers.append(_external_tensor(name, graph.tensors[name]))
-            external[name] = array
+    needed = dict.fromkeys(constants + [n for n in outputs if n in graph.constants])
+    small = [n for n in needed if inline or graph.tensors[n].nbytes <= INLINE_BYTES]
+    large = {
+        n: graph.value(n) if widen else graph.constants[n] for n in needed if n not in set(small)
+    }
+    stored = StoredOperators({n: graph.tensors[n].onnx_type for n in large}, large)
+    protos = [proto for node in chosen for proto in stored.write(node.proto())]
+    protos += [proto for name in outputs if name in large for proto in stored.whole(name)]
+    opsets = dict(graph.opsets)
+    if stored.contributed:
+        opsets.setdefault(CONTRIB, 1)
     proto = helper.make_model(
         helper.make_graph(
-            [node.proto() for node in chosen],
+            protos,
             graph.name,
             [value_info(name) for name in inputs],
             [value_info(name) for name in outputs],
-            initializers,
+            [
+                *(onnx.numpy_helper.from_array(graph.value(name), name) for name in small),
+                *(_external_tensor(name, array) for name, array in stored.external.items()),
+            ],
         ),
-        opset_imports=[helper.make_opsetid(d, v) for d, v in graph.opsets.items()],
+        opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()],
         ir_version=IR_VERSION,
         producer_name="pimloop",
         functions=[graph.functions[node.op] for node in chosen if node.domain == FUNCTION_DOMAIN],
     )
-    return RunnableModel(proto, external)
+    return RunnableModel(proto, stored.external, stored.in_order)
 
 
 def _needed_outside(graph: Graph, chosen: tuple[Node, ...], made: list[str]) -> tuple[str, ...]:
@@ -281,7 +301,8 @@ def _needed_outside(graph: Graph, chosen: tuple[Node, ...], made: list[str]) -> 
     )
 
 
-def _external_tensor(name: str, info: TensorInfo) -> TensorProto:
+def _external_tensor(name: str, array: Array) -> TensorProto:
+    info = TensorInfo(array.shape, array.dtype)
     tensor = TensorProto()
     tensor.name = name
     tensor.data_type = info.onnx_type

@@ -23,6 +23,7 @@ from pimloop.host.models.graph import (
     TensorInfo,
 )
 from pimloop.host.models.ort_values import is_plain, run
+from pimloop.host.models.stored import widened
 
 #: The operator set of a model that names none.
 OLDEST_OPSET = 7
@@ -243,7 +244,7 @@ class Inference:
             raise self._depends(where, output)
         try:
             samples = [
-                self._run(node, infos, {**feeds, **_read(node, constants)}, where)
+                self._run(node, infos, {**feeds, **constants_of(node, infos, constants)}, where)
                 for feeds in _samples(node, infos)
             ]
         except RefusedError:
@@ -272,7 +273,7 @@ class Inference:
         def describe(name: str) -> object:
             info = infos[name]
             array = constants.get(name)
-            value = None if array is None or array.nbytes > INLINE_BYTES else array.tobytes()
+            value = None if array is None or info.nbytes > INLINE_BYTES else array.tobytes()
             return (info.shape, info.dtype.name, value)
 
         return _use(node, describe)
@@ -290,9 +291,9 @@ class Inference:
         """Return a model of `node` alone; constants up to `inline` bytes keep their values."""
         read = {name: infos[name] for name in node.inputs if name}
         kept = {
-            name: constants[name]
-            for name in read
-            if name in constants and constants[name].nbytes <= inline
+            name: widened(constants[name], info.dtype)
+            for name, info in read.items()
+            if name in constants and info.nbytes <= inline
         }
         graph = helper.make_graph(
             [node.proto()],
@@ -369,8 +370,15 @@ def _use(node: Node, describe: Callable[[str], object]) -> object:
     )
 
 
-def _read(node: Node, constants: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: constants[name] for name in node.inputs if name in constants}
+def constants_of(
+    node: Node, infos: Mapping[str, TensorInfo], constants: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return the constants that an operator reads, in the types of their tensors."""
+    return {
+        name: widened(constants[name], infos[name].dtype)
+        for name in node.inputs
+        if name in constants
+    }
 
 
 def _samples(node: Node, infos: Mapping[str, TensorInfo]) -> list[dict[str, Array]]:

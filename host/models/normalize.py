@@ -45,6 +45,7 @@ from pimloop.host.models.inference import (
     DataDependentError,
     Inference,
     RefusedError,
+    constants_of,
     schema_of,
 )
 from pimloop.host.models.integer_weights import with_weights_of_one_type
@@ -93,6 +94,8 @@ class RawModel:
     choice: Choice = field(default_factory=Choice)  # of what is decomposed
     given: Mapping[str, Array] = field(default_factory=dict)  # values of inputs, for open shapes
     check_operators: bool = False  # whether ONNX Runtime may lack one
+    #: Types of constants that are stored in narrower ones.
+    types: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
     #: Types that results are declared to have; None: something else than a tensor.
     declared: Mapping[str, np.dtype[Any] | None] = field(default_factory=dict)
 
@@ -115,7 +118,7 @@ class _Normalizer:
         self.constants: dict[str, Array] = dict(raw.constants)
         self.infos: dict[str, TensorInfo] = dict(raw.inputs)
         for name, array in self.constants.items():
-            self.infos[name] = TensorInfo(array.shape, array.dtype)
+            self.infos[name] = TensorInfo(array.shape, raw.types.get(name, array.dtype))
         self.aliases: dict[str, str] = {}
         self.kept: list[Node] = []
         self.ids: dict[str, int] = {}  # how often each was asked for
@@ -386,7 +389,7 @@ class _Normalizer:
             )
 
     def _fold(self, node: Node, where: str) -> None:
-        values = self.constants
+        values = constants_of(node, self.infos, self.constants)
         if node.op in _DRAWS and node.inputs:
             info = self.infos[node.inputs[0]]
             values = {node.inputs[0]: np.zeros(info.shape, info.dtype)}

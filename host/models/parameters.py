@@ -11,21 +11,27 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.host.models.graph import Array
+
 #: Rows of a matrix that are transposed together.
 _BAND = 64
 
 
 class Weights(Protocol):
-    """A named set of float32 parameters."""
+    """A named set of parameters."""
 
-    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return one parameter.
+    def stored(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return one parameter in the type it is stored in, float32 or a narrower one.
 
         Raises
         ------
         PimloopError
             When there is no such parameter, or it has another shape.
         """
+        ...
+
+    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return one parameter as float32; raises as `stored`."""
         ...
 
 
@@ -44,39 +50,47 @@ class SharedWeights:
         if weights is self:
             return
         self._weights = weights
-        self._stored: dict[str, NDArray[np.float32]] = {}
-        self._transposed: dict[str, NDArray[np.float32]] = {}
+        self._stored: dict[str, Array] = {}
+        self._transposed: dict[str, Array] = {}
+
+    def stored(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return one parameter as it is stored; vectors, which are small, as float32."""
+        return self._once(self._stored, name, lambda: self._read(name, shape))
 
     def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return one parameter as it is stored; see `Weights.get`."""
-        return self._once(self._stored, name, lambda: self._weights.get(name, shape))
+        """Return one parameter as float32; see `Weights.get`."""
+        values: NDArray[np.float32] = self.stored(name, shape).astype(np.float32, copy=False)
+        return values
 
-    def transposed(self, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Return a matrix transposed, in an array of its own; `shape` is the stored one.
+    def transposed(self, name: str, shape: tuple[int, int]) -> Array:
+        """Return a matrix transposed, as it is stored otherwise; `shape` is the stored one.
 
-        What is stored is not kept for it, so that a parameter is in memory once.
+        A parameter is in memory once: of one that was asked for as it is stored (a tied table) the
+        result is a view, of any other an array of its own, and what is stored is not kept for it.
         """
         return self._once(self._transposed, name, lambda: self._turned(name, shape))
 
-    def _turned(self, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
-        stored = self._stored.get(name)
-        return _transposed(self._weights.get(name, shape) if stored is None else stored)
+    def _read(self, name: str, shape: tuple[int, ...]) -> Array:
+        return (self._weights.stored if len(shape) > 1 else self._weights.get)(name, shape)
+
+    def _turned(self, name: str, shape: tuple[int, int]) -> Array:
+        if name in self._stored:
+            return self._stored[name].T
+        return _transposed(self._weights.stored(name, shape))
 
     @staticmethod
-    def _once(
-        made: dict[str, NDArray[np.float32]],
-        name: str,
-        make: Callable[[], NDArray[np.float32]],
-    ) -> NDArray[np.float32]:
+    def _once(made: dict[str, Array], name: str, make: Callable[[], Array]) -> Array:
         if name not in made:
             made[name] = make()
         return made[name]
 
 
-def _transposed(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def _transposed(matrix: Array) -> Array:
     """Return a matrix transposed, by bands whose rows stay in the cache."""
     rows, columns = matrix.shape
-    turned = np.empty((columns, rows), np.float32)
+    # As integers: numpy copies the types of ml_dtypes element by element.
+    bits = matrix.view(f"u{matrix.itemsize}")
+    turned = np.empty((columns, rows), bits.dtype)
     for first in range(0, rows, _BAND):
-        turned[:, first : first + _BAND] = matrix[first : first + _BAND].T
-    return turned
+        turned[:, first : first + _BAND] = bits[first : first + _BAND].T
+    return turned.view(matrix.dtype)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
-from pimloop.host.models.graph import MAX_AXES
+from pimloop.host.models.graph import MAX_AXES, Array
 from pimloop.partitioner.quantity import quantity
 
 #: The longest header accepted, bytes (the reference implementation's limit).
@@ -73,8 +73,8 @@ class SafetensorsFile:
         """The tensors of the file."""
         return tuple(self._entries)
 
-    def get(self, name: str) -> NDArray[np.float32]:
-        """Return a tensor as float32.
+    def get(self, name: str) -> Array:
+        """Return a tensor in the type of the file, float64 as float32.
 
         Raises
         ------
@@ -89,9 +89,10 @@ class SafetensorsFile:
                 f" supported: {', '.join(_FLOATS)}"
             )
         raw = self._data[entry.start : entry.end].view(np.ndarray)
-        # A copy, also of float32: a file that is overwritten must not change a graph. What is
-        # mapped stays on the disk but for the tensor at hand; it need not be aligned.
-        return raw.view(dtype).reshape(entry.shape).astype(np.float32)
+        # A copy: a file that is overwritten must not change a graph. What is mapped stays on the
+        # disk but for the tensor at hand; it need not be aligned.
+        values = raw.copy().view(dtype).reshape(entry.shape)
+        return values.astype(np.float32) if entry.dtype == "F64" else values
 
     def _read_header(self) -> dict[str, _Entry]:
         size = self._data.size

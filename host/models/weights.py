@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import zlib
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.models.architectures.registry import architecture_of
 from pimloop.host.models.config import ModelConfig
+from pimloop.host.models.graph import Array
 
 #: Standard deviation of random LayerNorm scales about 1, and of LayerNorm biases about 0.
 NORM_SPREAD = 0.1
@@ -35,8 +37,22 @@ class RandomWeights:
         self._architecture = architecture_of(config)
         self._seed = seed
 
+    def stored(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return the parameter `name` in the configuration's type of weights.
+
+        Its values depend on the seed, the name and that type alone.
+        """
+        values = self._drawn(name, shape)
+        if self._config.weight_type == "float32":
+            return values
+        return values.astype(ml_dtypes.bfloat16)
+
     def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return the parameter `name`; its values depend on the seed and the name alone."""
+        """Return the values of `stored` as float32."""
+        values: NDArray[np.float32] = self.stored(name, shape).astype(np.float32, copy=False)
+        return values
+
+    def _drawn(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         generator = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
         values = generator.standard_normal(shape, dtype=np.float32)
         owner, _, part = name.rpartition(".")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ml_dtypes
+import numpy as np
 
 from pimloop.host.common import golden
 from pimloop.host.models.graph import Array, Graph
@@ -55,7 +56,7 @@ class ConstantBits:
                 self._kept.move_to_end(key)
                 return self._kept[key][1]
             bits = golden.to_bf16_bits(constant)
-            if bits.nbytes > self._limit:
+            if bits.nbytes > self._limit or np.may_share_memory(bits, constant):
                 return bits
             while self.nbytes + bits.nbytes > self._limit:
                 _, (_, oldest) = self._kept.popitem(last=False)

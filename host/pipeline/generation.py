@@ -16,7 +16,7 @@ from pimloop.host.models.graph import Array, Graph
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.planning.graph import partition_graph
-from pimloop.host.planning.outcome import disturbed
+from pimloop.host.planning.outcome import Outcome, Schedule, disturbed
 from pimloop.host.planning.predictions import prediction_errors
 from pimloop.host.planning.schedules import replay
 from pimloop.host.platforms.platform import Platform
@@ -35,6 +35,9 @@ class Placed:
     reused: bool = False  # the costs come from earlier runs, by the cost store
     disturbed: bool = False  # other work disturbed the CPU times among the costs
     left_out: Mapping[str, str] = field(default_factory=dict)  # policies not tried, and why
+    #: Of every policy, by name; empty: placed without costs.
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    outcome: Outcome | None = None  # of the profile; None: placed without costs
 
 
 #: Makes a placement for a graph that will be executed on such inputs, behind the graphs that leave
@@ -111,6 +114,20 @@ class Phase:
             assert times is not None  # plans are made for a device with a clock
             errors += prediction_errors(self.placed.costs, self.placed.plan, result, times)
         return list(dict.fromkeys(errors))
+
+    def profiled(self) -> Outcome | None:
+        """Return the phase as a run of the whole pipeline that executed its schedule alone.
+
+        None where it was placed without costs, or not executed.
+        """
+        outcome, times = self.placed.outcome, self.times()
+        if outcome is None or self.result is None or times is None:
+            return None
+        order = () if self.plan is None else self.plan.schedule
+        executed = replay(outcome.operators, self.result, times, order)
+        missed = tuple(self.missed())
+        schedule = Schedule(self.result, self.plan, times, executed, tuple(order), missed)
+        return replace(outcome, schedules={self.placed.policy: schedule})
 
     def times(self) -> ScheduleTimes | None:
         """Return the times of one execution; None where the device has no clock."""

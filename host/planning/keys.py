@@ -22,6 +22,7 @@ import numpy as np
 from pimloop.host.common.machine import cores
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.stored import is_turned
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.closure import code_key
 from pimloop.sim.device.config import SimConfig, build_spec
@@ -231,6 +232,9 @@ def _update(content: hashlib.blake2b, value: Array) -> None:
     if value.dtype.hasobject:
         content.update(repr(value.tolist()).encode())
     else:
+        if is_turned(value):  # what it is a view of lies in one piece
+            content.update(b"turned\n")
+            value = value.T
         content.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
 
 

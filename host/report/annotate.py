@@ -63,8 +63,8 @@ def annotated(graph: Graph, report: Report) -> onnx.ModelProto:
         nodes.append(proto)
     read = dict.fromkeys(name for node in graph.nodes for name in node.inputs if name)
     constants = [n for n in (*read, *graph.outputs) if n in graph.constants]
-    small = [n for n in dict.fromkeys(constants) if graph.constants[n].nbytes <= INLINE_BYTES]
-    large = [n for n in dict.fromkeys(constants) if graph.constants[n].nbytes > INLINE_BYTES]
+    small = [n for n in dict.fromkeys(constants) if graph.tensors[n].nbytes <= INLINE_BYTES]
+    large = [n for n in dict.fromkeys(constants) if graph.tensors[n].nbytes > INLINE_BYTES]
     # Values between operators too, so that a viewer shows their shapes.
     made = [n for node in graph.nodes for n in node.outputs if n and n not in graph.outputs]
     proto = helper.make_graph(
@@ -171,4 +171,4 @@ def _value(graph: Graph, name: str) -> onnx.ValueInfoProto:
 
 
 def _small(graph: Graph, name: str) -> TensorProto:
-    return onnx.numpy_helper.from_array(graph.constants[name], name)
+    return onnx.numpy_helper.from_array(graph.value(name), name)

@@ -22,8 +22,12 @@ class Recorder:
         self.tensors = {}
 
     def get(self, name, shape):
-        self.tensors[name] = self._weights.get(name, shape)
-        return self.tensors[name]
+        return self.stored(name, shape).astype(np.float32)
+
+    def stored(self, name, shape):
+        values = self._weights.stored(name, shape)
+        self.tensors[name] = values.astype(np.float32)
+        return values
 
 
 def hugging_face_config(config):

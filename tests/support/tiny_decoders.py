@@ -33,6 +33,7 @@ LONG = {
 CASES = {
     "llama": ("Llama", SIZES | {
         "model_type": "llama", "rope_theta": 5000.0, "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
         "rope_scaling": {
             "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 32,
@@ -53,6 +54,7 @@ CASES = {
     }),
     "qwen3": ("Qwen3", SIZES | {
         "model_type": "qwen3", "head_dim": 20, "rope_theta": 1000000.0, "tie_word_embeddings": True,
+        "dtype": "bfloat16",
     }),
     "gemma2": ("Gemma2", GEMMA | {
         "model_type": "gemma2", "attn_logit_softcapping": 0.5, "final_logit_softcapping": 0.7,
@@ -89,7 +91,7 @@ PUBLISHED = {
         "intermediate_size": 1536, "max_position_embeddings": 8192, "num_attention_heads": 9,
         "num_hidden_layers": 30, "num_key_value_heads": 3, "rms_norm_eps": 1e-05,
         "rope_scaling": None, "rope_theta": 100000, "tie_word_embeddings": True,
-        "vocab_size": 49152,
+        "torch_dtype": "bfloat16", "vocab_size": 49152,
     },
     "llama-3.2-1b": {
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "attention_bias": False,
@@ -101,7 +103,7 @@ PUBLISHED = {
             "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
             "original_max_position_embeddings": 8192, "rope_type": "llama3",
         },
-        "vocab_size": 128256,
+        "torch_dtype": "bfloat16", "vocab_size": 128256,
     },
     "qwen3-0.6b": {
         "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "attention_bias": False,
@@ -110,7 +112,7 @@ PUBLISHED = {
         "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8,
         "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 1000000,
         "sliding_window": None, "tie_word_embeddings": True, "use_sliding_window": False,
-        "vocab_size": 151936,
+        "torch_dtype": "bfloat16", "vocab_size": 151936,
     },
 }  # fmt: skip
 

@@ -148,7 +148,12 @@ class _Closer:
         compared: dict[str, IntegerComparison] = {}
         for decision in self._made:
             own_values = {name: self._float32[own(name)] for name in decision.results}
-            float32 = {**self._graph.constants, **self._float32, **own_values}
+            constants = {
+                name: self._graph.value(name)
+                for name in decision.node.inputs
+                if name in self._graph.constants
+            }
+            float32 = {**constants, **self._float32, **own_values}
             for comparison in compare_decision(decision, self._run, float32, bounds):
                 compared[comparison.tensor] = comparison
         return compared

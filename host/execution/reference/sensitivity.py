@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 
@@ -200,6 +201,8 @@ class _Rounding:
         """Return the constant as the device has it."""
         if not name or name not in self._graph.constants:
             return name
+        if self._graph.constants[name].dtype == ml_dtypes.bfloat16:
+            return name  # it is so already
         rounded = f"{name}/moved"
         if rounded in self._tensors:
             return rounded
@@ -209,8 +212,9 @@ class _Rounding:
             kind = self._tensors[name].onnx_type
             self._append("Cast", [f"{rounded}/bits"], rounded, {"to": kind})
         else:
-            value = self._graph.constants[name]
-            self._constants[rounded] = bf16_to_f32(to_bf16_bits(value)).astype(value.dtype)
+            kept = self._tensors[name].dtype
+            bits = to_bf16_bits(self._graph.constants[name])
+            self._constants[rounded] = bf16_to_f32(bits).astype(kept)
         return rounded
 
     def _disturb(self, source: str, result: str, error: float, *, rounds: bool) -> None:

@@ -132,6 +132,7 @@ class Architecture(ABC):
             activation=data.get(self.activation_key, self.activation),
             layer_norm_epsilon=config_json.number(data, self.epsilon_key, self.epsilon, where),
             initializer_range=config_json.number(data, "initializer_range", 0.02, where),
+            weight_type=config_json.weight_type(data),
             pad_token=config_json.token(data, "pad_token_id", self.pad_token, least_pad, where),
             head=config_json.head(data, self.head_classes, self.heads, where),
         )

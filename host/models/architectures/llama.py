@@ -27,6 +27,7 @@ ARCHITECTURE = RotaryDecoder(
                 initializer_range=0.041666666666666664,
                 rope=Rope(theta=100000.0),
                 tied=True,
+                weight_type="bfloat16",
                 head="lm",
             ),
             "SmolLM2 135M: 30 layers, hidden 576, 9 heads on 3, language-model head",
@@ -50,6 +51,7 @@ ARCHITECTURE = RotaryDecoder(
                     theta=500000.0, scaling=Llama3(factor=32.0, low=1.0, high=4.0, original=8192)
                 ),
                 tied=True,
+                weight_type="bfloat16",
                 head="lm",
             ),
             "Llama 3.2 1B: 16 layers, hidden 2048, 32 heads on 8, language-model head",

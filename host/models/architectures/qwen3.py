@@ -44,6 +44,7 @@ ARCHITECTURE = Qwen3(
                 layer_norm_epsilon=1e-6,
                 rope=Rope(theta=1000000.0),
                 tied=True,
+                weight_type="bfloat16",
                 head="lm",
             ),
             "Qwen3 0.6B: 28 layers, hidden 1024, 16 heads on 8, language-model head",

@@ -63,7 +63,7 @@ def render(report: Report) -> str:
     script = _script()
     text = environment.get_template("report.html.j2").render(
         page=view(report),
-        style=_asset("report.css"),
+        style=asset("report.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=payload(report),
@@ -73,11 +73,12 @@ def render(report: Report) -> str:
 
 
 def _script() -> str:
-    body = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
+    body = "\n".join(asset(f"{name}.js") for name in _SCRIPTS)
     return f'(() => {{\n"use strict";\n{body}\n}})();\n'
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file of the pages."""
     return (resources.files("pimloop.host.report.html") / "assets" / name).read_text(
         encoding="utf-8"
     )

@@ -110,7 +110,9 @@ def test_a_prompt_and_eight_steps_in_full_size(name):
     config = BUILT_IN[name]
     data = {key: value for key, value in PUBLISHED[name].items() if key != "model_type"}
     kind = transformers.AutoConfig.for_model(PUBLISHED[name]["model_type"], **data)
-    theirs = transformers.AutoModelForCausalLM.from_config(kind, attn_implementation="eager")
+    theirs = transformers.AutoModelForCausalLM.from_config(
+        kind, attn_implementation="eager", dtype=torch.float32
+    )
     weights = RandomWeights(config, 2)
     with torch.no_grad():
         for parameter, value in theirs.named_parameters():

@@ -1,0 +1,46 @@
+"""The part of generation.json that compares schedules."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class KindRow(TypedDict):
+    """The operators of a kind in one execution of a phase."""
+
+    kind: str  # an operator type; of products, what they multiply by
+    group: str  # one of `numbers.GROUPS`
+    count: int
+    us: float  # microseconds; of a split operator the time of its slower part
+    devices_us: dict[str, float]  # by device, microseconds: of a split operator each part's
+
+
+class PhaseTime(TypedDict):
+    """One execution of a phase under one schedule."""
+
+    us: float  # microseconds, transfers included
+    executed: bool  # False: planned, from the costs of the profile
+    groups_us: dict[str, float]  # by group, microseconds; transfers too
+    devices_us: dict[str, float]  # by device, microseconds
+    pim_nodes: int  # operators on the PIM, split ones too
+    nodes: int
+
+
+class ScheduleTimes(TypedDict):
+    """Both phases under one policy."""
+
+    schedule: str
+    executed: bool
+    optimal: bool  # whether both plans are proved the fastest by the costs
+    time_to_first_token_us: float  # microseconds; of all sequences at once
+    us_per_token: float | None  # of a step, for all sequences at once; None: there is none
+    tokens_per_s: float | None  # of all sequences together
+    phases: dict[str, PhaseTime]
+
+
+class GrowthRow(TypedDict):
+    """A step with a longer or shorter cache."""
+
+    context: int  # rows of the cache
+    us: dict[str, float]  # by schedule, microseconds
+    attention: dict[str, float]  # by schedule, the share of attention

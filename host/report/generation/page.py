@@ -1,0 +1,235 @@
+"""report.html of a generation: what a token costs under every policy, and where the time goes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pimloop.host.common.files import write_text
+from pimloop.host.common.text import printable
+from pimloop.host.report.generation.format import KindRow, PhaseTime, ScheduleTimes
+from pimloop.host.report.generation.numbers import GROUPS, TRANSFERS
+from pimloop.host.report.html.labels import (
+    device_title,
+    format_number,
+    format_us,
+    schedule_meaning,
+    schedule_title,
+)
+from pimloop.host.report.html.page import asset
+from pimloop.partitioner.percent import percent
+
+#: What a group is called, and the colour of its part of a bar.
+_GROUP_TITLES = {
+    "weights": "products by weights",
+    "attention": "attention",
+    "others": "other operators",
+    TRANSFERS: "transfers",
+}
+_GROUP_CLASSES = {"weights": "op-0", "attention": "op-4", "others": "op-3", TRANSFERS: "dev-dma"}
+
+#: What one execution of a phase is.
+PHASE_WORDS = {"prefill": "the prompt", "decode": "a token"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A schedule."""
+
+    title: str
+    meaning: str
+    kind: str  # "executed" or "planned"
+    first: str  # time to first token
+    token: str  # time of a step
+    rate: str  # tokens/s
+    against_cpu: str  # how many times as fast as the CPU alone
+    lead: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a bar."""
+
+    text: str
+    label: str
+    share: float  # percent of the longest bar
+    style: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One execution of a phase under a schedule."""
+
+    title: str
+    total: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class PhasePart:
+    """What the page says of a phase."""
+
+    name: str
+    word: str  # what one execution is
+    where: str
+    page: str  # of its operators; "" without costs
+    bars: tuple[Bar, ...]
+    kinds: tuple[tuple[str, ...], ...]
+    devices: tuple[str, ...]  # columns of `kinds`
+
+
+def write_page(report: Mapping[str, Any], pages: Mapping[str, str], path: Path) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    report
+        The object of generation.json.
+    pages
+        Relative addresses of the phases' own pages, by phase.
+    path
+        The file; replaced when it exists.
+
+    Raises
+    ------
+    PimloopError
+        When the file cannot be written.
+    """
+    write_text(path, render(report, pages))
+
+
+def render(report: Mapping[str, Any], pages: Mapping[str, str]) -> str:
+    """Return the page as text; parameters as of `write_page`."""
+    environment = Environment(
+        loader=PackageLoader("pimloop.host.report.html"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    text = environment.get_template("generation.html.j2").render(
+        report=report,
+        batch=report["batch"],
+        sentence=_sentence(report),
+        rows=_rows(report),
+        groups=[(_GROUP_TITLES[group], _GROUP_CLASSES[group]) for group in GROUPS],
+        phases=[_phase(report, phase, pages) for phase in report["phases"]],
+        checks=report["verification"],
+        tokens=report["tokens"],
+        command=shlex.join(report["command"]),
+        style=asset("report.css"),
+    )
+    return printable(text)
+
+
+def lead_of(report: Mapping[str, Any]) -> ScheduleTimes | None:
+    """Return the times of the schedule that was executed; None without a clock."""
+    return next((s for s in report["schedules"] if s["executed"]), None)
+
+
+def against_cpu(schedule: ScheduleTimes, schedules: Sequence[ScheduleTimes]) -> float | None:
+    """Return how many times as fast a step is as on the faster CPU schedule; None without one.
+
+    Without steps it is the prompt that is compared.
+    """
+
+    def us(times: ScheduleTimes) -> float:
+        return times["us_per_token"] or times["time_to_first_token_us"]
+
+    alone = [
+        us(s) for s in schedules if all(not phase["pim_nodes"] for phase in s["phases"].values())
+    ]
+    return min(alone) / us(schedule) if alone else None
+
+
+def _sentence(report: Mapping[str, Any]) -> str:
+    lead = lead_of(report)
+    if lead is None:
+        return "No times: the model device has no clock."
+    first = f"The first token is there after {format_us(lead['time_to_first_token_us'])}"
+    if lead["us_per_token"] is None:
+        return f"{first}."
+    each = "each further one" if report["batch"] == 1 else f"each further {report['batch']}"
+    rate = f"{format_number(lead['tokens_per_s'] or 0.0)} tokens/s"
+    return f"{first}, {each} takes {format_us(lead['us_per_token'])} ({rate})."
+
+
+def _rows(report: Mapping[str, Any]) -> list[Row]:
+    schedules: Sequence[ScheduleTimes] = report["schedules"]
+    rows = []
+    for schedule in schedules:
+        name, ratio = schedule["schedule"], against_cpu(schedule, schedules)
+        us, rate = schedule["us_per_token"], schedule["tokens_per_s"]
+        rows.append(
+            Row(
+                title=_title(schedule),
+                meaning=schedule_meaning(name, {"optimal": schedule["optimal"]}),
+                kind="executed" if schedule["executed"] else "planned",
+                first=format_us(schedule["time_to_first_token_us"]),
+                token="–" if us is None else format_us(us),
+                rate="–" if rate is None else f"{rate:,.2f}",
+                against_cpu="–" if ratio is None else f"{ratio:.2f}×",
+                lead=schedule["executed"],
+            )
+        )
+    return rows
+
+
+def _phase(
+    report: Mapping[str, Any], phase: Mapping[str, Any], pages: Mapping[str, str]
+) -> PhasePart:
+    name = phase["name"]
+    times = {_title(s): s["phases"][name] for s in report["schedules"]}
+    longest = max((time["us"] for time in times.values()), default=1.0) or 1.0
+    kinds: Sequence[KindRow] = phase["operator_kinds"]
+    devices = tuple(dict.fromkeys(d for row in kinds for d in row["devices_us"]))
+    where = f"{phase['pim_nodes']} of {phase['nodes']} operators on the PIM"
+    if phase["split_nodes"]:
+        where += f", {phase['split_nodes']} of them split between CPU and PIM"
+    return PhasePart(
+        name=name,
+        word=PHASE_WORDS[name],
+        where=where,
+        page=pages.get(name, ""),
+        bars=tuple(_bar(title, time, longest) for title, time in times.items()),
+        kinds=tuple(_kind(row, devices, phase["us_per_execution"]) for row in kinds),
+        devices=tuple(map(device_title, devices)),
+    )
+
+
+def _title(schedule: ScheduleTimes) -> str:
+    # Whole phases have no gap of their own to name.
+    return schedule_title(schedule["schedule"], {"optimal": schedule["optimal"]})
+
+
+def _bar(title: str, time: PhaseTime, longest: float) -> Bar:
+    # Overlapping parts add up to more than the time; they are drawn to its length.
+    total = sum(time["groups_us"].values()) or 1.0
+    parts = []
+    for group, us in time["groups_us"].items():
+        share = us / total
+        part = _GROUP_TITLES[group]
+        parts.append(
+            Part(
+                text=f"{part}: {format_us(us)}, {percent(share)}",
+                label=percent(share) if share * time["us"] > 0.08 * longest else "",
+                share=100 * share * time["us"] / longest,
+                style=_GROUP_CLASSES[group],
+            )
+        )
+    return Bar(title, format_us(time["us"]), tuple(parts))
+
+
+def _kind(row: KindRow, devices: Sequence[str], total: float) -> tuple[str, ...]:
+    return (
+        row["kind"],
+        str(row["count"]),
+        format_us(row["us"]),
+        percent(row["us"] / total) if total else "–",
+        *(format_us(row["devices_us"][d]) if d in row["devices_us"] else "–" for d in devices),
+    )
