@@ -356,6 +356,7 @@ def _line(out: Console, text: str) -> None:
 
 def print_generation(out: Console, report: dict[str, Any]) -> None:
     """Print the tables that end a generation."""
+    from pimloop.host.cli.generation_tables import print_kinds, print_schedules
     from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
     from pimloop.host.cli.tables import numbers, print_table, prose, texts
     from pimloop.host.report.html.headline import ASSUMED
@@ -397,6 +398,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
             _line(out, f"{phase['name']}: {name} left out: {reason}")
     if any(phase["split_nodes"] for phase in report["phases"]) and timed:
         _line(out, ASSUMED)
+    print_schedules(out, report)
+    print_kinds(out, report)
     phases = report["phases"]  # equal names in two of them are different operators
     kept = {f"{p['name']} {k}": v for p in phases for k, v in p["kept_on_cpu"].items()}
     print_kept_on_cpu(out, kept)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,7 +18,12 @@ from support.tiny_models import TINY, decoder_logits
 
 from pimloop.errors import PimloopError
 from pimloop.host.cli import main
-from pimloop.host.cli.generate import generation_report, planner, print_generation
+from pimloop.host.cli.generate import (
+    generation_report,
+    planner,
+    print_generation,
+    write_pages,
+)
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.accuracy import tolerance
 from pimloop.host.execution.executor import Executor
@@ -32,6 +39,9 @@ from pimloop.host.pipeline.generate import _judge, generate
 from pimloop.host.pipeline.generation import Phase, Placed, Token
 from pimloop.host.planning.policies import cpu_serial, pim_first
 from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report import publish
+from pimloop.host.report.format.versions import check_report
+from pimloop.host.report.generation.page import render
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.place.solve import assignment_plan, partition
 from pimloop.partitioner.problem import Problem
@@ -505,7 +515,83 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
     assert plan(generator.prefill, {}, ()).assignment == {"n": "cpu_serial"}
 
 
-def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch):
+def check_schedules(report, generation):
+    """Every policy with the times of its plan, the executed one with its execution's."""
+    schedules = {schedule["schedule"]: schedule for schedule in report["schedules"]}
+    assert set(schedules) == {
+        "optimal", "coexec", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp",
+    }  # fmt: skip
+    assert [name for name, s in schedules.items() if s["executed"]] == ["coexec"]
+    for name, schedule in schedules.items():
+        for phase in generation.phases:
+            time = schedule["phases"][phase.name]
+            executed = name == "coexec"
+            wanted = phase.total_us() if executed else phase.placed.plans[name].total_us
+            assert time["us"] == pytest.approx(wanted, rel=1e-12)
+            if not executed:
+                assert sum(time["groups_us"].values()) == pytest.approx(wanted, rel=1e-12)
+            assert bool(time["pim_nodes"]) == bool(time["devices_us"].get("pim"))
+            alone = name in ("cpu_serial", "cpu_parallel_first")
+            assert time["pim_nodes"] == 0 if alone else time["nodes"] == len(phase.graph.nodes)
+        prefill, decode = (schedule["phases"][phase.name]["us"] for phase in generation.phases)
+        assert schedule["time_to_first_token_us"] == prefill
+        assert schedule["us_per_token"] == decode
+        assert schedule["tokens_per_s"] == pytest.approx(1e6 / decode)
+    for entry, phase in zip(report["phases"], generation.phases, strict=True):
+        kinds = {row["kind"]: row for row in entry["operator_kinds"]}
+        assert sum(row["count"] for row in kinds.values()) == len(phase.graph.nodes)
+        times = phase.times()
+        assert sum(row["us"] for row in kinds.values()) == pytest.approx(times.compute_us)
+        on_pim = sum(row["devices_us"].get("pim", 0) for row in kinds.values())
+        assert on_pim == pytest.approx(times.pim_us)
+        # Of one layer: query, key and value in one, output, two feed-forward ones, and the logits.
+        assert kinds["product by weights"]["count"] == 5
+        assert kinds["product of attention"]["count"] == 2
+        groups = schedules["coexec"]["phases"][phase.name]["groups_us"]
+        attention = kinds["product of attention"]["us"] + kinds["Softmax"]["us"]
+        assert groups["attention"] == pytest.approx(attention)
+        assert groups["transfers"] == pytest.approx(times.transfer_us)
+
+
+def check_pages(report, generation, folder, capsys):
+    """The page, and one of `sim`'s for each phase; the terminal at two widths."""
+    published = []
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:  # what it draws is tested with `pimloop sim`
+        patch.setattr(publish, "publish", lambda *arguments: published.append(arguments))
+        write_pages(generation, report, folder)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    for part in ("Co-execution", "CPU serial", "product of attention", 'href="decode/report.html"'):
+        assert part in text
+    assert "<script" not in text
+    widths = re.findall(r'class="part [^"]*" style="width:([\d.]+)%', text)
+    shares = list(map(float, widths))
+    assert len(shares) == 2 * 7 * 4
+    longest = max(sum(shares[at : at + 4]) for at in range(0, len(shares), 4))
+    assert longest == pytest.approx(100, abs=0.001)
+    assert [place for *_, place in published] == [folder / "prefill", folder / "decode"]
+    for phase, (inner, graph, place) in zip(generation.phases, published, strict=True):
+        assert place.is_dir()
+        assert graph is phase.graph
+        assert check_report(inner)["main_schedule"] == "coexec"
+        took = inner["schedules"]["coexec"]["executed_us"]
+        assert took == pytest.approx(phase.total_us(), rel=1e-12)
+    wrong = copy.deepcopy(report)
+    wrong["verification"] |= {"passed": False, "steps_wrong": ["step 2 <b>"]}
+    page = render(wrong, {})
+    assert "verification FAILED" in page
+    assert "step 2 &lt;b&gt;" in page
+    assert "decode/report.html" not in page
+    for width in (80, 200):
+        capsys.readouterr()
+        print_generation(Console(width=width), report)
+        printed = capsys.readouterr().out
+        assert all(len(line) <= width for line in printed.splitlines() if line[:1] in "┏┃│└ ")
+        for cell in ("coexec", "executed", "planned", "product by weights", "transfers"):
+            assert cell in printed
+
+
+def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch, capsys):
     """Planned with splits, executed as planned, bit for bit; the decode step behind the prompt's.
 
     Products so small are faster whole, so whole ones are made dear where a split is offered.
@@ -545,6 +631,8 @@ def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch):
     assert [phase["split_nodes"] for phase in report["phases"]] == [
         len(phase.plan.splits) for phase in generation.phases
     ]
+    check_schedules(report, generation)
+    check_pages(report, generation, tmp_path / "out", capsys)
     # The plain command's plan is the one of the costs as they are.
     assert place(generator.prefill, {"input_ids": prompt_of(generator)}, ()).plan.optimal
     kept = planner(PLATFORM, "optimal", Options(rounds=1), lambda _: None)
@@ -642,10 +730,13 @@ def test_what_a_decoder_cannot_do_is_one_error(options, message, tmp_path, capsy
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "unknown"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "missing", "surplus", "shape", "heads", "key heads", "unknown"]
+)
 def test_a_damaged_folder_of_a_decoder_is_one_error(damage, tmp_path, capsys):
     write_decoder(tmp_path, "gemma2")
-    path = tmp_path / "model.safetensors"
+    path, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    data = json.loads(config.read_text())
     content, wanted = path.read_bytes(), ""
     if damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
@@ -653,8 +744,26 @@ def test_a_damaged_folder_of_a_decoder_is_one_error(damage, tmp_path, capsys):
     elif damage == "missing":
         path.write_bytes(content.replace(b"post_feedforward_layer", b"post_feedforward_lAyer"))
         wanted = "'model.layers.0.post_feedforward_layernorm.weight' of shape [48] is missing"
+    elif damage == "surplus":
+        data["num_hidden_layers"] = 2
+        wanted = "11 weights have no place in the model that config.json names: model.layers.2."
+    elif damage == "shape":
+        data["intermediate_size"] = 71
+        wanted = (
+            "weight 'model.layers.0.mlp.gate_proj.weight' has the shape [72, 48], config.json asks"
+            " for [71, 48]"
+        )
+    elif damage == "heads":
+        data |= {"head_dim": None, "num_attention_heads": 5, "num_key_value_heads": 5}
+        wanted = "hidden size 48 is no multiple of 5 heads"
+    elif damage == "key heads":
+        data["num_key_value_heads"] = 3
+        wanted = "4 heads (num_attention_heads) are no multiple of the 3 heads"
     else:
         path.write_bytes(content.replace(b'"F32"', b'"F9 "', 1))
         wanted = "has the unknown type 'F9 '"
+    config.write_text(json.dumps(data))
     assert main(["sim", str(tmp_path), "--generate", "2", "--device", "model"]) == 2
-    assert wanted in " ".join(capsys.readouterr().err.split())
+    printed = " ".join(capsys.readouterr().err.split())
+    assert wanted in printed
+    assert "Traceback" not in printed

@@ -1,0 +1,66 @@
+"""Tables of a generation: every schedule, and a token by kind of operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.report.generation.page import against_cpu
+from pimloop.host.report.html.labels import device_title
+from pimloop.partitioner.percent import percent
+
+#: Rows of the table by kind; the page has all.
+_KIND_ROWS = 8
+
+
+def print_schedules(out: Console, report: Mapping[str, Any]) -> None:
+    """Print the times of every schedule; nothing where no phase has a clock."""
+    schedules = report["schedules"]
+    if not schedules:
+        return
+    rows = []
+    for schedule in schedules:
+        us, rate = schedule["us_per_token"], schedule["tokens_per_s"]
+        ratio = against_cpu(schedule, schedules)
+        rows.append(
+            (
+                schedule["schedule"],
+                "executed" if schedule["executed"] else "planned",
+                f"{schedule['time_to_first_token_us'] / 1000:,.2f}",
+                "-" if us is None else f"{us / 1000:,.2f}",
+                "-" if rate is None else f"{rate:,.2f}",
+                "-" if ratio is None else f"{ratio:.2f}",
+            )
+        )
+    columns = [
+        *texts("schedule", "time is"),
+        *numbers("first token ms", "ms a token", "tokens/s", "CPU = 1"),
+    ]
+    executed = [number for number, schedule in enumerate(schedules) if schedule["executed"]]
+    print_table(out, columns, rows, "schedules", bold=executed[0] if executed else None)
+
+
+def print_kinds(out: Console, report: Mapping[str, Any]) -> None:
+    """Print the last phase by kind of operator, those that take longest."""
+    phase = report["phases"][-1]
+    total, kinds = phase["us_per_execution"], phase["operator_kinds"]
+    if not kinds or not total:
+        return
+    rows = [
+        (
+            row["kind"],
+            str(row["count"]),
+            f"{row['us'] / 1000:,.2f}",
+            percent(row["us"] / total),
+            ", ".join(map(device_title, row["devices_us"])),
+        )
+        for row in kinds[:_KIND_ROWS]
+    ]
+    rows.append(("transfers", str(phase["transfers"]), f"{phase['transfer_us'] / 1000:,.2f}",
+                 percent(phase["transfer_us"] / total), ""))  # fmt: skip
+    columns = [*texts("kind of operator"), *numbers("count", "ms", "share"), *texts("on")]
+    what = "a token" if phase["name"] == "decode" else "the prompt"
+    print_table(out, columns, rows, f"{what} by kind of operator")
