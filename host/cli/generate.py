@@ -66,6 +66,8 @@ def run_generate(args: argparse.Namespace) -> int:
                 f"--generate takes the prompt's length from --seq, not from --{option}"
             )
     wanted = LoadOptions(sequence_length=args.seq, seed=args.seed, batch=args.batch)
+    progress = ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json)
+    progress.note(f"reading or drawing the weights of {args.model} ...")
     generator = load_generator(args.model, args.generate, wanted)
     name, length = generator.config.name, generator.prompt_length
     policy = _policy(args)
@@ -74,7 +76,7 @@ def run_generate(args: argparse.Namespace) -> int:
     folder = args.out or Path("out") / "-".join(file_name(part) for part in parts)
     make_folder(folder)
     options = pipeline_options(args)
-    with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
+    with progress:
         generation = generate(
             generator,
             random_inputs(generator.prefill, args.seed)["input_ids"],
@@ -158,7 +160,6 @@ def planner(
             )
         with pipeline:
             costs = pipeline.profile()
-            pipeline.outcome.usage = pipeline.runner.usage
         name = policy or (COEXEC if COEXEC in pipeline.policies else OPTIMAL)
         functions = {name: find_policies([name])[name]}
         if options.objective == "sequential":  # the others' plans are a matter of milliseconds

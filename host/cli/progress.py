@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,7 @@ from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRem
 from rich.progress import Progress as Bars
 from rich.table import Column
 
-from pimloop.host.execution.execution import Progress
+from pimloop.host.execution.execution import TOKENS, Progress
 from pimloop.host.execution.runner import STAGE, Event
 from pimloop.partitioner.quantity import quantity
 
@@ -76,6 +77,7 @@ class ProgressDisplay:
         self._bars: Bars | None = None
         self._total: TaskID | None = None
         self._stage, self._over, self._of = "", 0, 0
+        self._first_token: tuple[int, float] | None = None  # tokens, and when they were there
         self._notes = ExitStack()
         if not quiet and console.is_terminal:
             self._bars = Bars(*_columns(console.width), console=console)
@@ -106,6 +108,9 @@ class ProgressDisplay:
     def _show(self, name: str, progress: Progress) -> None:
         if progress.phase == STAGE:
             self._begin(name, progress)
+            return
+        if progress.phase == TOKENS:
+            self._count_tokens(progress)
             return
         job = self._jobs.get(name)
         if job is None:
@@ -146,12 +151,36 @@ class ProgressDisplay:
                 self._total = self._bars.add_task("", label="", speed="")
             self._show_total()
 
-    def _show_total(self) -> None:
+    def note(self, text: str) -> None:
+        """Say what is done before the first event."""
+        if not self._quiet:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    def _count_tokens(self, progress: Progress) -> None:
+        """Show how many tokens there are, and how long the others will take."""
+        self._stage, self._over, self._of = "generate", progress.done, progress.total
+        if self._bars is not None:
+            if self._total is None:
+                self._total = self._bars.add_task("", label="", speed="")
+            self._show_total("token")
+            return
+        text = f"generate: {progress.done} of {quantity(progress.total, 'token')}"
+        if self._first_token is None:
+            # The prompt takes longer than a step, so it says nothing of those to come.
+            self._first_token = (progress.done, monotonic())
+        elif progress.done < progress.total:
+            done, since = self._first_token
+            each = (monotonic() - since) / (progress.done - done)
+            left = timedelta(seconds=round(each * (progress.total - progress.done)))
+            text += f", about {left} left"
+        self.note(text)
+
+    def _show_total(self, what: str = "execution") -> None:
         assert self._bars is not None
         assert self._total is not None
         self._bars.update(
             self._total,
-            description=escape(f"{self._stage}: {self._over} of {quantity(self._of, 'execution')}"),
+            description=escape(f"{self._stage}: {self._over} of {quantity(self._of, what)}"),
             completed=self._over,
             total=max(self._of, 1),
         )

@@ -8,6 +8,9 @@ from pimloop.host.execution.finite import Kinds
 from pimloop.host.models.graph import Array
 from pimloop.host.pim.driver import OpStats
 
+#: Phase of a progress that counts the tokens of each sequence that are there.
+TOKENS = "tokens"
+
 
 @dataclass(frozen=True)
 class Progress:

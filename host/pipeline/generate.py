@@ -32,7 +32,7 @@ from pimloop.host.cpu.segments import SessionCache
 from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import Comparison, compare, rounding_depth
 from pimloop.host.execution.device import open_pim
-from pimloop.host.execution.execution import Progress
+from pimloop.host.execution.execution import TOKENS, Progress
 from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.memory import Run, estimate, require_memory
@@ -248,6 +248,7 @@ class _Run:
             phase.wrong_segments += runner.executor.wrong_segments()
             judged = _judge(phase, values[LOGITS], wanted[LOGITS], comparison.limit)
             generation.tokens += judged
+            self._report(Progress(TOKENS, "", index + 1, self._generator.tokens, 0))
             if not (comparison.passed and all(token.passed for token in judged)):
                 self._doubts[index] = _Doubt(comparison, values[LOGITS], wanted[LOGITS])
             if index + 1 < self._generator.tokens:

@@ -180,7 +180,7 @@ class Pipeline:
                 self.outcome.cpu_profile_disturbed = known.disturbed
             costs = self._with_splits(costs, known)
         costs = replace(costs, cpu_times_disturbed=self.outcome.cpu_profile_disturbed)
-        self.outcome.costs = costs
+        self.outcome.costs, self.outcome.usage = costs, self.runner.usage
         self._write("costs.json", costs_to_dict(costs))
         return costs
 

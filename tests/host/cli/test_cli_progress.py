@@ -15,7 +15,7 @@ import pimloop.host.cli
 import pimloop.host.cli.progress
 from pimloop.host.cli.progress import ProgressDisplay, build_notes
 from pimloop.host.common.text import file_name
-from pimloop.host.execution.execution import Progress
+from pimloop.host.execution.execution import TOKENS, Progress
 from pimloop.host.execution.runner import STAGE, Event
 from pimloop.host.report.provenance import source
 
@@ -43,6 +43,29 @@ def test_plain_lines_when_not_on_a_terminal():
         "run 1: executing ...",
         "optimal: executing ...",
     ]
+
+
+def tokens_shown(monkeypatch, *, terminal):
+    clock = itertools.count(100, 30.0)
+    monkeypatch.setattr(pimloop.host.cli.progress, "monotonic", lambda: next(clock))
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, force_terminal=terminal, width=140)) as display:
+        display.note("reading ...")
+        for done in range(1, 5):
+            display(Event("generate", Progress(TOKENS, "", done, 4, 0)))
+    return text.getvalue()
+
+
+def test_tokens_are_counted_with_the_time_left(monkeypatch):
+    """A step takes half a minute here; what the prompt took says nothing of the others."""
+    assert tokens_shown(monkeypatch, terminal=False).splitlines() == [
+        "reading ...",
+        "generate: 1 of 4 tokens",
+        "generate: 2 of 4 tokens, about 0:01:00 left",
+        "generate: 3 of 4 tokens, about 0:00:30 left",
+        "generate: 4 of 4 tokens",
+    ]
+    assert "generate: 4 of 4 tokens" in tokens_shown(monkeypatch, terminal=True)
 
 
 def test_bars_on_a_terminal(monkeypatch):

@@ -503,6 +503,7 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
             return costs
 
         outcome = SimpleNamespace(reused=False, cpu_profile_disturbed=False, left_out={})
+        policies = {}
 
     monkeypatch.setattr("pimloop.host.pipeline.pipeline.Pipeline", Profiled)
     generator, _ = tiny()
