@@ -491,7 +491,7 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
 
     class Profiled:
         def __init__(self, *_):
-            pass
+            self.policies = {}
 
         def __enter__(self):
             return self
@@ -503,7 +503,6 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
             return costs
 
         outcome = SimpleNamespace(reused=False, cpu_profile_disturbed=False, left_out={})
-        policies = {}
 
     monkeypatch.setattr("pimloop.host.pipeline.pipeline.Pipeline", Profiled)
     generator, _ = tiny()
