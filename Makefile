@@ -9,12 +9,12 @@ OUT ?=
 ARGS ?=
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# Test files run side by side, each in one process: fixtures of a file are made once.
+# Test files run side by side, in the order of their names, each in one process: fixtures once.
 WORKERS ?= 2
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dev sim test test-full style lint formal coverage synth soc clean

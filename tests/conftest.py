@@ -1,10 +1,11 @@
-"""What all tests share: plug-ins that happen to be installed are not there.
+"""What all tests share: how simulators are built, and that no plug-in is installed.
 
-A test that needs one installs it in a temporary folder.
+A test that needs a plug-in installs it in a temporary folder.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,10 @@ import pytest
 from hypothesis import settings
 
 import pimloop.host.plugins.registry
+from pimloop.sim.verilator.build import TOGETHER_VARIABLE
+
+# The workers keep all cores busy: the least work builds a simulator soonest.
+os.environ.setdefault(TOGETHER_VARIABLE, "1")
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("no deadline", deadline=None)

@@ -51,6 +51,7 @@ from pimloop.sim.verilator.build import (
     mark_used,
     refuse_foreign,
 )
+from pimloop.sim.verilator.runtime import copy_objects, keep_objects, runtime_folder
 from pimloop.sim.verilator.steps import run_step
 from pimloop.sim.verilator.toolchain import Toolchain, find_toolchain
 
@@ -58,6 +59,9 @@ log = logging.getLogger(__name__)
 
 _serial = itertools.count()  # tells the coverage files of one process apart
 _WRAPPER = "pyverilator_wrapper.cpp"
+_CFLAGS = "-fPIC -DVL_TIME_CONTEXT -DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL"
+#: Compiler options for Verilator's runtime library, which hardly runs.
+_RUNTIME_OPTIMISE = "-O0"
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&?(\w+),(\d+),0(?:,\d+)?\);")
 # What the template lacks. A throw leaves the model in the middle of an evaluation, so a model
 # that has failed is not evaluated again.
@@ -241,10 +245,10 @@ def build_library(
         verilate += COVERAGE_FLAGS
         headers = [*headers, COVERAGE_HEADER]
     # Several libraries live in one process: no symbol may be shared between them.
-    verilate += ["-CFLAGS", "-fPIC -DVL_TIME_CONTEXT"]
-    verilate += ["-CFLAGS", "-DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL"]
-    verilate += ["-CFLAGS", "" if "clang" in toolchain.compiler.version else "-fno-gnu-unique"]
-    verilate += ["-LDFLAGS", "-shared -Wl,-Bsymbolic", *flags]
+    unique = "" if "clang" in toolchain.compiler.version else "-fno-gnu-unique"
+    verilate += ["-CFLAGS", f"{_CFLAGS} {unique}"]
+    # `construct`, which nothing in the library calls, brings all of it into the link.
+    verilate += ["-LDFLAGS", "-shared -Wl,-Bsymbolic -Wl,-u,construct", *flags]
     key = _key([*verilate, clock], [*sources, *cpp_sources, *headers, LINT_WAIVERS], toolchain)
     folder = root / f"inprocess-{top}-{key}"
     library = folder / "model.so"
@@ -294,16 +298,22 @@ def _build(
     log.info("building %s in-process", top)
     log_path = work / "build.log"
     kept = work.parent / f"inprocess-{top}.failed.log"
-    generate = [*verilate, "--Mdir", str(plain(work)), str(plain(work) / _WRAPPER)]
-    run_step(generate, top, toolchain, log_path, kept)
+    run_step([*verilate, "--Mdir", str(plain(work))], top, toolchain, log_path, kept)
     header = (work / f"V{top}.h").read_text(encoding="utf-8")
     ports = [(kind, name, int(high) + 1) for kind, name, high in _PORT.findall(header)]
     (work / _WRAPPER).write_text(_wrapper(top, ports, clock), encoding="utf-8")
-    make = [toolchain.make.path, "-f", f"V{top}.mk", "-j2", "model.so"]
-    # Verilator's own library is half of a small build and hardly runs.
-    make += ["OPT_FAST=-O2", "OPT_SLOW=", "OPT_GLOBAL=-O0", *toolchain.make_overrides]
-    make += plain.make_overrides(work)
+    # Everything in one file: that takes half the time.
+    rule = f"V{top}__ALL.o: CPPFLAGS += -include {_WRAPPER}\n"
+    (work / "rules.mk").write_text(rule, encoding="utf-8")
+    make = [toolchain.make.path, "-f", f"V{top}.mk", "-f", "rules.mk", "-j2", "model.so"]
+    make += ["VM_PARALLEL_BUILDS=0", "OPT_FAST=-O1", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
+    make += [*toolchain.make_overrides, *plain.make_overrides(work)]
+    counts = COVERAGE_HEADER.read_bytes() if COVERAGE_FLAGS[0] in verilate else b""
+    settings = (_CFLAGS, _RUNTIME_OPTIMISE, counts)
+    runtime = runtime_folder(work.parent, "inprocess", toolchain.identity(), settings)
+    copy_objects(runtime, work)
     run_step(make, top, toolchain, log_path, kept)
+    keep_objects(work, runtime)
     (work / "final").mkdir(mode=0o755)
     (work / "model.so").rename(work / "final" / "model.so")
     (work / "final" / "model.so").chmod(0o755)  # whatever the umask is

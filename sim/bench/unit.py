@@ -183,6 +183,7 @@ def _spec(
         # Registers without a reset start with random values, so that relying on 0 is seen.
         flags=("--x-assign", "unique", "--x-initial", "unique", *flags),
         optimise="-O1",
+        together=True,
         trace="PIMLOOP_WAVES" in os.environ,
         coverage="PIMLOOP_COVERAGE_DIR" in os.environ,
     )

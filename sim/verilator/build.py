@@ -26,6 +26,7 @@ from pimloop.sim.errors import SimError
 from pimloop.sim.files import locked
 from pimloop.sim.paths import REPOSITORY, PlainPaths, cache_place, distrust
 from pimloop.sim.verilator.ports import control_file
+from pimloop.sim.verilator.runtime import copy_objects, keep_objects, runtime_folder
 from pimloop.sim.verilator.steps import BUILD_TIMEOUT, run_step
 from pimloop.sim.verilator.toolchain import Toolchain, find_toolchain, has_header, missing
 
@@ -47,7 +48,11 @@ COVERAGE_FLAGS = (
     *("--coverage-max-width", "1024"),
 )
 
-#: Put beside the generated code then: counts toggles of wide vectors right.
+#: Environment variable: when 1, every simulator is compiled as `BuildSpec.together` says. For
+#: test suites and other work that has all cores busy anyway.
+TOGETHER_VARIABLE = "PIMLOOP_BUILD_TOGETHER"
+
+#: Put beside the generated code where coverage is counted: counts toggles of wide vectors right.
 COVERAGE_HEADER = HERE / "toggles" / "verilated_cov.h"
 
 #: The LZ4 that the FST writer gets where the system has none.
@@ -84,6 +89,9 @@ class BuildSpec:
     flags: tuple[str, ...] = ()  # further arguments for Verilator
     timescale: str = "1ns/1ps"  # unit/precision
     optimise: str = "-O2"  # OPT_FAST: compiler options for what runs every cycle
+    # All generated code and `main` in one file: up to half the work, but on one core, and with the
+    # same options for what runs once.
+    together: bool = field(default_factory=lambda: os.environ.get(TOGETHER_VARIABLE) == "1")
     make_rules: str = ""  # lines added to the makefile
     trace: bool = False  # able to write FST waveforms
     assertions: bool = True  # SystemVerilog assertions checked
@@ -153,11 +161,13 @@ def _key(spec: BuildSpec, tools: Mapping[str, str]) -> str:
         "timescale": spec.timescale,
         "optimise": spec.optimise,
         "make_rules": spec.make_rules,
+        "together": spec.together,
         "options": [spec.trace, spec.assertions, spec.coverage],
         **tools,
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    recipe = [Path(__file__), HERE / "ports.py", HERE / "toolchain.py", LINT_WAIVERS]
+    recipe = [Path(__file__), HERE / "ports.py", HERE / "runtime.py"]
+    recipe += [HERE / "toolchain.py", LINT_WAIVERS]
     if spec.coverage:
         recipe.append(COVERAGE_HEADER)
     if spec.trace:
@@ -311,15 +321,16 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     log.info("building %s", folder.name)
     log_path = work / "build.log"
     kept = folder.parent / f"{folder.name}.failed.log"
-    runtime = folder.parent / f".runtime-{_runtime_key(spec, toolchain)}"
+    counts = COVERAGE_HEADER.read_bytes() if spec.coverage else b""
+    settings = (spec.make_rules, spec.trace, counts, spec.assertions, _RUNTIME_OPTIMISE)
+    runtime = runtime_folder(folder.parent, toolchain.identity(), settings)
     with PlainPaths() as plain:
         tools = toolchain.renamed(plain)
         for step, command in enumerate(_commands(spec, tools, work, plain)):
             if step == 1:
-                _copy_objects(runtime, work)
+                copy_objects(runtime, work)
             run_step(command, spec.top, tools, log_path, kept)
-    if not runtime.exists():
-        _keep_objects(work, runtime)
+    keep_objects(work, runtime)
     final = work / "final"
     final.mkdir(mode=0o755)
     for name in (PROGRAM, "build.log"):
@@ -330,37 +341,16 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     log.info("built %s in %.1f s", folder.name, time.monotonic() - started)
 
 
-def _runtime_key(spec: BuildSpec, toolchain: Toolchain) -> str:
-    """Return a hash of what the objects of Verilator's own runtime library depend on."""
-    parts = (toolchain.identity(), spec.make_rules, spec.trace, spec.coverage, spec.assertions)
-    return hashlib.sha256(repr((parts, _RUNTIME_OPTIMISE)).encode()).hexdigest()[:16]
-
-
-def _copy_objects(runtime: Path, work: Path) -> None:
-    """Put runtime objects of an earlier build into `work`, newer than all they are made from."""
-    for path in runtime.glob("verilated*.o"):
-        shutil.copyfile(path, work / path.name)
-
-
-def _keep_objects(work: Path, runtime: Path) -> None:
-    """Keep the runtime objects of a finished build: they are most of a small design's build."""
-    kept = work / "runtime"
-    kept.mkdir(mode=0o700)
-    for path in work.glob("verilated*.o"):
-        shutil.copyfile(path, kept / path.name)
-    # Another top with the same settings may have been faster: then its objects stay.
-    with contextlib.suppress(OSError):
-        kept.rename(runtime)
-
-
 def _commands(
     spec: BuildSpec, toolchain: Toolchain, work: Path, plain: PlainPaths
 ) -> list[list[str]]:
     """Write the control file and makefile into `work`; return the commands to run there."""
     ports = work / "ports.vlt"
     ports.write_text(control_file(spec.top, spec.sources), encoding="utf-8")
-    rules = work / "rules.mk"
-    rules.write_text(spec.make_rules, encoding="utf-8")
+    rules = spec.make_rules
+    if spec.together:
+        rules += f"Vtop__ALL.o: CPPFLAGS += -include {plain(spec.main.resolve())}\n"
+    (work / "rules.mk").write_text(rules, encoding="utf-8")
     libraries = shlex.quote(str(_cocotb_libraries()))
     verilate = [toolchain.verilator.path, "--cc", "--exe", "--vpi", "--no-timing", "-Wall"]
     verilate += ["--top-module", spec.top, "--prefix", "Vtop", "--Mdir", str(plain(work))]
@@ -373,9 +363,13 @@ def _commands(
     if spec.coverage:
         verilate += COVERAGE_FLAGS
         shutil.copy(COVERAGE_HEADER, work)
-    inputs = (LINT_WAIVERS, ports, *spec.sources, *spec.cpp_sources, spec.main)
+    inputs = [LINT_WAIVERS, ports, *spec.sources, *spec.cpp_sources]
+    if not spec.together:
+        inputs.append(spec.main)
     verilate += [str(plain(path.resolve())) for path in inputs]
     compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]
+    if spec.together:
+        compile_.append("VM_PARALLEL_BUILDS=0")
     # Only what runs every cycle is optimised: the rest is most of the code and runs once.
     compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
     compile_ += toolchain.make_overrides

@@ -26,6 +26,7 @@ def forks() -> Iterator[Forks]:
         yield forks
 
 
+@pytest.mark.full  # each of them is a test of the suite too
 def test_the_tests_pass_without_a_fault(forks: Forks) -> None:
     """Otherwise a mutant would be caught by a test that fails anyway."""
     tests = sorted({test for patch in PATCHES for test in killers(patch)})

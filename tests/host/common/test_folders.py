@@ -15,6 +15,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.cli import main
 from pimloop.host.common.files import write_json, write_text
 from pimloop.host.common.folders import check_inside, make_subfolder
+from pimloop.host.platforms.platform import load_platform
 from pimloop.host.store import folder as cache
 from pimloop.sim.device.config import SimConfig
 from pimloop.sim.device.process import SimDevice
@@ -154,8 +155,9 @@ def test_a_simulators_log_is_not_written_through_a_link(out: Path, name: str) ->
     target = out.parent / "elsewhere" / "file"
     target.write_text("kept")
     (out / name).symlink_to(target)
+    params = load_platform("htg-z920").rtl_parameters()
     with pytest.raises(SimError, match="cannot write the simulator's log"):
-        SimDevice(SimConfig(log_dir=out, memory_bytes=1 << 20))
+        SimDevice(SimConfig(params=params, log_dir=out, memory_bytes=1 << 20))
     assert target.read_text() == "kept"
 
 

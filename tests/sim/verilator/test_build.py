@@ -39,13 +39,6 @@ def spec(source):
     return BuildSpec(top="counter", sources=(source,), main=STOCK_MAIN, params={"Width": 4})
 
 
-@pytest.fixture(scope="session")
-def runtime_objects():
-    """Folders with the compiled runtime library, most of the time of a small build."""
-    build(BuildSpec(top="counter", sources=(COUNTER,), main=STOCK_MAIN, params={"Width": 4}))
-    return list(build_module.build_root().glob(".runtime-*"))
-
-
 @pytest.fixture
 def root(tmp_path, monkeypatch, runtime_objects):
     """An empty build folder of the test's own, but for the runtime library."""
@@ -66,6 +59,7 @@ def test_key_changes_with_everything_a_build_depends_on(spec, source):
         {"timescale": "1ps/1ps"},
         {"optimise": "-O3"},
         {"make_rules": "x:\n"},
+        {"together": not spec.together},
         {"trace": True},
         {"assertions": False},
         {"coverage": True},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ import pimloop.sim.paths
 from pimloop.sim.bench.unit import STOCK_MAIN
 from pimloop.sim.errors import SimError
 from pimloop.sim.paths import PlainPaths, distrust
+from pimloop.sim.verilator import build as build_module
 from pimloop.sim.verilator.build import PROGRAM, BuildSpec, build
 from pimloop.sim.verilator.doctor import _build_folder
 from pimloop.sim.verilator.toolchain import Toolchain, find_toolchain
@@ -101,13 +103,24 @@ def test_nothing_is_built_in_a_foreign_folder(spec, root, monkeypatch):
     assert not list(root.iterdir())
 
 
-def test_a_build_is_its_users_to_write_and_not_run_otherwise(spec, root):
+def test_a_build_is_its_users_to_write_and_not_run_otherwise(
+    spec, root, runtime_objects, monkeypatch
+):
     """Made under an open umask; then opened at each of its places."""
+
+    def make_root(folder):
+        make(folder)
+        for objects in runtime_objects:
+            shutil.copytree(objects, folder / objects.name)
+
+    make = build_module.make_root
     before = os.umask(0)
     try:
+        monkeypatch.setattr(build_module, "make_root", make_root)
         program = build(spec)
     finally:
         os.umask(before)
+        monkeypatch.setattr(build_module, "make_root", make)
     assert program.name == PROGRAM
     for place in (program, program.parent, root):
         assert not place.stat().st_mode & 0o022

@@ -14,9 +14,9 @@ from support.raw import RawDevice
 from pimloop.host.pim.device.base import Device
 from pimloop.rtl.tables.isa import CONTROL_FIELDS, Code, Opcode
 
-#: Lists of each comparison; several hundred with all of them together.
-LISTS = {"per_bank": 120, "all_bank": 60}
-FULL_FACTOR = 5
+#: Lists of each comparison, and of each in `make test-full`.
+LISTS = {"per_bank": 60, "all_bank": 40}
+FULL_LISTS = {"per_bank": 720, "all_bank": 360}
 
 
 def outcome(device: Device, seed: int, faults: float) -> tuple[Outcome, Counter[str]]:
@@ -70,15 +70,21 @@ def test_rtl_equals_native_in_results_and_cycles(devices: Callable[[str], Device
 
 
 @pytest.mark.full
+def test_rtl_equals_native_on_more_lists(devices: Callable[[str], Device]) -> None:
+    seeds = range(3000, 3000 + FULL_LISTS["per_bank"] // 6)
+    compare(devices("rtl-per_bank"), devices("native-per_bank"), seeds, timed=True)
+
+
+@pytest.mark.full
 def test_rtl_equals_native_in_all_bank_style(devices: Callable[[str], Device]) -> None:
-    seeds = range(2000, 2000 + LISTS["all_bank"])
+    seeds = range(2000, 2000 + FULL_LISTS["all_bank"] // 6)
     compare(devices("rtl-all_bank"), devices("native-all_bank"), seeds, timed=True)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("style", ["per_bank", "all_bank"])
 def test_many_more_lists(devices: Callable[[str], Device], style: str) -> None:
-    seeds = range(10_000, 10_000 + FULL_FACTOR * LISTS[style])
+    seeds = range(10_000, 10_000 + FULL_LISTS[style])
     compare(devices(f"native-{style}"), devices(f"model-{style}"), seeds, timed=False)
 
 

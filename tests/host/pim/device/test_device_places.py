@@ -15,7 +15,7 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
 from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.tables.isa import UNARY_OPCODES, Code, Opcode
+from pimloop.rtl.tables.isa import UNARY_OPCODES, Code, Opcode, Reg
 from pimloop.sim.device.config import HostMemory, SimConfig
 from pimloop.sim.device.process import SimDevice
 
@@ -23,8 +23,9 @@ BUFFER_BYTES = 1 << 20
 PLATFORMS = {"per_bank": "htg-z920", "all_bank": "aim"}
 OPERATIONS = [opcode for opcode in Opcode if opcode not in (Opcode.FENCE, Opcode.END)]
 
-#: Times an operation is repeated in a list, so that the list is longer than a refresh interval.
-REPEATS = 100
+#: Times an operation is repeated in a list, so that the list is longer than a refresh interval;
+#: products of a transposed operand take longer than any other.
+REPEATS = dict.fromkeys(OPERATIONS, 100) | {Opcode.MATMUL_T: 20}
 ROWS = 3
 #: Of products: no whole number of blocks, and long enough that a refresh comes within some of them.
 INNER = 37
@@ -138,12 +139,14 @@ def test_same_memory_at_every_size_and_place(
                 data = rng.integers(0, 256, ROWS * beats * 64, np.uint8)
                 items = [
                     operation(opcode, geometry, sim.base, rows=rows, beats=beats, offset=offset)
-                    for _ in range(2 if memory == SLOW else REPEATS)
+                    for _ in range(2 if memory == SLOW else REPEATS[opcode])
                 ]
+                refreshes = sim.read64(Reg.CNT_REF_LO)
                 for raw, array in ((sim, device.memory), (model, reference.memory)):
                     array[image] = content
                     raw.buffer[HOST_DATA : HOST_DATA + data.size] = data
                     assert run_on(raw, items) == {Code.DONE}
+                assert memory == SLOW or sim.read64(Reg.CNT_REF_LO) > refreshes
                 where = f"{rows} rows of {beats} beats at {offset} of a page"
                 assert np.array_equal(device.memory[image], reference.memory[image]), where
                 assert np.array_equal(sim.buffer, model.buffer), where
