@@ -5,6 +5,7 @@ A test that needs a plug-in installs it in a temporary folder.
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from importlib import metadata
@@ -15,14 +16,20 @@ import pytest
 from hypothesis import settings
 
 import pimloop.host.plugins.registry
-from pimloop.sim.verilator.build import TOGETHER_VARIABLE
+from pimloop.sim.verilator.build import QUICK_VARIABLE
 
 # The workers keep all cores busy: the least work builds a simulator soonest.
-os.environ.setdefault(TOGETHER_VARIABLE, "1")
+os.environ.setdefault(QUICK_VARIABLE, "1")
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests and their modules out of every garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -48,9 +48,9 @@ COVERAGE_FLAGS = (
     *("--coverage-max-width", "1024"),
 )
 
-#: Environment variable: when 1, every simulator is compiled as `BuildSpec.together` says. For
-#: test suites and other work that has all cores busy anyway.
-TOGETHER_VARIABLE = "PIMLOOP_BUILD_TOGETHER"
+#: Environment variable: when 1, simulators are built with the least work, as one file and less
+#: optimised. For test suites: many simulators that run for seconds, while all cores are busy.
+QUICK_VARIABLE = "PIMLOOP_QUICK_BUILDS"
 
 #: Put beside the generated code where coverage is counted: counts toggles of wide vectors right.
 COVERAGE_HEADER = HERE / "toggles" / "verilated_cov.h"
@@ -76,6 +76,10 @@ KEPT_SECONDS = 24 * 3600.0
 _RUNTIME_OPTIMISE = "-O2"
 
 
+def _quick() -> bool:
+    return os.environ.get(QUICK_VARIABLE) == "1"
+
+
 @dataclass(frozen=True)
 class BuildSpec:
     """Everything that decides what a simulator is."""
@@ -88,10 +92,11 @@ class BuildSpec:
     params: Mapping[str, int | str] = field(default_factory=dict)  # parameters of `top`
     flags: tuple[str, ...] = ()  # further arguments for Verilator
     timescale: str = "1ns/1ps"  # unit/precision
-    optimise: str = "-O2"  # OPT_FAST: compiler options for what runs every cycle
+    # OPT_FAST: compiler options for what runs every cycle.
+    optimise: str = field(default_factory=lambda: "-O1" if _quick() else "-O2")
     # All generated code and `main` in one file: up to half the work, but on one core, and with the
     # same options for what runs once.
-    together: bool = field(default_factory=lambda: os.environ.get(TOGETHER_VARIABLE) == "1")
+    together: bool = field(default_factory=_quick)
     make_rules: str = ""  # lines added to the makefile
     trace: bool = False  # able to write FST waveforms
     assertions: bool = True  # SystemVerilog assertions checked

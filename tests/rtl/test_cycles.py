@@ -23,21 +23,33 @@ MEMORIES = {
 }
 
 
-def full_but(names, quick):
-    """Return parameters of which only the quick ones run in `make test`."""
-    return [pytest.param(n, marks=() if n in quick else pytest.mark.full) for n in names]
+#: What `make test` has of each device with each memory: every quick device with the default, and
+#: every memory but the slowest.
+QUICK_MEMORIES = {"htg-z920": ("default", "slow"), "aim": ("default", "few beats")}
 
 
-@pytest.fixture(scope="module", params=full_but(DEVICES, QUICK))
-def params(request):
-    platform, settings = DEVICES[request.param]
-    return load_platform(platform, settings).rtl_parameters()
+def full_but_quick():
+    """Return devices with memories, of which only the quick ones run in `make test`."""
+    return [
+        pytest.param(
+            (name, memory),
+            id=f"{memory}-{name}",
+            marks=()
+            if name in QUICK and memory in QUICK_MEMORIES.get(name, ("default",))
+            else pytest.mark.full,
+        )
+        for name in DEVICES
+        for memory in MEMORIES
+    ]
 
 
-@pytest.fixture(scope="module", params=full_but(MEMORIES, ("default", "slow", "few beats")))
-def built(request, params):
+@pytest.fixture(scope="module", params=full_but_quick())
+def built(request):
     """Return a device and its model."""
-    memory = MEMORIES[request.param]
+    name, memory_name = request.param
+    platform, settings = DEVICES[name]
+    params = load_platform(platform, settings).rtl_parameters()
+    memory = MEMORIES[memory_name]
     config = SimConfig(params=params, memory_bytes=4 << 20, host_memory=memory)
     with SimDevice(config) as device:
         yield RawDevice(device), ClockModel(params, memory)

@@ -137,7 +137,8 @@ def multiply(name, sources):
         return golden.to_bf16_bits(driver.download(product)), cycles, left, right
 
 
-@pytest.mark.parametrize("name", DEVICES)
+# The memory itself is tested in both styles by test_pim_memory_ram.py.
+@pytest.mark.parametrize("name", ["htg-z920", pytest.param("aim", marks=pytest.mark.full)])
 def test_block_memory_behind_the_port_gives_the_same_bits(name):
     """With lanes of RTL; the simulated array has native ones, of the same bits and clocks."""
     memory = REPOSITORY / "tests" / "rtl" / "sv" / "pim_dram_sim.sv"

@@ -22,7 +22,7 @@ WAIT_SECONDS = 120
 #: Commands that print a table, one object or a help, and end by themselves.
 PRINTING = [
     ["models"],
-    ["models", "show", "bert-small", "--seq", "4"],
+    ["platforms", "show", "htg-z920"],
     ["doctor"],
     ["--help"],
 ]
@@ -114,14 +114,18 @@ def interrupted_after(imported, arguments):
     return process.returncode, "".join(said)
 
 
+#: Modules after whose import the signal comes: of Python, of ours and of C extensions, from the
+#: first to the last; and more of them in `make test-full`.
+MOMENTS = ["argparse", "pimloop.host.cli", "onnx", "scipy.sparse", "matplotlib"]
+MORE_MOMENTS = [
+    "rich.console", "pimloop.sim.device.lanes", "numpy._core._multiarray_umath",
+    "google.protobuf.message", "onnxruntime", "ml_dtypes", "networkx",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "imported",
-    [
-        "argparse", "rich.console", "pimloop.host.cli", "pimloop.sim.device.lanes",
-        "numpy._core._multiarray_umath", "onnx", "google.protobuf.message", "onnxruntime",
-        "ml_dtypes", "scipy.sparse", "matplotlib", "networkx",
-    ],
-)  # fmt: skip
+    "imported", [*MOMENTS, *(pytest.param(name, marks=pytest.mark.full) for name in MORE_MOMENTS)]
+)
 def test_ctrl_c_while_modules_are_imported(imported, tmp_path):
     arguments = ["sim", "bert-small", "--device", "model", "--out", str(tmp_path / "out")]
     code, said = interrupted_after(imported, [*arguments, "--quiet"])
