@@ -86,6 +86,7 @@ class _RandomOperands:
 
     form: ProductForm = PLAIN
     columns: int | None = None
+    out: DeviceTensor | None = None
 
     def __init__(self, graph: Graph, driver: PimDriver) -> None:
         self.driver = driver
@@ -94,6 +95,9 @@ class _RandomOperands:
 
     def tensor(self, name: str) -> DeviceTensor:
         return self.driver.upload(self._random(name))
+
+    def filled(self, name: str) -> int | None:
+        return None
 
     def row(self, name: str) -> DeviceTensor:
         return self.driver.upload(self._random(name).reshape(-1))

@@ -143,7 +143,12 @@ def planner(
     further = () if policy is None else (policy,)
     profiled = replace(options, policies=further, shares=shares)
 
-    def place(graph: Graph, feeds: Mapping[str, Array], before: Sequence[Graph]) -> Placed:
+    def place(
+        graph: Graph,
+        feeds: Mapping[str, Array],
+        before: Sequence[Graph],
+        filled: Sequence[int] = (),
+    ) -> Placed:
         if options.backend == "model":
             assert policy is not None  # `_policy` has one for a device without a clock
             assignment = POLICIES[policy](graph, platform.capabilities)
@@ -152,7 +157,7 @@ def planner(
         def show(event: Event) -> None:
             progress(Event(f"{graph.name} {event.job}", event.progress))
 
-        pipeline = Pipeline(graph, feeds, platform, profiled, show, before)
+        pipeline = Pipeline(graph, feeds, platform, profiled, show, before, filled)
         if policy == COEXEC and pipeline.why_no_splits:
             raise PimloopError(
                 f"{graph.name}: no plan of policy '{policy}': {pipeline.why_no_splits}; use"

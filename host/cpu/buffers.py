@@ -26,7 +26,10 @@ ALIGNMENT = 64
 
 
 class TensorBuffers:
-    """Buffers of the tensors of one graph, made when first asked for, kept until dropped."""
+    """Buffers of the tensors of one graph, made when first asked for, kept until dropped.
+
+    A state (`Graph.in_place`) has one buffer, into which an execution writes its rows.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -39,6 +42,7 @@ class TensorBuffers:
             return self._graph.value(name)
         if packed_bits(self._graph.tensors[name].dtype) is not None:
             return from_runtime(self.value(name))
+        name = self._graph.in_place.get(name, name)
         if name not in self._arrays:
             self._arrays[name] = _aligned(self._graph, name)
         return self._arrays[name]

@@ -232,6 +232,7 @@ class _Ports:
                 len(nodes) == 1
                 or name in keep
                 or name in graph.outputs
+                or name in graph.in_place  # the next execution finds it there
                 or any(reader.id not in inside for reader in graph.consumers.get(name, ()))
             )
         }

@@ -118,6 +118,15 @@ def _copy(graph: Graph, node: Node) -> Work:
     return Work("movement", call, {"copy_ns": elements}, elements)
 
 
+def _append(graph: Graph, node: Node) -> Work:
+    """Describe an operator that may append to a state: then it writes the rows alone."""
+    state = graph.state_of.get(node.id)
+    if state is None:
+        return _copy(graph, node)
+    elements = graph.tensors[state.rows].elements
+    return Work("movement", "copy_call_us", {"copy_ns": elements}, elements)
+
+
 def _transpose(graph: Graph, node: Node) -> Work:
     shape = graph.tensors[node.inputs[0]].shape
     order = list(node.attributes.get("perm", range(len(shape))[::-1]))
@@ -223,8 +232,10 @@ def _standard() -> dict[str, Describe]:
         ("MeanVarianceNormalization", 2), ("RMSNormalization", 1), ("LpNormalization", 1),
     ):  # fmt: skip
         table[op] = windows.normalization(passes)
+    for op in ("Concat", "ScatterElements", "TensorScatter"):
+        table[op] = _append
     for op in (
-        "Gather", "GatherElements", "GatherND", "Concat", "Split", "Slice", "Cast", "Expand", "Pad",
+        "Gather", "GatherElements", "GatherND", "Split", "Slice", "Cast", "Expand", "Pad",
         "Tile", "ConstantOfShape", "Range", "Trilu",
     ):  # fmt: skip
         table[op] = _copy
@@ -286,4 +297,4 @@ def signature(graph: Graph, node: Node) -> tuple[object, ...]:
     attributes = tuple(
         sorted((key, repr(np.asarray(value).tolist())) for key, value in node.attributes.items())
     )
-    return (node.domain, node.op, shapes, attributes)
+    return (node.domain, node.op, shapes, attributes, node.id in graph.state_of)

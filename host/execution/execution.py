@@ -56,6 +56,8 @@ class Execution:
     values: dict[str, Array] = field(default_factory=dict)  # outputs and `keep`, by name
     pim: dict[str, OpStats] = field(default_factory=dict)  # by node id
     transfers: list[Transfer] = field(default_factory=list)
+    #: States that were written before the run, because another one did not leave them.
+    handed_over: list[Transfer] = field(default_factory=list)
     #: Results with NaN or infinities, by tensor, where they were seen: PIM results that were read,
     #: and what CPU segments hand over.
     non_finite: dict[str, Kinds] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from pimloop.host.devices.kinds import (
 )
 from pimloop.host.execution.coexecution import CoexecutedSegments, first_columns
 from pimloop.host.execution.cpu_times import CpuTimer
+from pimloop.host.execution.device_states import filled_rows
 from pimloop.host.execution.execution import Execution, Progress
 from pimloop.host.execution.finite import NonFinite, Reference, first_non_finite, kinds
 from pimloop.host.execution.memories import Memories
@@ -174,8 +175,15 @@ class Executor:
 
     # -- execution ---------------------------------------------------------------------------
 
-    def run(self, feeds: Mapping[str, Array]) -> Execution:
+    def run(self, feeds: Mapping[str, Array], *, goes_on: bool = False) -> Execution:
         """Execute the model once; `load_weights` must have been called.
+
+        Parameters
+        ----------
+        feeds
+            The model's inputs.
+        goes_on
+            Whether states are as the last run left them, instead of as the inputs have them.
 
         Raises
         ------
@@ -183,12 +191,17 @@ class Executor:
             When the inputs do not fit the model, or the device fails.
         """
         check_inputs(self.graph, feeds, "inputs")
+        filled = filled_rows(self.graph, feeds)
         execution = Execution()
         self._memories.clear()
         if self._offloaded is not None:
-            self._offloaded.clear()
+            self._offloaded.clear(filled)
+        kept = {state.past for state in self.graph.states} if goes_on else set()
         for name, value in feeds.items():
-            self._memories.buffers(HOST_MEMORY).store(name, value)
+            if name not in kept:
+                self._memories.buffers(HOST_MEMORY).store(name, value)
+        if self._offloaded is not None and not goes_on:
+            self._offloaded.hand_over(feeds, execution)
         for segment in self._segments:
             if self._coexecuted is not None and self._is_split(segment):
                 self._coexecuted.run(segment, execution)
@@ -231,6 +244,10 @@ class Executor:
         """
         split = [] if self._coexecuted is None else self._coexecuted.wrong()
         return [*self._memories.changed(), *self._sessions.wrong(), *split]
+
+    def wrong_states(self) -> list[str]:
+        """Return which states on the PIM are not what was appended to them, in words."""
+        return [] if self._offloaded is None else self._offloaded.wrong_states()
 
     def values(self, names: Collection[str]) -> dict[str, Array]:
         """Return tensors that CPU operators of the last run read or made, inner ones too.

@@ -61,7 +61,7 @@ def only_on_pim(device: str) -> bool:
 
 def kept_tensors(graph: Graph) -> tuple[str, ...]:
     """Return what an execution returns: the outputs, and what else is compared."""
-    return tuple(dict.fromkeys((*graph.outputs, *compared_tensors(graph))))
+    return tuple(dict.fromkeys((*graph.results, *compared_tensors(graph))))
 
 
 def kept_bytes(graph: Graph) -> int:

@@ -13,6 +13,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.common import golden
 from pimloop.host.cpu.segments import Segment
 from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
+from pimloop.host.execution.device_states import DeviceStates
 from pimloop.host.execution.execution import Execution, Progress, Transfer
 from pimloop.host.execution.finite import non_finite
 from pimloop.host.execution.memories import Memories
@@ -20,6 +21,7 @@ from pimloop.host.execution.parts import columns_part
 from pimloop.host.execution.verification import Check, Verifier
 from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.operators import Operation
+from pimloop.host.operators.append import makes_scores
 from pimloop.host.operators.product import Product
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.resident import ResidentModel
@@ -84,6 +86,7 @@ class OffloadedSegments:
         self._verifier = verifier
         self._progress = progress
         self._bits: dict[str, Bits] = {}  # of what is in device memory, for the verifier
+        self._states = DeviceStates(graph, nodes, resident)
         self._uses: dict[str, int] = {}  # reads on the PIM still to come
         self._work = {node.id: operations[node.id].work(graph, node) for node in nodes}
         self._require_columns()
@@ -140,9 +143,17 @@ class OffloadedSegments:
     def leave_device(self) -> None:
         """Forget the device, whose memory may be large; nothing can be run any more."""
         self._model = None
+        self._states.leave_device()
 
-    def clear(self) -> None:
-        """Begin a run: nothing but constants is in device memory."""
+    def clear(self, filled: Mapping[str, int]) -> None:
+        """Begin a run: nothing but constants and states is in device memory.
+
+        Parameters
+        ----------
+        filled
+            Rows of each state with those of this run, by the tensor that operators read.
+        """
+        self._resident.filled = filled
         self._bits.clear()
         self._resident.clear()
         offloaded = {node.id for node in self._nodes}
@@ -158,6 +169,9 @@ class OffloadedSegments:
             with self._operands_of(node, execution):
                 with self._on_device():
                     execution.pim[node.id] = self._count(self._resident.run(node))
+                if node.id in self._graph.state_of:
+                    self._note_append(node, execution)
+                    continue
                 self._fetch_result(node.outputs[0], execution)
                 if self._verifier is not None:
                     self._verifier.submit(self._check(node))
@@ -259,6 +273,51 @@ class OffloadedSegments:
             first, part,
         )  # fmt: skip
 
+    def _note_append(self, node: Node, execution: Execution) -> None:
+        """Check the rows that were appended to a state; bring it to where it is read besides."""
+        state = self._graph.state_of[node.id]
+        rows = self._bits[state.rows]
+        if self._verifier is not None:
+            with self._on_device():
+                self._verifier.submit(self._states.check_rows(node, rows))
+            self._count(self._resident.driver.last)
+        self._bits[state.whole] = self._states.append(state, rows)
+        if any(memory != PIM_MEMORY for memory in self._readers(state.whole)):
+            self._fetch_result(state.whole, execution)
+
+    def hand_over(self, feeds: Mapping[str, Array], execution: Execution) -> None:
+        """Write the states that are appended to on the PIM there, as the model's inputs have them.
+
+        Scores that the PIM computes are 0 where there are no rows yet.
+
+        Parameters
+        ----------
+        feeds
+            The model's inputs.
+        execution
+            Of the run that follows; it is not among its transfers.
+        """
+        graph = self._graph
+        written: dict[str, Bits] = {
+            state.whole: self._states.first_bits(state, feeds[state.past])
+            for state in self._states.here
+        }
+        for node in self._nodes:
+            if makes_scores(graph, self._operations[node.id]):
+                name = node.outputs[0]
+                written[name] = np.zeros(graph.tensors[name].shape, np.uint16)
+        for name, bits in written.items():
+            with self._on_device():
+                self._resident.hand_over(name, bits)
+            stats = self._count(self._resident.driver.last)
+            direction = f"{HOST_MEMORY}>{PIM_MEMORY}"
+            execution.handed_over.append(Transfer(name, direction, bits.size, 2 * bits.size, stats))
+
+    def wrong_states(self) -> list[str]:
+        """Return which states in device memory are not what was written there, in words."""
+        with self._on_device():
+            return self._states.wrong()
+
     def finish(self) -> None:
         """End a run."""
         self._report("")
@@ -270,7 +329,8 @@ class OffloadedSegments:
     def _check(self, node: Node) -> Check:
         operation = self._operations[node.id]
         operands = {name: self._operand_bits(name) for name in operation.operands}
-        return Check(node, operation, operands, self._bits[node.outputs[0]])
+        check = Check(node, operation, operands, self._bits[node.outputs[0]])
+        return self._states.check(check) if isinstance(operation, Product) else check
 
     def _move_operand(self, name: str, execution: Execution) -> None:
         """See to it that a tensor is in device memory."""

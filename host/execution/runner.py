@@ -9,7 +9,7 @@ simulator runs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ from pimloop.host.pim.device.pool import DevicePool, Worker
 from pimloop.host.pim.device.usage import Usage
 from pimloop.host.pim.driver import OpStats, PimDriver
 from pimloop.host.pim.fit import pim_fit
-from pimloop.host.pim.resident import ResidentModel, leave_constants
+from pimloop.host.pim.resident import Part, ResidentModel, leave_constants
 from pimloop.host.pim.weights import ConstantBits, DeviceWeights
 from pimloop.host.platforms.platform import Platform
 
@@ -219,38 +219,60 @@ class Runner:
         SimError
             When a device fails twice.
         """
-        parts = [(name, columns) for name, several in wanted.items() for columns in several]
+        parts = {
+            (name, columns): Part(name, columns=columns)
+            for name, several in wanted.items()
+            for columns in several
+        }
+        clocks = self._simulated(parts.values())
+        return {key: clocks[part] for key, part in parts.items()}
+
+    def state_clocks(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the DRAM clocks of operators that read or write a state, as `part_clocks`.
+
+        Parameters
+        ----------
+        wanted
+            Node ids, and how many rows the state has with those that are appended.
+        """
+        parts = {(name, filled): Part(name, filled=filled) for name, filled in wanted}
+        clocks = self._simulated(parts.values())
+        return {key: clocks[part] for key, part in parts.items()}
+
+    def _simulated(self, parts: Collection[Part]) -> dict[Part, int]:
+        """Return the DRAM clocks of parts; of those that take the same one is simulated."""
         job, done = Job("parts", {}), itertools.count(1)
 
-        def grouped(worker: Worker) -> list[list[tuple[str, int]]]:
+        def grouped(worker: Worker) -> list[list[Part]]:
             resident = self._resident(job, worker)
-            equal: dict[object, list[tuple[str, int]]] = {}
+            equal: dict[object, list[Part]] = {}
             for part in parts:
-                name, columns = part
-                key = resident.moved(self.graph.node(name), columns)
+                key = resident.moved(part)
                 equal.setdefault(part if key is None else key, []).append(part)
             return list(equal.values())
 
-        def simulate(name: str, columns: int, worker: Worker) -> int:
-            clocks = self._resident(job, worker).clocks(self.graph.node(name), columns)
-            self._progress(Event(job.name, Progress("run", name, next(done), len(groups), 0)))
+        def simulate(part: Part, worker: Worker) -> int:
+            clocks = self._resident(job, worker).clocks(part)
+            self._progress(Event(job.name, Progress("run", part.node, next(done), len(groups), 0)))
             return clocks
 
         groups = self._pool.submit(grouped).result()
         # The longest first: the devices then end at about the same time.
-        groups.sort(key=lambda group: -self._part_work(*group[0]))
-        futures = [self._pool.submit(partial(simulate, *group[0])) for group in groups]
+        groups.sort(key=lambda group: -self._part_work(group[0]))
+        futures = [self._pool.submit(partial(simulate, group[0])) for group in groups]
         return {
             part: future.result()
             for group, future in zip(groups, futures, strict=True)
             for part in group
         }
 
-    def _part_work(self, name: str, columns: int) -> Fraction:
-        """Return the multiply-adds of some columns of an operator."""
-        node = self.graph.node(name)
-        whole = self.operations[name].work(self.graph, node)
-        return Fraction(whole * columns, self.graph.tensors[node.outputs[0]].shape[-1])
+    def _part_work(self, part: Part) -> Fraction:
+        """Return about the multiply-adds of a part of an operator."""
+        node = self.graph.node(part.node)
+        whole = self.operations[part.node].work(self.graph, node)
+        if part.columns is None:
+            return Fraction(whole * (part.filled or 1))
+        return Fraction(whole * part.columns, self.graph.tensors[node.outputs[0]].shape[-1])
 
     def require_memory(
         self, jobs: Sequence[Job], *, profile: bool = False, last: bool = False

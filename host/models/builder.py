@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,15 @@ OPSET = 17
 
 #: Additive score of a masked position, as in the original BERT and GPT-2.
 MASKED_SCORE = -10000.0
+
+
+@dataclass(frozen=True)
+class Past:
+    """The states of a layer, (batch, heads, rows, head size) each, and the row to write."""
+
+    keys: str
+    values: str
+    index: str  # model input, see `GraphBuilder.append`
 
 
 class GraphBuilder:
@@ -169,9 +179,26 @@ class GraphBuilder:
         """The configuration's activation function in single operators."""
         return self._activations[self.config.activation](self, x)
 
-    def finish(self, outputs: dict[str, str]) -> Graph:
-        """Return the graph; `outputs` maps the model's output names to tensors."""
-        renamed = {tensor: name for name, tensor in outputs.items()}
+    def append(self, past: str, row: str, index: str) -> str:
+        """Return a state, a model input, with a row written in place.
+
+        Parameters
+        ----------
+        past
+            (..., rows, size).
+        row
+            (..., 1, size).
+        index
+            Model input of the row's shape: the row to write, everywhere.
+        """
+        return self.op("ScatterElements", past, index, row, axis=-2)
+
+    def finish(self, outputs: dict[str, str], named: Mapping[str, str] | None = None) -> Graph:
+        """Return the graph; `outputs` maps the model's output names to tensors.
+
+        `named` does so for tensors that only have a name.
+        """
+        renamed = {tensor: name for name, tensor in {**outputs, **(named or {})}.items()}
         for node in self._nodes:
             for names in (node.input, node.output):
                 for index, name in enumerate(names):

@@ -13,7 +13,7 @@ from math import sqrt
 import numpy as np
 
 from pimloop.host.models.architectures.base import CachedDecoder
-from pimloop.host.models.builder import MASKED_SCORE, GraphBuilder
+from pimloop.host.models.builder import MASKED_SCORE, GraphBuilder, Past
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Graph
 from pimloop.host.models.parameters import Weights
@@ -121,17 +121,20 @@ class Decoder(CachedDecoder):
         words = build.parameter(f"{names.tokens}.weight", (config.vocabulary, config.hidden))
         places = build.parameter(f"{names.positions}.weight", (config.positions, config.hidden))
         x = build.op("Add", build.op("Gather", words, ids), build.op("Gather", places, position))
-        outputs: dict[str, str] = {}
-        shape = (batch, config.heads, context, config.head_size)
+        rows: dict[str, str] = {}
+        row = (batch, config.heads, 1, config.head_size)
+        index = build.input("cache_index", row, below=context + 1)
+        shape = (batch, config.heads, context + 1, config.head_size)
         for layer in range(config.layers):
-            past = (
+            past = Past(
                 build.input(f"past.{layer}.key", shape, np.float32),
                 build.input(f"past.{layer}.value", shape, np.float32),
+                index,
             )
             x, key, value = _layer(build, names, x, layer, _CacheMask(build, mask), past)
-            outputs[f"present.{layer}.key"] = key
-            outputs[f"present.{layer}.value"] = value
-        return self._finish(build, x, ids, outputs, hidden_states=False)
+            rows[f"present.{layer}.key"] = key
+            rows[f"present.{layer}.value"] = value
+        return self._finish(build, x, ids, {}, rows)
 
     def deviation(self, config: ModelConfig, name: str) -> float:
         """Return the deviation of a random parameter; residual products have a smaller one.
@@ -148,15 +151,16 @@ class Decoder(CachedDecoder):
         x: str,
         ids: str,
         outputs: dict[str, str],
+        rows: dict[str, str] | None = None,
         *,
-        hidden_states: bool,
+        hidden_states: bool = False,
     ) -> Graph:
         head = self.head(build.config)
         x = build.layer_norm(x, self.names.last_norm)
         named = head(build, x, ids)
         if hidden_states or build.config.head == "none":
             named["last_hidden_state"] = x
-        return build.finish({**named, **outputs})
+        return build.finish({**named, **outputs}, rows)
 
 
 class _CausalMask:
@@ -191,7 +195,7 @@ def _layer(
     x: str,
     index: int,
     mask: _CausalMask | _CacheMask,
-    past: tuple[str, str] | None = None,
+    past: Past | None = None,
 ) -> tuple[str, str, str]:
     """Add one layer; return its output and this call's keys and values (1, heads, n, size)."""
     config = build.config
@@ -212,9 +216,9 @@ def _layer(
     else:
         key_rows = build.op("Transpose", key, perm=[0, 2, 1, 3])
         value_rows = build.op("Transpose", value, perm=[0, 2, 1, 3])
-        all_keys = build.op("Concat", past[0], key_rows, axis=2)
-        key_columns = build.op("Transpose", all_keys, perm=[0, 1, 3, 2])
-        value = build.op("Concat", past[1], value_rows, axis=2)
+        keys = build.append(past.keys, key_rows, past.index)
+        key_columns = build.op("Transpose", keys, perm=[0, 1, 3, 2])
+        value = build.append(past.values, value_rows, past.index)
     scores = build.op("MatMul", query, key_columns)
     scores = build.op("Div", scores, build.scalar(sqrt(config.head_size)))
     shares = build.op("Softmax", mask.apply(scores), axis=-1)

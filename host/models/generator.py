@@ -45,7 +45,7 @@ class Generator:
 
     @property
     def context(self) -> int:
-        """Rows of the cache."""
+        """Tokens before the last one that is fed: the states have a row more."""
         return self.prompt_length + self.tokens - 2
 
 
@@ -146,7 +146,7 @@ def _same(array: Array | None, other: Array) -> bool:
 
 @dataclass
 class Cache:
-    """Keys and values of the tokens so far, as the inputs of the step graph."""
+    """Keys and values of the tokens so far: what the states of the step graph hold."""
 
     generator: Generator
     used: int = 0  # rows written
@@ -157,18 +157,17 @@ class Cache:
         step = self.generator.step
         if step is not None:
             self.arrays = {
-                name: np.zeros(step.tensors[name].shape, np.float32)
-                for name in step.inputs
-                if name.startswith("past.")
+                state.past: np.zeros(step.tensors[state.past].shape, np.float32)
+                for state in step.states
             }
 
     def add(self, values: Mapping[str, Array]) -> None:
-        """Write the `present.*` outputs of an execution behind what is there."""
+        """Write the `present.*` results of an execution behind what is there."""
         added = 0
         for name, cached in self.arrays.items():
             present = values[name.replace("past.", "present.", 1)]
             added = present.shape[2]
-            # The last token of all is never attended to by another one.
+            # The last token of a prompt that fills the cache is never attended to by another one.
             room = cached[:, :, self.used : self.used + added]
             room[...] = present[:, :, : room.shape[2]]
         self.used += added
@@ -178,14 +177,16 @@ class Cache:
         generator = self.generator
         batch, context = generator.batch, generator.context
         kept = np.zeros((batch, context + 1), np.bool_)
-        kept[:, : self.used] = True
-        kept[:, context] = True
+        kept[:, : self.used + 1] = True
         if self.padding is not None:
             kept[:, : self.padding.shape[1]] &= self.padding != 0
         architecture = _caching(generator.config)
+        assert generator.step is not None  # nobody asks for its inputs otherwise
+        index = generator.step.tensors["cache_index"]
         return {
             "input_ids": np.array(tokens, np.int64).reshape(batch, 1),
             "position_ids": np.full((batch, 1), self.used, np.int64),
+            "cache_index": np.full(index.shape, self.used, np.int64),
             **architecture.step_masks(generator.config, self.used, kept),
             **self.arrays,
         }

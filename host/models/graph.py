@@ -118,6 +118,22 @@ class Node:
 
 
 @dataclass(frozen=True)
+class State:
+    """A tensor that stays where it is from one execution to the next, and gets rows in each.
+
+    `pimloop.host.models.states` says which tensors of a model are states. They have the shape
+    (..., rows, size), and all leading axes get their rows at the same index.
+    """
+
+    past: str  # the model input that has the rows of the executions before
+    rows: str  # what an execution appends, (..., appended, size)
+    whole: str  # the state with them
+    node: str  # id of the operator that appends
+    index: str | None = None  # the model input that says at which row; None: at `first`
+    first: int = 0
+
+
+@dataclass(frozen=True)
 class Graph:
     """A model with static shapes; `nodes` are in a topological order.
 
@@ -143,6 +159,30 @@ class Graph:
     kept_whole: Mapping[str, str] = field(default_factory=dict)
     #: Values of the inputs that take texts; they are folded away, so no input of the graph.
     texts: Mapping[str, Array] = field(default_factory=dict)
+    states: tuple[State, ...] = ()
+
+    @cached_property
+    def state_of(self) -> Mapping[str, State]:
+        """The state of each operator that appends to one, by node id."""
+        return {state.node: state for state in self.states}
+
+    @cached_property
+    def state_named(self) -> Mapping[str, State]:
+        """States by the tensor that operators read (`State.whole`)."""
+        return {state.whole: state for state in self.states}
+
+    @cached_property
+    def results(self) -> tuple[str, ...]:
+        """What an execution gives its caller: outputs, and the rows that it appended to states."""
+        return tuple(dict.fromkeys((*self.outputs, *(state.rows for state in self.states))))
+
+    @cached_property
+    def in_place(self) -> Mapping[str, str]:
+        """The model input whose memory a state has, by the tensor that operators read.
+
+        A Concat has a result of another size, so its states have a memory of their own.
+        """
+        return {state.whole: state.past for state in self.states if state.index is not None}
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

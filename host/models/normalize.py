@@ -50,6 +50,7 @@ from pimloop.host.models.inference import (
 )
 from pimloop.host.models.integer_weights import with_weights_of_one_type
 from pimloop.host.models.onnx_order import outer_names, subgraphs
+from pimloop.host.models.states import with_states
 from pimloop.host.models.tracing import Tracer
 from pimloop.partitioner.quantity import quantity
 
@@ -163,7 +164,7 @@ class _Normalizer:
         functions = {n.op: self.functions[n.op] for n in nodes if n.domain == FUNCTION_DOMAIN}
         if functions:
             opsets[FUNCTION_DOMAIN] = 1
-        return Graph(
+        graph = Graph(
             name=self.raw.name,
             nodes=nodes,
             tensors={name: self.infos[name] for name in used},
@@ -177,6 +178,7 @@ class _Normalizer:
             decomposed=self.decomposed,
             kept_whole={n.id: self.kept_whole[n.id] for n in nodes if n.id in self.kept_whole},
         )
+        return with_states(graph)
 
     def _check_declared(self) -> None:
         """Refuse a type that the file declares and that is not that of the operator's result.

@@ -51,6 +51,15 @@ class Operands(Protocol):
         """Return an operand in rows of its own shape."""
         ...
 
+    @property
+    def out(self) -> DeviceTensor | None:
+        """Where the result has to go; None: to new memory."""
+        ...
+
+    def filled(self, name: str) -> int | None:
+        """Return how many rows a state has with those that are appended; None: it is no state."""
+        ...
+
     def row(self, name: str) -> DeviceTensor:
         """Return an operand as one row of all its elements."""
         ...

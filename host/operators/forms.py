@@ -11,8 +11,9 @@ Shape = tuple[int, ...]
 ProductOpcode = Literal["MATMUL", "MATMUL_T"]
 
 #: What a constant is to the operator that reads it on the PIM: a tensor as it is or with its last
-#: two axes exchanged ("turned"), a bias, a right operand as it is or its transpose.
-ConstantForm = Literal["tensor", "turned", "bias", "matrix", "transposed"]
+#: two axes exchanged ("turned"), a bias, a right operand as it is or its transpose. A state is
+#: in device memory like them: rows that the executions of a model write there.
+ConstantForm = Literal["tensor", "turned", "bias", "matrix", "transposed", "state"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ConstantUse(NamedTuple):
     @property
     def tensor_shape(self) -> Shape | None:
         """The shape of the tensor that it is in device memory; None: it is a right operand."""
-        if self.form in ("tensor", "bias"):
+        if self.form in ("tensor", "bias", "state"):
             return self.shape
         return turned_shape(self.shape) if self.form == "turned" else None
 

@@ -11,7 +11,9 @@ not changed to the largest bfloat16 either: models compare with it.
 
 from __future__ import annotations
 
+from pimloop.host.models.decompose.registry import CONTRIB
 from pimloop.host.models.graph import Graph, Node
+from pimloop.host.operators.append import APPEND
 from pimloop.host.operators.base import Operation
 from pimloop.host.operators.capabilities import Capabilities
 from pimloop.host.operators.registry import matchers
@@ -56,15 +58,29 @@ def pim_capable(graph: Graph, capabilities: Capabilities) -> dict[str, Operation
     return {identifier: operation for identifier, operation in operations.items() if operation}
 
 
+def _kind(graph: Graph, node: Node) -> str:
+    """Return the operator type that a node counts as in the table of operations, "" for none."""
+    if node.id in graph.state_of:
+        return APPEND
+    if (node.domain, node.op) == (CONTRIB, "FusedMatMul") and set(node.attributes) <= {"transB"}:
+        return "MatMul"
+    return "" if node.domain else node.op
+
+
 def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> Operation | str:
     """Return the operation of a node, or why it has none."""
-    match = None if node.domain else matchers().get(node.op)
+    kind = _kind(graph, node)
+    match = matchers().get(kind)
     if match is None:
         whole = graph.kept_whole.get(node.id)
         return NO_OPERATION if whole is None else f"{node.op} is not decomposed: {whole}"
-    if node.op not in capabilities.operators:
+    # Rows are appended for the products that read them.
+    if ("MatMul" if kind == APPEND else kind) not in capabilities.operators:
         return LEFT_OUT
-    infos = [graph.tensors[name] for name in (*node.inputs, *node.outputs) if name]
+    # The index at which rows are appended is the host's.
+    state = graph.state_of.get(node.id)
+    names = (*node.inputs, *node.outputs) if state is None else (state.rows, state.whole)
+    infos = [graph.tensors[name] for name in names if name]
     others = sorted({str(info.dtype) for info in infos} - capabilities.types)
     if others:
         taken = " and ".join(sorted(capabilities.types, reverse=True))

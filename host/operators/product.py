@@ -110,8 +110,9 @@ class Product(Operation):
         right, transposed = device.right(self)
         bias = None if self.bias is None else device.row(self.bias)
         return device.driver.matmul(
-            left, right, transpose_b=transposed, bias=bias, columns=device.columns
-        )
+            left, right, transpose_b=transposed, bias=bias, columns=device.columns,
+            filled=device.filled(self.right), out=device.out,
+        )  # fmt: skip
 
     def columns_of(self, operands: Mapping[str, Bits], columns: slice) -> dict[str, Bits]:
         """Return the operands of some columns of the product; parameters as of `expected`."""
@@ -235,6 +236,7 @@ def _matmul(graph: Graph, node: Node, capabilities: Capabilities) -> Product | s
             return reason
     if not capabilities.activation_matmul and not {left, right} & graph.constants.keys():
         return "a product of two activations, which the platform leaves out"
+    turned = bool(node.attributes.get("transB", 0))  # of FusedMatMul
     if len(q) == 1:
         # By a vector: y = A v is y = v A', whose sums are the same.
         row = (1, *q)
@@ -244,10 +246,10 @@ def _matmul(graph: Graph, node: Node, capabilities: Capabilities) -> Product | s
     return Product(
         left,
         right,
-        False,
+        turned,
         None,
         (1, *p) if len(p) == 1 else p,
-        right_shape(q),
+        q if right in graph.state_named else right_shape(q),
         constant_left=capabilities.operands == "any",
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pimloop.partitioner.graph as cg
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation, kept_on_cpu, pim_capable
+from pimloop.host.operators.append import Append, resident_uses
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.forms import Forms, driver_forms
@@ -131,11 +132,11 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
             }
             large = [node for node in operations if needed[node] > room]
             for node in large:
-                del operations[node]
                 kept[node] = (
-                    f"its weights take {quantity(needed[node], 'byte')} in device memory, which"
-                    f" has {capacity}, {room} of them for weights"
+                    f"{_what(graph, operations[node])} {quantity(needed[node], 'byte')} in device"
+                    f" memory, which has {capacity}, {room} of them for weights"
                 )
+                del operations[node]
             if large:
                 continue
             with ResidentModel(graph, operations, driver, forms=forms) as resident:
@@ -158,6 +159,13 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
     )
 
 
+def _what(graph: Graph, operation: Operation) -> str:
+    """Return what of an operator takes room in device memory for all executions."""
+    if isinstance(operation, Append) or graph.state_named.keys() & {*operation.operands}:
+        return "its state, at full length, takes"
+    return "its weights take"
+
+
 def _stored(
     graph: Graph, operations: Mapping[str, Operation], forms: Forms, driver: PimDriver
 ) -> dict[str, tuple[Stored, ...]]:
@@ -166,7 +174,7 @@ def _stored(
     stored = {}
     for node, operation in operations.items():
         constants: dict[Key, Stored] = {}
-        for use in operation.constants(graph, forms.of(node)):
+        for use in resident_uses(graph, graph.node(node), operation, forms.of(node)):
             key = weights.key(graph, use)
             name = f"{use.name} ({use.label})"
             constants.setdefault(key, Stored(key, name, weights.nbytes(graph, use)))

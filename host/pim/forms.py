@@ -186,6 +186,8 @@ class _Chooser:
         """Return whether a product may be computed turned around."""
         graph, left, right = self._graph, operation.left, operation.right
         result = node.outputs[0]
+        if {left, right} & graph.state_named.keys():
+            return False  # a state has one form, and its rows are not all there
         if operation.bias is not None or any(
             reader.id in self._operations for reader in graph.consumers.get(result, ())
         ):

@@ -12,7 +12,7 @@ the same addresses serve. What an operator's intermediates may use is kept besid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from pimloop.host.models.graph import Graph, Node
@@ -56,6 +56,7 @@ def rehearse(
     driver: PimDriver,
     call: Call,
     new: Callable[[str], Handle],
+    lasting: Collection[str] = (),
 ) -> Placement:
     """Place the activations of a model; its constants must have been placed.
 
@@ -69,6 +70,8 @@ def rehearse(
         Runs one operator.
     new
         Allocates a tensor that is moved to the device, by name.
+    lasting
+        Tensors that have a place of their own, which stays.
 
     Raises
     ------
@@ -93,11 +96,10 @@ def rehearse(
                 tensors[result] = call(node, tensors)
             except OutOfDeviceMemoryError as error:
                 raise NoRoomError(node.id, str(error)) from error
-            for name in operands:
-                if last[name] == node.id:
+            over = [name for name in operands if last[name] == node.id]
+            for name in over if result in last else [*over, result]:
+                if name not in lasting:
                     driver.memory.free(tensors[name].block)
-            if result not in last:
-                driver.memory.free(tensors[result].block)
         return Placement(tensors, free, tuple(joined(taken)))
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pimloop.errors import PimloopError
 from pimloop.host.common import golden
 from pimloop.host.models.graph import Graph, Node
+from pimloop.host.operators.append import lasting_use, makes_scores, resident_uses
 from pimloop.host.operators.base import Operation
 from pimloop.host.operators.forms import PLAIN, ConstantUse, ProductForm
 from pimloop.host.operators.product import Product, row_use
@@ -67,6 +68,15 @@ def leave_constants(
     ResidentModel(graph, operations, driver, weights).close()
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of an operator: the first columns of a product, or what it does of a state."""
+
+    node: str  # id
+    columns: int | None = None  # one of `ResidentModel.first_columns`; None: all
+    filled: int | None = None  # rows of the state, with those that are appended; None: all
+
+
 class ResidentModel:
     """The PIM side of a model on one device; a context manager that frees device memory.
 
@@ -111,12 +121,19 @@ class ResidentModel:
         self._owned: DeviceWeights | None = self.weights if weights is None else None
         self._forms = forms or driver_forms(graph, operations, driver)
         self._uses = {
-            node_id: operation.constants(graph, self._forms.of(node_id))
+            node_id: resident_uses(graph, graph.node(node_id), operation, self._forms.of(node_id))
             for node_id, operation in operations.items()
         }
+        #: Tensors that stay in place from one execution to the next.
+        self._lasting = frozenset(
+            use.name for uses in self._uses.values() for use in uses if use.form == "state"
+        )
         self._tensors: dict[str, Handle] = {}  # activations in device memory now
         self._reserved: list[Block] = []
         self._placed: list[ConstantUse] = []  # constants that this model placed
+        #: Rows of each state that are there with those of the execution at hand, by the tensor that
+        #: operators read; of one that is left out all.
+        self.filled: Mapping[str, int] = {}
         self._homes: Mapping[Key, int] = {}
         self.static = False
         self.no_room: OutOfDeviceMemoryError | None = None
@@ -178,7 +195,9 @@ class ResidentModel:
         return None
 
     def _rehearse(self) -> Placement:
-        return rehearse(self.graph, self.operations, self.driver, self._call, self._new)
+        return rehearse(
+            self.graph, self.operations, self.driver, self._call, self._new, self._lasting
+        )
 
     def _place_activations(self, every: list[ConstantUse]) -> Placement | None:
         """Close the activations up at the end of the memory; what is before it is for weights."""
@@ -307,6 +326,8 @@ class ResidentModel:
 
     def _new(self, name: str) -> Handle:
         """Allocate an activation that is moved to the device."""
+        if name in self._lasting:
+            return self._state(name)
         form = self._forms.tensors.get(name)
         if form is None:
             return self.driver.new_tensor(self.graph.tensors[name].shape)
@@ -352,30 +373,36 @@ class ResidentModel:
             self.driver.wait()
         return self.driver.last
 
-    def clocks(self, node: Node, columns: int) -> int:
-        """Return the DRAM clocks of the first columns of a product, one of `first_columns`.
+    def clocks(self, part: Part) -> int:
+        """Return the DRAM clocks of a part of an operator.
 
-        The product runs at its static addresses on what is in memory: cycles do not depend on it.
+        It runs at its static addresses on what is in memory: cycles do not depend on it.
         """
-        self._call_placed(node, columns)
+        self._call_placed(part)
         return self.driver.last.cycles
 
-    def moved(self, node: Node, columns: int) -> bytes | None:
-        """Return what `clocks` depend on: products for which it is equal take the same.
+    def moved(self, part: Part) -> bytes | None:
+        """Return what `clocks` depend on: parts for which it is equal take the same.
 
-        None where every product is simulated at its own addresses.
+        None where every part is simulated at its own addresses.
         """
         device = self.driver.device
         if not (isinstance(device, CachedDevice) and device.knows_moved):
             return None
         with self.driver.written_down() as descriptors:
-            self._call_placed(node, columns)
+            self._call_placed(part)
         return moved_name(map(Fields.parse, descriptors), self.driver.geometry)
 
-    def _call_placed(self, node: Node, columns: int) -> None:
-        assert self._placement is not None, "only static addresses have first columns"
-        with self.driver.memory.restricted(self._placement.free[node.id]):
-            self._call(node, self._placement.tensors, columns)
+    def _call_placed(self, part: Part) -> None:
+        assert self._placement is not None, "only static addresses have parts"
+        kept = self.filled
+        if part.filled is not None:
+            self.filled = dict.fromkeys(self.graph.state_named, part.filled)
+        try:
+            with self.driver.memory.restricted(self._placement.free[part.node]):
+                self._call(self.graph.node(part.node), self._placement.tensors, part.columns)
+        finally:
+            self.filled = kept
 
     def complete(self, name: str, bits: golden.Bits) -> OpStats:
         """Write the last columns of a result that has only its first ones.
@@ -428,7 +455,7 @@ class ResidentModel:
     def release(self, name: str) -> None:
         """Forget an activation: nothing on the PIM reads it any more."""
         tensor = self._tensors.pop(name)
-        if self._placement is None:
+        if self._placement is None and name not in self._lasting:
             tensor.free()
 
     def clear(self) -> None:
@@ -436,13 +463,30 @@ class ResidentModel:
         for name in list(self._tensors):
             self.release(name)
 
+    # -- states ------------------------------------------------------------------------------
+
+    def hand_over(self, name: str, bits: golden.Bits) -> None:
+        """Write a tensor that stays in place, as a state by the name that operators read."""
+        state = self._state(name)
+        self.driver.write(state, bits.view(ml_dtypes.bfloat16).reshape(state.shape))
+
+    def state_rows(self, name: str, first: int, count: int) -> NDArray[np.float32]:
+        """Return rows of a state in device memory, (..., count, size)."""
+        return self.driver.read_rows(self._state(name), first, count)
+
+    def _state(self, name: str) -> DeviceTensor:
+        return self.weights.tensor(self.graph, lasting_use(self.graph, name))
+
     def _call(
         self, node: Node, tensors: Mapping[str, Handle], columns: int | None = None
     ) -> DeviceTensor:
         """Run an operator on tensors by name and on constants; return the result."""
         operands = _Operands(
             self.graph, self.driver, self.weights, self._forms, self._forms.of(node.id), tensors,
-            columns,
+            columns, self.filled,
+            self._state(node.outputs[0])
+            if makes_scores(self.graph, self.operations[node.id])
+            else None,
         )  # fmt: skip
         result = self.operations[node.id].emit(operands)
         if operands.form.turned:
@@ -461,8 +505,17 @@ class _Operands:
     form: ProductForm
     tensors: Mapping[str, Handle]  # activations by name
     columns: int | None  # of a product
+    rows: Mapping[str, int]  # of states, by the tensor that operators read
+    out: DeviceTensor | None  # where the result goes; None: to new memory
+
+    def filled(self, name: str) -> int | None:
+        if name not in self.graph.state_named:
+            return None
+        return self.rows.get(name, self.graph.tensors[name].shape[-2])
 
     def tensor(self, name: str) -> DeviceTensor:
+        if name in self.graph.state_named:
+            return self.weights.tensor(self.graph, lasting_use(self.graph, name))
         if name in self.graph.constants:
             shape = self.graph.constants[name].shape
             return self.weights.tensor(self.graph, ConstantUse(name, "tensor", shape))

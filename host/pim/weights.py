@@ -1,7 +1,8 @@
 """The constants of PIM operators in device memory: placed once, loaded when first needed.
 
-Several graphs on one device may share them, as the two phases of a generating model do. Their
-bits as bfloat16 (`ConstantBits`) are shared by all devices of a run.
+Several graphs on one device may share them, as the two phases of a generating model do. A model's
+states have their place among them. Constants' bits as bfloat16 (`ConstantBits`) are shared by all
+devices of a run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from pimloop.host.common import golden
-from pimloop.host.models.graph import Array, Graph
+from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.operators.forms import ConstantForm, ConstantUse, ProductOpcode, Shape
 from pimloop.host.pim.driver import (
     DeviceMatrix,
@@ -90,7 +91,7 @@ class DeviceWeights:
         self.bits = bits or ConstantBits()
         self._driver = driver
         self._placed: dict[Key, DeviceTensor | DeviceMatrix] = {}
-        self._arrays: dict[int, Array] = {}  # so that identities stay what they are
+        self._owners: dict[int, Array | Node] = {}  # so that identities stay what they are
         self._loaded: dict[Key, _Loaded] = {}
 
     def place(self, graph: Graph, uses: Iterable[ConstantUse]) -> list[ConstantUse]:
@@ -115,7 +116,7 @@ class DeviceWeights:
     def nbytes(self, graph: Graph, use: ConstantUse) -> int:
         """Return the bytes of device memory that a constant takes, padding included."""
         if use.tensor_shape is not None:
-            return self._driver.tensor_bytes(use.tensor_shape)
+            return self._driver.tensor_bytes(use.tensor_shape, packed=use.form != "state")
         transposed = use.form == "transposed"
         return self._driver.matrix_bytes(use.shape, transposed=transposed, opcode=use.opcode)
 
@@ -210,9 +211,13 @@ class DeviceWeights:
         columns
             Of a right operand in tiles, the first columns that are needed; default: all.
         """
-        constant = graph.constants[use.name]
         key = self.key(graph, use)
         handle = self._placed[key]
+        if use.form == "state":
+            # Its rows are written by whoever executes the model.
+            self._loaded[key] = _Loaded(1, OpStats())
+            return OpStats()
+        constant = graph.constants[use.name]
         before = self._loaded.get(key, _Loaded(0, OpStats()))
         whole = handle.columns if isinstance(handle, DeviceMatrix) else 1
         needed = whole if columns is None else columns
@@ -234,7 +239,7 @@ class DeviceWeights:
         return self._loaded[self.key(graph, use)].cost
 
     def tensor(self, graph: Graph, use: ConstantUse) -> DeviceTensor:
-        """Return a placed constant as a tensor (forms "tensor", "turned" and "bias")."""
+        """Return a placed constant as a tensor (forms "tensor", "turned", "bias" and "state")."""
         handle = self._placed[self.key(graph, use)]
         assert isinstance(handle, DeviceTensor)
         return handle
@@ -256,7 +261,7 @@ class DeviceWeights:
     def clear(self) -> None:
         """Free every constant, of whichever graph."""
         self._drop(list(self._placed))
-        self._arrays.clear()
+        self._owners.clear()
 
     @property
     def held_bytes(self) -> int:
@@ -266,12 +271,12 @@ class DeviceWeights:
     @staticmethod
     def key(graph: Graph, use: ConstantUse) -> Key:
         """Return what tells a constant in one form from all others, of other graphs too."""
-        return id(graph.constants[use.name]), use.form, use.shape, use.opcode
+        return id(_owner(graph, use)), use.form, use.shape, use.opcode
 
     def _add(self, graph: Graph, use: ConstantUse) -> None:
-        constant = graph.constants[use.name]
+        owner = _owner(graph, use)
         self._placed[self.key(graph, use)] = self._new(use)
-        self._arrays[id(constant)] = constant
+        self._owners[id(owner)] = owner
 
     def _drop(self, keys: Iterable[Key]) -> None:
         for key in list(keys):
@@ -280,6 +285,11 @@ class DeviceWeights:
 
     def _new(self, use: ConstantUse) -> DeviceTensor | DeviceMatrix:
         if use.tensor_shape is not None:
-            return self._driver.new_tensor(use.tensor_shape)
+            return self._driver.new_tensor(use.tensor_shape, packed=use.form != "state")
         transposed = use.form == "transposed"
         return self._driver.new_matrix(use.shape, transposed=transposed, opcode=use.opcode)
+
+
+def _owner(graph: Graph, use: ConstantUse) -> Array | Node:
+    """Return what has the identity of a constant or a state."""
+    return graph.producer[use.name] if use.form == "state" else graph.constants[use.name]

@@ -118,7 +118,7 @@ class _Runner:
     reference: ort.InferenceSession
 
     def execute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        execution = self.executor.run(feeds)
+        execution = self.executor.run(feeds, goes_on=bool(self.phase.executions))
         self.phase.executions.append(execution)
         return execution.values
 
@@ -130,7 +130,7 @@ class _Runner:
         )
 
     def float32(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        names = list(self.phase.graph.outputs)
+        names = list(self.phase.graph.results)
         return dict(zip(names, self.reference.run(names, dict(feeds)), strict=True))
 
 
@@ -155,10 +155,12 @@ class _Run:
         """Return the phases; a phase is planned on inputs like those it will have."""
         generator = self._generator
         prefill = generator.prefill
-        phases = [Phase("prefill", prefill, plan(prefill, {"input_ids": prompt}, ()))]
+        phases = [Phase("prefill", prefill, plan(prefill, {"input_ids": prompt}, (), ()))]
         if generator.step is not None:
-            like = Cache(generator, used=generator.prompt_length).feeds(prompt[:, -1].tolist())
-            placed = plan(generator.step, like, (prefill,))
+            # Planned with the states at their full length.
+            like = Cache(generator, used=generator.context).feeds(prompt[:, -1].tolist())
+            filled = range(generator.prompt_length + 1, generator.context + 2)
+            placed = plan(generator.step, like, (prefill,), filled)
             phases.append(Phase("decode", generator.step, placed))
         return phases
 
@@ -213,11 +215,12 @@ class _Run:
 
         executor = Executor(
             phase.graph, phase.assignment, operations, resident,
-            verifier=verifier, progress=report, sessions=self._sessions,
+            verifier=verifier, progress=report, keep=phase.graph.results, sessions=self._sessions,
             devices=self._platform.devices,
         )  # fmt: skip
         executor.load_weights()
-        reference = open_session(to_model(phase.graph), cores(), prepack=False)
+        whole = to_model(phase.graph, outputs=phase.graph.results)
+        reference = open_session(whole, cores(), prepack=False)
         return _Runner(phase, executor, verifier, reference)
 
     def tokens(
@@ -246,6 +249,8 @@ class _Run:
             first = runner.first_non_finite(wanted_feeds)
             phase.non_finite += [] if first is None else [first]
             phase.wrong_segments += runner.executor.wrong_segments()
+            if index + 1 == self._generator.tokens:
+                phase.wrong_segments += runner.executor.wrong_states()
             judged = _judge(phase, values[LOGITS], wanted[LOGITS], comparison.limit)
             generation.tokens += judged
             self._report(Progress(TOKENS, "", index + 1, self._generator.tokens, 0))

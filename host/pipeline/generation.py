@@ -10,7 +10,7 @@ from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result
-from pimloop.host.execution.times import ScheduleTimes, schedule_times
+from pimloop.host.execution.times import ScheduleTimes, schedule_times, transfer_us
 from pimloop.host.models.generator import Generator
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.pim.driver import OpStats
@@ -39,10 +39,18 @@ class Placed:
     plans: Mapping[str, Plan] = field(default_factory=dict)
     outcome: Outcome | None = None  # of the profile; None: placed without costs
 
+    def costs_of(self, execution: int) -> CostGraph | None:
+        """Return what the plan counted for an execution, counted from 0."""
+        states = None if self.outcome is None else self.outcome.states
+        if self.costs is None or states is None:
+            return self.costs
+        return states.of(self.costs, execution)
+
 
 #: Makes a placement for a graph that will be executed on such inputs, behind the graphs that leave
-#: constants on the device: (graph, inputs, graphs before).
-Planner = Callable[[Graph, Mapping[str, Array], Sequence[Graph]], Placed]
+#: constants on the device, with so many rows of its states in each execution: (graph, inputs,
+#: graphs before, rows).
+Planner = Callable[[Graph, Mapping[str, Array], Sequence[Graph], Sequence[int]], Placed]
 
 
 @dataclass(frozen=True)
@@ -108,11 +116,13 @@ class Phase:
         if self.placed.plan is None or self.placed.costs is None or self.result is None:
             return []
         errors: list[str] = []
-        for execution in self.executions:
+        for index, execution in enumerate(self.executions):
+            costs = self.placed.costs_of(index)
+            assert costs is not None  # there is a plan
             result = replace(self.result, execution=execution)
             times = schedule_times(result)
             assert times is not None  # plans are made for a device with a clock
-            errors += prediction_errors(self.placed.costs, self.placed.plan, result, times)
+            errors += prediction_errors(costs, self.placed.plan, result, times)
         return list(dict.fromkeys(errors))
 
     def profiled(self) -> Outcome | None:
@@ -134,18 +144,41 @@ class Phase:
         return None if self.result is None else schedule_times(self.result)
 
     def total_us(self) -> float | None:
-        """Return the time of one execution, as the plan's objective counts it: None as `times`.
+        """Return the time of an execution, as the plan's objective counts it: None as `times`.
 
-        The sum of all operators and transfers, or under a makespan plan the end of its schedule.
+        The sum of all operators and transfers, or under a makespan plan the end of its schedule. Of
+        executions that differ, because states grow, the average, and what was handed over to the
+        PIM before the first one is in it.
         """
-        times = self.times()
-        if times is None or self.result is None:
+        if self.times() is None or self.result is None:
             return None
         operators = partition_graph(
             self.graph, pim_fit(self.graph, self.result.platform), self.result.platform
         )
         schedule = () if self.plan is None else self.plan.schedule
-        return replay(operators, self.result, times, schedule).total_us
+        differ = self.executions if self._differ else self.executions[-1:]
+        total = self.hand_over_us()
+        for execution in differ:
+            result = replace(self.result, execution=execution)
+            times = schedule_times(result)
+            assert times is not None  # the last one has them
+            total += replay(operators, result, times, schedule).total_us
+        return total / len(differ)
+
+    @property
+    def _differ(self) -> bool:
+        """Whether executions take different times: states are on the PIM."""
+        return any(execution.handed_over for execution in self.executions)
+
+    def hand_over_us(self) -> float:
+        """Return the time of writing states to the PIM before the first execution."""
+        if self.result is None or self.result.options.backend == "model":
+            return 0.0
+        return sum(
+            transfer_us(self.result, transfer)
+            for execution in self.executions
+            for transfer in execution.handed_over
+        )
 
 
 @dataclass

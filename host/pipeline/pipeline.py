@@ -32,6 +32,7 @@ from pimloop.host.planning.predictions import prediction_errors
 from pimloop.host.planning.profiling import cpu_runs, merge_costs, plan_runs, to_profile_run
 from pimloop.host.planning.schedules import make_plans, replay
 from pimloop.host.planning.shares import SHARES, why_no_splits
+from pimloop.host.planning.states import state_times
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.store.cost_store import CostStore
 from pimloop.host.store.folder import cache_folder
@@ -59,6 +60,9 @@ class Pipeline:
         Called with an `Event` from any thread.
     before
         Models that have a device before this one, and leave their constants there.
+    filled
+        Of a model with states that is executed several times: rows that they have in each
+        execution, with those that it appends. Plans are for all executions.
 
     Attributes
     ----------
@@ -79,8 +83,10 @@ class Pipeline:
         options: Options | None = None,
         progress: Callable[[Event], None] | None = None,
         before: Sequence[Graph] = (),
+        filled: Sequence[int] = (),
     ) -> None:
         options = options or Options()
+        self._filled = filled
         check_inputs(graph, feeds, "inputs")
         self.graph, self.platform, self.options = graph, platform, options
         self._progress = progress or (lambda _: None)
@@ -178,7 +184,7 @@ class Pipeline:
                 costs = self._merge(measured, cpu.entry_us)
             else:
                 self.outcome.cpu_profile_disturbed = known.disturbed
-            costs = self._with_splits(costs, known)
+            costs = self._with_splits(self._with_states(costs, known), known)
         costs = replace(costs, cpu_times_disturbed=self.outcome.cpu_profile_disturbed)
         self.outcome.costs, self.outcome.usage = costs, self.runner.usage
         self._write("costs.json", costs_to_dict(costs))
@@ -234,6 +240,18 @@ class Pipeline:
         self.outcome.other_shares = profile.others
         self.outcome.cpu_profile_disturbed |= profile.disturbed
         return replace(costs, splits=profile.splits)
+
+    def _with_states(self, costs: CostGraph, known: StoredCosts) -> CostGraph:
+        """Return the costs of an execution on average, where states grow in each."""
+        if not self._filled or not self.graph.states or not self.runner.fit.static:
+            return costs
+        stored = None if self.options.fresh else known
+        with self._phase("profile states"):
+            self.outcome.states = state_times(
+                self.graph, self.runner.operations, self.platform, self._filled,
+                self.runner.state_clocks, stored,
+            )  # fmt: skip
+        return self.outcome.states.average(costs)
 
     def _profile_cpu(self) -> CpuProfile:
         """Return the times of the CPU, empty where the platform models them."""

@@ -130,6 +130,18 @@ class StoredCosts:
             for (name, columns), count in clocks.items()
         )
 
+    def find_state_clocks(self, name: str, filled: int) -> int | None:
+        """Return the DRAM clocks of an operator with so many rows of its state, None: not known."""
+        stored = self._store.find(self._contexts[PIM], _state_signature(filled), self._of(name))
+        return None if stored is None else round(stored.us)
+
+    def add_state_clocks(self, clocks: Mapping[tuple[str, int], int]) -> None:
+        """Keep the DRAM clocks of operators by id and rows of their state."""
+        self._store.add(
+            Cost(self._contexts[PIM], _state_signature(filled), self._of(name), count, False)
+            for (name, filled), count in clocks.items()
+        )
+
     def find_parts(
         self, parts: Iterable[Part], gathered: Iterable[GatheredPart]
     ) -> PartTimes | None:
@@ -205,6 +217,10 @@ def _gather_signature(memory: str, columns: int) -> str:
 
 def _part_signature(columns: int) -> str:
     return f"DRAM clocks of the first {columns} columns"
+
+
+def _state_signature(filled: int) -> str:
+    return f"DRAM clocks with {filled} rows of the state"
 
 
 def _transfer_signature(tensor: cg.Tensor, move: cg.Move) -> str:

@@ -54,7 +54,7 @@ def partition_graph(graph: Graph, fit: PimFit, platform: Platform) -> cg.Graph:
         cg.Tensor(
             id=name,
             producer=graph.producer[name].id if name in graph.producer else None,
-            consumers=tuple(node.id for node in graph.consumers.get(name, ())),
+            consumers=_readers(graph, name),
             output=name in graph.outputs,
             bytes=_bytes(graph, name),
             type=str(graph.tensors[name].dtype),
@@ -116,9 +116,25 @@ def signature(graph: Graph, node: Node) -> str:
 
 
 def _activations(graph: Graph) -> list[str]:
-    """Return the tensors that are no constants: inputs, then results in the graph's order."""
+    """Return the tensors that are no constants: inputs, then results in the graph's order.
+
+    What a state was before stays where its operator is, and the index of its row is the host's: no
+    execution moves them.
+    """
     made = [name for node in graph.nodes for name in node.outputs if name]
-    return [*graph.inputs, *made]
+    states = {state.past for state in graph.states}
+    read = [name for name in graph.inputs if name not in states and _readers(graph, name)]
+    unread = [name for name in graph.inputs if not graph.consumers.get(name)]
+    return [*(name for name in graph.inputs if name in {*read, *unread}), *made]
+
+
+def _readers(graph: Graph, name: str) -> tuple[str, ...]:
+    """Return the operators that a tensor has to be brought to."""
+    return tuple(
+        node.id
+        for node in graph.consumers.get(name, ())
+        if node.id not in graph.state_of or name != graph.state_of[node.id].index
+    )
 
 
 def _bytes(graph: Graph, name: str) -> int:

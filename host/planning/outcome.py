@@ -16,6 +16,7 @@ from pimloop.host.planning.part_times import Parts
 from pimloop.host.planning.profiling import Profile
 from pimloop.host.planning.schedules import Executed, replay
 from pimloop.host.planning.shares import ShareBounds
+from pimloop.host.planning.states import StateTimes
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.plan import Plan, Step
@@ -58,6 +59,7 @@ class Outcome:
     kept_on_cpu: Mapping[str, str] = field(default_factory=dict)  # operator id: why not on the PIM
     resumed: int = 0  # executions taken up from an interrupted run
     phases: list[tuple[str, float]] = field(default_factory=list)  # name, wall seconds
+    states: StateTimes | None = None  # of a model whose states grow; None: costs are of one run
 
     @property
     def main(self) -> str:

@@ -37,7 +37,7 @@ def measure_steps(
         Float32 logits, by the number of the step, from 0, after the same tokens.
     """
     sessions = [
-        Rounded(graph, assignment, graph.outputs)
+        Rounded(graph, assignment, graph.results)
         for graph, assignment in placed[: max(wanted, default=-1) + 1]
     ]
     deviations = {index: Deviations({LOGITS: logits}) for index, logits in wanted.items()}

@@ -239,16 +239,17 @@ class CachedDecoder(Architecture):
     def step(self, config: ModelConfig, weights: Weights, context: int, *, batch: int = 1) -> Graph:
         """Return the graph for one more token after up to `context` earlier ones.
 
-        The cache has a fixed length, so that one graph and one plan serve every step; masks hide
-        the rows not written yet.
+        Keys and values are states of context + 1 rows, so that one graph and one plan serve every
+        step; masks hide the rows not written yet.
 
         Returns
         -------
         Graph
             Inputs `input_ids` (batch, 1), `position_ids` (batch, 1), those of `step_masks`,
-            `past.<layer>.key` and `.value` (batch, heads of keys, context, head size). Outputs
-            `logits` (batch, 1, vocabulary) and `present.<layer>.key` and `.value` (batch, heads of
-            keys, 1, head size), which the caller writes into the cache.
+            `cache_index` (batch, heads of keys, 1, head size), which is the row to write
+            everywhere, and the states `past.<layer>.key` and `.value` (batch, heads of keys,
+            context + 1, head size). Output `logits` (batch, 1, vocabulary). The rows written are
+            `present.<layer>.key` and `.value` (batch, heads of keys, 1, head size).
         """
 
     def step_masks(
@@ -263,8 +264,8 @@ class CachedDecoder(Architecture):
         used
             Rows of the cache that are written; the new token's position.
         kept
-            (batch, context + 1): which rows of the cache hold a token that is no padding; the last
-            column is the new token.
+            (batch, context + 1): which rows of the cache hold a token that is no padding, the new
+            one's included.
 
         Returns
         -------

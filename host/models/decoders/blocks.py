@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 
-from pimloop.host.models.builder import GraphBuilder
+from pimloop.host.models.builder import GraphBuilder, Past
 from pimloop.host.models.decoders.config import DecoderConfig
 from pimloop.host.models.decoders.masks import Mask
 from pimloop.host.models.decoders.rope import Rope
@@ -74,9 +74,7 @@ class Blocks:
         """Root mean square normalization over the last axis."""
         return self._build.rms_norm(x, name, self._config.hidden, self._switches.centred_norms)
 
-    def layer(
-        self, x: str, index: int, past: tuple[str, str] | None = None
-    ) -> tuple[str, str, str]:
+    def layer(self, x: str, index: int, past: Past | None = None) -> tuple[str, str, str]:
         """Add one layer.
 
         Parameters
@@ -86,7 +84,7 @@ class Blocks:
         index
             Of the layer.
         past
-            Keys and values of the tokens before, (batch, key heads, context, head size) each.
+            Keys and values of the tokens before; None: there are none.
 
         Returns
         -------
@@ -106,9 +104,7 @@ class Blocks:
             inner = self.norm(inner, f"{prefix}.{_BEHIND[1]}")
         return self._build.op("Add", x, inner), key, value
 
-    def _attention(
-        self, x: str, name: str, index: int, past: tuple[str, str] | None
-    ) -> tuple[str, str, str]:
+    def _attention(self, x: str, name: str, index: int, past: Past | None) -> tuple[str, str, str]:
         build, config = self._build, self._config
         heads, size = config.heads, config.head_size
         query, key, value = self._projections(x, name)
@@ -123,8 +119,8 @@ class Blocks:
         query, key = (self._turned(part, rotation) for part in (query, key))
         keys, values = key, value
         if past is not None:
-            keys = build.op("Concat", past[0], key, axis=2)
-            values = build.op("Concat", past[1], value, axis=2)
+            keys = build.append(past.keys, key, past.index)
+            values = build.append(past.values, value, past.index)
         mixed = self._mixed(query, keys, values, self._mask(config.window_of(index)))
         mixed = build.op("Transpose", mixed, perm=[0, 2, 1, 3])
         rows = build.integers(build.batch, build.sequence_length, heads * size)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pimloop.errors import PimloopError
 from pimloop.host.models import heads
 from pimloop.host.models.architectures.base import CachedDecoder
-from pimloop.host.models.builder import GraphBuilder
+from pimloop.host.models.builder import GraphBuilder, Past
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.decoders.blocks import Blocks, Rotation, Switches
 from pimloop.host.models.decoders.config import DecoderConfig
@@ -213,16 +213,19 @@ class RotaryDecoder(CachedDecoder):
         def mask(window: int | None) -> str:
             return masks[window is not None]
 
-        shape = (batch, full.cached_heads, context, full.head_size)
+        row = (batch, full.cached_heads, 1, full.head_size)
+        index = build.input("cache_index", row, below=context + 1)
+        shape = (batch, full.cached_heads, context + 1, full.head_size)
         past = [
-            (
+            Past(
                 build.input(f"past.{layer}.key", shape, np.float32),
                 build.input(f"past.{layer}.value", shape, np.float32),
+                index,
             )
             for layer in range(config.layers)
         ]
-        x, cache = self._layers(build, ids, mask, rotations, past)
-        return self._finish(build, x, ids, cache)
+        x, rows = self._layers(build, ids, mask, rotations, past)
+        return self._finish(build, x, ids, {}, rows)
 
     def step_masks(
         self, config: ModelConfig, used: int, kept: NDArray[np.bool_]
@@ -232,7 +235,7 @@ class RotaryDecoder(CachedDecoder):
         windows = _windows(decoder_config(config))
         if windows:
             (window,) = windows
-            place = np.append(np.arange(kept.shape[1] - 1), used)
+            place = np.arange(kept.shape[1])
             masks[_WINDOW_MASK] = additive(kept & (place > used - window))[:, None, None]
         return masks
 
@@ -251,7 +254,7 @@ class RotaryDecoder(CachedDecoder):
         ids: str,
         mask: Mask,
         rotations: Mapping[Rope, Rotation],
-        past: list[tuple[str, str]] | None = None,
+        past: list[Past] | None = None,
     ) -> tuple[str, dict[str, str]]:
         """Add embeddings, layers and the last normalization; return what it makes and the cache."""
         config = decoder_config(build.config)
@@ -273,6 +276,7 @@ class RotaryDecoder(CachedDecoder):
         x: str,
         ids: str,
         cache: dict[str, str],
+        rows: dict[str, str] | None = None,
         *,
         hidden_states: bool = False,
     ) -> Graph:
@@ -282,7 +286,7 @@ class RotaryDecoder(CachedDecoder):
         named = head(build, x, ids)
         if hidden_states or build.config.head == "none":
             named["last_hidden_state"] = x
-        return build.finish({**named, **cache})
+        return build.finish({**named, **cache}, rows)
 
 
 def _windows(config: DecoderConfig) -> set[int]:

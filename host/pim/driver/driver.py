@@ -6,6 +6,7 @@ the bits of `pimloop.host.common.golden`, whatever the padding, tiling or splitt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -20,7 +21,7 @@ from pimloop.host.operators.forms import ProductOpcode
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.pim.device.validate import HOST_GRANULE, round_up
-from pimloop.host.pim.driver import descriptors, layout
+from pimloop.host.pim.driver import descriptors, layout, states
 from pimloop.host.pim.driver.bank import DEFAULT_BANK, BankClocks
 from pimloop.host.pim.driver.elementwise import Elementwise
 from pimloop.host.pim.driver.errors import DriverError, ShapeError
@@ -229,10 +230,13 @@ class PimDriver:
             self.write(tensor, array)
         return tensor
 
-    def new_tensor(self, shape: Shape) -> DeviceTensor:
-        """Allocate a tensor as `upload` does; its content is not defined until `write`."""
+    def new_tensor(self, shape: Shape, *, packed: bool = True) -> DeviceTensor:
+        """Allocate a tensor as `upload` does; its content is not defined until `write`.
+
+        Rows of one element lie as one row unless `packed` is false.
+        """
         _require_elements(shape, "upload")
-        return self._store.tensor(shape)
+        return self._store.tensor(shape, packed=packed)
 
     def write(self, tensor: DeviceTensor, array: HostArray) -> None:
         """Copy an array to where a bfloat16 tensor of its shape lies.
@@ -331,9 +335,9 @@ class PimDriver:
         _require_elements(shape, "load_matrix")
         return self._store.matrix(_turned(shape) if transposed else shape, opcode)
 
-    def tensor_bytes(self, shape: Shape) -> int:
+    def tensor_bytes(self, shape: Shape, *, packed: bool = True) -> int:
         """Return the bytes that `new_tensor` takes for a shape, padding included."""
-        return self._store.tensor_bytes(shape)
+        return self._store.tensor_bytes(shape, packed=packed)
 
     def matrix_bytes(
         self, shape: Shape, *, transposed: bool = False, opcode: ProductOpcode = "MATMUL"
@@ -392,6 +396,8 @@ class PimDriver:
         bias: DeviceTensor | None = None,
         out_f32: bool = False,
         columns: int | None = None,
+        filled: int | None = None,
+        out: DeviceTensor | None = None,
     ) -> DeviceTensor:
         """Return a x b (+ bias), numpy's `matmul` over leading axes.
 
@@ -409,6 +415,12 @@ class PimDriver:
         columns
             Compute only so many columns, the first ones: a multiple of `tile_columns`. The result
             has the whole shape and what was in memory in its other columns.
+        filled
+            Of a tensor (..., rows, size) on the right, read as it is or transposed: read only its
+            first rows, so many, as if the others were 0. Of a transposed one, whole atoms of rows
+            are read, and the columns behind them have what was in memory.
+        out
+            Where the result goes, of its shape; default: a new tensor.
 
         Raises
         ------
@@ -417,11 +429,56 @@ class PimDriver:
         """
         self._check(a, "matmul")
         self._check(b, "matmul")
-        if bias is not None:
-            self._check(bias, "matmul")
+        for other in (bias, out):
+            if other is not None:
+                self._check(other, "matmul")
         return self._result(
-            lambda: self._products.matmul(a, b, transpose_b, bias, out_f32, columns)
+            lambda: self._products.matmul(a, b, transpose_b, bias, out_f32, columns, filled, out)
         )
+
+    def append(self, state: DeviceTensor, rows: DeviceTensor, first: int) -> None:
+        """Copy rows in device memory to their place in a tensor that stays there.
+
+        Parameters
+        ----------
+        state
+            (..., capacity, size).
+        rows
+            (..., appended, size).
+        first
+            The row of `state`, of each of its matrices, where they begin.
+
+        Raises
+        ------
+        ShapeError
+            When the shapes do not fit or the rows end behind the last one.
+        """
+        self._check(state, "append")
+        self._check(rows, "append")
+        label = f"append {rows.shape} to {state.shape} at {first}"
+        with self.batch():
+            for copy in states.append(
+                self._geometry, self._elementwise.ones_address, state, rows, first
+            ):
+                self._queue.add(copy, label)
+
+    def read_rows(self, state: DeviceTensor, first: int, count: int) -> NDArray[np.float32]:
+        """Return some rows of each matrix of a tensor (..., capacity, size) as float32.
+
+        Raises
+        ------
+        ShapeError
+            When it has no such rows.
+        """
+        shape = (*state.shape[:-2], count, state.shape[-1])
+        states.require_room(state, shape, first)
+        matrices = math.prod(state.shape[:-2])
+        with self.batch():
+            parts = [
+                self.download(states.part_of(state, matrix, first, count))
+                for matrix in range(matrices)
+            ]
+        return np.stack(parts).reshape(shape)
 
     def tile_columns(self, columns: int) -> int:
         """Return the columns of a tile of a resident right operand of MATMUL with `columns`."""

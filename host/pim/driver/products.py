@@ -63,11 +63,18 @@ class Products:
         bias: DeviceTensor | None,
         out_f32: bool,
         columns: int | None = None,
+        filled: int | None = None,
+        out: DeviceTensor | None = None,
     ) -> DeviceTensor:
         """Queue a x b (+ bias) and return the result; see `PimDriver.matmul`."""
         lead, r = product_shape(a, b, transpose_b, bias)
         if columns is not None:
             self._require_tiles(b, columns)
+        inner = a.columns
+        if filled is not None:
+            _require_rows(b, filled)
+            columns = round_up(filled, self._geometry.atom_columns) if transpose_b else None
+            inner = a.columns if transpose_b else filled
         label = f"matmul {a.shape} x {b.shape}{' transposed' if transpose_b else ''}"
         operands: tuple[DeviceTensor | DeviceMatrix, ...] = (a, b) if bias is None else (a, b, bias)
         with ExitStack() as temporaries:
@@ -75,6 +82,10 @@ class Products:
                 a = self._elementwise.widen(a, 1, label)
                 temporaries.callback(a.free)
             right = self._right(b, transpose_b, temporaries, label)
+            if out is not None:
+                _require_result(out, (*lead, r), right.columns)
+                self._queue_runs(a, b, right, bias, out, label, columns, inner)
+                return out
             y = self._store.tensor(
                 (*lead, r),
                 dtype="f32" if out_f32 else "bf16",
@@ -83,9 +94,22 @@ class Products:
                 apart_from=operands,
             )
             with y.freed_on_error():
-                for run in _runs(a, b):
-                    self._product(a, run, right, bias, y, label, columns or right.columns)
+                self._queue_runs(a, b, right, bias, y, label, columns, inner)
         return y
+
+    def _queue_runs(
+        self,
+        a: DeviceTensor,
+        b: DeviceMatrix | DeviceTensor,
+        right: RightOperand,
+        bias: DeviceTensor | None,
+        y: DeviceTensor,
+        label: str,
+        columns: int | None,
+        inner: int,
+    ) -> None:
+        for run in _runs(a, b):
+            self._product(a, run, right, bias, y, label, columns or right.columns, inner)
 
     def _require_tiles(self, b: DeviceMatrix | DeviceTensor, columns: int) -> None:
         """Raise ShapeError where the first columns of a product are no tiles of its operand."""
@@ -193,6 +217,7 @@ class Products:
         y: DeviceTensor,
         label: str,
         columns: int,
+        inner_total: int,
     ) -> None:
         """Queue some columns of a product, split along an inner dimension too deep for the device.
 
@@ -203,17 +228,17 @@ class Products:
         address_b = right.address + run.b * right.matrix_bytes
         address_y = y.address + run.first * y.stride
         sums, sums_stride, scratch = address_y, y.stride, None
-        if a.columns > self._geometry.scalar_depth and not wide:
+        if inner_total > self._geometry.scalar_depth and not wide:
             sums_stride = layout.row_stride(right.columns, self._geometry, F32_BYTES)
             scratch = self._store.scratch(run.count * sums_stride)
             sums = scratch.address
-        for start, inner in layout.split(a.columns, self._geometry.scalar_depth):
+        for start, inner in layout.split(inner_total, self._geometry.scalar_depth):
             init, c, stride_c = Init.F32, sums, sums_stride
             if start == 0:
                 init, c, stride_c = Init.ZERO, 0, 0
                 if bias is not None:
                     init, c = Init.ROW, bias.address
-            last = start + inner == a.columns
+            last = start + inner == inner_total
             product = descriptors.matmul(
                 address_a + start * BF16_BYTES,
                 address_b + start * right.step,
@@ -235,6 +260,24 @@ class Products:
         if scratch is not None:
             # The list runs in order: whoever gets this memory next is behind us in it.
             self._store.memory.free(scratch)
+
+
+def _require_result(out: DeviceTensor, shape: Shape, columns: int) -> None:
+    """Raise ShapeError where a tensor cannot hold a result with as many columns."""
+    if out.shape != shape or out.packed or out.dtype != "bf16" or out.stride < columns * BF16_BYTES:
+        raise ShapeError(
+            f"a product {shape} into a {out.dtype} tensor {out.shape}: give a bf16 tensor of its"
+            " shape, in rows"
+        )
+
+
+def _require_rows(b: DeviceMatrix | DeviceTensor, filled: int) -> None:
+    """Raise ShapeError where not so many rows of a right operand can be read alone."""
+    if isinstance(b, DeviceMatrix) or b.packed or not 0 < filled <= b.shape[-2]:
+        raise ShapeError(
+            f"the first {filled} rows of a right operand {b.shape}: give 1 to {b.shape[-2]}, of a"
+            " tensor in rows"
+        )
 
 
 def product_shape(

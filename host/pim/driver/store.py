@@ -59,9 +59,9 @@ class TensorStore:
         block = self.memory.allocate_high(nbytes, avoid)
         return DeviceTensor(block, self.memory.free, shape, stride, dtype, packed)
 
-    def tensor_bytes(self, shape: Shape) -> int:
+    def tensor_bytes(self, shape: Shape, *, packed: bool = True) -> int:
         """Return the bytes of device memory that a bfloat16 tensor takes."""
-        return self.memory.size(self._layout(shape, "bf16", None, True)[0])
+        return self.memory.size(self._layout(shape, "bf16", None, packed)[0])
 
     def matrix_bytes(self, shape: Shape, opcode: ProductOpcode) -> int:
         """Return the bytes of device memory that a right operand (..., q, r) for `opcode` takes."""

@@ -107,6 +107,21 @@ class DeviceTensor(_Resident):
         block = Block(self.address + offset, self.nbytes - offset)
         return replace(self, block=block, shape=(*self.shape[:-1], columns))
 
+    def rows_from(self, first: int, shape: Shape) -> DeviceTensor:
+        """Return a handle of some rows, seen as a tensor of `shape`, which is not freed.
+
+        Raises
+        ------
+        DriverError
+            When the tensor has no such rows or is packed.
+        """
+        count = math.prod(shape[:-1])
+        if self.packed or shape[-1] != self.columns or not 0 <= first <= first + count <= self.rows:
+            raise DriverError(f"a tensor {self.shape} has no rows {first} to {first + count}")
+        start = first * self.stride
+        block = Block(self.address + start, self.nbytes - start)
+        return replace(self, block=block, shape=shape)
+
     def view(self, shape: Shape) -> DeviceTensor:
         """Return a handle of the same memory with other leading axes.
 

@@ -125,7 +125,10 @@ def test_a_prompt_and_eight_steps_in_full_size(name):
 def check_steps(generator, theirs, ids, mask, given):
     """Compare the logits of a prompt and eight steps, and choose the tokens by ours."""
     graphs = (generator.prefill, generator.step)
-    prefill, step = (open_session(to_model(graph), cores(), prepack=False) for graph in graphs)
+    prefill, step = (
+        open_session(to_model(graph, outputs=graph.results), cores(), prepack=False)
+        for graph in graphs
+    )
     cache = Cache(generator, padding=mask)
     feeds, session, past = {"input_ids": ids} | given, prefill, None
     everyone = torch.from_numpy(mask)

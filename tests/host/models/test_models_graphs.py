@@ -112,16 +112,17 @@ def test_decoder_steps_equal_prefill():
     wanted = decoder_logits(config, weights, ids[0])
     for position in range(start, length):
         mask = np.full((1, 1, 1, context + 1), -10000.0, np.float32)
-        mask[..., :position] = 0
-        mask[..., -1] = 0
+        mask[..., : position + 1] = 0
         made = run_reference(
             step,
             {
                 "input_ids": ids[:, position : position + 1],
                 "position_ids": np.array([[position]]),
                 "cache_mask": mask,
+                "cache_index": np.full(step.tensors["cache_index"].shape, position),
                 **cache,
             },
+            outputs=step.results,
         )
         assert relative_l2(made["logits"][0, 0], wanted[position]) < 1e-5
         for name, past in cache.items():

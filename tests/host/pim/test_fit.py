@@ -371,7 +371,7 @@ def test_a_generation_fits_its_phases_one_after_the_other():
     for rows in (2, 4096):
         platform = load_platform("htg-z920", {"device.rows": str(rows)})
 
-        def plan(graph, feeds, before, platform=platform):
+        def plan(graph, *_, platform=platform):
             placed = POLICIES["pim_first"](graph, platform.capabilities)
             return Placed(pim_fit(graph, platform).within(graph, placed), "any")
 

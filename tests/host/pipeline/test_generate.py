@@ -56,11 +56,11 @@ def tiny(length=6, tokens=5, seed=0):
     return build_generator(config, weights, tokens, LoadOptions(sequence_length=length)), weights
 
 
-def on_pim(graph, _feeds, _before=()):
+def on_pim(graph, *_):
     return Placed(pim_first(graph, PLATFORM.capabilities), "pim_first")
 
 
-def on_cpu(graph, _feeds, _before=()):
+def on_cpu(graph, *_):
     return Placed(cpu_serial(graph, PLATFORM.capabilities), "cpu_serial")
 
 
@@ -154,8 +154,9 @@ def test_each_phase_has_its_own_plan_made_on_its_own_inputs():
     generator, _ = tiny(5, 3)
     seen = []
 
-    def plan(graph, feeds, before):
+    def plan(graph, feeds, before, filled):
         assert set(feeds) == set(graph.inputs)
+        assert list(filled) == ([6, 7] if before else [])
         run_reference(graph, feeds)
         assert [phase.name for phase in before] == seen
         seen.append(graph.name)
@@ -207,9 +208,10 @@ def test_the_cache_hides_what_is_not_written():
     cache.add(presents)
     feeds = cache.feeds([7])
     assert feeds["position_ids"].item() == 3
-    assert feeds["cache_mask"].reshape(-1).tolist() == [0, 0, 0, -10000, -10000, 0]
+    assert feeds["cache_mask"].reshape(-1).tolist() == [0, 0, 0, 0, -10000, -10000]
+    assert np.unique(feeds["cache_index"]).tolist() == [3]
     past = feeds["past.0.key"]
-    assert past.shape == (1, 4, 5, 16)
+    assert past.shape == (1, 4, 6, 16)
     assert past[:, :, :3].all()
     assert not past[:, :, 3:].any()
 
@@ -296,7 +298,7 @@ def test_each_step_has_a_limit_of_its_own():
     """What later steps do to rounding is measured with the cache that the steps before left."""
     generator = cancelling(tiny(6, 4)[0])
 
-    def plan(graph, feeds, before=()):
+    def plan(graph, feeds, *_):
         placed = on_pim(graph, feeds)
         up = {n: "pim" if n == "up" else d for n, d in placed.assignment.items()}
         return Placed(up, "up")
@@ -318,21 +320,24 @@ def test_each_step_has_a_limit_of_its_own():
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("model", ["plain", "cancelling"])
 def test_a_fault_in_a_later_step_is_caught_and_the_step_is_named(model, step, monkeypatch, capsys):
-    """A row of the executed cache is written wrongly: no operator and no segment shows it."""
+    """A row of the executed cache changes between steps: no operator and no segment shows it."""
     generator, _ = tiny(6, 5)
     if model == "cancelling":
         generator = cancelling(generator)
-    added, executed = Cache.add, []  # the cache, once for each time that it is written to
+    run, runs = Executor.run, []  # those of steps
 
-    def add(cache, values):
-        added(cache, values)
-        if not executed or cache is executed[0]:
-            executed.append(cache)
-            if len(executed) == step:
-                for array in cache.arrays.values():
-                    array[:, :, cache.used - 1] = 40
+    def changed(executor, feeds, **options):
+        states = executor.graph.states
+        runs.extend([executor] if states else [])
+        if states and len(runs) == step:
+            # Before the first step what is handed over, later what the steps before left.
+            there = executor._memories.buffers("cpu").array if step > 1 else dict(feeds).get
+            row = feeds["position_ids"].item() - 1
+            for state in states:
+                there(state.past)[:, :, row] = 40
+        return run(executor, feeds, **options)
 
-    monkeypatch.setattr(Cache, "add", add)
+    monkeypatch.setattr(Executor, "run", changed)
     generation = generate(generator, prompt_of(generator), PLATFORM, on_pim, MODEL)
     assert not generation.passed
     wrong = generation.wrong_steps()
@@ -417,8 +422,8 @@ def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypat
     generator, _ = tiny(4, 3)
     place = planner(PLATFORM, "pim_first", Options(cache=False), lambda _: None)
 
-    def placed_with_wrong_costs(graph, feeds, before):
-        placed = place(graph, feeds, before)
+    def placed_with_wrong_costs(graph, feeds, before, filled):
+        placed = place(graph, feeds, before, filled)
         name = next(name for name, device in placed.assignment.items() if device == "pim")
         if not before:
             return placed
@@ -601,8 +606,8 @@ def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch, c
     generator = build_generator(config, RandomWeights(config, 0), 3, LoadOptions(sequence_length=4))
     place = planner(PLATFORM, None, Options(rounds=1), lambda _: None)
 
-    def split(graph, feeds, before):
-        placed = place(graph, feeds, before)
+    def split(graph, feeds, before, filled):
+        placed = place(graph, feeds, before, filled)
         assert placed.policy == "coexec"
         costs = placed.costs
         assert costs.splits
