@@ -144,10 +144,11 @@ def refusal(value: dict[str, Any]) -> str:
 
 
 def changed(value: Any, path: tuple[Any, ...], new: Any = ...) -> Any:
-    """Return a copy with another value at a place, or without the key."""
-    copied = copy.deepcopy(value)
+    """Return a copy with another value at a place, or without the key; the rest is shared."""
+    copied = copy.copy(value)
     holder = copied
     for key in path[:-1]:
+        holder[key] = copy.copy(holder[key])
         holder = holder[key]
     if new is ...:
         del holder[path[-1]]
