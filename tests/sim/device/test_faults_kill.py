@@ -28,7 +28,7 @@ from pimloop.sim.errors import DeviceError
 
 #: Seeds of the moments at which a process is killed: even ones from its start on, odd ones from
 #: when it works, so that both happen however fast the machine is.
-FEW, MANY = range(10), range(10, 110)
+FEW, MANY = range(6), range(6, 106)
 #: Latest moment after either, seconds.
 LATEST = 0.5
 
