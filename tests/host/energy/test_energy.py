@@ -98,8 +98,8 @@ def test_commands_of_the_board_against_drampower() -> None:
 
 def test_aim_takes_what_is_published_for_a_multiply_add() -> None:
     """5.13 pJ a multiply-add with the read of the array (CENT's power script, of AiM)."""
-    one = energy(Activity(all_bank_reads=1, multiply_adds=256), known("aim")).parts
-    femtojoules = one["rd"].nominal + one["mac"].nominal
+    parts = energy(Activity(all_bank_reads=1, multiply_adds=256), known("aim")).parts
+    femtojoules = parts["rd"].nominal + parts["mac"].nominal
     assert femtojoules / 256 / 1000 == pytest.approx(5.13, rel=2e-3)
     constants = known("aim")
     assert constants.rd_pj.nominal / 256 == pytest.approx(2.14, abs=0.005)
