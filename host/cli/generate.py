@@ -360,11 +360,9 @@ def _line(out: Console, text: str) -> None:
     out.print(text, markup=False, soft_wrap=True)
 
 
-def print_generation(out: Console, report: dict[str, Any]) -> None:
-    """Print the tables that end a generation."""
-    from pimloop.host.cli.generation_tables import print_kinds, print_schedules
-    from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
-    from pimloop.host.cli.tables import numbers, print_table, prose, texts
+def _print_phases(out: Console, report: dict[str, Any]) -> None:
+    """Print what an execution of each phase takes, and what placed its operators."""
+    from pimloop.host.cli.tables import numbers, print_table, texts
     from pimloop.host.report.html.headline import ASSUMED
 
     title = f"{report['model']}, {report['platform']}"
@@ -404,6 +402,15 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
             _line(out, f"{phase['name']}: {name} left out: {reason}")
     if any(phase["split_nodes"] for phase in report["phases"]) and timed:
         _line(out, ASSUMED)
+
+
+def print_generation(out: Console, report: dict[str, Any]) -> None:
+    """Print the tables that end a generation."""
+    from pimloop.host.cli.generation_tables import print_kinds, print_schedules
+    from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
+    from pimloop.host.cli.tables import numbers, print_table, prose
+
+    _print_phases(out, report)
     print_schedules(out, report)
     print_kinds(out, report)
     phases = report["phases"]  # equal names in two of them are different operators

@@ -25,7 +25,7 @@ from pimloop.host.execution.coexecution import CoexecutedSegments
 from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.memories import Memories
 from pimloop.host.execution.offload import as_type
-from pimloop.host.models.graph import Graph, Node
+from pimloop.host.models.graph import Array, Graph, Node
 
 
 class CpuTimer:
@@ -45,6 +45,8 @@ class CpuTimer:
         Sessions with packed weights.
     coexecuted
         The operators that are split; None: there are none.
+    handed_over
+        States that were written before the run or an earlier one.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class CpuTimer:
         kept: Collection[str],
         sessions: SessionCache,
         coexecuted: CoexecutedSegments | None,
+        handed_over: Sequence[Transfer] = (),
     ) -> None:
         self._graph = graph
         self._segments = segments
@@ -66,6 +69,7 @@ class CpuTimer:
         self._kept = kept
         self._sessions = sessions
         self._coexecuted = coexecuted
+        self._handed_over = handed_over
 
     def time(self, rounds: int) -> dict[str, Timing]:
         """Return the times of CPU nodes by id, and of conversions by `Transfer.key`.
@@ -89,6 +93,11 @@ class CpuTimer:
                 if len(segment.nodes) > 1
                 for node in segment.nodes
             ]
+            # Once, not among an execution's steps. How long it takes is the same for any values.
+            alone += [
+                Step(transfer.key, _converting(np.zeros(transfer.elements, np.float32)))
+                for transfer in self._handed_over
+            ]
             single = time_rounds(alone, rounds=rounds, window=window) if alone else {}
         if window.busy:
             times = distrusted(times, parallel)
@@ -99,7 +108,7 @@ class CpuTimer:
                 times[names[0]] = whole
             else:
                 times |= shared_out(whole, {name: single[name] for name in names})
-        return times
+        return times | {t.key: single[t.key] for t in self._handed_over}
 
     def _on_cpu(self, segment: Segment) -> bool:
         kind = self._devices[segment.device]
@@ -153,17 +162,27 @@ class CpuTimer:
         # Of a result that is gathered, only some columns move.
         array = self._memories.buffers(memory).array(transfer.tensor)
         values = array.reshape(-1)[: transfer.elements].copy()
+        if inward:
+            return _converting(values)
         bits = golden.to_bf16_bits(values)
 
         def convert() -> int:
             start = perf_counter_ns()
-            if inward:
-                values.astype(np.float32, copy=False).astype(ml_dtypes.bfloat16)
-            else:
-                as_type(golden.bf16_to_f32(bits), values.dtype)
+            as_type(golden.bf16_to_f32(bits), values.dtype)
             return perf_counter_ns() - start
 
         return convert
+
+
+def _converting(values: Array) -> Callable[[], int]:
+    """Return what converts values to bfloat16 and says how long it took, nanoseconds."""
+
+    def convert() -> int:
+        start = perf_counter_ns()
+        values.astype(np.float32, copy=False).astype(ml_dtypes.bfloat16)
+        return perf_counter_ns() - start
+
+    return convert
 
 
 def _segment_key(segment: Segment) -> str:

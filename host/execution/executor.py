@@ -12,7 +12,7 @@ or operators that are handed to a driver, is for the device's part of the execut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pimloop.errors import PimloopError
 from pimloop.host.cpu.buffers import TensorBuffers
@@ -28,7 +28,7 @@ from pimloop.host.devices.kinds import (
 from pimloop.host.execution.coexecution import CoexecutedSegments, first_columns
 from pimloop.host.execution.cpu_times import CpuTimer
 from pimloop.host.execution.device_states import filled_rows
-from pimloop.host.execution.execution import Execution, Progress
+from pimloop.host.execution.execution import Execution, Progress, Transfer
 from pimloop.host.execution.finite import NonFinite, Reference, first_non_finite, kinds
 from pimloop.host.execution.memories import Memories
 from pimloop.host.execution.offload import OffloadedSegments
@@ -275,7 +275,11 @@ class Executor:
     # -- times -------------------------------------------------------------------------------
 
     def time_cpu(
-        self, *, rounds: int = 10, sessions: SessionCache | None = None
+        self,
+        *,
+        rounds: int = 10,
+        sessions: SessionCache | None = None,
+        handed_over: Sequence[Transfer] = (),
     ) -> dict[str, Timing]:
         """Time the CPU side of the last run: CPU nodes by id, conversions by `Transfer.key`.
 
@@ -285,10 +289,13 @@ class Executor:
             Of each measurement.
         sessions
             Sessions with packed weights, which other executors may share; default: its own.
+        handed_over
+            States that were written before an earlier run, whose conversions are timed too.
         """
         timer = CpuTimer(
             self.graph, self._segments, self._devices, self._last_run.transfers, self._memories,
             self._kept, SessionCache() if sessions is None else sessions, self._coexecuted,
+            handed_over,
         )  # fmt: skip
         return timer.time(rounds)
 

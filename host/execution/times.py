@@ -7,6 +7,7 @@ platform's model, or its fixed part, the simulated copy and the measured convers
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -104,6 +105,46 @@ def schedule_times(result: Result) -> ScheduleTimes | None:
         transfers=[transfer_us(result, transfer) for transfer in result.execution.transfers],
         device_us=by_device,
         parts=parts,
+    )
+
+
+def averaged(
+    each: Sequence[ScheduleTimes], once_us: Mapping[str, float], assignment: Mapping[str, str]
+) -> ScheduleTimes:
+    """Return the times of one of several executions of a schedule, on average.
+
+    Parameters
+    ----------
+    each
+        Of executions that do the same; one or more.
+    once_us
+        What operators took before the first one, by node id, microseconds.
+    assignment
+        The device of every operator.
+    """
+    if len(each) == 1 and not once_us:
+        return each[0]
+    nodes = {
+        name: (sum(times.nodes[name] for times in each) + once_us.get(name, 0.0)) / len(each)
+        for name in each[0].nodes
+    }
+    device_us = {
+        device: sum(times.device_us[device] for times in each) / len(each)
+        for device in each[0].device_us
+    }
+    for name, us in once_us.items():
+        device_us[assignment[name]] += us / len(each)
+    return ScheduleTimes(
+        nodes,
+        [sum(moves) / len(each) for moves in zip(*(t.transfers for t in each), strict=True)],
+        device_us,
+        {
+            name: {
+                device: sum(times.parts[name][device] for times in each) / len(each)
+                for device in parts
+            }
+            for name, parts in each[0].parts.items()
+        },
     )
 
 

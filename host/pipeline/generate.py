@@ -287,7 +287,11 @@ class _Run:
         cpu_times = {}
         if measures_cpu(self._platform):
             self._report(Progress("cpu", f"timing CPU operators of {phase.name}", 0, 1, 0))
-            cpu_times = executor.time_cpu(rounds=self._options.rounds, sessions=self._packed)
+            cpu_times = executor.time_cpu(
+                rounds=self._options.rounds,
+                sessions=self._packed,
+                handed_over=[t for run in phase.executions for t in run.handed_over],
+            )
         return Result(
             graph=phase.graph,
             platform=self._platform,

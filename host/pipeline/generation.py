@@ -10,7 +10,12 @@ from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.finite import NonFinite
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result
-from pimloop.host.execution.times import ScheduleTimes, schedule_times, transfer_us
+from pimloop.host.execution.times import (
+    ScheduleTimes,
+    averaged,
+    schedule_times,
+    transfer_us,
+)
 from pimloop.host.models.generator import Generator
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.pim.driver import OpStats
@@ -103,7 +108,7 @@ class Phase:
 
     def cycles(self) -> list[int] | None:
         """Return the DRAM clocks of each execution, operators and transfers; None as `times`."""
-        if self.times() is None:
+        if not self._timed:
             return None
         return [
             sum(stats.cycles for stats in execution.pim.values())
@@ -140,30 +145,62 @@ class Phase:
         return replace(outcome, schedules={self.placed.policy: schedule})
 
     def times(self) -> ScheduleTimes | None:
-        """Return the times of one execution; None where the device has no clock."""
-        return None if self.result is None else schedule_times(self.result)
+        """Return the times of one execution; None where the device has no clock.
+
+        Of executions that differ, because states grow, the average. What was handed over to the PIM
+        before the first one is then part of the operators that own it, as plans count it.
+        """
+        if not self._timed:
+            return None
+        return averaged(self._each_times(), self._handed_over_us(), self.assignment)
 
     def total_us(self) -> float | None:
         """Return the time of an execution, as the plan's objective counts it: None as `times`.
 
         The sum of all operators and transfers, or under a makespan plan the end of its schedule. Of
-        executions that differ, because states grow, the average, and what was handed over to the
-        PIM before the first one is in it.
+        executions that differ the average, with what was handed over, as of `times`.
         """
-        if self.times() is None or self.result is None:
+        if not self._timed or self.result is None:
             return None
         operators = partition_graph(
             self.graph, pim_fit(self.graph, self.result.platform), self.result.platform
         )
         schedule = () if self.plan is None else self.plan.schedule
-        differ = self.executions if self._differ else self.executions[-1:]
+        each = self._each_times()
         total = self.hand_over_us()
-        for execution in differ:
+        for execution, times in zip(self._counted, each, strict=True):
             result = replace(self.result, execution=execution)
-            times = schedule_times(result)
-            assert times is not None  # the last one has them
             total += replay(operators, result, times, schedule).total_us
-        return total / len(differ)
+        return total / len(each)
+
+    @property
+    def _timed(self) -> bool:
+        return self.result is not None and schedule_times(self.result) is not None
+
+    def _each_times(self) -> list[ScheduleTimes]:
+        """Return the times of each execution that counts; there is a clock."""
+        assert self.result is not None
+        each = [
+            schedule_times(replace(self.result, execution=execution)) for execution in self._counted
+        ]
+        return [times for times in each if times is not None]
+
+    @property
+    def _counted(self) -> Sequence[Execution]:
+        """All executions where they differ, otherwise the last one."""
+        return self.executions if self._differ else self.executions[-1:]
+
+    def _handed_over_us(self) -> dict[str, float]:
+        """Return the time of writing states to the PIM, by the operator that makes the tensor."""
+        if self.result is None or self.result.options.backend == "model":
+            return {}
+        owner = {output: node.id for node in self.graph.nodes for output in node.outputs}
+        us: dict[str, float] = {}
+        for execution in self.executions:
+            for transfer in execution.handed_over:
+                name = owner[transfer.tensor]
+                us[name] = us.get(name, 0.0) + transfer_us(self.result, transfer)
+        return us
 
     @property
     def _differ(self) -> bool:
@@ -172,13 +209,7 @@ class Phase:
 
     def hand_over_us(self) -> float:
         """Return the time of writing states to the PIM before the first execution."""
-        if self.result is None or self.result.options.backend == "model":
-            return 0.0
-        return sum(
-            transfer_us(self.result, transfer)
-            for execution in self.executions
-            for transfer in execution.handed_over
-        )
+        return sum(self._handed_over_us().values())
 
 
 @dataclass

@@ -416,6 +416,36 @@ def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys,
         assert max(parts) <= overlapped["us_per_execution"] < sum(parts)
 
 
+@pytest.mark.parametrize("modelled", [True, False])
+def test_a_cache_on_the_pim_is_in_every_time(modelled, tmp_path, capsys, monkeypatch):
+    """Steps differ, and writing the cache there is part of them: parts add up to the average."""
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    write_checkpoint(tmp_path / "tiny", "gpt2")
+    platform = ["--platform", "aim"]
+    if modelled:
+        platform = ["--set", "capabilities.activation_matmul=true",
+                    "--set", "capabilities.elementwise_max_rank=8",
+                    "--set", "capabilities.operands=any"]  # fmt: skip
+    command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 3, "--policy", "pim_first",
+               *platform, "--out", tmp_path / "out", "--json"]  # fmt: skip
+    assert pimloop(*command) == 0
+    report = json.loads(capsys.readouterr().out)
+    decode = report["phases"][1]
+    kinds = {row["kind"]: row for row in decode["operator_kinds"]}
+    assert kinds["ScatterElements"]["devices_us"].keys() == {"pim"}
+    us = decode["us_per_execution"]
+    if modelled:
+        assert us == pytest.approx(decode["predicted_us"], rel=1e-12)
+        assert len(set(decode["cycles_per_execution"])) == 2
+    assert us == pytest.approx(sum(decode[k] for k in ("pim_us", "cpu_us", "transfer_us")))
+    (row,) = (s["phases"]["decode"] for s in report["schedules"] if s["executed"])
+    assert us == row["us"] == pytest.approx(sum(row["groups_us"].values()))
+    assert sum(row["us"] for row in kinds.values()) == pytest.approx(us - decode["transfer_us"])
+    assert row["devices_us"]["pim"] == pytest.approx(decode["pim_us"])
+    page = json.loads((tmp_path / "out" / "decode" / "report.json").read_text())
+    assert page["schedules"]["pim_first"]["executed_us"] == pytest.approx(us)
+
+
 def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypatch):
     """On a modelled CPU and a simulated PIM every time is exact, in every step."""
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
