@@ -31,6 +31,8 @@ FUNCTION_DOMAIN = "pimloop.whole"
 #: Constants up to this many bytes are written into a model's protobuf; larger ones are handed to
 #: ONNX Runtime beside it (no copy, and no 2 GiB limit of protobuf).
 INLINE_BYTES = 1024
+#: First version of the operators whose Cast knows bfloat16.
+BFLOAT16_OPSET = 13
 
 #: The file that constants handed over in memory are said to be in.
 MEMORY_LOCATION = "memory"
@@ -303,6 +305,8 @@ def to_model(
 
     needed = dict.fromkeys(constants + [n for n in outputs if n in graph.constants])
     small = [n for n in needed if inline or graph.tensors[n].nbytes <= INLINE_BYTES]
+    # An older Cast has no bfloat16.
+    widen = widen or graph.opsets.get("", 0) < BFLOAT16_OPSET
     large = {
         n: graph.value(n) if widen else graph.constants[n] for n in needed if n not in set(small)
     }

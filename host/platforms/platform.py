@@ -318,6 +318,10 @@ def load_platform(name: str, settings: Mapping[str, str] | None = None) -> Platf
     original = deepcopy(data)
     for key, text in (settings or {}).items():
         _change(data, key, text, path)
+    if _style(data) != _style(original):
+        # What commands take is known for the style of the file alone: no energy model.
+        for section in ENERGY_SECTIONS:
+            data.pop(section, None)
     try:
         platform = replace(_parse(data, path), values=file_values(data, original))
         _check_consistency(platform, path)
@@ -347,6 +351,12 @@ def setting_key(key: str) -> str:
     """
     section, dot, name = key.partition(".")
     return f"device{dot}{name}" if section == "pim" else key
+
+
+def _style(data: Mapping[str, Any]) -> object:
+    """Return what a parsed file, not checked yet, has for the style of the device."""
+    device = data.get("device")
+    return device.get("style") if isinstance(device, dict) else None
 
 
 def _change(data: dict[str, Any], key: str, text: str, path: Path) -> None:

@@ -166,8 +166,22 @@ def test_the_tables_of_a_generation_are_whole(width):
         "lower_bound_us": 4.7e9 * 0.94, "nodes": 12345, "pim_nodes": 9876, "executions": 128,
         "us_per_execution": 4.7e9, "pim_us": 2.4e9, "cpu_us": 1.3e9, "transfer_us": 1.2e9,
         "cycles_per_execution": [123_456_789_012], "kept_on_cpu": {"MatMul_1": "too large"},
-        "from_cost_store": True, "split_nodes": 0,
+        "from_cost_store": True, "split_nodes": 0, "transfers": 1234,
+        "operator_kinds": [
+            {"kind": "product by weights", "group": "weights", "count": 9876, "us": 2.4e9,
+             "devices_us": {"pim": 2.4e9}},
+            {"kind": "Softmax", "group": "attention", "count": 48, "us": 1.3e9,
+             "devices_us": {"cpu_parallel": 1.3e9}},
+        ],
     }  # fmt: skip
+    time = {"us": 4.7e9, "executed": True, "groups_us": {}, "devices_us": {"pim": 2.4e9},
+            "pim_nodes": 9876, "nodes": 12345}  # fmt: skip
+    schedules = [
+        {"schedule": name, "executed": executed, "optimal": False,
+         "time_to_first_token_us": 4.7e9, "us_per_token": 4.7e9, "tokens_per_s": 0.000213,
+         "phases": {name: time | {"executed": executed} for name in ("prefill", "decode")}}
+        for name, executed in (("optimal", True), ("pim_first", False))
+    ]  # fmt: skip
     token = {
         "token": 50256,
         "float32": 50256,
@@ -179,6 +193,7 @@ def test_the_tables_of_a_generation_are_whole(width):
             "model": "a/model/with/a/long/name/that/goes/on", "platform": "htg-z920",
             "objective": "makespan", "tokens": [token],
             "phases": [phase, {**phase, "name": "decode", "kept_on_cpu": {"MatMul_1": "others"}}],
+            "schedules": schedules,
             "cpu_time_source": "modelled", "lanes": None, "cpu_times_disturbed": False,
             "verification": {"tokens": 1, "tokens_equal": 1, "tokens_judged": 0, "passed": True,
                              "pim_bit_exact": True, "pim_results_checked": 7, "non_finite": [],
@@ -188,7 +203,8 @@ def test_the_tables_of_a_generation_are_whole(width):
     print_generation(out, report)
     text = printed(out)
     assert "…" not in text
-    for wanted in ("9876 of 12345", "2,400,000.00", "1,200,000.00", "123,456,789,012", "50256"):
+    for wanted in ("9876 of 12345", "2,400,000.00", "1,200,000.00", "123,456,789,012", "50256",
+                   "pim_first", "Softmax"):  # fmt: skip
         assert wanted in text
     assert "4,700,000.00 ms a prompt" in text
     assert "costs reused from earlier runs" in text

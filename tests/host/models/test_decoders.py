@@ -162,7 +162,7 @@ def test_keys_are_not_copied_for_the_queries_that_share_them():
         products = [
             node
             for node in graph.nodes
-            if node.op == "MatMul" and not set(node.inputs) & set(graph.constants)
+            if node.op in ("MatMul", "FusedMatMul") and not set(node.inputs) & set(graph.constants)
         ]
         assert len(products) == 2 * config.layers
         shapes = {graph.tensors[node.inputs[0]].shape[:3] for node in products}
@@ -181,7 +181,9 @@ def test_every_product_of_a_built_in_decoder_is_an_operator(name):
     assert {node.op for node in graph.nodes} <= {
         "MatMul", "Mul", "Add", "Div", "Pow", "ReduceMean", "Sqrt", "Sigmoid", "Softmax", "Gather",
         "Unsqueeze", "Reshape", "Transpose", "Split", "Concat",
+        "FusedMatMul", "ScatterElements",  # read and written by these: the cache
     }  # fmt: skip
+    assert sum(node.op == "FusedMatMul" for node in graph.nodes) == 2  # scores of each layer
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
