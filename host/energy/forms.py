@@ -126,8 +126,8 @@ def energy(activity: Activity, known: Constants) -> Energy:
     """
     clock_us = known.tck_ns / _NS_PER_US
     refreshing = activity.refreshes * known.trfc
-    standing = activity.open_clocks + refreshing
-    closed = activity.list_clocks - standing
+    opened = activity.open_clocks + refreshing
+    closed = activity.list_clocks - opened
     asleep_us = max(activity.us - activity.list_clocks * clock_us, Fraction(0))
     accesses = activity.reads + activity.writes
     parts: dict[Cause, Joules] = {
@@ -139,7 +139,7 @@ def energy(activity: Activity, known: Constants) -> Energy:
             (activity.writes, known.wr_pj), (activity.all_bank_writes, known.all_bank_wr_pj)
         ),
         "ref": _joules((activity.refreshes, known.ref_pj)),
-        "open": _joules((standing * known.tck_ns, known.open_mw)),
+        "open": _joules((opened * known.tck_ns, known.open_mw)),
         "closed": _joules((closed * known.tck_ns, known.closed_mw)),
         "self_refresh": _joules((asleep_us * _NS_PER_US, known.self_refresh_mw)),
         "io": _joules((accesses * known.atom_bits, known.io_pj_per_bit)),

@@ -9,7 +9,7 @@ simulator runs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -219,13 +219,13 @@ class Runner:
         SimError
             When a device fails twice.
         """
-        parts = {
-            (name, columns): Part(name, columns=columns)
-            for name, several in wanted.items()
-            for columns in several
-        }
-        clocks = self._simulated(parts.values())
-        return {key: clocks[part] for key, part in parts.items()}
+        return self._simulated(
+            {
+                (name, columns): Part(name, columns=columns)
+                for name, several in wanted.items()
+                for columns in several
+            }
+        )
 
     def state_clocks(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the DRAM clocks of operators that read or write a state, as `part_clocks`.
@@ -235,18 +235,18 @@ class Runner:
         wanted
             Node ids, and how many rows the state has with those that are appended.
         """
-        parts = {(name, filled): Part(name, filled=filled) for name, filled in wanted}
-        clocks = self._simulated(parts.values())
-        return {key: clocks[part] for key, part in parts.items()}
+        return self._simulated(
+            {(name, filled): Part(name, filled=filled) for name, filled in wanted}
+        )
 
-    def _simulated(self, parts: Collection[Part]) -> dict[Part, int]:
+    def _simulated(self, parts: Mapping[tuple[str, int], Part]) -> dict[tuple[str, int], int]:
         """Return the DRAM clocks of parts; of those that take the same one is simulated."""
         job, done = Job("parts", {}), itertools.count(1)
 
         def grouped(worker: Worker) -> list[list[Part]]:
             resident = self._resident(job, worker)
             equal: dict[object, list[Part]] = {}
-            for part in parts:
+            for part in parts.values():
                 key = resident.moved(part)
                 equal.setdefault(part if key is None else key, []).append(part)
             return list(equal.values())
@@ -260,11 +260,12 @@ class Runner:
         # The longest first: the devices then end at about the same time.
         groups.sort(key=lambda group: -self._part_work(group[0]))
         futures = [self._pool.submit(partial(simulate, group[0])) for group in groups]
-        return {
+        clocks = {
             part: future.result()
             for group, future in zip(groups, futures, strict=True)
             for part in group
         }
+        return {key: clocks[part] for key, part in parts.items()}
 
     def _part_work(self, part: Part) -> Fraction:
         """Return about the multiply-adds of a part of an operator."""

@@ -179,6 +179,20 @@ class GraphBuilder:
         """The configuration's activation function in single operators."""
         return self._activations[self.config.activation](self, x)
 
+    def pasts(self, heads: int, size: int, context: int) -> list[Past]:
+        """Add the states of every layer, model inputs of context + 1 rows, and return them."""
+        row = (self.batch, heads, 1, size)
+        index = self.input("cache_index", row, below=context + 1)
+        shape = (self.batch, heads, context + 1, size)
+        return [
+            Past(
+                self.input(f"past.{layer}.key", shape, np.float32),
+                self.input(f"past.{layer}.value", shape, np.float32),
+                index,
+            )
+            for layer in range(self.config.layers)
+        ]
+
     def append(self, past: str, row: str, index: str) -> str:
         """Return a state, a model input, with a row written in place.
 

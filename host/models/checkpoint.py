@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.base import Architecture
 from pimloop.host.models.architectures.registry import architecture_of, from_hugging_face
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array
+from pimloop.host.models.parameters import Weights
 from pimloop.host.models.safetensors import SafetensorsFile
 from pimloop.partitioner.quantity import quantity
 
@@ -62,7 +60,7 @@ def open_checkpoint(folder: Path) -> tuple[ModelConfig, CheckpointWeights]:
     return architecture.completed(config, weights.has), weights
 
 
-class CheckpointWeights:
+class CheckpointWeights(Weights):
     """The parameters of a model folder, by their Hugging Face names.
 
     Parameters
@@ -112,11 +110,6 @@ class CheckpointWeights:
                 f" the model that {CONFIG} names: {', '.join(sorted(left)[:5])}; is the head of"
                 " its architectures theirs?"
             )
-
-    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return one parameter as float32; raises as `stored`."""
-        values: NDArray[np.float32] = self.stored(name, shape).astype(np.float32, copy=False)
-        return values
 
     def stored(self, name: str, shape: tuple[int, ...]) -> Array:
         """Return one parameter in the type of the file, float64 as float32.

@@ -122,15 +122,7 @@ class Decoder(CachedDecoder):
         places = build.parameter(f"{names.positions}.weight", (config.positions, config.hidden))
         x = build.op("Add", build.op("Gather", words, ids), build.op("Gather", places, position))
         rows: dict[str, str] = {}
-        row = (batch, config.heads, 1, config.head_size)
-        index = build.input("cache_index", row, below=context + 1)
-        shape = (batch, config.heads, context + 1, config.head_size)
-        for layer in range(config.layers):
-            past = Past(
-                build.input(f"past.{layer}.key", shape, np.float32),
-                build.input(f"past.{layer}.value", shape, np.float32),
-                index,
-            )
+        for layer, past in enumerate(build.pasts(config.heads, config.head_size, context)):
             x, key, value = _layer(build, names, x, layer, _CacheMask(build, mask), past)
             rows[f"present.{layer}.key"] = key
             rows[f"present.{layer}.value"] = value

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from pimloop.host.common.golden import overflows
-from pimloop.host.models.stored import CONTRIB, StoredOperators, widened
+from pimloop.host.models.stored import CONTRIB, CONTRIB_VERSION, StoredOperators, widened
 
 Array = NDArray[Any]
 
@@ -315,7 +315,7 @@ def to_model(
     protos += [proto for name in outputs if name in large for proto in stored.whole(name)]
     opsets = dict(graph.opsets)
     if stored.contributed:
-        opsets.setdefault(CONTRIB, 1)
+        opsets.setdefault(CONTRIB, CONTRIB_VERSION)
     proto = helper.make_model(
         helper.make_graph(
             protos,

@@ -32,10 +32,11 @@ class Weights(Protocol):
 
     def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return one parameter as float32; raises as `stored`."""
-        ...
+        values: NDArray[np.float32] = self.stored(name, shape).astype(np.float32, copy=False)
+        return values
 
 
-class SharedWeights:
+class SharedWeights(Weights):
     """Parameters that are read or drawn once, and transposed once, for all who ask.
 
     The graphs of a generation read the same ones; so may several operators of a graph (tied
@@ -56,11 +57,6 @@ class SharedWeights:
     def stored(self, name: str, shape: tuple[int, ...]) -> Array:
         """Return one parameter as it is stored; vectors, which are small, as float32."""
         return self._once(self._stored, name, lambda: self._read(name, shape))
-
-    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return one parameter as float32; see `Weights.get`."""
-        values: NDArray[np.float32] = self.stored(name, shape).astype(np.float32, copy=False)
-        return values
 
     def transposed(self, name: str, shape: tuple[int, int]) -> Array:
         """Return a matrix transposed, as it is stored otherwise; `shape` is the stored one.

@@ -24,9 +24,7 @@ from dataclasses import replace
 import numpy as np
 
 from pimloop.host.models.graph import Graph, Node, State, TensorInfo
-
-#: Domain of `FusedMatMul`, and the version of its operator set.
-_CONTRIB, _CONTRIB_VERSION = "com.microsoft", 1
+from pimloop.host.models.stored import CONTRIB, CONTRIB_VERSION
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float16))
 
@@ -45,8 +43,8 @@ def with_states(graph: Graph) -> Graph:
     used = {name for node in nodes for name in (*node.inputs, *node.outputs) if name}
     used.update((*graph.inputs, *outputs))
     opsets = dict(graph.opsets)
-    if any(node.domain == _CONTRIB for node in nodes):
-        opsets.setdefault(_CONTRIB, _CONTRIB_VERSION)
+    if any(node.domain == CONTRIB for node in nodes):
+        opsets.setdefault(CONTRIB, CONTRIB_VERSION)
     return replace(
         graph,
         nodes=nodes,
@@ -132,7 +130,7 @@ def _read_as_they_lie(graph: Graph, wholes: set[str]) -> tuple[Node, ...]:
             inputs = (node.inputs[0], turned[node.inputs[1]])
             attributes = {"transB": 1}
             node = replace(
-                node, op="FusedMatMul", domain=_CONTRIB, inputs=inputs, attributes=attributes
+                node, op="FusedMatMul", domain=CONTRIB, inputs=inputs, attributes=attributes
             )
         nodes.append(node)
     return tuple(nodes)

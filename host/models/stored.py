@@ -18,8 +18,8 @@ from onnx import helper
 
 Array = NDArray[Any]
 
-#: Domain of the product that reads its right operand transposed.
-CONTRIB = "com.microsoft"
+#: The domain of ONNX Runtime's own operators, and the version of its operator set.
+CONTRIB, CONTRIB_VERSION = "com.microsoft", 1
 
 _STORED = "/stored"
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from pimloop.host.models.architectures.registry import architecture_of
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array
+from pimloop.host.models.parameters import Weights
 
 #: Standard deviation of random LayerNorm scales about 1, and of LayerNorm biases about 0.
 NORM_SPREAD = 0.1
 
 
-class RandomWeights:
+class RandomWeights(Weights):
     """Random parameters with the initialisation of the originals, the same for the same seed.
 
     Weight matrices and embeddings are normal with the architecture's deviation. Unlike the
@@ -46,11 +47,6 @@ class RandomWeights:
         if self._config.weight_type == "float32":
             return values
         return values.astype(ml_dtypes.bfloat16)
-
-    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return the values of `stored` as float32."""
-        values: NDArray[np.float32] = self.stored(name, shape).astype(np.float32, copy=False)
-        return values
 
     def _drawn(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         generator = np.random.default_rng([self._seed, zlib.crc32(name.encode())])

@@ -108,7 +108,7 @@ class Phase:
 
     def cycles(self) -> list[int] | None:
         """Return the DRAM clocks of each execution, operators and transfers; None as `times`."""
-        if not self._timed:
+        if not self._each_times():
             return None
         return [
             sum(stats.cycles for stats in execution.pim.values())
@@ -150,9 +150,8 @@ class Phase:
         Of executions that differ, because states grow, the average. What was handed over to the PIM
         before the first one is then part of the operators that own it, as plans count it.
         """
-        if not self._timed:
-            return None
-        return averaged(self._each_times(), self._handed_over_us(), self.assignment)
+        each = self._each_times()
+        return averaged(each, self._handed_over_us(), self.assignment) if each else None
 
     def total_us(self) -> float | None:
         """Return the time of an execution, as the plan's objective counts it: None as `times`.
@@ -160,26 +159,23 @@ class Phase:
         The sum of all operators and transfers, or under a makespan plan the end of its schedule. Of
         executions that differ the average, with what was handed over, as of `times`.
         """
-        if not self._timed or self.result is None:
+        each = self._each_times()
+        if not each or self.result is None:
             return None
         operators = partition_graph(
             self.graph, pim_fit(self.graph, self.result.platform), self.result.platform
         )
         schedule = () if self.plan is None else self.plan.schedule
-        each = self._each_times()
-        total = self.hand_over_us()
+        total = sum(self._handed_over_us().values())
         for execution, times in zip(self._counted, each, strict=True):
             result = replace(self.result, execution=execution)
             total += replay(operators, result, times, schedule).total_us
         return total / len(each)
 
-    @property
-    def _timed(self) -> bool:
-        return self.result is not None and schedule_times(self.result) is not None
-
     def _each_times(self) -> list[ScheduleTimes]:
-        """Return the times of each execution that counts; there is a clock."""
-        assert self.result is not None
+        """Return the times of each execution that counts; none where the device has no clock."""
+        if self.result is None:
+            return []
         each = [
             schedule_times(replace(self.result, execution=execution)) for execution in self._counted
         ]
@@ -187,29 +183,19 @@ class Phase:
 
     @property
     def _counted(self) -> Sequence[Execution]:
-        """All executions where they differ, otherwise the last one."""
-        return self.executions if self._differ else self.executions[-1:]
+        """All executions where they differ, because states on the PIM grow; else the last one."""
+        differ = any(execution.handed_over for execution in self.executions)
+        return self.executions if differ else self.executions[-1:]
 
     def _handed_over_us(self) -> dict[str, float]:
         """Return the time of writing states to the PIM, by the operator that makes the tensor."""
-        if self.result is None or self.result.options.backend == "model":
-            return {}
-        owner = {output: node.id for node in self.graph.nodes for output in node.outputs}
+        assert self.result is not None  # there are executions, on a device with a clock
         us: dict[str, float] = {}
         for execution in self.executions:
             for transfer in execution.handed_over:
-                name = owner[transfer.tensor]
+                name = self.graph.producer[transfer.tensor].id
                 us[name] = us.get(name, 0.0) + transfer_us(self.result, transfer)
         return us
-
-    @property
-    def _differ(self) -> bool:
-        """Whether executions take different times: states are on the PIM."""
-        return any(execution.handed_over for execution in self.executions)
-
-    def hand_over_us(self) -> float:
-        """Return the time of writing states to the PIM before the first execution."""
-        return sum(self._handed_over_us().values())
 
 
 @dataclass

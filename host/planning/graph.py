@@ -123,9 +123,10 @@ def _activations(graph: Graph) -> list[str]:
     """
     made = [name for node in graph.nodes for name in node.outputs if name]
     states = {state.past for state in graph.states}
-    read = [name for name in graph.inputs if name not in states and _readers(graph, name)]
-    unread = [name for name in graph.inputs if not graph.consumers.get(name)]
-    return [*(name for name in graph.inputs if name in {*read, *unread}), *made]
+    read_by_host = states | {
+        name for name in graph.inputs if graph.consumers.get(name) and not _readers(graph, name)
+    }
+    return [*(name for name in graph.inputs if name not in read_by_host), *made]
 
 
 def _readers(graph: Graph, name: str) -> tuple[str, ...]:

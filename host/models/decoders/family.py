@@ -213,17 +213,7 @@ class RotaryDecoder(CachedDecoder):
         def mask(window: int | None) -> str:
             return masks[window is not None]
 
-        row = (batch, full.cached_heads, 1, full.head_size)
-        index = build.input("cache_index", row, below=context + 1)
-        shape = (batch, full.cached_heads, context + 1, full.head_size)
-        past = [
-            Past(
-                build.input(f"past.{layer}.key", shape, np.float32),
-                build.input(f"past.{layer}.value", shape, np.float32),
-                index,
-            )
-            for layer in range(config.layers)
-        ]
+        past = build.pasts(full.cached_heads, full.head_size, context)
         x, rows = self._layers(build, ids, mask, rotations, past)
         return self._finish(build, x, ids, {}, rows)
 

@@ -14,9 +14,7 @@ import numpy as np
 
 from pimloop.host.models.decompose.writer import Writer
 from pimloop.host.models.graph import Array, Node, TensorInfo
-
-#: The domain of ONNX Runtime's own operators.
-CONTRIB = "com.microsoft"
+from pimloop.host.models.stored import CONTRIB as CONTRIB
 
 
 class KeptWhole(Exception):

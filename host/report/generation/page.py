@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from pimloop.host.common.files import write_text
 from pimloop.host.common.text import printable
 from pimloop.host.report.generation.format import KindRow, PhaseTime, ScheduleTimes
@@ -21,7 +19,7 @@ from pimloop.host.report.html.labels import (
     schedule_meaning,
     schedule_title,
 )
-from pimloop.host.report.html.page import asset
+from pimloop.host.report.html.page import asset, template
 from pimloop.partitioner.percent import percent
 
 #: What a group is called, and the colour of its part of a bar.
@@ -105,14 +103,7 @@ def write_page(report: Mapping[str, Any], pages: Mapping[str, str], path: Path) 
 
 def render(report: Mapping[str, Any], pages: Mapping[str, str]) -> str:
     """Return the page as text; parameters as of `write_page`."""
-    environment = Environment(
-        loader=PackageLoader("pimloop.host.report.html"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    text = environment.get_template("generation.html.j2").render(
+    text = template("generation.html.j2").render(
         report=report,
         batch=report["batch"],
         sentence=_sentence(report),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from pimloop.host.common.files import write_text
 from pimloop.host.common.text import printable
@@ -51,6 +51,20 @@ def write_html(report: Report, path: Path) -> None:
 
 def render(report: Report) -> str:
     """Return the page of a report as text."""
+    script = _script()
+    text = template("report.html.j2").render(
+        page=view(report),
+        style=asset("report.css"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=payload(report),
+    )
+    # Names of a model may hold what HTML does not allow; the page's JSON has it escaped.
+    return printable(text)
+
+
+def template(name: str) -> Template:
+    """Return a template of the pages."""
     environment = Environment(
         loader=PackageLoader("pimloop.host.report.html"),
         autoescape=True,
@@ -60,16 +74,7 @@ def render(report: Report) -> str:
     )
     environment.filters.update(FILTERS)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    script = _script()
-    text = environment.get_template("report.html.j2").render(
-        page=view(report),
-        style=asset("report.css"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=payload(report),
-    )
-    # Names of a model may hold what HTML does not allow; the page's JSON has it escaped.
-    return printable(text)
+    return environment.get_template(name)
 
 
 def _script() -> str:
