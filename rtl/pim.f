@@ -42,3 +42,4 @@ pim_seq_together.sv
 pim_spans.sv
 pim_top.sv
 pim_transpose.sv
+pim_transpose_square.sv

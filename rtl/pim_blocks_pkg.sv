@@ -22,6 +22,7 @@ package pim_blocks_pkg;
     int unsigned scalar_depth;
     int unsigned lane_latency;
     int unsigned vector_setup;
+    int unsigned transpose_ways;
     int unsigned tck_fs;
   } geometry_t;
 

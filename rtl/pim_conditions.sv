@@ -17,6 +17,7 @@ module pim_conditions #(
   parameter longint ScalarDepth = 0,
   parameter longint LaneLatency = 0,
   parameter longint VectorSetup = 0,
+  parameter longint TransposeWays = 0,
   parameter longint NativeLanes = 0,
   parameter longint TckFs = 0,
   parameter longint TRcdRd = 0,
@@ -142,155 +143,163 @@ module pim_conditions #(
     $error("%m: VectorSetup must be 0 to 65535");
   end
 
-  if (!(TRcdRd >= 1 && TRcdRd <= 1023)) begin : gen_22
+  if (!(TransposeWays == 1 || TransposeWays == 2 || TransposeWays == 4 || TransposeWays == 8)) begin : gen_22
+    $error("%m: TransposeWays must be 1, 2, 4 or 8");
+  end
+
+  if (!(TransposeWays <= AccGroups)) begin : gen_23
+    $error("%m: blocks that leave in turns work on different beats of a tile: TransposeWays must not exceed AccGroups");
+  end
+
+  if (!(TRcdRd >= 1 && TRcdRd <= 1023)) begin : gen_24
     $error("%m: TRcdRd must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRcdWr >= 1 && TRcdWr <= 1023)) begin : gen_23
+  if (!(TRcdWr >= 1 && TRcdWr <= 1023)) begin : gen_25
     $error("%m: TRcdWr must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRp >= 1 && TRp <= 1023)) begin : gen_24
+  if (!(TRp >= 1 && TRp <= 1023)) begin : gen_26
     $error("%m: TRp must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRas >= 1 && TRas <= 1023)) begin : gen_25
+  if (!(TRas >= 1 && TRas <= 1023)) begin : gen_27
     $error("%m: TRas must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRc >= 1 && TRc <= 1023)) begin : gen_26
+  if (!(TRc >= 1 && TRc <= 1023)) begin : gen_28
     $error("%m: TRc must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCcdS >= 1 && TCcdS <= 1023)) begin : gen_27
+  if (!(TCcdS >= 1 && TCcdS <= 1023)) begin : gen_29
     $error("%m: TCcdS must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCcdL >= 1 && TCcdL <= 1023)) begin : gen_28
+  if (!(TCcdL >= 1 && TCcdL <= 1023)) begin : gen_30
     $error("%m: TCcdL must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRrdS >= 1 && TRrdS <= 1023)) begin : gen_29
+  if (!(TRrdS >= 1 && TRrdS <= 1023)) begin : gen_31
     $error("%m: TRrdS must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRrdL >= 1 && TRrdL <= 1023)) begin : gen_30
+  if (!(TRrdL >= 1 && TRrdL <= 1023)) begin : gen_32
     $error("%m: TRrdL must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TFaw >= 1 && TFaw <= 1023)) begin : gen_31
+  if (!(TFaw >= 1 && TFaw <= 1023)) begin : gen_33
     $error("%m: TFaw must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TWr >= 1 && TWr <= 1023)) begin : gen_32
+  if (!(TWr >= 1 && TWr <= 1023)) begin : gen_34
     $error("%m: TWr must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRtp >= 1 && TRtp <= 1023)) begin : gen_33
+  if (!(TRtp >= 1 && TRtp <= 1023)) begin : gen_35
     $error("%m: TRtp must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TWtrS >= 1 && TWtrS <= 1023)) begin : gen_34
+  if (!(TWtrS >= 1 && TWtrS <= 1023)) begin : gen_36
     $error("%m: TWtrS must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TWtrL >= 1 && TWtrL <= 1023)) begin : gen_35
+  if (!(TWtrL >= 1 && TWtrL <= 1023)) begin : gen_37
     $error("%m: TWtrL must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TRfc >= 1 && TRfc <= 8191)) begin : gen_36
+  if (!(TRfc >= 1 && TRfc <= 8191)) begin : gen_38
     $error("%m: TRfc must be 1 to 8191: stamps have 16 bits");
   end
 
-  if (!(TXs >= 1 && TXs <= 8191)) begin : gen_37
+  if (!(TXs >= 1 && TXs <= 8191)) begin : gen_39
     $error("%m: TXs must be 1 to 8191: stamps have 16 bits");
   end
 
-  if (!(TXsdll >= 1 && TXsdll <= 8191)) begin : gen_38
+  if (!(TXsdll >= 1 && TXsdll <= 8191)) begin : gen_40
     $error("%m: TXsdll must be 1 to 8191: stamps have 16 bits");
   end
 
-  if (!(TCl >= 1 && TCl <= 1023)) begin : gen_39
+  if (!(TCl >= 1 && TCl <= 1023)) begin : gen_41
     $error("%m: TCl must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCwl >= 1 && TCwl <= 1023)) begin : gen_40
+  if (!(TCwl >= 1 && TCwl <= 1023)) begin : gen_42
     $error("%m: TCwl must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TBl >= 1 && TBl <= 1023)) begin : gen_41
+  if (!(TBl >= 1 && TBl <= 1023)) begin : gen_43
     $error("%m: TBl must be 1 to 1023: stamps have 16 bits");
   end
 
-  if (!(TCcdS >= CkRatio)) begin : gen_42
+  if (!(TCcdS >= CkRatio)) begin : gen_44
     $error("%m: at most one column command leaves in a fabric clock");
   end
 
-  if (!(TCcdL >= TCcdS)) begin : gen_43
+  if (!(TCcdL >= TCcdS)) begin : gen_45
     $error("%m: commands within a bank group are at least as far apart as across groups: TCcdL is below TCcdS");
   end
 
-  if (!(TRrdL >= TRrdS)) begin : gen_44
+  if (!(TRrdL >= TRrdS)) begin : gen_46
     $error("%m: commands within a bank group are at least as far apart as across groups: TRrdL is below TRrdS");
   end
 
-  if (!(TWtrL >= TWtrS)) begin : gen_45
+  if (!(TWtrL >= TWtrS)) begin : gen_47
     $error("%m: commands within a bank group are at least as far apart as across groups: TWtrL is below TWtrS");
   end
 
-  if (!(TBl <= TCcdS)) begin : gen_46
+  if (!(TBl <= TCcdS)) begin : gen_48
     $error("%m: bursts must not overlap on the data bus");
   end
 
-  if (!((ReadClocks + CkRatio - 1) / CkRatio >= LaneLatency)) begin : gen_47
+  if (!((ReadClocks + CkRatio - 1) / CkRatio >= LaneLatency)) begin : gen_49
     $error("%m: LaneLatency must not exceed the read latency in fabric clocks");
   end
 
-  if (!(ReadClocks <= 64 * CkRatio)) begin : gen_48
+  if (!(ReadClocks <= 64 * CkRatio)) begin : gen_50
     $error("%m: the read latency must be at most 64 fabric clocks");
   end
 
-  if (!(WriteClocks > 3 * CkRatio && WriteClocks <= 64 * CkRatio)) begin : gen_49
+  if (!(WriteClocks > 3 * CkRatio && WriteClocks <= 64 * CkRatio)) begin : gen_51
     $error("%m: the write latency must be 4 to 64 fabric clocks");
   end
 
-  if (!(TCwl <= ReadClocks + 1)) begin : gen_50
+  if (!(TCwl <= ReadClocks + 1)) begin : gen_52
     $error("%m: write data must not start before the read data of a command sent earlier have ended");
   end
 
-  if (!(TRc >= TRas && TRc >= TRp)) begin : gen_51
+  if (!(TRc >= TRas && TRc >= TRp)) begin : gen_53
     $error("%m: TRc must not be shorter than its parts TRas and TRp");
   end
 
-  if (!(TRefi >= 0 && 2 * TRefi + TRfc + 1024 < 65536)) begin : gen_52
+  if (!(TRefi >= 0 && 2 * TRefi + TRfc + 1024 < 65536)) begin : gen_54
     $error("%m: TRefi is too long for stamps of 16 bits");
   end
 
-  if (!(TRefi == 0 || TFaw <= TRfc)) begin : gen_53
+  if (!(TRefi == 0 || TFaw <= TRfc)) begin : gen_55
     $error("%m: no rule may reach beyond a refresh: TFaw must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TRc <= TRfc)) begin : gen_54
+  if (!(TRefi == 0 || TRc <= TRfc)) begin : gen_56
     $error("%m: no rule may reach beyond a refresh: TRc must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TRrdL <= TRfc)) begin : gen_55
+  if (!(TRefi == 0 || TRrdL <= TRfc)) begin : gen_57
     $error("%m: no rule may reach beyond a refresh: TRrdL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TCcdL <= TRfc)) begin : gen_56
+  if (!(TRefi == 0 || TCcdL <= TRfc)) begin : gen_58
     $error("%m: no rule may reach beyond a refresh: TCcdL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || WriteClocks + TWr <= TRfc)) begin : gen_57
+  if (!(TRefi == 0 || WriteClocks + TWr <= TRfc)) begin : gen_59
     $error("%m: no rule may reach beyond a refresh: write data and TWr must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || WriteClocks + TWtrL <= TRfc)) begin : gen_58
+  if (!(TRefi == 0 || WriteClocks + TWtrL <= TRfc)) begin : gen_60
     $error("%m: no rule may reach beyond a refresh: write data and TWtrL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TXs + RefreshClocks < TRefi)) begin : gen_59
+  if (!(TRefi == 0 || TXs + RefreshClocks < TRefi)) begin : gen_61
     $error("%m: TRefi leaves no time for work between refreshes, which take up to RefreshClocks clocks");
   end
 

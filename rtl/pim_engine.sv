@@ -45,7 +45,6 @@ module pim_engine #(
   localparam int unsigned LaneSets = (Geometry.lanes + BeatBytes / 2 - 1) / (BeatBytes / 2);
   localparam int unsigned GroupBits = $clog2(Geometry.acc_groups);
   localparam int unsigned IndexBits = $clog2(Geometry.scalar_depth);
-  localparam int unsigned PartBits = $clog2(BeatBytes / AtomBytes + 1);
   localparam int unsigned SliceBits = $clog2(AtomBytes / 2 + 1);
 
   logic copy_stream_valid, seq_stream_valid, stream_valid, stream_ready, memory_idle, quiet;
@@ -59,7 +58,7 @@ module pim_engine #(
   logic [2:0] splat_row, block_row;
   logic [IndexBits-1:0] scalar_index, block_base;
   logic [GroupBits-1:0] splat_group, block_group;
-  logic [PartBits-1:0] block_part;
+  logic [$clog2(BeatBytes/2+1)-1:0] block_atoms;
   logic [SliceBits-1:0] block_slices;
 
   pim_copy #(
@@ -107,7 +106,8 @@ module pim_engine #(
     .ScalarDepth(Geometry.scalar_depth),
     .LaneLatency(Geometry.lane_latency),
     .RowsPerBeat(Geometry.rows_per_beat),
-    .VectorSetup(Geometry.vector_setup)
+    .VectorSetup(Geometry.vector_setup),
+    .TransposeWays(Geometry.transpose_ways)
   ) u_seq (
     .clk_i,
     .rst_ni,
@@ -130,7 +130,7 @@ module pim_engine #(
     .block_open_o(block_open),
     .block_row_o(block_row),
     .block_group_o(block_group),
-    .block_part_o(block_part),
+    .block_atoms_o(block_atoms),
     .block_base_o(block_base),
     .block_slices_o(block_slices),
     .block_room_i(block_room)
@@ -167,6 +167,7 @@ module pim_engine #(
     .LanePasses(LanePasses),
     .RowsPerBeat(Geometry.rows_per_beat),
     .LaneSets(LaneSets),
+    .TransposeWays(Geometry.transpose_ways),
     .NativeLanes(Geometry.native_lanes),
     .ControlOnly(Geometry.control_only)
   ) u_lane_ctl (
@@ -191,7 +192,7 @@ module pim_engine #(
     .block_open_i(block_open),
     .block_row_i(block_row),
     .block_group_i(block_group),
-    .block_part_i(block_part),
+    .block_atoms_i(block_atoms),
     .block_base_i(block_base),
     .block_slices_i(block_slices),
     .block_room_o(block_room),

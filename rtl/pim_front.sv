@@ -132,7 +132,8 @@ module pim_front #(
     .ScalarDepth(Geometry.scalar_depth),
     .CkRatio(Geometry.ck_ratio),
     .TckFs(Geometry.tck_fs),
-    .LaneLatency(Geometry.lane_latency), .RowsPerBeat(Geometry.rows_per_beat)
+    .LaneLatency(Geometry.lane_latency), .RowsPerBeat(Geometry.rows_per_beat),
+    .TransposeWays(Geometry.transpose_ways)
   ) u_regs (
     .clk_i,
     .rst_ni,

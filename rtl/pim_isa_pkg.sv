@@ -4,7 +4,7 @@
 package pim_isa_pkg;
 
   localparam logic [31:0] DeviceId = 32'h50494D31;
-  localparam logic [31:0] DeviceVersion = 32'h00010002;
+  localparam logic [31:0] DeviceVersion = 32'h00010003;
 
   // Register offsets in bytes.
   localparam logic [11:0] RegId = 12'h000;
@@ -38,6 +38,7 @@ package pim_isa_pkg;
   localparam logic [11:0] RegTckFs = 12'h0AC;
   localparam logic [11:0] RegLaneLatency = 12'h0B0;
   localparam logic [11:0] RegRowsPerBeat = 12'h0B4;
+  localparam logic [11:0] RegTransposeWays = 12'h0B8;
   localparam logic [11:0] RegCntCyclesLo = 12'h100;
   localparam logic [11:0] RegCntCyclesHi = 12'h104;
   localparam logic [11:0] RegCntActLo = 12'h108;

@@ -13,6 +13,8 @@ module pim_lane_ctl #(
   /// Rows of the left operand for a beat; those at the same time.
   parameter int unsigned RowsPerBeat = 1,
   parameter int unsigned LaneSets = 1,
+  /// Blocks of a transposed operand that leave at the same time.
+  parameter int unsigned TransposeWays = 1,
   /// 1: the lanes are DPI code.
   parameter bit NativeLanes = 1'b0,
   /// 1: registers stand in for the lanes (rtl/synth).
@@ -51,7 +53,7 @@ module pim_lane_ctl #(
   input  wire logic              block_open_i,
   input  wire logic [2:0]        block_row_i,
   input  wire logic [$clog2(AccGroups)-1:0] block_group_i,
-  input  wire logic [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_i,
+  input  wire logic [$clog2(BeatBytes/2+1)-1:0] block_atoms_i,
   input  wire logic [$clog2(ScalarDepth)-1:0] block_base_i,
   input  wire logic [$clog2(AtomBytes/2+1)-1:0] block_slices_i,
   output logic                   block_room_o,
@@ -93,7 +95,8 @@ module pim_lane_ctl #(
     .LaneLatency(LaneLatency),
     .LanePasses(LanePasses),
     .RowsPerBeat(RowsPerBeat),
-    .LaneSets(LaneSets)
+    .LaneSets(LaneSets),
+    .TransposeWays(TransposeWays)
   ) u_feed (
     .clk_i,
     .rst_ni,
@@ -113,7 +116,7 @@ module pim_lane_ctl #(
     .block_open_i,
     .block_row_i,
     .block_group_i,
-    .block_part_i,
+    .block_atoms_i,
     .block_base_i,
     .block_slices_i,
     .block_room_o,

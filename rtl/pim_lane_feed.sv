@@ -16,7 +16,9 @@ module pim_lane_feed #(
   parameter int unsigned LanePasses = 1,
   /// Rows of the left operand for a beat; those at the same time.
   parameter int unsigned RowsPerBeat = 1,
-  parameter int unsigned LaneSets = 1
+  parameter int unsigned LaneSets = 1,
+  /// Blocks of a transposed operand that leave at the same time.
+  parameter int unsigned TransposeWays = 1
 ) (
   input  wire logic              clk_i,
   input  wire logic              rst_ni,
@@ -47,7 +49,7 @@ module pim_lane_feed #(
   input  wire logic              block_open_i,
   input  wire logic [2:0]        block_row_i,
   input  wire logic [$clog2(AccGroups)-1:0] block_group_i,
-  input  wire logic [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_i,
+  input  wire logic [$clog2(BeatBytes/2+1)-1:0] block_atoms_i,
   input  wire logic [$clog2(ScalarDepth)-1:0] block_base_i,
   input  wire logic [$clog2(AtomBytes/2+1)-1:0] block_slices_i,
   output logic                   block_room_o,
@@ -74,8 +76,7 @@ module pim_lane_feed #(
   localparam int unsigned IndexBits = $clog2(ScalarDepth);
   localparam int unsigned MostPasses = RowsPerBeat / LaneSets * LanePasses;
   localparam int unsigned SettleBits = $clog2(LaneLatency + MostPasses + 1);
-  localparam int unsigned Spacing = LaneLatency > MostPasses ? LaneLatency : MostPasses;
-  localparam int unsigned GapBits = $clog2(Spacing + 1);
+  localparam int unsigned PassBits = $clog2(MostPasses + 1);
   localparam logic [15:0] PlusOne = 16'h3F80;
   localparam logic [15:0] MinusOne = 16'hBF80;
 
@@ -85,12 +86,12 @@ module pim_lane_feed #(
   logic [$clog2(ScalarDepth/AtomElems)-1:0] atom_q;
   logic half_q;
 
-  logic scalar_write_q, block_write_q, copy_out_q;
+  logic scalar_write_q, block_write_q, block_all_q, copy_out_q;
   logic [2:0] scalar_row_q;
   logic [$clog2(ScalarDepth/AtomElems)-1:0] scalar_write_index_q;
 
   logic slice_valid, slice_next, trans_idle;
-  logic [AtomElems*16-1:0] slice;
+  logic [BeatBytes*8-1:0] slice;
   logic [3+GroupBits+PartBits-1:0] slice_tag;
   logic [2:0] slice_row;
   logic [IndexBits-1:0] slice_index;
@@ -100,8 +101,8 @@ module pim_lane_feed #(
   logic [15:0] splat, ew_scalar;
 
   logic lane_slice_q;
-  logic [PartBits-1:0] lane_part_q;
-  logic [AtomElems*16-1:0] lane_slice_data_q;
+  logic [PartBits-1:0] lane_parts_q;
+  logic [BeatBytes*8-1:0] lane_slice_data_q;
   logic [SettleBits-1:0] settle_q;
 
   always_comb begin
@@ -140,6 +141,10 @@ module pim_lane_feed #(
   assign ew_scalar = ew_scalar_i[1] ? scalars[0] : ew_scalar_i[0] ? MinusOne : PlusOne;
   assign slice_row = slice_tag[GroupBits+PartBits+:3];
 
+  // Atoms of AtomElems columns each.
+  logic [PartBits-1:0] block_parts;
+  assign block_parts = PartBits'(block_atoms_i / ($bits(block_atoms_i))'(AtomElems));
+
   // The transpose buffer is idle but in MATMUL_T: its clock stops.
   logic clk_transpose;
 
@@ -151,22 +156,26 @@ module pim_lane_feed #(
 
   pim_transpose #(
     .Size(AtomElems),
+    .Copies(Parts),
+    .Ways(TransposeWays),
     .TagBits(3 + GroupBits + PartBits),
-    .Spacing(Spacing),
+    .Spacing(LaneLatency),
+    .Passes(MostPasses),
     .IndexBits(IndexBits)
   ) u_transpose (
     .clk_i(clk_transpose),
     .rst_ni,
     .flush_i,
     .open_i(block_open_i),
-    .tag_i({block_row_i, block_part_i, block_group_i}),
-    .spacing_i(passes(block_row_i) > LaneLatency ? GapBits'(passes(block_row_i))
-                                                 : GapBits'(LaneLatency)),
+    .tag_i({block_row_i, block_parts, block_group_i}),
+    .passes_i(PassBits'(passes(block_row_i))),
     .base_i(block_base_i),
     .slices_i(block_slices_i),
+    .atoms_i(block_atoms_i),
     .room_o(block_room_o),
     .valid_i(block_write_q),
-    .data_i(read_data_i[AtomElems*16-1:0]),
+    .all_i(block_all_q),
+    .data_i(read_data_i),
     .valid_o(slice_valid),
     .data_o(slice),
     .tag_o(slice_tag),
@@ -188,12 +197,13 @@ module pim_lane_feed #(
       scalar_write_index_q <= '0;
       scalar_row_q <= '0;
       block_write_q <= 1'b0;
+      block_all_q <= 1'b0;
       copy_out_q <= 1'b0;
       lane_valid_o <= 1'b0;
       lane_slice_q <= 1'b0;
       lane_op_o <= pim_pkg::LaneMac;
       lane_group_o <= '0;
-      lane_part_q <= '0;
+      lane_parts_q <= '0;
       lane_row_o <= '0;
       lane_scalars_o <= '0;
       settle_q <= '0;
@@ -222,7 +232,7 @@ module pim_lane_feed #(
         lane_op_o <= pim_pkg::LaneMac;
         lane_row_o <= slice_row;
         lane_group_o <= slice_tag[GroupBits-1:0];
-        lane_part_q <= slice_tag[GroupBits+:PartBits];
+        lane_parts_q <= slice_tag[GroupBits+:PartBits];
         lane_scalars_o <= scalars;
       end
       if (read_i.valid) begin
@@ -263,7 +273,10 @@ module pim_lane_feed #(
             lane_scalars_o <= (16*RowsPerBeat)'(ew_scalar);
             group_q <= read_i.last ? '0 : group_q + 1'b1;
           end
-          pim_pkg::KindBlock: block_write_q <= 1'b1;
+          pim_pkg::KindBlock: begin
+            block_write_q <= 1'b1;
+            block_all_q <= Parts > 1 && read_i.all;
+          end
           default: copy_out_q <= 1'b1;
         endcase
       end
@@ -275,8 +288,11 @@ module pim_lane_feed #(
     if (slice_valid) lane_slice_data_q <= slice;
   end
 
-  assign lane_vector_o = lane_slice_q ? {Parts{lane_slice_data_q}} : read_data_i;
-  assign lane_mask_o = lane_slice_q ? Parts'(1) << lane_part_q : '1;
+  // Lanes beyond the columns of a slice keep what they have.
+  assign lane_vector_o = lane_slice_q ? lane_slice_data_q : read_data_i;
+  for (genvar part = 0; part < Parts; part++) begin : gen_mask
+    assign lane_mask_o[part] = !lane_slice_q || PartBits'(unsigned'(part)) < lane_parts_q;
+  end
   assign busy_o = settle_q != '0 || !trans_idle;
 
 endmodule

@@ -20,7 +20,8 @@ module pim_regs #(
   parameter int unsigned CkRatio = 4,
   parameter int unsigned TckFs = 833333,
   parameter int unsigned LaneLatency = 4,
-  parameter int unsigned RowsPerBeat = 1
+  parameter int unsigned RowsPerBeat = 1,
+  parameter int unsigned TransposeWays = 1
 ) (
   input  wire logic               clk_i,
   input  wire logic               rst_ni,
@@ -239,6 +240,7 @@ module pim_regs #(
         pim_isa_pkg::RegTckFs: read_data = TckFs;
         pim_isa_pkg::RegLaneLatency: read_data = LaneLatency;
         pim_isa_pkg::RegRowsPerBeat: read_data = RowsPerBeat;
+        pim_isa_pkg::RegTransposeWays: read_data = TransposeWays;
         default: ;
       endcase
     end

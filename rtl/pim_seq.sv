@@ -16,7 +16,9 @@ module pim_seq #(
   /// Rows of the left operand that a beat of the right one is multiplied by; at most 8.
   parameter int unsigned RowsPerBeat = 1,
   /// Fabric clocks to set up one vector instruction (at most AccGroups beats).
-  parameter int unsigned VectorSetup = 0
+  parameter int unsigned VectorSetup = 0,
+  /// Blocks of a transposed operand that leave at the same time.
+  parameter int unsigned TransposeWays = 1
 ) (
   input  wire logic                     clk_i,
   input  wire logic                     rst_ni,
@@ -43,7 +45,7 @@ module pim_seq #(
   output logic                          block_open_o,
   output logic      [2:0]               block_row_o,
   output logic      [$clog2(AccGroups)-1:0] block_group_o,
-  output logic      [$clog2(BeatBytes/AtomBytes+1)-1:0] block_part_o,
+  output logic      [$clog2(BeatBytes/2+1)-1:0] block_atoms_o,
   output logic      [$clog2(ScalarDepth)-1:0] block_base_o,
   output logic      [$clog2(AtomBytes/2+1)-1:0] block_slices_o,
   input  wire logic                     block_room_i
@@ -86,11 +88,11 @@ module pim_seq #(
   logic [GroupBits-1:0] splat_q;
   logic [SetupBits-1:0] setup_q;
 
-  logic [31:0] beats, tile_limit, block_row;
+  logic [31:0] beats, tile_limit, block_row, block_count;
   logic [6:0] width, tile_beats;
   logic [31:0] rows_left;
   logic [GroupBits-1:0] part, last_part;
-  logic more, narrow, step;
+  logic more, narrow, step, block_all, block_first, block_go;
   logic next, block_end, tile_end, row_end, splat_end, group_end, rows_end;
   logic splat_go, splatting_q;
 
@@ -160,6 +162,8 @@ module pim_seq #(
     .y_i(y),
     .tile_b_i(tile_b_q),
     .block_row_i(block_row),
+    .block_count_i(block_count),
+    .block_all_i(block_all),
     .offset_i(beat_q * BeatBytes),
     .width_i(width_q),
     .first_i(part == '0),
@@ -178,7 +182,8 @@ module pim_seq #(
     .AtomBytes(AtomBytes),
     .BeatBytes(BeatBytes),
     .AccGroups(AccGroups),
-    .ScalarDepth(ScalarDepth)
+    .ScalarDepth(ScalarDepth),
+    .Ways(TransposeWays)
   ) u_blocks (
     .clk_i,
     .rst_ni,
@@ -193,7 +198,10 @@ module pim_seq #(
     .tile_end_o(tile_end),
     .row_o(block_row),
     .group_o(block_group_o),
-    .part_o(block_part_o),
+    .count_o(block_count),
+    .all_o(block_all),
+    .first_o(block_first),
+    .atoms_o(block_atoms_o),
     .base_o(block_base_o),
     .slices_o(block_slices_o)
   );
@@ -211,7 +219,10 @@ module pim_seq #(
   assign splat_negate_o = opcode == pim_isa_pkg::OpcodeSub;
   assign splat_row_o = member;
   assign splat_group_o = splat_q;
-  assign block_open_o = state_q == pim_pkg::SeqBlock && block_room_i;
+  // A block of a few beats would meet start values that are still on their way.
+  assign block_go = block_room_i &&
+      (quiet_i || !(AllBank && block_first && init != pim_isa_pkg::InitZero));
+  assign block_open_o = state_q == pim_pkg::SeqBlock && block_go;
   assign block_row_o = last;
   assign done_o = state_q == pim_pkg::SeqDone;
 
@@ -263,7 +274,7 @@ module pim_seq #(
           if (!more) state_q <= pim_pkg::SeqOut;
           else if (is_vector && broadcast == pim_isa_pkg::BroadcastNone) b_q <= b_q + desc_i.stride_b;
         end
-        pim_pkg::SeqBlock: if (block_room_i) state_q <= pim_pkg::SeqBlockRow;
+        pim_pkg::SeqBlock: if (block_go) state_q <= pim_pkg::SeqBlockRow;
         pim_pkg::SeqBlockRow: if (stream_ready_i) begin
           if (tile_end) state_q <= pim_pkg::SeqOut;
           else if (block_end) state_q <= pim_pkg::SeqBlock;

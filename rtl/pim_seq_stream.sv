@@ -20,6 +20,8 @@ module pim_seq_stream #(
   /// MATMUL: right operand of the current tile. MATMUL_T: atoms of a block.
   input  wire logic [31:0]              tile_b_i,
   input  wire logic [31:0]              block_row_i,
+  input  wire logic [31:0]              block_count_i,
+  input  wire logic                     block_all_i,
   /// Bytes from the start of the row to the tile, its beats.
   input  wire logic [31:0]              offset_i,
   input  wire logic [6:0]               width_i,
@@ -107,9 +109,9 @@ module pim_seq_stream #(
       pim_pkg::SeqBlockRow: begin
         valid_o = 1'b1;
         stream_o.addr = block_row_i;
-        stream_o.count = desc_i.stride_b == 32'(AtomBytes) ? 32'(AtomElems) : 32'd1;
+        stream_o.count = block_count_i;
         stream_o.kind = pim_pkg::KindBlock;
-        stream_o.all = 1'b0;
+        stream_o.all = block_all_i;
       end
       pim_pkg::SeqOut: begin
         valid_o = 1'b1;

@@ -34,6 +34,8 @@ module pim_top #(
   parameter int unsigned LaneLatency = 4,
   /// Fabric clocks to set up an element-wise vector instruction.
   parameter int unsigned VectorSetup = 0,
+  /// Blocks of a transposed operand whose slices leave in turns.
+  parameter int unsigned TransposeWays = 1,
   /// 1: the lanes are DPI code with the same bits.
   parameter int unsigned NativeLanes = 0,
   /// 1: registers stand in for the lanes, to synthesise the control path alone.
@@ -155,7 +157,8 @@ module pim_top #(
       banks: Banks, bank_groups: BankGroups, row_bytes: RowBytes, rows: Rows,
       atom_bytes: AtomBytes, beat_bytes: BeatBytes, ck_ratio: CkRatio, lanes: Lanes,
       rows_per_beat: RowsPerBeat, acc_groups: AccGroups, scalar_depth: ScalarDepth,
-      lane_latency: LaneLatency, vector_setup: VectorSetup, tck_fs: TckFs};
+      lane_latency: LaneLatency, vector_setup: VectorSetup, transpose_ways: TransposeWays,
+      tck_fs: TckFs};
 
   // generated:timing
   localparam pim_pkg::timing_t Timing = '{
@@ -172,13 +175,13 @@ module pim_top #(
     .CkRatio(longint'(CkRatio)), .Lanes(longint'(Lanes)), .RowsPerBeat(longint'(RowsPerBeat)),
     .AccGroups(longint'(AccGroups)), .ScalarDepth(longint'(ScalarDepth)),
     .LaneLatency(longint'(LaneLatency)), .VectorSetup(longint'(VectorSetup)),
-    .NativeLanes(longint'(NativeLanes)), .TckFs(longint'(TckFs)), .TRcdRd(longint'(TRcdRd)),
-    .TRcdWr(longint'(TRcdWr)), .TRp(longint'(TRp)), .TRas(longint'(TRas)), .TRc(longint'(TRc)),
-    .TCcdS(longint'(TCcdS)), .TCcdL(longint'(TCcdL)), .TRrdS(longint'(TRrdS)),
-    .TRrdL(longint'(TRrdL)), .TFaw(longint'(TFaw)), .TWr(longint'(TWr)), .TRtp(longint'(TRtp)),
-    .TWtrS(longint'(TWtrS)), .TWtrL(longint'(TWtrL)), .TRefi(longint'(TRefi)),
-    .TRfc(longint'(TRfc)), .TXs(longint'(TXs)), .TXsdll(longint'(TXsdll)), .TCl(longint'(TCl)),
-    .TCwl(longint'(TCwl)), .TBl(longint'(TBl))
+    .TransposeWays(longint'(TransposeWays)), .NativeLanes(longint'(NativeLanes)),
+    .TckFs(longint'(TckFs)), .TRcdRd(longint'(TRcdRd)), .TRcdWr(longint'(TRcdWr)),
+    .TRp(longint'(TRp)), .TRas(longint'(TRas)), .TRc(longint'(TRc)), .TCcdS(longint'(TCcdS)),
+    .TCcdL(longint'(TCcdL)), .TRrdS(longint'(TRrdS)), .TRrdL(longint'(TRrdL)),
+    .TFaw(longint'(TFaw)), .TWr(longint'(TWr)), .TRtp(longint'(TRtp)), .TWtrS(longint'(TWtrS)),
+    .TWtrL(longint'(TWtrL)), .TRefi(longint'(TRefi)), .TRfc(longint'(TRfc)), .TXs(longint'(TXs)),
+    .TXsdll(longint'(TXsdll)), .TCl(longint'(TCl)), .TCwl(longint'(TCwl)), .TBl(longint'(TBl))
     // end generated
   ) u_conditions ();
 

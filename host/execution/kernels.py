@@ -125,7 +125,7 @@ def run_gemm(
         mismatch=find_mismatch("gemm", golden.to_bf16_bits(values), expected),
         non_finite=_non_finite("gemm", values, float32),
         useful_macs=p * q * r,
-        beat_macs=geometry.atom_columns if transposed else geometry.beat_columns,
+        beat_macs=geometry.beat_columns,
     )
 
 

@@ -8,8 +8,7 @@ forms follow; the bits are the same, because each sum has the same products in t
 
 *Activations on the right.* One that comes from the CPU is written as MATMUL reads it: column tiles
 where it is wider than one, and turned where the operator reads its transpose. Otherwise a wide one
-is copied into tiles on the device, and a transposed one is read by MATMUL_T, at a quarter of the
-rate.
+is copied into tiles on the device, and a transposed one is read by MATMUL_T, which is slower.
 
 *Constants on the right.* MATMUL reads them padded to the platform's `driver.tile_columns`, which
 may be many times what a product has; MATMUL_T pads to an atom, and takes fewer clocks there.
@@ -20,7 +19,7 @@ takes fewer. It needs C for the CPU, and A and B constant or from the CPU, as th
 attention. A B that the operator reads as its transpose is B' as it lies, wherever it comes from.
 
 The model of the clocks decides, by a margin. It counts beats, the accesses of their bank, and the
-rows of the DRAM that MATMUL reads through; MATMUL_T waits for the lanes while a row is opened.
+rows of the DRAM that are read through; MATMUL_T may wait for the lanes meanwhile.
 Refreshes take the same part of each form, and what the list costs is left out.
 """
 
@@ -45,13 +44,12 @@ from pimloop.host.operators.forms import (
 from pimloop.host.operators.product import Product
 from pimloop.host.pim.device.validate import round_up
 from pimloop.host.pim.driver import DEFAULT_BANK, BankClocks, PimDriver, layout
-from pimloop.host.platforms.geometry import Geometry
+from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 
 #: What a row of the left operand costs beside its steps, fabric clocks: its load, the write of the
-#: result. Simulated without refresh (1 to 512 rows): 25 to 40 on htg-z920, of MATMUL 70 to 140 on
-#: aim, of MATMUL_T 350 to 400 there, where all banks open another row for each operand.
+#: result. Simulated without refresh (1 to 512 rows): 25 to 40 on htg-z920, 80 to 125 on aim, where
+#: all banks open another row of the DRAM for each operand.
 ROW_CLOCKS = {"per_bank": 40, "all_bank": 100}
-BLOCKED_ROW_CLOCKS = {"per_bank": 40, "all_bank": 400}
 
 #: Another form than the plain one is taken when it takes at most this part of the clocks.
 WORTH = 0.99
@@ -179,7 +177,7 @@ class _Chooser:
             tiled = clocks(g, rows, inner, round_up(columns, self._granule), bank)
             return ("MATMUL_T", blocked) if blocked <= WORTH * tiled else ("MATMUL", tiled)
         if transposed and not self._from_cpu(name):
-            return "MATMUL", blocked
+            return "MATMUL", blocked_clocks(g, rows, inner, columns, bank, apart=True)
         return "MATMUL", clocks(g, rows, inner, columns, bank)
 
     def _can_turn(self, node: Node, operation: Product) -> bool:
@@ -223,7 +221,7 @@ def clocks(
     """
     beats = round_up(columns, geometry.beat_columns) // geometry.beat_columns
     latency = geometry.lane_latency * geometry.ck_ratio
-    opened = inner * beats * geometry.beat_bytes // _open_bytes(geometry)
+    opened = _reopened(geometry, inner * beats * geometry.beat_bytes)
     own = ROW_CLOCKS[_style(geometry)] * geometry.ck_ratio
     widths = [width for _, width in layout.split(beats, geometry.acc_groups)]
     total = rows * own
@@ -235,21 +233,45 @@ def clocks(
 
 
 def blocked_clocks(
-    geometry: Geometry, rows: int, inner: int, columns: int, bank: BankClocks = DEFAULT_BANK
+    geometry: Geometry,
+    rows: int,
+    inner: int,
+    columns: int,
+    bank: BankClocks = DEFAULT_BANK,
+    *,
+    apart: bool = False,
 ) -> int:
     """Return about how many DRAM clocks MATMUL_T takes, refreshes and the list left out.
 
-    A step brings an atom of columns, the next one follows as in `clocks`. The first block of a row,
-    as many atoms as one has columns, is read before it leaves.
+    A step works on a beat of columns. The next one on the same beat follows as in `clocks`;
+    meanwhile go those of other blocks, where the device has ways for them. It waits for the lanes
+    or for the memory, whichever is slower. The first block of a row is read before it leaves.
+
+    Parameters
+    ----------
+    geometry, rows, inner, columns, bank
+        As of `clocks`.
+    apart
+        The rows of the transpose lie as a tensor has them: an atom of each is read at a time. Else
+        they lie in blocks, which all banks bring together.
     """
-    columns_of_atom = geometry.atom_columns
-    latency = geometry.lane_latency * geometry.ck_ratio
-    own = BLOCKED_ROW_CLOCKS[_style(geometry)] * geometry.ck_ratio
+    atoms = geometry.atom_columns
+    columns = round_up(columns, atoms)
+    beats = -(-columns // geometry.beat_columns)
+    parts = 1 if apart else geometry.beat_columns // atoms
+    reads = columns // parts if atoms % parts == 0 else columns
+    opened = _reopened(geometry, columns * inner * BF16_BYTES)
+    memory = inner * reads * bank.access // atoms + opened * bank.reopen
+    first = -(-reads // beats) * bank.access
+    ways = geometry.transpose_ways
+    widths = [width for _, width in layout.split(beats, geometry.acc_groups)]
+    own = ROW_CLOCKS[_style(geometry)] * geometry.ck_ratio
     total = rows * own
     for groups, size in row_groups(geometry, rows):
-        atom = max(_fabric(geometry, columns_of_atom, size), bank.access)
-        steps = -(-columns // columns_of_atom) * max(atom, latency)
-        total += groups * (inner * steps + columns_of_atom * bank.access)
+        step = _fabric(geometry, geometry.beat_columns, size)
+        latency = max(geometry.lane_latency * geometry.ck_ratio, step)
+        turns = sum(max(width * step, -(-width // ways) * latency) for width in widths)
+        total += groups * (max(inner * turns, memory) + first)
     return total
 
 
@@ -269,9 +291,14 @@ def _style(geometry: Geometry) -> str:
     return "all_bank" if geometry.all_bank else "per_bank"
 
 
-def _open_bytes(geometry: Geometry) -> int:
-    """Return the bytes of the right operand that lie in an open row."""
-    return geometry.row_bytes * (geometry.banks if geometry.all_bank else 1)
+def _reopened(geometry: Geometry, size: int) -> int:
+    """Return how often another row of the DRAM is opened within an operand of so many bytes.
+
+    In all_bank style operands begin at a row.
+    """
+    if geometry.all_bank:
+        return (size - 1) // (geometry.row_bytes * geometry.banks)
+    return size // geometry.row_bytes
 
 
 def _fabric(geometry: Geometry, columns: int, rows: int) -> int:

@@ -36,6 +36,7 @@ class Geometry:
     tck_fs: int  # DRAM clock period, femtoseconds
     lane_latency: int  # fabric clocks between operations on the same accumulators
     rows_per_beat: int = 1  # rows of the left operand that a beat of the right one is multiplied by
+    transpose_ways: int = 1  # blocks of a MATMUL_T whose slices leave in turns
 
     @property
     def beat_columns(self) -> int:
@@ -81,4 +82,5 @@ PLAIN_REGISTERS = (
     Reg.TCK_FS,
     Reg.LANE_LATENCY,
     Reg.ROWS_PER_BEAT,
+    Reg.TRANSPOSE_WAYS,
 )

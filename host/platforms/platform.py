@@ -88,6 +88,7 @@ class DeviceSection:
     )
     lane_latency: int = number(FABRIC, 1)
     vector_setup: int = number(FABRIC)
+    transpose_ways: int = number("blocks", 1, high=8, power_of_two=True, otherwise=1)
     acc_groups: int = number("beats", 2, power_of_two=True)
     scalar_depth: int = number("elements", 32, power_of_two=True)
 
@@ -206,6 +207,7 @@ class Platform:
             tck_fs=d.tck_fs,
             lane_latency=d.lane_latency,
             rows_per_beat=d.rows_per_beat,
+            transpose_ways=d.transpose_ways,
         )
 
     def rtl_parameters(self) -> dict[str, int]:

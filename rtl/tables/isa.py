@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEVICE_ID = 0x50494D31
-DEVICE_VERSION = 0x00010002
+DEVICE_VERSION = 0x00010003
 
 #: Bytes of a descriptor and of a completion record.
 DESCRIPTOR_BYTES = 64
@@ -71,6 +71,7 @@ class Reg(IntEnum):
     TCK_FS = 0x0AC
     LANE_LATENCY = 0x0B0
     ROWS_PER_BEAT = 0x0B4
+    TRANSPOSE_WAYS = 0x0B8
     CNT_CYCLES_LO = 0x100
     CNT_CYCLES_HI = 0x104
     CNT_ACT_LO = 0x108

@@ -43,8 +43,9 @@ VARIANTS: dict[str, dict[str, int]] = {
         "TCl": 24,
         "TCwl": 6,
         "TBl": 2,
+        "TransposeWays": 4,
     },
-    "per_bank, 8 rows a beat": {"RowsPerBeat": 8, "Lanes": 64},
+    "per_bank, 8 rows a beat": {"RowsPerBeat": 8, "Lanes": 64, "TransposeWays": 2},
 }
 
 #: Modules of `rtl/fpga`, and their parameters that are not those of the device.

@@ -18,6 +18,7 @@ module pimloop_tb #(
     parameter int ScalarDepth = 4096,  /// elements of a row that the scalar buffer holds
     parameter int LaneLatency = 4,  /// clocks between operations on the same accumulators
     parameter int VectorSetup = 0,  /// clocks to set up an element-wise instruction
+    parameter int TransposeWays = 1,  /// blocks of a transposed operand that leave in turns
     parameter int NativeLanes = 0,  /// 1: the lanes are DPI calls
     parameter int TckFs = 833333,  /// DRAM clock period in femtoseconds
     // DRAM timing, in DRAM clocks.
@@ -120,6 +121,7 @@ module pimloop_tb #(
       .ScalarDepth(ScalarDepth),
       .LaneLatency(LaneLatency),
       .VectorSetup(VectorSetup),
+      .TransposeWays(TransposeWays),
       .NativeLanes(NativeLanes),
       .TckFs(TckFs),
       // generated:connections

@@ -36,51 +36,63 @@ def field(item: Any, name: str) -> int:
 
 
 class Blocks:
-    """The two buffers that turn blocks of B for MATMUL_T: one is filled, the other leaves."""
+    """The buffers that turn blocks of B for MATMUL_T: in each way one is filled, one leaves."""
 
     def __init__(self, run: ListRun) -> None:
         self.run = run
-        self.size = run.p["AtomBytes"] // 2
         self.rows = 1  # of the left operand, that the blocks are for
-        self.announced: deque[int] = deque()  # slices of each block that has not left
-        self.opened: int | None = None  # slices of a block announced in this clock
-        self.filled = 0  # atoms of the block being filled
-        self.full: deque[int] = deque()  # first clock in which a block may leave
-        self.next_slice = 0
-        self.left = 0  # slices that the oldest block has sent
+        self.ways = [Way() for _ in range(run.p["TransposeWays"])]
+        self.opened: tuple[int, int, int] | None = None  # announced: way, slices, atoms
+        self.filling: deque[list[int]] = deque()  # way, atoms that are missing
+        self.next_slice = 0  # of any block
 
     @property
     def idle(self) -> bool:
         """No block is announced."""
-        return not self.announced
+        return not any(way.announced for way in self.ways)
 
-    @property
-    def room(self) -> bool:
-        """A block may be announced."""
-        return len(self.announced) < 2
+    def room(self, way: int) -> bool:
+        """A block may be announced in a way."""
+        return len(self.ways[way].announced) < 2
 
     def step(self, clock: int, sent: Sent | None) -> None:
         """Go through a clock."""
-        if self.full and self.full[0] <= clock and self.next_slice <= clock:
-            # Slices of the same accumulators: as far apart as the lanes need.
-            lanes = self.run.channel.lane_clocks(self.rows)
-            self.next_slice = clock + max(self.run.p["LaneLatency"], lanes)
-            self.left += 1
-            self.run.channel.counts["mac"] += self.rows
-            self.run.channel.lanes_fed(clock + 1, self.rows)
-            if self.left == self.announced[0]:
-                self.announced.popleft()
-                self.full.popleft()
-                self.left = 0
+        channel = self.run.channel
+        ready = [way for way in self.ways if way.full and way.full[0] <= clock >= way.next_slice]
+        if ready and self.next_slice <= clock:
+            way = ready[0]
+            # Slices of the same accumulators; any two, which the lanes work on one by one.
+            way.next_slice = clock + self.run.p["LaneLatency"]
+            self.next_slice = clock + channel.lane_clocks(self.rows)
+            way.left += 1
+            channel.counts["mac"] += self.rows
+            channel.lanes_fed(clock + 1, self.rows)
+            if way.left == way.announced[0]:
+                way.announced.popleft()
+                way.full.popleft()
+                way.left = 0
         if sent is not None and sent.stream.kind == "block":
-            self.filled += 1
-            if self.filled == self.size:
-                self.filled = 0
+            oldest = self.filling[0]
+            oldest[1] -= channel.beat_bytes // self.run.p["AtomBytes"] if sent.stream.all else 1
+            if not oldest[1]:
+                self.filling.popleft()
                 # Data of the last atom there, handed over 1, stored 1.
-                self.full.append(clock + self.run.channel.read_clocks + 2)
+                self.ways[oldest[0]].full.append(clock + channel.read_clocks + 2)
         if self.opened is not None:
-            self.announced.append(self.opened)
+            number, slices, atoms = self.opened
+            self.ways[number].announced.append(slices)
+            self.filling.append([number, atoms])
             self.opened = None
+
+
+class Way:
+    """Blocks that work on the same accumulators, one after the other."""
+
+    def __init__(self) -> None:
+        self.announced: deque[int] = deque()  # slices of each block that has not left
+        self.full: deque[int] = deque()  # first clock in which a block may leave
+        self.next_slice = 0
+        self.left = 0  # slices that the oldest block has sent
 
 
 class Sequencer:
@@ -219,21 +231,32 @@ class Sequencer:
 
     def _turned(self, first: int, width: int) -> Clocks:
         """Blocks of B, each announced (1 clock, when a buffer is free) and then read."""
-        run, size = self.run, self.elements
-        atoms_of_beat = self.beat // run.p["AtomBytes"]
-        columns = range(
-            first * atoms_of_beat, min((first + width) * atoms_of_beat, self.cols // size)
-        )
-        stride, step = self._word("stride_b"), self._word("tile")
-        for column in columns:
-            for block in range(ceil(self.inner, size)):
-                while not run.blocks.room:
-                    yield
-                run.blocks.opened = min(size, self.inner - block * size)
+        run, size, ways = self.run, self.elements, self.run.p["TransposeWays"]
+        wide = self.beat // 2  # columns of a beat
+        stride, step, base = (self._word(name) for name in ("stride_b", "tile", "addr_b"))
+        beside = stride == run.p["AtomBytes"]
+        parts = self.beat // run.p["AtomBytes"]
+        whole = parts > 1 and size % parts == 0 and beside
+        whole = whole and base % self.beat == 0 and step % self.beat == 0
+        inner = range(ceil(self.inner, size))
+        # One way: through the inner dimension first; else through the beats of the tile.
+        order = [(group, block) for group in range(width) for block in inner]
+        if ways > 1:
+            order = [(group, block) for block in inner for group in range(width)]
+        # all_bank: a block takes few clocks to read; start values must be there before the first.
+        while self.all and self.init != Init.ZERO and not run.quiet():
+            yield
+        for group, block in order:
+            while not run.blocks.room(group % ways):
                 yield
-                start = self._word("addr_b") + column * size * stride + block * step
-                if stride == run.p["AtomBytes"]:
-                    yield from run.offer(Stream(start, size, "block"))
-                    continue
-                for atom in range(size):
-                    yield from run.offer(Stream(start + atom * stride, 1, "block"))
+            column = (first + group) * wide
+            atoms = min(wide, self.cols - column)
+            run.blocks.opened = (group % ways, min(size, self.inner - block * size), atoms)
+            yield
+            start = base + column * stride + block * step
+            if beside:
+                count = atoms // parts if whole else atoms
+                yield from run.offer(Stream(start, count, "block", all=whole))
+                continue
+            for atom in range(atoms):
+                yield from run.offer(Stream(start + atom * stride, 1, "block"))

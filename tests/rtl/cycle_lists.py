@@ -23,7 +23,10 @@ DEVICES: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "8 lanes, set-up 0": ("htg-z920", {"device.lanes": "8", "device.vector_setup": "0"}),
     "16 lanes, set-up 1": ("htg-z920", {"device.lanes": "16", "device.vector_setup": "1"}),
-    "24 lanes, latency 5": ("htg-z920", {"device.lanes": "24", "device.lane_latency": "5"}),
+    "24 lanes, latency 5": (
+        "htg-z920",
+        {"device.lanes": "24", "device.lane_latency": "5", "device.transpose_ways": "4"},
+    ),
     # Two slots a clock; a refresh that falls due inside a clock, and inside most lists.
     "2 slots, odd refresh": (
         "htg-z920",
@@ -36,7 +39,10 @@ DEVICES: dict[str, tuple[str, dict[str, str]]] = {
         | {"dram.tccd_l": "5", "dram.trefi": "2501"},
     ),
     # Rows that share the beats of a product: in two passes, at once, in eight passes of two clocks.
-    "4 rows, 64 lanes": ("htg-z920", {"device.rows_per_beat": "4", "device.lanes": "64"}),
+    "4 rows, 64 lanes": (
+        "htg-z920",
+        {"device.rows_per_beat": "4", "device.lanes": "64", "device.transpose_ways": "2"},
+    ),
     "aim, 2 rows, 512 lanes": ("aim", {"device.rows_per_beat": "2", "device.lanes": "512"}),
     "8 rows, 24 lanes": ("htg-z920", {"device.rows_per_beat": "8", "device.lanes": "24"}),
     "aim, no refresh": (
@@ -202,6 +208,12 @@ class _Maker:
             },
             "refreshes": {"inner": 24 * size, "cols": 3 * size, "apart": True},
             "rows of groups": {"inner": size + 3, "cols": 2 * size, "rows": 11},
+            # More beats than a device has ways, the last one narrower than the others.
+            "beats in turns": {"inner": 3 * size + 1, "cols": 5 * self.columns + size, "rows": 3},
+            "beats of two atoms": {"inner": 2 * size, "cols": 2 * self.columns, "apart": True},
+            "beats, start row": {
+                "inner": size, "cols": 3 * self.columns, "rows": 2, "init": Init.ROW,
+            },
         }  # fmt: skip
         return {f"transposed, {name}": [self.turned(**shape)] for name, shape in shapes.items()}
 

@@ -13,18 +13,18 @@ from pimloop.host.common.golden import bf16_to_f32, elementwise, matmul, to_bf16
 from pimloop.sim.bench.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 64, 4
-#: Bytes of an atom and of a beat, rows for a beat, rows at the same time.
+#: Bytes of an atom and of a beat, rows for a beat, rows at the same time, ways of the transposer.
 STYLES = {
-    "per_bank": (64, 64, 1, 1),
-    "all_bank": (32, 64, 1, 1),
-    "8 rows in 4 passes": (64, 64, 8, 2),
-    "4 rows at once": (32, 64, 4, 4),
-    "2 rows in 2 passes": (32, 64, 2, 1),
+    "per_bank": (64, 64, 1, 1, 1),
+    "all_bank": (32, 64, 1, 1, 2),
+    "8 rows in 4 passes": (64, 64, 8, 2, 4),
+    "4 rows at once": (32, 64, 4, 4, 4),
+    "2 rows in 2 passes": (32, 64, 2, 1, 1),
 }
 IDLE = dict.fromkeys(
     ("flush_i", "read_i", "write_i", "read_data_i", "zero_init_i", "ew_op_i", "ew_scalar_i",
      "scalar_index_i", "splat_i", "splat_zero_i", "splat_negate_i", "splat_row_i",
-     "splat_group_i", "block_open_i", "block_row_i", "block_group_i", "block_part_i",
+     "splat_group_i", "block_open_i", "block_row_i", "block_group_i", "block_atoms_i",
      "block_base_i", "block_slices_i", "copy_in_data_i"), 0,
 )  # fmt: skip
 MAC, MUL, MULS = 0, 2, 3  # pim_pkg::lane_op_e
@@ -35,7 +35,7 @@ class TB:
 
     def __init__(self, dut, idle):
         self.dut, self.rng, self.idle = dut, seeded(dut), idle
-        self.atom, self.beat, self.rows, self.sets = STYLES[os.environ["STYLE"]]
+        self.atom, self.beat, self.rows, self.sets, self.ways = STYLES[os.environ["STYLE"]]
         self.elems, self.atom_elems = self.beat // 2, self.atom // 2
         self.read_data = None  # of the read of the last clock
         self.written = []  # (access, data bytes) of write_o
@@ -84,10 +84,14 @@ class TB:
         while self.rng.random() < self.idle:
             await self.step()
 
+    def full(self):
+        """Return the most clocks in which two blocks of each way leave the transpose buffer."""
+        return 2 * self.ways * self.atom_elems * max(LATENCY, self.rows // self.sets)
+
     async def settle(self):
         """Wait as `hold` does."""
         await self.step()
-        for _ in range(400):
+        for _ in range(400 + self.full()):
             if not int(self.dut.busy_o.value):
                 return
             await self.step()
@@ -114,13 +118,14 @@ class TB:
         for _ in range((rows - 1) // self.sets):
             await self.step()
 
-    async def read(self, kind, beats, period=0, row=0):
+    async def read(self, kind, beats, period=0, row=0, every=None):
         """Read a stream: `beats` uint16[n, elements]."""
         for i, beat in enumerate(beats):
             await self.gap()
             last = i == len(beats) - 1
             ended = period and i % period == period - 1
             access = self.access(kind, last, ended, row)
+            access["all"] = access["all"] if every is None else every
             await self.step(access, np.ascontiguousarray(beat).tobytes())
 
     async def scalars(self, values, row=0):
@@ -234,7 +239,7 @@ async def products_follow_the_scalars_at_once(dut):
 @cocotb.test()
 @cocotb.parametrize(idle=(0.0, 0.5))
 async def transposed_products(dut, idle):
-    """Blocks through the transpose buffer, part by part of the beat."""
+    """Blocks through the transpose buffer, beat by beat of columns or in turns."""
     tb = TB(dut, idle)
     await tb.begin()
     parts = tb.beat // tb.atom
@@ -253,11 +258,14 @@ async def transposed_products(dut, idle):
                 await splat(tb, width, zero=1, row=row)
         await tb.load(init, width)
         before = tb.macs
-        for column in range(0, columns, tb.atom_elems):
-            for base in range(0, inner, tb.atom_elems):
-                await block(tb, b, column, base, rows)
+        firsts, bases = range(0, columns, tb.elems), range(0, inner, tb.atom_elems)
+        order = [(column, base) for column in firsts for base in bases]
+        if tb.ways > 1:
+            order = [(column, base) for base in bases for column in firsts]
+        for column, base in order:
+            await block(tb, b, column, base, rows)
         result = await tb.results(rows, width, f32)
-        assert tb.macs - before == inner * columns // tb.atom_elems * rows
+        assert tb.macs - before == inner * width * rows
         used = None if init is None else init[:, :columns]
         tb.expect(result[:, :columns], a, b.T, used, f32)
         # Columns that are not there keep their initial value, without a product.
@@ -286,14 +294,17 @@ async def block(tb, b, column, base, rows):
     """Announce one block of B^T, for some rows of A, and read its atoms."""
     dut = tb.dut
     inner = b.shape[1]
-    for _ in range(400):
+    columns = min(tb.elems, len(b) - column)
+    dut.block_group_i.value = column // tb.elems
+    for _ in range(100 + tb.full()):
+        await tb.step()
         if int(dut.block_room_o.value):
             break
-        await tb.step()
+    else:
+        raise AssertionError("no room for a block")
     dut.block_open_i.value = 1
     dut.block_row_i.value = rows - 1
-    dut.block_group_i.value = column // tb.elems
-    dut.block_part_i.value = column % tb.elems // tb.atom_elems
+    dut.block_atoms_i.value = columns
     dut.block_base_i.value = base
     slices = min(tb.atom_elems, inner - base)
     dut.block_slices_i.value = slices
@@ -301,9 +312,12 @@ async def block(tb, b, column, base, rows):
     dut.block_open_i.value = 0
     dut.block_row_i.value = int(tb.rng.integers(tb.rows))
     # What follows the last element in memory is not zero.
-    atoms = tb.bits(tb.atom_elems, tb.atom_elems)
-    atoms[:, :slices] = b[column : column + tb.atom_elems, base : base + slices]
-    await tb.read(Kind.BLOCK, atoms)
+    atoms = tb.bits(columns, tb.atom_elems)
+    atoms[:, :slices] = b[column : column + columns, base : base + slices]
+    if tb.beat > tb.atom and tb.rng.integers(2):
+        await tb.read(Kind.BLOCK, atoms.reshape(-1, tb.elems), every=1)
+    else:
+        await tb.read(Kind.BLOCK, atoms)
 
 
 #: What the lanes compute, by operation.
@@ -407,15 +421,21 @@ async def flush_starts_everything_anew(dut):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_pim_lane_ctl(style):
-    atom, beat, rows, sets = STYLES[style]
-    sources = rtl("pim_scalar_buf", "pim_transpose", "pim_lane", "pim_lanes",
-                  "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result", "pim_lane_rows",
-                  "pim_lane_ctl")  # fmt: skip
+    atom, beat, rows, sets, ways = STYLES[style]
+    sources = rtl("pim_scalar_buf", "pim_transpose_square", "pim_transpose", "pim_lane",
+                  "pim_lanes", "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result",
+                  "pim_lane_rows", "pim_lane_ctl")  # fmt: skip
     params = {"AtomBytes": atom, "BeatBytes": beat, "AccGroups": GROUPS, "ScalarDepth": DEPTH}
     run_bench(
         "pim_lane_ctl",
         sources,
         bench=__file__,
-        params=params | {"LaneLatency": LATENCY, "RowsPerBeat": rows, "LaneSets": sets},
+        params=params
+        | {
+            "LaneLatency": LATENCY,
+            "RowsPerBeat": rows,
+            "LaneSets": sets,
+            "TransposeWays": ways,
+        },
         environment={"STYLE": style},
     )

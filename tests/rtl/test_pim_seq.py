@@ -13,10 +13,11 @@ from pimloop.sim.bench.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 256, 4
 STYLES = {
-    "per_bank": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0, "RowsPerBeat": 1},
-    "all_bank": {"AtomBytes": 32, "BeatBytes": 128, "VectorSetup": 3, "RowsPerBeat": 1},
+    "per_bank": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0},
+    "all_bank": {"AtomBytes": 32, "BeatBytes": 128, "VectorSetup": 3, "TransposeWays": 2},
     "per_bank, 8 rows": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0, "RowsPerBeat": 8},
     "all_bank, 2 rows": {"AtomBytes": 32, "BeatBytes": 128, "VectorSetup": 3, "RowsPerBeat": 2},
+    "per_bank, 4 ways": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0, "TransposeWays": 4},
 }
 PRODUCTS = (Opcode.MATMUL, Opcode.MATMUL_T)
 _ISA = load()
@@ -34,7 +35,8 @@ class Loops:
 
     def __init__(self, style, opcode, words):
         self.atom, self.beat = style["AtomBytes"], style["BeatBytes"]
-        self.together = style["RowsPerBeat"]  # rows of a product for each beat
+        self.together = style.get("RowsPerBeat", 1)  # rows of a product for each beat
+        self.ways = style.get("TransposeWays", 1)
         self.every = int(self.atom != self.beat)
         self.opcode, self.w = opcode, words
         self.events = []
@@ -45,8 +47,8 @@ class Loops:
         else:
             self.elementwise()
 
-    def stream(self, kind, addr, count, hold=0, period=0, row=0, more=0):
-        single = kind in (Kind.SCALAR, Kind.BLOCK)
+    def stream(self, kind, addr, count, hold=0, period=0, row=0, more=0, single=False):
+        single |= kind == Kind.SCALAR
         values = {"addr": addr, "count": count, "kind": kind, "hold": hold, "period": period}
         values |= {"all": 0 if single else self.every, "row": row, "more": more}
         self.events.append(("stream", values))
@@ -123,17 +125,22 @@ class Loops:
 
     def blocks(self, first, width, last):
         w, elems, parts = self.w, self.atom // 2, self.beat // self.atom
-        for column in range(first * parts, min((first + width) * parts, w["cols"] // elems)):
-            group, part = divmod(column - first * parts, parts)
-            for block in range(-(-w["inner"] // elems)):
-                slices = min(elems, w["inner"] - block * elems)
-                self.events.append(("block", (last, group, part, block * elems, slices)))
-                addr = w["addr_b"] + column * elems * w["stride_b"] + block * w["tile"]
-                if w["stride_b"] == self.atom:
-                    self.stream(Kind.BLOCK, addr, elems)
-                else:
-                    for line in range(elems):
-                        self.stream(Kind.BLOCK, addr + line * w["stride_b"], 1)
+        beside = w["stride_b"] == self.atom
+        beats = beside and parts > 1 and not (w["addr_b"] | w["tile"]) % self.beat
+        inner = range(-(-w["inner"] // elems))
+        order = [(group, block) for group in range(width) for block in inner]
+        if self.ways > 1:
+            order = [(group, block) for block in inner for group in range(width)]
+        for group, block in order:
+            column = (first + group) * self.beat // 2
+            atoms = min(self.beat // 2, w["cols"] - column)
+            slices = min(elems, w["inner"] - block * elems)
+            self.events.append(("block", (last, group, atoms, block * elems, slices)))
+            addr = w["addr_b"] + column * w["stride_b"] + block * w["tile"]
+            count = atoms // parts if beats else atoms if beside else 1
+            for line in range(1 if beside else atoms):
+                at = addr + line * w["stride_b"]
+                self.stream(Kind.BLOCK, at, count, single=not beats)
 
     def elementwise(self):
         w, elems = self.w, self.atom // 2
@@ -195,7 +202,7 @@ class TB:
     def random_descriptor(self, opcode):
         atom, beat = self.style["AtomBytes"], self.style["BeatBytes"]
         words = {
-            "rows": self.pick(1, 2, 3, self.style["RowsPerBeat"] + 3),
+            "rows": self.pick(1, 2, 3, self.style.get("RowsPerBeat", 1) + 3),
             "cols": beat // 2 * self.pick(1, 2, 4, 5, 9),
         }
         for name in ("addr_a", "addr_b", "addr_y", "host_lo"):
@@ -215,7 +222,8 @@ class TB:
         if opcode == Opcode.MATMUL_T:
             words["cols"] = atom // 2 * self.pick(1, 2, 3, 4, 7, 19)
             words["stride_b"] = atom * self.pick(1, 1, 3)
-            words["tile"] = atom * self.pick(1, 5, 64)
+            words["tile"] = atom * self.pick(1, 5, 64, 128)
+            words["addr_b"] += atom * self.pick(0, 0, 1)
             words["inner"] = self.pick(1, atom // 2, atom // 2 + 1, 3 * atom // 2)
         return words
 
@@ -231,6 +239,7 @@ class TB:
         dut.start_i.value = 0
         busy = left = 0
         settling, index = False, None  # a result waits; entry a stream still has to look up
+        starting = False  # start values are on their way to the accumulators
         for _ in range(200 + 60 * len(loops.events)):
             ready, room = int(rng.random() >= self.idle), int(rng.random() >= self.idle)
             quiet = int(busy == 0)
@@ -240,7 +249,7 @@ class TB:
             self.entry, self.named = self.named, int(dut.scalar_index_o.value)
             busy = max(0, busy - 1)
             if quiet:
-                settling, index = False, None
+                settling, starting, index = False, False, None
             # The entry is looked up when the data arrive.
             assert index is None or int(dut.scalar_index_o.value) == index
             if int(dut.splat_o.value):
@@ -253,13 +262,16 @@ class TB:
                 assert room
                 # The lanes would be busy with it, and the result waits for them.
                 assert not settling, "a block is announced while a result waits"
-                names = ("row", "group", "part", "base", "slices")
+                # Where all banks bring a block, its first slice may meet them.
+                assert not (starting and loops.every), "a block is announced among start values"
+                names = ("row", "group", "atoms", "base", "slices")
                 seen = tuple(int(getattr(dut, f"block_{name}_o").value) for name in names)
                 assert next(expected) == ("block", seen)
             if ready and int(dut.stream_valid_o.value):
                 event = next(expected)
                 self.check_stream(event, loops)
                 settling |= Kind(event[1]["kind"]).writes
+                starting |= event[1]["kind"] in (Kind.LOAD, Kind.LOAD_F32)
                 index = event[2] if len(event) > 2 else index
                 busy = max(busy, int(rng.integers(1, 30)))
             if int(dut.done_o.value):

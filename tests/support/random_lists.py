@@ -363,13 +363,21 @@ class ListMaker:
     def _matmul_t(self) -> Descriptor:
         g, rng = self._g, self._rng
         rows, inner = self._upto(5), self._upto(80)
-        cols = self._upto(4) * g.atom_columns
+        # A part of a beat, beats, more beats than a device has ways.
+        atoms = (
+            self._upto(4)
+            if rng.random() < 0.5
+            else self._upto(5 * g.beat_columns // g.atom_columns)
+        )
+        cols = atoms * g.atom_columns
         blocks = -(-inner // g.atom_columns)
         if rng.random() < 0.5:
             stride_b, tile = g.atom_bytes, cols * g.atom_bytes  # blocked
+            granule = g.beat_bytes if rng.random() < 0.7 else g.atom_bytes
         else:
             tile = g.atom_bytes  # rows
             stride_b = self._stride(blocks * g.atom_bytes, g.atom_bytes)
+            granule = g.atom_bytes
         last = (blocks - 1) * tile + g.atom_bytes
         out_f32 = bool(rng.integers(0, 2))
         wide_a = round_up(BF16_BYTES * inner, g.beat_bytes)
@@ -379,7 +387,7 @@ class ListMaker:
         init, c, stride_c = self._initial(rows, columns, y, stride_y, out_f32)
         return descriptors.matmul(
             self._place(rows, stride_a, wide_a, g.beat_bytes),
-            self._place(cols, stride_b, last, g.atom_bytes),
+            self._place(cols, stride_b, last, granule),
             y,
             rows=rows,
             inner=inner,

@@ -55,6 +55,7 @@ def read_geometry(device: Device) -> Geometry:
     style, banks = read(Reg.STYLE), read(Reg.BANKS)
     plain = {register.name.lower(): read(register) for register in PLAIN_REGISTERS}
     plain["rows_per_beat"] = plain["rows_per_beat"] or 1  # a device of before version 1.2
+    plain["transpose_ways"] = plain["transpose_ways"] or 1  # of before version 1.3
     return Geometry(
         capacity=read(Reg.CAPACITY_LO) | read(Reg.CAPACITY_HI) << 32,
         all_bank=bool(STYLE_ALL_BANK.get(style)),

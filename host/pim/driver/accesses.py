@@ -2,9 +2,9 @@
 
 The device counts RD and WR commands. In all_bank style such a command either moves one atom over
 the data bus of the channel or reaches every bank at once and leaves the bus alone; the counters do
-not tell which. The descriptors do: copies, rows of A, scalars and blocks of MATMUL_T go through the
-channel, all other operands and results of compute descriptors use all banks (rtl/pim_seq.sv,
-rtl/pim_copy.sv). In per_bank style every column command uses the channel.
+not tell which. The descriptors do: copies, rows of A, scalars and blocks of MATMUL_T that are not
+whole beats go through the channel, all other operands and results of compute descriptors use all
+banks (rtl/pim_seq.sv, rtl/pim_copy.sv). In per_bank style every column command uses the channel.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def _computed(
     blocks = -(-inner // atom)  # atoms of a row of A, blocks of the inner dimension
 
     # MATMUL_T: every block of `atom` columns and `atom` steps of the inner dimension, row by row.
-    turned = np.where(transposed, cols // atom * blocks * atom, 0)
+    turned = np.where(transposed, cols * blocks, 0)
+    whole = transposed & _in_beats(descriptors, geometry)
+    parts = geometry.beat_bytes // geometry.atom_bytes
+    by_atom, by_beat = np.where(whole, 0, turned), np.where(whole, turned // parts, 0)
     init = _field(control, "init")
     start = np.select([init == Init.ROW, init == Init.F32], [beats, 2 * beats], 0)
     stream = np.where(transposed, 0, inner * beats)
@@ -113,10 +116,24 @@ def _computed(
     alone = (scalars != 0) | np.isin(opcode, UNARY_OPCODES)  # no beats of a right operand
     operands = np.where(alone, beats, 2 * beats)
 
-    narrow_rd = np.where(product, rows * (blocks + turned), 0) + np.where(vector, scalars, 0)
-    wide_rd = np.where(product, rows * (start + stream), 0) + np.where(vector, rows * operands, 0)
+    # The right operand of a product is read once for each group of rows.
+    groups = -(-rows // geometry.rows_per_beat)
+    narrow_rd = np.where(product, rows * blocks + groups * by_atom, 0)
+    narrow_rd += np.where(vector, scalars, 0)
+    wide_rd = np.where(product, rows * start + groups * (stream + by_beat), 0)
+    wide_rd += np.where(vector, rows * operands, 0)
     wide_wr = np.where(product, rows * result, 0) + np.where(vector, rows * beats, 0)
     return narrow_rd, wide_rd, wide_wr
+
+
+def _in_beats(descriptors: NDArray[np.void], geometry: Geometry) -> NDArray[np.bool_]:
+    """Return whether a MATMUL_T reads its blocks from all banks at once, (n,)."""
+    address, stride, tile = _words(descriptors, "addr_b", "stride_b", "tile")
+    aligned = (address | tile) % geometry.beat_bytes == 0
+    parts = geometry.beat_bytes // geometry.atom_bytes
+    possible = geometry.all_bank and geometry.atom_columns % parts == 0
+    whole: NDArray[np.bool_] = possible & (stride == geometry.atom_bytes) & aligned
+    return whole
 
 
 def split_accesses(asked: Accesses, reads: int, writes: int, geometry: Geometry) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def test_every_value_has_a_source(name: str) -> None:
     cpu = len(fields(platform.cpu)) if platform.cpu else 0
     # Energy: three values, then 13 of currents or 7 of energies and 2 of all banks, 2 of a CPU.
     energy = 3 + (7 + 2 if name == "aim" else 13) + (2 if platform.cpu else 0)
-    assert len(source_of) == 14 + 21 + 4 + 7 + 5 + cpu + energy
+    assert len(source_of) == 15 + 21 + 4 + 7 + 5 + cpu + energy
     assert all(source.strip() for _, source in source_of.values())
 
 

@@ -17,7 +17,7 @@
 module pim_top #(
     parameter int AllBank = 0, Banks = 16, BankGroups = 4, RowBytes = 8192, AtomBytes = 64,
     Rows = 4096, CkRatio = 4, Lanes = 32, RowsPerBeat = 1, AccGroups = 16, ScalarDepth = 4096,
-    LaneLatency = 4, VectorSetup = 0, NativeLanes = 0, TckFs = 833333,
+    LaneLatency = 4, VectorSetup = 0, TransposeWays = 1, NativeLanes = 0, TckFs = 833333,
     // generated:parameters
     parameter int TRcdRd = 17,
     parameter int TRcdWr = 17,

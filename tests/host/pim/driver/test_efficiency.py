@@ -28,6 +28,12 @@ VECTORS = [
     ("add", (128, 768), (128, 1), 5116, 26370),
     ("add", (16, 2048), (16, 2048), 1702, 5246),
 ]
+#: (rows, inner, columns), clocks of MATMUL, of MATMUL_T by an operand in blocks.
+PRODUCTS = [
+    ((1, 768, 768), 10232, 8696),
+    ((1, 768, 256), 8270, 7642),
+    ((16, 64, 16), 12124, 12048),
+]
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +63,19 @@ def test_rows_of_the_dram_are_opened_once_for_many_beats(
     values = [golden.bf16_to_f32(golden.to_bf16_bits(array)) for array in arrays]
     exact = {"add": np.add, "mul": np.multiply, "relu": lambda a: np.maximum(a, 0)}[op](*values)
     assert np.array_equal(driver.download(result), golden.bf16_to_f32(golden.to_bf16_bits(exact)))
+
+
+@pytest.mark.parametrize(("shape", "straight", "turned"), PRODUCTS)
+def test_products_by_transposed_operands_take_no_longer(
+    device: Device, shape: tuple[int, int, int], straight: int, turned: int
+) -> None:
+    """Blocks are read by all banks at once, and slices of several leave in turns."""
+    rows, inner, columns = shape
+    left, right = _values(1, rows, inner), _values(2, inner, columns)
+    expected = golden.matmul(golden.to_bf16_bits(left), golden.to_bf16_bits(right), None)
+    for opcode, clocks in (("MATMUL", straight), ("MATMUL_T", turned)):
+        driver = PimDriver.for_platform(device, AIM)
+        matrix = driver.load_matrix(right, opcode=opcode)
+        result = driver.matmul(driver.upload(left), matrix)
+        assert driver.last.cycles == clocks
+        assert np.array_equal(driver.download(result), golden.bf16_to_f32(expected))
