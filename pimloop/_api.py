@@ -69,6 +69,7 @@ def load_model(
     seed: int = 0,
     keep_fused: bool = False,
     im2col: bool = False,
+    quantize: str | None = None,
 ) -> Model:
     """Return a model with values for its inputs.
 
@@ -87,7 +88,7 @@ def load_model(
         Of an .onnx file: shapes of inputs, lengths of named axes.
     seed
         Of random weights and inputs.
-    keep_fused, im2col
+    keep_fused, im2col, quantize
         As the options of `pimloop sim`.
 
     Raises
@@ -104,6 +105,7 @@ def load_model(
         given=inputs or {},
         batch=whole("batch", batch, 1),
         decompose=Choice(keep_fused=keep_fused, im2col=im2col),
+        quantize=quantize,
     )
     refuse_idle({"model": str(source), "inputs": inputs, "seed": options.seed}, LOADING)
     graph = load_any_model(str(source), options)

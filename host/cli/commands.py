@@ -35,6 +35,9 @@ COMMANDS: Mapping[str, Command] = {
     "schema": Command("schema", "print the JSON Schema of a file's format"),
     "waves": Command("waves", "record waveforms of one operator"),
     "models": Command("models", "list the built-in models, or show what one consists of"),
+    "quantize": Command(
+        "quantize", "state what weights of 8 or 4 bits change in a model's results"
+    ),
     "platforms": Command(
         "platforms", "list the platforms, or show one with the source of every number"
     ),

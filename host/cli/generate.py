@@ -65,14 +65,22 @@ def run_generate(args: argparse.Namespace) -> int:
             raise PimloopError(
                 f"--generate takes the prompt's length from --seq, not from --{option}"
             )
-    wanted = LoadOptions(sequence_length=args.seq, seed=args.seed, batch=args.batch)
+    wanted = LoadOptions(args.seq, args.seed, batch=args.batch, quantize=args.quantize)
     progress = ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json)
     progress.note(f"reading or drawing the weights of {args.model} ...")
     generator = load_generator(args.model, args.generate, wanted)
     name, length = generator.config.name, generator.prompt_length
     policy = _policy(args)
     batch = () if generator.batch == 1 else ("batch", str(generator.batch))
-    parts = (name, str(length), *batch, "generate", str(args.generate), platform.name)
+    parts = (
+        name,
+        *filter(None, [args.quantize]),
+        str(length),
+        *batch,
+        "generate",
+        str(args.generate),
+        platform.name,
+    )
     folder = args.out or Path("out") / "-".join(file_name(part) for part in parts)
     make_folder(folder)
     options = pipeline_options(args)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Options about a model that is loaded, and what they are when they are not given.
 _OF_A_MODEL: Mapping[str, Any] = {
     "seq": None, "shape": [], "axis": [], "batch": None, "inputs": None, "seed": 0,
-    "keep_fused": False, "im2col": False, "platform": None,
+    "keep_fused": False, "im2col": False, "quantize": None, "platform": None,
 }  # fmt: skip
 
 

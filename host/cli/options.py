@@ -63,6 +63,12 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "action": "store_true",
         "help": "also make products of convolutions that copy their input several times for it",
     },
+    "--quantize": {
+        "choices": ("w8", "w4"),
+        "help": "integer weights for products by constants: w8 (8 bits, a scale a column) or w4 (4"
+        " bits, groups of 128); rounded to nearest, or those of an .onnx file as they are. Such"
+        " products stay on the CPU: the PIM does not have these weights yet",
+    },
     # Where it runs
     "--platform": {
         "type": parse_name,
@@ -189,6 +195,7 @@ def add_model(parser: argparse.ArgumentParser, **changes: Any) -> None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how a model is loaded."""
     add_options(parser, "--seq", "--shape", "--axis", "--batch", "--inputs", "--seed")
+    add_options(parser, "--quantize")
     add_form_options(parser)
 
 

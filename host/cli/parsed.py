@@ -58,6 +58,7 @@ def load_options(args: argparse.Namespace) -> LoadOptions:
         given=given_inputs(args) or {},
         batch=args.batch,
         decompose=form_choice(args),
+        quantize=args.quantize,
     )
 
 
@@ -102,7 +103,7 @@ _FLAGS = ("other_shapes", "keep_fused", "im2col")
 
 #: Options of a command that decide its result, in the order they are repeated in.
 _REPEATED = ("plan", "policy", "seq", "seed", "platform", "objective", "shares", "device",
-             "flavour", "jobs", "inputs", "batch", "generate")  # fmt: skip
+             "flavour", "jobs", "inputs", "batch", "quantize", "generate")  # fmt: skip
 
 
 def repeat_command(args: argparse.Namespace) -> list[str]:

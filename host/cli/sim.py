@@ -119,7 +119,7 @@ def run_sim(args: argparse.Namespace) -> int:
     from pimloop.host.report.publish import PLOTS, publish
 
     platform, graph = load(args)
-    parts = [graph.name, graph.sequence_length, platform.name]
+    parts = [graph.name, args.quantize, graph.sequence_length, platform.name]
     name = "-".join(file_name(str(part)) for part in parts if part is not None)
     folder = args.out or Path("out") / name
     make_folder(folder)

@@ -23,6 +23,7 @@ from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.loader import DEFAULT_SEQUENCE, LoadOptions, with_random_weights
 from pimloop.host.models.parameters import SharedWeights, Weights
+from pimloop.host.models.quantize.products import Quantizer
 from pimloop.partitioner.quantity import quantity
 
 #: The output that tokens are chosen from.
@@ -118,6 +119,10 @@ def build_generator(
             for n, array in step.constants.items()
         }
         step = replace(step, name=f"{config.name}-step", constants=shared)
+    if options.quantize is not None:
+        quantizer = Quantizer.of(options.quantize)
+        prefill = quantizer.graph(prefill)
+        step = None if step is None else quantizer.graph(step)
     return Generator(config, prefill, step, length, tokens, batch)
 
 

@@ -159,6 +159,8 @@ class Graph:
     decomposed: Mapping[str, int] = field(default_factory=dict)  # fused operators, by type
     #: Why an operator with products inside is not decomposed, by node id.
     kept_whole: Mapping[str, str] = field(default_factory=dict)
+    #: Why a product by integer weights is none that the PIM can run, by node id.
+    quantized: Mapping[str, str] = field(default_factory=dict)
     #: Values of the inputs that take texts; they are folded away, so no input of the graph.
     texts: Mapping[str, Array] = field(default_factory=dict)
     states: tuple[State, ...] = ()
@@ -245,9 +247,14 @@ class Graph:
 
     @cached_property
     def parameters(self) -> int:
-        """Elements of all floating-point constants."""
+        """Elements of all floating-point constants, and of packed weights instead of scales."""
+        packed = {
+            node.inputs[2]: int(node.attributes["K"]) * int(node.attributes["N"])
+            for node in self.nodes
+            if (node.domain, node.op) == (CONTRIB, "MatMulNBits")
+        }
         return sum(
-            self.tensors[name].elements
+            packed.get(name, self.tensors[name].elements)
             for name in self.constants
             if self.tensors[name].dtype.kind == "f"
         )

@@ -21,6 +21,7 @@ from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.onnx_file import load_onnx
 from pimloop.host.models.onnx_shapes import AxisOptions
 from pimloop.host.models.parameters import Weights
+from pimloop.host.models.quantize.products import Quantizer
 from pimloop.host.models.weights import RandomWeights
 
 #: Sequence length when none is given.
@@ -39,6 +40,7 @@ class LoadOptions:
     given: Mapping[str, Array] = field(default_factory=dict)  # values of inputs; they decide shapes
     batch: int | None = None  # sequences at once; None: 1
     decompose: Choice = field(default_factory=Choice)  # which fused operators of an .onnx file
+    quantize: str | None = None  # "w8", "w4": the integer weights that products get
 
     def __post_init__(self) -> None:
         """Raise PimloopError for a seed that no generator takes."""
@@ -51,8 +53,8 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
     Raises
     ------
     PimloopError
-        When there is no such model, its files are damaged, or the sequence length is outside
-        1..the model's limit.
+        When there is no such model, its files are damaged, the sequence length is outside
+        1..the model's limit, or its weights cannot be quantized as is asked for.
     """
     options = options or LoadOptions()
     path = Path(name)
@@ -64,6 +66,7 @@ def load_model(name: str, options: LoadOptions | None = None) -> Graph:
                 options.given, options.shapes, options.axes, options.batch, options.sequence_length
             ),
             options.decompose,
+            options.quantize,
         )
     for option, values in (("--shape", options.shapes), ("--axis", options.axes)):
         if values:
@@ -134,7 +137,7 @@ def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> 
         raise PimloopError(f"model {config.name}: batch {batch}: at least 1 sequence is needed")
     if options.given:
         length, batch = _given_sizes(config, options, length, batch)
-    return architecture_of(config).graph(
+    graph = architecture_of(config).graph(
         config,
         weights,
         length,
@@ -142,6 +145,7 @@ def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> 
         hidden_states=options.hidden_states,
         masked="attention_mask" in options.given,
     )
+    return graph if options.quantize is None else Quantizer.of(options.quantize).graph(graph)
 
 
 def _given_sizes(

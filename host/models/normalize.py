@@ -50,6 +50,8 @@ from pimloop.host.models.inference import (
 )
 from pimloop.host.models.integer_weights import with_weights_of_one_type
 from pimloop.host.models.onnx_order import outer_names, subgraphs
+from pimloop.host.models.quantize.products import Quantizer
+from pimloop.host.models.quantize.reading import Dequantized, dequantized, is_packed
 from pimloop.host.models.states import with_states
 from pimloop.host.models.tracing import Tracer
 from pimloop.partitioner.quantity import quantity
@@ -93,6 +95,7 @@ class RawModel:
     sequence_length: int | None = None
     input_ranges: dict[str, int] = field(default_factory=dict)
     choice: Choice = field(default_factory=Choice)  # of what is decomposed
+    quantize: str | None = None  # the kind of integer weights that products get
     given: Mapping[str, Array] = field(default_factory=dict)  # values of inputs, for open shapes
     check_operators: bool = False  # whether ONNX Runtime may lack one
     #: Types of constants that are stored in narrower ones.
@@ -136,6 +139,7 @@ class _Normalizer:
         self.declared = dict(raw.declared)
         self.stated: set[str] = set()  # names of Constant operators, whose type nobody declares
         self.promised: dict[str, TensorInfo] = {}  # what the operator said that is written out
+        self.dequantized: dict[str, Dequantized] = {}  # what constants were made from, by name
 
     def run(self) -> Graph:
         self.waiting.extend(self.raw.nodes)
@@ -178,6 +182,10 @@ class _Normalizer:
             decomposed=self.decomposed,
             kept_whole={n.id: self.kept_whole[n.id] for n in nodes if n.id in self.kept_whole},
         )
+        if self.raw.quantize is not None:
+            quantizer = Quantizer.of(self.raw.quantize)
+            quantizer.sources = self.dequantized
+            graph = quantizer.graph(graph)
         return with_states(graph)
 
     def _check_declared(self) -> None:
@@ -243,6 +251,8 @@ class _Normalizer:
         """Put the primitives that an operator equals in its place; return whether there are any."""
         if not has_rule(node.domain, node.op):
             return False
+        if self.raw.quantize is not None and is_packed(node):
+            return False  # its integers stay
         if all(name in self.constants for name in node.inputs if name):
             return False  # its result is a constant
         try:
@@ -399,6 +409,10 @@ class _Normalizer:
             node.outputs, self.inference.evaluate(node, values, where), strict=True
         ):
             self._define_constant(name, array)
+        if self.raw.quantize is not None:
+            source = dequantized(node, values, self.dequantized, where)
+            if source is not None:
+                self.dequantized[node.outputs[0]] = source
 
     def _check_counts(self, proto: onnx.NodeProto, where: str) -> None:
         """Refuse a standard operator with too many or too few inputs or outputs."""

@@ -31,7 +31,12 @@ from pimloop.host.models.onnx_types import declared_types
 _ID_PATH = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Cast", "Identity", "Flatten"})
 
 
-def load_onnx(path: Path, axes: AxisOptions | None = None, choice: Choice | None = None) -> Graph:
+def load_onnx(
+    path: Path,
+    axes: AxisOptions | None = None,
+    choice: Choice | None = None,
+    quantize: str | None = None,
+) -> Graph:
     """Return the graph of a file.
 
     Parameters
@@ -43,6 +48,8 @@ def load_onnx(path: Path, axes: AxisOptions | None = None, choice: Choice | None
         when a value is given for it, and is a constant otherwise.
     choice
         Which fused operators are decomposed.
+    quantize
+        The kind of integer weights that products get; None: floats, as they are or unpacked.
 
     Raises
     ------
@@ -50,14 +57,14 @@ def load_onnx(path: Path, axes: AxisOptions | None = None, choice: Choice | None
         When the file is damaged, leaves its folder, or holds something not supported.
     """
     try:
-        return _load(path, axes or AxisOptions(), choice or Choice())
+        return _load(path, axes or AxisOptions(), choice or Choice(), quantize)
     except UnicodeDecodeError as error:
         raise PimloopError(f"{path} is damaged: a name in it is no UTF-8 text: {error}") from error
     except RecursionError as error:
         raise PimloopError(f"{path}: its graphs are nested too deeply") from error
 
 
-def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
+def _load(path: Path, axes: AxisOptions, choice: Choice, quantize: str | None) -> Graph:
     model = to_known_opset(_parse(path), path)
     opsets = opsets_of(model)
     model = inline_functions(model, path)
@@ -80,6 +87,7 @@ def _load(path: Path, axes: AxisOptions, choice: Choice) -> Graph:
             opsets=opsets,
             sequence_length=bound.sequence_length,
             choice=choice,
+            quantize=quantize,
             given={
                 name: as_declared(axes.given[name], info.dtype)
                 for name, info in inputs.items()

@@ -44,12 +44,13 @@ def overflowing_constant(graph: Graph, node: Node) -> str | None:
 
 def kept_on_cpu(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
     """Return why operators that the device has an operation for do not run on it, by node id."""
-    return {
+    overflowing = {
         node.id: f"constant '{name}' has a finite value beyond the largest bfloat16, 3.3895e38"
         for node in graph.nodes
         if (name := overflowing_constant(graph, node)) is not None
         and refusal(graph, node, capabilities) is None
     }
+    return overflowing | dict(graph.quantized)
 
 
 def pim_capable(graph: Graph, capabilities: Capabilities) -> dict[str, Operation]:
@@ -69,6 +70,8 @@ def _kind(graph: Graph, node: Node) -> str:
 
 def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> Operation | str:
     """Return the operation of a node, or why it has none."""
+    if node.id in graph.quantized:
+        return graph.quantized[node.id]
     kind = _kind(graph, node)
     match = matchers().get(kind)
     if match is None:

@@ -74,6 +74,8 @@ def cpu_only(
 
 
 def _reason(graph: Graph, node: Node, capabilities: Capabilities, kept: Mapping[str, str]) -> str:
+    if node.id in graph.quantized:
+        return graph.quantized[node.id]
     if node.id not in kept:
         reason = refusal(graph, node, capabilities)
         if reason is not None:

@@ -22,7 +22,11 @@ def fma(a: int, b: int, c: int) -> int:
     >>> hex(fma(0x3F80, 0x4000, 0x3F800000))  # 1 * 2 + 1
     '0x40400000'
     """
-    a, b = a << 16, b << 16
+    return fma_f32(a << 16, b << 16, c)
+
+
+def fma_f32(a: int, b: int, c: int) -> int:
+    """Return the bits of a * b + c rounded once, all of them binary32."""
     if any(_is_nan(x) for x in (a, b, c)):
         return NAN_F32
     product_sign = (a ^ b) >> 31
@@ -69,6 +73,33 @@ def relu(bits: int) -> int:
     if _is_nan(bits << 16):
         return NAN_F32 >> 16
     return 0 if bits > 0x8000 else bits
+
+
+def scaled_dot(
+    a: Sequence[int], weights: Sequence[int], scales: Sequence[int], group: int, start: int = 0
+) -> int:
+    """Return start + sum over groups of scale * (sum of a[k] * weights[k]), fused steps all.
+
+    `a` and `scales` are bfloat16 bits, `weights` integers of at most 8 bits.
+    """
+    for index, scale in enumerate(scales):
+        rows = slice(index * group, (index + 1) * group)
+        partial = dot(a[rows], [integer(w) for w in weights[rows]])
+        start = fma_f32(scale << 16, partial, start)
+    return start
+
+
+def integer(value: int) -> int:
+    """Return the bfloat16 bits of an integer of at most 8 bits.
+
+    >>> hex(integer(-3))
+    '0xc040'
+    """
+    if value == 0:
+        return 0
+    bits = _round(abs(value), 0, int(value < 0))
+    assert bits & 0xFFFF == 0
+    return bits >> 16
 
 
 #: Operations of one operand by opcode: bfloat16 bits of bfloat16 bits.

@@ -52,7 +52,7 @@ def _unpacked(whole: Whole, columns: int, inner: int) -> NDArray[np.float32]:
         and scales.size == columns * blocks,
         "its weights have not the sizes that K, N and block_size say",
     )
-    values = _bytes_apart(packed.reshape(columns, blocks, -1), bits).astype(np.float32)
+    values = bytes_apart(packed.reshape(columns, blocks, -1), bits).astype(np.float32)
     values -= _zero_points(whole, columns, blocks, bits)[:, :, None]
     values = values.reshape(columns, blocks * block)[:, :inner]
     return values * scales.reshape(columns, blocks).astype(np.float32)[:, _groups(whole, inner)]
@@ -81,14 +81,14 @@ def _zero_points(whole: Whole, columns: int, blocks: int, bits: int) -> NDArray[
     assert given is not None
     if given.dtype != np.uint8:
         return given.reshape(columns, blocks).astype(np.float32)
-    apart = _bytes_apart(given.reshape(columns, -1), bits)
+    apart = bytes_apart(given.reshape(columns, -1), bits)
     return apart[:, :blocks].astype(np.float32)
 
 
-def _bytes_apart(packed: Array, bits: int) -> Array:
+def bytes_apart(packed: Array, bits: int) -> Array:
     """Return the elements that bytes hold, the low bits first, along the last axis.
 
-    >>> _bytes_apart(np.array([0x21, 0x43], np.uint8), 4).tolist()
+    >>> bytes_apart(np.array([0x21, 0x43], np.uint8), 4).tolist()
     [1, 2, 3, 4]
     """
     shifts = np.arange(0, 8, bits, dtype=np.uint8)

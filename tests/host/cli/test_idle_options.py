@@ -64,7 +64,7 @@ SAMPLES = {
     "--edge": "e.json", "--statistic": "median", "--cores": "77", "--rounds": "3",
     "--models": "gpt2", "--scheduler": "tcp://x:1", "--parts": "lanes", "--runs": "2",
     "--costs": "costs.json", "--cpu-serial": "a", "--cpu-parallel": "b", "--pim": "c",
-    "--policy": "greedy", "--shares": "8",
+    "--policy": "greedy", "--shares": "8", "--quantize": "w8", "--steps": "2",
 }  # fmt: skip
 SAMPLES_OF = {
     "validate-board": {"--seq": "16"},
@@ -89,6 +89,7 @@ MODES = {
               ["encoder", "--scheduler", "tcp://x:1"]],
     "models": [[], ["list"], ["show", "encoder"], ["show", "m.onnx", "--seq", "4"],
                ["show", "bert-small"]],
+    "quantize": [["encoder", "--weights", "w8"]],
     "profile-plan": [["--costs", "costs.json"], ["--costs", "costs.json", "--mode", "paper"]],
     "dcg": [["--costs", "costs.json"]],
     "import-ort": [["--cpu-serial", "a", "--cpu-parallel", "b", "--pim", "c", "-o", "x.json"]],
