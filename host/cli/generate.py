@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pimloop.host.execution.runner import Event
     from pimloop.host.models.graph import Array, Graph
     from pimloop.host.pipeline.generation import Generation, Phase, Planner
+    from pimloop.host.pipeline.growth import Growth
     from pimloop.host.platforms.platform import Platform
     from pimloop.host.report.format.report import Report
     from pimloop.host.report.generation.numbers import PlannedPhase
@@ -56,6 +57,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from pimloop.host.models.inputs import random_inputs
     from pimloop.host.models.loader import LoadOptions
     from pimloop.host.pipeline.generate import generate
+    from pimloop.host.pipeline.growth import growth
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
 
     choose_lanes(args)
@@ -93,7 +95,8 @@ def run_generate(args: argparse.Namespace) -> int:
             options,
             lambda step: progress(Event("generate", step)),
         )
-    report = generation_report(generation, platform, options, repeat_command(args))
+        longer = growth(generation, progress)
+    report = generation_report(generation, platform, options, repeat_command(args), longer)
     path = folder / FILE_NAME
     write_json(path, report)
     write_pages(generation, report, folder)
@@ -231,8 +234,9 @@ def generation_report(
     platform: Platform,
     options: Options,
     command: Sequence[str],
+    longer: Growth,
 ) -> dict[str, Any]:
-    """Return what a generation did as one JSON object.
+    """Return what a generation did as one JSON object, with what a step with longer caches takes.
 
     Without a clock (the model device under a phase with PIM operators) times and clocks are null.
     """
@@ -271,6 +275,8 @@ def generation_report(
         ],
         "phases": [_phase(phase, platform) for phase in phases],
         "schedules": schedule_times(planned, generation.generator.batch) if complete else [],
+        "growth": list(longer.rows),
+        "growth_left_out": longer.left_out,
         "verification": {
             "passed": generation.passed,
             "tokens": len(generation.tokens),
@@ -414,13 +420,14 @@ def _print_phases(out: Console, report: dict[str, Any]) -> None:
 
 def print_generation(out: Console, report: dict[str, Any]) -> None:
     """Print the tables that end a generation."""
-    from pimloop.host.cli.generation_tables import print_kinds, print_schedules
+    from pimloop.host.cli.generation_tables import print_growth, print_kinds, print_schedules
     from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
     from pimloop.host.cli.tables import numbers, print_table, prose
 
     _print_phases(out, report)
     print_schedules(out, report)
     print_kinds(out, report)
+    print_growth(out, report)
     phases = report["phases"]  # equal names in two of them are different operators
     kept = {f"{p['name']} {k}": v for p in phases for k, v in p["kept_on_cpu"].items()}
     print_kept_on_cpu(out, kept)

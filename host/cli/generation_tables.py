@@ -9,8 +9,11 @@ from rich.console import Console
 
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.report.generation.page import against_cpu
-from pimloop.host.report.html.labels import device_title
+from pimloop.host.report.html.labels import device_title, schedule_order
 from pimloop.partitioner.percent import percent
+
+#: Schedules that the one executed is compared with at every length; the page has all.
+_COMPARED = ("optimal", "pim_first", "cpu_parallel_first")
 
 #: Rows of the table by kind; the page has all.
 _KIND_ROWS = 8
@@ -41,6 +44,27 @@ def print_schedules(out: Console, report: Mapping[str, Any]) -> None:
     ]
     executed = [number for number, schedule in enumerate(schedules) if schedule["executed"]]
     print_table(out, columns, rows, "schedules", bold=executed[0] if executed else None)
+
+
+def print_growth(out: Console, report: Mapping[str, Any]) -> None:
+    """Print what a step takes by the length of its cache."""
+    rows = report.get("growth") or []
+    if len(rows) < 2:
+        return
+    planned = schedule_order(rows[0]["us"])
+    lead = next((s["schedule"] for s in report["schedules"] if s["executed"]), planned[0])
+    names = [name for name in planned if name in (lead, *_COMPARED)]
+    cells = [
+        (
+            f"{row['context']:,}",
+            *(f"{row['us'][name] / 1000:,.2f}" if name in row["us"] else "-" for name in names),
+            percent(row["attention"][lead]) if lead in row["attention"] else "-",
+        )
+        for row in rows
+    ]
+    columns = numbers("cache", *names, "attention")
+    title = f"ms a token by rows of the cache, planned; share of attention under {lead}"
+    print_table(out, columns, cells, title)
 
 
 def print_kinds(out: Console, report: Mapping[str, Any]) -> None:

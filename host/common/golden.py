@@ -108,7 +108,7 @@ def overflows(values: NDArray[np.floating]) -> bool:
 
 def bf16_to_f32(bits: Bits) -> Floats:
     """Return the float32 values of bfloat16 bit patterns (exact)."""
-    return (np.asarray(bits, dtype=np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return np.left_shift(bits, np.uint32(16), dtype=np.uint32).view(np.float32)
 
 
 def fma_step(a: Floats, b: Floats, c: Floats) -> Floats:

@@ -9,8 +9,10 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 
 from pimloop.errors import PimloopError
@@ -87,18 +89,21 @@ def _stand_in(constants: Iterable[Array]) -> Iterator[str]:
     It is as long as the largest of them and takes nothing on the disk. It is asked for while a
     session is opened, and gone then: a process that is killed later leaves none behind.
     """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="pimloop-constants-")
-        file = Path(folder.name) / MEMORY_LOCATION
-        file.touch()
-        os.truncate(file, max(array.nbytes for array in constants))
-    except OSError as error:
-        raise PimloopError(
-            f"cannot make a folder for temporary files: {error.strerror}; set TMPDIR to one"
-            " that can be written to"
-        ) from error
-    with folder:
-        yield folder.name
+    with ExitStack() as stack:
+        try:
+            # Not a TemporaryDirectory, which looks for files: there is one, and sessions are many.
+            folder = tempfile.mkdtemp(prefix="pimloop-constants-")
+            stack.callback(os.rmdir, folder)
+            file = Path(folder) / MEMORY_LOCATION
+            file.touch()
+            stack.callback(file.unlink)
+            os.truncate(file, max(array.nbytes for array in constants))
+        except OSError as error:
+            raise PimloopError(
+                f"cannot make a folder for temporary files: {error.strerror}; set TMPDIR to one"
+                " that can be written to"
+            ) from error
+        yield folder
 
 
 def execution_error(graph: Graph, error: Exception) -> PimloopError:
@@ -150,6 +155,70 @@ def run_node(graph: Graph, node: Node, feeds: Mapping[str, Array]) -> list[Array
         return run(session, outputs, feeds)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise execution_error(graph, error) from error
+
+
+class OperatorSessions:
+    """Sessions of single operators in float32, one for all that are alike; of one thread.
+
+    Constants are inputs like any other, so the operators of equal layers are alike.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[object, ort.InferenceSession] = {}
+
+    def run(self, graph: Graph, node: Node, values: Mapping[str, Array]) -> Array:
+        """Return the first output of an operator, computed once on one thread.
+
+        Parameters
+        ----------
+        graph, node
+            The operator.
+        values
+            All its inputs by tensor name, float32, in the shapes of the graph.
+
+        Raises
+        ------
+        PimloopError
+            As `run_node`.
+        """
+        ports = {name: f"t{place}" for place, name in enumerate(dict.fromkeys(node.inputs)) if name}
+        shapes = tuple((port, graph.tensors[name].shape) for name, port in ports.items())
+        inputs = tuple(ports.get(name, "") for name in node.inputs)
+        key = (
+            node.op, node.domain, repr(sorted(node.attributes.items())), inputs, shapes,
+            len(node.outputs), tuple(graph.opsets.items()),
+        )  # fmt: skip
+        if key not in self._open:
+            self._open[key] = _opened_alone(graph, node, ports, inputs)
+        try:
+            feeds = {ports[name]: values[name] for name in ports}
+            (result,) = run(self._open[key], ("y0",), feeds)
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise execution_error(graph, error) from error
+        return result
+
+
+def _opened_alone(
+    graph: Graph, node: Node, ports: Mapping[str, str], inputs: tuple[str, ...]
+) -> ort.InferenceSession:
+    """Return a session of one operator in float32 whose inputs are all those of the session."""
+    single = np.dtype(np.float32)
+    outputs = tuple(f"y{place}" if name else "" for place, name in enumerate(node.outputs))
+    named = {**ports, **dict(zip(node.outputs, outputs, strict=True))}
+    alone = replace(
+        graph,
+        nodes=(replace(node, inputs=inputs, outputs=outputs),),
+        tensors={
+            port: replace(graph.tensors[name], dtype=single) for name, port in named.items() if name
+        },
+        constants={},
+        inputs=tuple(ports.values()),
+        outputs=outputs[:1],
+    )
+    try:
+        return open_session(to_model(alone), 1, prepack=False)
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise no_kernel(graph, node, error) from error
 
 
 def run_reference(

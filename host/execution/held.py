@@ -21,6 +21,9 @@ from pimloop.host.operators import Operation
 #: Of an element in device memory and in the operands of a check.
 _BF16_BYTES = 2
 
+#: Of an element in float32.
+_FLOAT32_BYTES = 4
+
 
 @dataclass(frozen=True)
 class Held:
@@ -128,7 +131,9 @@ def _segment_bytes(graph: Graph, segment: Segment) -> int:
 
 def _check_bytes(graph: Graph, node: Node, operation: Operation) -> int:
     *others, largest = sorted(graph.tensors[name].elements for name in operation.operands)
-    operands = LARGEST_BYTES * largest + WIDENED_BYTES * sum(others)
+    # As float32 for the operator, then as float64 for the bound.
+    single = LARGEST_BYTES * largest + _FLOAT32_BYTES * sum(others)
+    operands = max(single, WIDENED_BYTES * sum(others))
     return operands + CHECKED_BYTES * graph.tensors[node.outputs[0]].elements
 
 

@@ -16,15 +16,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
 from pimloop.host.common import golden
-from pimloop.host.cpu.operators import run_node
+from pimloop.host.cpu.operators import OperatorSessions
 from pimloop.host.execution.finite import kinds
 from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.operators import Operation
@@ -127,6 +126,7 @@ class Verifier:
         #: By node id, against float32, the worst of all executions; see OPERATOR_LIMIT.
         self.errors: dict[str, float] = {}
         self._graph = graph
+        self._sessions = OperatorSessions()
         self.checked = 0
         self._queue: deque[Check] = deque()
         self._condition = threading.Condition()
@@ -226,7 +226,7 @@ class Verifier:
                 if self._closing:
                     return
                 with self._block():
-                    error = operator_error(check.graph or self._graph, check)
+                    error = operator_error(check.graph or self._graph, check, self._sessions)
                 with self._condition:
                     self._waiting -= self._queue.popleft().nbytes
                     self.checked += 1
@@ -269,7 +269,7 @@ def paused(verifier: Verifier | None) -> AbstractContextManager[None]:
     return nullcontext() if verifier is None else verifier.paused()
 
 
-def operator_error(graph: Graph, check: Check) -> float:
+def operator_error(graph: Graph, check: Check, sessions: OperatorSessions | None = None) -> float:
     """Return the largest error of an element against float32, as a multiple of its bound.
 
     The operands that the device had, and the graph's constants rounded to bfloat16, go through
@@ -277,13 +277,18 @@ def operator_error(graph: Graph, check: Check) -> float:
     float32 sums of the same terms, each taken in its own order, so the bound of an element is a
     theorem and no measurement: no right result is above 1. Where float32 gives NaN or an infinity
     the result must be the same; anything else is an infinite error.
+
+    Parameters
+    ----------
+    graph
+        Where the operator's tensors and float32 constants are.
+    check
+        The result.
+    sessions
+        Of operators, which further checks may share; default: its own.
     """
-    feeds: dict[str, Array] = {
-        name: np.asarray(golden.bf16_to_f32(bits)).reshape(graph.tensors[name].shape)
-        for name, bits in check.operands.items()
-        if name not in graph.constants
-    }
-    (wanted,) = run_node(_in_float32(graph, check.node), check.node, feeds)
+    sessions = sessions or OperatorSessions()
+    wanted = sessions.run(graph, check.node, _in_float32(graph, check))
     computed = golden.bf16_to_f32(check.result)
     if not np.array_equal(kinds(wanted), kinds(computed)):
         return float("inf")
@@ -300,18 +305,11 @@ def _bound(check: Check, wanted: Array) -> Array:
     return np.asarray(_ROUNDING_BF16 * (size + sums) + sums + golden.SUBNORMAL_ROUNDING)
 
 
-def _in_float32(graph: Graph, node: Node) -> Graph:
-    """Return a graph of one operator in float32, its constants rounded to bfloat16."""
-    names = [name for name in (*node.inputs, *node.outputs) if name]
-    single = np.dtype(np.float32)
-    return replace(
-        graph,
-        nodes=(node,),
-        tensors={name: replace(graph.tensors[name], dtype=single) for name in names},
-        # As bfloat16, which the operator widens.
-        constants={
-            name: golden.to_bf16_bits(graph.constants[name]).view(ml_dtypes.bfloat16)
-            for name in names
-            if name in graph.constants
-        },
-    )
+def _in_float32(graph: Graph, check: Check) -> dict[str, Array]:
+    """Return what an operator reads: the device's activations, the graph's constants rounded."""
+    values = {}
+    for name in filter(None, check.node.inputs):
+        constant = graph.constants.get(name)
+        bits = check.operands[name] if constant is None else golden.to_bf16_bits(constant)
+        values[name] = golden.bf16_to_f32(bits).reshape(graph.tensors[name].shape)
+    return values

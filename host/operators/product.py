@@ -218,7 +218,7 @@ def right_shape(shape: Shape) -> Shape:
 
 
 def _widened(bits: Bits) -> Array:
-    return np.asarray(np.abs(golden.bf16_to_f32(bits)).astype(np.float64))
+    return np.asarray(golden.bf16_to_f32(bits & np.uint16(0x7FFF)).astype(np.float64))
 
 
 def _blocks(bits: Bits, axis: int) -> list[Bits]:

@@ -36,3 +36,11 @@ class ScheduleTimes(TypedDict):
     us_per_token: float | None  # of a step, for all sequences at once; None: there is none
     tokens_per_s: float | None  # of all sequences together
     phases: dict[str, PhaseTime]
+
+
+class GrowthRow(TypedDict):
+    """A step with a longer cache."""
+
+    context: int  # rows of the cache
+    us: dict[str, float]  # by schedule, microseconds
+    attention: dict[str, float]  # by schedule, the share of attention

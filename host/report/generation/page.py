@@ -10,13 +10,14 @@ from typing import Any
 
 from pimloop.host.common.files import write_text
 from pimloop.host.common.text import printable
-from pimloop.host.report.generation.format import KindRow, PhaseTime, ScheduleTimes
+from pimloop.host.report.generation.format import GrowthRow, KindRow, PhaseTime, ScheduleTimes
 from pimloop.host.report.generation.numbers import GROUPS, TRANSFERS
 from pimloop.host.report.html.labels import (
     device_title,
     format_number,
     format_us,
     schedule_meaning,
+    schedule_order,
     schedule_title,
 )
 from pimloop.host.report.html.page import asset, template
@@ -110,6 +111,7 @@ def render(report: Mapping[str, Any], pages: Mapping[str, str]) -> str:
         rows=_rows(report),
         groups=[(_GROUP_TITLES[group], _GROUP_CLASSES[group]) for group in GROUPS],
         phases=[_phase(report, phase, pages) for phase in report["phases"]],
+        growth=_growth(report),
         checks=report["verification"],
         tokens=report["tokens"],
         command=shlex.join(report["command"]),
@@ -190,6 +192,33 @@ def _phase(
         bars=tuple(_bar(title, time, longest) for title, time in times.items()),
         kinds=tuple(_kind(row, devices, phase["us_per_execution"]) for row in kinds),
         devices=tuple(map(device_title, devices)),
+    )
+
+
+@dataclass(frozen=True)
+class GrowthTable:
+    """Time of a step by the length of its cache."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: str
+
+
+def _growth(report: Mapping[str, Any]) -> GrowthTable:
+    """Return a step's time and the share of attention under every schedule."""
+    rows: Sequence[GrowthRow] = report["growth"]
+    names = schedule_order(rows[0]["us"]) if rows else []
+    titles = {s["schedule"]: _title(s) for s in report["schedules"]}
+
+    def cell(row: GrowthRow, name: str) -> str:
+        if name not in row["us"]:
+            return "–"
+        return f"{format_us(row['us'][name])} ({percent(row['attention'][name])})"
+
+    return GrowthTable(
+        tuple(titles.get(name, name) for name in names),
+        tuple((f"{row['context']:,}", *(cell(row, name) for name in names)) for row in rows),
+        report["growth_left_out"],
     )
 
 

@@ -37,6 +37,7 @@ from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pipeline.generate import _judge, generate
 from pimloop.host.pipeline.generation import Phase, Placed, Token
+from pimloop.host.pipeline.growth import MAKESPAN, MEASURED, NO_COSTS, SPLIT, Growth, growth
 from pimloop.host.planning.policies import cpu_serial, pim_first
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report import publish
@@ -343,7 +344,7 @@ def test_a_fault_in_a_later_step_is_caught_and_the_step_is_named(model, step, mo
     wrong = generation.wrong_steps()
     assert wrong
     assert wrong[0].startswith(f"step {step + 1} (decode): ")
-    report = generation_report(generation, PLATFORM, Options(), [])
+    report = generation_report(generation, PLATFORM, Options(), [], Growth())
     assert report["verification"]["steps_wrong"] == wrong
     print_generation(Console(width=200), report)
     assert f"NOT AS FLOAT32: {wrong[0]}" in capsys.readouterr().out
@@ -475,7 +476,7 @@ def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypat
     assert not prefill
     assert len(decode) == 1
     assert " on pim: predicted " in decode[0]
-    report = generation_report(wrong, PLATFORM, Options(), [])
+    report = generation_report(wrong, PLATFORM, Options(), [], Growth())
     assert report["verification"]["predictions_missed"] == [f"decode: {decode[0]}"]
     print_generation(Console(width=80), report)
     assert "NOT AS PREDICTED: 1 time that no schedule changes differs" in capsys.readouterr().out
@@ -588,6 +589,54 @@ def check_schedules(report, generation):
         assert groups["transfers"] == pytest.approx(times.transfer_us)
 
 
+def check_growth(longer, generation, place):
+    """The last step costs what was planned; a longer one what its own profile says."""
+    decode, config = generation.phases[1], generation.generator.config
+    own, further = longer.rows
+    assert (own["context"], further["context"]) == (5, 128)
+    assert longer.left_out == ""
+    steps = [decode.placed.costs_of(1), profiled_step(config, 128, place).costs_of(1)]
+    for row, costs in zip(longer.rows, steps, strict=True):
+        for name in decode.placed.plans:
+            plan = partition(costs, name)
+            # Operators that do not read the cache may lie elsewhere: a few clocks.
+            exact = 1e-12 if row is own else 1e-4
+            assert row["us"][name] == pytest.approx(plan.total_us, rel=exact)
+            assert 0 < row["attention"][name] < 1
+    for name in decode.placed.plans:
+        assert own["us"][name] < further["us"][name]
+        assert own["attention"][name] < further["attention"][name]
+
+
+def profiled_step(config, context, place):
+    """Return the placement of a step with a cache of so many rows, profiled as a run does."""
+    options = LoadOptions(sequence_length=context - 1)
+    generator = build_generator(config, RandomWeights(config, 0), 3, options)
+    like = Cache(generator, used=context).feeds([0])
+    return place(generator.step, like, (generator.prefill,), range(context, context + 2))
+
+
+def check_no_growth(generation):
+    """Nothing is made up where the costs of longer steps do not follow."""
+    step, decode = generation.generator.step, generation.phases[1]
+    (softmax,) = (n for n in step.nodes if n.op == "Softmax")
+    costs = decode.placed.costs
+    way = next(iter(costs.splits.values()))[0]
+    gathered = dict.fromkeys(softmax.outputs, next(iter(way.gather_us.values())))
+    reader = [replace(way, gather_us=gathered)]
+    split = replace(costs, splits={**costs.splits, softmax.id: reader})
+    states = replace(decode.placed.outcome, states=None)
+    placed = replace(decode.placed, costs=split, outcome=states)
+    for changes, reason in (
+        ({"platform": load_platform("native")}, MEASURED),
+        ({"options": Options(objective="makespan")}, MAKESPAN),
+        ({"phases": [*generation.phases[:1], replace(decode, placed=placed)]}, SPLIT),
+        ({"phases": [*generation.phases[:1], replace(decode, placed=Placed({}, "x"))]}, NO_COSTS),
+    ):
+        nothing = growth(replace(generation, **changes), lambda _: None)
+        assert (nothing.rows, nothing.left_out) == ((), reason)
+
+
 def check_pages(report, generation, folder, capsys):
     """The page, and one of `sim`'s for each phase; the terminal at two widths."""
     published = []
@@ -596,7 +645,10 @@ def check_pages(report, generation, folder, capsys):
         patch.setattr(publish, "publish", lambda *arguments: published.append(arguments))
         write_pages(generation, report, folder)
     text = (folder / "report.html").read_text(encoding="utf-8")
-    for part in ("Co-execution", "CPU serial", "product of attention", 'href="decode/report.html"'):
+    for part in (
+        "Co-execution", "CPU serial", "product of attention", 'href="decode/report.html"',
+        "Planned anew for each length",
+    ):  # fmt: skip
         assert part in text
     assert "<script" not in text
     widths = re.findall(r'class="part [^"]*" style="width:([\d.]+)%', text)
@@ -622,7 +674,7 @@ def check_pages(report, generation, folder, capsys):
         print_generation(Console(width=width), report)
         printed = capsys.readouterr().out
         assert all(len(line) <= width for line in printed.splitlines() if line[:1] in "┏┃│└ ")
-        for cell in ("coexec", "executed", "planned", "product by weights", "transfers"):
+        for cell in ("coexec", "executed", "planned", "product by weights", "transfers", "cache"):
             assert cell in printed
 
 
@@ -632,7 +684,7 @@ def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch, c
     Products so small are faster whole, so whole ones are made dear where a split is offered.
     """
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
-    config = replace(TINY["gpt2"], layers=1, intermediate=1536)
+    config = replace(TINY["gpt2"], layers=1, intermediate=1536, positions=256)
     generator = build_generator(config, RandomWeights(config, 0), 3, LoadOptions(sequence_length=4))
     place = planner(PLATFORM, None, Options(rounds=1), lambda _: None)
 
@@ -662,16 +714,38 @@ def test_both_phases_split_products_between_cpu_and_pim(tmp_path, monkeypatch, c
         if not ours.judged:
             break
         assert ours.token == theirs.token
-    report = generation_report(generation, PLATFORM, Options(), [])
+    longer = growth(generation, lambda _: None)
+    report = generation_report(generation, PLATFORM, Options(), [], longer)
     assert [phase["split_nodes"] for phase in report["phases"]] == [
         len(phase.plan.splits) for phase in generation.phases
     ]
     check_schedules(report, generation)
+    check_growth(longer, generation, place)
+    check_no_growth(generation)
     check_pages(report, generation, tmp_path / "out", capsys)
     # The plain command's plan is the one of the costs as they are.
     assert place(generator.prefill, {"input_ids": prompt_of(generator)}, ()).plan.optimal
     kept = planner(PLATFORM, "optimal", Options(rounds=1), lambda _: None)
     assert not kept(generator.prefill, {"input_ids": prompt_of(generator)}, ()).costs.splits
+
+
+def test_longer_caches_on_the_pim_are_simulated(tmp_path, monkeypatch):
+    """What reads the cache takes on the PIM what a profile of the longer step finds."""
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    config = replace(TINY["gpt2"], layers=1, positions=256)
+    changes = {"activation_matmul": True, "elementwise_max_rank": 8, "operands": "any"}
+    platform = load_platform("htg-z920", {f"capabilities.{k}": v for k, v in changes.items()})
+    generator = build_generator(config, RandomWeights(config, 0), 3, LoadOptions(sequence_length=4))
+    place = planner(platform, "pim_first", Options(rounds=1), lambda _: None)
+    generation = generate(generator, prompt_of(generator), platform, place, Options(rounds=1))
+    assert generation.passed
+    longer = growth(generation, lambda _: None)
+    check_growth(longer, generation, place)
+    step = generation.generator.step
+    states = {state.whole for state in step.states}
+    readers = [node.id for node in step.nodes if states & set(node.inputs)]
+    assert len(readers) == 2
+    assert {generation.phases[1].assignment[name] for name in readers} == {"pim"}
 
 
 def test_both_phases_overlap_beside_their_splits_when_asked(monkeypatch, tmp_path, capsys):
@@ -689,7 +763,9 @@ def test_both_phases_overlap_beside_their_splits_when_asked(monkeypatch, tmp_pat
         for phase in generation.phases:
             assert bool(phase.placed.costs.splits) == (policy == "coexec")
             assert phase.total_us() == pytest.approx(phase.plan.total_us, rel=1e-12)
-        print_generation(Console(width=200), generation_report(generation, PLATFORM, options, []))
+        print_generation(
+            Console(width=200), generation_report(generation, PLATFORM, options, [], Growth())
+        )
         left_out = capsys.readouterr().out.count("coexec left out: with the objective makespan")
         assert left_out == (0 if shares else 2)
 
