@@ -6,11 +6,20 @@ import cocotb
 import pytest
 from bench_tools import CHANCES, STREAM, Kind, descriptor, seeded, start
 from cocotb.triggers import RisingEdge
+from mutants import mutated, patches
 
 from pimloop.rtl.tables.isa import UNARY_OPCODES, VECTOR_OPCODES, Broadcast, Init, Opcode
 from pimloop.rtl.tools.interface import load
-from pimloop.sim.bench.unit import rtl, run_bench
+from pimloop.sim.bench.unit import BenchFailure, rtl, run_bench
 
+MODULES = (
+    "pim_seq",
+    "pim_seq_decode",
+    "pim_seq_blocks",
+    "pim_seq_rows",
+    "pim_seq_together",
+    "pim_seq_stream",
+)
 GROUPS, DEPTH, LATENCY = 4, 256, 4
 STYLES = {
     "per_bank": {"AtomBytes": 64, "BeatBytes": 64, "VectorSetup": 0},
@@ -313,20 +322,25 @@ async def descriptors(dut, opcode, idle):
         await tb.run(opcode)
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_pim_seq(style):
+def run_style(style, sources):
     limits = {"AccGroups": GROUPS, "ScalarDepth": DEPTH, "LaneLatency": LATENCY}
     run_bench(
         "pim_seq",
-        rtl(
-            "pim_seq",
-            "pim_seq_decode",
-            "pim_seq_blocks",
-            "pim_seq_rows",
-            "pim_seq_together",
-            "pim_seq_stream",
-        ),
+        sources,
         bench=__file__,
         params=STYLES[style] | limits,
         environment={"STYLE": style},
     )
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_pim_seq(style):
+    run_style(style, rtl(*MODULES))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("patch", patches("sequencer"), ids=lambda patch: patch.stem)
+def test_mutants_are_noticed(patch, tmp_path):
+    """Each mutant breaks the order or the waits that `Loops` and `TB` ask for."""
+    with pytest.raises(BenchFailure, match="descriptors"):
+        run_style("all_bank", mutated(patch, rtl(*MODULES), tmp_path))
