@@ -2,7 +2,8 @@
 
 /// Event counters: totals since reset (64 bits) and those of the current descriptor (32 bits).
 ///
-/// Commands are counted as the scheduler sends them; times are in DRAM clocks.
+/// Commands are counted as the scheduler sends them; times are in DRAM clocks. The commands of a clock
+/// come late in it: they are registered, added one clock later, and in the totals from then on as well.
 module pim_counters #(
   parameter int unsigned Banks = 16,
   /// DRAM clocks in a fabric clock.
@@ -33,26 +34,19 @@ module pim_counters #(
 
   localparam int unsigned StepBits = $clog2(Banks + 1);
 
-  logic act, pre, rd, wr, refresh;
-  logic [StepBits-1:0] act_step, pre_step;
-
-  assign act = row_cmd_i == pim_pkg::CmdAct;
-  assign pre = row_cmd_i == pim_pkg::CmdPre;
-  assign refresh = row_cmd_i == pim_pkg::CmdRef;
-  assign rd = col_cmd_i == pim_pkg::CmdRd;
-  assign wr = col_cmd_i == pim_pkg::CmdWr;
-  assign act_step = row_all_i ? StepBits'(Banks) : StepBits'(1);
-  assign pre_step = row_all_i ? StepBits'(unsigned'($countones(open_i))) : StepBits'(1);
+  // Of the commands of the clock before, still to be added.
+  logic [StepBits-1:0] act_step_q, pre_step_q;
+  logic rd_step_q, wr_step_q, ref_step_q;
 
   logic [63:0] cycles_q, act_q, pre_q, rd_q, wr_q, ref_q, mac_q, stall_q;
   logic [pim_isa_pkg::Counters-1:0][63:0] base_q;
 
   assign total_o[pim_isa_pkg::CounterCycles] = cycles_q;
-  assign total_o[pim_isa_pkg::CounterAct] = act_q;
-  assign total_o[pim_isa_pkg::CounterPre] = pre_q;
-  assign total_o[pim_isa_pkg::CounterRd] = rd_q;
-  assign total_o[pim_isa_pkg::CounterWr] = wr_q;
-  assign total_o[pim_isa_pkg::CounterRef] = ref_q;
+  assign total_o[pim_isa_pkg::CounterAct] = act_q + 64'(act_step_q);
+  assign total_o[pim_isa_pkg::CounterPre] = pre_q + 64'(pre_step_q);
+  assign total_o[pim_isa_pkg::CounterRd] = rd_q + 64'(rd_step_q);
+  assign total_o[pim_isa_pkg::CounterWr] = wr_q + 64'(wr_step_q);
+  assign total_o[pim_isa_pkg::CounterRef] = ref_q + 64'(ref_step_q);
   assign total_o[pim_isa_pkg::CounterMac] = mac_q;
   assign total_o[pim_isa_pkg::CounterStall] = stall_q;
 
@@ -66,16 +60,28 @@ module pim_counters #(
       ref_q <= '0;
       mac_q <= '0;
       stall_q <= '0;
+      act_step_q <= '0;
+      pre_step_q <= '0;
+      rd_step_q <= 1'b0;
+      wr_step_q <= 1'b0;
+      ref_step_q <= 1'b0;
       base_q <= '0;
       captured_o <= '0;
       captured_cycles_o <= '0;
     end else begin
       if (busy_i) cycles_q <= cycles_q + 64'(CkRatio);
-      if (act) act_q <= act_q + 64'(act_step);
-      if (pre) pre_q <= pre_q + 64'(pre_step);
-      if (rd) rd_q <= rd_q + 64'd1;
-      if (wr) wr_q <= wr_q + 64'd1;
-      if (refresh) ref_q <= ref_q + 64'd1;
+      act_step_q <= row_cmd_i != pim_pkg::CmdAct ? '0
+                    : row_all_i ? StepBits'(Banks) : StepBits'(1);
+      pre_step_q <= row_cmd_i != pim_pkg::CmdPre ? '0
+                    : row_all_i ? StepBits'(unsigned'($countones(open_i))) : StepBits'(1);
+      rd_step_q <= col_cmd_i == pim_pkg::CmdRd;
+      wr_step_q <= col_cmd_i == pim_pkg::CmdWr;
+      ref_step_q <= row_cmd_i == pim_pkg::CmdRef;
+      if (act_step_q != '0) act_q <= total_o[pim_isa_pkg::CounterAct];
+      if (pre_step_q != '0) pre_q <= total_o[pim_isa_pkg::CounterPre];
+      if (rd_step_q) rd_q <= total_o[pim_isa_pkg::CounterRd];
+      if (wr_step_q) wr_q <= total_o[pim_isa_pkg::CounterWr];
+      if (ref_step_q) ref_q <= total_o[pim_isa_pkg::CounterRef];
       if (mac_i != '0) mac_q <= mac_q + 64'(mac_i);
       if (busy_i && stall_i) stall_q <= stall_q + 64'(CkRatio);
       if (clear_i) base_q <= total_o;

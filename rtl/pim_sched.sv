@@ -128,7 +128,7 @@ module pim_sched #(
   logic [31:0] next_addr, coming_addr, look_coming;
 
   pim_sched_queue #(
-    .AllBank(AllBank), .Walks(Walks), .Banks(Banks), .AtomBytes(AtomBytes),
+    .AllBank(AllBank), .Walks(Walks), .Banks(Banks), .RowBytes(RowBytes), .AtomBytes(AtomBytes),
     .LaneLatency(LaneLatency)
   ) u_queue (
     .clk_i, .rst_ni, .flush_i, .valid_i, .ready_o, .span_i,
@@ -189,7 +189,9 @@ module pim_sched #(
   // ---- times and waits ------------------------------------------------------------------
   logic awake, owed, any_open, rest, head_hit, head_open, ahead_open;
   logic [StampBits-1:0] now, soon;
-  logic [WaitBits:0] act_last, pre_last;
+  logic [WaitBits:0] act_last, pre_last, col_pre;
+  logic row_ahead, row_late;
+  logic [SlotBits-1:0] row_first;
   // In the upper bit whether the rules allow a command in this clock, below it the first slot.
   logic [SlotBits:0] col_due, head_act_due, head_pre_due, ahead_act_due, ahead_pre_due;
   logic [SlotBits:0] read_due, write_due, any_act_due, act_last_due, pre_last_due;
@@ -201,7 +203,8 @@ module pim_sched #(
     .clk_i, .rst_ni, .wake_i, .now_i(now), .soon_i(soon),
     .col_go_i(col_go), .col_write_i(head_write), .col_all_i(head_all), .col_bank_i(head_bank),
     .col_slot_i(col_slot_o), .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_bank_i(row_bank_o),
-    .row_row_i(row_row_o), .row_slot_i(row_slot_o), .open_o, .any_open_o(any_open),
+    .row_row_i(row_row_o), .row_first_i(row_first), .row_late_i(row_late), .open_o,
+    .any_open_o(any_open),
     .look_i(look_up), .look_bank_i(look_bank), .look_row_i(look_row), .look_all_i(look_all),
     .look_write_i(look_write), .look_open_o(look_open), .look_hit_o(look_hit),
     .look_col_o(look_col), .look_act_o(look_act), .look_pre_o(look_pre)
@@ -212,9 +215,9 @@ module pim_sched #(
     .CkRatio(CkRatio), .WaitBits(WaitBits), .Timing(Timing)
   ) u_waits (
     .clk_i, .rst_ni, .wake_i,
-    .col_go_i(col_go), .col_write_i(head_write), .col_all_i(head_all), .col_bank_i(head_bank),
-    .col_slot_i(col_slot_o), .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_bank_i(row_bank_o),
-    .row_row_i(row_row_o), .row_slot_i(row_slot_o),
+    .col_go_i(col_go), .col_write_i(head_write), .col_all_i(head_all),
+    .col_slot_i(col_slot_o), .col_pre_i(col_pre), .row_cmd_i(row_cmd_o), .row_all_i(row_all_o),
+    .row_ahead_i(row_ahead), .row_first_i(row_first), .row_late_i(row_late),
     .head_bank_i(head_bank), .head_row_i(head_row), .head_all_i(head_all),
     .head_write_i(head_write), .ahead_bank_i(ahead_bank), .ahead_row_i(ahead_row),
     .ahead_write_i(next_write), .promote_i(promote), .load_head_i(load_head),
@@ -236,10 +239,10 @@ module pim_sched #(
     .col_go_i(col_go), .col_write_i(head_write),
     .col_lanes_i(head.run.kind == pim_pkg::KindMac || head.run.kind == pim_pkg::KindEw),
     .col_row_i(head.run.row), .col_slot_i(col_slot_o),
-    .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_slot_i(row_slot_o),
+    .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_first_i(row_first), .row_late_i(row_late),
     .read_due_o(read_due), .write_due_o(write_due), .any_act_due_o(any_act_due),
     .act_last_due_o(act_last_due), .pre_last_due_o(pre_last_due), .act_last_o(act_last),
-    .pre_last_o(pre_last), .rest_o(rest)
+    .pre_last_o(pre_last), .col_pre_o(col_pre), .rest_o(rest)
   );
 
   pim_sched_refresh #(
@@ -273,7 +276,8 @@ module pim_sched #(
     .ahead_pre_due_i(ahead_pre_due), .read_due_i(read_due), .write_due_i(write_due),
     .any_act_due_i(any_act_due), .act_last_due_i(act_last_due), .pre_last_due_i(pre_last_due),
     .col_go_o(col_go), .col_slot_o, .row_cmd_o, .row_all_o,
-    .row_bank_o, .row_row_o, .row_slot_o
+    .row_bank_o, .row_row_o, .row_slot_o, .row_ahead_o(row_ahead), .row_first_o(row_first),
+    .row_late_o(row_late)
   );
 
   // ---- data -----------------------------------------------------------------------------

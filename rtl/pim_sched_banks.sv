@@ -38,7 +38,9 @@ module pim_sched_banks #(
   input  wire logic              row_all_i,
   input  wire logic [$clog2(Banks)-1:0] row_bank_i,
   input  wire logic [$clog2(Rows)-1:0] row_row_i,
-  input  wire logic [$clog2(CkRatio)-1:0] row_slot_i,
+  /// Slot of the row command: the first, or one later.
+  input  wire logic [$clog2(CkRatio)-1:0] row_first_i,
+  input  wire logic              row_late_i,
   output logic [Banks-1:0]       open_o,
   output logic                   any_open_o,
   /// An access, `all`: to every bank.
@@ -64,29 +66,38 @@ module pim_sched_banks #(
   typedef logic [StampBits-1:0] stamp_t;
   typedef logic [WaitBits:0] wait_t;
 
-  localparam stamp_t RcdRd = stamp_t'(Timing.rcd_rd);
-  localparam stamp_t RcdWr = stamp_t'(Timing.rcd_wr);
-  localparam stamp_t Rp = stamp_t'(Timing.rp);
-  localparam stamp_t Ras = stamp_t'(Timing.ras);
-  localparam stamp_t Rc = stamp_t'(Timing.rc);
-  localparam stamp_t CcdL = stamp_t'(Timing.ccd_l);
-  localparam stamp_t RrdL = stamp_t'(Timing.rrd_l);
-  localparam stamp_t Wr = stamp_t'(Timing.wr);
-  localparam stamp_t Rtp = stamp_t'(Timing.rtp);
-  localparam stamp_t WtrL = stamp_t'(Timing.wtr_l);
-  localparam stamp_t WriteEnd = stamp_t'(Timing.cwl) + stamp_t'(Timing.bl);
+  // Clocks from `now_i` to the end of a rule, for each slot that its command can have gone out in.
+  typedef stamp_t [CkRatio-1:0] after_t;
+
+  function automatic after_t after(int unsigned clocks);
+    for (int unsigned slot = 0; slot < CkRatio; slot++) after[slot] = stamp_t'(slot + clocks);
+  endfunction
+
+  localparam int unsigned SlotBits = $clog2(CkRatio);
+  localparam int unsigned WriteEnd = 32'(Timing.cwl) + 32'(Timing.bl);
+  localparam after_t RcdRd = after(32'(Timing.rcd_rd));
+  localparam after_t RcdWr = after(32'(Timing.rcd_wr));
+  localparam after_t Rp = after(32'(Timing.rp));
+  localparam after_t Ras = after(32'(Timing.ras));
+  localparam after_t Rc = after(32'(Timing.rc));
+  localparam after_t CcdL = after(32'(Timing.ccd_l));
+  localparam after_t RrdL = after(32'(Timing.rrd_l));
+  localparam after_t WriteToPre = after(WriteEnd + 32'(Timing.wr));
+  localparam after_t ReadToPre = after(32'(Timing.rtp));
+  localparam after_t WriteToReadL = after(WriteEnd + 32'(Timing.wtr_l));
 
   // Bank state and stamps; `_last` and `_far` are the latest over the banks and over the groups.
   logic [Banks-1:0] open_q;
   logic [Banks-1:0] used_q;     // opened since the last refresh or wake-up
-  logic [Banks-1:0] served_q;   // a column command since it was opened
+  logic [Banks-1:0] read_from_q, written_q;  // RD, WR since it was opened
   logic [RowBits-1:0] row_q [Banks];
   stamp_t act_at_q [Banks];     // ACT, by the ACT and by the PRE before it
   stamp_t rp_at_q [Banks];
   stamp_t read_at_q [Banks];
   stamp_t write_at_q [Banks];
   stamp_t ras_at_q [Banks];     // PRE, by the ACT before it
-  stamp_t pre_at_q [Banks];     // PRE, by the column commands before it
+  stamp_t read_pre_at_q [Banks];   // PRE, by the RD and by the WR before it
+  stamp_t write_pre_at_q [Banks];
   stamp_t [BankGroups-1:0] rrd_l_q, read_l_q, write_l_q;
   stamp_t read_last_q, write_last_q, read_far_q, write_far_q;
   logic together_q;             // all banks were opened by one ACT and share their row
@@ -100,21 +111,31 @@ module pim_sched_banks #(
   endfunction
 
   // ---- commands -------------------------------------------------------------------------
-  logic refresh, is_act, is_pre;
-  stamp_t col_at, row_at, col_pre_at;
+  logic refresh, is_act, is_pre, is_read, is_write;
+  logic [SlotBits-1:0] row_second;  // the slot after the first
 
   assign refresh = row_cmd_i == pim_pkg::CmdRef;
   assign is_act = row_cmd_i == pim_pkg::CmdAct;
   assign is_pre = row_cmd_i == pim_pkg::CmdPre;
-  assign col_at = now_i + stamp_t'(col_slot_i);
-  assign row_at = now_i + stamp_t'(row_slot_i);
-  assign col_pre_at = col_write_i ? col_at + WriteEnd + Wr : col_at + Rtp;
+  assign is_read = col_go_i && !col_write_i;
+  assign is_write = col_go_i && col_write_i;
+  assign row_second = row_first_i + 1'b1;
+
+  // When a rule ends after a command of this clock.
+  function automatic stamp_t col_end(after_t rule);
+    return now_i + rule[col_slot_i];
+  endfunction
+
+  function automatic stamp_t row_end(after_t rule);
+    return row_late_i ? now_i + rule[row_second] : now_i + rule[row_first_i];
+  endfunction
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || wake_i || refresh) begin
       open_q <= '0;
       used_q <= '0;
-      served_q <= '0;
+      read_from_q <= '0;
+      written_q <= '0;
       together_q <= 1'b0;
       rrd_l_q <= '0;
       read_l_q <= '0;
@@ -125,39 +146,40 @@ module pim_sched_banks #(
       write_far_q <= '0;
     end else begin
       if (col_go_i && AllBank && col_all_i) begin
-        served_q <= '1;
-        if (col_write_i) write_l_q <= {BankGroups{col_at + CcdL}};
-        read_l_q <= {BankGroups{col_write_i ? col_at + WriteEnd + WtrL : col_at + CcdL}};
+        if (col_write_i) written_q <= '1;
+        else read_from_q <= '1;
+        if (col_write_i) write_l_q <= {BankGroups{col_end(CcdL)}};
+        read_l_q <= {BankGroups{col_write_i ? col_end(WriteToReadL) : col_end(CcdL)}};
       end else if (col_go_i) begin
-        served_q[col_bank_i] <= 1'b1;
-        if (col_write_i) write_l_q[group_of(col_bank_i)] <= col_at + CcdL;
-        read_l_q[group_of(col_bank_i)] <= col_write_i ? col_at + WriteEnd + WtrL
-                                                      : col_at + CcdL;
+        if (col_write_i) written_q[col_bank_i] <= 1'b1;
+        else read_from_q[col_bank_i] <= 1'b1;
+        if (col_write_i) write_l_q[group_of(col_bank_i)] <= col_end(CcdL);
+        read_l_q[group_of(col_bank_i)] <= col_write_i ? col_end(WriteToReadL) : col_end(CcdL);
       end
-      if (col_go_i && AllBank) begin
-        if (col_write_i) begin
-          write_far_q <= later(write_far_q, col_at + CcdL);
-          read_far_q <= later(read_far_q, col_at + WriteEnd + WtrL);
-        end else begin
-          read_far_q <= later(read_far_q, col_at + CcdL);
-        end
+      if (AllBank && is_write) begin
+        write_far_q <= later(write_far_q, col_end(CcdL));
+        read_far_q <= later(read_far_q, col_end(WriteToReadL));
+      end else if (AllBank && is_read) begin
+        read_far_q <= later(read_far_q, col_end(CcdL));
       end
       if (is_act) begin
         if (AllBank && row_all_i) begin
           open_q <= '1;
           used_q <= '1;
-          served_q <= '0;
-          rrd_l_q <= {BankGroups{row_at + RrdL}};
+          read_from_q <= '0;
+          written_q <= '0;
+          rrd_l_q <= {BankGroups{row_end(RrdL)}};
         end else begin
           open_q[row_bank_i] <= 1'b1;
           used_q[row_bank_i] <= 1'b1;
-          served_q[row_bank_i] <= 1'b0;
-          rrd_l_q[group_of(row_bank_i)] <= row_at + RrdL;
+          read_from_q[row_bank_i] <= 1'b0;
+          written_q[row_bank_i] <= 1'b0;
+          rrd_l_q[group_of(row_bank_i)] <= row_end(RrdL);
         end
         together_q <= row_all_i;
         if (AllBank) begin
-          read_last_q <= row_at + RcdRd;
-          write_last_q <= row_at + RcdWr;
+          read_last_q <= row_end(RcdRd);
+          write_last_q <= row_end(RcdWr);
         end
       end
       if (is_pre) begin
@@ -173,31 +195,32 @@ module pim_sched_banks #(
       for (int unsigned b = 0; b < Banks; b++) begin
         if (is_act) begin
           row_q[b] <= row_row_i;
-          act_at_q[b] <= row_at + Rc;
+          act_at_q[b] <= row_end(Rc);
           rp_at_q[b] <= '0;
-          read_at_q[b] <= row_at + RcdRd;
-          write_at_q[b] <= row_at + RcdWr;
-          ras_at_q[b] <= row_at + Ras;
+          read_at_q[b] <= row_end(RcdRd);
+          write_at_q[b] <= row_end(RcdWr);
+          ras_at_q[b] <= row_end(Ras);
         end
       end
     end else begin
       if (is_act) begin
         row_q[row_bank_i] <= row_row_i;
-        read_at_q[row_bank_i] <= row_at + RcdRd;
-        write_at_q[row_bank_i] <= row_at + RcdWr;
-        ras_at_q[row_bank_i] <= row_at + Ras;
-        act_at_q[row_bank_i] <= row_at + Rc;
+        read_at_q[row_bank_i] <= row_end(RcdRd);
+        write_at_q[row_bank_i] <= row_end(RcdWr);
+        ras_at_q[row_bank_i] <= row_end(Ras);
+        act_at_q[row_bank_i] <= row_end(Rc);
       end
       // That of all banks is a rule of the channel.
-      if (is_act || (is_pre && !row_all_i)) rp_at_q[row_bank_i] <= is_act ? '0 : row_at + Rp;
+      if (is_act || (is_pre && !row_all_i)) rp_at_q[row_bank_i] <= is_act ? '0 : row_end(Rp);
     end
-    if (col_go_i && AllBank && col_all_i) begin
+    if (AllBank && col_all_i) begin
       for (int unsigned b = 0; b < Banks; b++) begin
-        pre_at_q[b] <= served_q[b] ? later(pre_at_q[b], col_pre_at) : col_pre_at;
+        if (is_read) read_pre_at_q[b] <= col_end(ReadToPre);
+        if (is_write) write_pre_at_q[b] <= col_end(WriteToPre);
       end
-    end else if (col_go_i) begin
-      pre_at_q[col_bank_i] <= served_q[col_bank_i] ? later(pre_at_q[col_bank_i], col_pre_at)
-                                                   : col_pre_at;
+    end else begin
+      if (is_read) read_pre_at_q[col_bank_i] <= col_end(ReadToPre);
+      if (is_write) write_pre_at_q[col_bank_i] <= col_end(WriteToPre);
     end
   end
 
@@ -246,8 +269,8 @@ module pim_sched_banks #(
               ? longest_of(act_at_q[bank], rp_at_q[bank], rrd_l_q[group])
               : until_of(rrd_l_q[group]);
           look_pre_o[l] = !open_q[bank] ? '0
-              : served_q[bank] ? wait_of(ras_at_q[bank], pre_at_q[bank])
-                               : until_of(ras_at_q[bank]);
+              : longest_of(ras_at_q[bank], read_from_q[bank] ? read_pre_at_q[bank] : '0,
+                           written_q[bank] ? write_pre_at_q[bank] : '0);
         end
       end
     end

@@ -27,7 +27,9 @@ module pim_sched_channel #(
   input  wire logic [$clog2(CkRatio)-1:0] col_slot_i,
   input  wire pim_pkg::dram_cmd_e row_cmd_i,
   input  wire logic              row_all_i,
-  input  wire logic [$clog2(CkRatio)-1:0] row_slot_i,
+  /// Slot of the row command: the first, or one later.
+  input  wire logic [$clog2(CkRatio)-1:0] row_first_i,
+  input  wire logic              row_late_i,
   /// A read, a write, ACT of any bank; ACT, or REF, and PRE of all banks: in the upper bit whether the
   /// rules allow it in this clock, below it the first slot.
   output logic [$clog2(CkRatio):0] read_due_o,
@@ -38,6 +40,8 @@ module pim_sched_channel #(
   /// What is left of the waits of the last two in the next clock, but for the commands of this one.
   output logic [WaitBits:0]      act_last_o,
   output logic [WaitBits:0]      pre_last_o,
+  /// Wait of PRE after the column command of this clock, in the next one.
+  output logic [WaitBits:0]      col_pre_o,
   /// No rule holds REF back.
   output logic                   rest_o
 );
@@ -100,7 +104,16 @@ module pim_sched_channel #(
   localparam rest_t Rfc = rest_of(32'(Timing.rfc) - CkRatio);
   localparam rest_t Xs = rest_of(32'(Timing.xs));
   localparam rest_t Xsdll = rest_of(32'(Timing.xsdll));
-  localparam stamp_t Faw = stamp_t'(Timing.faw);
+  // Clocks from `now_i` to the end of the window of tFAW, for each slot of its ACT.
+  typedef stamp_t [CkRatio-1:0] stamps_t;
+
+  function automatic stamps_t faw_after();
+    for (int unsigned slot = 0; slot < CkRatio; slot++) begin
+      faw_after[slot] = stamp_t'(slot) + stamp_t'(Timing.faw);
+    end
+  endfunction
+
+  localparam stamps_t FawAfter = faw_after();
 
   wait_t read_s_q, write_s_q;   // column commands
   wait_t any_act_q;             // ACT of any bank
@@ -114,12 +127,6 @@ module pim_sched_channel #(
   function automatic wait_t longer(wait_t a, wait_t b);
     longer.clocks = a.clocks > b.clocks ? a.clocks : b.clocks;
     longer.beyond = a.beyond || b.beyond;
-  endfunction
-
-  function automatic wait_t longest(wait_t a, wait_t b, wait_t c);
-    longest.clocks = a.clocks >= b.clocks && a.clocks >= c.clocks ? a.clocks
-                     : b.clocks > c.clocks ? b.clocks : c.clocks;
-    longest.beyond = a.beyond || b.beyond || c.beyond;
   endfunction
 
   // What is left of a wait in the next clock.
@@ -142,6 +149,18 @@ module pim_sched_channel #(
     both[SlotBits] = !now.beyond && !rest.beyond;
     both[SlotBits-1:0] = now.clocks[SlotBits-1:0] > rest.clocks[SlotBits-1:0]
                          ? now.clocks[SlotBits-1:0] : rest.clocks[SlotBits-1:0];
+  endfunction
+
+  logic [SlotBits-1:0] row_second;  // the slot after the first
+  assign row_second = row_first_i + 1'b1;
+
+  // Waits after the row command: what its lateness changes is chosen last.
+  function automatic wait_t row_after(after_t waits);
+    return row_late_i ? waits[row_second] : waits[row_first_i];
+  endfunction
+
+  function automatic wait_t row_longer(wait_t left, after_t waits);
+    return row_late_i ? longer(left, waits[row_second]) : longer(left, waits[row_first_i]);
   endfunction
 
   stamp_t faw;
@@ -184,20 +203,20 @@ module pim_sched_channel #(
       if (col_go_i) pre_last_q <= longer(left_of(pre_last_q), col_pre);
       unique case (row_cmd_i)
         pim_pkg::CmdAct: begin
-          act_last_q <= Rc[row_slot_i];
-          pre_last_q <= longest(left_of(pre_last_q), Ras[row_slot_i],
-                                col_go_i ? col_pre : '0);
-          any_act_q <= longer(RrdS[row_slot_i], faw_left);
-          faw_q[faw_head_q] <= now_i + stamp_t'(row_slot_i) + Faw;
+          act_last_q <= row_after(Rc);
+          if (col_go_i) pre_last_q <= row_longer(longer(left_of(pre_last_q), col_pre), Ras);
+          else pre_last_q <= row_longer(left_of(pre_last_q), Ras);
+          any_act_q <= row_longer(faw_left, RrdS);
+          faw_q[faw_head_q] <= row_late_i ? now_i + FawAfter[row_second] : now_i + FawAfter[row_first_i];
           faw_head_q <= faw_head_q + 2'd1;
         end
         pim_pkg::CmdPre: begin
-          act_last_q <= longer(left_of(act_last_q), Rp[row_slot_i]);
-          if (row_all_i) any_act_q <= longer(left_of(any_act_q), Rp[row_slot_i]);
+          act_last_q <= row_longer(left_of(act_last_q), Rp);
+          if (row_all_i) any_act_q <= longer(left_of(any_act_q), Rp[row_first_i]);
         end
         pim_pkg::CmdRef: begin
           // All other rules end within tRFC and tXS; that of the DLL goes on through the refresh.
-          rest_q.clocks <= Rfc.clocks + RestBits'(row_slot_i);
+          rest_q.clocks <= Rfc.clocks + RestBits'(row_first_i);
           rest_q.beyond <= Rfc.beyond;
           any_act_q <= '0;
           act_last_q <= '0;
@@ -217,6 +236,7 @@ module pim_sched_channel #(
   assign pre_last_due_o = due(pre_last_q);
   assign act_last_o = left_of(act_last_q);
   assign pre_last_o = left_of(pre_last_q);
+  assign col_pre_o = col_pre;
   assign rest_o = act_last_q.clocks == '0 && rest_q.clocks == '0;
 
 endmodule

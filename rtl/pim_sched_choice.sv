@@ -4,7 +4,9 @@
 ///
 /// `due` vectors say in the upper bit whether the timing allows the command in this clock, below it
 /// in which slot first. Columns go strictly in order. The row command is, in this order: of a refresh
-/// or before sleep; of the access in front; of the other access, whose row is prepared ahead.
+/// or before sleep; of the access in front; of the other access, whose row is prepared ahead. Only that
+/// one can meet a column command in its slot, and then goes one slot later. That is the last that is
+/// known in a clock: whatever depends on the slot of a row command is worked out for both, and chosen.
 module pim_sched_choice #(
   parameter bit AllBank = 1'b0,
   parameter int unsigned Banks = 16,
@@ -49,7 +51,11 @@ module pim_sched_choice #(
   output logic                   row_all_o,
   output logic [$clog2(Banks)-1:0] row_bank_o,
   output logic [$clog2(Rows)-1:0] row_row_o,
-  output logic [$clog2(CkRatio)-1:0] row_slot_o
+  output logic [$clog2(CkRatio)-1:0] row_slot_o,
+  /// The row command is of the other access; its first slot, and whether it goes one later.
+  output logic                   row_ahead_o,
+  output logic [$clog2(CkRatio)-1:0] row_first_o,
+  output logic                   row_late_o
 );
 
   localparam int unsigned SlotBits = $clog2(CkRatio);
@@ -61,8 +67,8 @@ module pim_sched_choice #(
     both[SlotBits-1:0] = a[SlotBits-1:0] > b[SlotBits-1:0] ? a[SlotBits-1:0] : b[SlotBits-1:0];
   endfunction
 
-  due_t col_due, row_due;
-  logic rest, row_wanted, row_open, row_go, gives_way;
+  due_t col_due, rest_due, head_due, ahead_due, row_due;
+  logic rest, head_open, row_wanted, row_open, row_go;
   pim_pkg::dram_cmd_e row_cmd;
 
   assign rest = owed_i || sleep_i;
@@ -70,36 +76,44 @@ module pim_sched_choice #(
   assign col_go_o = head_ready_i && head_hit_i && !owed_i && col_due[SlotBits];
   assign col_slot_o = col_due[SlotBits-1:0];
 
+  assign head_open = AllBank && head_all_i ? any_open_i : head_open_i;
+  assign rest_due = any_open_i ? pre_last_due_i : act_last_due_i;
+  assign head_due = head_open ? head_pre_due_i : both(any_act_due_i, head_act_due_i);
+  assign ahead_due = ahead_open_i ? ahead_pre_due_i : both(any_act_due_i, ahead_act_due_i);
+
   always_comb begin
     row_all_o = 1'b0;
     row_bank_o = head_bank_i;
     row_row_o = head_row_i;
+    row_ahead_o = 1'b0;
     if (rest) begin
       row_all_o = 1'b1;
       row_open = any_open_i;
       row_wanted = awake_i && (any_open_i || owed_i);
-      row_due = any_open_i ? pre_last_due_i : act_last_due_i;
+      row_due = rest_due;
     end else if (head_valid_i && !head_hit_i) begin
       row_all_o = AllBank && head_all_i;
-      row_open = AllBank && head_all_i ? any_open_i : head_open_i;
+      row_open = head_open;
       row_wanted = 1'b1;
-      row_due = row_open ? head_pre_due_i : both(any_act_due_i, head_act_due_i);
+      row_due = head_due;
     end else begin
+      row_ahead_o = 1'b1;
       row_bank_o = ahead_bank_i;
       row_row_o = ahead_row_i;
       row_open = ahead_open_i;
       row_wanted = ahead_valid_i && !ahead_hit_i;
-      row_due = ahead_open_i ? ahead_pre_due_i : both(any_act_due_i, ahead_act_due_i);
+      row_due = ahead_due;
     end
     if (row_open) row_cmd = pim_pkg::CmdPre;
     else row_cmd = rest ? pim_pkg::CmdRef : pim_pkg::CmdAct;
   end
 
-  // One command a slot: a row command gives way to the column command.
-  assign gives_way = col_go_o && row_due[SlotBits-1:0] == col_slot_o;
-  assign row_slot_o = row_due[SlotBits-1:0] + SlotBits'(gives_way);
+  // No column command goes out before a refresh, nor when the access in front needs its row first.
+  assign row_late_o = row_ahead_o && col_go_o && ahead_due[SlotBits-1:0] == col_slot_o;
+  assign row_first_o = row_due[SlotBits-1:0];
+  assign row_slot_o = row_first_o + SlotBits'(row_late_o);
   assign row_go = row_wanted && row_due[SlotBits] &&
-                  !(gives_way && col_slot_o == SlotBits'(CkRatio - 1));
+                  !(row_late_o && col_slot_o == SlotBits'(CkRatio - 1));
   assign row_cmd_o = row_go ? row_cmd : pim_pkg::CmdNop;
 
 endmodule

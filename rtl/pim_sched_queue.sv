@@ -9,6 +9,8 @@ module pim_sched_queue #(
   /// The accesses of a span lie in several banks.
   parameter bit Walks = AllBank,
   parameter int unsigned Banks = 16,
+  /// Bytes of one row of one bank, of one column access of one bank.
+  parameter int unsigned RowBytes = 8192,
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned LaneLatency = 4
 ) (
@@ -49,10 +51,14 @@ module pim_sched_queue #(
   localparam int unsigned BankBits = $clog2(Banks);
   localparam int unsigned AtomBits = $clog2(AtomBytes);
   localparam int unsigned BeatBytes = AllBank ? Banks * AtomBytes : AtomBytes;
+  // A span lies in one page: its accesses, and the part of the address that moves.
+  localparam int unsigned PageBits = $clog2(AllBank ? Banks * RowBytes : RowBytes);
+  localparam int unsigned CountBits = PageBits - AtomBits + 1;
   localparam int unsigned PaceBits = LaneLatency > 1 ? LaneLatency - 1 : 1;
 
   logic head_valid_q, next_valid_q;
-  logic [31:0] head_addr_q, head_count_q;
+  logic [31:0] head_addr_q;
+  logic [CountBits-1:0] head_count_q;
   pim_pkg::kind_e head_kind_q;
   logic head_all_q, head_hold_q, head_last_q, head_write_q, head_final_q;
   logic [6:0] head_period_q;
@@ -110,7 +116,7 @@ module pim_sched_queue #(
         next_valid_q <= 1'b0;
         if (next_valid_q || take_o) begin
           head_addr_q <= next_head.run.addr;
-          head_count_q <= next_head.run.count;
+          head_count_q <= CountBits'(next_head.run.count);
           head_kind_q <= next_head.run.kind;
           head_all_q <= next_head.run.all;
           head_hold_q <= next_head.run.hold;
@@ -118,15 +124,15 @@ module pim_sched_queue #(
           head_row_q <= next_head.run.row;
           head_last_q <= next_head.last;
           head_write_q <= pim_pkg::is_write(next_head.run.kind);
-          head_final_q <= next_head.run.count == 32'd1;
+          head_final_q <= CountBits'(next_head.run.count) == CountBits'(32'd1);
         end
         pace_q <= paced(next_head.run.kind, next_head.run.period, issued);
       end else begin
         if (col_go_i) begin
-          head_addr_q <= head_addr_q +
-              ((head_all_q && AllBank) ? 32'(BeatBytes) : 32'(AtomBytes));
-          head_count_q <= head_count_q - 32'd1;
-          head_final_q <= head_count_q == 32'd2;
+          head_addr_q[PageBits-1:0] <= head_addr_q[PageBits-1:0] +
+              ((head_all_q && AllBank) ? PageBits'(BeatBytes) : PageBits'(AtomBytes));
+          head_count_q <= head_count_q - 1'b1;
+          head_final_q <= head_count_q == CountBits'(32'd2);
           head_hold_q <= 1'b0;
         end
         if (take_o) begin
@@ -158,7 +164,7 @@ module pim_sched_queue #(
       if (!change) begin
         look_coming = look_q;
         if (col_go_i) look_coming = look_q == '0 ? '0 : look_q - 1'b1;
-        else if (look_hit_i && look_q != '1 && 32'(look_q) < head_count_q) look_coming = look_q + 1'b1;
+        else if (look_hit_i && look_q != '1 && 32'(look_q) < 32'(head_count_q)) look_coming = look_q + 1'b1;
       end
       look_coming_o = coming_addr_o + (32'(look_coming) << AtomBits);
     end
@@ -171,7 +177,7 @@ module pim_sched_queue #(
 
   assign head_valid_o = head_valid_q;
   assign head_o.run.addr = head_addr_q;
-  assign head_o.run.count = head_count_q;
+  assign head_o.run.count = 32'(head_count_q);
   assign head_o.run.kind = head_kind_q;
   assign head_o.run.all = head_all_q;
   assign head_o.run.hold = head_hold_q;

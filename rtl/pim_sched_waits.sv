@@ -24,13 +24,15 @@ module pim_sched_waits #(
   input  wire logic              col_go_i,
   input  wire logic              col_write_i,
   input  wire logic              col_all_i,
-  input  wire logic [$clog2(Banks)-1:0] col_bank_i,
   input  wire logic [$clog2(CkRatio)-1:0] col_slot_i,
+  /// Wait of PRE after the column command of this clock.
+  input  wire logic [WaitBits:0] col_pre_i,
   input  wire pim_pkg::dram_cmd_e row_cmd_i,
   input  wire logic              row_all_i,
-  input  wire logic [$clog2(Banks)-1:0] row_bank_i,
-  input  wire logic [$clog2(Rows)-1:0] row_row_i,
-  input  wire logic [$clog2(CkRatio)-1:0] row_slot_i,
+  /// It is for the other access, else for the head, if not for all; its first slot, or one later.
+  input  wire logic              row_ahead_i,
+  input  wire logic [$clog2(CkRatio)-1:0] row_first_i,
+  input  wire logic              row_late_i,
   /// What the head is in this clock.
   input  wire logic [$clog2(Banks)-1:0] head_bank_i,
   input  wire logic [$clog2(Rows)-1:0] head_row_i,
@@ -113,8 +115,6 @@ module pim_sched_waits #(
   localparam after_t RrdL = after(32'(Timing.rrd_l));
   // To the same bank, which is in the same group.
   localparam after_t ActToAct = after(pim_pkg::most(32'(Timing.rc), 32'(Timing.rrd_l)));
-  localparam after_t ReadToPre = after(32'(Timing.rtp));
-  localparam after_t WriteToPre = after(WriteEnd + 32'(Timing.wr));
   localparam after_t WriteToReadL = after(WriteEnd + 32'(Timing.wtr_l));
 
   access_wait_t head_q, ahead_q;
@@ -122,12 +122,6 @@ module pim_sched_waits #(
   function automatic wait_t longer(wait_t a, wait_t b);
     longer.clocks = a.clocks > b.clocks ? a.clocks : b.clocks;
     longer.beyond = a.beyond || b.beyond;
-  endfunction
-
-  function automatic wait_t longest(wait_t a, wait_t b, wait_t c);
-    longest.clocks = a.clocks >= b.clocks && a.clocks >= c.clocks ? a.clocks
-                     : b.clocks > c.clocks ? b.clocks : c.clocks;
-    longest.beyond = a.beyond || b.beyond || c.beyond;
   endfunction
 
   // What is left of a wait in the next clock.
@@ -152,46 +146,71 @@ module pim_sched_waits #(
     return a[GroupBits-1:0] == b[GroupBits-1:0];
   endfunction
 
-  wait_t col_pre;  // of PRE, after the column command of this clock
-  assign col_pre = col_write_i ? WriteToPre[col_slot_i] : ReadToPre[col_slot_i];
-
   // ---- an access in the next clock, after the commands of this one --------------------------
-  // What a column command adds to the wait of another.
-  function automatic wait_t col_after(logic near, logic write);
-    if (!col_go_i || !near) return '0;
-    if (write == col_write_i) return CcdL[col_slot_i];
-    return write ? '0 : WriteToReadL[col_slot_i];
+  // What an access shares with the head or the other one: all that is looked at of a command's bank.
+  typedef struct packed {
+    logic bank;
+    logic group;
+    logic row;
+  } shared_t;
+
+  function automatic shared_t shared_of(logic [BankBits-1:0] a, logic [RowBits-1:0] a_row,
+                                        logic [BankBits-1:0] b, logic [RowBits-1:0] b_row);
+    shared_of.bank = a == b;
+    shared_of.group = same_group(a, b);
+    shared_of.row = a_row == b_row;
   endfunction
 
-  // `left`: what is left of its waits in the next clock but for these commands.
+  logic [SlotBits-1:0] row_second;  // the slot after the first
+  assign row_second = row_first_i + 1'b1;
+
+  // Waits after the row command: what its lateness changes is chosen last.
+  function automatic wait_t row_after(after_t waits);
+    return row_late_i ? waits[row_second] : waits[row_first_i];
+  endfunction
+
+  function automatic wait_t row_longer(wait_t left, after_t waits);
+    return row_late_i ? longer(left, waits[row_second]) : longer(left, waits[row_first_i]);
+  endfunction
+
+  // `left`: what is left of its waits in the next clock but for these commands. Of per_bank style: the
+  // waits for ACT and PRE of a bank that is opened now have ended.
   function automatic access_wait_t next_of(
-      access_wait_t left, logic [BankBits-1:0] bank, logic [RowBits-1:0] row, logic all,
-      logic write);
-    logic col_here, col_near, row_here, row_near, act_here;
-    wait_t pre_after;
-    col_here = (AllBank && (all || col_all_i)) || bank == col_bank_i;
-    col_near = (AllBank && (all || col_all_i)) || same_group(bank, col_bank_i);
-    row_here = (AllBank && (all || row_all_i)) || bank == row_bank_i;
-    row_near = (AllBank && row_all_i) || same_group(bank, row_bank_i);
-    act_here = row_cmd_i == pim_pkg::CmdAct && row_here;
+      access_wait_t left, shared_t with_head, shared_t with_ahead, logic all, logic write);
+    logic row_here;
+    wait_t col;  // after the column command
+    shared_t with_row;
+    with_row = row_ahead_i ? with_ahead : with_head;
+    row_here = (AllBank && (all || row_all_i)) || with_row.bank;
     next_of = left;
-    pre_after = col_go_i && col_here ? col_pre : '0;
-    next_of.col = longest(left.col, col_after(col_near, write),
-                          act_here ? (write ? RcdWr[row_slot_i] : RcdRd[row_slot_i]) : '0);
-    next_of.pre = longest(left.pre, pre_after, act_here ? Ras[row_slot_i] : '0);
+    col = left.col;
+    if ((AllBank && (all || col_all_i)) || with_head.group) begin
+      if (write == col_write_i) col = longer(left.col, CcdL[col_slot_i]);
+      else if (!write) col = longer(left.col, WriteToReadL[col_slot_i]);
+    end
+    if (col_go_i) begin
+      next_of.col = col;
+      if ((AllBank && (all || col_all_i)) || with_head.bank) begin
+        next_of.pre = longer(left.pre, col_pre_i);
+      end
+    end
     unique case (row_cmd_i)
       pim_pkg::CmdAct: begin
-        if (row_here || row_near) begin
-          next_of.act = longer(left.act, row_here ? ActToAct[row_slot_i] : RrdL[row_slot_i]);
+        if (row_here || (AllBank && row_all_i) || with_row.group) begin
+          next_of.act = !row_here ? row_longer(left.act, RrdL)
+                        : AllBank ? row_longer(left.act, ActToAct) : row_after(ActToAct);
         end
         if (row_here) begin
+          next_of.col = col_go_i ? row_longer(col, write ? RcdWr : RcdRd)
+                                 : row_longer(left.col, write ? RcdWr : RcdRd);
+          next_of.pre = AllBank ? row_longer(next_of.pre, Ras) : row_after(Ras);
           next_of.open = 1'b1;
-          next_of.hit = (row_all_i || !all) && row == row_row_i;
+          next_of.hit = (row_all_i || !all) && with_row.row;
         end
       end
       pim_pkg::CmdPre: begin
         if (row_here || row_all_i) begin
-          next_of.act = longer(left.act, Rp[row_slot_i]);
+          next_of.act = row_longer(left.act, Rp);
           next_of.open = 1'b0;
           next_of.hit = 1'b0;
         end
@@ -214,27 +233,34 @@ module pim_sched_waits #(
     end
   endfunction
 
+  shared_t ahead_with_head;
+  shared_t [Looks-1:0] look_with_head, look_with_ahead;
+  assign ahead_with_head = shared_of(ahead_bank_i, ahead_row_i, head_bank_i, head_row_i);
+  for (genvar l = 0; l < Looks; l++) begin : gen_look
+    assign look_with_head[l] =
+        shared_of(look_bank_i[l], look_row_i[l], head_bank_i, head_row_i);
+    assign look_with_ahead[l] =
+        shared_of(look_bank_i[l], look_row_i[l], ahead_bank_i, ahead_row_i);
+  end
+
   always_ff @(posedge clk_i) begin
     if (!rst_ni || wake_i) begin
       head_q <= '0;
       ahead_q <= '0;
     end else begin
       if (load_head_i) begin
-        head_q <= next_of(looked_up(0), look_bank_i[0], look_row_i[0], look_all_i[0],
+        head_q <= next_of(looked_up(0), look_with_head[0], look_with_ahead[0], look_all_i[0],
                           look_write_i[0]);
       end else if (promote_i) begin
-        head_q <= next_of(all_left_of(ahead_q), ahead_bank_i, ahead_row_i, 1'b0,
-                           ahead_write_i);
+        head_q <= next_of(all_left_of(ahead_q), ahead_with_head, '1, 1'b0, ahead_write_i);
       end else begin
-        head_q <= next_of(all_left_of(head_q), head_bank_i, head_row_i, head_all_i,
-                          head_write_i);
+        head_q <= next_of(all_left_of(head_q), '1, ahead_with_head, head_all_i, head_write_i);
       end
       if (load_ahead_i) begin
-        ahead_q <= next_of(looked_up(Looks - 1), look_bank_i[Looks-1], look_row_i[Looks-1],
+        ahead_q <= next_of(looked_up(Looks - 1), look_with_head[Looks-1], look_with_ahead[Looks-1],
                            look_all_i[Looks-1], look_write_i[Looks-1]);
       end else if (!AllBank) begin
-        ahead_q <= next_of(all_left_of(ahead_q), ahead_bank_i, ahead_row_i, 1'b0,
-                           ahead_write_i);
+        ahead_q <= next_of(all_left_of(ahead_q), ahead_with_head, '1, 1'b0, ahead_write_i);
       end
     end
   end

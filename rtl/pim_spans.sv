@@ -4,7 +4,8 @@
 ///
 /// A page is what one row address holds: a row of one bank in per_bank style, the same row of
 /// every bank in all_bank style. One stream at a time; a span leaves one clock after it became
-/// the next one, so streams and spans are both registered.
+/// the next one, so streams and spans are both registered. How many accesses a page has left is
+/// a register too: the compare with the length of the stream is what is left for one clock.
 module pim_spans #(
   /// Bytes of a page; a power of two.
   parameter int unsigned PageBytes = 8192,
@@ -29,17 +30,24 @@ module pim_spans #(
   localparam int unsigned AtomBits = $clog2(AtomBytes);
   localparam int unsigned BeatBits = $clog2(BeatBytes);
 
+  // Accesses from an address to the end of its page.
+  localparam int unsigned RoomBits = PageBits - AtomBits + 1;
+  typedef logic [RoomBits-1:0] room_t;
+
   logic valid_q;
   pim_pkg::stream_t stream_q;
-  logic [31:0] to_page_end, count;
+  room_t room_q;
+  logic [31:0] count;
   logic final_part;
 
-  always_comb begin
-    to_page_end = 32'(PageBytes) - 32'(stream_q.addr[PageBits-1:0]);
-    to_page_end = stream_q.all ? to_page_end >> BeatBits : to_page_end >> AtomBits;
-    final_part = stream_q.count <= to_page_end;
-    count = final_part ? stream_q.count : to_page_end;
-  end
+  function automatic room_t room_from(logic [PageBits-1:0] offset, logic all);
+    logic [PageBits:0] bytes;
+    bytes = (PageBits + 1)'(PageBytes) - (PageBits + 1)'(offset);
+    return all ? room_t'(bytes >> BeatBits) : room_t'(bytes >> AtomBits);
+  endfunction
+
+  assign final_part = stream_q.count <= 32'(room_q);
+  assign count = final_part ? stream_q.count : 32'(room_q);
 
   assign ready_o = !valid_q || (ready_i && final_part);
   assign valid_o = valid_q;
@@ -54,13 +62,17 @@ module pim_spans #(
     if (!rst_ni || flush_i) begin
       valid_q <= 1'b0;
       stream_q <= '0;
+      room_q <= '0;
     end else if (valid_i && ready_o) begin
       valid_q <= 1'b1;
       stream_q <= stream_i;
+      room_q <= room_from(stream_i.addr[PageBits-1:0], stream_i.all);
     end else if (valid_q && ready_i) begin
       valid_q <= !final_part;
-      stream_q.addr <= stream_q.addr + (stream_q.all ? count << BeatBits : count << AtomBits);
-      stream_q.count <= stream_q.count - count;
+      // What is left begins a page; of the last part neither matters any more.
+      stream_q.addr <= {stream_q.addr[31:PageBits] + 1'b1, PageBits'(0)};
+      stream_q.count <= stream_q.count - 32'(room_q);
+      room_q <= room_from('0, stream_q.all);
       stream_q.hold <= 1'b0;
     end
   end

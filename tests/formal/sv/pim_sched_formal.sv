@@ -401,7 +401,8 @@ module pim_sched_formal #(
         if (u_dut.u_banks.open_q[b]) begin
           `HOLDS(12, short_stamp(u_dut.u_banks.read_at_q[b]) && short_stamp(u_dut.u_banks.write_at_q[b]))
           `HOLDS(12, short_stamp(u_dut.u_banks.ras_at_q[b]))
-          if (u_dut.u_banks.served_q[b]) `HOLDS(12, short_stamp(u_dut.u_banks.pre_at_q[b]))
+          if (u_dut.u_banks.read_from_q[b]) `HOLDS(12, short_stamp(u_dut.u_banks.read_pre_at_q[b]))
+          if (u_dut.u_banks.written_q[b]) `HOLDS(12, short_stamp(u_dut.u_banks.write_pre_at_q[b]))
         end
       end
     end
@@ -463,13 +464,18 @@ module pim_sched_formal #(
             `HOLDS(9, u_dut.u_banks.write_at_q[b] <= u_dut.u_banks.write_last_q)
           end
         end
-        if (open_q[b] && u_dut.u_banks.served_q[b]) begin
-          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, u_dut.u_banks.pre_at_q[b]))
-          `HOLDS(14, guards(u_dut.u_banks.pre_at_q[b], rd_q[b], TRtp))
-          `HOLDS(14, guards(u_dut.u_banks.pre_at_q[b], wr_q[b], WriteEnd + TWr))
-          `HOLDS(9, below(u_dut.u_banks.pre_at_q[b], CloseTime - 2 * CkRatio))
+        if (open_q[b] && u_dut.u_banks.read_from_q[b]) begin
+          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, u_dut.u_banks.read_pre_at_q[b]))
+          `HOLDS(14, guards(u_dut.u_banks.read_pre_at_q[b], rd_q[b], TRtp))
+          `HOLDS(9, below(u_dut.u_banks.read_pre_at_q[b], TRtp))
         end else begin
           `HOLDS(8, rd_q[b] == Far)
+        end
+        if (open_q[b] && u_dut.u_banks.written_q[b]) begin
+          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, u_dut.u_banks.write_pre_at_q[b]))
+          `HOLDS(14, guards(u_dut.u_banks.write_pre_at_q[b], wr_q[b], WriteEnd + TWr))
+          `HOLDS(9, below(u_dut.u_banks.write_pre_at_q[b], WriteEnd + TWr))
+        end else begin
           `HOLDS(8, wr_q[b] == Far)
         end
       end
@@ -541,7 +547,7 @@ module pim_sched_formal #(
     if (rst_ni && !asleep) begin
       if (u_dut.head_valid) begin
         `HOLDS(16, u_dut.u_queue.head_write_q == pim_pkg::is_write(u_dut.u_queue.head_kind_q))
-        `HOLDS(16, u_dut.u_queue.head_final_q == (u_dut.u_queue.head_count_q == 32'd1))
+        `HOLDS(16, u_dut.u_queue.head_final_q == (32'(u_dut.u_queue.head_count_q) == 32'd1))
         `HOLDS(16, in_page(u_dut.head.run.addr, u_dut.head.run.count, u_dut.head.run.all))
         `HOLDS(16, u_dut.u_queue.pace_q == (u_dut.u_queue.head_kind_q != pim_pkg::KindMac ||
                LaneLatency == 1 || 7'($countones(u_dut.u_queue.issued_q)) < u_dut.u_queue.head_period_q))
@@ -579,8 +585,11 @@ module pim_sched_formal #(
           end
           if (asked_open[i]) begin
             `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.ras_at_q[asked_bank[i]]))
-            if (u_dut.u_banks.served_q[asked_bank[i]]) begin
-              `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.pre_at_q[asked_bank[i]]))
+            if (u_dut.u_banks.read_from_q[asked_bank[i]]) begin
+              `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.read_pre_at_q[asked_bank[i]]))
+            end
+            if (u_dut.u_banks.written_q[asked_bank[i]]) begin
+              `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.write_pre_at_q[asked_bank[i]]))
             end
           end
           if (asked_open[i] && (!AllBank || i == 0)) begin

@@ -44,6 +44,8 @@ module pim_counters_bench #(
   );
 
   always @(posedge load_i) begin
+    {u_dut.act_step_q, u_dut.pre_step_q} = '0;
+    {u_dut.rd_step_q, u_dut.wr_step_q, u_dut.ref_step_q} = '0;
     u_dut.cycles_q = load_total_i[pim_isa_pkg::CounterCycles];
     u_dut.act_q = load_total_i[pim_isa_pkg::CounterAct];
     u_dut.pre_q = load_total_i[pim_isa_pkg::CounterPre];
