@@ -66,7 +66,8 @@ module pim_copy #(
   state_e state_q;
   logic is_in, error_q, started_q;
   logic [31:0] rows_left_q, addr_q, stride;
-  logic [AtomCountBits-1:0] atoms_q;      // in: atoms there; out: room for atoms
+  logic [AtomCountBits-1:0] atoms_q, atoms_now;  // in: atoms there; out: room for atoms
+  logic some_q;                           // there is one: the scheduler asks late in a clock
   logic [BeatCountBits-1:0] reserved_q;   // in: beats there or requested
   logic [PartBits-1:0] part_q;
   logic fifo_reset_n, fifo_valid, fifo_ready, fifo_pop, push;
@@ -109,8 +110,8 @@ module pim_copy #(
   );
 
   assign rd_room_o = is_in ? 32'(reserved_q) + 32'd16 <= FifoDepth : 1'b1;
-  assign out_room_o = atoms_q != '0;
-  assign in_ready_o = atoms_q != '0;
+  assign out_room_o = some_q;
+  assign in_ready_o = some_q;
   assign wr_valid_o = fifo_valid && !is_in && state_q == StRun;
   assign wr_data_o = fifo_data;
   assign fifo_pop = is_in ? atom_pop_i && part_q == PartBits'(AtomsPerBeat - 1)
@@ -131,6 +132,8 @@ module pim_copy #(
     end
   end
 
+  assign atoms_now = atoms_q + ((is_in ? push : fifo_pop) ? AtomCountBits'(AtomsPerBeat) : '0);
+
   assign done_o = state_q == StDone;
   assign code_o = !error_q ? pim_isa_pkg::CodeDone
                            : is_in ? pim_isa_pkg::CodeAxiRead : pim_isa_pkg::CodeAxiWrite;
@@ -143,6 +146,7 @@ module pim_copy #(
       rows_left_q <= '0;
       addr_q <= '0;
       atoms_q <= '0;
+      some_q <= 1'b0;
       reserved_q <= '0;
       part_q <= '0;
     end else if (start_i) begin
@@ -152,6 +156,7 @@ module pim_copy #(
       rows_left_q <= desc_i.rows;
       addr_q <= is_in ? desc_i.addr_y : desc_i.addr_a;
       atoms_q <= is_in ? '0 : AtomCountBits'(Atoms);
+      some_q <= !is_in;
       reserved_q <= '0;
       part_q <= '0;
     end else begin
@@ -176,14 +181,13 @@ module pim_copy #(
         StDone: state_q <= StIdle;
         default: ;
       endcase
+      atoms_q <= atoms_now - AtomCountBits'(issue_i);
+      some_q <= issue_i ? atoms_now != AtomCountBits'(32'd1) : atoms_now != '0;
       if (is_in) begin
-        atoms_q <= atoms_q + (push ? AtomCountBits'(AtomsPerBeat) : '0) - AtomCountBits'(issue_i);
         reserved_q <= reserved_q + (rd_burst_i ? BeatCountBits'(rd_burst_beats_i) : '0)
                       - BeatCountBits'(fifo_pop);
         if (atom_pop_i) part_q <= part_q + 1'b1;
       end else begin
-        atoms_q <= atoms_q + (fifo_pop ? AtomCountBits'(AtomsPerBeat) : '0)
-                   - AtomCountBits'(issue_i);
         if (atom_valid_i) part_q <= part_q + 1'b1;
       end
       if (AtomsPerBeat == 1) part_q <= '0;

