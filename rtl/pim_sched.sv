@@ -121,7 +121,7 @@ module pim_sched #(
   endfunction
 
   // ---- queue ----------------------------------------------------------------------------
-  logic head_valid, head_write, head_final, head_all, step_end, pace, next_valid, head_done, take;
+  logic head_valid, head_write, head_copy_out, head_copy_in, head_final, head_all, step_end, pace, next_valid, head_done, take;
   logic next_write, coming_all, coming_write, col_go, ahead_hit;
   pim_pkg::span_t head;
   logic [BankBits-1:0] look;
@@ -134,6 +134,7 @@ module pim_sched #(
     .clk_i, .rst_ni, .flush_i, .valid_i, .ready_o, .span_i,
     .col_go_i(col_go), .look_hit_i(ahead_hit),
     .head_valid_o(head_valid), .head_o(head), .head_write_o(head_write),
+    .head_copy_out_o(head_copy_out), .head_copy_in_o(head_copy_in),
     .head_final_o(head_final), .step_end_o(step_end), .pace_o(pace),
     .next_valid_o(next_valid), .next_addr_o(next_addr), .next_write_o(next_write),
     .head_done_o(head_done), .take_o(take),
@@ -259,8 +260,8 @@ module pim_sched #(
     quiet = no_reads && !lanes_busy_i;
     head_ready = head_valid && pace;
     if (head.run.hold && !quiet) head_ready = 1'b0;
-    if (head.run.kind == pim_pkg::KindCopyOut && !copy_out_room_i) head_ready = 1'b0;
-    if (head.run.kind == pim_pkg::KindCopyIn && !copy_in_ready_i) head_ready = 1'b0;
+    if (head_copy_out && !copy_out_room_i) head_ready = 1'b0;
+    if (head_copy_in && !copy_in_ready_i) head_ready = 1'b0;
   end
 
   pim_sched_choice #(
@@ -296,8 +297,7 @@ module pim_sched #(
   // ---- outputs --------------------------------------------------------------------------
   assign idle_o = !head_valid && !next_valid && no_data;
   assign asleep_o = !awake;
-  assign copy_issue_o = col_go && (head.run.kind == pim_pkg::KindCopyIn ||
-                                   head.run.kind == pim_pkg::KindCopyOut);
+  assign copy_issue_o = col_go && (head_copy_in || head_copy_out);
   assign col_cmd_o = !col_go ? pim_pkg::CmdNop : head_write ? pim_pkg::CmdWr : pim_pkg::CmdRd;
   assign col_all_o = head_all;
   assign col_bank_o = head_bank;

@@ -30,6 +30,7 @@ module pim_sched_data #(
   logic [ReadSlotBits-1:0] read_slot_q;
   logic [WriteSlotBits-1:0] write_slot_q;
   logic [7:0] reads_q, writes_q;  // commands whose data are on their way
+  logic no_writes_q;
 
   always_comb begin
     read = access_i;
@@ -48,6 +49,8 @@ module pim_sched_data #(
       write_slot_q <= '0;
       reads_q <= '0;
       writes_q <= '0;
+      no_reads_o <= 1'b1;
+      no_writes_q <= 1'b1;
     end else begin
       read_ring_q[read_slot_q] <= read;
       write_ring_q[write_slot_q] <= write;
@@ -57,11 +60,12 @@ module pim_sched_data #(
       write_slot_q <= write_slot_q == WriteSlotBits'(WriteSlots - 1) ? '0 : write_slot_q + 1'b1;
       reads_q <= reads_q + 8'(read.valid) - 8'(read_o.valid);
       writes_q <= writes_q + 8'(write.valid) - 8'(write_o.valid);
+      no_reads_o <= !read.valid && reads_q == 8'(read_o.valid);
+      no_writes_q <= !write.valid && writes_q == 8'(write_o.valid);
     end
   end
 
-  assign no_reads_o = reads_q == '0;
-  assign no_data_o = reads_q == '0 && writes_q == '0;
+  assign no_data_o = no_reads_o && no_writes_q;
 
 endmodule
 

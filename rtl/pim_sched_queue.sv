@@ -28,6 +28,9 @@ module pim_sched_queue #(
   output logic                   head_valid_o,
   output      pim_pkg::span_t    head_o,
   output logic                   head_write_o,
+  /// It is of a copy to the host, of one from there.
+  output logic                   head_copy_out_o,
+  output logic                   head_copy_in_o,
   /// The access is the last of its span, of a step of the inner dimension.
   output logic                   head_final_o,
   output logic                   step_end_o,
@@ -61,6 +64,7 @@ module pim_sched_queue #(
   logic [CountBits-1:0] head_count_q;
   pim_pkg::kind_e head_kind_q;
   logic head_all_q, head_hold_q, head_last_q, head_write_q, head_final_q;
+  logic head_copy_out_q, head_copy_in_q;
   logic [6:0] head_period_q;
   logic [2:0] head_row_q;
   pim_pkg::span_t next_q;
@@ -104,6 +108,8 @@ module pim_sched_queue #(
       head_row_q <= '0;
       head_last_q <= 1'b0;
       head_write_q <= 1'b0;
+      head_copy_out_q <= 1'b1;
+      head_copy_in_q <= 1'b0;
       head_final_q <= 1'b0;
       next_q <= '0;
       look_q <= '0;
@@ -124,6 +130,8 @@ module pim_sched_queue #(
           head_row_q <= next_head.run.row;
           head_last_q <= next_head.last;
           head_write_q <= pim_pkg::is_write(next_head.run.kind);
+          head_copy_out_q <= next_head.run.kind == pim_pkg::KindCopyOut;
+          head_copy_in_q <= next_head.run.kind == pim_pkg::KindCopyIn;
           head_final_q <= CountBits'(next_head.run.count) == CountBits'(32'd1);
         end
         pace_q <= paced(next_head.run.kind, next_head.run.period, issued);
@@ -186,6 +194,8 @@ module pim_sched_queue #(
   assign head_o.run.more = 1'b0;  // `last` has it
   assign head_o.last = head_last_q;
   assign head_write_o = head_write_q;
+  assign head_copy_out_o = head_copy_out_q;
+  assign head_copy_in_o = head_copy_in_q;
   assign head_final_o = head_final_q;
   assign step_end_o = step_q + 7'd1 == head_period_q;
   assign pace_o = pace_q;

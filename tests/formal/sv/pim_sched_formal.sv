@@ -547,6 +547,10 @@ module pim_sched_formal #(
     if (rst_ni && !asleep) begin
       if (u_dut.head_valid) begin
         `HOLDS(16, u_dut.u_queue.head_write_q == pim_pkg::is_write(u_dut.u_queue.head_kind_q))
+        `HOLDS(16, u_dut.u_queue.head_copy_out_q ==
+               (u_dut.u_queue.head_kind_q == pim_pkg::KindCopyOut))
+        `HOLDS(16, u_dut.u_queue.head_copy_in_q ==
+               (u_dut.u_queue.head_kind_q == pim_pkg::KindCopyIn))
         `HOLDS(16, u_dut.u_queue.head_final_q == (32'(u_dut.u_queue.head_count_q) == 32'd1))
         `HOLDS(16, in_page(u_dut.head.run.addr, u_dut.head.run.count, u_dut.head.run.all))
         `HOLDS(16, u_dut.u_queue.pace_q == (u_dut.u_queue.head_kind_q != pim_pkg::KindMac ||
