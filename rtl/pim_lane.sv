@@ -290,15 +290,16 @@ module pim_lane #(
 
 `ifndef SYNTHESIS
   // Accumulators that an operation in flight will write. What was in the pipeline at power-up is
-  // none.
-  logic [2:0] powered_q;
+  // none, nor what came with the first edge: a simulation that begins with random values may begin
+  // with an edge, before any reset.
+  logic [3:0] powered_q;
   initial powered_q = '0;
-  always_ff @(posedge clk_i) powered_q <= {powered_q[1:0], 1'b1};
+  always_ff @(posedge clk_i) powered_q <= {powered_q[2:0], 1'b1};
 
   function automatic logic in_flight(input logic [GroupBits-1:0] group);
-    in_flight = powered_q[0] && ((valid_2_q && group_2_q == group)
-        || (powered_q[1] && valid_3_q && group_3_q == group)
-        || (powered_q[2] && valid_4_q && group_4_q == group));
+    in_flight = powered_q[1] && ((valid_2_q && group_2_q == group)
+        || (powered_q[2] && valid_3_q && group_3_q == group)
+        || (powered_q[3] && valid_4_q && group_4_q == group));
   endfunction
 
   always_ff @(posedge clk_i) begin
