@@ -198,8 +198,10 @@ class CachedDevice:
         if offset == Reg.DOORBELL:
             self._ring(value)
             return
-        if offset == Reg.IRQ and value == IRQ_ENDED.mask and not self._inner_irq:
-            # The list was the model's: there is nothing to acknowledge in the simulator.
+        known = offset == Reg.IRQ and value == IRQ_ENDED.mask and not self._inner_irq
+        if known and self.inner.alive:
+            # The list was the model's: there is nothing to acknowledge in the simulator. One that
+            # died is asked, and says so.
             self._irq = False
             return
         self.inner.write32(offset, value)

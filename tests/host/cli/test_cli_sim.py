@@ -308,7 +308,7 @@ def test_the_command_of_a_report_repeats_every_option_that_decides_the_result(co
     words = [
         command, "m.onnx", "--seq", "4", "--batch", "2", "--seed", "3", "--inputs", "in.npz",
         "--shape", "x=1,16", "--axis", "past=8", "--keep-fused", "--im2col", "--platform", "aim",
-        "--set", "pim.lanes=8", "--device", "model", "--lanes", "rtl",
+        "--set", "pim.lanes=8", "--device", "model", "--lanes", "rtl", "--quantize", "w8",
     ]  # fmt: skip
     if command == "run":
         words += ["--policy", "cpu_serial", "--other-shapes"]
