@@ -151,7 +151,6 @@ class CachedDevice:
         self._known: _Known | None = None
         self._last: _Known | None = None  # the list that ended last, when the model executed it
         self._irq = False  # of a list that the model executed
-        self._inner_irq = False  # whether the simulator's may be set
         self._irq_enabled = False
         self._dropped = 0  # doorbells that met a list of the model
         self._totals = [0] * TOTALS  # counters as the host sees them
@@ -198,20 +197,13 @@ class CachedDevice:
         if offset == Reg.DOORBELL:
             self._ring(value)
             return
-        known = offset == Reg.IRQ and value == IRQ_ENDED.mask and not self._inner_irq
-        if known and self.inner.alive:
-            # The list was the model's: there is nothing to acknowledge in the simulator. One that
-            # died is asked, and says so.
-            self._irq = False
-            return
         self.inner.write32(offset, value)
         if offset == Reg.CTRL:
             if value & CTRL_SOFT_RESET.mask:
                 self._forget()
             self._irq_enabled = bool(value & CTRL_IRQ_ENABLE.mask)
         elif offset == Reg.IRQ and value & IRQ_ENDED.mask:
-            # A list that still runs sets it again.
-            self._irq, self._inner_irq = False, self._flight is not None
+            self._irq = False
         elif offset in SETTINGS:
             self._settings[Reg(offset)] = value & 0xFFFFFFFF
 
@@ -322,7 +314,7 @@ class CachedDevice:
             if cost is not None and len(cost.records) == sum(step.record for step in steps):
                 self._known = _Known(steps, cost)
                 return
-        self._last, self._inner_irq = None, True
+        self._last = None
         self._flight = _Flight(key, steps, time.monotonic())
         self.inner.write32(Reg.DOORBELL, value)
 
