@@ -192,10 +192,11 @@ def add_model(parser: argparse.ArgumentParser, **changes: Any) -> None:
     parser.add_argument("model", **{"type": parse_name, "help": _MODEL, **changes})
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says how a model is loaded."""
+def add_model_options(parser: argparse.ArgumentParser, *, quantize: bool = True) -> None:
+    """Add what says how a model is loaded, `--quantize` where the command has nothing like it."""
     add_options(parser, "--seq", "--shape", "--axis", "--batch", "--inputs", "--seed")
-    add_options(parser, "--quantize")
+    if quantize:
+        add_option(parser, "--quantize")
     add_form_options(parser)
 
 

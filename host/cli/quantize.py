@@ -10,10 +10,9 @@ from pimloop.host.cli.arguments import idle, parse_count
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.options import (
     OPTIONS,
-    add_form_options,
     add_model,
+    add_model_options,
     add_option,
-    add_options,
 )
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.parsed import load_options, model_inputs
@@ -52,8 +51,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--steps", type=parse_count, metavar="N", help="of a decoder: compare N tokens"
     )
-    add_options(parser, "--seq", "--shape", "--axis", "--batch", "--inputs", "--seed")
-    add_form_options(parser)
+    add_model_options(parser, quantize=False)
     add_option(parser, "--json")
     add_option(parser, "--quiet", help="no tables")
     parser.set_defaults(func=run_quantize)
@@ -72,14 +70,10 @@ def run_quantize(args: argparse.Namespace) -> int:
     """Run `pimloop quantize`."""
     from dataclasses import replace
 
-    from pimloop.host.models.generator import load_generator
+    from pimloop.host.models.generator import load_generator, quantized_generator
     from pimloop.host.models.inputs import random_inputs
     from pimloop.host.models.quantize.products import Quantizer
-    from pimloop.host.pipeline.quantization import (
-        product_errors,
-        quantized_generator,
-        step_errors,
-    )
+    from pimloop.host.pipeline.quantization import product_errors, step_errors
     from pimloop.host.plugins.registry import load_model
 
     options = load_options(args)

@@ -241,6 +241,8 @@ class Runner:
 
     def _simulated(self, parts: Mapping[tuple[str, int], Part]) -> dict[tuple[str, int], int]:
         """Return the DRAM clocks of parts; of those that take the same one is simulated."""
+        if not parts:  # no device is opened for nothing
+            return {}
         job, done = Job("parts", {}), itertools.count(1)
 
         def grouped(worker: Worker) -> list[list[Part]]:

@@ -119,11 +119,16 @@ def build_generator(
             for n, array in step.constants.items()
         }
         step = replace(step, name=f"{config.name}-step", constants=shared)
-    if options.quantize is not None:
-        quantizer = Quantizer.of(options.quantize)
-        prefill = quantizer.graph(prefill)
-        step = None if step is None else quantizer.graph(step)
-    return Generator(config, prefill, step, length, tokens, batch)
+    generator = Generator(config, prefill, step, length, tokens, batch)
+    if options.quantize is None:
+        return generator
+    return quantized_generator(generator, Quantizer.of(options.quantize))
+
+
+def quantized_generator(generator: Generator, quantizer: Quantizer) -> Generator:
+    """Return a generator whose products have integer weights, each matrix once."""
+    step = None if generator.step is None else quantizer.graph(generator.step)
+    return replace(generator, prefill=quantizer.graph(generator.prefill), step=step)
 
 
 def _caching(config: ModelConfig) -> CachedDecoder:

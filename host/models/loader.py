@@ -21,7 +21,7 @@ from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.onnx_file import load_onnx
 from pimloop.host.models.onnx_shapes import AxisOptions
 from pimloop.host.models.parameters import Weights
-from pimloop.host.models.quantize.products import Quantizer
+from pimloop.host.models.quantize.products import quantized
 from pimloop.host.models.weights import RandomWeights
 
 #: Sequence length when none is given.
@@ -145,7 +145,7 @@ def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> 
         hidden_states=options.hidden_states,
         masked="attention_mask" in options.given,
     )
-    return graph if options.quantize is None else Quantizer.of(options.quantize).graph(graph)
+    return quantized(graph, options.quantize)
 
 
 def _given_sizes(

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 import pimloop.partitioner.graph as cg
 from pimloop.host.cpu.model import CpuDevice
@@ -126,9 +125,6 @@ class _Shapes(SharedWeights):
         pass
 
     def stored(self, name: str, shape: tuple[int, ...]) -> Array:
-        return np.broadcast_to(np.float32(0), shape)
-
-    def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return np.broadcast_to(np.float32(0), shape)
 
     def transposed(self, name: str, shape: tuple[int, int]) -> Array:

@@ -9,7 +9,7 @@ with the weights as they are and with those of integers, on the same tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from pimloop.host.cpu.operators import open_session, run_reference
 from pimloop.host.models.generator import LOGITS, Cache, Generator
 from pimloop.host.models.graph import Array, Graph, Node, to_model
 from pimloop.host.models.ort_values import run
-from pimloop.host.models.quantize.products import Quantizer, weights_of
+from pimloop.host.models.quantize.products import weights_of
 from pimloop.host.models.quantize.reading import is_packed
 
 
@@ -134,12 +134,6 @@ def _relative(values: Array, wanted: Array) -> float:
     norm = float(np.linalg.norm(wanted.astype(np.float64)))
     off = float(np.linalg.norm(values.astype(np.float64) - wanted))
     return off / norm if norm else off
-
-
-def quantized_generator(generator: Generator, quantizer: Quantizer) -> Generator:
-    """Return a generator whose products have integer weights, each matrix once."""
-    step = None if generator.step is None else quantizer.graph(generator.step)
-    return replace(generator, prefill=quantizer.graph(generator.prefill), step=step)
 
 
 def step_errors(generator: Generator, quantized: Generator, prompt: Array) -> Iterator[StepError]:

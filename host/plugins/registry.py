@@ -180,7 +180,7 @@ def load_model(name: str, options: LoadOptions) -> Graph:
     from pimloop.host.models import loader
     from pimloop.host.models.built_in import BUILT_IN
     from pimloop.host.models.graph import Graph
-    from pimloop.host.models.quantize.products import Quantizer
+    from pimloop.host.models.quantize.products import quantized
 
     model = None if name in BUILT_IN else find_model(name)
     if model is None:
@@ -200,4 +200,4 @@ def load_model(name: str, options: LoadOptions) -> Graph:
             f"plug-in '{name}' ({MODELS}) returned {type(graph).__name__}, not a Graph of"
             " pimloop.host.models"
         )
-    return graph if options.quantize is None else Quantizer.of(options.quantize).graph(graph)
+    return quantized(graph, options.quantize)

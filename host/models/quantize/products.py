@@ -170,6 +170,11 @@ class Quantizer:
         )
 
 
+def quantized(graph: Graph, kind: str | None) -> Graph:
+    """Return a graph with weights of a kind, as `Quantizer.graph`; None: with those that it has."""
+    return graph if kind is None else Quantizer.of(kind).graph(graph)
+
+
 def weights_of(graph: Graph, node: Node) -> Quantized:
     """Return the weights of a product that `Quantizer` made."""
     bits = node.attributes["bits"]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.common.golden import Bits
+from pimloop.host.models.decompose.packed_weights import bytes_apart
 from pimloop.host.models.graph import Array
 
 #: Rows of the inner dimension in a block.
@@ -78,9 +79,8 @@ class Quantized:
     def integers(self) -> NDArray[np.int8]:
         """Return the integers, (inner, columns)."""
         bits = self.kind.bits
-        shifts = np.arange(0, 8, bits, dtype=np.uint8)
-        apart = (self.packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-        values = apart.reshape(self.columns, -1)[:, : self.inner].astype(np.int16)
+        apart = bytes_apart(self.packed, bits).reshape(self.columns, -1)
+        values = apart[:, : self.inner].astype(np.int16)
         return (values - (1 << (bits - 1))).astype(np.int8).T
 
     def scale_bits(self) -> Bits:

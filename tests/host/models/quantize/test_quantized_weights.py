@@ -19,7 +19,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.cli import main
 from pimloop.host.common import golden, golden_quantized
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.models.generator import load_generator
+from pimloop.host.models.generator import load_generator, quantized_generator
 from pimloop.host.models.graph import to_model
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, load_model
@@ -32,7 +32,6 @@ from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pipeline.quantization import (
     divergence,
     product_errors,
-    quantized_generator,
     step_errors,
 )
 from pimloop.host.planning.keys import model_key
