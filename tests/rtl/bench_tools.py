@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.handle import Immediate
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
 
 from pimloop.rtl.tables.isa import CONTROL_FIELDS, DESCRIPTOR
@@ -79,12 +80,14 @@ def seeded(dut: Any) -> np.random.Generator:
 
 async def start(dut: Any, **inputs: int) -> None:
     """Give every input its idle value, start the clock and go through a reset if there is one."""
+    # Inputs begin with random values, a clock that begins high is an edge of the first evaluation:
+    # they take their values before it, not in it.
+    dut.clk_i.value = Immediate(0)
     for name, value in inputs.items():
-        getattr(dut, name).value = value
+        getattr(dut, name).value = Immediate(value)
     reset = getattr(dut, "rst_ni", None)
     if reset is not None:
-        reset.value = 0
-    # The inputs started with random values: they are in place before the first edge.
+        reset.value = Immediate(0)
     await Timer(1, unit="ns")
     Clock(dut.clk_i, 4, unit="ns").start()
     await ClockCycles(dut.clk_i, 3)
