@@ -25,6 +25,7 @@ from pimloop.host.planning.part_times import Parts
 from pimloop.host.planning.reasons import cpu_only
 from pimloop.host.report.board import figure, published, with_driver_work
 from pimloop.host.report.cpu_basis import cpu_basis
+from pimloop.host.report.energies import energy_model
 from pimloop.host.report.format.model import Edge, Graph, Node, PartProfile, Profile
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.run import PlatformValue as PlatformValueJson
@@ -63,6 +64,7 @@ def build_report(outcome: Outcome) -> Report:
         "cpu_time_source": cpu_time_source(outcome.platform),
         "cpu_time_method": cpu_time_method(outcome.platform),
         "cpu_model": cpu_basis(outcome),
+        "energy_model": energy_model(outcome),
         "executed_kind": _executed_kind(outcome),
         "cpu_times_disturbed": outcome.cpu_times_disturbed,
         "profile": _profile(outcome),

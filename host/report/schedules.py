@@ -8,6 +8,7 @@ from pimloop.host.devices.kinds import SplitDevice
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
 from pimloop.host.planning.outcome import Outcome, Schedule
+from pimloop.host.report.energies import energy_json
 from pimloop.host.report.format.schedule import (
     OnDevice,
     OperatorRow,
@@ -73,6 +74,9 @@ def _options(outcome: Outcome, schedule: Schedule) -> ScheduleOptions:
     splits = _splits(schedule.result, schedule.times)
     if splits:
         options["splits"] = splits
+    energy = energy_json(schedule)
+    if energy is not None:
+        options["energy"] = energy
     why = placement(outcome.costs, schedule.plan)
     if why is not None:
         options["placement"] = why

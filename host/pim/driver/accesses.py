@@ -136,8 +136,10 @@ def _in_beats(descriptors: NDArray[np.void], geometry: Geometry) -> NDArray[np.b
     return whole
 
 
-def split_accesses(asked: Accesses, reads: int, writes: int, geometry: Geometry) -> tuple[int, int]:
-    """Return (channel accesses, all-bank accesses) of a list.
+def split_accesses(
+    asked: Accesses, reads: int, writes: int, geometry: Geometry
+) -> tuple[int, int, int]:
+    """Return (channel accesses, all-bank accesses, those of them that write) of a list.
 
     Parameters
     ----------
@@ -158,9 +160,10 @@ def split_accesses(asked: Accesses, reads: int, writes: int, geometry: Geometry)
         return (
             asked.channel_rd + asked.channel_wr,
             asked.all_bank_rd + asked.all_bank_wr,
+            asked.all_bank_wr,
         )
     if not geometry.all_bank:
-        return reads + writes, 0
+        return reads + writes, 0, 0
     wide = reads - asked.channel_rd, writes - asked.channel_wr
     if min(wide) < 0:
         raise DriverError(
@@ -168,4 +171,4 @@ def split_accesses(asked: Accesses, reads: int, writes: int, geometry: Geometry)
             f" list alone needs {asked.channel_rd} and {asked.channel_wr}: the counters of this"
             " RTL and host/pim/driver/accesses.py disagree on what a descriptor reads"
         )
-    return asked.channel_rd + asked.channel_wr, sum(wide)
+    return asked.channel_rd + asked.channel_wr, sum(wide), wide[1]

@@ -14,7 +14,7 @@ from pimloop.host.report.format.run import (
     Simulation,
     Source,
 )
-from pimloop.host.report.format.schedule import Schedule
+from pimloop.host.report.format.schedule import Energy, Schedule
 from pimloop.host.report.format.verification import OverallVerification
 from pimloop.partitioner.typed_json import (
     Count,
@@ -52,6 +52,14 @@ class ReportCore(TypedDict):
         Annotated[
             CpuBasis | None,
             doc("CPU times of the main schedule that are not calibrated; null: measured."),
+        ]
+    ]
+    energy_model: NotRequired[
+        Annotated[
+            str,
+            doc(
+                "Where energies come from, in words, or why there are none; early reports lack it."
+            ),
         ]
     ]
     executed_kind: NotRequired[
@@ -153,7 +161,10 @@ def check_parts(report: Report) -> None:
             f"main_schedule is {brief(report['main_schedule'])}, which is none of schedules"
         )
     for name, schedule in schedules.items():
-        _check_times(schedule, place_text(("schedules", name)))
+        where = place_text(("schedules", name))
+        _check_times(schedule, where)
+        if "energy" in schedule:
+            _check_energy(schedule["energy"], where)
     _check_graph(report["graph"])
 
 
@@ -166,6 +177,21 @@ def _check_times(schedule: Schedule, where: str) -> None:
     for i, row in enumerate(schedule["operators"]):
         if row["us"] is None:
             raise JsonError(f"{where}.operators[{i}].us must be a number where executed_us is one")
+
+
+def _check_energy(energy: Energy, where: str) -> None:
+    """Raise unless an energy is exactly the sum of its parts."""
+    total, causes = energy["total_fj"], energy["causes_fj"].values()
+    sums = {
+        "low": sum(cause["low"] for cause in causes),
+        "nominal": sum(cause["nominal"] for cause in causes),
+        "high": sum(cause["high"] for cause in causes),
+    }
+    if total != sums:
+        raise JsonError(f"{where}.energy.total_fj is not the sum of causes_fj")
+    steps = sum(energy["operators_fj"].values()) + energy["transfers_fj"] + energy["overlap_fj"]
+    if total["nominal"] != steps:
+        raise JsonError(f"{where}.energy.total_fj is not the sum of operators and transfers")
 
 
 def _check_graph(graph: Graph) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, NotRequired, TypedDict
 
 from pimloop.host.report.format.placement import Placement
 from pimloop.host.report.format.verification import Verification
-from pimloop.partitioner.typed_json import Count, Us, doc
+from pimloop.partitioner.typed_json import Count, Quantity, Us, doc
 
 
 class TimelineStep(TypedDict):
@@ -61,10 +61,48 @@ class SplitOperator(TypedDict):
     ]
 
 
+class EnergySpread(TypedDict):
+    """An energy by its sources, femtojoules."""
+
+    low: Annotated[int, doc("With the lowest of the constants' sources.")]
+    nominal: Annotated[int, doc("With the nominal constants.")]
+    high: Annotated[int, doc("With the highest.")]
+
+
+class Energy(TypedDict):
+    """The energy of a schedule: counters and times by the platform's constants (docs/energy.md)."""
+
+    total_fj: Annotated[EnergySpread, doc("The sum of its causes, femtojoules.")]
+    causes_fj: Annotated[dict[str, EnergySpread], doc("By cause, femtojoules.")]
+    with_cpu: Annotated[
+        bool, doc("Whether the CPU is in it; false: the platform does not know its power.")
+    ]
+    average_w: Annotated[
+        Quantity | None, doc("Nominal energy by time, watts; null: without the CPU, or no time.")
+    ]
+    energy_delay_js: Annotated[
+        Quantity | None, doc("Nominal energy times time, joule seconds; null: without the CPU.")
+    ]
+    operators_fj: Annotated[
+        dict[str, int], doc("By operator id, nominal, femtojoules; standing power in it.")
+    ]
+    transfers_fj: Annotated[int, doc("All transfers, nominal, femtojoules.")]
+    overlap_fj: Annotated[
+        int,
+        doc(
+            "What stands by during overlapping steps, counted once: nominal, femtojoules, not"
+            " positive; 0 where nothing overlaps."
+        ),
+    ]
+
+
 class ScheduleOptions(TypedDict, total=False):
     """What some schedules have."""
 
     splits: Annotated[dict[str, SplitOperator], doc("By operator id; absent: none is split.")]
+    energy: Annotated[
+        Energy, doc("Its energy; absent: no clock, or constants are missing (`energy_model`).")
+    ]
     placement: Annotated[
         Placement,
         doc(

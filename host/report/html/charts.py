@@ -6,7 +6,7 @@ Everything here is a pure function of the report; percentages are widths of bars
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -193,7 +193,7 @@ def operator_breakdown(report: Report) -> Breakdown | None:
     keys.append(BarKey("dma", device_title("dma"), None))
     for name, schedule in schedules.items():
         sums[name]["dma"] = schedule.get("transfer_us") or 0.0
-    return _breakdown(schedules, keys, sums)
+    return breakdown(schedules, keys, sums, format_us)
 
 
 def device_breakdown(report: Report) -> Breakdown | None:
@@ -206,13 +206,14 @@ def device_breakdown(report: Report) -> Breakdown | None:
             sums[name][row["device"]] += row["us"] or 0.0
         sums[name]["dma"] = schedule.get("transfer_us") or 0.0
     lanes = lane_order(lane for by_lane in sums.values() for lane in by_lane)
-    return _breakdown(schedules, [BarKey(lane, device_title(lane), None) for lane in lanes], sums)
+    keys = [BarKey(lane, device_title(lane), None) for lane in lanes]
+    return breakdown(schedules, keys, sums, format_us)
 
 
 def operator_colours(report: Report) -> dict[str, int]:
     """Return the colour of each operator type, the same in every picture of the page."""
-    breakdown = operator_breakdown(report)
-    keys = () if breakdown is None else breakdown.keys
+    bars = operator_breakdown(report)
+    keys = () if bars is None else bars.keys
     return {key: colour for key, _, colour in keys if colour is not None}
 
 
@@ -296,11 +297,25 @@ def _timed(report: Report) -> dict[str, Schedule]:
     }
 
 
-def _breakdown(
-    schedules: dict[str, Schedule],
+def breakdown(
+    schedules: Mapping[str, Schedule],
     keys: list[BarKey],
-    sums: dict[str, dict[str, float]],
+    sums: Mapping[str, Mapping[str, float]],
+    text_of: Callable[[float], str],
 ) -> Breakdown | None:
+    """Return stacked bars of schedules; None where there are none.
+
+    Parameters
+    ----------
+    schedules
+        In the order of the bars.
+    keys
+        The parts of a bar, in order.
+    sums
+        By schedule and key, not negative.
+    text_of
+        A sum with its unit.
+    """
     if not schedules:
         return None
     totals = {name: sum(by_key.values()) for name, by_key in sums.items()}
@@ -309,18 +324,18 @@ def _breakdown(
     for name in schedules:
         parts = []
         for key, text, colour in keys:
-            us = sums[name].get(key, 0.0)
-            share = 100.0 * us / longest
-            hint = f"{text}: {format_us(us)}, {percent(us / (totals[name] or 1.0))}"
-            if us:
+            value = sums[name].get(key, 0.0)
+            share = 100.0 * value / longest
+            hint = f"{text}: {text_of(value)}, {percent(value / (totals[name] or 1.0))}"
+            if value:
                 parts.append(Part(key, text if share > _LABEL_ROOM else "", hint, share, colour))
         title = schedule_title(name, schedules[name])
-        bars.append(Bar(title, format_us(totals[name]), tuple(parts)))
+        bars.append(Bar(title, text_of(totals[name]), tuple(parts)))
     table = [
-        BarRow(text, tuple(format_us(sums[name].get(key, 0.0)) for name in schedules))
+        BarRow(text, tuple(text_of(sums[name].get(key, 0.0)) for name in schedules))
         for key, text, _ in keys
     ]
-    table.append(BarRow("total", tuple(format_us(totals[name]) for name in schedules)))
+    table.append(BarRow("total", tuple(text_of(totals[name]) for name in schedules)))
     return Breakdown(tuple(keys), tuple(bars), tuple(table))
 
 

@@ -300,6 +300,19 @@ def format_us(us: float) -> str:
     return f"{format_number(us / scale)} {unit}"
 
 
+def format_fj(femtojoules: float) -> str:
+    """Return an energy with its unit.
+
+    >>> format_fj(0), format_fj(2_500_000), format_fj(12_345_678_000_000)
+    ('0', '2.50 nJ', '12.3 mJ')
+    """
+    if not femtojoules:
+        return "0"
+    scales = ((1e15, "J"), (1e12, "mJ"), (1e9, "µJ"), (1e6, "nJ"), (1e3, "pJ"), (1.0, "fJ"))
+    scale, unit = next((pair for pair in scales if abs(femtojoules) >= pair[0]), scales[-1])
+    return f"{format_number(femtojoules / scale)} {unit}"
+
+
 def format_number(value: float) -> str:
     """Return a number to three significant digits, whole from a hundred on.
 

@@ -14,6 +14,7 @@ from pimloop.host.report.html import charts, headline, labels
 from pimloop.host.report.html.board import BoardRow, board_rows
 from pimloop.host.report.html.charts import Breakdown, Counter, Meter, ScheduleRow
 from pimloop.host.report.html.checks import Checks, checks
+from pimloop.host.report.html.energies import Energies, energies
 from pimloop.host.report.html.facts import (
     Fact,
     PlatformRow,
@@ -93,6 +94,7 @@ class Page:
     transfers: str  # what the lane of transfers is called
     by_operator: Breakdown | None
     by_device: Breakdown | None
+    energy: Energies | None  # None: an early report
     splits: tuple[SplitSchedule, ...]
     what_if: WhatIfTable | None
     rates: tuple[RateRow, ...]
@@ -125,6 +127,7 @@ def view(report: Report) -> Page:
         transfers=labels.device_title(labels.TRANSFERS),
         by_operator=charts.operator_breakdown(report),
         by_device=charts.device_breakdown(report),
+        energy=energies(report),
         splits=tuple(split_schedules(report)),
         what_if=what_if_table(report),
         rates=rates,

@@ -6,14 +6,18 @@ made up, a different number for every operator and transfer, so that a mix-up sh
 
 from __future__ import annotations
 
+import copy
+import io
 import random
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from support.tiny_models import TINY
 
+from pimloop.host.cli.energies import print_energies
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import execute_model
@@ -32,9 +36,15 @@ from pimloop.host.planning.profiling import to_profile_run
 from pimloop.host.planning.schedules import in_sequence, replay
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.build import build_report
+from pimloop.host.report.energies import energy_json
+from pimloop.host.report.format.versions import check_report
+from pimloop.host.report.html.labels import format_fj, schedule_key
+from pimloop.host.report.html.page import render
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.place.solve import assignment_plan, partition
+from pimloop.partitioner.plan import Step
 from pimloop.partitioner.problem import Problem
+from pimloop.partitioner.typed_json import JsonError
 
 PLATFORM = load_platform("htg-z920")
 CLOCK_US = PLATFORM.device.tck_fs / 1e9
@@ -48,9 +58,8 @@ def invented(result: Result) -> Result:
         cycles = rng.randint(50_000, 90_000)
         counters = {name: rng.randint(1, 99) for name in COUNTER_REGISTERS}
         counters["rd"], counters["wr"] = rng.randint(3000, 4000), rng.randint(300, 400)
-        return OpStats(
-            cycles, counters, 3, 1, 640, 320, channel_accesses=counters["rd"] + counters["wr"]
-        )
+        accesses = counters["rd"] + counters["wr"]
+        return OpStats(cycles, counters, 3, 1, 640, 320, channel_accesses=accesses)
 
     execution = replace(
         result.execution,
@@ -360,3 +369,164 @@ def test_a_replay_without_a_schedule_is_the_sequence(outcome: Outcome, name: str
     assert schedule.times is not None
     again = replay(outcome.operators, schedule.result, schedule.times)
     assert again == schedule.executed
+
+
+# ---- energy ------------------------------------------------------------------------------------
+
+
+def power(volts_amperes: list[tuple[float, float]]) -> float:
+    """Return milliwatts of the eight chips of the channel."""
+    return 8 * sum(volts * milliamperes for volts, milliamperes in volts_amperes)
+
+
+def pim_pj(stats: OpStats, us: float) -> dict[str, float]:
+    """Return the nominal energy of lists by cause, picojoules, from the currents of the page."""
+    counters, clock_ns = stats.counters, 1e3 * CLOCK_US
+    link = 8 * (stats.host_bytes_in + stats.host_bytes_out + stats.descriptors * 68)
+    return {
+        "act_pre": counters["act"] * power([(1.2, 48 * 56 - 43 * 39 - 34 * 17)]) * clock_ns,
+        "rd": counters["rd"] * power([(1.2, 135 - 43)]) * 4 * clock_ns,
+        "wr": counters["wr"] * power([(1.2, 123 - 43)]) * 4 * clock_ns,
+        "ref": counters["ref"] * power([(1.2, 250 - 43)]) * 420 * clock_ns,
+        "open": stats.cycles * power([(1.2, 43), (2.5, 3)]) * clock_ns,
+        "self_refresh": max(0.0, 1e3 * us - stats.cycles * clock_ns) * power([(1.2, 30), (2.5, 5)]),
+        "io": (counters["rd"] + counters["wr"]) * 512 * 5.5,
+        "host_link": link * 11.25,
+        "mac": counters["mac"] * 32 * 2.1,
+    }
+
+
+@SCHEDULES
+def test_energy_of_a_schedule(outcome: Outcome, report: dict[str, Any], name: str) -> None:
+    shown, result = report["schedules"][name]["energy"], outcome.schedules[name].result
+    nodes, moves = node_us(outcome, name), moved_us(outcome, name)
+    by_cause: dict[str, float] = {}
+    by_node: dict[str, float] = {}
+    cores = {"cpu_serial": 1, "cpu_parallel": 4}
+
+    def add(parts: dict[str, float]) -> float:
+        for cause, pj in parts.items():
+            by_cause[cause] = by_cause.get(cause, 0.0) + pj
+        return sum(parts.values())
+
+    for node in outcome.graph.nodes:
+        us, device = nodes[node.id], result.assignment[node.id]
+        busy = cores[device] * us if device in cores else PLATFORM.driver.call_overhead_us
+        cpu = {"cpu_dynamic": 151.7e3 * busy, "cpu_static": 57e3 * us}
+        stats = result.execution.pim.get(node.id, OpStats())
+        by_node[node.id] = add(pim_pj(stats, us) | cpu)
+    transfers = sum(
+        add(pim_pj(t.stats, us) | {"cpu_dynamic": 151.7e3 * us, "cpu_static": 57e3 * us})
+        for t, us in zip(result.execution.transfers, moves, strict=True)
+    )
+    for cause, pj in by_cause.items():
+        assert shown["causes_fj"][cause]["nominal"] == pytest.approx(1e3 * pj, rel=1e-6, abs=200)
+    assert shown["causes_fj"]["closed"]["nominal"] == 0  # all clocks of lists count as open
+    for identifier, pj in by_node.items():
+        assert shown["operators_fj"][identifier] == pytest.approx(1e3 * pj, rel=1e-6, abs=20)
+    assert shown["transfers_fj"] == pytest.approx(1e3 * transfers, rel=1e-6, abs=200)
+    assert shown["overlap_fj"] == 0
+    total = shown["total_fj"]["nominal"]
+    assert total == sum(shown["operators_fj"].values()) + shown["transfers_fj"]
+    assert total == sum(cause["nominal"] for cause in shown["causes_fj"].values())
+    assert shown["total_fj"]["low"] < total < shown["total_fj"]["high"]
+    seconds = 1e-6 * (sum(nodes.values()) + sum(moves))
+    assert shown["average_w"] == pytest.approx(1e-15 * total / seconds)
+    assert shown["energy_delay_js"] == pytest.approx(1e-15 * total * seconds)
+    assert shown["with_cpu"]
+
+
+def test_what_stands_by_is_counted_once_where_steps_overlap(outcome: Outcome) -> None:
+    schedule = outcome.schedules["pim_first"]
+    assert schedule.executed is not None
+    took = schedule.executed.total_us
+    overlapped = replace(
+        schedule, order=(Step("operator", "x", "pim", "pim", 0, took),),
+        executed=replace(schedule.executed, total_us=took / 2),
+    )  # fmt: skip
+    alone, together = energy_json(schedule), energy_json(overlapped)
+    assert alone is not None
+    assert together is not None
+    standing = (57 + power([(1.2, 30), (2.5, 5)])) * 1e6 * took / 2
+    assert together["overlap_fj"] == pytest.approx(-standing, rel=1e-6)
+    assert together["total_fj"]["nominal"] - alone["total_fj"]["nominal"] == together["overlap_fj"]
+    assert together["operators_fj"] == alone["operators_fj"]
+
+
+def on_platform(outcome: Outcome, **changes: Any) -> dict[str, Any]:
+    """Return the report of the same run on another platform."""
+    platform = replace(PLATFORM, **changes)
+    schedules = {
+        name: replace(schedule, result=replace(schedule.result, platform=platform))
+        for name, schedule in outcome.schedules.items()
+    }
+    return build_report(replace(outcome, platform=platform, schedules=schedules))
+
+
+def test_without_constants_there_is_no_energy(outcome: Outcome) -> None:
+    report = on_platform(outcome, energy_sections=None)
+    assert report["energy_model"].startswith("no energy model: the platform's file has no section")
+    assert not any("energy" in schedule for schedule in report["schedules"].values())
+    assert "No energy model" in render(report)
+    assert "no energy model" in printed(report)
+
+
+def test_without_the_cpus_power_its_energy_is_left_out(
+    outcome: Outcome, report: dict[str, Any]
+) -> None:
+    assert PLATFORM.energy_sections is not None
+    partly = on_platform(outcome, energy_sections=replace(PLATFORM.energy_sections, cpu=None))
+    assert partly["energy_model"].endswith("without the CPU, whose power the file does not have")
+    for name, schedule in partly["schedules"].items():
+        energy, whole = schedule["energy"], report["schedules"][name]["energy"]
+        assert (energy["with_cpu"], energy["average_w"], energy["energy_delay_js"]) == (
+            False, None, None,
+        )  # fmt: skip
+        cpu = sum(whole["causes_fj"][f"cpu_{kind}"]["nominal"] for kind in ("dynamic", "static"))
+        assert energy["total_fj"]["nominal"] == whole["total_fj"]["nominal"] - cpu
+    assert "Average power" not in render(partly)
+
+
+def printed(report: dict[str, Any]) -> str:
+    out = Console(record=True, width=160, file=io.StringIO())
+    print_energies(out, report)
+    return out.export_text()
+
+
+def test_energy_in_the_terminal_and_on_the_page(report: dict[str, Any]) -> None:
+    text, page = printed(report), render(report)
+    for name, schedule in report["schedules"].items():
+        energy, key = schedule["energy"], schedule_key(name, schedule)
+        (line,) = [line for line in text.splitlines() if line.startswith(f"│ {key} ")]
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        total = energy["total_fj"]["nominal"] / 1e12
+        assert float(cells[1]) == pytest.approx(total, abs=5e-4)
+        low, high = (float(part) for part in cells[2].split("-"))
+        assert low <= total <= high
+        assert sum(map(float, cells[3:8])) == pytest.approx(total, abs=3e-3)
+        assert float(cells[8]) == pytest.approx(energy["average_w"], abs=5e-3)
+        assert format_fj(energy["total_fj"]["nominal"]) in page
+    assert "mJ" in text
+    assert 'id="energy"' in page
+    assert 'data-view="energy"' in page
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("total_fj", r"schedules.*optimal.*energy\.total_fj is not the sum of causes_fj"),
+        ("transfers_fj", "energy.total_fj is not the sum of operators and transfers"),
+    ],
+)
+def test_an_energy_that_is_not_its_parts_is_refused(
+    report: dict[str, Any], key: str, message: str
+) -> None:
+    check_report(copy.deepcopy(report))
+    changed = copy.deepcopy(report)
+    energy = changed["schedules"]["optimal"]["energy"]
+    if key == "total_fj":
+        energy[key]["low"] += 1
+    else:
+        energy[key] += 1
+    with pytest.raises(JsonError, match=message):
+        check_report(changed)

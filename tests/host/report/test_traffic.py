@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import OpStats, PimDriver
 from pimloop.host.pim.driver.accesses import Accesses, count_accesses, split_accesses
 from pimloop.host.pim.driver.errors import DriverError
+from pimloop.host.planning.energies import activity
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.traffic import traffic
 from pimloop.rtl.tables.isa import Code
@@ -94,6 +96,8 @@ def test_an_all_bank_product_leaves_the_bus_alone():
         b = driver.load_matrix(rng.standard_normal((512, 512), dtype=np.float32))
         driver.matmul(a, b)
         stats = driver.last
+    assert stats.all_bank_writes == 8 * 2
+    assert multiply_adds(stats, platform) == 8 * 512 * 512
     # A row of A is 32 atoms; B is 512 x 2 beats for each of 8 rows, the result 2 beats a row.
     assert stats.channel_accesses == 8 * 32
     assert stats.all_bank_accesses == 8 * (512 * 2 + 2)
@@ -117,6 +121,7 @@ def test_descriptors_ask_for_what_the_device_counts(raw):
         assert split_accesses(asked, reads, writes, raw.geometry) == (
             asked.channel_rd + asked.channel_wr,
             asked.all_bank_rd + asked.all_bank_wr,
+            asked.all_bank_wr,
         )
 
 
@@ -134,6 +139,28 @@ def test_counters_that_contradict_each_other_are_an_error():
     crowded = OpStats(cycles=5, counters=counters | {"rd": 3}, channel_accesses=3)
     with pytest.raises(PimloopError, match="3 bursts of 2 clocks in 5 clocks"):
         traffic(crowded, aim)
+
+
+def test_a_transposed_product_counts_whole_beats():
+    """A slice of MATMUL_T counts as a beat of MATMUL, lanes without a column included."""
+    platform = load_platform("aim")
+    with open_device(platform, "sim") as device:
+        driver = PimDriver(device)
+        rng = np.random.default_rng(4)
+        a = driver.upload(rng.standard_normal((3, 100), dtype=np.float32))
+        b = rng.standard_normal((64, 100), dtype=np.float32)
+        driver.matmul(a, driver.load_matrix(b, transposed=True, opcode="MATMUL_T"))
+        transposed = driver.last
+        driver.matmul(a, driver.load_matrix(b.T))
+        plain = driver.last
+    # 100 steps for each of 3 rows; 64 columns are one beat of 256.
+    for stats in (transposed, plain):
+        assert multiply_adds(stats, platform) == 3 * 100 * 256
+
+
+def multiply_adds(stats, platform):
+    """Return the multiply-adds that energies are computed from."""
+    return activity(stats, platform, Fraction(0), Fraction(0)).multiply_adds
 
 
 def test_differences_and_sums_keep_every_number():

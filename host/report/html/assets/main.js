@@ -6,7 +6,7 @@ for (const select of document.querySelectorAll("[data-picker]")) {
 
 function switchBreakdown() {
   const wanted = document.querySelector('input[name="breakdown"]:checked')?.value;
-  for (const view of document.querySelectorAll(".breakdown")) view.hidden = view.dataset.view !== wanted;
+  for (const view of document.querySelectorAll("#breakdown .breakdown")) view.hidden = view.dataset.view !== wanted;
 }
 for (const radio of document.querySelectorAll('input[name="breakdown"]')) radio.addEventListener("change", switchBreakdown);
 

@@ -1,0 +1,67 @@
+"""The table of energies: each schedule by cause, with the spread of its sources."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.report.format.report import Report
+from pimloop.host.report.html.energies import GROUPS, energies, group_fj
+from pimloop.host.report.html.labels import schedule_key, schedule_order
+from pimloop.host.report.html.lead import lead_schedule
+
+#: Units of a table by the largest energy in it.
+_UNITS = ((1e15, "J"), (1e12, "mJ"), (1e9, "uJ"), (1e6, "nJ"))
+
+#: What the columns between total and power add up, by the keys of `GROUPS`.
+_COLUMNS = {
+    "commands": ("act_pre", "access", "ref"),
+    "background": ("background",),
+    "I/O": ("io",),
+    "MACs": ("mac",),
+    "CPU": ("cpu_dynamic", "cpu_static"),
+}
+
+
+def print_energies(out: Console, report: Report) -> None:
+    """Print the energy of every schedule, or why there is none."""
+    shown = energies(report)
+    if shown is None:
+        return
+    if shown.bars is None:
+        out.print(f"energy: {shown.model}", markup=False, soft_wrap=True)
+        return
+    schedules = report["schedules"]
+    names = [name for name in schedule_order(schedules) if "energy" in schedules[name]]
+    most = max(schedules[name]["energy"]["total_fj"]["high"] for name in names)
+    scale, unit = next((pair for pair in _UNITS if most >= pair[0]), _UNITS[-1])
+    causes = {key: causes for key, _, _, causes in GROUPS}
+    columns = {
+        title: tuple(cause for key in keys for cause in causes[key])
+        for title, keys in _COLUMNS.items()
+        if title != "CPU" or shown.with_cpu
+    }
+
+    def text(femtojoules: int) -> str:
+        return f"{femtojoules / scale:,.3f}"
+
+    rows = []
+    for name in names:
+        energy = schedules[name]["energy"]
+        total, power = energy["total_fj"], energy["average_w"]
+        rows.append(
+            (
+                schedule_key(name, schedules[name]),
+                text(total["nominal"]),
+                f"{text(total['low'])}-{text(total['high'])}",
+                *(text(group_fj(energy, each)) for each in columns.values()),
+                *(() if power is None else (f"{power:.2f}",)),
+            )
+        )
+    heads = numbers("total", "by source", *columns, *(("W",) if shown.with_cpu else ()))
+    lead = lead_schedule(report)
+    print_table(
+        out, [*texts("schedule"), *heads], rows, f"energy, modelled; {unit}",
+        bold=names.index(lead) if lead in names else None,
+    )  # fmt: skip
+    out.print(f"energy: {shown.model}", style="dim", markup=False, soft_wrap=True)

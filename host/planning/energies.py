@@ -1,0 +1,135 @@
+"""Energy of an executed schedule: its operators and transfers by the counters and times they had.
+
+A CPU core is at work in an operator of `cpu_serial`; all are in one of `cpu_parallel`, whose
+threads wait for each other in a loop (ONNX Runtime's default). For the PIM one works during the
+driver's call; while a list runs the CPU waits for the interrupt. In a transfer one works, except
+while a simulated copy runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from pimloop.host.common.machine import cores
+from pimloop.host.devices.kinds import HOST_MEMORY, SessionDevice, kinds
+from pimloop.host.energy.forms import Activity, Energy, energy, standing, total
+from pimloop.host.execution.execution import Transfer
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.planning.outcome import Schedule
+from pimloop.host.platforms.platform import Platform
+from pimloop.rtl.tables.isa import DESCRIPTOR_BYTES
+
+#: Bytes of the status that the device writes for each descriptor.
+_STATUS_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ScheduleEnergy:
+    """The energy of a schedule; `whole` is exactly the sum of all others."""
+
+    nodes: Mapping[str, Energy]  # by operator id
+    transfers: tuple[Energy, ...]  # in the order of `Execution.transfers`
+    overlap: Energy  # what stands by is counted once where steps overlap: not positive
+    us: Fraction  # time of the schedule, microseconds
+
+    @property
+    def whole(self) -> Energy:
+        """Everything."""
+        return total([*self.nodes.values(), *self.transfers, self.overlap])
+
+
+def no_energy(platform: Platform) -> str:
+    """Return why a platform has no energies, "" where it has."""
+    if platform.energy_sections is None:
+        return "no energy model: the platform's file has no section [energy]"
+    return ""
+
+
+def schedule_energy(schedule: Schedule) -> ScheduleEnergy | None:
+    """Return the energy of an executed schedule.
+
+    None where it has no times, its platform no energies, or an operator ran on a device of a
+    plug-in, whose power is not known.
+    """
+    result, times, executed = schedule.result, schedule.times, schedule.executed
+    platform = result.platform
+    known = platform.energy_constants()
+    if known is None or times is None or executed is None:
+        return None
+    devices = platform.devices
+    if any(isinstance(devices[device], SessionDevice) for device in result.assignment.values()):
+        return None
+    call = Fraction(platform.driver.call_overhead_us)
+    nodes = {}
+    for node in result.graph.nodes:
+        stats = result.execution.pim.get(node.id)
+        device = result.assignment[node.id]
+        parts = times.parts.get(node.id, {device: times.nodes[node.id]})
+        busy = sum(
+            (_cores(platform, part) * Fraction(us) for part, us in parts.items()), Fraction(0)
+        )
+        if stats is not None:
+            busy += call
+        us = Fraction(times.nodes[node.id])
+        nodes[node.id] = energy(activity(stats or OpStats(), platform, us, busy), known)
+    transfers = tuple(
+        energy(_transfer(transfer, platform, Fraction(us)), known)
+        for transfer, us in zip(result.execution.transfers, times.transfers, strict=True)
+    )
+    steps = sum(map(Fraction, (*times.nodes.values(), *times.transfers)), Fraction(0))
+    whole = Fraction(executed.total_us) if schedule.order else steps
+    return ScheduleEnergy(nodes, transfers, standing(whole - steps, known), whole)
+
+
+def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction) -> Activity:
+    """Return what an operator or a transfer did.
+
+    Parameters
+    ----------
+    stats
+        Its lists. The device does not count clocks with a bank open: all of a list count as such,
+        which is what they are at most.
+    platform
+        That it ran on.
+    us, core_us
+        Its time, and that times the cores of the CPU that worked, microseconds.
+    """
+    counters = stats.counters
+    reads = stats.all_bank_accesses - stats.all_bank_writes
+    refreshing = counters["ref"] * platform.dram.trfc
+    nbytes = stats.host_bytes_in + stats.host_bytes_out
+    nbytes += stats.descriptors * (DESCRIPTOR_BYTES + _STATUS_BYTES)
+    return Activity(
+        us=us,
+        core_us=core_us,
+        list_clocks=stats.cycles,
+        open_clocks=stats.cycles - refreshing,
+        activations=counters["act"],
+        reads=counters["rd"] - reads,
+        writes=counters["wr"] - stats.all_bank_writes,
+        all_bank_reads=reads,
+        all_bank_writes=stats.all_bank_writes,
+        refreshes=counters["ref"],
+        multiply_adds=counters["mac"] * platform.geometry().beat_columns,
+        link_bits=8 * nbytes,
+    )
+
+
+def _transfer(transfer: Transfer, platform: Platform, us: Fraction) -> Activity:
+    """Return what a transfer did: the copy of a modelled one is part of its price."""
+    busy = us
+    if platform.driver.conversion == "measured":
+        busy -= Fraction(platform.device_us(transfer.stats.cycles))
+    return activity(transfer.stats, platform, us, max(busy, Fraction(0)))
+
+
+def _cores(platform: Platform, device: str) -> int:
+    """Return how many cores of the CPU work while a device computes."""
+    kind = kinds()[device]
+    if kind.offloaded or kind.memory != HOST_MEMORY:
+        return 0
+    if device == "cpu_serial":
+        return 1
+    return cores() if platform.cpu is None else platform.cpu.cores

@@ -1,0 +1,58 @@
+"""The energy of a schedule, as the report has it."""
+
+from __future__ import annotations
+
+from pimloop.host.energy.forms import Energy, Joules, total
+from pimloop.host.planning.energies import no_energy, schedule_energy
+from pimloop.host.planning.outcome import Outcome, Schedule
+from pimloop.host.report.format.schedule import Energy as EnergyJson
+from pimloop.host.report.format.schedule import EnergySpread
+
+_FJ_PER_J = 10**15
+_US_PER_S = 10**6
+
+
+def energy_json(schedule: Schedule) -> EnergyJson | None:
+    """Return the energy of a schedule; None where it has none."""
+    spent = schedule_energy(schedule)
+    if spent is None:
+        return None
+    whole = spent.whole
+    with_cpu = "cpu_static" in whole.parts
+    joules = whole.total.nominal / _FJ_PER_J
+    seconds = float(spent.us) / _US_PER_S
+    return {
+        "total_fj": _spread(whole.total),
+        "causes_fj": {cause: _spread(joules) for cause, joules in whole.parts.items()},
+        "with_cpu": with_cpu,
+        "average_w": joules / seconds if with_cpu and seconds else None,
+        "energy_delay_js": joules * seconds if with_cpu else None,
+        "operators_fj": {name: _nominal(energy) for name, energy in spent.nodes.items()},
+        "transfers_fj": _nominal(total(spent.transfers)),
+        "overlap_fj": _nominal(spent.overlap),
+    }
+
+
+def energy_model(outcome: Outcome) -> str:
+    """Return where the energies of a run come from, or why there are none."""
+    platform = outcome.platform
+    text = no_energy(platform)
+    if text:
+        return text
+    if all(schedule_energy(schedule) is None for schedule in outcome.schedules.values()):
+        if all(schedule.times is None for schedule in outcome.schedules.values()):
+            return "no energies: the device has no clock"
+        return "no energies: the power of a plug-in's device is not known"
+    text = "counters and times by the constants of the platform's file (docs/energy.md)"
+    constants = platform.energy_constants()
+    if constants is None or constants.static_mw is None:
+        text += "; without the CPU, whose power the file does not have"
+    return text
+
+
+def _nominal(energy: Energy) -> int:
+    return energy.total.nominal
+
+
+def _spread(joules: Joules) -> EnergySpread:
+    return {"low": joules.low, "nominal": joules.nominal, "high": joules.high}
