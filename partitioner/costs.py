@@ -26,6 +26,7 @@ from pimloop.partitioner.cost_file import (
     TensorOptions,
     check_costs,
 )
+from pimloop.partitioner.energies import Energies
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import Graph, Move, Operator, Tensor
 from pimloop.partitioner.split_places import check_splits
@@ -62,6 +63,7 @@ class CostGraph:
     cpu_times_disturbed: bool = False  # other work disturbed CPU times among the costs: not trusted
     #: Operator id -> ways to execute it on two devices at once, which the policy `coexec` may use.
     splits: Mapping[str, Sequence[Split]] = field(default_factory=dict)
+    energies: Energies | None = None  # beside the times; None: plans for energy have none to use
 
     def with_capacity(self, capacity_bytes: Mapping[str, int]) -> CostGraph:
         """Return the same graph with `capacity_bytes` laid over the present limits.

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
-from pimloop.partitioner.plan_file import PlanJson, PlanJson1, PlanOptions, StepJson
+from pimloop.partitioner.plan_file import (
+    EnergyOptions,
+    Objective,
+    PlanEnergyJson,
+    PlanJson,
+    PlanJson1,
+    PlanOptions,
+    StepJson,
+)
 from pimloop.partitioner.splits import Split
 
 
@@ -46,17 +55,60 @@ class Step:
 
 
 @dataclass(frozen=True)
+class PlanTotals:
+    """What an assignment takes, one operator or transfer at a time."""
+
+    total_us: float
+    total_fj: int
+    optimal: bool  # proved the best for its objective
+
+
+@dataclass(frozen=True)
+class PlanEnergy:
+    """The energy of a plan for energy, and what the optima of other objectives take."""
+
+    total_fj: int
+    lower_bound: Fraction  # of the objective: femtojoules, or femtojoules x microseconds
+    others: Mapping[str, PlanTotals] = field(default_factory=dict)  # by objective
+
+    def to_dict(self, objective: Objective) -> PlanEnergyJson:
+        """Return it as a plan file has it.
+
+        Parameters
+        ----------
+        objective
+            Of the plan.
+        """
+        result: PlanEnergyJson = {
+            "total_fj": self.total_fj,
+            "others": {
+                name: {
+                    "total_us": totals.total_us,
+                    "total_fj": totals.total_fj,
+                    "optimal": totals.optimal,
+                }
+                for name, totals in self.others.items()
+            },
+        }
+        if objective == "edp":
+            result["lower_bound_fj_us"] = float(self.lower_bound)
+        else:
+            result["lower_bound_fj"] = float(self.lower_bound)
+        return result
+
+
+@dataclass(frozen=True)
 class Plan:
     """An assignment with its exact cost and what is known about its optimality."""
 
     policy: str
-    objective: Literal["sequential", "makespan"]
+    objective: Objective
     assignment: Mapping[str, str]  # operator id -> device, or the name of its split
-    total_us: float  # the objective's value
+    total_us: float  # the end of a schedule that overlaps, else the sum of all times
     compute_us: float  # sum of operator times
     transfer_us: float  # sum of transfer times
     lower_bound_us: float  # no assignment is cheaper than this
-    optimal: bool  # total_us equals lower_bound_us
+    optimal: bool  # the objective's value equals its lower bound
     method: str
     proof: Mapping[str, Any] = field(default_factory=dict)  # what shows the bound
     overfull: Mapping[str, int] = field(default_factory=dict)  # memory -> bytes over its capacity
@@ -66,14 +118,18 @@ class Plan:
     entry_us: float = 0.0  # sum of the entries of segments, where a device has such a cost
     cpu_times_disturbed: bool = False  # as of the costs that it was made from
     splits: Mapping[str, Split] = field(default_factory=dict)  # operator id -> split it is run as
+    energy: PlanEnergy | None = None  # of the objectives energy and edp
 
     def to_dict(self) -> PlanJson1 | PlanJson:
-        """Return the object of a plan file, of version 1 where nothing is split."""
+        """Return the object of a plan file, of version 1 where that has all its keys."""
         options = self._options()
-        if not self.splits:
+        if not self.splits and self.energy is None:
             return {"format": "pimloop-plan/1", **options}
         splits = {name: split.to_dict() for name, split in self.splits.items()}
-        return {"format": "pimloop-plan/2", **options, "splits": splits}
+        energy: EnergyOptions = {}
+        if self.energy is not None:
+            energy["energy"] = self.energy.to_dict(self.objective)
+        return {"format": "pimloop-plan/2", **options, **energy, "splits": splits}
 
     def _options(self) -> PlanOptions:
         result: PlanOptions = {
@@ -97,12 +153,17 @@ class Plan:
             result["cpu_times_disturbed"] = True
         if self.overfull:
             result["overfull_bytes"] = dict(self.overfull)
-        if self.schedule:
+        if self.schedule or self.energy is not None:
             result["gap"] = self.gap
+        if self.schedule:
             result["schedule"] = [step.to_dict() for step in self.schedule]
         return result
 
     @property
     def gap(self) -> float:
-        """Return the distance to the bound as a fraction of the total."""
-        return (self.total_us - self.lower_bound_us) / self.total_us if self.total_us else 0.0
+        """Return the objective's distance to its bound as a fraction of its value."""
+        value, bound = Fraction(self.total_us), Fraction(self.lower_bound_us)
+        if self.energy is not None:
+            bound = self.energy.lower_bound
+            value = self.energy.total_fj * (value if self.objective == "edp" else Fraction(1))
+        return max(float((value - bound) / value), 0.0) if value else 0.0

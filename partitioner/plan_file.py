@@ -27,6 +27,10 @@ PLAN_FORMAT = "pimloop-plan/1"
 PLAN_FORMAT_2 = "pimloop-plan/2"
 
 
+#: What a plan is the best for, or measured by.
+Objective = Literal["sequential", "makespan", "energy", "edp"]
+
+
 class StepJson(TypedDict):
     """An interval of a schedule."""
 
@@ -36,6 +40,38 @@ class StepJson(TypedDict):
     start_us: Annotated[Number, doc("Predicted start, microseconds after the first operator's.")]
     end_us: Annotated[Number, doc("Predicted end, on the same clock.")]
     detail: Annotated[str, doc("Device of the operator, or `source>destination` of the transfer.")]
+
+
+class TotalsJson(TypedDict):
+    """What a placement takes, one operator or transfer at a time."""
+
+    total_us: Annotated[Us, doc("Sum of all times, microseconds.")]
+    total_fj: Annotated[Count, doc("Sum of all energies, femtojoules.")]
+    optimal: Annotated[bool, doc("Whether none is better for its objective.")]
+
+
+class PlanEnergyJson(TypedDict):
+    """The energy of a plan, and what other objectives would give."""
+
+    total_fj: Annotated[
+        Count, doc("Sum of all energies by the costs the plan is from, femtojoules.")
+    ]
+    lower_bound_fj: NotRequired[
+        Annotated[Quantity, doc("No placement takes less energy; of the objective `energy`.")]
+    ]
+    lower_bound_fj_us: NotRequired[
+        Annotated[
+            Quantity,
+            doc(
+                "No placement has a lower energy times time, femtojoules x microseconds; of the"
+                " objective `edp`."
+            ),
+        ]
+    ]
+    others: Annotated[
+        dict[str, TotalsJson],
+        doc("By objective: what its best placement takes; none where the policy is no optimum."),
+    ]
 
 
 class PlanOptions(TypedDict):
@@ -48,15 +84,22 @@ class PlanOptions(TypedDict):
     policy: NotRequired[Annotated[str, doc("What made the plan, as `optimal` or `greedy`.")]]
     objective: NotRequired[
         Annotated[
-            Literal["sequential", "makespan"],
+            Objective,
             doc(
-                "What `total_us` is: the sum of all times, or the end of a schedule in which"
-                " memories work at the same time. Left out: sequential."
+                "What the plan is to make least: the sum of all times, the end of a schedule in"
+                " which memories work at the same time (`makespan`), the sum of all energies, or"
+                " that times the sum of all times (`edp`). Left out: sequential."
             ),
         ]
     ]
     total_us: NotRequired[
-        Annotated[Us, doc("The objective's value by the costs the plan is from, microseconds.")]
+        Annotated[
+            Us,
+            doc(
+                "End of the schedule of a makespan plan, else the sum of all times, by the costs"
+                " the plan is from, microseconds."
+            ),
+        ]
     ]
     compute_us: NotRequired[Annotated[Us, doc("Sum of the operators' times, microseconds.")]]
     transfer_us: NotRequired[Annotated[Us, doc("Sum of the transfers' times, microseconds.")]]
@@ -66,7 +109,9 @@ class PlanOptions(TypedDict):
     lower_bound_us: NotRequired[
         Annotated[Us, doc("No placement takes less by the same costs, microseconds.")]
     ]
-    optimal: NotRequired[Annotated[bool, doc("Whether `total_us` is `lower_bound_us`.")]]
+    optimal: NotRequired[
+        Annotated[bool, doc("Whether the objective's value is its lower bound, so none is better.")]
+    ]
     method: NotRequired[Annotated[str, doc("The algorithm that made the plan.")]]
     proof: NotRequired[
         Annotated[dict[str, Any], doc("What shows the bound; its keys depend on the method.")]
@@ -93,7 +138,13 @@ class PlanOptions(TypedDict):
         ]
     ]
     gap: NotRequired[
-        Annotated[Quantity, doc("(total - lower bound) / total, of a makespan plan; a fraction.")]
+        Annotated[
+            Quantity,
+            doc(
+                "(value - lower bound) / value of the objective, of a plan that is no sum of"
+                " times; a fraction."
+            ),
+        ]
     ]
     schedule: NotRequired[
         Annotated[
@@ -109,7 +160,15 @@ class PlanJson1(PlanOptions):
     format: Literal["pimloop-plan/1"]
 
 
-class PlanJson(PlanOptions):
+class EnergyOptions(TypedDict, total=False):
+    """What plans for energy say."""
+
+    energy: Annotated[
+        PlanEnergyJson, doc("The energy of a plan of the objectives `energy` and `edp`.")
+    ]
+
+
+class PlanJson(PlanOptions, EnergyOptions):
     """A placement, its predicted time and what is known about faster ones (`pimloop-plan/2`)."""
 
     format: Literal["pimloop-plan/2"]

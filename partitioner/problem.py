@@ -15,7 +15,7 @@ it needs the inputs in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import gcd
@@ -25,7 +25,7 @@ from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import HOME_MEMORY
 from pimloop.partitioner.split_places import SplitPlace, check_splits, split_places
 from pimloop.partitioner.splits import Split
-from pimloop.partitioner.ticks import choose_decimals, dearest, to_ticks
+from pimloop.partitioner.ticks import TICK_LIMIT, choose_decimals, dearest, to_ticks
 
 #: Producer index of a model input.
 MODEL_INPUT = -1
@@ -90,46 +90,68 @@ class Problem:
         devices = {device: i for i, device in enumerate(where)}
         entry = [to_ticks(costs.entry_us.get(device, 0.0), scale) for device in devices]
         splits = split_places(costs, scale, number) if with_splits else ((),) * len(graph.index)
-        ticks: list[dict[int, int]] = []
-        device: list[dict[int, str]] = []
         runs: list[dict[int, int]] = []
         for v, operator in enumerate(graph.operators):
-            best: dict[int, int] = {}
-            chosen: dict[int, str] = {}
-            run: dict[int, int] = {}
-            for name, cost_us in costs.cost_us[operator.id].items():
-                memory, cost = where[name], to_ticks(cost_us, scale)
-                run[devices[name]] = cost
-                if memory not in best or cost < best[memory]:
-                    best[memory], chosen[memory] = cost, name
+            run = {
+                devices[name]: to_ticks(us, scale)
+                for name, us in costs.cost_us[operator.id].items()
+            }
             for i, split in enumerate(splits[v]):
-                best[len(memories) + i] = run[len(devices) + i] = max(split.ticks)
-                chosen[len(memories) + i] = split.split.name
-            ticks.append(best)
-            device.append(chosen)
+                run[len(devices) + i] = max(split.ticks)
             runs.append(run)
         most = max(map(len, splits))
-        return cls(
+        blank = cls(
             costs=costs,
             decimals=decimals,
             memories=memories,
             home=number.get(HOME_MEMORY),
             order=graph.order,
-            ticks=tuple(ticks),
-            device=tuple(device),
+            ticks=(),
+            device=(),
             tensors=_tensors(costs, scale, number, splits),
             weights=tuple(operator.weight_bytes for operator in graph.operators),
             capacity={number[memory]: limit for memory, limit in costs.capacity_bytes.items()},
             devices=tuple(devices),
             device_memory=(*where.values(), *range(len(memories), len(memories) + most)),
-            runs=tuple(runs),
+            runs=(),
             entry=(*entry, *(0 for _ in range(most))),
             splits=splits,
         )
+        return blank.with_runs(runs)
+
+    def with_runs(self, runs: Sequence[Mapping[int, int]]) -> Problem:
+        """Return the problem with these costs of operators, by device, and the best of a place."""
+        ticks: list[dict[int, int]] = []
+        device: list[dict[int, str]] = []
+        for v, run in enumerate(runs):
+            best: dict[int, int] = {}
+            chosen: dict[int, str] = {}
+            for number, cost in run.items():
+                place = self.device_memory[number]
+                if place not in best or cost < best[place]:
+                    best[place], chosen[place] = cost, self.device_name(v, number)
+            ticks.append(best)
+            device.append(chosen)
+        return replace(self, runs=tuple(runs), ticks=tuple(ticks), device=tuple(device))
 
     def whole(self) -> Problem:
         """Return the problem without its splits."""
-        return Problem.of(self.costs, with_splits=False) if any(self.splits) else self
+        if not any(self.splits):
+            return self
+        memories, devices = len(self.memories), len(self.devices)
+        rest = replace(
+            self,
+            tensors=tuple(
+                replace(tensor, ticks={m: t for m, t in tensor.ticks.items() if m[0] < memories})
+                for tensor in self.tensors
+            ),
+            device_memory=self.device_memory[:devices],
+            entry=self.entry[:devices],
+            splits=((),) * len(self.splits),
+        )
+        return rest.with_runs(
+            [{d: cost for d, cost in run.items() if d < devices} for run in self.runs]
+        )
 
     @cached_property
     def inputs(self) -> tuple[tuple[int, ...], ...]:
@@ -148,6 +170,11 @@ class Problem:
             + sum(sum(dearest(tensor.ticks).values()) for tensor in self.tensors)
             + len(self.runs) * max(self.entry)
         )
+
+    @property
+    def fits_64_bits(self) -> bool:
+        """Whether sums of costs stay below 2**61: always of times, not of weighted sums."""
+        return self.total_ticks <= TICK_LIMIT
 
     @cached_property
     def signatures(self) -> dict[str, str]:

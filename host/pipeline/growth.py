@@ -31,7 +31,7 @@ from pimloop.host.platforms.platform import Platform
 from pimloop.host.report.generation.format import GrowthRow
 from pimloop.host.report.generation.numbers import ATTENTION, phase_time, planned_parts
 from pimloop.partitioner.costs import CostGraph
-from pimloop.partitioner.place.solve import DEFAULT_TIME_LIMIT_S
+from pimloop.partitioner.place.optimum import DEFAULT_TIME_LIMIT_S
 from pimloop.sim.errors import SimError
 
 #: Lengths of caches beside that of the run, as far as the model has positions.

@@ -41,7 +41,7 @@ def load_plan(path: Path) -> PlanFile:
     except JsonError as error:
         raise PimloopError(f"the plan {path}: {error}") from error
     objective = plan.get("objective", "sequential")
-    steps = () if objective == "sequential" else plan["schedule"]
+    steps = plan["schedule"] if objective == "makespan" else ()
     return PlanFile(
         plan["assignment"],
         objective,

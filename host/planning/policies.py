@@ -12,12 +12,8 @@ from pimloop.host.plugins.registry import POLICIES as POLICY_PLUGINS
 from pimloop.host.plugins.registry import PluginError, find_policy, plugins
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
-from pimloop.partitioner.place.solve import (
-    COEXEC,
-    DEFAULT_TIME_LIMIT_S,
-    assignment_plan,
-    partition,
-)
+from pimloop.partitioner.place.optimum import DEFAULT_TIME_LIMIT_S
+from pimloop.partitioner.place.solve import COEXEC, assignment_plan, partition
 from pimloop.partitioner.place.solve import POLICIES as WITH_COSTS
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.problem import Problem

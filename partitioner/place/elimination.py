@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,8 @@ FORBIDDEN = 1 << 61
 #: Entries of the largest table that is made (8 bytes each, a few copies at a time).
 DEFAULT_TABLE_LIMIT = 1 << 24
 
-Table = NDArray[np.int64]
+#: Entries are 64-bit where all costs together fit, else Python's integers.
+Table = NDArray[Any]
 Scope = tuple[int, ...]
 
 
@@ -40,6 +42,8 @@ class Terms:
     sizes: list[int] = field(default_factory=list)
     tables: dict[Scope, Table] = field(default_factory=dict)
     constant: int = 0
+    kind: type = np.int64  # of the tables' entries
+    forbidden: int = FORBIDDEN  # above every cost
 
     def variable(self, size: int) -> int:
         self.sizes.append(size)
@@ -49,7 +53,7 @@ class Terms:
         ascending = tuple(sorted(scope))
         table = table.transpose([scope.index(variable) for variable in ascending])
         present = self.tables.get(ascending)
-        merged = table if present is None else np.minimum(present + table, FORBIDDEN)
+        merged = table if present is None else np.minimum(present + table, self.forbidden)
         self.tables[ascending] = merged
 
 
@@ -102,7 +106,7 @@ def solve_by_elimination(
             f"{table_limit:.3g}; use --method ilp"
         )
     value, states = _eliminate(terms, plan.order)
-    if value >= FORBIDDEN:
+    if value >= terms.forbidden:
         raise PartitionerError(
             f"{problem.costs.graph.name}: no feasible assignment: the forbidden transfers of "
             "several tensors together leave none; allow more transfers"
@@ -216,6 +220,8 @@ def useful_labels(
 def build_terms(problem: Problem, labels: Labels) -> tuple[Terms, list[int | None]]:
     """Return the terms, and the variable of each operator (None where its label is settled)."""
     terms = Terms()
+    if not problem.fits_64_bits:
+        terms.kind, terms.forbidden = object, problem.total_ticks + 1
     variable_of: list[int | None] = []
     for options in labels:
         if len(options) == 1:
@@ -224,7 +230,7 @@ def build_terms(problem: Problem, labels: Labels) -> tuple[Terms, list[int | Non
         else:
             variable = terms.variable(len(options))
             variable_of.append(variable)
-            terms.add((variable,), np.array([o.ticks for o in options], dtype=np.int64))
+            terms.add((variable,), np.array([o.ticks for o in options], dtype=terms.kind))
     for tensor in problem.tensors:
         _add_tensor(terms, problem, tensor, labels, variable_of)
     if problem.has_entries:
@@ -242,7 +248,7 @@ def _add_entry(
     variable_of: Sequence[int | None],
 ) -> None:
     """Add what operator `v` pays where the operator executed before it is on another device."""
-    price = np.array([problem.entry[label.device] for label in labels[v]], dtype=np.int64)
+    price: Table = np.array([problem.entry[label.device] for label in labels[v]], dtype=terms.kind)
     if before is None:
         table, earlier = price[None, :], None
     else:
@@ -278,12 +284,14 @@ def _add_tensor(
         sources = tuple(label.place for label in labels[tensor.producer])
         producer = variable_of[tensor.producer]
     for destination in range(len(problem.memories)):
-        price = np.array(
+        price: Table = np.array(
             [
-                0 if source == destination else tensor.ticks.get((source, destination), FORBIDDEN)
+                0
+                if source == destination
+                else tensor.ticks.get((source, destination), terms.forbidden)
                 for source in sources
             ],
-            dtype=np.int64,
+            dtype=terms.kind,
         )
         if not price.any():
             continue
@@ -310,8 +318,8 @@ def _add_tensor(
         for reader, applies in reads.items():
             variable = variable_of[reader]
             assert variable is not None
-            table = np.zeros((2, len(applies)), dtype=np.int64)
-            table[0] = applies * FORBIDDEN
+            table: Table = np.zeros((2, len(applies)), dtype=terms.kind)
+            table[0] = applies.astype(terms.kind) * terms.forbidden
             terms.add((there, variable), table)
 
 
@@ -333,7 +341,7 @@ def _charge(
         else:
             terms.add((producer,), price)
     elif producer is None:
-        terms.add((condition,), price[0] * applies)
+        terms.add((condition,), price[:1] * applies)
     else:
         terms.add((producer, condition), np.outer(price, applies))
 
@@ -349,11 +357,11 @@ def _eliminate(terms: Terms, order: Sequence[int]) -> tuple[int, list[int]]:
     constant = 0
     for i, variable in enumerate(order):
         scope = tuple(sorted({other for term, _ in buckets[i] for other in term} | {variable}))
-        total: Table = np.zeros([terms.sizes[other] for other in scope], dtype=np.int64)
+        total: Table = np.zeros([terms.sizes[other] for other in scope], dtype=terms.kind)
         for term, table in buckets[i]:
             shape = [terms.sizes[other] if other in term else 1 for other in scope]
             total += table.reshape(shape)
-            np.minimum(total, FORBIDDEN, out=total)
+            np.minimum(total, terms.forbidden, out=total)
         buckets[i] = []
         axis = scope.index(variable)
         rest = scope[:axis] + scope[axis + 1 :]
@@ -362,7 +370,7 @@ def _eliminate(terms: Terms, order: Sequence[int]) -> tuple[int, list[int]]:
         if rest:
             buckets[min(position[other] for other in rest)].append((rest, reduced))
         else:
-            constant = min(constant + int(reduced), FORBIDDEN)
+            constant = min(constant + int(reduced), terms.forbidden)
     states = [0] * len(terms.sizes)
     for variable, (rest, choice) in zip(reversed(order), reversed(choices), strict=True):
         states[variable] = int(choice[tuple(states[other] for other in rest)])

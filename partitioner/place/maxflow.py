@@ -1,10 +1,11 @@
-"""Exact maximum flow with 60-bit integer capacities on top of scipy's 32-bit one.
+"""Exact maximum flow with integer capacities of any size on top of scipy's 32-bit one.
 
 `scipy.sparse.csgraph.maximum_flow` is fast but holds capacities in 32 bits and overflows without
 a word beyond them. Here the capacities are taken a slice of bits at a time (capacity scaling):
 solve with capacities divided by a unit, push that flow, and go on with what is left over and a
 finer unit. After a step with unit u at most (number of arcs) x u is left, which bounds the next
-slice, so every slice fits 30 bits and the last one, with unit 1, ends at the true maximum.
+slice, so every slice fits 30 bits and the last one, with unit 1, ends at the true maximum. Arrays
+of Python's integers (dtype object) carry what does not fit 64 bits.
 
 The result does not have to be believed: `verify` checks that the flow is a flow and that a cut of
 the same value exists, which proves both (Ford and Fulkerson 1956), whatever the solver did.
@@ -13,6 +14,7 @@ the same value exists, which proves both (Ford and Fulkerson 1956), whatever the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +24,13 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from pimloop.partitioner.errors import PartitionerError
 
 IntArray = NDArray[np.int64]
+#: Entries are 64-bit or, of dtype object, Python's integers.
+WholeArray = NDArray[Any]
 
 #: A slice of capacity, and with it the flow of one step, stays below 31 bits.
 SLICE_LIMIT = 1 << 30
 
-#: No flow is larger than this.
+#: No flow of 64-bit capacities is larger than this.
 FLOW_LIMIT = 1 << 61
 
 
@@ -40,7 +44,7 @@ class MaxFlow:
 
 
 def max_flow(
-    nodes: int, source: int, sink: int, tail: IntArray, head: IntArray, capacity: IntArray
+    nodes: int, source: int, sink: int, tail: IntArray, head: IntArray, capacity: WholeArray
 ) -> MaxFlow:
     """Return a maximum flow from `source` to `sink` with a minimum cut that proves it.
 
@@ -50,20 +54,21 @@ def max_flow(
         Number of nodes; nodes are 0 .. nodes-1.
     tail, head, capacity
         Shape (arcs,), int64: the arc from `tail[i]` to `head[i]` carries at most `capacity[i]`.
-        Parallel arcs add up, and their sum must stay below 2**61, as must the flow itself.
+        Parallel arcs add up, and their sum must stay below 2**61, as must the flow itself; a
+        `capacity` of dtype object has no limit.
 
     Raises
     ------
     PartitionerError
         If the solver's answer fails verification (a fault in the solver, never in the input).
     """
-    bound = min(
-        _exact_sum(capacity[tail == source]), _exact_sum(capacity[head == sink]), FLOW_LIMIT
-    )
+    bound = min(_exact_sum(capacity[tail == source]), _exact_sum(capacity[head == sink]))
+    if capacity.dtype != object:
+        bound = min(bound, FLOW_LIMIT)
     keys, slot = np.unique(
         np.concatenate([tail * nodes + head, head * nodes + tail]), return_inverse=True
     )
-    full = np.zeros(len(keys), dtype=np.int64)
+    full = np.zeros(len(keys), dtype=capacity.dtype)
     np.add.at(full, slot[: len(tail)], capacity)
     rows, columns = keys // nodes, keys % nodes
     pointer = np.searchsorted(rows, np.arange(nodes + 1)).astype(np.int32)
@@ -77,7 +82,7 @@ def max_flow(
         result = maximum_flow(network, source, sink, method="dinic")
         pushed = result.flow.tocoo()
         carried[np.searchsorted(keys, pushed.row.astype(np.int64) * nodes + pushed.col)] += (
-            pushed.data.astype(np.int64) * unit
+            pushed.data.astype(full.dtype) * unit
         )
         value += int(result.flow_value) * unit
         steps += 1
@@ -94,8 +99,8 @@ def verify(
     sink: int,
     rows: IntArray,
     columns: IntArray,
-    capacity: IntArray,
-    carried: IntArray,
+    capacity: WholeArray,
+    carried: WholeArray,
     value: int,
 ) -> NDArray[np.bool_]:
     """Check that `carried` is a flow of `value` and that a cut of that value exists.
@@ -110,7 +115,7 @@ def verify(
     PartitionerError
         If the flow breaks a capacity or conservation, or no cut has its value.
     """
-    balance = np.zeros(nodes, dtype=np.int64)
+    balance = np.zeros(nodes, dtype=carried.dtype)
     np.add.at(balance, rows, carried)
     inner = np.ones(nodes, dtype=bool)
     inner[[source, sink]] = False
@@ -136,7 +141,9 @@ def verify(
     return source_side
 
 
-def _exact_sum(values: IntArray) -> int:
+def _exact_sum(values: WholeArray) -> int:
     """Return the sum of non-negative `values` as a Python integer, which cannot overflow."""
+    if values.dtype == object:
+        return int(sum(values.tolist()))
     low = (1 << 31) - 1
     return (int((values >> 31).sum()) << 31) + int((values & low).sum())

@@ -106,7 +106,8 @@ def solve_two_memories(
         _add_tensor(network, problem, tensor, chains, memories, unit)
 
     ends = np.array(list(network.arcs), dtype=np.int64).reshape(-1, 2)
-    capacity = np.array(list(network.arcs.values()), dtype=np.int64)
+    kind = np.int64 if problem.fits_64_bits else object
+    capacity = np.array(list(network.arcs.values()), dtype=kind)
     solution = max_flow(network.nodes, SOURCE, SINK, ends[:, 0], ends[:, 1], capacity)
     place = tuple(
         chain.places[

@@ -40,7 +40,7 @@ from pimloop.host.planning import policies
 from pimloop.host.planning.keys import model_key
 from pimloop.host.platforms.platform import platform_path
 from pimloop.partitioner import ort_trace
-from pimloop.partitioner.place.solve import DEFAULT_TIME_LIMIT_S
+from pimloop.partitioner.place.optimum import DEFAULT_TIME_LIMIT_S
 from pimloop.partitioner.profile import plan as profile_plan
 
 #: How much is said, and where results go: done after the work, whatever it was.

@@ -21,7 +21,7 @@ from support.split_graphs import (
 
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.evaluation import evaluate
-from pimloop.partitioner.place import solve
+from pimloop.partitioner.place import optimum
 from pimloop.partitioner.place.ilp import IlpResult
 from pimloop.partitioner.place.solve import COEXEC, partition
 from pimloop.partitioner.problem import Problem
@@ -287,7 +287,7 @@ def test_a_search_that_is_stopped_is_never_above_the_optimum(monkeypatch) -> Non
             place, 15.0 * 10**problem.decimals, solved=False, variables=1, constraints=1
         )
 
-    monkeypatch.setattr(solve, "solve_by_ilp", stopped)
+    monkeypatch.setattr(optimum, "solve_by_ilp", stopped)
     plan = partition(costs, COEXEC, method="ilp")
     assert (plan.total_us, plan.lower_bound_us) == (20, 15)
     assert not plan.optimal

@@ -12,7 +12,7 @@ from support.cost_graphs import brute_force, random_costs, total_cost
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.evaluation import evaluate, places_of
-from pimloop.partitioner.place import solve
+from pimloop.partitioner.place import optimum
 from pimloop.partitioner.place.ilp import IlpResult
 from pimloop.partitioner.place.solve import partition
 from pimloop.partitioner.problem import Problem
@@ -243,12 +243,12 @@ def test_a_stopped_integer_programme_is_not_called_optimal(monkeypatch) -> None:
     def stopped(bound: float, solved: bool):
         return lambda *_: IlpResult(place, bound, solved, variables=1, constraints=1)
 
-    monkeypatch.setattr(solve, "solve_by_ilp", stopped(ticks * 0.9, solved=False))
+    monkeypatch.setattr(optimum, "solve_by_ilp", stopped(ticks * 0.9, solved=False))
     plan = partition(costs, method="ilp")
     assert not plan.optimal
     assert plan.lower_bound_us == pytest.approx(best.total_us * 0.9)
     assert plan.proof["certainty"] == "stopped by the limit"
     # One tick less than the costs' common divisor leaves no room, so the bound is rounded up.
     room = Problem.of(costs).granularity - 1
-    monkeypatch.setattr(solve, "solve_by_ilp", stopped(float(ticks - room), solved=False))
+    monkeypatch.setattr(optimum, "solve_by_ilp", stopped(float(ticks - room), solved=False))
     assert partition(costs, method="ilp").optimal
