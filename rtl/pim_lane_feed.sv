@@ -73,6 +73,8 @@ module pim_lane_feed #(
   localparam int unsigned Parts = BeatBytes / AtomBytes;
   localparam int unsigned GroupBits = $clog2(AccGroups);
   localparam int unsigned PartBits = $clog2(Parts + 1);
+  // Atoms of scalars that come at once.
+  localparam int unsigned ScalarParts = ScalarDepth > BeatBytes / 2 ? Parts : 1;
   localparam int unsigned IndexBits = $clog2(ScalarDepth);
   localparam int unsigned MostPasses = RowsPerBeat / LaneSets * LanePasses;
   localparam int unsigned SettleBits = $clog2(LaneLatency + MostPasses + 1);
@@ -86,7 +88,7 @@ module pim_lane_feed #(
   logic [$clog2(ScalarDepth/AtomElems)-1:0] atom_q;
   logic half_q;
 
-  logic scalar_write_q, block_write_q, block_all_q, copy_out_q;
+  logic scalar_write_q, scalar_all_q, block_write_q, block_all_q, copy_out_q;
   logic [2:0] scalar_row_q;
   logic [$clog2(ScalarDepth/AtomElems)-1:0] scalar_write_index_q;
 
@@ -121,12 +123,14 @@ module pim_lane_feed #(
     localparam logic [2:0] Row = 3'(row);
     pim_scalar_buf #(
       .Depth(ScalarDepth),
-      .AtomElems(AtomElems)
+      .AtomElems(AtomElems),
+      .Parts(ScalarParts)
     ) u_scalars (
       .clk_i,
       .write_i(scalar_write_q && scalar_row_q == Row),
+      .write_all_i(scalar_all_q),
       .write_index_i(scalar_write_index_q),
-      .write_data_i(read_data_i[AtomElems*16-1:0]),
+      .write_data_i(read_data_i[ScalarParts*AtomElems*16-1:0]),
       .read_index_i(scalar_index),
       .read_data_o(scalars[row])
     );
@@ -194,6 +198,7 @@ module pim_lane_feed #(
       atom_q <= '0;
       half_q <= 1'b0;
       scalar_write_q <= 1'b0;
+      scalar_all_q <= 1'b0;
       scalar_write_index_q <= '0;
       scalar_row_q <= '0;
       block_write_q <= 1'b0;
@@ -242,8 +247,9 @@ module pim_lane_feed #(
           pim_pkg::KindScalar: begin
             scalar_write_q <= 1'b1;
             scalar_row_q <= read_i.row;
+            scalar_all_q <= ScalarParts > 1 && read_i.all;
             scalar_write_index_q <= atom_q;
-            atom_q <= read_i.last ? '0 : atom_q + 1'b1;
+            atom_q <= read_i.last ? '0 : atom_q + ($bits(atom_q))'(read_i.all ? ScalarParts : 1);
           end
           pim_pkg::KindLoad: begin
             lane_valid_o <= 1'b1;

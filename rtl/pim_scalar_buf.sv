@@ -2,19 +2,24 @@
 
 /// Scalar buffer: a row of the left operand, or a column to broadcast, as single bfloat16.
 ///
-/// Written an atom at a time, read an element at a time, in block memory: the entry named in a clock
-/// is there in the next one. A read of what is written in the same clock gives the new data. An atom
-/// is read when the entry lies in another one than the last, or when it was written meanwhile.
+/// Written an atom at a time, or `Parts` of them that follow each other; read an element at a time,
+/// in block memories: the entry named in a clock is there in the next one. A read of what is written
+/// in the same clock gives the new data. An atom is read when the entry lies in another one than the
+/// last, or when it was written meanwhile.
 module pim_scalar_buf #(
-  /// Elements; a multiple of AtomElems.
+  /// Elements; a multiple of those of the atoms that can be written at once.
   parameter int unsigned Depth = 4096,
   /// Elements of an atom; a power of two.
-  parameter int unsigned AtomElems = 32
+  parameter int unsigned AtomElems = 32,
+  /// Atoms that can be written at once; a power of two.
+  parameter int unsigned Parts = 1
 ) (
   input  wire logic                               clk_i,
   input  wire logic                               write_i,
+  /// All atoms of the data, to this index, a multiple of `Parts`, and those behind it.
+  input  wire logic                               write_all_i,
   input  wire logic [$clog2(Depth/AtomElems)-1:0] write_index_i,
-  input  wire logic [AtomElems*16-1:0]            write_data_i,
+  input  wire logic [Parts*AtomElems*16-1:0]      write_data_i,
   /// Entry wanted in the next clock.
   input  wire logic [$clog2(Depth)-1:0]           read_index_i,
   /// The entry named one clock ago.
@@ -23,46 +28,68 @@ module pim_scalar_buf #(
 
   localparam int unsigned ElemBits = $clog2(AtomElems);
   localparam int unsigned AtomBits = $clog2(Depth / AtomElems);
+  localparam int unsigned LineBits = $clog2(Depth / AtomElems / Parts);
+  localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1;
 
-  if (AtomElems < 2 || (AtomElems & (AtomElems - 1)) != 0 || Depth % AtomElems != 0)
-  begin : gen_check
-    $error("%m: AtomElems must be a power of two that divides Depth");
+  if (AtomElems < 2 || (AtomElems & (AtomElems - 1)) != 0 || (Parts & (Parts - 1)) != 0 ||
+      Depth % (AtomElems * Parts) != 0 || Depth <= AtomElems * Parts) begin : gen_check
+    $error("%m: AtomElems and Parts must be powers of two whose product divides Depth");
   end
 
   typedef logic [AtomBits-1:0] atom_t;
+  typedef logic [LineBits-1:0] line_t;
+  typedef logic [PartBits-1:0] part_t;
   typedef logic [ElemBits-1:0] element_t;
 
   atom_t atom, atom_q;             // wanted; the one in `data`
   element_t element, element_q;
-  logic [AtomElems*16-1:0] data;
-  logic collides, collided_q;
+  logic [Parts-1:0][AtomElems*16-1:0] data;
+  logic [AtomElems*16-1:0] written;  // to the atom that is wanted
+  logic reads, collides, collided_q;
   logic [15:0] late_q;
+
+  // Atoms that follow each other are in different memories.
+  function automatic line_t line_of(atom_t index);
+    return line_t'(index >> $clog2(Parts));
+  endfunction
+
+  function automatic part_t part_of(atom_t index);
+    return Parts > 1 ? index[PartBits-1:0] : '0;
+  endfunction
 
   assign atom = read_index_i[$clog2(Depth)-1:ElemBits];
   assign element = read_index_i[ElemBits-1:0];
-  assign collides = write_i && write_index_i == atom;
-  assign read_data_o = collided_q ? late_q : data[32'(element_q)*16+:16];
+  assign reads = atom != atom_q || collided_q;
+  assign collides = write_i && (write_all_i ? line_of(write_index_i) == line_of(atom)
+                                            : write_index_i == atom);
+  assign written = write_all_i ? write_data_i[32'(part_of(atom))*AtomElems*16+:AtomElems*16]
+                               : write_data_i[AtomElems*16-1:0];
+  assign read_data_o = collided_q ? late_q : data[part_of(atom_q)][32'(element_q)*16+:16];
 
   // What is read and written in one clock comes from `late_q`.
-  pim_ram #(
-    .Width(AtomElems * 16),
-    .Depth(Depth / AtomElems)
-  ) u_ram (
-    .clk_i,
-    .write_i,
-    .write_index_i,
-    .write_data_i,
-    .read_i(atom != atom_q || collided_q),
-    .read_index_i(atom),
-    .read_data_o(data)
-  );
+  for (genvar p = 0; p < Parts; p++) begin : gen_part
+    localparam part_t Part = part_t'(p);
+    pim_ram #(
+      .Width(AtomElems * 16),
+      .Depth(Depth / AtomElems / Parts)
+    ) u_ram (
+      .clk_i,
+      .write_i(write_i && (write_all_i || part_of(write_index_i) == Part)),
+      .write_index_i(line_of(write_index_i)),
+      .write_data_i(write_all_i ? write_data_i[p*AtomElems*16+:AtomElems*16]
+                                : write_data_i[AtomElems*16-1:0]),
+      .read_i(reads && part_of(atom) == Part),
+      .read_index_i(line_of(atom)),
+      .read_data_o(data[p])
+    );
+  end
 
   // No reset: the atom read first is the one wanted, or what nobody has written.
   always_ff @(posedge clk_i) begin
     atom_q <= atom;
     element_q <= element;
     collided_q <= collides;
-    if (collides) late_q <= write_data_i[32'(element)*16+:16];
+    if (collides) late_q <= written[32'(element)*16+:16];
   end
 
 endmodule

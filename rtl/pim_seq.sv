@@ -149,7 +149,8 @@ module pim_seq #(
   // ---- streams --------------------------------------------------------------------------
   pim_seq_stream #(
     .AtomBytes(AtomBytes),
-    .BeatBytes(BeatBytes)
+    .BeatBytes(BeatBytes),
+    .ScalarDepth(ScalarDepth)
   ) u_stream (
     .desc_i,
     .state_i(state_q),
@@ -212,8 +213,9 @@ module pim_seq #(
   assign scalar_index_o = !from_column ? '0
       : row + IndexBits'(part) + IndexBits'(splat_o && splat_end && more);
 
-  // Splats start when everything before them has settled and then go on without a break.
-  assign splat_go = quiet_i || splatting_q;
+  // Splats start when everything before them has settled and then go on without a break. Before those
+  // of a MATMUL_T only scalars are on their way, which all_bank does not wait for.
+  assign splat_go = quiet_i || splatting_q || (AllBank && is_t);
   assign splat_o = state_q == pim_pkg::SeqSplat && splat_go;
   assign splat_zero_o = !is_vector;
   assign splat_negate_o = opcode == pim_isa_pkg::OpcodeSub;

@@ -3,7 +3,8 @@
 /// The stream of accesses that a state of the compute sequencer asks for; combinational.
 module pim_seq_stream #(
   parameter int unsigned AtomBytes = 64,
-  parameter int unsigned BeatBytes = 64
+  parameter int unsigned BeatBytes = 64,
+  parameter int unsigned ScalarDepth = 4096
 ) (
   input  wire pim_isa_pkg::descriptor_t desc_i,
   input  wire pim_pkg::seq_state_e      state_i,
@@ -35,13 +36,19 @@ module pim_seq_stream #(
 );
 
   localparam int unsigned AtomElems = AtomBytes / 2;
+  localparam int unsigned BeatElems = BeatBytes / 2;
+  localparam int unsigned BeatBits = $clog2(BeatBytes);
   localparam logic AllBank = BeatBytes != AtomBytes;
+  // Whole beats of scalars fit in the buffer (pim_lane_feed).
+  localparam logic WideScalars = AllBank && ScalarDepth > BeatElems;
 
   pim_isa_pkg::opcode_e opcode;
   pim_isa_pkg::broadcast_e broadcast;
   pim_isa_pkg::init_e init;
   logic is_vector, is_unary;
-  logic [31:0] scalar_atoms;
+  logic [31:0] scalars;
+  logic [BeatBits-1:0] scalar_offset;          // in a beat
+  logic scalar_all;
 
   assign opcode = pim_isa_pkg::opcode_e'(desc_i.control.opcode);
   assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
@@ -49,12 +56,15 @@ module pim_seq_stream #(
   assign is_vector = pim_isa_pkg::is_vector(opcode);
   assign is_unary = pim_isa_pkg::is_unary(opcode);
 
+  // Scalars come from all banks at once where they would open more than half of them anyway.
   always_comb begin
-    scalar_atoms = (desc_i.inner + 32'(AtomElems - 1)) / AtomElems;
+    scalars = desc_i.inner;
+    scalar_offset = desc_i.addr_a[BeatBits-1:0] | desc_i.stride_a[BeatBits-1:0];
     if (is_vector) begin
-      scalar_atoms = broadcast == pim_isa_pkg::BroadcastColumn
-          ? (desc_i.rows + 32'(AtomElems - 1)) / AtomElems : 32'd1;
+      scalars = broadcast == pim_isa_pkg::BroadcastColumn ? desc_i.rows : 32'd1;
+      scalar_offset = desc_i.addr_b[BeatBits-1:0];
     end
+    scalar_all = WideScalars && scalars > 32'(BeatElems / 2) && scalar_offset == '0;
   end
 
   always_comb begin
@@ -67,9 +77,10 @@ module pim_seq_stream #(
       pim_pkg::SeqScalar: begin
         valid_o = 1'b1;
         stream_o.addr = is_vector ? b_i : a_i;
-        stream_o.count = scalar_atoms;
+        stream_o.count = scalar_all ? (scalars + 32'(BeatElems - 1)) / BeatElems
+                                    : (scalars + 32'(AtomElems - 1)) / AtomElems;
         stream_o.kind = pim_pkg::KindScalar;
-        stream_o.all = 1'b0;
+        stream_o.all = scalar_all;
       end
       pim_pkg::SeqInit: begin
         valid_o = 1'b1;
@@ -103,7 +114,8 @@ module pim_seq_stream #(
           stream_o.kind = pim_pkg::KindMac;
           stream_o.period = width_i;
           stream_o.row = last_row_i;
-          stream_o.hold = init != pim_isa_pkg::InitZero || desc_i.inner <= AtomElems;
+          stream_o.hold = init != pim_isa_pkg::InitZero ||
+              desc_i.inner <= (scalar_all ? BeatElems : AtomElems);
         end
       end
       pim_pkg::SeqBlockRow: begin

@@ -147,7 +147,16 @@ class Sequencer:
         else:
             start = self._word("addr_b")
             elements = self.rows if self.broadcast == Broadcast.COLUMN else 1
+        if self._wide(elements):
+            return Stream(start, ceil(2 * elements, self.beat), "scalar", all=True)
         return Stream(start, ceil(elements, self.elements), "scalar")
+
+    def _wide(self, elements: int) -> bool:
+        """Whether scalars come from all banks: aligned, in more than half of the banks."""
+        names = ("addr_b",) if self.vector else ("addr_a", "stride_a")
+        aligned = not any(self._word(name) % self.beat for name in names)
+        room = 2 * self.run.p["ScalarDepth"] > self.beat
+        return self.all and room and aligned and 4 * elements > self.beat
 
     def _tile(self, rows: range, first: int, width: int) -> Clocks:
         """A tile: its width 1 clock, set-up, start values, operands, results, next 1 clock."""
@@ -216,14 +225,18 @@ class Sequencer:
             hold = self.scalars or width * together < self.run.p["LaneLatency"]
             return Stream(start, width, "ew", self.all, hold)
         start = self._word("addr_b") + first * self.inner * beat
-        # What is loaded last, start values or a row of A in one atom, must be there.
-        hold = self.init != Init.ZERO or self.inner <= self.elements
+        # What is loaded last, start values or a row of A in one access, must be there.
+        scalars = self.beat // 2 if self._wide(self.inner) else self.elements
+        hold = self.init != Init.ZERO or self.inner <= scalars
         return Stream(start, self.inner * width, "mac", self.all, hold, width, len(rows))
 
     def _splat(self, width: int) -> Clocks:
-        """Fill accumulators with a value, one beat of them a clock, when all before is done."""
+        """Fill accumulators with a value, one beat of them a clock, when all before is done.
+
+        all_bank: before those of a product only scalars are on their way, which may come later.
+        """
         run = self.run
-        while not run.quiet():
+        while (self.vector or not self.all) and not run.quiet():
             yield
         for _ in range(width):
             run.channel.lanes_fed(run.clock)

@@ -128,11 +128,13 @@ class TB:
             access["all"] = access["all"] if every is None else every
             await self.step(access, np.ascontiguousarray(beat).tobytes())
 
-    async def scalars(self, values, row=0):
+    async def scalars(self, values, row=0, wide=None):
         """Fill the scalar buffer of a row from its start."""
-        padded = np.resize(self.bits(DEPTH), -(-len(values) // self.atom_elems) * self.atom_elems)
+        wide = self.beat > self.atom and bool(self.rng.integers(2)) if wide is None else wide
+        size = self.elems if wide else self.atom_elems
+        padded = np.resize(self.bits(DEPTH), -(-len(values) // size) * size)
         padded[: len(values)] = values
-        await self.read(Kind.SCALAR, padded.reshape(-1, self.atom_elems), row=row)
+        await self.read(Kind.SCALAR, padded.reshape(-1, size), row=row, every=int(wide))
 
     async def left(self, a):
         """Fill the scalar buffer with the rows of a left operand."""
@@ -224,14 +226,16 @@ async def products(dut, idle):
 
 @cocotb.test()
 async def products_follow_the_scalars_at_once(dut):
-    """More than one atom of scalars: no wait between the last of them and the first product."""
+    """More than one access of scalars: no wait between the last of them and the first product."""
     tb = TB(dut, 0.0)
     await tb.begin()
     dut.zero_init_i.value = 1
-    for _ in range(6):
-        inner = int(tb.rng.choice([tb.atom_elems + 1, 2 * tb.atom_elems]))
+    for number in range(6):
+        wide = tb.beat > tb.atom and bool(number % 2)
+        size = tb.elems if wide else tb.atom_elems
+        inner = int(tb.rng.choice([size + 1, 2 * size]))
         a, b = tb.bits(1, inner), tb.bits(inner, GROUPS * tb.elems)
-        await tb.scalars(a[0])
+        await tb.scalars(a[0], wide=wide)
         await tb.read(Kind.MAC, b.reshape(-1, tb.elems), GROUPS)
         tb.expect(await tb.result(GROUPS, False), a, b, None, False)
 

@@ -1,7 +1,10 @@
 """pim_scalar_buf: atoms in, elements out a clock after they were named, with that clock's write."""
 
+import os
+
 import cocotb
 import numpy as np
+import pytest
 from bench_tools import seeded, start
 from cocotb.triggers import RisingEdge
 
@@ -13,14 +16,18 @@ DEPTH, ATOM = 64, 8
 @cocotb.test()
 async def random_accesses(dut):
     rng = seeded(dut)
-    await start(dut, write_i=0, write_index_i=0, write_data_i=0, read_index_i=0)
+    parts = int(os.environ["PARTS"])
+    idle = ("write_i", "write_all_i", "write_index_i", "write_data_i", "read_index_i")
+    await start(dut, **dict.fromkeys(idle, 0))
     model = np.zeros(DEPTH, dtype=np.uint16)
     known = np.zeros(DEPTH, dtype=bool)
     expected = None  # of the entry named in the clock before
     index = 0
     for _ in range(3000):
         write, atom = int(rng.random() < 0.4), int(rng.integers(DEPTH // ATOM))
-        data = rng.integers(1 << 16, size=ATOM, dtype=np.uint16)
+        count = int(rng.choice((1, parts)))
+        first = atom // count * count
+        data = rng.integers(1 << 16, size=parts * ATOM, dtype=np.uint16)
         # Often the same entry, its neighbour, or what is being written.
         way = rng.random()
         if way < 0.3:
@@ -29,22 +36,26 @@ async def random_accesses(dut):
             index = (index + 1) % DEPTH
         elif way < 0.8:
             index = int(rng.integers(DEPTH))
-        dut.write_i.value, dut.write_index_i.value, dut.read_index_i.value = write, atom, index
+        dut.write_i.value, dut.write_index_i.value, dut.read_index_i.value = write, first, index
+        dut.write_all_i.value = int(count > 1)
         dut.write_data_i.value = int.from_bytes(data.tobytes(), "little")
         await RisingEdge(dut.clk_i)
         if expected is not None:
             assert int(dut.read_data_o.value) == expected
         if write:
-            model[atom * ATOM : (atom + 1) * ATOM] = data
-            known[atom * ATOM : (atom + 1) * ATOM] = True
+            written = slice(first * ATOM, (first + count) * ATOM)
+            model[written] = data[: count * ATOM]
+            known[written] = True
         expected = model[index] if known[index] else None
     assert known.all()
 
 
-def test_pim_scalar_buf():
+@pytest.mark.parametrize("parts", [1, 4])
+def test_pim_scalar_buf(parts):
     run_bench(
         "pim_scalar_buf",
         rtl("pim_scalar_buf"),
         bench=__file__,
-        params={"Depth": DEPTH, "AtomElems": ATOM},
+        params={"Depth": DEPTH, "AtomElems": ATOM, "Parts": parts},
+        environment={"PARTS": str(parts)},
     )

@@ -57,10 +57,16 @@ class Loops:
             self.elementwise()
 
     def stream(self, kind, addr, count, hold=0, period=0, row=0, more=0, single=False):
-        single |= kind == Kind.SCALAR
         values = {"addr": addr, "count": count, "kind": kind, "hold": hold, "period": period}
         values |= {"all": 0 if single else self.every, "row": row, "more": more}
         self.events.append(("stream", values))
+
+    def scalars(self, addr, elements, wide, row=0):
+        """Stream a row of scalars: atoms, or beats where these are more than half full."""
+        wide &= bool(self.every) and 4 * elements > self.beat and self.beat < 2 * DEPTH
+        size = self.beat // 2 if wide else self.atom // 2
+        self.stream(Kind.SCALAR, addr, -(-elements // size), row=row, single=not wide)
+        return size
 
     def tiles(self, limit):
         """Yield (first beat, beats) of the tiles of a row."""
@@ -108,13 +114,14 @@ class Loops:
             self.stream(Kind.LOAD_F32, addr, 2 * width, row=member)
 
     def product(self):
-        w, elems = self.w, self.atom // 2
+        w = self.w
         normal = self.opcode == Opcode.MATMUL
         for top in range(0, w["rows"], self.together):
             group = range(top, min(top + self.together, w["rows"]))
+            wide = not (w["addr_a"] | w["stride_a"]) % self.beat
             for row in group:
                 addr = w["addr_a"] + row * w["stride_a"]
-                self.stream(Kind.SCALAR, addr, -(-w["inner"] // elems), row=row - top)
+                at_once = self.scalars(addr, w["inner"], wide, row=row - top)
             right = w["addr_b"]
             for first, width in self.tiles(w["tile"] if normal else GROUPS):
                 for row in group:
@@ -123,8 +130,8 @@ class Loops:
                     self.load_init(row, first, width, row - top)
                 last = len(group) - 1
                 if normal:
-                    # Scalars that fit in one atom are not there yet when the products begin.
-                    hold = int(w["init"] != Init.ZERO or w["inner"] <= elems)
+                    # Scalars of one access are not there yet when the products begin.
+                    hold = int(w["init"] != Init.ZERO or w["inner"] <= at_once)
                     self.stream(Kind.MAC, right, w["inner"] * width, hold, width, last)
                     right += w["inner"] * width * self.beat
                 else:
@@ -152,12 +159,12 @@ class Loops:
                 self.stream(Kind.BLOCK, at, count, single=not beats)
 
     def elementwise(self):
-        w, elems = self.w, self.atom // 2
+        w = self.w
         broadcast = w["broadcast"]
         scalars = broadcast in (Broadcast.COLUMN, Broadcast.SCALAR)
         if scalars:
             column = broadcast == Broadcast.COLUMN
-            self.stream(Kind.SCALAR, w["addr_b"], -(-w["rows"] // elems) if column else 1)
+            self.scalars(w["addr_b"], w["rows"] if column else 1, not w["addr_b"] % self.beat)
         for rows, first, width in self.vectors():
             at = first * self.beat
             if not scalars:
@@ -228,12 +235,14 @@ class TB:
             return words
         words |= {"inner": self.pick(1, 15, 16, 17, 32, 33, 100), "init": int(self.pick(*Init))}
         words |= {"out_f32": self.pick(0, 1), "tile": self.pick(1, 2, 3, GROUPS)}
+        for name in ("addr_a", "stride_a"):
+            words[name] += atom * self.pick(0, 0, 0, 1)
         if opcode == Opcode.MATMUL_T:
             words["cols"] = atom // 2 * self.pick(1, 2, 3, 4, 7, 19)
             words["stride_b"] = atom * self.pick(1, 1, 3)
             words["tile"] = atom * self.pick(1, 5, 64, 128)
             words["addr_b"] += atom * self.pick(0, 0, 1)
-            words["inner"] = self.pick(1, atom // 2, atom // 2 + 1, 3 * atom // 2)
+            words["inner"] = self.pick(1, atom // 2, atom // 2 + 1, 3 * atom // 2, 3 * atom)
         return words
 
     async def run(self, opcode):
@@ -249,6 +258,7 @@ class TB:
         busy = left = 0
         settling, index = False, None  # a result waits; entry a stream still has to look up
         starting = False  # start values are on their way to the accumulators
+        others = False  # anything but scalars is under way
         for _ in range(200 + 60 * len(loops.events)):
             ready, room = int(rng.random() >= self.idle), int(rng.random() >= self.idle)
             quiet = int(busy == 0)
@@ -258,11 +268,12 @@ class TB:
             self.entry, self.named = self.named, int(dut.scalar_index_o.value)
             busy = max(0, busy - 1)
             if quiet:
-                settling, starting, index = False, False, None
+                settling, starting, others, index = False, False, False, None
             # The entry is looked up when the data arrive.
             assert index is None or int(dut.scalar_index_o.value) == index
             if int(dut.splat_o.value):
-                assert quiet or left, "a splat while something is under way"
+                free = loops.every and opcode in PRODUCTS and not others
+                assert quiet or left or free, "a splat while something is under way"
                 self.check_splat(next(expected), words)
                 busy, left = LATENCY + 2, 1
             else:
@@ -280,6 +291,7 @@ class TB:
                 event = next(expected)
                 self.check_stream(event, loops)
                 settling |= Kind(event[1]["kind"]).writes
+                others |= event[1]["kind"] != Kind.SCALAR
                 starting |= event[1]["kind"] in (Kind.LOAD, Kind.LOAD_F32)
                 index = event[2] if len(event) > 2 else index
                 busy = max(busy, int(rng.integers(1, 30)))

@@ -2,8 +2,8 @@
 
 The device counts RD and WR commands. In all_bank style such a command either moves one atom over
 the data bus of the channel or reaches every bank at once and leaves the bus alone; the counters do
-not tell which. The descriptors do: copies, rows of A, scalars and blocks of MATMUL_T that are not
-whole beats go through the channel, all other operands and results of compute descriptors use all
+not tell which. The descriptors do: copies, and scalars and blocks of MATMUL_T that are not read in
+whole beats, go through the channel, all other operands and results of compute descriptors use all
 banks (rtl/pim_seq.sv, rtl/pim_copy.sv). In per_bank style every column command uses the channel.
 """
 
@@ -97,7 +97,8 @@ def _computed(
     beats = -(-cols // (geometry.beat_bytes // BF16_BYTES))
     product, vector = np.isin(opcode, PRODUCT_OPCODES), np.isin(opcode, VECTOR_OPCODES)
     transposed = opcode == Opcode.MATMUL_T
-    blocks = -(-inner // atom)  # atoms of a row of A, blocks of the inner dimension
+    blocks = -(-inner // atom)  # of the inner dimension
+    row_atoms, row_beats = _scalars(inner, _words(descriptors, "addr_a", "stride_a"), geometry)
 
     # MATMUL_T: every block of `atom` columns and `atom` steps of the inner dimension, row by row.
     turned = np.where(transposed, cols * blocks, 0)
@@ -110,20 +111,33 @@ def _computed(
     result = np.where(_field(control, "out_f32") != 0, 2 * beats, beats)
 
     broadcast = _field(control, "broadcast")
-    scalars = np.select(
-        [broadcast == Broadcast.COLUMN, broadcast == Broadcast.SCALAR], [-(-rows // atom), 1], 0
-    )
+    column, single = broadcast == Broadcast.COLUMN, broadcast == Broadcast.SCALAR
+    scalars = np.select([column, single], [rows, 1], 0)
     alone = (scalars != 0) | np.isin(opcode, UNARY_OPCODES)  # no beats of a right operand
+    atoms, whole_beats = _scalars(scalars, _words(descriptors, "addr_b"), geometry)
     operands = np.where(alone, beats, 2 * beats)
 
     # The right operand of a product is read once for each group of rows.
     groups = -(-rows // geometry.rows_per_beat)
-    narrow_rd = np.where(product, rows * blocks + groups * by_atom, 0)
-    narrow_rd += np.where(vector, scalars, 0)
-    wide_rd = np.where(product, rows * start + groups * (stream + by_beat), 0)
-    wide_rd += np.where(vector, rows * operands, 0)
+    narrow_rd = np.where(product, rows * row_atoms + groups * by_atom, 0)
+    narrow_rd += np.where(vector, atoms, 0)
+    wide_rd = np.where(product, rows * (row_beats + start) + groups * (stream + by_beat), 0)
+    wide_rd += np.where(vector, whole_beats + rows * operands, 0)
     wide_wr = np.where(product, rows * result, 0) + np.where(vector, rows * beats, 0)
     return narrow_rd, wide_rd, wide_wr
+
+
+def _scalars(count: Counts, places: list[Counts], geometry: Geometry) -> tuple[Counts, Counts]:
+    """Return (atoms, beats) of a row of scalars whose address and stride are `places`, each (n,).
+
+    All banks bring what begins at a beat and lies in more than half of them.
+    """
+    columns = geometry.beat_bytes // BF16_BYTES
+    aligned = np.bitwise_or.reduce(places) % geometry.beat_bytes == 0
+    possible = geometry.all_bank and geometry.scalar_depth > columns
+    whole = possible & aligned & (2 * count > columns)
+    atoms = -(-count // geometry.atom_columns)
+    return np.where(whole, 0, atoms), np.where(whole, -(-count // columns), 0)
 
 
 def _in_beats(descriptors: NDArray[np.void], geometry: Geometry) -> NDArray[np.bool_]:
