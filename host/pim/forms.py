@@ -51,6 +51,10 @@ from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 #: all banks open another row of the DRAM for each operand.
 ROW_CLOCKS = {"per_bank": 40, "all_bank": 100}
 
+#: Of those, what MATMUL_T of all_bank does not take where a row of the left operand comes in atoms:
+#: it fills its accumulators meanwhile, if they are a single beat. Simulated, like the others.
+FILL_CLOCKS = 11
+
 #: Another form than the plain one is taken when it takes at most this part of the clocks.
 WORTH = 0.99
 
@@ -265,8 +269,10 @@ def blocked_clocks(
     first = -(-reads // beats) * bank.access
     ways = geometry.transpose_ways
     widths = [width for _, width in layout.split(beats, geometry.acc_groups)]
-    own = ROW_CLOCKS[_style(geometry)] * geometry.ck_ratio
-    total = rows * own
+    own = ROW_CLOCKS[_style(geometry)]
+    if geometry.all_bank and beats == 1 and inner <= geometry.beat_columns // 2:
+        own -= FILL_CLOCKS
+    total = rows * own * geometry.ck_ratio
     for groups, size in row_groups(geometry, rows):
         step = _fabric(geometry, geometry.beat_columns, size)
         latency = max(geometry.lane_latency * geometry.ck_ratio, step)

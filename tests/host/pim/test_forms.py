@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import product as product_of
 
 import numpy as np
@@ -229,13 +230,13 @@ def test_a_transposed_operand_that_the_pim_made_is_the_left_one_as_it_lies() -> 
 
 #: Operands, whether the right one is transposed, and the most that the chosen form may take of the
 #: clocks of the plain one. Where the form is the same the operand may lie in another bank. Of a
-#: vector the plain form is a MATMUL_T, whose waits all_bank does not have.
+#: vector the plain form is a MATMUL_T, which takes as long on all_bank.
 CASES = [
     ((2, 64, 48), (2, 48, 16), False, 0.6),
     ((40, 64), (64, 8), False, 0.3),
     ((2, 16, 32), (2, 32, 700), False, 1.01),
     ((5, 32), (40, 32), True, 0.8),
-    ((40, 64), (64,), False, {"per_bank": 0.8, "all_bank": 0.98}),
+    ((40, 64), (64,), False, {"per_bank": 0.8, "all_bank": 1.01}),
     ((48, 32), (8, 32), True, 0.4),
     ((33, 20), (20, 33), False, 1.01),
 ]
@@ -354,46 +355,57 @@ def test_products_by_constants_take_the_clocks_of_their_form(
         assert check_bits(device, model, forms, 512, transposed) == after, (a, b, name)
 
 
-#: Rows, inner dimensions and columns of the products that forms are chosen for.
+#: Rows, inner dimensions and columns of the products that forms are chosen for, and whether all
+#: banks are refreshed meanwhile. On `aim` a refresh is 3 % of the clocks of a product of 16 rows,
+#: and whether one comes before the end is no matter of the form.
 GRIDS = [
-    pytest.param((1, 4), (16, 64), (8, 96, 128, 160, 192, 320), 1.0, id="short"),
-    # Of all_bank three pairs of forms differ by less than the margin, in refreshes.
+    pytest.param((1, 4), (16, 64), (8, 96, 128, 160, 192, 320), True, id="short"),
     pytest.param((1, 4, 16), (16, 64, 200), (8, 32, 64, 96, 128, 160, 192, 224, 320, 512),
-                 WORTH, id="long", marks=pytest.mark.full),
+                 False, id="long", marks=pytest.mark.full),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rows", "inner", "columns", "margin"), GRIDS)
+@pytest.mark.parametrize(("rows", "inner", "columns", "refreshed"), GRIDS)
 @pytest.mark.parametrize("style", ["per_bank", "all_bank"])
 def test_the_chosen_form_is_the_one_with_the_fewest_simulated_clocks(
     style: str,
     rows: Sequence[int],
     inner: Sequence[int],
     columns: Sequence[int],
-    margin: float,
+    refreshed: bool,
     devices: Callable[[str], Device],
 ) -> None:
     """Of the three forms of a product by a constant on the right, for every shape of a grid.
+
+    On all_bank it may be one that takes up to 1 % longer, the margin of the choice.
 
     Without the accesses' distance the model chose the slower of two forms for 21 of 81 shapes on
     `htg-z920`, by up to 1.6 times: (4,64) x (64,128) took 28,536 clocks instead of 19,344. Without
     rows of the DRAM it did for 6 of 90, those of 192 columns, by up to 1.04 times.
     """
-    device = devices(f"native-{style}")
-    platform = load_platform({"per_bank": "htg-z920", "all_bank": "aim"}[style])
+    name, margin = {"per_bank": ("htg-z920", 1.0), "all_bank": ("aim", WORTH)}[style]
+    settings = {} if refreshed or style == "per_bank" else {"dram.trefi": "0"}
+    platform = load_platform(name, settings)
     granule, bank = platform.driver.tile_columns, BankClocks.of(platform.dram)
     slower = {}
-    for p, q, r in product_of(rows, inner, columns):
-        model = constant(product((p, q), (q, r)), B)
-        operations = pim_capable(model, ANY)
-        choice = choose_forms(model, operations, read_geometry(device), granule, bank).of("n")
-        taken = {
-            form: run(device, model, forced(model, B, False, form), granule).pim["n"].cycles
-            for form in (ProductForm(), ProductForm(opcode="MATMUL_T"), ProductForm(turned=True))
-        }
-        most = min(taken.values()) / (margin if style == "all_bank" else 1.0)
-        if taken[choice] > most:
-            slower[p, q, r] = taken[choice] / min(taken.values())
+    with ExitStack() as stack:
+        device = (
+            stack.enter_context(open_device(platform, flavour="native"))
+            if settings
+            else devices(f"native-{style}")
+        )
+        for p, q, r in product_of(rows, inner, columns):
+            model = constant(product((p, q), (q, r)), B)
+            operations = pim_capable(model, ANY)
+            choice = choose_forms(model, operations, read_geometry(device), granule, bank).of("n")
+            taken = {
+                form: run(device, model, forced(model, B, False, form), granule).pim["n"].cycles
+                for form in (
+                    ProductForm(), ProductForm(opcode="MATMUL_T"), ProductForm(turned=True),
+                )
+            }  # fmt: skip
+            if taken[choice] > min(taken.values()) / margin:
+                slower[p, q, r] = taken[choice] / min(taken.values())
     assert slower == {}
 
 
@@ -428,13 +440,15 @@ def test_a_faster_dram_is_never_slower() -> None:
 def test_products_by_constants_of_all_banks_are_turned_around(
     devices: Callable[[str], Device],
 ) -> None:
-    """A beat has 256 columns; padding a constant to two of them costs few clocks."""
+    """Atoms of a constant cost fewer clocks than two beats of it, 3,018 for the first."""
     device = devices("native-all_bank")
-    for name, before, after in (("a", 48718, 3018), ("b", 53740, 2738)):
+    for name, opcode, before, after in (
+        ("a", "MATMUL_T", 48718, 2684), ("b", "MATMUL", 53740, 2738),
+    ):  # fmt: skip
         model = constant(product((64, 48), (48, 4)), name)
         geometry = load_platform("aim").geometry()
         forms = choose_forms(model, pim_capable(model, ANY), geometry, 512)
-        assert forms.products == TURNED
+        assert forms.products == {"n": ProductForm(turned=True, opcode=opcode)}
         assert check_bits(device, model, PLAIN, 512, False) == before
         assert check_bits(device, model, forms, 512, False) == after
 
