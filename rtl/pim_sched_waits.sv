@@ -173,23 +173,30 @@ module pim_sched_waits #(
     return row_late_i ? longer(left, waits[row_second]) : longer(left, waits[row_first_i]);
   endfunction
 
+  // A wait for column commands after those of this clock, `term` from the column command. What is
+  // looked up comes last: it meets the longest of all else.
+  function automatic wait_t col_longer(wait_t left, wait_t term, after_t waits);
+    return row_late_i ? longer(left, longer(term, waits[row_second]))
+                      : longer(left, longer(term, waits[row_first_i]));
+  endfunction
+
   // `left`: what is left of its waits in the next clock but for these commands. Of per_bank style: the
   // waits for ACT and PRE of a bank that is opened now have ended.
   function automatic access_wait_t next_of(
       access_wait_t left, shared_t with_head, shared_t with_ahead, logic all, logic write);
     logic row_here;
-    wait_t col;  // after the column command
+    wait_t col;  // from the column command
     shared_t with_row;
     with_row = row_ahead_i ? with_ahead : with_head;
     row_here = (AllBank && (all || row_all_i)) || with_row.bank;
     next_of = left;
-    col = left.col;
-    if ((AllBank && (all || col_all_i)) || with_head.group) begin
-      if (write == col_write_i) col = longer(left.col, CcdL[col_slot_i]);
-      else if (!write) col = longer(left.col, WriteToReadL[col_slot_i]);
+    col = '0;
+    if (col_go_i && ((AllBank && (all || col_all_i)) || with_head.group)) begin
+      if (write == col_write_i) col = CcdL[col_slot_i];
+      else if (!write) col = WriteToReadL[col_slot_i];
     end
+    next_of.col = longer(left.col, col);
     if (col_go_i) begin
-      next_of.col = col;
       if ((AllBank && (all || col_all_i)) || with_head.bank) begin
         next_of.pre = longer(left.pre, col_pre_i);
       end
@@ -201,8 +208,7 @@ module pim_sched_waits #(
                         : AllBank ? row_longer(left.act, ActToAct) : row_after(ActToAct);
         end
         if (row_here) begin
-          next_of.col = col_go_i ? row_longer(col, write ? RcdWr : RcdRd)
-                                 : row_longer(left.col, write ? RcdWr : RcdRd);
+          next_of.col = col_longer(left.col, col, write ? RcdWr : RcdRd);
           next_of.pre = AllBank ? row_longer(next_of.pre, Ras) : row_after(Ras);
           next_of.open = 1'b1;
           next_of.hit = (row_all_i || !all) && with_row.row;
