@@ -15,8 +15,8 @@ _UNITS = ((1e15, "J"), (1e12, "mJ"), (1e9, "uJ"), (1e6, "nJ"))
 
 #: What the columns between total and power add up, by the keys of `GROUPS`.
 _COLUMNS = {
-    "commands": ("act_pre", "access", "ref"),
-    "background": ("background",),
+    "DRAM": ("act_pre", "access", "ref"),
+    "standby": ("background",),
     "I/O": ("io",),
     "MACs": ("mac",),
     "CPU": ("cpu_dynamic", "cpu_static"),
@@ -42,9 +42,15 @@ def print_energies(out: Console, report: Report) -> None:
         if title != "CPU" or shown.with_cpu
     }
 
-    def text(femtojoules: int) -> str:
-        return f"{femtojoules / scale:,.3f}"
+    # Four digits of the largest, three of the spread: a line of the table fits 80 columns.
+    digits = max(4 - len(str(most // int(scale))), 0)
 
+    def text(femtojoules: int, digits: int = digits) -> str:
+        least = 10.0**-digits
+        value = femtojoules / scale
+        return f"<{least:g}" if 0 < value < least / 2 else f"{value:,.{digits}f}"
+
+    spread = max(digits - 1, 0)
     rows = []
     for name in names:
         energy = schedules[name]["energy"]
@@ -53,7 +59,7 @@ def print_energies(out: Console, report: Report) -> None:
             (
                 schedule_key(name, schedules[name]),
                 text(total["nominal"]),
-                f"{text(total['low'])}-{text(total['high'])}",
+                f"{text(total['low'], spread)}-{text(total['high'], spread)}",
                 *(text(group_fj(energy, each)) for each in columns.values()),
                 *(() if power is None else (f"{power:.2f}",)),
             )
@@ -61,7 +67,8 @@ def print_energies(out: Console, report: Report) -> None:
     heads = numbers("total", "by source", *columns, *(("W",) if shown.with_cpu else ()))
     lead = lead_schedule(report)
     print_table(
-        out, [*texts("schedule"), *heads], rows, f"energy, modelled; {unit}",
+        out, [*texts("schedule"), *heads], rows,
+        f"energy, modelled; {unit}; DRAM: its commands, standby: its background",
         bold=names.index(lead) if lead in names else None,
     )  # fmt: skip
     out.print(f"energy: {shown.model}", style="dim", markup=False, soft_wrap=True)
