@@ -25,21 +25,24 @@ def print_rates(out: Console, report: Report) -> None:
     moving = [row for row in moving if row.gb_per_s is not None]
     if not moving:
         return
-    rows = [_cells(row) for row in moving[:_ROWS]]
+    # A line has room for one of both in 80 columns; the page has all.
+    with_energy = all(row.pj_per_bit is not None for row in moving)
+    rows = [_cells(row, with_energy=with_energy) for row in moving[:_ROWS]]
     rest = moving[_ROWS:]
     if rest:
         count, us = sum(row.count for row in rest), sum(row.us for row in rest)
-        rows.append((quantity(len(rest), "other shape"), str(count), f"{us:,.0f}", "", "", "", ""))
+        rows.append((quantity(len(rest), "other shape"), str(count), f"{us:,.0f}", *4 * ("",)))
     columns = [
         *texts("PIM operator"),
-        *numbers("count", "us", "GB/s", "of peak", "GMAC/s"),
+        *numbers("count", "us", "GB/s", "pJ/bit" if with_energy else "of peak", "GMAC/s"),
         *texts("limited by"),
     ]
     title = f"PIM operators, {schedule_key(name, report['schedules'][name])}"
-    print_table(out, columns, rows, f"{title}; rates while their lists run")
+    what = "rates and the device's energy" if with_energy else "rates"
+    print_table(out, columns, rows, f"{title}; {what} while their lists run")
 
 
-def _cells(row: RateRow) -> tuple[str, ...]:
+def _cells(row: RateRow, *, with_energy: bool) -> tuple[str, ...]:
     assert row.gb_per_s is not None  # so are the others: bytes and clocks are counted together
     assert row.bandwidth_share is not None
     assert row.gmacs_per_s is not None
@@ -48,7 +51,7 @@ def _cells(row: RateRow) -> tuple[str, ...]:
         str(row.count),
         f"{row.us:,.0f}",
         f"{row.gb_per_s:,.2f}",
-        percent(row.bandwidth_share, 1),
+        f"{row.pj_per_bit:,.2f}" if with_energy else percent(row.bandwidth_share, 1),
         f"{row.gmacs_per_s:,.2f}",
         LIMITS.get(row.limited_by, row.limited_by),
     )

@@ -117,6 +117,26 @@ def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction
     )
 
 
+def device_energy(stats: OpStats, platform: Platform) -> Energy | None:
+    """Return what the device itself takes while lists run; None where its platform has no energies.
+
+    DRAM, data bus and lanes: neither the CPU, nor the link to the host, nor self-refresh.
+
+    Parameters
+    ----------
+    stats
+        The lists, on a device that counts.
+    platform
+        That they ran on.
+    """
+    known = platform.energy_constants()
+    if known is None:
+        return None
+    spent = energy(activity(stats, platform, Fraction(0), Fraction(0)), known)
+    beside = ("host_link", "cpu_dynamic", "cpu_static")
+    return Energy({cause: joules for cause, joules in spent.parts.items() if cause not in beside})
+
+
 def _transfer(transfer: Transfer, platform: Platform, us: Fraction) -> Activity:
     """Return what a transfer did: the copy of a modelled one is part of its price."""
     busy = us

@@ -1,8 +1,9 @@
 """trace.json: the executed schedules as a trace for Perfetto (ui.perfetto.dev) and chrome://tracing.
 
 One process for each schedule, one thread for each lane, and a flow (arrow) from the operator that
-made a tensor through its transfer to the operator that reads it there. Times are microseconds of
-the platform, not of the machine that simulated it.
+made a tensor through its transfer to the operator that reads it there, and where the platform has
+energies a counter track of power. Times are microseconds of the platform, not of the machine that
+simulated it.
 Source: "Trace Event Format", Google, 2016.
 """
 
@@ -17,10 +18,12 @@ from pimloop.host.common.files import write_text
 from pimloop.host.devices.kinds import kinds
 from pimloop.host.report.format.model import Node
 from pimloop.host.report.format.report import Report
-from pimloop.host.report.format.schedule import SplitOperator, TimelineStep
+from pimloop.host.report.format.schedule import Energy, SplitOperator, TimelineStep
 from pimloop.host.report.html.labels import device_title, lane_order, schedule_order, schedule_title
 
 Event = dict[str, Any]
+
+_W_PER_FJ_US = 1e-9  # watts in a femtojoule a microsecond
 
 
 def write_trace(report: Report, path: Path) -> None:
@@ -72,6 +75,48 @@ def _process(report: Report, name: str, process: int) -> Iterator[Event]:
     for segment in timeline:
         yield _slice(segment, process, threads, nodes, splits.get(segment.get("node") or ""))
     yield from _flows(report, timeline, process, threads)
+    energy = report["schedules"][name].get("energy")
+    if energy is not None:
+        yield from _power(energy, timeline, process)
+
+
+def _power(energy: Energy, timeline: list[TimelineStep], process: int) -> Iterator[Event]:
+    """Yield the power while steps run: the area under the track is the energy of the schedule.
+
+    An operator has its average power, a transfer that of all transfers. Each energy has the
+    standing power of its time, which counts once where steps overlap.
+    """
+    moves = [step for step in timeline if step["kind"] == "transfer"]
+    moving = sum(step["us"] for step in moves)
+    windows = [(step["start_us"], step["us"], energy["transfers_fj"] / moving)
+               for step in moves if moving and step["us"]]  # fmt: skip
+    parts: dict[str, list[TimelineStep]] = {}
+    for step in timeline:
+        if step["kind"] == "node":
+            parts.setdefault(step["node"] or "", []).append(step)
+    for identifier, mine in parts.items():
+        start = min(step["start_us"] for step in mine)
+        us = max(step["start_us"] + step["us"] for step in mine) - start
+        fj = energy["operators_fj"].get(identifier, 0)
+        windows += [(start, us, fj / us)] if us else []
+    if not windows:
+        return
+    edges = sorted({edge for start, us, _ in windows for edge in (start, start + us)})
+    overlap = edges[-1] - edges[0] - sum(us for _, us, _ in windows)
+    standing = energy["overlap_fj"] / overlap if energy["overlap_fj"] else 0.0
+    name = "power, W" if energy["with_cpu"] else "power without the CPU, W"
+    changes = sorted(
+        change
+        for start, us, power in windows
+        for change in ((start, 1, power), (start + us, -1, -power))
+    )
+    active, level, place = 0, 0.0, 0
+    for edge in edges:
+        while place < len(changes) and changes[place][0] <= edge:
+            active, level = active + changes[place][1], level + changes[place][2]
+            place += 1
+        watts = _W_PER_FJ_US * (level + (1 - active) * standing) if edge < edges[-1] else 0.0
+        yield {"ph": "C", "name": name, "pid": process, "ts": edge, "args": {"W": watts}}
 
 
 def _slice(

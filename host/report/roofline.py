@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pimloop.host.pim.driver import OpStats
+from pimloop.host.planning.energies import device_energy
 from pimloop.host.planning.outcome import Outcome
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.report.format.model import Roofline, RooflinePoint
@@ -100,11 +101,13 @@ def _point(
         "bytes_per_us": None,
         "bandwidth_share": None,
         "roof_share": None,
+        "device_fj": None,
         "limited_by": None,
     }
     if stats is None:
         return point
     nbytes, device_us = traffic(stats, platform).nbytes, platform.device_us(stats.cycles)
+    spent = device_energy(stats, platform)
     roof = min(peak.macs_per_us, macs / nbytes * peak.bytes_per_us)
     return {
         **point,
@@ -115,6 +118,7 @@ def _point(
         "bytes_per_us": nbytes / device_us,
         "bandwidth_share": nbytes / device_us / peak.bytes_per_us,
         "roof_share": macs / device_us / roof,
+        "device_fj": None if spent is None else spent.total.nominal,
         "limited_by": limited_by(stats, platform),
     }
 

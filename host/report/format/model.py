@@ -128,6 +128,12 @@ class RooflinePoint(TypedDict):
     roof_share: NotRequired[
         Annotated[Quantity | None, doc("`macs_per_us` as a fraction of the roof above it.")]
     ]
+    device_fj: NotRequired[
+        Annotated[
+            int | None,
+            doc("Energy of DRAM, data bus and lanes while its lists ran, nominal, femtojoules."),
+        ]
+    ]
     limited_by: NotRequired[
         Annotated[
             str | None,

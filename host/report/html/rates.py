@@ -10,7 +10,7 @@ from pimloop.host.report.format.model import RooflinePoint
 from pimloop.host.report.format.report import Report
 
 #: Numbers of a point that a row adds up.
-_Summed = Literal["bytes", "ideal_bytes", "macs", "device_us"]
+_Summed = Literal["bytes", "ideal_bytes", "macs", "device_us", "device_fj"]
 
 #: What `limited_by` of a report says, in words.
 LIMITS = {
@@ -43,6 +43,7 @@ class RateRow:
     ideal_bytes: int  # operands and results once
     macs: int
     device_us: float | None  # of all, while their lists ran
+    device_fj: int | None  # of all, while their lists ran; None: no energies
     bandwidth: float  # the most bytes a microsecond
     limited_by: str  # a key of LIMITS, "" where it is not known
 
@@ -52,6 +53,13 @@ class RateRow:
         if self.nbytes is None or not self.device_us:
             return None
         return self.nbytes / self.device_us / 1e3
+
+    @property
+    def pj_per_bit(self) -> float | None:
+        """Picojoules of the device for each bit moved in the banks."""
+        if self.device_fj is None or not self.nbytes:
+            return None
+        return self.device_fj / (8e3 * self.nbytes)
 
     @property
     def limit(self) -> str:
@@ -107,6 +115,7 @@ def rate_rows(report: Report, nodes: Iterable[str] | None = None) -> list[RateRo
             ideal_bytes=_sum(points, "ideal_bytes") or 0,
             macs=_sum(points, "macs") or 0,
             device_us=_sum(points, "device_us"),
+            device_fj=_sum(points, "device_fj"),
             bandwidth=roofline["bandwidth_bytes_per_us"],
             limited_by=limit or "",
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from itertools import pairwise
 
 import pytest
 from support import report_samples as samples
@@ -84,6 +86,51 @@ def test_arrows_run_from_the_maker_over_the_transfer_to_the_reader(report, event
             edges = report["graph"]["edges"]
             readers = {e["consumer"] for e in edges if e["tensor"] == tensor}
             assert touched[2]["name"] in readers
+
+
+def power(report, tmp_path, name="optimal"):
+    """Return the power track of a schedule: (microseconds, watts)."""
+    path = tmp_path / "trace.json"
+    write_trace(report, path)
+    process = samples.SCHEDULES.index(name) + 1
+    events = json.loads(path.read_text())["traceEvents"]
+    return [(e["ts"], e["args"]["W"]) for e in events if e["ph"] == "C" and e["pid"] == process]
+
+
+def area(track):
+    """Return the femtojoules under a power track."""
+    return sum(1e9 * watts * (then - now) for (now, watts), (then, _) in pairwise(track))
+
+
+def with_energy(report, overlap_fj=0):
+    """Return a copy of a report with an energy of its optimal schedule, different everywhere."""
+    changed = copy.deepcopy(report)
+    schedule = changed["schedules"]["optimal"]
+    operators = {node["id"]: 10**9 * (i + 1) for i, node in enumerate(report["graph"]["nodes"])}
+    schedule["energy"] = {
+        "operators_fj": operators, "transfers_fj": 7 * 10**9, "overlap_fj": overlap_fj,
+        "with_cpu": True,
+    }  # fmt: skip
+    return changed, sum(operators.values()) + 7 * 10**9 + overlap_fj
+
+
+def test_the_area_under_the_power_is_the_energy(report, tmp_path):
+    changed, total = with_energy(report)
+    track = power(changed, tmp_path)
+    assert area(track) == pytest.approx(total)
+    step = next(s for s in changed["schedules"]["optimal"]["timeline"] if s["kind"] == "node")
+    spent = changed["schedules"]["optimal"]["energy"]["operators_fj"][step["node"]]
+    assert dict(track)[step["start_us"]] == pytest.approx(1e-9 * spent / step["us"])
+    assert track[-1][1] == 0
+    assert power(report, tmp_path) == []
+
+
+def test_what_stands_by_counts_once_where_steps_overlap(report, tmp_path):
+    changed, total = with_energy(report, overlap_fj=-3 * 10**9)
+    timeline = changed["schedules"]["optimal"]["timeline"]
+    last = timeline[-1]
+    last["start_us"] -= last["us"] / 2
+    assert area(power(changed, tmp_path)) == pytest.approx(total)
 
 
 def test_a_report_without_a_clock_is_an_empty_trace(tmp_path):

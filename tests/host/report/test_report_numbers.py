@@ -40,6 +40,7 @@ from pimloop.host.report.energies import energy_json
 from pimloop.host.report.format.versions import check_report
 from pimloop.host.report.html.labels import format_fj, schedule_key
 from pimloop.host.report.html.page import render
+from pimloop.host.report.html.rates import rate_rows
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.place.solve import assignment_plan, partition
 from pimloop.partitioner.plan import Step
@@ -434,6 +435,25 @@ def test_energy_of_a_schedule(outcome: Outcome, report: dict[str, Any], name: st
     assert shown["average_w"] == pytest.approx(1e-15 * total / seconds)
     assert shown["energy_delay_js"] == pytest.approx(1e-15 * total * seconds)
     assert shown["with_cpu"]
+
+
+def test_energy_of_the_device_for_each_bit(outcome: Outcome, report: dict[str, Any]) -> None:
+    """pJ/bit of the table: DRAM, data bus and lanes while the lists ran, by the bits counted."""
+    ran = outcome.schedules[outcome.main].result.execution.pim
+    points = {point["node"]: point for point in report["roofline"]["points"]}
+    for identifier, stats in ran.items():
+        parts = pim_pj(stats, 0.0)
+        del parts["host_link"]
+        assert parts.pop("self_refresh") == 0
+        assert points[identifier]["device_fj"] == pytest.approx(
+            1e3 * sum(parts.values()), rel=1e-6, abs=20
+        )
+        (row,) = rate_rows(report, [identifier])
+        assert row.pj_per_bit == pytest.approx(sum(parts.values()) / (8 * row.nbytes))
+    assert ran
+    without = on_platform(outcome, energy_sections=None)
+    assert all(point["device_fj"] is None for point in without["roofline"]["points"])
+    assert all(row.pj_per_bit is None for row in rate_rows(without))
 
 
 def test_what_stands_by_is_counted_once_where_steps_overlap(outcome: Outcome) -> None:
