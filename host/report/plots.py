@@ -23,6 +23,7 @@ from pimloop.host.report.html.charts import (
     operator_breakdown,
     operator_colours,
 )
+from pimloop.host.report.html.energies import energies
 from pimloop.host.report.html.headline import title
 from pimloop.host.report.html.labels import (
     OPERATOR_COLOURS,
@@ -49,9 +50,9 @@ _LIMIT_EDGES = {"driver_call": "black", "latency": "#d55e00", "channel": "#cc79a
 
 
 def write_plots(report: Report, folder: Path) -> list[Path]:
-    """Draw a run: schedules, breakdown, timeline and roofline, each as PNG and SVG.
+    """Draw a run: schedules, breakdown, energy, timeline and roofline, each as PNG and SVG.
 
-    A figure without data (no clock, no PIM operator) is left out.
+    A figure without data (no clock, no energies, no PIM operator) is left out.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ def draw_plots(report: Report) -> dict[str, Figure]:
         figures = {
             "schedules": _schedules(report),
             "breakdown": _breakdown(report),
+            "energy": _energy(report),
             "timeline": _timeline(report),
             "roofline": _roofline(report),
         }
@@ -146,16 +148,45 @@ def _breakdown(report: Report) -> Figure | None:
         if schedule.get("operators")
     )
     scale, unit = _unit(longest)
+    return _stacked(report, breakdown, longest / scale, f"time, {unit}")
+
+
+def _energy(report: Report) -> Figure | None:
+    """Draw energy by cause as stacked bars, lines from its lowest to its highest value."""
+    shown = energies(report)
+    if shown is None or shown.bars is None:
+        return None
+    schedules = report["schedules"]
+    spreads = [
+        schedules[name]["energy"]["total_fj"]
+        for name in schedule_order(schedules)
+        if "energy" in schedules[name]
+    ]
+    highest = max(spread["high"] for spread in spreads)
+    units = ((1e15, "J"), (1e12, "mJ"), (1e9, "µJ"), (1e6, "nJ"))
+    scale, unit = next((pair for pair in units if highest >= pair[0]), units[-1])
+    most = max(spread["nominal"] for spread in spreads)
+    without = "" if shown.with_cpu else " without the CPU"
+    label = f"energy{without}, {unit}, modelled; line: by the spread of sources"
+    figure = _stacked(report, shown.bars, most / scale, label, columns=4)
+    for place, spread in enumerate(spreads):
+        ends = [spread["low"] / scale, spread["high"] / scale]
+        figure.axes[0].plot(ends, [place, place], color="black", linewidth=1.0, marker="|")
+    return figure
+
+
+def _stacked(
+    report: Report, breakdown: Breakdown, longest: float, label: str, columns: int = 5
+) -> Figure:
+    """Draw a bar for each schedule; the longest is `longest` in the unit of the axis.
+
+    `columns` are those of the legend.
+    """
     figure, axes = new_figure(5.6, 0.42 * len(breakdown.bars) + 1.5)
     for key, text, colour in breakdown.keys:
-        widths = [
-            _width(breakdown, i, key) / 100 * longest / scale for i in range(_bars(breakdown))
-        ]
+        widths = [_width(breakdown, i, key) / 100 * longest for i in range(_bars(breakdown))]
         starts = [
-            sum(_width(breakdown, i, k) for k, *_ in _before(breakdown, key))
-            / 100
-            * longest
-            / scale
+            sum(_width(breakdown, i, k) for k, *_ in _before(breakdown, key)) / 100 * longest
             for i in range(_bars(breakdown))
         ]
         shade = OTHER_COLOUR if colour is None else OPERATOR_COLOURS[colour]
@@ -174,9 +205,9 @@ def _breakdown(report: Report) -> Figure | None:
     axes.set_yticks(range(_bars(breakdown)), [plain(bar.title) for bar in breakdown.bars])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
-    axes.set_xlabel(f"time, {unit}")
+    axes.set_xlabel(label)
     axes.set_title(_caption(report), loc="left", fontsize=9)
-    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
     return figure
 
 

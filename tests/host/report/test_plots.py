@@ -9,7 +9,10 @@ from PIL import Image
 from support import report_samples as samples
 
 from pimloop.errors import PimloopError
+from pimloop.host.energy.forms import CAUSES
 from pimloop.host.report import plots
+from pimloop.host.report.html.energies import GROUPS
+from pimloop.host.report.html.labels import schedule_order
 from pimloop.host.report.plots import write_plots, write_sweep_plots
 from pimloop.host.report.plots_sweep import _speedups, _sweep
 
@@ -46,6 +49,42 @@ def _lines(figure):
         axes.get_title(loc="left"): [list(line.get_ydata()) for line in axes.lines[:-1]]
         for axes in figure.axes
     }
+
+
+def _with_energy(report):
+    """Give each schedule an energy, each cause a different one."""
+    for number, schedule in enumerate(report["schedules"].values(), 1):
+        causes = {
+            cause: {"low": fj // 2, "nominal": fj, "high": 3 * fj}
+            for cause, fj in ((c, number * 10**12 * (i + 1)) for i, c in enumerate(CAUSES))
+        }
+        total = {
+            key: sum(each[key] for each in causes.values()) for key in ("low", "nominal", "high")
+        }
+        schedule["energy"] = {
+            "total_fj": total, "causes_fj": causes, "with_cpu": True, "average_w": 1.0,
+            "energy_delay_js": 1.0, "operators_fj": {}, "transfers_fj": total["nominal"],
+            "overlap_fj": 0,
+        }  # fmt: skip
+    return report | {"energy_model": "counters and times"}
+
+
+def test_energy_is_stacked_by_cause_with_its_spread():
+    report = _with_energy(samples.make_report(layers=2))
+    (axes,) = plots.draw_plots(report)["energy"].axes
+    schedules = report["schedules"]
+    shown = [schedules[name]["energy"]["total_fj"] for name in schedule_order(schedules)]
+    lengths = [0.0] * len(shown)
+    for bars in axes.containers:
+        for place, bar in enumerate(bars):
+            assert bar.get_x() == pytest.approx(lengths[place])  # where the one before ends
+            lengths[place] += bar.get_width()
+    # The highest is above 1 J.
+    assert lengths == pytest.approx([total["nominal"] / 1e15 for total in shown])
+    ends = [list(line.get_xdata()) for line in axes.lines]
+    assert ends == [[total["low"] / 1e15, total["high"] / 1e15] for total in shown]
+    assert axes.get_xlabel().startswith("energy, J, modelled")
+    assert len(axes.containers) == len(GROUPS)
 
 
 def test_each_figure_is_a_picture_in_both_kinds(tmp_path):
