@@ -12,15 +12,18 @@ from pimloop.host.common.text import csv_cell
 from pimloop.host.execution.options import Options
 from pimloop.host.pipeline.loading import Binding
 from pimloop.host.pipeline.sweep import Finished
-from pimloop.host.report.format.sweep import FILE_NAME, FORMAT, Sweep, SweepRow
+from pimloop.host.report.format.schedule import Schedule
+from pimloop.host.report.format.sweep import FILE_NAME, FORMAT, Sweep, SweepEnergy, SweepRow
 from pimloop.host.report.plots import write_sweep_plots
+
+_FJ_PER_J = 10**15
 
 CSV_NAME = "sweep.csv"
 PLOTS = "plots"
 
 _COLUMNS = ("model", "sequence_length", "axes", "shapes", "inputs", "platform", "settings",
             "shares", "schedule", "predicted_us", "executed_us", "optimal", "lower_bound_us",
-            "cpu_times_disturbed")  # fmt: skip
+            "cpu_times_disturbed", "energy_j", "energy_delay_js", "energy_with_cpu")  # fmt: skip
 
 
 def rows(points: Iterable[Finished], options: Options) -> list[SweepRow]:
@@ -41,11 +44,26 @@ def rows(points: Iterable[Finished], options: Options) -> list[SweepRow]:
             "optimal": schedule["optimal"],
             "lower_bound_us": schedule["lower_bound_us"],
             "cpu_times_disturbed": done.report["cpu_times_disturbed"],
+            **_energy(schedule),
         }
         for done in points
         if done.report is not None
         for name, schedule in done.report["schedules"].items()
     ]
+
+
+def _energy(schedule: Schedule) -> SweepEnergy:
+    """Return what a row says of the energy of a schedule; nothing where it has none."""
+    energy = schedule.get("energy")
+    if energy is None:
+        return {}
+    row: SweepEnergy = {
+        "energy_j": energy["total_fj"]["nominal"] / _FJ_PER_J,
+        "energy_with_cpu": energy["with_cpu"],
+    }
+    if energy["energy_delay_js"] is not None:
+        row["energy_delay_js"] = energy["energy_delay_js"]
+    return row
 
 
 def summary(points: Sequence[Finished], options: Options) -> Sweep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ STYLE: Any = {
     "hatch.linewidth": 0.7,
     "svg.hashsalt": "pimloop",  # equal input, equal file
 }
+
+
+#: Lines of a sweep: colours of Okabe and Ito, and a marker each for readers without colour.
+_LINES = {
+    "optimal": ("#009e73", "o"),
+    "cpu_parallel_first": ("#0072b2", "s"),
+    "pim_first": ("#d55e00", "^"),
+    "greedy": ("#e69f00", "D"),
+    "paper_dp": ("#cc79a7", "v"),
+}
+_SPARE_LINES = (("#56b4e9", "P"), ("#000000", "X"), ("#999999", "*"))
 
 
 def plain(text: str) -> str:
@@ -73,3 +85,15 @@ def save(figures: dict[str, Figure], folder: Path) -> list[Path]:
             write_whole(path, buffer.getvalue())
             paths.append(path)
     return paths
+
+
+def line_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the colour and the marker of each schedule of a sweep."""
+    different = dict.fromkeys(names)
+    spare = [name for name in different if name not in _LINES]
+    return {
+        name: _LINES[name]
+        if name in _LINES
+        else _SPARE_LINES[spare.index(name) % len(_SPARE_LINES)]
+        for name in different
+    }

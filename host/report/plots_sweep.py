@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 
 from pimloop.host.report.format.sweep import SweepRow
 from pimloop.host.report.html.labels import schedule_order, schedule_words, unproved
-from pimloop.host.report.plots_style import STYLE, plain, save
+from pimloop.host.report.plots_pareto import pareto
+from pimloop.host.report.plots_style import STYLE, line_styles, plain, save
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
@@ -26,39 +27,30 @@ class SpeedupRow(SweepRow):
     speedup: float  # time of cpu_serial / time of this schedule
 
 
-#: Lines of a sweep: colours of Okabe and Ito, and a marker each for readers without colour.
-_LINES = {
-    "optimal": ("#009e73", "o"),
-    "cpu_parallel_first": ("#0072b2", "s"),
-    "pim_first": ("#d55e00", "^"),
-    "greedy": ("#e69f00", "D"),
-    "paper_dp": ("#cc79a7", "v"),
-}
 #: Characters of a panel's title on one line.
 _TITLE_WIDTH = 44
 
-_SPARE_LINES = (("#56b4e9", "P"), ("#000000", "X"), ("#999999", "*"))
-
 
 def write_sweep_plots(rows: Sequence[SweepRow], folder: Path) -> list[Path]:
-    """Draw a grid of runs: the speed-up of every schedule over `cpu_serial`.
+    """Draw a grid of runs: the speed-up of every schedule over `cpu_serial`, and its energy.
 
     `speedup` has sequence lengths along the axis and a panel for each model and platform (and each
     combination of settings). Every setting that takes several values gets a figure
-    `speedup-<setting>` of its own, along its values.
+    `speedup-<setting>` of its own, along its values. `pareto` has time and energy
+    (`pimloop.host.report.plots_pareto`).
 
     Parameters
     ----------
     rows
-        Rows of sweep.json. Those without an executed time, or without `cpu_serial` beside them,
-        are left out.
+        Rows of sweep.json. Those without an executed time are left out; of speed-ups those without
+        `cpu_serial` beside them.
     folder
         Where the files go; made when it does not exist.
 
     Returns
     -------
     list of Path
-        The files written; empty when no row has a speed-up.
+        The files written; empty when no row has a speed-up or an energy.
 
     Raises
     ------
@@ -66,16 +58,19 @@ def write_sweep_plots(rows: Sequence[SweepRow], folder: Path) -> list[Path]:
         When a file cannot be written.
     """
     points = _speedups(rows)
-    if not points:
-        return []
     with matplotlib.rc_context(STYLE):
-        figures = {"speedup": _sweep(points, "sequence_length", "sequence length, tokens")}
+        figures: dict[str, Figure] = {}
+        if points:
+            figures["speedup"] = _sweep(points, "sequence_length", "sequence length, tokens")
         for key in dict.fromkeys(k for p in points for k in p["settings"]):
             values = {_text(point["settings"].get(key)) for point in points}
             if len(values) > 1:
                 name = re.sub(r"[^A-Za-z0-9._-]", "_", key)
                 figures[f"speedup-{name}"] = _sweep(points, key, key)
-        return save(figures, folder)
+        both = pareto(rows)
+        if both is not None:
+            figures["pareto"] = both
+        return save(figures, folder) if figures else []
 
 
 def _sweep(points: list[SpeedupRow], along: str, label: str) -> Figure:
@@ -92,7 +87,7 @@ def _sweep(points: list[SpeedupRow], along: str, label: str) -> Figure:
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(2.9 * columns + 0.4, 2.5 * lines + 0.7), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    styles = _line_styles(point["schedule"] for point in points)
+    styles = line_styles(point["schedule"] for point in points)
     shown: dict[str, Any] = {}
     highest = max([1.0, *(point["speedup"] for point in points)])
     for axes, (panel, mine) in zip(grid.flat, panels.items(), strict=False):
@@ -205,14 +200,3 @@ def _rank(value: Any) -> tuple[bool, float, str]:
 
 def _text(value: Any) -> str:
     return "default" if value is None else str(value)
-
-
-def _line_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    different = dict.fromkeys(names)
-    spare = [name for name in different if name not in _LINES]
-    return {
-        name: _LINES[name]
-        if name in _LINES
-        else _SPARE_LINES[spare.index(name) % len(_SPARE_LINES)]
-        for name in different
-    }

@@ -9,6 +9,7 @@ from pimloop.errors import PimloopError
 from pimloop.partitioner.typed_json import (
     Count,
     JsonError,
+    Quantity,
     Us,
     advice,
     check,
@@ -71,7 +72,18 @@ class SweepRow1(RowCore):
     inputs: NotRequired[_Inputs]
 
 
-class SweepRow(RowCore):
+class SweepEnergy(TypedDict, total=False):
+    """The energy of a schedule, where it has one."""
+
+    energy_j: Annotated[Quantity, doc("Nominal energy, joules, modelled; absent: no energies.")]
+    energy_delay_js: Annotated[
+        Quantity,
+        doc("The same times `executed_us`, joule seconds; absent: the CPU is not in it."),
+    ]
+    energy_with_cpu: Annotated[bool, doc("Whether the CPU is in `energy_j`.")]
+
+
+class SweepRow(RowCore, SweepEnergy):
     """A schedule of a point."""
 
     axes: _Axes

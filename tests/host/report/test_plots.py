@@ -14,6 +14,7 @@ from pimloop.host.report import plots
 from pimloop.host.report.html.energies import GROUPS
 from pimloop.host.report.html.labels import schedule_order
 from pimloop.host.report.plots import write_plots, write_sweep_plots
+from pimloop.host.report.plots_pareto import pareto
 from pimloop.host.report.plots_sweep import _speedups, _sweep
 
 NAMES = ("schedules", "breakdown", "timeline", "roofline")
@@ -41,6 +42,32 @@ def _rows(settings=({},), models=("bert-small",), lengths=(8, 16, 32)):
         for length in lengths
         for schedule, factor in (("cpu_serial", 1), ("optimal", 5), ("pim_first", 4), ("mine", 3))
     ]
+
+
+def test_time_and_energy_of_a_sweep(tmp_path):
+    """The dashed line joins what no other schedule is better than in both; a panel a length."""
+    rows = _rows(settings=({}, {"pim.lanes": "16"}))
+    for row in rows:
+        slower = 2.0 if row["settings"] else 1.0
+        row["executed_us"] *= slower
+        spent = {"cpu_serial": 9.0, "optimal": 4.0, "pim_first": 3.0, "mine": 5.0}
+        row["energy_j"] = spent[row["schedule"]] / slower
+        row["energy_with_cpu"] = True
+    with_length = [row for row in rows if row["sequence_length"] == 8]
+    figure = pareto(rows)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        f"bert-small, {length} tokens" for length in (8, 16, 32)
+    ]
+    dashed = figure.axes[0].lines[0]
+    # optimal, pim_first; with half the lanes pim_first again, at half the energy.
+    assert list(dashed.get_xdata()) == pytest.approx([8 / 5, 2.0, 2 * 8 / 5, 4.0])
+    assert list(dashed.get_ydata()) == pytest.approx([4000, 3000, 2000, 1500])
+    assert len(figure.axes[0].lines) == 1 + len(with_length)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["htg-z920", "htg-z920", *2 * ["htg-z920, pim.lanes=16"]]
+    assert pareto(_rows()) is None
+    names = {path.stem for path in write_sweep_plots(rows, tmp_path / "plots")}
+    assert names == {"speedup", "speedup-pim.lanes", "pareto"}
 
 
 def _lines(figure):

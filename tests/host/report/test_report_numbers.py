@@ -7,6 +7,7 @@ made up, a different number for every operator and transfer, so that a mix-up sh
 from __future__ import annotations
 
 import copy
+import csv
 import io
 import random
 from dataclasses import replace
@@ -29,6 +30,8 @@ from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
 from pimloop.host.pim.fit import pim_fit
+from pimloop.host.pipeline import sweep_files
+from pimloop.host.pipeline.sweep import Finished, Point
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.outcome import Outcome, Schedule
 from pimloop.host.planning.policies import cpu_serial, pim_first
@@ -454,6 +457,25 @@ def test_energy_of_the_device_for_each_bit(outcome: Outcome, report: dict[str, A
     without = on_platform(outcome, energy_sections=None)
     assert all(point["device_fj"] is None for point in without["roofline"]["points"])
     assert all(row.pj_per_bit is None for row in rate_rows(without))
+
+
+def test_energy_in_the_rows_of_a_sweep(outcome: Outcome, report: dict[str, Any]) -> None:
+    point = Point("tiny-bert", 5, "htg-z920")
+    rows = sweep_files.rows([Finished(point, report)], Options())
+    for row in rows:
+        energy, executed = report["schedules"][row["schedule"]]["energy"], row["executed_us"]
+        assert row["energy_j"] == pytest.approx(1e-15 * energy["total_fj"]["nominal"])
+        assert row["energy_delay_js"] == pytest.approx(1e-6 * executed * row["energy_j"])
+        assert row["energy_with_cpu"] is True
+    assert len(rows) == len(report["schedules"])
+    (line, *_) = csv.DictReader(io.StringIO(sweep_files.to_csv(rows)))
+    assert float(line["energy_j"]) == rows[0]["energy_j"]
+    # No model of energy: nothing is said, not zero.
+    without = on_platform(outcome, energy_sections=None)
+    bare = sweep_files.rows([Finished(point, without)], Options())
+    assert not any(key.startswith("energy") for row in bare for key in row)
+    (line, *_) = csv.DictReader(io.StringIO(sweep_files.to_csv(bare)))
+    assert (line["energy_j"], line["energy_delay_js"], line["energy_with_cpu"]) == ("", "", "")
 
 
 def test_what_stands_by_is_counted_once_where_steps_overlap(outcome: Outcome) -> None:
