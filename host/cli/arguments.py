@@ -70,6 +70,17 @@ def parse_name(text: str) -> str:
     return text
 
 
+def parse_weights(text: str) -> str | None:
+    """Parse a format of weights; None: as they are stored.
+
+    >>> parse_weights("w8"), parse_weights("none")
+    ('w8', None)
+    """
+    if text not in ("none", "w8", "w4"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of none, w8, w4")
+    return None if text == "none" else text
+
+
 def parse_path(text: str) -> Path:
     """Parse a path, which is not empty: that would be the current folder."""
     return Path(parse_name(text))

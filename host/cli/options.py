@@ -20,6 +20,7 @@ from pimloop.host.cli.arguments import (
     parse_seed,
     parse_setting,
     parse_shape,
+    parse_weights,
     positive_seconds,
     whole_number,
 )
@@ -162,6 +163,8 @@ _MODEL = (
 _SEVERAL: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "--seq": (Several(whole_number), "N,N"),
     "--axis": (parse_lengths_of_axis, "NAME=N,N"),
+    "--batch": (Several(parse_count), "N,N"),
+    "--quantize": (Several(parse_weights), "A,B"),
     "--platform": (Several(parse_name), "A,B"),
     "--set": (parse_setting, "KEY=A,B"),  # a value may have commas: `sweep` splits them
 }
@@ -182,7 +185,7 @@ def add_several(parser: argparse.ArgumentParser, option: str, help: str) -> None
     """Add an option that takes several values."""
     if option in _SEVERAL:
         parse, metavar = _SEVERAL[option]
-        add_option(parser, option, type=parse, metavar=metavar, help=help)
+        add_option(parser, option, type=parse, metavar=metavar, help=help, choices=None)
     else:
         add_option(parser, option, action="append", default=[], help=help)
 

@@ -21,7 +21,7 @@ def register(subparsers: Any) -> None:
             "Read report.json from a folder that `pimloop sim` wrote and write report.html,"
             " trace.json and the plots beside it again; print the tables. With --why: say why an"
             " operator is where it is, and write nothing. Of a folder that `pimloop sweep` wrote:"
-            " read sweep.json, write sweep.csv and the plots."
+            " read sweep.json, or generation-sweep.json, write its CSV and the plots."
         ),
     )
     parser.add_argument(
@@ -45,11 +45,14 @@ def run_report(args: argparse.Namespace) -> int:
     from pimloop.host.cli.why import print_why, why
     from pimloop.host.report.build import FILE_NAME, read_report
     from pimloop.host.report.format.sweep import FILE_NAME as SWEEP
+    from pimloop.host.report.generation.sweep import FILE_NAME as GENERATIONS
     from pimloop.host.report.publish import draw
 
     is_run = args.why is not None or (args.folder / FILE_NAME).exists()
     if not is_run and (args.folder / SWEEP).exists():
         return _draw_sweep(args)
+    if not is_run and (args.folder / GENERATIONS).exists():
+        return _draw_generations(args)
     report = read_report(args.folder)
     if args.why is not None:
         explained = of_report(report)
@@ -78,4 +81,17 @@ def _draw_sweep(args: argparse.Namespace) -> int:
         out = Lines()
         for path in files:
             out.print(f"wrote {path}")
+    return 0
+
+
+def _draw_generations(args: argparse.Namespace) -> int:
+    from pimloop.host.cli.generation_sweep import print_generations
+    from pimloop.host.report.generation.sweep import draw_generation_sweep, read_generation_sweep
+
+    sweep = read_generation_sweep(args.folder)
+    files = draw_generation_sweep(sweep, args.folder)
+    if args.json:
+        emit_json(sweep)
+    elif not args.quiet:
+        print_generations(console(), sweep, files)
     return 0

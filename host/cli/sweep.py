@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import idle, parse_name
+from pimloop.host.cli.arguments import idle, parse_count, parse_name
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.exit_codes import CHECK_FAILED, ERROR
 from pimloop.host.cli.options import (
@@ -28,7 +29,8 @@ from pimloop.host.models.idle import has_own_loader, has_own_weights
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pimloop.host.pipeline.sweep import Finished
+    from pimloop.host.execution.options import Options
+    from pimloop.host.pipeline.sweep import Finished, Point
 
 T = TypeVar("T")
 
@@ -74,7 +76,13 @@ def register(subparsers: Any) -> None:
         "--set",
         "values of the platform to try, as pim.lanes=8,16; a list in brackets is one value",
     )
-    add_options(parser, "--batch", "--seed")
+    add_several(parser, "--batch", "numbers of sequences at once to try (default 1)")
+    add_several(
+        parser,
+        "--quantize",
+        "integer weights to try, none for those as they are stored: none,w8,w4 (default: none)",
+    )
+    add_option(parser, "--seed")
     add_form_options(parser)
     parser.add_argument(
         "--scheduler",
@@ -83,6 +91,12 @@ def register(subparsers: Any) -> None:
         help="run on this Dask cluster (default: this machine)",
     )
     add_options(parser, "--objective", "--shares", "--jobs", "--no-cache")
+    parser.add_argument(
+        "--generate",
+        type=parse_count,
+        metavar="N",
+        help="of decoders: generate N tokens at every point, and draw tokens/s",
+    )
     add_option(parser, "--fresh", help="run every point again, replace stored costs")
     add_option(
         parser,
@@ -91,6 +105,24 @@ def register(subparsers: Any) -> None:
     )
     add_output_options(parser)
     parser.set_defaults(func=run_sweep)
+
+
+def _generations(
+    args: argparse.Namespace, points: Sequence[Point], options: Options, folder: Path
+) -> int:
+    from pimloop.host.cli.generation_sweep import run_generation_sweep
+
+    for option in ("shape", "axis", "inputs"):
+        if getattr(args, option):
+            raise PimloopError(
+                f"--generate takes the prompts' lengths from --seq, not from --{option}"
+            )
+    if args.scheduler is not None:
+        raise PimloopError(
+            "--scheduler: generations of a sweep run on this machine; leave it out, or split the"
+            " grid into a sweep for each machine"
+        )
+    return run_generation_sweep(args, points, options, folder)
 
 
 def split_values(text: str) -> list[str]:
@@ -162,11 +194,14 @@ def run_sweep(args: argparse.Namespace) -> int:
 
     settings = {key: split_values(values) for key, values in _at_once("--set", args.set).items()}
     platforms = args.platform or [DEFAULT_PLATFORM]
-    loading = Loading(args.seed, args.batch, form_choice(args))
+    loadings = [
+        Loading(args.seed, batch, form_choice(args), quantize)
+        for quantize, batch in product(args.quantize or [None], args.batch or [None])
+    ]
     bound = bindings(
         _at_once("--axis", args.axis), _by_name(args.shape), list(map(str, args.inputs))
     )
-    points = sweep.grid(args.models, args.seq or [None], platforms, settings, loading, bound)
+    points = sweep.grid(args.models, args.seq or [None], platforms, settings, loadings, bound)
     options = Options(
         objective=args.objective,
         shares=args.shares,
@@ -176,6 +211,8 @@ def run_sweep(args: argparse.Namespace) -> int:
     )
     folder = args.out or Path("out") / sweep.sweep_name(points, options)
     make_folder(folder)
+    if args.generate is not None:
+        return _generations(args, points, options, folder)
     silent = args.quiet or args.json
     notes = console(stderr=True)
 

@@ -1,4 +1,4 @@
-"""How the models of a sweep are loaded: what is the same for all points, and what a point binds."""
+"""How the models of a sweep are loaded: seed, batch and weights, and what a point binds."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Loading:
-    """How all models of a sweep are loaded, apart from what a point binds."""
+    """How the model of a point is loaded, apart from what the point binds."""
 
     seed: int = 0  # of random weights and inputs
     batch: int | None = None  # sequences at once; None: 1
     decompose: Choice = field(default_factory=Choice)  # which fused operators of an .onnx file
+    quantize: str | None = None  # integer weights of products, "w8" or "w4"; None: as stored
 
     def arguments(self) -> tuple[str, ...]:
         """Return the arguments of `pimloop sim` that say the same.
 
-        >>> Loading(batch=2, decompose=Choice(keep_fused=True)).arguments()
-        ('--seed', '0', '--batch', '2', '--keep-fused')
+        >>> Loading(batch=2, decompose=Choice(keep_fused=True), quantize="w8").arguments()
+        ('--seed', '0', '--batch', '2', '--quantize', 'w8', '--keep-fused')
         """
         batch = () if self.batch is None else ("--batch", str(self.batch))
-        return ("--seed", str(self.seed), *batch, *self._flags())
+        weights = () if self.quantize is None else ("--quantize", self.quantize)
+        return ("--seed", str(self.seed), *batch, *weights, *self._flags())
 
     def words(self) -> str:
         """Return what differs from the default, for a person, the seed left out."""
         batch = () if self.batch is None else (f"batch {self.batch}",)
-        return "".join(f", {word}" for word in (*batch, *self._flags()))
+        weights = () if self.quantize is None else (self.quantize,)
+        return "".join(f", {word}" for word in (*batch, *weights, *self._flags()))
 
     def _flags(self) -> tuple[str, ...]:
         flags = {"--keep-fused": self.decompose.keep_fused, "--im2col": self.decompose.im2col}
@@ -152,4 +155,5 @@ def load_options(length: int | None, loading: Loading, binding: Binding) -> Load
         given=binding.given() or {},
         batch=loading.batch,
         decompose=loading.decompose,
+        quantize=loading.quantize,
     )

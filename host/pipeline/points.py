@@ -8,6 +8,7 @@ on which machine times were measured, and has a check over all of it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -50,7 +51,10 @@ def model_content(name: str, loading: LoadOptions) -> str | None:
     """
     given = inputs_key(loading.given)
     if name in BUILT_IN:  # its code is in every report's key
-        return digest("built in", name, loading.sequence_length, loading.seed, loading.batch, given)
+        return digest(
+            "built in", name, loading.sequence_length, loading.seed, loading.batch,
+            loading.quantize, given,
+        )  # fmt: skip
     try:
         content = model_key(load_model(name, loading))
         return digest(content, loading.seed, loading.decompose, given)
@@ -83,14 +87,19 @@ def load_point(folder: Path, key: str | None, platform: Platform) -> Report | No
         report: dict[str, Any] = dict(read_report(folder))
     except PimloopError:
         return None
+    return cast(Report, report) if holds(report, key, platform) else None
+
+
+def holds(report: dict[str, Any], key: str, platform: Platform) -> bool:
+    """Return whether the numbers of a kept report still hold; take out what was kept about them."""
     about = report.pop(_KEY, None)
     if not isinstance(about, dict) or about.get("key") != key:
-        return None
+        return False
     if is_measured(platform) and about.get("measured_on") != machine_key():
-        return None
+        return False
     if about.get("check") != _check(report, about):
-        return None
-    return cast(Report, report) if report["verification"]["passed"] else None
+        return False
+    return bool(report["verification"]["passed"])
 
 
 def save_point(folder: Path, key: str | None, measured_on: str | None, report: Report) -> None:
@@ -109,9 +118,14 @@ def save_point(folder: Path, key: str | None, measured_on: str | None, report: R
         When it cannot be written.
     """
     make_subfolder(folder.parent.parent, folder.parent.name, folder.name)
+    write_report(kept(report, key, measured_on), folder)
+
+
+def kept(report: Mapping[str, object], key: str | None, measured_on: str | None) -> dict[str, Any]:
+    """Return a report with what its numbers depend on, as `holds` looks it up."""
     about = {"key": key, "measured_on": measured_on}
     about["check"] = _check(json.loads(json.dumps(report)), about)
-    write_report({**report, _KEY: about}, folder)
+    return {**report, _KEY: about}
 
 
 def _check(report: dict[str, Any], about: dict[str, Any]) -> str:

@@ -79,7 +79,7 @@ def grid(
     lengths: Sequence[int | None],
     platforms: Sequence[str],
     settings: Mapping[str, Sequence[str]],
-    loading: Loading | None = None,
+    loadings: Sequence[Loading] = (Loading(),),
     bound: Sequence[Binding] = (Binding(),),
 ) -> list[Point]:
     """Return every combination.
@@ -88,11 +88,12 @@ def grid(
     ['bert, 8 tokens, aim, pim.lanes=128', 'bert, 8 tokens, aim, pim.lanes=256', \
 'bert, 16 tokens, aim, pim.lanes=128', 'bert, 16 tokens, aim, pim.lanes=256']
     """
-    loaded = loading or Loading()
     choices = [[(key, value) for value in values] for key, values in settings.items()]
     return [
-        Point(model, length, platform, combination, loading_of(model, loaded, binding), binding)
-        for model, length, binding, platform in product(models, lengths, bound, platforms)
+        Point(model, length, platform, combination, loading_of(model, loading, binding), binding)
+        for model, loading, length, binding, platform in product(
+            models, loadings, lengths, bound, platforms
+        )
         for combination in product(*choices)
     ]
 

@@ -22,8 +22,9 @@ CSV_NAME = "sweep.csv"
 PLOTS = "plots"
 
 _COLUMNS = ("model", "sequence_length", "axes", "shapes", "inputs", "platform", "settings",
-            "shares", "schedule", "predicted_us", "executed_us", "optimal", "lower_bound_us",
-            "cpu_times_disturbed", "energy_j", "energy_delay_js", "energy_with_cpu")  # fmt: skip
+            "batch", "quantize", "shares", "schedule", "predicted_us", "executed_us", "optimal",
+            "lower_bound_us", "cpu_times_disturbed", "energy_j", "energy_delay_js",
+            "energy_with_cpu")  # fmt: skip
 
 
 def rows(points: Iterable[Finished], options: Options) -> list[SweepRow]:
@@ -38,6 +39,8 @@ def rows(points: Iterable[Finished], options: Options) -> list[SweepRow]:
             "platform": Path(done.point.platform).stem,
             "settings": dict(done.point.settings),
             "shares": options.shares,
+            "batch": done.point.loading.batch,
+            "quantize": done.point.loading.quantize,
             "schedule": name,
             "predicted_us": schedule["predicted_us"],
             "executed_us": schedule["executed_us"],
@@ -108,8 +111,16 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 
 def plotted(table: Iterable[SweepRow]) -> list[SweepRow]:
-    """Return rows for figures: what a point binds stands among its settings."""
-    return [{**row, "settings": {**_binding(row).texts(), **row["settings"]}} for row in table]
+    """Return rows for figures: what a point binds, its batch and weights are among its settings."""
+    return [
+        {**row, "settings": {**_binding(row).texts(), **_loaded(row), **row["settings"]}}
+        for row in table
+    ]
+
+
+def _loaded(row: SweepRow) -> dict[str, str]:
+    values = {"batch": row.get("batch"), "weights": row.get("quantize")}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _binding(row: SweepRow) -> Binding:

@@ -1,11 +1,14 @@
-"""The figures of a grid of runs: speed-up against length or a setting (the paper's Figure 9)."""
+"""The figures of a grid of runs, against length or a setting.
+
+Speed-up of whole runs (the paper's Figure 9), tokens a second of generations.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,10 @@ from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
 
-class SpeedupRow(SweepRow):
-    """A row of a sweep beside that of `cpu_serial`."""
+class DrawnRow(SweepRow):
+    """A row of a sweep with what is drawn of it."""
 
-    speedup: float  # time of cpu_serial / time of this schedule
+    value: float  # speed-up: time of cpu_serial / time of this schedule; or tokens a second
 
 
 #: Characters of a panel's title on one line.
@@ -59,23 +62,78 @@ def write_sweep_plots(rows: Sequence[SweepRow], folder: Path) -> list[Path]:
     """
     points = _speedups(rows)
     with matplotlib.rc_context(STYLE):
-        figures: dict[str, Figure] = {}
-        if points:
-            figures["speedup"] = _sweep(points, "sequence_length", "sequence length, tokens")
-        for key in dict.fromkeys(k for p in points for k in p["settings"]):
-            values = {_text(point["settings"].get(key)) for point in points}
-            if len(values) > 1:
-                name = re.sub(r"[^A-Za-z0-9._-]", "_", key)
-                figures[f"speedup-{name}"] = _sweep(points, key, key)
+        figures = _figures(
+            points, "speedup", "sequence length, tokens", "speed-up over CPU serial", 1.0
+        )
         both = pareto(rows)
         if both is not None:
             figures["pareto"] = both
         return save(figures, folder) if figures else []
 
 
-def _sweep(points: list[SpeedupRow], along: str, label: str) -> Figure:
-    """Draw panels of speed-up lines along the sequence length or one of the settings."""
-    panels: dict[tuple[str, ...], list[SpeedupRow]] = {}
+def write_token_plots(rows: Sequence[SweepRow], folder: Path) -> list[Path]:
+    """Draw a grid of generations: the tokens a second of every schedule.
+
+    `tokens` has prompt lengths along the axis; every setting, batch and weights among them, that
+    takes several values gets a figure `tokens-<setting>`.
+
+    Parameters
+    ----------
+    rows
+        `executed_us` is microseconds a token. Rows without are left out.
+    folder
+        Where the files go; made when it does not exist.
+
+    Returns
+    -------
+    list of Path
+        The files written; empty when no row has a time.
+
+    Raises
+    ------
+    PimloopError
+        When a file cannot be written.
+    """
+    points: list[DrawnRow] = [
+        {**row, "value": 1e6 / us} for row in rows if (us := row["executed_us"])
+    ]
+    with matplotlib.rc_context(STYLE):
+        figures = _figures(points, "tokens", "prompt length, tokens", "tokens/s", None)
+        return save(figures, folder) if figures else []
+
+
+def _figures(
+    points: list[DrawnRow], name: str, length: str, quantity_label: str, reference: float | None
+) -> dict[str, Figure]:
+    """Draw `points` along the sequence length, and along every setting with several values."""
+    if not points:
+        return {}
+    figures = {name: _sweep(points, "sequence_length", length, quantity_label, reference)}
+    for key in dict.fromkeys(k for p in points for k in p["settings"]):
+        values = {_text(point["settings"].get(key)) for point in points}
+        if len(values) > 1:
+            suffix = re.sub(r"[^A-Za-z0-9._-]", "_", key)
+            figures[f"{name}-{suffix}"] = _sweep(points, key, key, quantity_label, reference)
+    return figures
+
+
+def _sweep(
+    points: list[DrawnRow],
+    along: str,
+    label: str,
+    quantity_label: str,
+    reference: float | None,
+) -> Figure:
+    """Draw panels of lines along the sequence length or one of the settings.
+
+    Parameters
+    ----------
+    quantity_label
+        What `value` of the points is.
+    reference
+        A value to draw a line at; None: there is none.
+    """
+    panels: dict[tuple[str, ...], list[DrawnRow]] = {}
     for point in points:
         fixed = {k: v for k, v in sorted(point["settings"].items()) if k != along}
         heading = [str(point["model"]), str(point["platform"])]
@@ -89,40 +147,12 @@ def _sweep(points: list[SpeedupRow], along: str, label: str) -> Figure:
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     styles = line_styles(point["schedule"] for point in points)
     shown: dict[str, Any] = {}
-    highest = max([1.0, *(point["speedup"] for point in points)])
+    highest = max([reference or 0.0, *(point["value"] for point in points)])
     for axes, (panel, mine) in zip(grid.flat, panels.items(), strict=False):
         places = _axis_values(_value(point, along) for point in mine)
-        for name in schedule_order({point["schedule"] for point in mine}):
-            line = sorted(
-                (
-                    places.index(_value(point, along)),
-                    point["speedup"],
-                    bool(point["cpu_times_disturbed"]),
-                )
-                for point in mine
-                if point["schedule"] == name
-            )
-            colour, marker = styles[name]
-            (drawn,) = axes.plot(
-                [x for x, *_ in line],
-                [y for _, y, _ in line],
-                color=colour,
-                marker=marker,
-                markersize=4.5,
-            )
-            shown.setdefault(name, drawn)
-            doubted = [(x, y) for x, y, disturbed in line if disturbed]
-            if doubted:
-                axes.plot(
-                    [x for x, _ in doubted],
-                    [y for _, y in doubted],
-                    color=colour,
-                    linestyle="none",
-                    marker=marker,
-                    markersize=4.5,
-                    markerfacecolor="white",
-                )
-        axes.axhline(1.0, color="#555555", linewidth=0.8, linestyle="--")
+        _draw_lines(axes, mine, places, along, styles, shown)
+        if reference is not None:
+            axes.axhline(reference, color="#555555", linewidth=0.8, linestyle="--")
         axes.set_xticks(range(len(places)), [plain(_text(place)) for place in places])
         axes.set_xlim(-0.3, len(places) - 0.7)
         # All panels share the axis: its end must be beyond the curves of every one.
@@ -133,7 +163,7 @@ def _sweep(points: list[SpeedupRow], along: str, label: str) -> Figure:
     for axes in list(grid.flat)[len(panels) :]:
         axes.remove()
     for row in grid:
-        row[0].set_ylabel("speed-up over CPU serial")
+        row[0].set_ylabel(quantity_label)
     names = schedule_order(shown)
     handles = [shown[name] for name in names]
     labels = [plain(_line_title(name, points)) for name in names]
@@ -147,7 +177,48 @@ def _sweep(points: list[SpeedupRow], along: str, label: str) -> Figure:
     return figure
 
 
-def _line_title(name: str, points: Sequence[SpeedupRow]) -> str:
+def _draw_lines(
+    axes: Any,
+    mine: list[DrawnRow],
+    places: list[Any],
+    along: str,
+    styles: Mapping[str, tuple[str, str]],
+    shown: dict[str, Any],
+) -> None:
+    """Draw the schedules of a panel, hollow where not trusted; add new ones to `shown`."""
+    for name in schedule_order({point["schedule"] for point in mine}):
+        line = sorted(
+            (
+                places.index(_value(point, along)),
+                point["value"],
+                bool(point["cpu_times_disturbed"]),
+            )
+            for point in mine
+            if point["schedule"] == name
+        )
+        colour, marker = styles[name]
+        (drawn,) = axes.plot(
+            [x for x, *_ in line],
+            [y for _, y, _ in line],
+            color=colour,
+            marker=marker,
+            markersize=4.5,
+        )
+        shown.setdefault(name, drawn)
+        doubted = [(x, y) for x, y, disturbed in line if disturbed]
+        if doubted:
+            axes.plot(
+                [x for x, _ in doubted],
+                [y for _, y in doubted],
+                color=colour,
+                linestyle="none",
+                marker=marker,
+                markersize=4.5,
+                markerfacecolor="white",
+            )
+
+
+def _line_title(name: str, points: Sequence[DrawnRow]) -> str:
     """Return what a line is called; an optimum is one where it is proved at every point."""
     mine = [point for point in points if point["schedule"] == name]
     if not any(unproved(name, {"optimal": point["optimal"]}) for point in mine):
@@ -160,12 +231,12 @@ def _line_title(name: str, points: Sequence[SpeedupRow]) -> str:
     return f"Best found (gap at most {percent(max(gaps))})" if gaps else "Best found"
 
 
-def _speedups(rows: Iterable[SweepRow]) -> list[SpeedupRow]:
+def _speedups(rows: Iterable[SweepRow]) -> list[DrawnRow]:
     """Return the rows that have a `cpu_serial` beside them, with their speed-up over it."""
     usable = [(row, us) for row in rows if (us := row["executed_us"])]
     serial = {_cell(row): us for row, us in usable if row["schedule"] == "cpu_serial"}
     return [
-        {**row, "speedup": serial[_cell(row)] / us}
+        {**row, "value": serial[_cell(row)] / us}
         for row, us in usable
         if row["schedule"] != "cpu_serial" and _cell(row) in serial
     ]
@@ -176,7 +247,7 @@ def _cell(row: SweepRow) -> tuple[Any, ...]:
     return row["model"], row["sequence_length"], row["platform"], settings
 
 
-def _value(point: SpeedupRow, along: str) -> Any:
+def _value(point: DrawnRow, along: str) -> Any:
     return point["sequence_length"] if along == "sequence_length" else point["settings"].get(along)
 
 

@@ -64,6 +64,13 @@ _Shares = Annotated[
 ]
 
 
+_Batch = Annotated[Count | None, doc("Sequences at once; null or absent: one.")]
+_Quantize = Annotated[
+    str | None,
+    doc("Integer weights, `w8` or `w4`; null or absent: weights as they are stored."),
+]
+
+
 class SweepRow1(RowCore):
     """A schedule of a point, of version 1."""
 
@@ -90,6 +97,8 @@ class SweepRow(RowCore, SweepEnergy):
     shapes: _Shapes
     inputs: _Inputs
     shares: NotRequired[_Shares]
+    batch: NotRequired[_Batch]
+    quantize: NotRequired[_Quantize]
 
 
 class SweepPoint(TypedDict):

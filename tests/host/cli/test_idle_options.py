@@ -28,6 +28,7 @@ from pimloop.host.cli import (
     build_parser,
     calibrate,
     generate,
+    generation_sweep,
     kernels,
     selftest,
     validate_board,
@@ -86,7 +87,8 @@ MODES = {
     "selftest": [[], ["--device", "model"], ["--device", "board"]],
     "sweep": [["encoder"], ["m.onnx", "--seq", "4"], ["encoder", "m.onnx", "--seq", "4"],
               ["m.onnx", "--inputs", "in.npz"],
-              ["encoder", "--scheduler", "tcp://x:1"]],
+              ["encoder", "--scheduler", "tcp://x:1"],
+              ["decoder", "--generate", "3"]],
     "models": [[], ["list"], ["show", "encoder"], ["show", "m.onnx", "--seq", "4"],
                ["show", "bert-small"]],
     "quantize": [["encoder", "--weights", "w8"]],
@@ -210,6 +212,11 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "on_cluster", lambda address: address)
     monkeypatch.setattr(sweep, "locally", lambda progress: "here")
     monkeypatch.setattr(sweep, "run_sweep", stopping("sweep", keep=4))
+    monkeypatch.setattr(
+        generation_sweep,
+        "run_generation_sweep",
+        lambda args, *given: stopping("generations", keep=3)(*given, args.generate),
+    )
     monkeypatch.setattr(pipeline, "Pipeline", stopping("pipeline", keep=4))
     monkeypatch.setattr(pipeline, "execute_once", stopping("execute"))
     monkeypatch.setattr(waves, "record_operator", stopping("waves"))

@@ -70,7 +70,8 @@ def test_a_point_has_what_acts_on_its_model_alone(tmp_path):
     (tmp_path / "folder").mkdir()
     loading = Loading(seed=3, batch=2, decompose=Choice(keep_fused=True))
     models = ["bert", str(tmp_path / "folder"), "m.onnx", "of-a-plug-in"]
-    points = sweep.grid(models, [None], ["aim"], {}, loading, [Binding(), Binding(inputs="a.npz")])
+    bound = [Binding(), Binding(inputs="a.npz")]
+    points = sweep.grid(models, [None], ["aim"], {}, [loading], bound)
     assert [(point.loading.seed, point.loading.decompose.keep_fused) for point in points] == [
         (3, False), (3, False), (3, False), (0, False), (3, True), (0, True), (3, True), (3, True),
     ]  # fmt: skip

@@ -253,19 +253,23 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path):
     assert len(write_sweep_plots(rows, tmp_path)) == 4
 
 
+def speedup_figure(points, along, label):
+    return _sweep(points, along, label, "speed-up over CPU serial", 1.0)
+
+
 def test_speed_ups_are_over_cpu_serial_of_the_same_cell():
     rows = _rows(lengths=(8, 16))
     for row in rows:
         if row["schedule"] == "optimal" and row["sequence_length"] == 16:
             row["executed_us"] /= 2
-    speedups = {(p["schedule"], p["sequence_length"]): p["speedup"] for p in _speedups(rows)}
+    speedups = {(p["schedule"], p["sequence_length"]): p["value"] for p in _speedups(rows)}
     assert speedups[("optimal", 8)] == pytest.approx(5)
     assert speedups[("optimal", 16)] == pytest.approx(10)
     assert ("cpu_serial", 8) not in speedups
 
 
 def test_a_panel_for_each_model_with_a_line_for_each_schedule():
-    figure = _sweep(_speedups(_rows(models=("a", "b"))), "sequence_length", "tokens")
+    figure = speedup_figure(_speedups(_rows(models=("a", "b"))), "sequence_length", "tokens")
     lines = _lines(figure)
     assert list(lines) == ["a, htg-z920", "b, htg-z920"]
     assert lines["a, htg-z920"] == [[5.0] * 3, [4.0] * 3, [3.0] * 3]
@@ -277,7 +281,7 @@ def test_a_panel_for_each_model_with_a_line_for_each_schedule():
 )
 def test_panels_fill_a_grid_and_no_place_without_one_has_axes(panels, columns, lines):
     rows = _rows(models=[f"m{number}" for number in range(panels)], lengths=(8,))
-    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    figure = speedup_figure(_speedups(rows), "sequence_length", "tokens")
     assert len(figure.axes) == panels
     grid = figure.axes[0].get_subplotspec().get_gridspec()
     assert (grid.ncols, grid.nrows) == (columns, lines)
@@ -294,7 +298,7 @@ def test_a_setting_of_one_value_has_no_figure(tmp_path):
 def test_more_schedules_of_plug_ins_than_line_styles_are_drawn():
     rows = _rows(lengths=(8,))
     rows += [dict(rows[-1], schedule=f"mine{number}") for number in range(20)]
-    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    figure = speedup_figure(_speedups(rows), "sequence_length", "tokens")
     assert len(figure.axes[0].lines) == 3 + 20 + 1  # and the line of no speed-up
 
 
@@ -304,13 +308,14 @@ def test_settings_have_a_figure_of_their_own(tmp_path):
     assert names == [
         f"{n}.{kind}" for n in ("speedup", "speedup-pim.lanes") for kind in ("png", "svg")
     ]
-    panels = [a.get_title(loc="left") for a in _sweep(_speedups(rows), "pim.lanes", "x").axes]
+    figure = speedup_figure(_speedups(rows), "pim.lanes", "x")
+    panels = [axes.get_title(loc="left") for axes in figure.axes]
     assert panels == [f"bert-small, htg-z920, {n} tokens" for n in (8, 16, 32)]
 
 
 def test_values_are_in_numeric_order():
     rows = _rows(settings=({"pim.lanes": "16"}, {"pim.lanes": "8"}, {"pim.lanes": "128"}))
-    figure = _sweep(_speedups(rows), "pim.lanes", "x")
+    figure = speedup_figure(_speedups(rows), "pim.lanes", "x")
     labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
     assert labels == ["8", "16", "128"]
 
@@ -321,7 +326,7 @@ def test_no_curve_leaves_its_panel():
     for row in rows:
         if row["model"] == "fast" and row["schedule"] == "cpu_serial":
             row["executed_us"] *= 20
-    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    figure = speedup_figure(_speedups(rows), "sequence_length", "tokens")
     for axes in figure.axes:
         highest = max(max(line.get_ydata(), default=0.0) for line in axes.get_lines())
         assert highest < axes.get_ylim()[1]
@@ -331,10 +336,10 @@ def test_no_curve_leaves_its_panel():
 
 def test_times_that_are_not_trusted_are_hollow():
     rows = _rows(lengths=(8, 16))
-    plain = _sweep(_speedups(rows), "sequence_length", "tokens")
+    plain = speedup_figure(_speedups(rows), "sequence_length", "tokens")
     for row in rows:
         row["cpu_times_disturbed"] = row["sequence_length"] == 16
-    marked = _sweep(_speedups(rows), "sequence_length", "tokens")
+    marked = speedup_figure(_speedups(rows), "sequence_length", "tokens")
     hollow = [
         list(line.get_xdata())
         for line in marked.axes[0].get_lines()
@@ -350,7 +355,7 @@ def test_a_line_that_is_not_proved_optimal_has_its_gap():
     rows = _rows()
     for row in rows:
         row.update(optimal=row["sequence_length"] != 16, predicted_us=100.0, lower_bound_us=94.0)
-    figure = _sweep(_speedups(rows), "sequence_length", "tokens")
+    figure = speedup_figure(_speedups(rows), "sequence_length", "tokens")
     names = [label.get_text() for label in figure.legends[0].get_texts()]
     assert names[0] == "Best found (gap at most 6.0 %)"
     assert "PIM first" in names
@@ -360,7 +365,8 @@ def test_panels_with_long_names_can_be_told_apart():
     long = "capabilities.operators"
     rows = _rows(settings=({long: '["MatMul","Gemm","Add","Sub","Mul"]'},
                            {long: '["MatMul","Gemm","Add","Sub","Div"]'}))  # fmt: skip
-    panels = [a.get_title(loc="left") for a in _sweep(_speedups(rows), "sequence_length", "x").axes]
+    figure = speedup_figure(_speedups(rows), "sequence_length", "x")
+    panels = [axes.get_title(loc="left") for axes in figure.axes]
     assert len(set(panels)) == 2
     assert "…" not in "".join(panels)
 
