@@ -13,11 +13,12 @@ import msgspec
 
 from pimloop.partitioner.typed_json import Count, JsonError, Us, check, doc, type_of_version
 
-#: The format without entry costs and marks of disturbed times, the one with them, and the one with
-#: splits of operators.
+#: The format without entry costs and marks of disturbed times, the one with them, the one with
+#: splits of operators, and the one with energies.
 COSTS_FORMAT = "pimloop-costs/1"
 COSTS_FORMAT_2 = "pimloop-costs/2"
 COSTS_FORMAT_3 = "pimloop-costs/3"
+COSTS_FORMAT_4 = "pimloop-costs/4"
 
 _TWO = msgspec.Meta(min_length=2, max_length=2)
 
@@ -152,6 +153,34 @@ class CostsOptions3(TypedDict, total=False):
     ]
 
 
+class EnergiesJson(TypedDict):
+    """The energy of everything that has a time, what stands by during that time in it."""
+
+    operators: Annotated[
+        dict[str, dict[str, Count]],
+        doc(
+            "By operator id, by device or name of a split: energy, femtojoules, modelled by whoever"
+            " wrote the file. A split that is left out is in no plan for energy."
+        ),
+    ]
+    transfers: Annotated[
+        dict[str, dict[str, Count]],
+        doc(
+            "By tensor id, by direction: energy of a transfer, femtojoules. `source>destination` of"
+            " two memories, or the name of the split that makes the tensor and a memory."
+        ),
+    ]
+    entry: NotRequired[
+        Annotated[dict[str, Count], doc("By device: energy of entering it, femtojoules.")]
+    ]
+
+
+class CostsOptions4(TypedDict, total=False):
+    """What a cost file may say since version 4."""
+
+    energies: Annotated[EnergiesJson, doc("Energies beside the times, for plans of least energy.")]
+
+
 class CostsJson1(CostsOptions):
     """Costs of a model's operators and transfers, by device (`pimloop-costs/1`)."""
 
@@ -174,10 +203,21 @@ class CostsJson2(CostsOptions, CostsOptions2):
     tensors: Annotated[list[CostTensor], doc("The tensors between them, inputs and outputs.")]
 
 
-class CostsJson(CostsOptions, CostsOptions2, CostsOptions3):
+class CostsJson3(CostsOptions, CostsOptions2, CostsOptions3):
     """Costs of a model's operators and transfers, by device (`pimloop-costs/3`)."""
 
     format: Literal["pimloop-costs/3"]
+    memories: Annotated[
+        dict[str, list[str]], doc("Devices by the memory they compute in, the preferred one first.")
+    ]
+    nodes: Annotated[list[CostNode], doc("The operators; their order breaks ties.")]
+    tensors: Annotated[list[CostTensor], doc("The tensors between them, inputs and outputs.")]
+
+
+class CostsJson(CostsOptions, CostsOptions2, CostsOptions3, CostsOptions4):
+    """Costs of a model's operators and transfers, by device (`pimloop-costs/4`)."""
+
+    format: Literal["pimloop-costs/4"]
     memories: Annotated[
         dict[str, list[str]], doc("Devices by the memory they compute in, the preferred one first.")
     ]
@@ -189,11 +229,16 @@ class CostsJson(CostsOptions, CostsOptions2, CostsOptions3):
 VERSIONS: dict[str, Any] = {
     COSTS_FORMAT: CostsJson1,
     COSTS_FORMAT_2: CostsJson2,
-    COSTS_FORMAT_3: CostsJson,
+    COSTS_FORMAT_3: CostsJson3,
+    COSTS_FORMAT_4: CostsJson,
 }
 
 #: The keys that came with a version.
-SINCE = {COSTS_FORMAT_2: CostsOptions2, COSTS_FORMAT_3: CostsOptions3}
+SINCE = {
+    COSTS_FORMAT_2: CostsOptions2,
+    COSTS_FORMAT_3: CostsOptions3,
+    COSTS_FORMAT_4: CostsOptions4,
+}
 
 
 def check_costs(data: Any) -> CostsJson:
@@ -214,10 +259,10 @@ def check_costs(data: Any) -> CostsJson:
     return upgrade(check(data, kind))
 
 
-def upgrade(data: CostsJson1 | CostsJson2 | CostsJson) -> CostsJson:
+def upgrade(data: CostsJson1 | CostsJson2 | CostsJson3 | CostsJson) -> CostsJson:
     """Return the object of a cost file as one of today's version.
 
     Version 1 is version 2 without what a segment costs and without the mark of disturbed times,
-    version 2 is version 3 without splits.
+    version 2 is version 3 without splits, version 3 is version 4 without energies.
     """
-    return cast(CostsJson, {**data, "format": COSTS_FORMAT_3})
+    return cast(CostsJson, {**data, "format": COSTS_FORMAT_4})

@@ -18,15 +18,17 @@ from pimloop.partitioner.cost_file import (
     CostsJson,
     CostsJson1,
     CostsJson2,
+    CostsJson3,
     CostsOptions,
     CostsOptions2,
+    CostsOptions3,
     CostTensor,
     NodeOptions,
     SplitJson,
     TensorOptions,
     check_costs,
 )
-from pimloop.partitioner.energies import Energies
+from pimloop.partitioner.energies import Energies, energies_of, with_known_splits
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import Graph, Move, Operator, Tensor
 from pimloop.partitioner.split_places import check_splits
@@ -176,13 +178,20 @@ def costs_from_dict(data: Any, name: str = "costs") -> CostGraph:
         for operator, offered in costs.get("splits", {}).items()
     }
     check_splits(graph, splits)
-    result = replace(result, splits=splits)
+    energies = costs.get("energies")
+    result = replace(
+        result,
+        splits=splits,
+        energies=None if energies is None else Energies.of(energies),
+    )
+    if result.energies is not None:
+        energies_of(with_known_splits(result))
     limits = (costs.get("capacity_bytes") or {}).items()
     capacity = {memory: limit for memory, limit in limits if limit is not None}
     return result.with_capacity(capacity).with_entry(costs.get("entry_us") or {})
 
 
-def costs_to_dict(costs: CostGraph) -> CostsJson1 | CostsJson2 | CostsJson:
+def costs_to_dict(costs: CostGraph) -> CostsJson1 | CostsJson2 | CostsJson3 | CostsJson:
     """Return the file's object of `costs`, which `costs_from_dict` reads back.
 
     Of the oldest version that has all its keys.
@@ -202,16 +211,30 @@ def costs_to_dict(costs: CostGraph) -> CostsJson1 | CostsJson2 | CostsJson:
     memories = {memory: list(names) for memory, names in costs.graph.memories.items()}
     nodes = [_node_json(operator, costs) for operator in costs.graph.operators]
     tensors = [_tensor_json(tensor, costs) for tensor in costs.graph.tensors]
+    options_3: CostsOptions3 = {}
     if costs.splits:
+        options_3["splits"] = {
+            operator: [split.to_dict() for split in offered]
+            for operator, offered in costs.splits.items()
+        }
+    if costs.energies is not None:
+        return {
+            "format": "pimloop-costs/4",
+            "memories": memories,
+            **options,
+            **options_2,
+            **options_3,
+            "energies": costs.energies.to_dict(),
+            "nodes": nodes,
+            "tensors": tensors,
+        }
+    if options_3:
         return {
             "format": "pimloop-costs/3",
             "memories": memories,
             **options,
             **options_2,
-            "splits": {
-                operator: [split.to_dict() for split in offered]
-                for operator, offered in costs.splits.items()
-            },
+            **options_3,
             "nodes": nodes,
             "tensors": tensors,
         }

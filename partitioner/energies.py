@@ -8,9 +8,10 @@ in every term, and the optimum of energy, like that of time, is exact.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pimloop.partitioner.cost_file import EnergiesJson
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.graph import Move
 
@@ -38,6 +39,59 @@ class Energies:
     transfers: Mapping[str, Mapping[Move, int]]
     entry: Mapping[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, data: EnergiesJson) -> Energies:
+        """Return the energies of a cost file.
+
+        Raises
+        ------
+        PartitionerError
+            For a direction that is none.
+        """
+        return cls(
+            data["operators"],
+            {
+                tensor: {_move(tensor, pair): energy for pair, energy in by_move.items()}
+                for tensor, by_move in data["transfers"].items()
+            },
+            data.get("entry", {}),
+        )
+
+    def to_dict(self) -> EnergiesJson:
+        """Return the energies as a cost file has them."""
+        result: EnergiesJson = {
+            "operators": {name: dict(energies) for name, energies in self.operators.items()},
+            "transfers": {
+                tensor: {">".join(move): energy for move, energy in energies.items()}
+                for tensor, energies in self.transfers.items()
+            },
+        }
+        if self.entry:
+            result["entry"] = dict(self.entry)
+        return result
+
+
+def _move(tensor: str, pair: str) -> Move:
+    source, arrow, destination = pair.partition(">")
+    if not arrow:
+        raise PartitionerError(
+            f"energies: tensor {tensor!r}: transfer {pair!r} is not of the form"
+            " 'source>destination'"
+        )
+    return source, destination
+
+
+def with_known_splits(costs: CostGraph) -> CostGraph:
+    """Return the cost graph without the splits that it has no energy of, if it has any energies."""
+    energies = costs.energies
+    if energies is None:
+        return costs
+    splits = {
+        operator: tuple(s for s in offered if s.name in energies.operators.get(operator, {}))
+        for operator, offered in costs.splits.items()
+    }
+    return replace(costs, splits={name: some for name, some in splits.items() if some})
+
 
 def energies_of(costs: CostGraph) -> Energies:
     """Return the energies of a cost graph, which has all that its times ask for.
@@ -50,8 +104,8 @@ def energies_of(costs: CostGraph) -> Energies:
     energies, name = costs.energies, costs.graph.name
     if energies is None:
         raise PartitionerError(
-            f"{name}: the costs have no energies, which this objective needs; use a platform with"
-            " an energy model, or the objective sequential"
+            f"{name}: the costs have no energies, which this objective needs; make them with"
+            " `pimloop profile --energies`, or use the objective sequential"
         )
     for operator in costs.graph.operators:
         splits = costs.splits.get(operator.id, ())

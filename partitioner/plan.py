@@ -160,10 +160,16 @@ class Plan:
         return result
 
     @property
+    def value(self) -> Fraction:
+        """What the objective makes least: microseconds, femtojoules, or one times the other."""
+        time = Fraction(self.total_us)
+        if self.energy is None:
+            return time
+        return self.energy.total_fj * (time if self.objective == "edp" else Fraction(1))
+
+    @property
     def gap(self) -> float:
         """Return the objective's distance to its bound as a fraction of its value."""
-        value, bound = Fraction(self.total_us), Fraction(self.lower_bound_us)
-        if self.energy is not None:
-            bound = self.energy.lower_bound
-            value = self.energy.total_fj * (value if self.objective == "edp" else Fraction(1))
+        value = self.value
+        bound = Fraction(self.lower_bound_us) if self.energy is None else self.energy.lower_bound
         return max(float((value - bound) / value), 0.0) if value else 0.0

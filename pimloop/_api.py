@@ -218,9 +218,11 @@ def partition(
         `optimal`, a baseline or a policy of a plug-in (`pimloop policies`).
     objective
         `sequential`: the sum of all times; `makespan`: the end of a schedule in which devices and
-        transfers overlap.
+        transfers overlap; `energy`, `edp`: energy, energy times time, of costs with energies
+        (`pimloop profile --energies`).
     time_limit_s
-        Bound on integer programming; a plan that it stops is not called optimal.
+        Bound on integer programming and on the search of `edp`; a plan that it stops is not called
+        optimal.
 
     Raises
     ------

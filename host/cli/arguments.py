@@ -81,6 +81,11 @@ def parse_weights(text: str) -> str | None:
     return None if text == "none" else text
 
 
+def parse_objective(text: str) -> str:
+    """Parse an objective: `time` is another name of the sum of all times."""
+    return "sequential" if text == "time" else text
+
+
 def parse_path(text: str) -> Path:
     """Parse a path, which is not empty: that would be the current folder."""
     return Path(parse_name(text))

@@ -145,10 +145,16 @@ def planner(
     from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.generation import Placed
     from pimloop.host.pipeline.pipeline import Pipeline
+    from pimloop.host.planning.energy_costs import ENERGY_OBJECTIVES
     from pimloop.host.planning.policies import POLICIES, find_policies
     from pimloop.host.planning.schedules import make_plans
     from pimloop.partitioner.place.solve import COEXEC
 
+    if options.objective in ENERGY_OBJECTIVES:
+        raise PimloopError(
+            f"a generation has no plans for the objective {options.objective}: use --objective"
+            " sequential or makespan"
+        )
     # Shares of the PIM are simulated only for the policy that uses them.
     shares = options.shares if policy in (None, COEXEC) else 1
     further = () if policy is None else (policy,)

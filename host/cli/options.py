@@ -16,6 +16,7 @@ from pimloop.host.cli.arguments import (
     parse_count,
     parse_lengths_of_axis,
     parse_name,
+    parse_objective,
     parse_path,
     parse_seed,
     parse_setting,
@@ -103,9 +104,15 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     },
     # How a pipeline and the solvers work
     "--objective": {
-        "choices": ("sequential", "makespan"),
+        "type": parse_objective,
+        "choices": ("sequential", "makespan", "energy", "edp"),
         "default": "sequential",
-        "help": "sum of all times (default), or the end of a schedule where devices overlap",
+        "help": "what plans make least: the sum of all times (default; or `time`), the end of a"
+        " schedule where devices overlap, the energy, or energy times time (edp)",
+    },
+    "--energies": {
+        "action": "store_true",
+        "help": "energies beside the times, for `partition --objective energy` and `edp`",
     },
     "--policy": {"type": parse_name, "metavar": "NAME", "help": "a policy (`pimloop policies`)"},
     "--shares": {

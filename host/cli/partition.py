@@ -142,11 +142,13 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
         return 0
     over_name = "over optimal" if best.optimal else f"over best found (gap {percent(best.gap)})"
     entries = any(plan.entry_us for plan in plans.values())
+    energies = best.energy is not None
     kinds = ("total", "compute", "transfer", *(["entry"] if entries else []))
+    kinds += ("energy, uJ",) if energies else ()
     columns = [*texts("policy"), *numbers(*kinds, over_name)]
     rows, notes = [], []
     for name, plan in plans.items():
-        over = plan.total_us / best.total_us - 1 if best.total_us else 0.0
+        over = float(plan.value / best.value) - 1 if best.value else 0.0
         shown = _shown(plan)
         notes.append((shown, plan.method if name == "optimal" else _without_first(name, costs)))
         notes.append((shown, _limit_text(plan)))
@@ -155,6 +157,8 @@ def _run_all_policies(args: argparse.Namespace, costs: CostGraph) -> int:
         times = [f"{us:.3f}" for us in (plan.total_us, plan.compute_us, plan.transfer_us)]
         if entries:
             times.append(f"{plan.entry_us:.3f}")
+        if plan.energy is not None:
+            times.append(f"{plan.energy.total_fj / 1e9:.3f}")
         rows.append((shown, *times, percent(over, 2, signed=True)))
     title = f"{args.costs}: {args.objective} objective, times in us"
     print_table(console(), columns, rows, title)
@@ -202,20 +206,10 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
     out = Lines()
     entry = f" + {plan.entry_us:.3f} entering segments" if plan.entry_us else ""
     name = _shown(plan)
-    out.print(
-        f"{name} ({plan.method}), {plan.objective} objective: {plan.total_us:.3f} us "
-        f"= {plan.compute_us:.3f} compute + {plan.transfer_us:.3f} transfer{entry}"
-        if plan.objective == "sequential"
-        else f"{name} ({plan.method}), makespan: {plan.total_us:.3f} us "
-        f"({plan.compute_us:.3f} us of compute and {plan.transfer_us:.3f} us of transfer{entry}"
-        " overlap)"
-    )
-    if plan.optimal:
-        out.print(f"proved optimal: lower bound {plan.lower_bound_us:.3f} us")
+    if plan.energy is not None:
+        _print_energy_plan(out, name, plan)
     else:
-        ended = _limit_text(plan)
-        text = f"lower bound {plan.lower_bound_us:.3f} us (gap {percent(plan.gap, 2)})"
-        out.print(f"{text}; {ended}" if ended else text)
+        _print_times(out, name, plan, entry)
     counts: dict[str, int] = {}
     for device in plan.assignment.values():
         counts[pair_of(device)] = counts.get(pair_of(device), 0) + 1
@@ -232,6 +226,44 @@ def _print_plan(plan: Plan, costs: CostGraph) -> None:
     if plan.overfull:
         out.print(f"warning: weights exceed the capacity: {_bytes_text(plan)}")
     _print_trust(out, costs)
+
+
+def _print_energy_plan(out: Lines, name: str, plan: Plan) -> None:
+    from pimloop.host.cli.objectives import LEAST, bound_text, others_text, totals_text
+
+    assert plan.energy is not None
+    energy = plan.energy.to_dict(plan.objective)
+    out.print(
+        f"{name} ({plan.method}), objective {plan.objective}, {LEAST[plan.objective]}:"
+        f" {totals_text(plan.total_us, plan.energy.total_fj)}"
+    )
+    bound = bound_text(energy)
+    if plan.optimal:
+        out.print(f"proved optimal: lower bound {bound}")
+    else:
+        ended = _limit_text(plan)
+        text = f"lower bound {bound} (gap {percent(plan.gap, 2)})"
+        out.print(f"{text}; {ended}" if ended else text)
+    others = others_text(energy)
+    if others:
+        out.print(others)
+
+
+def _print_times(out: Lines, name: str, plan: Plan, entry: str) -> None:
+    out.print(
+        f"{name} ({plan.method}), {plan.objective} objective: {plan.total_us:.3f} us "
+        f"= {plan.compute_us:.3f} compute + {plan.transfer_us:.3f} transfer{entry}"
+        if plan.objective == "sequential"
+        else f"{name} ({plan.method}), makespan: {plan.total_us:.3f} us "
+        f"({plan.compute_us:.3f} us of compute and {plan.transfer_us:.3f} us of transfer{entry}"
+        " overlap)"
+    )
+    if plan.optimal:
+        out.print(f"proved optimal: lower bound {plan.lower_bound_us:.3f} us")
+    else:
+        ended = _limit_text(plan)
+        text = f"lower bound {plan.lower_bound_us:.3f} us (gap {percent(plan.gap, 2)})"
+        out.print(f"{text}; {ended}" if ended else text)
 
 
 def _print_trust(out: Lines, costs: CostGraph) -> None:

@@ -36,7 +36,7 @@ def register(subparsers: Any) -> None:
     add_model(parser)
     add_model_options(parser)
     add_device_options(parser)
-    add_option(parser, "--shares")
+    add_options(parser, "--shares", "--energies")
     add_option(parser, "--jobs")
     add_option(parser, "--fresh", help="profile anew: replace stored costs")
     add_option(parser, "--no-cache")
@@ -57,7 +57,7 @@ def run_profile(args: argparse.Namespace) -> int:
 
     require_writable(args.output)
     platform, graph = load(args)
-    options = pipeline_options(args)
+    options = pipeline_options(args, energies=args.energies)
     with (
         ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress,
         Pipeline(graph, model_inputs(args, graph), platform, options, progress) as pipeline,

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pimloop.host.cli.energies import print_energies
+from pimloop.host.cli.objectives import objective_text
 from pimloop.host.cli.placement import print_splits, print_what_if
 from pimloop.host.cli.rates import print_rates, weights_line
 from pimloop.host.cli.tables import numbers, print_table, texts
@@ -71,6 +72,7 @@ def print_summary(out: Console, report: Report, files: Sequence[Path] = ()) -> N
             _line(out, not_trusted(report), "yellow")
         print_what_if(out, report)
     print_energies(out, report)
+    _line(out, objective_text(report))
     _line(out, _profile(report))
     parts = parts_text(report["profile"])
     _line(out, parts and f"shares of the CPU: {parts}")

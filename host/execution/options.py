@@ -10,7 +10,7 @@ from pimloop.host.common.machine import cores
 from pimloop.host.pim.device.open import Flavour, PipelineBackend
 from pimloop.sim.device.lanes import default_flavour
 
-Objective = Literal["sequential", "makespan"]
+Objective = Literal["sequential", "makespan", "energy", "edp"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Options:
     fresh: bool = False  # measure stored costs and what an interrupted run left again
     cache: bool = True  # use the cache of simulated lists
     policies: tuple[str, ...] = ()  # further policies, of plug-ins
+    energies: bool = False  # beside the times of costs; in any case where the objective needs them
     #: Steps in which a product may be split between CPU and PIM; 1: it is whole. None: the usual
     #: number, where co-execution is the default or asked for as a policy.
     shares: int | None = None

@@ -22,7 +22,14 @@ from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import check_inputs
 from pimloop.host.pipeline.parts import SplitProfiler
 from pimloop.host.pipeline.state import State
-from pimloop.host.planning.costs import StoredCosts
+from pimloop.host.planning.costs import CountedEnergies, StoredCosts
+from pimloop.host.planning.energy_costs import (
+    ENERGY_OBJECTIVES,
+    NO_SHARES,
+    counted_energies,
+    require_energies,
+    with_energies,
+)
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.keys import is_measured, model_key, run_key
 from pimloop.host.planning.outcome import Outcome, Schedule, conversions_disturbed
@@ -96,6 +103,7 @@ class Pipeline:
             graph, platform, options, self.runner.operations, self.operators,
             kept_on_cpu=self.runner.fit.kept_on_cpu,
         )  # fmt: skip
+        self._require_energies()
         self.policies = self._chosen_policies()
         with self._phase("prepare"):
             self._before = [model_key(graph) for graph in before]
@@ -136,6 +144,8 @@ class Pipeline:
         PimloopError, SimError
             When the policy is unknown or has no plan, or the device has no clock or fails.
         """
+        if name == COEXEC:
+            self._require_whole_operators()
         self.policies = {name: find_policies([name])[name]}
         self.outcome.left_out.clear()  # no other policy is executed
         refuse_without_clock(name, self.options.backend)
@@ -166,6 +176,8 @@ class Pipeline:
                 self.options, self._before,
             )  # fmt: skip
             costs = None if self.options.fresh else self._merge_known(known)
+            if costs is not None:
+                costs = self._with_energies(costs, known.find_energies)
             if costs is None:
                 self.runner.require_memory(profile.jobs, profile=True)
                 with self._phase("profile"):
@@ -182,6 +194,8 @@ class Pipeline:
                 self.outcome.cpu_profile_disturbed = cpu.disturbed or conversions
                 measured += cpu_runs(self.operators, cpu)
                 costs = self._merge(measured, cpu.entry_us)
+                costs = self._with_energies(costs, lambda: self._count_energies(results, known))
+                assert costs is not None  # the runs measured everything
             else:
                 self.outcome.cpu_profile_disturbed = known.disturbed
             costs = self._with_splits(self._with_states(costs, known), known)
@@ -189,6 +203,46 @@ class Pipeline:
         self.outcome.costs, self.outcome.usage = costs, self.runner.usage
         self._write("costs.json", costs_to_dict(costs))
         return costs
+
+    def _require_energies(self) -> None:
+        """Raise where plans are to be for energy and there is no energy to plan with."""
+        options = self.options
+        if not self._wants_energies:
+            return
+        require_energies(self.platform)
+        if self._filled and self.graph.states:
+            raise PimloopError(
+                "the energies of a model whose states grow are not profiled: use --objective"
+                " sequential"
+            )
+        if COEXEC in options.policies or (options.shares or 1) > 1:
+            self._require_whole_operators()
+
+    def _require_whole_operators(self) -> None:
+        if self.options.objective in ENERGY_OBJECTIVES:
+            raise PimloopError(
+                f"no co-execution with the objective {self.options.objective}: {NO_SHARES}; leave"
+                " out --shares and the policy coexec"
+            )
+
+    @property
+    def _wants_energies(self) -> bool:
+        return self.options.energies or self.options.objective in ENERGY_OBJECTIVES
+
+    def _with_energies(
+        self, costs: CostGraph, counted: Callable[[], CountedEnergies]
+    ) -> CostGraph | None:
+        """Return costs with energies where they are asked for; None where some are not known."""
+        if not self._wants_energies:
+            return costs
+        return with_energies(costs, counted(), self.platform, require_energies(self.platform))
+
+    def _count_energies(self, results: Sequence[Result], known: StoredCosts) -> CountedEnergies:
+        """Return what the profile runs counted, and keep it."""
+        energies = counted_energies(results, require_energies(self.platform))
+        if all(result.static_addresses for result in results):
+            known.add_energies(energies)
+        return energies
 
     def _chosen_policies(self) -> dict[str, Policy | None]:
         """Return the policies of a run: co-execution last, where it is possible or asked for.
@@ -212,6 +266,8 @@ class Pipeline:
         """Return why co-execution is not tried unless it is asked for, "" where it is."""
         if self.why_no_splits:
             return self.why_no_splits
+        if self.options.objective in ENERGY_OBJECTIVES:
+            return NO_SHARES
         ask = f"ask for it with --shares {SHARES}"
         if self.options.objective == "makespan":
             return f"with the objective makespan its search may take the whole time limit; {ask}"

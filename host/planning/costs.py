@@ -7,12 +7,20 @@ store knows has the same form. Only when something is missing do the profile run
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pimloop.partitioner.graph as cg
 from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array
-from pimloop.host.planning.keys import cpu_key, device_key, digest, session_device_key, transfer_key
+from pimloop.host.planning.keys import (
+    cpu_key,
+    device_key,
+    digest,
+    energy_key,
+    session_device_key,
+    transfer_key,
+)
 from pimloop.host.planning.part_runs import DEVICES
 from pimloop.host.planning.part_times import GatheredPart, Part, PartTimes
 from pimloop.host.platforms.platform import Platform
@@ -25,6 +33,14 @@ _CPU, PIM = DEVICES
 
 #: The signature of the entry into a segment.
 _ENTRY = "segment entry"
+
+
+@dataclass(frozen=True)
+class CountedEnergies:
+    """Energies of profile runs, femtojoules."""
+
+    operators: Mapping[tuple[str, str], int]  # (operator id, device outside of CPU memory)
+    transfers: Mapping[tuple[str, cg.Move], int]  # (tensor id, direction)
 
 
 class StoredCosts:
@@ -72,6 +88,9 @@ class StoredCosts:
             for name, kind in platform.devices.items()
         }
         self._transfers = transfer_key(feeds, platform, options, before)
+        self._energies = digest(
+            energy_key(platform), device_key(platform, options, before), self._transfers
+        )
 
     def find(self) -> list[ProfileRun]:
         """Return what is known, one pseudo run for each device."""
@@ -142,6 +161,34 @@ class StoredCosts:
             for (name, filled), count in clocks.items()
         )
 
+    def find_energies(self) -> CountedEnergies:
+        """Return the energies that are known, of the PIM's operators and of transfers."""
+        operators = {
+            (operator.id, device): fj
+            for operator in self._operators.operators
+            for device in set(operator.devices) - set(self._cpu)
+            if (fj := self._find_energy(device, operator.id)) is not None
+        }
+        transfers = {
+            (tensor.id, move): fj
+            for tensor in self._operators.tensors
+            for move in tensor.moves
+            if (fj := self._find_energy(">".join(move), tensor.id)) is not None
+        }
+        return CountedEnergies(operators, transfers)
+
+    def add_energies(self, energies: CountedEnergies) -> None:
+        """Keep energies; femtojoules stand where other rows have microseconds."""
+        operators = [
+            Cost(self._energies, _energy_signature(device), self._of(name), fj)
+            for (name, device), fj in energies.operators.items()
+        ]
+        transfers = [
+            Cost(self._energies, _energy_signature(">".join(move)), self._of(name), fj)
+            for (name, move), fj in energies.transfers.items()
+        ]
+        self._store.add([*operators, *transfers])
+
     def find_parts(
         self, parts: Iterable[Part], gathered: Iterable[GatheredPart]
     ) -> PartTimes | None:
@@ -193,6 +240,10 @@ class StoredCosts:
     def _find(self, context: str, kind: str, name: str) -> float | None:
         return self._answer(self._store.find(context, kind, self._of(name)))
 
+    def _find_energy(self, where: str, name: str) -> int | None:
+        stored = self._store.find(self._energies, _energy_signature(where), self._of(name))
+        return None if stored is None else round(stored.us)
+
     def _find_transfer(self, tensor: cg.Tensor, move: cg.Move) -> float | None:
         return self._find(self._transfers, _transfer_signature(tensor, move), tensor.id)
 
@@ -209,6 +260,10 @@ class StoredCosts:
 
 def _cpu_signature(columns: int) -> str:
     return f"CPU beside the first {columns} columns"
+
+
+def _energy_signature(where: str) -> str:
+    return f"energy/{where}, fJ"
 
 
 def _gather_signature(memory: str, columns: int) -> str:

@@ -14,8 +14,11 @@ from fractions import Fraction
 
 from pimloop.host.common.machine import cores
 from pimloop.host.devices.kinds import HOST_MEMORY, SessionDevice, kinds
+from pimloop.host.energy.constants import Constants
 from pimloop.host.energy.forms import Activity, Energy, energy, standing, total
 from pimloop.host.execution.execution import Transfer
+from pimloop.host.execution.result import Result
+from pimloop.host.execution.times import ScheduleTimes
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.planning.outcome import Schedule
 from pimloop.host.platforms.platform import Platform
@@ -61,6 +64,25 @@ def schedule_energy(schedule: Schedule) -> ScheduleEnergy | None:
     devices = platform.devices
     if any(isinstance(devices[device], SessionDevice) for device in result.assignment.values()):
         return None
+    nodes, transfers = execution_energies(result, times, known)
+    steps = sum(map(Fraction, (*times.nodes.values(), *times.transfers)), Fraction(0))
+    whole = Fraction(executed.total_us) if schedule.order else steps
+    return ScheduleEnergy(nodes, transfers, standing(whole - steps, known), whole)
+
+
+def execution_energies(
+    result: Result, times: ScheduleTimes, known: Constants
+) -> tuple[dict[str, Energy], tuple[Energy, ...]]:
+    """Return the energies of operators, by id, and of transfers, one after the other.
+
+    Parameters
+    ----------
+    result, times
+        An execution without devices of plug-ins, and its times.
+    known
+        The constants of its platform.
+    """
+    platform = result.platform
     call = Fraction(platform.driver.call_overhead_us)
     nodes = {}
     for node in result.graph.nodes:
@@ -78,9 +100,13 @@ def schedule_energy(schedule: Schedule) -> ScheduleEnergy | None:
         energy(_transfer(transfer, platform, Fraction(us)), known)
         for transfer, us in zip(result.execution.transfers, times.transfers, strict=True)
     )
-    steps = sum(map(Fraction, (*times.nodes.values(), *times.transfers)), Fraction(0))
-    whole = Fraction(executed.total_us) if schedule.order else steps
-    return ScheduleEnergy(nodes, transfers, standing(whole - steps, known), whole)
+    return nodes, transfers
+
+
+def cpu_energy(platform: Platform, device: str, us: float, known: Constants) -> Energy:
+    """Return the energy of an operator that a device of the CPU executes in a time."""
+    busy = _cores(platform, device) * Fraction(us)
+    return energy(activity(OpStats(), platform, Fraction(us), busy), known)
 
 
 def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction) -> Activity:

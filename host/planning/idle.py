@@ -19,7 +19,7 @@ def _has_a_rule(values: Values) -> bool:
 
 def _asks_no_programme(values: Values) -> bool:
     exact = values.get("method", "auto") in ("mincut", "dp")
-    return exact and bool(values["objective"] == "sequential")
+    return exact and values["objective"] in ("sequential", "energy")
 
 
 def executed_anyway(values: Values, policies: Iterable[str]) -> bool:

@@ -87,6 +87,12 @@ PIM = Code(
     ),
 )  # fmt: skip
 
+#: Energies of operators and transfers, beside what their counters and times depend on.
+ENERGY = Code(
+    ("pimloop.host.energy.forms",),
+    alone=("pimloop.host.planning.energies", "pimloop.host.planning.energy_costs"),
+)
+
 #: Times of transfers from the platform's model: a fixed part and a part for each element.
 TRANSFER_MODEL = Code(
     alone=(
@@ -177,6 +183,11 @@ def transfer_key(
     return digest(
         "transfer measured", device_key(platform, options, before), platform.transfers, measured
     )
+
+
+def energy_key(platform: Platform) -> str:
+    """Return what energies depend on beside counters and times."""
+    return digest("energy", platform.energy_sections, platform.driver, ENERGY.key())
 
 
 def session_device_key(platform: Platform, name: str) -> str:

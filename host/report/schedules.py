@@ -77,6 +77,9 @@ def _options(outcome: Outcome, schedule: Schedule) -> ScheduleOptions:
     energy = energy_json(schedule)
     if energy is not None:
         options["energy"] = energy
+    plan = schedule.plan
+    if plan is not None and plan.energy is not None:
+        options["plan_energy"] = plan.energy.to_dict(plan.objective)
     why = placement(outcome.costs, schedule.plan)
     if why is not None:
         options["placement"] = why

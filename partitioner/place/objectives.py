@@ -87,6 +87,7 @@ def _best_product(weighing: Weighing, search: Search) -> Best:
     proof: dict[str, object] = {
         "kind": "corners of the convex hull of time and energy",
         "weighted_sums": result.answers,
+        "time_limit_s": search.time_limit_s,
         "methods": methods,
     }
     if certainties:

@@ -110,7 +110,7 @@ def least_product(
     ...     return Answer(best, a * best.time + b * best.energy)
     >>> result = least_product(solve)
     >>> result.point.item, result.bound, result.optimal, result.answers
-    ('between', Fraction(12, 1), True, 4)
+    ('between', Fraction(12, 1), True, 5)
     """
     lines: dict[tuple[int, int], _Line[Item]] = {}
 

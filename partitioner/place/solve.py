@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import cast
 
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.energies import with_known_splits
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.evaluation import evaluate, places_of
 from pimloop.partitioner.makespan.search import makespan_plan, schedule_assignment
@@ -56,7 +57,7 @@ def partition(
         time), of operators and transfers one after the other; or "makespan" (the end of a schedule
         in which memories and the DMA engine overlap; `pimloop.partitioner.makespan.schedule` says
         exactly how). Policies that are no optimum place by time; the objective says what their
-        plan is measured by.
+        plan is measured by. Splits without an energy are in no plan for it.
     method
         How to find an optimum of a sum, one of `METHODS`; ignored by the baselines.
     table_limit
@@ -75,6 +76,8 @@ def partition(
         raise PartitionerError(f"unknown policy {policy!r}; choose one of {[*POLICIES, COEXEC]}")
     if objective not in OBJECTIVES:
         raise PartitionerError(f"unknown objective {objective!r}; choose {list(OBJECTIVES)}")
+    if objective in (ENERGY, EDP):
+        costs = with_known_splits(costs)
     problem = Problem.of(costs, with_splits=policy == COEXEC)
     if policy in ("optimal", COEXEC):
         search = Search(method, table_limit, time_limit_s)

@@ -44,7 +44,9 @@ class ReportCore(TypedDict):
         Annotated[list[PlatformValue], doc("Every value of the platform, with unit and source.")]
     ]
     device: Annotated[str, doc("What answered as the PIM: `sim` (RTL) or `model` (functional).")]
-    objective: Annotated[str, doc("`sequential` or `makespan`.")]
+    objective: Annotated[
+        str, doc("What plans make least: `sequential`, `makespan`, `energy` or `edp`.")
+    ]
     main_schedule: Annotated[str, doc("The schedule that the report is about.")]
     cpu_time_source: Annotated[str | None, doc("`measured` or `modelled`, in words.")]
     cpu_time_method: Annotated[str | None, doc("How CPU times came about, in words.")]

@@ -6,6 +6,7 @@ from typing import Annotated, NotRequired, TypedDict
 
 from pimloop.host.report.format.placement import Placement
 from pimloop.host.report.format.verification import Verification
+from pimloop.partitioner.plan_file import PlanEnergyJson
 from pimloop.partitioner.typed_json import Count, Quantity, Us, doc
 
 
@@ -103,6 +104,10 @@ class ScheduleOptions(TypedDict, total=False):
     energy: Annotated[
         Energy, doc("Its energy; absent: no clock, or constants are missing (`energy_model`).")
     ]
+    plan_energy: Annotated[
+        PlanEnergyJson,
+        doc("Energy by the costs of the profile; of the objectives `energy` and `edp`."),
+    ]
     placement: Annotated[
         Placement,
         doc(
@@ -145,7 +150,9 @@ class Schedule(ScheduleOptions):
     nodes: Annotated[Count, doc("Operators of the model.")]
     transfers: Annotated[Count, doc("Transfers between memories.")]
     transfer_bytes: Annotated[Count, doc("Bytes they moved.")]
-    optimal: Annotated[bool, doc("Whether the plan is proved the fastest by the costs.")]
+    optimal: Annotated[
+        bool, doc("Whether the plan is proved the best for the report's objective, by the costs.")
+    ]
     method: Annotated[str | None, doc("The algorithm of the plan; null: no plan.")]
     lower_bound_us: Annotated[
         Us | None, doc("No placement takes less by the costs, microseconds; null: no bound.")

@@ -44,6 +44,16 @@ class Card:
     executed: str
 
 
+#: What plans for energy make least, by objective, and as a comparison.
+_LEAST = {"energy": "least energy", "edp": "least energy times time"}
+_LESS = {"least energy": "energy", "least energy times time": "energy times time"}
+
+
+def least(report: Report) -> str:
+    """Return what the plans of a report make least where that is no time, "" where it is."""
+    return _LEAST.get(str(report.get("objective")), "")
+
+
 def title(report: Report) -> str:
     """Return the heading: the model and its length."""
     return _with_length(report, ", ")
@@ -85,9 +95,9 @@ def _compared(report: Report) -> str:
     said = [_gain(schedule_words(name).than, gains[name]) for name in _told(gains)]
     main = main_schedule(report)
     if main in gains:
-        least = _placement(report, main, report["schedules"][main])
+        placement = _placement(report, main, report["schedules"][main])
         took = format_us(executed_us(report, main) or 0.0)
-        than = f"the {least}{' of whole operators' * (main == 'optimal')}, {took}"
+        than = f"the {placement}{' of whole operators' * (main == 'optimal')}, {took}"
         said.append(_gain(than, gains[main]))
     return ": " + ", ".join(said) if said else ""
 
@@ -101,6 +111,8 @@ def _placement(report: Report, main: str, best: Schedule) -> str:
     """Return what the main schedule is called in a sentence."""
     if main != "optimal":
         return f"placement {schedule_words(main).title}"
+    if least(report):
+        return f"placement of {least(report)}{' found' * (not best.get('optimal'))}"
     if not best.get("optimal"):
         gap = gap_text(best.get("predicted_us"), best.get("lower_bound_us"))
         return "best placement found" + (f" ({gap})" if gap else "")
@@ -178,7 +190,8 @@ def why_no_pim(report: Report) -> str:
         return "No operator can run on the PIM" + (f" ({counts})." if counts else ".")
     can = f"{quantity(capable, 'operator')} can run on the PIM"
     if main_schedule(report) == "optimal" and best.get("optimal"):
-        return f"{can}: by the predicted costs no placement with the PIM is faster."
+        better = f"has less {_LESS[least(report)]}" if least(report) else "is faster"
+        return f"{can}: by the predicted costs no placement with the PIM {better}."
     return f"{can}; this placement leaves it unused."
 
 
@@ -196,14 +209,17 @@ def proof(report: Report) -> str:
     main, than = main_schedule(report), ""
     if lead_schedule(report) != main:
         than = f" than {schedule_title(main, best)}, {format_us(executed_us(report, main) or 0.0)}"
-    if best.get("optimal"):
+    if least(report):
+        worse = f"By the predicted costs no placement{whole} has less {_LESS[least(report)]}"
+        known = f"{worse}: proved ({best['method']})." if best.get("optimal") else ""
+    elif best.get("optimal"):
         # A schedule is found by search; what proves it is that it ends at a lower bound.
         overlaps = report.get("objective") == "makespan"
         how = "the schedule ends at a lower bound" if overlaps else best["method"]
         known = f"By the predicted costs no placement{whole} is faster{than}: proved ({how})."
     elif bound:
-        least = format_us(bound)
-        known = f"By the predicted costs no placement{whole} takes less than {least}: proved."
+        at_least = format_us(bound)
+        known = f"By the predicted costs no placement{whole} takes less than {at_least}: proved."
     else:
         known = ""
     return " ".join(part for part in (contradiction(report), known) if part)
@@ -234,8 +250,8 @@ def faster(report: Report) -> dict[str, float]:
     schedules = report["schedules"]
     optimal = schedules.get("optimal")
     took = None if optimal is None else optimal.get("executed_us")
-    if main_schedule(report) != "optimal" or took is None:
-        return {}
+    if main_schedule(report) != "optimal" or took is None or least(report):
+        return {}  # a plan for energy may be slower than others
     return {
         name: executed
         for name, schedule in schedules.items()

@@ -159,10 +159,16 @@ def schedule_meaning(name: str, schedule: Mapping[str, Any], further: Sequence[s
 
     >>> schedule_meaning("optimal", {"optimal": False})
     'the placement with the least predicted time that the search found'
+    >>> schedule_meaning("optimal", {"optimal": True, "plan_energy": {"lower_bound_fj_us": 2.0}})
+    'the placement with the least predicted energy times time'
     >>> schedule_meaning("pim_first", {}, ["npu"])
     'on the PIM, else npu, whatever can run there, the rest on all CPU cores'
     """
     meaning = schedule_words(name).meaning
+    if name == "optimal" and "plan_energy" in schedule:
+        product = "lower_bound_fj_us" in schedule["plan_energy"]
+        least = "energy times time" if product else "energy"
+        meaning = meaning.replace("predicted time", f"predicted {least}")
     if name == "pim_first" and further:
         others = ", ".join(f"else {device_title(device)}" for device in further)
         meaning = meaning.replace("on the PIM", f"on the PIM, {others},", 1)

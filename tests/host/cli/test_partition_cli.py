@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.cost_graphs import random_costs, total_cost
+from support.energies import random_energies
 
 from pimloop.host.cli import main
 
@@ -82,6 +83,85 @@ def test_all_policies_of_a_file_with_other_devices(run, tmp_path) -> None:
     code, _, err = run("partition", "--costs", path, "--policy", "cpu_serial")
     assert code == 2
     assert "needs a device named 'cpu_serial'" in err
+
+
+def with_energies(path: Path) -> dict:
+    """Give a cost file energies; return it."""
+    data = json.loads(path.read_text())
+    energies = random_energies(random.Random(5), data, {}, top=10**12)
+    data |= {"format": "pimloop-costs/4", "energies": energies.to_dict()}
+    path.write_text(json.dumps(data))
+    return data
+
+
+def test_objectives_of_energy(run, costs) -> None:
+    for objective in ("energy", "edp"):
+        code, out, err = run("partition", "--costs", costs, "--objective", objective)
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert "the costs have no energies" in err
+        assert "pimloop profile --energies" in err
+    with_energies(costs)
+    plans = {}
+    for objective in ("time", "energy", "edp"):
+        call = ("partition", "--costs", costs, "--objective", objective)
+        code, out, err = run(*call, "--json")
+        assert (code, err) == (0, "")
+        plans[objective] = json.loads(out)
+        code, out, _ = run(*call)
+        assert code == 0
+        assert "proved optimal" in out
+        if objective != "time":
+            assert f"objective {objective}" in out
+            assert "the least time takes" in out
+    assert [plan["objective"] for plan in plans.values()] == ["sequential", "energy", "edp"]
+    assert plans["time"]["format"] == "pimloop-plan/1"
+    assert all(plan["optimal"] for plan in plans.values())
+    energy, edp = (plans[name]["energy"] for name in ("energy", "edp"))
+    assert energy["total_fj"] == energy["lower_bound_fj"]
+    fastest = {"total_us": plans["time"]["total_us"], "optimal": True}
+    for others in (energy["others"], edp["others"]):
+        assert others["sequential"].items() >= fastest.items()
+        assert others["sequential"]["total_fj"] >= energy["total_fj"]
+    assert edp["others"]["energy"]["total_fj"] == energy["total_fj"]
+    product = plans["edp"]["total_us"] * edp["total_fj"]
+    for plan in (plans["energy"], edp["others"]["sequential"], edp["others"]["energy"]):
+        fj = plan["energy"]["total_fj"] if "energy" in plan else plan["total_fj"]
+        assert product <= plan["total_us"] * fj
+
+
+def test_all_policies_by_energy(run, costs) -> None:
+    with_energies(costs)
+    call = ("partition", "--costs", costs, "--policy", "all", "--objective", "edp")
+    code, out, _ = run(*call, "--json")
+    assert code == 0
+    policies = json.loads(out)["policies"]
+    products = {n: plan["total_us"] * plan["energy"]["total_fj"] for n, plan in policies.items()}
+    assert min(products, key=lambda name: products[name]) == "optimal"
+    code, out, _ = run(*call)
+    assert code == 0
+    assert "edp objective" in out
+    assert "energy, uJ" in out
+    assert f"{policies['greedy']['energy']['total_fj'] / 1e9:.3f}" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e: e["operators"].pop("n0"), "node 'n0': there is a time for"),
+        (lambda e: e["operators"]["n1"].update(cpu_serial=-1), "energies.operators.n1.cpu_serial"),
+        (lambda e: e["operators"]["n1"].update(cpu_serial=0.5), "energies.operators.n1.cpu_serial"),
+        (lambda e: e["transfers"]["t1_0"].update(cpu=1), "'cpu' is not of the form"),
+    ],
+)
+def test_wrong_energies_are_named(run, costs, change, message) -> None:
+    data = with_energies(costs)
+    change(data["energies"])
+    costs.write_text(json.dumps(data))
+    code, out, err = run("partition", "--costs", costs)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
 
 
 def test_human_output_states_the_proof(run, costs) -> None:

@@ -59,6 +59,16 @@ COSTS_3 = {
         ],
     },
 }  # fmt: skip
+COSTS_4 = {
+    **COSTS_2,
+    "format": "pimloop-costs/4",
+    "energies": {
+        "operators": {"a": dict.fromkeys(COSTS_1["nodes"][0]["cost_us"], 10**9),
+                      "b": dict.fromkeys(COSTS_1["nodes"][1]["cost_us"], 10**9)},
+        "transfers": {"y": {"cpu>pim": 5, "pim>cpu": 7}, "z": {}},
+        "entry": {"cpu_serial": 3},
+    },
+}  # fmt: skip
 
 
 def plan(costs: dict[str, Any], policy: str = "optimal", **options: Any) -> dict[str, Any]:
@@ -100,6 +110,9 @@ FILES: dict[str, dict[str, Any]] = {
     "costs 1": COSTS_1,
     "costs 2": COSTS_2,
     "costs 3": COSTS_3,
+    "costs 4": COSTS_4,
+    "plan of least energy": plan(COSTS_4, objective="energy"),
+    "plan of least energy times time": plan(COSTS_4, objective="edp"),
     "plan of one at a time": plan(COSTS_2),
     "plan of a schedule": plan(COSTS_2, objective="makespan"),
     "plan with a split": plan(COSTS_3, "coexec"),
@@ -186,7 +199,7 @@ def test_a_file_of_every_version_is_valid_and_read(name: str, tmp_path: Path) ->
     read(FILES[name], tmp_path)
 
 
-@pytest.mark.parametrize("costs", [COSTS_1, COSTS_2, COSTS_3])
+@pytest.mark.parametrize("costs", [COSTS_1, COSTS_2, COSTS_3, COSTS_4])
 def test_what_is_written_is_valid(costs: dict[str, Any]) -> None:
     written = json.loads(json.dumps(costs_to_dict(costs_from_dict(costs))))
     assert written["format"] == costs["format"]

@@ -245,7 +245,7 @@ def test_the_file_with_entries_is_read_back() -> None:
     ("changed", "message"),
     [
         ({"format": "pimloop-costs/1"}, "entry_us is not of 'pimloop-costs/1'"),
-        ({"format": "pimloop-costs/4"}, '"pimloop-costs/2" or "pimloop-costs/3"'),
+        ({"format": "pimloop-costs/5"}, '"pimloop-costs/3" or "pimloop-costs/4"'),
         ({"entry_us": {"gpu": 1.0}}, "entry_us names the unknown device 'gpu'"),
         ({"entry_us": {"pim": -1.0}}, "entry_us.pim must be a number at least 0, not -1"),
         ({"entry_us": {"pim": None}}, "entry_us.pim must be a number, not null"),
