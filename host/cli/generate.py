@@ -247,6 +247,7 @@ def generation_report(
     Without a clock (the model device under a phase with PIM operators) times and clocks are null.
     """
     from pimloop.host.execution.times import cpu_time_method, cpu_time_source
+    from pimloop.host.report.energies import model_text
     from pimloop.host.report.generation.numbers import schedule_times
     from pimloop.sim.device.lanes import lanes_text
 
@@ -280,6 +281,11 @@ def generation_report(
             for token in generation.tokens
         ],
         "phases": [_phase(phase, platform) for phase in phases],
+        "energy_model": model_text(
+            platform,
+            timed=any(phase.times() is not None for phase in phases),
+            counted=any(phase.energy() is not None for phase in phases),
+        ),
         "schedules": schedule_times(planned, generation.generator.batch) if complete else [],
         "growth": list(longer.rows),
         "growth_left_out": longer.left_out,
@@ -307,9 +313,10 @@ def generation_report(
 def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
     from pimloop.host.devices.kinds import device_parts
     from pimloop.host.pim.fit import pim_fit
+    from pimloop.host.report.generation.energies import phase_energy
     from pimloop.host.report.generation.numbers import executed_parts, kind_rows
 
-    times, plan = phase.times(), phase.plan
+    times, plan, spent = phase.times(), phase.plan, phase.energy()
     return {
         "name": phase.name,
         "schedule": phase.placed.policy,
@@ -326,6 +333,7 @@ def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
         "kept_on_cpu": dict(pim_fit(phase.graph, platform).kept_on_cpu),
         "executions": len(phase.executions),
         "us_per_execution": phase.total_us(),
+        "energy_j": spent and phase_energy(*spent),
         "pim_us": times and times.pim_us,
         "cpu_us": times and times.cpu_us,
         "transfer_us": times and times.transfer_us,
@@ -429,9 +437,11 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
     from pimloop.host.cli.generation_tables import print_growth, print_kinds, print_schedules
     from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
     from pimloop.host.cli.tables import numbers, print_table, prose
+    from pimloop.host.report.generation.energies import energy_words
 
     _print_phases(out, report)
     print_schedules(out, report)
+    _line(out, f"energy: {energy_words(report)}")
     print_kinds(out, report)
     print_growth(out, report)
     phases = report["phases"]  # equal names in two of them are different operators

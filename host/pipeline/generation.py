@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
+from pimloop.host.energy.forms import Energy, energy, total
 from pimloop.host.execution.accuracy import Comparison
 from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.finite import NonFinite
@@ -20,6 +22,7 @@ from pimloop.host.models.generator import Generator
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.fit import pim_fit
+from pimloop.host.planning.energies import schedule_energy, transfer_activity
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.outcome import Outcome, Schedule, disturbed
 from pimloop.host.planning.predictions import prediction_errors
@@ -159,18 +162,48 @@ class Phase:
         The sum of all operators and transfers, or under a makespan plan the end of its schedule. Of
         executions that differ the average, with what was handed over, as of `times`.
         """
+        each = self._schedules()
+        if not each:
+            return None
+        us = sum(self._handed_over_us().values())
+        us += sum(schedule.executed.total_us for schedule in each if schedule.executed)
+        return us / len(each)
+
+    def energy(self) -> tuple[Energy, int] | None:
+        """Return the energy of executions, and how many: None without times or energies.
+
+        Of the executions that `total_us` is the average of, with what was handed over.
+        """
+        known = None if self.result is None else self.result.platform.energy_constants()
+        spent = [schedule_energy(schedule) for schedule in self._schedules()]
+        if known is None or self.result is None or not spent or None in spent:
+            return None
+        handed = [
+            energy(
+                transfer_activity(
+                    transfer, self.result.platform, Fraction(transfer_us(self.result, transfer))
+                ),
+                known,
+            )
+            for execution in self.executions
+            for transfer in execution.handed_over
+        ]
+        return total([*(each.whole for each in spent if each), *handed]), len(spent)
+
+    def _schedules(self) -> list[Schedule]:
+        """Return each execution that counts as it ran; none where the device has no clock."""
         each = self._each_times()
         if not each or self.result is None:
-            return None
-        operators = partition_graph(
-            self.graph, pim_fit(self.graph, self.result.platform), self.result.platform
-        )
-        schedule = () if self.plan is None else self.plan.schedule
-        total = sum(self._handed_over_us().values())
+            return []
+        platform = self.result.platform
+        operators = partition_graph(self.graph, pim_fit(self.graph, platform), platform)
+        order = () if self.plan is None else self.plan.schedule
+        schedules = []
         for execution, times in zip(self._counted, each, strict=True):
             result = replace(self.result, execution=execution)
-            total += replay(operators, result, times, schedule).total_us
-        return total / len(each)
+            executed = replay(operators, result, times, order)
+            schedules.append(Schedule(result, self.plan, times, executed, tuple(order), ()))
+        return schedules
 
     def _each_times(self) -> list[ScheduleTimes]:
         """Return the times of each execution that counts; none where the device has no clock."""

@@ -97,7 +97,7 @@ def execution_energies(
         us = Fraction(times.nodes[node.id])
         nodes[node.id] = energy(activity(stats or OpStats(), platform, us, busy), known)
     transfers = tuple(
-        energy(_transfer(transfer, platform, Fraction(us)), known)
+        energy(transfer_activity(transfer, platform, Fraction(us)), known)
         for transfer, us in zip(result.execution.transfers, times.transfers, strict=True)
     )
     return nodes, transfers
@@ -163,8 +163,8 @@ def device_energy(stats: OpStats, platform: Platform) -> Energy | None:
     return Energy({cause: joules for cause, joules in spent.parts.items() if cause not in beside})
 
 
-def _transfer(transfer: Transfer, platform: Platform, us: Fraction) -> Activity:
-    """Return what a transfer did: the copy of a modelled one is part of its price."""
+def transfer_activity(transfer: Transfer, platform: Platform, us: Fraction) -> Activity:
+    """Return what a transfer did in its time: the copy of a modelled one is part of its price."""
     busy = us
     if platform.driver.conversion == "measured":
         busy -= Fraction(platform.device_us(transfer.stats.cycles))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pimloop.host.energy.forms import Energy, Joules, total
 from pimloop.host.planning.energies import no_energy, schedule_energy
 from pimloop.host.planning.outcome import Outcome, Schedule
+from pimloop.host.platforms.platform import Platform
 from pimloop.host.report.format.schedule import Energy as EnergyJson
 from pimloop.host.report.format.schedule import EnergySpread
 
@@ -35,12 +36,27 @@ def energy_json(schedule: Schedule) -> EnergyJson | None:
 
 def energy_model(outcome: Outcome) -> str:
     """Return where the energies of a run come from, or why there are none."""
-    platform = outcome.platform
+    schedules = outcome.schedules.values()
+    return model_text(
+        outcome.platform,
+        timed=any(schedule.times is not None for schedule in schedules),
+        counted=any(schedule_energy(schedule) is not None for schedule in schedules),
+    )
+
+
+def model_text(platform: Platform, *, timed: bool, counted: bool) -> str:
+    """Return where energies on a platform come from, or why there are none.
+
+    Parameters
+    ----------
+    timed, counted
+        Whether anything executed has times, and an energy.
+    """
     text = no_energy(platform)
     if text:
         return text
-    if all(schedule_energy(schedule) is None for schedule in outcome.schedules.values()):
-        if all(schedule.times is None for schedule in outcome.schedules.values()):
+    if not counted:
+        if not timed:
             return "no energies: the device has no clock"
         return "no energies: the power of a plug-in's device is not known"
     text = "counters and times by the constants of the platform's file (docs/energy.md)"

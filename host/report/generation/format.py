@@ -38,6 +38,15 @@ class ScheduleTimes(TypedDict):
     phases: dict[str, PhaseTime]
 
 
+class PhaseEnergy(TypedDict):
+    """The energy of an execution of a phase, of those that differ the average; joules, modelled."""
+
+    low: float  # with the lowest of the constants' sources
+    nominal: float
+    high: float
+    with_cpu: bool  # False: the platform does not know the power of its CPU
+
+
 class GrowthRow(TypedDict):
     """A step with a longer cache."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pimloop.host.common.files import write_text
 from pimloop.host.common.text import printable
+from pimloop.host.report.generation.energies import energy_words
 from pimloop.host.report.generation.format import GrowthRow, KindRow, PhaseTime, ScheduleTimes
 from pimloop.host.report.generation.numbers import GROUPS, TRANSFERS
 from pimloop.host.report.html.labels import (
@@ -144,12 +145,14 @@ def _sentence(report: Mapping[str, Any]) -> str:
     lead = lead_of(report)
     if lead is None:
         return "No times: the model device has no clock."
+    energy = energy_words(report)
+    joules = f" Energy: {energy}." if energy else ""
     first = f"The first token is there after {format_us(lead['time_to_first_token_us'])}"
     if lead["us_per_token"] is None:
-        return f"{first}."
+        return f"{first}.{joules}"
     each = "each further one" if report["batch"] == 1 else f"each further {report['batch']}"
     rate = f"{format_number(lead['tokens_per_s'] or 0.0)} tokens/s"
-    return f"{first}, {each} takes {format_us(lead['us_per_token'])} ({rate})."
+    return f"{first}, {each} takes {format_us(lead['us_per_token'])} ({rate}).{joules}"
 
 
 def _rows(report: Mapping[str, Any]) -> list[Row]:

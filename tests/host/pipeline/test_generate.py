@@ -42,7 +42,9 @@ from pimloop.host.planning.policies import cpu_serial, pim_first
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report import publish
 from pimloop.host.report.format.versions import check_report
+from pimloop.host.report.generation.energies import energy_words, token_energy
 from pimloop.host.report.generation.page import render
+from pimloop.host.report.html.labels import format_fj
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.place.solve import assignment_plan, partition
 from pimloop.partitioner.problem import Problem
@@ -368,6 +370,9 @@ def test_the_command_on_a_folder(tmp_path, capsys):
     assert [phase["executions"] for phase in printed["phases"]] == [1, 2]
     # No clock: not 0 clocks.
     assert [phase["cycles_per_execution"] for phase in printed["phases"]] == [None, None]
+    assert [phase["energy_j"] for phase in printed["phases"]] == [None, None]
+    assert energy_words(printed).startswith("no energies: the device has no clock")
+    assert token_energy(printed) is None
     assert printed["simulation"]["cycles"] is printed["simulation"]["weights_cycles"] is None
     assert pimloop(*command) == 0
     text = capsys.readouterr().out
@@ -392,6 +397,21 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
             == phase["cycles_per_execution"][:1] * (phase["executions"])
         )
     assert report["command"][:2] == ["pimloop", "sim"]
+    # All executions of a phase do the same, so its energy is that of the page of the phase.
+    for phase in report["phases"]:
+        whole = json.loads((out / phase["name"] / "report.json").read_text())
+        total = whole["schedules"]["optimal"]["energy"]["total_fj"]
+        for kind, femtojoules in total.items():
+            assert phase["energy_j"][kind] == pytest.approx(1e-15 * femtojoules)
+        assert phase["energy_j"]["with_cpu"] is True
+    decode = report["phases"][1]["energy_j"]
+    assert token_energy(report) == decode
+    batched = token_energy(report | {"batch": 4})
+    assert batched is not None
+    assert batched["nominal"] == decode["nominal"] / 4
+    assert f"a token {format_fj(1e15 * decode['nominal'])} (" in energy_words(report)
+    page = (out / "report.html").read_text()
+    assert f"a token {format_fj(1e15 * decode['nominal'])} (" in page
 
 
 def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys, monkeypatch):
@@ -445,6 +465,12 @@ def test_a_cache_on_the_pim_is_in_every_time(modelled, tmp_path, capsys, monkeyp
     assert row["devices_us"]["pim"] == pytest.approx(decode["pim_us"])
     page = json.loads((tmp_path / "out" / "decode" / "report.json").read_text())
     assert page["schedules"]["pim_first"]["executed_us"] == pytest.approx(us)
+    # Standing power of the whole time is in it, so is what was handed over.
+    energy = decode["energy_j"]
+    assert 0 < energy["low"] < energy["nominal"] < energy["high"]
+    assert energy["with_cpu"] == modelled
+    without = energy_words(report).endswith("without the CPU, whose power the file does not have")
+    assert without != modelled
 
 
 def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypatch):
