@@ -4,7 +4,7 @@
 package pim_isa_pkg;
 
   localparam logic [31:0] DeviceId = 32'h50494D31;
-  localparam logic [31:0] DeviceVersion = 32'h00010003;
+  localparam logic [31:0] DeviceVersion = 32'h00010004;
 
   // Register offsets in bytes.
   localparam logic [11:0] RegId = 12'h000;
@@ -55,6 +55,14 @@ package pim_isa_pkg;
   localparam logic [11:0] RegCntMacHi = 12'h134;
   localparam logic [11:0] RegCntStallLo = 12'h138;
   localparam logic [11:0] RegCntStallHi = 12'h13C;
+  localparam logic [11:0] RegCntOpenLo = 12'h140;
+  localparam logic [11:0] RegCntOpenHi = 12'h144;
+  localparam logic [11:0] RegCntSelfRefreshLo = 12'h148;
+  localparam logic [11:0] RegCntSelfRefreshHi = 12'h14C;
+  localparam logic [11:0] RegCntAllRdLo = 12'h150;
+  localparam logic [11:0] RegCntAllRdHi = 12'h154;
+  localparam logic [11:0] RegCntAllWrLo = 12'h158;
+  localparam logic [11:0] RegCntAllWrHi = 12'h15C;
 
   // Values after reset that are not 0.
   localparam logic [31:0] ResetChainLimit = 32'h00100000;
@@ -65,7 +73,7 @@ package pim_isa_pkg;
   localparam int unsigned BitIrqEnded = 0;
 
   // Counters, in the order of their registers.
-  localparam int unsigned Counters = 8;
+  localparam int unsigned Counters = 12;
   localparam int unsigned CounterCycles = 0;
   localparam int unsigned CounterAct = 1;
   localparam int unsigned CounterPre = 2;
@@ -74,6 +82,10 @@ package pim_isa_pkg;
   localparam int unsigned CounterRef = 5;
   localparam int unsigned CounterMac = 6;
   localparam int unsigned CounterStall = 7;
+  localparam int unsigned CounterOpen = 8;
+  localparam int unsigned CounterSelfRefresh = 9;
+  localparam int unsigned CounterAllRd = 10;
+  localparam int unsigned CounterAllWr = 11;
 
   // Words of a descriptor.
   localparam int unsigned WordControl = 0;
@@ -221,7 +233,11 @@ package pim_isa_pkg;
 
   /// A completion record; word 0 in the low bits.
   typedef struct packed {
-    logic [191:0] unused;
+    logic [63:0] unused;
+    logic [31:0] all_wr;
+    logic [31:0] all_rd;
+    logic [31:0] self_refresh;
+    logic [31:0] open;
     logic [31:0] stall;
     logic [31:0] mac;
     logic [31:0] ref_count;
@@ -301,6 +317,10 @@ package pim_isa_pkg;
     record_of.ref_count = counts[CounterRef];
     record_of.mac = counts[CounterMac];
     record_of.stall = counts[CounterStall];
+    record_of.open = counts[CounterOpen];
+    record_of.self_refresh = counts[CounterSelfRefresh];
+    record_of.all_rd = counts[CounterAllRd];
+    record_of.all_wr = counts[CounterAllWr];
   endfunction
 
 endpackage

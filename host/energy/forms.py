@@ -49,6 +49,7 @@ class Activity:
     core_us: Fraction = Fraction(0)  # cores at work times microseconds
     list_clocks: int = 0  # DRAM clocks in descriptor lists
     open_clocks: int = 0  # those with a bank open
+    asleep_clocks: int = 0  # those in self-refresh
     activations: int = 0  # banks activated
     reads: int = 0  # RD of one atom over the data bus of the channel
     writes: int = 0  # WR of one atom over it
@@ -114,8 +115,8 @@ def energy(activity: Activity, known: Constants) -> Energy:
     Parameters
     ----------
     activity
-        Its counts and times. Outside of its lists the DRAM is in self-refresh; a list that takes
-        longer than the work leaves no time for that.
+        Its counts and times. Outside of its lists, and at their end, the DRAM is in self-refresh; a
+        list that takes longer than the work leaves no time for that.
     known
         The constants of the platform.
 
@@ -127,8 +128,9 @@ def energy(activity: Activity, known: Constants) -> Energy:
     clock_us = known.tck_ns / _NS_PER_US
     refreshing = activity.refreshes * known.trfc
     opened = activity.open_clocks + refreshing
-    closed = activity.list_clocks - opened
-    asleep_us = max(activity.us - activity.list_clocks * clock_us, Fraction(0))
+    awake = activity.list_clocks - activity.asleep_clocks
+    closed = awake - opened
+    asleep_us = max(activity.us - awake * clock_us, Fraction(0))
     accesses = activity.reads + activity.writes
     parts: dict[Cause, Joules] = {
         "act_pre": _joules((activity.activations, known.act_pj)),

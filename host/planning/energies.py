@@ -115,28 +115,26 @@ def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction
     Parameters
     ----------
     stats
-        Its lists. The device does not count clocks with a bank open: all of a list count as such,
-        which is what they are at most.
+        Its lists, on a device that counts.
     platform
         That it ran on.
     us, core_us
         Its time, and that times the cores of the CPU that worked, microseconds.
     """
     counters = stats.counters
-    reads = stats.all_bank_accesses - stats.all_bank_writes
-    refreshing = counters["ref"] * platform.dram.trfc
     nbytes = stats.host_bytes_in + stats.host_bytes_out
     nbytes += stats.descriptors * (DESCRIPTOR_BYTES + _STATUS_BYTES)
     return Activity(
         us=us,
         core_us=core_us,
         list_clocks=stats.cycles,
-        open_clocks=stats.cycles - refreshing,
+        open_clocks=counters["open"],
+        asleep_clocks=counters["self_refresh"],
         activations=counters["act"],
-        reads=counters["rd"] - reads,
-        writes=counters["wr"] - stats.all_bank_writes,
-        all_bank_reads=reads,
-        all_bank_writes=stats.all_bank_writes,
+        reads=counters["rd"] - counters["all_rd"],
+        writes=counters["wr"] - counters["all_wr"],
+        all_bank_reads=counters["all_rd"],
+        all_bank_writes=counters["all_wr"],
         refreshes=counters["ref"],
         multiply_adds=counters["mac"] * platform.geometry().beat_columns,
         link_bits=8 * nbytes,

@@ -59,6 +59,12 @@ def traffic(stats: OpStats, platform: Platform) -> Traffic:
             stats.channel_accesses * dram.tbl <= cycles,
             f"{stats.channel_accesses} bursts of {dram.tbl} clocks in {cycles} clocks",
         )
+        states = counters["open"], counters["ref"] * dram.trfc, counters["self_refresh"]
+        _require(
+            sum(states) <= cycles,
+            f"{states[0]} clocks with a bank open, {states[1]} in refresh and {states[2]} in"
+            f" self-refresh of {cycles} clocks",
+        )
     return Traffic(
         bank_accesses=accesses,
         channel_bytes=stats.channel_accesses * device.atom_bytes,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEVICE_ID = 0x50494D31
-DEVICE_VERSION = 0x00010003
+DEVICE_VERSION = 0x00010004
 
 #: Bytes of a descriptor and of a completion record.
 DESCRIPTOR_BYTES = 64
@@ -88,6 +88,14 @@ class Reg(IntEnum):
     CNT_MAC_HI = 0x134
     CNT_STALL_LO = 0x138
     CNT_STALL_HI = 0x13C
+    CNT_OPEN_LO = 0x140
+    CNT_OPEN_HI = 0x144
+    CNT_SELF_REFRESH_LO = 0x148
+    CNT_SELF_REFRESH_HI = 0x14C
+    CNT_ALL_RD_LO = 0x150
+    CNT_ALL_RD_HI = 0x154
+    CNT_ALL_WR_LO = 0x158
+    CNT_ALL_WR_HI = 0x15C
 
 
 # Fields of the registers: REGISTER_FIELD.
@@ -132,6 +140,10 @@ COUNTERS: dict[str, Reg] = {
     "ref": Reg.CNT_REF_LO,
     "mac": Reg.CNT_MAC_LO,
     "stall": Reg.CNT_STALL_LO,
+    "open": Reg.CNT_OPEN_LO,
+    "self_refresh": Reg.CNT_SELF_REFRESH_LO,
+    "all_rd": Reg.CNT_ALL_RD_LO,
+    "all_wr": Reg.CNT_ALL_WR_LO,
 }
 
 #: What each counter counts.
@@ -144,6 +156,10 @@ COUNTER_TEXT: dict[str, str] = {
     "ref": "All-bank refreshes.",
     "mac": "Beats of multiply-add work, padding included.",
     "stall": "DRAM clocks waiting for the host memory.",
+    "open": "DRAM clocks with a bank open, from its ACT to its PRE.",
+    "self_refresh": "DRAM clocks of descriptor lists in self-refresh, at their end.",
+    "all_rd": "Read column commands of all banks at once.",
+    "all_wr": "Write column commands of all banks at once.",
 }
 
 
@@ -284,6 +300,10 @@ RECORD = np.dtype(
         ("ref_count", "<u4"),
         ("mac", "<u4"),
         ("stall", "<u4"),
-        ("unused", "<u4", (6,)),
+        ("open", "<u4"),
+        ("self_refresh", "<u4"),
+        ("all_rd", "<u4"),
+        ("all_wr", "<u4"),
+        ("unused", "<u4", (2,)),
     ]
 )

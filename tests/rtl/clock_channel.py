@@ -92,6 +92,7 @@ class ClockChannel:
         self._last["SRX"]["channel"][0] = 0
         self._activates: deque[int] = deque([_LONG_AGO] * 4, maxlen=4)
         self._open: dict[int, int] = {}  # bank: row
+        self._open_late = 0  # slots with a bank open in the clock before: counted a clock later
         self._together = False  # all of them were opened by one ACT
         self._lanes_free = _LONG_AGO  # slot in which they can take another beat
         self._macs: deque[int] = deque(maxlen=64)  # clocks of multiply beats, newest last
@@ -194,8 +195,10 @@ class ClockChannel:
         if stream is not None and slot is not None:
             sent = Sent(clock, stream, stream.last and stream.count == 1)
         self._move_look(stream, sent is not None)
+        before = bool(self._open)
         if row is not None:
             self._apply_row(*row)
+        self._count_open(clock, before, None if row is None else row[3])
         if sent is not None and slot is not None:
             self._apply_column(sent, slot)
         self._advance(sent)
@@ -280,11 +283,19 @@ class ClockChannel:
             self._refreshes += 1
             self.counts["ref"] += 1
 
+    def _count_open(self, clock: int, before: bool, slot: int | None) -> None:
+        """Count slots with a bank open: those of the clock before, which is when they are known."""
+        self.counts["open"] += self._open_late
+        begin, end = clock * self.ratio, (clock + 1) * self.ratio
+        cut = end if slot is None else slot
+        self._open_late = (cut - begin) * before + (end - cut) * bool(self._open)
+
     def _apply_column(self, sent: Sent, slot: int) -> None:
         stream, clock = sent.stream, sent.clock
         bank = None if stream.all else self._place(stream.addr)[0]
         self._send("WR" if stream.write else "RD", bank, slot)
         self.counts["wr" if stream.write else "rd"] += 1
+        self.counts["all_wr" if stream.write else "all_rd"] += stream.all
         if stream.write:
             self.write_until = clock + self.write_clocks
             return

@@ -33,7 +33,10 @@ from pimloop.rtl.tables.isa import Opcode
 from pimloop.sim.device.config import HostMemory
 
 #: As in the registers CNT_*.
-COUNTERS = ("cycles", "act", "pre", "rd", "wr", "ref", "mac", "stall")
+COUNTERS = (
+    "cycles", "act", "pre", "rd", "wr", "ref", "mac", "stall", "open", "self_refresh", "all_rd",
+    "all_wr",
+)  # fmt: skip
 
 _CHECK_SHORT, _CHECK_LONG = 5, 21
 #: Beats of 64 bytes that the buffer of a copy holds.
@@ -42,7 +45,7 @@ _BUFFER = 64
 
 @dataclass(frozen=True)
 class Counts:
-    """Counters by their names in `COUNTERS`; `cycles` and `stall` in DRAM clocks."""
+    """Counters by their names in `COUNTERS`; those of times in DRAM clocks."""
 
     total: dict[str, int]
     records: tuple[dict[str, int], ...]  # of each descriptor that asks for one
@@ -82,6 +85,7 @@ class ListRun:
         self.items = items
         self.clock = 0
         self.stall = 0
+        self.asleep = 0
         self.offered: Stream | None = None
         self.taken = False
         self.copy_ready = False
@@ -105,7 +109,11 @@ class ListRun:
     def _counted(self) -> dict[str, int]:
         """Return the counters up to this clock."""
         ratio = self.p["CkRatio"]
-        times = {"cycles": self.clock * ratio, "stall": self.stall * ratio}
+        times = {
+            "cycles": self.clock * ratio,
+            "stall": self.stall * ratio,
+            "self_refresh": self.asleep * ratio,
+        }
         return {name: times.get(name, self.channel.counts[name]) for name in COUNTERS}
 
     # ---- list ------------------------------------------------------------------------------------
@@ -117,7 +125,9 @@ class ListRun:
         self.sleep = True
         while not self.channel.asleep:
             yield
-        yield from self.wait(2)
+        for _ in range(2):
+            self.asleep += 1
+            yield
 
     def _descriptor(self, item: Any) -> Clocks:
         opcode = Opcode(field(item, "opcode"))

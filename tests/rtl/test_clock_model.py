@@ -97,19 +97,23 @@ def test_one_beat_in_all_banks():
     # All banks open for B: tRAS after that ACT, tRTP after that RD; a span is seen a clock later.
     closed = max(refreshed + 54, scalar + 4)
     product = closed + 32 + 36  # tRP, tRCD
+    opened = closed - refreshed
     # Y lies in other rows: its span is the head a clock after the RD; PRE waits tRAS, the last ACT
     # was tRCD ago; then tRP, tRCD of a write, and for the lanes: longer is what counts.
     closed = max(product - 36 + 54, product + 4)
-    written = closed + 32 + 28
+    opened += closed - (product - 36)
+    opened_last = closed + 32
+    written = opened_last + 28
     settled = (product // ratio + 13 + 1 + 4 + 1) * ratio  # CL + tBL, 1, latency, one pass
     written = max(written, settled)
     # Data handed over 2 clocks before their end, CWL + tBL; seen idle 1; drained, done, status 7.
     end = written // ratio + (6 + 2) // ratio - 2 + 1 + 2 + 7
     # END takes 17; PRE was possible in the meantime: tRP, then 3 clocks to the interrupt.
     cycles = (end + 17 + 32 // ratio + 3) * ratio
+    opened += (end + 17) * ratio - opened_last
     assert ClockModel(params).run(items).total == {
         "cycles": cycles, "act": 33, "pre": 33, "rd": 2, "wr": 1, "ref": 1, "mac": 1,
-        "stall": 4 * 2 * ratio,
+        "stall": 4 * 2 * ratio, "open": opened, "self_refresh": 2 * ratio, "all_rd": 1, "all_wr": 1,
     }  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from pimloop.sim.bench.unit import REPOSITORY, rtl, run_bench
 BANKS, RATIO = 8, 4
 MASK32 = np.uint64(0xFFFFFFFF)
 NOP, ACT, PRE, RD, WR, REF = range(6)
-IDLE = dict.fromkeys(("busy_i", "clear_i", "col_cmd_i", "row_cmd_i", "row_all_i", "open_i",
-                      "mac_i", "stall_i", "capture_i", "load_i", "load_total_i"), 0)  # fmt: skip
+IDLE = dict.fromkeys(("busy_i", "clear_i", "col_cmd_i", "row_cmd_i", "col_all_i", "row_all_i",
+                      "row_slot_i", "open_i", "asleep_i", "mac_i", "stall_i", "capture_i",
+                      "load_i", "load_total_i"), 0)  # fmt: skip
 BENCH = REPOSITORY / "tests" / "rtl" / "sv" / "pim_counters_bench.sv"
 
 
@@ -47,17 +48,21 @@ async def count(dut, rng, busy_chance, loads):
     total = np.zeros(len(COUNTERS), dtype=np.uint64)
     base = total.copy()
     captured = None
+    was_open, was_slot = False, 0  # of the clock before
     for _ in range(2000):
-        busy, every, mac, stall, clear, capture = (
-            rng.random(6) < (busy_chance, 0.3, 0.5, 0.3, 0.02, 0.1)
+        busy, every, together, asleep, mac, stall, clear, capture = (
+            rng.random(8) < (busy_chance, 0.3, 0.3, 0.3, 0.5, 0.3, 0.02, 0.1)
         ).tolist()
         column, row = int(rng.choice([NOP, RD, WR])), int(rng.choice([NOP, ACT, PRE, REF]))
-        opened = int(rng.integers(1 << BANKS))
+        opened = int(rng.integers(1 << BANKS) * (rng.random() < 0.6))
+        slot = int(rng.integers(RATIO))
         rows = int(rng.integers(1, 9)) if mac else 0
         dut.busy_i.value, dut.row_all_i.value, dut.mac_i.value = int(busy), int(every), rows
         dut.stall_i.value, dut.clear_i.value = int(stall), int(clear)
         dut.capture_i.value, dut.open_i.value = int(capture), opened
         dut.col_cmd_i.value, dut.row_cmd_i.value = column, row
+        dut.col_all_i.value, dut.row_slot_i.value = int(together), slot
+        dut.asleep_i.value = int(asleep)
         if rng.random() < loads:
             total = await load(dut, rng)
         await RisingEdge(dut.clk_i)
@@ -80,7 +85,14 @@ async def count(dut, rng, busy_chance, loads):
             "ref": row == REF,
             "mac": rows,
             "stall": RATIO * (busy and stall),
-        }
+            # Of the clock before, whose row command shows in what is open now.
+            "open": (RATIO if opened else was_slot) if was_open
+                    else (RATIO - was_slot if opened else 0),
+            "self_refresh": RATIO * (busy and asleep),
+            "all_rd": column == RD and together,
+            "all_wr": column == WR and together,
+        }  # fmt: skip
+        was_open, was_slot = opened > 0, slot
         total = total + np.array([step[name] for name in COUNTERS], dtype=np.uint64)
 
 

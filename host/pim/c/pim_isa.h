@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define PIM_DEVICE_ID UINT32_C(0x50494D31)
-#define PIM_DEVICE_VERSION UINT32_C(0x00010003)
+#define PIM_DEVICE_VERSION UINT32_C(0x00010004)
 #define PIM_DESCRIPTOR_BYTES 64
 
 /* Register offsets in bytes. */
@@ -59,6 +59,14 @@
 #define PIM_REG_CNT_MAC_HI 0x134
 #define PIM_REG_CNT_STALL_LO 0x138
 #define PIM_REG_CNT_STALL_HI 0x13C
+#define PIM_REG_CNT_OPEN_LO 0x140
+#define PIM_REG_CNT_OPEN_HI 0x144
+#define PIM_REG_CNT_SELF_REFRESH_LO 0x148
+#define PIM_REG_CNT_SELF_REFRESH_HI 0x14C
+#define PIM_REG_CNT_ALL_RD_LO 0x150
+#define PIM_REG_CNT_ALL_RD_HI 0x154
+#define PIM_REG_CNT_ALL_WR_LO 0x158
+#define PIM_REG_CNT_ALL_WR_HI 0x15C
 
 /* Fields of registers and words, in place: PIM_NAME_FIELD_MASK, and where they begin. */
 #define PIM_VERSION_MINOR_SHIFT 0
@@ -190,7 +198,11 @@ struct pim_record {
   uint32_t ref_count;
   uint32_t mac;
   uint32_t stall;
-  uint32_t unused[6];
+  uint32_t open;
+  uint32_t self_refresh;
+  uint32_t all_rd;
+  uint32_t all_wr;
+  uint32_t unused[2];
 };
 
 #endif

@@ -1,14 +1,16 @@
 """Column commands that descriptors ask for, by what they move: exact, from the descriptors alone.
 
-The device counts RD and WR commands. In all_bank style such a command either moves one atom over
-the data bus of the channel or reaches every bank at once and leaves the bus alone; the counters do
-not tell which. The descriptors do: copies, and scalars and blocks of MATMUL_T that are not read in
-whole beats, go through the channel, all other operands and results of compute descriptors use all
-banks (rtl/pim_seq.sv, rtl/pim_copy.sv). In per_bank style every column command uses the channel.
+In all_bank style an RD or WR command either moves one atom over the data bus of the channel or
+reaches every bank at once and leaves the bus alone. The device counts both (all_rd and all_wr
+since version 1.4 of its interface), and the descriptors tell: copies, and scalars and blocks of
+MATMUL_T that are not read in whole beats, go through the channel, all other operands and results of
+compute descriptors use all banks (rtl/pim_seq.sv, rtl/pim_copy.sv). In per_bank style every column
+command uses the channel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -151,38 +153,37 @@ def _in_beats(descriptors: NDArray[np.void], geometry: Geometry) -> NDArray[np.b
 
 
 def split_accesses(
-    asked: Accesses, reads: int, writes: int, geometry: Geometry
-) -> tuple[int, int, int]:
-    """Return (channel accesses, all-bank accesses, those of them that write) of a list.
+    asked: Accesses, counted: Mapping[str, int], geometry: Geometry
+) -> tuple[int, int]:
+    """Return (channel accesses, all-bank accesses) of a list.
 
     Parameters
     ----------
     asked
         What the list's descriptors ask for.
-    reads, writes
-        RD and WR commands that the device counted; both 0 on a device that counts nothing (the
-        functional model), which does what was asked for.
+    counted
+        What the device counted: rd and wr are 0 on a device that counts nothing (the functional
+        model), which does what was asked for; all_rd and all_wr are 0 before version 1.4.
     geometry
         Of the device.
 
     Raises
     ------
     DriverError
-        When the device counted fewer commands than its copies, scalars and blocks alone need.
+        When the device counted other commands than its copies, scalars and blocks alone need.
     """
+    reads, writes = counted["rd"], counted["wr"]
     if not reads and not writes:
-        return (
-            asked.channel_rd + asked.channel_wr,
-            asked.all_bank_rd + asked.all_bank_wr,
-            asked.all_bank_wr,
-        )
+        return asked.channel_rd + asked.channel_wr, asked.all_bank_rd + asked.all_bank_wr
     if not geometry.all_bank:
-        return reads + writes, 0, 0
+        return reads + writes, 0
     wide = reads - asked.channel_rd, writes - asked.channel_wr
-    if min(wide) < 0:
+    together = counted["all_rd"], counted["all_wr"]
+    if min(wide) < 0 or (any(together) and together != wide):
         raise DriverError(
-            f"the device counted {reads} RD and {writes} WR commands, the channel's part of the"
-            f" list alone needs {asked.channel_rd} and {asked.channel_wr}: the counters of this"
+            f"the device counted {reads} RD and {writes} WR commands, {together[0]} and"
+            f" {together[1]} of them of all banks; the channel's part of the list alone needs"
+            f" {asked.channel_rd} and {asked.channel_wr}: the counters of this"
             " RTL and host/pim/driver/accesses.py disagree on what a descriptor reads"
         )
-    return asked.channel_rd + asked.channel_wr, sum(wide), wide[1]
+    return asked.channel_rd + asked.channel_wr, sum(wide)

@@ -206,11 +206,10 @@ class CommandQueue:
         # A list stays far below 2**32 of any other event, so their lower halves are enough.
         counts = {name: read(register) for name, register in COUNTER_REGISTERS.items()}
         spent = {name: value - self._counts[name] & 0xFFFFFFFF for name, value in counts.items()}
-        channel = all_bank = writes = 0
+        channel = all_bank = 0
         if complete:
-            added, geometry = self._list.added, self._geometry
-            accesses = count_accesses(added, geometry)
-            channel, all_bank, writes = split_accesses(accesses, spent["rd"], spent["wr"], geometry)
+            asked = count_accesses(self._list.added, self._geometry)
+            channel, all_bank = split_accesses(asked, spent, self._geometry)
         self._stats += OpStats(
             cycles=cycles - self._cycles,
             counters=spent,
@@ -220,6 +219,5 @@ class CommandQueue:
             host_bytes_out=self._bytes_out,
             channel_accesses=channel,
             all_bank_accesses=all_bank,
-            all_bank_writes=writes,
         )
         self._cycles, self._counts = cycles, counts

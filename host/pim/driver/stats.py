@@ -26,7 +26,6 @@ class OpStats:
     # `pimloop.host.pim.driver.accesses`).
     channel_accesses: int = 0  # one atom over the data bus of the channel
     all_bank_accesses: int = 0  # a beat, every bank at once, past the bus (all_bank style)
-    all_bank_writes: int = 0  # those of them that write
 
     def __add__(self, other: OpStats) -> OpStats:
         """Return the sum."""

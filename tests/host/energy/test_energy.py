@@ -198,6 +198,23 @@ def test_a_longer_refresh_interval_is_less_refresh() -> None:
     assert total([Energy(new)]).total.nominal < total([Energy(old)]).total.nominal
 
 
+def test_a_clock_has_the_power_of_its_state() -> None:
+    """A clock of a list more in a state is one less with banks closed; the sum of times stays."""
+    constants, before = known("htg-z920"), activity()
+    old = energy(before, constants).parts
+    powers = {
+        "open": constants.open_mw, "closed": constants.closed_mw,
+        "self_refresh": constants.self_refresh_mw,
+    }  # fmt: skip
+    for count, state in (("open_clocks", "open"), ("asleep_clocks", "self_refresh")):
+        more = dataclasses.replace(before, **{count: getattr(before, count) + 10**6})
+        new = energy(more, constants).parts
+        for cause in old:
+            clocks = 10**6 * ((cause == state) - (cause == "closed"))
+            pj = clocks * constants.tck_ns * powers[cause].nominal if clocks else 0
+            assert new[cause].nominal - old[cause].nominal == pytest.approx(1000 * pj, abs=1), cause
+
+
 @pytest.mark.parametrize("name", ["aim", "htg-z920"])
 def test_a_faster_clock_is_less_background_for_the_same_commands(name: str) -> None:
     """The same lists in fewer nanoseconds, back to back."""
@@ -208,7 +225,7 @@ def test_a_faster_clock_is_less_background_for_the_same_commands(name: str) -> N
 
     def background(constants: Constants) -> dict[str, int]:
         work = activity()
-        lists = work.list_clocks * constants.tck_ns / 1000
+        lists = (work.list_clocks - work.asleep_clocks) * constants.tck_ns / 1000
         parts = energy(dataclasses.replace(work, us=lists), constants).parts
         assert parts["self_refresh"] == Joules()
         return {cause: parts[cause].nominal for cause in ("open", "closed")}

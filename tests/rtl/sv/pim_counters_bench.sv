@@ -13,8 +13,11 @@ module pim_counters_bench #(
   input  logic               clear_i,
   input  pim_pkg::dram_cmd_e col_cmd_i,
   input  pim_pkg::dram_cmd_e row_cmd_i,
+  input  logic               col_all_i,
   input  logic               row_all_i,
+  input  logic [$clog2(CkRatio)-1:0] row_slot_i,
   input  logic [Banks-1:0]   open_i,
+  input  logic               asleep_i,
   input  logic [3:0]         mac_i,
   input  logic               stall_i,
   input  logic               capture_i,
@@ -33,8 +36,11 @@ module pim_counters_bench #(
     .clear_i,
     .col_cmd_i,
     .row_cmd_i,
+    .col_all_i,
     .row_all_i,
+    .row_slot_i,
     .open_i,
+    .asleep_i,
     .mac_i,
     .stall_i,
     .capture_i,
@@ -46,6 +52,7 @@ module pim_counters_bench #(
   always @(posedge load_i) begin
     {u_dut.act_step_q, u_dut.pre_step_q} = '0;
     {u_dut.rd_step_q, u_dut.wr_step_q, u_dut.ref_step_q} = '0;
+    {u_dut.open_step_q, u_dut.all_rd_step_q, u_dut.all_wr_step_q} = '0;
     u_dut.cycles_q = load_total_i[pim_isa_pkg::CounterCycles];
     u_dut.act_q = load_total_i[pim_isa_pkg::CounterAct];
     u_dut.pre_q = load_total_i[pim_isa_pkg::CounterPre];
@@ -54,6 +61,10 @@ module pim_counters_bench #(
     u_dut.ref_q = load_total_i[pim_isa_pkg::CounterRef];
     u_dut.mac_q = load_total_i[pim_isa_pkg::CounterMac];
     u_dut.stall_q = load_total_i[pim_isa_pkg::CounterStall];
+    u_dut.open_q = load_total_i[pim_isa_pkg::CounterOpen];
+    u_dut.self_refresh_q = load_total_i[pim_isa_pkg::CounterSelfRefresh];
+    u_dut.all_rd_q = load_total_i[pim_isa_pkg::CounterAllRd];
+    u_dut.all_wr_q = load_total_i[pim_isa_pkg::CounterAllWr];
   end
 
 endmodule
