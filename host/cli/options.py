@@ -66,11 +66,13 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "help": "also make products of convolutions that copy their input several times for it",
     },
     "--quantize": {
-        "choices": ("w8", "w4"),
-        "help": "integer weights for products by constants: w8 (8 bits, a scale a column) or w4 (4"
-        " bits, groups of 128); rounded to nearest, or those of an .onnx file as they are. Such"
-        " products stay on the CPU: the PIM does not have these weights yet",
+        "type": parse_weights,
+        "metavar": "{none,w8,w4}",
+        "help": "integer weights for products by constants: none (default), w8 (8 bits, a scale a"
+        " column) or w4 (4 bits, groups of 128); rounded to nearest, or those of an .onnx file as"
+        " they are. Such products stay on the CPU: the PIM does not have these weights yet",
     },
+    "--generate": {"type": parse_count, "metavar": "N"},
     # Where it runs
     "--platform": {
         "type": parse_name,
@@ -192,7 +194,7 @@ def add_several(parser: argparse.ArgumentParser, option: str, help: str) -> None
     """Add an option that takes several values."""
     if option in _SEVERAL:
         parse, metavar = _SEVERAL[option]
-        add_option(parser, option, type=parse, metavar=metavar, help=help, choices=None)
+        add_option(parser, option, type=parse, metavar=metavar, help=help)
     else:
         add_option(parser, option, action="append", default=[], help=help)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pimloop.host.cli.arguments import idle, parse_count
+from pimloop.host.cli.arguments import idle
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.exit_codes import CHECK_FAILED
 from pimloop.host.cli.options import (
@@ -55,10 +55,9 @@ def register(subparsers: Any) -> None:
         help="execute this policy too: coexec where it is not by default, a plug-in's (`pimloop"
         " policies`)",
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--generate",
-        type=parse_count,
-        metavar="N",
         help="of a decoder: generate N tokens, each step on the device under its phase's plan (of"
         " --policy; default: coexec, or optimal where no product can be split)",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pimloop.errors import PimloopError
-from pimloop.host.cli.arguments import idle, parse_count, parse_name
+from pimloop.host.cli.arguments import idle, parse_name
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.exit_codes import CHECK_FAILED, ERROR
 from pimloop.host.cli.options import (
@@ -91,10 +91,9 @@ def register(subparsers: Any) -> None:
         help="run on this Dask cluster (default: this machine)",
     )
     add_options(parser, "--objective", "--shares", "--jobs", "--no-cache")
-    parser.add_argument(
+    add_option(
+        parser,
         "--generate",
-        type=parse_count,
-        metavar="N",
         help="of decoders: generate N tokens at every point, and draw tokens/s",
     )
     add_option(parser, "--fresh", help="run every point again, replace stored costs")

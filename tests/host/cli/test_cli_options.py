@@ -28,6 +28,7 @@ from pimloop.host.cli.arguments import (
     parse_seed,
     parse_setting,
     parse_shape,
+    parse_weights,
     positive_seconds,
     whole_number,
 )
@@ -55,7 +56,7 @@ TOO_LARGE = [str(10**30), str(LARGEST + 1), "9" * 5000]
 
 NUMBERS = {whole_number: 0, parse_seed: 0, parse_count: 1}
 #: Parsers of text with a form of its own.
-OTHER_FORMS = {parse_shape, parse_axis, parse_setting, parse_lengths_of_axis}
+OTHER_FORMS = {parse_shape, parse_axis, parse_setting, parse_lengths_of_axis, parse_weights}
 
 
 def options(flags=False):
