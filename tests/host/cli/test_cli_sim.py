@@ -258,7 +258,7 @@ def test_a_plan_for_other_shapes_is_refused_unless_it_is_asked_for(bert, tmp_pat
         ("{", "is not JSON"),
         (
             '{"format": "pimloop-plan/1", "assignment": {}, "objective": "fast"}',
-            'objective must be "makespan" or "sequential", not "fast"',
+            'objective must be "edp" or "energy" or "makespan" or "sequential", not "fast"',
         ),
         (
             '{"format": "pimloop-plan/1", "assignment": {}, "objective": "makespan"}',
