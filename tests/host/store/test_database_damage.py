@@ -26,7 +26,7 @@ from support.paths import REPOSITORY, TESTS
 
 from pimloop.host.store import cost_store, database, list_cache
 from pimloop.host.store.cost_store import Cost, CostStore
-from pimloop.host.store.list_cache import ListCache, ListCost
+from pimloop.host.store.list_cache import TOTALS, ListCache, ListCost
 
 #: Where a process that a test starts imports this file from, and what it imports.
 FOLDERS = [str(Path(__file__).parent), str(TESTS)]
@@ -70,7 +70,7 @@ class Lists:
 
     @staticmethod
     def entry(number):
-        return ListCost(tuple(range(number, number + 8)), (bytes([number % 256]) * 64,))
+        return ListCost(tuple(range(number, number + TOTALS)), (bytes([number % 256]) * 64,))
 
     def put(self, *numbers):
         for number in numbers:

@@ -15,7 +15,7 @@ from support.paths import REPOSITORY, TESTS
 
 from pimloop.host.store import database, list_cache
 from pimloop.host.store.database import Database
-from pimloop.host.store.list_cache import FILE_NAME, ListCache, ListCost
+from pimloop.host.store.list_cache import FILE_NAME, TOTALS, ListCache, ListCost
 
 #: Where a process that a test starts imports this file from, and what it imports.
 FOLDERS = [str(Path(__file__).parent), str(TESTS)]
@@ -26,7 +26,7 @@ def key(number: int) -> bytes:
 
 
 def cost(number: int, records: int = 1) -> ListCost:
-    totals = tuple(number + place for place in range(8))
+    totals = tuple(number + place for place in range(TOTALS))
     return ListCost(totals, tuple(bytes([number % 256, index]) * 32 for index in range(records)))
 
 
@@ -53,7 +53,7 @@ def test_what_is_put_is_got(path: Path) -> None:
     assert again.get(key(3)) == cost(33)
     for number in range(4, 20):
         assert again.get(key(number)) == cost(number, records=number % 4)
-    largest = ListCost((2**64 - 1,) * 8, ())
+    largest = ListCost((2**64 - 1,) * TOTALS, ())
     again.put(key(100), largest)
     assert again.get(key(100)) == largest
     again.close()

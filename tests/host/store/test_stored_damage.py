@@ -14,7 +14,7 @@ import pimloop.host.store.list_cache
 from pimloop.host.store import cost_store
 from pimloop.host.store.cost_store import FILE_NAME, Cost, CostStore
 from pimloop.host.store.list_cache import FILE_NAME as LISTS
-from pimloop.host.store.list_cache import ListCache, ListCost
+from pimloop.host.store.list_cache import TOTALS, ListCache, ListCost
 
 #: Flips in each database; each opens it anew.
 FLIPS = 400
@@ -77,7 +77,7 @@ def test_flipped_bits_of_the_list_cache_never_give_a_wrong_number(tmp_path, capl
     rng = random.Random(3)
     kept = {
         rng.randbytes(32): ListCost(
-            tuple(rng.randrange(1 << 40) for _ in range(8)),
+            tuple(rng.randrange(1 << 40) for _ in range(TOTALS)),
             tuple(rng.randbytes(64) for _ in range(i % 3)),
         )
         for i in range(40)
