@@ -167,9 +167,9 @@ def test_counters_give_the_energy_of_the_trace(runs: dict[int, tuple[OpStats, Ch
 def test_twice_the_work_is_twice_the_energy_of_the_trace(
     runs: dict[int, tuple[OpStats, Charges]],
 ) -> None:
-    one, two = (runs[n][1].picojoules(without=runs[0][1]) for n in (1, 2))
+    single, two = (runs[n][1].picojoules(without=runs[0][1]) for n in (1, 2))
     for cause in ("act_pre", "rd", "wr"):
-        assert two[cause] == pytest.approx(2 * one[cause], rel=2e-2), cause
-    assert two["ref"] >= one["ref"] > 0
+        assert two[cause] == pytest.approx(2 * single[cause], rel=2e-2), cause
+    assert two["ref"] >= single["ref"] > 0
     first, second = runs[1][0], runs[2][0]
     assert second.counters["rd"] == 2 * first.counters["rd"]
