@@ -70,14 +70,18 @@ def parse_name(text: str) -> str:
     return text
 
 
+#: Formats of integer weights.
+WEIGHTS = ("w8", "w4")
+
+
 def parse_weights(text: str) -> str | None:
     """Parse a format of weights; None: as they are stored.
 
     >>> parse_weights("w8"), parse_weights("none")
     ('w8', None)
     """
-    if text not in ("none", "w8", "w4"):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of none, w8, w4")
+    if text not in ("none", *WEIGHTS):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of none, {', '.join(WEIGHTS)}")
     return None if text == "none" else text
 
 

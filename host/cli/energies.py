@@ -6,8 +6,8 @@ from rich.console import Console
 
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.report.format.report import Report
-from pimloop.host.report.html.energies import GROUPS, energies, group_fj
-from pimloop.host.report.html.labels import schedule_key, schedule_order
+from pimloop.host.report.html.energies import GROUPS, energies, group_fj, with_energy
+from pimloop.host.report.html.labels import schedule_key
 from pimloop.host.report.html.lead import lead_schedule
 
 #: Units of a table by the largest energy in it.
@@ -31,9 +31,8 @@ def print_energies(out: Console, report: Report) -> None:
     if shown.bars is None:
         out.print(f"energy: {shown.model}", markup=False, soft_wrap=True)
         return
-    schedules = report["schedules"]
-    names = [name for name in schedule_order(schedules) if "energy" in schedules[name]]
-    most = max(schedules[name]["energy"]["total_fj"]["high"] for name in names)
+    known = with_energy(report)
+    most = max(schedule["energy"]["total_fj"]["high"] for schedule in known.values())
     scale, unit = next((pair for pair in _UNITS if most >= pair[0]), _UNITS[-1])
     causes = {key: causes for key, _, _, causes in GROUPS}
     columns = {
@@ -52,12 +51,12 @@ def print_energies(out: Console, report: Report) -> None:
 
     spread = max(digits - 1, 0)
     rows = []
-    for name in names:
-        energy = schedules[name]["energy"]
+    for name, schedule in known.items():
+        energy = schedule["energy"]
         total, power = energy["total_fj"], energy["average_w"]
         rows.append(
             (
-                schedule_key(name, schedules[name]),
+                schedule_key(name, schedule),
                 text(total["nominal"]),
                 f"{text(total['low'], spread)}-{text(total['high'], spread)}",
                 *(text(group_fj(energy, each)) for each in columns.values()),
@@ -69,6 +68,6 @@ def print_energies(out: Console, report: Report) -> None:
     print_table(
         out, [*texts("schedule"), *heads], rows,
         f"energy, modelled; {unit}; DRAM: its commands, standby: its background",
-        bold=names.index(lead) if lead in names else None,
+        bold=list(known).index(lead) if lead in known else None,
     )  # fmt: skip
     out.print(f"energy: {shown.model}", style="dim", markup=False, soft_wrap=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pimloop.host.execution.options import Options
     from pimloop.host.execution.runner import Event
+    from pimloop.host.models.generator import Generator
     from pimloop.host.models.graph import Array, Graph
     from pimloop.host.pipeline.generation import Generation, Phase, Planner
     from pimloop.host.pipeline.growth import Growth
@@ -52,11 +53,8 @@ def run_generate(args: argparse.Namespace) -> int:
     from pimloop.host.common.files import write_json
     from pimloop.host.common.folders import make_folder
     from pimloop.host.common.text import file_name
-    from pimloop.host.execution.runner import Event
     from pimloop.host.models.generator import load_generator
-    from pimloop.host.models.inputs import random_inputs
     from pimloop.host.models.loader import LoadOptions
-    from pimloop.host.pipeline.generate import generate
     from pimloop.host.pipeline.growth import growth
     from pimloop.host.platforms.platform import DEFAULT_PLATFORM, load_platform
 
@@ -87,14 +85,7 @@ def run_generate(args: argparse.Namespace) -> int:
     make_folder(folder)
     options = pipeline_options(args)
     with progress:
-        generation = generate(
-            generator,
-            random_inputs(generator.prefill, args.seed)["input_ids"],
-            platform,
-            planner(platform, policy, options, progress),
-            options,
-            lambda step: progress(Event("generate", step)),
-        )
+        generation = generate_random(generator, args.seed, platform, policy, options, progress)
         longer = growth(generation, progress)
     report = generation_report(generation, platform, options, repeat_command(args), longer)
     path = folder / FILE_NAME
@@ -106,6 +97,42 @@ def run_generate(args: argparse.Namespace) -> int:
         print_generation(console(), report)
         console().print(f"report: {path}", soft_wrap=True)
     return 0 if generation.passed else CHECK_FAILED
+
+
+def generate_random(
+    generator: Generator,
+    seed: int,
+    platform: Platform,
+    policy: str | None,
+    options: Options,
+    progress: Callable[[Event], None],
+) -> Generation:
+    """Generate behind random prompts, each phase with the plan of `planner`.
+
+    Parameters
+    ----------
+    seed
+        Of the prompts.
+    policy
+        As `planner` takes it.
+
+    Raises
+    ------
+    PimloopError, SimError
+        As `pimloop.host.pipeline.generate.generate`.
+    """
+    from pimloop.host.execution.runner import Event
+    from pimloop.host.models.inputs import random_inputs
+    from pimloop.host.pipeline.generate import generate
+
+    return generate(
+        generator,
+        random_inputs(generator.prefill, seed)["input_ids"],
+        platform,
+        planner(platform, policy, options, progress),
+        options,
+        lambda step: progress(Event("generate", step)),
+    )
 
 
 def _policy(args: argparse.Namespace) -> str | None:
@@ -252,6 +279,7 @@ def generation_report(
     from pimloop.sim.device.lanes import lanes_text
 
     phases = generation.phases
+    rows = [_phase(phase, platform) for phase in phases]
     planned = [entry for phase in phases if (entry := _planned(phase)) is not None]
     complete = len(planned) == len(phases)
     judged = [token for token in generation.tokens if token.judged]
@@ -280,11 +308,11 @@ def generation_report(
             }
             for token in generation.tokens
         ],
-        "phases": [_phase(phase, platform) for phase in phases],
+        "phases": rows,
         "energy_model": model_text(
             platform,
             timed=any(phase.times() is not None for phase in phases),
-            counted=any(phase.energy() is not None for phase in phases),
+            counted=any(row["energy_j"] is not None for row in rows),
         ),
         "schedules": schedule_times(planned, generation.generator.batch) if complete else [],
         "growth": list(longer.rows),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.execution.options import Options
+    from pimloop.host.execution.runner import Event
     from pimloop.host.pipeline.sweep import Point
+    from pimloop.host.platforms.platform import Platform
     from pimloop.host.report.format.sweep import SweepPoint
     from pimloop.host.report.generation.sweep import GenerationRow, GenerationSweep
 
@@ -86,16 +88,14 @@ def _finished(
     from pimloop.host.cli.progress import ProgressDisplay
     from pimloop.host.common.files import write_json
     from pimloop.host.common.folders import make_subfolder
-    from pimloop.host.pipeline.points import content_key, kept, model_content
-    from pimloop.host.pipeline.sweep import POINTS, point_name
+    from pimloop.host.pipeline.points import kept
+    from pimloop.host.pipeline.sweep import POINTS, content_keys, point_name
     from pimloop.host.planning.keys import digest, is_measured, machine_key
     from pimloop.host.platforms.platform import load_platform
 
     tokens = args.generate
-    platforms = {point: load_platform(point.platform, dict(point.settings)) for point in points}
-    for point, platform in platforms.items():
-        model = model_content(point.model, point.load_options())
-        content = content_key(model, platform, options)
+    for point, content in content_keys(points, options).items():
+        platform = load_platform(point.platform, dict(point.settings))
         key = None if content is None else digest(content, "generate", tokens)
         place = folder / POINTS / f"{point_name(point, options)}-generate-{tokens}"
         report = None if options.fresh else _kept(place / FILE_NAME, key, platform)
@@ -104,7 +104,7 @@ def _finished(
             continue
         try:
             with ProgressDisplay(console(stderr=True), quiet=args.quiet or args.json) as progress:
-                report = _generate(point, tokens, options, progress)
+                report = _generate(point, platform, tokens, options, progress)
         except PimloopError as error:
             yield point, None, False, str(error)
             continue
@@ -114,7 +114,7 @@ def _finished(
         yield point, report, False, ""
 
 
-def _kept(path: Path, key: str | None, platform: Any) -> dict[str, Any] | None:
+def _kept(path: Path, key: str | None, platform: Platform) -> dict[str, Any] | None:
     """Return a generation.json that still holds; None: there is none, or it does not."""
     from pimloop.host.pipeline.points import holds
 
@@ -128,19 +128,14 @@ def _kept(path: Path, key: str | None, platform: Any) -> dict[str, Any] | None:
 
 
 def _generate(
-    point: Point, tokens: int, options: Options, progress: ProgressDisplay
+    point: Point, platform: Platform, tokens: int, options: Options, progress: ProgressDisplay
 ) -> dict[str, Any]:
     """Return the generation.json of a point; growth with the cache is left to `pimloop sim`."""
-    from pimloop.host.cli.generate import generation_report, planner
-    from pimloop.host.execution.runner import Event
+    from pimloop.host.cli.generate import generate_random, generation_report
     from pimloop.host.models.generator import load_generator
-    from pimloop.host.models.inputs import random_inputs
-    from pimloop.host.pipeline.generate import generate
     from pimloop.host.pipeline.growth import Growth
     from pimloop.host.pipeline.sweep import point_command
-    from pimloop.host.platforms.platform import load_platform
 
-    platform = load_platform(point.platform, dict(point.settings))
     command = (*point_command(point, options), "--generate", str(tokens))
     options = replace(options, command=command)
 
@@ -148,14 +143,7 @@ def _generate(
         progress(replace(event, job=f"{point}: {event.job}"))
 
     generator = load_generator(point.model, tokens, point.load_options())
-    generation = generate(
-        generator,
-        random_inputs(generator.prefill, point.loading.seed)["input_ids"],
-        platform,
-        planner(platform, None, options, show),
-        options,
-        lambda step: show(Event("generate", step)),
-    )
+    generation = generate_random(generator, point.loading.seed, platform, None, options, show)
     left_out = Growth(left_out="a sweep has none: run the point alone, with `pimloop sim`")
     return generation_report(generation, platform, options, command, left_out)
 

@@ -237,13 +237,7 @@ def _print_energy_plan(out: Lines, name: str, plan: Plan) -> None:
         f"{name} ({plan.method}), objective {plan.objective}, {LEAST[plan.objective]}:"
         f" {totals_text(plan.total_us, plan.energy.total_fj)}"
     )
-    bound = bound_text(energy)
-    if plan.optimal:
-        out.print(f"proved optimal: lower bound {bound}")
-    else:
-        ended = _limit_text(plan)
-        text = f"lower bound {bound} (gap {percent(plan.gap, 2)})"
-        out.print(f"{text}; {ended}" if ended else text)
+    _print_bound(out, plan, bound_text(energy))
     others = others_text(energy)
     if others:
         out.print(others)
@@ -258,11 +252,15 @@ def _print_times(out: Lines, name: str, plan: Plan, entry: str) -> None:
         f"({plan.compute_us:.3f} us of compute and {plan.transfer_us:.3f} us of transfer{entry}"
         " overlap)"
     )
+    _print_bound(out, plan, f"{plan.lower_bound_us:.3f} us")
+
+
+def _print_bound(out: Lines, plan: Plan, bound: str) -> None:
     if plan.optimal:
-        out.print(f"proved optimal: lower bound {plan.lower_bound_us:.3f} us")
+        out.print(f"proved optimal: lower bound {bound}")
     else:
         ended = _limit_text(plan)
-        text = f"lower bound {plan.lower_bound_us:.3f} us (gap {percent(plan.gap, 2)})"
+        text = f"lower bound {bound} (gap {percent(plan.gap, 2)})"
         out.print(f"{text}; {ended}" if ended else text)
 
 

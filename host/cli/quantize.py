@@ -6,7 +6,7 @@ import argparse
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from pimloop.host.cli.arguments import idle, parse_count
+from pimloop.host.cli.arguments import WEIGHTS, idle, parse_count
 from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.options import (
     add_model,
@@ -44,7 +44,7 @@ def register(subparsers: Any) -> None:
     )
     add_model(parser)
     parser.add_argument(
-        "--weights", required=True, dest="quantize", choices=("w8", "w4"),
+        "--weights", required=True, dest="quantize", choices=WEIGHTS,
         help="w8: 8 bits with a scale a column; w4: 4 bits in groups of 128",
     )  # fmt: skip
     parser.add_argument(

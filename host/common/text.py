@@ -7,8 +7,11 @@ computes cells that begin like a formula.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 
 #: What stands for a character that is not shown.
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -44,6 +47,30 @@ def csv_cell(value: object) -> object:
     # Spreadsheets also take wide forms of the same characters, and skip leading blanks.
     start = unicodedata.normalize("NFKC", value).lstrip(" ")
     return f"'{printable(value)}" if start.startswith(_FORMULA) else printable(value)
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return rows as CSV below their columns' names; each cell as `csv_cell`, objects as `pairs`.
+
+    >>> csv_table(["a", "b"], [{"a": "=1", "b": {"x": 1, "y": 2}}])
+    "a,b\\n'=1,x=1;y=2\\n"
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        cells = {name: pairs(c) if isinstance(c, Mapping) else c for name, c in row.items()}
+        writer.writerow({name: csv_cell(cell) for name, cell in cells.items()})
+    return text.getvalue()
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    """Return values by key as `key=value` with semicolons between.
+
+    >>> pairs({"pim.lanes": "8", "past": 16})
+    'pim.lanes=8;past=16'
+    """
+    return ";".join(f"{key}={value}" for key, value in values.items())
 
 
 def file_name(text: str) -> str:

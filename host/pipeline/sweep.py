@@ -120,7 +120,7 @@ def run_sweep(
         When a platform, a setting or a file of inputs is wrong, before anything is run, or
         `folder` cannot be written to.
     """
-    keys = _content_keys(points, options)
+    keys = content_keys(points, options)
     places = {point: folder / POINTS / point_name(point, options) for point in points}
     over: dict[Point, Finished] = {}
     for point in () if options.fresh else points:
@@ -137,7 +137,14 @@ def run_sweep(
     return [over[point] for point in points]
 
 
-def _content_keys(points: Sequence[Point], options: Options) -> dict[Point, str | None]:
+def content_keys(points: Sequence[Point], options: Options) -> dict[Point, str | None]:
+    """Return `pimloop.host.pipeline.points.content_key` of points; a model is looked at once.
+
+    Raises
+    ------
+    PimloopError
+        When a platform, a setting or a file of inputs is wrong.
+    """
     models: dict[tuple[object, ...], str | None] = {}
     keys = {}
     for point in points:

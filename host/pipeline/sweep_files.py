@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pimloop.host.common.files import write_json, write_text
-from pimloop.host.common.text import csv_cell
+from pimloop.host.common.text import csv_table
 from pimloop.host.execution.options import Options
 from pimloop.host.pipeline.loading import Binding
 from pimloop.host.pipeline.sweep import Finished
@@ -91,23 +89,18 @@ def to_csv(table: Iterable[SweepRow]) -> str:
 
     Text that a spreadsheet would take for a formula has an apostrophe before it.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in table:
-        shapes = {name: "x".join(map(str, shape)) for name, shape in row["shapes"].items()}
-        cells = {
-            **row,
-            "axes": _pairs(row["axes"]),
-            "shapes": _pairs(shapes),
-            "settings": _pairs(row["settings"]),
-        }
-        writer.writerow({name: csv_cell(cell) for name, cell in cells.items()})
-    return text.getvalue()
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    return ";".join(f"{key}={value}" for key, value in values.items())
+    return csv_table(
+        _COLUMNS,
+        (
+            {
+                **row,
+                "shapes": {
+                    name: "x".join(map(str, shape)) for name, shape in row["shapes"].items()
+                },
+            }
+            for row in table
+        ),
+    )
 
 
 def plotted(table: Iterable[SweepRow]) -> list[SweepRow]:

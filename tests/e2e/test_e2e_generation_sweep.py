@@ -99,7 +99,7 @@ def test_every_combination_is_a_point(swept, decoder, tmp_path, capsys, monkeypa
     report = point_of(folder)
     asked = []
 
-    def run(point, tokens, *_):
+    def run(point, platform, tokens, *_):
         asked.append((point.sequence_length, point.loading.batch, point.loading.quantize, tokens))
         if point.loading.batch == 2 and point.sequence_length == 4:
             raise PimloopError("the cache does not fit")

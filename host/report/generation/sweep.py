@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
 from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json, write_text
-from pimloop.host.common.text import csv_cell
+from pimloop.host.common.text import csv_table
 from pimloop.host.report.format.sweep import SweepPoint, SweepRow
 from pimloop.host.report.generation.page import against_cpu
 from pimloop.host.report.plots_sweep import write_token_plots
@@ -88,14 +86,7 @@ def to_csv(rows: Iterable[GenerationRow]) -> str:
 
     Text that a spreadsheet would take for a formula has an apostrophe before it.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(GenerationRow.__annotations__), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        settings = ";".join(f"{key}={value}" for key, value in row["settings"].items())
-        cells = {**row, "settings": settings}
-        writer.writerow({name: csv_cell(cell) for name, cell in cells.items()})
-    return text.getvalue()
+    return csv_table(list(GenerationRow.__annotations__), rows)
 
 
 def write_generation_sweep(sweep: GenerationSweep, folder: Path) -> list[Path]:

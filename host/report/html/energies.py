@@ -64,7 +64,7 @@ def energies(report: Report) -> Energies | None:
     model = report.get("energy_model")
     if model is None:
         return None
-    known = _known(report)
+    known = with_energy(report)
     return Energies(
         model,
         all(schedule["energy"]["with_cpu"] for schedule in known.values()),
@@ -80,7 +80,8 @@ def group_fj(energy: Energy, causes: tuple[str, ...]) -> int:
     )
 
 
-def _known(report: Report) -> dict[str, Schedule]:
+def with_energy(report: Report) -> dict[str, Schedule]:
+    """Return the schedules that have an energy, in their order."""
     schedules = report["schedules"]
     return {
         name: schedules[name] for name in schedule_order(schedules) if "energy" in schedules[name]
