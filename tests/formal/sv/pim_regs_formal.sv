@@ -18,7 +18,7 @@ module pim_regs_formal (
   input pim_isa_pkg::code_e end_code_i,
   input logic [63:0]        desc_addr_i,
   input logic [31:0]        desc_count_i,
-  input logic [7:0][63:0]   counters_i
+  input logic [pim_isa_pkg::Counters-1:0][63:0] counters_i
 );
 
   localparam int unsigned Patience = 2;
