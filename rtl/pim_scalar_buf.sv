@@ -44,9 +44,9 @@ module pim_scalar_buf #(
   atom_t atom, atom_q;             // wanted; the one in `data`
   element_t element, element_q;
   logic [Parts-1:0][AtomElems*16-1:0] data;
-  logic [AtomElems*16-1:0] written;  // to the atom that is wanted
+  logic [AtomElems*16-1:0] atom_data;  // of the one named one clock ago
   logic reads, collides, collided_q;
-  logic [15:0] late_q;
+  logic [Parts-1:0][AtomElems*16-1:0] late_q;  // written one clock ago, to each part's atom
 
   // Atoms that follow each other are in different memories.
   function automatic line_t line_of(atom_t index);
@@ -62,11 +62,11 @@ module pim_scalar_buf #(
   assign reads = atom != atom_q || collided_q;
   assign collides = write_i && (write_all_i ? line_of(write_index_i) == line_of(atom)
                                             : write_index_i == atom);
-  assign written = write_all_i ? write_data_i[32'(part_of(atom))*AtomElems*16+:AtomElems*16]
-                               : write_data_i[AtomElems*16-1:0];
-  assign read_data_o = collided_q ? late_q : data[part_of(atom_q)][32'(element_q)*16+:16];
+  assign atom_data = collided_q ? late_q[part_of(atom_q)] : data[part_of(atom_q)];
+  assign read_data_o = atom_data[32'(element_q)*16+:16];
 
-  // What is read and written in one clock comes from `late_q`.
+  // What is read and written in one clock comes from `late_q`, which does not depend on what is read:
+  // the entry that is wanted is known late.
   for (genvar p = 0; p < Parts; p++) begin : gen_part
     localparam part_t Part = part_t'(p);
     pim_ram #(
@@ -82,6 +82,11 @@ module pim_scalar_buf #(
       .read_index_i(line_of(atom)),
       .read_data_o(data[p])
     );
+
+    always_ff @(posedge clk_i) begin
+      if (write_i) late_q[p] <= write_all_i ? write_data_i[p*AtomElems*16+:AtomElems*16]
+                                            : write_data_i[AtomElems*16-1:0];
+    end
   end
 
   // No reset: the atom read first is the one wanted, or what nobody has written.
@@ -89,7 +94,6 @@ module pim_scalar_buf #(
     atom_q <= atom;
     element_q <= element;
     collided_q <= collides;
-    if (collides) late_q <= written[32'(element)*16+:16];
   end
 
 endmodule

@@ -209,9 +209,12 @@ module pim_seq #(
 
   // ---- settings -------------------------------------------------------------------------
   assign zero_init_o = init == pim_isa_pkg::InitZero;
-  // Of the next clock: the splats of a row follow those of the last one without a break.
-  assign scalar_index_o = !from_column ? '0
-      : row + IndexBits'(part) + IndexBits'(splat_o && splat_end && more);
+  // Of the next clock: the splats of a row follow those of the last one without a break. Whether they
+  // do is known late: both sums wait for it.
+  logic [IndexBits-1:0] index_here, index_next;
+  assign index_here = from_column ? row + IndexBits'(part) : '0;
+  assign index_next = from_column ? row + IndexBits'(part) + IndexBits'(1'b1) : '0;
+  assign scalar_index_o = splat_o && splat_end && more ? index_next : index_here;
 
   // Splats start when everything before them has settled and then go on without a break. Before those
   // of a MATMUL_T only scalars are on their way, which all_bank does not wait for.

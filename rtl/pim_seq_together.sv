@@ -30,30 +30,44 @@ module pim_seq_together #(
   output logic             narrow_o
 );
 
-  logic counting_q, fits;
+  localparam int unsigned RowBits = $clog2(AccGroups + 1);
+
+  logic counting_q;
+  // Known a clock ahead, since the row that follows is soon needed after this: another row goes with
+  // those up to the one in hand; the rows behind that one, at most `AccGroups` of them.
+  logic fits_q;
+  logic [RowBits-1:0] behind_q, behind_first;
   logic [6:0] width_q;
 
-  assign fits = together_i && 32'(part_o) + 32'd1 != rows_left_i &&
-      8'(beats_o) + 8'(width_q) <= 8'(AccGroups);
-  assign more_o = counting_q ? fits : part_o != last_part_o;
+  assign behind_first = rows_left_i > 32'(AccGroups) ? RowBits'(AccGroups)
+                                                     : RowBits'(rows_left_i - 32'd1);
+  assign more_o = counting_q ? fits_q : part_o != last_part_o;
   assign narrow_o = 32'(counting_q ? width_q : beats_o) < LaneLatency;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       counting_q <= 1'b0;
+      fits_q <= 1'b0;
+      behind_q <= '0;
       width_q <= '0;
       part_o <= '0;
       last_part_o <= '0;
       beats_o <= '0;
     end else if (new_tile_i) begin
       counting_q <= 1'b1;
+      fits_q <= together_i && behind_first != '0 && width_i <= 7'(AccGroups / 2);
+      behind_q <= behind_first;
       width_q <= width_i;
       part_o <= '0;
       last_part_o <= '0;
       beats_o <= width_i;
     end else if (step_i) begin
       part_o <= more_o ? part_o + 1'b1 : '0;
-      if (counting_q && more_o) beats_o <= beats_o + width_q;
+      if (counting_q && more_o) begin
+        fits_q <= behind_q != RowBits'(1'b1) && 9'(beats_o) + 9'({width_q, 1'b0}) <= 9'(AccGroups);
+        behind_q <= behind_q - 1'b1;
+        beats_o <= beats_o + width_q;
+      end
       if (counting_q && !more_o) begin
         counting_q <= 1'b0;
         last_part_o <= part_o;
