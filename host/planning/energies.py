@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pimloop.host.common.machine import cores
+from pimloop.host.cpu.power import cpu_power
 from pimloop.host.devices.kinds import HOST_MEMORY, SessionDevice, kinds
 from pimloop.host.energy.constants import Constants
 from pimloop.host.energy.forms import Activity, Energy, energy, standing, total
@@ -48,6 +49,16 @@ def no_energy(platform: Platform) -> str:
     if platform.energy_sections is None:
         return "no energy model: the platform's file has no section [energy]"
     return ""
+
+
+def no_cpu_power(platform: Platform) -> str:
+    """Return why the energy of a platform's CPU is not known, "" where it is, or nothing is."""
+    known = platform.energy_constants()
+    if known is None or known.static_mw is not None:
+        return ""
+    missing = "its file has no [energy_cpu]"
+    power = cpu_power() if platform.cpu is None else ""
+    return f"{missing}, and this machine {power}" if isinstance(power, str) and power else missing
 
 
 def schedule_energy(schedule: Schedule) -> ScheduleEnergy | None:
@@ -169,11 +180,14 @@ def transfer_activity(transfer: Transfer, platform: Platform, us: Fraction) -> A
     return activity(transfer.stats, platform, us, max(busy, Fraction(0)))
 
 
-def _cores(platform: Platform, device: str) -> int:
+def _cores(platform: Platform, device: str) -> Fraction:
     """Return how many cores of the CPU work while a device computes."""
     kind = kinds()[device]
     if kind.offloaded or kind.memory != HOST_MEMORY:
-        return 0
+        return Fraction(0)
     if device == "cpu_serial":
-        return 1
-    return cores() if platform.cpu is None else platform.cpu.cores
+        return Fraction(1)
+    if platform.cpu is not None:
+        return Fraction(platform.cpu.cores)
+    power = platform.measured_power()
+    return Fraction(cores()) if power is None else power.parallel_cores

@@ -17,7 +17,7 @@ from pimloop.host.energy.constants import Constants
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.planning.costs import CountedEnergies
-from pimloop.host.planning.energies import cpu_energy, execution_energies, no_energy
+from pimloop.host.planning.energies import cpu_energy, execution_energies, no_cpu_power, no_energy
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.energies import Energies
@@ -39,11 +39,9 @@ def require_energies(platform: Platform) -> Constants:
         When it does not; says what is missing.
     """
     known = platform.energy_constants()
-    why = no_energy(platform)
+    why = no_energy(platform) or no_cpu_power(platform)
     if known is None:
         why = why or "no energy model"
-    elif known.core_mw is None or known.static_mw is None:
-        why = "its file has no section [energy_cpu], so the power of the CPU is not known"
     for name, kind in platform.devices.items():
         if isinstance(kind, SessionDevice) and not why:
             why = f"the power of '{name}', a device of a plug-in, is not known"

@@ -187,7 +187,8 @@ def transfer_key(
 
 def energy_key(platform: Platform) -> str:
     """Return what energies depend on beside counters and times."""
-    return digest("energy", platform.energy_sections, platform.driver, ENERGY.key())
+    power = platform.measured_power()
+    return digest("energy", platform.energy_sections, platform.driver, power, ENERGY.key())
 
 
 def session_device_key(platform: Platform, name: str) -> str:

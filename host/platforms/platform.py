@@ -30,6 +30,7 @@ from pimloop.host.common.schema import (
 )
 from pimloop.host.cpu.model import CpuModel
 from pimloop.host.cpu.parameters import CpuSection
+from pimloop.host.cpu.power import CpuPower, cpu_power
 from pimloop.host.devices.kinds import (
     BUILT_IN,
     Devices,
@@ -38,7 +39,7 @@ from pimloop.host.devices.kinds import (
     kinds,
     session_devices,
 )
-from pimloop.host.energy.constants import Constants, constants
+from pimloop.host.energy.constants import Constants, Spread, constants
 from pimloop.host.energy.sections import SECTIONS as ENERGY_SECTIONS
 from pimloop.host.energy.sections import EnergySections, parse_energy
 from pimloop.host.operators.capabilities import Capabilities
@@ -225,7 +226,22 @@ class Platform:
         return None if self.cpu is None else CpuModel(self.cpu, self.name)
 
     def energy_constants(self) -> Constants | None:
-        """Return what commands and times cost in energy; None: the file does not say."""
+        """Return what commands and times cost in energy; None: the file does not say.
+
+        The power of a CPU that is measured on this machine is that of RAPL, where it is readable.
+        """
+        known, power = self.file_constants(), self.measured_power()
+        if known is None or power is None:
+            return known
+        return replace(known, core_mw=Spread.of(power.core_mw), static_mw=Spread.of(power.idle_mw))
+
+    def measured_power(self) -> CpuPower | None:
+        """Return the power of the CPU by RAPL; None: another CPU is modelled, or not readable."""
+        power = cpu_power() if self.cpu is None else None
+        return power if isinstance(power, CpuPower) else None
+
+    def file_constants(self) -> Constants | None:
+        """Return what commands and times cost by the file alone; None: it does not say."""
         if self.energy_sections is None:
             return None
         device = self.device
@@ -523,6 +539,6 @@ def _check_consistency(platform: Platform, path: Path) -> None:
             f"{geometry.beat_columns} columns of a beat"
         )
     try:
-        platform.energy_constants()
+        platform.file_constants()
     except PlatformError as error:
         raise PlatformError(f"{path}: {error}") from error

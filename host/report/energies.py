@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pimloop.host.energy.forms import Energy, Joules, total
-from pimloop.host.planning.energies import no_energy, schedule_energy
+from pimloop.host.planning.energies import no_cpu_power, no_energy, schedule_energy
 from pimloop.host.planning.outcome import Outcome, Schedule
 from pimloop.host.platforms.platform import Platform
 from pimloop.host.report.format.schedule import Energy as EnergyJson
@@ -68,10 +68,10 @@ def model_text(platform: Platform, *, timed: bool, counted: bool) -> str:
             return "no energies: the device has no clock"
         return "no energies: the power of a plug-in's device is not known"
     text = "counters and times by the constants of the platform's file (docs/energy.md)"
-    constants = platform.energy_constants()
-    if constants is None or constants.static_mw is None:
-        text += "; without the CPU, whose power the file does not have"
-    return text
+    if platform.measured_power() is not None:
+        text += "; the CPU's power measured by RAPL"
+    missing = no_cpu_power(platform)
+    return f"{text}; without the CPU, whose power is not known: {missing}" if missing else text
 
 
 def _nominal(energy: Energy) -> int:

@@ -10,6 +10,8 @@ import pytest
 from support.backends import BACKENDS, has_time, open_backend
 from support.raw import RawDevice
 
+from pimloop.host.cpu import rapl
+from pimloop.host.cpu.power import cpu_power
 from pimloop.host.pim.device.base import Device
 
 
@@ -30,6 +32,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_rapl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the energy counters of the machine: results do not depend on who may read them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rapl, "POWERCAP", tmp_path_factory.mktemp("powercap"))
+        cpu_power.cache_clear()
+        yield
+    cpu_power.cache_clear()
 
 
 @pytest.fixture(scope="session")
