@@ -79,6 +79,7 @@ module pim_seq #(
   );
 
   logic [IndexBits-1:0] row;                   // of the result, the first of a group
+  logic [IndexBits-1:0] index_here, index_next;  // of the scalar
   logic [2:0] member, last;                    // row of the group, the last of the group
   logic [31:0] a, b_q, c, y;                   // addresses of the current row
   logic [31:0] tile_b_q;                       // right operand of the current tile, MATMUL
@@ -209,9 +210,7 @@ module pim_seq #(
 
   // ---- settings -------------------------------------------------------------------------
   assign zero_init_o = init == pim_isa_pkg::InitZero;
-  // Of the next clock: the splats of a row follow those of the last one without a break. Whether they
-  // do is known late: both sums wait for it.
-  logic [IndexBits-1:0] index_here, index_next;
+  // Of the next clock: splats follow those of the last row without a break. `splat_o` comes late.
   assign index_here = from_column ? row + IndexBits'(part) : '0;
   assign index_next = from_column ? row + IndexBits'(part) + IndexBits'(1'b1) : '0;
   assign scalar_index_o = splat_o && splat_end && more ? index_next : index_here;
