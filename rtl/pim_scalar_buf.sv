@@ -69,6 +69,10 @@ module pim_scalar_buf #(
   // the entry that is wanted is known late.
   for (genvar p = 0; p < Parts; p++) begin : gen_part
     localparam part_t Part = part_t'(p);
+    logic [AtomElems*16-1:0] part_data;
+    assign part_data = write_all_i ? write_data_i[p*AtomElems*16+:AtomElems*16]
+                                   : write_data_i[AtomElems*16-1:0];
+
     pim_ram #(
       .Width(AtomElems * 16),
       .Depth(Depth / AtomElems / Parts)
@@ -76,16 +80,14 @@ module pim_scalar_buf #(
       .clk_i,
       .write_i(write_i && (write_all_i || part_of(write_index_i) == Part)),
       .write_index_i(line_of(write_index_i)),
-      .write_data_i(write_all_i ? write_data_i[p*AtomElems*16+:AtomElems*16]
-                                : write_data_i[AtomElems*16-1:0]),
+      .write_data_i(part_data),
       .read_i(reads && part_of(atom) == Part),
       .read_index_i(line_of(atom)),
       .read_data_o(data[p])
     );
 
     always_ff @(posedge clk_i) begin
-      if (write_i) late_q[p] <= write_all_i ? write_data_i[p*AtomElems*16+:AtomElems*16]
-                                            : write_data_i[AtomElems*16-1:0];
+      if (write_i) late_q[p] <= part_data;
     end
   end
 
