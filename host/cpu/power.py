@@ -6,7 +6,7 @@ caches, memory controllers and other processes take in the meantime is in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -16,7 +16,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from pimloop.host.common.machine import cores
-from pimloop.host.cpu.rapl import NoRaplError, packages, taken_uj
+from pimloop.host.cpu.rapl import NoRaplError, Package, packages, taken_uj
 
 #: Seconds of each measurement; counters are renewed every millisecond.
 SECONDS = 0.3
@@ -65,9 +65,10 @@ def measure_power(seconds: float = SECONDS) -> CpuPower:
     NoRaplError
         When no counter can be read, or one core at work takes no more than the idle machine.
     """
-    packages()  # before sessions are opened
-    idle = _mean_mw(lambda: sleep(1e-3), seconds)
-    power = CpuPower(idle, _mean_mw(_product(1), seconds), _mean_mw(_product(cores()), seconds))
+    packs = packages()  # before sessions are opened
+    idle = _mean_mw(packs, lambda: sleep(1e-3), seconds)
+    serial = _mean_mw(packs, _product(1), seconds)
+    power = CpuPower(idle, serial, _mean_mw(packs, _product(cores()), seconds))
     if not idle < power.serial_mw <= power.parallel_mw:
         watts = (float(mw) / 1000 for mw in (idle, power.serial_mw, power.parallel_mw))
         shown = ", ".join(f"{each:.3g}" for each in watts)
@@ -78,9 +79,8 @@ def measure_power(seconds: float = SECONDS) -> CpuPower:
     return power
 
 
-def _mean_mw(work: Callable[[], object], seconds: float) -> Fraction:
+def _mean_mw(packs: Sequence[Package], work: Callable[[], object], seconds: float) -> Fraction:
     """Return the mean power while some work is done again and again, milliwatts."""
-    packs = packages()
     work()
     start, before = perf_counter(), [package.read_uj() for package in packs]
     while perf_counter() - start < seconds:

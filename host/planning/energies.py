@@ -57,8 +57,8 @@ def no_cpu_power(platform: Platform) -> str:
     if known is None or known.static_mw is not None:
         return ""
     missing = "its file has no [energy_cpu]"
-    power = cpu_power() if platform.cpu is None else ""
-    return f"{missing}, and this machine {power}" if isinstance(power, str) and power else missing
+    # A power that could be measured would be among the constants: this is why it could not.
+    return f"{missing}, and this machine {cpu_power()}" if platform.cpu is None else missing
 
 
 def schedule_energy(schedule: Schedule) -> ScheduleEnergy | None:
