@@ -21,6 +21,8 @@ pim_lane_ctl.sv
 pim_lane_feed.sv
 pim_lane_result.sv
 pim_lane_rows.sv
+pim_lane_steps.sv
+pim_lane_unpack.sv
 pim_lanes.sv
 pim_list.sv
 pim_regs.sv
@@ -36,6 +38,7 @@ pim_sched_waits.sv
 pim_seq.sv
 pim_seq_blocks.sv
 pim_seq_decode.sv
+pim_seq_groups.sv
 pim_seq_rows.sv
 pim_seq_stream.sv
 pim_seq_together.sv

@@ -12,7 +12,9 @@ module pim_check #(
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned BeatBytes = 64,
   parameter int unsigned AccGroups = 16,
-  parameter int unsigned ScalarDepth = 4096
+  parameter int unsigned ScalarDepth = 4096,
+  /// Rows of the left operand for a beat.
+  parameter int unsigned RowsPerBeat = 1
 ) (
   input  wire logic                     clk_i,
   input  wire logic                     rst_ni,
@@ -86,7 +88,8 @@ module pim_check #(
     .AtomBytes(AtomBytes),
     .BeatBytes(BeatBytes),
     .AccGroups(AccGroups),
-    .ScalarDepth(ScalarDepth)
+    .ScalarDepth(ScalarDepth),
+    .RowsPerBeat(RowsPerBeat)
   ) u_static (
     .clk_i,
     .sample_i(begins),

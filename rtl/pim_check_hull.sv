@@ -25,7 +25,10 @@ module pim_check_hull #(
   localparam int unsigned AtomElemBits = $clog2(AtomBytes / 2);
 
   // Bytes of a row: four for each of 2^32 columns, or the right operand of a product.
-  typedef logic [33+(ScalarDepth > 4 ? $clog2(ScalarDepth) : 2)-1:0] row_t;
+  typedef logic [34+(ScalarDepth > 4 ? $clog2(ScalarDepth) : 2)-1:0] row_t;
+
+  // Five times the inner dimension, or that and the largest group.
+  typedef logic [(ScalarDepth > 32768 ? $clog2(ScalarDepth) : 15)+3-1:0] inner_t;
 
   localparam row_t Padding = row_t'(BeatElems) - row_t'(1);
 
@@ -109,12 +112,24 @@ module pim_check_hull #(
     host.unit = UnitByte;
   endfunction
 
+  // Elements that a column of 16 bits has, those of its scales with them. `inner` is known to be at
+  // most ScalarDepth where this is used.
+  function automatic inner_t units();
+    inner_t elements, groups;
+    elements = inner_t'(desc_i.inner);
+    groups = (elements + inner_t'((32'd1 << desc_i.control.group) - 32'd1)) >> desc_i.control.group;
+    units = elements;
+    if (desc_i.control.weights != pim_isa_pkg::WeightsBf16) begin
+      units += groups << desc_i.control.weights;
+    end
+  endfunction
+
   // Bytes of the right operand of a product up to its last block.
   function automatic rows_t size();
     size = '{unit: UnitByte, default: '0};
     if (opcode == pim_isa_pkg::OpcodeMatmul) begin
-      size.steps = desc_i.inner << 1;
-      size.stride = desc_i.cols;
+      size.steps = 32'(units()) << 1;
+      size.stride = desc_i.cols >> desc_i.control.weights;
     end else begin
       size.steps = (desc_i.inner - 32'd1) >> AtomElemBits;
       size.stride = desc_i.tile;

@@ -8,7 +8,9 @@ module pim_check_static #(
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned BeatBytes = 64,
   parameter int unsigned AccGroups = 16,
-  parameter int unsigned ScalarDepth = 4096
+  parameter int unsigned ScalarDepth = 4096,
+  /// Rows of the left operand for a beat.
+  parameter int unsigned RowsPerBeat = 1
 ) (
   input  wire logic                     clk_i,
   input  wire logic                     sample_i,
@@ -54,6 +56,17 @@ module pim_check_static #(
   assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
   assign init = pim_isa_pkg::init_e'(desc_i.control.init);
 
+  /// Whether the opcode or the device has no such weights.
+  function automatic logic undefined_weights(pim_isa_pkg::control_t control);
+    if (control.weights == pim_isa_pkg::WeightsBf16) return control.group != '0;
+    return opcode != pim_isa_pkg::OpcodeMatmul || (32'd1 << control.weights) > RowsPerBeat;
+  endfunction
+
+  /// Whether a number is not a multiple of the weights in the 16 bits of a lane.
+  function automatic logic part_weights(logic [31:0] value, logic [1:0] weights);
+    return (value & ((32'd1 << weights) - 32'd1)) != '0;
+  endfunction
+
   function automatic logic off_line(logic [31:0] value);
     return value[5:0] != '0;
   endfunction
@@ -69,7 +82,8 @@ module pim_check_static #(
   // A function, so that nothing of this is evaluated but when a descriptor is there.
   function automatic faults_t faults();
     faults.unknown = !pim_isa_pkg::is_known(opcode);
-    faults.undefined = pim_isa_pkg::has_undefined_option(desc_i.control);
+    faults.undefined = pim_isa_pkg::has_undefined_option(desc_i.control) ||
+        undefined_weights(desc_i.control);
     faults.off_next = opcode != pim_isa_pkg::OpcodeEnd && off_line(desc_i.next_lo);
     faults.no_rows = desc_i.rows == '0;
     faults.no_inner = desc_i.inner == '0;
@@ -77,9 +91,11 @@ module pim_check_static #(
     faults.part_line = off_line(desc_i.inner);
     faults.long_inner = desc_i.inner > ScalarDepth;
     faults.many_rows = desc_i.rows > ScalarDepth;
-    faults.part_beat_cols = desc_i.cols[BeatElemBits-1:0] != '0;
+    faults.part_beat_cols = desc_i.cols[BeatElemBits-1:0] != '0 ||
+        part_weights(desc_i.cols >> BeatElemBits, desc_i.control.weights);
     faults.part_atom_cols = desc_i.cols[AtomElemBits-1:0] != '0;
-    faults.bad_tile = desc_i.tile == '0 || desc_i.tile > AccGroups;
+    faults.bad_tile = desc_i.tile == '0 || desc_i.tile > AccGroups ||
+        part_weights(desc_i.tile, desc_i.control.weights);
     faults.off_line = off_line(desc_i.host_lo) || off_line(desc_i.stride_a) ||
         off_line(desc_i.stride_y) ||
         off_line(opcode == pim_isa_pkg::OpcodeCopyIn ? desc_i.addr_y : desc_i.addr_a);

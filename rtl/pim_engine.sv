@@ -54,7 +54,7 @@ module pim_engine #(
 
   logic zero_init, splat, splat_zero, splat_negate, block_open, block_room;
   pim_pkg::lane_op_e ew_op;
-  logic [1:0] ew_scalar;
+  logic [1:0] ew_scalar, weights;
   logic [2:0] splat_row, block_row;
   logic [IndexBits-1:0] scalar_index, block_base;
   logic [GroupBits-1:0] splat_group, block_group;
@@ -119,6 +119,7 @@ module pim_engine #(
     .stream_o(seq_stream),
     .quiet_i(quiet),
     .zero_init_o(zero_init),
+    .weights_o(weights),
     .ew_op_o(ew_op),
     .ew_scalar_o(ew_scalar),
     .scalar_index_o(scalar_index),
@@ -181,6 +182,7 @@ module pim_engine #(
     .write_data_o,
     .busy_o(state_o.lanes_busy),
     .zero_init_i(zero_init),
+    .weights_i(weights),
     .ew_op_i(ew_op),
     .ew_scalar_i(ew_scalar),
     .scalar_index_i(scalar_index),

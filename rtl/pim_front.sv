@@ -219,7 +219,8 @@ module pim_front #(
     .AtomBytes(Geometry.atom_bytes),
     .BeatBytes(Geometry.beat_bytes),
     .AccGroups(Geometry.acc_groups),
-    .ScalarDepth(Geometry.scalar_depth)
+    .ScalarDepth(Geometry.scalar_depth),
+    .RowsPerBeat(Geometry.rows_per_beat)
   ) u_check (
     .clk_i(clk_host_o),
     .rst_ni(core_rst_ni),

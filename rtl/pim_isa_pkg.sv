@@ -4,7 +4,7 @@
 package pim_isa_pkg;
 
   localparam logic [31:0] DeviceId = 32'h50494D31;
-  localparam logic [31:0] DeviceVersion = 32'h00010004;
+  localparam logic [31:0] DeviceVersion = 32'h00010005;
 
   // Register offsets in bytes.
   localparam logic [11:0] RegId = 12'h000;
@@ -138,6 +138,12 @@ package pim_isa_pkg;
     InitF32 = 2'h2
   } init_e;
 
+  typedef enum logic [1:0] {
+    WeightsBf16 = 2'h0,
+    WeightsW8 = 2'h1,
+    WeightsW4 = 2'h2
+  } weights_e;
+
   typedef enum logic [7:0] {
     CodePending = 8'h00,
     CodeDone = 8'h01,
@@ -197,7 +203,9 @@ package pim_isa_pkg;
 
   /// Word 0 of a descriptor.
   typedef struct packed {
-    logic [17:0] reserved;
+    logic [11:0] reserved;
+    logic [3:0] group;
+    logic [1:0] weights;
     logic record;
     logic out_f32;
     logic [1:0] init;
@@ -300,7 +308,10 @@ package pim_isa_pkg;
     has_undefined_option |= control.broadcast != '0 && !is_elementwise(opcode);
     has_undefined_option |= control.init != '0 && !is_product(opcode);
     has_undefined_option |= control.out_f32 != '0 && !is_product(opcode);
+    has_undefined_option |= control.weights != '0 && !is_product(opcode);
+    has_undefined_option |= control.group != '0 && !is_product(opcode);
     has_undefined_option |= !(init_e'(control.init) inside {InitZero, InitRow, InitF32});
+    has_undefined_option |= !(weights_e'(control.weights) inside {WeightsBf16, WeightsW8, WeightsW4});
   endfunction
 
   /// The record of a descriptor: counters in the order of Counter..., cycles in full.

@@ -8,6 +8,9 @@
 /// - any NaN result of an arithmetic operation is 32'h7FC00000; 0 * inf and inf - inf are NaN;
 /// - an exact zero sum of opposite signs is +0;
 /// - max(v, 0) is +0 for negative numbers and v for all others, -0 included.
+/// - an integer (LaneMacI, LaneMaczI) is a significand as it is, with a constant exponent;
+/// - LaneScale multiplies a part of the significand of what was read last, as it is, by a bfloat16;
+///   an infinity and a NaN count as they are, a subnormal bfloat16 is a zero.
 /// Loads (LaneLoad, LaneLoadF32, LaneSplat) store their bits as they are, NaN payloads included.
 ///
 /// A pipeline of `Depth` (4) clocks, one operation a clock:
@@ -26,7 +29,9 @@
 /// it only in cycles that use it, in machine words.
 module pim_lane #(
   /// Accumulators, a power of two of at least 2.
-  parameter int unsigned Groups = 16
+  parameter int unsigned Groups = 16,
+  /// 1: it has the operations of integers, LaneMacI, LaneMaczI and LaneScale.
+  parameter bit Integers = 1'b1
 ) (
   /// Clock.
   input  wire logic                      clk_i,
@@ -46,6 +51,8 @@ module pim_lane #(
   input  wire logic                      read_i,
   /// Accumulator to read.
   input  wire logic [$clog2(Groups)-1:0] read_group_i,
+  /// Part of its significand that LaneScale takes: bits 23:16, 15:8 or 7:0.
+  input  wire logic [1:0]                read_part_i,
   /// The accumulator last read, rounded to bfloat16 (nearest even; NaN becomes 16'h7FC0).
   output logic      [15:0]               read_bf16_o,
   /// The accumulator last read, as it is.
@@ -65,6 +72,9 @@ module pim_lane #(
   // ea + eb, a binary32 with field ec weighs ec + 118, and the smallest subnormal 119.
   localparam logic [8:0] AddendBias = 9'd118;
 
+  // A bfloat16 field whose significand is an integer.
+  localparam logic [7:0] IntegerPlace = 8'd134;
+
   // Beyond these distances the smaller operand is under a quarter of the last place of the
   // larger one, which is representable as it is. A product whose weight is so much larger than
   // the addend's has one normal factor at least, so it is at least 2**7 there.
@@ -80,28 +90,27 @@ module pim_lane #(
     place = {field[7:1], field[0] || field == '0};
   endfunction
 
-  /// a * b + c where one operand at least is infinite or NaN.
+  /// Eight bits of the significand of a binary32; of what is not finite, the upper ones.
+  function automatic logic [7:0] part_of(input logic [31:0] value, input logic [1:0] part);
+    part_of = (part == 2'd0 || value[30:23] == '1) ? {value[30:23] != '0, value[22:16]}
+        : (part == 2'd1) ? value[15:8] : value[7:0];
+  endfunction
+
+  /// a * b + c where one operand at least is infinite or NaN; whether a and b are zeros.
   function automatic logic [31:0] fma_special(input logic [15:0] a, input logic [15:0] b,
-                                              input logic [31:0] c);
+                                              input logic [31:0] c, input logic a_zero,
+                                              input logic b_zero);
     logic a_max, b_max, c_max, product_sign, invalid;
     a_max = a[14:7] == '1;
     b_max = b[14:7] == '1;
     c_max = c[30:23] == '1;
     product_sign = a[15] ^ b[15];
     invalid = (a_max && a[6:0] != '0) || (b_max && b[6:0] != '0) || (c_max && c[22:0] != '0)
-        || (a_max && b[14:0] == '0) || (b_max && a[14:0] == '0)
+        || (a_max && b_zero) || (b_max && a_zero)
         || ((a_max || b_max) && c_max && product_sign != c[31]);
     if (invalid) fma_special = CanonicalNan;
     else if (c_max) fma_special = c;
     else fma_special = {product_sign, 8'hFF, 23'b0};
-  endfunction
-
-  /// A binary32 rounded to bfloat16, nearest even.
-  function automatic logic [15:0] round_bf16(input logic [31:0] value);
-    /*verilator no_inline_task*/
-    if (value[30:23] == '1 && value[22:0] != '0) round_bf16 = CanonicalNan[31:16];
-    else if (value[15] && (value[16] || value[14:0] != '0)) round_bf16 = value[31:16] + 16'd1;
-    else round_bf16 = value[31:16];
   endfunction
 
   /// The larger one of a bfloat16 and 0, as binary32.
@@ -109,19 +118,6 @@ module pim_lane #(
     if (value[14:7] == '1 && value[6:0] != '0) relu = CanonicalNan;
     else if (value[15] && value[14:0] != '0) relu = '0;
     else relu = {value, 16'b0};
-  endfunction
-
-  /// Zeros before the first one of seven bits; 7 where there is none.
-  function automatic logic [2:0] leading_zeros(input logic [6:0] bits);
-    leading_zeros[2] = bits[6:3] == '0;
-    leading_zeros[1] = bits[6:5] == '0 && (bits[4:3] != '0 || bits[2:1] == '0);
-    leading_zeros[0] = !bits[6] && (bits[5] || (!bits[4] && (bits[3] || (!bits[2]
-                       && (bits[1] || !bits[0])))));
-  endfunction
-
-  /// Seven bits with a one behind `zeros` zeros; none when there are seven.
-  function automatic logic [6:0] stop_at(input logic [2:0] zeros);
-    stop_at = 7'b1000000 >> zeros;
   endfunction
 
   logic [31:0] acc_q [Groups];
@@ -142,6 +138,8 @@ module pim_lane #(
   logic product_leads_2_q, far_2_q;
   logic [58:0] magnitude_3_q;
   logic [6:0] stop_3_q, stop_4_q;
+  logic [7:0] part_q;        // of what was read last: a part of its significand
+  logic [8:0] part_place_q;  // the field of that, which may be negative
   logic [31:0] normal_4_q;
   logic sticky_4_q;
 
@@ -156,15 +154,25 @@ module pim_lane #(
   // the addend differ. The addend -0 keeps the sign of a zero product.
   always_ff @(posedge clk_i) begin
     if (valid_i) begin : stage_1
+      automatic logic scales = Integers && op_i == pim_pkg::LaneScale;
+      automatic logic whole = Integers && op_i inside {pim_pkg::LaneMacI, pim_pkg::LaneMaczI};
       automatic logic [31:0] held = acc_q[group_i];
-      automatic logic [15:0] a = (op_i == pim_pkg::LaneMul) ? held[31:16] : scalar_i;
+      automatic logic [15:0] a = (op_i == pim_pkg::LaneMul) ? held[31:16]
+          : scales ? read_f32_o[31:16] : scalar_i;
       automatic logic [15:0] b = vector_i;
-      automatic logic [31:0] c = (op_i == pim_pkg::LaneMac) ? held
-          : {op_i != pim_pkg::LaneMacz, 31'b0};
+      automatic logic [31:0] c = (op_i == pim_pkg::LaneMac || scales
+          || (whole && op_i == pim_pkg::LaneMacI)) ? held
+          : {!(op_i == pim_pkg::LaneMacz || whole), 31'b0};
+      automatic logic [7:0] factor = scales ? part_q : {a[14:7] != '0, a[6:0]};
       automatic logic [15:0] product =
-          {8'b0, a[14:7] != '0, a[6:0]} * {8'b0, b[14:7] != '0, b[6:0]};
+          {8'b0, factor} * {8'b0, whole ? b[7] : b[14:7] != '0, b[6:0]};
+      automatic logic a_zero = factor == '0;
+      automatic logic b_zero = b[14:7] == '0 && (scales || b[6:0] == '0);
       automatic logic [23:0] addend = {c[30:23] != '0, c[22:0]};
-      automatic logic [8:0] product_weight = {1'b0, place(a[14:7])} + {1'b0, place(b[14:7])};
+      automatic logic [9:0] weights = {2'b0, whole ? IntegerPlace : place(b[14:7])}
+          + (scales ? {part_place_q[8], part_place_q} : {2'b0, place(a[14:7])});
+      // Below 0 only for a part of a number that is far from any addend.
+      automatic logic [8:0] product_weight = weights[9] ? '0 : weights[8:0];
       automatic logic [8:0] addend_place = {1'b0, place(c[30:23])};
       automatic logic [8:0] addend_weight = addend_place + AddendBias;
       automatic logic product_leads = product_weight >= addend_weight;
@@ -201,12 +209,12 @@ module pim_lane #(
         pim_pkg::LaneRelu:    word_2_q <= relu(vector_i);
         default: begin
           if (a[14:7] == '1 || b[14:7] == '1 || c[30:23] == '1) begin
-            word_2_q <= fma_special(a, b, c);
+            word_2_q <= fma_special(a, b, c, a_zero, b_zero);
           end else begin
             // A zero product must not reach the alignment: its weight says nothing about its
             // size.
             word_2_q <= (c[30:0] == '0) ? {product_sign && c[31], 31'b0} : c;
-            bypass_2_q <= a[14:0] == '0 || b[14:0] == '0;
+            bypass_2_q <= a_zero || b_zero;
           end
         end
       endcase
@@ -234,7 +242,7 @@ module pim_lane #(
       bypass_3_q <= bypass_2_q;
       word_3_q <= word_2_q;
       room_3_q <= room;
-      stop_3_q <= (room[8:6] == '0) ? stop_at(room[5:3]) : '0;
+      stop_3_q <= (room[8:6] == '0) ? pim_pkg::stop_at(room[5:3]) : '0;
       sign_3_q <= sign_2_q ^ sum[59];
       magnitude_3_q <= sum[59] ? {35'b0, opposite} : sum[58:0];
     end
@@ -249,7 +257,7 @@ module pim_lane #(
       automatic logic [7:0] used = {bytes[63:56] != '0, bytes[55:48] != '0, bytes[47:40] != '0,
                                     bytes[39:32] != '0, bytes[31:24] != '0, bytes[23:16] != '0,
                                     bytes[15:8] != '0, bytes[7:0] != '0};
-      automatic logic [2:0] moved = leading_zeros(used[7:1] | stop_3_q);
+      automatic logic [2:0] moved = pim_pkg::leading_zeros(used[7:1] | stop_3_q);
       bytes = bytes << {moved, 3'b0};
       group_4_q <= group_3_q;
       // A sum of opposite signs that is exactly zero is +0.
@@ -257,7 +265,7 @@ module pim_lane #(
       word_4_q <= bypass_3_q ? word_3_q : '0;
       sign_4_q <= sign_3_q;
       room_4_q <= {room_3_q[8:3] - {3'b0, moved}, room_3_q[2:0]};
-      stop_4_q <= (room_3_q[8:3] == {3'b0, moved}) ? stop_at(room_3_q[2:0]) : '0;
+      stop_4_q <= (room_3_q[8:3] == {3'b0, moved}) ? pim_pkg::stop_at(room_3_q[2:0]) : '0;
       normal_4_q <= bytes[63:32];
       sticky_4_q <= (used[3:0] & (4'b1111 >> moved)) != '0;
     end
@@ -266,7 +274,7 @@ module pim_lane #(
   // ---- 4: normalise by bits, round, write -------------------------------------------------
   always_ff @(posedge clk_i) begin
     if (valid_4_q) begin : stage_4
-      automatic logic [2:0] moved = leading_zeros(normal_4_q[31:25] | stop_4_q);
+      automatic logic [2:0] moved = pim_pkg::leading_zeros(normal_4_q[31:25] | stop_4_q);
       automatic logic [31:0] normal = normal_4_q << moved;
       // What is left of the room is the exponent field, less the hidden bit. This one, where
       // there is one, carries into the field, and so does a rounding to the next binade.
@@ -284,7 +292,11 @@ module pim_lane #(
   always_ff @(posedge clk_i) begin
     if (read_i) begin
       read_f32_o <= acc_q[read_group_i];
-      read_bf16_o <= round_bf16(acc_q[read_group_i]);
+      read_bf16_o <= pim_pkg::round_bf16(acc_q[read_group_i]);
+      if (Integers) begin
+        part_q <= part_of(acc_q[read_group_i], read_part_i);
+        part_place_q <= {1'b0, place(acc_q[read_group_i][30:23])} - {4'b0, read_part_i, 3'b0};
+      end
     end
   end
 

@@ -34,8 +34,9 @@ module pim_lane_ctl #(
   /// Something is still on its way to or through the lanes.
   output logic                   busy_o,
 
-  /// Static for a descriptor: KindMac starts its sum from +0.
+  /// Static for a descriptor: KindMac starts its sum from +0; weights of its right operand.
   input  wire logic              zero_init_i,
+  input  wire logic [1:0]        weights_i,
   /// Static for a stream: operation and scalar of KindEw (0: +1, 1: -1, 2: scalar buffer).
   input  wire pim_pkg::lane_op_e ew_op_i,
   input  wire logic [1:0]        ew_scalar_i,
@@ -83,7 +84,9 @@ module pim_lane_ctl #(
   logic [RowsPerBeat-1:0][15:0] lane_scalars;
   logic [2:0] lane_row, acc_row;
   logic [BeatBytes*8-1:0] lane_vector;
-  logic acc_read;
+  logic acc_read, scale;
+  logic [$clog2(AccGroups)-1:0] scale_group;
+  logic [1:0] scale_part;
   logic [BeatElems*16-1:0] acc_bf16;
   logic [BeatElems*32-1:0] acc_f32;
 
@@ -105,6 +108,7 @@ module pim_lane_ctl #(
     .read_data_i,
     .busy_o,
     .zero_init_i,
+    .integers_i(weights_i != pim_isa_pkg::WeightsBf16),
     .ew_op_i,
     .ew_scalar_i,
     .scalar_index_i,
@@ -128,7 +132,10 @@ module pim_lane_ctl #(
     .lane_group_o(lane_group),
     .lane_mask_o(lane_mask),
     .lane_scalars_o(lane_scalars),
-    .lane_vector_o(lane_vector)
+    .lane_vector_o(lane_vector),
+    .scale_o(scale),
+    .scale_group_o(scale_group),
+    .scale_part_o(scale_part)
   );
 
   pim_lane_rows #(
@@ -143,6 +150,7 @@ module pim_lane_ctl #(
   ) u_rows (
     .clk_i,
     .rst_ni,
+    .weights_i,
     .valid_i(lane_valid),
     .op_i(lane_op),
     .row_i(lane_row),
@@ -150,6 +158,9 @@ module pim_lane_ctl #(
     .mask_i(lane_mask),
     .scalars_i(lane_scalars),
     .vector_i(lane_vector),
+    .scale_i(scale),
+    .scale_group_i(scale_group),
+    .scale_part_i(scale_part),
     .read_i(acc_read),
     .read_row_i(acc_row),
     .read_group_i(acc_group),

@@ -4,8 +4,8 @@
 ///
 /// A read beat becomes a lane operation, an entry of the scalar buffer, a row of the transpose
 /// buffer or an atom for the host, one clock after its data time. Reads of one kind arrive in
-/// the order of the descriptor's loops, so counters here tell which accumulators and which
-/// scalar each belongs to; the last access of a stream sets them back.
+/// the order of the descriptor's loops, so counters (pim_lane_steps) tell which accumulators and
+/// which scalar each belongs to.
 module pim_lane_feed #(
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned BeatBytes = 64,
@@ -30,8 +30,9 @@ module pim_lane_feed #(
   /// Something is still on its way to or through the lanes.
   output logic                   busy_o,
 
-  /// Static for a descriptor: KindMac starts its sum from +0.
+  /// Static for a descriptor: KindMac starts its sum from +0; its right operand has integers.
   input  wire logic              zero_init_i,
+  input  wire logic              integers_i,
   /// Static for a stream: operation and scalar of KindEw (0: +1, 1: -1, 2: scalar buffer).
   input  wire pim_pkg::lane_op_e ew_op_i,
   input  wire logic [1:0]        ew_scalar_i,
@@ -66,7 +67,11 @@ module pim_lane_feed #(
   output logic [$clog2(AccGroups)-1:0] lane_group_o,
   output logic [BeatBytes/AtomBytes-1:0] lane_mask_o,
   output logic [RowsPerBeat-1:0][15:0] lane_scalars_o,
-  output logic [BeatBytes*8-1:0] lane_vector_o
+  output logic [BeatBytes*8-1:0] lane_vector_o,
+  /// The next operation scales sums, these, in accumulators of that beat of results; a part of them.
+  output logic                   scale_o,
+  output logic [$clog2(AccGroups)-1:0] scale_group_o,
+  output logic [1:0]             scale_part_o
 );
 
   localparam int unsigned AtomElems = AtomBytes / 2;
@@ -83,10 +88,9 @@ module pim_lane_feed #(
   localparam logic [15:0] MinusOne = 16'hBF80;
 
   // ---- what the beat of this clock is ---------------------------------------------------
-  logic [GroupBits-1:0] group_q;
-  logic [IndexBits-1:0] inner_q;
-  logic [$clog2(ScalarDepth/AtomElems)-1:0] atom_q;
-  logic half_q;
+  logic [GroupBits-1:0] group;
+  logic [$clog2(ScalarDepth/AtomElems)-1:0] atom;
+  logic half, first;
 
   logic scalar_write_q, scalar_all_q, block_write_q, block_all_q, copy_out_q;
   logic [2:0] scalar_row_q;
@@ -98,7 +102,7 @@ module pim_lane_feed #(
   logic [2:0] slice_row;
   logic [IndexBits-1:0] slice_index;
 
-  logic [IndexBits-1:0] inner_d, scalar_index;
+  logic [IndexBits-1:0] inner, scalar_index;
   logic [RowsPerBeat-1:0][15:0] scalars;
   logic [15:0] splat, ew_scalar;
 
@@ -107,17 +111,20 @@ module pim_lane_feed #(
   logic [BeatBytes*8-1:0] lane_slice_data_q;
   logic [SettleBits-1:0] settle_q;
 
-  always_comb begin
-    inner_d = inner_q;
-    if (read_i.valid && read_i.kind == pim_pkg::KindMac) begin
-      if (read_i.last) inner_d = '0;
-      else if (read_i.step_end) inner_d = inner_q + 1'b1;
-    end
-  end
+  pim_lane_steps #(
+    .AtomElems(AtomElems), .AccGroups(AccGroups), .ScalarDepth(ScalarDepth),
+    .ScalarParts(ScalarParts)
+  ) u_steps (
+    .clk_i, .rst_ni, .flush_i, .read_i, .group_o(group), .first_o(first), .half_o(half),
+    .part_o(scale_part_o), .atom_o(atom), .inner_o(inner)
+  );
+
+  assign scale_o = read_i.valid && read_i.kind == pim_pkg::KindScale;
+  assign scale_group_o = group;
 
   // The scalar of the next clock. Products count on their own from 0, the rest is told: one of
   // the two is 0.
-  assign scalar_index = slice_next ? slice_index : inner_d | scalar_index_i;
+  assign scalar_index = slice_next ? slice_index : inner | scalar_index_i;
 
   for (genvar row = 0; row < RowsPerBeat; row++) begin : gen_row
     localparam logic [2:0] Row = 3'(row);
@@ -193,10 +200,6 @@ module pim_lane_feed #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || flush_i) begin
-      group_q <= '0;
-      inner_q <= '0;
-      atom_q <= '0;
-      half_q <= 1'b0;
       scalar_write_q <= 1'b0;
       scalar_all_q <= 1'b0;
       scalar_write_index_q <= '0;
@@ -218,12 +221,12 @@ module pim_lane_feed #(
       copy_out_q <= 1'b0;
       lane_valid_o <= 1'b0;
       lane_slice_q <= 1'b0;
-      inner_q <= inner_d;
       if (settle_q != '0) settle_q <= settle_q - 1'b1;
       if (read_i.valid || splat_i || slice_valid) begin
         settle_q <= SettleBits'(LaneLatency + passes(
             slice_valid ? slice_row
-            : read_i.valid && read_i.kind == pim_pkg::KindMac ? read_i.row : '0));
+            : read_i.valid && read_i.kind inside {pim_pkg::KindMac, pim_pkg::KindScale}
+            ? read_i.row : '0));
       end
       if (splat_i) begin
         lane_valid_o <= 1'b1;
@@ -242,42 +245,32 @@ module pim_lane_feed #(
       end
       if (read_i.valid) begin
         if (read_i.kind inside {pim_pkg::KindLoad, pim_pkg::KindLoadF32, pim_pkg::KindMac,
-                                pim_pkg::KindEw}) lane_row_o <= read_i.row;
+                                pim_pkg::KindEw, pim_pkg::KindScale}) begin
+          lane_valid_o <= 1'b1;
+          lane_row_o <= read_i.row;
+          lane_group_o <= group;
+        end
         unique case (read_i.kind)
           pim_pkg::KindScalar: begin
             scalar_write_q <= 1'b1;
             scalar_row_q <= read_i.row;
             scalar_all_q <= ScalarParts > 1 && read_i.all;
-            scalar_write_index_q <= atom_q;
-            atom_q <= read_i.last ? '0 : atom_q + ($bits(atom_q))'(read_i.all ? ScalarParts : 1);
+            scalar_write_index_q <= atom;
           end
-          pim_pkg::KindLoad: begin
-            lane_valid_o <= 1'b1;
-            lane_op_o <= pim_pkg::LaneLoad;
-            lane_group_o <= group_q;
-            group_q <= read_i.last ? '0 : group_q + 1'b1;
-          end
+          pim_pkg::KindLoad: lane_op_o <= pim_pkg::LaneLoad;
           pim_pkg::KindLoadF32: begin
-            lane_valid_o <= 1'b1;
             lane_op_o <= pim_pkg::LaneLoadF32;
-            lane_group_o <= group_q;
-            lane_scalars_o <= (16*RowsPerBeat)'(half_q);
-            half_q <= !half_q;
-            if (half_q) group_q <= read_i.last ? '0 : group_q + 1'b1;
+            lane_scalars_o <= (16*RowsPerBeat)'(half);
           end
           pim_pkg::KindMac: begin
-            lane_valid_o <= 1'b1;
-            lane_op_o <= zero_init_i && inner_q == '0 ? pim_pkg::LaneMacz : pim_pkg::LaneMac;
-            lane_group_o <= group_q;
+            if (zero_init_i && first) lane_op_o <= integers_i ? pim_pkg::LaneMaczI : pim_pkg::LaneMacz;
+            else lane_op_o <= integers_i ? pim_pkg::LaneMacI : pim_pkg::LaneMac;
             lane_scalars_o <= scalars;
-            group_q <= read_i.step_end ? '0 : group_q + 1'b1;
           end
+          pim_pkg::KindScale: lane_op_o <= pim_pkg::LaneScale;
           pim_pkg::KindEw: begin
-            lane_valid_o <= 1'b1;
             lane_op_o <= ew_op_i;
-            lane_group_o <= group_q;
             lane_scalars_o <= (16*RowsPerBeat)'(ew_scalar);
-            group_q <= read_i.last ? '0 : group_q + 1'b1;
           end
           pim_pkg::KindBlock: begin
             block_write_q <= 1'b1;

@@ -7,6 +7,13 @@
 /// are more than there are sets it takes a pass, of one clock, for every `Sets` rows; the operands
 /// are kept meanwhile. A load (LaneLoad, LaneLoadF32, LaneSplat) is for the row `row_i` alone.
 ///
+/// Integers (`weights_i`): the 16 bits of a lane hold H = 2 or 4 of them, and column h of row r is
+/// worked on as row r * H + h, in the accumulators and lanes of that; `row_i` of an arithmetic
+/// operation counts them so. The group of a load, of a read and of LaneScale is a beat of results, of
+/// which H come from one beat of integers: it tells h too. They use the upper half of the
+/// accumulators, sums the lower one. `scale_i` comes a clock before LaneScale, which is for column h of
+/// all rows, and reads the sums for it.
+///
 /// Latency: pim_lanes, in each pass. No back-pressure: the next operation must not come before the
 /// last pass is over. A read is as in pim_lanes.
 module pim_lane_rows #(
@@ -28,6 +35,8 @@ module pim_lane_rows #(
 ) (
   input  wire logic                      clk_i,
   input  wire logic                      rst_ni,
+  /// Static while a product runs.
+  input  wire logic [1:0]                weights_i,
   /// An operation in this clock, its last or only row, and the scalars of all rows; a load takes the
   /// first one.
   input  wire logic                      valid_i,
@@ -37,6 +46,10 @@ module pim_lane_rows #(
   input  wire logic [Parts-1:0]          mask_i,
   input  wire logic [Rows-1:0][15:0]     scalars_i,
   input  wire logic [Lanes*16-1:0]       vector_i,
+  /// The next operation is LaneScale: its beat of results, the part of the sums.
+  input  wire logic                      scale_i,
+  input  wire logic [$clog2(Groups)-1:0] scale_group_i,
+  input  wire logic [1:0]                scale_part_i,
   /// Read accumulators of a row into the output registers.
   input  wire logic                      read_i,
   input  wire logic [2:0]                read_row_i,
@@ -57,9 +70,49 @@ module pim_lane_rows #(
     $error("%m: Rows must be 1, 2, 4 or 8, and Sets a power of two that divides it");
   end
 
+  typedef logic [$clog2(Groups)-1:0] group_t;
+
+  // Integers in the 16 bits of a lane, less one.
+  logic [2:0] rest;
+  logic integers;
+  assign integers = Rows > 1 && weights_i != pim_isa_pkg::WeightsBf16;
+  assign rest = !integers ? 3'd0 : weights_i == pim_isa_pkg::WeightsW8 ? 3'd1 : 3'd3;
+
+  // Where a beat of results of a row is: the row of its accumulators, and which of them.
+  function automatic logic [2:0] place_of(logic [2:0] of, group_t beat);
+    place_of = integers ? (of << weights_i) | (3'(beat) & rest) : of;
+  endfunction
+
+  function automatic group_t sums_of(group_t beat);
+    sums_of = integers ? beat >> weights_i : beat;
+  endfunction
+
+  function automatic group_t results_of(group_t beat);
+    results_of = sums_of(beat);
+    if (integers) results_of[$clog2(Groups)-1] = 1'b1;
+  endfunction
+
+  // The operation as the sets see it: its row and accumulators, a scalar for each of the rows.
+  logic load, scales;
+  logic [2:0] row_in, column_in;
+  group_t group_in;
+  logic [Rows-1:0][15:0] scalars_in;
+
+  assign load = op_i inside {pim_pkg::LaneLoad, pim_pkg::LaneLoadF32, pim_pkg::LaneSplat};
+  assign scales = op_i == pim_pkg::LaneScale;
+  assign row_in = load ? place_of(row_i, group_i) : row_i;
+  assign group_in = load || scales ? results_of(group_i) : group_i;
+  assign column_in = 3'(group_i) & rest;
+  for (genvar r = 0; r < Rows; r++) begin : gen_scalars
+    assign scalars_in[r] = !integers ? scalars_i[r]
+        : weights_i == pim_isa_pkg::WeightsW8 ? scalars_i[r / 2] : scalars_i[r / 4];
+  end
+
   // What the sets of lanes do in this clock.
-  logic is_load, valid;
+  logic is_load, valid, scale_more;
   logic [2:0] slot, row;           // rows of each set before this one; last row, from this slot on
+  logic [2:0] column;              // LaneScale: which of the columns of a row
+  logic [1:0] part_q;
   logic [Sets-1:0] set_valid;
   pim_pkg::lane_op_e op;
   logic [$clog2(Groups)-1:0] group;
@@ -70,33 +123,38 @@ module pim_lane_rows #(
   if (Passes == 1) begin : gen_pass
     assign valid = valid_i;
     assign slot = '0;
-    assign row = row_i;
+    assign row = row_in;
     assign op = op_i;
-    assign group = group_i;
+    assign group = group_in;
+    assign column = column_in;
     assign mask = mask_i;
-    assign scalars = scalars_i;
+    assign scalars = scalars_in;
+    assign scale_more = 1'b0;
+    assign part_q = '0;
     assign vector = vector_i;
     logic unused;
     assign unused = rst_ni;
   end else begin : gen_passes
-    logic more, load, more_q;
-    logic [2:0] pass_q, row_q;
+    logic more, more_q;
+    logic [2:0] pass_q, row_q, column_q;
     pim_pkg::lane_op_e op_q;
     logic [$clog2(Groups)-1:0] group_q;
     logic [Parts-1:0] mask_q;
     logic [Rows-1:0][15:0] scalars_q;
     logic [Lanes*16-1:0] vector_q;
 
-    assign load = op_i inside {pim_pkg::LaneLoad, pim_pkg::LaneLoadF32, pim_pkg::LaneSplat};
-    assign more = valid_i && !load && row_i >= 3'(Sets);
+    assign more = valid_i && !load && row_in >= 3'(Sets);
     assign valid = valid_i || more_q;
-    assign slot = more_q ? pass_q : load ? row_i >> SetBits : '0;
-    assign row = more_q ? row_q : load ? row_i & SetMask : row_i;
+    assign slot = more_q ? pass_q : load ? row_in >> SetBits : '0;
+    assign row = more_q ? row_q : load ? row_in & SetMask : row_in;
     assign op = more_q ? op_q : op_i;
-    assign group = more_q ? group_q : group_i;
+    assign group = more_q ? group_q : group_in;
+    assign column = more_q ? column_q : column_in;
     assign mask = more_q ? mask_q : mask_i;
-    assign scalars = more_q ? scalars_q[Sets-1:0] : scalars_i[Sets-1:0];
+    assign scalars = more_q ? scalars_q[Sets-1:0] : scalars_in[Sets-1:0];
     assign vector = more_q ? vector_q : vector_i;
+    // The sums of the next pass are read while the ones before are scaled.
+    assign scale_more = valid && op == pim_pkg::LaneScale && row >= 3'(Sets);
 
     always_ff @(posedge clk_i) begin
       if (!rst_ni) begin
@@ -113,11 +171,13 @@ module pim_lane_rows #(
     always_ff @(posedge clk_i) begin
       if (more) begin
         op_q <= op_i;
-        group_q <= group_i;
+        group_q <= group_in;
+        column_q <= column_in;
         mask_q <= mask_i;
         vector_q <= vector_i;
       end
-      if (more || more_q) scalars_q <= (more_q ? scalars_q : scalars_i) >> (16 * Sets);
+      if (more || more_q) scalars_q <= (more_q ? scalars_q : scalars_in) >> (16 * Sets);
+      if (scale_i) part_q <= scale_part_i;
     end
 
 `ifndef SYNTHESIS
@@ -135,49 +195,79 @@ module pim_lane_rows #(
   always_comb begin
     rows_o = '0;
     for (int unsigned s = 0; s < Sets; s++) begin
-      set_valid[s] = valid && (is_load ? 3'(s) == row : 3'(s) <= row);
+      set_valid[s] = valid && (is_load ? 3'(s) == row : 3'(s) <= row) &&
+          (op != pim_pkg::LaneScale || ((slot * 3'(Sets) + 3'(s)) & rest) == column);
       rows_o += 4'(set_valid[s] && !is_load);
     end
   end
 
   logic [Sets-1:0][Lanes*16-1:0] bf16;
   logic [Sets-1:0][Lanes*32-1:0] f32;
-  logic [2:0] read_slot;
+  logic [2:0] read_row, read_slot;
+  logic [1:0] read_part;
+  group_t read_group;
 
-  assign read_slot = read_row_i >> SetBits;
+  assign read_row = place_of(read_row_i, read_group_i);
+  always_comb begin
+    read_slot = read_row >> SetBits;
+    read_group = results_of(read_group_i);
+    read_part = scale_part_i;
+    if (scale_i) begin
+      read_slot = '0;
+      read_group = sums_of(scale_group_i);
+    end else if (scale_more) begin
+      read_slot = slot + 3'd1;
+      read_group = group;
+      read_group[$clog2(Groups)-1] = 1'b0;
+      read_part = part_q;
+    end
+  end
 
   for (genvar s = 0; s < Sets; s++) begin : gen_set
     localparam logic [2:0] Set = 3'(s);
     logic [15:0] scalar;
+    logic [Lanes*16-1:0] operand;
     logic read;
     assign scalar = is_load ? scalars[0] : scalars[s];
-    assign read = read_i && (read_row_i & SetMask) == Set;
+    assign read = scale_i || scale_more || (read_i && (read_row & SetMask) == Set);
+    if (Rows == 1) begin : gen_plain
+      assign operand = vector;
+    end else begin : gen_unpack
+      pim_lane_unpack #(
+        .Lanes(Lanes)
+      ) u_unpack (
+        .weights_i, .integers_i(op inside {pim_pkg::LaneMacI, pim_pkg::LaneMaczI}),
+        .column_i((slot * 3'(Sets) + Set) & rest), .vector_i(vector), .vector_o(operand)
+      );
+    end
     if (NativeLanes) begin : gen_native
       pim_lanes_native_sim #(
         .Lanes(Lanes), .Groups(Groups * Passes), .Parts(Parts)
       ) u_lanes (
         .clk_i, .valid_i(set_valid[s]), .op_i(op), .group_i(IndexBits'({slot, group})),
-        .mask_i(mask), .scalar_i(scalar), .vector_i(vector), .read_i(read),
-        .read_group_i(IndexBits'({read_slot, read_group_i})), .read_bf16_o(bf16[s]),
-        .read_f32_o(f32[s])
+        .mask_i(mask), .scalar_i(scalar), .vector_i(operand), .read_i(read),
+        .read_group_i(IndexBits'({read_slot, read_group})), .read_part_i(read_part),
+        .read_bf16_o(bf16[s]), .read_f32_o(f32[s])
       );
     end else if (ControlOnly) begin : gen_stand_in
       pim_lanes_stand_in #(
-        .Lanes(Lanes), .Groups(Groups * Passes), .Parts(Parts), .Latency(Latency)
+        .Lanes(Lanes), .Groups(Groups * Passes), .Parts(Parts), .Latency(Latency),
+        .Integers(Rows > 1)
       ) u_lanes (
         .clk_i, .valid_i(set_valid[s]), .op_i(op), .group_i(IndexBits'({slot, group})),
-        .mask_i(mask), .scalar_i(scalar), .vector_i(vector), .read_i(read),
-        .read_group_i(IndexBits'({read_slot, read_group_i})), .read_bf16_o(bf16[s]),
-        .read_f32_o(f32[s])
+        .mask_i(mask), .scalar_i(scalar), .vector_i(operand), .read_i(read),
+        .read_group_i(IndexBits'({read_slot, read_group})), .read_part_i(read_part),
+        .read_bf16_o(bf16[s]), .read_f32_o(f32[s])
       );
     end else begin : gen_rtl
       pim_lanes #(
-        .Lanes(Lanes), .Groups(Groups * Passes), .Parts(Parts), .Latency(Latency)
+        .Lanes(Lanes), .Groups(Groups * Passes), .Parts(Parts), .Latency(Latency),
+        .Integers(Rows > 1)
       ) u_lanes (
         .clk_i, .valid_i(set_valid[s]), .op_i(op), .group_i(IndexBits'({slot, group})),
-        .mask_i(mask), .scalar_i(scalar), .vector_i(vector), .read_i(read),
-        .read_group_i(IndexBits'({read_slot, read_group_i})), .read_bf16_o(bf16[s]),
-        .read_f32_o(f32[s])
+        .mask_i(mask), .scalar_i(scalar), .vector_i(operand), .read_i(read),
+        .read_group_i(IndexBits'({read_slot, read_group})), .read_part_i(read_part),
+        .read_bf16_o(bf16[s]), .read_f32_o(f32[s])
       );
     end
   end
@@ -187,7 +277,7 @@ module pim_lane_rows #(
     assign read_f32_o = f32[0];
   end else begin : gen_read
     logic [SetBits-1:0] read_set_q;
-    always_ff @(posedge clk_i) if (read_i) read_set_q <= read_row_i[SetBits-1:0];
+    always_ff @(posedge clk_i) if (read_i) read_set_q <= read_row[SetBits-1:0];
     assign read_bf16_o = bf16[read_set_q];
     assign read_f32_o = f32[read_set_q];
   end

@@ -18,7 +18,9 @@ module pim_lanes #(
   /// Parts of the lane mask, of Lanes / Parts lanes each; at most 32.
   parameter int unsigned Parts = 1,
   /// Clocks the control keeps between operations on one set, at least 4: the depth of pim_lane.
-  parameter int unsigned Latency = 4
+  parameter int unsigned Latency = 4,
+  /// 1: the lanes have the operations of integers.
+  parameter bit Integers = 1'b1
 ) (
   /// Clock.
   input  wire logic                      clk_i,
@@ -38,6 +40,8 @@ module pim_lanes #(
   input  wire logic                      read_i,
   /// Accumulator set to read.
   input  wire logic [$clog2(Groups)-1:0] read_group_i,
+  /// Part of its significands that LaneScale takes, as in pim_lane.
+  input  wire logic [1:0]                read_part_i,
   /// The set last read, rounded to bfloat16.
   output logic      [Lanes*16-1:0]       read_bf16_o,
   /// The set last read, binary32.
@@ -65,7 +69,8 @@ module pim_lanes #(
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
     pim_lane #(
-      .Groups(Groups)
+      .Groups(Groups),
+      .Integers(Integers)
     ) u_lane (
       .clk_i,
       .valid_i     (half_valid[l/HalfLanes] && mask_i[l/LanesPerPart]),
@@ -76,6 +81,7 @@ module pim_lanes #(
       .word_i      (vector_i[(l%HalfLanes)*32 +: 32]),
       .read_i,
       .read_group_i,
+      .read_part_i,
       .read_bf16_o (read_bf16_o[l*16 +: 16]),
       .read_f32_o  (read_f32_o[l*32 +: 32])
     );

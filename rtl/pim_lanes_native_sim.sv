@@ -37,6 +37,8 @@ module pim_lanes_native_sim #(
   input  wire logic                      read_i,
   /// Accumulator set to read.
   input  wire logic [$clog2(Groups)-1:0] read_group_i,
+  /// Part of its significands that LaneScale takes, as in pim_lane.
+  input  wire logic [1:0]                read_part_i,
   /// The set last read, rounded to bfloat16.
   output logic      [Lanes*16-1:0]       read_bf16_o,
   /// The set last read, binary32.
@@ -62,6 +64,9 @@ module pim_lanes_native_sim #(
   import "DPI-C" function void pim_lanes_read(
     input chandle lanes, input int unsigned group, output bit [Lanes*16-1:0] bf16,
     output bit [Lanes*32-1:0] f32);
+  import "DPI-C" function void pim_lanes_scale(
+    input chandle lanes, input int unsigned group, input int unsigned mask,
+    input int unsigned part, input bit [Lanes*32-1:0] words, input bit [Lanes*16-1:0] vector);
 
   chandle state;
   initial state = pim_lanes_new(Lanes, Groups, Parts);
@@ -71,6 +76,7 @@ module pim_lanes_native_sim #(
   // block: a simulator would clear them in every clock.
   bit [Lanes*16-1:0] bf16;
   bit [Lanes*32-1:0] f32;
+  logic [1:0] read_part_q;
 
   // The read comes first: it returns what the set held before an operation of the same cycle.
   always_ff @(posedge clk_i) begin
@@ -78,8 +84,11 @@ module pim_lanes_native_sim #(
       pim_lanes_read(state, 32'(read_group_i), bf16, f32);
       read_bf16_o <= bf16;
       read_f32_o <= f32;
+      read_part_q <= read_part_i;
     end
-    if (valid_i) begin
+    if (valid_i && op_i == pim_pkg::LaneScale) begin
+      pim_lanes_scale(state, 32'(group_i), 32'(mask_i), 32'(read_part_q), read_f32_o, vector_i);
+    end else if (valid_i) begin
       pim_lanes_operate(state, 32'(op_i), 32'(group_i), 32'(mask_i), 32'(scalar_i), vector_i);
     end
   end

@@ -3,15 +3,18 @@ package pim_pkg;
 
   // generated:lane_op_e
   /// What the lanes do with a beat.
-  typedef enum logic [2:0] {
-    LaneMac = 3'd0,      // acc = fma(scalar, v, acc)
-    LaneMacz = 3'd1,     // acc = fma(scalar, v, +0): first step of a sum without initial value
-    LaneMul = 3'd2,      // acc = fma(bf16(acc), v, -0): -0 keeps the sign of a zero product
-    LaneMuls = 3'd3,     // acc = fma(scalar, v, -0)
-    LaneLoad = 3'd4,     // acc = v
-    LaneLoadF32 = 3'd5,  // half of the lanes take binary32 verbatim; scalar[0] names the half
-    LaneSplat = 3'd6,    // acc = scalar
-    LaneRelu = 3'd7      // acc = max(v, 0); -0 stays
+  typedef enum logic [3:0] {
+    LaneMac = 4'd0,      // acc = fma(scalar, v, acc)
+    LaneMacz = 4'd1,     // acc = fma(scalar, v, +0): first step of a sum without initial value
+    LaneMul = 4'd2,      // acc = fma(bf16(acc), v, -0): -0 keeps the sign of a zero product
+    LaneMuls = 4'd3,     // acc = fma(scalar, v, -0)
+    LaneLoad = 4'd4,     // acc = v
+    LaneLoadF32 = 4'd5,  // half of the lanes take binary32 verbatim; scalar[0] names the half
+    LaneSplat = 4'd6,    // acc = scalar
+    LaneRelu = 4'd7,     // acc = max(v, 0); -0 stays
+    LaneMacI = 4'd8,     // as mac; v is an integer: sign, seven zeros, magnitude
+    LaneMaczI = 4'd9,    // as macz; v is an integer
+    LaneScale = 4'd10    // acc = fma(part of what was read last, v, acc); a subnormal v is a zero
   } lane_op_e;
   // end generated
 
@@ -82,7 +85,8 @@ package pim_pkg;
     KindBlock = 4'd6,     // read: block to be transposed
     KindCopyIn = 4'd7,    // write: from the host
     KindBf16 = 4'd8,      // write: accumulators rounded to bfloat16
-    KindF32 = 4'd9        // write: accumulators as binary32, two beats a group
+    KindF32 = 4'd9,       // write: accumulators as binary32, two beats a group
+    KindScale = 4'd10     // read: scales of sums
   } kind_e;
 
   /// A run of consecutive accesses to device memory.
@@ -92,8 +96,8 @@ package pim_pkg;
     kind_e kind;
     logic all;            // every bank at once (all_bank style)
     logic hold;           // wait until earlier reads are consumed and the lanes have settled
-    logic [6:0] period;   // KindMac: beats of one step of the inner dimension
-    logic [2:0] row;      // of a product's group of rows; KindMac: the last of the group
+    logic [6:0] period;   // KindMac: beats of one step of the inner dimension; KindScale: all beats
+    logic [2:0] row;      // of a product's group of rows; KindMac, KindScale: the last of the group
     logic more;           // the next stream goes on with the accumulators behind these
   } stream_t;
 
@@ -109,7 +113,7 @@ package pim_pkg;
     logic [31:0] addr;
     kind_e kind;
     logic all;
-    logic step_end;       // last beat of a step of the inner dimension
+    logic step_end;       // last beat of a step of the inner dimension, of scales
     logic last;           // last access of the stream
     logic [2:0] row;      // as in stream_t
   } access_t;
@@ -123,6 +127,7 @@ package pim_pkg;
     SeqSplat,     // fill the accumulators with one value
     SeqInit,      // load the accumulators from memory
     SeqStream,    // right operand through the lanes
+    SeqScale,     // scales of sums, once for each part of them
     SeqBlock,     // announce a block, MATMUL_T
     SeqBlockRow,  // its atoms
     SeqOut,       // write the result
@@ -148,6 +153,27 @@ package pim_pkg;
     OpY = 3'd4,
     OpHost = 3'd5         // the side of a copy in host memory
   } operand_e;
+
+  /// A binary32 rounded to bfloat16, nearest even.
+  function automatic logic [15:0] round_bf16(input logic [31:0] value);
+    /*verilator no_inline_task*/
+    if (value[30:23] == '1 && value[22:0] != '0) round_bf16 = 16'h7FC0;
+    else if (value[15] && (value[16] || value[14:0] != '0)) round_bf16 = value[31:16] + 16'd1;
+    else round_bf16 = value[31:16];
+  endfunction
+
+  /// Zeros before the first one of seven bits; 7 where there is none.
+  function automatic logic [2:0] leading_zeros(input logic [6:0] bits);
+    leading_zeros[2] = bits[6:3] == '0;
+    leading_zeros[1] = bits[6:5] == '0 && (bits[4:3] != '0 || bits[2:1] == '0);
+    leading_zeros[0] = !bits[6] && (bits[5] || (!bits[4] && (bits[3] || (!bits[2]
+                       && (bits[1] || !bits[0])))));
+  endfunction
+
+  /// Seven bits with a one behind `zeros` zeros; none when there are seven.
+  function automatic logic [6:0] stop_at(input logic [2:0] zeros);
+    stop_at = 7'b1000000 >> zeros;
+  endfunction
 
   function automatic logic is_write(kind_e kind);
     return kind == KindCopyIn || kind == KindBf16 || kind == KindF32;

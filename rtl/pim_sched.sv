@@ -238,7 +238,7 @@ module pim_sched #(
   ) u_channel (
     .clk_i, .rst_ni, .wake_i, .now_i(now), .soon_i(soon),
     .col_go_i(col_go), .col_write_i(head_write),
-    .col_lanes_i(head.run.kind == pim_pkg::KindMac || head.run.kind == pim_pkg::KindEw),
+    .col_lanes_i(head.run.kind inside {pim_pkg::KindMac, pim_pkg::KindEw, pim_pkg::KindScale}),
     .col_row_i(head.run.row), .col_slot_i(col_slot_o),
     .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_first_i(row_first), .row_late_i(row_late),
     .read_due_o(read_due), .write_due_o(write_due), .any_act_due_o(any_act_due),

@@ -77,7 +77,7 @@ module pim_sched_queue #(
   // Look-ahead over the atoms of the span (all_bank style).
   logic [BankBits-1:0] look_q, look_coming;
 
-  logic mac_go, change;
+  logic mac_go, scale_go, change;
   pim_pkg::span_t next_head;
   logic [PaceBits-1:0] issued;
 
@@ -89,6 +89,7 @@ module pim_sched_queue #(
 
   assign next_head = next_valid_q ? next_q : span_i;
   assign mac_go = col_go_i && head_kind_q == pim_pkg::KindMac;
+  assign scale_go = col_go_i && head_kind_q == pim_pkg::KindScale;
   assign issued = PaceBits'({issued_q, mac_go});
   assign head_done_o = col_go_i && head_final_q;
   assign change = head_done_o || !head_valid_q;
@@ -150,7 +151,7 @@ module pim_sched_queue #(
         pace_q <= paced(head_kind_q, head_period_q, issued);
       end
       if (AllBank) look_q <= look_coming;
-      if (mac_go) step_q <= step_end_o ? '0 : step_q + 7'd1;
+      if (mac_go || scale_go) step_q <= step_end_o ? '0 : step_q + 7'd1;
       issued_q <= issued;
     end
   end

@@ -33,7 +33,9 @@ module pim_seq #(
   /// No access waits or is under way, and the lanes are idle.
   input  wire logic                     quiet_i,
 
+  /// Static for a descriptor: sums start from +0; weights of the right operand.
   output logic                          zero_init_o,
+  output logic      [1:0]               weights_o,
   output      pim_pkg::lane_op_e        ew_op_o,
   output logic      [1:0]               ew_scalar_o,
   output logic      [$clog2(ScalarDepth)-1:0] scalar_index_o,
@@ -62,17 +64,18 @@ module pim_seq #(
   pim_isa_pkg::broadcast_e broadcast;
   pim_isa_pkg::init_e init;
   pim_pkg::seq_state_e after_tile, after_setup;
-  logic is_vector, is_unary, is_t, from_scalars, from_column;
+  logic is_vector, is_unary, is_t, integers, from_scalars, from_column;
 
   assign opcode = pim_isa_pkg::opcode_e'(desc_i.control.opcode);
   assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
   assign init = pim_isa_pkg::init_e'(desc_i.control.init);
+  assign integers = desc_i.control.weights != pim_isa_pkg::WeightsBf16;
 
   pim_seq_decode #(
     .AllBank(AllBank),
     .VectorSetup(VectorSetup)
   ) u_decode (
-    .opcode_i(opcode), .broadcast_i(broadcast), .init_i(init), .is_t_o(is_t),
+    .opcode_i(opcode), .broadcast_i(broadcast), .init_i(init), .integers_i(integers), .is_t_o(is_t),
     .is_vector_o(is_vector), .is_unary_o(is_unary), .from_scalars_o(from_scalars),
     .from_column_o(from_column), .ew_op_o, .ew_scalar_o, .after_tile_o(after_tile),
     .after_setup_o(after_setup)
@@ -82,7 +85,7 @@ module pim_seq #(
   logic [IndexBits-1:0] index_here, index_next;  // of the scalar
   logic [2:0] member, last;                    // row of the group, the last of the group
   logic [31:0] a, b_q, c, y;                   // addresses of the current row
-  logic [31:0] tile_b_q;                       // right operand of the current tile, MATMUL
+  logic [31:0] tile_b, tile_count;             // right operand of the current tile, MATMUL
   logic [31:0] beat_q;                         // first beat of the tile in its row
   logic [31:0] beats_left_q;
   logic [6:0] width_q;                         // beats of the tile
@@ -90,12 +93,12 @@ module pim_seq #(
   logic [SetupBits-1:0] setup_q;
 
   logic [31:0] beats, tile_limit, block_row, block_count;
-  logic [6:0] width, tile_beats;
+  logic [6:0] width, tile_beats, tile_period;
   logic [31:0] rows_left;
   logic [GroupBits-1:0] part, last_part;
   logic more, narrow, step, block_all, block_first, block_go;
   logic next, block_end, tile_end, row_end, splat_end, group_end, rows_end;
-  logic splat_go, splatting_q;
+  logic splat_go, splatting_q, first_part, scale_end, last_group, scaled;
 
   assign beats = (desc_i.cols + 32'(BeatElems - 1)) / BeatElems;
   assign tile_limit = opcode == pim_isa_pkg::OpcodeMatmul ? desc_i.tile : 32'(AccGroups);
@@ -136,33 +139,38 @@ module pim_seq #(
     .more_a_i(step && more && (state_q == pim_pkg::SeqInit ||
               (state_q == pim_pkg::SeqStream && (from_scalars || is_unary)))),
     .more_y_i(step && more && state_q == pim_pkg::SeqOut),
-    .row_o(row),
-    .member_o(member),
-    .last_o(last),
-    .a_o(a),
-    .c_o(c),
-    .y_o(y),
-    .group_end_o(group_end),
-    .rows_end_o(rows_end),
-    .rows_left_o(rows_left)
+    .row_o(row), .member_o(member), .last_o(last), .a_o(a), .c_o(c), .y_o(y),
+    .group_end_o(group_end), .rows_end_o(rows_end), .rows_left_o(rows_left)
   );
+
+  pim_seq_groups #(
+    .BeatBytes(BeatBytes),
+    .ScalarDepth(ScalarDepth)
+  ) u_groups (
+    .clk_i, .rst_ni, .desc_i, .restart_i((state_q == pim_pkg::SeqIdle && start_i) || row_end),
+    .new_tile_i(state_q == pim_pkg::SeqTile), .width_i(width_q),
+    .stream_i(state_q == pim_pkg::SeqStream && stream_ready_i),
+    .scale_i(state_q == pim_pkg::SeqScale && stream_ready_i), .addr_o(tile_b),
+    .count_o(tile_count), .period_o(tile_period), .first_part_o(first_part),
+    .last_part_o(scale_end), .last_group_o(last_group)
+  );
+  assign scaled = scale_end && last_group;
 
   // ---- streams --------------------------------------------------------------------------
   pim_seq_stream #(
     .AtomBytes(AtomBytes),
     .BeatBytes(BeatBytes),
-    .ScalarDepth(ScalarDepth)
+    .ScalarDepth(ScalarDepth),
+    .LaneLatency(LaneLatency)
   ) u_stream (
     .desc_i,
     .state_i(state_q),
     .from_scalars_i(from_scalars),
     .row_i(member),
     .last_row_i(last),
-    .a_i(a),
-    .b_i(b_q),
-    .c_i(c),
-    .y_i(y),
-    .tile_b_i(tile_b_q),
+    .a_i(a), .b_i(b_q), .c_i(c), .y_i(y),
+    .tile_b_i(tile_b), .tile_count_i(tile_count), .tile_period_i(tile_period),
+    .first_part_i(first_part), .tile_end_i(scaled),
     .block_row_i(block_row),
     .block_count_i(block_count),
     .block_all_i(block_all),
@@ -187,29 +195,19 @@ module pim_seq #(
     .ScalarDepth(ScalarDepth),
     .Ways(TransposeWays)
   ) u_blocks (
-    .clk_i,
-    .rst_ni,
-    .desc_i,
-    .new_row_i((state_q == pim_pkg::SeqIdle && start_i) || row_end),
+    .clk_i, .rst_ni, .desc_i, .new_row_i((state_q == pim_pkg::SeqIdle && start_i) || row_end),
     .new_tile_i(state_q == pim_pkg::SeqTile),
     .begin_i(state_q inside {pim_pkg::SeqSplat, pim_pkg::SeqInit}),
     .open_i(state_q == pim_pkg::SeqBlock),
-    .step_i(state_q == pim_pkg::SeqBlockRow && stream_ready_i),
-    .width_i(width_q),
-    .block_end_o(block_end),
-    .tile_end_o(tile_end),
-    .row_o(block_row),
-    .group_o(block_group_o),
-    .count_o(block_count),
-    .all_o(block_all),
-    .first_o(block_first),
-    .atoms_o(block_atoms_o),
-    .base_o(block_base_o),
-    .slices_o(block_slices_o)
+    .step_i(state_q == pim_pkg::SeqBlockRow && stream_ready_i), .width_i(width_q),
+    .block_end_o(block_end), .tile_end_o(tile_end), .row_o(block_row), .group_o(block_group_o),
+    .count_o(block_count), .all_o(block_all), .first_o(block_first), .atoms_o(block_atoms_o),
+    .base_o(block_base_o), .slices_o(block_slices_o)
   );
 
   // ---- settings -------------------------------------------------------------------------
-  assign zero_init_o = init == pim_isa_pkg::InitZero;
+  assign zero_init_o = init == pim_isa_pkg::InitZero || integers;
+  assign weights_o = desc_i.control.weights;
   // Of the next clock: splats follow those of the last row without a break. `splat_o` comes late.
   assign index_here = from_column ? row + IndexBits'(part) : '0;
   assign index_next = from_column ? row + IndexBits'(part) + IndexBits'(1'b1) : '0;
@@ -234,7 +232,6 @@ module pim_seq #(
     if (!rst_ni) begin
       state_q <= pim_pkg::SeqIdle;
       b_q <= '0;
-      tile_b_q <= '0;
       beat_q <= '0;
       beats_left_q <= '0;
       width_q <= '0;
@@ -245,7 +242,6 @@ module pim_seq #(
       unique case (state_q)
         pim_pkg::SeqIdle: if (start_i) begin
           b_q <= desc_i.addr_b;
-          tile_b_q <= desc_i.addr_b;
           beat_q <= '0;
           beats_left_q <= beats;
           state_q <= !is_vector || from_scalars ? pim_pkg::SeqScalar : pim_pkg::SeqTile;
@@ -275,8 +271,11 @@ module pim_seq #(
           state_q <= is_t ? pim_pkg::SeqBlock : pim_pkg::SeqStream;
         end
         pim_pkg::SeqStream: if (stream_ready_i) begin
-          if (!more) state_q <= pim_pkg::SeqOut;
+          if (!more) state_q <= integers ? pim_pkg::SeqScale : pim_pkg::SeqOut;
           else if (is_vector && broadcast == pim_isa_pkg::BroadcastNone) b_q <= b_q + desc_i.stride_b;
+        end
+        pim_pkg::SeqScale: if (stream_ready_i && scale_end) begin
+          state_q <= last_group ? pim_pkg::SeqOut : pim_pkg::SeqStream;
         end
         pim_pkg::SeqBlock: if (block_go) state_q <= pim_pkg::SeqBlockRow;
         pim_pkg::SeqBlockRow: if (stream_ready_i) begin
@@ -286,14 +285,12 @@ module pim_seq #(
         pim_pkg::SeqOut: if (stream_ready_i && group_end && !more) begin
           beat_q <= beat_q + 32'(width_q);
           beats_left_q <= beats_left_q - 32'(width_q);
-          tile_b_q <= tile_b_q + desc_i.inner * 32'(width_q) * BeatBytes;
           state_q <= pim_pkg::SeqNext;
         end
         pim_pkg::SeqNext: if (next) begin
           state_q <= pim_pkg::SeqTile;
           if (row_end) begin
             if (is_vector && broadcast == pim_isa_pkg::BroadcastNone) b_q <= b_q + desc_i.stride_b;
-            tile_b_q <= desc_i.addr_b;
             beat_q <= '0;
             beats_left_q <= beats;
             if (rows_end) state_q <= pim_pkg::SeqDrain;

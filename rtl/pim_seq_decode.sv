@@ -9,6 +9,8 @@ module pim_seq_decode #(
   input  wire pim_isa_pkg::opcode_e  opcode_i,
   input  wire pim_isa_pkg::broadcast_e broadcast_i,
   input  wire pim_isa_pkg::init_e    init_i,
+  /// The right operand has integers: their results start with what is in the accumulators.
+  input  wire logic                  integers_i,
   output logic                       is_t_o,
   /// Element-wise: A is loaded, then meets B. Unary: A alone goes through the lanes.
   output logic                       is_vector_o,
@@ -62,7 +64,7 @@ module pim_seq_decode #(
       else if (!from_scalars_o && !is_unary_o) after_setup_o = pim_pkg::SeqInit;
     end else if (init_i != pim_isa_pkg::InitZero) begin
       after_setup_o = pim_pkg::SeqInit;
-    end else if (is_t_o) begin
+    end else if (is_t_o || integers_i) begin
       after_setup_o = pim_pkg::SeqSplat;
     end
     after_tile_o = is_vector_o && VectorSetup != 0 ? pim_pkg::SeqSetup : after_setup_o;

@@ -3,7 +3,8 @@
 /// The rows of a computation, in groups of those that share each beat of the right operand, and the
 /// addresses of A, C and Y of the current row.
 ///
-/// A product has `RowsPerBeat` rows in a group, its last group maybe fewer; a vector operation one. In
+/// A product has `RowsPerBeat` rows in a group, with several weights in the 16 bits of a lane as many
+/// times fewer, and its last group maybe less; a vector operation one. In
 /// each phase of a tile (scalars, start values, result) the members come one after the other, and
 /// `member_o` starts again with the first. Everything is registered but the two ends.
 module pim_seq_rows #(
@@ -50,8 +51,10 @@ module pim_seq_rows #(
 
   logic [31:0] row_q, next_row, left, next_a, next_c, next_y;
   logic [31:0] c_first_q, y_first_q;  // of the first member
+  logic [3:0] together;               // rows of a group
 
   assign row_o = row_q[IndexBits-1:0];
+  assign together = 4'(RowsPerBeat) >> desc_i.control.weights;
   assign next_row = row_q + 32'(last_o) + 32'(further_i) + 32'd1;
   assign rows_left_o = desc_i.rows - row_q;
   assign left = start_i ? desc_i.rows : desc_i.rows - next_row;
@@ -98,7 +101,7 @@ module pim_seq_rows #(
       end
       if (start_i || next_i) begin
         last_o <= single_i ? '0
-                  : left < 32'(RowsPerBeat) ? left[2:0] - 3'd1 : 3'(RowsPerBeat - 1);
+                  : left < 32'(together) ? left[2:0] - 3'd1 : 3'(together - 4'd1);
       end
     end
   end

@@ -4,7 +4,8 @@
 module pim_seq_stream #(
   parameter int unsigned AtomBytes = 64,
   parameter int unsigned BeatBytes = 64,
-  parameter int unsigned ScalarDepth = 4096
+  parameter int unsigned ScalarDepth = 4096,
+  parameter int unsigned LaneLatency = 4
 ) (
   input  wire pim_isa_pkg::descriptor_t desc_i,
   input  wire pim_pkg::seq_state_e      state_i,
@@ -18,8 +19,13 @@ module pim_seq_stream #(
   input  wire logic [31:0]              b_i,
   input  wire logic [31:0]              c_i,
   input  wire logic [31:0]              y_i,
-  /// MATMUL: right operand of the current tile. MATMUL_T: atoms of a block.
+  /// MATMUL: what is next of the right operand: address, beats, beats of a step. Integers: the scales
+  /// are for the first part of the sums, and after them the tile ends. MATMUL_T: atoms of a block.
   input  wire logic [31:0]              tile_b_i,
+  input  wire logic [31:0]              tile_count_i,
+  input  wire logic [6:0]               tile_period_i,
+  input  wire logic                     first_part_i,
+  input  wire logic                     tile_end_i,
   input  wire logic [31:0]              block_row_i,
   input  wire logic [31:0]              block_count_i,
   input  wire logic                     block_all_i,
@@ -45,7 +51,8 @@ module pim_seq_stream #(
   pim_isa_pkg::opcode_e opcode;
   pim_isa_pkg::broadcast_e broadcast;
   pim_isa_pkg::init_e init;
-  logic is_vector, is_unary;
+  logic is_vector, is_unary, integers;
+  logic [2:0] last_slot;
   logic [31:0] scalars;
   logic [BeatBits-1:0] scalar_offset;          // in a beat
   logic scalar_all;
@@ -55,6 +62,9 @@ module pim_seq_stream #(
   assign init = pim_isa_pkg::init_e'(desc_i.control.init);
   assign is_vector = pim_isa_pkg::is_vector(opcode);
   assign is_unary = pim_isa_pkg::is_unary(opcode);
+  assign integers = desc_i.control.weights != pim_isa_pkg::WeightsBf16;
+  // Each row takes the accumulators of as many rows as there are weights in the 16 bits of a lane.
+  assign last_slot = ((last_row_i + 3'd1) << desc_i.control.weights) - 3'd1;
 
   // Scalars come from all banks at once where they would open more than half of them anyway.
   always_comb begin
@@ -110,13 +120,25 @@ module pim_seq_stream #(
           stream_o.hold = first_i && (narrow_i || from_scalars_i);
         end else begin
           stream_o.addr = tile_b_i;
-          stream_o.count = desc_i.inner * 32'(width_i);
+          stream_o.count = tile_count_i;
           stream_o.kind = pim_pkg::KindMac;
-          stream_o.period = width_i;
-          stream_o.row = last_row_i;
-          stream_o.hold = init != pim_isa_pkg::InitZero ||
+          stream_o.period = tile_period_i;
+          stream_o.row = last_slot;
+          stream_o.more = integers;
+          // Sums of integers begin with 0, wherever the results do.
+          stream_o.hold = (init != pim_isa_pkg::InitZero && !integers) ||
               desc_i.inner <= (scalar_all ? BeatElems : AtomElems);
         end
+      end
+      pim_pkg::SeqScale: begin
+        valid_o = 1'b1;
+        stream_o.addr = tile_b_i;
+        stream_o.count = 32'(width_i);
+        stream_o.kind = pim_pkg::KindScale;
+        stream_o.period = width_i;
+        stream_o.row = last_slot;
+        stream_o.more = !tile_end_i;
+        stream_o.hold = first_part_i || 32'(width_i) < LaneLatency;
       end
       pim_pkg::SeqBlockRow: begin
         valid_o = 1'b1;

@@ -17,7 +17,7 @@ from pimloop.host.board.templates import Template
 from pimloop.host.cpu.work import signature
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation, pim_operation
-from pimloop.host.operators.forms import PLAIN, ProductForm
+from pimloop.host.operators.forms import PLAIN, ConstantUse, ProductForm
 from pimloop.host.operators.product import Product
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.driver import DeviceMatrix, DeviceTensor, PimDriver
@@ -105,6 +105,9 @@ class _RandomOperands:
     def right(self, product: Product) -> tuple[DeviceMatrix, bool]:
         values = self._random(product.right)
         return self.driver.load_matrix(values, transposed=product.transposed), False
+
+    def matrix(self, use: ConstantUse) -> DeviceMatrix:
+        raise NotImplementedError(f"{use.name}: the board multiplies by no integers")
 
     def turned(self, product: Product) -> tuple[DeviceTensor, DeviceMatrix]:
         raise NotImplementedError(f"{product}: the board computes no product turned around")

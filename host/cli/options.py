@@ -70,7 +70,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "metavar": "{none,w8,w4}",
         "help": "integer weights for products by constants: none (default), w8 (8 bits, a scale a"
         " column) or w4 (4 bits, groups of 128); rounded to nearest, or those of an .onnx file as"
-        " they are. Such products stay on the CPU: the PIM does not have these weights yet",
+        " they are. The PIM takes such products where device.rows_per_beat is at least 2 (w8) or"
+        " 4 (w4)",
     },
     "--generate": {"type": parse_count, "metavar": "N"},
     # Where it runs

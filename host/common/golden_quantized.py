@@ -2,8 +2,10 @@
 
 W8A16 and W4A16: activations are bfloat16, weights integers of 8 or 4 bits, which bfloat16 holds
 exactly. The inner dimension is cut into groups of rows. A group's partial sum is that of
-`golden.matmul` from +0 on; then total = fma(scale, partial, total) in binary32, one fused step a
-group, in ascending order. Scales are bfloat16, one for each group and column.
+`golden.matmul` from +0 on. Its significand is cut into three parts of eight bits, and total =
+fma(scale, part, total) for each, the upper one first: what a lane that multiplies 8 by 8 bits can
+do without losing a bit of the sum. Groups come in ascending order. Scales are bfloat16, one for
+each group and column; a subnormal scale is a zero of its sign.
 """
 
 from __future__ import annotations
@@ -19,33 +21,45 @@ from pimloop.host.common.golden import Bits, Floats
 
 Integers = NDArray[np.int8]
 
+#: The least magnitude of a scale other than 0; below, it counts as a zero.
+LEAST_SCALE = np.float32(2.0**-126)
 
-def fma_scaled(scale: Floats, partial: Floats, total: Floats) -> Floats:
-    """Return fma(scale, partial, total) in binary32 (broadcasting).
+
+#: The upper bits of a binary32 up to and including each part of its significand.
+_UPPER = (np.uint32(0xFFFF0000), np.uint32(0xFFFFFF00), np.uint32(0xFFFFFFFF))
+
+
+def parts(partial: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return three parts of a binary32 whose exact sum it is, of eight bits each, the upper first.
+
+    Each has the sign of the whole. An infinity and a NaN are all three parts of themselves.
+    """
+    bits = partial.view(np.uint32)
+    upper, middle, lower = (np.asarray((bits & mask).view(np.float32)) for mask in _UPPER)
+    with np.errstate(invalid="ignore"):
+        rest = [np.copysign(a - b, partial) for a, b in ((middle, upper), (lower, middle))]
+    second, third = (np.where(np.isfinite(partial), part, partial) for part in rest)
+    return np.where(np.isfinite(partial), upper, partial), second, third
+
+
+def add_scaled(scale: Floats, partial: Floats, total: Floats) -> Floats:
+    """Return total + scale x partial as the lanes compute it: a fused step for each part.
 
     Parameters
     ----------
     scale
-        bfloat16 values as float32.
+        bfloat16 values as float32; a subnormal one is a zero.
     partial, total
-        Any float32.
+        Any float32, as large as the result.
 
     Returns
     -------
-    float32, rounded once to nearest even, NaN canonical. The product, of 8 by 24 bits, is exact in
-    binary64. Its sum is rounded there to odd, so that rounding it again is rounding it once.
+    float32, NaN canonical.
     """
-    with np.errstate(all="ignore"):
-        product = scale.astype(np.float64) * partial.astype(np.float64)
-        addend = total.astype(np.float64)
-        near = np.asarray(product + addend)
-        # What rounding to binary64 left out, exactly (Knuth's two-sum).
-        back = near - product
-        rest = (product - (near - back)) + (addend - back)
-        even = (near.view(np.int64) & 1) == 0
-        inexact = np.isfinite(near) & (rest != 0) & even
-        odd = np.nextafter(near, np.where(rest > 0, np.inf, -np.inf))
-        return golden.canonical_f32(np.asarray(np.where(inexact, odd, near).astype(np.float32)))
+    normal = np.where(np.abs(scale) < LEAST_SCALE, np.copysign(np.float32(0), scale), scale)
+    for part in parts(partial):
+        total = golden.fma_step(normal, part, total)
+    return total
 
 
 @overload
@@ -107,5 +121,5 @@ def matmul(
         rows = slice(index * group, (index + 1) * group)
         bits = weights[rows].astype(ml_dtypes.bfloat16).view(np.uint16)
         partial = golden.matmul(a[:, rows], bits, out_f32=True)
-        total = fma_scaled(scale, partial, total)
+        total = add_scaled(scale, partial, total)
     return golden.canonical_f32(total) if out_f32 else golden.to_bf16_bits(total)

@@ -17,7 +17,15 @@ import onnxruntime as ort
 
 from pimloop.errors import PimloopError
 from pimloop.host.common.machine import cores
-from pimloop.host.models.graph import MEMORY_LOCATION, Array, Graph, Node, RunnableModel, to_model
+from pimloop.host.models.graph import (
+    MEMORY_LOCATION,
+    Array,
+    Graph,
+    Node,
+    RunnableModel,
+    TensorInfo,
+    to_model,
+)
 from pimloop.host.models.ort_values import run, to_runtime
 
 _PROVIDERS = ["CPUExecutionProvider"]
@@ -174,7 +182,7 @@ class OperatorSessions:
         graph, node
             The operator.
         values
-            All its inputs by tensor name, float32, in the shapes of the graph.
+            All its inputs by tensor name, float32 or packed integers, in the shapes of the graph.
 
         Raises
         ------
@@ -208,9 +216,7 @@ def _opened_alone(
     alone = replace(
         graph,
         nodes=(replace(node, inputs=inputs, outputs=outputs),),
-        tensors={
-            port: replace(graph.tensors[name], dtype=single) for name, port in named.items() if name
-        },
+        tensors={port: _in(graph.tensors[name], single) for name, port in named.items() if name},
         constants={},
         inputs=tuple(ports.values()),
         outputs=outputs[:1],
@@ -219,6 +225,11 @@ def _opened_alone(
         return open_session(to_model(alone), 1, prepack=False)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise no_kernel(graph, node, error) from error
+
+
+def _in(info: TensorInfo, kind: np.dtype[np.float32]) -> TensorInfo:
+    """Return a tensor of another floating type; packed integers stay what they are."""
+    return replace(info, dtype=kind) if np.issubdtype(info.dtype, np.floating) else info
 
 
 def run_reference(

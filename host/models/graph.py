@@ -159,8 +159,6 @@ class Graph:
     decomposed: Mapping[str, int] = field(default_factory=dict)  # fused operators, by type
     #: Why an operator with products inside is not decomposed, by node id.
     kept_whole: Mapping[str, str] = field(default_factory=dict)
-    #: Why a product by integer weights is none that the PIM can run, by node id.
-    quantized: Mapping[str, str] = field(default_factory=dict)
     #: Values of the inputs that take texts; they are folded away, so no input of the graph.
     texts: Mapping[str, Array] = field(default_factory=dict)
     states: tuple[State, ...] = ()

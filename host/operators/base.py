@@ -68,6 +68,10 @@ class Operands(Protocol):
         """Return the right operand of a product, and whether it is read as its transpose."""
         ...
 
+    def matrix(self, use: ConstantUse) -> DeviceMatrix:
+        """Return a constant as a right operand."""
+        ...
+
     def turned(self, product: Product) -> tuple[DeviceTensor, DeviceMatrix | DeviceTensor]:
         """Return (left, right) of a product that is computed turned around."""
         ...

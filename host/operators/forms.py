@@ -11,9 +11,10 @@ Shape = tuple[int, ...]
 ProductOpcode = Literal["MATMUL", "MATMUL_T"]
 
 #: What a constant is to the operator that reads it on the PIM: a tensor as it is or with its last
-#: two axes exchanged ("turned"), a bias, a right operand as it is or its transpose. A state is
-#: in device memory like them: rows that the executions of a model write there.
-ConstantForm = Literal["tensor", "turned", "bias", "matrix", "transposed", "state"]
+#: two axes exchanged ("turned"), a bias, a right operand as it is or its transpose, one of packed
+#: integers with their scales. A state is in device memory like them: rows that the executions of a
+#: model write there.
+ConstantForm = Literal["tensor", "turned", "bias", "matrix", "transposed", "integers", "state"]
 
 
 @dataclass(frozen=True)

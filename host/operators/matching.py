@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from pimloop.host.models.decompose.registry import CONTRIB
 from pimloop.host.models.graph import Graph, Node
+from pimloop.host.models.quantize.reading import is_packed
 from pimloop.host.operators.append import APPEND
 from pimloop.host.operators.base import Operation
 from pimloop.host.operators.capabilities import Capabilities
@@ -44,13 +45,12 @@ def overflowing_constant(graph: Graph, node: Node) -> str | None:
 
 def kept_on_cpu(graph: Graph, capabilities: Capabilities) -> dict[str, str]:
     """Return why operators that the device has an operation for do not run on it, by node id."""
-    overflowing = {
+    return {
         node.id: f"constant '{name}' has a finite value beyond the largest bfloat16, 3.3895e38"
         for node in graph.nodes
         if (name := overflowing_constant(graph, node)) is not None
         and refusal(graph, node, capabilities) is None
     }
-    return overflowing | dict(graph.quantized)
 
 
 def pim_capable(graph: Graph, capabilities: Capabilities) -> dict[str, Operation]:
@@ -65,24 +65,26 @@ def _kind(graph: Graph, node: Node) -> str:
         return APPEND
     if (node.domain, node.op) == (CONTRIB, "FusedMatMul") and set(node.attributes) <= {"transB"}:
         return "MatMul"
+    if is_packed(node):
+        return node.op
     return "" if node.domain else node.op
 
 
 def _operation(graph: Graph, node: Node, capabilities: Capabilities) -> Operation | str:
     """Return the operation of a node, or why it has none."""
-    if node.id in graph.quantized:
-        return graph.quantized[node.id]
     kind = _kind(graph, node)
     match = matchers().get(kind)
     if match is None:
         whole = graph.kept_whole.get(node.id)
         return NO_OPERATION if whole is None else f"{node.op} is not decomposed: {whole}"
-    # Rows are appended for the products that read them.
-    if ("MatMul" if kind == APPEND else kind) not in capabilities.operators:
+    # Rows are appended for the products that read them; packed weights are those of products.
+    if ("MatMul" if kind == APPEND or is_packed(node) else kind) not in capabilities.operators:
         return LEFT_OUT
     # The index at which rows are appended is the host's.
     state = graph.state_of.get(node.id)
     names = (*node.inputs, *node.outputs) if state is None else (state.rows, state.whole)
+    if is_packed(node):
+        names = (node.inputs[0], *node.inputs[5:], *node.outputs)
     infos = [graph.tensors[name] for name in names if name]
     others = sorted({str(info.dtype) for info in infos} - capabilities.types)
     if others:

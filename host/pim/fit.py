@@ -14,12 +14,13 @@ import pimloop.partitioner.graph as cg
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation, kept_on_cpu, pim_capable
 from pimloop.host.operators.append import Append, resident_uses
+from pimloop.host.operators.integer_product import IntegerProduct
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.forms import Forms, driver_forms
 from pimloop.host.pim.placement import NoRoomError
 from pimloop.host.pim.resident import ResidentModel
-from pimloop.host.pim.weights import DeviceWeights, Key
+from pimloop.host.pim.weights import DeviceWeights, Key, integer_format
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.place.capacity import Room
 from pimloop.partitioner.quantity import quantity
@@ -122,6 +123,7 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
         ModelDevice(platform.geometry(), _BUFFER_BYTES) as device,
         PimDriver.for_platform(device, platform) as driver,
     ):
+        _keep_integers(operations, kept, driver)
         capacity, room = driver.memory.capacity, driver.memory.free_bytes
         while True:
             # Forms, and with them sizes, depend on what the CPU computes.
@@ -157,6 +159,19 @@ def _compute(graph: Graph, platform: Platform) -> PimFit:
         static=static,
         first_columns={name: columns for name, columns in first.items() if columns},
     )
+
+
+def _keep_integers(
+    operations: dict[str, Operation], kept: dict[str, str], driver: PimDriver
+) -> None:
+    """Take out the products by integers that a device does not have, and say why."""
+    for node, operation in list(operations.items()):
+        if isinstance(operation, IntegerProduct):
+            weights = operation.weights
+            reason = driver.integers_refused(weights.inner, *integer_format(weights))
+            if reason is not None:
+                kept[node] = f"weights of {weights.kind.words}: {reason}"
+                del operations[node]
 
 
 def _what(graph: Graph, operation: Operation) -> str:

@@ -534,6 +534,9 @@ class _Operands:
             return self.tensors[name], False
         return self._activation(name).view(product.right_shape), product.transposed
 
+    def matrix(self, use: ConstantUse) -> DeviceMatrix:
+        return self.weights.matrix(self.graph, use)
+
     def turned(self, product: Product) -> tuple[DeviceTensor, Handle]:
         if product.right in self.graph.constants:
             left = self.weights.tensor(self.graph, product.right_use(self.form))

@@ -18,6 +18,9 @@ import numpy as np
 
 from pimloop.host.common import golden
 from pimloop.host.models.graph import Array, Graph, Node
+from pimloop.host.models.quantize.products import weights_of
+from pimloop.host.models.quantize.reading import is_packed
+from pimloop.host.models.quantize.weights import Quantized
 from pimloop.host.operators.forms import ConstantForm, ConstantUse, ProductOpcode, Shape
 from pimloop.host.pim.driver import (
     DeviceMatrix,
@@ -26,6 +29,7 @@ from pimloop.host.pim.driver import (
     OutOfDeviceMemoryError,
     PimDriver,
 )
+from pimloop.rtl.tables.isa import Weights
 
 #: bfloat16 bits of constants that are kept, beside those in device memory.
 MOST_BITS_BYTES = 256 << 20
@@ -117,6 +121,8 @@ class DeviceWeights:
         """Return the bytes of device memory that a constant takes, padding included."""
         if use.tensor_shape is not None:
             return self._driver.tensor_bytes(use.tensor_shape, packed=use.form != "state")
+        if use.form == "integers":
+            return self._driver.integer_bytes(use.shape, *integer_format(_integers(graph, use)))
         transposed = use.form == "transposed"
         return self._driver.matrix_bytes(use.shape, transposed=transposed, opcode=use.opcode)
 
@@ -131,7 +137,7 @@ class DeviceWeights:
         made: dict[Key, DeviceTensor | DeviceMatrix] = {}
         for use in uses:
             with self._driver.memory.trial():
-                made[self.key(graph, use)] = self._new(use)
+                made[self.key(graph, use)] = self._new(graph, use)
         kept, self._placed = self._placed, made
         try:
             yield
@@ -151,7 +157,7 @@ class DeviceWeights:
             with self._driver.memory.trial():
                 for index, use in enumerate(waiting):
                     try:
-                        handle = self._new(use)
+                        handle = self._new(graph, use)
                     except OutOfDeviceMemoryError:
                         left = waiting[index:]
                         break
@@ -217,15 +223,23 @@ class DeviceWeights:
             # Its rows are written by whoever executes the model.
             self._loaded[key] = _Loaded(1, OpStats())
             return OpStats()
-        constant = graph.constants[use.name]
         before = self._loaded.get(key, _Loaded(0, OpStats()))
         whole = handle.columns if isinstance(handle, DeviceMatrix) else 1
         needed = whole if columns is None else columns
         if before.columns >= needed:
             return OpStats()
+        missing = range(before.columns, needed)
+        if use.form == "integers":
+            assert isinstance(handle, DeviceMatrix)
+            weights = _integers(graph, use)
+            self._driver.write_integers(
+                handle, weights.integers(), weights.scale_bits(), tiles=missing
+            )
+            self._loaded[key] = _Loaded(needed, before.cost + self._driver.last)
+            return self._driver.last
+        constant = graph.constants[use.name]
         values = self.bits.of(constant).view(ml_dtypes.bfloat16).reshape(use.shape)
         if isinstance(handle, DeviceMatrix):
-            missing = range(before.columns, needed)
             self._driver.write_matrix(
                 handle, values, transposed=use.form == "transposed", tiles=missing
             )
@@ -275,7 +289,7 @@ class DeviceWeights:
 
     def _add(self, graph: Graph, use: ConstantUse) -> None:
         owner = _owner(graph, use)
-        self._placed[self.key(graph, use)] = self._new(use)
+        self._placed[self.key(graph, use)] = self._new(graph, use)
         self._owners[id(owner)] = owner
 
     def _drop(self, keys: Iterable[Key]) -> None:
@@ -283,11 +297,23 @@ class DeviceWeights:
             self._placed.pop(key).free()
             self._loaded.pop(key, None)
 
-    def _new(self, use: ConstantUse) -> DeviceTensor | DeviceMatrix:
+    def _new(self, graph: Graph, use: ConstantUse) -> DeviceTensor | DeviceMatrix:
         if use.tensor_shape is not None:
             return self._driver.new_tensor(use.tensor_shape, packed=use.form != "state")
+        if use.form == "integers":
+            return self._driver.new_integers(use.shape, *integer_format(_integers(graph, use)))
         transposed = use.form == "transposed"
         return self._driver.new_matrix(use.shape, transposed=transposed, opcode=use.opcode)
+
+
+def integer_format(weights: Quantized) -> tuple[Weights, int]:
+    """Return what a device calls integer weights, and log2 of the rows that share a scale."""
+    return Weights[weights.kind.name.upper()], weights.group.bit_length() - 1
+
+
+def _integers(graph: Graph, use: ConstantUse) -> Quantized:
+    """Return the integers of a constant and their scales: all that read it have the same."""
+    return weights_of(graph, next(node for node in graph.consumers[use.name] if is_packed(node)))
 
 
 def _owner(graph: Graph, use: ConstantUse) -> Array | Node:

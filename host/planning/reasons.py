@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pimloop.host.models.graph import Graph, Node
+from pimloop.host.models.quantize.reading import is_packed
 from pimloop.host.operators import Capabilities, overflowing_constant, refusal
 from pimloop.host.planning.coverage import multiply_adds
 
@@ -74,8 +75,8 @@ def cpu_only(
 
 
 def _reason(graph: Graph, node: Node, capabilities: Capabilities, kept: Mapping[str, str]) -> str:
-    if node.id in graph.quantized:
-        return graph.quantized[node.id]
+    if node.id in kept and is_packed(node):
+        return kept[node.id]
     if node.id not in kept:
         reason = refusal(graph, node, capabilities)
         if reason is not None:

@@ -4,7 +4,8 @@
 /// that feed it, the choice between a slice of the transpose buffer and read data, the lane's
 /// share of pim_lanes, and the register that collects what is written.
 module pim_lane_harness #(
-  parameter int unsigned Groups = 16
+  parameter int unsigned Groups = 16,
+  parameter bit Integers = 1'b0
 ) (
   input  wire logic                      clk_i,
   input  wire logic                      valid_i,
@@ -17,6 +18,7 @@ module pim_lane_harness #(
   input  wire logic [31:0]               read_data_i,
   input  wire logic                      read_i,
   input  wire logic [$clog2(Groups)-1:0] read_group_i,
+  input  wire logic [1:0]                read_part_i,
   input  wire logic                      wide_i,
   output logic      [31:0]               write_data_o
 );
@@ -24,6 +26,7 @@ module pim_lane_harness #(
   logic valid_q, slice_q, mask_q, read_q, wide_q;
   pim_pkg::lane_op_e op_q;
   logic [$clog2(Groups)-1:0] group_q, read_group_q;
+  logic [1:0] read_part_q;
   logic [15:0] scalar_q, slice_data_q, bf16;
   logic [31:0] read_data_q, f32;
 
@@ -38,12 +41,14 @@ module pim_lane_harness #(
     read_data_q <= read_data_i;
     read_q <= read_i;
     read_group_q <= read_group_i;
+    read_part_q <= read_part_i;
     wide_q <= wide_i;
     write_data_o <= wide_q ? f32 : {16'b0, bf16};
   end
 
   pim_lane #(
-    .Groups(Groups)
+    .Groups(Groups),
+    .Integers(Integers)
   ) u_lane (
     .clk_i,
     .valid_i      (valid_q && (op_q != pim_pkg::LaneLoadF32 || !scalar_q[0])
@@ -55,6 +60,7 @@ module pim_lane_harness #(
     .word_i       (read_data_q),
     .read_i       (read_q),
     .read_group_i (read_group_q),
+    .read_part_i  (read_part_q),
     .read_bf16_o  (bf16),
     .read_f32_o   (f32)
   );

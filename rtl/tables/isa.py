@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEVICE_ID = 0x50494D31
-DEVICE_VERSION = 0x00010004
+DEVICE_VERSION = 0x00010005
 
 #: Bytes of a descriptor and of a completion record.
 DESCRIPTOR_BYTES = 64
@@ -195,6 +195,14 @@ class Init(IntEnum):
     F32 = 0x02
 
 
+class Weights(IntEnum):
+    """Values of `weights`; each is explained in rtl/README.md."""
+
+    BF16 = 0x00
+    W8 = 0x01
+    W4 = 0x02
+
+
 class Code(IntEnum):
     """Values of `code`; each is explained in rtl/README.md."""
 
@@ -233,7 +241,7 @@ CODE_TEXT: dict[Code, str] = {
     Code.PENDING: "Not executed yet.",
     Code.DONE: "Executed.",
     Code.OPCODE: "Unknown opcode.",
-    Code.RESERVED: "Option not defined for this opcode, or an unused control bit set.",
+    Code.RESERVED: "Option not defined for this opcode or device, or an unused control bit set.",
     Code.SIZE: "A size is 0, not a multiple of its granule, or larger than the device allows.",
     Code.MISALIGNED: "An address or stride is not a multiple of its granule.",
     Code.RANGE: "A device address range leaves device memory.",
@@ -252,6 +260,8 @@ CONTROL_FIELDS: dict[str, Field] = {
     "init": Field(10, 2),
     "out_f32": Field(12, 1),
     "record": Field(13, 1),
+    "weights": Field(14, 2),
+    "group": Field(16, 4),
 }
 
 #: Opcodes that an option may be set for; what is not here, for every one.
@@ -259,6 +269,8 @@ OPTION_OPCODES: dict[str, tuple[Opcode, ...]] = {
     "broadcast": ELEMENTWISE_OPCODES,
     "init": PRODUCT_OPCODES,
     "out_f32": PRODUCT_OPCODES,
+    "weights": PRODUCT_OPCODES,
+    "group": PRODUCT_OPCODES,
 }
 
 # Fields of other words of a descriptor.

@@ -41,7 +41,10 @@ enum LaneOp : uint32_t {
     kLaneLoad = 4,
     kLaneLoadF32 = 5,
     kLaneSplat = 6,
-    kLaneRelu = 7
+    kLaneRelu = 7,
+    kLaneMacI = 8,
+    kLaneMaczI = 9,
+    kLaneScale = 10
 };
 // end generated
 
@@ -106,6 +109,41 @@ PIM_CLONES void run_mul(uint32_t* __restrict accumulators, const uint16_t* __res
     }
 }
 
+// accumulators[i] = scalar * integer of vector[i] + accumulators[i]
+PIM_CLONES void run_mac_integer(uint32_t* __restrict accumulators, uint16_t scalar,
+                                const uint16_t* __restrict vector, size_t lanes) {
+    const float a = float_of(widen(scalar));
+    for (size_t i = 0; i < lanes; ++i) {
+        const float magnitude = static_cast<float>(vector[i] & 0xFFU);
+        const float b = float_of(bits_of(magnitude) | (widen(vector[i]) & kNegativeZero));
+        accumulators[i] = fused(a, b, accumulators[i]);
+    }
+}
+
+// parts[i] = some bits of the significand of values[i]: all of it that is above them is subtracted,
+// which is exact. What is not finite is all of itself.
+PIM_CLONES void take_parts(float* __restrict parts, const uint32_t* __restrict values,
+                           uint32_t part, size_t lanes) {
+    const uint32_t kept = part == 0 ? 0xFFFF0000U : part == 1 ? 0xFFFFFF00U : 0xFFFFFFFFU;
+    const uint32_t above = part == 0 ? kNegativeZero : part == 1 ? 0xFFFF0000U : 0xFFFFFF00U;
+    for (size_t i = 0; i < lanes; ++i) {
+        const uint32_t value = values[i];
+        const float rest = float_of(value & kept) - float_of(value & above);
+        const uint32_t bits = (bits_of(rest) & kMagnitude) | (value & kNegativeZero);
+        parts[i] = float_of((value & kMagnitude) < kInfinity ? bits : value);
+    }
+}
+
+// accumulators[i] = parts[i] * vector[i] + accumulators[i]; a subnormal of the vector is a zero.
+PIM_CLONES void run_parts(uint32_t* __restrict accumulators, const float* __restrict parts,
+                          const uint16_t* __restrict vector, size_t lanes) {
+    for (size_t i = 0; i < lanes; ++i) {
+        const uint32_t bits = widen(vector[i]);
+        const uint32_t scale = bits & ((bits & kInfinity) == 0 ? kNegativeZero : ~0U);
+        accumulators[i] = fused(parts[i], float_of(scale), accumulators[i]);
+    }
+}
+
 PIM_CLONES void run_load(uint32_t* __restrict accumulators, const uint16_t* __restrict vector,
                          size_t lanes) {
     for (size_t i = 0; i < lanes; ++i) accumulators[i] = widen(vector[i]);
@@ -133,6 +171,7 @@ public:
         , part_lanes_{lanes / parts}
         , all_{parts < 32 ? (1U << parts) - 1U : 0xFFFFFFFFU}
         , vector_(lanes)
+        , parts_(lanes)
         , accumulators_(static_cast<size_t>(lanes) * groups) {}
 
     void operate(uint32_t op, uint32_t group, uint32_t mask, uint16_t scalar,
@@ -147,6 +186,12 @@ public:
         for (uint32_t first = 0; mask != 0; mask >>= 1, first += part_lanes_) {
             if (mask & 1U) operate_range(set, op, scalar, first, part_lanes_);
         }
+    }
+
+    void scale(uint32_t group, uint32_t mask, uint32_t part, const uint32_t* words,
+               const uint32_t* vector) {
+        take_parts(parts_.data(), words, part, lanes_);
+        operate(kLaneScale, group, mask, 0, vector);
     }
 
     void read(uint32_t group, uint32_t* bf16, uint32_t* f32) {
@@ -164,6 +209,12 @@ private:
         switch (op) {
         case kLaneMac: run_mac(accumulators, scalar, vector, count); break;
         case kLaneMacz: run_scale(accumulators, scalar, 0, vector, count); break;
+        case kLaneMacI: run_mac_integer(accumulators, scalar, vector, count); break;
+        case kLaneMaczI:
+            std::memset(accumulators, 0, count * sizeof(uint32_t));
+            run_mac_integer(accumulators, scalar, vector, count);
+            break;
+        case kLaneScale: run_parts(accumulators, parts_.data() + first, vector, count); break;
         case kLaneMul: run_mul(accumulators, vector, count); break;
         case kLaneLoad: run_load(accumulators, vector, count); break;
         case kLaneRelu: run_relu(accumulators, vector, count); break;
@@ -190,6 +241,7 @@ private:
     const uint32_t part_lanes_;
     const uint32_t all_;
     std::vector<uint16_t> vector_;
+    std::vector<float> parts_;  // of the words that are scaled
     std::vector<uint32_t> accumulators_;
 };
 
@@ -206,6 +258,11 @@ void pim_lanes_delete(void* lanes) { delete static_cast<Lanes*>(lanes); }
 void pim_lanes_operate(void* lanes, uint32_t op, uint32_t group, uint32_t mask, uint32_t scalar,
                        const uint32_t* vector) {
     static_cast<Lanes*>(lanes)->operate(op, group, mask, static_cast<uint16_t>(scalar), vector);
+}
+
+void pim_lanes_scale(void* lanes, uint32_t group, uint32_t mask, uint32_t part,
+                     const uint32_t* words, const uint32_t* vector) {
+    static_cast<Lanes*>(lanes)->scale(group, mask, part, words, vector);
 }
 
 void pim_lanes_read(void* lanes, uint32_t group, uint32_t* bf16, uint32_t* f32) {

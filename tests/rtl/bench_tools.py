@@ -35,10 +35,11 @@ class Kind(IntEnum):
     COPY_IN = 7
     BF16 = 8
     F32 = 9
+    SCALE = 10
 
     @property
     def writes(self) -> bool:
-        return self >= Kind.COPY_IN
+        return Kind.COPY_IN <= self <= Kind.F32
 
 
 class Packed:

@@ -35,11 +35,12 @@ class Stream:
 
     addr: int
     count: int
-    kind: str  # load, scalar, mac, ew, block, copy_out: reads; result, copy_in: writes
+    kind: str  # load, scalar, mac, scale, ew, block, copy_out: reads; result, copy_in: writes
     all: bool = False  # every bank at once
     hold: bool = False  # waits until earlier reads are used and the lanes have settled
     period: int = 0  # mac: beats until the same accumulators are met again
-    rows: int = 1  # mac: of the left operand, that each beat is multiplied by
+    rows: int = 1  # mac, scale: whose lanes each beat takes; with integers one for each column
+    scaled: int = 0  # scale: rows of the result, of which a beat scales sums
     last: bool = True  # its last access ends the stream
 
     @property
@@ -301,9 +302,9 @@ class ClockChannel:
             return
         self.read_until = clock + self.read_clocks
         self.lanes_fed(self.read_until, stream.rows)
-        if stream.kind in ("mac", "ew"):
+        if stream.kind in ("mac", "ew", "scale"):
             self._lanes_free = slot + self.ratio * self.lane_clocks(stream.rows)
-            self.counts["mac"] += stream.rows
+            self.counts["mac"] += stream.scaled or stream.rows
         if stream.kind == "mac":
             self._macs.append(clock)
 

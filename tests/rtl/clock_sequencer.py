@@ -20,6 +20,7 @@ from pimloop.rtl.tables.isa import (
     Broadcast,
     Init,
     Opcode,
+    Weights,
 )
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ class Sequencer:
         self.scalars = self.vector and one_a_row  # B is in the scalar buffer
         self.init = Init(field(item, "init"))
         self.wide = 2 if field(item, "out_f32") else 1
+        # Integers: so many in the 16 bits of a lane, with a scale for each group of inner elements.
+        self.integers = field(item, "weights") != Weights.BF16
+        self.each = 1 << field(item, "weights")
         self.rows, self.inner, self.cols = (int(item[n]) for n in ("rows", "inner", "cols"))
         self.all = run.channel.all_bank
         # all_bank: a factor for each row goes into the accumulators first.
@@ -126,7 +130,7 @@ class Sequencer:
         beats = ceil(2 * self.cols, self.beat)
         width = self._word("tile") if self.opcode == Opcode.MATMUL else run.p["AccGroups"]
         # Rows of a product share the beats of the right operand, rows of vectors rows of the DRAM.
-        together = run.p["RowsPerBeat"]
+        together = run.p["RowsPerBeat"] // self.each
         if self.vector:
             together = max(1, width // beats) if self.all else 1
         for top in range(0, self.rows, together):
@@ -178,6 +182,8 @@ class Sequencer:
                 operand = self._operand(range(row, row + 1), first, width, len(rows))
                 hold = operand.hold and row == rows[0]
                 yield from run.offer(replace(operand, hold=hold, last=row == rows[-1]))
+        elif self.integers:
+            yield from self._groups(rows, first, width)
         else:
             yield from run.offer(self._operand(rows, first, width))
         for row in rows:
@@ -190,10 +196,10 @@ class Sequencer:
         yield
 
     def _splats(self) -> bool:
-        """Whether a tile starts from one value: that of its row, or +0 for blocks."""
+        """Whether a tile starts from one value: that of its row, or +0 for blocks and integers."""
         if self.vector:
             return self.scalars and (self.opcode != Opcode.MUL or self.column)
-        return self.transposed and self.init == Init.ZERO
+        return (self.transposed or self.integers) and self.init == Init.ZERO
 
     def _start_values(self, row: int, first: int, width: int) -> Stream | None:
         """Return the stream of what the accumulators of a row start from."""
@@ -225,18 +231,45 @@ class Sequencer:
             hold = self.scalars or width * together < self.run.p["LaneLatency"]
             return Stream(start, width, "ew", self.all, hold)
         start = self._word("addr_b") + first * self.inner * beat
-        # What is loaded last, start values or a row of A in one access, must be there.
-        scalars = self.beat // 2 if self._wide(self.inner) else self.elements
-        hold = self.init != Init.ZERO or self.inner <= scalars
+        hold = self.init != Init.ZERO or self._one_access()
         return Stream(start, self.inner * width, "mac", self.all, hold, width, len(rows))
+
+    def _one_access(self) -> bool:
+        """Whether a row of A, which must be there, is loaded by one access."""
+        return self.inner <= (self.beat // 2 if self._wide(self.inner) else self.elements)
+
+    def _groups(self, rows: range, first: int, width: int) -> Clocks:
+        """Sums of each group of inner elements from +0 on, then their scales for three parts."""
+        size = 1 << field(self.item, "group")
+        groups = ceil(self.inner, size)
+        # In units of a beat: weights, and a row of scales for each group.
+        start = self._word("addr_b")
+        start += first * self.beat * self.inner // self.each + first * self.beat * groups
+        sets = self.each * len(rows)
+        for group in range(groups):
+            period = width // self.each
+            count = period * min(size, self.inner - group * size)
+            # Start values are in other accumulators.
+            yield from self.run.offer(
+                Stream(start, count, "mac", self.all, self._one_access(), period, sets, last=False)
+            )
+            start += count * self.beat
+            for part in range(3):
+                # Sums must be there; then each part follows the one before in its accumulators.
+                hold = part == 0 or width < self.run.p["LaneLatency"]
+                last = part == 2 and group == groups - 1
+                yield from self.run.offer(
+                    Stream(start, width, "scale", self.all, hold, 0, sets, len(rows), last)
+                )
+            start += width * self.beat
 
     def _splat(self, width: int) -> Clocks:
         """Fill accumulators with a value, one beat of them a clock, when all before is done.
 
-        all_bank: before those of a product only scalars are on their way, which may come later.
+        all_bank: before those of a MATMUL_T only scalars are on their way, which may come later.
         """
         run = self.run
-        while (self.vector or not self.all) and not run.quiet():
+        while not (self.transposed and self.all) and not run.quiet():
             yield
         for _ in range(width):
             run.channel.lanes_fed(run.clock)

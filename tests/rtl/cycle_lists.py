@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pimloop.host.pim.device.integers import WEIGHTS_PER_LANE
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import Descriptor
-from pimloop.rtl.tables.isa import CONTROL_FIELDS, UNARY_OPCODES, Broadcast, Init, Opcode
+from pimloop.rtl.tables.isa import (
+    CONTROL_FIELDS,
+    UNARY_OPCODES,
+    Broadcast,
+    Init,
+    Opcode,
+    Weights,
+)
 
 #: Platform and settings of each device.
 DEVICES: dict[str, tuple[str, dict[str, str]]] = {
@@ -70,7 +78,7 @@ def table(p: Mapping[str, int], base: int) -> dict[str, list[Descriptor]]:
     """
     maker = _Maker(p, base)
     named = maker.fences() | maker.copies() | maker.products() | maker.transposed()
-    named |= maker.elementwise() | maker.unary()
+    named |= maker.integers() | maker.elementwise() | maker.unary()
     mixed = maker.mixed()
     named["several operations"] = mixed
     named["several operations, with records"] = [_with_record(item) for item in mixed]
@@ -191,6 +199,27 @@ class _Maker:
                 "apart": 8 * self.beat,
             }
         return {f"product, {name}": [self.product(**shape)] for name, shape in shapes.items()}
+
+    def integers(self) -> dict[str, list[Descriptor]]:
+        """Products by integers that the device has: groups, narrow and wide, start values."""
+        shapes: dict[str, dict[str, Any]] = {
+            "a group": {"inner": 40, "beats": 4, "group": 7},
+            "a row of groups of one": {"inner": 5, "beats": 4, "group": 0},
+            "groups, the last one smaller": {"inner": 300, "beats": 8, "group": 7, "rows": 3},
+            "groups of one access of A": {"inner": self.atom // 2, "beats": 8, "group": 3},
+            "narrow tiles": {"inner": 70, "beats": 12, "tile": 4, "group": 5, "rows": 5},
+            "pages and refreshes": {"inner": 900, "beats": 16, "group": 12, "rows": 2},
+            "start row": {"inner": 48, "beats": 8, "group": 4, "rows": 3, "init": Init.ROW},
+            "continued": {
+                "inner": 48, "beats": 8, "group": 5, "rows": 2, "init": Init.F32, "out_f32": True,
+            },
+        }  # fmt: skip
+        return {
+            f"{weights.name}, {name}": [self.product(weights=weights, **shape)]
+            for weights, each in WEIGHTS_PER_LANE.items()
+            if 1 < each <= self.p["RowsPerBeat"]
+            for name, shape in shapes.items()
+        }
 
     def transposed(self) -> dict[str, list[Descriptor]]:
         """Blocks of the inner dimension and of columns, apart and contiguous, part of a block."""
@@ -317,7 +346,7 @@ class _Maker:
 
     def product(
         self, *, inner: int, beats: int, rows: int = 1, tile: int = 16, init: Init = Init.ZERO,
-        out_f32: bool = False, apart: int = 0,
+        out_f32: bool = False, apart: int = 0, weights: Weights = Weights.BF16, group: int = 0,
     ) -> Descriptor:  # fmt: skip
         """Return a MATMUL of `beats` beats of columns; `apart`: bytes from A to B."""
         wide = 2 * self.beat * beats
@@ -325,6 +354,7 @@ class _Maker:
             self.place(0), apart or self.place(1), self.place(2), rows=rows, inner=inner,
             cols=beats * self.columns, stride_a=-(-2 * inner // self.beat) * self.beat,
             stride_y=wide, tile=tile, init=init, c=self.place(3), stride_c=wide, out_f32=out_f32,
+            weights=weights, group=group,
         )  # fmt: skip
 
     def turned(

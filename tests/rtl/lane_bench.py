@@ -15,6 +15,7 @@ from lane_reference import (
     fma_wide,
     relu_exact,
 )
+from support.exact import add_part
 
 from pimloop.sim.bench.inprocess import InProcessModel
 
@@ -46,9 +47,15 @@ class LaneBench(InProcessModel):
         self._free = np.zeros((groups, 2), dtype=np.int64)
 
     def present(
-        self, op: int, group: int, scalar: int, vector: np.ndarray, read: int | None = None
+        self,
+        op: int,
+        group: int,
+        scalar: int,
+        vector: np.ndarray,
+        read: int | None = None,
+        part: int = 0,
     ) -> None:
-        """Spend one cycle on an operation, reading set `read` at the same time."""
+        """Spend one cycle on an operation, reading set `read` at the same time, for that part."""
         halves = slice(scalar & 1, (scalar & 1) + 1) if op == LOAD_F32 else slice(0, 2)
         self._wait(max(self._free[group, halves].max(), self._settled(read)))
         self._free[group, halves] = self._clock + LATENCY
@@ -57,13 +64,13 @@ class LaneBench(InProcessModel):
         self._in["group_i"][0] = group
         self._in["scalar_i"][0] = scalar
         self._in["vector_i"][:] = vector.view(np.uint32)
-        self._cycle(read)
+        self._cycle(read, part)
 
-    def idle(self, read: int | None = None) -> None:
+    def idle(self, read: int | None = None, part: int = 0) -> None:
         """Spend one cycle without an operation."""
         self._wait(self._settled(read))
         self._in["valid_i"][0] = 0
-        self._cycle(read)
+        self._cycle(read, part)
 
     def _settled(self, group: int | None) -> int:
         """Return the cycle in which a set may be read."""
@@ -75,8 +82,9 @@ class LaneBench(InProcessModel):
             self.tick(clock - self._clock)
             self._clock = clock
 
-    def _cycle(self, read: int | None) -> None:
+    def _cycle(self, read: int | None, part: int) -> None:
         self._in["read_i"][0] = read is not None
+        self._in["read_part_i"][0] = part
         if read is not None:
             self._in["read_group_i"][0] = read
         self.tick()
@@ -173,6 +181,8 @@ class LaneModel:
 
     def __init__(self, lanes: int, groups: int, parts: int) -> None:
         self.words = np.zeros((groups, lanes), dtype=np.uint32)
+        #: What was read last, and the part of it that is scaled.
+        self.last, self.part = np.zeros(lanes, dtype=np.uint32), 0
         self._part = np.arange(lanes) // (lanes // parts)
 
     def apply(self, op: int, group: int, mask: int, scalar: int, vector: np.ndarray) -> None:
@@ -200,10 +210,28 @@ class LaneModel:
                 new = shared.astype(np.uint32) << np.uint32(16)
             case 7:
                 new = np.array([relu_exact(x) for x in vector.tolist()], dtype=np.uint32)
+            case 8:
+                new = fma_wide(shared, integers_as_bf16(vector), old)
+            case 9:
+                new = fma_wide(shared, integers_as_bf16(vector), np.zeros_like(old))
+            case 10:
+                kept = 0xFF << 16 - 8 * self.part
+                steps = zip(vector.tolist(), self.last.tolist(), old.tolist(), strict=True)
+                new = np.array([add_part(*step[:2], kept, step[2]) for step in steps], np.uint32)
             case _:
                 raise ValueError(f"lane operation {op} of isa.toml has no oracle here: add one")
         self.words[group] = np.where(takes_part, new, old)
 
+    def hold(self, words: np.ndarray, part: int) -> None:
+        """Take words as those that were read last, and a part of them."""
+        self.last, self.part = words, part
+
     def read(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         """Return an accumulator set as bfloat16 and as binary32 bits."""
         return bf16_wide(self.words[group]), self.words[group].copy()
+
+
+def integers_as_bf16(vector: np.ndarray) -> np.ndarray:
+    """Return the bfloat16 bits of integers as operations of the lanes take them."""
+    exact_bits = (vector & 0xFF).astype(np.float32).view(np.uint32) >> 16
+    return (exact_bits | vector & 0x8000).astype(np.uint16)

@@ -25,7 +25,7 @@ DPI_HEADER = ROOT / "sim" / "dpi" / "pim_lane_dpi.h"
 
 # pim_pkg::lane_op_e, those that the tests name. Every operation of the table must be known to
 # `lane_bench.LaneModel`: random tests draw from all of them.
-MAC, MACZ, MUL, MULS, LOAD, LOAD_F32, SPLAT, RELU = range(8)
+MAC, MACZ, MUL, MULS, LOAD, LOAD_F32, SPLAT, RELU, MAC_I, MACZ_I, SCALE = range(11)
 OPERATIONS = range(len(load()["lane"]))
 
 NAN = 0x7FC00000

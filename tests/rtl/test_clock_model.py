@@ -10,7 +10,7 @@ from cycle_model import Model
 
 from pimloop.host.pim.driver import descriptors
 from pimloop.host.platforms.platform import load_platform
-from pimloop.rtl.tables.isa import Opcode
+from pimloop.rtl.tables.isa import Opcode, Weights
 
 _HOST = 1 << 32
 
@@ -121,3 +121,23 @@ def test_bursts():
     """At most 16 beats, cut at 4 KiB, each row anew."""
     assert bursts([(4096 - 128, 64 * 20)]) == [2, 16, 2]
     assert bursts([(0, 64), (4096, 64 * 17)]) == [1, 16, 1]
+
+
+def test_integers_stream_twice_and_four_times_as_fast():
+    """(1,1024)x(1024,1024) where a set of lanes is there for each weight of a beat.
+
+    Few clocks are lost to scales: read three times for each group, when the sums have settled.
+    """
+    settings = {"device.rows_per_beat": "4", "device.lanes": "128"}
+    params = load_platform("htg-z920", settings).rtl_parameters()
+    clocks, apart = ClockModel(params), params["RowBytes"] * params["Rows"]
+    took = {}
+    for weights, group in ((Weights.BF16, 0), (Weights.W8, 12), (Weights.W4, 7)):
+        item = descriptors.matmul(
+            0, apart, 2 * apart, rows=1, inner=1024, cols=1024, stride_a=2048, stride_y=2048,
+            tile=16, weights=weights, group=group,
+        )  # fmt: skip
+        took[weights] = clocks.run([item]).total["cycles"]
+    assert took == {Weights.BF16: 217_964, Weights.W8: 110_396, Weights.W4: 61_140}
+    assert took[Weights.BF16] > 1.9 * took[Weights.W8]
+    assert took[Weights.BF16] > 3.5 * took[Weights.W4]

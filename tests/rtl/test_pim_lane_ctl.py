@@ -9,7 +9,10 @@ from bench_tools import ACCESS, Kind, seeded, start
 from cocotb.triggers import RisingEdge
 from lane_reference import CORNERS_BF16, CORNERS_F32, RELU, relu_exact
 
+from pimloop.host.common import golden_quantized
 from pimloop.host.common.golden import bf16_to_f32, elementwise, matmul, to_bf16_bits
+from pimloop.host.pim.device import integers
+from pimloop.rtl.tables.isa import Weights
 from pimloop.sim.bench.unit import rtl, run_bench
 
 GROUPS, DEPTH, LATENCY = 4, 64, 4
@@ -25,9 +28,10 @@ IDLE = dict.fromkeys(
     ("flush_i", "read_i", "write_i", "read_data_i", "zero_init_i", "ew_op_i", "ew_scalar_i",
      "scalar_index_i", "splat_i", "splat_zero_i", "splat_negate_i", "splat_row_i",
      "splat_group_i", "block_open_i", "block_row_i", "block_group_i", "block_atoms_i",
-     "block_base_i", "block_slices_i", "copy_in_data_i"), 0,
+     "block_base_i", "block_slices_i", "copy_in_data_i", "weights_i"), 0,
 )  # fmt: skip
 MAC, MUL, MULS = 0, 2, 3  # pim_pkg::lane_op_e
+INTEGERS = (Weights.W8, Weights.W4)
 
 
 class TB:
@@ -240,6 +244,68 @@ async def products_follow_the_scalars_at_once(dut):
         tb.expect(await tb.result(GROUPS, False), a, b, None, False)
 
 
+def has_integers(weights):
+    """Return whether the device of this build has such weights."""
+    rows = STYLES[os.environ.get("STYLE", "per_bank")][2]
+    return integers.WEIGHTS_PER_LANE[weights] <= rows
+
+
+async def stream(tb, kind, beats, period, slots, more):
+    """Read beats of one kind; those of a step are LaneLatency apart from those of the next one."""
+    for number, beat in enumerate(beats.reshape(-1, tb.elems), 1):
+        await tb.gap()
+        ended = number % period == 0
+        last = number * tb.elems == beats.size and not more
+        await tb.step(tb.access(kind, last, ended, slots - 1), beat.tobytes())
+        await tb.passes(slots)
+        if ended:
+            for _ in range(LATENCY - period * -(-slots // tb.sets)):
+                await tb.step()
+
+
+async def product_by_integers(tb, weights):
+    """Multiply by random integers, sums of groups and their scales in turns; check the results."""
+    each = integers.WEIGHTS_PER_LANE[weights]
+    rows = int(tb.rng.integers(tb.rows // each)) + 1
+    group, count = int(tb.rng.choice((1, 3, 16))), int(tb.rng.integers(3)) + 1
+    inner = group * (count - 1) + int(tb.rng.integers(group)) + 1
+    width = each * (int(tb.rng.integers(GROUPS // each)) + 1)
+    half = 1 << integers.LANE_BITS // each - 1
+    a, scales = tb.bits(rows, inner), tb.bits(count, width * tb.elems)
+    b = tb.rng.integers(-half, half, (inner, width * tb.elems)).astype(np.int8)
+    init, f32 = np.repeat(tb.bits(1, width * tb.elems), rows, axis=0), bool(tb.rng.integers(2))
+    tb.dut.weights_i.value = int(weights)
+    await tb.left(a)
+    await tb.load(init, width)
+    for number in range(count):
+        words = integers.pack(b[number * group :][:group], weights, tb.elems)
+        await stream(tb, Kind.MAC, words, width // each, rows * each, more=True)
+        await tb.settle()
+        three = np.tile(scales[number], 3)
+        await stream(tb, Kind.SCALE, three, width, rows * each, more=number < count - 1)
+        await tb.settle()
+    result = await tb.results(rows, width, f32)
+    expected = golden_quantized.matmul(a, b, scales, group, init[0], out_f32=f32)
+    assert np.array_equal(result, expected.view(np.uint32) if f32 else expected)
+
+
+@cocotb.test(skip=not any(map(has_integers, INTEGERS)))
+@cocotb.parametrize(idle=(0.0, 0.5))
+async def products_by_integers(dut, idle):
+    """Between products by bfloat16: nothing of an operand's kind stays behind."""
+    tb = TB(dut, idle)
+    await tb.begin()
+    dut.zero_init_i.value = 1
+    for weights in 5 * [weights for weights in INTEGERS if has_integers(weights)]:
+        await product_by_integers(tb, weights)
+        dut.weights_i.value = int(Weights.BF16)
+        a, b = tb.bits(1, 3), tb.bits(3, tb.elems)
+        await tb.left(a)
+        await tb.settle()
+        await stream(tb, Kind.MAC, b, 1, 1, more=False)
+        tb.expect(await tb.results(1, 1, False), a, b, None, False)
+
+
 @cocotb.test()
 @cocotb.parametrize(idle=(0.0, 0.5))
 async def transposed_products(dut, idle):
@@ -428,7 +494,7 @@ def test_pim_lane_ctl(style):
     atom, beat, rows, sets, ways = STYLES[style]
     sources = rtl("pim_scalar_buf", "pim_transpose_square", "pim_transpose", "pim_lane",
                   "pim_lanes", "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result",
-                  "pim_lane_rows", "pim_lane_ctl")  # fmt: skip
+                  "pim_lane_steps", "pim_lane_unpack", "pim_lane_rows", "pim_lane_ctl")  # fmt: skip
     params = {"AtomBytes": atom, "BeatBytes": beat, "AccGroups": GROUPS, "ScalarDepth": DEPTH}
     run_bench(
         "pim_lane_ctl",

@@ -12,9 +12,12 @@ from lane_reference import (
     LOAD,
     LOAD_F32,
     MAC,
+    MAC_I,
+    MACZ_I,
     NATIVE_SOURCES,
     OPERATIONS,
     RELU,
+    SCALE,
     SPLAT,
     bf16_wide,
     fma_wide,
@@ -48,6 +51,7 @@ def start(bench):
     bench["mask_i"] = (1 << bench.parts) - 1
     for group in range(bench.groups):
         bench.present(SPLAT, group, 0, np.zeros(bench.lanes, dtype=np.uint16))
+    bench.read(0)  # an operation may scale what was read last
     return model
 
 
@@ -57,6 +61,11 @@ def check_all(bench, model):
         expected_bf16, expected_words = model.read(group)
         assert np.array_equal(words, expected_words)
         assert np.array_equal(bf16, expected_bf16)
+
+
+def operands(operation, vector):
+    """Return a vector as the operation takes it: integers have seven zeros in the middle."""
+    return vector & np.uint16(0x80FF) if operation in (MAC_I, MACZ_I) else vector
 
 
 #: How often each operation of the table is drawn: sums most, those added last least.
@@ -76,16 +85,18 @@ def test_random_operations(bench, seed):
         operation = int(rng.choice(OPERATIONS, p=SHARES))
         group, read_group = (int(x) for x in rng.integers(0, min(bench.groups, 3), 2))
         scalar = int(random_bf16(rng, 1)[0])
-        vector = random_bf16(rng, bench.lanes)
-        read = read_group if rng.random() < 0.3 else None
+        vector = operands(operation, random_bf16(rng, bench.lanes))
+        read, part = (read_group if rng.random() < 0.3 else None), int(rng.integers(0, 3))
         expected = pending
         pending = None if read is None else model.read(read)
         bench["mask_i"] = mask
         if rng.random() < 0.8:
-            bench.present(operation, group, scalar, vector, read)
+            bench.present(operation, group, scalar, vector, read, part)
             model.apply(operation, group, mask, scalar, vector)
         else:
-            bench.idle(read)
+            bench.idle(read, part)
+        if pending is not None:
+            model.hold(pending[1], part)
         # The input registers of the bench make the outputs one cycle late.
         bf16, words = bench.outputs_now()
         if expected is not None:
@@ -106,8 +117,11 @@ def test_any_operations(bench, data):
         group = data.draw(st.integers(0, bench.groups - 1))
         mask = data.draw(st.integers(0, (1 << bench.parts) - 1))
         scalar = data.draw(st.integers(0, 0xFFFF))
-        vector = random_bf16(rng, bench.lanes)
+        vector = operands(operation, random_bf16(rng, bench.lanes))
         bench["mask_i"] = mask
+        if operation == SCALE:
+            bench.idle(group, scalar % 3)
+            model.hold(model.read(group)[1], scalar % 3)
         bench.present(operation, group, scalar, vector)
         model.apply(operation, group, mask, scalar, vector)
     check_all(bench, model)

@@ -17,6 +17,7 @@ MODULES = (
     "pim_seq_decode",
     "pim_seq_blocks",
     "pim_seq_rows",
+    "pim_seq_groups",
     "pim_seq_together",
     "pim_seq_stream",
 )

@@ -78,15 +78,44 @@ def relu(bits: int) -> int:
 def scaled_dot(
     a: Sequence[int], weights: Sequence[int], scales: Sequence[int], group: int, start: int = 0
 ) -> int:
-    """Return start + sum over groups of scale * (sum of a[k] * weights[k]), fused steps all.
+    """Return start + sum over groups of scale * (sum of a[k] * weights[k]), fused steps all:
+    three of a group, by parts of its sum.
 
     `a` and `scales` are bfloat16 bits, `weights` integers of at most 8 bits.
     """
     for index, scale in enumerate(scales):
         rows = slice(index * group, (index + 1) * group)
         partial = dot(a[rows], [integer(w) for w in weights[rows]])
-        start = fma_f32(scale << 16, partial, start)
+        start = add_scaled(scale, partial, start)
     return start
+
+
+def add_scaled(scale: int, partial: int, total: int) -> int:
+    """Return the bits of total + scale * partial in three fused steps, the upper bits first.
+
+    A subnormal scale is a zero. `scale` is bfloat16 bits, `partial` and `total` binary32 bits.
+    """
+    for kept in (0xFF0000, 0x00FF00, 0x0000FF):
+        total = add_part(scale, partial, kept, total)
+    return total
+
+
+def add_part(scale: int, partial: int, kept: int, total: int) -> int:
+    """Return scale * (some bits of the significand of partial) + total, rounded once.
+
+    A subnormal scale is a zero. `scale` is bfloat16 bits, `partial` and `total` binary32 bits.
+    """
+    if scale & 0x7F80 == 0:
+        scale &= 0x8000
+    scale <<= 16
+    if _is_nan(partial) or _is_inf(partial):
+        return fma_f32(scale, partial, total)
+    mantissa, exponent = _split(partial)
+    part = mantissa & kept
+    bits = partial & 1 << 31
+    if part:
+        bits |= _round(part, exponent, 0)
+    return fma_f32(scale, bits, total)
 
 
 def integer(value: int) -> int:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.host.pim.device.integers import WEIGHTS_PER_LANE
 from pimloop.host.pim.device.validate import (
     Fields,
     Rows,
     copy_sides,
     operands,
+    right_bytes,
     round_up,
     validate,
 )
@@ -38,6 +40,7 @@ from pimloop.rtl.tables.isa import (
     Init,
     Opcode,
     Reg,
+    Weights,
 )
 from support.raw import LIST_OFFSET, RawDevice
 
@@ -340,13 +343,16 @@ class ListMaker:
         cols = self._upto(2 * g.acc_groups if g.beat_bytes <= 64 else 3) * g.beat_columns
         tile = self._upto(g.acc_groups)
         out_f32 = bool(rng.integers(0, 2))
+        weights, group = self._weights()
+        each = WEIGHTS_PER_LANE[weights]
+        cols, tile = round_up(cols, each * g.beat_columns), min(round_up(tile, each), g.acc_groups)
         wide_a = round_up(BF16_BYTES * inner, g.beat_bytes)
         stride_a = self._stride(wide_a, g.beat_bytes)
         y, stride_y = self._result(rows, cols, out_f32)
         init, c, stride_c = self._initial(rows, cols, y, stride_y, out_f32)
         return descriptors.matmul(
             self._place(rows, stride_a, wide_a, g.beat_bytes),
-            self._place(1, 0, BF16_BYTES * inner * cols, g.beat_bytes),
+            self._place(1, 0, right_bytes(inner, cols, weights, group), g.beat_bytes),
             y,
             rows=rows,
             inner=inner,
@@ -358,7 +364,18 @@ class ListMaker:
             c=c,
             stride_c=stride_c,
             out_f32=out_f32,
+            weights=weights,
+            group=group,
         )
+
+    def _weights(self) -> tuple[Weights, int]:
+        """Return (weights, log2 of a group) of a MATMUL that the device has."""
+        rows = self._g.rows_per_beat
+        known = [weights for weights, each in WEIGHTS_PER_LANE.items() if each <= rows]
+        if len(known) == 1:
+            return known[0], 0
+        weights = known[int(self._rng.integers(0, len(known)))]
+        return weights, 0 if weights == Weights.BF16 else int(self._rng.integers(0, 8))
 
     def _matmul_t(self) -> Descriptor:
         g, rng = self._g, self._rng

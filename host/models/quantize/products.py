@@ -73,14 +73,8 @@ class Quantizer:
         """
         new: dict[str, Array] = {}
         nodes: list[Node] = []
-        reasons = dict(graph.quantized)
         for node in graph.nodes:
             made = self._product(graph, node, new)
-            if made is not None:
-                reasons[node.id] = (
-                    f"weights of {self.kind.words} (--quantize {self.kind.name}): the PIM"
-                    " multiplies by bfloat16 weights only"
-                )
             nodes.append(made or node)
         if not new:
             raise PimloopError(
@@ -98,7 +92,6 @@ class Quantizer:
             tensors=infos,
             constants=constants | new,
             opsets={CONTRIB: CONTRIB_VERSION, **graph.opsets},
-            quantized=reasons,
         )
 
     def _product(self, graph: Graph, node: Node, new: dict[str, Array]) -> Node | None:

@@ -14,12 +14,16 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.host.common import golden_quantized
 from pimloop.host.common.golden import Bits
 from pimloop.host.models.decompose.packed_weights import bytes_apart
 from pimloop.host.models.graph import Array
 
 #: Rows of the inner dimension in a block.
 BLOCK = 128
+
+#: Rows whose sum gets a scale at a time where a column has one for all its rows.
+COLUMN_ROWS = 4096
 
 #: Elements that are rounded together.
 _BAND = 1 << 22
@@ -58,7 +62,7 @@ class Quantized:
     kind: Kind
     inner: int
     packed: NDArray[np.uint8]  # (columns, blocks, bytes)
-    scales: NDArray[np.float32]  # (columns, blocks), each of them a bfloat16
+    scales: NDArray[np.float32]  # (columns, blocks), each of them a bfloat16, none subnormal
 
     @property
     def columns(self) -> int:
@@ -67,8 +71,8 @@ class Quantized:
 
     @property
     def group(self) -> int:
-        """Rows that share a scale."""
-        return BLOCK if self.kind.grouped else self.inner
+        """Rows that are summed up before the sum gets their scale."""
+        return BLOCK if self.kind.grouped else COLUMN_ROWS
 
     @property
     def stored_bytes(self) -> int:
@@ -85,7 +89,7 @@ class Quantized:
 
     def scale_bits(self) -> Bits:
         """Return the scales of the groups as bfloat16 bits, (groups, columns)."""
-        groups = self.scales if self.kind.grouped else self.scales[:, :1]
+        groups = self.scales if self.kind.grouped else self.scales[:, :: COLUMN_ROWS // BLOCK]
         return np.ascontiguousarray(groups.T).astype(ml_dtypes.bfloat16).view(np.uint16)
 
     def floats(self) -> NDArray[np.float32]:
@@ -104,7 +108,8 @@ def quantize(matrix: Array, kind: Kind) -> Quantized:
 
     Returns
     -------
-    Scales are the largest magnitude of a group by the largest integer, rounded to bfloat16.
+    Scales are the largest magnitude of a group by the largest integer, rounded to bfloat16. A group
+    whose scale would be subnormal is zeros.
 
     Raises
     ------
@@ -123,7 +128,7 @@ def quantize(matrix: Array, kind: Kind) -> Quantized:
         if not np.isfinite(rows).all():
             raise ValueError("it has NaN or infinite elements")
         groups = rows.reshape(len(rows), blocks if kind.grouped else 1, -1)
-        scale = _bfloat16(np.abs(groups).max(axis=2) / np.float32(kind.largest))
+        scale = _scales(np.abs(groups).max(axis=2) / np.float32(kind.largest))
         # A group of zeros, or one so small that its scale is 0, is zeros.
         divisor = np.where(scale == 0, np.float32(np.inf), scale)[:, :, None]
         whole = np.clip(np.rint(groups / divisor), -kind.largest, kind.largest)
@@ -133,7 +138,7 @@ def quantize(matrix: Array, kind: Kind) -> Quantized:
 
 
 def pack(integers: Array, scales: Array, kind: Kind) -> Quantized:
-    """Return integers and scales that are given as they are, but for scales' rounding to bfloat16.
+    """Return integers as they are given, with their scales in bfloat16, a subnormal one as 0.
 
     Parameters
     ----------
@@ -146,11 +151,14 @@ def pack(integers: Array, scales: Array, kind: Kind) -> Quantized:
     blocks = -(-inner // BLOCK)
     rows = np.zeros((columns, blocks * BLOCK), np.int8)
     rows[:, :inner] = integers.T
-    return Quantized(kind, inner, _packed(rows, kind.bits), _bfloat16(scales.T))
+    return Quantized(kind, inner, _packed(rows, kind.bits), _scales(scales.T))
 
 
-def _bfloat16(values: Array) -> NDArray[np.float32]:
-    return np.ascontiguousarray(values.astype(ml_dtypes.bfloat16).astype(np.float32))
+def _scales(values: Array) -> NDArray[np.float32]:
+    """Return values as scales: bfloat16, of which subnormal ones are 0, as the device has them."""
+    rounded = np.asarray(values.astype(ml_dtypes.bfloat16).astype(np.float32))
+    normal = np.abs(rounded) >= golden_quantized.LEAST_SCALE
+    return np.ascontiguousarray(np.where(normal | np.isnan(rounded), rounded, np.float32(0)))
 
 
 def _packed(integers: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:

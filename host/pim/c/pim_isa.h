@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define PIM_DEVICE_ID UINT32_C(0x50494D31)
-#define PIM_DEVICE_VERSION UINT32_C(0x00010004)
+#define PIM_DEVICE_VERSION UINT32_C(0x00010005)
 #define PIM_DESCRIPTOR_BYTES 64
 
 /* Register offsets in bytes. */
@@ -107,6 +107,10 @@
 #define PIM_CONTROL_OUT_F32_MASK UINT32_C(0x00001000)
 #define PIM_CONTROL_RECORD_SHIFT 13
 #define PIM_CONTROL_RECORD_MASK UINT32_C(0x00002000)
+#define PIM_CONTROL_WEIGHTS_SHIFT 14
+#define PIM_CONTROL_WEIGHTS_MASK UINT32_C(0x0000C000)
+#define PIM_CONTROL_GROUP_SHIFT 16
+#define PIM_CONTROL_GROUP_MASK UINT32_C(0x000F0000)
 
 enum pim_opcode {
   PIM_OPCODE_COPY_IN = 0x01, /* Host memory to device memory: `rows` rows of `inner` bytes. */
@@ -134,11 +138,17 @@ enum pim_init {
   PIM_INIT_F32 = 0x02, /* A matrix of binary32 with its own row stride: continues an earlier sum, so that any q can be split without changing a bit. */
 };
 
+enum pim_weights {
+  PIM_WEIGHTS_BF16 = 0x00, /* bfloat16. */
+  PIM_WEIGHTS_W8 = 0x01, /* Integers of 8 bits with scales, see Integer weights. */
+  PIM_WEIGHTS_W4 = 0x02, /* Integers of 4 bits with scales. */
+};
+
 enum pim_code {
   PIM_CODE_PENDING = 0x00, /* Not executed yet. */
   PIM_CODE_DONE = 0x01, /* Executed. */
   PIM_CODE_OPCODE = 0x81, /* Unknown opcode. */
-  PIM_CODE_RESERVED = 0x82, /* Option not defined for this opcode, or an unused control bit set. */
+  PIM_CODE_RESERVED = 0x82, /* Option not defined for this opcode or device, or an unused control bit set. */
   PIM_CODE_SIZE = 0x83, /* A size is 0, not a multiple of its granule, or larger than the device allows. */
   PIM_CODE_MISALIGNED = 0x84, /* An address or stride is not a multiple of its granule. */
   PIM_CODE_RANGE = 0x85, /* A device address range leaves device memory. */
@@ -155,7 +165,7 @@ enum pim_code {
   X(PENDING, "Not executed yet.") \
   X(DONE, "Executed.") \
   X(OPCODE, "Unknown opcode.") \
-  X(RESERVED, "Option not defined for this opcode, or an unused control bit set.") \
+  X(RESERVED, "Option not defined for this opcode or device, or an unused control bit set.") \
   X(SIZE, "A size is 0, not a multiple of its granule, or larger than the device allows.") \
   X(MISALIGNED, "An address or stride is not a multiple of its granule.") \
   X(RANGE, "A device address range leaves device memory.") \

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from pimloop.host.common import golden
+from pimloop.host.common import golden, golden_quantized
 from pimloop.host.operators.registry import elementwise
+from pimloop.host.pim.device import integers
 from pimloop.host.pim.device.validate import (
     Fields,
     copy_sides,
@@ -34,6 +35,7 @@ from pimloop.rtl.tables.isa import (
     Code,
     Init,
     Opcode,
+    Weights,
 )
 
 Element = TypeVar("Element", np.uint8, np.uint16, np.float32)
@@ -149,7 +151,6 @@ class Execution:
         g = self._geometry
         padded = round_up(d.cols, g.beat_columns)
         a = self._matrix(self._words, d.addr_a, d.rows, d.inner, d.stride_a)
-        b = self._tiles(d) if d.opcode == Opcode.MATMUL else self._blocks(d)
         if d.init == Init.ROW:
             row = self._matrix(self._words, d.host_lo, 1, padded, 0)
             start = np.repeat(golden.bf16_to_f32(row), d.rows, axis=0)
@@ -158,12 +159,36 @@ class Execution:
         else:
             start = np.zeros((d.rows, padded), np.float32)
         # Columns past `cols` receive no product: they keep the initial value, bit for bit.
-        start[:, : d.cols] = golden.matmul(a, b, start[:, : d.cols], out_f32=True)
+        start[:, : d.cols] = self._sums(d, a, start[:, : d.cols])
         if d.out_f32:
             self._matrix(self._floats, d.addr_y, d.rows, padded, d.stride_y)[...] = start
         else:
             y = self._matrix(self._words, d.addr_y, d.rows, padded, d.stride_y)
             y[...] = golden.to_bf16_bits(start)
+
+    def _sums(self, d: Fields, a: golden.Bits, start: golden.Floats) -> golden.Floats:
+        """Return what a product adds to its initial value, (rows, cols)."""
+        if d.weights != Weights.BF16:
+            weights, scales = self._integers(d)
+            return golden_quantized.matmul(a, weights, scales, 1 << d.group, start, out_f32=True)
+        b = self._tiles(d) if d.opcode == Opcode.MATMUL else self._blocks(d)
+        return golden.matmul(a, b, start, out_f32=True)
+
+    def _integers(self, d: Fields) -> tuple[integers.Integers, golden.Bits]:
+        """Gather a right operand of integers, (inner, cols), and its scales, (groups, cols)."""
+        lanes, weights, group = self._geometry.beat_columns, Weights(d.weights), 1 << d.group
+        matrix = np.empty((d.inner, d.cols), np.int8)
+        scales = np.empty((-(-d.inner // group), d.cols), np.uint16)
+        flat = self._words[d.addr_b // BF16_BYTES :]
+        for part in integers.parts(d.inner, d.cols, d.tile * lanes, group, weights):
+            words, flat = flat[: part.weight_words], flat[part.weight_words :]
+            rows = part.rows.stop - part.rows.start
+            matrix[part.rows, part.columns] = integers.unpack(
+                words.reshape(rows, -1), weights, lanes
+            )
+            scales[part.group, part.columns] = flat[: part.scale_words]
+            flat = flat[part.scale_words :]
+        return matrix, scales
 
     def _tiles(self, d: Fields) -> golden.Bits:
         """Gather MATMUL's right operand, (inner, cols), from its column tiles."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pimloop.host.pim.device.integers import WEIGHTS_PER_LANE
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
 from pimloop.rtl.tables.isa import (
     COMPUTE_OPCODES,
@@ -26,6 +27,7 @@ from pimloop.rtl.tables.isa import (
     Code,
     Init,
     Opcode,
+    Weights,
 )
 
 #: Granule of host addresses, copied rows and descriptors in bytes.
@@ -51,6 +53,8 @@ class Fields:
     init: int
     out_f32: bool
     record: bool
+    weights: int
+    group: int  # log2 of inner elements
     control: int
     next: int
     host: int
@@ -85,6 +89,8 @@ class Fields:
             init=field("init"),
             out_f32=bool(field("out_f32")),
             record=bool(field("record")),
+            weights=field("weights"),
+            group=field("group"),
             control=control,
             next=words.pop("next_lo") | words.pop("next_hi") << 32,
             host=words["host_lo"] | words["host_hi"] << 32,
@@ -138,7 +144,7 @@ def operands(d: Fields, geometry: Geometry) -> Operands:
     elif d.init == Init.F32:
         c = Rows(d.host_lo, d.rows, d.host_hi, F32_BYTES * columns)
     if d.opcode == Opcode.MATMUL:
-        b = Rows(d.addr_b, 1, 0, BF16_BYTES * d.inner * d.cols)
+        b = Rows(d.addr_b, 1, 0, right_bytes(d.inner, d.cols, Weights(d.weights), d.group))
     else:
         blocks = -(-BF16_BYTES * d.inner // geometry.atom_bytes)
         last = (blocks - 1) * d.tile + geometry.atom_bytes
@@ -149,6 +155,24 @@ def operands(d: Fields, geometry: Geometry) -> Operands:
         y=Rows(d.addr_y, d.rows, d.stride_y, (F32_BYTES if d.out_f32 else BF16_BYTES) * columns),
         c=c,
     )
+
+
+def right_bytes(inner: int, columns: int, weights: Weights, group: int) -> int:
+    """Return the bytes of a right operand of MATMUL.
+
+    Parameters
+    ----------
+    inner, columns
+        Its elements; whole beats of columns.
+    weights
+        What they are.
+    group
+        Of integers: log2 of the inner elements that share a scale.
+    """
+    words = inner * columns // WEIGHTS_PER_LANE[weights]
+    if weights != Weights.BF16:
+        words += -(-inner // (1 << group)) * columns
+    return BF16_BYTES * words
 
 
 def _vector_operands(d: Fields, geometry: Geometry) -> Operands:
@@ -193,7 +217,7 @@ def validate(d: Fields, address: int, geometry: Geometry, window: tuple[int, int
     if d.opcode not in frozenset(Opcode):
         return Code.OPCODE
     for fault, code in (
-        (_bad_options(d), Code.RESERVED),
+        (_bad_options(d, geometry), Code.RESERVED),
         (_bad_size(d, geometry), Code.SIZE),
         (_misaligned(d, geometry), Code.MISALIGNED),
     ):
@@ -206,7 +230,7 @@ def validate(d: Fields, address: int, geometry: Geometry, window: tuple[int, int
     return Code.OVERLAP if _overlaps(d, geometry) else None
 
 
-def _bad_options(d: Fields) -> bool:
+def _bad_options(d: Fields, geometry: Geometry) -> bool:
     return bool(
         d.control & ~_DEFINED_CONTROL
         or any(
@@ -214,6 +238,17 @@ def _bad_options(d: Fields) -> bool:
             for name, opcodes in OPTION_OPCODES.items()
         )
         or d.init not in frozenset(Init)
+        or d.weights not in frozenset(Weights)
+        or _bad_weights(d, geometry)
+    )
+
+
+def _bad_weights(d: Fields, geometry: Geometry) -> bool:
+    """Return whether the opcode or the device has no such weights."""
+    if d.weights == Weights.BF16:
+        return d.group != 0
+    return (
+        d.opcode != Opcode.MATMUL or WEIGHTS_PER_LANE[Weights(d.weights)] > geometry.rows_per_beat
     )
 
 
@@ -222,13 +257,14 @@ def _bad_size(d: Fields, geometry: Geometry) -> bool:
         return d.rows < 1 or d.inner < 1 or d.inner % HOST_GRANULE != 0
     if d.opcode in PRODUCT_OPCODES:
         normal = d.opcode == Opcode.MATMUL
-        granule = geometry.beat_columns if normal else geometry.atom_columns
+        each = WEIGHTS_PER_LANE.get(d.weights, 1)
+        granule = each * geometry.beat_columns if normal else geometry.atom_columns
         return (
             d.rows < 1
             or not 1 <= d.inner <= geometry.scalar_depth
             or d.cols < 1
             or d.cols % granule != 0
-            or (normal and not 1 <= d.tile <= geometry.acc_groups)
+            or (normal and (not 1 <= d.tile <= geometry.acc_groups or d.tile % each != 0))
         )
     if d.opcode in VECTOR_OPCODES:
         return (

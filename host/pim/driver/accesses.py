@@ -27,6 +27,7 @@ from pimloop.rtl.tables.isa import (
     Broadcast,
     Init,
     Opcode,
+    Weights,
 )
 
 Counts = NDArray[np.int64]
@@ -119,8 +120,13 @@ def _computed(
     atoms, whole_beats = _scalars(scalars, _words(descriptors, "addr_b"), geometry)
     operands = np.where(alone, beats, 2 * beats)
 
+    # Integers: several in the place of a bfloat16, and for each group of the inner dimension a row
+    # of scales, three times.
+    weights = _field(control, "weights")
+    scaled = -(-inner // (1 << _field(control, "group"))) * (weights != Weights.BF16)
+    stream = (stream >> weights) + 3 * scaled * beats
     # The right operand of a product is read once for each group of rows.
-    groups = -(-rows // geometry.rows_per_beat)
+    groups = -(-rows // (geometry.rows_per_beat >> weights))
     narrow_rd = np.where(product, rows * row_atoms + groups * by_atom, 0)
     narrow_rd += np.where(vector, atoms, 0)
     wide_rd = np.where(product, rows * (row_beats + start) + groups * (stream + by_beat), 0)

@@ -18,6 +18,7 @@ from pimloop.rtl.tables.isa import (
     Code,
     Init,
     Opcode,
+    Weights,
 )
 
 #: A 0-d structured array of dtype `pimloop.rtl.tables.isa.DESCRIPTOR`.
@@ -25,7 +26,14 @@ Descriptor = NDArray[np.void]
 
 
 def control_word(
-    opcode: int, *, broadcast: int = 0, init: int = 0, out_f32: bool = False, record: bool = False
+    opcode: int,
+    *,
+    broadcast: int = 0,
+    init: int = 0,
+    out_f32: bool = False,
+    record: bool = False,
+    weights: int = 0,
+    group: int = 0,
 ) -> int:
     """Return word 0 of a descriptor."""
     fields = {
@@ -34,6 +42,8 @@ def control_word(
         "init": init,
         "out_f32": int(out_f32),
         "record": int(record),
+        "weights": weights,
+        "group": group,
     }
     return sum(CONTROL_FIELDS[name].put(value) for name, value in fields.items())
 
@@ -95,11 +105,16 @@ def matmul(
     c: int = 0,
     stride_c: int = 0,
     out_f32: bool = False,
+    weights: Weights = Weights.BF16,
+    group: int = 0,
 ) -> Descriptor:
-    """Y = A x B (+ init); `transposed`: MATMUL_T, with `tile` bytes between blocks of B."""
+    """Y = A x B (+ init); `transposed`: MATMUL_T, with `tile` bytes between blocks of B.
+
+    `weights`: integers, of which 2 ** `group` rows share a scale.
+    """
     opcode = Opcode.MATMUL_T if transposed else Opcode.MATMUL
     return _descriptor(
-        control_word(opcode, init=init, out_f32=out_f32),
+        control_word(opcode, init=init, out_f32=out_f32, weights=weights, group=group),
         host_lo=c,
         host_hi=stride_c,
         addr_a=a,

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.common import golden
+from pimloop.host.common import golden, golden_quantized
 from pimloop.host.operators.forms import ProductOpcode
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.geometry import read_geometry
+from pimloop.host.pim.device.integers import LANE_BITS, WEIGHTS_PER_LANE
 from pimloop.host.pim.device.validate import HOST_GRANULE, round_up
 from pimloop.host.pim.driver import descriptors, layout, states
 from pimloop.host.pim.driver.bank import DEFAULT_BANK, BankClocks
@@ -32,6 +33,7 @@ from pimloop.host.pim.driver.stats import OpStats
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
+from pimloop.rtl.tables.isa import Weights
 
 if TYPE_CHECKING:
     from pimloop.host.platforms.platform import Platform
@@ -370,7 +372,7 @@ class PimDriver:
         self._check(matrix, "load_matrix")
         array = np.asarray(array)
         operand = np.swapaxes(array, -1, -2) if transposed else array
-        if operand.shape != matrix.shape:
+        if operand.shape != matrix.shape or matrix.weights != Weights.BF16:
             raise ShapeError(f"load_matrix of {operand.shape} to a matrix {matrix.shape}")
         with self.batch():
             address = matrix.address
@@ -386,6 +388,113 @@ class PimDriver:
                     if tiles is None or left in tiles:
                         self._write(part.reshape(1, -1), address, 0, f"load_matrix {array.shape}")
                     address += part.nbytes
+
+    def integers_refused(self, inner: int, weights: Weights, group: int) -> str | None:
+        """Return why the device has no product by integers, for a person; None: it has.
+
+        Parameters
+        ----------
+        inner
+            Inner dimension.
+        weights
+            Which integers.
+        group
+            log2 of the rows that share a scale.
+        """
+        g, each = self._geometry, WEIGHTS_PER_LANE[weights]
+        if each > min(g.rows_per_beat, g.acc_groups):
+            return (
+                f"weights of {LANE_BITS // each} bits need rows_per_beat and acc_groups of at least"
+                f" {each}, the device has {g.rows_per_beat} and {g.acc_groups}"
+            )
+        if inner > g.scalar_depth and g.scalar_depth % (1 << group):
+            return (
+                f"groups of {1 << group} rows, of which the device's scalar_depth"
+                f" {g.scalar_depth} is no multiple"
+            )
+        return None
+
+    def integer_bytes(self, shape: Shape, weights: Weights, group: int) -> int:
+        """Return the bytes that `new_integers` takes for a shape, padding included."""
+        return self._store.integer_bytes(shape, weights, group)
+
+    def new_integers(self, shape: Shape, weights: Weights, group: int) -> DeviceMatrix:
+        """Allocate a right operand (q, r) of integers; undefined until `write_integers`.
+
+        Parameters
+        ----------
+        shape, weights
+            Its elements.
+        group
+            log2 of the rows that share a scale.
+
+        Raises
+        ------
+        DriverError
+            When the device has no products by them.
+        """
+        if len(shape) != 2:
+            raise ShapeError(f"a right operand of integers has 2 axes, not the shape {shape}")
+        _require_elements(shape, "new_integers")
+        refused = self.integers_refused(shape[0], weights, group)
+        if refused is not None:
+            raise DriverError(refused)
+        return self._store.integers(shape, weights, group)
+
+    def write_integers(
+        self,
+        matrix: DeviceMatrix,
+        weights: NDArray[np.int8],
+        scales: golden.Bits,
+        *,
+        tiles: range | None = None,
+    ) -> None:
+        """Copy integers and their scales to where a resident matrix lies.
+
+        Parameters
+        ----------
+        matrix
+            Of `new_integers`.
+        weights
+            (q, r), in the range of their bits.
+        scales
+            (ceil(q / 2 ** group), r) bfloat16 bits, none subnormal: the device has zeros for them.
+        tiles
+            The columns to write, whole tiles of them; default: all.
+
+        Raises
+        ------
+        ShapeError
+            When the shapes differ.
+        DriverError
+            When a scale is subnormal.
+        """
+        self._check(matrix, "write_integers")
+        group = 1 << matrix.group
+        groups = -(-matrix.shape[0] // group)
+        if weights.shape != matrix.shape or scales.shape != (groups, matrix.shape[1]):
+            raise ShapeError(
+                f"write_integers of {weights.shape} with scales {scales.shape} to a matrix"
+                f" {matrix.shape} of groups of {group} rows"
+            )
+        magnitude = golden.bf16_to_f32(scales & np.uint16(0x7FFF))
+        subnormal = np.argwhere((magnitude != 0) & (magnitude < golden_quantized.LEAST_SCALE))
+        if len(subnormal):
+            row, column = (int(index) for index in subnormal[0])
+            raise DriverError(
+                f"write_integers: the scale of group {row}, column {column} is subnormal, which the"
+                f" device takes as 0; write 0, or a scale of at least"
+                f" {golden_quantized.LEAST_SCALE:.4g}"
+            )
+        with self.batch():
+            address = matrix.address
+            for left, part in layout.integer_tiles(
+                weights, scales, matrix.columns, matrix.weights, group, self._geometry
+            ):
+                if tiles is None or left in tiles:
+                    label = f"write_integers {weights.shape}"
+                    self._write(part.reshape(1, -1), address, 0, label)
+                address += part.nbytes
 
     def matmul(
         self,

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.common import golden
+from pimloop.host.pim.device import integers
 from pimloop.host.pim.device.validate import round_up
 from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
+from pimloop.rtl.tables.isa import Weights
 
 
 def as_bits(array: NDArray[np.generic]) -> golden.Bits:
@@ -73,6 +75,45 @@ def tiles(matrix: NDArray[np.generic], columns: int, geometry: Geometry) -> Iter
             useful = matrix[start : start + inner, left : left + tile_width]
             part[:, : useful.shape[1]] = as_bits(useful)
             yield part
+
+
+def integer_tiles(
+    weights: NDArray[np.int8],
+    scales: golden.Bits,
+    columns: int,
+    kind: Weights,
+    group: int,
+    geometry: Geometry,
+) -> Iterator[tuple[int, golden.Bits]]:
+    """Yield (first column, words) of the parts of a right operand of integers, as they follow.
+
+    Parameters
+    ----------
+    weights
+        (q, r).
+    scales
+        (groups, r) bfloat16 bits.
+    columns
+        r padded; what is added has weights and scales of 0.
+    kind
+        Which integers.
+    group
+        Rows that share a scale; of more than SCALAR_DEPTH rows, that is a multiple of it.
+    geometry
+        Of the device.
+    """
+    width = tile_columns(columns, geometry)
+    for start, inner in split(weights.shape[0], geometry.scalar_depth):
+        for part in integers.parts(inner, columns, width, group, kind):
+            rows = slice(start + part.rows.start, start + part.rows.stop)
+            size = part.columns.stop - part.columns.start
+            block = np.zeros((rows.stop - rows.start, size), np.int8)
+            useful = weights[rows, part.columns]
+            block[:, : useful.shape[1]] = useful
+            row = np.zeros(size, np.uint16)
+            row[: useful.shape[1]] = scales[start // group + part.group, part.columns]
+            words = integers.pack(block, kind, geometry.beat_columns)
+            yield part.columns.start, np.concatenate([words.reshape(-1), row])
 
 
 def blocks(rows: NDArray[np.generic], columns: int, geometry: Geometry) -> Iterator[golden.Bits]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimloop.host.pim.device.validate import round_up
+from pimloop.host.pim.device.validate import right_bytes, round_up
 from pimloop.host.pim.driver import descriptors, layout
 from pimloop.host.pim.driver.broadcast import Run, row_map, runs
 from pimloop.host.pim.driver.elementwise import Elementwise, Emit
@@ -16,7 +16,7 @@ from pimloop.host.pim.driver.errors import ShapeError
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
-from pimloop.rtl.tables.isa import Broadcast, Init, Opcode
+from pimloop.rtl.tables.isa import Broadcast, Init, Opcode, Weights
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,15 @@ class RightOperand:
     stride_b: int  # bytes
     tile: int  # MATMUL: beats, MATMUL_T: bytes
     step: int  # bytes from one inner element to the next where the inner dimension is split
+    weights: Weights = Weights.BF16
+    group: int = 0  # integers: log2 of the inner elements that share a scale
+
+    def start(self, matrix: int, inner: int) -> int:
+        """Return the address of a matrix from an inner element on where it may be split."""
+        address = self.address + matrix * self.matrix_bytes
+        if self.weights == Weights.BF16:
+            return address + inner * self.step
+        return address + right_bytes(inner, self.columns, self.weights, self.group)
 
 
 class Products:
@@ -133,6 +142,9 @@ class Products:
         g = self._geometry
         if isinstance(b, DeviceMatrix):
             step, inner = b.columns * BF16_BYTES, b.shape[-2]
+            if b.weights != Weights.BF16:
+                tile = layout.tile_beats(b.columns, g)
+                return RightOperand(b.address, 0, b.columns, False, 0, tile, 0, b.weights, b.group)
             if b.layout == "tiled":
                 tile = layout.tile_beats(b.columns, g)
                 return RightOperand(b.address, inner * step, b.columns, False, 0, tile, step)
@@ -225,7 +237,6 @@ class Products:
         """
         wide = y.dtype == "f32"
         address_a = a.address + run.a * a.stride
-        address_b = right.address + run.b * right.matrix_bytes
         address_y = y.address + run.first * y.stride
         sums, sums_stride, scratch = address_y, y.stride, None
         if inner_total > self._geometry.scalar_depth and not wide:
@@ -241,7 +252,7 @@ class Products:
             last = start + inner == inner_total
             product = descriptors.matmul(
                 address_a + start * BF16_BYTES,
-                address_b + start * right.step,
+                right.start(run.b, start),
                 address_y if last else sums,
                 rows=run.count,
                 inner=inner,
@@ -255,6 +266,8 @@ class Products:
                 c=c,
                 stride_c=stride_c,
                 out_f32=wide or not last,
+                weights=right.weights,
+                group=right.group,
             )
             self._emit(product, label)
         if scratch is not None:

@@ -6,11 +6,13 @@ import math
 from typing import Literal
 
 from pimloop.host.operators.forms import ProductOpcode
-from pimloop.host.pim.device.validate import round_up
+from pimloop.host.pim.device.integers import WEIGHTS_PER_LANE
+from pimloop.host.pim.device.validate import right_bytes, round_up
 from pimloop.host.pim.driver import layout
 from pimloop.host.pim.driver.memory import Block, DeviceMemory
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
+from pimloop.rtl.tables.isa import Weights
 
 # Most bytes kept free behind a tensor for its use as a transposed operand.
 _MOST_SPARE_BYTES = 1 << 16
@@ -118,6 +120,29 @@ class TensorStore:
         columns = self._columns(shape[-1], opcode)
         kind: Literal["tiled", "blocked"] = "tiled" if opcode == "MATMUL" else "blocked"
         return DeviceMatrix(block, self.memory.free, shape, columns, kind)
+
+    def integer_bytes(self, shape: Shape, weights: Weights, group: int) -> int:
+        """Return the bytes of device memory that a right operand (q, r) of integers takes.
+
+        Parameters
+        ----------
+        shape, weights
+            Its elements.
+        group
+            log2 of the rows that share a scale.
+        """
+        columns = self._integer_columns(shape[-1], weights)
+        return self.memory.size(right_bytes(shape[-2], columns, weights, group))
+
+    def integers(self, shape: Shape, weights: Weights, group: int) -> DeviceMatrix:
+        """Allocate a resident right operand of integers; parameters as of `integer_bytes`."""
+        block = self.memory.allocate_low(self.integer_bytes(shape, weights, group))
+        columns = self._integer_columns(shape[-1], weights)
+        return DeviceMatrix(block, self.memory.free, shape, columns, "tiled", weights, group)
+
+    def _integer_columns(self, columns: int, weights: Weights) -> int:
+        beats = WEIGHTS_PER_LANE[weights] * self._geometry.beat_columns
+        return round_up(columns, math.lcm(self.granule, beats))
 
     def scratch(self, nbytes: int) -> Block:
         """Allocate an intermediate; `memory.free` gives it back."""

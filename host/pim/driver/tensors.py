@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.pim.driver.memory import Block
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES
+from pimloop.rtl.tables.isa import Weights
 
 Shape = tuple[int, ...]
 
@@ -142,10 +143,13 @@ class DeviceMatrix(_Resident):
     """A resident right operand of matmul, (..., q, r), laid out for one opcode.
 
     Its matrices follow each other. `tiled` serves MATMUL: chunks of at most SCALAR_DEPTH inner
-    elements, in each chunk column tiles, in each tile rows. `blocked` serves MATMUL_T: blocks of an
-    atom along q, in each block one atom an output column.
+    elements, in each chunk column tiles, in each tile rows; integers have the scales of each group
+    of rows behind them. `blocked` serves MATMUL_T: blocks of an atom along q, in each block one
+    atom an output column.
     """
 
     shape: Shape
     columns: int  # r padded, elements
     layout: Literal["tiled", "blocked"]
+    weights: Weights = Weights.BF16
+    group: int = 0  # integers: log2 of the rows that share a scale

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -21,33 +23,30 @@ def single(bits):
 
 @SETTINGS
 @given(scale=BF16, partial=F32, total=F32)
-# A product half-way between two binary32, and a total far below its last bit: rounding twice
-# would lose the total.
-@example(scale=0x4040, partial=0x3F800001, total=0x00000001)
+# Parts that are zeros, subnormal wholes and scales, infinities, a middle part of small numbers.
 @example(scale=0x4040, partial=0x3F800001, total=0x80000001)
-@example(scale=0x3FC0, partial=0x3F800001, total=0x9F800000)
-@example(scale=0x0001, partial=0x00000001, total=0x80000001)
-@example(scale=0x7F80, partial=0x00000000, total=0x3F800000)
+@example(scale=0x3FC0, partial=0xBF800001, total=0x9F800000)
+@example(scale=0x7F7F, partial=0x00000101, total=0x80000001)
+@example(scale=0x0001, partial=0x7F7FFFFF, total=0x80000000)
+@example(scale=0x7F80, partial=0x3F800000, total=0x3F800000)
+@example(scale=0xBF80, partial=0x7F800000, total=0x7F800000)
 @example(scale=0x3F80, partial=0x80000000, total=0x80000000)
-def test_a_scaled_step_is_rounded_once(scale, partial, total):
-    got = golden_quantized.fma_scaled(single(scale << 16), single(partial), single(total))
-    assert int(got.view(np.uint32)[0]) == exact.fma_f32(scale << 16, partial, total)
+def test_a_partial_sum_is_added_in_three_steps(scale, partial, total):
+    got = golden_quantized.add_scaled(single(scale << 16), single(partial), single(total))
+    assert int(got.view(np.uint32)[0]) == exact.add_scaled(scale, partial, total)
 
 
-def test_many_scaled_steps_near_ties_are_rounded_once():
-    generator = np.random.default_rng(7)
-    scales = generator.integers(0x3F80, 0x4080, 4000).astype(np.uint32) << 16
-    partials = (generator.integers(0x3F800000, 0x40800000, 4000)).astype(np.uint32)
-    tiny = generator.integers(0, 0x30, 4000).astype(np.uint32) << 23
-    totals = tiny | generator.integers(0, 2, 4000).astype(np.uint32) << 31
-    got = golden_quantized.fma_scaled(
-        scales.view(np.float32), partials.view(np.float32), totals.view(np.float32)
-    )
-    wanted = [
-        exact.fma_f32(int(s), int(p), int(t))
-        for s, p, t in zip(scales, partials, totals, strict=True)
-    ]
-    assert got.view(np.uint32).tolist() == wanted
+@SETTINGS
+@given(bits=F32)
+def test_the_parts_of_a_number_are_all_of_it(bits):
+    whole = single(bits)
+    parts = golden_quantized.parts(whole)
+    if np.isfinite(whole[0]):
+        assert sum(Fraction(float(part[0])) for part in parts) == Fraction(float(whole[0]))
+        assert all(int(part.view(np.uint32)[0]) & 0xFFFF == 0 or abs(part[0]) < 2.0**-118
+                   for part in parts)  # fmt: skip
+    else:
+        assert all(part.view(np.uint32)[0] == bits for part in parts)
 
 
 @SETTINGS

@@ -19,6 +19,7 @@ module pim_lane_pair #(
   input  logic [Lanes*16-1:0]       vector_i,
   input  logic                      read_i,
   input  logic [$clog2(Groups)-1:0] read_group_i,
+  input  logic [1:0]                read_part_i,
   /// Outputs of the RTL body.
   output logic [Lanes*16-1:0]       rtl_bf16_o,
   output logic [Lanes*32-1:0]       rtl_f32_o,
@@ -33,6 +34,7 @@ module pim_lane_pair #(
   pim_pkg::lane_op_e op_q;
   logic [$clog2(Groups)-1:0] group_q, read_group_q;
   logic [Parts-1:0] mask_q;
+  logic [1:0] read_part_q;
   logic [15:0] scalar_q;
   logic [Lanes*16-1:0] vector_q;
 
@@ -45,6 +47,7 @@ module pim_lane_pair #(
     vector_q <= vector_i;
     read_q <= read_i;
     read_group_q <= read_group_i;
+    read_part_q <= read_part_i;
   end
 
   pim_lanes #(
@@ -61,6 +64,7 @@ module pim_lane_pair #(
     .vector_i     (vector_q),
     .read_i       (read_q),
     .read_group_i (read_group_q),
+    .read_part_i  (read_part_q),
     .read_bf16_o  (rtl_bf16_o),
     .read_f32_o   (rtl_f32_o)
   );
@@ -79,6 +83,7 @@ module pim_lane_pair #(
     .vector_i     (vector_q),
     .read_i       (read_q),
     .read_group_i (read_group_q),
+    .read_part_i  (read_part_q),
     .read_bf16_o  (native_bf16_o),
     .read_f32_o   (native_f32_o)
   );

@@ -294,11 +294,12 @@ module pim_sched_reference #(
   end
 
   // ---- queue ----------------------------------------------------------------------------
-  logic head_done, mac_go, take;
+  logic head_done, mac_go, scale_go, take;
   pim_pkg::span_t next_head;
 
   assign next_head = next_valid_q ? next_q : span_i;
   assign mac_go = col_go && head_kind_q == pim_pkg::KindMac;
+  assign scale_go = col_go && head_kind_q == pim_pkg::KindScale;
   assign head_done = col_go && head_count_q == 32'd1;
   assign ready_o = !next_valid_q;
   assign take = valid_i && ready_o;
@@ -354,7 +355,7 @@ module pim_sched_reference #(
         else if (col_go) look_q <= look_q == '0 ? '0 : look_q - 1'b1;
         else if (look_hit && look_q != '1 && 32'(look_q) < head_count_q) look_q <= look_q + 1'b1;
       end
-      if (mac_go) step_q <= col_access.step_end ? '0 : step_q + 7'd1;
+      if (mac_go || scale_go) step_q <= col_access.step_end ? '0 : step_q + 7'd1;
       issued_q <= PaceBits'({issued_q, mac_go});
     end
   end
@@ -373,7 +374,7 @@ module pim_sched_reference #(
   // Beats for the lanes: a pass for every LaneSets rows.
   stamp_t lane_gap;
   assign lane_gap = stamp_t'(LaneSpacing) * (stamp_t'(head_row_q) / stamp_t'(LaneSets) + 1'b1);
-  assign col_ccd = (head_kind_q == pim_pkg::KindMac || head_kind_q == pim_pkg::KindEw)
+  assign col_ccd = (head_kind_q inside {pim_pkg::KindMac, pim_pkg::KindEw, pim_pkg::KindScale})
                    && lane_gap > CcdS ? lane_gap : CcdS;
 
   always_ff @(posedge clk_i) begin

@@ -19,6 +19,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.cli import main
 from pimloop.host.common import golden, golden_quantized
 from pimloop.host.cpu.operators import run_reference
+from pimloop.host.execution.verification import Check, operator_error
 from pimloop.host.models.generator import load_generator, quantized_generator
 from pimloop.host.models.graph import to_model
 from pimloop.host.models.inputs import random_inputs
@@ -28,7 +29,10 @@ from pimloop.host.models.quantize.products import Quantizer, weights_of
 from pimloop.host.models.quantize.reading import is_packed
 from pimloop.host.models.quantize.weights import BLOCK, KINDS, pack, quantize
 from pimloop.host.operators import Capabilities
+from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.driver import DriverError, PimDriver, ShapeError
 from pimloop.host.pim.fit import pim_fit
+from pimloop.host.pim.resident import ResidentModel
 from pimloop.host.pipeline.quantization import (
     divergence,
     product_errors,
@@ -37,6 +41,7 @@ from pimloop.host.pipeline.quantization import (
 from pimloop.host.planning.keys import model_key
 from pimloop.host.planning.reasons import reasons
 from pimloop.host.platforms.platform import load_platform
+from pimloop.rtl.tables.isa import Weights
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -305,7 +310,7 @@ def test_a_model_without_products_and_an_unknown_kind_are_refused(tmp_path):
         load_model("bert-small", LoadOptions(4, quantize="w2"))
 
 
-def test_quantized_products_stay_on_the_cpu_and_the_reason_is_said():
+def test_products_stay_on_the_cpu_where_the_device_has_no_integers():
     graph = load_model("bert-small", LoadOptions(4, quantize="w4"))
     plain = load_model("bert-small", LoadOptions(4))
     assert graph.parameters == plain.parameters
@@ -314,10 +319,90 @@ def test_quantized_products_stay_on_the_cpu_and_the_reason_is_said():
     assert not fit.operations.keys() & set(products)
     assert set(fit.kept_on_cpu) == set(products)
     stay = reasons(graph, fit.operations, Capabilities(), fit.kept_on_cpu)
-    (group,) = [group for group in stay if "--quantize w4" in group.reason]
+    (group,) = [group for group in stay if "weights of 4 bits" in group.reason]
     assert (group.count, group.operators) == (len(products), {"MatMulNBits": len(products)})
-    assert "the PIM multiplies by bfloat16 weights only" in group.reason
+    assert "need rows_per_beat and acc_groups of at least 4, the device has 1" in group.reason
     assert to_model(graph).external.keys() <= graph.constants.keys()
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_on_the_pim_have_the_bits_of_the_golden_model(kind, turned, tmp_path):
+    """With a bias, twice: the weights stay where they are. What the CPU gives is near."""
+    generator = np.random.default_rng(5)
+    weight = generator.normal(size=(300, 70)).astype(np.float32)
+    inputs = {
+        "x": generator.normal(size=(3, 300)).astype(np.float32),
+        "w": np.ascontiguousarray(weight.T) if turned else weight,
+        "c": generator.normal(size=70).astype(np.float32),
+    }
+    model = model_of("Gemm", inputs, ["y"], constants=("w", "c"), transB=int(turned))
+    graph = load(model, kind, tmp_path)
+    node, weights = the_product(graph)
+    platform = load_platform("htg-z920", {"device.rows_per_beat": "4"})
+    fit = pim_fit(graph, platform)
+    operation = fit.operations[node.id]
+    assert operation.multiply_adds(210) == 210 * 300
+    x, bias = (golden.to_bf16_bits(inputs[name]) for name in ("x", "c"))
+    operands = {"x": x, operation.bias: bias}
+    (wanted,) = [part() for _, part in operation.expected(operands)]
+    with (
+        ModelDevice(platform.geometry(), 4 << 20) as device,
+        PimDriver.for_platform(device, platform) as driver,
+        ResidentModel(graph, fit.operations, driver) as resident,
+    ):
+        resident.load_weights([node.id])
+        stored = sum(constant.nbytes for constant in fit.weights[node.id])
+        assert stored == resident.weights.held_bytes > weights.stored_bytes
+        for _ in range(2):
+            resident.upload("x", x)
+            resident.run(node)
+            got = golden.to_bf16_bits(resident.download("y"))
+            np.testing.assert_array_equal(got, wanted)
+            resident.release("y")
+            resident.release("x")
+    check = Check(node, operation, operands, got, graph)
+    assert operator_error(graph, check) <= 1
+
+
+def test_integers_that_a_device_does_not_have_are_refused_by_the_driver():
+    platform = load_platform("htg-z920", {"device.rows_per_beat": "2"})
+    with (
+        ModelDevice(platform.geometry(), 1 << 20) as device,
+        PimDriver.for_platform(device, platform) as driver,
+    ):
+        with pytest.raises(DriverError, match="weights of 4 bits need rows_per_beat"):
+            driver.new_integers((8, 8), Weights.W4, 7)
+        with pytest.raises(DriverError, match="groups of 8192 rows"):
+            driver.new_integers((9000, 8), Weights.W8, 13)
+        with pytest.raises(ShapeError, match="2 axes"):
+            driver.new_integers((2, 8, 8), Weights.W8, 7)
+        matrix = driver.new_integers((200, 8), Weights.W8, 7)
+        values = np.zeros((200, 8), np.int8)
+        with pytest.raises(ShapeError, match="scales"):
+            driver.write_integers(matrix, values, np.zeros((1, 8), np.uint16))
+        with pytest.raises(ShapeError, match="load_matrix"):
+            driver.write_matrix(matrix, np.zeros((200, 8), np.float32))
+        for bits in (0x0001, 0x807F):
+            scales = np.full((2, 8), 0x0080, np.uint16)
+            driver.write_integers(matrix, values, scales)
+            scales[1, 3] = bits
+            with pytest.raises(DriverError, match="group 1, column 3 is subnormal"):
+                driver.write_integers(matrix, values, scales)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_subnormal_scales_are_zeros(kind):
+    least = np.float32(2.0**-126)
+    largest = np.array([kind.largest * least, kind.largest * least / 2, 0], np.float32)
+    weights = quantize(np.tile(largest, (3, 1)), kind)
+    np.testing.assert_array_equal(weights.scale_bits()[0], [0x0080, 0, 0])
+    np.testing.assert_array_equal(weights.integers()[0], [kind.largest, 0, 0])
+    # The integers of a file stay as they are; what they stand for is 0 on every device.
+    scales = np.array([[least, -least, least / 2, -least / 128]], np.float32)
+    stored = pack(np.ones((3, 4), np.int8), scales, kind)
+    np.testing.assert_array_equal(stored.scale_bits()[0], [0x0080, 0x8080, 0, 0])
+    assert stored.integers().all()
 
 
 def test_a_generation_is_judged_step_by_step(tiny_gpt2):
