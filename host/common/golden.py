@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
+from pimloop.host.common.golden_compiled import accumulator
 
 Bits = NDArray[np.uint16]
 Floats = NDArray[np.float32]
@@ -38,6 +39,8 @@ _INFINITY = np.uint16(0x7F80)
 
 # Elements of the accumulator block of `matmul`: small enough for the second-level cache.
 _BLOCK_ELEMENTS = 65536
+# Multiply-adds of a product from which on it is worth compiled code.
+_COMPILED_FROM = 1 << 16
 # A product of two bfloat16 is exact in binary32 while the exponents of its factors sum to this
 # range: above, it overflows; below, its last bit is under the smallest subnormal.
 _EXACT_EXPONENTS = (-135, 126)
@@ -165,15 +168,11 @@ def matmul(
     acc = np.zeros((p, r), np.float32)
     if init is not None:
         acc[...] = init if init.dtype == np.float32 else bf16_to_f32(init.view(np.uint16))
-    columns = bf16_to_f32(np.ascontiguousarray(a.T)).reshape(q, p, 1)
-    accumulate = _accumulate_f32 if _products_exact(a, b) else _accumulate_f64
-    width = max(1, _BLOCK_ELEMENTS // max(p, 1))
-    with np.errstate(all="ignore"):
-        for start in range(0, r, width):
-            block = np.ascontiguousarray(acc[:, start : start + width])
-            rows = bf16_to_f32(np.ascontiguousarray(b[:, start : start + width]))
-            accumulate(columns, rows, block)
-            acc[:, start : start + width] = block
+    compiled = accumulator() if p * q * r >= _COMPILED_FROM else None
+    if compiled is None:
+        _accumulate(a, b, acc)
+    else:
+        compiled(bf16_to_f32(np.ascontiguousarray(a)), np.ascontiguousarray(b), acc)
     acc = canonical_f32(acc)
     return acc if out_f32 else to_bf16_bits(acc)
 
@@ -205,6 +204,20 @@ def _exponents(bits: Bits) -> tuple[int, int]:
     if highest == 0:
         return 0, 0
     return ((lowest >> 7) - 127 if lowest >= 0x80 else -133), (highest >> 7) - 127
+
+
+def _accumulate(a: Bits, b: Bits, acc: Floats) -> None:
+    """Add a x b to `acc`: the specification of `pimloop.host.common.golden_compiled`."""
+    p, q = a.shape
+    columns = bf16_to_f32(np.ascontiguousarray(a.T)).reshape(q, p, 1)
+    accumulate = _accumulate_f32 if _products_exact(a, b) else _accumulate_f64
+    width = max(1, _BLOCK_ELEMENTS // max(p, 1))
+    with np.errstate(all="ignore"):
+        for start in range(0, b.shape[1], width):
+            block = np.ascontiguousarray(acc[:, start : start + width])
+            rows = bf16_to_f32(np.ascontiguousarray(b[:, start : start + width]))
+            accumulate(columns, rows, block)
+            acc[:, start : start + width] = block
 
 
 def _accumulate_f32(columns: Floats, rows: Floats, acc: Floats) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -21,6 +21,10 @@ from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import execution_error, no_kernel, open_session
 from pimloop.host.cpu.session_memory import ARENA_COPIES, intermediate_bytes, packed_bytes
 from pimloop.host.models.graph import INLINE_BYTES, Array, Graph, Node, to_model
+from pimloop.host.models.ort_values import run
+
+#: Constants in floating point that are handed to a session as inputs, bytes: they are widened.
+FED_BYTES = 32 << 20
 
 #: Packed constants and memory for results that the sessions of a cache hold, bytes.
 CACHE_BYTES = 1 << 30
@@ -177,6 +181,49 @@ class SessionCache:
         ports = _Ports(graph, segment, keep)
         return BoundSegment(self._session(ports), ports.inputs, ports.outputs, buffers, graph)
 
+    def compute(
+        self, graph: Graph, segment: Segment, memory: Callable[[str], Array], names: Collection[str]
+    ) -> dict[str, Array]:
+        """Return tensors that a segment makes, computed once from what `memory` gives.
+
+        Constants in floating point are inputs of the session where they are no more than
+        `FED_BYTES`, so the segments of equal layers share one.
+
+        Parameters
+        ----------
+        graph, segment
+            The operators.
+        memory
+            Of what they read, constants apart.
+        names
+            The tensors, inner ones too.
+
+        Raises
+        ------
+        PimloopError
+            When ONNX Runtime cannot execute the segment on these values.
+        """
+        constants = {
+            name for node in segment.nodes for name in node.inputs
+        } & graph.constants.keys()
+        few = sum(graph.tensors[name].nbytes for name in constants) <= FED_BYTES
+        for fed in (True, False) if few else (False,):
+            ports = _Ports(graph, segment, wanted=names, fed=fed)
+            feeds = {
+                port: graph.value(name) if name in graph.constants else memory(name)
+                for port, name in ports.inputs.items()
+            }
+            try:
+                values = run(self._session(ports), tuple(ports.outputs), feeds)
+            except Exception as error:  # onnxruntime's exceptions share no public base class
+                if fed and ports.feeds_constants:
+                    continue  # an operator may want them as constants
+                if isinstance(error, PimloopError):
+                    raise
+                raise execution_error(graph, error) from error
+            return dict(zip(ports.outputs.values(), values, strict=True))
+        raise AssertionError("unreachable")
+
     def _session(self, ports: _Ports) -> ort.InferenceSession:
         key = ports.key()
         with self._lock:
@@ -210,33 +257,61 @@ class _Entry:
 
 
 class _Ports:
-    """A segment whose tensors are named after their place in it."""
+    """A segment whose tensors are named after their place in it.
 
-    def __init__(self, graph: Graph, segment: Segment, keep: Collection[str]) -> None:
+    Its results are those that are read outside the segment and those to `keep`; or, where they are
+    given, those `wanted` alone. `fed`: large constants in floating point are inputs.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        segment: Segment,
+        keep: Collection[str] = (),
+        *,
+        wanted: Collection[str] | None = None,
+        fed: bool = False,
+    ) -> None:
         self._graph = graph
         self._segment = segment
         nodes = segment.nodes
         used = dict.fromkeys(n for node in nodes for n in (*node.inputs, *node.outputs) if n)
         self._port = {name: f"t{index}" for index, name in enumerate(used)}
         made = {name for node in nodes for name in node.outputs if name}
-        inside = {node.id for node in nodes}
+        self._constants = {n for n in used if n in graph.constants and not (fed and self._large(n))}
         #: Tensors by port.
         self.inputs = {
-            port: n for n, port in self._port.items() if n not in made and n not in graph.constants
+            port: n for n, port in self._port.items() if n not in made and n not in self._constants
         }
+        results = self._handed_over(keep) if wanted is None else {*wanted}
         self.outputs = {
-            port: name
-            for name, port in self._port.items()
-            if name in made
-            and (
-                len(nodes) == 1
-                or name in keep
-                or name in graph.outputs
-                or name in graph.in_place  # the next execution finds it there
-                or any(reader.id not in inside for reader in graph.consumers.get(name, ()))
-            )
+            port: name for name, port in self._port.items() if name in made and name in results
         }
-        self.held = tuple(graph.constants[name] for name in used if name in graph.constants)
+        self.held = tuple(graph.constants[name] for name in used if name in self._constants)
+
+    def _handed_over(self, keep: Collection[str]) -> set[str]:
+        """Return the tensors that the segment makes for others, and those to keep."""
+        graph, nodes = self._graph, self._segment.nodes
+        inside = {node.id for node in nodes}
+        return {
+            name
+            for node in nodes
+            for name in node.outputs
+            if len(nodes) == 1
+            or name in keep
+            or name in graph.outputs
+            or name in graph.in_place  # the next execution finds it there
+            or any(reader.id not in inside for reader in graph.consumers.get(name, ()))
+        }
+
+    def _large(self, name: str) -> bool:
+        info = self._graph.tensors[name]
+        return info.dtype.kind == "f" and info.nbytes > INLINE_BYTES
+
+    @property
+    def feeds_constants(self) -> bool:
+        """Whether a constant is an input."""
+        return any(name in self._graph.constants for name in self.inputs.values())
 
     @property
     def timed_bytes(self) -> int:
@@ -259,13 +334,14 @@ class _Ports:
         )
         threads = threads_of(self._segment.device)
         tensors = tuple(self._describe(name) for name in self._port)
-        return nodes, tensors, tuple(self.outputs), threads, tuple(self._graph.opsets.items())
+        ports = tuple(self.inputs), tuple(self.outputs)
+        return nodes, tensors, ports, threads, tuple(self._graph.opsets.items())
 
     def _describe(self, name: str) -> object:
         info = self._graph.tensors[name]
-        constant = self._graph.constants.get(name)
-        if constant is None:
+        if name not in self._constants:
             return info.shape, info.dtype.str
+        constant = self._graph.constants[name]
         small = info.nbytes <= INLINE_BYTES
         return info.shape, info.dtype.str, constant.tobytes() if small else id(constant)
 
@@ -279,7 +355,7 @@ class _Ports:
             if len(nodes) == 1:
                 raise no_kernel(graph, nodes[0], error) from error
             for node in nodes:
-                _Ports(graph, Segment(self._segment.device, (node,)), ()).open(prepack)
+                _Ports(graph, Segment(self._segment.device, (node,))).open(prepack)
             raise PimloopError(
                 f"model {graph.name}: ONNX Runtime runs each operator from '{nodes[0].id}' to"
                 f" '{nodes[-1].id}' on the CPU, but not all in one session: {error}"
@@ -301,7 +377,7 @@ class _Ports:
                 for node in self._segment.nodes
             ),
             tensors={new: graph.tensors[name] for name, new in port.items()},
-            constants={n: graph.constants[o] for o, n in port.items() if o in graph.constants},
+            constants={n: graph.constants[o] for o, n in port.items() if o in self._constants},
             inputs=tuple(self.inputs),
             outputs=tuple(self.outputs),
             opsets=graph.opsets,

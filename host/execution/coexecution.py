@@ -74,6 +74,8 @@ class CoexecutedSegments:
         Of the execution.
     sessions
         What opens the CPU's sessions and keeps them.
+    checks
+        The same of sessions that compute a result again.
     verifier
         Pauses while a session runs; None: there is none.
 
@@ -93,12 +95,14 @@ class CoexecutedSegments:
         offloaded: OffloadedSegments,
         memories: Memories,
         sessions: SessionCache,
+        checks: SessionCache,
         verifier: Verifier | None,
     ) -> None:
         self._columns = columns
         self._offloaded = offloaded
         self._memories = memories
         self._sessions = sessions
+        self._checks = checks
         self._verifier = verifier
         self._parts: dict[str, Graph] = {}
         self._buffers: dict[str, TensorBuffers] = {}
@@ -142,6 +146,6 @@ class CoexecutedSegments:
             text
             for name, part in self._parts.items()
             for text in wrong_results(
-                part, self._segments[name], self._buffers[name].array, part.outputs
+                part, self._segments[name], self._buffers[name].array, part.outputs, self._checks
             )
         ]

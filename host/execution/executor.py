@@ -64,6 +64,9 @@ class Executor:
     sessions
         CPU sessions to execute in, which other executors may share; default: its own, without
         packed weights.
+    checks
+        Sessions that compute results of the CPU again, which other executors may share; default:
+        its own.
     devices
         Of the platform, by name; default: the built-in ones.
 
@@ -84,6 +87,7 @@ class Executor:
         progress: Callable[[Progress], None] | None = None,
         keep: tuple[str, ...] = (),
         sessions: SessionCache | None = None,
+        checks: SessionCache | None = None,
         devices: Devices | None = None,
     ) -> None:
         self._devices = built_in_devices() if devices is None else devices
@@ -98,6 +102,7 @@ class Executor:
         self._offloaded: OffloadedSegments | None = None
         self._coexecuted: CoexecutedSegments | None = None
         sessions = SessionCache(prepack=False) if sessions is None else sessions
+        checks = SessionCache(prepack=False) if checks is None else checks
         offloaded = [node for node in graph.nodes if self._kind(node.id).offloaded]
         columns = first_columns(graph, assignment, self._devices)
         if offloaded:
@@ -109,7 +114,8 @@ class Executor:
             )  # fmt: skip
             self._coexecuted = CoexecutedSegments(
                 graph, [s for s in self._segments if self._is_split(s)], columns, self._devices,
-                operations, self._offloaded, self._memories, sessions, verifier,
+                operations, self._offloaded, self._memories, sessions, checks,
+                verifier,
             )  # fmt: skip
         self._sessions = SessionSegments(
             graph,
@@ -117,6 +123,7 @@ class Executor:
             self._devices,
             self._memories,
             sessions,
+            checks,
             self._kept,
             verifier,
         )

@@ -116,6 +116,7 @@ class Runner:
         # timed pack their weights, when no device is at work.
         self._sessions = SessionCache(prepack=False)
         self._packed = SessionCache()
+        self._checks = SessionCache(prepack=False)
         self._bits = ConstantBits()
         # What executions left in CPU memory, for timing them one after the other.
         self._buffers = TensorBuffers(graph)
@@ -393,6 +394,7 @@ class Runner:
             progress=lambda progress: self._progress(Event(job.name, progress)),
             keep=self._tensors,
             sessions=self._sessions,
+            checks=self._checks,
             devices=self.platform.devices,
         )  # fmt: skip
         before = OpStats() if resident is None else resident.driver.totals

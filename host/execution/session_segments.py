@@ -30,6 +30,8 @@ class SessionSegments:
         Of the execution.
     sessions
         What opens the sessions and keeps them.
+    checks
+        The same of sessions that compute a result again.
     kept
         Tensors whose values the execution keeps.
     verifier
@@ -48,6 +50,7 @@ class SessionSegments:
         devices: Mapping[str, DeviceKind],
         memories: Memories,
         sessions: SessionCache,
+        checks: SessionCache,
         kept: Collection[str],
         verifier: Verifier | None,
     ) -> None:
@@ -56,6 +59,7 @@ class SessionSegments:
         self._devices = devices
         self._memories = memories
         self._sessions = sessions
+        self._checks = checks
         self._kept = kept
         self._verifier = verifier
         for segment in segments:
@@ -89,7 +93,8 @@ class SessionSegments:
         """Return every float result of a segment, from the inputs that the last run left."""
         made = [name for node in segment.nodes for name in node.outputs if name]
         floats = [name for name in made if self._graph.tensors[name].dtype.kind == "f"]
-        return segment_values(self._graph, segment, self._tensors(segment).array, floats)
+        array = self._tensors(segment).array
+        return segment_values(self._graph, segment, array, floats, self._checks)
 
     def wrong(self) -> list[str]:
         """Return which results of the last run their operators do not give again, in words."""
@@ -97,7 +102,11 @@ class SessionSegments:
             text
             for segment in self._segments
             for text in wrong_results(
-                self._graph, segment, self._tensors(segment).array, self.results(segment)
+                self._graph,
+                segment,
+                self._tensors(segment).array,
+                self.results(segment),
+                self._checks,
             )
         ]
 
@@ -119,7 +128,7 @@ class SessionSegments:
             inner = [name for name in names if name in made and name not in handed_over]
             if inner:
                 array = self._tensors(segment).array
-                values |= segment_values(self._graph, segment, array, inner)
+                values |= segment_values(self._graph, segment, array, inner, self._checks)
         return values
 
     def _tensors(self, segment: Segment) -> TensorBuffers:

@@ -148,6 +148,7 @@ class _Run:
         self._report = report
         self._sessions = SessionCache(prepack=False)
         self._packed = SessionCache()  # those that are timed
+        self._checks = SessionCache(prepack=False)
         self._weights: DeviceWeights | None = None
         self._doubts: dict[int, _Doubt] = {}  # by the number of the step
 
@@ -216,7 +217,7 @@ class _Run:
         executor = Executor(
             phase.graph, phase.assignment, operations, resident,
             verifier=verifier, progress=report, keep=phase.graph.results, sessions=self._sessions,
-            devices=self._platform.devices,
+            checks=self._checks, devices=self._platform.devices,
         )  # fmt: skip
         executor.load_weights()
         whole = to_model(phase.graph, outputs=phase.graph.results)

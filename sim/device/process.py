@@ -130,6 +130,7 @@ class SimDevice:
         self.buffer_address = self.config.memory_address
         self._exchange_lock = threading.Lock()
         self._failure: str | None = None  # why the device cannot be used any more
+        self._killed = False  # it may still look alive for a moment
         with contextlib.ExitStack() as stack:
             try:
                 memory_fd = _anonymous_file("pimloop-memory", self.config.memory_bytes)
@@ -281,6 +282,7 @@ class SimDevice:
 
     def kill(self) -> None:
         """End the simulator at once, from any thread; who waits for it gets a DeviceError."""
+        self._killed = True
         self._process.kill()
 
     def close(self) -> None:
@@ -311,7 +313,7 @@ class SimDevice:
     @property
     def alive(self) -> bool:
         """Whether the device can still be used: its simulator runs and has always answered."""
-        return self._failure is None and self._process.poll() is None
+        return self._failure is None and not self._killed and self._process.poll() is None
 
     @property
     def pid(self) -> int:

@@ -12,8 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pimloop.host.cpu.operators import run_reference
-from pimloop.host.cpu.segments import Segment, threads_of
+from pimloop.host.cpu.segments import Segment, SessionCache
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.ort_values import is_plain
 from pimloop.partitioner.quantity import quantity
@@ -26,9 +25,15 @@ Memory = Callable[[str], Array]
 
 
 def segment_values(
-    graph: Graph, segment: Segment, memory: Memory, names: Collection[str], *, exact: bool = False
+    graph: Graph,
+    segment: Segment,
+    memory: Memory,
+    names: Collection[str],
+    sessions: SessionCache,
+    *,
+    exact: bool = False,
 ) -> dict[str, Array]:
-    """Return tensors that a segment makes, computed in a session of their own.
+    """Return tensors that a segment makes, computed in a session that never executes the model.
 
     Parameters
     ----------
@@ -38,29 +43,26 @@ def segment_values(
         Of what it reads.
     names
         The tensors, inner ones too.
+    sessions
+        Of segments computed again; they pack no weights.
     exact
         With the threads that execute the segment: then a right value has the same bits.
     """
-    made = {name for node in segment.nodes for name in node.outputs if name}
-    read = dict.fromkeys(n for node in segment.nodes for n in graph.activations(node))
-    part = replace(
-        graph,
-        nodes=segment.nodes,
-        inputs=tuple(name for name in read if name not in made),
-        outputs=tuple(name for name in names if name in made),
-    )
-    feeds = {name: memory(name) for name in part.inputs}
-    threads = threads_of(segment.device) if exact else 0
-    return run_reference(part, feeds, threads=threads)
+    again = segment if exact else replace(segment, device="cpu_parallel")
+    return sessions.compute(graph, again, memory, names)
 
 
 def wrong_results(
-    graph: Graph, segment: Segment, memory: Memory, names: Collection[str]
+    graph: Graph,
+    segment: Segment,
+    memory: Memory,
+    names: Collection[str],
+    sessions: SessionCache,
 ) -> list[str]:
     """Return, in words, which results of a segment are not what its operators give."""
-    wrong = _unlike(segment_values(graph, segment, memory, names), memory)
+    wrong = _unlike(segment_values(graph, segment, memory, names, sessions), memory)
     if wrong:  # differences of the last bits may have been amplified
-        again = segment_values(graph, segment, memory, wrong, exact=True)
+        again = segment_values(graph, segment, memory, wrong, sessions, exact=True)
         wrong = [name for name in wrong if not _same_bits(again[name], memory(name))]
     return [
         f"{name}: {_different(memory(name), again[name])} of"

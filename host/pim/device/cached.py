@@ -42,6 +42,10 @@ from pimloop.rtl.tables.isa import (
 _FIRST_COUNTER = int(Reg.CNT_CYCLES_LO)
 _COUNTERS = range(_FIRST_COUNTER, _FIRST_COUNTER + 8 * TOTALS)
 
+# Costs kept in memory: a model's lists are the same at every step, and each look into the database
+# costs more than a short list's arithmetic.
+_MOST_REMEMBERED = 16384
+
 
 class SimulatedDevice(Device, Protocol):
     """What is needed of a simulator beyond a device: `pimloop.sim.device.process.SimDevice`."""
@@ -142,7 +146,9 @@ class CachedDevice:
         self._tracing = False
         self._memory_error = False
         self._wrong_values = False
+        self._remembered: dict[bytes, ListCost] = {}
         self._forget()
+        self._inner_irq = True  # of what ran on the simulator before
 
     def _forget(self) -> None:
         """Take the state of a device after reset."""
@@ -151,6 +157,7 @@ class CachedDevice:
         self._known: _Known | None = None
         self._last: _Known | None = None  # the list that ended last, when the model executed it
         self._irq = False  # of a list that the model executed
+        self._inner_irq = False  # the simulator's may be pending
         self._irq_enabled = False
         self._dropped = 0  # doorbells that met a list of the model
         self._totals = [0] * TOTALS  # counters as the host sees them
@@ -197,6 +204,10 @@ class CachedDevice:
         if offset == Reg.DOORBELL:
             self._ring(value)
             return
+        if offset == Reg.IRQ and not self._inner_irq:
+            # Only the model's can be pending; what the simulator needs no exchange for is free.
+            self._irq = self._irq and not value & IRQ_ENDED.mask
+            return
         self.inner.write32(offset, value)
         if offset == Reg.CTRL:
             if value & CTRL_SOFT_RESET.mask:
@@ -204,6 +215,7 @@ class CachedDevice:
             self._irq_enabled = bool(value & CTRL_IRQ_ENABLE.mask)
         elif offset == Reg.IRQ and value & IRQ_ENDED.mask:
             self._irq = False
+            self._inner_irq = self._flight is not None
         elif offset in SETTINGS:
             self._settings[Reg(offset)] = value & 0xFFFFFFFF
 
@@ -309,14 +321,29 @@ class CachedDevice:
             self.inner.write32(Reg.DOORBELL, value)
             return
         steps, key = self._name_list()
-        if self._cache is not None and key is not None and not self._tracing:
-            cost = self._cache.get(key)
+        if key is not None and not self._tracing:
+            cost = self._cost(key)
             if cost is not None and len(cost.records) == sum(step.record for step in steps):
                 self._known = _Known(steps, cost)
                 return
         self._last = None
+        self._inner_irq = True
         self._flight = _Flight(key, steps, time.monotonic())
         self.inner.write32(Reg.DOORBELL, value)
+
+    def _cost(self, key: bytes) -> ListCost | None:
+        """Return what a list costs, where it is known."""
+        cost = self._remembered.get(key)
+        if cost is None and self._cache is not None:
+            cost = self._cache.get(key)
+            if cost is not None:
+                self._remember(key, cost)
+        return cost
+
+    def _remember(self, key: bytes, cost: ListCost) -> None:
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[key] = cost
 
     def _name_list(self) -> tuple[tuple[Step, ...], bytes | None]:
         """Return the list that a doorbell starts and its name, None when it is not to be kept."""
@@ -393,7 +420,9 @@ class CachedDevice:
         records = tuple(
             self.buffer[offset : offset + DESCRIPTOR_BYTES].tobytes() for offset in offsets
         )
-        self._cache.put(flight.key, ListCost(spent, records))
+        cost = ListCost(spent, records)
+        self._remember(flight.key, cost)
+        self._cache.put(flight.key, cost)
 
     # ---- Registers that both have a part in.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from pimloop.host.platforms.geometry import BF16_BYTES, Geometry
 from pimloop.rtl.tables.isa import (
     CONTROL_FIELDS,
     COPY_OPCODES,
+    DESCRIPTOR,
     PRODUCT_OPCODES,
     UNARY_OPCODES,
     VECTOR_OPCODES,
@@ -31,6 +33,9 @@ from pimloop.rtl.tables.isa import (
 )
 
 Counts = NDArray[np.int64]
+
+# Descriptors of a list whose accesses are kept.
+_SHORT = 64
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,18 @@ def count_accesses(descriptors: NDArray[np.void], geometry: Geometry) -> Accesse
     geometry
         Of the device.
     """
+    if len(descriptors) <= _SHORT:
+        return _of_short(descriptors.tobytes(), geometry)
+    return _count(descriptors, geometry)
+
+
+# A model rings the same lists at every step; counting a short one takes as long as computing it.
+@lru_cache(maxsize=4096)
+def _of_short(data: bytes, geometry: Geometry) -> Accesses:
+    return _count(np.frombuffer(data, DESCRIPTOR), geometry)
+
+
+def _count(descriptors: NDArray[np.void], geometry: Geometry) -> Accesses:
     control = descriptors["control"].astype(np.int64)
     opcode = _field(control, "opcode")
     copies = _copies(descriptors, opcode, geometry)

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from support import exact
 from support.random_lists import random_bits
 
-from pimloop.host.common import golden
+from pimloop.host.common import golden, golden_compiled
+from pimloop.sim.errors import SimError
+from pimloop.sim.verilator.shared_object import build_library
 
 BF16 = st.one_of(
     st.integers(0, 0xFFFF),
@@ -100,6 +102,75 @@ def test_both_ways_to_accumulate_agree(
     chosen = golden.matmul(a, b, out_f32=True)
     monkeypatch.setattr(golden, "_products_exact", lambda a, b: False)
     assert (golden.matmul(a, b, out_f32=True).view(np.uint32) == chosen.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_compiled_sums_have_the_bits_of_numpy(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any bits, NaN, infinities and subnormals too; blocks and steps that do not come out even."""
+    compiled = golden_compiled.accumulator()
+    assert compiled is not None, "a C++ compiler and a fused multiply-add are needed"
+    rng = np.random.default_rng(seed)
+    p, q, r = (int(n) for n in rng.integers((1, 1, 1), (6, 40, 1200)))
+    a, b = random_bits(rng, p * q).reshape(p, q), random_bits(rng, q * r).reshape(q, r)
+    start = rng.integers(0, 1 << 32, (p, r), dtype=np.uint32).view(np.float32)
+    monkeypatch.setattr(golden, "_COMPILED_FROM", 0)
+    chosen = golden.matmul(a, b, start, out_f32=True)
+    monkeypatch.setattr(golden, "accumulator", lambda: None)
+    assert (
+        golden.matmul(a, b, start, out_f32=True).view(np.uint32) == chosen.view(np.uint32)
+    ).all()
+
+
+def test_sums_near_the_ends_of_the_range_are_compiled_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Finite sums of products that are subnormal, or too large or too small for binary32."""
+    monkeypatch.setattr(golden, "_COMPILED_FROM", 0)
+    rng = np.random.default_rng(7)
+    for low, high in ((0x0001, 0x2100), (0x1F00, 0x2100), (0x5E00, 0x5F00)):
+        sign = rng.integers(0, 2, (2, 40, 40), dtype=np.uint16) << np.uint16(15)
+        a, b = rng.integers(low, high, (2, 40, 40)).astype(np.uint16) | sign
+        chosen = golden.matmul(a, b, out_f32=True)
+        with monkeypatch.context() as without:
+            without.setattr(golden, "accumulator", lambda: None)
+            wanted = golden.matmul(a, b, out_f32=True)
+        assert np.isfinite(wanted).any()
+        assert (wanted.view(np.uint32) == chosen.view(np.uint32)).all()
+
+
+def test_without_a_compiler_numpy_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    monkeypatch.setenv("PIMLOOP_BUILD_DIR", str(tmp_path))
+    golden_compiled._load.cache_clear()
+    try:
+        with caplog.at_level("INFO"):
+            assert golden_compiled.accumulator() is None
+    finally:
+        golden_compiled._load.cache_clear()
+    assert "the golden model is computed in numpy: the compiler that CXX names" in caplog.text
+
+
+@pytest.mark.parametrize("source", ["int f( {", ""])
+def test_a_library_is_there_only_when_it_is_complete(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIMLOOP_BUILD_DIR", str(tmp_path / "build"))
+    file = tmp_path / "sums.cpp"
+    file.write_text(source)
+    if source:
+        with pytest.raises(SimError, match=r"building library-sums-\w+\.so failed: .*error"):
+            build_library(file)
+        assert not list((tmp_path / "build").glob("library-*"))
+        return
+    library = build_library(file)
+    made = library.stat().st_mtime_ns
+    assert build_library(file) == library
+    assert library.stat().st_mtime_ns == made
+    (tmp_path / "build").chmod(0o777)
+    with pytest.raises(SimError, match="can be written by every user"):
+        build_library(file)
 
 
 def test_matmul_refuses_shapes_that_do_not_fit() -> None:

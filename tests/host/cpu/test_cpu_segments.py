@@ -12,6 +12,7 @@ from support.tiny_models import TINY
 
 from pimloop.errors import PimloopError
 from pimloop.host.common.machine import cores
+from pimloop.host.cpu import segments
 from pimloop.host.cpu.buffers import ALIGNMENT, TensorBuffers
 from pimloop.host.cpu.operators import run_node, run_reference
 from pimloop.host.cpu.segments import Segment, SessionCache, device_threads, split
@@ -77,6 +78,44 @@ def chain():
     ]
     info = TensorInfo((2, 3), np.dtype(np.float32))
     return normalize(RawModel("chain", nodes, {}, {"x": info}, ("d",), {"": 17}))
+
+
+def test_equal_layers_are_computed_again_in_one_session():
+    """Their constants are inputs, so one session serves both layers of a model, and every run."""
+    graph, cache = tiny("bert"), SessionCache(prepack=False)
+    wanted = run_reference(graph, random_inputs(graph), outputs=tuple(graph.producer), threads=1)
+    values = {**random_inputs(graph), **wanted}
+    weights = {name for name, value in graph.constants.items() if value.shape == (64, 64)}
+    products = [n for n in graph.nodes if n.op == "MatMul" and n.inputs[1] in weights]
+    assert len({n.inputs[1] for n in products}) == len(products) == 8
+    for _ in range(2):
+        for node in products:
+            again = cache.compute(
+                graph, Segment("cpu_serial", (node,)), values.__getitem__, node.outputs[:1]
+            )
+            np.testing.assert_allclose(again[node.outputs[0]], wanted[node.outputs[0]], 1e-5, 1e-6)
+    assert len(cache) == 1
+
+
+def test_what_is_too_large_to_hand_over_stays_a_constant(monkeypatch):
+    graph, cache = tiny("bert"), SessionCache(prepack=False)
+    monkeypatch.setattr(segments, "FED_BYTES", 0)
+    feeds = random_inputs(graph)
+    (segment,) = split(graph, {n.id: "cpu_serial" for n in graph.nodes})
+    wanted = run_reference(graph, feeds, threads=1)
+    again = cache.compute(graph, segment, feeds.__getitem__, graph.outputs)
+    assert all(np.array_equal(again[name], wanted[name]) for name in graph.outputs)
+
+
+def test_a_segment_that_cannot_be_computed_again_is_one_error():
+    nodes = [helper.make_node("Gather", ["table", "x"], ["y"], name="look up")]
+    table = np.ones((512, 2), np.float32)
+    info = TensorInfo((2,), np.dtype(np.int64))
+    graph = normalize(RawModel("two", nodes, {"table": table}, {"x": info}, ("y",), {"": 17}))
+    (segment,) = split(graph, {graph.nodes[0].id: "cpu_serial"})
+    outside = {"x": np.array([1, 9_000])}
+    with pytest.raises(PimloopError, match=r"model two: .*indices element out of data bounds"):
+        SessionCache(prepack=False).compute(graph, segment, outside.__getitem__, ("y",))
 
 
 def test_split_is_maximal_and_in_order():

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from pimloop.host.common import golden
 from pimloop.host.cpu.operators import run_reference
-from pimloop.host.cpu.segments import split
+from pimloop.host.cpu.segments import SessionCache, split
 from pimloop.host.execution.accuracy import compared_tensors
 from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.options import Options
@@ -303,11 +303,15 @@ def test_segments_that_only_round_otherwise_are_right():
     on_cpu = dict.fromkeys(("l", "y"), "cpu_serial")
     (segment,) = split(graph, on_cpu)
     values = {"x": ROWS, **run_reference(graph, {"x": ROWS}, outputs=("y",))}
-    assert not wrong_results(graph, segment, values.__getitem__, ("y",))
+    assert not wrong_results(
+        graph, segment, values.__getitem__, ("y",), SessionCache(prepack=False)
+    )
     values["y"] = np.nextafter(values["y"], np.float32(0))
-    assert not wrong_results(graph, segment, values.__getitem__, ("y",))
+    assert not wrong_results(
+        graph, segment, values.__getitem__, ("y",), SessionCache(prepack=False)
+    )
     values["y"] = values["y"] * np.float32(1 + 1e-4)
-    assert wrong_results(graph, segment, values.__getitem__, ("y",))
+    assert wrong_results(graph, segment, values.__getitem__, ("y",), SessionCache(prepack=False))
 
 
 # -- outputs that are special ----------------------------------------------------------------------
