@@ -167,7 +167,9 @@ def standing(us: Fraction, known: Constants) -> Energy:
 
 def _joules(*products: tuple[int | Fraction, Spread | None]) -> Joules:
     """Return the sum of amounts times picojoules, each rounded to femtojoules together."""
-    known = [(amount, each) for amount, each in products if each is not None]
+    known = [(amount, each) for amount, each in products if each is not None and amount]
+    if not known:  # most: an operator of the CPU reads no DRAM
+        return Joules()
     return Joules(
         *(
             round(

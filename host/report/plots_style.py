@@ -84,6 +84,8 @@ def save(figures: dict[str, Figure], folder: Path) -> list[Path]:
             path = folder / f"{name}.{kind}"
             write_whole(path, buffer.getvalue())
             paths.append(path)
+            # Laid out by the first: finding the places again takes as long as to draw.
+            figure.set_layout_engine(None)
     return paths
 
 

@@ -75,6 +75,15 @@ KEPT_SECONDS = 24 * 3600.0
 #: Compiler options for Verilator's runtime library.
 _RUNTIME_OPTIMISE = "-O2"
 
+#: Where all code is one file and waves can be written: what runs once is a second file, not
+#: optimised. The declarations of waves run once, and optimised they are most of the work.
+_SLOW_APART = """\
+Vtop__SLOW.cpp: $(addsuffix .cpp, $(VM_CLASSES_SLOW) $(VM_SUPPORT_SLOW))
+\t$(VERILATOR_INCLUDER) -DVL_INCLUDE_OPT=include $^ > $@
+Vtop__SLOW.o: override OPT_FAST := $(OPT_SLOW)
+Vtop__ALL.a: Vtop__SLOW.o
+"""
+
 
 def _quick() -> bool:
     return os.environ.get(QUICK_VARIABLE) == "1"
@@ -95,7 +104,7 @@ class BuildSpec:
     # OPT_FAST: compiler options for what runs every cycle.
     optimise: str = field(default_factory=lambda: "-O1" if _quick() else "-O2")
     # All generated code and `main` in one file: up to half the work, but on one core, and with the
-    # same options for what runs once.
+    # same options for what runs once (apart from traced builds).
     together: bool = field(default_factory=_quick)
     make_rules: str = ""  # lines added to the makefile
     trace: bool = False  # able to write FST waveforms
@@ -355,6 +364,8 @@ def _commands(
     rules = spec.make_rules
     if spec.together:
         rules += f"Vtop__ALL.o: CPPFLAGS += -include {plain(spec.main.resolve())}\n"
+        if spec.trace:
+            rules += _SLOW_APART
     (work / "rules.mk").write_text(rules, encoding="utf-8")
     libraries = shlex.quote(str(_cocotb_libraries()))
     verilate = [toolchain.verilator.path, "--cc", "--exe", "--vpi", "--no-timing", "-Wall"]
@@ -375,6 +386,8 @@ def _commands(
     compile_ = [toolchain.make.path, "-f", "Vtop.mk", "-f", "rules.mk", f"-j{_JOBS}", PROGRAM]
     if spec.together:
         compile_.append("VM_PARALLEL_BUILDS=0")
+        if spec.trace:
+            compile_.append("VM_SLOW=")  # not in the one file: see `_SLOW_APART`
     # Only what runs every cycle is optimised: the rest is most of the code and runs once.
     compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
     compile_ += toolchain.make_overrides

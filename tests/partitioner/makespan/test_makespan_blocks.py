@@ -169,9 +169,8 @@ def first_block() -> tuple[Problem, list[tuple[int, ...]], int]:
 
 @pytest.mark.parametrize(
     "known_us",
-    [5680, pytest.param(5685.1, marks=pytest.mark.full), pytest.param(5842, marks=pytest.mark.full),
-     6100],
-)  # fmt: skip
+    [5680, *(pytest.param(us, marks=pytest.mark.full) for us in (5685.1, 5842, 6100))],
+)
 def test_the_proof_does_not_depend_on_the_schedule_that_is_known(known_us: float) -> None:
     part, choices, microsecond = first_block()
     answer = solve_makespan(part, choices, round(known_us * microsecond), 300)
