@@ -23,6 +23,7 @@ from pimloop.host.models.architectures.registry import architecture_of
 from pimloop.host.models.generator import Generator
 from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.models.parameters import SharedWeights, Weights
+from pimloop.host.models.quantize.products import with_integers_of
 from pimloop.host.pipeline.generation import Generation
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.policies import find_policies
@@ -108,6 +109,7 @@ def longer_step(generator: Generator, context: int) -> Graph:
     assert isinstance(architecture, CachedDecoder)
     assert step is not None
     graph = architecture.step(config, _Shapes(), context, batch=generator.batch)
+    graph = with_integers_of(graph, step)
     constants = {
         name: step.constants[name] if step.constants[name].shape == array.shape else array
         for name, array in graph.constants.items()

@@ -168,6 +168,26 @@ def quantized(graph: Graph, kind: str | None) -> Graph:
     return graph if kind is None else Quantizer.of(kind).graph(graph)
 
 
+def with_integers_of(graph: Graph, other: Graph) -> Graph:
+    """Return a graph whose products have the integer weights of those of another, by their ids.
+
+    The graph itself where the other has none. Both have the same products, such as the steps of a
+    decoder with caches of two lengths.
+    """
+    products = {node.id: node for node in other.nodes if is_packed(node)}
+    if not products:
+        return graph
+    nodes = tuple(products.get(node.id, node) for node in graph.nodes)
+    read = {name for node in nodes for name in node.inputs} | {*graph.outputs}
+    gone = {name for name in graph.constants if name not in read}
+    kept = {name: array for name, array in graph.constants.items() if name not in gone}
+    infos = {name: info for name, info in graph.tensors.items() if name not in gone}
+    for name in (name for node in products.values() for name in node.inputs[1:] if name):
+        if name in other.constants:
+            kept[name], infos[name] = other.constants[name], other.tensors[name]
+    return replace(graph, nodes=nodes, tensors=infos, constants=kept, opsets=other.opsets)
+
+
 def weights_of(graph: Graph, node: Node) -> Quantized:
     """Return the weights of a product that `Quantizer` made."""
     bits = node.attributes["bits"]

@@ -33,6 +33,7 @@ from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import DriverError, PimDriver, ShapeError
 from pimloop.host.pim.fit import pim_fit
 from pimloop.host.pim.resident import ResidentModel
+from pimloop.host.pipeline.growth import longer_step
 from pimloop.host.pipeline.quantization import (
     divergence,
     product_errors,
@@ -439,6 +440,18 @@ def test_both_graphs_of_a_generator_share_their_integers(tiny_gpt2):
     }
     assert step
     assert step == prefill
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+def test_a_step_with_a_longer_cache_has_the_same_weights(tiny_gpt2, kind):
+    generator = load_generator(str(tiny_gpt2), 3, LoadOptions(3, quantize=kind))
+    longer = longer_step(generator, 9)
+    assert [(n.id, n.op) for n in longer.nodes] == [(n.id, n.op) for n in generator.step.nodes]
+    assert longer.constants.keys() == generator.step.constants.keys()
+    packed = [node for node in longer.nodes if is_packed(node)]
+    assert bool(packed) == (kind is not None)
+    for node in packed:
+        assert weights_of(longer, node).packed is weights_of(generator.step, node).packed
 
 
 def test_a_quantized_model_has_results_of_its_own(tiny_gpt2):

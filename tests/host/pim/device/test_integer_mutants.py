@@ -16,7 +16,7 @@ from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.tables.isa import Code, Init, Weights
 from pimloop.sim.device.config import SimConfig, rtl_sources
 from pimloop.sim.device.process import SimDevice
-from pimloop.sim.errors import DeviceTimeoutError
+from pimloop.sim.errors import DeviceError
 
 #: A build a mutant.
 pytestmark = pytest.mark.full
@@ -27,10 +27,13 @@ TWO = {"device.rows_per_beat": "2", "device.lanes": "64"}
 
 
 def caught(raw: RawDevice) -> bool:
-    """Return whether a product by integers has another result or code than it should, or hangs."""
+    """Return whether a product by integers has another result or code than it should, or hangs.
+
+    Or a check of the hardware fires, which ends the simulator.
+    """
     try:
         return differs(raw)
-    except DeviceTimeoutError:
+    except DeviceError:
         return True
 
 
