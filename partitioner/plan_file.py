@@ -30,6 +30,9 @@ PLAN_FORMAT_2 = "pimloop-plan/2"
 #: What a plan is the best for, or measured by.
 Objective = Literal["sequential", "makespan", "energy", "edp"]
 
+#: Those that only the second version has.
+ENERGY_OBJECTIVES: tuple[Objective, ...] = ("energy", "edp")
+
 
 class StepJson(TypedDict):
     """An interval of a schedule."""
@@ -193,8 +196,14 @@ def check_plan(data: Any) -> PlanJson:
         plan: PlanJson1 | PlanJson = check(data, type_of_version(data, VERSIONS))
     except JsonError as error:
         raise JsonError(f"{error}{advice(data, VERSIONS)}", error.place) from error
-    if plan["format"] == PLAN_FORMAT and "splits" in plan:
-        raise JsonError(f"splits is not of {PLAN_FORMAT!r}; call the format {PLAN_FORMAT_2!r}")
+    if plan["format"] == PLAN_FORMAT:
+        later = [key for key in ("splits", "energy") if key in plan]
+        if plan.get("objective") in ENERGY_OBJECTIVES:
+            later.append(f"the objective {plan['objective']!r}")
+        if later:
+            raise JsonError(
+                f"{later[0]} is not of {PLAN_FORMAT!r}; call the format {PLAN_FORMAT_2!r}"
+            )
     if plan.get("objective") == "makespan" and not plan.get("schedule"):
         raise JsonError(
             "it has no schedule, so its operators have no order; make it again with"

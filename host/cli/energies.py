@@ -7,11 +7,8 @@ from rich.console import Console
 from pimloop.host.cli.tables import numbers, print_table, texts
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.html.energies import GROUPS, energies, group_fj, with_energy
-from pimloop.host.report.html.labels import schedule_key
+from pimloop.host.report.html.labels import energy_unit, schedule_key
 from pimloop.host.report.html.lead import lead_schedule
-
-#: Units of a table by the largest energy in it.
-_UNITS = ((1e15, "J"), (1e12, "mJ"), (1e9, "uJ"), (1e6, "nJ"))
 
 #: What the columns between total and power add up, by the keys of `GROUPS`.
 _COLUMNS = {
@@ -33,7 +30,8 @@ def print_energies(out: Console, report: Report) -> None:
         return
     known = with_energy(report)
     most = max(schedule["energy"]["total_fj"]["high"] for schedule in known.values())
-    scale, unit = next((pair for pair in _UNITS if most >= pair[0]), _UNITS[-1])
+    scale, unit = energy_unit(most)
+    unit = unit.replace("µ", "u")  # as in every table of the terminal
     causes = {key: causes for key, _, _, causes in GROUPS}
     columns = {
         title: tuple(cause for key in keys for cause in causes[key])

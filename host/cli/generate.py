@@ -172,10 +172,11 @@ def planner(
     from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.generation import Placed
     from pimloop.host.pipeline.pipeline import Pipeline
-    from pimloop.host.planning.energy_costs import ENERGY_OBJECTIVES
+    from pimloop.host.planning.energy_costs import no_plan_energies
     from pimloop.host.planning.policies import POLICIES, find_policies
     from pimloop.host.planning.schedules import make_plans
     from pimloop.partitioner.place.solve import COEXEC
+    from pimloop.partitioner.plan_file import ENERGY_OBJECTIVES
 
     if options.objective in ENERGY_OBJECTIVES:
         raise PimloopError(
@@ -185,7 +186,8 @@ def planner(
     # Shares of the PIM are simulated only for the policy that uses them.
     shares = options.shares if policy in (None, COEXEC) else 1
     further = () if policy is None else (policy,)
-    profiled = replace(options, policies=further, shares=shares)
+    counted = options.backend != "model" and not no_plan_energies(platform)
+    profiled = replace(options, policies=further, shares=shares, energies=counted)
 
     def place(
         graph: Graph,
@@ -251,14 +253,16 @@ def write_pages(generation: Generation, report: Mapping[str, Any], folder: Path)
 
 def _planned(phase: Phase) -> PlannedPhase | None:
     """Return a phase with the plans of all policies; None without costs or a clock."""
+    from pimloop.host.report.generation.energies import phase_energy
     from pimloop.host.report.generation.numbers import PlannedPhase
 
     times, total, placed = phase.times(), phase.total_us(), phase.placed
     if placed.costs is None or times is None or total is None:
         return None
+    spent = phase.energy()
     return PlannedPhase(
         phase.name, phase.graph, placed.costs, placed.plans, placed.policy, phase.assignment,
-        times, total,
+        times, total, None if spent is None else phase_energy(*spent)["nominal"],
     )  # fmt: skip
 
 
@@ -462,14 +466,20 @@ def _print_phases(out: Console, report: dict[str, Any]) -> None:
 
 def print_generation(out: Console, report: dict[str, Any]) -> None:
     """Print the tables that end a generation."""
-    from pimloop.host.cli.generation_tables import print_growth, print_kinds, print_schedules
+    from pimloop.host.cli.generation_tables import (
+        print_energies,
+        print_growth,
+        print_kinds,
+        print_schedules,
+    )
     from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
     from pimloop.host.cli.tables import numbers, print_table, prose
     from pimloop.host.report.generation.energies import energy_words
 
     _print_phases(out, report)
     print_schedules(out, report)
-    _line(out, f"energy: {energy_words(report)}")
+    print_energies(out, report)
+    _line(out, f"energy: {energy_words(report).replace('µ', 'u')}")
     print_kinds(out, report)
     print_growth(out, report)
     phases = report["phases"]  # equal names in two of them are different operators

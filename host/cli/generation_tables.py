@@ -8,8 +8,14 @@ from typing import Any
 from rich.console import Console
 
 from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.report.generation.energies import FJ_PER_J, average_w
 from pimloop.host.report.generation.page import against_cpu
-from pimloop.host.report.html.labels import device_title, schedule_order
+from pimloop.host.report.html.labels import (
+    device_title,
+    energy_unit,
+    format_number,
+    schedule_order,
+)
 from pimloop.partitioner.percent import percent
 
 #: Schedules that the one executed is compared with at every length; the page has all.
@@ -44,6 +50,40 @@ def print_schedules(out: Console, report: Mapping[str, Any]) -> None:
     ]
     executed = [number for number, schedule in enumerate(schedules) if schedule["executed"]]
     print_table(out, columns, rows, "schedules", bold=executed[0] if executed else None)
+
+
+def print_energies(out: Console, report: Mapping[str, Any]) -> None:
+    """Print the energy of every schedule; nothing where none is known."""
+    schedules = [s for s in report["schedules"] if s.get("prompt_j") is not None]
+    if not schedules:
+        return
+    most = max(max(s["prompt_j"], s["j_per_token"] or 0.0) for s in schedules)
+    scale, unit = energy_unit(FJ_PER_J * most)
+    unit = unit.replace("µ", "u")  # as in every table of the terminal
+
+    def text(joules: float | None) -> str:
+        return "-" if joules is None else format_number(FJ_PER_J * joules / scale)
+
+    with_cpu = report["phases"][0]["energy_j"]["with_cpu"]
+    rows = []
+    for schedule in schedules:
+        watts = average_w(schedule)
+        rows.append(
+            (
+                schedule["schedule"],
+                "counted" if schedule["executed"] else "planned",
+                text(schedule["prompt_j"]),
+                text(schedule["j_per_token"]),
+                *(("-" if watts is None else f"{watts:.2f}",) if with_cpu else ()),
+            )
+        )
+    columns = [
+        *texts("schedule", "energy is"),
+        *numbers(f"prompt {unit}", f"{unit} a token", *(("W",) if with_cpu else ())),
+    ]
+    executed = [number for number, schedule in enumerate(schedules) if schedule["executed"]]
+    title = "energy, modelled, nominal constants" + ("" if with_cpu else "; without the CPU")
+    print_table(out, columns, rows, title, bold=executed[0] if executed else None)
 
 
 def print_growth(out: Console, report: Mapping[str, Any]) -> None:

@@ -24,7 +24,6 @@ from pimloop.host.pipeline.parts import SplitProfiler
 from pimloop.host.pipeline.state import State
 from pimloop.host.planning.costs import CountedEnergies, StoredCosts
 from pimloop.host.planning.energy_costs import (
-    ENERGY_OBJECTIVES,
     NO_SHARES,
     counted_energies,
     require_energies,
@@ -47,6 +46,7 @@ from pimloop.partitioner.costs import CostGraph, costs_to_dict
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.place.solve import COEXEC
 from pimloop.partitioner.plan import Plan, Step
+from pimloop.partitioner.plan_file import ENERGY_OBJECTIVES
 from pimloop.partitioner.profile.merge import ProfileRun
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class Pipeline:
         if not self._wants_energies:
             return
         require_energies(self.platform)
-        if self._filled and self.graph.states:
+        if self._filled and self.graph.states and options.objective in ENERGY_OBJECTIVES:
             raise PimloopError(
                 "the energies of a model whose states grow are not profiled: use --objective"
                 " sequential"

@@ -23,11 +23,17 @@ from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.energies import Energies
 from pimloop.partitioner.graph import Move
 
-#: Objectives that energies are needed for.
-ENERGY_OBJECTIVES = ("energy", "edp")
-
 #: Why co-execution has no plans for them.
 NO_SHARES = "shares of operators have no energies: only their times are profiled"
+
+
+def no_plan_energies(platform: Platform) -> str:
+    """Return what a platform does not know the energy of, "" where it has that of everything."""
+    why = no_energy(platform) or no_cpu_power(platform)
+    for name, kind in platform.devices.items():
+        if isinstance(kind, SessionDevice) and not why:
+            why = f"the power of '{name}', a device of a plug-in, is not known"
+    return why
 
 
 def require_energies(platform: Platform) -> Constants:
@@ -38,13 +44,7 @@ def require_energies(platform: Platform) -> Constants:
     PimloopError
         When it does not; says what is missing.
     """
-    known = platform.energy_constants()
-    why = no_energy(platform) or no_cpu_power(platform)
-    if known is None:
-        why = why or "no energy model"
-    for name, kind in platform.devices.items():
-        if isinstance(kind, SessionDevice) and not why:
-            why = f"the power of '{name}', a device of a plug-in, is not known"
+    known, why = platform.energy_constants(), no_plan_energies(platform)
     if known is None or why:
         raise PimloopError(
             f"platform '{platform.name}' has no energies to plan with: {why}; use --objective"

@@ -32,10 +32,20 @@ class StateTimes:
     executions: int
 
     def average(self, costs: CostGraph) -> CostGraph:
-        """Return the costs of an execution on average, what is written once included."""
+        """Return the costs of an execution on average, what is written once included.
+
+        Energies of these operators on the PIM are left out: those of one length are counted alone.
+        """
         each = {(name, PIM): times for name, times in self.each_us.items()}
         once = {(name, PIM): us for name, us in self.once_us.items()}
-        return averaged(costs, self.executions, each, once)
+        costs = averaged(costs, self.executions, each, once)
+        if costs.energies is None:
+            return costs
+        operators = {
+            name: {d: fj for d, fj in by_device.items() if (name, d) not in each}
+            for name, by_device in costs.energies.operators.items()
+        }
+        return replace(costs, energies=replace(costs.energies, operators=operators))
 
     def of(self, costs: CostGraph, execution: int) -> CostGraph:
         """Return the costs of one execution, counted from 0; what is written once apart."""

@@ -31,6 +31,7 @@ from pimloop.host.report.html.labels import (
     TRANSFERS,
     device_colour,
     device_title,
+    energy_unit,
     executed_word,
     lane_order,
     schedule_order,
@@ -158,8 +159,7 @@ def _energy(report: Report) -> Figure | None:
         return None
     spreads = [schedule["energy"]["total_fj"] for schedule in with_energy(report).values()]
     highest = max(spread["high"] for spread in spreads)
-    units = ((1e15, "J"), (1e12, "mJ"), (1e9, "µJ"), (1e6, "nJ"))
-    scale, unit = next((pair for pair in units if highest >= pair[0]), units[-1])
+    scale, unit = energy_unit(highest)
     most = max(spread["nominal"] for spread in spreads)
     without = "" if shown.with_cpu else " without the CPU"
     label = f"energy{without}, {unit}, modelled; line: by the spread of sources"

@@ -47,7 +47,10 @@ def schema(name: str) -> dict[str, Any]:
     if name in plan_file.VERSIONS:
         whole |= _MAKESPAN
     if kind is plan_file.PlanJson1:
-        whole["properties"]["splits"] = False
+        properties, later = whole["properties"], plan_file.ENERGY_OBJECTIVES
+        properties |= {"splits": False, "energy": False}
+        kept = [each for each in properties["objective"]["enum"] if each not in later]
+        properties["objective"] = {**properties["objective"], "enum": kept}
     head = {"$schema": _DIALECT, "$id": f"urn:{name.replace('/', ':')}", **whole, "title": name}
     return {**head, "$defs": dict(sorted(parts.items()))} if parts else head
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pimloop.host.energy.forms import Energy
-from pimloop.host.report.generation.format import PhaseEnergy
+from pimloop.host.report.generation.format import PhaseEnergy, ScheduleTimes
 from pimloop.host.report.html.labels import format_fj
 
-_FJ_PER_J = 10**15
+#: Femtojoules of a joule.
+FJ_PER_J = 10**15
+
+_US_PER_S = 10**6
 
 
 def phase_energy(whole: Energy, executions: int) -> PhaseEnergy:
@@ -24,9 +27,9 @@ def phase_energy(whole: Energy, executions: int) -> PhaseEnergy:
     """
     joules = whole.total
     return {
-        "low": joules.low / executions / _FJ_PER_J,
-        "nominal": joules.nominal / executions / _FJ_PER_J,
-        "high": joules.high / executions / _FJ_PER_J,
+        "low": joules.low / executions / FJ_PER_J,
+        "nominal": joules.nominal / executions / FJ_PER_J,
+        "high": joules.high / executions / FJ_PER_J,
         "with_cpu": "cpu_static" in whole.parts,
     }
 
@@ -52,6 +55,16 @@ def token_energy(report: Mapping[str, Any]) -> PhaseEnergy | None:
     return None
 
 
+def average_w(schedule: ScheduleTimes) -> float | None:
+    """Return the average power of a schedule's steps, or without steps of its prompt, watts.
+
+    None where an energy is not known.
+    """
+    phase = schedule["phases"].get("decode", schedule["phases"]["prefill"])
+    joules, us = phase["energy_j"], phase["us"]
+    return None if joules is None or not us else _US_PER_S * joules / us
+
+
 def energy_words(report: Mapping[str, Any]) -> str:
     """Return one line on the energy of a generation, or why there is none; "" of early reports."""
     model: str = report.get("energy_model", "")
@@ -67,6 +80,6 @@ def energy_words(report: Mapping[str, Any]) -> str:
 
 def _spread(joules: PhaseEnergy) -> str:
     low, nominal, high = (
-        format_fj(_FJ_PER_J * each) for each in (joules["low"], joules["nominal"], joules["high"])
+        format_fj(FJ_PER_J * each) for each in (joules["low"], joules["nominal"], joules["high"])
     )
     return f"{nominal} ({low} to {high} by source)"

@@ -24,6 +24,9 @@ class PhaseTime(TypedDict):
     devices_us: dict[str, float]  # by device, microseconds
     pim_nodes: int  # operators on the PIM, split ones too
     nodes: int
+    #: Joules, modelled, nominal constants: counted in the execution (of those that differ the
+    #: average), or planned from the counts of the profile. None: not known of all operators.
+    energy_j: float | None
 
 
 class ScheduleTimes(TypedDict):
@@ -35,6 +38,8 @@ class ScheduleTimes(TypedDict):
     time_to_first_token_us: float  # microseconds; of all sequences at once
     us_per_token: float | None  # of a step, for all sequences at once; None: there is none
     tokens_per_s: float | None  # of all sequences together
+    prompt_j: float | None  # joules, as of the phases; of all sequences at once
+    j_per_token: float | None  # of a step, for one sequence
     phases: dict[str, PhaseTime]
 
 

@@ -1,6 +1,6 @@
-"""Times of the phases of a generation under every policy, by kind of operator and by device.
+"""Times and energies of the phases of a generation under every policy.
 
-The schedule that was executed has the times of its execution. The others have those of their plans,
+The schedule that was executed has those of its execution. The others have those of their plans,
 which are made from the same costs and kept by every execution on a platform that models its CPU.
 """
 
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pimloop.host.devices.kinds import device_parts
 from pimloop.host.execution.times import ScheduleTimes as Executed
 from pimloop.host.models.graph import Graph, Node
+from pimloop.host.report.generation.energies import FJ_PER_J
 from pimloop.host.report.generation.format import KindRow, PhaseTime, ScheduleTimes
 from pimloop.host.report.html.labels import schedule_order
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.place.weighted import energy_of
 from pimloop.partitioner.plan import Plan
 
 #: Kinds of products, by what they multiply an activation by.
@@ -43,6 +45,7 @@ class PlannedPhase:
     assignment: Mapping[str, str]  # of that one
     times: Executed  # of its execution
     total_us: float  # of its execution, as the objective counts it
+    energy_j: float | None  # of its execution, nominal; None: not known
 
 
 def kind_of(graph: Graph, node: Node) -> tuple[str, str]:
@@ -98,6 +101,7 @@ def phase_time(
     transfer_us: float,
     *,
     executed: bool,
+    energy_j: float | None = None,
 ) -> PhaseTime:
     """Return one execution of a phase, in groups and by device."""
     rows = kind_rows(graph, parts)
@@ -114,6 +118,7 @@ def phase_time(
         "devices_us": dict(devices),
         "pim_nodes": on_pim,
         "nodes": len(graph.nodes),
+        "energy_j": energy_j,
     }
 
 
@@ -121,8 +126,9 @@ def executed_phase(phase: PlannedPhase) -> PhaseTime:
     """Return the phase as it was executed."""
     parts = executed_parts(phase.assignment, phase.times)
     return phase_time(
-        phase.graph, phase.assignment, parts, phase.total_us, phase.times.transfer_us, executed=True
-    )
+        phase.graph, phase.assignment, parts, phase.total_us, phase.times.transfer_us,
+        executed=True, energy_j=phase.energy_j,
+    )  # fmt: skip
 
 
 def planned_phase(phase: PlannedPhase, policy: str) -> PhaseTime:
@@ -132,7 +138,19 @@ def planned_phase(phase: PlannedPhase, policy: str) -> PhaseTime:
     # What is left of a sum of all times: transfers, and what entering a segment takes.
     compute = sum(max(part.values()) for part in parts.values())
     left = max(plan.total_us - compute, 0.0)
-    return phase_time(phase.graph, plan.assignment, parts, plan.total_us, left, executed=False)
+    return phase_time(
+        phase.graph, plan.assignment, parts, plan.total_us, left, executed=False,
+        energy_j=planned_j(phase.costs, plan),
+    )  # fmt: skip
+
+
+def planned_j(costs: CostGraph, plan: Plan) -> float | None:
+    """Return the energy of a plan by its costs, joules; None where it is not known.
+
+    Where steps overlap it is no sum of theirs, and none is planned.
+    """
+    femtojoules = energy_of(costs, plan.assignment) if plan.objective == "sequential" else None
+    return None if femtojoules is None else femtojoules / FJ_PER_J
 
 
 def schedule_times(phases: Iterable[PlannedPhase], batch: int) -> list[ScheduleTimes]:
@@ -166,7 +184,13 @@ def schedule_times(phases: Iterable[PlannedPhase], batch: int) -> list[ScheduleT
                 "time_to_first_token_us": times["prefill"]["us"],
                 "us_per_token": None if step is None else step["us"],
                 "tokens_per_s": None if step is None else batch * 1e6 / step["us"],
+                "prompt_j": times["prefill"]["energy_j"],
+                "j_per_token": _shared(step and step["energy_j"], batch),
                 "phases": times,
             }
         )
     return rows
+
+
+def _shared(joules: float | None, batch: int) -> float | None:
+    return None if joules is None else joules / batch

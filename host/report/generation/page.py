@@ -10,11 +10,12 @@ from typing import Any
 
 from pimloop.host.common.files import write_text
 from pimloop.host.common.text import printable
-from pimloop.host.report.generation.energies import energy_words
+from pimloop.host.report.generation.energies import FJ_PER_J, average_w, energy_words
 from pimloop.host.report.generation.format import GrowthRow, KindRow, PhaseTime, ScheduleTimes
 from pimloop.host.report.generation.numbers import GROUPS, TRANSFERS
 from pimloop.host.report.html.labels import (
     device_title,
+    format_fj,
     format_number,
     format_us,
     schedule_meaning,
@@ -48,6 +49,9 @@ class Row:
     token: str  # time of a step
     rate: str  # tokens/s
     against_cpu: str  # how many times as fast as the CPU alone
+    prompt_energy: str
+    token_energy: str
+    power: str  # average power of a step
     lead: bool
 
 
@@ -110,6 +114,7 @@ def render(report: Mapping[str, Any], pages: Mapping[str, str]) -> str:
         batch=report["batch"],
         sentence=_sentence(report),
         rows=_rows(report),
+        energies=any(schedule["prompt_j"] is not None for schedule in report["schedules"]),
         groups=[(_GROUP_TITLES[group], _GROUP_CLASSES[group]) for group in GROUPS],
         phases=[_phase(report, phase, pages) for phase in report["phases"]],
         growth=_growth(report),
@@ -157,10 +162,12 @@ def _sentence(report: Mapping[str, Any]) -> str:
 
 def _rows(report: Mapping[str, Any]) -> list[Row]:
     schedules: Sequence[ScheduleTimes] = report["schedules"]
+    with_cpu = all(p["energy_j"]["with_cpu"] for p in report["phases"] if p.get("energy_j"))
     rows = []
     for schedule in schedules:
         name, ratio = schedule["schedule"], against_cpu(schedule, schedules)
         us, rate = schedule["us_per_token"], schedule["tokens_per_s"]
+        watts = average_w(schedule) if with_cpu else None
         rows.append(
             Row(
                 title=_title(schedule),
@@ -170,10 +177,17 @@ def _rows(report: Mapping[str, Any]) -> list[Row]:
                 token="–" if us is None else format_us(us),
                 rate="–" if rate is None else f"{rate:,.2f}",
                 against_cpu="–" if ratio is None else f"{ratio:.2f}×",
+                prompt_energy=_joules(schedule["prompt_j"]),
+                token_energy=_joules(schedule["j_per_token"]),
+                power="–" if watts is None else f"{format_number(watts)} W",
                 lead=schedule["executed"],
             )
         )
     return rows
+
+
+def _joules(joules: float | None) -> str:
+    return "–" if joules is None else format_fj(FJ_PER_J * joules)
 
 
 def _phase(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json, write_text
@@ -38,6 +38,8 @@ class GenerationRow(TypedDict):
     tokens_per_s: float | None  # of all sequences together
     against_cpu: float | None  # times as fast as on the faster CPU schedule; None: there is none
     cpu_times_disturbed: bool  # whether other work disturbed CPU times
+    prompt_j: NotRequired[float | None]  # joules of all prompts, modelled; None: not known
+    j_per_token: NotRequired[float | None]  # joules of a step for one sequence
 
 
 class GenerationSweep(TypedDict):
@@ -76,6 +78,8 @@ def rows_of(report: Mapping[str, Any], asked: Mapping[str, Any]) -> list[Generat
             "tokens_per_s": schedule["tokens_per_s"],
             "against_cpu": against_cpu(schedule, report["schedules"]),
             "cpu_times_disturbed": report["cpu_times_disturbed"],
+            "prompt_j": schedule["prompt_j"],
+            "j_per_token": schedule["j_per_token"],
         }
         for schedule in report["schedules"]
     ]

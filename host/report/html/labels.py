@@ -314,9 +314,18 @@ def format_fj(femtojoules: float) -> str:
     """
     if not femtojoules:
         return "0"
-    scales = ((1e15, "J"), (1e12, "mJ"), (1e9, "µJ"), (1e6, "nJ"), (1e3, "pJ"), (1.0, "fJ"))
-    scale, unit = next((pair for pair in scales if abs(femtojoules) >= pair[0]), scales[-1])
+    scale, unit = energy_unit(femtojoules)
     return f"{format_number(femtojoules / scale)} {unit}"
+
+
+def energy_unit(largest_fj: float) -> tuple[float, str]:
+    """Return what to divide femtojoules by, and the unit that gives; for the largest of several.
+
+    >>> energy_unit(2_500_000), energy_unit(-3e9), energy_unit(0)
+    ((1000000.0, 'nJ'), (1000000000.0, 'µJ'), (1.0, 'fJ'))
+    """
+    scales = ((1e15, "J"), (1e12, "mJ"), (1e9, "µJ"), (1e6, "nJ"), (1e3, "pJ"), (1.0, "fJ"))
+    return next((pair for pair in scales if abs(largest_fj) >= pair[0]), scales[-1])
 
 
 def format_number(value: float) -> str:

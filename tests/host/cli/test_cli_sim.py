@@ -269,6 +269,14 @@ def test_a_plan_for_other_shapes_is_refused_unless_it_is_asked_for(bert, tmp_pat
             ' "schedule": [{"kind": "operator"}]}',
             "the key schedule[0].id is missing",
         ),
+        (
+            '{"format": "pimloop-plan/1", "assignment": {}, "objective": "energy"}',
+            "the objective 'energy' is not of 'pimloop-plan/1'; call the format 'pimloop-plan/2'",
+        ),
+        (
+            '{"format": "pimloop-plan/1", "assignment": {}, "energy": {}}',
+            "energy is not of 'pimloop-plan/1'",
+        ),
         ("[]", "must be an object, not a list"),
         (
             '{"format": "pimloop-plan/3"}',

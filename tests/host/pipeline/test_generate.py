@@ -412,6 +412,24 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
     assert f"a token {format_fj(1e15 * decode['nominal'])} (" in energy_words(report)
     page = (out / "report.html").read_text()
     assert f"a token {format_fj(1e15 * decode['nominal'])} (" in page
+    # What is planned for another schedule is what its execution counts.
+    planned = {schedule["schedule"]: schedule for schedule in report["schedules"]}
+    assert planned["optimal"]["j_per_token"] == decode["nominal"]
+    assert pimloop(*command, "--policy", "pim_first") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert all(phase["from_cost_store"] for phase in again["phases"])
+    counted = {schedule["schedule"]: schedule for schedule in again["schedules"]}
+    assert (planned["pim_first"]["executed"], counted["pim_first"]["executed"]) == (False, True)
+    for name, schedule in planned.items():
+        for key in ("prompt_j", "j_per_token"):
+            assert schedule[key] == pytest.approx(counted[name][key], rel=1e-12), (name, key)
+    joules = {schedule["j_per_token"] for schedule in planned.values()}
+    assert len(joules) > 2
+    print_generation(Console(width=80), report)
+    printed = capsys.readouterr().out
+    assert "energy, modelled, nominal constants" in printed
+    assert all(len(line) <= 80 for line in printed.splitlines() if line[:1] in "┏┃│└ ")
+    assert format_fj(1e15 * planned["pim_first"]["j_per_token"]) in page
 
 
 def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys, monkeypatch):
@@ -471,6 +489,16 @@ def test_a_cache_on_the_pim_is_in_every_time(modelled, tmp_path, capsys, monkeyp
     assert energy["with_cpu"] == modelled
     without = "without the CPU, whose power is not known: its" in energy_words(report)
     assert without != modelled
+    # Only one length of the cache is in the profile: no step that reads it on the PIM is planned.
+    tokens = {schedule["schedule"]: schedule["j_per_token"] for schedule in report["schedules"]}
+    assert tokens.pop("pim_first") == energy["nominal"]
+    known = {name for name, joules in tokens.items() if joules is not None}
+    if modelled:
+        on_pim = {s["schedule"] for s in report["schedules"] if s["phases"]["decode"]["pim_nodes"]}
+        assert {"cpu_serial", "cpu_parallel_first"} <= known
+        assert tokens.keys() - known <= on_pim
+    else:
+        assert not known  # the CPU's power is not known either
 
 
 def test_an_execution_that_is_not_as_predicted_fails(tmp_path, capsys, monkeypatch):
