@@ -15,8 +15,11 @@ from time import perf_counter, sleep
 import numpy as np
 from onnx import TensorProto, helper
 
-from pimloop.host.common.machine import cores
+from pimloop.host.common.machine import cores, processor
 from pimloop.host.cpu.rapl import NoRaplError, Package, packages, taken_uj
+from pimloop.host.store.closure import code_key
+from pimloop.host.store.cost_store import Cost, CostStore
+from pimloop.host.store.folder import cache_folder
 
 #: Seconds of each measurement; counters are renewed every millisecond.
 SECONDS = 0.3
@@ -45,11 +48,45 @@ class CpuPower:
 
 @cache
 def cpu_power() -> CpuPower | str:
-    """Return the power of this machine's CPU, or why it is not known; measured once a process."""
+    """Return the power of this machine's CPU, or why it is not known.
+
+    What was measured is kept in the cost store, so that energies that were counted with it stay
+    valid; it is measured again when counters can no longer be read, or the machine is another.
+    """
     try:
-        return measure_power()
+        packages()
+        with CostStore(cache_folder()) as store:
+            return _stored(store) or _kept(store, measure_power())
     except NoRaplError as error:
         return str(error)
+
+
+#: What is kept of a machine, in the order of the fields of `CpuPower`.
+_KEPT = ("idle, mW", "one core, mW", "all cores, mW")
+
+
+def _context() -> str:
+    """Return what a power depends on: processor, cores, the work and the code that measures."""
+    import onnxruntime as ort  # see `_product`
+
+    work = f"onnxruntime {ort.__version__}"
+    return f"power of {processor()}, {cores()} cores, {work}, {code_key((__name__,))}"
+
+
+def _stored(store: CostStore) -> CpuPower | None:
+    """Return the power that an earlier process measured; milliwatts stand in place of times."""
+    kept = [store.find(_context(), "power of the CPU", name) for name in _KEPT]
+    return CpuPower(*(Fraction(each.us) for each in kept if each)) if all(kept) else None
+
+
+def _kept(store: CostStore, power: CpuPower) -> CpuPower:
+    """Keep a power; return it as the store has it."""
+    values = [float(mw) for mw in (power.idle_mw, power.serial_mw, power.parallel_mw)]
+    store.add(
+        Cost(_context(), "power of the CPU", name, mw)
+        for name, mw in zip(_KEPT, values, strict=True)
+    )
+    return CpuPower(*map(Fraction, values))
 
 
 def measure_power(seconds: float = SECONDS) -> CpuPower:

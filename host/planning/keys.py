@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pimloop.host.common.machine import cores
+from pimloop.host.common.machine import cores, processor
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.stored import is_turned
@@ -113,8 +113,11 @@ EXECUTION = Code(
         "pimloop.host.pipeline.record",
         "pimloop.host.pipeline.state",
     ),
-    outside=("pimloop.host.plugins.registry", "pimloop.host.planning.policies"),
-)
+    outside=(
+        "pimloop.host.plugins.registry", "pimloop.host.planning.policies",
+        "pimloop.host.store.cost_store",
+    ),
+)  # fmt: skip
 
 #: A report, from the model's name on (`pimloop.host.pipeline.sweep.run_point`).
 REPORT = Code(("pimloop.host.pipeline.sweep",))
@@ -297,17 +300,6 @@ def is_measured(platform: Platform) -> bool:
 def machine_key() -> str:
     """Return what times measured here depend on: processor, cores, the packages that work."""
     return digest("machine", processor(), cores(), versions())
-
-
-def processor() -> str:
-    """Return the name of this machine's processor."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return machine.processor() or machine.machine()
 
 
 @cache

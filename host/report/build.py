@@ -11,7 +11,7 @@ from typing import Literal
 
 from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json
-from pimloop.host.common.machine import cores
+from pimloop.host.common.machine import cores, processor
 from pimloop.host.common.schema import PlatformValue
 from pimloop.host.devices.kinds import HOST_MEMORY
 from pimloop.host.execution.result import Result, measures_cpu
@@ -19,7 +19,6 @@ from pimloop.host.execution.times import cpu_time_method, cpu_time_source
 from pimloop.host.pim.device.geometry import interface_version
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
-from pimloop.host.planning.keys import processor
 from pimloop.host.planning.outcome import Outcome, Schedule
 from pimloop.host.planning.part_times import Parts
 from pimloop.host.planning.reasons import cpu_only

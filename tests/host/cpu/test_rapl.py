@@ -101,6 +101,7 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Machine]]:
     """Return how to put a machine with powers in watts in the place of this one."""
     domain(tmp_path, "intel-rapl:0", "package-0")
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
 
     def placed(*watts: int) -> Machine:
         made = Machine(tmp_path, *watts)
@@ -150,6 +151,22 @@ def test_operators_of_the_measured_cpu_are_in_joules(name: str, machine: type[Ma
         cpu = parts["cpu_dynamic"] + parts["cpu_static"]
         assert cpu.low == cpu.nominal == cpu.high == watts * 50 * 10**9  # femtojoules
     assert energy_key(platform) != without
+
+
+def test_a_power_is_measured_once_a_machine(
+    machine: type[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process finds it, so that energies counted with it are found too."""
+    machine(8, 20, 38)  # type: ignore[call-arg, arg-type]
+    platform = load_platform("native")
+    first, key = cpu_power(), energy_key(platform)
+    machine(9, 25, 40)  # type: ignore[call-arg, arg-type]
+    assert cpu_power() == first
+    assert energy_key(platform) == key
+    monkeypatch.setattr(power, "processor", lambda: "another one")
+    cpu_power.cache_clear()
+    assert cpu_power() == CpuPower(Fraction(9000), Fraction(25000), Fraction(40000))
+    assert energy_key(platform) != key
 
 
 def test_a_modelled_cpu_is_not_measured(machine: type[Machine]) -> None:
