@@ -15,6 +15,7 @@ from pimloop.partitioner.energies import Energies
 from pimloop.partitioner.errors import PartitionerError
 from pimloop.partitioner.place.product import Answer, Point, least_product
 from pimloop.partitioner.place.solve import COEXEC, OBJECTIVES, partition
+from pimloop.partitioner.place.weighted import energy_of
 from pimloop.partitioner.plan import Plan
 from pimloop.partitioner.plan_file import check_plan
 
@@ -46,6 +47,20 @@ def check(plan: Plan, objective: str, best: dict[str, int]) -> None:
     assert check_plan(written) == written
 
 
+def needs_what_it_uses(costs: CostGraph, plan: Plan) -> None:
+    """The energy of an assignment asks for that of its own devices and splits, and no other."""
+    assert costs.energies is not None
+    assert plan.energy is not None
+    used = {name: {device: costs.energies.operators[name][device]}
+            for name, device in plan.assignment.items()}  # fmt: skip
+    bare = replace(costs, energies=replace(costs.energies, operators=used))
+    assert energy_of(bare, plan.assignment) == plan.energy.total_fj
+    missing = {**used, next(iter(used)): {}}
+    bare = replace(costs, energies=replace(costs.energies, operators=missing))
+    assert energy_of(bare, plan.assignment) is None
+    assert energy_of(replace(costs, energies=None), plan.assignment) is None
+
+
 def agrees_with_every_assignment(seed: int, cases: int) -> None:
     rng = random.Random(seed)
     apart = 0
@@ -72,6 +87,7 @@ def agrees_with_every_assignment(seed: int, cases: int) -> None:
             assert plan.energy is not None
             assert totals == (plan.total_us, plan.energy.total_fj)
             assert value(objective, *totals) == best[objective]
+            needs_what_it_uses(costs, plan)
             apart += plan.total_us > best["sequential"]
     assert apart > cases / 4, "the fastest plan is nearly always the best: the test proves little"
 
