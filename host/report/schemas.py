@@ -47,9 +47,10 @@ def schema(name: str) -> dict[str, Any]:
     if name in plan_file.VERSIONS:
         whole |= _MAKESPAN
     if kind is plan_file.PlanJson1:
-        properties, later = whole["properties"], plan_file.ENERGY_OBJECTIVES
+        properties = whole["properties"]
         properties |= {"splits": False, "energy": False}
-        kept = [each for each in properties["objective"]["enum"] if each not in later]
+        objectives = properties["objective"]["enum"]
+        kept = [each for each in objectives if each not in plan_file.ENERGY_OBJECTIVES]
         properties["objective"] = {**properties["objective"], "enum": kept}
     head = {"$schema": _DIALECT, "$id": f"urn:{name.replace('/', ':')}", **whole, "title": name}
     return {**head, "$defs": dict(sorted(parts.items()))} if parts else head

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pimloop.host.energy.forms import energy
+from pimloop.host.energy.forms import Energy, energy
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import OpStats, PimDriver
 from pimloop.host.planning.energies import activity
@@ -121,6 +121,22 @@ def product(driver: PimDriver) -> None:
     driver.download(a)
 
 
+def simulated(settings: dict[str, str]) -> tuple[OpStats, Energy]:
+    """Return what the work counts on a changed platform, and its energy in the time of its lists.
+
+    The lists follow each other at once: nothing is asleep but at their ends.
+    """
+    platform = load_platform(NAME, settings)
+    known = platform.energy_constants()
+    assert known is not None
+    with open_device(platform, "sim") as device:
+        driver = PimDriver(device, column_granule=platform.driver.tile_columns)
+        product(driver)
+        stats = driver.totals
+    us = Fraction(platform.device.tck_fs, 10**9) * stats.cycles
+    return stats, energy(activity(stats, platform, us, Fraction(0)), known)
+
+
 def traced(
     platform: Platform, file: Path, work: Callable[[PimDriver], None]
 ) -> tuple[OpStats, Charges]:
@@ -153,7 +169,7 @@ def test_counters_give_the_energy_of_the_trace(runs: dict[int, tuple[OpStats, Ch
     us = (charges.end - idle.end) * known.tck_ns / 1000
     ours = energy(activity(stats, platform, us, Fraction(0)), known).parts
     counted = {cause: Fraction(ours[cause].nominal, 1000) for cause in CLASSES}  # type: ignore[index]
-    for cause in ("act_pre", "rd", "wr", "ref", "open", "closed"):
+    for cause in CLASSES:
         assert by_trace[cause] > 0
         assert counted[cause] == pytest.approx(by_trace[cause], rel=1e-3), cause
     background = ("open", "closed", "self_refresh")
@@ -173,3 +189,36 @@ def test_twice_the_work_is_twice_the_energy_of_the_trace(
     assert two["ref"] >= single["ref"] > 0
     first, second = runs[1][0], runs[2][0]
     assert second.counters["rd"] == 2 * first.counters["rd"]
+
+
+def test_a_faster_clock_is_less_background_when_simulated() -> None:
+    """The same lists take as many clocks, each in half the time at the same power."""
+    tck_fs = load_platform(NAME).device.tck_fs
+    (slow, before), (fast, after) = (
+        simulated({"device.tck_fs": str(clock)}) for clock in (tck_fs, tck_fs // 2)
+    )
+    assert fast == slow
+    for cause in ("open", "closed"):
+        assert 2 * after.parts[cause].nominal == pytest.approx(
+            before.parts[cause].nominal, rel=1e-5
+        )
+    for cause in ("io", "mac", "host_link"):  # no time in them
+        assert after.parts[cause] == before.parts[cause]
+
+
+@pytest.mark.full
+def test_a_shorter_refresh_interval_is_more_refresh_when_simulated() -> None:
+    """Half the interval, twice the refreshes: their energy, and theirs alone among commands."""
+    interval = int(load_platform(NAME).dram.trefi)
+    (often, more), (usual, less) = (
+        simulated({"dram.trefi": str(clocks)}) for clocks in (interval // 2, interval)
+    )
+    assert usual.counters["ref"] > 2
+    assert abs(often.counters["ref"] - 2 * usual.counters["ref"]) <= 2
+    ratio = Fraction(often.counters["ref"], usual.counters["ref"])
+    assert Fraction(more.parts["ref"].nominal, less.parts["ref"].nominal) == pytest.approx(ratio)
+    assert often.counters["rd"] == usual.counters["rd"]
+    for cause in ("rd", "wr", "io", "mac", "host_link"):
+        assert more.parts[cause] == less.parts[cause]
+    assert often.cycles > usual.cycles
+    assert more.total.nominal > less.total.nominal
