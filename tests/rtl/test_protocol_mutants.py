@@ -31,7 +31,7 @@ EXPECTED = {
     ),
 }
 #: The one that `make test` builds.
-QUICK = "twtr"
+QUICK = "tfaw"
 SEED = 7
 
 
