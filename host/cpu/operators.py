@@ -229,7 +229,8 @@ def _opened_alone(
 
 def _in(info: TensorInfo, kind: np.dtype[np.float32]) -> TensorInfo:
     """Return a tensor of another floating type; packed integers stay what they are."""
-    return replace(info, dtype=kind) if np.issubdtype(info.dtype, np.floating) else info
+    # bfloat16 is no `np.floating`.
+    return info if np.issubdtype(info.dtype, np.integer) else replace(info, dtype=kind)
 
 
 def run_reference(

@@ -310,7 +310,7 @@ def _in_float32(graph: Graph, check: Check) -> dict[str, Array]:
     values = {}
     for name in filter(None, check.node.inputs):
         constant = graph.constants.get(name)
-        if constant is not None and not np.issubdtype(constant.dtype, np.floating):
+        if constant is not None and np.issubdtype(constant.dtype, np.integer):
             values[name] = constant  # integer weights are as the device has them
             continue
         bits = check.operands[name] if constant is None else golden.to_bf16_bits(constant)
