@@ -27,7 +27,7 @@ BY_WEIGHTS, OF_ATTENTION = "product by weights", "product of attention"
 WEIGHTS, ATTENTION, OTHERS, TRANSFERS = "weights", "attention", "others", "transfers"
 GROUPS = (WEIGHTS, ATTENTION, OTHERS, TRANSFERS)
 
-_PRODUCTS = ("MatMul", "Gemm", "FusedMatMul")
+_PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "MatMulNBits")
 
 #: Time of each device's part of an operator, microseconds, by operator id.
 Parts = Mapping[str, Mapping[str, float]]

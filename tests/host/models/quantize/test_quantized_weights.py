@@ -42,6 +42,7 @@ from pimloop.host.pipeline.quantization import (
 from pimloop.host.planning.keys import model_key
 from pimloop.host.planning.reasons import reasons
 from pimloop.host.platforms.platform import load_platform
+from pimloop.host.report.generation.numbers import BY_WEIGHTS, WEIGHTS, kind_of
 from pimloop.rtl.tables.isa import Weights
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
@@ -452,6 +453,7 @@ def test_a_step_with_a_longer_cache_has_the_same_weights(tiny_gpt2, kind):
     assert bool(packed) == (kind is not None)
     for node in packed:
         assert weights_of(longer, node).packed is weights_of(generator.step, node).packed
+        assert kind_of(longer, node) == (BY_WEIGHTS, WEIGHTS)
 
 
 def test_a_quantized_model_has_results_of_its_own(tiny_gpt2):
