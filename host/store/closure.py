@@ -24,6 +24,7 @@ PACKAGES = ("host", "partitioner", "rtl", "sim")
 #: (`pimloop.sim.verilator.build.inputs`).
 DATA: Mapping[str, tuple[str, ...]] = {
     "pimloop.host.board.data": ("host/board/data/*.json",),
+    "pimloop.host.common.golden_compiled": ("host/common/golden.cpp",),
     "pimloop.partitioner.paper.tables": ("partitioner/paper/data/*.json",),
     "pimloop.rtl.tables.conditions": ("rtl/conditions.toml",),
     "pimloop.rtl.tables.isa": ("rtl/isa.toml",),

@@ -182,12 +182,12 @@ def test_every_bit_that_no_option_has_is_reserved() -> None:
     written = table()
     written["control"].append({"name": "late", "low": 31, "width": 1, "doc": "The last bit."})
     package = emit_sv.package(completed(written))
-    assert "    logic late;\n    logic [16:0] reserved;\n" in package
+    assert "    logic late;\n    logic [10:0] reserved;\n" in package
     assert "has_undefined_option = control.reserved != '0;" in package
     written = table()
-    written["control"].append({"name": "late", "low": 20, "width": 1, "doc": "A bit."})
+    written["control"].append({"name": "late", "low": 25, "width": 1, "doc": "A bit."})
     package = emit_sv.package(completed(written))
-    assert "    logic [10:0] reserved0;\n    logic late;\n    logic [5:0] reserved1;\n" in package
+    assert "    logic [5:0] reserved0;\n    logic late;\n    logic [4:0] reserved1;\n" in package
     assert "option = control.reserved0 != '0 || control.reserved1 != '0;" in package
 
 
