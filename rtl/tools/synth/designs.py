@@ -14,6 +14,12 @@ LANE_TOP = "pim_lane_harness"
 CONTROL_TOP = "pim_top"
 SCHEDULER_TOP = "pim_sched_harness"
 
+#: Lanes with their neighbours, by their names in docs/synthesis.md: title, parameters.
+LANES: dict[str, tuple[str, dict[str, int]]] = {
+    "lane": ("one lane with its neighbours", {}),
+    "lane-integers": ("one lane with integers, and its neighbours", {"Integers": 1}),
+}
+
 #: Parameters of the control path: the stand-in for the lanes.
 CONTROL_PARAMETERS = {"ControlOnly": 1}
 
@@ -25,10 +31,12 @@ NOT_COUNTED = (STAND_IN, "pim_clock_gate")
 
 _PACKAGES = ("pim_isa_pkg", "pim_pkg")
 
+_LANE = (*_PACKAGES, "pim_lane", "pim_lane_unpack")
+
 
 def lane_sources() -> list[Path]:
     """Return the sources of one lane between the registers of its neighbours."""
-    return [RTL / "pim_pkg.sv", RTL / "pim_lane.sv", SYNTHESIS / f"{LANE_TOP}.sv"]
+    return [*(RTL / f"{name}.sv" for name in _LANE), SYNTHESIS / f"{LANE_TOP}.sv"]
 
 
 def control_sources() -> list[Path]:
