@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.cli.tables import numbers, plain_micro, print_table, texts
 from pimloop.host.report.format.report import Report
 from pimloop.host.report.html.energies import GROUPS, energies, group_fj, with_energy
 from pimloop.host.report.html.labels import energy_unit, schedule_key
@@ -31,7 +31,7 @@ def print_energies(out: Console, report: Report) -> None:
     known = with_energy(report)
     most = max(schedule["energy"]["total_fj"]["high"] for schedule in known.values())
     scale, unit = energy_unit(most)
-    unit = unit.replace("µ", "u")  # as in every table of the terminal
+    unit = plain_micro(unit)
     causes = {key: causes for key, _, _, causes in GROUPS}
     columns = {
         title: tuple(cause for key in keys for cause in causes[key])

@@ -473,13 +473,13 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
         print_schedules,
     )
     from pimloop.host.cli.summary import NOT_TRUSTED, print_kept_on_cpu, print_missed
-    from pimloop.host.cli.tables import numbers, print_table, prose
+    from pimloop.host.cli.tables import numbers, plain_micro, print_table, prose
     from pimloop.host.report.generation.energies import energy_words
 
     _print_phases(out, report)
     print_schedules(out, report)
     print_energies(out, report)
-    _line(out, f"energy: {energy_words(report).replace('µ', 'u')}")
+    _line(out, f"energy: {plain_micro(energy_words(report))}")
     print_kinds(out, report)
     print_growth(out, report)
     phases = report["phases"]  # equal names in two of them are different operators

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pimloop.host.cli.tables import numbers, print_table, texts
+from pimloop.host.cli.tables import numbers, plain_micro, print_table, texts
 from pimloop.host.report.generation.energies import FJ_PER_J, average_w
 from pimloop.host.report.generation.page import against_cpu
 from pimloop.host.report.html.labels import (
@@ -59,7 +59,7 @@ def print_energies(out: Console, report: Mapping[str, Any]) -> None:
         return
     most = max(max(s["prompt_j"], s["j_per_token"] or 0.0) for s in schedules)
     scale, unit = energy_unit(FJ_PER_J * most)
-    unit = unit.replace("µ", "u")  # as in every table of the terminal
+    unit = plain_micro(unit)
 
     def text(joules: float | None) -> str:
         return "-" if joules is None else format_number(FJ_PER_J * joules / scale)

@@ -45,6 +45,15 @@ def prose(*headings: str) -> list[Column]:
     return [Column(heading, prose=True) for heading in headings]
 
 
+def plain_micro(text: str) -> str:
+    """Return a text whose micro sign is a u, as in every table of the terminal.
+
+    >>> plain_micro("µJ")
+    'uJ'
+    """
+    return text.replace("µ", "u")
+
+
 def print_table(
     out: Console,
     columns: Sequence[Column],

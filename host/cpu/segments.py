@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -203,26 +204,25 @@ class SessionCache:
         PimloopError
             When ONNX Runtime cannot execute the segment on these values.
         """
-        constants = {
-            name for node in segment.nodes for name in node.inputs
-        } & graph.constants.keys()
-        few = sum(graph.tensors[name].nbytes for name in constants) <= FED_BYTES
-        for fed in (True, False) if few else (False,):
-            ports = _Ports(graph, segment, wanted=names, fed=fed)
-            feeds = {
-                port: graph.value(name) if name in graph.constants else memory(name)
-                for port, name in ports.inputs.items()
-            }
-            try:
-                values = run(self._session(ports), tuple(ports.outputs), feeds)
-            except Exception as error:  # onnxruntime's exceptions share no public base class
-                if fed and ports.feeds_constants:
-                    continue  # an operator may want them as constants
-                if isinstance(error, PimloopError):
-                    raise
-                raise execution_error(graph, error) from error
-            return dict(zip(ports.outputs.values(), values, strict=True))
-        raise AssertionError("unreachable")
+        ports = _Ports(graph, segment, wanted=names, fed=True)
+        if 0 < ports.fed_bytes <= FED_BYTES:
+            with suppress(PimloopError):  # an operator may want them as constants
+                return self._computed(graph, ports, memory)
+        return self._computed(graph, _Ports(graph, segment, wanted=names), memory)
+
+    def _computed(
+        self, graph: Graph, ports: _Ports, memory: Callable[[str], Array]
+    ) -> dict[str, Array]:
+        feeds = {
+            port: graph.value(name) if name in graph.constants else memory(name)
+            for port, name in ports.inputs.items()
+        }
+        session = self._session(ports)
+        try:
+            values = run(session, tuple(ports.outputs), feeds)
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise execution_error(graph, error) from error
+        return dict(zip(ports.outputs.values(), values, strict=True))
 
     def _session(self, ports: _Ports) -> ort.InferenceSession:
         key = ports.key()
@@ -309,9 +309,10 @@ class _Ports:
         return info.dtype.kind == "f" and info.nbytes > INLINE_BYTES
 
     @property
-    def feeds_constants(self) -> bool:
-        """Whether a constant is an input."""
-        return any(name in self._graph.constants for name in self.inputs.values())
+    def fed_bytes(self) -> int:
+        """Bytes of the constants that are inputs, as they are handed over."""
+        fed = (name for name in self.inputs.values() if name in self._graph.constants)
+        return sum(self._graph.tensors[name].nbytes for name in fed)
 
     @property
     def timed_bytes(self) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from pimloop.sim.errors import SimError
 from pimloop.sim.files import locked
 from pimloop.sim.verilator.build import build_root, key_of_files, make_root, refuse_foreign
+from pimloop.sim.verilator.steps import first_error
 from pimloop.sim.verilator.toolchain import find_compiler
 
 # No fast-math: it changes results, and a library linked with it switches subnormals off.
@@ -60,8 +61,7 @@ def _compile(compiler: str, source: Path, library: Path) -> None:
             command, capture_output=True, text=True, timeout=_TIMEOUT, check=False
         )
         if result.returncode != 0:
-            first = next(iter(result.stderr.splitlines()), "no message")
-            raise SimError(f"building {library.name} failed: {first}")
+            raise SimError(f"building {library.name} failed: {first_error(result.stderr)}")
         work.chmod(0o755)  # whatever the umask is
         work.rename(library)
     except subprocess.TimeoutExpired:

@@ -5,7 +5,7 @@ ONNX Runtime has kernels for that form, so the CPU reads the packed weights as t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -81,16 +81,12 @@ class Quantizer:
                 f"--quantize {self.kind.name} would do nothing: model {graph.name} has no product"
                 " of float32 by a constant matrix; leave it out"
             )
-        read = {name for node in nodes for name in node.inputs} | {*graph.outputs}
-        gone = {name for name in graph.constants if name not in read}
-        infos = {name: info for name, info in graph.tensors.items() if name not in gone}
-        infos |= {name: TensorInfo(array.shape, array.dtype) for name, array in new.items()}
-        constants = {name: array for name, array in graph.constants.items() if name not in gone}
+        infos = {name: TensorInfo(array.shape, array.dtype) for name, array in new.items()}
+        left = _with_nodes(graph, nodes)
         return replace(
-            graph,
-            nodes=tuple(nodes),
-            tensors=infos,
-            constants=constants | new,
+            left,
+            tensors={**left.tensors, **infos},
+            constants={**left.constants, **new},
             opsets={CONTRIB: CONTRIB_VERSION, **graph.opsets},
         )
 
@@ -177,15 +173,27 @@ def with_integers_of(graph: Graph, other: Graph) -> Graph:
     products = {node.id: node for node in other.nodes if is_packed(node)}
     if not products:
         return graph
-    nodes = tuple(products.get(node.id, node) for node in graph.nodes)
+    left = _with_nodes(graph, [products.get(node.id, node) for node in graph.nodes])
+    read = {name for node in products.values() for name in node.inputs[1:]}
+    new = [name for name in other.constants if name in read]
+    return replace(
+        left,
+        tensors={**left.tensors, **{name: other.tensors[name] for name in new}},
+        constants={**left.constants, **{name: other.constants[name] for name in new}},
+        opsets=other.opsets,
+    )
+
+
+def _with_nodes(graph: Graph, nodes: Sequence[Node]) -> Graph:
+    """Return a graph with other nodes, without the constants that they do not read."""
     read = {name for node in nodes for name in node.inputs} | {*graph.outputs}
-    gone = {name for name in graph.constants if name not in read}
-    kept = {name: array for name, array in graph.constants.items() if name not in gone}
-    infos = {name: info for name, info in graph.tensors.items() if name not in gone}
-    for name in (name for node in products.values() for name in node.inputs[1:] if name):
-        if name in other.constants:
-            kept[name], infos[name] = other.constants[name], other.tensors[name]
-    return replace(graph, nodes=nodes, tensors=infos, constants=kept, opsets=other.opsets)
+    gone = graph.constants.keys() - read
+    return replace(
+        graph,
+        nodes=tuple(nodes),
+        tensors={name: info for name, info in graph.tensors.items() if name not in gone},
+        constants={name: array for name, array in graph.constants.items() if name not in gone},
+    )
 
 
 def weights_of(graph: Graph, node: Node) -> Quantized:

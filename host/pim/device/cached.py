@@ -204,11 +204,9 @@ class CachedDevice:
         if offset == Reg.DOORBELL:
             self._ring(value)
             return
-        if offset == Reg.IRQ and not self._inner_irq:
-            # Only the model's can be pending; what the simulator needs no exchange for is free.
-            self._irq = self._irq and not value & IRQ_ENDED.mask
-            return
-        self.inner.write32(offset, value)
+        # Where only the model's interrupt can be pending, the simulator has none to clear.
+        if offset != Reg.IRQ or self._inner_irq:
+            self.inner.write32(offset, value)
         if offset == Reg.CTRL:
             if value & CTRL_SOFT_RESET.mask:
                 self._forget()
