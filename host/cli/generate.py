@@ -90,7 +90,7 @@ def run_generate(args: argparse.Namespace) -> int:
     report = generation_report(generation, platform, options, repeat_command(args), longer)
     path = folder / FILE_NAME
     write_json(path, report)
-    write_pages(generation, report, folder)
+    write_pages(generation, report, folder, plots=not args.no_plots)
     if args.json:
         emit_json(report)
     elif not args.quiet:
@@ -227,8 +227,12 @@ def planner(
     return place
 
 
-def write_pages(generation: Generation, report: Mapping[str, Any], folder: Path) -> None:
+def write_pages(
+    generation: Generation, report: Mapping[str, Any], folder: Path, *, plots: bool = True
+) -> None:
     """Write report.html, and for each phase with costs a folder with what `pimloop sim` writes.
+
+    `plots`: whether they are drawn too.
 
     Raises
     ------
@@ -246,7 +250,7 @@ def write_pages(generation: Generation, report: Mapping[str, Any], folder: Path)
         if outcome is not None:
             make_folder(folder / phase.name)
             whole = build_report(outcome) | {"command": list(report["command"])}
-            publish(cast("Report", whole), phase.graph, folder / phase.name)
+            publish(cast("Report", whole), phase.graph, folder / phase.name, plots=plots)
             pages[phase.name] = f"{phase.name}/{PAGE}"
     write_page(report, pages, folder / PAGE)
 

@@ -146,6 +146,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     # What goes in and out
     "--output": {"type": parse_path, "metavar": "FILE"},
     "--out": {"type": parse_path, "metavar": "DIR"},
+    "--no-plots": {
+        "action": "store_true",
+        "help": "leave the plots out, which take seconds (`pimloop report DIR` draws them later)",
+    },
     "--costs": {
         "type": parse_path,
         "required": True,

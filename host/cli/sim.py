@@ -61,6 +61,7 @@ def register(subparsers: Any) -> None:
         help="of a decoder: generate N tokens, each step on the device under its phase's plan (of"
         " --policy; default: coexec, or optimal where no product can be split)",
     )
+    add_option(parser, "--no-plots")
     add_output_options(parser)
     parser.set_defaults(func=run_sim)
 
@@ -131,7 +132,7 @@ def run_sim(args: argparse.Namespace) -> int:
     ):
         outcome = pipeline.run()
     report = build_report(outcome)
-    files = publish(report, graph, folder)
+    files = publish(report, graph, folder, plots=not args.no_plots)
     if args.json:
         emit_json(report)
     elif not args.quiet:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from support.commands import run_command
 from support.tiny_checkpoints import write_checkpoint
 
 from pimloop.host.execution.options import Options
@@ -58,18 +56,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def pimloop(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pimloop", *map(str, arguments)],
-        env={**os.environ, "COLUMNS": "120"}, capture_output=True, text=True, timeout=600,
-        check=False,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def folder(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    run = pimloop("sim", model, "--out", out)
+    run = run_command("sim", model, "--out", out)
     assert run.returncode == 0, run.stderr
     (out / "stdout").write_text(run.stdout)
     return out
@@ -134,23 +124,24 @@ def test_page_trace_and_annotated_model_show_it(folder: Path, report: dict[str, 
 
 def test_its_files_are_plans_and_costs_as_any(folder: Path, model: Path, tmp_path: Path) -> None:
     """Planned again from its costs, and executed from its plan file."""
-    made = pimloop("partition", "--costs", folder / "costs.json", "--policy", "coexec", "--json")
+    made = run_command(
+        "partition", "--costs", folder / "costs.json", "--policy", "coexec", "--json"
+    )
     assert made.returncode == 0, made.stderr
     plan = json.loads((folder / "plan-coexec.json").read_text())
     assert json.loads(made.stdout)["total_us"] == plan["total_us"]
-    shown = pimloop("partition", "--costs", folder / "costs.json", "--policy", "coexec").stdout
+    shown = run_command("partition", "--costs", folder / "costs.json", "--policy", "coexec").stdout
     assert f"cpu_parallel+pim {len(plan['splits'])}" in shown
-    assert (
-        "coexec" in pimloop("partition", "--costs", folder / "costs.json", "--policy", "all").stdout
-    )
-    run = pimloop("run", model, "--plan", folder / "plan-coexec.json", "--json")
+    planned = run_command("partition", "--costs", folder / "costs.json", "--policy", "all")
+    assert "coexec" in planned.stdout
+    run = run_command("run", model, "--plan", folder / "plan-coexec.json", "--json")
     assert run.returncode == 0, run.stderr
     (schedule,) = json.loads(run.stdout)["schedules"].values()
     assert schedule["executed_us"] == pytest.approx(plan["total_us"], rel=1e-9)
     name = next(iter(plan["splits"]))
     plan["assignment"][name] = "pim"
     (tmp_path / "other.json").write_text(json.dumps(plan))
-    wrong = pimloop("run", model, "--plan", tmp_path / "other.json")
+    wrong = run_command("run", model, "--plan", tmp_path / "other.json")
     assert wrong.returncode == 2
     assert f"splits.{name} is" in wrong.stderr
     assert "but assignment has 'pim'" in " ".join(wrong.stderr.split())
@@ -252,7 +243,8 @@ def test_that_it_is_left_out_is_said(model: Path, tmp_path: Path) -> None:
     reason = "with the objective makespan its search may take the whole time limit; ask for it"
     out = tmp_path / "out"
     for command, line in (
-        (("sim", model, "--objective", "makespan", "--out", out), f"coexec: left out: {reason}"),
+        (("sim", model, "--objective", "makespan", "--no-plots", "--out", out),
+         f"coexec: left out: {reason}"),
         (("sweep", model, "--objective", "makespan", "--out", tmp_path / "s"), f": {reason}"),
         (("profile", model, "--platform", "native", "--output", tmp_path / "c.json"),
          "no splits for coexec: parts of operators are timed on this machine"),
@@ -261,25 +253,31 @@ def test_that_it_is_left_out_is_said(model: Path, tmp_path: Path) -> None:
         (("partition", "--costs", out / "costs.json", "--policy", "coexec"),
          "every operator is whole: the costs offer no splits"),
     ):  # fmt: skip
-        run = pimloop(*command)
+        run = run_command(*command)
         assert run.returncode == 0, run.stderr
         said = " ".join(run.stdout.split())
         assert said.count(line) == 1, command
     report = json.loads((out / "report.json").read_text())
     assert list(report["left_out_policies"]) == ["coexec"]
     assert f"coexec: left out ({reason}" in " ".join((out / "report.html").read_text().split())
-    whole = pimloop("sim", model, "--objective", "makespan", "--shares", "1", "--out", out)
+    whole = run_command(
+        "sim", model, "--objective", "makespan", "--shares", "1", "--no-plots", "--out", out
+    )
     assert whole.returncode == 0, whole.stderr
     assert "left out" not in whole.stdout
 
 
 def test_why_nothing_is_split_is_said(model: Path, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "narrow", "bert")
-    run = pimloop("sim", tmp_path / "narrow", "--policy", "coexec", "--out", tmp_path / "out")
+    run = run_command(
+        "sim", tmp_path / "narrow", "--policy", "coexec", "--no-plots", "--out", tmp_path / "out"
+    )
     assert run.returncode == 0, run.stderr
     said = " ".join(run.stdout.split())
     assert "coexec: no plan: no product by constant weights is wider than a column tile" in said
-    whole = pimloop("sim", model, "--policy", "coexec", "--shares", "1", "--out", tmp_path / "one")
+    whole = run_command(
+        "sim", model, "--policy", "coexec", "--shares", "1", "--out", tmp_path / "one"
+    )
     assert (whole.returncode, whole.stdout) == (2, "")
     assert "--policy coexec cannot be done with --shares 1" in " ".join(whole.stderr.split())
     assert not (tmp_path / "one").exists()
@@ -290,7 +288,7 @@ def test_a_sweep_shares_its_products_as_asked(model: Path, tmp_path: Path) -> No
     schedules = {}
     for shares in ("4", "1"):
         out = tmp_path / shares
-        run = pimloop("sweep", model, "--shares", shares, "--out", out, "--quiet")
+        run = run_command("sweep", model, "--shares", shares, "--out", out, "--quiet")
         assert run.returncode == 0, run.stderr
         rows = json.loads((out / "sweep.json").read_text())["rows"]
         assert {row["shares"] for row in rows} == {int(shares)}
@@ -308,9 +306,10 @@ def test_a_sweep_shares_its_products_as_asked(model: Path, tmp_path: Path) -> No
 
 def test_parts_are_measured_where_the_cpu_is(model: Path, tmp_path: Path) -> None:
     """Two runs more; what the lines through their shares miss, and what is assumed, is said."""
-    run = pimloop(
-        "sim", model, "--platform", "native", "--policy", "coexec", "--out", tmp_path / "out"
-    )
+    run = run_command(
+        "sim", model, "--platform", "native", "--policy", "coexec", "--no-plots",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
     assert run.returncode == 0, run.stderr
     text = " ".join(run.stdout.split())
     assert "shares of the CPU: 2 further runs (lower bound 2); the lines through them miss" in text

@@ -8,6 +8,7 @@ import pytest
 from support.tiny_checkpoints import write_checkpoint
 
 import pimloop.host.cli
+from pimloop.host.report.publish import FIGURES
 
 
 def report_of(capsys, *arguments):
@@ -20,11 +21,22 @@ def report_of(capsys, *arguments):
 @pytest.mark.parametrize("platform", ["htg-z920", "aim"])
 def test_tiny_bert_on_the_simulated_device(platform, tmp_path, capsys):
     write_checkpoint(tmp_path / "tiny", "bert")
+    plots = tmp_path / "plots"
+    plots.mkdir()
+    earlier = plots / "roofline.svg"
+    earlier.write_text("of an earlier run")
+    without = ["--no-plots"] if platform == "aim" else []
     report = report_of(
         capsys, "sim", tmp_path / "tiny", "--seq", 4, "--platform", platform, "--out", tmp_path,
         # Whatever other tests have left in the cost store: the profile runs take place.
-        "--fresh",
+        "--fresh", *without,
     )  # fmt: skip
+    if without:
+        assert not plots.exists()
+    else:
+        drawn = {path.name for path in plots.iterdir()}
+        assert drawn == {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+        assert earlier.read_text() != "of an earlier run"
     assert report == json.loads((tmp_path / "report.json").read_text())
     assert (tmp_path / "report.html").stat().st_size > 10_000
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]

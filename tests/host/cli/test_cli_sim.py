@@ -331,7 +331,7 @@ def test_the_command_of_a_report_repeats_every_option_that_decides_the_result(co
     # What is not set above changes no result: how much is printed, kept and run at once.
     assert set(defaults) - kept <= {
         "func", "command", "model", "json", "quiet", "out", "outputs", "fresh", "no_cache", "jobs",
-        "plan", "policy",
+        "plan", "policy", "no_plots",
     }  # fmt: skip
 
 

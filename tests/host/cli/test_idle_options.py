@@ -45,7 +45,7 @@ from pimloop.partitioner.place.optimum import DEFAULT_TIME_LIMIT_S
 from pimloop.partitioner.profile import plan as profile_plan
 
 #: How much is said, and where results go: done after the work, whatever it was.
-AFTERWARDS = {"json", "quiet", "out", "output", "outputs", "write", "why", "help"}
+AFTERWARDS = {"json", "quiet", "no_plots", "out", "output", "outputs", "write", "why", "help"}
 
 #: They allow something and do nothing where it does not occur.
 PERMISSIONS = {"other_shapes"}

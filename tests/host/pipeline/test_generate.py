@@ -401,6 +401,7 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
     for phase in report["phases"]:
         whole = json.loads((out / phase["name"] / "report.json").read_text())
         total = whole["schedules"]["optimal"]["energy"]["total_fj"]
+        assert (out / phase["name"] / "plots" / "timeline.png").stat().st_size > 1000
         for kind, femtojoules in total.items():
             assert phase["energy_j"][kind] == pytest.approx(1e-15 * femtojoules)
         assert phase["energy_j"]["with_cpu"] is True
@@ -415,7 +416,8 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
     # What is planned for another schedule is what its execution counts.
     planned = {schedule["schedule"]: schedule for schedule in report["schedules"]}
     assert planned["optimal"]["j_per_token"] == decode["nominal"]
-    assert pimloop(*command, "--policy", "pim_first") == 0
+    assert pimloop(*command, "--policy", "pim_first", "--no-plots") == 0
+    assert not any((out / phase["name"] / "plots").exists() for phase in report["phases"])
     again = json.loads(capsys.readouterr().out)
     assert all(phase["from_cost_store"] for phase in again["phases"])
     counted = {schedule["schedule"]: schedule for schedule in again["schedules"]}
@@ -437,7 +439,7 @@ def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys,
     monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
     write_checkpoint(tmp_path / "tiny", "gpt2")
     command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 2, "--policy", "pim_first",
-               "--out", tmp_path / "out", "--json"]  # fmt: skip
+               "--out", tmp_path / "out", "--json", "--no-plots"]  # fmt: skip
     assert pimloop(*command, "--objective", "makespan") == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["objective"], report["policy"]) == ("makespan", "pim_first")
@@ -466,7 +468,7 @@ def test_a_cache_on_the_pim_is_in_every_time(modelled, tmp_path, capsys, monkeyp
                     "--set", "capabilities.elementwise_max_rank=8",
                     "--set", "capabilities.operands=any"]  # fmt: skip
     command = ["sim", tmp_path / "tiny", "--seq", 4, "--generate", 3, "--policy", "pim_first",
-               *platform, "--out", tmp_path / "out", "--json"]  # fmt: skip
+               *platform, "--out", tmp_path / "out", "--json", "--no-plots"]  # fmt: skip
     assert pimloop(*command) == 0
     report = json.loads(capsys.readouterr().out)
     decode = report["phases"][1]
@@ -696,7 +698,7 @@ def check_pages(report, generation, folder, capsys):
     published = []
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:  # what it draws is tested with `pimloop sim`
-        patch.setattr(publish, "publish", lambda *arguments: published.append(arguments))
+        patch.setattr(publish, "publish", lambda *arguments, plots: published.append(arguments))
         write_pages(generation, report, folder)
     text = (folder / "report.html").read_text(encoding="utf-8")
     for part in (

@@ -16,6 +16,7 @@ from pimloop.host.report.html.labels import schedule_order
 from pimloop.host.report.plots import write_plots, write_sweep_plots
 from pimloop.host.report.plots_pareto import pareto
 from pimloop.host.report.plots_sweep import _speedups, _sweep
+from pimloop.host.report.publish import FIGURES
 
 NAMES = ("schedules", "breakdown", "timeline", "roofline")
 
@@ -116,6 +117,7 @@ def test_energy_is_stacked_by_cause_with_its_spread():
 
 def test_each_figure_is_a_picture_in_both_kinds(tmp_path):
     paths = write_plots(samples.make_report(layers=2), tmp_path / "plots")
+    assert {path.stem for path in paths} <= set(FIGURES)  # what a later run removes
     wanted = [f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")]
     assert [path.name for path in paths] == wanted
     for path in paths:
