@@ -70,16 +70,16 @@ module pim_lane #(
   // Exponents below are those of the least significant bit of a significand, biased by 268, so
   // that all of them are positive: the product of two fields ea, eb (1 for subnormals) weighs
   // ea + eb, a binary32 with field ec weighs ec + 118, and the smallest subnormal 119.
-  localparam logic [8:0] AddendBias = 9'd118;
+  localparam logic [9:0] AddendBias = 10'd118;
 
   // A bfloat16 field whose significand is an integer.
   localparam logic [7:0] IntegerPlace = 8'd134;
 
-  // Beyond these distances the smaller operand is under a quarter of the last place of the
-  // larger one, which is representable as it is. A product whose weight is so much larger than
-  // the addend's has one normal factor at least, so it is at least 2**7 there.
-  localparam logic [8:0] MaxProductShift = 9'd42;
-  localparam logic [8:0] MaxAddendShift = 9'd18;
+  // From the first distance on, and beyond the second one, the smaller operand is under a quarter of
+  // the last place of the larger one, which is representable as it is. A product whose weight is so
+  // much larger than the addend's has one normal factor at least, so it is at least 2**7 there.
+  localparam logic [9:0] MaxProductShift = 10'd42;
+  localparam logic [9:0] MaxAddendShift = 10'd18;
 
   // A sum whose last place has this weight is a subnormal with its leading one in bit 58 of the
   // adder. Above, the difference is the room to move left before the subnormals begin.
@@ -130,12 +130,12 @@ module pim_lane #(
   logic [31:0] word_2_q, word_3_q, word_4_q;
   logic sign_2_q, sign_3_q, sign_4_q;
   logic [8:0] room_3_q, room_4_q;
-  logic subtract_2_q;
   logic [5:0] distance_2_q;
   logic [15:0] product_2_q;
-  logic [23:0] addend_2_q, moving_2_q;
+  logic [23:0] addend_2_q;
+  logic [24:0] moving_2_q;
   logic [8:0] product_weight_2_q, addend_weight_2_q;
-  logic product_leads_2_q, far_2_q;
+  logic product_leads_2_q, far_2_q, subtract_2_q;
   logic [58:0] magnitude_3_q;
   logic [6:0] stop_3_q, stop_4_q;
   logic [7:0] part_q;        // of what was read last: a part of its significand
@@ -144,9 +144,7 @@ module pim_lane #(
   logic sticky_4_q;
 
   always_ff @(posedge clk_i) begin
-    valid_2_q <= valid_i;
-    valid_3_q <= valid_2_q;
-    valid_4_q <= valid_3_q;
+    {valid_4_q, valid_3_q, valid_2_q} <= {valid_3_q, valid_2_q, valid_i};
   end
 
   // ---- 1: multiply, compare ---------------------------------------------------------------
@@ -157,48 +155,54 @@ module pim_lane #(
       automatic logic scales = Integers && op_i == pim_pkg::LaneScale;
       automatic logic whole = Integers && op_i inside {pim_pkg::LaneMacI, pim_pkg::LaneMaczI};
       automatic logic [31:0] held = acc_q[group_i];
-      automatic logic [15:0] a = (op_i == pim_pkg::LaneMul) ? held[31:16]
-          : scales ? read_f32_o[31:16] : scalar_i;
+      automatic logic times = op_i == pim_pkg::LaneMul;  // what is held
+      automatic logic [15:0] a = times ? held[31:16] : scales ? read_f32_o[31:16] : scalar_i;
       automatic logic [15:0] b = vector_i;
       automatic logic [31:0] c = (op_i == pim_pkg::LaneMac || scales
           || (whole && op_i == pim_pkg::LaneMacI)) ? held
           : {!(op_i == pim_pkg::LaneMacz || whole), 31'b0};
-      automatic logic [7:0] factor = scales ? part_q : {a[14:7] != '0, a[6:0]};
-      automatic logic [15:0] product =
-          {8'b0, factor} * {8'b0, whole ? b[7] : b[14:7] != '0, b[6:0]};
+      // The multiplier waits for hidden bits: found before the choice of a factor.
+      automatic logic hidden = times ? held[30:23] != '0 : scalar_i[14:7] != '0;
+      automatic logic [7:0] factor = scales ? part_q : {hidden, a[6:0]};
+      // An integer has zeros above its bit 7.
+      automatic logic [15:0] product = {8'b0, factor} * {8'b0, b[14:7] != '0, b[6:0]};
       automatic logic a_zero = factor == '0;
       automatic logic b_zero = b[14:7] == '0 && (scales || b[6:0] == '0);
       automatic logic [23:0] addend = {c[30:23] != '0, c[22:0]};
-      automatic logic [9:0] weights = {2'b0, whole ? IntegerPlace : place(b[14:7])}
-          + (scales ? {part_place_q[8], part_place_q} : {2'b0, place(a[14:7])});
-      // Below 0 only for a part of a number that is far from any addend.
-      automatic logic [8:0] product_weight = weights[9] ? '0 : weights[8:0];
-      automatic logic [8:0] addend_place = {1'b0, place(c[30:23])};
-      automatic logic [8:0] addend_weight = addend_place + AddendBias;
-      automatic logic product_leads = product_weight >= addend_weight;
-      automatic logic product_far = product_weight > addend_place + (AddendBias + MaxProductShift);
-      automatic logic addend_far = product_weight < addend_place + (AddendBias - MaxAddendShift);
+      // How far the product's weight is above the addend's. What is held comes last: the field of
+      // a factor, or that of the addend, less. What a subnormal counts more are ones beside.
+      automatic logic [9:0] eb = {2'b0, whole ? IntegerPlace : b[14:7]};
+      automatic logic [9:0] ea = times ? '1
+          : scales ? {part_place_q[8], part_place_q} : {2'b0, place(scalar_i[14:7])};
+      automatic logic [9:0] late = times ? {2'b0, held[30:23]} : ~{2'b0, c[30:23]};
+      automatic logic [1:0] ones = {times ? held[30:23] == '0 : c[30:23] != '0, eb == '0};
+      automatic logic [9:0] over = pim_pkg::sum_of(eb, ea, late, ones, -AddendBias - MaxProductShift);
+      automatic logic [9:0] ahead = pim_pkg::sum_of(eb, ea, late, ones, -AddendBias);
+      automatic logic [9:0] under = pim_pkg::sum_of(eb, ea, late, ones, MaxAddendShift - AddendBias);
+      automatic logic product_leads = $signed(ahead) >= 0;
+      automatic logic product_far = $signed(over) >= 0;
+      automatic logic addend_far = $signed(under) < 0;
       automatic logic product_sign = a[15] ^ b[15];
 
       group_2_q <= group_i;
       subtract_2_q <= product_sign ^ c[31];
       product_2_q <= product;
       addend_2_q <= addend;
-      product_weight_2_q <= product_weight;
-      addend_weight_2_q <= addend_weight;
+      product_weight_2_q <= {1'b0, whole ? IntegerPlace : place(b[14:7])}
+          + (scales ? part_place_q : {1'b0, place(a[14:7])});
+      addend_weight_2_q <= {1'b0, place(c[30:23])} + AddendBias[8:0];
       // The operand of the larger weight moves left until both have the same one.
       product_leads_2_q <= product_leads;
       far_2_q <= product_leads ? product_far : addend_far;
       if (product_leads) begin
         sign_2_q <= product_sign;
-        moving_2_q <= {8'b0, product};
-        distance_2_q <= product_far ? MaxProductShift[5:0]
-                                    : product_weight[5:0] - addend_weight[5:0];
+        moving_2_q <= {9'b0, product};
+        distance_2_q <= product_far ? MaxProductShift[5:0] : ahead[5:0];
       end else begin
         sign_2_q <= c[31];
-        moving_2_q <= addend;
-        distance_2_q <= addend_far ? MaxAddendShift[5:0]
-                                   : addend_weight[5:0] - product_weight[5:0];
+        // One place of the way here, the others are the complement of the difference.
+        moving_2_q <= {addend, 1'b0};
+        distance_2_q <= addend_far ? MaxAddendShift[5:0] - 6'd1 : ~ahead[5:0];
       end
 
       bypass_2_q <= 1'b1;
@@ -230,10 +234,10 @@ module pim_lane #(
           : product_leads_2_q ? addend_2_q : {8'b0, product_2_q};
       automatic logic [8:0] weight = !far_2_q
           ? (product_leads_2_q ? addend_weight_2_q : product_weight_2_q)
-          : product_leads_2_q ? product_weight_2_q - MaxProductShift
-                              : addend_weight_2_q - MaxAddendShift;
+          : product_leads_2_q ? product_weight_2_q - MaxProductShift[8:0]
+                              : addend_weight_2_q - MaxAddendShift[8:0];
       automatic logic [8:0] room = weight - LeastWeight;
-      automatic logic [58:0] moved = {35'b0, moving_2_q} << distance_2_q;
+      automatic logic [58:0] moved = {34'b0, moving_2_q} << distance_2_q;
       automatic logic [59:0] sum = subtract_2_q ? {1'b0, moved} - {36'b0, standing}
                                                 : {1'b0, moved} + {36'b0, standing};
       // The sum is negative only where the moved operand is the smaller one, of 24 bits then.
@@ -315,14 +319,10 @@ module pim_lane #(
   endfunction
 
   always_ff @(posedge clk_i) begin
-    if (valid_i) begin
-      assert (!in_flight(group_i))
-      else $error("%m: operation on accumulator %0d before the last one on it is done", group_i);
-    end
-    if (read_i) begin
-      assert (!in_flight(read_group_i))
-      else $error("%m: read of accumulator %0d before the operation on it is done", read_group_i);
-    end
+    assert (!valid_i || !in_flight(group_i))
+    else $error("%m: operation on accumulator %0d before the last one on it is done", group_i);
+    assert (!read_i || !in_flight(read_group_i))
+    else $error("%m: read of accumulator %0d before the operation on it is done", read_group_i);
   end
 `endif
 

@@ -175,6 +175,17 @@ package pim_pkg;
     stop_at = 7'b1000000 >> zeros;
   endfunction
 
+  /// The sum of four numbers and two ones. The third may come late: it passes one carry-save adder
+  /// before the carries run.
+  function automatic logic [9:0] sum_of(input logic [9:0] x, input logic [9:0] y,
+                                        input logic [9:0] last, input logic [1:0] ones,
+                                        input logic [9:0] constant);
+    logic [9:0] sum, carry;
+    sum = x ^ y ^ constant;
+    carry = {9'((x & y) | ((x | y) & constant)), ones[0]};
+    sum_of = (sum ^ carry ^ last) + {9'((sum & carry) | ((sum | carry) & last)), ones[1]};
+  endfunction
+
   function automatic logic is_write(kind_e kind);
     return kind == KindCopyIn || kind == KindBf16 || kind == KindF32;
   endfunction

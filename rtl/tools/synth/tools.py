@@ -35,8 +35,8 @@ DEVICE = "--85k"
 PACKAGE = "CABGA756"
 SPEEDS = (8, 6)
 
-# Out of context most of a path is wires: weigh its time more than their length (default: 10).
-_PLACEMENT = ("--placer-heap-timingweight", "100")
+#: Out of context most of a path is wires: weigh its time more than their length (default: 10).
+TIMING_WEIGHT = 100
 
 #: Memories of one word are registers: made so early, they keep their enable.
 _REGISTERS = "proc\nopt_clean\nmemory_collect\nmemory_map t:$mem_v2 r:SIZE=1 %i\nopt"
@@ -197,9 +197,17 @@ def synthesise(
 
 
 def place_and_route(
-    name: str, *, speed: int, seed: int, mhz: float, timeout: float = 1800
+    name: str,
+    *,
+    speed: int,
+    seed: int,
+    mhz: float,
+    weight: int = TIMING_WEIGHT,
+    timeout: float = 1800,
 ) -> Placed:
     """Place and route `name`.json out of context, aiming at `mhz`; return what came out.
+
+    `weight` is that of the time of a path in the placement, beside the length of its wires.
 
     Raises
     ------
@@ -211,7 +219,8 @@ def place_and_route(
     report = f"{out}/{name}-{speed}-{seed}.report.json"
     arguments = [DEVICE, "--package", PACKAGE, "--speed", str(speed), "--seed", str(seed)]
     arguments += ["--json", f"{out}/{name}.json", "--freq", str(mhz), "--out-of-context"]
-    arguments += ["--timing-allow-fail", "--report", report, *_PLACEMENT]
+    arguments += ["--timing-allow-fail", "--report", report]
+    arguments += ["--placer-heap-timingweight", str(weight)]
     _run(_NEXTPNR, arguments, WORK / f"{name}-{speed}-{seed}.log", timeout)
     return _placed(json.loads((ROOT / report).read_text(encoding="utf-8")))
 
