@@ -43,6 +43,7 @@ from pimloop.host.platforms.platform import platform_path
 from pimloop.partitioner import ort_trace
 from pimloop.partitioner.place.optimum import DEFAULT_TIME_LIMIT_S
 from pimloop.partitioner.profile import plan as profile_plan
+from pimloop.sim.verilator.toolchain import find_toolchain
 
 #: How much is said, and where results go: done after the work, whatever it was.
 AFTERWARDS = {"json", "quiet", "no_plots", "out", "output", "outputs", "write", "why", "help"}
@@ -174,6 +175,8 @@ def work(tmp_path, monkeypatch):
     """Make models, inputs and files in the current folder, and stop commands at their work."""
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)
+    # Found once a process; a command that first asks for it would start what stops the benchmark.
+    find_toolchain()
     opened = {}
 
     @contextlib.contextmanager
