@@ -33,6 +33,7 @@ from pimloop.host.cli import (
     selftest,
     validate_board,
 )
+from pimloop.host.common import golden_compiled
 from pimloop.host.common.idle import Idle
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Graph
@@ -43,7 +44,6 @@ from pimloop.host.platforms.platform import platform_path
 from pimloop.partitioner import ort_trace
 from pimloop.partitioner.place.optimum import DEFAULT_TIME_LIMIT_S
 from pimloop.partitioner.profile import plan as profile_plan
-from pimloop.sim.verilator.toolchain import find_toolchain
 
 #: How much is said, and where results go: done after the work, whatever it was.
 AFTERWARDS = {"json", "quiet", "no_plots", "out", "output", "outputs", "write", "why", "help"}
@@ -175,8 +175,9 @@ def work(tmp_path, monkeypatch):
     """Make models, inputs and files in the current folder, and stop commands at their work."""
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)
-    # Found once a process; a command that first asks for it would start what stops the benchmark.
-    find_toolchain()
+    # Loaded once a process; a command that loads it looks for the compiler, and so would run
+    # into what stops the benchmark.
+    golden_compiled._load()
     opened = {}
 
     @contextlib.contextmanager
