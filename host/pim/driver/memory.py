@@ -2,15 +2,18 @@
 
 Where a tensor lies matters in the per_bank style: two streams in one bank close each other's rows.
 Weights are therefore placed from the first bank upward and activations from the last bank
-downward, each result in a bank that none of its operands is in while there is room. In the all_bank
-style a page (the same row of all banks) is open at a time: what comes and goes begins at a page, or
-stays in one, while there is room.
+downward, each result in a bank that none of its operands is in while there is room. Equal layers
+are to make lists that differ by a move of whole rows, so that one of them is simulated for all
+(`pimloop.host.pim.device.moved`): while there is room, everything begins at a row and ends in the
+bank that it begins in, weights are in one half of the bank groups and activations in the other. In
+the all_bank style a page (the same row of all banks) is open at a time: what comes and goes begins
+at a page, or stays in one, while there is room.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,14 +45,19 @@ class DeviceMemory:
     Parameters
     ----------
     geometry
-        Gives the capacity, the alignment (a beat) and the bytes of a bank.
+        Gives the capacity, the alignment (a beat), rows, banks and bank groups.
     """
 
     def __init__(self, geometry: Geometry) -> None:
         self._capacity = geometry.capacity
         self._granule = max(geometry.beat_bytes, HOST_GRANULE)
         self._span = geometry.bank_span
-        self._page = geometry.row_bytes * geometry.banks if geometry.all_bank else self._granule
+        self._all_bank = geometry.all_bank
+        self._page = geometry.row_bytes * (geometry.banks if geometry.all_bank else 1)
+        # In the order in which weights fill them: those of the first half of the groups first.
+        banks = range(-(-geometry.capacity // self._span))
+        groups = 1 if geometry.all_bank else geometry.bank_groups
+        self._banks = sorted(banks, key=lambda bank: (2 * (bank % groups) >= groups, bank))
         # Free ranges as sorted, disjoint, never adjacent (start, end).
         self._free: list[tuple[int, int]] = [(0, geometry.capacity)]
         self._blocks: dict[int, Block] = {}
@@ -140,11 +148,14 @@ class DeviceMemory:
         return range(block.address // self._span, (block.end - 1) // self._span + 1)
 
     def allocate_low(self, nbytes: int) -> Block:
-        """Return the lowest free range that fits: for what stays, the weights."""
+        """Allocate the lowest place there is: for what stays, the weights."""
         size = self.size(nbytes)
         wish = self._wish(size)
         if wish is not None:
             return self._take(wish, size)
+        place = None if self._all_bank or self._compact else self._lowest(size)
+        if place is not None:
+            return self._take(place, size)
         for start, end in self._free:
             if end - start >= size:
                 return self._take(start, size)
@@ -162,7 +173,7 @@ class DeviceMemory:
         return wish
 
     def allocate_high(self, nbytes: int, avoid: Collection[int] = ()) -> Block:
-        """Return the highest free range that fits, for what comes and goes.
+        """Allocate the highest place in one bank, else anywhere: for what comes and goes.
 
         Parameters
         ----------
@@ -175,25 +186,47 @@ class DeviceMemory:
         wish = self._wish(size)
         if wish is not None:
             return self._take(wish, size)
-        fallback = None
-        banks = range(0 if self._compact else -(-self._capacity // self._span))
-        for bank in reversed(banks):
-            low, high = bank * self._span, (bank + 1) * self._span
-            for start, end in reversed(self._free):
-                top = min(end, high)
-                if top - max(start, low) >= size:
-                    place = self._in_pages(max(start, low), top - size, size)
-                    if bank not in avoid:
-                        return self._take(place, size)
-                    if fallback is None:
-                        fallback = place
-                    break
-        if fallback is not None:
-            return self._take(fallback, size)
+        banks = [] if self._compact else self._banks[::-1]
+        place = self._highest(size, [bank for bank in banks if bank not in avoid])
+        if place is None:
+            place = self._highest(size, banks)
+        if place is not None:
+            return self._take(place, size)
         for start, end in reversed(self._free):
             if end - start >= size:
                 return self._take(end - size, size)
         raise self._full(size)
+
+    def _lowest(self, size: int) -> int | None:
+        """Return the lowest row from which a block fits into one bank; else into several."""
+        for bank in self._banks:
+            low, high = bank * self._span, (bank + 1) * self._span
+            for start, end in self._free:
+                row = round_up(max(start, low), self._page)
+                if row < high and row + size <= min(end, high):
+                    return row
+        for start, end in self._free:
+            row = round_up(start, self._page)
+            if row + size <= end:
+                return row
+        return None
+
+    def _highest(self, size: int, banks: Sequence[int]) -> int | None:
+        """Return the highest place within the first of `banks` that has one, at a row if any is."""
+        others = []
+        for bank in banks:
+            low, high = bank * self._span, (bank + 1) * self._span
+            for start, end in reversed(self._free):
+                lowest, highest = max(start, low), min(end, high) - size
+                if lowest > highest:
+                    continue
+                if self._all_bank:
+                    return self._in_pages(lowest, highest, size)
+                row = highest // self._page * self._page
+                if row >= lowest:
+                    return row
+                others.append(highest)
+        return others[0] if others else None
 
     def _in_pages(self, lowest: int, highest: int, size: int) -> int:
         """Return the highest place that opens no page more than it must; `highest` if none is."""

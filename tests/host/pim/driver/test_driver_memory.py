@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,8 @@ class ByteMap:
         self.bank = geometry.bank_span // self.granule
         page = geometry.row_bytes * geometry.banks if geometry.all_bank else self.granule
         self.page = page // self.granule
+        self.groups = 1 if geometry.all_bank else geometry.bank_groups
+        self.row = 0 if geometry.all_bank else geometry.row_bytes // self.granule
 
     def fits(self, nbytes: int) -> tuple[int, list[int]]:
         """Return the granules that `nbytes` take and every place where they are free."""
@@ -107,21 +110,41 @@ class ByteMap:
         return size, free
 
     def low(self, nbytes: int) -> int | None:
+        """Take the lowest place; per_bank: of those at a row, of these in one bank, if any.
+
+        Those in one bank are taken by bank, of the first half of the bank groups first.
+        """
         size, free = self.fits(nbytes)
-        return self.take(free[0], size) if free else None
+        rows = self.at_rows(free)
+        inside = [at for at in rows if at // self.bank == (at + size - 1) // self.bank]
+        inside.sort(key=self.in_second_half)
+        places = inside or rows or free
+        return self.take(places[0], size) if places else None
 
     def high(self, nbytes: int, avoid: set[int]) -> int | None:
         """Take the highest place in one bank not avoided, else in one bank, else anywhere.
 
-        In one bank it is moved down, as far as all is free, to where it begins at a page or is
-        within one.
+        Of the second half of the bank groups first.
+
+        Within those of one bank, per_bank takes the highest at a row; all_bank moves the highest
+        down, as far as all is free, to where it begins at a page or is within one.
         """
         size, free = self.fits(nbytes)
         inside = [at for at in free if at // self.bank == (at + size - 1) // self.bank]
+        inside.sort(key=self.in_second_half)
         for choice in ([at for at in inside if at // self.bank not in avoid], inside):
             if choice:
-                return self.take(self.in_pages(choice, size), size)
+                rows = self.at_rows(choice)
+                return self.take(rows[-1] if rows else self.in_pages(choice, size), size)
         return self.take(free[-1], size) if free else None
+
+    def in_second_half(self, at: int) -> bool:
+        """Whether the bank of a place is in the second half of the bank groups."""
+        return 2 * (at // self.bank % self.groups) >= self.groups
+
+    def at_rows(self, places: list[int]) -> list[int]:
+        """Return the places that begin at a row of a bank; none in the all_bank style."""
+        return [at for at in places if self.row and at % self.row == 0]
 
     def in_pages(self, places: list[int], size: int) -> int:
         at = places[-1]
@@ -159,12 +182,16 @@ ACTIONS = st.lists(
 )
 
 
-@pytest.mark.parametrize("style", ["per_bank", "all_bank"])
+@pytest.mark.parametrize(
+    ("style", "row_bytes", "groups"),
+    [("per_bank", 8192, 4), ("per_bank", 1024, 2), ("per_bank", 512, 1), ("all_bank", 2048, 4)],
+)
 @given(actions=ACTIONS)
 def test_the_allocator_follows_its_rules(
-    style: str, actions: list[tuple[str, int, set[int], int]]
+    style: str, row_bytes: int, groups: int, actions: list[tuple[str, int, set[int], int]]
 ) -> None:
-    geometry = small_geometry(style, 4 * 4096)
+    small = small_geometry(style, 4 * 4096)
+    geometry = replace(small, row_bytes=row_bytes, bank_groups=groups)
     memory, plainly = DeviceMemory(geometry), ByteMap(geometry)
     blocks: list[Block] = []
     for action, nbytes, avoid, pick in actions:
@@ -332,7 +359,8 @@ def test_sizes_of_matrices(geometry: Geometry, q: int, r: int) -> None:
     assert (blocked.layout, blocked.columns) == ("blocked", -(-r // atom) * atom)
     size = -(-q // atom) * atom * blocked.columns * 2
     assert blocked.nbytes == -(-size // geometry.beat_bytes) * geometry.beat_bytes
-    assert blocked.address == tiled.nbytes
+    start = geometry.beat_bytes if geometry.all_bank else geometry.row_bytes
+    assert blocked.address == -(-tiled.nbytes // start) * start
 
 
 def test_operands_and_results_lie_in_banks_of_their_own() -> None:
