@@ -66,6 +66,9 @@ package pim_blocks_pkg;
     logic sleep;                // level: close all rows and enter it
     logic busy;                 // a list is running
     logic stall;                // the DMA waits for host memory
+    logic rd_beat;              // a beat of 64 bytes comes from host memory
+    logic wr_beat;              // a beat goes there
+    logic wr_status;            // that beat has the status of a descriptor alone: 4 bytes are strobed
     logic count_clear;          // start the counters of a descriptor
     logic count_capture;        // take them; they are out one clock later
   } control_t;

@@ -2,8 +2,9 @@
 
 /// Event counters: totals since reset (64 bits) and those of the current descriptor (32 bits).
 ///
-/// Commands are counted as the scheduler sends them; times are in DRAM clocks. The commands of a clock
-/// come late in it: they are registered, added one clock later, and in the totals from then on as well.
+/// Commands are counted as the scheduler sends them; times are in DRAM clocks. The commands and the
+/// beats of a clock come late in it: they are registered, added one clock later, and in the totals from
+/// then on as well.
 /// Whether a bank is open after them is seen a clock later still, and is in the totals from the second
 /// clock on; no list ends before that.
 module pim_counters #(
@@ -30,6 +31,10 @@ module pim_counters #(
   /// Rows that are multiplied and added.
   input  wire logic [3:0]         mac_i,
   input  wire logic               stall_i,
+  /// A beat comes from host memory, goes there; the latter has 4 bytes alone.
+  input  wire logic               rd_beat_i,
+  input  wire logic               wr_beat_i,
+  input  wire logic               wr_status_i,
   /// Take the counters of the current descriptor; they are out one clock later.
   input  wire logic               capture_i,
   /// Totals, in the order of pim_isa_pkg::Counter...
@@ -41,10 +46,13 @@ module pim_counters #(
 
   localparam int unsigned StepBits = $clog2(Banks + 1);
   localparam int unsigned ClockBits = $clog2(CkRatio + 1);
+  localparam logic [7:0] BeatBytes = 8'd64;
+  localparam logic [7:0] StatusBytes = 8'd4;
 
   // Of the commands of the clock before, still to be added.
   logic [StepBits-1:0] act_step_q, pre_step_q;
   logic rd_step_q, wr_step_q, ref_step_q, all_rd_step_q, all_wr_step_q;
+  logic [7:0] link_step_q;
 
   // A bank was open before the commands of the clock before, whose row command left in this slot; and
   // DRAM clocks with a bank open in the clock before that.
@@ -53,7 +61,7 @@ module pim_counters #(
   logic [ClockBits-1:0] open_step_q;
 
   logic [63:0] cycles_q, act_q, pre_q, rd_q, wr_q, ref_q, mac_q, stall_q;
-  logic [63:0] open_q, self_refresh_q, all_rd_q, all_wr_q;
+  logic [63:0] open_q, self_refresh_q, all_rd_q, all_wr_q, link_q;
   logic [pim_isa_pkg::Counters-1:0][63:0] base_q;
 
   assign total_o[pim_isa_pkg::CounterCycles] = cycles_q;
@@ -68,6 +76,7 @@ module pim_counters #(
   assign total_o[pim_isa_pkg::CounterSelfRefresh] = self_refresh_q;
   assign total_o[pim_isa_pkg::CounterAllRd] = all_rd_q + 64'(all_rd_step_q);
   assign total_o[pim_isa_pkg::CounterAllWr] = all_wr_q + 64'(all_wr_step_q);
+  assign total_o[pim_isa_pkg::CounterLink] = link_q + 64'(link_step_q);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -83,6 +92,8 @@ module pim_counters #(
       self_refresh_q <= '0;
       all_rd_q <= '0;
       all_wr_q <= '0;
+      link_q <= '0;
+      link_step_q <= '0;
       act_step_q <= '0;
       pre_step_q <= '0;
       rd_step_q <= 1'b0;
@@ -107,6 +118,8 @@ module pim_counters #(
       ref_step_q <= row_cmd_i == pim_pkg::CmdRef;
       all_rd_step_q <= col_cmd_i == pim_pkg::CmdRd && col_all_i;
       all_wr_step_q <= col_cmd_i == pim_pkg::CmdWr && col_all_i;
+      link_step_q <= (rd_beat_i ? BeatBytes : '0)
+                     + (!wr_beat_i ? '0 : wr_status_i ? StatusBytes : BeatBytes);
       any_open_q <= |open_i;
       row_slot_q <= row_slot_i;
       // One row command a clock: the first ACT or the last PRE cuts it at its slot.
@@ -127,6 +140,7 @@ module pim_counters #(
       if (busy_i && asleep_i) self_refresh_q <= self_refresh_q + 64'(CkRatio);
       if (all_rd_step_q) all_rd_q <= total_o[pim_isa_pkg::CounterAllRd];
       if (all_wr_step_q) all_wr_q <= total_o[pim_isa_pkg::CounterAllWr];
+      if (link_step_q != '0) link_q <= total_o[pim_isa_pkg::CounterLink];
       if (clear_i) base_q <= total_o;
       if (capture_i) begin
         captured_cycles_o <= cycles_q - base_q[pim_isa_pkg::CounterCycles];

@@ -104,6 +104,9 @@ module pim_front #(
   assign work_o.copy_active = copy_active_q;
   assign control_o.busy = busy;
   assign control_o.stall = rd_stall || wr_stall;
+  assign control_o.rd_beat = m_axi_rvalid && m_axi_rready;
+  assign control_o.wr_beat = m_axi_wvalid && m_axi_wready;
+  assign control_o.wr_status = !m_axi_wstrb[0];
 
   // While a compute instruction runs, and between lists, nothing of the list engine, the copies
   // and the DMA moves: their clock stops.

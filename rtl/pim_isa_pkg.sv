@@ -4,7 +4,7 @@
 package pim_isa_pkg;
 
   localparam logic [31:0] DeviceId = 32'h50494D31;
-  localparam logic [31:0] DeviceVersion = 32'h00010005;
+  localparam logic [31:0] DeviceVersion = 32'h00010006;
 
   // Register offsets in bytes.
   localparam logic [11:0] RegId = 12'h000;
@@ -63,6 +63,8 @@ package pim_isa_pkg;
   localparam logic [11:0] RegCntAllRdHi = 12'h154;
   localparam logic [11:0] RegCntAllWrLo = 12'h158;
   localparam logic [11:0] RegCntAllWrHi = 12'h15C;
+  localparam logic [11:0] RegCntLinkLo = 12'h160;
+  localparam logic [11:0] RegCntLinkHi = 12'h164;
 
   // Values after reset that are not 0.
   localparam logic [31:0] ResetChainLimit = 32'h00100000;
@@ -73,7 +75,7 @@ package pim_isa_pkg;
   localparam int unsigned BitIrqEnded = 0;
 
   // Counters, in the order of their registers.
-  localparam int unsigned Counters = 12;
+  localparam int unsigned Counters = 13;
   localparam int unsigned CounterCycles = 0;
   localparam int unsigned CounterAct = 1;
   localparam int unsigned CounterPre = 2;
@@ -86,6 +88,7 @@ package pim_isa_pkg;
   localparam int unsigned CounterSelfRefresh = 9;
   localparam int unsigned CounterAllRd = 10;
   localparam int unsigned CounterAllWr = 11;
+  localparam int unsigned CounterLink = 12;
 
   // Words of a descriptor.
   localparam int unsigned WordControl = 0;
@@ -241,7 +244,8 @@ package pim_isa_pkg;
 
   /// A completion record; word 0 in the low bits.
   typedef struct packed {
-    logic [63:0] unused;
+    logic [31:0] unused;
+    logic [31:0] link;
     logic [31:0] all_wr;
     logic [31:0] all_rd;
     logic [31:0] self_refresh;
@@ -332,6 +336,7 @@ package pim_isa_pkg;
     record_of.self_refresh = counts[CounterSelfRefresh];
     record_of.all_rd = counts[CounterAllRd];
     record_of.all_wr = counts[CounterAllWr];
+    record_of.link = counts[CounterLink];
   endfunction
 
 endpackage

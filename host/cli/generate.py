@@ -266,7 +266,7 @@ def _planned(phase: Phase) -> PlannedPhase | None:
     spent = phase.energy()
     return PlannedPhase(
         phase.name, phase.graph, placed.costs, placed.plans, placed.policy, phase.assignment,
-        times, total, None if spent is None else phase_energy(*spent)["nominal"],
+        times, total, spent and phase_energy(*spent),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from pimloop.host.cli.tables import numbers, plain_micro, print_table, texts
-from pimloop.host.report.generation.energies import FJ_PER_J, average_w
+from pimloop.host.report.generation.energies import FJ_PER_J, last_phase, with_cpu
 from pimloop.host.report.generation.page import against_cpu
 from pimloop.host.report.html.labels import (
     device_title,
@@ -64,25 +64,24 @@ def print_energies(out: Console, report: Mapping[str, Any]) -> None:
     def text(joules: float | None) -> str:
         return "-" if joules is None else format_number(FJ_PER_J * joules / scale)
 
-    with_cpu = report["phases"][0]["energy_j"]["with_cpu"]
-    rows = []
+    known, rows = with_cpu(report), []
     for schedule in schedules:
-        watts = average_w(schedule)
+        watts = last_phase(schedule)["average_w"]
         rows.append(
             (
                 schedule["schedule"],
                 "counted" if schedule["executed"] else "planned",
                 text(schedule["prompt_j"]),
                 text(schedule["j_per_token"]),
-                *(("-" if watts is None else f"{watts:.2f}",) if with_cpu else ()),
+                *(("-" if watts is None else f"{watts:.2f}",) if known else ()),
             )
         )
     columns = [
         *texts("schedule", "energy is"),
-        *numbers(f"prompt {unit}", f"{unit} a token", *(("W",) if with_cpu else ())),
+        *numbers(f"prompt {unit}", f"{unit} a token", *(("W",) if known else ())),
     ]
     executed = [number for number, schedule in enumerate(schedules) if schedule["executed"]]
-    title = "energy, modelled, nominal constants" + ("" if with_cpu else "; without the CPU")
+    title = "energy, modelled, nominal constants" + ("" if known else "; without the CPU")
     print_table(out, columns, rows, title, bold=executed[0] if executed else None)
 
 

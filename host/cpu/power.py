@@ -61,6 +61,22 @@ def cpu_power() -> CpuPower | str:
         return str(error)
 
 
+@cache
+def measure_again() -> None:
+    """Measure the power of this machine's CPU in place of the one that was kept.
+
+    Once a process, so that all phases and points of a run count with the same power. Where it
+    cannot be measured now, `cpu_power` says why, or has what was measured before.
+    """
+    try:
+        packages()
+        with CostStore(cache_folder()) as store:
+            _kept(store, measure_power())
+    except NoRaplError:
+        pass
+    cpu_power.cache_clear()
+
+
 #: What is kept of a machine, in the order of the fields of `CpuPower`.
 _KEPT = ("idle, mW", "one core, mW", "all cores, mW")
 

@@ -12,6 +12,7 @@ from time import perf_counter
 import pimloop.partitioner.graph as cg
 from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json
+from pimloop.host.cpu.power import measure_again
 from pimloop.host.cpu.profile import CpuProfile
 from pimloop.host.execution.execution import Progress
 from pimloop.host.execution.options import Options
@@ -95,6 +96,8 @@ class Pipeline:
         options = options or Options()
         self._filled = filled
         check_inputs(graph, feeds, "inputs")
+        if options.fresh and platform.cpu is None:
+            measure_again()
         self.graph, self.platform, self.options = graph, platform, options
         self._progress = progress or (lambda _: None)
         self.runner = Runner(graph, feeds, platform, options, self._progress, before)

@@ -120,6 +120,15 @@ def cpu_energy(platform: Platform, device: str, us: float, known: Constants) -> 
     return energy(activity(OpStats(), platform, Fraction(us), busy), known)
 
 
+def link_bytes(stats: OpStats) -> int:
+    """Return the bytes between host memory and device that lists of the driver ask for.
+
+    Operands in whole beats, each descriptor and its status. Counter `link` has what the bus moved.
+    """
+    operands = stats.host_bytes_in + stats.host_bytes_out
+    return operands + stats.descriptors * (DESCRIPTOR_BYTES + _STATUS_BYTES)
+
+
 def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction) -> Activity:
     """Return what an operator or a transfer did.
 
@@ -133,8 +142,6 @@ def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction
         Its time, and that times the cores of the CPU that worked, microseconds.
     """
     counters = stats.counters
-    nbytes = stats.host_bytes_in + stats.host_bytes_out
-    nbytes += stats.descriptors * (DESCRIPTOR_BYTES + _STATUS_BYTES)
     return Activity(
         us=us,
         core_us=core_us,
@@ -148,7 +155,8 @@ def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction
         all_bank_writes=counters["all_wr"],
         refreshes=counters["ref"],
         multiply_adds=counters["mac"] * platform.geometry().beat_columns,
-        link_bits=8 * nbytes,
+        # Before version 1.6 a device does not count them.
+        link_bits=8 * (counters["link"] or link_bytes(stats)),
     )
 
 

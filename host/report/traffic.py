@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pimloop.errors import PimloopError
 from pimloop.host.pim.driver import OpStats
+from pimloop.host.planning.energies import link_bytes
 from pimloop.host.platforms.platform import Platform
 
 
@@ -64,6 +65,12 @@ def traffic(stats: OpStats, platform: Platform) -> Traffic:
             sum(states) <= cycles,
             f"{states[0]} clocks with a bank open, {states[1]} in refresh and {states[2]} in"
             f" self-refresh of {cycles} clocks",
+        )
+        # A device before version 1.6 counts none.
+        _require(
+            counters["link"] in (0, link_bytes(stats)),
+            f"{link_bytes(stats)} bytes of the host link are accounted for, {counters['link']} were"
+            " counted",
         )
     return Traffic(
         bank_accesses=accesses,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEVICE_ID = 0x50494D31
-DEVICE_VERSION = 0x00010005
+DEVICE_VERSION = 0x00010006
 
 #: Bytes of a descriptor and of a completion record.
 DESCRIPTOR_BYTES = 64
@@ -96,6 +96,8 @@ class Reg(IntEnum):
     CNT_ALL_RD_HI = 0x154
     CNT_ALL_WR_LO = 0x158
     CNT_ALL_WR_HI = 0x15C
+    CNT_LINK_LO = 0x160
+    CNT_LINK_HI = 0x164
 
 
 # Fields of the registers: REGISTER_FIELD.
@@ -144,6 +146,7 @@ COUNTERS: dict[str, Reg] = {
     "self_refresh": Reg.CNT_SELF_REFRESH_LO,
     "all_rd": Reg.CNT_ALL_RD_LO,
     "all_wr": Reg.CNT_ALL_WR_LO,
+    "link": Reg.CNT_LINK_LO,
 }
 
 #: What each counter counts.
@@ -160,6 +163,7 @@ COUNTER_TEXT: dict[str, str] = {
     "self_refresh": "DRAM clocks of descriptor lists in self-refresh, at their end.",
     "all_rd": "Read column commands of all banks at once.",
     "all_wr": "Write column commands of all banks at once.",
+    "link": "Bytes moved between host memory and the device.",
 }
 
 
@@ -316,6 +320,7 @@ RECORD = np.dtype(
         ("self_refresh", "<u4"),
         ("all_rd", "<u4"),
         ("all_wr", "<u4"),
-        ("unused", "<u4", (2,)),
+        ("link", "<u4"),
+        ("unused", "<u4", (1,)),
     ]
 )

@@ -35,7 +35,7 @@ from pimloop.sim.device.config import HostMemory
 #: As in the registers CNT_*.
 COUNTERS = (
     "cycles", "act", "pre", "rd", "wr", "ref", "mac", "stall", "open", "self_refresh", "all_rd",
-    "all_wr",
+    "all_wr", "link",
 )  # fmt: skip
 
 _CHECK_SHORT, _CHECK_LONG = 5, 21
@@ -86,6 +86,7 @@ class ListRun:
         self.clock = 0
         self.stall = 0
         self.asleep = 0
+        self.link = 0  # bytes over the bus of the host memory
         self.offered: Stream | None = None
         self.taken = False
         self.copy_ready = False
@@ -113,6 +114,7 @@ class ListRun:
             "cycles": self.clock * ratio,
             "stall": self.stall * ratio,
             "self_refresh": self.asleep * ratio,
+            "link": self.link,
         }
         return {name: times.get(name, self.channel.counts[name]) for name in COUNTERS}
 
@@ -134,6 +136,8 @@ class ListRun:
         before = self._counted()
         short = opcode in (Opcode.FENCE, Opcode.END)
         yield from self._fetch(_CHECK_SHORT if short else _CHECK_LONG)
+        if opcode in (Opcode.COPY_IN, Opcode.COPY_OUT):
+            self.link += int(item["rows"]) * int(item["inner"])
         if opcode == Opcode.COPY_IN:
             yield from self._copy_in(item)
         elif opcode == Opcode.COPY_OUT:
@@ -144,16 +148,18 @@ class ListRun:
             # Before the record itself is written.
             now = self._counted()
             self.records.append({name: now[name] - before[name] for name in COUNTERS})
-            yield from self._status()
-        yield from self._status()
+            yield from self._status(64)
+        yield from self._status(4)
 
     def _fetch(self, check: int) -> Clocks:
         self.stall += self.memory.read_latency
+        self.link += 64
         yield from self.wait(3 + self.memory.read_latency + check)
 
-    def _status(self) -> Clocks:
-        """Write a status word, or a record."""
+    def _status(self, size: int) -> Clocks:
+        """Write a status word, or a record, of so many bytes."""
         self.stall += self.memory.write_latency
+        self.link += size
         yield from self.wait(5 + self.memory.write_latency)
 
     @staticmethod

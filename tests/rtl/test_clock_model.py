@@ -114,6 +114,7 @@ def test_one_beat_in_all_banks():
     assert ClockModel(params).run(items).total == {
         "cycles": cycles, "act": 33, "pre": 33, "rd": 2, "wr": 1, "ref": 1, "mac": 1,
         "stall": 4 * 2 * ratio, "open": opened, "self_refresh": 2 * ratio, "all_rd": 1, "all_wr": 1,
+        "link": 2 * (64 + 4),
     }  # fmt: skip
 
 

@@ -12,8 +12,9 @@ BANKS, RATIO = 8, 4
 MASK32 = np.uint64(0xFFFFFFFF)
 NOP, ACT, PRE, RD, WR, REF = range(6)
 IDLE = dict.fromkeys(("busy_i", "clear_i", "col_cmd_i", "row_cmd_i", "col_all_i", "row_all_i",
-                      "row_slot_i", "open_i", "asleep_i", "mac_i", "stall_i", "capture_i",
-                      "load_i", "load_total_i"), 0)  # fmt: skip
+                      "row_slot_i", "open_i", "asleep_i", "mac_i", "stall_i", "rd_beat_i",
+                      "wr_beat_i", "wr_status_i", "capture_i", "load_i",
+                      "load_total_i"), 0)  # fmt: skip
 BENCH = REPOSITORY / "tests" / "rtl" / "sv" / "pim_counters_bench.sv"
 
 
@@ -57,12 +58,15 @@ async def count(dut, rng, busy_chance, loads):
         opened = int(rng.integers(1 << BANKS) * (rng.random() < 0.6))
         slot = int(rng.integers(RATIO))
         rows = int(rng.integers(1, 9)) if mac else 0
+        beat_in, beat_out, status = (rng.random(3) < (0.4, 0.4, 0.3)).tolist()
         dut.busy_i.value, dut.row_all_i.value, dut.mac_i.value = int(busy), int(every), rows
         dut.stall_i.value, dut.clear_i.value = int(stall), int(clear)
         dut.capture_i.value, dut.open_i.value = int(capture), opened
         dut.col_cmd_i.value, dut.row_cmd_i.value = column, row
         dut.col_all_i.value, dut.row_slot_i.value = int(together), slot
         dut.asleep_i.value = int(asleep)
+        dut.rd_beat_i.value, dut.wr_beat_i.value = int(beat_in), int(beat_out)
+        dut.wr_status_i.value = int(status)
         if rng.random() < loads:
             total = await load(dut, rng)
         await RisingEdge(dut.clk_i)
@@ -91,6 +95,7 @@ async def count(dut, rng, busy_chance, loads):
             "self_refresh": RATIO * (busy and asleep),
             "all_rd": column == RD and together,
             "all_wr": column == WR and together,
+            "link": 64 * beat_in + (4 if status else 64) * beat_out,
         }  # fmt: skip
         was_open, was_slot = opened > 0, slot
         total = total + np.array([step[name] for name in COUNTERS], dtype=np.uint64)

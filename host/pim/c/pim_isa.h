@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define PIM_DEVICE_ID UINT32_C(0x50494D31)
-#define PIM_DEVICE_VERSION UINT32_C(0x00010005)
+#define PIM_DEVICE_VERSION UINT32_C(0x00010006)
 #define PIM_DESCRIPTOR_BYTES 64
 
 /* Register offsets in bytes. */
@@ -67,6 +67,8 @@
 #define PIM_REG_CNT_ALL_RD_HI 0x154
 #define PIM_REG_CNT_ALL_WR_LO 0x158
 #define PIM_REG_CNT_ALL_WR_HI 0x15C
+#define PIM_REG_CNT_LINK_LO 0x160
+#define PIM_REG_CNT_LINK_HI 0x164
 
 /* Fields of registers and words, in place: PIM_NAME_FIELD_MASK, and where they begin. */
 #define PIM_VERSION_MINOR_SHIFT 0
@@ -212,7 +214,8 @@ struct pim_record {
   uint32_t self_refresh;
   uint32_t all_rd;
   uint32_t all_wr;
-  uint32_t unused[2];
+  uint32_t link;
+  uint32_t unused[1];
 };
 
 #endif

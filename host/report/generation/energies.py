@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pimloop.host.energy.forms import Energy
-from pimloop.host.report.generation.format import PhaseEnergy, ScheduleTimes
+from pimloop.host.report.generation.format import PhaseEnergy, PhaseTime, ScheduleTimes
+from pimloop.host.report.html.charts import BarKey, Breakdown, breakdown
+from pimloop.host.report.html.energies import GROUPS
 from pimloop.host.report.html.labels import format_fj
 
 #: Femtojoules of a joule.
 FJ_PER_J = 10**15
 
-_US_PER_S = 10**6
+_PLANNED = BarKey("planned", "planned, not by cause", None)
 
 
 def phase_energy(whole: Energy, executions: int) -> PhaseEnergy:
@@ -31,6 +33,9 @@ def phase_energy(whole: Energy, executions: int) -> PhaseEnergy:
         "nominal": joules.nominal / executions / FJ_PER_J,
         "high": joules.high / executions / FJ_PER_J,
         "with_cpu": "cpu_static" in whole.parts,
+        "causes": {
+            cause: each.nominal / executions / FJ_PER_J for cause, each in whole.parts.items()
+        },
     }
 
 
@@ -51,18 +56,42 @@ def token_energy(report: Mapping[str, Any]) -> PhaseEnergy | None:
                 "nominal": spent["nominal"] / batch,
                 "high": spent["high"] / batch,
                 "with_cpu": spent["with_cpu"],
+                "causes": {cause: joules / batch for cause, joules in spent["causes"].items()},
             }
     return None
 
 
-def average_w(schedule: ScheduleTimes) -> float | None:
-    """Return the average power of a schedule's steps, or without steps of its prompt, watts.
+def with_cpu(report: Mapping[str, Any]) -> bool:
+    """Return whether the energies of a generation have the CPU in them: those of all its phases."""
+    spent = [phase["energy_j"] for phase in report["phases"] if phase.get("energy_j") is not None]
+    return all(energy["with_cpu"] for energy in spent)
 
-    None where an energy is not known.
+
+def last_phase(schedule: ScheduleTimes) -> PhaseTime:
+    """Return the steps of a schedule, or without steps its prompt."""
+    return schedule["phases"].get("decode", schedule["phases"]["prefill"])
+
+
+def energy_bars(schedules: Sequence[ScheduleTimes], phase: str) -> Breakdown | None:
+    """Return the energy of an execution of a phase by cause, a bar for each schedule that has one.
+
+    A plan has no causes: its bar is one part.
     """
-    phase = schedule["phases"].get("decode", schedule["phases"]["prefill"])
-    joules, us = phase["energy_j"], phase["us"]
-    return None if joules is None or not us else _US_PER_S * joules / us
+    sums: dict[str, dict[str, float]] = {}
+    for schedule in schedules:
+        time = schedule["phases"][phase]
+        causes_j, joules = time["causes_j"], time["energy_j"]
+        if causes_j is not None:
+            sums[schedule["schedule"]] = {
+                key: FJ_PER_J * sum(causes_j.get(cause, 0.0) for cause in causes)
+                for key, _, _, causes in GROUPS
+            }
+        elif joules is not None:
+            sums[schedule["schedule"]] = {_PLANNED.key: FJ_PER_J * joules}
+    keys = [*(BarKey(key, title, colour) for key, title, colour, _ in GROUPS), _PLANNED]
+    shown = [key for key in keys if any(by_key.get(key.key) for by_key in sums.values())]
+    named = {s["schedule"]: {"optimal": s["optimal"]} for s in schedules if s["schedule"] in sums}
+    return breakdown(named, shown, sums, format_fj)
 
 
 def energy_words(report: Mapping[str, Any]) -> str:

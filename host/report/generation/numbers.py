@@ -14,7 +14,7 @@ from pimloop.host.devices.kinds import device_parts
 from pimloop.host.execution.times import ScheduleTimes as Executed
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.report.generation.energies import FJ_PER_J
-from pimloop.host.report.generation.format import KindRow, PhaseTime, ScheduleTimes
+from pimloop.host.report.generation.format import KindRow, PhaseEnergy, PhaseTime, ScheduleTimes
 from pimloop.host.report.html.labels import schedule_order
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.place.weighted import energy_of
@@ -28,6 +28,8 @@ WEIGHTS, ATTENTION, OTHERS, TRANSFERS = "weights", "attention", "others", "trans
 GROUPS = (WEIGHTS, ATTENTION, OTHERS, TRANSFERS)
 
 _PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "MatMulNBits")
+
+_US_PER_S = 10**6
 
 #: Time of each device's part of an operator, microseconds, by operator id.
 Parts = Mapping[str, Mapping[str, float]]
@@ -45,7 +47,7 @@ class PlannedPhase:
     assignment: Mapping[str, str]  # of that one
     times: Executed  # of its execution
     total_us: float  # of its execution, as the objective counts it
-    energy_j: float | None  # of its execution, nominal; None: not known
+    energy: PhaseEnergy | None  # of its execution; None: not known
 
 
 def kind_of(graph: Graph, node: Node) -> tuple[str, str]:
@@ -102,14 +104,27 @@ def phase_time(
     *,
     executed: bool,
     energy_j: float | None = None,
+    causes_j: dict[str, float] | None = None,
+    with_cpu: bool = True,
 ) -> PhaseTime:
-    """Return one execution of a phase, in groups and by device."""
+    """Return one execution of a phase, in groups and by device.
+
+    Parameters
+    ----------
+    total_us, transfer_us
+        Its time, and that of its transfers, microseconds.
+    energy_j, causes_j
+        Its energy, and that by cause, joules; None: not known.
+    with_cpu
+        Whether the CPU is in it. It always is in a plan's.
+    """
     rows = kind_rows(graph, parts)
     groups = defaultdict(float, {TRANSFERS: transfer_us})
     devices: Counter[str] = Counter()
     for row in rows:
         groups[row["group"]] += row["us"]
         devices.update(row["devices_us"])
+    joules, seconds = energy_j if with_cpu else None, total_us / _US_PER_S
     on_pim = sum("pim" in device_parts(device) for device in assignment.values())
     return {
         "us": total_us,
@@ -119,15 +134,19 @@ def phase_time(
         "pim_nodes": on_pim,
         "nodes": len(graph.nodes),
         "energy_j": energy_j,
+        "causes_j": causes_j,
+        "average_w": joules / seconds if joules is not None and seconds else None,
+        "energy_delay_js": None if joules is None else joules * seconds,
     }
 
 
 def executed_phase(phase: PlannedPhase) -> PhaseTime:
     """Return the phase as it was executed."""
-    parts = executed_parts(phase.assignment, phase.times)
+    parts, spent = executed_parts(phase.assignment, phase.times), phase.energy
     return phase_time(
         phase.graph, phase.assignment, parts, phase.total_us, phase.times.transfer_us,
-        executed=True, energy_j=phase.energy_j,
+        executed=True, energy_j=spent and spent["nominal"], causes_j=spent and spent["causes"],
+        with_cpu=bool(spent and spent["with_cpu"]),
     )  # fmt: skip
 
 

@@ -10,9 +10,16 @@ from typing import Any
 
 from pimloop.host.common.files import write_text
 from pimloop.host.common.text import printable
-from pimloop.host.report.generation.energies import FJ_PER_J, average_w, energy_words
+from pimloop.host.report.generation.energies import (
+    FJ_PER_J,
+    energy_bars,
+    energy_words,
+    last_phase,
+    with_cpu,
+)
 from pimloop.host.report.generation.format import GrowthRow, KindRow, PhaseTime, ScheduleTimes
 from pimloop.host.report.generation.numbers import GROUPS, TRANSFERS
+from pimloop.host.report.html.charts import Breakdown
 from pimloop.host.report.html.labels import (
     device_title,
     format_fj,
@@ -51,7 +58,8 @@ class Row:
     against_cpu: str  # how many times as fast as the CPU alone
     prompt_energy: str
     token_energy: str
-    power: str  # average power of a step
+    power: str  # average power of a step, "–" where the CPU's is not known
+    energy_delay: str  # of a step, the same
     lead: bool
 
 
@@ -83,6 +91,7 @@ class PhasePart:
     where: str
     page: str  # of its operators; "" without costs
     bars: tuple[Bar, ...]
+    energies: Breakdown | None
     kinds: tuple[tuple[str, ...], ...]
     devices: tuple[str, ...]  # columns of `kinds`
 
@@ -115,6 +124,8 @@ def render(report: Mapping[str, Any], pages: Mapping[str, str]) -> str:
         sentence=_sentence(report),
         rows=_rows(report),
         energies=any(schedule["prompt_j"] is not None for schedule in report["schedules"]),
+        power=with_cpu(report),
+        last=PHASE_WORDS[report["phases"][-1]["name"]],
         groups=[(_GROUP_TITLES[group], _GROUP_CLASSES[group]) for group in GROUPS],
         phases=[_phase(report, phase, pages) for phase in report["phases"]],
         growth=_growth(report),
@@ -162,12 +173,12 @@ def _sentence(report: Mapping[str, Any]) -> str:
 
 def _rows(report: Mapping[str, Any]) -> list[Row]:
     schedules: Sequence[ScheduleTimes] = report["schedules"]
-    with_cpu = all(p["energy_j"]["with_cpu"] for p in report["phases"] if p.get("energy_j"))
     rows = []
     for schedule in schedules:
         name, ratio = schedule["schedule"], against_cpu(schedule, schedules)
         us, rate = schedule["us_per_token"], schedule["tokens_per_s"]
-        watts = average_w(schedule) if with_cpu else None
+        last = last_phase(schedule)
+        watts, delay = last["average_w"], last["energy_delay_js"]
         rows.append(
             Row(
                 title=_title(schedule),
@@ -180,6 +191,7 @@ def _rows(report: Mapping[str, Any]) -> list[Row]:
                 prompt_energy=_joules(schedule["prompt_j"]),
                 token_energy=_joules(schedule["j_per_token"]),
                 power="–" if watts is None else f"{format_number(watts)} W",
+                energy_delay="–" if delay is None else f"{format_number(1e6 * delay)} mJ ms",
                 lead=schedule["executed"],
             )
         )
@@ -207,6 +219,7 @@ def _phase(
         where=where,
         page=pages.get(name, ""),
         bars=tuple(_bar(title, time, longest) for title, time in times.items()),
+        energies=energy_bars(report["schedules"], name),
         kinds=tuple(_kind(row, devices, phase["us_per_execution"]) for row in kinds),
         devices=tuple(map(device_title, devices)),
     )

@@ -10,6 +10,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json, write_text
 from pimloop.host.common.text import csv_table
 from pimloop.host.report.format.sweep import SweepPoint, SweepRow
+from pimloop.host.report.generation.energies import last_phase
 from pimloop.host.report.generation.page import against_cpu
 from pimloop.host.report.plots_sweep import write_token_plots
 from pimloop.partitioner.typed_json import JsonError, check, read_json
@@ -40,6 +41,9 @@ class GenerationRow(TypedDict):
     cpu_times_disturbed: bool  # whether other work disturbed CPU times
     prompt_j: NotRequired[float | None]  # joules of all prompts, modelled; None: not known
     j_per_token: NotRequired[float | None]  # joules of a step for one sequence
+    #: Of a step for all sequences, of the prompt where there is none; None: not known.
+    average_w: NotRequired[float | None]  # watts
+    energy_delay_js: NotRequired[float | None]  # joules x seconds
 
 
 class GenerationSweep(TypedDict):
@@ -80,6 +84,8 @@ def rows_of(report: Mapping[str, Any], asked: Mapping[str, Any]) -> list[Generat
             "cpu_times_disturbed": report["cpu_times_disturbed"],
             "prompt_j": schedule["prompt_j"],
             "j_per_token": schedule["j_per_token"],
+            "average_w": last_phase(schedule).get("average_w"),
+            "energy_delay_js": last_phase(schedule).get("energy_delay_js"),
         }
         for schedule in report["schedules"]
     ]

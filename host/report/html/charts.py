@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pimloop.host.devices.kinds import pair_of
 from pimloop.host.report.format.report import Report
@@ -298,7 +298,7 @@ def _timed(report: Report) -> dict[str, Schedule]:
 
 
 def breakdown(
-    schedules: Mapping[str, Schedule],
+    schedules: Mapping[str, Mapping[str, Any]],
     keys: list[BarKey],
     sums: Mapping[str, Mapping[str, float]],
     text_of: Callable[[float], str],

@@ -8,11 +8,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from support.tiny_models import TINY
 
 from pimloop.errors import PimloopError
 from pimloop.host.cpu import power, rapl
-from pimloop.host.cpu.power import CpuPower, cpu_power, measure_power
+from pimloop.host.cpu.power import CpuPower, cpu_power, measure_again, measure_power
 from pimloop.host.cpu.rapl import NoRaplError, Package, packages, taken_uj
+from pimloop.host.execution.options import Options
+from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pipeline.pipeline import Pipeline
 from pimloop.host.planning.energies import cpu_energy, no_cpu_power
 from pimloop.host.planning.energy_costs import require_energies
 from pimloop.host.planning.keys import energy_key
@@ -111,11 +117,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Ma
         monkeypatch.setattr(power, "sleep", lambda _: made.work(None))
         monkeypatch.setattr(power, "_product", lambda threads: lambda: made.work(threads))
         cpu_power.cache_clear()
+        measure_again.cache_clear()
         return made
 
     yield placed  # type: ignore[misc]
     monkeypatch.undo()
     cpu_power.cache_clear()
+    measure_again.cache_clear()
 
 
 def test_power_of_idle_one_and_all_cores(machine: type[Machine]) -> None:
@@ -167,6 +175,35 @@ def test_a_power_is_measured_once_a_machine(
     cpu_power.cache_clear()
     assert cpu_power() == CpuPower(Fraction(9000), Fraction(25000), Fraction(40000))
     assert energy_key(platform) != key
+
+
+def pipeline(platform: str, *, fresh: bool) -> None:
+    """Begin a run of a tiny model."""
+    config = TINY["bert"]
+    graph = build_graph(config, RandomWeights(config, 0), LoadOptions(sequence_length=5))
+    feeds = random_inputs(graph, 0)
+    with Pipeline(graph, feeds, load_platform(platform), Options(backend="sim", fresh=fresh)):
+        pass
+
+
+def test_fresh_measures_the_power_again_once(machine: type[Machine]) -> None:
+    machine(8, 20, 38)  # type: ignore[call-arg, arg-type]
+    first = cpu_power()
+    machine(9, 25, 40)  # type: ignore[call-arg, arg-type]
+    for platform, fresh in (("native", False), ("htg-z920", True)):
+        pipeline(platform, fresh=fresh)
+        assert cpu_power() == first
+    pipeline("native", fresh=True)
+    second = cpu_power()
+    assert second == CpuPower(Fraction(9000), Fraction(25000), Fraction(40000))
+    # The next phase or point counts with the same, the next process finds it.
+    made = machine(10, 30, 50)  # type: ignore[call-arg, arg-type]
+    assert cpu_power() == second
+    pipeline("native", fresh=True)
+    assert cpu_power() == CpuPower(Fraction(10000), Fraction(30000), Fraction(50000))
+    seconds = made.seconds  # type: ignore[attr-defined]
+    pipeline("native", fresh=True)
+    assert made.seconds == seconds  # type: ignore[attr-defined]
 
 
 def test_a_modelled_cpu_is_not_measured(machine: type[Machine]) -> None:

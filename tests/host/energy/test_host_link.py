@@ -1,13 +1,14 @@
-"""Bits of the host link against the beats of the simulated bus, counted by the bus's own timing.
+"""Bytes of the host link against the beats of the simulated bus, counted by the bus's own timing.
 
 The simulated host memory spaces beats as it is told to (`read_gap`, `write_gap`). With gaps far
 longer than anything else a list does, each further clock of a gap is a clock for every beat: the
 first one of a list waits for the last one of the list before, and the driver moves constants when
-it is opened. So two gaps count the beats, whatever the driver says.
+it is opened. So two gaps count the beats, whatever driver and counters say.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -42,7 +43,12 @@ def beats(short: OpStats, long: OpStats) -> int:
     return round(waits)
 
 
-def test_the_bits_of_the_host_link_are_those_of_the_bus() -> None:
+def bits(stats: OpStats) -> int:
+    """Return the bits of the host link that energies are computed from."""
+    return activity(stats, load_platform(NAME), Fraction(0), Fraction(0)).link_bits
+
+
+def test_the_bytes_of_the_host_link_are_those_of_the_bus() -> None:
     stats = spent(SHORT, 1)
     reads = beats(stats, spent(LONG, 1))
     writes = beats(spent(1, SHORT), spent(1, LONG))
@@ -51,4 +57,12 @@ def test_the_bits_of_the_host_link_are_those_of_the_bus() -> None:
     assert reads == stats.descriptors + stats.host_bytes_in // BEAT
     assert writes == stats.descriptors + stats.host_bytes_out // BEAT
     moved = BEAT * (reads + writes - stats.descriptors) + STATUS * stats.descriptors
-    assert activity(stats, load_platform(NAME), Fraction(0), Fraction(0)).link_bits == 8 * moved
+    assert stats.counters["link"] == moved
+    assert bits(stats) == 8 * moved
+
+
+def test_energies_take_the_counter_and_what_was_asked_of_a_device_that_has_none() -> None:
+    counters = OpStats().counters
+    stats = OpStats(cycles=9, counters=counters, descriptors=3, host_bytes_in=64, host_bytes_out=32)
+    assert bits(stats) == 8 * (64 + 32 + 3 * 68)
+    assert bits(replace(stats, counters=counters | {"link": 1000})) == 8000

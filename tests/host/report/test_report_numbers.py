@@ -64,6 +64,7 @@ def invented(result: Result) -> Result:
         counters["rd"], counters["wr"] = rng.randint(3000, 4000), rng.randint(300, 400)
         counters["ref"], counters["open"] = rng.randint(1, 40), rng.randint(1000, 30_000)
         counters |= {"self_refresh": 8, "all_rd": 0, "all_wr": 0}
+        counters["link"] = 640 + 320 + 3 * (64 + 4)
         accesses = counters["rd"] + counters["wr"]
         return OpStats(cycles, counters, 3, 1, 640, 320, channel_accesses=accesses)
 
@@ -390,7 +391,7 @@ def pim_pj(stats: OpStats, us: float) -> dict[str, float]:
     counters, clock_ns = stats.counters, 1e3 * CLOCK_US
     opened = counters["open"] + 420 * counters["ref"]
     awake = stats.cycles - counters["self_refresh"]
-    link = 8 * (stats.host_bytes_in + stats.host_bytes_out + stats.descriptors * 68)
+    link = 8 * counters["link"]
     return {
         "act_pre": counters["act"] * power([(1.2, 48 * 56 - 43 * 39 - 34 * 17)]) * clock_ns,
         "rd": counters["rd"] * power([(1.2, 135 - 43)]) * 4 * clock_ns,

@@ -173,6 +173,14 @@ def test_counters_that_contradict_each_other_are_an_error():
     crowded = OpStats(cycles=5, counters=counters | {"rd": 3}, channel_accesses=3)
     with pytest.raises(PimloopError, match="3 bursts of 2 clocks in 5 clocks"):
         traffic(crowded, aim)
+    # A list of two descriptors that copies a beat in: 64, and 68 for each descriptor.
+    copied = OpStats(
+        cycles=100, counters=counters | {"wr": 1, "link": 200}, descriptors=2, host_bytes_in=64,
+        channel_accesses=1,
+    )  # fmt: skip
+    assert traffic(copied, aim) == traffic(replace(copied, counters=counters | {"wr": 1}), aim)
+    with pytest.raises(PimloopError, match=r"264 bytes of the host link .* 200 were counted"):
+        traffic(replace(copied, host_bytes_out=64), aim)
 
 
 def test_a_transposed_product_counts_whole_beats():

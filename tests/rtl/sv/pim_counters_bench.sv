@@ -20,6 +20,9 @@ module pim_counters_bench #(
   input  logic               asleep_i,
   input  logic [3:0]         mac_i,
   input  logic               stall_i,
+  input  logic               rd_beat_i,
+  input  logic               wr_beat_i,
+  input  logic               wr_status_i,
   input  logic               capture_i,
   output logic [pim_isa_pkg::Counters-1:0][63:0] total_o,
   output logic [pim_isa_pkg::Counters-1:0][31:0] captured_o,
@@ -43,6 +46,9 @@ module pim_counters_bench #(
     .asleep_i,
     .mac_i,
     .stall_i,
+    .rd_beat_i,
+    .wr_beat_i,
+    .wr_status_i,
     .capture_i,
     .total_o,
     .captured_o,
@@ -53,6 +59,7 @@ module pim_counters_bench #(
     {u_dut.act_step_q, u_dut.pre_step_q} = '0;
     {u_dut.rd_step_q, u_dut.wr_step_q, u_dut.ref_step_q} = '0;
     {u_dut.open_step_q, u_dut.all_rd_step_q, u_dut.all_wr_step_q} = '0;
+    u_dut.link_step_q = '0;
     u_dut.cycles_q = load_total_i[pim_isa_pkg::CounterCycles];
     u_dut.act_q = load_total_i[pim_isa_pkg::CounterAct];
     u_dut.pre_q = load_total_i[pim_isa_pkg::CounterPre];
@@ -65,6 +72,7 @@ module pim_counters_bench #(
     u_dut.self_refresh_q = load_total_i[pim_isa_pkg::CounterSelfRefresh];
     u_dut.all_rd_q = load_total_i[pim_isa_pkg::CounterAllRd];
     u_dut.all_wr_q = load_total_i[pim_isa_pkg::CounterAllWr];
+    u_dut.link_q = load_total_i[pim_isa_pkg::CounterLink];
   end
 
 endmodule
