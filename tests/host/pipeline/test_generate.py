@@ -8,6 +8,7 @@ import re
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,9 +43,16 @@ from pimloop.host.planning.policies import cpu_serial, pim_first
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report import publish
 from pimloop.host.report.format.versions import check_report
-from pimloop.host.report.generation.energies import energy_words, token_energy
+from pimloop.host.report.generation.energies import (
+    energy_bars,
+    energy_words,
+    last_phase,
+    token_energy,
+    with_cpu,
+)
 from pimloop.host.report.generation.page import render
-from pimloop.host.report.html.labels import format_fj
+from pimloop.host.report.html.energies import GROUPS
+from pimloop.host.report.html.labels import format_fj, format_number
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.place.solve import assignment_plan, partition
 from pimloop.partitioner.problem import Problem
@@ -413,6 +421,8 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
     assert f"a token {format_fj(1e15 * decode['nominal'])} (" in energy_words(report)
     page = (out / "report.html").read_text()
     assert f"a token {format_fj(1e15 * decode['nominal'])} (" in page
+    check_energy_of_the_page(report, page)
+    assert page.count(">planned, not by cause<") >= 2
     # What is planned for another schedule is what its execution counts.
     planned = {schedule["schedule"]: schedule for schedule in report["schedules"]}
     assert planned["optimal"]["j_per_token"] == decode["nominal"]
@@ -432,6 +442,43 @@ def test_the_command_plans_each_phase_from_profiled_costs(tmp_path, capsys, monk
     assert "energy, modelled, nominal constants" in printed
     assert all(len(line) <= 80 for line in printed.splitlines() if line[:1] in "┏┃│└ ")
     assert format_fj(1e15 * planned["pim_first"]["j_per_token"]) in page
+
+
+def check_energy_of_the_page(report: dict[str, Any], page: str) -> None:
+    """Bars, power and energy-delay product of every schedule are those of its energy and time."""
+    for phase in report["phases"]:
+        spent = phase["energy_j"]
+        assert sum(spent["causes"].values()) == pytest.approx(spent["nominal"], rel=1e-12)
+        bars = energy_bars(report["schedules"], phase["name"])
+        assert bars is not None
+        for schedule, bar in zip(report["schedules"], bars.bars, strict=True):
+            time = schedule["phases"][phase["name"]]
+            joules, seconds = time["energy_j"], time["us"] / 1e6
+            assert bar.total == format_fj(1e15 * joules)
+            assert time["average_w"] == pytest.approx(joules / seconds)
+            assert time["energy_delay_js"] == pytest.approx(joules * seconds)
+            if not schedule["executed"]:
+                assert (time["causes_j"], [part.key for part in bar.parts]) == (None, ["planned"])
+                continue
+            assert time["causes_j"] == spent["causes"]
+            for part in bar.parts:
+                causes = next(causes for key, _, _, causes in GROUPS if key == part.key)
+                of_part = sum(spent["causes"][cause] for cause in causes)
+                assert f": {format_fj(1e15 * of_part)}, " in part.text
+                assert part.text in page
+    for schedule in report["schedules"]:
+        last = last_phase(schedule)
+        assert f">{format_number(last['average_w'])} W<" in page
+        assert f">{format_number(1e6 * last['energy_delay_js'])} mJ ms<" in page
+
+
+def test_without_the_power_of_the_cpu_there_is_no_power_of_a_phase():
+    """One phase without it is enough, in the terminal as on the page."""
+    spent = {"low": 1.0, "nominal": 1.0, "high": 1.0, "causes": {}}
+    known, unknown = spent | {"with_cpu": True}, spent | {"with_cpu": False}
+    assert with_cpu({"phases": [{"energy_j": known}, {"energy_j": known}, {"energy_j": None}]})
+    assert not with_cpu({"phases": [{"energy_j": known}, {"energy_j": unknown}]})
+    assert not with_cpu({"phases": [{"energy_j": unknown}, {"energy_j": known}]})
 
 
 def test_the_policy_and_the_objective_are_those_of_both_phases(tmp_path, capsys, monkeypatch):
@@ -489,6 +536,10 @@ def test_a_cache_on_the_pim_is_in_every_time(modelled, tmp_path, capsys, monkeyp
     energy = decode["energy_j"]
     assert 0 < energy["low"] < energy["nominal"] < energy["high"]
     assert energy["with_cpu"] == modelled
+    assert (row["average_w"] is not None) == (row["energy_delay_js"] is not None) == modelled
+    shown = (tmp_path / "out" / "report.html").read_text()
+    assert (">Energy × time<" in shown) == (" mJ ms<" in shown) == modelled
+    assert "Energy of a token by cause" in shown
     without = "without the CPU, whose power is not known: its" in energy_words(report)
     assert without != modelled
     # Only one length of the cache is in the profile: no step that reads it on the PIM is planned.
