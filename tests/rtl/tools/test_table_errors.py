@@ -170,7 +170,7 @@ ISA: Cases = [
     (value("code", "AGAIN", 1, "Again."), "enum code: DONE and AGAIN both have the value 0x01"),
     (value("broadcast", "ALL", 4, "All."), "enum broadcast ALL: the value is 4; its field has ro"),
     (entry("register", "IRQ", offset=0x138), "register: IRQ and CNT_STALL_LO both have the offse"),
-    (lambda table: table.update(counters=0xFA8), "register CNT_ALL_WR_HI: the offset 0x1004 is be"),
+    (lambda table: table.update(counters=0xFA8), "register CNT_LINK_HI: the offset 0x100C is be"),
     (lambda table: table["counter"].extend(COUNTERS), "a completion record has 16 words, room fo"),
     (without("register", "IRQ", "fields"), "register IRQ: nothing says what it is; add `doc` or "),
     (field("STATUS", "code", low=25), "register STATUS, code: bit 32 of 32; lower `low` or `widt"),
