@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.tiny_models import TINY
 
 import pimloop.host.pipeline.pipeline
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.times import schedule_times
 from pimloop.host.models.inputs import random_inputs
+from pimloop.host.models.loader import LoadOptions, build_graph
+from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pipeline.pipeline import Pipeline, execute_once
 from pimloop.host.pipeline.state import FOLDER
 from pimloop.host.planning.plans import load_plan
@@ -26,10 +29,10 @@ from pimloop.partitioner.place.solve import partition
 SCHEDULES = ["optimal", "cpu_serial", "cpu_parallel_first", "pim_first", "greedy", "paper_dp"]
 
 
-def run(graph, folder, platform="htg-z920", **options):
+def run(graph, folder, platform="htg-z920", jobs=2, **options):
     """Run the pipeline; return its outcome and the report."""
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = Options(folder=folder, jobs=2, rounds=3, **options)
+    chosen = Options(folder=folder, jobs=jobs, rounds=3, **options)
     feeds = random_inputs(graph, 0)
     with Pipeline(graph, feeds, load_platform(platform), chosen) as pipeline:
         outcome = pipeline.run()
@@ -98,11 +101,40 @@ def test_every_operator_is_simulated_once(first):
     """Lists are the same in every schedule, so a profile simulates all that schedules need."""
     _, outcome, report = first
     simulation = report["simulation"]
-    assert simulation["lists_simulated"] >= len(outcome.operations)
+    graph = outcome.graph
+    work = {
+        (node.op, *(graph.tensors[name].shape for name in node.inputs))
+        for node in map(graph.node, outcome.operations)
+    }
+    # Operators of equal layers may share one list: at least one is simulated for each kind of work.
+    assert len(work) > 10
+    assert simulation["lists_simulated"] >= len(work)
     executed = sum(len(result.execution.pim) for result in outcome.results)
+    profiled = len(outcome.operations)
+    lists = simulation["lists_simulated"] + simulation["lists_cached"]
+    assert lists >= executed + profiled
     assert simulation["lists_cached"] > executed - len(outcome.operations)
     assert simulation["cycles"] > 0
     assert simulation["wall_s"] > 0
+
+
+def test_equal_layers_are_simulated_once(tmp_path, monkeypatch):
+    """More layers are more lists, not more simulated ones: six fill more than a bank of 32 MiB."""
+    simulations = []
+    for layers in (3, 6):
+        monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / f"cache{layers}"))
+        (tmp_path / f"cache{layers}").mkdir(mode=0o700)
+        config = replace(TINY["bert"], name="deep", layers=layers, hidden=512, heads=8,
+                         intermediate=2048)  # fmt: skip
+        graph = build_graph(config, RandomWeights(config, 0), LoadOptions(sequence_length=1))
+        # One simulator: two may simulate the same list at the same time.
+        outcome, report = run(graph, tmp_path / f"out{layers}", jobs=1)
+        assert outcome.passed
+        simulations.append(report["simulation"])
+    few, many = simulations
+    assert few["lists_simulated"] == many["lists_simulated"]
+    assert few["cycles"] == many["cycles"]
+    assert many["lists_cached"] > 1.5 * few["lists_cached"]
 
 
 def test_timelines_add_up(first):
