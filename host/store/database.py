@@ -117,6 +117,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._read_only = ""  # why nothing can be written; empty: it can
         self._rejected = 0
+        self._looked = False  # at the whole file, since it was opened
         with self._surviving():
             self._connection = self._connect_in_turn()
 
@@ -162,12 +163,20 @@ class Database:
     def warn_rejected(self) -> int:
         """Return how many entries were rejected since the last call, and say so."""
         count, self._rejected = self._rejected, 0
-        if count:
+        if count and self._is_more_than_entries():
+            self._begin_anew(Damage("entries fail their check"))
+        elif count:
             self._say(
                 f"the {self._layout.name} {self.path} has entries that fail their check ({count}):"
                 f" they are {self._layout.again}"
             )
         return count
+
+    def _is_more_than_entries(self) -> bool:
+        """Whether the whole file is damaged; looked at once, at the first entries rejected."""
+        looked, self._looked = self._looked, True
+        writable = self._connection is not None and not self._read_only
+        return writable and not looked and self._is_damaged()
 
     def close(self) -> None:
         """Close the file, and say what was rejected; later calls read and write nothing."""
@@ -297,6 +306,7 @@ class Database:
 
     def _begin_anew(self, error: Exception) -> None:
         """Set a damaged file aside, unless another process has done so, and start a new one."""
+        self._rejected, self._looked = 0, False  # of that file: one warning is for all of it
         self.close()
         try:
             with locked(self.path.with_suffix(".lock"), BUSY_SECONDS):

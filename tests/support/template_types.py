@@ -1,8 +1,9 @@
 """The types of what a Jinja2 template names, found without rendering it.
 
 `problems` walks a template with the types of its variables and says which attributes are on no
-type, which names are not defined and what is looked up by a key. Macros are walked at each call
-with the types of its arguments; the branches of a condition are all walked.
+type, which names are not defined and what is looked up by a key. Macros, also those of another
+template, are walked at each call with the types of its arguments; the branches of a condition are
+all walked.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ class _Loop:
 
 
 def problems(
-    source: str, variables: Mapping[str, Any], filters: Mapping[str, Callable[..., Any]]
+    source: str,
+    variables: Mapping[str, Any],
+    filters: Mapping[str, Callable[..., Any]],
+    others: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return what is wrong with the names of a template, a line each.
 
@@ -36,10 +40,12 @@ def problems(
         Type of each variable that it is rendered with.
     filters
         Those of the environment besides Jinja2's own, with annotated results.
+    others
+        Templates that it takes macros from, by name.
     """
     environment = Environment(trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(filters)
-    walk = _Walk(filters)
+    walk = _Walk(filters, environment, others or {})
     walk.block(environment.parse(source).body, dict(variables))
     return walk.faults
 
@@ -47,9 +53,16 @@ def problems(
 class _Walk:
     """One walk through a template."""
 
-    def __init__(self, filters: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        filters: Mapping[str, Callable[..., Any]],
+        environment: Environment,
+        others: Mapping[str, str],
+    ) -> None:
         self.faults: list[str] = []
         self._filters = filters
+        self._environment = environment
+        self._others = others
         self._macros: dict[str, nodes.Macro] = {}
         self._active: list[str] = []
 
@@ -65,6 +78,8 @@ class _Walk:
                     self.type_of(part, env)
             case nodes.Macro():
                 self._macros[node.name] = node
+            case nodes.FromImport():
+                self._import(node)
             case nodes.Assign():
                 assert isinstance(node.target, nodes.Name)
                 env[node.target.name] = self.type_of(node.node, env)
@@ -84,6 +99,16 @@ class _Walk:
                 pass
             case _:
                 self._say(node, f"{type(node).__name__} is not known to this check")
+
+    def _import(self, node: nodes.FromImport) -> None:
+        """Know all macros of the other template, which call each other; it sees no variables."""
+        assert isinstance(node.template, nodes.Const)
+        other = self._environment.parse(self._others[node.template.value])
+        macros = {each.name: each for each in other.find_all(nodes.Macro)}
+        for name in node.names:
+            if name not in macros:
+                self._say(node, f"{node.template.value} has no macro {name}")
+        self._macros |= macros
 
     def type_of(self, node: nodes.Expr | nodes.Node, env: Mapping[str, Any]) -> Any:
         """Return the type of an expression; `Any` where it has none that matters."""

@@ -758,8 +758,15 @@ def check_pages(report, generation, folder, capsys):
     ):  # fmt: skip
         assert part in text
     assert "<script" not in text
-    widths = re.findall(r'class="part [^"]*" style="width:([\d.]+)%', text)
-    shares = list(map(float, widths))
+    times, *energies = re.split('<div class="breakdown" data-view="energy">', text)
+    width = r'class="part [^"]*" style="width:([\d.]+)%'
+    # Behind a phase's energy are the times of the next one.
+    split = [re.split("</details>", part, maxsplit=1) for part in energies]
+    causes = [list(map(float, re.findall(width, drawn))) for drawn, _ in split]
+    # Of the executed schedule in causes, of planned ones in one part.
+    assert [len(parts) for parts in causes] == [6 + 8, 6 + 8]
+    shares = [float(x) for part in (times, *(rest for _, rest in split))
+              for x in re.findall(width, part)]  # fmt: skip
     assert len(shares) == 2 * 7 * 4
     longest = max(sum(shares[at : at + 4]) for at in range(0, len(shares), 4))
     assert longest == pytest.approx(100, abs=0.001)

@@ -44,7 +44,7 @@ def test_what_a_lane_is():
     (enum,) = (text for text in of_package if text not in functions)
     assert enum.endswith("lane_op_e;")
     assert {re.findall(r"(\w+)\(", text)[0] for text in functions} == {
-        "leading_zeros", "round_bf16", "stop_at",
+        "leading_zeros", "round_bf16", "stop_at", "sum_of",
     }  # fmt: skip
 
 

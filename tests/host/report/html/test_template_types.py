@@ -14,12 +14,17 @@ from pimloop.host.report.html import page as module
 from pimloop.host.report.html.page import FILTERS, render
 from pimloop.host.report.html.view import Page
 
-TEMPLATE = resources.files(module.__package__) / "templates" / "report.html.j2"
+TEMPLATES = resources.files(module.__package__) / "templates"
+TEMPLATE = TEMPLATES / "report.html.j2"
+BARS = {"bars.html.j2": (TEMPLATES / "bars.html.j2").read_text(encoding="utf-8")}
 VARIABLES = {"page": Page, "style": str, "script": str, "script_hash": str, "data": dict[str, Any]}
 
 
 def test_the_template_names_nothing_that_is_not_there() -> None:
-    assert problems(TEMPLATE.read_text(encoding="utf-8"), VARIABLES, FILTERS) == []
+    assert problems(TEMPLATE.read_text(encoding="utf-8"), VARIABLES, FILTERS, BARS) == []
+
+
+OTHER = "{% macro m(row) %}{{ row.title }}{% endmacro %}"
 
 
 class _Row(NamedTuple):
@@ -53,10 +58,13 @@ class _Table(NamedTuple):
         ("{% for a, b in table.rows %}{% endfor %}", "a loop over several variables"),
         ("{% for row in table.first.title %}{% endfor %}", "neither tuple[X, ...] nor list[X]"),
         ("{{ 'x' ~ (table.no or 1)|upper }}", "_Table has no attribute no"),
+        ("{% from 'other' import m %}{{ m(table.first) }}", ""),
+        ("{% from 'other' import m %}{{ m(table) }}", "_Table has no attribute title"),
+        ("{% from 'other' import n %}", "other has no macro n"),
     ],
 )
 def test_the_check_finds_what_is_not_there(template: str, problem: str) -> None:
-    faults = problems(template, {"table": _Table}, {})
+    faults = problems(template, {"table": _Table}, {}, {"other": OTHER})
     assert bool(faults) == bool(problem)
     assert problem in "\n".join(faults)
 
