@@ -13,6 +13,7 @@ from pimloop.host.report.format.placement import Alternative as AlternativeJson
 from pimloop.host.report.format.placement import Placement
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.evaluation import evaluate
 from pimloop.partitioner.place.alternatives import (
     Alternative,
     Move,
@@ -56,6 +57,9 @@ def placement(costs: CostGraph | None, plan: Plan | None) -> Placement | None:
         least = least_totals(problem, _TABLE_LIMIT)
     except PartitionerError:  # too wide for the tables
         return None
+    total = evaluate(problem, plan.assignment).total
+    if capacity_may_bind(problem) and total != min(least[0].values()):
+        return None  # it binds: the plan is the optimum of what fits, `least` of all assignments
     made = alternatives(problem, plan.assignment, least)
     offered = costs.splits if plan.policy == COEXEC else {}
     return {

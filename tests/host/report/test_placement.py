@@ -248,6 +248,19 @@ def test_a_memory_that_weights_may_fill_makes_regrets_lower_bounds() -> None:
         assert shown["exact"] is exact
 
 
+def test_an_optimum_of_what_fits_has_no_regrets() -> None:
+    """Where weights do not fit, the optimum costs more than the least of all assignments."""
+    bound = 0
+    for seed in range(40):
+        costs = costs_with(random_costs(random.Random(seed), 2, 5, weights=True, incapable=0.0), {})
+        limited = costs.with_capacity({"pim": 0})
+        plan, free = partition(limited), partition(costs)
+        shown = placement(limited, plan)
+        assert (shown is None) == (plan.total_us > free.total_us)
+        bound += shown is None
+    assert 0 < bound < 40
+
+
 def test_devices_the_next_shares_and_the_cheapest_split_are_shown() -> None:
     shown_splits = 0
     for seed in range(12):
