@@ -57,13 +57,13 @@ def placement(costs: CostGraph | None, plan: Plan | None) -> Placement | None:
         least = least_totals(problem, _TABLE_LIMIT)
     except PartitionerError:  # too wide for the tables
         return None
-    total = evaluate(problem, plan.assignment).total
-    if capacity_may_bind(problem) and total != min(least[0].values()):
+    exact = not capacity_may_bind(problem)
+    if not exact and evaluate(problem, plan.assignment).total != min(least[0].values()):
         return None  # it binds: the plan is the optimum of what fits, `least` of all assignments
     made = alternatives(problem, plan.assignment, least)
     offered = costs.splits if plan.policy == COEXEC else {}
     return {
-        "exact": not capacity_may_bind(problem),
+        "exact": exact,
         "alternatives": {
             name: [
                 _json(alternative)
