@@ -89,7 +89,7 @@ module pim_transpose #(
   way_t open_way, fill_way, drain_way, leave_way_q;
   buffer_t open_buffer, fill_buffer, drain_buffer;
   logic complete, starts, block_end, leaves_q, leave_sel_q;
-  logic [Ways-1:0] ready;
+  logic [Ways-1:0] due, ready;
   logic [TagBits-1:0] tag_q;
   logic [CopyBits-1:0] copy;
   logic [RowBits-1:0] row, column;
@@ -112,7 +112,8 @@ module pim_transpose #(
   always_comb begin
     drain_way = '0;
     for (int unsigned w = 0; w < Ways; w++) begin
-      ready[w] = gap_q[w] == '0 && (full_q[w][drain_sel_q[w]] ||
+      due[w] = gap_q[w] == '0 && pass_q == '0;
+      ready[w] = due[w] && (full_q[w][drain_sel_q[w]] ||
           (complete && fill_way == way_t'(w) && fill_sel_q[w] == drain_sel_q[w]));
     end
     for (int unsigned w = Ways; w > 0; w--) begin
@@ -120,7 +121,7 @@ module pim_transpose #(
     end
   end
 
-  assign starts = ready != '0 && pass_q == '0;
+  assign starts = ready != '0;
   assign drain_buffer = buffer_t'({drain_way, drain_sel_q[drain_way]});
   assign block_end = slice_q[drain_way] + 1'b1 == slices_q[drain_buffer];
   assign column = RowBits'(slice_q[drain_way]);
@@ -144,7 +145,8 @@ module pim_transpose #(
       .write_square_i(fill_buffer),
       .write_row_i(row),
       .data_i(all_i ? data_i[c*Size*16+:Size*16] : data_i[Size*16-1:0]),
-      .read_i(starts),
+      // In vain where no block is full: so the many memories do not wait for the count of atoms.
+      .read_i(due != '0),
       .read_square_i(drain_buffer),
       .read_column_i(column),
       .step_i(next_o),

@@ -19,7 +19,8 @@ module pim_transpose_square #(
   input  wire logic [$clog2(Squares)-1:0] write_square_i,
   input  wire logic [$clog2(Size)-1:0]    write_row_i,
   input  wire logic [Size*16-1:0]         data_i,
-  /// Read a column; it goes to the second clock with `step_i`, and is out in the third.
+  /// Read a column; it goes to the second clock with `step_i`, and is out in the third. Without
+  /// `step_i` it was read in vain, and may be of a square that is not complete.
   input  wire logic                       read_i,
   input  wire logic [$clog2(Squares)-1:0] read_square_i,
   input  wire logic [$clog2(Size)-1:0]    read_column_i,
@@ -57,7 +58,8 @@ module pim_transpose_square #(
 
   for (genvar m = 0; m < Size; m++) begin : gen_memory
     localparam logic [RowBits-1:0] Place = RowBits'(m);
-    // A column reads no row that is written in the same clock, but for the element kept beside.
+    // A column not read in vain has no row that is written in the same clock, but for the element
+    // kept beside.
     pim_ram #(
       .Width(16),
       .Depth(Squares * Size)
