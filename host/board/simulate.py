@@ -96,6 +96,9 @@ class _RandomOperands:
     def tensor(self, name: str) -> DeviceTensor:
         return self.driver.upload(self._random(name))
 
+    def state(self, name: str) -> DeviceTensor:
+        return self.tensor(name)
+
     def filled(self, name: str) -> int | None:
         return None
 

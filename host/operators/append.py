@@ -1,12 +1,13 @@
 """Rows that are written into a state, in place: `pimloop.host.models.states`.
 
-On the PIM the state stays in device memory, in rows of its last axis, from one execution to the
-next. What an execution appends is copied there: a row of each leading axis.
+On the PIM the state stays in device memory from one execution to the next, in rows of its last axis
+or in blocks, as MATMUL_T reads them fastest (`pimloop.host.pim.forms` chooses). What an execution
+appends is copied there: a row of each leading axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,12 +18,18 @@ from pimloop.host.common import golden
 from pimloop.host.common.golden import Bits
 from pimloop.host.models.graph import Array, Graph, Node, State
 from pimloop.host.operators.base import Operands, Operation, Part
-from pimloop.host.operators.forms import PLAIN, ConstantUse, ProductForm, Shape
+from pimloop.host.operators.forms import (
+    PLAIN,
+    ConstantUse,
+    ProductForm,
+    ProductOpcode,
+    Shape,
+)
 from pimloop.host.operators.product import Product
 
 if TYPE_CHECKING:
     from pimloop.host.operators.capabilities import Capabilities
-    from pimloop.host.pim.driver import DeviceTensor
+    from pimloop.host.pim.driver import DeviceMatrix, DeviceTensor
 
 #: What stands for the operators that append, of whichever type, in tables of operations.
 APPEND = "Append"
@@ -44,9 +51,9 @@ class Append(Operation):
         """Return none; the state is among `resident_uses`."""
         return []
 
-    def emit(self, device: Operands) -> DeviceTensor:
+    def emit(self, device: Operands) -> DeviceTensor | DeviceMatrix:
         """Copy the rows to their place; return the state."""
-        state = device.tensor(self.state.whole)
+        state = device.state(self.state.whole)
         rows = device.tensor(self.state.rows).view(self.appended)
         filled = device.filled(self.state.whole)
         assert filled is not None
@@ -76,10 +83,15 @@ class Append(Operation):
 
 
 def resident_uses(
-    graph: Graph, node: Node, operation: Operation, form: ProductForm
+    graph: Graph,
+    node: Node,
+    operation: Operation,
+    form: ProductForm,
+    in_blocks: Collection[str] = (),
 ) -> list[ConstantUse]:
     """Return what an operator needs in device memory for all executions: constants and states.
 
+    `in_blocks` are the states that lie in blocks, by the tensor that operators read.
     Whoever reads or writes a state on the PIM needs its room there, at its full length. So does
     what a product by a transposed state makes: the columns of rows that are not there yet are 0
     from the first execution on, and no other tensor may have their place.
@@ -88,7 +100,7 @@ def resident_uses(
     names = [name for name in operation.operands if name in graph.state_named]
     if isinstance(operation, Append) or makes_scores(graph, operation):
         names.append(node.outputs[0])
-    return uses + [lasting_use(graph, name) for name in names]
+    return uses + [lasting_use(graph, name, in_blocks) for name in names]
 
 
 def makes_scores(graph: Graph, operation: Operation) -> bool:
@@ -100,9 +112,10 @@ def makes_scores(graph: Graph, operation: Operation) -> bool:
     )
 
 
-def lasting_use(graph: Graph, name: str) -> ConstantUse:
-    """Return what stays in device memory of a tensor that lasts."""
-    return ConstantUse(name, "state", graph.tensors[name].shape)
+def lasting_use(graph: Graph, name: str, in_blocks: Collection[str] = ()) -> ConstantUse:
+    """Return what stays in device memory of a tensor that lasts; `in_blocks` as above."""
+    opcode: ProductOpcode = "MATMUL_T" if name in in_blocks else "MATMUL"
+    return ConstantUse(name, "state", graph.tensors[name].shape, opcode)
 
 
 def _canonical(bits: Bits) -> Bits:

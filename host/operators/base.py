@@ -51,6 +51,10 @@ class Operands(Protocol):
         """Return an operand in rows of its own shape."""
         ...
 
+    def state(self, name: str) -> DeviceTensor | DeviceMatrix:
+        """Return a state as it lies: a tensor of its rows, or in blocks as their transpose."""
+        ...
+
     @property
     def out(self) -> DeviceTensor | None:
         """Where the result has to go; None: to new memory."""
@@ -113,8 +117,11 @@ class Operation(ABC):
         return PLAIN, {}
 
     @abstractmethod
-    def emit(self, device: Operands) -> DeviceTensor:
-        """Run it; return the result in any shape of as many elements as the model's."""
+    def emit(self, device: Operands) -> DeviceTensor | DeviceMatrix:
+        """Run it; return the result in any shape of as many elements as the model's.
+
+        What appends returns the state as it lies.
+        """
 
     @abstractmethod
     def expected_shape(self, operands: Mapping[str, Bits], shape: Shape) -> Shape:

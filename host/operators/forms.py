@@ -13,7 +13,7 @@ ProductOpcode = Literal["MATMUL", "MATMUL_T"]
 #: What a constant is to the operator that reads it on the PIM: a tensor as it is or with its last
 #: two axes exchanged ("turned"), a bias, a right operand as it is or its transpose, one of packed
 #: integers with their scales. A state is in device memory like them: rows that the executions of a
-#: model write there.
+#: model write there, as a tensor or, for MATMUL_T, as the transpose of a right operand.
 ConstantForm = Literal["tensor", "turned", "bias", "matrix", "transposed", "integers", "state"]
 
 
@@ -54,9 +54,14 @@ class ConstantUse(NamedTuple):
     @property
     def tensor_shape(self) -> Shape | None:
         """The shape of the tensor that it is in device memory; None: it is a right operand."""
-        if self.form in ("tensor", "bias", "state"):
+        if self.form in ("tensor", "bias") or (self.form == "state" and not self.in_blocks):
             return self.shape
         return turned_shape(self.shape) if self.form == "turned" else None
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether it is a state in blocks."""
+        return self.form == "state" and self.opcode == "MATMUL_T"
 
     @property
     def label(self) -> str:

@@ -189,7 +189,9 @@ def _stored(
     stored = {}
     for node, operation in operations.items():
         constants: dict[Key, Stored] = {}
-        for use in resident_uses(graph, graph.node(node), operation, forms.of(node)):
+        for use in resident_uses(
+            graph, graph.node(node), operation, forms.of(node), forms.in_blocks
+        ):
             key = weights.key(graph, use)
             name = f"{use.name} ({use.label})"
             constants.setdefault(key, Stored(key, name, weights.nbytes(graph, use)))

@@ -24,7 +24,7 @@ from pimloop.host.pim.driver.memory import Block, FreeRanges, joined
 Handle = DeviceTensor | DeviceMatrix
 
 #: Runs one operator: (node, tensor handles by name) -> handle of the result.
-Call = Callable[[Node, Mapping[str, Handle]], DeviceTensor]
+Call = Callable[[Node, Mapping[str, Handle]], Handle]
 
 
 class NoRoomError(OutOfDeviceMemoryError):

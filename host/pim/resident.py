@@ -121,7 +121,13 @@ class ResidentModel:
         self._owned: DeviceWeights | None = self.weights if weights is None else None
         self._forms = forms or driver_forms(graph, operations, driver)
         self._uses = {
-            node_id: resident_uses(graph, graph.node(node_id), operation, self._forms.of(node_id))
+            node_id: resident_uses(
+                graph,
+                graph.node(node_id),
+                operation,
+                self._forms.of(node_id),
+                self._forms.in_blocks,
+            )
             for node_id, operation in operations.items()
         }
         #: Tensors that stay in place from one execution to the next.
@@ -318,7 +324,8 @@ class ResidentModel:
             values = values.swapaxes(-1, -2) if form.turned else values
         handle = self._new(name) if self._placement is None else self._placement.tensors[name]
         if isinstance(handle, DeviceMatrix):
-            self.driver.write_matrix(handle, values)
+            in_blocks = name in self._forms.in_blocks
+            self.driver.write_matrix(handle, values, transposed=in_blocks)
         else:
             self.driver.write(handle, values)
         self._tensors[name] = handle
@@ -337,6 +344,8 @@ class ResidentModel:
 
     def download(self, name: str) -> NDArray[np.float32]:
         """Return the values of an activation in device memory, in the shape that the model has."""
+        if name in self._forms.in_blocks:
+            return self.state_rows(name, 0, self.graph.tensors[name].shape[-2])
         values = self.driver.download(self._tensor(name))
         producer = self.graph.producer.get(name)
         if producer is not None and self._forms.of(producer.id).turned:
@@ -467,29 +476,34 @@ class ResidentModel:
 
     def hand_over(self, name: str, bits: golden.Bits) -> None:
         """Write a tensor that stays in place, as a state by the name that operators read."""
-        state = self._state(name)
-        self.driver.write(state, bits.view(ml_dtypes.bfloat16).reshape(state.shape))
+        state, values = self._state(name), bits.view(ml_dtypes.bfloat16)
+        if isinstance(state, DeviceMatrix):
+            self.driver.write_matrix(state, values, transposed=True)
+        else:
+            self.driver.write(state, values.reshape(state.shape))
 
     def state_rows(self, name: str, first: int, count: int) -> NDArray[np.float32]:
         """Return rows of a state in device memory, (..., count, size)."""
         return self.driver.read_rows(self._state(name), first, count)
 
-    def _state(self, name: str) -> DeviceTensor:
-        return self.weights.tensor(self.graph, lasting_use(self.graph, name))
+    def _state(self, name: str) -> Handle:
+        use = lasting_use(self.graph, name, self._forms.in_blocks)
+        return self.weights.state(self.graph, use)
 
     def _call(
         self, node: Node, tensors: Mapping[str, Handle], columns: int | None = None
-    ) -> DeviceTensor:
+    ) -> Handle:
         """Run an operator on tensors by name and on constants; return the result."""
+        out = None
+        if makes_scores(self.graph, self.operations[node.id]):
+            scores = lasting_use(self.graph, node.outputs[0])
+            out = self.weights.tensor(self.graph, scores)
         operands = _Operands(
             self.graph, self.driver, self.weights, self._forms, self._forms.of(node.id), tensors,
-            columns, self.filled,
-            self._state(node.outputs[0])
-            if makes_scores(self.graph, self.operations[node.id])
-            else None,
+            columns, self.filled, out,
         )  # fmt: skip
         result = self.operations[node.id].emit(operands)
-        if operands.form.turned:
+        if operands.form.turned or isinstance(result, DeviceMatrix):
             return result
         return result.view(self.graph.tensors[node.outputs[0]].shape)
 
@@ -513,6 +527,9 @@ class _Operands:
             return None
         return self.rows.get(name, self.graph.tensors[name].shape[-2])
 
+    def state(self, name: str) -> Handle:
+        return self.weights.state(self.graph, lasting_use(self.graph, name, self.forms.in_blocks))
+
     def tensor(self, name: str) -> DeviceTensor:
         if name in self.graph.state_named:
             return self.weights.tensor(self.graph, lasting_use(self.graph, name))
@@ -532,6 +549,8 @@ class _Operands:
             return self.weights.matrix(self.graph, product.right_use(self.form)), False
         if name in self.forms.tensors:
             return self.tensors[name], False
+        if name in self.forms.in_blocks:
+            return self.state(name), False
         return self._activation(name).view(product.right_shape), product.transposed
 
     def matrix(self, use: ConstantUse) -> DeviceMatrix:

@@ -123,7 +123,7 @@ class DeviceWeights:
             return self._driver.tensor_bytes(use.tensor_shape, packed=use.form != "state")
         if use.form == "integers":
             return self._driver.integer_bytes(use.shape, *integer_format(_integers(graph, use)))
-        transposed = use.form == "transposed"
+        transposed = use.form == "transposed" or use.in_blocks
         return self._driver.matrix_bytes(use.shape, transposed=transposed, opcode=use.opcode)
 
     def total_bytes(self, graph: Graph, uses: Iterable[ConstantUse]) -> int:
@@ -258,6 +258,10 @@ class DeviceWeights:
         assert isinstance(handle, DeviceTensor)
         return handle
 
+    def state(self, graph: Graph, use: ConstantUse) -> DeviceTensor | DeviceMatrix:
+        """Return a placed state."""
+        return self._placed[self.key(graph, use)]
+
     def matrix(self, graph: Graph, use: ConstantUse) -> DeviceMatrix:
         """Return a placed constant as a right operand."""
         handle = self._placed[self.key(graph, use)]
@@ -302,7 +306,7 @@ class DeviceWeights:
             return self._driver.new_tensor(use.tensor_shape, packed=use.form != "state")
         if use.form == "integers":
             return self._driver.new_integers(use.shape, *integer_format(_integers(graph, use)))
-        transposed = use.form == "transposed"
+        transposed = use.form == "transposed" or use.in_blocks
         return self._driver.new_matrix(use.shape, transposed=transposed, opcode=use.opcode)
 
 

@@ -29,6 +29,7 @@ from pimloop.host.pim.driver.errors import DriverError, ShapeError
 from pimloop.host.pim.driver.memory import Block, DeviceMemory
 from pimloop.host.pim.driver.products import Products
 from pimloop.host.pim.driver.queue import CommandQueue
+from pimloop.host.pim.driver.states import BlockStates, State
 from pimloop.host.pim.driver.stats import OpStats
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
@@ -92,6 +93,7 @@ class PimDriver:
         emit = self._queue.add
         self._elementwise = Elementwise(self._geometry, emit, self._store, self.upload)
         self._products = Products(self._geometry, emit, self._store, self._elementwise)
+        self._blocks = BlockStates(self._geometry, self._queue, self._store, self._elementwise)
         self._totals = self._last = OpStats()
 
     @classmethod
@@ -205,6 +207,7 @@ class PimDriver:
                 yield taken
         finally:
             self._queue.rehearsing = False
+            self._queue.discard()
 
     @contextmanager
     def written_down(self) -> Iterator[list[bytes]]:
@@ -545,13 +548,14 @@ class PimDriver:
             lambda: self._products.matmul(a, b, transpose_b, bias, out_f32, columns, filled, out)
         )
 
-    def append(self, state: DeviceTensor, rows: DeviceTensor, first: int) -> None:
-        """Copy rows in device memory to their place in a tensor that stays there.
+    def append(self, state: State, rows: DeviceTensor, first: int) -> None:
+        """Copy rows in device memory to their place in what stays there.
 
         Parameters
         ----------
         state
-            (..., capacity, size).
+            A tensor (..., capacity, size), or a resident matrix (..., size, capacity) for
+            MATMUL_T, whose columns are the rows.
         rows
             (..., appended, size).
         first
@@ -561,27 +565,56 @@ class PimDriver:
         ------
         ShapeError
             When the shapes do not fit or the rows end behind the last one.
+        DriverError
+            When the device cannot append to such a matrix.
         """
         self._check(state, "append")
         self._check(rows, "append")
+        states.require_room(state, rows.shape, first)
         label = f"append {rows.shape} to {state.shape} at {first}"
         with self.batch():
-            for copy in states.append(
-                self._geometry, self._elementwise.ones_address, state, rows, first
-            ):
+            if isinstance(state, DeviceMatrix):
+                self._require_blocks(label)
+                self._blocks.append(state, rows, first, label)
+                return
+            for copy in states.append_rows(self._elementwise.ones_address, state, rows, first):
                 self._queue.add(copy, label)
 
-    def read_rows(self, state: DeviceTensor, first: int, count: int) -> NDArray[np.float32]:
-        """Return some rows of each matrix of a tensor (..., capacity, size) as float32.
+    def _require_blocks(self, label: str) -> None:
+        """Raise DriverError where the device has no states in blocks."""
+        refused = states.in_blocks_refused(self._geometry)
+        if refused is not None:
+            raise DriverError(f"{label}, in blocks: {refused}; keep the state in rows")
+
+    def read_rows(self, state: State, first: int, count: int) -> NDArray[np.float32]:
+        """Return some rows of each matrix of a state, (..., count, size), as float32.
+
+        Parameters
+        ----------
+        state
+            As of `append`.
+        first, count
+            The rows.
 
         Raises
         ------
         ShapeError
             When it has no such rows.
         """
-        shape = (*state.shape[:-2], count, state.shape[-1])
+        whole = states.state_shape(state)
+        shape = (*whole[:-2], count, whole[-1])
         states.require_room(state, shape, first)
-        matrices = math.prod(state.shape[:-2])
+        matrices = math.prod(whole[:-2])
+        if isinstance(state, DeviceMatrix):
+            g = self._geometry
+            self._require_blocks(f"rows of {state.shape}")
+            height = g.beat_bytes // g.atom_bytes
+            begin = first // height * height
+            read = round_up(first + count, height) - begin
+            atoms = self.download(states.blocks_of(state, g, begin, read))
+            atoms = atoms.reshape(matrices, -1, read, g.atom_columns)
+            there = atoms[:, :, first - begin : first - begin + count].swapaxes(1, 2)
+            return there.reshape(matrices, count, -1)[..., : whole[-1]].reshape(shape)
         with self.batch():
             parts = [
                 self.download(states.part_of(state, matrix, first, count))

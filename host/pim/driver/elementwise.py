@@ -68,6 +68,11 @@ class Elementwise:
         """Device address of a row of 1."""
         return self._constants.address
 
+    @property
+    def zeros_address(self) -> int:
+        """Device address of a row of -0."""
+        return self._constants.address + self._constants.stride
+
     def run(self, op: str, *operands: DeviceTensor) -> DeviceTensor:
         """Queue an operation and return the result; see `PimDriver.elementwise`."""
         kind = _kind(op, len(operands))
@@ -187,7 +192,7 @@ class Elementwise:
                     tile=g.atom_bytes,
                     transposed=True,
                     init=Init.ROW,
-                    c=ones.address + ones.stride,
+                    c=self.zeros_address,
                 ),
                 label,
             )

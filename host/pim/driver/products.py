@@ -82,8 +82,10 @@ class Products:
         inner = a.columns
         if filled is not None:
             _require_rows(b, filled)
-            columns = round_up(filled, self._geometry.atom_columns) if transpose_b else None
-            inner = a.columns if transpose_b else filled
+            if transpose_b or isinstance(b, DeviceMatrix):
+                columns = round_up(filled, self._geometry.atom_columns)
+            else:
+                inner = filled
         label = f"matmul {a.shape} x {b.shape}{' transposed' if transpose_b else ''}"
         operands: tuple[DeviceTensor | DeviceMatrix, ...] = (a, b) if bias is None else (a, b, bias)
         with ExitStack() as temporaries:
@@ -286,10 +288,15 @@ def _require_result(out: DeviceTensor, shape: Shape, columns: int) -> None:
 
 def _require_rows(b: DeviceMatrix | DeviceTensor, filled: int) -> None:
     """Raise ShapeError where not so many rows of a right operand can be read alone."""
-    if isinstance(b, DeviceMatrix) or b.packed or not 0 < filled <= b.shape[-2]:
+    rows, alone = b.shape[-2], False
+    if isinstance(b, DeviceTensor):
+        alone = not b.packed
+    elif b.layout == "blocked":
+        rows, alone = b.shape[-1], True
+    if not alone or not 0 < filled <= rows:
         raise ShapeError(
-            f"the first {filled} rows of a right operand {b.shape}: give 1 to {b.shape[-2]}, of a"
-            " tensor in rows"
+            f"the first {filled} rows of a right operand {b.shape}: give 1 to {rows}, of a"
+            " tensor in rows or in blocks"
         )
 
 

@@ -19,6 +19,7 @@ from pimloop.host.models.generator import Cache, Generator, build_generator
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.loader import LoadOptions
 from pimloop.host.models.weights import RandomWeights
+from pimloop.host.pim import forms
 from pimloop.host.pim.device.model import ModelDevice
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.pim.fit import pim_fit
@@ -35,7 +36,17 @@ PLATFORM = load_platform(
         "capabilities.operands": "any",
     },
 )
+AIM = load_platform("aim", {"device.rows": "64"})
 PROMPT, TOKENS = 5, 6
+
+
+@pytest.fixture(params=["rows", "blocks"])
+def platform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """A platform whose keys lie in rows, and one where they lie in blocks, few as they are."""
+    if request.param == "rows":
+        return PLATFORM
+    monkeypatch.setattr(forms, "append_clocks", lambda *_, **__: 0)
+    return AIM
 
 
 def generator(batch: int = 2) -> Generator:
@@ -82,6 +93,14 @@ def executed(
         yield executor, verifier, device
 
 
+def blocks_of(graph: Graph, platform: Platform) -> frozenset[str]:
+    """Return the states that lie in blocks."""
+    operations = pim_fit(graph, platform).operations
+    with ModelDevice(platform.geometry(), 1 << 20) as device:
+        driver = PimDriver.for_platform(device, platform)
+        return forms.driver_forms(graph, operations, driver).in_blocks
+
+
 def prompted(made: Generator) -> Cache:
     """Return a cache with the rows of a prompt, whatever they are."""
     cache, rng = Cache(made), np.random.default_rng(7)
@@ -105,10 +124,12 @@ def steps(made: Generator, executor: Executor) -> Iterator[tuple[dict[str, Array
         yield feeds, execution
 
 
-def test_only_the_new_rows_move_to_states_on_the_pim() -> None:
+def test_only_the_new_rows_move_to_states_on_the_pim(platform: Platform) -> None:
     made = generator()
     graph = graph_of(made)
-    with executed(graph, placement(graph, PLATFORM)) as (executor, verifier, _):
+    with executed(graph, placement(graph, platform), platform) as (executor, verifier, _):
+        keys = {n.inputs[1] for n in graph.nodes if n.op == "FusedMatMul"}
+        assert blocks_of(graph, platform) == (keys if platform is AIM else set())
         runs = [execution for _, execution in steps(made, executor)]
         verifier.finish()
         assert verifier.mismatches == []
@@ -129,12 +150,16 @@ def test_only_the_new_rows_move_to_states_on_the_pim() -> None:
 
 @pytest.mark.parametrize("devices", [{}, {"append": "cpu_parallel"}, {"read": "cpu_serial"},
                                      {"append": "cpu_serial", "read": "cpu_serial"}])  # fmt: skip
-def test_logits_are_those_of_float32_wherever_a_state_is(devices: dict[str, str]) -> None:
+def test_logits_are_those_of_float32_wherever_a_state_is(
+    devices: dict[str, str], platform: Platform
+) -> None:
     """A state that somebody reads in another memory is moved there whole."""
     made = generator(1)
     graph = graph_of(made)
     wholes = {state.whole for state in graph.states}
-    with executed(graph, placement(graph, PLATFORM, **devices)) as (executor, verifier, _):
+    with executed(graph, placement(graph, platform, **devices), platform) as (
+        executor, verifier, _,
+    ):  # fmt: skip
         for _, execution in steps(made, executor):
             moved = {t.tensor for t in execution.transfers}
             assert (wholes <= moved) == (len(devices) == 1)

@@ -16,6 +16,7 @@ from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.executor import Executor
 from pimloop.host.models.graph import Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
+from pimloop.host.models.states import with_states
 from pimloop.host.operators import Capabilities, pim_capable
 from pimloop.host.operators.forms import ActivationForm, ProductForm
 from pimloop.host.pim.device.base import Device
@@ -25,6 +26,7 @@ from pimloop.host.pim.driver import BankClocks, PimDriver
 from pimloop.host.pim.forms import (
     WORTH,
     Forms,
+    append_clocks,
     blocked_clocks,
     choose_forms,
     clocks,
@@ -498,3 +500,78 @@ def test_clocks_count_a_beat_once_for_the_rows_that_share_it() -> None:
     assert together == 2 * clocks(four, 4, 128, 512, bank) + clocks(four, 1, 128, 512, bank)
     # Slices of MATMUL_T are LaneLatency apart anyway: the rows between them are free.
     assert blocked_clocks(four, 4, 64, 96) == 64 * 3 * 16 + 32 * 1 + 4 * 160
+
+
+# ---- states ------------------------------------------------------------------------------------
+
+
+def cache(
+    heads: int = 2, capacity: int = 4096, size: int = 64, queries: int = 2, also: str = ""
+) -> Graph:
+    """Return a model that appends a row to its keys and reads them; `also` in a second way."""
+    shapes = {
+        "past": (1, heads, capacity, size), "x": (1, heads, 1, size),
+        "index": (1, heads, 1, size), "q": (1, heads, queries, size),
+        "w": (1, heads, queries, capacity),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Neg", ["x"], ["row"], name="neg"),
+        helper.make_node(
+            "ScatterElements", ["past", "index", "row"], ["k"], name="append", axis=2
+        ),
+        helper.make_node("Transpose", ["k"], ["t"], name="t", perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["q", "t"], ["y"], name="scores"),
+    ]
+    outputs = ["y"]
+    if also == "values":
+        nodes.append(helper.make_node("MatMul", ["w", "k"], ["z"], name="mix"))
+    elif also == "sum":
+        nodes.append(helper.make_node("Add", ["k", "k"], ["z"], name="add"))
+    elif also == "cpu":
+        nodes.append(helper.make_node("Softmax", ["k"], ["z"], name="softmax"))
+    if also:
+        outputs.append("z")
+    used = {name for node in nodes for name in node.input}
+    infos = {
+        name: TensorInfo(shape, np.dtype(np.int64 if name == "index" else np.float32))
+        for name, shape in shapes.items()
+        if name in used
+    }
+    return with_states(normalize(RawModel("m", nodes, {}, infos, tuple(outputs), {"": 17})))
+
+
+def in_blocks(model: Graph, platform: str = "aim", left_out: str = "") -> frozenset[str]:
+    there = load_platform(platform)
+    operations = {
+        name: operation for name, operation in pim_capable(model, ANY).items() if name != left_out
+    }
+    return choose_forms(
+        model, operations, there.geometry(), 512, BankClocks.of(there.dram)
+    ).in_blocks
+
+
+def test_keys_lie_in_blocks_where_products_and_appending_take_fewer_clocks() -> None:
+    assert in_blocks(cache()) == {"k"}
+    assert in_blocks(cache(), "htg-z920") == frozenset()  # simulated: as fast in rows
+    # Appending takes 1.8 to 3.2 thousand clocks more.
+    assert in_blocks(cache(capacity=180)) == frozenset()
+    assert in_blocks(cache(capacity=220)) == {"k"}
+    assert in_blocks(cache(capacity=128, queries=16)) == {"k"}
+
+
+def test_a_state_that_is_read_in_another_way_keeps_its_rows() -> None:
+    for also, blocks in (("values", False), ("sum", False), ("cpu", True)):
+        assert in_blocks(cache(also=also)) == ({"k"} if blocks else frozenset())
+    # The CPU appends, or computes the scores: nothing is kept on the PIM.
+    assert in_blocks(cache(), left_out="append") == frozenset()
+    scores = next(node.id for node in cache().nodes if node.outputs == ("y",))
+    assert in_blocks(cache(), left_out=scores) == frozenset()
+
+
+def test_clocks_of_an_append_count_the_rows_that_are_opened() -> None:
+    aim, bank = load_platform("aim").geometry(), BankClocks(2, 70)
+    assert append_clocks(aim, 3, 64, 64, bank, blocks=False) == 3 * (70 + 24)
+    # 12 blocks of 64 x 32 bytes lie in one page of 32 KiB, 8 of 4,096 x 32 in 8 or more.
+    assert append_clocks(aim, 3, 64, 64, bank, blocks=True) == (740 + 12 * 20) * 2 + 2 * 100
+    assert append_clocks(aim, 2, 60, 4096, bank, blocks=True) == (740 + 8 * 20) * 2 + 2 * 8 * 100
+    assert append_clocks(aim, 2, 64, 1000, bank, blocks=True) == (740 + 8 * 20) * 2 + 2 * 8 * 100
