@@ -516,9 +516,7 @@ def cache(
     }  # fmt: skip
     nodes = [
         helper.make_node("Neg", ["x"], ["row"], name="neg"),
-        helper.make_node(
-            "ScatterElements", ["past", "index", "row"], ["k"], name="append", axis=2
-        ),
+        helper.make_node("ScatterElements", ["past", "index", "row"], ["k"], name="append", axis=2),
         helper.make_node("Transpose", ["k"], ["t"], name="t", perm=[0, 1, 3, 2]),
         helper.make_node("MatMul", ["q", "t"], ["y"], name="scores"),
     ]
