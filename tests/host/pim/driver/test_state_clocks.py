@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from support.paths import REPOSITORY
+from support.small_devices import operand
 
+from pimloop.host.common import golden
 from pimloop.host.pim.device.base import Device
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import DeviceMatrix, PimDriver
@@ -151,6 +153,36 @@ def test_the_estimate_of_an_append_is_near(
         for blocks in (False, True)
     ]
     assert estimates[1] - estimates[0] == pytest.approx(more, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("shape", "appended"),
+    [((1, 3, 20, 24), 1), ((2, 2, 300, 64), 1), ((1, 1, 40, 130), 5), ((5, 17, 7), 7)],
+)
+def test_the_simulator_has_the_bits_of_numpy(
+    opened: tuple[str, PimDriver], shape: tuple[int, ...], appended: int
+) -> None:
+    """Of rows appended to blocks, any bits; of scores by them."""
+    _, driver = opened
+    state = driver.new_matrix(shape, transposed=True, opcode="MATMUL_T")
+    *lead, capacity, size = shape
+    wanted = golden.to_bf16_bits(operand(3, *shape))
+    driver.write_matrix(state, golden.bf16_to_f32(wanted), transposed=True)
+    for seed, first in enumerate((0, capacity // 2, capacity - appended)):
+        first = min(first, capacity - appended)
+        rows = operand(seed, *lead, appended, size)
+        driver.append(state, driver.upload(rows), first)
+        wanted[..., first : first + appended, :] = golden.to_bf16_bits(rows)
+        read = driver.read_rows(state, 0, capacity)
+        assert np.array_equal(golden.to_bf16_bits(read), wanted)
+    query = golden.to_bf16_bits(operand(9, *lead, 2, size))
+    scores = driver.new_tensor((*lead, 2, capacity))
+    filled = capacity - 2
+    driver.matmul(driver.upload(golden.bf16_to_f32(query)), state, filled=filled, out=scores)
+    computed = golden.to_bf16_bits(driver.download(scores))[..., :filled]
+    for index in np.ndindex(*lead):
+        keys = np.ascontiguousarray(wanted[index][:filled].T)
+        assert np.array_equal(computed[index], golden.matmul(query[index], keys))
 
 
 def test_the_page_has_these_clocks() -> None:
