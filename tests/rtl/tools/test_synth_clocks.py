@@ -1,0 +1,37 @@
+"""`python -m pimloop.rtl.tools.synth`: a clock that is not reached is its exit code."""
+
+import sys
+
+import pytest
+
+import pimloop.rtl.tools.synth.__main__ as synth
+from pimloop.rtl.tools.synth.tools import Placed, Use
+
+BEGIN, END = "<!-- generated:control -->\n", "<!-- end -->\n"
+
+
+@pytest.mark.parametrize(
+    ("clocks", "code", "said"),
+    [
+        ({1: 81.0, 2: 75.0, 3: 77.25}, 0, ""),
+        ({1: 81.0, 2: 79.0, 3: 74.9}, 1, "control path reaches 74.9 MHz, 75 are wanted\n"),
+    ],
+)
+def test_the_control_path_must_reach_its_clock_with_every_seed(
+    monkeypatch, capsys, tmp_path, clocks, code, said
+):
+    document = tmp_path / "synthesis.md"
+    document.write_text(f"{BEGIN}old\n{END}<!-- generated:blocks -->\n{END}", encoding="utf-8")
+    monkeypatch.setattr(synth, "DOCUMENT", document)
+    monkeypatch.setattr(synth, "synthesise", lambda top, *_, **__: {top: Use(4, 3, 2, 1)})
+    monkeypatch.setattr(
+        synth, "place_and_route", lambda *_, seed, **__: Placed(clocks[seed], ("a", "b"), 9.0, 3.0)
+    )
+    monkeypatch.setattr(sys, "argv", ["synth", "--control", "--seeds", *map(str, clocks)])
+    assert synth.main() == code
+    assert capsys.readouterr().out.endswith(f"seed 3: {clocks[3]:.1f} MHz\n{said}")
+    table = document.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    rows = [line for line in table.splitlines() if line.startswith("| 8 |")]
+    assert rows == [
+        f"| 8 | {seed} | {mhz:.1f} MHz | 9.00 ns | 3.00 ns |" for seed, mhz in clocks.items()
+    ]
