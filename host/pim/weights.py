@@ -302,11 +302,13 @@ class DeviceWeights:
             self._loaded.pop(key, None)
 
     def _new(self, graph: Graph, use: ConstantUse) -> DeviceTensor | DeviceMatrix:
+        if use.form == "state":
+            return self._driver.new_state(use.shape, blocks=use.in_blocks)
         if use.tensor_shape is not None:
-            return self._driver.new_tensor(use.tensor_shape, packed=use.form != "state")
+            return self._driver.new_tensor(use.tensor_shape)
         if use.form == "integers":
             return self._driver.new_integers(use.shape, *integer_format(_integers(graph, use)))
-        transposed = use.form == "transposed" or use.in_blocks
+        transposed = use.form == "transposed"
         return self._driver.new_matrix(use.shape, transposed=transposed, opcode=use.opcode)
 
 

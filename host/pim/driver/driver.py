@@ -340,6 +340,22 @@ class PimDriver:
         _require_elements(shape, "load_matrix")
         return self._store.matrix(_turned(shape) if transposed else shape, opcode)
 
+    def new_state(self, shape: Shape, *, blocks: bool = False) -> State:
+        """Allocate a state (..., capacity, size) for `append`; its content is not defined.
+
+        Parameters
+        ----------
+        shape
+            Its shape.
+        blocks
+            As the transpose of a right operand of MATMUL_T, to be written by `write_matrix`;
+            default: as a tensor in rows, to be written by `write`.
+        """
+        _require_elements(shape, "a state")
+        if not blocks:
+            return self._store.tensor(shape, packed=False)
+        return self._store.matrix(_turned(shape), "MATMUL_T", changes=True)
+
     def tensor_bytes(self, shape: Shape, *, packed: bool = True) -> int:
         """Return the bytes that `new_tensor` takes for a shape, padding included."""
         return self._store.tensor_bytes(shape, packed=packed)

@@ -114,9 +114,14 @@ class TensorStore:
         block = self.memory.allocate_high(math.prod(shape[:-1]) * columns * BF16_BYTES)
         return DeviceMatrix(block, self.memory.free, shape, columns, "tiled")
 
-    def matrix(self, shape: Shape, opcode: ProductOpcode) -> DeviceMatrix:
-        """Allocate a resident right operand (..., q, r) laid out for `opcode`."""
-        block = self.memory.allocate_low(self.matrix_bytes(shape, opcode))
+    def matrix(self, shape: Shape, opcode: ProductOpcode, *, changes: bool = False) -> DeviceMatrix:
+        """Allocate a resident right operand (..., q, r) laid out for `opcode`.
+
+        One that `changes` is placed as tensors are, in whole pages: that of another layer of a
+        model then differs from it by whole rows of the DRAM.
+        """
+        allocate = self.memory.allocate_high if changes else self.memory.allocate_low
+        block = allocate(self.matrix_bytes(shape, opcode))
         columns = self._columns(shape[-1], opcode)
         kind: Literal["tiled", "blocked"] = "tiled" if opcode == "MATMUL" else "blocked"
         return DeviceMatrix(block, self.memory.free, shape, columns, kind)

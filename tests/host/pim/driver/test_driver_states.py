@@ -12,18 +12,19 @@ from support.small_devices import operand, plain, small_device, small_geometry
 
 from pimloop.host.common import golden
 from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.device.moved import moved_name
+from pimloop.host.pim.device.validate import Fields
 from pimloop.host.pim.driver import DeviceMatrix, DeviceTensor, PimDriver
 from pimloop.host.pim.driver.errors import DriverError, ShapeError
 from pimloop.host.pim.driver.states import State, in_blocks_refused
+from pimloop.host.platforms.platform import load_platform
 
 STYLES = pytest.mark.parametrize("style", ["per_bank", "all_bank"])
 LAYOUTS = pytest.mark.parametrize("blocks", [False, True])
 
 
 def _new_state(driver: PimDriver, shape: tuple[int, ...], blocks: bool) -> State:
-    if blocks:
-        return driver.new_matrix(shape, transposed=True, opcode="MATMUL_T")
-    return driver.new_tensor(shape)
+    return driver.new_state(shape, blocks=blocks)
 
 
 def _write(driver: PimDriver, state: State, values: np.ndarray) -> None:
@@ -219,6 +220,27 @@ def test_a_device_whose_beats_do_not_divide_a_block_has_no_states_in_blocks() ->
             driver.append(state, row, 0)
         with pytest.raises(DriverError, match="keep the state in rows"):
             driver.read_rows(state, 0, 1)
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_states_of_equal_layers_lie_whole_rows_of_the_dram_apart(blocks: bool) -> None:
+    """Their lists have one name, and one of them is simulated."""
+    geometry = load_platform("aim").geometry()
+    with ModelDevice(geometry, 1 << 20) as device:
+        driver = PimDriver(device)
+        row = driver.upload(plain(0, 1, 3, 1, 64))
+        query = driver.upload(plain(0, 1, 3, 3, 64))
+        names = []
+        for _ in range(2):
+            state = driver.new_state((1, 3, 2049, 64), blocks=blocks)
+            assert state.address % (geometry.row_bytes * geometry.banks) == 0
+            with driver.written_down() as written:
+                driver.append(state, row, 17)
+            appended = moved_name(map(Fields.parse, written), geometry)
+            with driver.written_down() as written:
+                driver.matmul(query, state, transpose_b=not blocks, filled=18)
+            names.append((appended, moved_name(map(Fields.parse, written), geometry)))
+        assert names[0] == names[1]
 
 
 def test_rows_move_alone() -> None:

@@ -29,7 +29,7 @@ FILLED = (16, 128, 1024, 4096)
 CLOCKS = {
     "htg-z920": {
         "scores, keys in rows": (6780, 19344, 137976, 549436),
-        "scores, keys in blocks": (6760, 19344, 138064, 549824),
+        "scores, keys in blocks": (6780, 19344, 138084, 549820),
         "result": (2644, 10436, 72964, 288368),
     },
     "aim": {
@@ -87,8 +87,8 @@ def _grows_evenly(clocks: list[int]) -> bool:
 
 def test_clocks_grow_with_the_rows_that_are_there(opened: tuple[str, PimDriver]) -> None:
     name, driver = opened
-    scores = _scores(driver, driver.new_tensor(SHAPE))
-    cached = driver.new_tensor(SHAPE)
+    scores = _scores(driver, driver.new_state(SHAPE))
+    cached = driver.new_state(SHAPE)
     shares = driver.upload(_values(1, HEADS, QUERIES, CAPACITY))
     result = []
     for filled in FILLED:
@@ -102,7 +102,7 @@ def test_clocks_grow_with_the_rows_that_are_there(opened: tuple[str, PimDriver])
 
 def test_clocks_of_keys_in_blocks_grow_with_their_beats(opened: tuple[str, PimDriver]) -> None:
     name, driver = opened
-    keys = driver.new_matrix(SHAPE, transposed=True, opcode="MATMUL_T")
+    keys = driver.new_state(SHAPE, blocks=True)
     counted = _scores(driver, keys)
     assert tuple(counted) == CLOCKS[name]["scores, keys in blocks"]
     if name == "htg-z920":
@@ -118,9 +118,9 @@ def test_clocks_of_keys_in_blocks_grow_with_their_beats(opened: tuple[str, PimDr
 def test_appending_takes_as_long_wherever_the_row_goes(opened: tuple[str, PimDriver]) -> None:
     name, driver = opened
     row = driver.upload(_values(1, HEADS, 1, SIZE))
-    states = [driver.new_tensor(SHAPE)]
+    states = [driver.new_state(SHAPE)]
     if driver.geometry.all_bank:
-        states.append(driver.new_matrix(SHAPE, transposed=True, opcode="MATMUL_T"))
+        states.append(driver.new_state(SHAPE, blocks=True))
     for state, clocks in zip(states, APPENDED[name], strict=True):
         for place in (0, 17, 4095):
             driver.append(state, row, place)
@@ -140,10 +140,10 @@ def test_the_estimate_of_an_append_is_near(
     _, driver = opened
     shape = (1, heads, capacity, size)
     row = driver.upload(_values(1, heads, 1, size))
-    with driver.new_matrix(shape, transposed=True, opcode="MATMUL_T") as blocks:
+    with driver.new_state(shape, blocks=True) as blocks:
         driver.append(blocks, row, 1)
         counted = driver.last.cycles
-    with driver.new_tensor(shape) as rows:
+    with driver.new_state(shape) as rows:
         driver.append(rows, row, 1)
         more = counted - driver.last.cycles
     row.free()
@@ -164,7 +164,7 @@ def test_the_simulator_has_the_bits_of_numpy(
 ) -> None:
     """Of rows appended to blocks, any bits; of scores by them."""
     _, driver = opened
-    state = driver.new_matrix(shape, transposed=True, opcode="MATMUL_T")
+    state = driver.new_state(shape, blocks=True)
     *lead, capacity, size = shape
     wanted = golden.to_bf16_bits(operand(3, *shape))
     driver.write_matrix(state, golden.bf16_to_f32(wanted), transposed=True)
