@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pimloop.partitioner.errors import PartitionerError
+from pimloop.partitioner.graph import Move
 from pimloop.partitioner.problem import Problem
-from pimloop.partitioner.segments import cheapest_assignment, entry_ticks
+from pimloop.partitioner.segments import cheapest_assignment, entered, entry_ticks
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,43 @@ def evaluate(problem: Problem, assignment: Mapping[str, str]) -> Evaluation:
     )
     return Evaluation(
         compute, _transfer_ticks(problem, place), sum(entry_ticks(problem, assignment))
+    )
+
+
+@dataclass(frozen=True)
+class Items:
+    """What the total of an assignment is the sum of."""
+
+    operators: tuple[tuple[str, str], ...]  # (operator id, device or split)
+    moves: tuple[tuple[str, Move], ...]  # (tensor id, (memory or split, memory))
+    entries: tuple[str, ...]  # device of each segment
+
+
+def items_of(problem: Problem, assignment: Mapping[str, str]) -> Items:
+    """Return what a full assignment of operator ids to devices or splits takes.
+
+    Raises
+    ------
+    PartitionerError
+        As `evaluate`.
+    """
+    place = places_of(problem, assignment)
+    moves = [
+        (
+            tensor.id,
+            (
+                problem.place_name(tensor.producer, problem.source_of(tensor, place)),
+                problem.memories[destination],
+            ),
+        )
+        for tensor in problem.tensors
+        for destination in sorted(problem.destinations(tensor, place))
+    ]
+    operators = problem.costs.graph.operators
+    return Items(
+        tuple((operator.id, assignment[operator.id]) for operator in operators),
+        tuple(moves),
+        tuple(assignment[operators[v].id] for v in entered(problem, assignment)),
     )
 
 

@@ -31,11 +31,19 @@ def useful_devices(problem: Problem, operator: int, memory: int) -> tuple[int, .
 def entry_ticks(problem: Problem, assignment: Mapping[str, str]) -> list[int]:
     """Return what each operator pays because a segment begins with it."""
     names = [operator.id for operator in problem.costs.graph.operators]
+    ticks = [0] * len(names)
+    for v in entered(problem, assignment):
+        ticks[v] = problem.entry[problem.device_number(v, assignment[names[v]])]
+    return ticks
+
+
+def entered(problem: Problem, assignment: Mapping[str, str]) -> list[int]:
+    """Return the operators that begin a segment."""
+    names = [operator.id for operator in problem.costs.graph.operators]
     return [
-        0
-        if before is not None and assignment[names[before]] == assignment[name]
-        else problem.entry[problem.device_number(v, assignment[name])]
-        for v, (name, before) in enumerate(zip(names, problem.before, strict=True))
+        v
+        for v, before in enumerate(problem.before)
+        if before is None or assignment[names[before]] != assignment[names[v]]
     ]
 
 

@@ -172,22 +172,18 @@ def planner(
     from pimloop.host.pim.fit import pim_fit
     from pimloop.host.pipeline.generation import Placed
     from pimloop.host.pipeline.pipeline import Pipeline
-    from pimloop.host.planning.energy_costs import no_plan_energies
+    from pimloop.host.planning.energy_costs import require_energies
     from pimloop.host.planning.policies import POLICIES, find_policies
     from pimloop.host.planning.schedules import make_plans
     from pimloop.partitioner.place.solve import COEXEC
     from pimloop.partitioner.plan_file import ENERGY_OBJECTIVES
 
     if options.objective in ENERGY_OBJECTIVES:
-        raise PimloopError(
-            f"a generation has no plans for the objective {options.objective}: use --objective"
-            " sequential or makespan"
-        )
+        require_energies(platform)
     # Shares of the PIM are simulated only for the policy that uses them.
     shares = options.shares if policy in (None, COEXEC) else 1
     further = () if policy is None else (policy,)
-    counted = options.backend != "model" and not no_plan_energies(platform)
-    profiled = replace(options, policies=further, shares=shares, energies=counted)
+    profiled = replace(options, policies=further, shares=shares)
 
     def place(
         graph: Graph,
@@ -203,7 +199,7 @@ def planner(
         def show(event: Event) -> None:
             progress(Event(f"{graph.name} {event.job}", event.progress))
 
-        pipeline = Pipeline(graph, feeds, platform, profiled, show, before, filled)
+        pipeline = Pipeline(graph, feeds, platform, profiled, show, before, filled, counted=True)
         if policy == COEXEC and pipeline.why_no_splits:
             raise PimloopError(
                 f"{graph.name}: no plan of policy '{policy}': {pipeline.why_no_splits}; use"
@@ -213,7 +209,7 @@ def planner(
             costs = pipeline.profile()
         name = policy or (COEXEC if COEXEC in pipeline.policies else OPTIMAL)
         functions = {name: find_policies([name])[name]}
-        if options.objective == "sequential":  # the others' plans are a matter of milliseconds
+        if options.objective != "makespan":  # the others' plans are a matter of milliseconds
             functions = pipeline.policies | functions
         plans, failed = make_plans(costs, functions, options.objective, options.time_limit_s)
         if name in failed:
@@ -267,6 +263,7 @@ def _planned(phase: Phase) -> PlannedPhase | None:
     return PlannedPhase(
         phase.name, phase.graph, placed.costs, placed.plans, placed.policy, phase.assignment,
         times, total, spent and phase_energy(*spent),
+        None if placed.outcome is None else placed.outcome.energies,
     )  # fmt: skip
 
 

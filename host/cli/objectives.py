@@ -51,5 +51,16 @@ def objective_text(report: Report) -> str:
         f"objective {report['objective']}: least {LEAST[report['objective']]} ({proved}),"
         f" predicted {totals_text(us, energy['total_fj'])}"
     )
-    others = others_text(energy)
-    return f"{text}; {others}" if others else text
+    parts = [text, others_text(energy), _split_text(report)]
+    return "; ".join(filter(None, parts))
+
+
+def _split_text(report: Report) -> str:
+    """Return what the plan with split operators takes, "" where there is none beside the main."""
+    from pimloop.partitioner.place.solve import COEXEC
+
+    schedule = report["schedules"].get(COEXEC)
+    if schedule is None or report["main_schedule"] == COEXEC or "plan_energy" not in schedule:
+        return ""
+    totals = totals_text(schedule["predicted_us"] or 0.0, schedule["plan_energy"]["total_fj"])
+    return f"with split operators it takes {totals}"

@@ -109,6 +109,21 @@ def total(energies: Iterable[Energy]) -> Energy:
     return sum(energies, Energy())
 
 
+def average(energies: Iterable[Energy], count: int) -> Energy:
+    """Return the sum of energies by a count, each cause rounded to whole femtojoules."""
+    whole = total(energies)
+    return Energy(
+        {
+            cause: Joules(
+                round(Fraction(each.low, count)),
+                round(Fraction(each.nominal, count)),
+                round(Fraction(each.high, count)),
+            )
+            for cause, each in whole.parts.items()
+        }
+    )
+
+
 def energy(activity: Activity, known: Constants) -> Energy:
     """Return the energy of a piece of work.
 

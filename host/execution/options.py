@@ -24,7 +24,9 @@ class Options:
     fresh: bool = False  # measure stored costs and what an interrupted run left again
     cache: bool = True  # use the cache of simulated lists
     policies: tuple[str, ...] = ()  # further policies, of plug-ins
-    energies: bool = False  # beside the times of costs; in any case where the objective needs them
+    #: Costs for plans of least energy: with energies, and of every share of an operator, also of
+    #: those that cannot be the quickest. In any case where the objective is one of energy.
+    energies: bool = False
     #: Steps in which a product may be split between CPU and PIM; 1: it is whole. None: the usual
     #: number, where co-execution is the default or asked for as a policy.
     shares: int | None = None

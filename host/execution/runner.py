@@ -9,7 +9,7 @@ simulator runs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -201,47 +201,21 @@ class Runner:
                 finish(index, executed, self._cpu_times(jobs[index], executed.executor))
         return [results[index] for index in range(len(jobs))]
 
-    def part_clocks(self, wanted: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
-        """Return the DRAM clocks of the first columns of operators, simulated by themselves.
+    def part_costs(self, parts: Collection[Part]) -> dict[Part, OpStats]:
+        """Return what parts of operators cost, each simulated by itself.
 
-        Of those that take the same (`pimloop.host.pim.device.moved`) one is simulated.
+        Of those that cost the same (`pimloop.host.pim.device.moved`) one is simulated.
 
         Parameters
         ----------
-        wanted
-            By node id: how many columns, out of `PimFit.first_columns`.
-
-        Returns
-        -------
-        By node id and columns.
+        parts
+            Their columns are out of `PimFit.first_columns`.
 
         Raises
         ------
         SimError
             When a device fails twice.
         """
-        return self._simulated(
-            {
-                (name, columns): Part(name, columns=columns)
-                for name, several in wanted.items()
-                for columns in several
-            }
-        )
-
-    def state_clocks(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Return the DRAM clocks of operators that read or write a state, as `part_clocks`.
-
-        Parameters
-        ----------
-        wanted
-            Node ids, and how many rows the state has with those that are appended.
-        """
-        return self._simulated(
-            {(name, filled): Part(name, filled=filled) for name, filled in wanted}
-        )
-
-    def _simulated(self, parts: Mapping[tuple[str, int], Part]) -> dict[tuple[str, int], int]:
-        """Return the DRAM clocks of parts; of those that take the same one is simulated."""
         if not parts:  # no device is opened for nothing
             return {}
         job, done = Job("parts", {}), itertools.count(1)
@@ -249,30 +223,31 @@ class Runner:
         def grouped(worker: Worker) -> list[list[Part]]:
             resident = self._resident(job, worker)
             equal: dict[object, list[Part]] = {}
-            for part in parts.values():
+            for part in parts:
                 key = resident.moved(part)
                 equal.setdefault(part if key is None else key, []).append(part)
             return list(equal.values())
 
-        def simulate(part: Part, worker: Worker) -> int:
-            clocks = self._resident(job, worker).clocks(part)
+        def simulate(part: Part, worker: Worker) -> OpStats:
+            cost = self._resident(job, worker).cost(part)
             self._progress(Event(job.name, Progress("run", part.node, next(done), len(groups), 0)))
-            return clocks
+            return cost
 
         groups = self._pool.submit(grouped).result()
         # The longest first: the devices then end at about the same time.
         groups.sort(key=lambda group: -self._part_work(group[0]))
         futures = [self._pool.submit(partial(simulate, group[0])) for group in groups]
-        clocks = {
+        return {
             part: future.result()
             for group, future in zip(groups, futures, strict=True)
             for part in group
         }
-        return {key: clocks[part] for key, part in parts.items()}
 
     def _part_work(self, part: Part) -> Fraction:
-        """Return about the multiply-adds of a part of an operator."""
+        """Return about the multiply-adds of a part of an operator; of a copy its elements."""
         node = self.graph.node(part.node)
+        if part.copy is not None:
+            return Fraction(self.graph.tensors[node.outputs[0]].elements)
         whole = self.operations[part.node].work(self.graph, node)
         if part.columns is None:
             return Fraction(whole * (part.filled or 1))

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import ml_dtypes
 import numpy as np
@@ -68,13 +69,19 @@ def leave_constants(
     ResidentModel(graph, operations, driver, weights).close()
 
 
+#: Copies of an operator's result beside whole ones: of its first columns to the host, of the other
+#: ones to the device, and of a whole state, or of scores, before the first execution.
+Copy = Literal["first", "others", "hand_over"]
+
+
 @dataclass(frozen=True)
 class Part:
-    """A part of an operator: the first columns of a product, or what it does of a state."""
+    """A part of an operator: the first columns of a product, what it does of a state, or a copy."""
 
     node: str  # id
-    columns: int | None = None  # one of `ResidentModel.first_columns`; None: all
+    columns: int | None = None  # of the PIM: one of `ResidentModel.first_columns`; None: all
     filled: int | None = None  # rows of the state, with those that are appended; None: all
+    copy: Copy | None = None  # of its result, which is then not computed; None: it is
 
 
 class ResidentModel:
@@ -382,16 +389,16 @@ class ResidentModel:
             self.driver.wait()
         return self.driver.last
 
-    def clocks(self, part: Part) -> int:
-        """Return the DRAM clocks of a part of an operator.
+    def cost(self, part: Part) -> OpStats:
+        """Return what a part of an operator costs.
 
-        It runs at its static addresses on what is in memory: cycles do not depend on it.
+        It runs at its static addresses on what is in memory: no count depends on it.
         """
         self._call_placed(part)
-        return self.driver.last.cycles
+        return self.driver.last
 
     def moved(self, part: Part) -> bytes | None:
-        """Return what `clocks` depend on: parts for which it is equal take the same.
+        """Return what `cost` depends on: parts for which it is equal cost the same.
 
         None where every part is simulated at its own addresses.
         """
@@ -409,9 +416,30 @@ class ResidentModel:
             self.filled = dict.fromkeys(self.graph.state_named, part.filled)
         try:
             with self.driver.memory.restricted(self._placement.free[part.node]):
-                self._call(self.graph.node(part.node), self._placement.tensors, part.columns)
+                if part.copy is None:
+                    self._call(self.graph.node(part.node), self._placement.tensors, part.columns)
+                else:
+                    self._copy_placed(part)
         finally:
             self.filled = kept
+
+    def _copy_placed(self, part: Part) -> None:
+        """Copy a result, or a part of it, at its static address."""
+        state = self.graph.state_of.get(part.node)
+        name = self.graph.node(part.node).outputs[0] if state is None else state.whole
+        shape = self.graph.tensors[name].shape
+        if part.copy == "hand_over":
+            self.hand_over(name, np.zeros(shape, np.uint16))
+            return
+        assert self._placement is not None
+        tensor = self._placement.tensors[name]
+        assert isinstance(tensor, DeviceTensor)
+        assert part.columns is not None
+        if part.copy == "first":
+            self.driver.download(tensor.part(0, part.columns))
+        else:
+            others = np.zeros((*shape[:-1], shape[-1] - part.columns), np.uint16)
+            self._write_last(tensor, others)
 
     def complete(self, name: str, bits: golden.Bits) -> OpStats:
         """Write the last columns of a result that has only its first ones.
@@ -423,10 +451,13 @@ class ResidentModel:
         bits
             The missing columns, (..., columns).
         """
-        tensor, columns = self._tensor(name), bits.shape[-1]
+        self._write_last(self._tensor(name), bits)
+        return self.driver.last
+
+    def _write_last(self, tensor: DeviceTensor, bits: golden.Bits) -> None:
+        columns = bits.shape[-1]
         part = tensor.part(tensor.columns - columns, columns)
         self.driver.write(part, bits.view(ml_dtypes.bfloat16).reshape(part.shape))
-        return self.driver.last
 
     def download_first(self, name: str, columns: int) -> NDArray[np.float32]:
         """Return the first columns of a result, in the shape that the model has but for them."""

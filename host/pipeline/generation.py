@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 
-from pimloop.host.energy.forms import Energy, energy, total
+from pimloop.host.energy.forms import Energy, total
 from pimloop.host.execution.accuracy import Comparison
 from pimloop.host.execution.execution import Execution
 from pimloop.host.execution.finite import NonFinite
@@ -22,7 +21,7 @@ from pimloop.host.models.generator import Generator
 from pimloop.host.models.graph import Array, Graph
 from pimloop.host.pim.driver import OpStats
 from pimloop.host.pim.fit import pim_fit
-from pimloop.host.planning.energies import schedule_energy, transfer_activity
+from pimloop.host.planning.energies import schedule_energy, transfer_energy, work
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.outcome import Outcome, Schedule, disturbed
 from pimloop.host.planning.predictions import prediction_errors
@@ -178,12 +177,10 @@ class Phase:
         spent = [schedule_energy(schedule) for schedule in self._schedules()]
         if known is None or self.result is None or not spent or None in spent:
             return None
+        platform = self.result.platform
         handed = [
-            energy(
-                transfer_activity(
-                    transfer, self.result.platform, Fraction(transfer_us(self.result, transfer))
-                ),
-                known,
+            transfer_energy(
+                platform, transfer_us(self.result, transfer), work(transfer.stats, platform), known
             )
             for execution in self.executions
             for transfer in execution.handed_over

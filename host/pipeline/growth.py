@@ -24,6 +24,7 @@ from pimloop.host.models.generator import Generator
 from pimloop.host.models.graph import Array, Graph, Node
 from pimloop.host.models.parameters import SharedWeights, Weights
 from pimloop.host.models.quantize.products import with_integers_of
+from pimloop.host.pim.resident import Part
 from pimloop.host.pipeline.generation import Generation
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.policies import find_policies
@@ -40,6 +41,7 @@ LENGTHS = (128, 512, 2048, 8192)
 
 NO_COSTS = "no costs, or no step"
 MAKESPAN = "plans of the objective makespan take too long"
+ENERGY = "energies of longer caches are not counted, only times are: use --objective sequential"
 MEASURED = "CPU times are measured here, not modelled: generate with other lengths of the prompt"
 SPLIT = "an operator that reads the cache is split between devices"
 TOO_LARGE = "weights and cache do not fit the device memory together, so clocks are not known ahead"
@@ -68,7 +70,8 @@ def growth(generation: Generation, progress: Callable[[Event], None]) -> Growth:
     if costs is None or generator.step is None:
         return Growth(left_out=NO_COSTS)
     if generation.options.objective != "sequential":
-        return Growth(left_out=MAKESPAN)
+        overlaps = generation.options.objective == "makespan"
+        return Growth(left_out=MAKESPAN if overlaps else ENERGY)
     if generation.platform.cpu_model() is None:
         return Growth(left_out=MEASURED)
     policies = tuple(decode.placed.plans)
@@ -166,7 +169,8 @@ def _costs_of(runner: Runner, step: Graph, rows: int, costs: CostGraph) -> CostG
     ]
     if simulated and not runner.fit.static:
         return TOO_LARGE
-    clocks = runner.state_clocks([(name, rows) for name in simulated])
+    costs_on_pim = runner.part_costs([Part(name, filled=rows) for name in simulated])
+    clocks = {part.node: cost.cycles for part, cost in costs_on_pim.items()}
     cost_us: dict[str, Mapping[str, float]] = {}
     for operator in operators.operators:
         name, old = operator.id, costs.cost_us[operator.id]
@@ -174,7 +178,7 @@ def _costs_of(runner: Runner, step: Graph, rows: int, costs: CostGraph) -> CostG
             cost_us[name] = {device: old[device] for device in operator.devices}
             continue
         cost_us[name] = {
-            device: platform.pim_time_us(clocks[name, rows])
+            device: platform.pim_time_us(clocks[name])
             if platform.devices[device].offloaded
             else _modelled_us(longer, changed[name], device, platform)
             for device in operator.devices
@@ -190,8 +194,9 @@ def _costs_of(runner: Runner, step: Graph, rows: int, costs: CostGraph) -> CostG
     }
     capacity = {**costs.capacity_bytes, "pim": runner.fit.weight_room}
     return replace(
-        costs, graph=operators, cost_us=cost_us, transfer_us=transfer_us, capacity_bytes=capacity
-    )
+        costs, graph=operators, cost_us=cost_us, transfer_us=transfer_us, capacity_bytes=capacity,
+        energies=None,
+    )  # fmt: skip
 
 
 def _offloaded(operator: cg.Operator, platform: Platform) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import pimloop.partitioner.graph as cg
+from pimloop.host.energy.forms import Activity
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import Job, Runner
+from pimloop.host.pim.driver import OpStats
+from pimloop.host.pim.resident import Part
 from pimloop.host.planning.costs import StoredCosts
+from pimloop.host.planning.energy_costs import split_parts
 from pimloop.host.planning.keys import is_measured
 from pimloop.host.planning.part_runs import plan_part_runs
 from pimloop.host.planning.part_times import (
@@ -20,11 +24,13 @@ from pimloop.host.planning.part_times import (
 )
 from pimloop.host.planning.shares import (
     ModelledParts,
+    Offer,
     ShareBounds,
     offered_columns,
     splits,
     worth_simulating,
 )
+from pimloop.host.planning.states import counts_of
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.splits import Split
 
@@ -34,6 +40,8 @@ class SplitProfile:
     """The splits of a model and how their times were found."""
 
     splits: Mapping[str, Sequence[Split]]  # by operator id
+    #: What the PIM's part of each, and what is gathered, counts; empty: only times are asked for.
+    counts: Mapping[Part, Activity] = field(default_factory=dict)
     parts: Parts | None = None  # None: the platform models all but the PIM
     results: list[Result] = field(default_factory=list)  # of the runs that measured parts
     disturbed: bool = False  # other work disturbed these, now or when they were stored
@@ -55,6 +63,10 @@ class SplitProfiler:
         Times what is done in its body, under a name.
     execute
         Runs jobs of a stage; return their results.
+    every
+        Whether every share is simulated: one that cannot be the quickest may take less energy.
+    counted
+        Whether energies are asked for: what is gathered is then simulated too.
     """
 
     def __init__(
@@ -65,6 +77,9 @@ class SplitProfiler:
         shares: int,
         phase: Callable[[str], AbstractContextManager[None]],
         execute: Callable[[str, list[Job]], list[Result]],
+        *,
+        every: bool = False,
+        counted: bool = False,
     ) -> None:
         self._runner = runner
         self._operators = operators
@@ -72,9 +87,12 @@ class SplitProfiler:
         self._fresh = runner.options.fresh
         self._phase = phase
         self._execute = execute
+        self._every, self._counted = every, counted
+        self._counts: dict[Part, Activity] = {}
         self._offered = offered_columns(runner.fit, runner.graph, shares)
         results = {n: runner.graph.tensors[runner.graph.node(n).outputs[0]] for n in self._offered}
-        self._totals = {name: info.shape[-1] for name, info in results.items()}
+        #: Columns of the results of the operators that may be split, by id.
+        self.columns = {name: info.shape[-1] for name, info in results.items()}
         self._rows = {name: info.elements // info.shape[-1] for name, info in results.items()}
 
     def profile(self, costs: CostGraph) -> SplitProfile:
@@ -94,12 +112,16 @@ class SplitProfiler:
         graph, platform = runner.graph, runner.platform
         if not is_measured(platform):
             modelled = ModelledParts(graph, runner.operations, platform)
-            offer = worth_simulating(self._offered, runner.fit, graph, platform, costs, modelled)
+            offer = (
+                Offer(self._offered, {})
+                if self._every
+                else worth_simulating(self._offered, runner.fit, graph, platform, costs, modelled)
+            )
             known = splits(graph, platform, self._clocks(offer.simulated), modelled)
-            return SplitProfile(known, others=offer.others)
+            return SplitProfile(known, self._counts_of(known), others=offer.others)
         clocks = self._clocks(self._offered)
-        plan = plan_part_runs(self._operators, self._offered, self._totals)
-        expected = expected_parts(self._operators, self._offered, self._totals, plan)
+        plan = plan_part_runs(self._operators, self._offered, self.columns)
+        expected = expected_parts(self._operators, self._offered, self.columns, plan)
         times = None if self._fresh else self._known.find_parts(*expected)
         reused, results = times is not None, []
         if times is None:
@@ -108,28 +130,41 @@ class SplitProfiler:
                 results = self._execute("parts", jobs)
             times = measured_parts(results)
             self._known.add_parts(times)
-        measured = MeasuredParts(costs, times, self._totals, self._rows)
+        measured = MeasuredParts(costs, times, self.columns, self._rows)
+        measured_splits = splits(graph, platform, clocks, measured)
         return SplitProfile(
-            splits(graph, platform, clocks, measured),
+            measured_splits,
+            self._counts_of(measured_splits),
             Parts(plan, {name: measured.fit(name) for name in self._offered}, reused),
             results,
             times.disturbed,
         )
 
     def _clocks(self, offered: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
-        """Return the DRAM clocks of the PIM's parts: those that are not known are simulated."""
-        clocks: dict[tuple[str, int], int] = {}
-        missing: dict[str, list[int]] = {}
-        for name, columns in offered.items():
-            for count in columns:
-                stored = None if self._fresh else self._known.find_clocks(name, count)
-                if stored is None:
-                    missing.setdefault(name, []).append(count)
-                else:
-                    clocks[name, count] = stored
-        if missing:
+        """Return the DRAM clocks of the PIM's parts, by operator id and columns."""
+        wanted = {
+            (name, count): Part(name, count)
+            for name, columns in offered.items()
+            for count in columns
+        }
+        self._count(wanted.values())
+        return {key: self._counts[part].list_clocks for key, part in wanted.items()}
+
+    def _counts_of(self, known: Mapping[str, Sequence[Split]]) -> Mapping[Part, Activity]:
+        """Return what the energies of splits are computed from; none where they are not wanted."""
+        if self._counted:
+            self._count(split_parts(known, self.columns))
+        return self._counts if self._counted else {}
+
+    def _count(self, parts: Collection[Part]) -> None:
+        """Find what parts count: those that are not known are simulated."""
+
+        def simulate(missing: Collection[Part]) -> Mapping[Part, OpStats]:
             with self._phase("profile parts"):
-                simulated = self._runner.part_clocks(missing)
-            self._known.add_clocks(simulated)
-            clocks |= simulated
-        return clocks
+                return self._runner.part_costs(missing)
+
+        self._counts |= counts_of(
+            [part for part in parts if part not in self._counts],
+            self._runner.platform, simulate, self._known,
+            fresh=self._fresh, counted=self._counted,
+        )  # fmt: skip

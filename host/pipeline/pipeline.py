@@ -14,6 +14,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.common.files import write_json
 from pimloop.host.cpu.power import measure_again
 from pimloop.host.cpu.profile import CpuProfile
+from pimloop.host.energy.constants import Constants
 from pimloop.host.execution.execution import Progress
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result
@@ -23,12 +24,15 @@ from pimloop.host.models.graph import Array, Graph
 from pimloop.host.models.inputs import check_inputs
 from pimloop.host.pipeline.parts import SplitProfiler
 from pimloop.host.pipeline.state import State
-from pimloop.host.planning.costs import CountedEnergies, StoredCosts
+from pimloop.host.planning.costs import StoredCosts
+from pimloop.host.planning.counts import Counts, count_runs
 from pimloop.host.planning.energy_costs import (
-    NO_SHARES,
-    counted_energies,
+    PlannedEnergies,
+    no_plan_energies,
+    no_schedule_energies,
+    planned_energies,
     require_energies,
-    with_energies,
+    with_split_energies,
 )
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.keys import is_measured, model_key, run_key
@@ -71,6 +75,9 @@ class Pipeline:
     filled
         Of a model with states that is executed several times: rows that they have in each
         execution, with those that it appends. Plans are for all executions.
+    counted
+        Whether energies are found beside the times, where schedules on the platform have any; they
+        are in any case where plans are to be made for energy.
 
     Attributes
     ----------
@@ -92,9 +99,12 @@ class Pipeline:
         progress: Callable[[Event], None] | None = None,
         before: Sequence[Graph] = (),
         filled: Sequence[int] = (),
+        *,
+        counted: bool = False,
     ) -> None:
         options = options or Options()
         self._filled = filled
+        self._counted = counted and not no_schedule_energies(platform)
         check_inputs(graph, feeds, "inputs")
         if options.fresh and platform.cpu is None:
             measure_again()
@@ -147,8 +157,6 @@ class Pipeline:
         PimloopError, SimError
             When the policy is unknown or has no plan, or the device has no clock or fails.
         """
-        if name == COEXEC:
-            self._require_whole_operators()
         self.policies = {name: find_policies([name])[name]}
         self.outcome.left_out.clear()  # no other policy is executed
         refuse_without_clock(name, self.options.backend)
@@ -178,10 +186,10 @@ class Pipeline:
                 store, self._model, self.operators, self.runner.feeds, self.platform,
                 self.options, self._before,
             )  # fmt: skip
-            costs = None if self.options.fresh else self._merge_known(known)
-            if costs is not None:
-                costs = self._with_energies(costs, known.find_energies)
-            if costs is None:
+            costs, energies = None if self.options.fresh else self._merge_known(known), None
+            if costs is not None and self._wants_energies:
+                energies = self._energies(costs, known.find_counts())
+            if costs is None or (self._wants_energies and energies is None):
                 self.runner.require_memory(profile.jobs, profile=True)
                 with self._phase("profile"):
                     results = self._execute("profile", profile.jobs)
@@ -197,11 +205,16 @@ class Pipeline:
                 self.outcome.cpu_profile_disturbed = cpu.disturbed or conversions
                 measured += cpu_runs(self.operators, cpu)
                 costs = self._merge(measured, cpu.entry_us)
-                costs = self._with_energies(costs, lambda: self._count_energies(results, known))
-                assert costs is not None  # the runs measured everything
+                if self._wants_energies:
+                    energies = self._energies(costs, self._count(results, known))
+                    assert energies is not None  # the runs counted everything
             else:
                 self.outcome.cpu_profile_disturbed = known.disturbed
-            costs = self._with_splits(self._with_states(costs, known), known)
+            costs, energies = self._with_states(costs, energies, known)
+            costs, energies = self._with_splits(costs, energies, known)
+        self.outcome.energies = energies
+        if energies is not None and not no_plan_energies(self.platform):
+            costs = replace(costs, energies=energies.nominal())
         costs = replace(costs, cpu_times_disturbed=self.outcome.cpu_profile_disturbed)
         self.outcome.costs, self.outcome.usage = costs, self.runner.usage
         self._write("costs.json", costs_to_dict(costs))
@@ -209,43 +222,34 @@ class Pipeline:
 
     def _require_energies(self) -> None:
         """Raise where plans are to be for energy and there is no energy to plan with."""
-        options = self.options
-        if not self._wants_energies:
-            return
-        require_energies(self.platform)
-        if self._filled and self.graph.states and options.objective in ENERGY_OBJECTIVES:
-            raise PimloopError(
-                "the energies of a model whose states grow are not profiled: use --objective"
-                " sequential"
-            )
-        if COEXEC in options.policies or (options.shares or 1) > 1:
-            self._require_whole_operators()
+        if self._for_energy:
+            require_energies(self.platform)
 
-    def _require_whole_operators(self) -> None:
-        if self.options.objective in ENERGY_OBJECTIVES:
-            raise PimloopError(
-                f"no co-execution with the objective {self.options.objective}: {NO_SHARES}; leave"
-                " out --shares and the policy coexec"
-            )
+    @property
+    def _for_energy(self) -> bool:
+        """Whether plans are to be made for energy, here or from the costs that are returned."""
+        return self.options.energies or self.options.objective in ENERGY_OBJECTIVES
 
     @property
     def _wants_energies(self) -> bool:
-        return self.options.energies or self.options.objective in ENERGY_OBJECTIVES
+        return self._counted or self._for_energy
 
-    def _with_energies(
-        self, costs: CostGraph, counted: Callable[[], CountedEnergies]
-    ) -> CostGraph | None:
-        """Return costs with energies where they are asked for; None where some are not known."""
-        if not self._wants_energies:
-            return costs
-        return with_energies(costs, counted(), self.platform, require_energies(self.platform))
+    @property
+    def _constants(self) -> Constants:
+        known = self.platform.energy_constants()
+        assert known is not None  # who asks for energies has found that there are
+        return known
 
-    def _count_energies(self, results: Sequence[Result], known: StoredCosts) -> CountedEnergies:
+    def _energies(self, costs: CostGraph, counts: Counts) -> PlannedEnergies | None:
+        """Return the energies of whole operators; None where something was not counted."""
+        return planned_energies(costs, counts, self.platform, self._constants)
+
+    def _count(self, results: Sequence[Result], known: StoredCosts) -> Counts:
         """Return what the profile runs counted, and keep it."""
-        energies = counted_energies(results, require_energies(self.platform))
+        counts = count_runs(results)
         if all(result.static_addresses for result in results):
-            known.add_energies(energies)
-        return energies
+            known.add_counts(counts)
+        return counts
 
     def _chosen_policies(self) -> dict[str, Policy | None]:
         """Return the policies of a run: co-execution last, where it is possible or asked for.
@@ -269,8 +273,6 @@ class Pipeline:
         """Return why co-execution is not tried unless it is asked for, "" where it is."""
         if self.why_no_splits:
             return self.why_no_splits
-        if self.options.objective in ENERGY_OBJECTIVES:
-            return NO_SHARES
         ask = f"ask for it with --shares {SHARES}"
         if self.options.objective == "makespan":
             return f"with the objective makespan its search may take the whole time limit; {ask}"
@@ -287,30 +289,43 @@ class Pipeline:
         """Why no operator can be split between CPU and PIM, "" where some can."""
         return why_no_splits(self.runner.fit, self._shares)
 
-    def _with_splits(self, costs: CostGraph, known: StoredCosts) -> CostGraph:
+    def _with_splits(
+        self, costs: CostGraph, energies: PlannedEnergies | None, known: StoredCosts
+    ) -> tuple[CostGraph, PlannedEnergies | None]:
         """Return costs with the ways to split operators between CPU and PIM, where asked for."""
         if COEXEC not in self.policies or self.why_no_splits:
-            return costs
+            return costs, energies
         profiler = SplitProfiler(
-            self.runner, self.operators, known, self._shares, self._phase, self._execute
-        )
+            self.runner, self.operators, known, self._shares, self._phase, self._execute,
+            every=self._for_energy, counted=energies is not None,
+        )  # fmt: skip
         profile = profiler.profile(costs)
         self.outcome.parts, self.outcome.part_results = profile.parts, profile.results
         self.outcome.other_shares = profile.others
         self.outcome.cpu_profile_disturbed |= profile.disturbed
-        return replace(costs, splits=profile.splits)
+        costs = replace(costs, splits=profile.splits)
+        if energies is not None:
+            energies = with_split_energies(
+                energies, costs, profile.counts, profiler.columns, self.platform, self._constants
+            )
+        return costs, energies
 
-    def _with_states(self, costs: CostGraph, known: StoredCosts) -> CostGraph:
+    def _with_states(
+        self, costs: CostGraph, energies: PlannedEnergies | None, known: StoredCosts
+    ) -> tuple[CostGraph, PlannedEnergies | None]:
         """Return the costs of an execution on average, where states grow in each."""
         if not self._filled or not self.graph.states or not self.runner.fit.static:
-            return costs
-        stored = None if self.options.fresh else known
+            return costs, energies
         with self._phase("profile states"):
-            self.outcome.states = state_times(
+            states = state_times(
                 self.graph, self.runner.operations, self.platform, self._filled,
-                self.runner.state_clocks, stored,
+                self.runner.part_costs, known,
+                fresh=self.options.fresh, counted=energies is not None,
             )  # fmt: skip
-        return self.outcome.states.average(costs)
+        self.outcome.states = states
+        if energies is not None:
+            energies = states.average_energies(energies, self.platform, self._constants)
+        return states.average(costs), energies
 
     def _profile_cpu(self) -> CpuProfile:
         """Return the times of the CPU, empty where the platform models them."""

@@ -7,17 +7,21 @@ store knows has the same form. Only when something is missing do the profile run
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import fields
+from typing import Any
 
 import pimloop.partitioner.graph as cg
 from pimloop.host.devices.kinds import HOST_MEMORY
+from pimloop.host.energy.forms import Activity
 from pimloop.host.execution.options import Options
 from pimloop.host.models.graph import Array
+from pimloop.host.pim.resident import Part as PimPart
+from pimloop.host.planning.counts import Counts
 from pimloop.host.planning.keys import (
+    counts_key,
     cpu_key,
     device_key,
     digest,
-    energy_key,
     session_device_key,
     transfer_key,
 )
@@ -31,16 +35,15 @@ from pimloop.partitioner.profile.merge import ProfileRun
 #: The devices whose parts of operators are stored.
 _CPU, PIM = DEVICES
 
+#: Stands for the whole of an operator of the PIM among what is counted.
+_WHOLE = "whole operator"
+
 #: The signature of the entry into a segment.
 _ENTRY = "segment entry"
 
 
-@dataclass(frozen=True)
-class CountedEnergies:
-    """Energies of profile runs, femtojoules."""
-
-    operators: Mapping[tuple[str, str], int]  # (operator id, device outside of CPU memory)
-    transfers: Mapping[tuple[str, cg.Move], int]  # (tensor id, direction)
+#: What is counted of lists, each a row: all of `Activity` but its times.
+_COUNTS = tuple(item.name for item in fields(Activity) if item.name not in ("us", "core_us"))
 
 
 class StoredCosts:
@@ -88,9 +91,7 @@ class StoredCosts:
             for name, kind in platform.devices.items()
         }
         self._transfers = transfer_key(feeds, platform, options, before)
-        self._energies = digest(
-            energy_key(platform), device_key(platform, options, before), self._transfers
-        )
+        self._counts = counts_key(platform, options, before)
 
     def find(self) -> list[ProfileRun]:
         """Return what is known, one pseudo run for each device."""
@@ -137,57 +138,41 @@ class StoredCosts:
                 costs.append(Cost(self._transfers, kind, self._of(name), us, disturbed))
         self._store.add(costs)
 
-    def find_clocks(self, name: str, columns: int) -> int | None:
-        """Return the DRAM clocks of the first columns of an operator, None: not known."""
-        stored = self._store.find(self._contexts[PIM], _part_signature(columns), self._of(name))
-        return None if stored is None else round(stored.us)
+    def find_part(self, part: PimPart, *, clocks_alone: bool = False) -> Activity | None:
+        """Return what a part of an operator counts, or its clocks alone; None: not known."""
+        wanted = ("list_clocks",) if clocks_alone else _COUNTS
+        return self._find_counts(_part_signature(part), part.node, wanted)
 
-    def add_clocks(self, clocks: Mapping[tuple[str, int], int]) -> None:
-        """Keep the DRAM clocks of the first columns of operators, by id and columns."""
-        self._store.add(
-            Cost(self._contexts[PIM], _part_signature(columns), self._of(name), count, False)
-            for (name, columns), count in clocks.items()
+    def add_part_counts(self, counted: Mapping[PimPart, Activity]) -> None:
+        """Keep what parts of operators count."""
+        self._add_counts(
+            (_part_signature(part), part.node, counts) for part, counts in counted.items()
         )
 
-    def find_state_clocks(self, name: str, filled: int) -> int | None:
-        """Return the DRAM clocks of an operator with so many rows of its state, None: not known."""
-        stored = self._store.find(self._contexts[PIM], _state_signature(filled), self._of(name))
-        return None if stored is None else round(stored.us)
-
-    def add_state_clocks(self, clocks: Mapping[tuple[str, int], int]) -> None:
-        """Keep the DRAM clocks of operators by id and rows of their state."""
-        self._store.add(
-            Cost(self._contexts[PIM], _state_signature(filled), self._of(name), count, False)
-            for (name, filled), count in clocks.items()
-        )
-
-    def find_energies(self) -> CountedEnergies:
-        """Return the energies that are known, of the PIM's operators and of transfers."""
+    def find_counts(self) -> Counts:
+        """Return what is known to be counted, of the PIM's operators and of transfers."""
         operators = {
-            (operator.id, device): fj
+            operator.id: counts
             for operator in self._operators.operators
-            for device in set(operator.devices) - set(self._cpu)
-            if (fj := self._find_energy(device, operator.id)) is not None
+            if set(operator.devices) - set(self._cpu)
+            and (counts := self._find_counts(_WHOLE, operator.id)) is not None
         }
         transfers = {
-            (tensor.id, move): fj
+            (tensor.id, move): counts
             for tensor in self._operators.tensors
             for move in tensor.moves
-            if (fj := self._find_energy(">".join(move), tensor.id)) is not None
+            if (counts := self._find_counts(">".join(move), tensor.id)) is not None
         }
-        return CountedEnergies(operators, transfers)
+        return Counts(operators, transfers)
 
-    def add_energies(self, energies: CountedEnergies) -> None:
-        """Keep energies; femtojoules stand where other rows have microseconds."""
-        operators = [
-            Cost(self._energies, _energy_signature(device), self._of(name), fj)
-            for (name, device), fj in energies.operators.items()
-        ]
-        transfers = [
-            Cost(self._energies, _energy_signature(">".join(move)), self._of(name), fj)
-            for (name, move), fj in energies.transfers.items()
-        ]
-        self._store.add([*operators, *transfers])
+    def add_counts(self, counts: Counts) -> None:
+        """Keep what whole operators and transfers count."""
+        self._add_counts(
+            [
+                *((_WHOLE, name, counted) for name, counted in counts.operators.items()),
+                *((">".join(move), name, n) for (name, move), n in counts.transfers.items()),
+            ]
+        )
 
     def find_parts(
         self, parts: Iterable[Part], gathered: Iterable[GatheredPart]
@@ -240,9 +225,25 @@ class StoredCosts:
     def _find(self, context: str, kind: str, name: str) -> float | None:
         return self._answer(self._store.find(context, kind, self._of(name)))
 
-    def _find_energy(self, where: str, name: str) -> int | None:
-        stored = self._store.find(self._energies, _energy_signature(where), self._of(name))
-        return None if stored is None else round(stored.us)
+    def _find_counts(
+        self, kind: str, name: str, wanted: Sequence[str] = _COUNTS
+    ) -> Activity | None:
+        """Return some counts, the others 0; None where one is not known."""
+        counts: dict[str, Any] = {}
+        for each in wanted:
+            stored = self._store.find(self._counts, f"{each}, {kind}", self._of(name))
+            if stored is None:
+                return None
+            counts[each] = round(stored.us)
+        return Activity(**counts)
+
+    def _add_counts(self, counted: Iterable[tuple[str, str, Activity]]) -> None:
+        """Keep counts; they stand where other rows have microseconds."""
+        self._store.add(
+            Cost(self._counts, f"{each}, {kind}", self._of(name), getattr(counts, each))
+            for kind, name, counts in counted
+            for each in _COUNTS
+        )
 
     def _find_transfer(self, tensor: cg.Tensor, move: cg.Move) -> float | None:
         return self._find(self._transfers, _transfer_signature(tensor, move), tensor.id)
@@ -262,20 +263,12 @@ def _cpu_signature(columns: int) -> str:
     return f"CPU beside the first {columns} columns"
 
 
-def _energy_signature(where: str) -> str:
-    return f"energy/{where}, fJ"
-
-
 def _gather_signature(memory: str, columns: int) -> str:
     return f"gathered in {memory} of the first {columns} columns and the others"
 
 
-def _part_signature(columns: int) -> str:
-    return f"DRAM clocks of the first {columns} columns"
-
-
-def _state_signature(filled: int) -> str:
-    return f"DRAM clocks with {filled} rows of the state"
+def _part_signature(part: PimPart) -> str:
+    return f"part {part.columns} {part.filled} {part.copy}"
 
 
 def _transfer_signature(tensor: cg.Tensor, move: cg.Move) -> str:

@@ -9,21 +9,23 @@ while a simulated copy runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from pimloop.host.common.machine import cores
 from pimloop.host.cpu.power import cpu_power
 from pimloop.host.devices.kinds import HOST_MEMORY, SessionDevice, kinds
 from pimloop.host.energy.constants import Constants
 from pimloop.host.energy.forms import Activity, Energy, energy, standing, total
-from pimloop.host.execution.execution import Transfer
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.times import ScheduleTimes
 from pimloop.host.pim.driver import OpStats
-from pimloop.host.planning.outcome import Schedule
 from pimloop.host.platforms.platform import Platform
 from pimloop.rtl.tables.isa import DESCRIPTOR_BYTES
+
+if TYPE_CHECKING:
+    from pimloop.host.planning.outcome import Schedule
 
 #: Bytes of the status that the device writes for each descriptor.
 _STATUS_BYTES = 4
@@ -94,30 +96,59 @@ def execution_energies(
         The constants of its platform.
     """
     platform = result.platform
-    call = Fraction(platform.driver.call_overhead_us)
     nodes = {}
     for node in result.graph.nodes:
         stats = result.execution.pim.get(node.id)
-        device = result.assignment[node.id]
-        parts = times.parts.get(node.id, {device: times.nodes[node.id]})
-        busy = sum(
-            (_cores(platform, part) * Fraction(us) for part, us in parts.items()), Fraction(0)
+        parts = times.parts.get(node.id, {result.assignment[node.id]: times.nodes[node.id]})
+        nodes[node.id] = operator_energy(
+            platform, parts, None if stats is None else work(stats, platform), known
         )
-        if stats is not None:
-            busy += call
-        us = Fraction(times.nodes[node.id])
-        nodes[node.id] = energy(activity(stats or OpStats(), platform, us, busy), known)
     transfers = tuple(
-        energy(transfer_activity(transfer, platform, Fraction(us)), known)
+        transfer_energy(platform, us, work(transfer.stats, platform), known)
         for transfer, us in zip(result.execution.transfers, times.transfers, strict=True)
     )
     return nodes, transfers
 
 
-def cpu_energy(platform: Platform, device: str, us: float, known: Constants) -> Energy:
-    """Return the energy of an operator that a device of the CPU executes in a time."""
-    busy = _cores(platform, device) * Fraction(us)
-    return energy(activity(OpStats(), platform, Fraction(us), busy), known)
+def operator_energy(
+    platform: Platform, parts_us: Mapping[str, float], pim: Activity | None, known: Constants
+) -> Energy:
+    """Return the energy of an operator; what stands by counts once while its parts overlap.
+
+    Parameters
+    ----------
+    platform
+        Where it runs.
+    parts_us
+        The time of each device that computes a part of it, or all, microseconds.
+    pim
+        What the lists of the PIM did (`work`); None: it has no part.
+    known
+        The constants of the platform.
+    """
+    busy = sum(
+        (_cores(platform, device) * Fraction(us) for device, us in parts_us.items()), Fraction(0)
+    )
+    if pim is not None:
+        busy += Fraction(platform.driver.call_overhead_us)
+    us = Fraction(max(parts_us.values()))
+    return energy(replace(pim or Activity(), us=us, core_us=busy), known)
+
+
+def transfer_energy(platform: Platform, us: float, copy: Activity, known: Constants) -> Energy:
+    """Return the energy of a transfer.
+
+    Parameters
+    ----------
+    us
+        Its time, microseconds; the copy of a modelled one is part of its price.
+    copy
+        What its lists did (`work`).
+    """
+    whole = busy = Fraction(us)
+    if platform.driver.conversion == "measured":
+        busy -= Fraction(platform.device_us(copy.list_clocks))
+    return energy(replace(copy, us=whole, core_us=max(busy, Fraction(0))), known)
 
 
 def link_bytes(stats: OpStats) -> int:
@@ -129,8 +160,8 @@ def link_bytes(stats: OpStats) -> int:
     return operands + stats.descriptors * (DESCRIPTOR_BYTES + _STATUS_BYTES)
 
 
-def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction) -> Activity:
-    """Return what an operator or a transfer did.
+def work(stats: OpStats, platform: Platform) -> Activity:
+    """Return what the lists of an operator or a transfer did, without the time that it took.
 
     Parameters
     ----------
@@ -138,13 +169,9 @@ def activity(stats: OpStats, platform: Platform, us: Fraction, core_us: Fraction
         Its lists, on a device that counts.
     platform
         That it ran on.
-    us, core_us
-        Its time, and that times the cores of the CPU that worked, microseconds.
     """
     counters = stats.counters
     return Activity(
-        us=us,
-        core_us=core_us,
         list_clocks=stats.cycles,
         open_clocks=counters["open"],
         asleep_clocks=counters["self_refresh"],
@@ -175,17 +202,9 @@ def device_energy(stats: OpStats, platform: Platform) -> Energy | None:
     known = platform.energy_constants()
     if known is None:
         return None
-    spent = energy(activity(stats, platform, Fraction(0), Fraction(0)), known)
+    spent = energy(work(stats, platform), known)
     beside = ("host_link", "cpu_dynamic", "cpu_static")
     return Energy({cause: joules for cause, joules in spent.parts.items() if cause not in beside})
-
-
-def transfer_activity(transfer: Transfer, platform: Platform, us: Fraction) -> Activity:
-    """Return what a transfer did in its time: the copy of a modelled one is part of its price."""
-    busy = us
-    if platform.driver.conversion == "measured":
-        busy -= Fraction(platform.device_us(transfer.stats.cycles))
-    return activity(transfer.stats, platform, us, max(busy, Fraction(0)))
 
 
 def _cores(platform: Platform, device: str) -> Fraction:

@@ -87,10 +87,13 @@ PIM = Code(
     ),
 )  # fmt: skip
 
-#: Energies of operators and transfers, beside what their counters and times depend on.
-ENERGY = Code(
-    ("pimloop.host.energy.forms",),
-    alone=("pimloop.host.planning.energies", "pimloop.host.planning.energy_costs"),
+#: What energies are computed from, beside what the counters of lists depend on.
+COUNTS = Code(
+    alone=(
+        "pimloop.host.energy.forms",
+        "pimloop.host.planning.counts",
+        "pimloop.host.planning.energies",
+    )
 )
 
 #: Times of transfers from the platform's model: a fixed part and a part for each element.
@@ -188,10 +191,12 @@ def transfer_key(
     )
 
 
-def energy_key(platform: Platform) -> str:
-    """Return what energies depend on beside counters and times."""
-    power = platform.measured_power()
-    return digest("energy", platform.energy_sections, platform.driver, power, ENERGY.key())
+def counts_key(platform: Platform, options: Options, before: Sequence[str] = ()) -> str:
+    """Return what is counted of lists depends on, apart from the model; parameters: `device_key`.
+
+    Energies follow from it anew each time, by the constants of the platform.
+    """
+    return digest("counts", device_key(platform, options, before), COUNTS.key())
 
 
 def session_device_key(platform: Platform, name: str) -> str:

@@ -12,6 +12,7 @@ from pimloop.host.execution.times import ScheduleTimes, schedule_times
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation
 from pimloop.host.pim.device.usage import Usage, total_usage
+from pimloop.host.planning.energy_costs import PlannedEnergies
 from pimloop.host.planning.part_times import Parts
 from pimloop.host.planning.profiling import Profile
 from pimloop.host.planning.schedules import Executed, replay
@@ -49,6 +50,7 @@ class Outcome:
     parts: Parts | None = None  # how splits were timed; None: none are, or by the platform's model
     part_results: list[Result] = field(default_factory=list)  # of the runs that measured parts
     costs: CostGraph | None = None
+    energies: PlannedEnergies | None = None  # of the costs, by cause; None: not asked for
     #: By operator id: shares that cannot be the quickest, which were therefore not simulated.
     other_shares: Mapping[str, Sequence[ShareBounds]] = field(default_factory=dict)
     #: Other work disturbed CPU times of the profile, now or when they were stored.

@@ -115,6 +115,8 @@ def _power(energy: Energy, timeline: list[TimelineStep], process: int) -> Iterat
         while place < len(changes) and changes[place][0] <= edge:
             active, level = active + changes[place][1], level + changes[place][2]
             place += 1
+        if not active:
+            level = 0.0  # nothing is left of sums and differences of the powers
         watts = _W_PER_FJ_US * (level + (1 - active) * standing) if edge < edges[-1] else 0.0
         yield {"ph": "C", "name": name, "pid": process, "ts": edge, "args": {"W": watts}}
 

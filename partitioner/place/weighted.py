@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pimloop.partitioner.costs import CostGraph
-from pimloop.partitioner.energies import energies_of, with_known_splits
+from pimloop.partitioner.energies import energies_of
 from pimloop.partitioner.evaluation import evaluate
 from pimloop.partitioner.problem import Problem
 
@@ -110,27 +109,3 @@ class Weighing:
     def whole(self) -> Weighing:
         """Return the problem without its splits."""
         return Weighing(self.times.whole(), self.energies.whole())
-
-
-def energy_of(costs: CostGraph, assignment: Mapping[str, str]) -> int | None:
-    """Return the energy of an assignment, one operator or transfer at a time, femtojoules.
-
-    None where the costs have none of a device or split that it uses.
-
-    Raises
-    ------
-    PartitionerError
-        As `pimloop.partitioner.evaluation.evaluate`, and for a transfer without an energy.
-    """
-    energies = costs.energies
-    if energies is None:
-        return None
-    if any(name not in energies.operators.get(node, {}) for node, name in assignment.items()):
-        return None
-    # A device that is not used is in no sum, whatever it takes.
-    operators = {
-        node: dict.fromkeys(times, 0) | dict(energies.operators.get(node, {}))
-        for node, times in costs.cost_us.items()
-    }
-    known = with_known_splits(replace(costs, energies=replace(energies, operators=operators)))
-    return Weighing.of(Problem.of(known, with_splits=True)).totals(assignment).fj

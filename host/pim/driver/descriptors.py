@@ -243,5 +243,9 @@ class DescriptorList:
 
 
 def record_at(view: NDArray[np.uint8], offset: int) -> NDArray[np.void]:
-    """Return the completion record at a byte offset of the DMA buffer as a 0-d array."""
+    """Return the completion record at a byte offset of the DMA buffer as a 0-d array.
+
+    A word of 32 bits counts modulo 2**32: of a descriptor that moves 4 GiB or more `link` has the
+    rest alone. Nothing reads records but tests and people; reports count by registers of 64 bits.
+    """
     return view[offset : offset + RECORD.itemsize].view(RECORD)[0:1].reshape(())

@@ -218,6 +218,7 @@ class PimDriver:
                 yield self._queue.paper
             finally:
                 self._queue.paper = None
+                self._queue.run()  # nothing is queued: what copies staged is let go
 
     def upload(self, array: HostArray) -> DeviceTensor:
         """Copy an array to device memory as bfloat16 (nearest even).
@@ -700,7 +701,7 @@ class PimDriver:
 
     def _write(self, rows: HostArray, address: int, stride: int, label: str) -> None:
         """Copy (rows, columns) of floats, or of bits as uint16, to rows `stride` bytes apart."""
-        if self._queue.rehearsing:
+        if self._queue.rehearsing and self._queue.paper is None:
             return
         for row, count, left, width in self._pieces(rows.shape[0], rows.shape[1], BF16_BYTES):
             part = rows[row : row + count, left : left + width]

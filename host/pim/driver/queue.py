@@ -34,6 +34,10 @@ _LIST_BYTES_MAX = 4 << 20
 # Smallest buffer that leaves room for data.
 _BUFFER_BYTES_MIN = 4 * _LIST_BYTES_MIN
 
+# DRAM clocks in which no counter comes to 2**32: the fastest is `link`, of at most 128 bytes a
+# clock, a beat each way. Of a longer list the upper halves are read too, of others only lower ones.
+_LONG_LIST = 2**32 // 128 - 1
+
 
 class CommandQueue:
     """One list under construction or in flight.
@@ -203,9 +207,13 @@ class CommandQueue:
     def _count(self, *, complete: bool) -> None:
         read = self._device.read32
         cycles = read(Reg.CNT_CYCLES_LO) | read(Reg.CNT_CYCLES_HI) << 32
-        # A list stays far below 2**32 of any other event, so their lower halves are enough.
-        counts = {name: read(register) for name, register in COUNTER_REGISTERS.items()}
-        spent = {name: value - self._counts[name] & 0xFFFFFFFF for name, value in counts.items()}
+        spent = {}
+        for name, register in COUNTER_REGISTERS.items():
+            spent[name] = read(register) - self._counts[name] & 0xFFFFFFFF
+            if cycles - self._cycles > _LONG_LIST:  # the upper half is of the lower one's moment
+                upper = read(register + 4) - (self._counts[name] + spent[name] >> 32)
+                spent[name] += (upper & 0xFFFFFFFF) << 32
+            self._counts[name] += spent[name]
         channel = all_bank = 0
         if complete:
             asked = count_accesses(self._list.added, self._geometry)
@@ -220,4 +228,4 @@ class CommandQueue:
             channel_accesses=channel,
             all_bank_accesses=all_bank,
         )
-        self._cycles, self._counts = cycles, counts
+        self._cycles = cycles

@@ -14,8 +14,6 @@ from pimloop.host.report.html.labels import format_fj
 #: Femtojoules of a joule.
 FJ_PER_J = 10**15
 
-_PLANNED = BarKey("planned", "planned, not by cause", None)
-
 
 def phase_energy(whole: Energy, executions: int) -> PhaseEnergy:
     """Return the average of executions.
@@ -73,22 +71,17 @@ def last_phase(schedule: ScheduleTimes) -> PhaseTime:
 
 
 def energy_bars(schedules: Sequence[ScheduleTimes], phase: str) -> Breakdown | None:
-    """Return the energy of an execution of a phase by cause, a bar for each schedule that has one.
-
-    A plan has no causes: its bar is one part.
-    """
+    """Return the energy of an execution of a phase by cause, a bar for each schedule with one."""
     sums: dict[str, dict[str, float]] = {}
     for schedule in schedules:
         time = schedule["phases"][phase]
-        causes_j, joules = time["causes_j"], time["energy_j"]
+        causes_j = time["causes_j"]
         if causes_j is not None:
             sums[schedule["schedule"]] = {
                 key: FJ_PER_J * sum(causes_j.get(cause, 0.0) for cause in causes)
                 for key, _, _, causes in GROUPS
             }
-        elif joules is not None:
-            sums[schedule["schedule"]] = {_PLANNED.key: FJ_PER_J * joules}
-    keys = [*(BarKey(key, title, colour) for key, title, colour, _ in GROUPS), _PLANNED]
+    keys = [BarKey(key, title, colour) for key, title, colour, _ in GROUPS]
     shown = [key for key in keys if any(by_key.get(key.key) for by_key in sums.values())]
     named = {s["schedule"]: {"optimal": s["optimal"]} for s in schedules if s["schedule"] in sums}
     return breakdown(named, shown, sums, format_fj)

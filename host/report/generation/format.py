@@ -27,8 +27,7 @@ class PhaseTime(TypedDict):
     #: Joules, modelled, nominal constants: counted in the execution (of those that differ the
     #: average), or planned from the counts of the profile. None: not known of all operators.
     energy_j: float | None
-    #: The same by cause; None where it is not known, and of plans, which have totals alone.
-    causes_j: dict[str, float] | None
+    causes_j: dict[str, float] | None  # the same by cause
     average_w: float | None  # watts; None: the CPU's power, or an energy, is not known
     energy_delay_js: float | None  # joules x seconds, as of `average_w`
 

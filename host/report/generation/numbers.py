@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pimloop.host.devices.kinds import device_parts
 from pimloop.host.execution.times import ScheduleTimes as Executed
 from pimloop.host.models.graph import Graph, Node
-from pimloop.host.report.generation.energies import FJ_PER_J
+from pimloop.host.planning.energy_costs import PlannedEnergies
+from pimloop.host.report.generation.energies import phase_energy
 from pimloop.host.report.generation.format import KindRow, PhaseEnergy, PhaseTime, ScheduleTimes
 from pimloop.host.report.html.labels import schedule_order
 from pimloop.partitioner.costs import CostGraph
-from pimloop.partitioner.place.weighted import energy_of
 from pimloop.partitioner.plan import Plan
 
 #: Kinds of products, by what they multiply an activation by.
@@ -48,6 +48,7 @@ class PlannedPhase:
     times: Executed  # of its execution
     total_us: float  # of its execution, as the objective counts it
     energy: PhaseEnergy | None  # of its execution; None: not known
+    energies: PlannedEnergies | None  # of the costs; None: not known
 
 
 def kind_of(graph: Graph, node: Node) -> tuple[str, str]:
@@ -116,7 +117,7 @@ def phase_time(
     energy_j, causes_j
         Its energy, and that by cause, joules; None: not known.
     with_cpu
-        Whether the CPU is in it. It always is in a plan's.
+        Whether the CPU is in it.
     """
     rows = kind_rows(graph, parts)
     groups = defaultdict(float, {TRANSFERS: transfer_us})
@@ -157,19 +158,22 @@ def planned_phase(phase: PlannedPhase, policy: str) -> PhaseTime:
     # What is left of a sum of all times: transfers, and what entering a segment takes.
     compute = sum(max(part.values()) for part in parts.values())
     left = max(plan.total_us - compute, 0.0)
+    spent = planned_energy(phase, plan)
     return phase_time(
         phase.graph, plan.assignment, parts, plan.total_us, left, executed=False,
-        energy_j=planned_j(phase.costs, plan),
+        energy_j=spent and spent["nominal"], causes_j=spent and spent["causes"],
+        with_cpu=bool(spent and spent["with_cpu"]),
     )  # fmt: skip
 
 
-def planned_j(costs: CostGraph, plan: Plan) -> float | None:
-    """Return the energy of a plan by its costs, joules; None where it is not known.
+def planned_energy(phase: PlannedPhase, plan: Plan) -> PhaseEnergy | None:
+    """Return the energy of a plan by its costs; None where it is not known.
 
     Where steps overlap it is no sum of theirs, and none is planned.
     """
-    femtojoules = energy_of(costs, plan.assignment) if plan.objective == "sequential" else None
-    return None if femtojoules is None else femtojoules / FJ_PER_J
+    if phase.energies is None or plan.objective == "makespan":
+        return None
+    return phase_energy(phase.energies.of(phase.costs, plan.assignment), 1)
 
 
 def schedule_times(phases: Iterable[PlannedPhase], batch: int) -> list[ScheduleTimes]:

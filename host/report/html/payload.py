@@ -27,6 +27,8 @@ from pimloop.host.report.html.rates import LIMITS
 #: Decimals of times, microseconds: a picosecond is below every clock here.
 _DECIMALS = 3
 
+_FJ_PER_UJ = 10**9
+
 
 def payload(report: Report) -> dict[str, Any]:
     """Return the data for the scripts (assets/*.js), ready for JSON."""
@@ -157,7 +159,17 @@ def _schedule(
             for identifier, split in (schedule.get("splits") or {}).items()
         },
         **_placement(schedule, nodes, tensors),
+        **_energy(schedule, nodes),
     }
+
+
+def _energy(schedule: Schedule, nodes: list[Node]) -> dict[str, Any]:
+    """Return the nominal energy of every operator, microjoules, where the schedule has energies."""
+    energy = schedule.get("energy")
+    if energy is None:
+        return {}
+    spent = energy["operators_fj"]
+    return {"energy": [float(f"{spent.get(n['id'], 0) / _FJ_PER_UJ:.4g}") for n in nodes]}
 
 
 def _placement(schedule: Schedule, nodes: list[Node], tensors: dict[str, int]) -> dict[str, Any]:

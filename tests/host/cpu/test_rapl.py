@@ -19,9 +19,8 @@ from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pipeline.pipeline import Pipeline
-from pimloop.host.planning.energies import cpu_energy, no_cpu_power
+from pimloop.host.planning.energies import no_cpu_power, operator_energy
 from pimloop.host.planning.energy_costs import require_energies
-from pimloop.host.planning.keys import energy_key
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.energies import model_text
 
@@ -148,17 +147,15 @@ def test_counters_that_do_not_see_work_are_no_power(
 
 @pytest.mark.parametrize("name", ["native", "aim"])
 def test_operators_of_the_measured_cpu_are_in_joules(name: str, machine: type[Machine]) -> None:
-    without = energy_key(load_platform(name))
     machine(8, 20, 38)  # type: ignore[call-arg, arg-type]
     platform = load_platform(name)
     known = require_energies(platform)
     assert no_cpu_power(platform) == ""
     assert model_text(platform, timed=True, counted=True).endswith("power measured by RAPL")
     for device, watts in (("cpu_serial", 20), ("cpu_parallel", 38)):
-        parts = cpu_energy(platform, device, 50.0, known).parts
+        parts = operator_energy(platform, {device: 50.0}, None, known).parts
         cpu = parts["cpu_dynamic"] + parts["cpu_static"]
         assert cpu.low == cpu.nominal == cpu.high == watts * 50 * 10**9  # femtojoules
-    assert energy_key(platform) != without
 
 
 def test_a_power_is_measured_once_a_machine(
@@ -167,14 +164,14 @@ def test_a_power_is_measured_once_a_machine(
     """The next process finds it, so that energies counted with it are found too."""
     machine(8, 20, 38)  # type: ignore[call-arg, arg-type]
     platform = load_platform("native")
-    first, key = cpu_power(), energy_key(platform)
+    first, known = cpu_power(), platform.energy_constants()
     machine(9, 25, 40)  # type: ignore[call-arg, arg-type]
     assert cpu_power() == first
-    assert energy_key(platform) == key
+    assert platform.energy_constants() == known
     monkeypatch.setattr(power, "processor", lambda: "another one")
     cpu_power.cache_clear()
     assert cpu_power() == CpuPower(Fraction(9000), Fraction(25000), Fraction(40000))
-    assert energy_key(platform) != key
+    assert platform.energy_constants() != known
 
 
 def pipeline(platform: str, *, fresh: bool) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import OpStats, PimDriver
-from pimloop.host.planning.energies import activity
+from pimloop.host.planning.energies import work
 from pimloop.host.platforms.platform import load_platform
 
 NAME = "htg-z920"
@@ -45,7 +45,7 @@ def beats(short: OpStats, long: OpStats) -> int:
 
 def bits(stats: OpStats) -> int:
     """Return the bits of the host link that energies are computed from."""
-    return activity(stats, load_platform(NAME), Fraction(0), Fraction(0)).link_bits
+    return work(stats, load_platform(NAME)).link_bits
 
 
 def test_the_bytes_of_the_host_link_are_those_of_the_bus() -> None:

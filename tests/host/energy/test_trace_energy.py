@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import pytest
 from pimloop.host.energy.forms import Energy, energy
 from pimloop.host.pim.device.open import open_device
 from pimloop.host.pim.driver import OpStats, PimDriver
-from pimloop.host.planning.energies import activity
+from pimloop.host.planning.energies import work
 from pimloop.host.platforms.platform import Platform, load_platform, platform_path
 from pimloop.sim.check.drampower import drampower_lines
 from pimloop.sim.check.protocol import Channel
@@ -134,7 +135,7 @@ def simulated(settings: dict[str, str]) -> tuple[OpStats, Energy]:
         product(driver)
         stats = driver.totals
     us = Fraction(platform.device.tck_fs, 10**9) * stats.cycles
-    return stats, energy(activity(stats, platform, us, Fraction(0)), known)
+    return stats, energy(replace(work(stats, platform), us=us), known)
 
 
 def traced(
@@ -167,7 +168,7 @@ def test_counters_give_the_energy_of_the_trace(runs: dict[int, tuple[OpStats, Ch
     (_, idle), (stats, charges) = runs[0], runs[1]
     by_trace = charges.picojoules(without=idle)
     us = (charges.end - idle.end) * known.tck_ns / 1000
-    ours = energy(activity(stats, platform, us, Fraction(0)), known).parts
+    ours = energy(replace(work(stats, platform), us=us), known).parts
     counted = {cause: Fraction(ours[cause].nominal, 1000) for cause in CLASSES}  # type: ignore[index]
     for cause in CLASSES:
         assert by_trace[cause] > 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-from itertools import pairwise
 
 import pytest
 from support import report_samples as samples
+from support.traces import area, check_counters
 
 from pimloop.errors import PimloopError
 from pimloop.host.report.chrome_trace import write_trace
@@ -97,11 +97,6 @@ def power(report, tmp_path, name="optimal"):
     return [(e["ts"], e["args"]["W"]) for e in events if e["ph"] == "C" and e["pid"] == process]
 
 
-def area(track):
-    """Return the femtojoules under a power track."""
-    return sum(1e9 * watts * (then - now) for (now, watts), (then, _) in pairwise(track))
-
-
 def with_energy(report, overlap_fj=0):
     """Return a copy of a report with an energy of its optimal schedule, different everywhere."""
     changed = copy.deepcopy(report)
@@ -131,6 +126,27 @@ def test_what_stands_by_counts_once_where_steps_overlap(report, tmp_path):
     last = timeline[-1]
     last["start_us"] -= last["us"] / 2
     assert area(power(changed, tmp_path)) == pytest.approx(total)
+
+
+def test_counters_are_as_the_format_has_them_and_end_at_zero(report, tmp_path):
+    changed, total = with_energy(report)
+    path = tmp_path / "trace.json"
+    write_trace(changed, path)
+    (track,) = check_counters(path).values()
+    assert area(track) == pytest.approx(total, rel=1e-9)
+
+
+def test_a_gap_in_a_schedule_has_no_power_of_its_own(report, tmp_path):
+    changed, total = with_energy(report)
+    steps = changed["schedules"]["optimal"]["timeline"]
+    gap = steps[len(steps) // 2]["start_us"]
+    for step in steps[len(steps) // 2 :]:
+        step["start_us"] += 5.0
+    path = tmp_path / "trace.json"
+    write_trace(changed, path)
+    (track,) = check_counters(path).values()
+    assert dict(track)[gap] == 0
+    assert area(track) == pytest.approx(total, rel=1e-9)
 
 
 def test_a_report_without_a_clock_is_an_empty_trace(tmp_path):

@@ -11,12 +11,14 @@ import csv
 import io
 import random
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from rich.console import Console
 from support.tiny_models import TINY
+from support.traces import area, check_counters
 
 from pimloop.host.cli.energies import print_energies
 from pimloop.host.execution.options import Options
@@ -39,10 +41,13 @@ from pimloop.host.planning.profiling import to_profile_run
 from pimloop.host.planning.schedules import in_sequence, replay
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.build import build_report
+from pimloop.host.report.chrome_trace import write_trace
 from pimloop.host.report.energies import energy_json
+from pimloop.host.report.format.report import Report
 from pimloop.host.report.format.versions import check_report
-from pimloop.host.report.html.labels import format_fj, schedule_key
+from pimloop.host.report.html.labels import format_fj, schedule_key, schedule_order
 from pimloop.host.report.html.page import render
+from pimloop.host.report.html.payload import payload
 from pimloop.host.report.html.rates import rate_rows
 from pimloop.partitioner.costs import CostGraph
 from pimloop.partitioner.place.solve import assignment_plan, partition
@@ -443,6 +448,32 @@ def test_energy_of_a_schedule(outcome: Outcome, report: dict[str, Any], name: st
     assert shown["average_w"] == pytest.approx(1e-15 * total / seconds)
     assert shown["energy_delay_js"] == pytest.approx(1e-15 * total * seconds)
     assert shown["with_cpu"]
+
+
+def test_the_power_track_of_every_schedule_has_its_energy(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "trace.json"
+    write_trace(cast(Report, report), path)
+    tracks = check_counters(path)
+    assert len(tracks) == len(report["schedules"])
+    for process, name in enumerate(schedule_order(report["schedules"]), 1):
+        total = report["schedules"][name]["energy"]["total_fj"]["nominal"]
+        assert area(tracks[process]) == pytest.approx(total, rel=1e-9), name
+
+
+def test_the_page_has_the_energy_of_each_operator_on_hover(report: dict[str, Any]) -> None:
+    data = payload(cast(Report, report))
+    names = [node[0] for node in data["nodes"]]
+    for schedule in data["schedules"]:
+        spent = report["schedules"][schedule["name"]]["energy"]["operators_fj"]
+        assert schedule["energy"] == pytest.approx([1e-9 * spent[name] for name in names], rel=1e-3)
+    page = render(report)
+    assert "energy here, modelled: " in page  # what the script of the page shows
+    bare = copy.deepcopy(report)
+    for schedule in bare["schedules"].values():
+        del schedule["energy"]
+    assert not any("energy" in schedule for schedule in payload(cast(Report, bare))["schedules"])
 
 
 def test_energy_of_the_device_for_each_bit(outcome: Outcome, report: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from pimloop.host.pim.driver import OpStats, PimDriver
 from pimloop.host.pim.driver.accesses import Accesses, count_accesses, split_accesses
 from pimloop.host.pim.driver.errors import DriverError
 from pimloop.host.pim.driver.stats import COUNTER_REGISTERS
-from pimloop.host.planning.energies import activity
+from pimloop.host.planning.energies import work as work_of
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report.traffic import traffic
 from pimloop.rtl.tables.isa import Code
@@ -202,7 +201,7 @@ def test_a_transposed_product_counts_whole_beats():
 
 def multiply_adds(stats, platform):
     """Return the multiply-adds that energies are computed from."""
-    return activity(stats, platform, Fraction(0), Fraction(0)).multiply_adds
+    return work_of(stats, platform).multiply_adds
 
 
 def test_differences_and_sums_keep_every_number():

@@ -37,6 +37,13 @@ function time(us) {
   return us < 1e6 ? number(us / 1e3) + " ms" : number(us / 1e6) + " s";
 }
 
+function energy(uj) {
+  if (uj === 0) return "0";
+  if (uj < 1) return number(uj * 1e3) + " nJ";
+  if (uj < 1e3) return number(uj) + " µJ";
+  return uj < 1e6 ? number(uj / 1e3) + " mJ" : number(uj / 1e6) + " J";
+}
+
 function bytes(count) {
   if (count === null || count === undefined) return "";
   return count < 1024 ? count + " B" : number(count / 1024) + " KiB";
@@ -176,5 +183,6 @@ function describe(node, schedule) {
   });
   const split = schedule?.splits?.[node];
   if (split) lines.push("▸ " + splitText(split));
+  if (schedule?.energy) lines.push(`energy here, modelled: ${energy(schedule.energy[node])}`);
   return lines.join("\n");
 }

@@ -203,12 +203,13 @@ class Counting(ModelDevice):
         self.cycles = (1 << 33) - 5
         self.events = dict.fromkeys(COUNTER_REGISTERS, 0xFFFF_FFFF)
         self.step: tuple[int, dict[str, int]] = (0, {})
+        self.latched = self.upper_halves = 0
 
     def wait_irq(self, timeout: float) -> None:
         super().wait_irq(timeout)
         self.cycles += self.step[0]
         for name, more in self.step[1].items():
-            self.events[name] = self.events[name] + more & 0xFFFF_FFFF
+            self.events[name] += more
 
     def read32(self, offset: int) -> int:
         if offset == Reg.CNT_CYCLES_LO:
@@ -217,12 +218,16 @@ class Counting(ModelDevice):
             return self.cycles >> 32
         for name, register in COUNTER_REGISTERS.items():
             if offset == register:
-                return self.events[name]
+                self.latched = self.events[name] >> 32
+                return self.events[name] & 0xFFFF_FFFF
+            if offset == register + 4:
+                self.upper_halves += 1
+                return self.latched
         return super().read32(offset)
 
 
 def test_counters_are_those_of_the_list() -> None:
-    """Differences of running counters: 64 bits of cycles, events modulo 2**32, none mixed up."""
+    """Differences of running counters, of 64 bits, none mixed up."""
     device = Counting("per_bank")
     driver = PimDriver(device)
     a = driver.upload(plain(1, 2, 3))
@@ -243,6 +248,23 @@ def test_counters_are_those_of_the_list() -> None:
     assert seen.cycles == (14 << 32) + 21
     assert seen.counters == {name: 14 * (i + 1) for i, name in enumerate(COUNTER_REGISTERS)}
     assert (seen.lists, seen.descriptors) == (3, 6)
+
+
+@pytest.mark.parametrize("more", [0, 1, 2**32 - 7, 2**32, 5 * 2**32 + 3])
+def test_no_counter_of_a_long_list_wraps(more: int) -> None:
+    """4 GiB and more over the host link, in one list: its upper half counts too."""
+    device = Counting("per_bank")
+    driver = PimDriver(device)
+    a = driver.upload(plain(1, 2, 3))
+    # At most 128 bytes move in a clock, and nothing else happens as often.
+    for cycles, events in ((more // 128 + 1, more), (9, 4), (more // 128 + 1, more)):
+        device.step = (cycles, dict.fromkeys(COUNTER_REGISTERS, events))
+        read = device.upper_halves
+        driver.elementwise("add", a, a).free()
+        assert driver.last.cycles == cycles
+        assert driver.last.counters == dict.fromkeys(COUNTER_REGISTERS, events)
+        long = cycles * 128 >= 2**32
+        assert device.upper_halves - read == (len(COUNTER_REGISTERS) if long else 0)
 
 
 def test_sums_of_statistics() -> None:
