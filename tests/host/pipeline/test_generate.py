@@ -782,8 +782,16 @@ def check_pages(report, generation, folder, capsys):
     # Behind a phase's energy are the times of the next one.
     split = [re.split("</details>", part, maxsplit=1) for part in energies]
     causes = [list(map(float, re.findall(width, drawn))) for drawn, _ in split]
-    # Of the executed schedule in causes, of planned ones in one part.
-    assert [len(parts) for parts in causes] == [6 + 8, 6 + 8]
+    # Of every schedule, executed or planned, in causes: 8 groups of them, 3 without the PIM.
+    drawn = [
+        sum(
+            any(schedule["phases"][phase["name"]]["causes_j"][cause] for cause in group)
+            for schedule in report["schedules"]
+            for *_, group in GROUPS
+        )
+        for phase in report["phases"]
+    ]
+    assert [len(parts) for parts in causes] == drawn == [5 * 8 + 2 * 3] * 2
     shares = [float(x) for part in (times, *(rest for _, rest in split))
               for x in re.findall(width, part)]  # fmt: skip
     assert len(shares) == 2 * 7 * 4
