@@ -66,7 +66,7 @@ module pim_lanes_native_sim #(
     output bit [Lanes*32-1:0] f32);
   import "DPI-C" function void pim_lanes_scale(
     input chandle lanes, input int unsigned group, input int unsigned mask,
-    input int unsigned part, input bit [Lanes*32-1:0] words, input bit [Lanes*16-1:0] vector);
+    input int unsigned part, input int unsigned before_last, input bit [Lanes*16-1:0] vector);
 
   chandle state;
   initial state = pim_lanes_new(Lanes, Groups, Parts);
@@ -78,7 +78,9 @@ module pim_lanes_native_sim #(
   bit [Lanes*32-1:0] f32;
   logic [1:0] read_part_q;
 
-  // The read comes first: it returns what the set held before an operation of the same cycle.
+  // The read comes first: it returns what the set held before an operation of the same cycle. What
+  // LaneScale takes was read before this clock; the C++ keeps it, because registers that the block
+  // which writes them reads would be copied in every clock.
   always_ff @(posedge clk_i) begin
     if (read_i) begin
       pim_lanes_read(state, 32'(read_group_i), bf16, f32);
@@ -87,7 +89,7 @@ module pim_lanes_native_sim #(
       read_part_q <= read_part_i;
     end
     if (valid_i && op_i == pim_pkg::LaneScale) begin
-      pim_lanes_scale(state, 32'(group_i), 32'(mask_i), 32'(read_part_q), read_f32_o, vector_i);
+      pim_lanes_scale(state, 32'(group_i), 32'(mask_i), 32'(read_part_q), 32'(read_i), vector_i);
     end else if (valid_i) begin
       pim_lanes_operate(state, 32'(op_i), 32'(group_i), 32'(mask_i), 32'(scalar_i), vector_i);
     end

@@ -172,6 +172,8 @@ public:
         , all_{parts < 32 ? (1U << parts) - 1U : 0xFFFFFFFFU}
         , vector_(lanes)
         , parts_(lanes)
+        , read_(lanes)
+        , read_before_(lanes)
         , accumulators_(static_cast<size_t>(lanes) * groups) {}
 
     void operate(uint32_t op, uint32_t group, uint32_t mask, uint16_t scalar,
@@ -188,9 +190,9 @@ public:
         }
     }
 
-    void scale(uint32_t group, uint32_t mask, uint32_t part, const uint32_t* words,
+    void scale(uint32_t group, uint32_t mask, uint32_t part, bool before_last,
                const uint32_t* vector) {
-        take_parts(parts_.data(), words, part, lanes_);
+        take_parts(parts_.data(), before_last ? read_before_.data() : read_.data(), part, lanes_);
         operate(kLaneScale, group, mask, 0, vector);
     }
 
@@ -199,6 +201,8 @@ public:
         run_round(vector_.data(), set, lanes_);
         std::memcpy(bf16, vector_.data(), lanes_ * sizeof(uint16_t));
         std::memcpy(f32, set, lanes_ * sizeof(uint32_t));
+        read_.swap(read_before_);
+        read_.assign(set, set + lanes_);
     }
 
 private:
@@ -242,6 +246,7 @@ private:
     const uint32_t all_;
     std::vector<uint16_t> vector_;
     std::vector<float> parts_;  // of the words that are scaled
+    std::vector<uint32_t> read_, read_before_;  // what the last two reads returned
     std::vector<uint32_t> accumulators_;
 };
 
@@ -261,8 +266,8 @@ void pim_lanes_operate(void* lanes, uint32_t op, uint32_t group, uint32_t mask, 
 }
 
 void pim_lanes_scale(void* lanes, uint32_t group, uint32_t mask, uint32_t part,
-                     const uint32_t* words, const uint32_t* vector) {
-    static_cast<Lanes*>(lanes)->scale(group, mask, part, words, vector);
+                     uint32_t before_last, const uint32_t* vector) {
+    static_cast<Lanes*>(lanes)->scale(group, mask, part, before_last != 0, vector);
 }
 
 void pim_lanes_read(void* lanes, uint32_t group, uint32_t* bf16, uint32_t* f32) {

@@ -31,10 +31,11 @@ void pim_lanes_operate(void* lanes, uint32_t op, uint32_t group, uint32_t mask, 
 // Set `group` as bfloat16 (lanes / 2 words) and as binary32 (lanes words).
 void pim_lanes_read(void* lanes, uint32_t group, uint32_t* bf16, uint32_t* f32);
 
-// On the lanes of the parts set in `mask`, adds to set `group` what `words` (lanes of binary32) have in
-// the bits 23:16 (part 0), 15:8 (1) or 7:0 (2) of their significands times `vector`.
+// On the lanes of the parts set in `mask`, adds to set `group` what the set last read, or with
+// `before_last` the one read before it, has in the bits 23:16 (part 0), 15:8 (1) or 7:0 (2) of its
+// significands times `vector`.
 void pim_lanes_scale(void* lanes, uint32_t group, uint32_t mask, uint32_t part,
-                     const uint32_t* words, const uint32_t* vector);
+                     uint32_t before_last, const uint32_t* vector);
 
 // Golden model.
 
