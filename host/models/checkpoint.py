@@ -23,6 +23,9 @@ INDEX = "model.safetensors.index.json"
 #: Largest JSON file read, bytes.
 _MAX_JSON = 64 << 20
 
+#: Digits of the longest whole number read as one: fewer than Python's own limit, 4300.
+_MAX_DIGITS = 4000
+
 
 def read_config(place: Path) -> ModelConfig:
     """Return the configuration of a model folder or of a .json file; its name is that of the place.
@@ -173,7 +176,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_JSON:
             raise PimloopError(f"{path} is larger than {_MAX_JSON} bytes")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
     except OSError as error:
         raise PimloopError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -181,3 +184,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise PimloopError(f"{path}: expected a table, found {type(data).__name__}")
     return data
+
+
+def _whole(text: str) -> float:
+    """Return a whole number; one beyond all bounds is infinite, which its reader refuses by key."""
+    return int(text) if len(text) <= _MAX_DIGITS else float(text)

@@ -6,7 +6,7 @@ Every function takes the parsed file and, for messages, its path.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from math import isfinite
+from reprlib import Repr
 from typing import Any, TypeGuard
 
 from pimloop.errors import PimloopError
@@ -14,6 +14,25 @@ from pimloop.host.models.config import WeightType
 
 #: Bound on a size or a token's id.
 MAX_SIZE = 1 << 24
+
+#: The largest finite number of float32, which graphs compute in.
+MAX_NUMBER = (2 - 2**-23) * 2.0**127
+
+#: The smallest number above 0 whose reciprocal float32 holds.
+MIN_NUMBER = 2.0**-126
+
+#: Shows values in messages, long ones in part.
+_SHOWN = Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 120
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, a long one in part.
+
+    >>> shown(True), len(shown(10**400))
+    ('True', 40)
+    """
+    return _SHOWN.repr(value)
 
 
 def size(data: Mapping[str, Any], key: str, where: str) -> int:
@@ -26,21 +45,27 @@ def size(data: Mapping[str, Any], key: str, where: str) -> int:
     """
     value = data.get(key)
     if not _is_whole(value) or not 1 <= value <= MAX_SIZE:
-        raise PimloopError(f"{where}: {key} must be a whole number from 1 to 2^24, got {value!r}")
+        raise PimloopError(
+            f"{where}: {key} must be a whole number from 1 to 2^24, got {shown(value)}"
+        )
     return value
 
 
 def number(data: Mapping[str, Any], key: str, default: float, where: str) -> float:
-    """Return a number of 0 or more; without the key `default`.
+    """Return a number of 0 or more that float32 holds; without the key `default`.
 
     Raises
     ------
     PimloopError
-        When it is something else.
+        When it is something else: also when it is infinite or no number.
     """
     value = data.get(key, default)
+    # Whole numbers of JSON have any length: they are compared before they become floats.
     if isinstance(value, bool) or not isinstance(value, int | float) or not _in_range(value):
-        raise PimloopError(f"{where}: {key} must be a number of 0 or more, got {value!r}")
+        raise PimloopError(
+            f"{where}: {key} must be a number of 0 or more that float32 holds ({MIN_NUMBER:.1e} to"
+            f" {MAX_NUMBER:.1e}), got {shown(value)}"
+        )
     return float(value)
 
 
@@ -64,15 +89,22 @@ def token(
         return default
     if not _is_whole(value) or not least <= value < MAX_SIZE:
         raise PimloopError(
-            f"{where}: {key} must be null or a whole number from {least} to 2^24, got {value!r}"
+            f"{where}: {key} must be null or a whole number from {least} to 2^24, got"
+            f" {shown(value)}"
         )
     return value
 
 
-def labels(data: Mapping[str, Any]) -> int:
-    """Return the number of labels of a classification: `num_labels`, names, else 2."""
-    if isinstance(data.get("num_labels"), int):
-        return int(data["num_labels"])
+def labels(data: Mapping[str, Any], where: str) -> int:
+    """Return the number of labels of a classification: `num_labels`, names, else 2.
+
+    Raises
+    ------
+    PimloopError
+        When `num_labels` is no size.
+    """
+    if data.get("num_labels") is not None:
+        return size(data, "num_labels", where)
     names = data.get("id2label")
     return len(names) if isinstance(names, Mapping) and names else 2
 
@@ -114,7 +146,7 @@ def refuse_others(
     for key, allowed in options.items():
         value = data.get(key)
         if value not in allowed:
-            raise PimloopError(f"{where}: {key} = {value!r} is not supported")
+            raise PimloopError(f"{where}: {key} = {shown(value)} is not supported")
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
@@ -122,4 +154,4 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 
 def _in_range(value: float) -> bool:
-    return isfinite(value) and value >= 0
+    return value == 0 or MIN_NUMBER <= value <= MAX_NUMBER

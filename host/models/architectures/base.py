@@ -128,7 +128,7 @@ class Architecture(ABC):
             name=self.model_type,
             architecture=self.model_type,
             **self.read_fields(data, where),
-            labels=config_json.labels(data),
+            labels=config_json.labels(data, where),
             activation=data.get(self.activation_key, self.activation),
             layer_norm_epsilon=config_json.number(data, self.epsilon_key, self.epsilon, where),
             initializer_range=config_json.number(data, "initializer_range", 0.02, where),
@@ -160,7 +160,7 @@ class Architecture(ABC):
         """Raise PimloopError for an activation that the architecture does not have."""
         if config.activation not in tuple(self.activations):  # it may be anything that JSON has
             raise PimloopError(
-                f"{where}: activation {config.activation!r} is not supported;"
+                f"{where}: activation {config_json.shown(config.activation)} is not supported;"
                 f" known: {', '.join(self.activations)}"
             )
 

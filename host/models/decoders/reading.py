@@ -31,7 +31,9 @@ def optional_number(
         return None
     value = config_json.number(data, key, 0.0, where)
     if value == 0:
-        raise PimloopError(f"{where}: {key} must be null or a number above 0, got {data[key]!r}")
+        raise PimloopError(
+            f"{where}: {key} must be null or a number above 0, got {config_json.shown(data[key])}"
+        )
     return value
 
 
@@ -39,7 +41,7 @@ def flag(data: Mapping[str, Any], key: str, default: bool, where: str) -> bool:
     """Return true or false; without the key `default`."""
     value = data.get(key, default)
     if not isinstance(value, bool):
-        raise PimloopError(f"{where}: {key} must be true or false, got {value!r}")
+        raise PimloopError(f"{where}: {key} must be true or false, got {config_json.shown(value)}")
     return value
 
 
@@ -61,8 +63,8 @@ def layer_kinds(data: Mapping[str, Any], layers: int, where: str) -> tuple[bool,
     for kind in kinds:
         if kind not in (FULL, WINDOWED):
             raise PimloopError(
-                f"{where}: layer type {kind!r} is not supported; known: {FULL}, {WINDOWED}; other"
-                " models can be exported to ONNX and given as an .onnx file"
+                f"{where}: layer type {config_json.shown(kind)} is not supported; known: {FULL},"
+                f" {WINDOWED}; other models can be exported to ONNX and given as an .onnx file"
             )
     return tuple(kind == WINDOWED for kind in kinds)
 
@@ -112,7 +114,9 @@ def read_rope(
         key = "rope_scaling"
         newer = data.get(key) if scaled else None
     if newer is not None and not isinstance(newer, Mapping):
-        raise PimloopError(f"{where}: {key} must be null or a table, got {newer!r}")
+        raise PimloopError(
+            f"{where}: {key} must be null or a table, got {config_json.shown(newer)}"
+        )
     table: Mapping[str, Any] = newer or {}
     theta = _number_of(((table, "rope_theta"), (data, theta_key)), theta, where)
     share_key = "partial_rotary_factor"
@@ -143,8 +147,12 @@ def late_windows(data: Mapping[str, Any], layers: int, where: str) -> tuple[bool
         return (False,) * layers
     key = "max_window_layers"
     first = data.get(key, 28)
-    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-        raise PimloopError(f"{where}: {key} must be a whole number, 0 or more, got {first!r}")
+    whole = isinstance(first, int) and not isinstance(first, bool)
+    if not whole or not 0 <= first <= config_json.MAX_SIZE:
+        raise PimloopError(
+            f"{where}: {key} must be a whole number, 0 or more and at most 2^24, got"
+            f" {config_json.shown(first)}"
+        )
     return tuple(layer >= first for layer in range(layers))
 
 

@@ -179,7 +179,9 @@ class Asked:
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e30
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return config_json.MIN_NUMBER <= value <= config_json.MAX_NUMBER
 
 
 def _read_linear(asked: Asked) -> Scaling:
@@ -233,8 +235,8 @@ def read_scaling(asked: Asked) -> Scaling:
     kind = asked.parameters.get("rope_type", asked.parameters.get("type", "default"))
     if kind not in tuple(SCALINGS):  # it may be anything that JSON has
         raise PimloopError(
-            f"{asked.where}: the rope_scaling of type {kind!r} is not supported; known:"
-            f" {', '.join(SCALINGS)}; other models can be exported to ONNX and given as an .onnx"
-            " file"
+            f"{asked.where}: the rope_scaling of type {config_json.shown(kind)} is not supported;"
+            f" known: {', '.join(SCALINGS)}; other models can be exported to ONNX and given as an"
+            " .onnx file"
         )
     return SCALINGS[kind](asked)

@@ -234,7 +234,10 @@ def test_the_heads_in_the_message_are_those_of_the_architecture(kind):
     assert str(error.value) == wanted
 
 
-@pytest.mark.parametrize("value", ["x", None, [], True, -1e-5, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value",
+    ["x", None, [], True, -1e-5, float("nan"), float("inf"), 10**400, -(10**400), 1e300, 1e-300],
+)
 @pytest.mark.parametrize(
     ("name", "key"),
     [("bert", "layer_norm_eps"), ("gpt2", "layer_norm_epsilon"), ("roberta", "initializer_range")],
@@ -242,6 +245,13 @@ def test_the_heads_in_the_message_are_those_of_the_architecture(kind):
 def test_a_number_that_is_none_is_an_error(name, key, value):
     data = hugging_face_config(TINY[name]) | {key: value}
     with pytest.raises(PimloopError, match=f"config.json: {key} must be a number of 0 or more"):
+        from_hugging_face(data, "config.json")
+
+
+@pytest.mark.parametrize("value", ["3", True, 0, -3, 2.0, 10**400])
+def test_a_number_of_labels_that_is_none_is_an_error(value):
+    data = config_json("bert", "classification") | {"num_labels": value}
+    with pytest.raises(PimloopError, match=r"config.json: num_labels must be a whole number from"):
         from_hugging_face(data, "config.json")
 
 

@@ -22,6 +22,7 @@ from support.tiny_decoders import (
 )
 
 from pimloop.errors import PimloopError
+from pimloop.host.cli import main
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.architectures.registry import from_hugging_face
 from pimloop.host.models.built_in import BUILT_IN
@@ -265,6 +266,41 @@ def bad(case, changes, tmp_path):
 )  # fmt: skip
 def test_a_wrong_configuration_is_one_clear_error(case, changes, message, tmp_path):
     assert message in bad(case, changes, tmp_path)
+
+
+NUMBERS = [
+    ("llama", "rms_norm_eps", ()), ("llama", "rope_theta", ()), ("llama", "initializer_range", ()),
+    ("llama", "factor", ("rope_scaling",)), ("llama", "low_freq_factor", ("rope_scaling",)),
+    ("gemma2", "attn_logit_softcapping", ()), ("gemma2", "final_logit_softcapping", ()),
+    ("gemma2", "query_pre_attn_scalar", ()), ("gemma3", "rope_local_base_freq", ()),
+    ("gemma3-tables", "rope_theta", ("rope_parameters", "sliding_attention")),
+    ("phi3", "partial_rotary_factor", ()), ("qwen2", "max_window_layers", ()),
+    ("llama", "hidden_size", ()), ("llama", "pad_token_id", ()),
+    ("llama", "original_max_position_embeddings", ("rope_scaling",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "key", "tables"), NUMBERS)
+@pytest.mark.parametrize(
+    "number", ["1" + "0" * 400, "-1" + "0" * 400, "1" + "0" * 5000, "1e400", "1e308", "NaN"]
+)
+def test_a_number_that_no_float_holds_is_an_error_with_its_key(
+    case, key, tables, number, tmp_path, capsys
+):
+    """As text: JSON's numbers have any length. `pimloop sim` says the same in one line."""
+    data = config_json(case)
+    table = data
+    for name in tables:
+        table[name] = dict(table[name])
+        table = table[name]
+    table[key] = "the number"
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(data).replace('"the number"', number))
+    with pytest.raises(PimloopError, match=rf"{key} must be ") as caught:
+        load_generator(str(path), 4, LoadOptions(sequence_length=4))
+    assert len(str(caught.value)) < len(str(path)) + 250
+    assert main(["sim", str(path), "--seq", "4", "--generate", "4"]) != 0
+    assert str(caught.value) in " ".join(capsys.readouterr().err.split())
 
 
 def test_more_tokens_than_positions_are_an_error(tmp_path):
