@@ -5,7 +5,7 @@ Every function takes the parsed file and, for messages, its path.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from reprlib import Repr
 from typing import Any, TypeGuard
 
@@ -109,34 +109,32 @@ def labels(data: Mapping[str, Any], where: str) -> int:
     return len(names) if isinstance(names, Mapping) and names else 2
 
 
-def head(
-    data: Mapping[str, Any], classes: Mapping[str, str], known: Container[str], where: str
-) -> str:
+def head(data: Mapping[str, Any], classes: Mapping[str, str], model_type: str, where: str) -> str:
     """Return the head of the class that `architectures` names; "none" where it names none.
 
     Parameters
     ----------
     classes
-        Ends of class names, each before an end of its own, and the heads that they have.
-    known
-        Heads of the architecture.
+        The classes of the `model_type` that are supported, and the heads that they have.
 
     Raises
     ------
     PimloopError
-        For a class that has another head.
+        For a class that is none of them, and for what is no list of names.
     """
-    names = data.get("architectures") or []
-    if not isinstance(names, list) or not names:
+    names = data.get("architectures")
+    if names is None or names == []:
         return "none"
-    name = str(names[0])
-    kind = next((head for end, head in classes.items() if name.endswith(end)), None)
-    if kind is None or kind not in known:
-        ends = [end for end, head in classes.items() if head in known]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise PimloopError(
-            f"{where}: the head of {name} is not supported; known: {', '.join(ends)}"
+            f"{where}: architectures must be a list with the name of a class, got {shown(names)}"
         )
-    return kind
+    if names[0] not in classes:
+        raise PimloopError(
+            f"{where}: architectures names {shown(names[0])}, which is no class that is supported"
+            f" of model_type {model_type!r}; known: {', '.join(classes)}"
+        )
+    return classes[names[0]]
 
 
 def refuse_others(

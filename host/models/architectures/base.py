@@ -57,6 +57,7 @@ class Architecture(ABC):
     """How the models of one `model_type` are read and built."""
 
     model_type: str  # in config.json
+    class_prefix: str  # of Hugging Face's class names: Bert of BertModel
     published: str  # year and month; the registry lists architectures in this order
     config_type: type[ModelConfig] = ModelConfig
     sizes: Mapping[str, str]  # field of `config_type` -> its key in config.json
@@ -78,6 +79,12 @@ class Architecture(ABC):
     unread: tuple[str, ...] = ()  # ends of names that a checkpoint may have and the graph not
     pooler: str | None = None  # the pooler's dense layer, which a bare model may have
     built_in: tuple[BuiltIn, ...] = ()
+
+    @property
+    def class_heads(self) -> Mapping[str, str]:
+        """The classes of Hugging Face that are supported, and the heads that they have."""
+        ends = self.head_classes.items()
+        return {f"{self.class_prefix}{end}": head for end, head in ends if head in self.heads}
 
     @abstractmethod
     def graph(
@@ -134,7 +141,7 @@ class Architecture(ABC):
             initializer_range=config_json.number(data, "initializer_range", 0.02, where),
             weight_type=config_json.weight_type(data),
             pad_token=config_json.token(data, "pad_token_id", self.pad_token, least_pad, where),
-            head=config_json.head(data, self.head_classes, self.heads, where),
+            head=config_json.head(data, self.class_heads, self.model_type, where),
         )
         self.check(config, where)
         config_json.refuse_others(data, self.fixed_options, where)

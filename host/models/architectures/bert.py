@@ -27,6 +27,7 @@ _SMALL = replace(_BASE, name="bert-small", layers=4, hidden=512, heads=8, interm
 
 ARCHITECTURE = Encoder(
     model_type="bert",
+    class_prefix="Bert",
     published="2018-10",
     sizes=BERT_SIZES,
     base_prefix="bert.",

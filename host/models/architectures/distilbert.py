@@ -7,6 +7,7 @@ from pimloop.host.models.encoder import Encoder, LayerNames
 
 ARCHITECTURE = Encoder(
     model_type="distilbert",
+    class_prefix="DistilBert",
     published="2019-10",
     sizes={
         "layers": "n_layers",

@@ -30,10 +30,12 @@ class Gemma2(RotaryDecoder):
 
 ARCHITECTURE = Gemma2(
     model_type="gemma2",
+    class_prefix="Gemma2",
     published="2024-08",
     activation_key="hidden_activation",
     activation="gelu_pytorch_tanh",
     norms=(),  # their weights are about 0
     switches=Switches(centred_norms=True, norms_behind=True, scaled_embeddings=True),
     tied=True,
+    window=4096,
 )

@@ -12,7 +12,7 @@ from typing import Any
 from pimloop.host.models import config_json
 from pimloop.host.models.decoders.blocks import Switches
 from pimloop.host.models.decoders.family import RotaryDecoder
-from pimloop.host.models.decoders.reading import WINDOWED, caps_and_scale
+from pimloop.host.models.decoders.reading import FULL, WINDOWED, caps_and_scale
 from pimloop.host.models.decoders.rope import Rope
 
 
@@ -25,6 +25,10 @@ class Gemma3(RotaryDecoder):
             "quantization_config": (None,),
             "use_bidirectional_attention": (False, None),
         }
+    )
+    # Gemma3Model is the model of texts and images.
+    head_classes: Mapping[str, str] = field(
+        default_factory=lambda: {"ForCausalLM": "lm", "TextModel": "none"}
     )
 
     def read_attention(
@@ -44,7 +48,7 @@ class Gemma3(RotaryDecoder):
         self, data: Mapping[str, Any], fields: Mapping[str, Any], where: str, **further: Any
     ) -> Rope:
         """Return the rotary positions of layers without a window."""
-        return super().rope(data, fields, where, **({"theta": 1000000.0} | further))
+        return super().rope(data, fields, where, **({"theta": 1000000.0, "kind": FULL} | further))
 
     def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
         """Return which layers have a window, without `layer_types`: all but every sixth."""
@@ -55,6 +59,7 @@ class Gemma3(RotaryDecoder):
 
 ARCHITECTURE = Gemma3(
     model_type="gemma3_text",
+    class_prefix="Gemma3",
     published="2025-03",
     activation_key="hidden_activation",
     activation="gelu_pytorch_tanh",
@@ -63,4 +68,5 @@ ARCHITECTURE = Gemma3(
         head_norms=True, centred_norms=True, norms_behind=True, scaled_embeddings=True
     ),
     tied=True,
+    window=4096,
 )

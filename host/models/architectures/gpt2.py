@@ -40,6 +40,7 @@ class Gpt2(Decoder):
 
 ARCHITECTURE = Gpt2(
     model_type="gpt2",
+    class_prefix="GPT2",
     published="2019-02",
     sizes={
         "layers": "n_layer",

@@ -9,6 +9,7 @@ from pimloop.host.models.decoders.rope import Llama3, Rope
 
 ARCHITECTURE = RotaryDecoder(
     model_type="llama",
+    class_prefix="Llama",
     published="2023-02",
     built_in=(
         BuiltIn(

@@ -14,8 +14,10 @@ class Mistral(RotaryDecoder):
     """A decoder whose layers all have the window that `sliding_window` names."""
 
     def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
-        """Return which layers have a window, without `layer_types`: all."""
-        return (True,) * layers
+        """Return which layers have a window, without `layer_types`: all, but for null."""
+        return (data.get("sliding_window", self.window) is not None,) * layers
 
 
-ARCHITECTURE = Mistral(model_type="mistral", published="2023-10")
+ARCHITECTURE = Mistral(
+    model_type="mistral", class_prefix="Mistral", published="2023-10", window=4096
+)

@@ -15,12 +15,13 @@ class Phi3(RotaryDecoder):
     """A decoder whose layers all have the window that `sliding_window` names."""
 
     def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
-        """Return which layers have a window, without `layer_types`: all."""
-        return (True,) * layers
+        """Return which layers have a window, without `layer_types`: all, but for null."""
+        return (data.get("sliding_window") is not None,) * layers
 
 
 ARCHITECTURE = Phi3(
     model_type="phi3",
+    class_prefix="Phi3",
     published="2024-04",
     epsilon=1e-5,
     switches=Switches(joint_products=True),

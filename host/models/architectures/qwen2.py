@@ -20,4 +20,9 @@ class Qwen2(RotaryDecoder):
         return late_windows(data, layers, where)
 
 
-ARCHITECTURE = Qwen2(model_type="qwen2", published="2024-07", switches=Switches(query_biases=True))
+ARCHITECTURE = Qwen2(
+    model_type="qwen2",
+    class_prefix="Qwen2",
+    published="2024-07",
+    switches=Switches(query_biases=True),
+)

@@ -25,6 +25,7 @@ class Qwen3(RotaryDecoder):
 
 ARCHITECTURE = Qwen3(
     model_type="qwen3",
+    class_prefix="Qwen3",
     published="2025-05",
     switches=Switches(head_norms=True),
     built_in=(

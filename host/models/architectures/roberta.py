@@ -30,6 +30,7 @@ _BASE = ModelConfig(
 
 ARCHITECTURE = Encoder(
     model_type="roberta",
+    class_prefix="Roberta",
     published="2019-07",
     sizes=BERT_SIZES,
     pad_token=1,

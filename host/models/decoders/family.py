@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
-from pimloop.host.models import heads
+from pimloop.host.models import config_json, heads
 from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.builder import GraphBuilder, Past
 from pimloop.host.models.config import ModelConfig
@@ -23,7 +23,6 @@ from pimloop.host.models.decoders.blocks import Blocks, Rotation, Switches
 from pimloop.host.models.decoders.config import DecoderConfig
 from pimloop.host.models.decoders.masks import Mask, additive, sequence_mask
 from pimloop.host.models.decoders.reading import (
-    FULL,
     flag,
     layer_kinds,
     optional_size,
@@ -106,6 +105,7 @@ class RotaryDecoder(CachedDecoder):
     )
     switches: Switches = field(default_factory=Switches)
     tied: bool = False  # of a config.json that does not say it
+    window: int | None = None  # of a config.json that does not say it
     original_positions: int | None = None  # of a scaling that does not say it
 
     def read_fields(self, data: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -130,12 +130,22 @@ class RotaryDecoder(CachedDecoder):
         windowed = layer_kinds(data, fields["layers"], where)
         if windowed is None:
             windowed = self.windowed(data, fields["layers"], where)
-        window = optional_size(data, "sliding_window", where) if any(windowed) else None
+        window = self._window(data, where) if any(windowed) else None
         return {
             "rope": self.rope(data, fields, where),
             "window": window,
             "windowed": () if window is None else windowed,
         }
+
+    def _window(self, data: Mapping[str, Any], where: str) -> int:
+        """Return the window of the layers that have one."""
+        key = "sliding_window"
+        said = {key: self.window} | dict(data)
+        if said[key] is None:
+            raise PimloopError(
+                f"{where}: {key} is missing or null, though layers have a window; give its tokens"
+            )
+        return config_json.size(said, key, where)
 
     def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
         """Return which layers have a window, without `layer_types`: none."""
@@ -149,7 +159,7 @@ class RotaryDecoder(CachedDecoder):
             data, where,
             head_size=fields["head_width"] or fields["hidden"] // fields["heads"],
             positions=fields["positions"], original=self.original_positions,
-            **({"kind": FULL} | further),
+            **further,
         )  # fmt: skip
 
     def check(self, config: ModelConfig, where: str) -> None:

@@ -76,7 +76,7 @@ def read_rope(
     head_size: int,
     positions: int,
     original: int | None,
-    kind: str = FULL,
+    kind: str | None = None,
     theta: float = 10000.0,
     theta_key: str = "rope_theta",
     scaled: bool = True,
@@ -94,7 +94,7 @@ def read_rope(
     original
         Tokens that the architecture was trained on first, where the file does not say it.
     kind
-        Of the layers.
+        Of the layers, where a newer file has a table for each kind; None: it has one for all.
     theta
         Without a key.
     theta_key
@@ -107,17 +107,7 @@ def read_rope(
     PimloopError
         When a number is missing or wrong, or the scaling is not known.
     """
-    newer, key = data.get("rope_parameters"), "rope_parameters"
-    if isinstance(newer, Mapping) and isinstance(newer.get(kind), Mapping):
-        newer = newer[kind]
-    if newer is None:
-        key = "rope_scaling"
-        newer = data.get(key) if scaled else None
-    if newer is not None and not isinstance(newer, Mapping):
-        raise PimloopError(
-            f"{where}: {key} must be null or a table, got {config_json.shown(newer)}"
-        )
-    table: Mapping[str, Any] = newer or {}
+    table = _rope_table(data, where, kind=kind, scaled=scaled)
     theta = _number_of(((table, "rope_theta"), (data, theta_key)), theta, where)
     share_key = "partial_rotary_factor"
     share = _number_of(((table, share_key), (data, share_key)), 1.0, where)
@@ -128,6 +118,42 @@ def read_rope(
             f" {asked.width}: it must be an even number from 2 to {head_size}"
         )
     return Rope(theta, share, read_scaling(asked))
+
+
+def _rope_table(
+    data: Mapping[str, Any], where: str, *, kind: str | None, scaled: bool
+) -> Mapping[str, Any]:
+    """Return the table of a kind of layer's rotary positions; arguments as of `read_rope`."""
+    tables: dict[str, Mapping[str, Any]] = {}
+    for key in ("rope_parameters", "rope_scaling"):
+        value = data.get(key)
+        if value is not None and not isinstance(value, Mapping):
+            raise PimloopError(
+                f"{where}: {key} must be null or a table, got {config_json.shown(value)}"
+            )
+        tables[key] = value or {}
+    newer, older = tables["rope_parameters"], tables["rope_scaling"]
+    if newer and older and newer != older:
+        raise PimloopError(
+            f"{where}: rope_parameters and rope_scaling are both there and differ; keep the one"
+            " that the model was trained with"
+        )
+    if not newer:
+        return older if scaled else {}
+    if kind is None:
+        if FULL in newer or WINDOWED in newer:
+            raise PimloopError(
+                f"{where}: rope_parameters has tables of kinds of layers, and all layers of this"
+                " model_type have one; give that alone"
+            )
+        return newer
+    table = newer.get(kind)
+    if newer.keys() != {FULL, WINDOWED} or not isinstance(table, Mapping):
+        raise PimloopError(
+            f"{where}: rope_parameters must have two tables, {FULL} and {WINDOWED}, and nothing"
+            f" else; got {config_json.shown(newer)}"
+        )
+    return table
 
 
 def _number_of(
@@ -145,6 +171,11 @@ def late_windows(data: Mapping[str, Any], layers: int, where: str) -> tuple[bool
     """Return which layers have a window by Qwen's keys: from `max_window_layers` on, if any."""
     if not flag(data, "use_sliding_window", False, where):
         return (False,) * layers
+    if data.get("sliding_window") is None:
+        raise PimloopError(
+            f"{where}: use_sliding_window is true and sliding_window is missing or null; give its"
+            " tokens, or set use_sliding_window to false"
+        )
     key = "max_window_layers"
     first = data.get(key, 28)
     whole = isinstance(first, int) and not isinstance(first, bool)

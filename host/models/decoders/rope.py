@@ -214,14 +214,32 @@ def _read_longrope(asked: Asked) -> Scaling:
     return LongRope(short, long, original, amplitude)
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """A scaling: how it is read, and from which keys of its table."""
+
+    read: Callable[[Asked], Scaling]
+    keys: frozenset[str] = frozenset()
+
+
+_LONGROPE = _Kind(
+    _read_longrope, frozenset({"factor", "attention_factor", "short_factor", "long_factor"})
+)
+
 #: Scalings by their `rope_type`; "su" is what the first files of Phi-3 call longrope.
-SCALINGS: Mapping[str, Callable[[Asked], Scaling]] = {
-    "default": lambda asked: Unscaled(),
-    "linear": _read_linear,
-    "llama3": _read_llama3,
-    "longrope": _read_longrope,
-    "su": _read_longrope,
+SCALINGS: Mapping[str, _Kind] = {
+    "default": _Kind(lambda asked: Unscaled()),
+    "linear": _Kind(_read_linear, frozenset({"factor"})),
+    "llama3": _Kind(_read_llama3, frozenset({"factor", "low_freq_factor", "high_freq_factor"})),
+    "longrope": _LONGROPE,
+    "su": _LONGROPE,
 }
+
+#: Keys of a table without a type, which says no scaling.
+_PLAIN = frozenset({"rope_theta", "partial_rotary_factor"})
+
+#: Keys that every table may have; a type that reads no original length has no use for it.
+_ANYWHERE = _PLAIN | {"rope_type", "type", "original_max_position_embeddings", "finetuned"}
 
 
 def read_scaling(asked: Asked) -> Scaling:
@@ -230,13 +248,34 @@ def read_scaling(asked: Asked) -> Scaling:
     Raises
     ------
     PimloopError
-        For a scaling that is not known, and for one whose numbers are missing or wrong.
+        For a scaling that is not known, for a table that does not name one or has keys that its
+        scaling does not read, and for one whose numbers are missing or wrong.
     """
-    kind = asked.parameters.get("rope_type", asked.parameters.get("type", "default"))
-    if kind not in tuple(SCALINGS):  # it may be anything that JSON has
+    table = asked.parameters
+    said = {key for key, value in table.items() if value is not None}
+    types = [table[key] for key in ("rope_type", "type") if key in table]
+    if not types and said - _PLAIN:
         raise PimloopError(
-            f"{asked.where}: the rope_scaling of type {config_json.shown(kind)} is not supported;"
-            f" known: {', '.join(SCALINGS)}; other models can be exported to ONNX and given as an"
-            " .onnx file"
+            f"{asked.where}: the table of rotary positions has {', '.join(sorted(said))} and no"
+            f" rope_type; add it: {', '.join(SCALINGS)}"
         )
-    return SCALINGS[kind](asked)
+    for kind in types:
+        if kind not in tuple(SCALINGS):  # it may be anything that JSON has
+            raise PimloopError(
+                f"{asked.where}: the rope_scaling of type {config_json.shown(kind)} is not"
+                f" supported; known: {', '.join(SCALINGS)}; other models can be exported to ONNX"
+                " and given as an .onnx file"
+            )
+    if len({SCALINGS[kind] for kind in types}) > 1:
+        raise PimloopError(
+            f"{asked.where}: rope_type {types[0]!r} and type {types[1]!r} of the rotary positions"
+            " differ; keep one"
+        )
+    name = types[0] if types else "default"
+    unknown = said - _ANYWHERE - SCALINGS[name].keys
+    if unknown:
+        raise PimloopError(
+            f"{asked.where}: rotary positions of type {name!r} do not read"
+            f" {', '.join(sorted(unknown))}; take them out, or name the type that does"
+        )
+    return SCALINGS[name].read(asked)

@@ -51,7 +51,7 @@ def config_json(name, head):
     architecture = architectures()[name]
     kind = next(end for end, known in architecture.head_classes.items() if known == head)
     sizes = {key: SIZES[field] for field, key in architecture.sizes.items()}
-    return {"model_type": name, "architectures": [f"Any{kind}"]} | sizes
+    return {"model_type": name, "architectures": [f"{architecture.class_prefix}{kind}"]} | sizes
 
 
 def with_head(name, head):
@@ -222,12 +222,15 @@ def test_a_head_that_an_architecture_lacks_is_an_error(name, head):
         build_graph(config, RandomWeights(config), LoadOptions())
 
 
-@pytest.mark.parametrize("kind", ["BertLMHeadModel", "BertForNothing"])
+@pytest.mark.parametrize(
+    "kind", ["BertLMHeadModel", "BertForNothing", "RobertaModel", "TFBertModel", "Model"]
+)
 def test_the_heads_in_the_message_are_those_of_the_architecture(kind):
     data = hugging_face_config(TINY["bert"]) | {"architectures": [kind]}
     wanted = (
-        f"config.json: the head of {kind} is not supported; known: ForSequenceClassification,"
-        " ForTokenClassification, ForQuestionAnswering, ForMaskedLM, Model"
+        f"config.json: architectures names '{kind}', which is no class that is supported of"
+        " model_type 'bert'; known: BertForSequenceClassification, BertForTokenClassification,"
+        " BertForQuestionAnswering, BertForMaskedLM, BertModel"
     )
     with pytest.raises(PimloopError) as error:
         from_hugging_face(data, "config.json")

@@ -14,6 +14,7 @@ import pytest
 from support.decoder_reference import Reference
 from support.tiny_decoders import (
     CASES,
+    LONG,
     PUBLISHED,
     config_json,
     config_of,
@@ -261,11 +262,82 @@ def bad(case, changes, tmp_path):
         ("qwen2", {"max_window_layers": -1}, "max_window_layers must be a whole number, 0"),
         ("mistral", {"model_type": "mixtral"}, "model_type 'mixtral' is not supported; known: "),
         ("mistral", {"architectures": ["MistralForSequenceClassification"]},
-         "the head of MistralForSequenceClassification is not supported; known: ForCausalLM"),
+         "architectures names 'MistralForSequenceClassification', which is no class that is "
+         "supported of model_type 'mistral'; known: MistralForCausalLM, MistralModel"),
+        ("mistral", {"architectures": ["MixtralForCausalLM"]}, "names 'MixtralForCausalLM', which "
+         "is no class that is supported of model_type 'mistral'; known: MistralForCausalLM,"),
+        ("llama", {"architectures": ["MistralForCausalLM"]}, "known: LlamaForCausalLM, LlamaModel"),
+        ("llama", {"architectures": "LlamaForCausalLM"}, "architectures must be a list with the "),
+        ("llama", {"architectures": [3]}, "architectures must be a list with the name of a class"),
+        ("gemma3", {"architectures": ["Gemma3Model"]}, "known: Gemma3ForCausalLM, Gemma3TextModel"),
+        ("llama", {"rope_scaling": {"rope_typ": "llama3", "factor": 8}},
+         "the table of rotary positions has factor, rope_typ and no rope_type; add it: default, "),
+        ("llama", {"rope_scaling": {"factor": 8}}, "has factor and no rope_type; add it"),
+        ("llama", {"rope_scaling": {"rope_type": None}}, "type None is not supported; known: defa"),
+        ("llama", {"rope_scaling": {"rope_type": "default", "factor": 8}},
+         "rotary positions of type 'default' do not read factor; take them out"),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 8, "factr": 2, "attention": 1}},
+         "rotary positions of type 'linear' do not read attention, factr; take them out"),
+        ("llama", {"rope_scaling": {"type": "linear", "rope_type": "llama3", "factor": 8}},
+         "rope_type 'llama3' and type 'linear' of the rotary positions differ; keep one"),
+        ("llama", {"rope_parameters": {"rope_theta": 5.0}}, "are both there and differ; keep"),
+        ("qwen2", {"rope_parameters": {"full_attention": {"rope_theta": 5.0}}},
+         "rope_parameters has tables of kinds of layers, and all layers of this model_type"),
+        ("gemma3-tables", {"rope_parameters": {"full_attention": 3, "sliding_attention": {}}},
+         "rope_parameters must have two tables, full_attention and sliding_attention, and"),
+        ("gemma3-tables", {"rope_parameters": {"sliding_attention": 3, "full_attention": {}}},
+         "rope_parameters must have two tables"),
+        ("gemma3-tables", {"rope_parameters": {"full_attention": {"rope_theta": 3.0}}},
+         "must have two tables, full_attention and sliding_attention, and nothing else; got {'ful"),
+        ("gemma3-tables", {"rope_parameters": {"sliding_attention": {"rope_theta": 3.0}}},
+         "rope_parameters must have two tables"),
+        ("gemma3-tables", {"rope_parameters": {"rope_type": "default", "rope_theta": 3.0}},
+         "rope_parameters must have two tables"),
+        ("gemma3", {"sliding_window": None}, "sliding_window is missing or null, though layers"),
+        ("mistral", {"sliding_window": None, "layer_types": ["sliding_attention"] * 3},
+         "sliding_window is missing or null, though layers have a window; give its tokens"),
+        ("qwen2", {"sliding_window": "absent"}, "use_sliding_window is true and sliding_window is "
+         "missing or null; give its tokens, or set use_sliding_window to false"),
+        ("qwen2", {"sliding_window": None}, "use_sliding_window is true and sliding_window is mis"),
     ],
 )  # fmt: skip
 def test_a_wrong_configuration_is_one_clear_error(case, changes, message, tmp_path):
     assert message in bad(case, changes, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("case", "changes"),
+    [
+        ("qwen3", {"rope_scaling": {}}),
+        ("qwen3", {"rope_scaling": {"rope_type": "default"}}),
+        ("qwen3", {"rope_scaling": {"type": "default", "factor": None}}),
+        ("qwen3", {"rope_parameters": {"rope_theta": 1000000.0}}),
+        ("qwen3", {"rope_parameters": {}, "rope_scaling": None}),
+        ("llama", {"rope_parameters": {}}),
+        ("llama", {"rope_parameters": CASES["llama"][1]["rope_scaling"]}),
+        ("llama", {"rope_scaling": CASES["llama"][1]["rope_scaling"] | {"type": "llama3"}}),
+        ("phi3-longrope", {"rope_scaling": {"rope_type": "longrope", "type": "su"} | LONG}),
+        ("phi3", {"architectures": []}),
+    ],
+)
+def test_what_is_said_in_another_way_is_the_same_model(case, changes):
+    wanted = replace(config_of(case), head="none" if "architectures" in changes else "lm")
+    changed = from_hugging_face(config_json(case) | changes, "config.json")
+    assert replace(changed, name=wanted.name) == wanted
+
+
+@pytest.mark.parametrize(
+    ("case", "window", "wanted"),
+    [
+        ("mistral", "absent", 4096), ("mistral", None, None), ("gemma2", "absent", 4096),
+        ("gemma3", "absent", 4096), ("phi3", "absent", None), ("phi3", None, None),
+    ],
+)  # fmt: skip
+def test_a_window_that_a_file_leaves_out_is_that_of_transformers(case, window, wanted):
+    """Defaults of MistralConfig, Gemma2Config, Gemma3TextConfig and Phi3Config; null is none."""
+    data = config_json(case) | {"sliding_window": window}
+    data = {key: value for key, value in data.items() if value != "absent"}
+    assert from_hugging_face(data, "config.json").window_of(0) == wanted
 
 
 NUMBERS = [
