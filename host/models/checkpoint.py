@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ INDEX = "model.safetensors.index.json"
 
 #: Largest JSON file read, bytes.
 _MAX_JSON = 64 << 20
+
+#: Names that a message lists.
+_LISTED = 5
 
 #: Digits of the longest whole number read as one: fewer than Python's own limit, 4300.
 _MAX_DIGITS = 4000
@@ -103,16 +107,39 @@ class CheckpointWeights(Weights):
         """Raise PimloopError when the checkpoint has parameters that nobody has asked for.
 
         Buffers, copies of tied parameters, and what a base checkpoint keeps of its pretraining
-        (`Architecture.unread`) may be there.
+        (`Architecture.unread`, `copies`) may be there.
         """
-        unread = self._architecture.unread
-        left = [n for n in self._files if n not in self._read and not n.endswith(unread)]
+        left = [name for name in self._files if name not in self._read and self._surplus(name)]
         if left:
             raise PimloopError(
                 f"{self._folder}: {quantity(len(left), 'weight has', 'weights have')} no place in"
-                f" the model that {CONFIG} names: {', '.join(sorted(left)[:5])}; is the head of"
-                " its architectures theirs?"
+                f" the model that {CONFIG} names: {_listed(left)}; is the head of its"
+                " architectures theirs?"
             )
+
+    def _surplus(self, name: str) -> bool:
+        """Return whether a parameter that nobody asked for must not be there.
+
+        Raises
+        ------
+        PimloopError
+            For a copy of another shape than what it is a copy of.
+        """
+        architecture = self._architecture
+        names = (name, architecture.base_prefix + name)
+        for copy, original in architecture.copies.items():
+            found = [n for n in self._candidates(original) if n in self._files]
+            if copy in names and found:
+                shape, wanted = (self._files[n].shape(n) for n in (name, found[0]))
+                if shape != wanted:
+                    raise PimloopError(
+                        f"{self._folder}: weight '{name}' has the shape {list(shape)}; as a copy"
+                        f" of '{found[0]}' it must have {list(wanted)}: take it out, or give the"
+                        f" model that {CONFIG} names"
+                    )
+                return False
+        patterns = [re.escape(known).replace(r"\*", r"\d+") for known in architecture.unread]
+        return not any(re.fullmatch(pattern, n) for pattern in patterns for n in names)
 
     def stored(self, name: str, shape: tuple[int, ...]) -> Array:
         """Return one parameter in the type of the file, float64 as float32.
@@ -169,6 +196,12 @@ class CheckpointWeights(Weights):
             if name not in opened[place]:
                 raise PimloopError(f"{index.parent / place} lacks the weight '{name}' of the index")
             shard_of[name] = opened[place]
+        surplus = [n for at, file in opened.items() for n in file.names if places.get(n) != at]
+        if surplus:
+            raise PimloopError(
+                f"{index} does not list {quantity(len(surplus), 'weight')} of its shards:"
+                f" {_listed(surplus)}; is it the index of this download?"
+            )
         return shard_of
 
 
@@ -184,6 +217,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise PimloopError(f"{path}: expected a table, found {type(data).__name__}")
     return data
+
+
+def _listed(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    rest = len(names) - _LISTED
+    return ", ".join(sorted(names)[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _whole(text: str) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
+from pimloop.host.common.numbers import LARGEST
 from pimloop.host.models.graph import MAX_AXES, Array
 from pimloop.partitioner.quantity import quantity
 
@@ -73,6 +74,10 @@ class SafetensorsFile:
         """The tensors of the file."""
         return tuple(self._entries)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor."""
+        return self._entries[name].shape
+
     def get(self, name: str) -> Array:
         """Return a tensor in the type of the file, float64 as float32.
 
@@ -112,7 +117,26 @@ class SafetensorsFile:
         if not isinstance(header, dict):
             raise PimloopError(f"{self.path}: the header is no table")
         header.pop("__metadata__", None)
-        return {name: self._entry(name, value, first) for name, value in header.items()}
+        entries = {name: self._entry(name, value, first) for name, value in header.items()}
+        self._check_places(entries, first)
+        return entries
+
+    def _check_places(self, entries: Mapping[str, _Entry], first: int) -> None:
+        """Raise PimloopError unless the tensors fill the file, one behind the other."""
+        end, before = first, "the header"
+        for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
+            if entry.start != end:
+                what = "overlaps" if entry.start < end else "leaves a hole behind"
+                raise PimloopError(
+                    f"{self.path}: weight '{name}' {what} {before}: it starts at byte"
+                    f" {entry.start}, {before} ends at {end}; save or download the file anew"
+                )
+            end, before = entry.end, f"weight '{name}'"
+        if end != self._data.size:
+            raise PimloopError(
+                f"{self.path}: {quantity(self._data.size - end, 'byte')} behind {before} belong to"
+                " no weight; save or download the file anew"
+            )
 
     def _entry(self, name: str, value: Any, first: int) -> _Entry:
         where = f"{self.path}: weight '{name}'"
@@ -122,10 +146,12 @@ class SafetensorsFile:
         except (TypeError, KeyError, ValueError) as error:
             raise PimloopError(f"{where}: its header entry is malformed") from error
         numbers = [*shape, start, end] if isinstance(shape, list) else [None]
-        if any(type(n) is not int or n < 0 for n in numbers):
-            raise PimloopError(f"{where}: shape and offsets must be whole numbers, 0 or more")
+        if any(type(n) is not int or not 0 <= n <= LARGEST for n in numbers):
+            raise PimloopError(f"{where}: shape and offsets must be whole numbers from 0 to 2^63")
         if len(shape) > MAX_AXES:
             raise PimloopError(f"{where} has {len(shape)} axes; at most {MAX_AXES} are supported")
+        if not isinstance(dtype, str):
+            raise PimloopError(f"{where}: its header entry is malformed: dtype is no text")
         itemsize = _FLOATS[dtype].itemsize if dtype in _FLOATS else _OTHER_BYTES.get(dtype)
         if itemsize is None:
             raise PimloopError(f"{where} has the unknown type {dtype!r}")

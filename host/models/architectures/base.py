@@ -76,7 +76,10 @@ class Architecture(ABC):
     base_prefix: str  # what checkpoints of the bare model leave out in front of names
     #: Ends of names -> what they are called as well.
     old_names: Mapping[str, str] = field(default_factory=lambda: OLD_NAMES)
-    unread: tuple[str, ...] = ()  # ends of names that a checkpoint may have and the graph not
+    #: Names that a checkpoint may have and the graph not; * is the number of a layer.
+    unread: tuple[str, ...] = ()
+    #: The same of copies of other parameters, with the names of these.
+    copies: Mapping[str, str] = field(default_factory=dict)
     pooler: str | None = None  # the pooler's dense layer, which a bare model may have
     built_in: tuple[BuiltIn, ...] = ()
 

@@ -48,17 +48,19 @@ ARCHITECTURE = Encoder(
         ),
         "none": heads.bare_with_pooler(_POOLER),
     },
-    # Buffers, copies of the tied token table, and what pretraining needed: pooler, next sentence.
+    # Buffers, and what pretraining needed: pooler, next sentence.
     unread=(
-        "position_ids",
-        "token_type_ids",
-        "cls.predictions.decoder.weight",
-        "cls.predictions.decoder.bias",
-        "pooler.dense.weight",
-        "pooler.dense.bias",
+        "bert.embeddings.position_ids",
+        "bert.embeddings.token_type_ids",
+        f"{_POOLER}.weight",
+        f"{_POOLER}.bias",
         "cls.seq_relationship.weight",
         "cls.seq_relationship.bias",
     ),
+    copies={
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
     built_in=(
         BuiltIn(
             _BASE,

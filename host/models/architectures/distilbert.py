@@ -44,6 +44,6 @@ ARCHITECTURE = Encoder(
         ),
         "none": heads.bare,
     },
-    # A buffer, and a copy of the tied token table.
-    unread=("position_ids", "vocab_projector.weight"),
+    unread=("distilbert.embeddings.position_ids",),  # a buffer
+    copies={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
 )

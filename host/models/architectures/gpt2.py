@@ -74,8 +74,9 @@ ARCHITECTURE = Gpt2(
         "lm": heads.tied_lm("transformer.wte.weight"),
         "none": heads.bare,
     },
-    # Buffers of the causal mask, and a copy of the tied token table.
-    unread=(".attn.bias", ".attn.masked_bias", "lm_head.weight"),
+    # Buffers of the causal mask.
+    unread=("transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias"),
+    copies={"lm_head.weight": "transformer.wte.weight"},
     built_in=(
         BuiltIn(
             _BASE,

@@ -57,16 +57,18 @@ ARCHITECTURE = Encoder(
         ),
         "none": heads.bare_with_pooler(_POOLER),
     },
-    # Buffers, copies of the tied token table, the pooler of masked language models.
+    # Buffers, and the pooler of masked language models.
     unread=(
-        "position_ids",
-        "token_type_ids",
-        "lm_head.weight",
-        "lm_head.decoder.weight",
-        "lm_head.decoder.bias",
-        "pooler.dense.weight",
-        "pooler.dense.bias",
+        "roberta.embeddings.position_ids",
+        "roberta.embeddings.token_type_ids",
+        f"{_POOLER}.weight",
+        f"{_POOLER}.bias",
     ),
+    copies={
+        "lm_head.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    },
     built_in=(
         BuiltIn(
             _BASE,

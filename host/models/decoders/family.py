@@ -98,8 +98,11 @@ class RotaryDecoder(CachedDecoder):
     epsilon: float = 1e-6
     base_prefix: str = "model."
     norms: tuple[str, ...] = _NORMS
-    # Buffers of older files, and copies of the tied token table.
-    unread: tuple[str, ...] = ("rotary_emb.inv_freq", OUTPUT)
+    # Buffers of older files.
+    unread: tuple[str, ...] = (
+        "model.layers.*.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq",
+    )  # fmt: skip
+    copies: Mapping[str, str] = field(default_factory=lambda: {OUTPUT: TOKENS})
     fixed_options: Mapping[str, tuple[Any, ...]] = field(
         default_factory=lambda: {"quantization_config": (None,)}
     )

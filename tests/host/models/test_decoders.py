@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.decoder_reference import Reference
+from support.tiny_checkpoints import write_safetensors
 from support.tiny_decoders import (
     CASES,
     LONG,
@@ -338,6 +339,32 @@ def test_a_window_that_a_file_leaves_out_is_that_of_transformers(case, window, w
     data = config_json(case) | {"sliding_window": window}
     data = {key: value for key, value in data.items() if value != "absent"}
     assert from_hugging_face(data, "config.json").window_of(0) == wanted
+
+
+@pytest.mark.parametrize(
+    ("surplus", "shape", "message"),
+    [
+        ("junk.lm_head.weight", (101, 48), "1 weight has no place in the model that config.json"),
+        ("model.lm_head.weight", (101, 48), "names: model.lm_head.weight; is the head"),
+        ("junk.rotary_emb.inv_freq", (6,), "names: junk.rotary_emb.inv_freq; is the head"),
+        ("lm_head.weight", (101, 24), "weight 'lm_head.weight' has the shape [101, 24]; as a copy "
+         "of 'model.embed_tokens.weight' it must have [101, 48]"),
+        ("lm_head.weight", (101, 48), ""),
+        ("model.layers.2.self_attn.rotary_emb.inv_freq", (6,), ""),
+        ("layers.2.self_attn.rotary_emb.inv_freq", (6,), ""),
+    ],
+)  # fmt: skip
+def test_only_buffers_and_the_tied_table_may_be_left_over(surplus, shape, message, tmp_path):
+    write_decoder(tmp_path, "llama")
+    tensors = tensors_of("llama") | {surplus: np.ones(shape, np.float32)}
+    write_safetensors(tmp_path / "model.safetensors", tensors)
+    options = LoadOptions(sequence_length=4)
+    if not message:
+        assert load_generator(str(tmp_path), 2, options).tokens == 2
+        return
+    with pytest.raises(PimloopError) as caught:
+        load_generator(str(tmp_path), 2, options)
+    assert message in str(caught.value)
 
 
 NUMBERS = [

@@ -68,6 +68,18 @@ def test_shards(tmp_path):
         index.write_text(json.dumps({"weight_map": changed}))
         with pytest.raises(PimloopError, match=message):
             CheckpointWeights(tmp_path)
+    for left, message in [
+        (1, r"does not list 1 weight of its shards: bert\.embeddings\.word_embeddings\.weight;"),
+        (8, r"does not list 8 weights of its shards: (bert[\w.]+, ){4}bert[\w.]+ and 3 more; is"),
+    ]:
+        index.write_text(json.dumps({"weight_map": dict(list(places.items())[left:])}))
+        with pytest.raises(PimloopError, match=message):
+            CheckpointWeights(tmp_path)
+    whole_file = dict(list(whole.items())[:3])  # one of them is listed in the other shard
+    write_safetensors(tmp_path / "part-0.safetensors", dict(list(whole.items())[::2]) | whole_file)
+    index.write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(PimloopError, match="does not list 1 weight of its shards"):
+        CheckpointWeights(tmp_path)
     index.write_text(json.dumps({"weight_map": ["a"]}))
     with pytest.raises(PimloopError, match="weight_map"):
         CheckpointWeights(tmp_path)
@@ -140,6 +152,11 @@ def header(**entries):
     return len(text).to_bytes(8, "little") + text
 
 
+def place(start, end):
+    """Return the header entry of a tensor of floats at some bytes."""
+    return {"dtype": "F32", "shape": [(end - start) // 4], "data_offsets": [start, end]}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -158,6 +175,21 @@ def header(**entries):
         (header(w={"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 4]}), "span 4"),
         (header(w={"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}), "is truncated"),
         (header(w={"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}), "span -8"),
+        (header(w={"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}), "whole numbers"),
+        (header(w={"dtype": ["F32"], "shape": [2], "data_offsets": [0, 8]}), "dtype is no text"),
+        (
+            header(w={"dtype": "F32", "shape": [10**4000] * 2, "data_offsets": [0, 8]}),
+            "whole numbers from 0",
+        ),
+        (
+            header(a=place(0, 8), b=place(4, 12)) + bytes(12),
+            r"weight 'b' overlaps weight 'a': it starts at byte \d+, weight 'a' ends at",
+        ),
+        (header(a=place(0, 8), b=place(0, 8)) + bytes(8), "weight 'b' overlaps weight 'a'"),
+        (header(a=place(12, 20), b=place(0, 8)) + bytes(20), "'a' leaves a hole behind weight 'b'"),
+        (header(a=place(4, 12)) + bytes(12), "weight 'a' leaves a hole behind the header"),
+        (header(a=place(0, 8)) + bytes(9), "1 byte behind weight 'a' belong to no weight"),
+        (header() + bytes(4), "4 bytes behind the header belong to no weight"),
     ],
 )
 def test_damaged_safetensors(content, message, tmp_path):
@@ -179,6 +211,51 @@ def test_shapes_are_for_onnx_files(tmp_path):
     write_checkpoint(tmp_path, "bert")
     with pytest.raises(PimloopError, match=r"--shape is for \.onnx"):
         load_model(str(tmp_path), LoadOptions(shapes={"input_ids": (1, 4)}))
+
+
+SURPLUS = [
+    ("bert", "junk.position_ids"), ("bert", "junk.pooler.dense.weight"),
+    ("bert", "bert.encoder.layer.0.cls.predictions.decoder.weight"),
+    ("roberta", "junk.lm_head.weight"), ("roberta", "bert.pooler.dense.bias"),
+    ("distilbert", "junk.vocab_projector.weight"), ("gpt2", "junk.lm_head.weight"),
+    ("gpt2", "transformer.h.x.attn.bias"), ("gpt2", "junk.h.0.attn.masked_bias"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "surplus"), SURPLUS)
+def test_a_name_that_ends_as_one_that_may_be_there_has_no_place(name, surplus, tmp_path):
+    config = write_checkpoint(tmp_path, name)
+    tensors = parameters(config) | {surplus: np.zeros((101, 64), np.float32)}
+    write_safetensors(tmp_path / "model.safetensors", tensors)
+    with pytest.raises(PimloopError, match=rf"1 weight has no place.*: {surplus};"):
+        load_model(str(tmp_path), OPTIONS)
+
+
+LEFT_OUT = [
+    ("bert", "embeddings.position_ids", (1, 40)), ("bert", "bert.pooler.dense.weight", (64, 64)),
+    ("roberta", "lm_head.decoder.weight", (101, 64)), ("roberta", "lm_head.weight", (101, 64)),
+    ("roberta", "roberta.embeddings.token_type_ids", (1, 40)),
+    ("distilbert", "vocab_projector.weight", (101, 64)),
+    ("gpt2", "transformer.h.0.attn.bias", (1, 1, 40, 40)), ("gpt2", "h.1.attn.masked_bias", ()),
+    ("gpt2", "lm_head.weight", (101, 64)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "buffer", "shape"), LEFT_OUT)
+def test_buffers_and_copies_may_be_there(name, buffer, shape, tmp_path):
+    config = write_checkpoint(tmp_path, name)
+    tensors = parameters(config) | {buffer: np.zeros(shape, np.float32)}
+    write_safetensors(tmp_path / "model.safetensors", tensors)
+    assert load_model(str(tmp_path), OPTIONS).outputs == ("logits",)
+
+
+def test_more_surplus_weights_than_are_listed_are_counted(tmp_path):
+    config = write_checkpoint(tmp_path, "bert")
+    more = {f"more.{index}": np.zeros(2, np.float32) for index in range(7)}
+    write_safetensors(tmp_path / "model.safetensors", parameters(config) | more)
+    wanted = "7 weights have no place.*: more.0, more.1, more.2, more.3, more.4 and 2 more; is"
+    with pytest.raises(PimloopError, match=wanted):
+        load_model(str(tmp_path), OPTIONS)
 
 
 # -- heads ---------------------------------------------------------------------------------------
