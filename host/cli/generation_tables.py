@@ -107,7 +107,7 @@ def print_growth(out: Console, report: Mapping[str, Any]) -> None:
 
 
 def print_kinds(out: Console, report: Mapping[str, Any]) -> None:
-    """Print the last phase by kind of operator, those that take longest."""
+    """Print the last phase by kind of operator: those that take longest, the others together."""
     phase = report["phases"][-1]
     total, kinds = phase["us_per_execution"], phase["operator_kinds"]
     if not kinds or not total:
@@ -122,6 +122,12 @@ def print_kinds(out: Console, report: Mapping[str, Any]) -> None:
         )
         for row in kinds[:_KIND_ROWS]
     ]
+    others = kinds[_KIND_ROWS:]
+    if others:
+        us = sum(row["us"] for row in others)
+        devices = dict.fromkeys(device for row in others for device in row["devices_us"])
+        rows.append(("others", str(sum(row["count"] for row in others)), f"{us / 1000:,.2f}",
+                     percent(us / total), ", ".join(map(device_title, devices))))  # fmt: skip
     rows.append(("transfers", str(phase["transfers"]), f"{phase['transfer_us'] / 1000:,.2f}",
                  percent(phase["transfer_us"] / total), ""))  # fmt: skip
     columns = [*texts("kind of operator"), *numbers("count", "ms", "share"), *texts("on")]

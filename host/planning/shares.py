@@ -18,6 +18,7 @@ from pimloop.host.devices.kinds import HOST_MEMORY, PIM_MEMORY
 from pimloop.host.execution.times import cpu_part_us
 from pimloop.host.models.graph import Graph
 from pimloop.host.operators import Operation
+from pimloop.host.operators.integer_product import IntegerProduct
 from pimloop.host.pim.fit import PimFit
 from pimloop.host.planning.part_runs import DEVICES
 from pimloop.host.platforms.platform import Platform
@@ -39,7 +40,9 @@ def why_no_splits(fit: PimFit, shares: int) -> str:
     if not fit.static:
         return "the weights of all operators do not fit into device memory together"
     if not fit.first_columns:
-        return "no product by constant weights is wider than a column tile of the PIM"
+        integers = any(isinstance(known, IntegerProduct) for known in fit.operations.values())
+        besides = ", and products by weights of 8 and 4 bits stay whole" if integers else ""
+        return f"no product by constant weights is wider than a column tile of the PIM{besides}"
     return ""
 
 

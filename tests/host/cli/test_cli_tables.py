@@ -14,6 +14,7 @@ import pimloop.host.cli
 from pimloop.host.calibration.calibrate import Errors
 from pimloop.host.cli.calibrate import print_errors
 from pimloop.host.cli.generate import print_generation
+from pimloop.host.cli.generation_tables import print_kinds
 from pimloop.host.cli.rates import print_rates
 from pimloop.host.cli.summary import _print_operators, _print_schedules, _simulation
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
@@ -224,6 +225,33 @@ def test_the_tables_of_a_generation_are_whole(width):
     assert "kept on the CPU: prefill MatMul_1: too large" in text
     assert "kept on the CPU: decode MatMul_1: others" in text
     assert "best found (gap 6.0 %)" in text
+
+
+def test_kinds_that_take_less_are_one_row():
+    kinds = [
+        {"kind": f"Kind{i}", "group": "other", "count": i, "us": 1000.0 * (20 - i),
+         "devices_us": {"pim" if i % 2 else "cpu_serial": 1.0}}
+        for i in range(11)
+    ]  # fmt: skip
+    transfers = {"transfers": 7, "transfer_us": 5000.0}
+    total = sum(row["us"] for row in kinds) + 5000.0
+    phase = {"name": "decode", "operator_kinds": kinds, "us_per_execution": total, **transfers}
+    out = console(100)
+    print_kinds(out, {"phases": [phase]})
+    rows = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in printed(out).splitlines()
+        if line.startswith("│")
+    ]
+    assert [row[0] for row in rows] == [*(f"Kind{i}" for i in range(8)), "others", "transfers"]
+    # Kinds 8, 9 and 10: 12 + 11 + 10 ms.
+    assert rows[8][1:] == [
+        "27",
+        "33.00",
+        f"{33_000 / total:.1%}".replace("%", " %"),
+        "CPU serial, PIM",
+    ]
+    assert sum(float(row[2]) for row in rows) == pytest.approx(total / 1000)
 
 
 def test_each_narrower_table_has_fewer_lines():

@@ -11,7 +11,8 @@ from support.small_devices import plain
 
 from pimloop.host.models.graph import Graph, TensorInfo
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.planning.shares import offered_columns, worth_simulating
+from pimloop.host.operators.integer_product import IntegerProduct
+from pimloop.host.planning.shares import offered_columns, why_no_splits, worth_simulating
 from pimloop.host.platforms.platform import load_platform
 from pimloop.partitioner.costs import CostGraph, costs_from_dict
 
@@ -97,3 +98,14 @@ def test_no_share_that_a_plan_could_use_is_left_out() -> None:
             # The shares beside it say how much another one would cost.
             assert {best - TILE, best + TILE} & set(offered["p"]) <= set(kept)
     assert left_out > 300
+
+
+def test_products_by_integers_are_named_where_nothing_can_be_split() -> None:
+    fit = SimpleNamespace(static=True, first_columns={}, operations={})
+    plain_words = "no product by constant weights is wider than a column tile of the PIM"
+    assert why_no_splits(fit, 16) == plain_words
+    fit.operations["p"] = IntegerProduct("x", "w", None, (1, 4), weights=None)
+    assert why_no_splits(fit, 16) == (
+        f"{plain_words}, and products by weights of 8 and 4 bits stay whole"
+    )
+    assert why_no_splits(SimpleNamespace(**vars(fit) | {"first_columns": {"q": 1}}), 16) == ""
