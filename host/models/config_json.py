@@ -21,6 +21,9 @@ MAX_NUMBER = (2 - 2**-23) * 2.0**127
 #: The smallest number above 0 whose reciprocal float32 holds.
 MIN_NUMBER = 2.0**-126
 
+#: What to do about options that are not supported.
+_ADVICE: Mapping[str, str] = {"quantization_config": "give the unquantized checkpoint"}
+
 #: Shows values in messages, long ones in part.
 _SHOWN = Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 120
@@ -144,7 +147,8 @@ def refuse_others(
     for key, allowed in options.items():
         value = data.get(key)
         if value not in allowed:
-            raise PimloopError(f"{where}: {key} = {shown(value)} is not supported")
+            advice = f"; {_ADVICE[key]}" if key in _ADVICE else ""
+            raise PimloopError(f"{where}: {key} = {shown(value)} is not supported{advice}")
 
 
 def _is_whole(value: object) -> TypeGuard[int]:

@@ -34,6 +34,7 @@ FIXED_OPTIONS: Mapping[str, tuple[Any, ...]] = {
     "scale_attn_weights": (True, None),
     "scale_attn_by_inverse_layer_idx": (False, None),
     "tie_word_embeddings": (True, None),
+    "quantization_config": (None,),
 }
 
 #: What old TensorFlow conversions call the parameters of LayerNorm, by the ends of names.

@@ -112,6 +112,14 @@ def read_rope(
     share_key = "partial_rotary_factor"
     share = _number_of(((table, share_key), (data, share_key)), 1.0, where)
     asked = Asked(table, data, int(head_size * share), positions, original, where)
+    if share == 1 and (head_size < 2 or head_size % 2):
+        source = f"head_dim is {head_size}"
+        if data.get("head_dim") is None:
+            source = f"hidden_size / num_attention_heads is {head_size}"
+        raise PimloopError(
+            f"{where}: {source}; rotary positions turn the features of a head in pairs: it must be"
+            " an even number"
+        )
     if share > 1 or asked.width < 2 or asked.width % 2:
         raise PimloopError(
             f"{where}: {share_key} {share:g} of {head_size} features of a head turns"

@@ -266,6 +266,18 @@ def test_an_activation_that_is_none_is_an_error(name, value):
         from_hugging_face(data, "config.json")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_quantized_checkpoint_is_an_error_that_says_what_to_give(name):
+    data = config_json(name, "none") | {"quantization_config": {"bits": 4}}
+    wanted = (
+        "config.json: quantization_config = {'bits': 4} is not supported; give the unquantized"
+        " checkpoint"
+    )
+    with pytest.raises(PimloopError) as error:
+        from_hugging_face(data, "config.json")
+    assert str(error.value) == wanted
+
+
 def test_an_option_that_must_be_there_is_an_error_where_it_is_not():
     bert = architectures()["bert"]
     strict = replace(bert, fixed_options={"use_cache": (True,)})

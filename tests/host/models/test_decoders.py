@@ -294,6 +294,11 @@ def bad(case, changes, tmp_path):
          "rope_parameters must have two tables"),
         ("gemma3-tables", {"rope_parameters": {"rope_type": "default", "rope_theta": 3.0}},
          "rope_parameters must have two tables"),
+        ("llama", {"head_dim": 11}, "config.json: head_dim is 11; rotary positions turn the "
+         "features of a head in pairs: it must be an even number"),
+        ("llama", {"head_dim": 1}, "config.json: head_dim is 1; rotary positions turn"),
+        ("llama", {"hidden_size": 44}, "hidden_size / num_attention_heads is 11; rotary positions"),
+        ("phi3", {"head_dim": 11, "partial_rotary_factor": 0.3}, "partial_rotary_factor 0.3 of 11"),
         ("gemma3", {"sliding_window": None}, "sliding_window is missing or null, though layers"),
         ("mistral", {"sliding_window": None, "layer_types": ["sliding_attention"] * 3},
          "sliding_window is missing or null, though layers have a window; give its tokens"),
