@@ -50,6 +50,7 @@ from pimloop.host.models.inference import (
 )
 from pimloop.host.models.integer_weights import with_weights_of_one_type
 from pimloop.host.models.onnx_order import outer_names, subgraphs
+from pimloop.host.models.quantize.checking import check_scaled_integers
 from pimloop.host.models.quantize.products import Quantizer
 from pimloop.host.models.quantize.reading import Dequantized, dequantized, is_packed
 from pimloop.host.models.states import with_states
@@ -244,6 +245,7 @@ class _Normalizer:
             outputs=_strip(proto.output),
             attributes=self._attributes(proto),
         )
+        check_scaled_integers(node, self.infos, where)
         if not self._decompose(node, where):
             self._take_node(node, where)
 

@@ -304,6 +304,71 @@ def test_packed_weights_of_another_size_are_refused(tmp_path):
         load(model, "w4", tmp_path)
 
 
+def nbits(scales=True, packed=None, bias=None, **attributes):
+    """Return a product of 3 columns by 200 rows, 4 bits in blocks of 128, with changes."""
+    said = {"K": 200, "N": 3, "bits": 4, "block_size": 128} | attributes
+    inputs = {
+        "x": np.ones((2, 200), np.float32),
+        "w": np.zeros((3, 2, 64) if packed is None else packed, np.uint8),
+        "s": None if scales is False else np.ones((3, 2) if scales is True else scales, np.float32),
+        "z": None, "g": None,
+        "b": None if bias is None else np.ones(bias, np.float32),
+    }  # fmt: skip
+    constants = tuple(name for name in ("w", "s", "b") if inputs[name] is not None)
+    return model_of("MatMulNBits", inputs, ["y"], domain=CONTRIB, constants=constants, **said)
+
+
+BLOCKS = "it must be a power of 2 from 16"
+BROKEN = {
+    "no scales": (nbits(scales=False), "MatMulNBits.*: its input scales is missing"),
+    "block 24": (nbits(block_size=24), f"block_size is 24; {BLOCKS}"),
+    "block 100": (nbits(block_size=100), f"block_size is 100; {BLOCKS}"),
+    "block 8": (nbits(block_size=8), f"block_size is 8; {BLOCKS}"),
+    "block 0": (nbits(block_size=0), f"block_size is 0; {BLOCKS}"),
+    "block -128": (nbits(block_size=-128), f"block_size is -128; {BLOCKS}"),
+    "bits 3": (nbits(bits=3), r"bits is 3; it must be one of \(2, 4, 8\)"),
+    "bits 0": (nbits(bits=0), "bits is 0; it must be one of"),
+    "K 0": (nbits(K=0), "K is 0; it must be 1 or more"),
+    "N -3": (nbits(N=-3), "N is -3; it must be 1 or more"),
+    "another K": (nbits(K=201), r"A has the shape \[2, 200\]; its last axis must be K = 201"),
+    "few scales": (nbits(scales=(3, 1)), "scales has 3 elements; K = 200, N = 3, .* need 6"),
+    "few weights": (nbits(packed=(3, 1, 64)), "B has 192 elements; K = 200, .* need 384"),
+    "a long bias": (nbits(bias=4), "bias has 4 elements; N = 3 needs as many"),
+    "negative blocks": (
+        dequantize(ONES, np.ones((1, 2), np.float32), axis=0, block_size=-32),
+        "DequantizeLinear.*: block_size is -32; it must be 0 or more",
+    ),
+    "few blocks": (
+        dequantize(ONES, np.ones((3, 2), np.float32), axis=0, block_size=32),
+        r"scales have the shape \[3, 2\]; blocks of 32 along axis 0 of \[128, 2\] needs \[4, 2\]",
+    ),
+    "few columns": (
+        dequantize(ONES, np.ones(3, np.float32), axis=1),
+        r"scales have the shape \[3\]; axis 1 of \[128, 2\] needs \[2\]",
+    ),
+    "an axis too far": (
+        dequantize(ONES, np.ones(2, np.float32), axis=2), "axis is 2; it must be from -2 to 1",
+    ),
+    "zero points of another shape": (
+        dequantize(ONES, np.ones(2, np.float32), np.zeros(128, np.int8), axis=1),
+        r"zero points have the shape \[128\], scales \[2\]: both must have the same",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [None, "w4", "w8"])
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_the_definition_forbids_is_one_error_before_onnx_runtime_is_asked(
+    case, kind, tmp_path
+):
+    model, text = BROKEN[case]
+    with pytest.raises(PimloopError, match=text) as error:
+        load(model, kind, tmp_path)
+    assert "ONNXRuntime" not in str(error.value)
+    assert "of model m: " in str(error.value)
+    assert str(error.value).endswith("; correct the file, or export the model anew")
+
+
 def test_a_model_without_products_and_an_unknown_kind_are_refused(tmp_path):
     x = {"x": np.ones((2, 2), np.float32)}
     with pytest.raises(PimloopError, match="--quantize w4 would do nothing"):
