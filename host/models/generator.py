@@ -21,7 +21,12 @@ from pimloop.host.models.built_in import BUILT_IN
 from pimloop.host.models.checkpoint import open_checkpoint
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.graph import Array, Graph
-from pimloop.host.models.loader import DEFAULT_SEQUENCE, LoadOptions, with_random_weights
+from pimloop.host.models.loader import (
+    DEFAULT_SEQUENCE,
+    LoadOptions,
+    check_mask,
+    with_random_weights,
+)
 from pimloop.host.models.parameters import SharedWeights, Weights
 from pimloop.host.models.quantize.products import Quantizer
 from pimloop.partitioner.quantity import quantity
@@ -67,8 +72,8 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
     Raises
     ------
     PimloopError
-        When there is no such model, it does not generate, or prompt and tokens are more than it
-        has positions for.
+        When there is no such model, it does not generate, prompt and tokens are more than it
+        has positions for, or the mask is not (batch, length) of 0 and 1 with padding in front.
     """
     options = options or LoadOptions()
     path = Path(name)
@@ -107,8 +112,10 @@ def build_generator(
         raise PimloopError(
             f"model {config.name}: batch {batch}: 1 to {MAX_BATCH} sequences are generated at once"
         )
+    mask = options.given.get("attention_mask")
+    _check_padding(mask, (batch, length), f"model {config.name}")
     kept = SharedWeights(weights)
-    masked = "attention_mask" in options.given
+    masked = mask is not None
     prefill = architecture.prefill(config, kept, length, batch=batch, masked=masked)
     prefill = replace(prefill, name=f"{config.name}-prefill")
     step = None
@@ -123,6 +130,16 @@ def build_generator(
     if options.quantize is None:
         return generator
     return quantized_generator(generator, Quantizer.of(options.quantize))
+
+
+def _check_padding(mask: Array | None, shape: tuple[int, int], where: str) -> None:
+    """Raise PimloopError unless a mask is that of prompts with padding in front; None passes."""
+    check_mask(mask, shape, where)
+    if mask is not None and not mask[:, -1].all():
+        raise PimloopError(
+            f"{where}: attention_mask has padding at the end of a prompt; the next token follows"
+            " the last one, so padding must be in front"
+        )
 
 
 def quantized_generator(generator: Generator, quantizer: Quantizer) -> Generator:
@@ -164,6 +181,9 @@ class Cache:
     padding: NDArray[Any] | None = None  # `attention_mask` of the prompts (batch, length)
 
     def __post_init__(self) -> None:
+        """Raise PimloopError for a padding that is not that of the prompts."""
+        shape = (self.generator.batch, self.generator.prompt_length)
+        _check_padding(self.padding, shape, f"model {self.generator.config.name}")
         step = self.generator.step
         if step is not None:
             self.arrays = {

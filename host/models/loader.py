@@ -137,6 +137,7 @@ def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> 
         raise PimloopError(f"model {config.name}: batch {batch}: at least 1 sequence is needed")
     if options.given:
         length, batch = _given_sizes(config, options, length, batch)
+        check_mask(options.given.get("attention_mask"), (batch, length), f"model {config.name}")
     graph = architecture_of(config).graph(
         config,
         weights,
@@ -146,6 +147,19 @@ def build_graph(config: ModelConfig, weights: Weights, options: LoadOptions) -> 
         masked="attention_mask" in options.given,
     )
     return quantized(graph, options.quantize)
+
+
+def check_mask(mask: Array | None, shape: tuple[int, int], where: str) -> None:
+    """Raise PimloopError unless an attention mask is (batch, length) of 0 and 1; None passes."""
+    if mask is None:
+        return
+    if mask.shape != shape:
+        raise PimloopError(
+            f"{where}: attention_mask has the shape {list(mask.shape)}; it must be {list(shape)},"
+            " a row for each sequence and an element for each of its tokens"
+        )
+    if not ((mask == 0) | (mask == 1)).all():
+        raise PimloopError(f"{where}: attention_mask must be 1 for tokens and 0 for padding")
 
 
 def _given_sizes(

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.decoder_reference import Reference
-from support.tiny_checkpoints import write_safetensors
+from support.tiny_checkpoints import write_checkpoint, write_safetensors
 from support.tiny_decoders import (
     CASES,
     LONG,
@@ -413,6 +413,39 @@ def test_more_tokens_than_positions_are_an_error(tmp_path):
         load_generator(str(tmp_path), 5, LoadOptions(sequence_length=60))
     with pytest.raises(PimloopError, match=r"sequence length 65 is outside 1\.\.64"):
         load_model(str(tmp_path), LoadOptions(sequence_length=65))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.ones((2, 5)), r"attention_mask has the shape \[2, 5\]; it must be \[2, 4\], a row for"),
+        (np.ones((2, 3)), r"attention_mask has the shape \[2, 3\]; it must be \[2, 4\]"),
+        (np.ones((1, 4)), r"attention_mask has the shape \[1, 4\]; it must be \[2, 4\]"),
+        (np.ones(4), r"attention_mask has the shape \[4\]; it must be \[2, 4\]"),
+        (np.full((2, 4), 2), "attention_mask must be 1 for tokens and 0 for padding"),
+        (np.full((2, 4), np.nan), "attention_mask must be 1 for tokens and 0 for padding"),
+        (np.array([[1, 1, 1, 1], [1, 1, 1, 0]]), "has padding at the end of a prompt"),
+    ],
+)
+@pytest.mark.parametrize("case", ["llama", "gpt2"])
+def test_a_mask_that_is_not_that_of_the_prompts_is_an_error(case, mask, message, tmp_path):
+    """Of `load_generator` and of `Cache`; a whole sequence may have padding at its end."""
+    if case == "gpt2":
+        write_checkpoint(tmp_path, case)
+    else:
+        write_decoder(tmp_path, case)
+    options = LoadOptions(sequence_length=4, batch=2)
+    given = replace(options, given={"attention_mask": mask})
+    with pytest.raises(PimloopError, match=message):
+        load_generator(str(tmp_path), 2, given)
+    generator = load_generator(str(tmp_path), 2, options)
+    with pytest.raises(PimloopError, match=message):
+        Cache(generator, padding=mask)
+    if "end" in message:
+        load_model(str(tmp_path), given)
+        return
+    with pytest.raises(PimloopError, match=message):
+        load_model(str(tmp_path), given)
 
 
 @pytest.mark.parametrize("batch", [0, 17])
