@@ -128,13 +128,13 @@ class CheckpointWeights(Weights):
         architecture = self._architecture
         names = (name, architecture.base_prefix + name)
         for copy, original in architecture.copies.items():
-            found = [n for n in self._candidates(original) if n in self._files]
-            if copy in names and found:
-                shape, wanted = (self._files[n].shape(n) for n in (name, found[0]))
+            originals = [n for n in self._candidates(original) if n in self._files]
+            if copy in names and originals:
+                shape, wanted = (self._files[n].shape(n) for n in (name, originals[0]))
                 if shape != wanted:
                     raise PimloopError(
                         f"{self._folder}: weight '{name}' has the shape {list(shape)}; as a copy"
-                        f" of '{found[0]}' it must have {list(wanted)}: take it out, or give the"
+                        f" of '{originals[0]}' it must have {list(wanted)}: take it out, or give the"
                         f" model that {CONFIG} names"
                     )
                 return False
