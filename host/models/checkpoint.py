@@ -134,8 +134,8 @@ class CheckpointWeights(Weights):
                 if shape != wanted:
                     raise PimloopError(
                         f"{self._folder}: weight '{name}' has the shape {list(shape)}; as a copy"
-                        f" of '{originals[0]}' it must have {list(wanted)}: take it out, or give the"
-                        f" model that {CONFIG} names"
+                        f" of '{originals[0]}' it must have {list(wanted)}: take it out, or give"
+                        f" the model that {CONFIG} names"
                     )
                 return False
         patterns = [re.escape(known).replace(r"\*", r"\d+") for known in architecture.unread]
