@@ -25,6 +25,7 @@ from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from pimloop.errors import PimloopError
+from pimloop.host.cpu.operators import run_reference
 from pimloop.host.execution.options import Options
 from pimloop.host.execution.result import Result
 from pimloop.host.execution.runner import execute_model
@@ -130,7 +131,8 @@ def outcome(case: Case, folder: Path) -> Outcome:
                 elif not result.passed:
                     return Outcome("wrong", f"verification: {result.comparisons}")
                 else:
-                    compared = _compare(case, result.outputs, wanted)
+                    outputs = {**result.outputs, **_states(graph, feeds)}
+                    compared = _compare(case, outputs, wanted)
                     worst = max(worst, compared, key=lambda candidate: _WORSE[candidate.kind])
     except PimloopError as error:
         return Outcome("refused", str(error))
@@ -151,6 +153,17 @@ def _executions(graph: Graph, feeds: Mapping[str, Array]) -> Iterator[Result]:
             yield execute_model(
                 graph, feeds, assignment, PLATFORM, Options(backend="model", jobs=1)
             )
+
+
+def _states(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the states after an execution, no outputs any more: what was there, and new rows."""
+    if not graph.states:
+        return {}
+    values = run_reference(graph, feeds, outputs=tuple(state.rows for state in graph.states))
+    return {
+        state.whole: np.concatenate([feeds[state.past], values[state.rows]], axis=-2)
+        for state in graph.states
+    }
 
 
 def _compare(case: Case, outputs: Mapping[str, Array], wanted: Mapping[str, Array]) -> Outcome:
