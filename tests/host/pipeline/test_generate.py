@@ -652,7 +652,7 @@ def test_a_plan_beyond_the_capacity_is_not_executed(monkeypatch):
     )
 
     class Profiled:
-        def __init__(self, *_):
+        def __init__(self, *_, counted: bool):
             self.policies = {}
 
         def __enter__(self):
