@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 from pimloop.host.models.decoders.blocks import Switches
-from pimloop.host.models.decoders.family import RotaryDecoder
+from pimloop.host.models.decoders.family import WindowedDecoder
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Phi3(RotaryDecoder):
-    """A decoder whose layers all have the window that `sliding_window` names."""
-
-    def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
-        """Return which layers have a window, without `layer_types`: all, but for null."""
-        return (data.get("sliding_window") is not None,) * layers
-
-
-ARCHITECTURE = Phi3(
+ARCHITECTURE = WindowedDecoder(
     model_type="phi3",
     class_prefix="Phi3",
     published="2024-04",

@@ -292,6 +292,15 @@ class RotaryDecoder(CachedDecoder):
         return build.finish({**named, **cache}, rows)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WindowedDecoder(RotaryDecoder):
+    """A decoder whose layers all have the window that `sliding_window` names."""
+
+    def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
+        """Return which layers have a window, without `layer_types`: all, but for null."""
+        return (data.get("sliding_window", self.window) is not None,) * layers
+
+
 def _windows(config: DecoderConfig) -> set[int]:
     """Return the windows that layers of a configuration have: none or one."""
     windows = {config.window_of(layer) for layer in range(config.layers)}

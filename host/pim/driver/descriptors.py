@@ -157,6 +157,23 @@ def elementwise(
     )
 
 
+def copy_within(
+    ones: int, source: int, target: int, *, rows: int, cols: int, stride: int, stride_y: int
+) -> Descriptor:
+    """Copy rows within device memory, exactly: they are multiplied by the 1 at `ones`."""
+    return elementwise(
+        Opcode.MUL,
+        source,
+        ones,
+        target,
+        rows=rows,
+        cols=cols,
+        stride_a=stride,
+        stride_y=stride_y,
+        broadcast=Broadcast.SCALAR,
+    )
+
+
 def unary(
     opcode: Opcode, a: int, y: int, *, rows: int, cols: int, stride_a: int, stride_y: int
 ) -> Descriptor:

@@ -16,7 +16,7 @@ from pimloop.host.pim.driver.errors import ShapeError
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
-from pimloop.rtl.tables.isa import Broadcast, Init, Opcode, Weights
+from pimloop.rtl.tables.isa import Init, Weights
 
 
 @dataclass(frozen=True)
@@ -180,25 +180,20 @@ class Products:
         """
         block = self._store.scratch(b.rows * b.stride + spare)
         temporaries.callback(self._store.memory.free, block)
-        copy = descriptors.elementwise(
-            Opcode.MUL,
-            b.address,
+        copy = descriptors.copy_within(
             self._elementwise.ones_address,
+            b.address,
             block.address,
             rows=b.rows,
             cols=b.stride // BF16_BYTES,
-            stride_a=b.stride,
+            stride=b.stride,
             stride_y=b.stride,
-            broadcast=Broadcast.SCALAR,
         )
         self._emit(copy, label)
         return block.address
 
     def _tiled_copy(self, b: DeviceTensor, temporaries: ExitStack, label: str) -> int:
-        """Lay a tensor with rows wider than a column tile out in tiles; return the address.
-
-        Multiplying by 1 copies exactly.
-        """
+        """Lay a tensor with rows wider than a column tile out in tiles; return the address."""
         g = self._geometry
         ones = self._elementwise.ones_address
         inner_total, columns = b.shape[-2], b.stride // BF16_BYTES
@@ -208,16 +203,14 @@ class Products:
             for start, inner in layout.split(inner_total, g.scalar_depth):
                 row = first + start
                 for left, width in layout.split(columns, g.tile_columns):
-                    copy = descriptors.elementwise(
-                        Opcode.MUL,
-                        b.address + row * b.stride + left * BF16_BYTES,
+                    copy = descriptors.copy_within(
                         ones,
+                        b.address + row * b.stride + left * BF16_BYTES,
                         block.address + row * b.stride + inner * left * BF16_BYTES,
                         rows=inner,
                         cols=width,
-                        stride_a=b.stride,
+                        stride=b.stride,
                         stride_y=width * BF16_BYTES,
-                        broadcast=Broadcast.SCALAR,
                     )
                     self._emit(copy, label)
         return block.address

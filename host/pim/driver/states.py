@@ -23,7 +23,7 @@ from pimloop.host.pim.driver.queue import CommandQueue
 from pimloop.host.pim.driver.store import TensorStore
 from pimloop.host.pim.driver.tensors import DeviceMatrix, DeviceTensor, Shape
 from pimloop.host.platforms.geometry import BF16_BYTES, F32_BYTES, Geometry
-from pimloop.rtl.tables.isa import Broadcast, Init, Opcode
+from pimloop.rtl.tables.isa import Init
 
 #: A matrix is the transpose: its columns are the rows of the state.
 State = DeviceTensor | DeviceMatrix
@@ -55,7 +55,7 @@ def append_rows(
     Parameters
     ----------
     ones
-        Device address of a row of 1: multiplying by it copies exactly.
+        Device address of a row of 1.
     state, rows, first
         As of `PimDriver.append`.
     """
@@ -64,16 +64,14 @@ def append_rows(
     # One row of each matrix is one operation, otherwise each matrix is.
     count, height = (1, matrices) if appended == 1 else (matrices, appended)
     for matrix in range(count):
-        yield descriptors.elementwise(
-            Opcode.MUL,
-            rows.address + matrix * appended * rows.stride,
+        yield descriptors.copy_within(
             ones,
+            rows.address + matrix * appended * rows.stride,
             state.address + first * state.stride + matrix * each,
             rows=height,
             cols=rows.stride // BF16_BYTES,
-            stride_a=rows.stride,
+            stride=rows.stride,
             stride_y=each if appended == 1 else state.stride,
-            broadcast=Broadcast.SCALAR,
         )
 
 
@@ -132,16 +130,14 @@ class BlockStates:
         self, source: int, target: int, beats: int, stride: int, stride_y: int, label: str
     ) -> None:
         """Queue a copy of single beats within device memory."""
-        copy = descriptors.elementwise(
-            Opcode.MUL,
-            source,
+        copy = descriptors.copy_within(
             self._elementwise.ones_address,
+            source,
             target,
             rows=beats,
             cols=self._geometry.beat_columns,
-            stride_a=stride,
+            stride=stride,
             stride_y=stride_y,
-            broadcast=Broadcast.SCALAR,
         )
         self._queue.add(copy, label)
 
