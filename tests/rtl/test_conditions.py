@@ -93,7 +93,8 @@ CHOICES: dict[str, list[int]] = {
     "TXsdll": [1, 2000, 70000],
     "TFaw": [1, 90, 400, 1023, 1024],
 }
-PLATFORMS = [load_platform(name).rtl_parameters() for name in platform_names()]
+#: By name: another platform does not change what a seed draws.
+PLATFORMS = [load_platform(name).rtl_parameters() for name in ("aim", "htg-z920", "native")]
 TIMINGS = [1, 2, 3, 4, 6, 12, 20, 33, 100, 1023, 1024, 20000, 65553]
 
 

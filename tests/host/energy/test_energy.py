@@ -29,7 +29,7 @@ from pimloop.host.platforms.platform import (
     platform_path,
 )
 
-PLATFORMS = ("aim", "htg-z920", "native")
+PLATFORMS = ("aim", "aim-a53", "htg-z920", "native")
 COUNTS = [f.name for f in dataclasses.fields(Activity) if f.name not in ("us", "core_us")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from pimloop.host.platforms.platform import (
     sources,
 )
 
-NAMES = ("aim", "htg-z920", "native")
+NAMES = ("aim", "aim-a53", "htg-z920", "native")
 
 
 def test_names() -> None:
@@ -34,7 +34,7 @@ def test_every_value_has_a_source(name: str) -> None:
     source_of = sources(platform_path(name))
     cpu = len(fields(platform.cpu)) if platform.cpu else 0
     # Energy: three values, then 13 of currents or 7 of energies and 2 of all banks, 2 of a CPU.
-    energy = 3 + (7 + 2 if name == "aim" else 13) + (2 if platform.cpu else 0)
+    energy = 3 + (7 + 2 if name.startswith("aim") else 13) + (2 if platform.cpu else 0)
     assert len(source_of) == 15 + 21 + 4 + 7 + 5 + cpu + energy
     assert all(source.strip() for _, source in source_of.values())
 
@@ -59,6 +59,25 @@ def test_the_board() -> None:
     assert not platform.capabilities.activation_matmul
     assert load_platform("native").capabilities.activation_matmul
     assert load_platform("native").device == platform.device
+
+
+def test_the_device_of_aim_beside_the_processor_of_the_board() -> None:
+    """Each part with the values of its own platform, so that the two can be compared."""
+    both, aim, board = (load_platform(name) for name in ("aim-a53", "aim", "htg-z920"))
+    for section in ("device", "dram", "host_memory", "capabilities_section"):
+        assert getattr(both, section) == getattr(aim, section)
+    assert both.driver == replace(aim.driver, conversion="modelled")
+    assert (both.cpu, both.transfers) == (board.cpu, board.transfers)
+    ours, theirs, cpu = (p.file_constants() for p in (both, aim, board))
+    assert ours is not None
+    assert theirs is not None
+    assert cpu is not None
+    assert ours == replace(
+        theirs,
+        core_mw=cpu.core_mw,
+        static_mw=cpu.static_mw,
+        host_link_pj_per_bit=cpu.host_link_pj_per_bit,
+    )
 
 
 def test_all_bank_beat() -> None:
@@ -205,7 +224,7 @@ def test_show_prints_the_cpu_section(capsys: pytest.CaptureFixture[str]) -> None
         assert main(["platforms", "show", name, "--json"]) == 0
         data = json.loads(capsys.readouterr().out)
         cpu = [key for key in data["values"] if key.startswith("cpu.")]
-        modelled = name == "htg-z920"
+        modelled = name in ("aim-a53", "htg-z920")
         assert bool(cpu) == modelled
         assert ("modelled" in data["cpu"]) == modelled
     assert main(["platforms", "show", "htg-z920"]) == 0
@@ -222,7 +241,7 @@ def test_own_file(edited: Callable[[str, str], Path]) -> None:
 
 @pytest.mark.parametrize("name", ["", "nope", "../platforms/aim", "aim.toml", "/nowhere/x.toml"])
 def test_unknown_platform_lists_the_known(name: str) -> None:
-    with pytest.raises(PlatformError, match="choose one of aim, htg-z920, native"):
+    with pytest.raises(PlatformError, match="choose one of aim, aim-a53, htg-z920, native"):
         load_platform(name)
 
 
