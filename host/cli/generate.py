@@ -299,7 +299,7 @@ def generation_report(
         "lanes": lanes_text(generation.options.flavour) if simulated else None,
         "cpu_time_source": cpu_time_source(platform),
         "cpu_time_method": cpu_time_method(platform),
-        "cpu_times_disturbed": any(phase.disturbed for phase in phases),
+        "cpu_times_disturbed": longer.disturbed or any(phase.disturbed for phase in phases),
         "batch": generation.generator.batch,
         "prompt": generation.prompt,
         "tokens": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import perf_counter_ns
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -95,7 +96,7 @@ class CpuTimer:
             ]
             # Once, not among an execution's steps. How long it takes is the same for any values.
             alone += [
-                Step(transfer.key, _converting(np.zeros(transfer.elements, np.float32)))
+                Step(transfer.key, narrowing(np.zeros(transfer.elements, np.float32)))
                 for transfer in self._handed_over
             ]
             single = time_rounds(alone, rounds=rounds, window=window) if alone else {}
@@ -163,23 +164,27 @@ class CpuTimer:
         array = self._memories.buffers(memory).array(transfer.tensor)
         values = array.reshape(-1)[: transfer.elements].copy()
         if inward:
-            return _converting(values)
-        bits = golden.to_bf16_bits(values)
-
-        def convert() -> int:
-            start = perf_counter_ns()
-            as_type(golden.bf16_to_f32(bits), values.dtype)
-            return perf_counter_ns() - start
-
-        return convert
+            return narrowing(values)
+        return widening(golden.to_bf16_bits(values), values.dtype)
 
 
-def _converting(values: Array) -> Callable[[], int]:
+def narrowing(values: Array) -> Callable[[], int]:
     """Return what converts values to bfloat16 and says how long it took, nanoseconds."""
 
     def convert() -> int:
         start = perf_counter_ns()
         values.astype(np.float32, copy=False).astype(ml_dtypes.bfloat16)
+        return perf_counter_ns() - start
+
+    return convert
+
+
+def widening(bits: golden.Bits, dtype: np.dtype[Any]) -> Callable[[], int]:
+    """Return what converts bfloat16 to a type and says how long it took, nanoseconds."""
+
+    def convert() -> int:
+        start = perf_counter_ns()
+        as_type(golden.bf16_to_f32(bits), dtype)
         return perf_counter_ns() - start
 
     return convert

@@ -20,7 +20,7 @@ from pimloop.host.cpu.buffers import TensorBuffers
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.cpu.profile import CpuProfile, profile_cpu
 from pimloop.host.cpu.segments import SessionCache
-from pimloop.host.cpu.timing import Timing
+from pimloop.host.cpu.timing import Step, Timing, time_rounds
 from pimloop.host.devices.kinds import is_offloaded
 from pimloop.host.execution.accuracy import compared_tensors
 from pimloop.host.execution.execution import Execution, Progress
@@ -246,6 +246,8 @@ class Runner:
     def _part_work(self, part: Part) -> Fraction:
         """Return about the multiply-adds of a part of an operator; of a copy its elements."""
         node = self.graph.node(part.node)
+        if part.moves is not None:
+            return Fraction(self.graph.tensors[part.moves[0]].elements)
         if part.copy is not None:
             return Fraction(self.graph.tensors[node.outputs[0]].elements)
         whole = self.operations[part.node].work(self.graph, node)
@@ -300,6 +302,12 @@ class Runner:
             )
         self._report(job, "done", "")
         return profile
+
+    def time(self, steps: Callable[[], list[Step]]) -> dict[str, Timing]:
+        """Return the times of steps, which are made and run while no device is at work."""
+        self._report(Job("CPU", {}), "cpu", "operators and conversions")
+        with self._pool.quiet():
+            return time_rounds(steps(), rounds=self.options.rounds)
 
     @property
     def _kept(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
 from pimloop.host.common import golden
+from pimloop.host.devices.kinds import PIM_MEMORY
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.operators.append import lasting_use, makes_scores, resident_uses
 from pimloop.host.operators.base import Operation
@@ -82,6 +83,9 @@ class Part:
     columns: int | None = None  # of the PIM: one of `ResidentModel.first_columns`; None: all
     filled: int | None = None  # rows of the state, with those that are appended; None: all
     copy: Copy | None = None  # of its result, which is then not computed; None: it is
+    #: A tensor that it reads or makes, whole, and the memories (from, to) that it is moved between;
+    #: nothing is computed then.
+    moves: tuple[str, tuple[str, str]] | None = None
 
 
 class ResidentModel:
@@ -411,6 +415,9 @@ class ResidentModel:
 
     def _call_placed(self, part: Part) -> None:
         assert self._placement is not None, "only static addresses have parts"
+        if part.moves is not None:
+            self._move_placed(*part.moves)
+            return
         kept = self.filled
         if part.filled is not None:
             self.filled = dict.fromkeys(self.graph.state_named, part.filled)
@@ -422,6 +429,18 @@ class ResidentModel:
                     self._copy_placed(part)
         finally:
             self.filled = kept
+
+    def _move_placed(self, name: str, memories: tuple[str, str]) -> None:
+        """Move a tensor to or from its static address."""
+        assert self._placement is not None
+        self._tensors[name] = self._placement.tensors[name]
+        try:
+            if memories[1] == PIM_MEMORY:
+                self.upload(name, np.zeros(self.graph.tensors[name].shape, np.uint16))
+            else:
+                self.download(name)
+        finally:
+            del self._tensors[name]
 
     def _copy_placed(self, part: Part) -> None:
         """Copy a result, or a part of it, at its static address."""

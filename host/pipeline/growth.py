@@ -1,9 +1,10 @@
 """What a step of a generation takes with longer caches: planned anew for each length.
 
 Only operators whose tensors have the length of the cache change with it. Their times on the CPU
-follow from the platform's model; on the PIM each is simulated by itself, with every row filled, at
-the addresses that it has in every schedule of the longer model. All others are as profiled, though
-the longer model has them at other addresses, which makes a few clocks. No step is executed.
+follow from the platform's model, or are measured (`pimloop.host.pipeline.longer_times`); on the PIM
+each is simulated by itself, with every row filled, at the addresses that it has in every schedule
+of the longer model. All others are as profiled, though the longer model has them at other
+addresses, which makes a few clocks. No step is executed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 import pimloop.partitioner.graph as cg
 from pimloop.host.cpu.model import CpuDevice
-from pimloop.host.devices.kinds import SessionDevice
+from pimloop.host.devices.kinds import PIM_MEMORY, SessionDevice
 from pimloop.host.execution.runner import Event, Runner
 from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.architectures.registry import architecture_of
@@ -26,6 +27,7 @@ from pimloop.host.models.parameters import SharedWeights, Weights
 from pimloop.host.models.quantize.products import with_integers_of
 from pimloop.host.pim.resident import Part
 from pimloop.host.pipeline.generation import Generation
+from pimloop.host.pipeline.longer_times import measure_longer
 from pimloop.host.planning.graph import partition_graph
 from pimloop.host.planning.policies import find_policies
 from pimloop.host.planning.schedules import make_plans
@@ -42,7 +44,6 @@ LENGTHS = (128, 512, 2048, 8192)
 NO_COSTS = "no costs, or no step"
 MAKESPAN = "plans of the objective makespan take too long"
 ENERGY = "energies of longer caches are not counted, only times are: use --objective sequential"
-MEASURED = "CPU times are measured here, not modelled: generate with other lengths of the prompt"
 SPLIT = "an operator that reads the cache is split between devices"
 TOO_LARGE = "weights and cache do not fit the device memory together, so clocks are not known ahead"
 
@@ -53,6 +54,7 @@ class Growth:
 
     rows: tuple[GrowthRow, ...] = ()
     left_out: str = ""  # why there are none, or none longer than the last one
+    disturbed: bool = False  # times that were measured for it are not trusted
 
 
 def growth(generation: Generation, progress: Callable[[Event], None]) -> Growth:
@@ -72,8 +74,6 @@ def growth(generation: Generation, progress: Callable[[Event], None]) -> Growth:
     if generation.options.objective != "sequential":
         overlaps = generation.options.objective == "makespan"
         return Growth(left_out=MAKESPAN if overlaps else ENERGY)
-    if generation.platform.cpu_model() is None:
-        return Growth(left_out=MEASURED)
     policies = tuple(decode.placed.plans)
     try:
         return _rows(generation, costs, policies, progress)
@@ -91,6 +91,7 @@ def _rows(
     generator = generation.generator
     assert generator.step is not None
     rows = [_row(generator.step, generator.context, costs, policies)]
+    disturbed = False
     for length in LENGTHS:
         if not generator.context < length < generator.config.max_sequence:
             continue
@@ -100,9 +101,10 @@ def _rows(
         ) as runner:
             changed = _costs_of(runner, generator.step, length + 1, costs)
         if isinstance(changed, str):
-            return Growth(tuple(rows) if len(rows) > 1 else (), changed)
+            return Growth(tuple(rows) if len(rows) > 1 else (), changed, disturbed)
+        disturbed |= changed.cpu_times_disturbed
         rows.append(_row(longer, length, changed, policies))
-    return Growth(tuple(rows))
+    return Growth(tuple(rows), disturbed=disturbed)
 
 
 def longer_step(generator: Generator, context: int) -> Graph:
@@ -167,10 +169,18 @@ def _costs_of(runner: Runner, step: Graph, rows: int, costs: CostGraph) -> CostG
         for operator in operators.operators
         if operator.id in changed and _offloaded(operator, platform)
     ]
+    moves = {
+        (tensor.id, move): tensor.producer or tensor.consumers[0]
+        for tensor in operators.tensors
+        if step.tensors[tensor.id].shape != longer.tensors[tensor.id].shape
+        for move in costs.transfer_us[tensor.id]
+        if PIM_MEMORY in move
+    }
     if simulated and not runner.fit.static:
         return TOO_LARGE
     costs_on_pim = runner.part_costs([Part(name, filled=rows) for name in simulated])
     clocks = {part.node: cost.cycles for part, cost in costs_on_pim.items()}
+    measured = measure_longer(runner, step, costs, changed, moves)
     cost_us: dict[str, Mapping[str, float]] = {}
     for operator in operators.operators:
         name, old = operator.id, costs.cost_us[operator.id]
@@ -180,6 +190,8 @@ def _costs_of(runner: Runner, step: Graph, rows: int, costs: CostGraph) -> CostG
         cost_us[name] = {
             device: platform.pim_time_us(clocks[name])
             if platform.devices[device].offloaded
+            else measured.cpu_us[name, device]
+            if (name, device) in measured.cpu_us
             else _modelled_us(longer, changed[name], device, platform)
             for device in operator.devices
         }
@@ -187,15 +199,17 @@ def _costs_of(runner: Runner, step: Graph, rows: int, costs: CostGraph) -> CostG
         tensor.id: dict(costs.transfer_us[tensor.id])
         if step.tensors[tensor.id].shape == longer.tensors[tensor.id].shape
         else {
-            move: platform.transfer_us(*move, longer.tensors[tensor.id].elements)
-            for move in tensor.moves
+            move: measured.move_us[tensor.id, move]
+            if (tensor.id, move) in measured.move_us
+            else platform.transfer_us(*move, longer.tensors[tensor.id].elements)
+            for move in costs.transfer_us[tensor.id]
         }
         for tensor in operators.tensors
     }
     capacity = {**costs.capacity_bytes, "pim": runner.fit.weight_room}
     return replace(
         costs, graph=operators, cost_us=cost_us, transfer_us=transfer_us, capacity_bytes=capacity,
-        energies=None,
+        energies=None, cpu_times_disturbed=costs.cpu_times_disturbed or measured.disturbed,
     )  # fmt: skip
 
 

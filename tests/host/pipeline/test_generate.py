@@ -26,6 +26,7 @@ from pimloop.host.cli.generate import (
     write_pages,
 )
 from pimloop.host.cpu.operators import run_reference
+from pimloop.host.cpu.timing import Timing
 from pimloop.host.execution.accuracy import tolerance
 from pimloop.host.execution.executor import Executor
 from pimloop.host.execution.options import Options
@@ -36,9 +37,10 @@ from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pipeline import growth as growth_module
 from pimloop.host.pipeline.generate import _judge, generate
 from pimloop.host.pipeline.generation import Phase, Placed, Token
-from pimloop.host.pipeline.growth import ENERGY, MAKESPAN, MEASURED, NO_COSTS, SPLIT, Growth, growth
+from pimloop.host.pipeline.growth import ENERGY, MAKESPAN, NO_COSTS, SPLIT, Growth, growth
 from pimloop.host.planning.policies import cpu_serial, pim_first
 from pimloop.host.platforms.platform import load_platform
 from pimloop.host.report import publish
@@ -754,7 +756,6 @@ def check_no_growth(generation):
     states = replace(decode.placed.outcome, states=None)
     placed = replace(decode.placed, costs=split, outcome=states)
     for changes, reason in (
-        ({"platform": load_platform("native")}, MEASURED),
         ({"options": Options(objective="makespan")}, MAKESPAN),
         ({"phases": [*generation.phases[:1], replace(decode, placed=placed)]}, SPLIT),
         ({"phases": [*generation.phases[:1], replace(decode, placed=Placed({}, "x"))]}, NO_COSTS),
@@ -887,6 +888,65 @@ def test_longer_caches_on_the_pim_are_simulated(tmp_path, monkeypatch):
     readers = [node.id for node in step.nodes if states & set(node.inputs)]
     assert len(readers) == 2
     assert {generation.phases[1].assignment[name] for name in readers} == {"pim"}
+
+
+@pytest.mark.parametrize("name", ["native", "aim"])
+def test_longer_caches_are_measured_where_times_are(name, tmp_path, monkeypatch, capsys):
+    """Conversions and copies cost what a profile of the longer step finds, operators more alone.
+
+    All conversions are timed as 7 us, operators alone too, with the longer cache as 9 us.
+    """
+    monkeypatch.setenv("PIMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+
+    def timed(steps, *, rounds=10, warmup=2, window=None):
+        assert min(step.run() for step in steps) >= 0
+        us = {step.name: 9.0 if step.name.endswith("longer") else 7.0 for step in steps}
+        return {step: Timing(us[step], us[step], rounds, disturbed=name == "aim") for step in us}
+
+    for module in ("execution.cpu_times", "execution.runner"):
+        monkeypatch.setattr(f"pimloop.host.{module}.time_rounds", timed)
+    costs_of = {}
+    row = growth_module._row
+
+    def kept(graph, context, costs, policies):
+        costs_of[context] = costs
+        return row(graph, context, costs, policies)
+
+    monkeypatch.setattr(growth_module, "_row", kept)
+    config = replace(TINY["gpt2"], layers=2, positions=256)
+    platform, options = load_platform(name), Options(rounds=1)
+    generator = build_generator(config, RandomWeights(config, 0), 3, LoadOptions(sequence_length=4))
+    place = planner(platform, "pim_first", options, lambda _: None)
+    generation = generate(generator, prompt_of(generator), platform, place, options)
+    longer = growth(generation, lambda _: None)
+    assert longer.left_out == ""
+    assert [entry["context"] for entry in longer.rows] == [5, 128]
+    own, ours = costs_of[5], costs_of[128]
+    assert longer.disturbed == (name == "aim" or own.cpu_times_disturbed)
+    theirs = profiled_step(config, 128, place).costs_of(1)
+    step = generator.step
+    changed = {n for n, d in own.cost_us.items() if d["pim" if "pim" in d else "cpu_serial"]
+               and ours.cost_us[n] != d}  # fmt: skip
+    softmax = [node.id for node in step.nodes if node.op == "Softmax"]
+    assert len(softmax) == 2
+    assert changed >= set(softmax)
+    for node in changed:
+        for device in ("cpu_serial", "cpu_parallel"):
+            assert ours.cost_us[node][device] == pytest.approx(own.cost_us[node][device] + 2)
+        if "pim" in own.cost_us[node]:
+            # Behind another prompt, so at other addresses: a few clocks.
+            wanted = theirs.cost_us[node]["pim"]
+            assert ours.cost_us[node]["pim"] == pytest.approx(wanted, rel=1e-3)
+    moved = 0
+    for tensor, moves in ours.transfer_us.items():
+        for move, us in moves.items():
+            if us != own.transfer_us[tensor][move]:
+                assert us == pytest.approx(theirs.transfer_us[tensor][move], rel=1e-9)
+                moved += 1
+    assert moved >= 2 * len(softmax)
+    report = generation_report(generation, platform, options, [], longer)
+    print_generation(Console(width=100), report)
+    assert "ms a token by rows of the cache, planned" in capsys.readouterr().out
 
 
 def test_both_phases_overlap_beside_their_splits_when_asked(monkeypatch, tmp_path, capsys):
