@@ -15,7 +15,7 @@ module pim_lane_ctl #(
   parameter int unsigned LaneSets = 1,
   /// Blocks of a transposed operand that leave at the same time.
   parameter int unsigned TransposeWays = 1,
-  /// 1: the lanes are DPI code.
+  /// 1: the lanes are DPI code, the buffers those for fast simulation.
   parameter bit NativeLanes = 1'b0,
   /// 1: registers stand in for the lanes (rtl/synth).
   parameter bit ControlOnly = 1'b0
@@ -83,8 +83,8 @@ module pim_lane_ctl #(
   logic [Parts-1:0] lane_mask;
   logic [RowsPerBeat-1:0][15:0] lane_scalars;
   logic [2:0] lane_row, acc_row;
-  logic [BeatBytes*8-1:0] lane_vector;
-  logic acc_read, scale;
+  logic lane_slice, acc_read, scale;
+  logic [BeatBytes*8-1:0] lane_slice_data;
   logic [$clog2(AccGroups)-1:0] scale_group;
   logic [1:0] scale_part;
   logic [BeatElems*16-1:0] acc_bf16;
@@ -99,7 +99,8 @@ module pim_lane_ctl #(
     .LanePasses(LanePasses),
     .RowsPerBeat(RowsPerBeat),
     .LaneSets(LaneSets),
-    .TransposeWays(TransposeWays)
+    .TransposeWays(TransposeWays),
+    .NativeLanes(NativeLanes)
   ) u_feed (
     .clk_i,
     .rst_ni,
@@ -132,7 +133,8 @@ module pim_lane_ctl #(
     .lane_group_o(lane_group),
     .lane_mask_o(lane_mask),
     .lane_scalars_o(lane_scalars),
-    .lane_vector_o(lane_vector),
+    .lane_slice_o(lane_slice),
+    .lane_slice_data_o(lane_slice_data),
     .scale_o(scale),
     .scale_group_o(scale_group),
     .scale_part_o(scale_part)
@@ -157,7 +159,9 @@ module pim_lane_ctl #(
     .group_i(lane_group),
     .mask_i(lane_mask),
     .scalars_i(lane_scalars),
-    .vector_i(lane_vector),
+    .beat_i(read_data_i),
+    .slice_i(lane_slice),
+    .slice_data_i(lane_slice_data),
     .scale_i(scale),
     .scale_group_i(scale_group),
     .scale_part_i(scale_part),

@@ -18,7 +18,9 @@ module pim_lane_feed #(
   parameter int unsigned RowsPerBeat = 1,
   parameter int unsigned LaneSets = 1,
   /// Blocks of a transposed operand that leave at the same time.
-  parameter int unsigned TransposeWays = 1
+  parameter int unsigned TransposeWays = 1,
+  /// 1: buffers for fast simulation, as the lanes are.
+  parameter bit NativeLanes = 1'b0
 ) (
   input  wire logic              clk_i,
   input  wire logic              rst_ni,
@@ -60,14 +62,15 @@ module pim_lane_feed #(
   output logic      [AtomBytes*8-1:0] copy_out_data_o,
 
   /// An operation of the lanes in this clock: its last or only row, accumulators, lanes that take
-  /// part, operands.
+  /// part, scalars; the vector is the read data, or a slice where `lane_slice_o`.
   output logic                   lane_valid_o,
   output      pim_pkg::lane_op_e lane_op_o,
   output logic [2:0]             lane_row_o,
   output logic [$clog2(AccGroups)-1:0] lane_group_o,
   output logic [BeatBytes/AtomBytes-1:0] lane_mask_o,
   output logic [RowsPerBeat-1:0][15:0] lane_scalars_o,
-  output logic [BeatBytes*8-1:0] lane_vector_o,
+  output logic                   lane_slice_o,
+  output logic [BeatBytes*8-1:0] lane_slice_data_o,
   /// The next operation scales sums, these, in accumulators of that beat of results; a part of them.
   output logic                   scale_o,
   output logic [$clog2(AccGroups)-1:0] scale_group_o,
@@ -106,9 +109,7 @@ module pim_lane_feed #(
   logic [RowsPerBeat-1:0][15:0] scalars;
   logic [15:0] splat, ew_scalar;
 
-  logic lane_slice_q;
   logic [PartBits-1:0] lane_parts_q;
-  logic [BeatBytes*8-1:0] lane_slice_data_q;
   logic [SettleBits-1:0] settle_q;
 
   pim_lane_steps #(
@@ -128,19 +129,25 @@ module pim_lane_feed #(
 
   for (genvar row = 0; row < RowsPerBeat; row++) begin : gen_row
     localparam logic [2:0] Row = 3'(row);
-    pim_scalar_buf #(
-      .Depth(ScalarDepth),
-      .AtomElems(AtomElems),
-      .Parts(ScalarParts)
-    ) u_scalars (
-      .clk_i,
-      .write_i(scalar_write_q && scalar_row_q == Row),
-      .write_all_i(scalar_all_q),
-      .write_index_i(scalar_write_index_q),
-      .write_data_i(read_data_i[ScalarParts*AtomElems*16-1:0]),
-      .read_index_i(scalar_index),
-      .read_data_o(scalars[row])
-    );
+    logic write;
+    assign write = scalar_write_q && scalar_row_q == Row;
+    if (NativeLanes) begin : gen_native
+      pim_scalar_buf_sim #(
+        .Depth(ScalarDepth), .AtomElems(AtomElems), .Parts(ScalarParts)
+      ) u_scalars (
+        .clk_i, .write_i(write), .write_all_i(scalar_all_q), .write_index_i(scalar_write_index_q),
+        .write_data_i(read_data_i[ScalarParts*AtomElems*16-1:0]), .read_index_i(scalar_index),
+        .read_data_o(scalars[row])
+      );
+    end else begin : gen_rtl
+      pim_scalar_buf #(
+        .Depth(ScalarDepth), .AtomElems(AtomElems), .Parts(ScalarParts)
+      ) u_scalars (
+        .clk_i, .write_i(write), .write_all_i(scalar_all_q), .write_index_i(scalar_write_index_q),
+        .write_data_i(read_data_i[ScalarParts*AtomElems*16-1:0]), .read_index_i(scalar_index),
+        .read_data_o(scalars[row])
+      );
+    end
   end
 
   // Fabric clocks in which the lanes work on a beat for the rows up to one.
@@ -172,7 +179,8 @@ module pim_lane_feed #(
     .TagBits(3 + GroupBits + PartBits),
     .Spacing(LaneLatency),
     .Passes(MostPasses),
-    .IndexBits(IndexBits)
+    .IndexBits(IndexBits),
+    .Native(NativeLanes)
   ) u_transpose (
     .clk_i(clk_transpose),
     .rst_ni,
@@ -208,7 +216,7 @@ module pim_lane_feed #(
       block_all_q <= 1'b0;
       copy_out_q <= 1'b0;
       lane_valid_o <= 1'b0;
-      lane_slice_q <= 1'b0;
+      lane_slice_o <= 1'b0;
       lane_op_o <= pim_pkg::LaneMac;
       lane_group_o <= '0;
       lane_parts_q <= '0;
@@ -220,7 +228,7 @@ module pim_lane_feed #(
       block_write_q <= 1'b0;
       copy_out_q <= 1'b0;
       lane_valid_o <= 1'b0;
-      lane_slice_q <= 1'b0;
+      lane_slice_o <= 1'b0;
       if (settle_q != '0) settle_q <= settle_q - 1'b1;
       if (read_i.valid || splat_i || slice_valid) begin
         settle_q <= SettleBits'(LaneLatency + passes(
@@ -236,7 +244,7 @@ module pim_lane_feed #(
         lane_scalars_o <= (16*RowsPerBeat)'(splat);
       end else if (slice_valid) begin
         lane_valid_o <= 1'b1;
-        lane_slice_q <= 1'b1;
+        lane_slice_o <= 1'b1;
         lane_op_o <= pim_pkg::LaneMac;
         lane_row_o <= slice_row;
         lane_group_o <= slice_tag[GroupBits-1:0];
@@ -284,13 +292,12 @@ module pim_lane_feed #(
 
   // Wide data registers only move under their enable.
   always_ff @(posedge clk_i) begin
-    if (slice_valid) lane_slice_data_q <= slice;
+    if (slice_valid) lane_slice_data_o <= slice;
   end
 
   // Lanes beyond the columns of a slice keep what they have.
-  assign lane_vector_o = lane_slice_q ? lane_slice_data_q : read_data_i;
   for (genvar part = 0; part < Parts; part++) begin : gen_mask
-    assign lane_mask_o[part] = !lane_slice_q || PartBits'(unsigned'(part)) < lane_parts_q;
+    assign lane_mask_o[part] = !lane_slice_o || PartBits'(unsigned'(part)) < lane_parts_q;
   end
   assign busy_o = settle_q != '0 || !trans_idle;
 

@@ -38,14 +38,16 @@ module pim_lane_rows #(
   /// Static while a product runs.
   input  wire logic [1:0]                weights_i,
   /// An operation in this clock, its last or only row, and the scalars of all rows; a load takes the
-  /// first one.
+  /// first one. The vector is a beat of read data, or the slice where `slice_i`.
   input  wire logic                      valid_i,
   input  wire pim_pkg::lane_op_e         op_i,
   input  wire logic [2:0]                row_i,
   input  wire logic [$clog2(Groups)-1:0] group_i,
   input  wire logic [Parts-1:0]          mask_i,
   input  wire logic [Rows-1:0][15:0]     scalars_i,
-  input  wire logic [Lanes*16-1:0]       vector_i,
+  input  wire logic [Lanes*16-1:0]       beat_i,
+  input  wire logic                      slice_i,
+  input  wire logic [Lanes*16-1:0]       slice_data_i,
   /// The next operation is LaneScale: its beat of results, the part of the sums.
   input  wire logic                      scale_i,
   input  wire logic [$clog2(Groups)-1:0] scale_group_i,
@@ -118,7 +120,8 @@ module pim_lane_rows #(
   logic [$clog2(Groups)-1:0] group;
   logic [Parts-1:0] mask;
   logic [Sets-1:0][15:0] scalars;
-  logic [Lanes*16-1:0] vector;
+  logic [Lanes*16-1:0] vector_in, vector;
+  assign vector_in = slice_i ? slice_data_i : beat_i;
 
   if (Passes == 1) begin : gen_pass
     assign valid = valid_i;
@@ -131,7 +134,7 @@ module pim_lane_rows #(
     assign scalars = scalars_in;
     assign scale_more = 1'b0;
     assign part_q = '0;
-    assign vector = vector_i;
+    assign vector = vector_in;
     logic unused;
     assign unused = rst_ni;
   end else begin : gen_passes
@@ -152,7 +155,7 @@ module pim_lane_rows #(
     assign column = more_q ? column_q : column_in;
     assign mask = more_q ? mask_q : mask_i;
     assign scalars = more_q ? scalars_q[Sets-1:0] : scalars_in[Sets-1:0];
-    assign vector = more_q ? vector_q : vector_i;
+    assign vector = more_q ? vector_q : vector_in;
     // The sums of the next pass are read while the ones before are scaled.
     assign scale_more = valid && op == pim_pkg::LaneScale && row >= 3'(Sets);
 
@@ -174,7 +177,7 @@ module pim_lane_rows #(
         group_q <= group_in;
         column_q <= column_in;
         mask_q <= mask_i;
-        vector_q <= vector_i;
+        vector_q <= vector_in;
       end
       if (more || more_q) scalars_q <= (more_q ? scalars_q : scalars_in) >> (16 * Sets);
       if (scale_i) part_q <= scale_part_i;
@@ -230,7 +233,12 @@ module pim_lane_rows #(
     logic read;
     assign scalar = is_load ? scalars[0] : scalars[s];
     assign read = scale_i || scale_more || (read_i && (read_row & SetMask) == Set);
-    if (Rows == 1) begin : gen_plain
+    if (Rows == 1 && NativeLanes) begin : gen_choose
+      // The lanes choose: here a simulator would do so in every clock.
+      logic unused;
+      assign unused = ^vector;
+      assign operand = beat_i;
+    end else if (Rows == 1) begin : gen_plain
       assign operand = vector;
     end else begin : gen_unpack
       pim_lane_unpack #(
@@ -245,9 +253,9 @@ module pim_lane_rows #(
         .Lanes(Lanes), .Groups(Groups * Passes), .Parts(Parts)
       ) u_lanes (
         .clk_i, .valid_i(set_valid[s]), .op_i(op), .group_i(IndexBits'({slot, group})),
-        .mask_i(mask), .scalar_i(scalar), .vector_i(operand), .read_i(read),
-        .read_group_i(IndexBits'({read_slot, read_group})), .read_part_i(read_part),
-        .read_bf16_o(bf16[s]), .read_f32_o(f32[s])
+        .mask_i(mask), .scalar_i(scalar), .vector_i(operand), .slice_i(slice_i && Rows == 1),
+        .slice_data_i, .read_i(read), .read_group_i(IndexBits'({read_slot, read_group})),
+        .read_part_i(read_part), .read_bf16_o(bf16[s]), .read_f32_o(f32[s])
       );
     end else if (ControlOnly) begin : gen_stand_in
       pim_lanes_stand_in #(

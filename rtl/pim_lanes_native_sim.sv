@@ -1,7 +1,8 @@
 `default_nettype none
 
 /// The arithmetic lanes of a beat for fast simulation: ports, bits and cycles of pim_lanes, with
-/// the arithmetic and the accumulators in C++ (sim/dpi/pim_lane_dpi.cpp). Not synthesizable.
+/// the arithmetic and the accumulators in C++ (sim/dpi/pim_lane_dpi.cpp). Not synthesizable. Two
+/// ports for the vector: a choice between them outside would be made in every clock.
 ///
 /// One call for an operation, one for a read and none in idle cycles. Every instance owns its
 /// accumulators, so several can live in one process.
@@ -33,6 +34,9 @@ module pim_lanes_native_sim #(
   input  wire logic [15:0]               scalar_i,
   /// bfloat16 operands, lane 0 in the low bits; Lanes / 2 binary32 for LaneLoadF32.
   input  wire logic [Lanes*16-1:0]       vector_i,
+  /// 1: `slice_data_i` instead of `vector_i`.
+  input  wire logic                      slice_i,
+  input  wire logic [Lanes*16-1:0]       slice_data_i,
   /// Read an accumulator set into the output registers.
   input  wire logic                      read_i,
   /// Accumulator set to read.
@@ -88,8 +92,12 @@ module pim_lanes_native_sim #(
       read_f32_o <= f32;
       read_part_q <= read_part_i;
     end
-    if (valid_i && op_i == pim_pkg::LaneScale) begin
+    if (valid_i && op_i == pim_pkg::LaneScale && slice_i) begin
+      pim_lanes_scale(state, 32'(group_i), 32'(mask_i), 32'(read_part_q), 32'(read_i), slice_data_i);
+    end else if (valid_i && op_i == pim_pkg::LaneScale) begin
       pim_lanes_scale(state, 32'(group_i), 32'(mask_i), 32'(read_part_q), 32'(read_i), vector_i);
+    end else if (valid_i && slice_i) begin
+      pim_lanes_operate(state, 32'(op_i), 32'(group_i), 32'(mask_i), 32'(scalar_i), slice_data_i);
     end else if (valid_i) begin
       pim_lanes_operate(state, 32'(op_i), 32'(group_i), 32'(mask_i), 32'(scalar_i), vector_i);
     end

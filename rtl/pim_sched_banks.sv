@@ -8,9 +8,10 @@
 /// these down (`pim_sched_waits`). A look is combinational and does not see the commands of its
 /// clock.
 ///
-/// In per_bank style no clock writes more than one entry of an array, and nothing clears them: they
-/// are small memories on an FPGA. What an entry says holds while its bank is open, or, of ACT, when
-/// it was opened since the last refresh or wake-up.
+/// No clock writes more than one entry of an array, and nothing clears them: they are small memories
+/// on an FPGA. In all_bank style what a command to all banks says is kept once beside them, and a bit
+/// of each bank tells whether its own entry is later. What an entry says holds while its bank is open,
+/// or, of ACT, when it was opened since the last refresh or wake-up.
 module pim_sched_banks #(
   parameter bit AllBank = 1'b0,
   parameter int unsigned Banks = 16,
@@ -98,6 +99,11 @@ module pim_sched_banks #(
   stamp_t ras_at_q [Banks];     // PRE, by the ACT before it
   stamp_t read_pre_at_q [Banks];   // PRE, by the RD and by the WR before it
   stamp_t write_pre_at_q [Banks];
+  // The same of all banks; a bank has an entry of its own, of ACT, of ACT or PRE, of RD and of WR.
+  logic [RowBits-1:0] row_all_q;
+  stamp_t act_at_all_q, read_at_all_q, write_at_all_q, ras_at_all_q;
+  stamp_t read_pre_at_all_q, write_pre_at_all_q;
+  logic [Banks-1:0] own_act_q, own_rp_q, own_read_q, own_write_q;
   stamp_t [BankGroups-1:0] rrd_l_q, read_l_q, write_l_q;
   stamp_t read_last_q, write_last_q, read_far_q, write_far_q;
   logic together_q;             // all banks were opened by one ACT and share their row
@@ -191,18 +197,7 @@ module pim_sched_banks #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (AllBank && row_all_i) begin
-      for (int unsigned b = 0; b < Banks; b++) begin
-        if (is_act) begin
-          row_q[b] <= row_row_i;
-          act_at_q[b] <= row_end(Rc);
-          rp_at_q[b] <= '0;
-          read_at_q[b] <= row_end(RcdRd);
-          write_at_q[b] <= row_end(RcdWr);
-          ras_at_q[b] <= row_end(Ras);
-        end
-      end
-    end else begin
+    if (!(AllBank && row_all_i)) begin
       if (is_act) begin
         row_q[row_bank_i] <= row_row_i;
         read_at_q[row_bank_i] <= row_end(RcdRd);
@@ -213,18 +208,48 @@ module pim_sched_banks #(
       // That of all banks is a rule of the channel.
       if (is_act || (is_pre && !row_all_i)) rp_at_q[row_bank_i] <= is_act ? '0 : row_end(Rp);
     end
-    if (AllBank && col_all_i) begin
-      for (int unsigned b = 0; b < Banks; b++) begin
-        if (is_read) read_pre_at_q[b] <= col_end(ReadToPre);
-        if (is_write) write_pre_at_q[b] <= col_end(WriteToPre);
-      end
-    end else begin
+    if (!(AllBank && col_all_i)) begin
       if (is_read) read_pre_at_q[col_bank_i] <= col_end(ReadToPre);
       if (is_write) write_pre_at_q[col_bank_i] <= col_end(WriteToPre);
     end
   end
 
+  if (AllBank) begin : gen_all
+    logic [Banks-1:0] row_bank, col_bank;
+    assign row_bank = Banks'(1'b1) << row_bank_i;
+    assign col_bank = Banks'(1'b1) << col_bank_i;
+
+    always_ff @(posedge clk_i) begin
+      if (is_act && row_all_i) begin
+        row_all_q <= row_row_i;
+        read_at_all_q <= row_end(RcdRd);
+        write_at_all_q <= row_end(RcdWr);
+        ras_at_all_q <= row_end(Ras);
+        act_at_all_q <= row_end(Rc);
+      end
+      if (is_act) own_act_q <= row_all_i ? '0 : own_act_q | row_bank;
+      if (is_act || (is_pre && !row_all_i)) own_rp_q <= row_all_i ? '0 : own_rp_q | row_bank;
+      if (is_read) begin
+        own_read_q <= col_all_i ? '0 : own_read_q | col_bank;
+        if (col_all_i) read_pre_at_all_q <= col_end(ReadToPre);
+      end
+      if (is_write) begin
+        own_write_q <= col_all_i ? '0 : own_write_q | col_bank;
+        if (col_all_i) write_pre_at_all_q <= col_end(WriteToPre);
+      end
+    end
+  end else begin : gen_own
+    assign {row_all_q, read_at_all_q, write_at_all_q, ras_at_all_q, act_at_all_q} = '0;
+    assign {read_pre_at_all_q, write_pre_at_all_q} = '0;
+    assign {own_act_q, own_rp_q, own_read_q, own_write_q} = '1;
+  end
+
   // ---- looks ----------------------------------------------------------------------------
+  // What holds of a bank: what it has of its own, or what all banks have.
+  function automatic stamp_t of_bank(logic own, stamp_t entry, stamp_t all);
+    return AllBank && !own ? all : entry;
+  endfunction
+
   // Until the latest of some times, side by side: the clock is short.
   function automatic wait_t until_of(stamp_t at);
     stamp_t left;
@@ -254,23 +279,29 @@ module pim_sched_banks #(
       look_pre_o[l] = '0;
       if (look_i[l]) begin
         if (AllBank && look_all_i[l]) begin
-          look_hit_o[l] = together_q && row_q[0] == look_row_i[l];
+          look_hit_o[l] = together_q && row_all_q == look_row_i[l];
           look_col_o[l] = look_write_i[l] ? wait_of(write_last_q, write_far_q)
                                           : wait_of(read_last_q, read_far_q);
           look_act_o[l] = until_of(rrd_l_q[group]);
         end else begin
           look_open_o[l] = open_q[bank];
-          look_hit_o[l] = open_q[bank] && row_q[bank] == look_row_i[l];
+          look_hit_o[l] = open_q[bank] && (AllBank && !own_act_q[bank] ? row_all_q : row_q[bank])
+              == look_row_i[l];
           look_col_o[l] = !open_q[bank]
               ? until_of(look_write_i[l] ? write_l_q[group] : read_l_q[group])
-              : look_write_i[l] ? wait_of(write_at_q[bank], write_l_q[group])
-                                : wait_of(read_at_q[bank], read_l_q[group]);
+              : look_write_i[l]
+              ? wait_of(of_bank(own_act_q[bank], write_at_q[bank], write_at_all_q), write_l_q[group])
+              : wait_of(of_bank(own_act_q[bank], read_at_q[bank], read_at_all_q), read_l_q[group]);
           look_act_o[l] = used_q[bank]
-              ? longest_of(act_at_q[bank], rp_at_q[bank], rrd_l_q[group])
+              ? longest_of(of_bank(own_act_q[bank], act_at_q[bank], act_at_all_q),
+                           of_bank(own_rp_q[bank], rp_at_q[bank], '0), rrd_l_q[group])
               : until_of(rrd_l_q[group]);
-          look_pre_o[l] = !open_q[bank] ? '0
-              : longest_of(ras_at_q[bank], read_from_q[bank] ? read_pre_at_q[bank] : '0,
-                           written_q[bank] ? write_pre_at_q[bank] : '0);
+          look_pre_o[l] = !open_q[bank] ? '0 : longest_of(
+              of_bank(own_act_q[bank], ras_at_q[bank], ras_at_all_q),
+              read_from_q[bank]
+                  ? of_bank(own_read_q[bank], read_pre_at_q[bank], read_pre_at_all_q) : '0,
+              written_q[bank]
+                  ? of_bank(own_write_q[bank], write_pre_at_q[bank], write_pre_at_all_q) : '0);
         end
       end
     end

@@ -23,7 +23,9 @@ module pim_transpose #(
   parameter int unsigned Spacing = 4,
   parameter int unsigned Passes = 1,
   /// Bits of an index into the inner dimension.
-  parameter int unsigned IndexBits = 12
+  parameter int unsigned IndexBits = 12,
+  /// 1: memories for fast simulation.
+  parameter bit Native = 1'b0
 ) (
   input  wire logic                      clk_i,
   input  wire logic                      rst_ni,
@@ -134,27 +136,48 @@ module pim_transpose #(
     if (next_o) tag_o <= tag_q;
   end
 
-  for (genvar c = 0; c < Copies; c++) begin : gen_square
-    logic [Size*16-1:0] turned;
-    pim_transpose_square #(
+  if (Native) begin : gen_native
+    pim_transpose_block_sim #(
       .Size(Size),
+      .Copies(Copies),
       .Squares(2 * Ways)
-    ) u_square (
+    ) u_block (
       .clk_i,
-      .write_i(valid_i && (all_i || copy == CopyBits'(unsigned'(c)))),
+      .write_i(valid_i),
+      .write_all_i(all_i),
+      .write_copy_i(copy),
       .write_square_i(fill_buffer),
       .write_row_i(row),
-      .data_i(all_i ? data_i[c*Size*16+:Size*16] : data_i[Size*16-1:0]),
-      // In vain where no block is full: so the many memories do not wait for the count of atoms.
+      .data_i,
       .read_i(due != '0),
       .read_square_i(drain_buffer),
       .read_column_i(column),
       .step_i(next_o),
-      .out_i(valid_o),
-      .data_o(turned)
+      .data_o
     );
-    for (genvar r = 0; r < Size; r++) begin : gen_row
-      assign data_o[(r*Copies+c)*16+:16] = turned[r*16+:16];
+  end else begin : gen_squares
+    for (genvar c = 0; c < Copies; c++) begin : gen_copy
+      logic [Size*16-1:0] turned;
+      pim_transpose_square #(
+        .Size(Size),
+        .Squares(2 * Ways)
+      ) u_square (
+        .clk_i,
+        .write_i(valid_i && (all_i || copy == CopyBits'(unsigned'(c)))),
+        .write_square_i(fill_buffer),
+        .write_row_i(row),
+        .data_i(all_i ? data_i[c*Size*16+:Size*16] : data_i[Size*16-1:0]),
+        // In vain where no block is full: so the many memories do not wait for the count of atoms.
+        .read_i(due != '0),
+        .read_square_i(drain_buffer),
+        .read_column_i(column),
+        .step_i(next_o),
+        .out_i(valid_o),
+        .data_o(turned)
+      );
+      for (genvar r = 0; r < Size; r++) begin : gen_row
+        assign data_o[(r*Copies+c)*16+:16] = turned[r*16+:16];
+      end
     end
   end
 

@@ -1,8 +1,9 @@
 """Whether the native lanes are verified to give the bits of the RTL lanes of this tree.
 
-The flavour `native` replaces `rtl/pim_lanes.sv` by C++ (`sim/dpi/pim_lane_dpi.cpp`). That is right
-as long as both give the same bits, which the conformance tests show; `verified.toml` holds the
-hashes of what they showed it for. When the RTL or the C++ has changed since, RTL lanes compute.
+The flavour `native` replaces `rtl/pim_lanes.sv` by C++ (`sim/dpi/pim_lane_dpi.cpp`), and the
+memories of the buffers beside the lanes by ones that cost a simulation less. That is right as long
+as both give the same bits, which the conformance tests show; `verified.toml` holds the hashes of
+what they showed it for. When one of the two has changed since, RTL lanes and buffers are simulated.
 
     python -m pimloop.sim.device.lanes           does the record hold? exit code 1: it does not
     python -m pimloop.sim.device.lanes --verify  run the conformance tests; they pass: write it
@@ -35,16 +36,20 @@ RECORD = records.Record(
         "tests/rtl/test_pim_lane_conformance.py",
         "tests/rtl/test_pim_lane_golden.py",
         "tests/rtl/test_pim_lanes.py",
+        "tests/rtl/test_pim_scalar_buf.py",
+        "tests/rtl/test_pim_transpose.py",
     ),
     holds="the native lanes are verified equal to the RTL lanes of this tree",
     fails="the lanes have changed since they were verified",
     unverified="the native lanes are not verified",
 )
 
-#: The module that the native lanes stand for, and the one that stands for it.
-_TOP = "pim_lanes"
+#: The modules that others stand for in native simulations, and those.
+_TOPS = ("pim_lanes", "pim_scalar_buf", "pim_transpose_square")
 _NATIVE_SOURCES = (
     RTL / "pim_lanes_native_sim.sv",
+    RTL / "pim_scalar_buf_sim.sv",
+    RTL / "pim_transpose_block_sim.sv",
     DPI / "pim_lane_dpi.h",
     DPI / "pim_lane_dpi.cpp",
 )
@@ -98,11 +103,12 @@ def hashes(rtl: Path = RTL) -> dict[str, str]:
 def lane_texts(rtl: Path = RTL) -> dict[str, str]:
     """Return what defines the RTL lanes, without comments and white space, by name.
 
-    That are the modules below `pim_lanes`, and of packages the declarations they refer to.
+    That are the lanes, the buffers beside them, the modules below these, and of packages the
+    declarations they refer to.
     """
     files = {path.stem: path for path in rtl.rglob("pim_*.sv")}
     texts: dict[str, str] = {}
-    wanted = [_TOP]
+    wanted = [*_TOPS]
     while wanted:
         name = wanted.pop()
         if name in texts:

@@ -498,9 +498,10 @@ FULL = ("8 rows in 4 passes",)
 )
 def test_pim_lane_ctl(style):
     atom, beat, rows, sets, ways = STYLES[style]
-    sources = rtl("pim_scalar_buf", "pim_transpose_square", "pim_transpose", "pim_lane",
-                  "pim_lanes", "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result",
-                  "pim_lane_steps", "pim_lane_unpack", "pim_lane_rows", "pim_lane_ctl")  # fmt: skip
+    sources = rtl("pim_scalar_buf", "pim_scalar_buf_sim", "pim_transpose_square",
+                  "pim_transpose_block_sim", "pim_transpose", "pim_lane", "pim_lanes",
+                  "pim_lanes_native_sim", "pim_lane_feed", "pim_lane_result", "pim_lane_steps",
+                  "pim_lane_unpack", "pim_lane_rows", "pim_lane_ctl")  # fmt: skip
     params = {"AtomBytes": atom, "BeatBytes": beat, "AccGroups": GROUPS, "ScalarDepth": DEPTH}
     run_bench(
         "pim_lane_ctl",

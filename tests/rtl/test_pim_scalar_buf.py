@@ -51,10 +51,11 @@ async def random_accesses(dut):
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_pim_scalar_buf(parts):
+@pytest.mark.parametrize("module", ["pim_scalar_buf", "pim_scalar_buf_sim"])
+def test_pim_scalar_buf(module, parts):
     run_bench(
-        "pim_scalar_buf",
-        rtl("pim_scalar_buf"),
+        module,
+        rtl(module),
         bench=__file__,
         params={"Depth": DEPTH, "AtomElems": ATOM, "Parts": parts},
         environment={"PARTS": str(parts)},

@@ -175,12 +175,13 @@ async def flush_forgets_everything(dut):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_pim_transpose(shape):
+@pytest.mark.parametrize("native", [0, 1], ids=["rtl", "native"])
+def test_pim_transpose(native, shape):
     params = {"Size": SIZE, "TagBits": TAG_BITS, "Spacing": SPACING, "IndexBits": INDEX_BITS}
     run_bench(
         "pim_transpose",
-        rtl("pim_transpose_square", "pim_transpose"),
+        rtl("pim_transpose_square", "pim_transpose_block_sim", "pim_transpose"),
         bench=__file__,
-        params=params | SHAPES[shape],
+        params=params | {"Native": native} | SHAPES[shape],
         environment={"SHAPE": shape},
     )

@@ -1,7 +1,8 @@
 /// Test top: the RTL lanes and the native lanes side by side on the same inputs.
 ///
 /// The inputs pass a register first, as they do in the device: the native body must sample what
-/// the RTL body samples although both sides of the registers change at the same edge.
+/// the RTL body samples although both sides of the registers change at the same edge. The native
+/// body finds the vector at either of its two ports, and something else at the other.
 module pim_lane_pair #(
   /// As in pim_lanes.
   parameter int unsigned Lanes = 32,
@@ -37,6 +38,7 @@ module pim_lane_pair #(
   logic [1:0] read_part_q;
   logic [15:0] scalar_q;
   logic [Lanes*16-1:0] vector_q;
+  logic slice;
 
   always_ff @(posedge clk_i) begin
     valid_q <= valid_i;
@@ -49,6 +51,8 @@ module pim_lane_pair #(
     read_group_q <= read_group_i;
     read_part_q <= read_part_i;
   end
+
+  assign slice = ^vector_q;
 
   pim_lanes #(
     .Lanes  (Lanes),
@@ -80,7 +84,9 @@ module pim_lane_pair #(
     .group_i      (group_q),
     .mask_i       (mask_q),
     .scalar_i     (scalar_q),
-    .vector_i     (vector_q),
+    .vector_i     (slice ? ~vector_q : vector_q),
+    .slice_i      (slice),
+    .slice_data_i (slice ? vector_q : ~vector_q),
     .read_i       (read_q),
     .read_group_i (read_group_q),
     .read_part_i  (read_part_q),

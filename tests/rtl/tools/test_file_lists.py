@@ -78,7 +78,12 @@ def test_what_only_simulations_have_is_in_their_list() -> None:
         text = path.read_text(encoding="utf-8")
         assert not path.stem.endswith("_sim"), path.name
         assert not re.search(r"^\s*import \"DPI-C\"", text, re.MULTILINE), path.name
-    assert {path.stem for path in SIMULATION} == {"pim_timing_check", "pim_lanes_native_sim"}
+    assert {path.stem for path in SIMULATION} == {
+        "pim_timing_check",
+        "pim_lanes_native_sim",
+        "pim_scalar_buf_sim",
+        "pim_transpose_block_sim",
+    }
 
 
 def test_packages_come_before_those_who_use_them() -> None:

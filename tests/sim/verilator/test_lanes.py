@@ -34,10 +34,13 @@ def test_the_lanes_of_this_tree_are_verified():
     assert lanes.default_flavour() == "native"
 
 
-def test_what_a_lane_is():
+def test_what_lanes_and_buffers_are():
     assert [name for name in lane_texts() if not name.startswith("pim_pkg: ")] == [
         "pim_lane",
         "pim_lanes",
+        "pim_ram",
+        "pim_scalar_buf",
+        "pim_transpose_square",
     ]
     of_package = [text for name, text in lane_texts().items() if name.startswith("pim_pkg: ")]
     functions = [text for text in of_package if text.startswith("function ")]
