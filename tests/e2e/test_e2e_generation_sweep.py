@@ -7,6 +7,7 @@ import json
 
 import pytest
 from support.tiny_checkpoints import write_checkpoint
+from support.tiny_decoders import config_json
 
 import pimloop.host.cli
 from pimloop.errors import PimloopError
@@ -128,6 +129,35 @@ def test_every_combination_is_a_point(swept, decoder, tmp_path, capsys, monkeypa
     assert "the cache does not fit" in printed
     assert "as stored" in printed
     assert "w8" in printed
+
+
+def test_every_weight_format_is_generated(tmp_path):
+    """As stored (bfloat16), of 8 and of 4 bits, on a device whose lanes keep up with all three."""
+    # Wide enough for the PIM to be faster.
+    wide = {"num_hidden_layers": 1, "hidden_size": 256, "intermediate_size": 512, "vocab_size": 512}
+    path = tmp_path / "wide.json"
+    path.write_text(json.dumps(config_json("llama") | wide))
+    command = [
+        "sweep", str(path), "--seq", "3", "--generate", "2", "--quantize", "none,w8,w4",
+        "--set", "device.rows_per_beat=4", "--set", "device.lanes=128", "--quiet",
+        "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert pimloop.host.cli.main(command) == 0
+    result = json.loads((tmp_path / "out" / "generation-sweep.json").read_text())
+    assert [point["error"] for point in result["points"]] == [None] * 3
+    clocks = {}
+    for path in (tmp_path / "out" / "points").glob("*/generation.json"):
+        report = json.loads(path.read_text())
+        assert report["verification"]["passed"]
+        assert report["verification"]["pim_results_checked"] > 0
+        options = report["command"]
+        kind = options[options.index("--quantize") + 1] if "--quantize" in options else None
+        first = next(s for s in report["schedules"] if s["schedule"] == "pim_first")
+        clocks[kind] = first["phases"]["decode"]["groups_us"]["weights"]
+        assert first["phases"]["decode"]["pim_nodes"] >= 8
+    assert clocks.keys() == {None, "w8", "w4"}
+    assert len(set(clocks.values())) == 3  # each format takes times of its own
+    assert {row["quantize"] for row in result["rows"]} == {None, "w8", "w4"}
 
 
 def test_it_is_drawn_again_and_a_damaged_one_is_refused(swept, capsys):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pimloop.errors import PimloopError
 from pimloop.host.models.decompose.registry import CONTRIB, Whole, decomposes
 from pimloop.host.models.decompose.writer import Writer
 from pimloop.host.models.graph import Array
@@ -69,7 +70,15 @@ def _groups(whole: Whole, inner: int) -> NDArray[np.int64]:
     given = whole.constant(4)
     whole.check(given is not None and given.size >= inner, "its groups are not constant")
     assert given is not None
-    return given.astype(np.int64)[:inner]
+    groups = given.astype(np.int64).reshape(-1)[:inner]
+    blocks = -(-inner // whole.integer("block_size"))
+    wrong = groups[(groups < 0) | (groups >= blocks)]
+    if wrong.size:
+        raise PimloopError(
+            f"node '{whole.node.id}' (MatMulNBits): g_idx names the group {wrong[0]}; there are"
+            f" {blocks}, from 0 on; correct the file, or export the model anew"
+        )
+    return groups
 
 
 def _zero_points(whole: Whole, columns: int, blocks: int, bits: int) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
+import numpy as np
+
 from pimloop.errors import PimloopError
 from pimloop.host.models.decompose.registry import CONTRIB
 from pimloop.host.models.graph import Node, TensorInfo
@@ -66,6 +68,18 @@ def _packed(node: Node, infos: _Infos, where: str) -> None:
     for (role, wanted), name in zip(sizes.items(), names[1:3], strict=True):
         has = infos[name].elements
         _require(has == wanted, where, f"{role} has {has} elements; {said} need {wanted}")
+    if names[3]:
+        zero = infos[names[3]]
+        packed = zero.dtype == np.uint8
+        wanted = columns * (-(-blocks * bits // 8) if packed else blocks)
+        _require(zero.elements == wanted, where,
+                 f"zero_points has {zero.elements} elements; {said} need {wanted}"
+                 f"{', each column in whole bytes' if packed else ''}")  # fmt: skip
+    if names[4]:
+        has, most = infos[names[4]].elements, blocks * block
+        _require(has in (inner, most), where,
+                 f"g_idx has {has} elements; {said} need {inner}"
+                 f"{f' or, with padding, {most}' if most > inner else ''}")  # fmt: skip
     if names[5]:
         has = infos[names[5]].elements
         _require(has == columns, where, f"bias has {has} elements; N = {columns} needs as many")

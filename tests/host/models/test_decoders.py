@@ -131,6 +131,34 @@ def test_a_folder_gives_the_graph_of_its_parameters(case, dtype, tmp_path):
             np.testing.assert_allclose(*values, rounding, 1e-7, err_msg=name)
 
 
+def test_a_decoder_in_shards_is_that_of_one_file(tmp_path):
+    for place in ("whole", "shards"):
+        write_decoder(tmp_path / place, "qwen3", seed=2, dtype="BF16")
+    tensors, places = tensors_of("qwen3", 2), {}
+    (tmp_path / "shards" / "model.safetensors").unlink()
+    for index in range(3):
+        file = f"model-{index + 1:05}-of-00003.safetensors"
+        part = dict(list(tensors.items())[index::3])
+        write_safetensors(tmp_path / "shards" / file, part, "BF16")
+        places |= dict.fromkeys(part, file)
+    index = tmp_path / "shards" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    options = LoadOptions(sequence_length=4)
+    whole, shards = (
+        load_generator(str(tmp_path / place), 3, options) for place in ("whole", "shards")
+    )
+    for one, other in ((whole.prefill, shards.prefill), (whole.step, shards.step)):
+        assert one.nodes == other.nodes
+        assert one.constants.keys() == other.constants.keys()
+        for name, value in one.constants.items():
+            assert value.dtype == other.constants[name].dtype
+            assert np.array_equal(value, other.constants[name]), name
+    del places["model.norm.weight"]
+    index.write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(PimloopError, match=r"does not list 1 weight of its shards: model\.norm"):
+        load_generator(str(tmp_path / "shards"), 3, options)
+
+
 @pytest.mark.parametrize(("file", "name"), [("config.json", "small"), ("big.json", "big")])
 def test_a_configuration_alone_has_random_weights(file, name, tmp_path):
     path = tmp_path / "small" / file

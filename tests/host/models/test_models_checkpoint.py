@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import pytest
 from support.tiny_checkpoints import (
@@ -83,6 +86,44 @@ def test_shards(tmp_path):
     index.write_text(json.dumps({"weight_map": ["a"]}))
     with pytest.raises(PimloopError, match="weight_map"):
         CheckpointWeights(tmp_path)
+
+
+def test_weights_are_mapped_and_only_what_is_read_is_in_memory(tmp_path):
+    """Of a file of 512 MiB, most of which is never read: the peak of a process of its own."""
+    entries, end = {}, 0
+    for name, size in (("first", 256 << 20), ("small", 1 << 10), ("last", (256 << 20) - 1024)):
+        entries[name] = {"dtype": "BF16", "shape": [size // 2], "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(entries).encode()
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)  # a hole, which is zeros
+        file.seek(8 + len(text) + (256 << 20))
+        file.write(np.ones(512, ml_dtypes.bfloat16).tobytes())
+    done = subprocess.run(
+        [sys.executable, "-c", MAPPED, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    opened, read = (int(word) for word in done.stdout.split())
+    assert opened < 4 << 10  # KiB
+    assert read < 4 << 10
+
+
+MAPPED = """
+import sys
+from pathlib import Path
+from pimloop.host.models.safetensors import SafetensorsFile
+def peak():
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+before = peak()
+file = SafetensorsFile(Path(sys.argv[1]))
+opened = peak()
+values = file.get("small")
+assert values.shape == (512,) and (values == 1).all()
+print(opened - before, peak() - before)
+"""
 
 
 def test_base_model_names_half_precision_and_old_names(tmp_path):

@@ -124,12 +124,15 @@ def test_tokens_on_the_pim(seed):
     assert len(depth) == 1, "the roundings behind a token must not grow with the steps"
 
 
-@pytest.mark.parametrize("case", ["gpt2", "llama", "mistral", "gemma3"])
-def test_sequences_of_a_batch_are_generated_as_each_alone(case):
+@pytest.mark.parametrize(
+    ("case", "count"),
+    [("gpt2", 3), ("llama", 3), ("mistral", 3), ("gemma3", 3), ("gpt2", 16), ("llama", 16)],
+)
+def test_sequences_of_a_batch_are_generated_as_each_alone(case, count):
     """In float32, the tokens of a batch are those of its sequences; on the PIM they pass."""
     config = TINY["gpt2"] if case == "gpt2" else config_of(case)
     weights = RandomWeights(config, 6)
-    prompts = np.random.default_rng(6).integers(0, 101, (3, 7))
+    prompts = np.random.default_rng(6).integers(0, 101, (count, 7))
 
     def run(prompt, plan):
         options = LoadOptions(sequence_length=7, batch=len(prompt))
@@ -138,13 +141,13 @@ def test_sequences_of_a_batch_are_generated_as_each_alone(case):
     together = run(prompts, on_cpu)
     assert together.passed
     assert together.prompt == prompts.reshape(-1).tolist()
-    assert [len(step) for step in together.chosen()] == [3] * 5
+    assert [len(step) for step in together.chosen()] == [count] * 5
     for row, prompt in enumerate(prompts):
         alone = run(prompt[None], on_cpu)
         assert [step[row] for step in together.chosen()] == [step[0] for step in alone.chosen()]
     on_device = run(prompts, on_pim)
     assert on_device.passed
-    assert len(on_device.tokens) == 15
+    assert len(on_device.tokens) == 5 * count
     assert all(result.checked and result.pim_bit_exact for result in
                (phase.result for phase in on_device.phases))  # fmt: skip
 

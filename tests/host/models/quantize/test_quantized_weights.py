@@ -304,17 +304,17 @@ def test_packed_weights_of_another_size_are_refused(tmp_path):
         load(model, "w4", tmp_path)
 
 
-def nbits(scales=True, packed=None, bias=None, **attributes):
+def nbits(scales=True, packed=None, bias=None, zero=None, groups=None, **attributes):
     """Return a product of 3 columns by 200 rows, 4 bits in blocks of 128, with changes."""
     said = {"K": 200, "N": 3, "bits": 4, "block_size": 128} | attributes
     inputs = {
         "x": np.ones((2, 200), np.float32),
         "w": np.zeros((3, 2, 64) if packed is None else packed, np.uint8),
         "s": None if scales is False else np.ones((3, 2) if scales is True else scales, np.float32),
-        "z": None, "g": None,
+        "z": zero, "g": None if groups is None else np.asarray(groups, np.int32),
         "b": None if bias is None else np.ones(bias, np.float32),
     }  # fmt: skip
-    constants = tuple(name for name in ("w", "s", "b") if inputs[name] is not None)
+    constants = tuple(name for name in ("w", "s", "z", "g", "b") if inputs[name] is not None)
     return model_of("MatMulNBits", inputs, ["y"], domain=CONTRIB, constants=constants, **said)
 
 
@@ -334,6 +334,23 @@ BROKEN = {
     "few scales": (nbits(scales=(3, 1)), "scales has 3 elements; K = 200, N = 3, .* need 6"),
     "few weights": (nbits(packed=(3, 1, 64)), "B has 192 elements; K = 200, .* need 384"),
     "a long bias": (nbits(bias=4), "bias has 4 elements; N = 3 needs as many"),
+    "few zero points": (
+        nbits(zero=np.full((3,), 0x88, np.uint8)[:2]),
+        "zero_points has 2 elements; K = 200, N = 3, .* need 3, each column in whole bytes",
+    ),
+    "zero points of a byte each": (
+        nbits(zero=np.full((3, 2), 8, np.uint8)), "zero_points has 6 elements; .* need 3, each",
+    ),
+    "few zero points of floats": (
+        nbits(zero=np.full((3, 1), 8, np.float32)), "zero_points has 3 elements; .* need 6;",
+    ),
+    "few groups by index": (
+        nbits(groups=np.arange(199) // 128),
+        "g_idx has 199 elements; K = 200, .* need 200 or, with padding, 256",
+    ),
+    "many groups by index": (
+        nbits(groups=np.arange(257) // 128), "g_idx has 257 elements; .* need 200 or, with",
+    ),
     "negative blocks": (
         dequantize(ONES, np.ones((1, 2), np.float32), axis=0, block_size=-32),
         "DequantizeLinear.*: block_size is -32; it must be 0 or more",
@@ -367,6 +384,28 @@ def test_what_the_definition_forbids_is_one_error_before_onnx_runtime_is_asked(
     assert "ONNXRuntime" not in str(error.value)
     assert "of model m: " in str(error.value)
     assert str(error.value).endswith("; correct the file, or export the model anew")
+
+
+@pytest.mark.parametrize("group", [2, -1])
+def test_a_group_that_there_is_not_is_one_error(group, tmp_path, capsys):
+    groups = np.arange(200) // 128
+    groups[7] = group
+    model = nbits(groups=groups)
+    text = f"g_idx names the group {group}; there are 2, from 0 on; correct the file"
+    with pytest.raises(PimloopError, match=text):
+        load(model, None, tmp_path)
+    path = tmp_path / "given.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert main(["models", "show", str(path)]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert text in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("groups", [np.arange(200) // 128, np.arange(256) // 128])
+def test_groups_by_an_index_are_unpacked_with_and_without_padding(groups, tmp_path):
+    graph = load(nbits(groups=groups), None, tmp_path)
+    assert "MatMul" in [node.op for node in graph.nodes]
 
 
 def test_a_model_without_products_and_an_unknown_kind_are_refused(tmp_path):
