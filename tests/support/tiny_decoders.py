@@ -56,6 +56,22 @@ CASES = {
         "model_type": "qwen3", "head_dim": 20, "rope_theta": 1000000.0, "tie_word_embeddings": True,
         "dtype": "bfloat16",
     }),
+    "llama-tables": ("Llama", SIZES | {
+        "model_type": "llama", "tie_word_embeddings": True,
+        "rope_parameters": {
+            "rope_type": "llama3", "rope_theta": 5000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
+        },
+    }),
+    "qwen3-window": ("Qwen3", SIZES | {
+        "model_type": "qwen3", "tie_word_embeddings": False, "use_sliding_window": True,
+        "sliding_window": 5, "max_window_layers": 1, "head_dim": 20,
+        "rope_parameters": {"rope_type": "linear", "rope_theta": 1000000.0, "factor": 2.0},
+    }),
+    "gemma3-caps": ("Gemma3", GEMMA | {
+        "model_type": "gemma3_text", "final_logit_softcapping": 0.7,
+        "sliding_window_pattern": 2, "rope_local_base_freq": 100.0, "rope_theta": 20000.0,
+    }),
     "gemma2": ("Gemma2", GEMMA | {
         "model_type": "gemma2", "attn_logit_softcapping": 0.5, "final_logit_softcapping": 0.7,
     }),
@@ -79,6 +95,13 @@ CASES = {
     "phi3-longrope": ("Phi3", SIZES | {
         "model_type": "phi3", "original_max_position_embeddings": 12, "tie_word_embeddings": True,
         "rope_scaling": {"type": "longrope"} | LONG,
+    }),
+    "phi3-longrope-tables": ("Phi3", SIZES | {
+        "model_type": "phi3", "original_max_position_embeddings": 12, "tie_word_embeddings": True,
+        "rope_parameters": {
+            "rope_type": "longrope", "rope_theta": 10000.0,
+            "original_max_position_embeddings": 12,
+        } | LONG,
     }),
 }  # fmt: skip
 

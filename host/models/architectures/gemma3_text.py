@@ -24,6 +24,8 @@ class Gemma3(RotaryDecoder):
         default_factory=lambda: {
             "quantization_config": (None,),
             "use_bidirectional_attention": (False, None),
+            # In transformers' configuration, but no layer of it reads it.
+            "attn_logit_softcapping": (None,),
         }
     )
     # Gemma3Model is the model of texts and images.

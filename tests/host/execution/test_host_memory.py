@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
 import weakref
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -412,6 +417,48 @@ def test_a_decoder_of_bfloat16_takes_little_more_than_its_weights():
     ((taken, stored),) = run_child(GENERATION)
     assert stored > 150
     assert taken < 1.6 * stored
+
+
+@pytest.mark.full
+def test_a_decoder_of_a_billion_parameters_is_generated_within_12_gb(tmp_path):
+    """The whole command, simulators included: the sum of the processes' proportional sets."""
+    if total_memory() < 16 << 30:
+        pytest.skip("needs a machine with 16 GB")
+    command = [
+        sys.executable, "-m", "pimloop", "sim", "llama-3.2-1b", "--seq", "8", "--generate", "16",
+        "--no-plots", "--quiet", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    with subprocess.Popen(command) as process:
+        peak, end = 0, monotonic() + 3600
+        try:
+            while process.poll() is None and monotonic() < end:
+                peak = max(peak, proportional_bytes(process.pid))
+                sleep(1)
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    report = json.loads((tmp_path / "out" / "generation.json").read_text())
+    assert report["verification"]["passed"]
+    assert len(report["tokens"]) == 16
+    # The weights alone are 2.5 GB: less would be a measurement that missed the process.
+    assert 2.4e9 < peak < 12e9, peak
+
+
+def total_memory():
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def proportional_bytes(process):
+    """Return the proportional set sizes of a process and of those it started."""
+    total, waiting = 0, [process]
+    while waiting:
+        folder = Path(f"/proc/{waiting.pop()}")
+        with suppress(OSError):  # it ended
+            for task in (folder / "task").iterdir():
+                waiting += (task / "children").read_text(encoding="ascii").split()
+            text = (folder / "smaps_rollup").read_text(encoding="ascii")
+            total += sum(int(kib) << 10 for kib in re.findall(r"^Pss: +(\d+) kB", text, re.M))
+    return total
 
 
 @pytest.mark.full
