@@ -123,7 +123,10 @@ module pim_sched #(
   // ---- queue ----------------------------------------------------------------------------
   logic head_valid, head_write, head_copy_out, head_copy_in, head_final, head_all, step_end, pace, next_valid, head_done, take;
   logic next_write, coming_all, coming_write, col_go, ahead_hit;
-  pim_pkg::span_t head;
+  logic [31:0] head_addr, head_count;
+  pim_pkg::kind_e head_kind;
+  logic head_to_all, head_hold, head_last;
+  logic [2:0] head_lanes_row;
   logic [BankBits-1:0] look;
   logic [31:0] next_addr, coming_addr, look_coming;
 
@@ -133,7 +136,9 @@ module pim_sched #(
   ) u_queue (
     .clk_i, .rst_ni, .flush_i, .valid_i, .ready_o, .span_i,
     .col_go_i(col_go), .look_hit_i(ahead_hit),
-    .head_valid_o(head_valid), .head_o(head), .head_write_o(head_write),
+    .head_valid_o(head_valid), .head_addr_o(head_addr), .head_count_o(head_count),
+    .head_kind_o(head_kind), .head_all_o(head_to_all), .head_hold_o(head_hold),
+    .head_row_o(head_lanes_row), .head_last_o(head_last), .head_write_o(head_write),
     .head_copy_out_o(head_copy_out), .head_copy_in_o(head_copy_in),
     .head_final_o(head_final), .step_end_o(step_end), .pace_o(pace),
     .next_valid_o(next_valid), .next_addr_o(next_addr), .next_write_o(next_write),
@@ -148,13 +153,13 @@ module pim_sched #(
   logic [RowBits-1:0] head_row, ahead_row;
   logic change, promote, load_head, load_ahead, ahead_valid, ahead_write;
 
-  assign head_all = AllBank && head.run.all;
-  assign ahead_addr = AllBank ? head.run.addr + (32'(look) << AtomBits) : next_addr;
-  assign head_bank = bank_of(head.run.addr);
-  assign head_row = row_of(head.run.addr);
+  assign head_all = AllBank && head_to_all;
+  assign ahead_addr = AllBank ? head_addr + (32'(look) << AtomBits) : next_addr;
+  assign head_bank = bank_of(head_addr);
+  assign head_row = row_of(head_addr);
   assign ahead_bank = bank_of(ahead_addr);
   assign ahead_row = row_of(ahead_addr);
-  assign ahead_valid = head_valid && (AllBank ? !head_all && 32'(look) < head.run.count
+  assign ahead_valid = head_valid && (AllBank ? !head_all && 32'(look) < head_count
                                               : next_valid && ahead_bank != head_bank);
   assign change = head_done || !head_valid;
   assign promote = !Walks && change && next_valid;
@@ -238,8 +243,8 @@ module pim_sched #(
   ) u_channel (
     .clk_i, .rst_ni, .wake_i, .now_i(now), .soon_i(soon),
     .col_go_i(col_go), .col_write_i(head_write),
-    .col_lanes_i(head.run.kind inside {pim_pkg::KindMac, pim_pkg::KindEw, pim_pkg::KindScale}),
-    .col_row_i(head.run.row), .col_slot_i(col_slot_o),
+    .col_lanes_i(head_kind inside {pim_pkg::KindMac, pim_pkg::KindEw, pim_pkg::KindScale}),
+    .col_row_i(head_lanes_row), .col_slot_i(col_slot_o),
     .row_cmd_i(row_cmd_o), .row_all_i(row_all_o), .row_first_i(row_first), .row_late_i(row_late),
     .read_due_o(read_due), .write_due_o(write_due), .any_act_due_o(any_act_due),
     .act_last_due_o(act_last_due), .pre_last_due_o(pre_last_due), .act_last_o(act_last),
@@ -259,7 +264,7 @@ module pim_sched #(
   always_comb begin
     quiet = no_reads && !lanes_busy_i;
     head_ready = head_valid && pace;
-    if (head.run.hold && !quiet) head_ready = 1'b0;
+    if (head_hold && !quiet) head_ready = 1'b0;
     if (head_copy_out && !copy_out_room_i) head_ready = 1'b0;
     if (head_copy_in && !copy_in_ready_i) head_ready = 1'b0;
   end
@@ -283,9 +288,9 @@ module pim_sched #(
 
   // ---- data -----------------------------------------------------------------------------
   pim_pkg::access_t col_access;
-  assign col_access = '{valid: col_go, addr: head.run.addr, kind: head.run.kind,
-                        all: head.run.all, step_end: step_end, last: head.last && head_final,
-                        row: head.run.row};
+  assign col_access = '{valid: col_go, addr: head_addr, kind: head_kind,
+                        all: head_to_all, step_end: step_end, last: head_last && head_final,
+                        row: head_lanes_row};
 
   pim_sched_data #(
     .ReadLatency(ReadLatency), .WriteLatency(WriteLatency)
@@ -302,7 +307,7 @@ module pim_sched #(
   assign col_all_o = head_all;
   assign col_bank_o = head_bank;
   assign col_row_o = head_row;
-  assign col_column_o = head.run.addr[AtomBits+(AllBank ? BankBits : 0)+:ColBits];
+  assign col_column_o = head_addr[AtomBits+(AllBank ? BankBits : 0)+:ColBits];
 
 endmodule
 

@@ -58,7 +58,6 @@ module pim_sched_channel #(
     return '{beyond: clocks >= CkRatio, clocks: WaitBits'(clocks)};
   endfunction
 
-
   // The same of the long waits after a refresh and self-refresh.
   typedef struct packed {
     logic beyond;
@@ -125,19 +124,18 @@ module pim_sched_channel #(
   logic [1:0] faw_head_q;
 
   function automatic wait_t longer(wait_t a, wait_t b);
-    longer.clocks = a.clocks > b.clocks ? a.clocks : b.clocks;
-    longer.beyond = a.beyond || b.beyond;
+    return '{beyond: a.beyond || b.beyond, clocks: a.clocks > b.clocks ? a.clocks : b.clocks};
   endfunction
 
   // What is left of a wait in the next clock.
   function automatic wait_t left_of(wait_t now);
-    left_of.clocks = now.beyond ? now.clocks - WaitBits'(CkRatio) : '0;
-    left_of.beyond = now.clocks[WaitBits-1:SlotBits+1] != '0;
+    return '{beyond: now.clocks[WaitBits-1:SlotBits+1] != '0,
+             clocks: now.beyond ? now.clocks - WaitBits'(CkRatio) : '0};
   endfunction
 
   function automatic rest_t rest_left(rest_t now);
-    rest_left.clocks = now.beyond ? now.clocks - RestBits'(CkRatio) : '0;
-    rest_left.beyond = now.clocks[RestBits-1:SlotBits+1] != '0;
+    return '{beyond: now.clocks[RestBits-1:SlotBits+1] != '0,
+             clocks: now.beyond ? now.clocks - RestBits'(CkRatio) : '0};
   endfunction
 
   // Whether a wait ends in this clock, and its slot; and of a rest as well.
@@ -146,9 +144,9 @@ module pim_sched_channel #(
   endfunction
 
   function automatic logic [SlotBits:0] both(wait_t now, rest_t rest);
-    both[SlotBits] = !now.beyond && !rest.beyond;
-    both[SlotBits-1:0] = now.clocks[SlotBits-1:0] > rest.clocks[SlotBits-1:0]
-                         ? now.clocks[SlotBits-1:0] : rest.clocks[SlotBits-1:0];
+    return {!now.beyond && !rest.beyond,
+            now.clocks[SlotBits-1:0] > rest.clocks[SlotBits-1:0]
+            ? now.clocks[SlotBits-1:0] : rest.clocks[SlotBits-1:0]};
   endfunction
 
   logic [SlotBits-1:0] row_second;  // the slot after the first
@@ -216,8 +214,7 @@ module pim_sched_channel #(
         end
         pim_pkg::CmdRef: begin
           // All other rules end within tRFC and tXS; that of the DLL goes on through the refresh.
-          rest_q.clocks <= Rfc.clocks + RestBits'(row_first_i);
-          rest_q.beyond <= Rfc.beyond;
+          rest_q <= '{beyond: Rfc.beyond, clocks: Rfc.clocks + RestBits'(row_first_i)};
           any_act_q <= '0;
           act_last_q <= '0;
           pre_last_q <= '0;

@@ -63,8 +63,8 @@ module pim_sched_choice #(
 
   // When both are due.
   function automatic due_t both(due_t a, due_t b);
-    both[SlotBits] = a[SlotBits] && b[SlotBits];
-    both[SlotBits-1:0] = a[SlotBits-1:0] > b[SlotBits-1:0] ? a[SlotBits-1:0] : b[SlotBits-1:0];
+    return {a[SlotBits] && b[SlotBits],
+            a[SlotBits-1:0] > b[SlotBits-1:0] ? a[SlotBits-1:0] : b[SlotBits-1:0]};
   endfunction
 
   due_t col_due, rest_due, head_due, ahead_due, row_due;

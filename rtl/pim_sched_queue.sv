@@ -26,7 +26,13 @@ module pim_sched_queue #(
   /// all_bank: the atom that is looked at finds its row open.
   input  wire logic              look_hit_i,
   output logic                   head_valid_o,
-  output      pim_pkg::span_t    head_o,
+  output logic [31:0]            head_addr_o,
+  output logic [31:0]            head_count_o,
+  output      pim_pkg::kind_e    head_kind_o,
+  output logic                   head_all_o,
+  output logic                   head_hold_o,
+  output logic [2:0]             head_row_o,
+  output logic                   head_last_o,
   output logic                   head_write_o,
   /// It is of a copy to the host, of one from there.
   output logic                   head_copy_out_o,
@@ -185,15 +191,13 @@ module pim_sched_queue #(
   end
 
   assign head_valid_o = head_valid_q;
-  assign head_o.run.addr = head_addr_q;
-  assign head_o.run.count = 32'(head_count_q);
-  assign head_o.run.kind = head_kind_q;
-  assign head_o.run.all = head_all_q;
-  assign head_o.run.hold = head_hold_q;
-  assign head_o.run.period = head_period_q;
-  assign head_o.run.row = head_row_q;
-  assign head_o.run.more = 1'b0;  // `last` has it
-  assign head_o.last = head_last_q;
+  assign head_addr_o = head_addr_q;
+  assign head_count_o = 32'(head_count_q);
+  assign head_kind_o = head_kind_q;
+  assign head_all_o = head_all_q;
+  assign head_hold_o = head_hold_q;
+  assign head_row_o = head_row_q;
+  assign head_last_o = head_last_q;
   assign head_write_o = head_write_q;
   assign head_copy_out_o = head_copy_out_q;
   assign head_copy_in_o = head_copy_in_q;

@@ -88,7 +88,6 @@ module pim_sched_waits #(
     return '{beyond: clocks >= CkRatio, clocks: WaitBits'(clocks)};
   endfunction
 
-
   typedef struct packed {
     logic open;
     logic hit;
@@ -120,21 +119,18 @@ module pim_sched_waits #(
   access_wait_t head_q, ahead_q;
 
   function automatic wait_t longer(wait_t a, wait_t b);
-    longer.clocks = a.clocks > b.clocks ? a.clocks : b.clocks;
-    longer.beyond = a.beyond || b.beyond;
+    return '{beyond: a.beyond || b.beyond, clocks: a.clocks > b.clocks ? a.clocks : b.clocks};
   endfunction
 
   // What is left of a wait in the next clock.
   function automatic wait_t left_of(wait_t now);
-    left_of.clocks = now.beyond ? now.clocks - WaitBits'(CkRatio) : '0;
-    left_of.beyond = now.clocks[WaitBits-1:SlotBits+1] != '0;
+    return '{beyond: now.clocks[WaitBits-1:SlotBits+1] != '0,
+             clocks: now.beyond ? now.clocks - WaitBits'(CkRatio) : '0};
   endfunction
 
   function automatic access_wait_t all_left_of(access_wait_t now);
-    all_left_of = now;
-    all_left_of.col = left_of(now.col);
-    all_left_of.act = left_of(now.act);
-    all_left_of.pre = left_of(now.pre);
+    return '{open: now.open, hit: now.hit, col: left_of(now.col), act: left_of(now.act),
+             pre: left_of(now.pre)};
   endfunction
 
   // Whether a wait ends in this clock, and its slot.
@@ -147,19 +143,16 @@ module pim_sched_waits #(
   endfunction
 
   // ---- an access in the next clock, after the commands of this one --------------------------
-  // What an access shares with the head or the other one: all that is looked at of a command's bank.
+  // What is looked at of a command's bank. Compared where a command is there: a simulation need not
+  // do it in other clocks.
   typedef struct packed {
-    logic bank;
-    logic group;
-    logic row;
-  } shared_t;
+    logic [BankBits-1:0] bank;
+    logic [RowBits-1:0] row;
+  } place_t;
 
-  function automatic shared_t shared_of(logic [BankBits-1:0] a, logic [RowBits-1:0] a_row,
-                                        logic [BankBits-1:0] b, logic [RowBits-1:0] b_row);
-    shared_of.bank = a == b;
-    shared_of.group = same_group(a, b);
-    shared_of.row = a_row == b_row;
-  endfunction
+  place_t head, ahead;
+  assign head = '{bank: head_bank_i, row: head_row_i};
+  assign ahead = '{bank: ahead_bank_i, row: ahead_row_i};
 
   logic [SlotBits-1:0] row_second;  // the slot after the first
   assign row_second = row_first_i + 1'b1;
@@ -183,90 +176,89 @@ module pim_sched_waits #(
   // `left`: what is left of its waits in the next clock but for these commands. Of per_bank style: the
   // waits for ACT and PRE of a bank that is opened now have ended.
   function automatic access_wait_t next_of(
-      access_wait_t left, shared_t with_head, shared_t with_ahead, logic all, logic write);
-    logic row_here;
-    wait_t col;  // from the column command
-    shared_t with_row;
-    with_row = row_ahead_i ? with_ahead : with_head;
-    row_here = (AllBank && (all || row_all_i)) || with_row.bank;
-    next_of = left;
-    col = '0;
-    if (col_go_i && ((AllBank && (all || col_all_i)) || with_head.group)) begin
-      if (write == col_write_i) col = CcdL[col_slot_i];
-      else if (!write) col = WriteToReadL[col_slot_i];
-    end
-    next_of.col = longer(left.col, col);
+      access_wait_t left, place_t here, logic all, logic write);
+    logic row_here, open, hit;
+    wait_t term, col, act, pre;
+    place_t row;
+    open = left.open;
+    hit = left.hit;
+    col = left.col;
+    act = left.act;
+    pre = left.pre;
+    term = '0;  // from the column command
     if (col_go_i) begin
-      if ((AllBank && (all || col_all_i)) || with_head.bank) begin
-        next_of.pre = longer(left.pre, col_pre_i);
+      if ((AllBank && (all || col_all_i)) || same_group(here.bank, head.bank)) begin
+        if (write == col_write_i) term = CcdL[col_slot_i];
+        else if (!write) term = WriteToReadL[col_slot_i];
+        col = longer(left.col, term);
       end
+      if ((AllBank && (all || col_all_i)) || here.bank == head.bank) pre = longer(left.pre, col_pre_i);
     end
-    unique case (row_cmd_i)
-      pim_pkg::CmdAct: begin
-        if (row_here || (AllBank && row_all_i) || with_row.group) begin
-          next_of.act = !row_here ? row_longer(left.act, RrdL)
-                        : AllBank ? row_longer(left.act, ActToAct) : row_after(ActToAct);
+    if (row_cmd_i != pim_pkg::CmdNop) begin
+      row = row_ahead_i ? ahead : head;
+      row_here = (AllBank && (all || row_all_i)) || here.bank == row.bank;
+      unique case (row_cmd_i)
+        pim_pkg::CmdAct: begin
+          if (row_here || (AllBank && row_all_i) || same_group(here.bank, row.bank)) begin
+            act = !row_here ? row_longer(left.act, RrdL)
+                  : AllBank ? row_longer(left.act, ActToAct) : row_after(ActToAct);
+          end
+          if (row_here) begin
+            col = col_longer(left.col, term, write ? RcdWr : RcdRd);
+            pre = AllBank ? row_longer(pre, Ras) : row_after(Ras);
+            open = 1'b1;
+            hit = (row_all_i || !all) && here.row == row.row;
+          end
         end
-        if (row_here) begin
-          next_of.col = col_longer(left.col, col, write ? RcdWr : RcdRd);
-          next_of.pre = AllBank ? row_longer(next_of.pre, Ras) : row_after(Ras);
-          next_of.open = 1'b1;
-          next_of.hit = (row_all_i || !all) && with_row.row;
+        pim_pkg::CmdPre: begin
+          if (row_here || row_all_i) begin
+            act = row_longer(left.act, Rp);
+            open = 1'b0;
+            hit = 1'b0;
+          end
         end
-      end
-      pim_pkg::CmdPre: begin
-        if (row_here || row_all_i) begin
-          next_of.act = row_longer(left.act, Rp);
-          next_of.open = 1'b0;
-          next_of.hit = 1'b0;
+        pim_pkg::CmdRef: begin
+          open = 1'b0;
+          hit = 1'b0;
+          col = '0;
+          act = '0;
+          pre = '0;
         end
-      end
-      pim_pkg::CmdRef: next_of = '0;
-      default: ;
-    endcase
+        default: ;
+      endcase
+    end
+    return '{open: open, hit: hit, col: col, act: act, pre: pre};
   endfunction
 
   // What is looked up, with the rules for all banks when it goes to all.
   function automatic access_wait_t looked_up(int unsigned l);
-    looked_up.open = look_open_i[l];
-    looked_up.hit = look_hit_i[l];
-    looked_up.col = look_col_i[l];
-    looked_up.act = look_act_i[l];
-    looked_up.pre = look_pre_i[l];
+    wait_t act, pre;
+    act = look_act_i[l];
+    pre = look_pre_i[l];
     if (AllBank && look_all_i[l]) begin
-      looked_up.act = longer(look_act_i[l], act_last_i);
-      looked_up.pre = pre_last_i;
+      act = longer(look_act_i[l], act_last_i);
+      pre = pre_last_i;
     end
+    return '{open: look_open_i[l], hit: look_hit_i[l], col: look_col_i[l], act: act, pre: pre};
   endfunction
 
-  shared_t ahead_with_head;
-  shared_t [Looks-1:0] look_with_head, look_with_ahead;
-  assign ahead_with_head = shared_of(ahead_bank_i, ahead_row_i, head_bank_i, head_row_i);
-  for (genvar l = 0; l < Looks; l++) begin : gen_look
-    assign look_with_head[l] =
-        shared_of(look_bank_i[l], look_row_i[l], head_bank_i, head_row_i);
-    assign look_with_ahead[l] =
-        shared_of(look_bank_i[l], look_row_i[l], ahead_bank_i, ahead_row_i);
-  end
+  function automatic place_t look_place(int unsigned l);
+    return '{bank: look_bank_i[l], row: look_row_i[l]};
+  endfunction
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || wake_i) begin
       head_q <= '0;
       ahead_q <= '0;
     end else begin
-      if (load_head_i) begin
-        head_q <= next_of(looked_up(0), look_with_head[0], look_with_ahead[0], look_all_i[0],
-                          look_write_i[0]);
-      end else if (promote_i) begin
-        head_q <= next_of(all_left_of(ahead_q), ahead_with_head, '1, 1'b0, ahead_write_i);
-      end else begin
-        head_q <= next_of(all_left_of(head_q), '1, ahead_with_head, head_all_i, head_write_i);
-      end
+      if (load_head_i) head_q <= next_of(looked_up(0), look_place(0), look_all_i[0], look_write_i[0]);
+      else if (promote_i) head_q <= next_of(all_left_of(ahead_q), ahead, 1'b0, ahead_write_i);
+      else head_q <= next_of(all_left_of(head_q), head, head_all_i, head_write_i);
       if (load_ahead_i) begin
-        ahead_q <= next_of(looked_up(Looks - 1), look_with_head[Looks-1], look_with_ahead[Looks-1],
-                           look_all_i[Looks-1], look_write_i[Looks-1]);
+        ahead_q <= next_of(looked_up(Looks - 1), look_place(Looks - 1), look_all_i[Looks-1],
+                           look_write_i[Looks-1]);
       end else if (!AllBank) begin
-        ahead_q <= next_of(all_left_of(ahead_q), ahead_with_head, '1, 1'b0, ahead_write_i);
+        ahead_q <= next_of(all_left_of(ahead_q), ahead, 1'b0, ahead_write_i);
       end
     end
   end
