@@ -552,7 +552,7 @@ module pim_sched_formal #(
         `HOLDS(16, u_dut.u_queue.head_copy_in_q ==
                (u_dut.u_queue.head_kind_q == pim_pkg::KindCopyIn))
         `HOLDS(16, u_dut.u_queue.head_final_q == (32'(u_dut.u_queue.head_count_q) == 32'd1))
-        `HOLDS(16, in_page(u_dut.head.run.addr, u_dut.head.run.count, u_dut.head.run.all))
+        `HOLDS(16, in_page(u_dut.head_addr, u_dut.head_count, u_dut.head_to_all))
         `HOLDS(16, u_dut.u_queue.pace_q == (u_dut.u_queue.head_kind_q != pim_pkg::KindMac ||
                LaneLatency == 1 || 7'($countones(u_dut.u_queue.issued_q)) < u_dut.u_queue.head_period_q))
         if (!AllBank) `HOLDS(16, !u_dut.u_queue.head_all_q)
