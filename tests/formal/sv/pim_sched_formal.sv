@@ -383,6 +383,29 @@ module pim_sched_formal #(
     return stamp >> StampBits == '0;
   endfunction
 
+  // What the scheduler holds of each bank: an entry of its own, or what a command to all banks left.
+  logic [$clog2(Rows)-1:0] bank_row [Banks];
+  logic [15:0] bank_act_at [Banks], bank_rp_at [Banks], bank_read_at [Banks], bank_write_at [Banks];
+  logic [15:0] bank_ras_at [Banks], bank_read_pre_at [Banks], bank_write_pre_at [Banks];
+  always_comb begin
+    for (int unsigned b = 0; b < Banks; b++) begin
+      bank_row[b] = u_dut.u_banks.own_act_q[b] ? u_dut.u_banks.row_q[b] : u_dut.u_banks.row_all_q;
+      bank_act_at[b] = u_dut.u_banks.own_act_q[b]
+          ? u_dut.u_banks.act_at_q[b] : u_dut.u_banks.act_at_all_q;
+      bank_rp_at[b] = u_dut.u_banks.own_rp_q[b] ? u_dut.u_banks.rp_at_q[b] : '0;
+      bank_read_at[b] = u_dut.u_banks.own_act_q[b]
+          ? u_dut.u_banks.read_at_q[b] : u_dut.u_banks.read_at_all_q;
+      bank_write_at[b] = u_dut.u_banks.own_act_q[b]
+          ? u_dut.u_banks.write_at_q[b] : u_dut.u_banks.write_at_all_q;
+      bank_ras_at[b] = u_dut.u_banks.own_act_q[b]
+          ? u_dut.u_banks.ras_at_q[b] : u_dut.u_banks.ras_at_all_q;
+      bank_read_pre_at[b] = u_dut.u_banks.own_read_q[b] ? u_dut.u_banks.read_pre_at_q[b]
+                                                        : u_dut.u_banks.read_pre_at_all_q;
+      bank_write_pre_at[b] = u_dut.u_banks.own_write_q[b] ? u_dut.u_banks.write_pre_at_q[b]
+                                                          : u_dut.u_banks.write_pre_at_all_q;
+    end
+  end
+
   always_comb begin
     if (rst_ni && !asleep) begin
       `HOLDS(12, short_stamp(u_dut.u_refresh.now_q) && short_stamp(u_dut.u_refresh.soon_q))
@@ -396,13 +419,13 @@ module pim_sched_formal #(
       end
       for (int unsigned b = 0; b < Banks; b++) begin
         if (u_dut.u_banks.used_q[b]) begin
-          `HOLDS(12, short_stamp(u_dut.u_banks.act_at_q[b]) && short_stamp(u_dut.u_banks.rp_at_q[b]))
+          `HOLDS(12, short_stamp(bank_act_at[b]) && short_stamp(bank_rp_at[b]))
         end
         if (u_dut.u_banks.open_q[b]) begin
-          `HOLDS(12, short_stamp(u_dut.u_banks.read_at_q[b]) && short_stamp(u_dut.u_banks.write_at_q[b]))
-          `HOLDS(12, short_stamp(u_dut.u_banks.ras_at_q[b]))
-          if (u_dut.u_banks.read_from_q[b]) `HOLDS(12, short_stamp(u_dut.u_banks.read_pre_at_q[b]))
-          if (u_dut.u_banks.written_q[b]) `HOLDS(12, short_stamp(u_dut.u_banks.write_pre_at_q[b]))
+          `HOLDS(12, short_stamp(bank_read_at[b]) && short_stamp(bank_write_at[b]))
+          `HOLDS(12, short_stamp(bank_ras_at[b]))
+          if (u_dut.u_banks.read_from_q[b]) `HOLDS(12, short_stamp(bank_read_pre_at[b]))
+          if (u_dut.u_banks.written_q[b]) `HOLDS(12, short_stamp(bank_write_pre_at[b]))
         end
       end
     end
@@ -410,7 +433,7 @@ module pim_sched_formal #(
 
   logic [Banks-1:0] unlike;  // open banks whose row is not that of bank 0
   always_comb begin
-    for (int unsigned b = 0; b < Banks; b++) unlike[b] = u_dut.u_banks.row_q[b] != u_dut.u_banks.row_q[0];
+    for (int unsigned b = 0; b < Banks; b++) unlike[b] = bank_row[b] != bank_row[0];
   end
 
   always_comb begin
@@ -435,46 +458,46 @@ module pim_sched_formal #(
         `HOLDS(6, !u_dut.u_queue.next_valid_q)
       end
       for (int unsigned b = 0; b < Banks; b++) begin
-        if (open_q[b]) `HOLDS(6, u_dut.u_banks.row_q[b] == row_q[b])
+        if (open_q[b]) `HOLDS(6, bank_row[b] == row_q[b])
         if (asleep) continue;
         if (u_dut.u_banks.used_q[b]) begin
-          `HOLDS(7, below(u_dut.u_banks.act_at_q[b], TRc))
-          `HOLDS(7, below(u_dut.u_banks.rp_at_q[b], TRp))
-          `HOLDS(7, covers(u_dut.u_channel.act_last_q.clocks, u_dut.u_banks.act_at_q[b]))
-          `HOLDS(7, covers(u_dut.u_channel.act_last_q.clocks, u_dut.u_banks.rp_at_q[b]))
-          `HOLDS(7, guards(u_dut.u_banks.act_at_q[b], act_q[b], TRc))
+          `HOLDS(7, below(bank_act_at[b], TRc))
+          `HOLDS(7, below(bank_rp_at[b], TRp))
+          `HOLDS(7, covers(u_dut.u_channel.act_last_q.clocks, bank_act_at[b]))
+          `HOLDS(7, covers(u_dut.u_channel.act_last_q.clocks, bank_rp_at[b]))
+          `HOLDS(7, guards(bank_act_at[b], act_q[b], TRc))
           // After a PRE of all banks every ACT waits.
-          `HOLDS(13, pre_q[b] >= age_t'(TRp) || guards(u_dut.u_banks.rp_at_q[b], pre_q[b], TRp) ||
+          `HOLDS(13, pre_q[b] >= age_t'(TRp) || guards(bank_rp_at[b], pre_q[b], TRp) ||
                  bars(u_dut.u_channel.any_act_q.clocks, pre_q[b], TRp))
         end else begin
           `HOLDS(7, !open_q[b] && act_q[b] == Far && pre_q[b] == Far)
         end
         `HOLDS(13, pre_q[b] >= age_t'(TRp) || bars(u_dut.u_channel.act_last_q.clocks, pre_q[b], TRp))
         if (open_q[b]) begin
-          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, u_dut.u_banks.ras_at_q[b]))
-          `HOLDS(14, guards(u_dut.u_banks.ras_at_q[b], act_q[b], TRas))
-          `HOLDS(8, guards(u_dut.u_banks.read_at_q[b], act_q[b], TRcdRd))
-          `HOLDS(8, guards(u_dut.u_banks.write_at_q[b], act_q[b], TRcdWr))
+          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, bank_ras_at[b]))
+          `HOLDS(14, guards(bank_ras_at[b], act_q[b], TRas))
+          `HOLDS(8, guards(bank_read_at[b], act_q[b], TRcdRd))
+          `HOLDS(8, guards(bank_write_at[b], act_q[b], TRcdWr))
           `HOLDS(8, now >= floor_q)
-          `HOLDS(9, below(u_dut.u_banks.ras_at_q[b], TRas))
-          `HOLDS(9, below(u_dut.u_banks.read_at_q[b], TRcdRd))
-          `HOLDS(9, below(u_dut.u_banks.write_at_q[b], TRcdWr))
+          `HOLDS(9, below(bank_ras_at[b], TRas))
+          `HOLDS(9, below(bank_read_at[b], TRcdRd))
+          `HOLDS(9, below(bank_write_at[b], TRcdWr))
           if (AllBank) begin
-            `HOLDS(9, u_dut.u_banks.read_at_q[b] <= u_dut.u_banks.read_last_q)
-            `HOLDS(9, u_dut.u_banks.write_at_q[b] <= u_dut.u_banks.write_last_q)
+            `HOLDS(9, bank_read_at[b] <= u_dut.u_banks.read_last_q)
+            `HOLDS(9, bank_write_at[b] <= u_dut.u_banks.write_last_q)
           end
         end
         if (open_q[b] && u_dut.u_banks.read_from_q[b]) begin
-          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, u_dut.u_banks.read_pre_at_q[b]))
-          `HOLDS(14, guards(u_dut.u_banks.read_pre_at_q[b], rd_q[b], TRtp))
-          `HOLDS(9, below(u_dut.u_banks.read_pre_at_q[b], TRtp))
+          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, bank_read_pre_at[b]))
+          `HOLDS(14, guards(bank_read_pre_at[b], rd_q[b], TRtp))
+          `HOLDS(9, below(bank_read_pre_at[b], TRtp))
         end else begin
           `HOLDS(8, rd_q[b] == Far)
         end
         if (open_q[b] && u_dut.u_banks.written_q[b]) begin
-          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, u_dut.u_banks.write_pre_at_q[b]))
-          `HOLDS(14, guards(u_dut.u_banks.write_pre_at_q[b], wr_q[b], WriteEnd + TWr))
-          `HOLDS(9, below(u_dut.u_banks.write_pre_at_q[b], WriteEnd + TWr))
+          `HOLDS(8, covers(u_dut.u_channel.pre_last_q.clocks, bank_write_pre_at[b]))
+          `HOLDS(14, guards(bank_write_pre_at[b], wr_q[b], WriteEnd + TWr))
+          `HOLDS(9, below(bank_write_pre_at[b], WriteEnd + TWr))
         end else begin
           `HOLDS(8, wr_q[b] == Far)
         end
@@ -482,6 +505,7 @@ module pim_sched_formal #(
       if (u_dut.u_banks.together_q) begin
         `HOLDS(9, &open_q)
         `HOLDS(9, unlike == '0)
+        `HOLDS(9, !AllBank || u_dut.u_banks.own_act_q == '0)
       end
       if (!asleep) begin
         for (int unsigned g = 0; g < BankGroups; g++) begin
@@ -575,30 +599,30 @@ module pim_sched_formal #(
       end
       for (int unsigned i = 0; i < 2; i++) begin
         if (asked[i] && asked_all[i]) begin
-          `HOLDS(17, asked_hit[i] == (u_dut.u_banks.together_q && u_dut.u_banks.row_q[0] == asked_row[i]))
+          `HOLDS(17, asked_hit[i] == (u_dut.u_banks.together_q && bank_row[0] == asked_row[i]))
           `HOLDS(17, asked_act[i] >= 16'(u_dut.u_channel.act_last_q.clocks))
           `HOLDS(17, asked_pre[i] >= 16'(u_dut.u_channel.pre_last_q.clocks))
           `HOLDS(17, covers(asked_col[i], asked_write[i] ? u_dut.u_banks.write_last_q : u_dut.u_banks.read_last_q))
           `HOLDS(17, covers(asked_col[i], asked_write[i] ? u_dut.u_banks.write_far_q : u_dut.u_banks.read_far_q))
         end else if (asked[i]) begin
           `HOLDS(18, asked_open[i] == u_dut.u_banks.open_q[asked_bank[i]])
-          `HOLDS(18, asked_hit[i] == (asked_open[i] && u_dut.u_banks.row_q[asked_bank[i]] == asked_row[i]))
+          `HOLDS(18, asked_hit[i] == (asked_open[i] && bank_row[asked_bank[i]] == asked_row[i]))
           if (u_dut.u_banks.used_q[asked_bank[i]]) begin
-            `HOLDS(21, covers(asked_act[i], u_dut.u_banks.act_at_q[asked_bank[i]]))
-            `HOLDS(21, covers(asked_act[i], u_dut.u_banks.rp_at_q[asked_bank[i]]))
+            `HOLDS(21, covers(asked_act[i], bank_act_at[asked_bank[i]]))
+            `HOLDS(21, covers(asked_act[i], bank_rp_at[asked_bank[i]]))
           end
           if (asked_open[i]) begin
-            `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.ras_at_q[asked_bank[i]]))
+            `HOLDS(22, covers(asked_pre[i], bank_ras_at[asked_bank[i]]))
             if (u_dut.u_banks.read_from_q[asked_bank[i]]) begin
-              `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.read_pre_at_q[asked_bank[i]]))
+              `HOLDS(22, covers(asked_pre[i], bank_read_pre_at[asked_bank[i]]))
             end
             if (u_dut.u_banks.written_q[asked_bank[i]]) begin
-              `HOLDS(22, covers(asked_pre[i], u_dut.u_banks.write_pre_at_q[asked_bank[i]]))
+              `HOLDS(22, covers(asked_pre[i], bank_write_pre_at[asked_bank[i]]))
             end
           end
           if (asked_open[i] && (!AllBank || i == 0)) begin
-            `HOLDS(19, covers(asked_col[i], asked_write[i] ? u_dut.u_banks.write_at_q[asked_bank[i]]
-                                                          : u_dut.u_banks.read_at_q[asked_bank[i]]))
+            `HOLDS(19, covers(asked_col[i], asked_write[i] ? bank_write_at[asked_bank[i]]
+                                                          : bank_read_at[asked_bank[i]]))
           end
           if (!AllBank || i == 0) begin
             `HOLDS(19, covers(asked_col[i], asked_write[i] ? u_dut.u_banks.write_l_q[GroupBits'(asked_bank[i])]
