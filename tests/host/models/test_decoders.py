@@ -147,12 +147,12 @@ def test_a_decoder_in_shards_is_that_of_one_file(tmp_path):
     whole, shards = (
         load_generator(str(tmp_path / place), 3, options) for place in ("whole", "shards")
     )
-    for one, other in ((whole.prefill, shards.prefill), (whole.step, shards.step)):
-        assert one.nodes == other.nodes
-        assert one.constants.keys() == other.constants.keys()
-        for name, value in one.constants.items():
-            assert value.dtype == other.constants[name].dtype
-            assert np.array_equal(value, other.constants[name]), name
+    for graph, sharded in ((whole.prefill, shards.prefill), (whole.step, shards.step)):
+        assert graph.nodes == sharded.nodes
+        assert graph.constants.keys() == sharded.constants.keys()
+        for name, value in graph.constants.items():
+            assert value.dtype == sharded.constants[name].dtype
+            assert np.array_equal(value, sharded.constants[name]), name
     del places["model.norm.weight"]
     index.write_text(json.dumps({"weight_map": places}))
     with pytest.raises(PimloopError, match=r"does not list 1 weight of its shards: model\.norm"):
