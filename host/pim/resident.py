@@ -41,6 +41,7 @@ from pimloop.host.pim.driver.memory import Block
 from pimloop.host.pim.forms import Forms, driver_forms
 from pimloop.host.pim.placement import Handle, Placement, rehearse
 from pimloop.host.pim.weights import DeviceWeights, Key
+from pimloop.partitioner.graph import Move
 from pimloop.partitioner.quantity import quantity
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Part:
     copy: Copy | None = None  # of its result, which is then not computed; None: it is
     #: A tensor that it reads or makes, whole, and the memories (from, to) that it is moved between;
     #: nothing is computed then.
-    moves: tuple[str, tuple[str, str]] | None = None
+    moves: tuple[str, Move] | None = None
 
 
 class ResidentModel:
@@ -430,7 +431,7 @@ class ResidentModel:
         finally:
             self.filled = kept
 
-    def _move_placed(self, name: str, memories: tuple[str, str]) -> None:
+    def _move_placed(self, name: str, memories: Move) -> None:
         """Move a tensor to or from its static address."""
         assert self._placement is not None
         self._tensors[name] = self._placement.tensors[name]

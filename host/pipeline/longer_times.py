@@ -22,9 +22,10 @@ from pimloop.host.execution.runner import Runner
 from pimloop.host.models.graph import Graph, Node
 from pimloop.host.pim.resident import Part
 from pimloop.partitioner.costs import CostGraph
+from pimloop.partitioner.graph import Move
 
-#: A transfer that a device makes: tensor, and from which memory to which.
-Move = tuple[str, tuple[str, str]]
+#: A tensor, and the memories that it is moved between.
+Transfer = tuple[str, Move]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class LongerTimes:
     """Times that were measured of a longer step; empty where nothing is."""
 
     cpu_us: Mapping[tuple[str, str], float]  # by operator and device, without the entry
-    move_us: Mapping[Move, float]  # of transfers to and from the PIM, whole
+    move_us: Mapping[Transfer, float]  # of transfers to and from the PIM, whole
     disturbed: bool
 
 
@@ -41,7 +42,7 @@ def measure_longer(
     step: Graph,
     costs: CostGraph,
     nodes: Mapping[str, Node],
-    moves: Mapping[Move, str],
+    moves: Mapping[Transfer, str],
 ) -> LongerTimes:
     """Time what a longer step computes and converts on this machine.
 
@@ -125,14 +126,14 @@ def _operator_steps(step: Graph, longer: Graph, pairs: Mapping[object, list[str]
     ]
 
 
-def _conversion(graph: Graph, move: Move) -> str:
+def _conversion(graph: Graph, move: Transfer) -> str:
     """Return what conversions that take the same time have in common."""
     name, (_, destination) = move
     info = graph.tensors[name]
     return f"{info.elements} {info.dtype} to {destination}"
 
 
-def _conversion_step(graph: Graph, name: str, move: Move) -> Step:
+def _conversion_step(graph: Graph, name: str, move: Transfer) -> Step:
     info = graph.tensors[move[0]]
     if move[1] == (HOST_MEMORY, PIM_MEMORY):
         return Step(name, narrowing(np.zeros(info.elements, info.dtype)))

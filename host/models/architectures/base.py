@@ -25,6 +25,9 @@ from pimloop.host.models.heads import Head
 from pimloop.host.models.parameters import Weights
 from pimloop.partitioner.quantity import quantity
 
+#: The option of config.json that no architecture supports, with the value that it may have.
+UNQUANTIZED: Mapping[str, tuple[Any, ...]] = {"quantization_config": (None,)}
+
 #: Options of config.json that change the arithmetic, with the values that the builders have; a
 #: missing key is None.
 FIXED_OPTIONS: Mapping[str, tuple[Any, ...]] = {
@@ -34,7 +37,7 @@ FIXED_OPTIONS: Mapping[str, tuple[Any, ...]] = {
     "scale_attn_weights": (True, None),
     "scale_attn_by_inverse_layer_idx": (False, None),
     "tie_word_embeddings": (True, None),
-    "quantization_config": (None,),
+    **UNQUANTIZED,
 }
 
 #: What old TensorFlow conversions call the parameters of LayerNorm, by the ends of names.

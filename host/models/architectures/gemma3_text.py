@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pimloop.host.models import config_json
+from pimloop.host.models.architectures.base import UNQUANTIZED
 from pimloop.host.models.decoders.blocks import Switches
 from pimloop.host.models.decoders.family import RotaryDecoder
 from pimloop.host.models.decoders.reading import FULL, WINDOWED, caps_and_scale
@@ -22,7 +23,7 @@ class Gemma3(RotaryDecoder):
 
     fixed_options: Mapping[str, tuple[Any, ...]] = field(
         default_factory=lambda: {
-            "quantization_config": (None,),
+            **UNQUANTIZED,
             "use_bidirectional_attention": (False, None),
             # In transformers' configuration, but no layer of it reads it.
             "attn_logit_softcapping": (None,),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
 from pimloop.host.models import config_json, heads
-from pimloop.host.models.architectures.base import CachedDecoder
+from pimloop.host.models.architectures.base import UNQUANTIZED, CachedDecoder
 from pimloop.host.models.builder import GraphBuilder, Past
 from pimloop.host.models.config import ModelConfig
 from pimloop.host.models.decoders.blocks import Blocks, Rotation, Switches
@@ -103,9 +103,7 @@ class RotaryDecoder(CachedDecoder):
         "model.layers.*.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq",
     )  # fmt: skip
     copies: Mapping[str, str] = field(default_factory=lambda: {OUTPUT: TOKENS})
-    fixed_options: Mapping[str, tuple[Any, ...]] = field(
-        default_factory=lambda: {"quantization_config": (None,)}
-    )
+    fixed_options: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: UNQUANTIZED)
     switches: Switches = field(default_factory=Switches)
     tied: bool = False  # of a config.json that does not say it
     window: int | None = None  # of a config.json that does not say it
