@@ -241,7 +241,7 @@ def test_own_file(edited: Callable[[str, str], Path]) -> None:
 
 @pytest.mark.parametrize("name", ["", "nope", "../platforms/aim", "aim.toml", "/nowhere/x.toml"])
 def test_unknown_platform_lists_the_known(name: str) -> None:
-    with pytest.raises(PlatformError, match="choose one of aim, aim-a53, htg-z920, native"):
+    with pytest.raises(PlatformError, match=f"choose one of {', '.join(platform_names())}"):
         load_platform(name)
 
 
