@@ -112,6 +112,9 @@ def rules(c: Channel) -> list[Rule]:
         ("tRTW", "RD", "WR", "channel", c.tcl + c.tbl + _TURNAROUND - c.tcwl),
         ("tRRD_L", "ACT", "ACT", "group", c.trrd_l),
         ("tRRD_S", "ACT", "ACT", "channel", c.trrd_s),
+        # tRC is from ACT to ACT or REF (JESD79-4, speed bins); SRE is a REF that stays.
+        ("tRC", "ACT", "REF", "channel", c.trc),
+        ("tRC", "ACT", "SRE", "channel", c.trc),
         ("tRP", "PRE", "REF", "channel", c.trp),
         ("tRP", "PRE", "SRE", "channel", c.trp),
         ("tRFC", "REF", "ACT", "channel", c.trfc),

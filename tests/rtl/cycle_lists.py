@@ -46,6 +46,8 @@ DEVICES: dict[str, tuple[str, dict[str, str]]] = {
         {"device.lanes": "64", "device.vector_setup": "1", "dram.tfaw": "50", "dram.trrd_l": "9"}
         | {"dram.tccd_l": "5", "dram.trefi": "2501"},
     ),
+    # tRC ends later than tRAS and tRP.
+    "short rows": ("htg-z920", {"dram.trcd_rd": "4", "dram.trp": "4"}),
     # Rows that share the beats of a product: in two passes, at once, in eight passes of two clocks.
     "4 rows, 64 lanes": (
         "htg-z920",

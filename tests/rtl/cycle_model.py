@@ -176,20 +176,27 @@ class Model:
         gap = max(p["TCcdL"], p["CkRatio"] * self.passes)
         return self.result(self.columns(operand, beats, gap), beats)
 
+    def right_operand(self, inner: int) -> tuple[int, int]:
+        """Return the DRAM clocks of B's ACT and first RD, after the reads of a row of A."""
+        p = self.p
+        last = self.columns(
+            self.first_column(p["TRcdRd"]), ceil(inner * 2, p["AtomBytes"]), p["TCcdL"]
+        )
+        opened = self.first_act + p["TRrdS"]
+        following = max(last + p["TCcdS"], self.cycles(self.clock(last) + 1))
+        return opened, max(following, opened + p["TRcdRd"])
+
     def matmul(self, inner: int, beats: int) -> int:
         """Return cycles of MATMUL of one row, one tile of 3 or more beats, per_bank.
 
         A, B and Y lie in banks of their own, B from the start of a page on. Reads of A, then the
         stream of B: every tCCD_L or as the lanes need it; at the end of a page tRTP, tRP, tRCD. A
-        refresh that falls due closes the bank, takes tRFC and opens it again.
+        refresh that falls due closes the bank, tRAS after its ACT and tRTP after the last read,
+        comes tRP after that and tRC after the ACT, takes tRFC, and the bank is opened again.
         """
         p, ratio = self.p, self.p["CkRatio"]
         page = p["RowBytes"] // p["AtomBytes"]
-        last = self.columns(
-            self.first_column(p["TRcdRd"]), ceil(inner * 2, p["AtomBytes"]), p["TCcdL"]
-        )
-        opened = self.first_act + p["TRrdS"]
-        t = max(last + p["TCcdS"], self.cycles(self.clock(last) + 1), opened + p["TRcdRd"])
+        opened, t = self.right_operand(inner)
         gap = max(p["TCcdL"], ratio * self.passes)
         due, last = p["TRefi"] or 1 << 60, t
         for index in range(inner * beats):
@@ -197,11 +204,13 @@ class Model:
                 if index % page:
                     t = last + gap
                 else:
-                    t = max(last + p["TRtp"] + p["TRp"] + p["TRcdRd"], last + gap)
+                    opened = last + p["TRtp"] + p["TRp"]
+                    t = max(opened + p["TRcdRd"], last + gap)
             if t >= due:
-                precharge = max(due, last + p["TRtp"])
-                refresh = precharge + p["TRp"]
-                t = refresh + p["TRfc"] + p["TRcdRd"]
+                precharge = max(due, last + p["TRtp"], opened + p["TRas"])
+                refresh = max(precharge + p["TRp"], opened + p["TRc"])
+                opened = refresh + p["TRfc"]
+                t = opened + p["TRcdRd"]
                 due += p["TRefi"]
             last = t
         return self.result(last, beats)

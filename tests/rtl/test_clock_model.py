@@ -83,6 +83,24 @@ def test_products(both, inner, beats):
     assert clocks.run([item]).total["cycles"] == sums.matmul(inner, beats)
 
 
+@pytest.mark.parametrize("row_cycle", [40, 43, 44, 56, 80])
+def test_a_refresh_as_a_row_is_opened(row_cycle):
+    """REF keeps tRC from ACT (JESD79-4): with a short tRP that ends later than tRP from PRE."""
+    short = {"TRcdRd": 4, "TRp": 4, "TRc": row_cycle}
+    params = load_platform("htg-z920").rtl_parameters() | short
+    page = params["RowBytes"] // params["AtomBytes"]
+    last = Model(params).right_operand(40)[1] + (page - 1) * params["TCcdL"]
+    opened = last + params["TRtp"] + params["TRp"]
+    # The refresh falls due in the fabric clock after the ACT, before the first read.
+    params["TRefi"] = (opened // params["CkRatio"] + 1) * params["CkRatio"]
+    sums = Model(params)
+    item = descriptors.matmul(
+        0, bank(sums, 1), bank(sums, 2), rows=1, inner=40, cols=32 * 5, stride_a=64 * 20,
+        stride_y=64 * 5, tile=5,
+    )  # fmt: skip
+    assert ClockModel(params).run([item]).total["cycles"] == sums.matmul(40, 5)
+
+
 def test_one_beat_in_all_banks():
     """The shortest product of all_bank, every term written out; DRAM clocks of aim."""
     params = load_platform("aim").rtl_parameters()

@@ -85,6 +85,19 @@ def test_every_rule_of_the_table_is_broken_above():
     assert {rule.name for rule in rules(small())} <= BROKEN.keys()
 
 
+@pytest.mark.parametrize(
+    ("trace", "clock", "command"),
+    [
+        ([*OPEN, "168 PRE 0 - -", "172 PRE 1 - -"], 185, "REF all - -"),
+        ([*WOKEN, "148 REF all - -", "188 ACT 0 3 -", "208 PRE 0 - -"], 221, "SRE all - -"),
+    ],
+)
+def test_refresh_and_self_refresh_keep_the_row_cycle(trace, clock, command):
+    """tRC after the last ACT, of whatever bank, also when tRP ended before."""
+    assert check([*trace, f"{clock} {command}"], small()).passed
+    assert set(check([*trace, f"{clock - 1} {command}"], small()).broken) == {"tRC"}
+
+
 def test_eight_refreshes_may_be_postponed_and_a_ninth_not():
     """Besides those that fall due, one is owed from the exit of self-refresh on."""
     ref = [f"{3600 + 40 * i} REF all - -" for i in range(9)]
