@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pimloop.errors import PimloopError
 from pimloop.host.models.architectures.base import Architecture
 from pimloop.host.models.architectures.registry import architecture_of, from_hugging_face
-from pimloop.host.models.config import ModelConfig
+from pimloop.host.models.config import TOKEN_HEADS, ModelConfig
 from pimloop.host.models.graph import Array
 from pimloop.host.models.parameters import Weights
 from pimloop.host.models.safetensors import SafetensorsFile
@@ -103,13 +105,16 @@ class CheckpointWeights(Weights):
         """Return whether the checkpoint has a parameter."""
         return any(candidate in self._files for candidate in self._candidates(name))
 
-    def check_all_read(self) -> None:
+    def check_all_read(self, head: str) -> None:
         """Raise PimloopError when the checkpoint has parameters that nobody has asked for.
 
         Buffers, copies of tied parameters, and what a base checkpoint keeps of its pretraining
-        (`Architecture.unread`, `copies`) may be there.
+        (`Architecture.unread`, `copies`) may be there. With a head that reads the token table, one
+        of `TOKEN_HEADS`, copies have the same values: else transformers does not tie them.
         """
-        left = [name for name in self._files if name not in self._read and self._surplus(name)]
+        equal = head in TOKEN_HEADS
+        unread = [name for name in self._files if name not in self._read]
+        left = [name for name in unread if self._surplus(name, equal=equal)]
         if left:
             raise PimloopError(
                 f"{self._folder}: {quantity(len(left), 'weight has', 'weights have')} no place in"
@@ -117,13 +122,14 @@ class CheckpointWeights(Weights):
                 " architectures theirs?"
             )
 
-    def _surplus(self, name: str) -> bool:
+    def _surplus(self, name: str, *, equal: bool) -> bool:
         """Return whether a parameter that nobody asked for must not be there.
 
         Raises
         ------
         PimloopError
-            For a copy of another shape than what it is a copy of.
+            For a copy of another shape than what it is a copy of, or of other values where they
+            must be `equal`.
         """
         architecture = self._architecture
         names = (name, architecture.base_prefix + name)
@@ -137,9 +143,23 @@ class CheckpointWeights(Weights):
                         f" of '{originals[0]}' it must have {list(wanted)}: take it out, or give"
                         f" the model that {CONFIG} names"
                     )
+                if equal and not self._same(name, originals[0]):
+                    raise PimloopError(
+                        f"{self._folder}: weight '{name}' has other values than"
+                        f" '{originals[0]}', which {CONFIG} ties it to; set tie_word_embeddings to"
+                        " false there, or take the weight out"
+                    )
                 return False
         patterns = [re.escape(known).replace(r"\*", r"\d+") for known in architecture.unread]
         return not any(re.fullmatch(pattern, n) for pattern in patterns for n in names)
+
+    def _same(self, name: str, other: str) -> bool:
+        """Return whether two parameters of one shape have the same values."""
+        bits = [self._files[n].bits(n) for n in (name, other)]
+        if bits[0][0] == bits[1][0] and np.array_equal(bits[0][1], bits[1][1]):
+            return True
+        values, others = (self._files[n].get(n).astype(np.float32) for n in (name, other))
+        return np.array_equal(values, others)
 
     def stored(self, name: str, shape: tuple[int, ...]) -> Array:
         """Return one parameter in the type of the file, float64 as float32.

@@ -23,6 +23,10 @@ HEADS: Mapping[str, str] = {
 }
 
 
+#: Heads that multiply by the token table, or by a matrix of its own of that size.
+TOKEN_HEADS = ("lm", "masked")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """One transformer; every architecture reads the fields that it has.

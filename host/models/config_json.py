@@ -24,6 +24,9 @@ MIN_NUMBER = 2.0**-126
 #: What to do about options that are not supported.
 _ADVICE: Mapping[str, str] = {"quantization_config": "give the unquantized checkpoint"}
 
+#: What to do about models that are not supported.
+OTHERS = "other models can be exported to ONNX and given as an .onnx file"
+
 #: Shows values in messages, long ones in part.
 _SHOWN = Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 120
@@ -46,7 +49,9 @@ def size(data: Mapping[str, Any], key: str, where: str) -> int:
     PimloopError
         When it is missing, or no whole number from 1 to 2^24.
     """
-    value = data.get(key)
+    if key not in data:
+        raise PimloopError(f"{where}: {key} is missing; give a whole number from 1 to 2^24")
+    value = data[key]
     if not _is_whole(value) or not 1 <= value <= MAX_SIZE:
         raise PimloopError(
             f"{where}: {key} must be a whole number from 1 to 2^24, got {shown(value)}"
@@ -135,7 +140,7 @@ def head(data: Mapping[str, Any], classes: Mapping[str, str], model_type: str, w
     if names[0] not in classes:
         raise PimloopError(
             f"{where}: architectures names {shown(names[0])}, which is no class that is supported"
-            f" of model_type {model_type!r}; known: {', '.join(classes)}"
+            f" of model_type {model_type!r}; known: {', '.join(classes)}; {OTHERS}"
         )
     return classes[names[0]]
 

@@ -83,7 +83,7 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
     if path.is_dir():
         config, weights = open_checkpoint(path)
         generator = build_generator(config, weights, tokens, options)
-        weights.check_all_read()
+        weights.check_all_read(config.head)
         return generator
     known = _generating()
     models = [name for name, config in BUILT_IN.items() if config.architecture in known]

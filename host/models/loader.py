@@ -114,7 +114,7 @@ def with_random_weights(name: str, seed: int) -> tuple[ModelConfig, RandomWeight
 def _from_folder(path: Path, options: LoadOptions) -> Graph:
     config, weights = open_checkpoint(path)
     graph = build_graph(config, weights, options)
-    weights.check_all_read()
+    weights.check_all_read(config.head)
     return graph
 
 

@@ -99,6 +99,11 @@ class SafetensorsFile:
         values = raw.copy().view(dtype).reshape(entry.shape)
         return values.astype(np.float32) if entry.dtype == "F64" else values
 
+    def bits(self, name: str) -> tuple[str, NDArray[np.uint8]]:
+        """Return the type of a tensor and its bytes, a view of the mapped file."""
+        entry = self._entries[name]
+        return entry.dtype, self._data[entry.start : entry.end]
+
     def _read_header(self) -> dict[str, _Entry]:
         size = self._data.size
         if size < _LENGTH_BYTES:

@@ -174,8 +174,9 @@ class Architecture(ABC):
         """Raise PimloopError for an activation that the architecture does not have."""
         if config.activation not in tuple(self.activations):  # it may be anything that JSON has
             raise PimloopError(
-                f"{where}: activation {config_json.shown(config.activation)} is not supported;"
-                f" known: {', '.join(self.activations)}"
+                f"{where}: {self.activation_key}: activation"
+                f" {config_json.shown(config.activation)} is not supported; known:"
+                f" {', '.join(self.activations)}"
             )
 
     def completed(self, config: ModelConfig, has: Callable[[str], bool]) -> ModelConfig:

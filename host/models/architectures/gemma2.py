@@ -8,7 +8,7 @@ from typing import Any
 
 from pimloop.host.models.decoders.blocks import Switches
 from pimloop.host.models.decoders.family import RotaryDecoder
-from pimloop.host.models.decoders.reading import caps_and_scale
+from pimloop.host.models.decoders.reading import LeftOut, caps_and_scale
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,4 +38,8 @@ ARCHITECTURE = Gemma2(
     switches=Switches(centred_norms=True, norms_behind=True, scaled_embeddings=True),
     tied=True,
     window=4096,
+    left_out_key_heads=LeftOut(4, nullable=False),
+    left_out_head_size=LeftOut(256, nullable=False),
+    biases=("attention_bias",),
+    chosen_windows=True,
 )

@@ -12,8 +12,8 @@ from typing import Any
 from pimloop.host.models import config_json
 from pimloop.host.models.architectures.base import UNQUANTIZED
 from pimloop.host.models.decoders.blocks import Switches
-from pimloop.host.models.decoders.family import RotaryDecoder
-from pimloop.host.models.decoders.reading import FULL, WINDOWED, caps_and_scale
+from pimloop.host.models.decoders.family import CAUSAL, RotaryDecoder
+from pimloop.host.models.decoders.reading import FULL, WINDOWED, LeftOut, caps_and_scale
 from pimloop.host.models.decoders.rope import Rope
 
 
@@ -24,7 +24,7 @@ class Gemma3(RotaryDecoder):
     fixed_options: Mapping[str, tuple[Any, ...]] = field(
         default_factory=lambda: {
             **UNQUANTIZED,
-            "use_bidirectional_attention": (False, None),
+            **CAUSAL,
             # In transformers' configuration, but no layer of it reads it.
             "attn_logit_softcapping": (None,),
         }
@@ -72,4 +72,8 @@ ARCHITECTURE = Gemma3(
     ),
     tied=True,
     window=4096,
+    left_out_key_heads=LeftOut(4, nullable=False),
+    left_out_head_size=LeftOut(256, nullable=False),
+    biases=("attention_bias",),
+    chosen_windows=True,
 )

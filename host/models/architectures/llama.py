@@ -11,6 +11,7 @@ ARCHITECTURE = RotaryDecoder(
     model_type="llama",
     class_prefix="Llama",
     published="2023-02",
+    biases=("attention_bias", "mlp_bias"),
     built_in=(
         BuiltIn(
             DecoderConfig(

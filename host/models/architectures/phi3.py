@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pimloop.host.models.decoders.blocks import Switches
-from pimloop.host.models.decoders.family import WindowedDecoder
+from pimloop.host.models.decoders.windows import WindowedDecoder
 
 ARCHITECTURE = WindowedDecoder(
     model_type="phi3",
@@ -12,4 +12,5 @@ ARCHITECTURE = WindowedDecoder(
     epsilon=1e-5,
     switches=Switches(joint_products=True),
     original_positions=4096,
+    partial_rotation=True,
 )

@@ -1,32 +1,21 @@
-"""Qwen3 (Yang et al. 2025): Llama with normalized heads of queries and keys."""
+"""Qwen3 (Yang et al. 2025): Llama with normalized queries and keys, and late windows."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from pimloop.host.models.architectures.base import BuiltIn
 from pimloop.host.models.decoders.blocks import Switches
 from pimloop.host.models.decoders.config import DecoderConfig
-from pimloop.host.models.decoders.family import RotaryDecoder
-from pimloop.host.models.decoders.reading import late_windows
+from pimloop.host.models.decoders.reading import LeftOut
 from pimloop.host.models.decoders.rope import Rope
+from pimloop.host.models.decoders.windows import LateWindowsDecoder
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Qwen3(RotaryDecoder):
-    """A decoder that may have a window, in its later layers."""
-
-    def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
-        """Return which layers have a window, without `layer_types`."""
-        return late_windows(data, layers, where)
-
-
-ARCHITECTURE = Qwen3(
+ARCHITECTURE = LateWindowsDecoder(
     model_type="qwen3",
     class_prefix="Qwen3",
     published="2025-05",
+    left_out_key_heads=LeftOut(32),
+    left_out_head_size=LeftOut(128, nullable=False),
+    biases=("attention_bias",),
     switches=Switches(head_norms=True),
     built_in=(
         BuiltIn(

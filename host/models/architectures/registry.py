@@ -13,7 +13,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.common.rooms import claimed_once, modules_beside
 from pimloop.host.models.architectures.base import Architecture, CachedDecoder
 from pimloop.host.models.config import ModelConfig
-from pimloop.host.models.config_json import shown
+from pimloop.host.models.config_json import OTHERS, shown
 
 
 @cache
@@ -71,7 +71,4 @@ def from_hugging_face(data: Mapping[str, Any], where: str) -> ModelConfig:
 
 
 def _unsupported(name: object) -> str:
-    return (
-        f"{shown(name)} is not supported; known: {', '.join(architectures())};"
-        " other models can be exported to ONNX and given as an .onnx file"
-    )
+    return f"{shown(name)} is not supported; known: {', '.join(architectures())}; {OTHERS}"

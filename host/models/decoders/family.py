@@ -23,10 +23,11 @@ from pimloop.host.models.decoders.blocks import Blocks, Rotation, Switches
 from pimloop.host.models.decoders.config import DecoderConfig
 from pimloop.host.models.decoders.masks import Mask, additive, sequence_mask
 from pimloop.host.models.decoders.reading import (
+    LeftOut,
     flag,
     layer_kinds,
-    optional_size,
     read_rope,
+    size_or,
 )
 from pimloop.host.models.decoders.rope import Rope
 from pimloop.host.models.graph import Array, Graph
@@ -45,6 +46,12 @@ _NORMS = (
 
 #: The input of a step that hides what a layer with a window does not attend to.
 _WINDOW_MASK = "window_mask"
+
+#: Options of transformers that make attention look ahead.
+CAUSAL: Mapping[str, tuple[Any, ...]] = {
+    "is_causal": (True, None),
+    "use_bidirectional_attention": (False, None),
+}
 
 
 def language_model(build: GraphBuilder, x: str, ids: str) -> dict[str, str]:
@@ -103,34 +110,60 @@ class RotaryDecoder(CachedDecoder):
         "model.layers.*.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq",
     )  # fmt: skip
     copies: Mapping[str, str] = field(default_factory=lambda: {OUTPUT: TOKENS})
-    fixed_options: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: UNQUANTIZED)
+    fixed_options: Mapping[str, tuple[Any, ...]] = field(
+        default_factory=lambda: {**UNQUANTIZED, **CAUSAL}
+    )
     switches: Switches = field(default_factory=Switches)
-    tied: bool = False  # of a config.json that does not say it
-    window: int | None = None  # of a config.json that does not say it
-    original_positions: int | None = None  # of a scaling that does not say it
+    # What a config.json leaves out: as the configuration classes of transformers 4.51 to 5.24.
+    left_out_key_heads: LeftOut = field(default_factory=LeftOut)
+    left_out_head_size: LeftOut = field(default_factory=LeftOut)
+    tied: bool = False
+    window: int | None = None
+    original_positions: int | None = None  # of a scaling
+    # What of a config.json the architecture reads, beside what all do.
+    biases: tuple[str, ...] = ()  # of "attention_bias", "mlp_bias"
+    partial_rotation: bool = False  # partial_rotary_factor
+    chosen_windows: bool = False  # layer_types
 
     def read_fields(self, data: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return the sizes and what `DecoderConfig` has besides."""
         fields = super().read_fields(data, where)
+        keys = "num_key_value_heads"
         fields |= {
-            "key_heads": optional_size(data, "num_key_value_heads", where),
-            "head_width": optional_size(data, "head_dim", where),
+            "key_heads": size_or(data, keys, self.left_out_key_heads, where),
+            "head_width": size_or(data, "head_dim", self.left_out_head_size, where),
             "tied": flag(data, "tie_word_embeddings", self.tied, where),
-            "attention_bias": flag(data, "attention_bias", False, where),
-            "feed_forward_bias": flag(data, "mlp_bias", False, where),
+            "attention_bias": self._bias(data, "attention_bias", where),
+            "feed_forward_bias": self._bias(data, "mlp_bias", where),
         }
         # Before the numbers that follow from them.
+        default = "" if keys in data else f", which model_type '{self.model_type}' has without it"
         _check_heads(fields["hidden"], fields["heads"], fields["key_heads"],
-                     fields["head_width"], where)  # fmt: skip
+                     fields["head_width"], where, default)  # fmt: skip
         return fields | self.read_attention(data, fields, where)
+
+    def _bias(self, data: Mapping[str, Any], key: str, where: str) -> bool:
+        """Return whether products have a bias, which not every architecture lets a file choose."""
+        if key in self.biases:
+            return flag(data, key, False, where)
+        if data.get(key) not in (False, None):
+            raise PimloopError(
+                f"{where}: {key} = {config_json.shown(data[key])} is not supported: transformers"
+                f" does not read it of model_type '{self.model_type}'; take it out, or give the"
+                " model_type that reads it"
+            )
+        return False
 
     def read_attention(
         self, data: Mapping[str, Any], fields: Mapping[str, Any], where: str
     ) -> dict[str, Any]:
         """Return rotary positions, windows, scales and caps; `fields` are those read so far."""
-        windowed = layer_kinds(data, fields["layers"], where)
+        layers = fields["layers"]
+        windowed = layer_kinds(data, layers, where)
         if windowed is None:
-            windowed = self.windowed(data, fields["layers"], where)
+            windowed = self.windowed(data, layers, where)
+        else:
+            self.check_kinds(data, windowed, where)
         window = self._window(data, where) if any(windowed) else None
         return {
             "rope": self.rope(data, fields, where),
@@ -152,6 +185,20 @@ class RotaryDecoder(CachedDecoder):
         """Return which layers have a window, without `layer_types`: none."""
         return ()
 
+    def check_kinds(self, data: Mapping[str, Any], chosen: tuple[bool, ...], where: str) -> None:
+        """Raise PimloopError when the windows that `layer_types` chooses cannot be chosen.
+
+        `chosen` says which layers have one by it; transformers reads it of some model types only.
+        """
+        usual = () if self.chosen_windows else self.windowed(data, len(chosen), where)
+        if not self.chosen_windows and any(chosen) + any(usual) and chosen != usual:
+            raise PimloopError(
+                f"{where}: layer_types has a window in {sum(chosen)} of {len(chosen)} layers, and"
+                f" model_type '{self.model_type}' by the other keys in {sum(usual)}: transformers"
+                " does not read layer_types of it; take it out, or give the model_type that reads"
+                " it"
+            )
+
     def rope(
         self, data: Mapping[str, Any], fields: Mapping[str, Any], where: str, **further: Any
     ) -> Rope:
@@ -160,7 +207,7 @@ class RotaryDecoder(CachedDecoder):
             data, where,
             head_size=fields["head_width"] or fields["hidden"] // fields["heads"],
             positions=fields["positions"], original=self.original_positions,
-            **further,
+            partial=self.partial_rotation, **further,
         )  # fmt: skip
 
     def check(self, config: ModelConfig, where: str) -> None:
@@ -290,15 +337,6 @@ class RotaryDecoder(CachedDecoder):
         return build.finish({**named, **cache}, rows)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WindowedDecoder(RotaryDecoder):
-    """A decoder whose layers all have the window that `sliding_window` names."""
-
-    def windowed(self, data: Mapping[str, Any], layers: int, where: str) -> tuple[bool, ...]:
-        """Return which layers have a window, without `layer_types`: all, but for null."""
-        return (data.get("sliding_window", self.window) is not None,) * layers
-
-
 def _windows(config: DecoderConfig) -> set[int]:
     """Return the windows that layers of a configuration have: none or one."""
     windows = {config.window_of(layer) for layer in range(config.layers)}
@@ -339,9 +377,12 @@ def _rows(build: GraphBuilder, name: str, table: NDArray[np.float32], positions:
 
 
 def _check_heads(
-    hidden: int, queries: int, keys: int | None, width: int | None, where: str
+    hidden: int, queries: int, keys: int | None, width: int | None, where: str, default: str = ""
 ) -> None:
-    """Raise PimloopError when heads do not divide what they must."""
+    """Raise PimloopError when heads do not divide what they must.
+
+    `default` says where the heads of keys are from that a file does not give.
+    """
     if width is None and hidden % queries:
         raise PimloopError(
             f"{where}: hidden size {hidden} is no multiple of {queries} heads; give head_dim"
@@ -350,5 +391,5 @@ def _check_heads(
     if keys is not None and queries % keys:
         raise PimloopError(
             f"{where}: {queries} heads (num_attention_heads) are no multiple of the {keys} heads"
-            " of keys and values (num_key_value_heads)"
+            f" of keys and values (num_key_value_heads{default})"
         )

@@ -7,6 +7,7 @@ each kind of layer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pimloop.errors import PimloopError
@@ -16,9 +17,30 @@ from pimloop.host.models.decoders.rope import Asked, Rope, read_scaling
 FULL, WINDOWED = "full_attention", "sliding_attention"
 
 
-def optional_size(data: Mapping[str, Any], key: str, where: str) -> int | None:
-    """Return a size; None where it is missing or null."""
-    return None if data.get(key) is None else config_json.size(data, key, where)
+@dataclass(frozen=True)
+class LeftOut:
+    """What the configuration class of transformers has for a size that a config.json leaves out.
+
+    Without arguments: what follows from the other sizes.
+    """
+
+    size: int | None = None
+    nullable: bool = True  # null is what follows from the other sizes; else it is an error
+
+
+def size_or(data: Mapping[str, Any], key: str, left_out: LeftOut, where: str) -> int | None:
+    """Return a size; None: what follows from the other sizes.
+
+    Raises
+    ------
+    PimloopError
+        When it is no size, or null where transformers does not take it.
+    """
+    if key not in data:
+        return left_out.size
+    if data[key] is None and left_out.nullable:
+        return None
+    return config_json.size(data, key, where)
 
 
 def optional_number(
@@ -64,7 +86,7 @@ def layer_kinds(data: Mapping[str, Any], layers: int, where: str) -> tuple[bool,
         if kind not in (FULL, WINDOWED):
             raise PimloopError(
                 f"{where}: layer type {config_json.shown(kind)} is not supported; known: {FULL},"
-                f" {WINDOWED}; other models can be exported to ONNX and given as an .onnx file"
+                f" {WINDOWED}; {config_json.OTHERS}"
             )
     return tuple(kind == WINDOWED for kind in kinds)
 
@@ -80,6 +102,7 @@ def read_rope(
     theta: float = 10000.0,
     theta_key: str = "rope_theta",
     scaled: bool = True,
+    partial: bool = False,
 ) -> Rope:
     """Return the rotary positions of a kind of layer.
 
@@ -101,16 +124,24 @@ def read_rope(
         Of an older file.
     scaled
         Whether `rope_scaling` of an older file is of these layers too.
+    partial
+        Whether layers of the architecture can turn a part of a head.
 
     Raises
     ------
     PimloopError
-        When a number is missing or wrong, or the scaling is not known.
+        When a number is missing or wrong, the scaling is not known, or a part of a head is to be
+        turned that cannot be.
     """
     table = _rope_table(data, where, kind=kind, scaled=scaled)
     theta = _number_of(((table, "rope_theta"), (data, theta_key)), theta, where)
     share_key = "partial_rotary_factor"
     share = _number_of(((table, share_key), (data, share_key)), 1.0, where)
+    if share != 1 and not partial:
+        raise PimloopError(
+            f"{where}: {share_key} is {share:g}, and layers of this model_type turn whole heads:"
+            " take it out, or give the model_type that reads it"
+        )
     asked = Asked(table, data, int(head_size * share), positions, original, where)
     if share == 1 and (head_size < 2 or head_size % 2):
         source = f"head_dim is {head_size}"
@@ -199,9 +230,12 @@ def caps_and_scale(
     data: Mapping[str, Any], where: str, *, score_cap: float | None, logit_cap: float | None
 ) -> dict[str, Any]:
     """Return Gemma's caps and the scale of its scores; the caps given are those of missing keys."""
-    scalar = optional_number(data, "query_pre_attn_scalar", 256.0, where)
+    key = "query_pre_attn_scalar"
+    scalar = optional_number(data, key, 256.0, where)
+    if scalar is None:
+        raise PimloopError(f"{where}: {key} must be a number above 0, got None")
     return {
         "score_cap": optional_number(data, "attn_logit_softcapping", score_cap, where),
         "logit_cap": optional_number(data, "final_logit_softcapping", logit_cap, where),
-        "score_scale": None if scalar is None else scalar**-0.5,
+        "score_scale": scalar**-0.5,
     }

@@ -146,7 +146,7 @@ class Asked:
     data: Mapping[str, Any]  # the whole config.json
     width: int  # features that are turned
     positions: int  # tokens, the most
-    original: int | None  # of a config.json that does not say it
+    original: int | None  # of a config.json that does not say it beside the table
     where: str  # for messages
 
     def number(self, key: str) -> float:
@@ -159,12 +159,28 @@ class Asked:
         return value
 
     def original_length(self) -> int | None:
-        """Return the length that the model was trained on first, where it is said."""
+        """Return the length that the model was trained on first, where it is said.
+
+        Raises
+        ------
+        PimloopError
+            When the table says another one than config.json beside it, where transformers reads
+            it; so also when it does not agree with what an architecture has without the key.
+        """
         key = "original_max_position_embeddings"
-        for source in (self.parameters, self.data):
-            if source.get(key) is not None:
-                return config_json.size(source, key, self.where)
-        return self.original
+        inside, beside = (
+            None if source.get(key) is None else config_json.size(source, key, self.where)
+            for source in (self.parameters, self.data)
+        )
+        if beside is None:
+            beside = self.original
+        if inside is not None and beside is not None and inside != beside:
+            raise PimloopError(
+                f"{self.where}: {key} is {inside} in the table of rotary positions and {beside}"
+                f" beside it{' where it is missing' if self.data.get(key) is None else ''}; give"
+                " the right one in both places"
+            )
+        return beside if inside is None else inside
 
     def factors(self, key: str) -> tuple[float, ...]:
         """Return a list of numbers above 0, one for each frequency."""
@@ -202,8 +218,8 @@ def _read_llama3(asked: Asked) -> Scaling:
 
 def _read_longrope(asked: Asked) -> Scaling:
     original = asked.original_length()
-    if original is None:
-        original, factor = asked.positions, asked.number("factor")
+    if original is None or asked.parameters.get("factor") is not None:
+        original, factor = original or asked.positions, asked.number("factor")
     else:
         factor = asked.positions / original
     if asked.parameters.get("attention_factor") is not None:
@@ -263,8 +279,7 @@ def read_scaling(asked: Asked) -> Scaling:
         if kind not in tuple(SCALINGS):  # it may be anything that JSON has
             raise PimloopError(
                 f"{asked.where}: the rope_scaling of type {config_json.shown(kind)} is not"
-                f" supported; known: {', '.join(SCALINGS)}; other models can be exported to ONNX"
-                " and given as an .onnx file"
+                f" supported; known: {', '.join(SCALINGS)}; {config_json.OTHERS}"
             )
     if len({SCALINGS[kind] for kind in types}) > 1:
         raise PimloopError(

@@ -51,6 +51,7 @@ def config_json(name, head):
     architecture = architectures()[name]
     kind = next(end for end, known in architecture.head_classes.items() if known == head)
     sizes = {key: SIZES[field] for field, key in architecture.sizes.items()}
+    sizes |= {"num_key_value_heads": 2, "head_dim": 16}  # of decoders; others do not read them
     return {"model_type": name, "architectures": [f"{architecture.class_prefix}{kind}"]} | sizes
 
 
@@ -189,6 +190,10 @@ def test_a_generator_reads_all_weights_of_a_folder(tokens, tmp_path):
     copy = {"lm_head.weight": tensors["transformer.wte.weight"]}
     write_safetensors(tmp_path / "model.safetensors", tensors | copy)
     load_generator(str(tmp_path), tokens, options)
+    copy["lm_head.weight"] = copy["lm_head.weight"] + 1
+    write_safetensors(tmp_path / "model.safetensors", tensors | copy)
+    with pytest.raises(PimloopError, match=r"'lm_head\.weight' has other values than 'transf"):
+        load_generator(str(tmp_path), tokens, options)
     surplus = {"transformer.h.2.ln_1.weight": np.ones(64, np.float32)}
     write_safetensors(tmp_path / "model.safetensors", tensors | surplus)
     with pytest.raises(PimloopError, match=r"1 weight has no place.*h\.2\.ln_1\.weight"):
@@ -230,7 +235,8 @@ def test_the_heads_in_the_message_are_those_of_the_architecture(kind):
     wanted = (
         f"config.json: architectures names '{kind}', which is no class that is supported of"
         " model_type 'bert'; known: BertForSequenceClassification, BertForTokenClassification,"
-        " BertForQuestionAnswering, BertForMaskedLM, BertModel"
+        " BertForQuestionAnswering, BertForMaskedLM, BertModel; other models can be exported to"
+        " ONNX and given as an .onnx file"
     )
     with pytest.raises(PimloopError) as error:
         from_hugging_face(data, "config.json")
@@ -262,7 +268,7 @@ def test_a_number_of_labels_that_is_none_is_an_error(value):
 @pytest.mark.parametrize("value", [["gelu"], {"gelu": 1}, None, 3, "swish-of-nobody"])
 def test_an_activation_that_is_none_is_an_error(name, value):
     data = config_json(name, "none") | {architectures()[name].activation_key: value}
-    with pytest.raises(PimloopError, match=r"config.json: activation .* is not supported; known: "):
+    with pytest.raises(PimloopError, match=r"config.json: .*: activation .* is not supported; kno"):
         from_hugging_face(data, "config.json")
 
 

@@ -253,7 +253,44 @@ def bad(case, changes, tmp_path):
         ("llama", {"num_key_value_heads": 0}, "num_key_value_heads must be a whole number from 1"),
         ("llama", {"head_dim": 12.5}, "head_dim must be a whole number from 1"),
         ("llama", {"head_dim": 24}, "has the shape [48, 48], config.json asks for [96, 48]"),
-        ("llama", {"hidden_size": "absent"}, "hidden_size must be a whole number"),
+        ("llama", {"hidden_size": "absent"}, "hidden_size is missing; give a whole number from 1"),
+        ("llama", {"hidden_size": None}, "hidden_size must be a whole number from 1 to 2^24, got"),
+        ("qwen3", {"head_dim": None}, "head_dim must be a whole number from 1 to 2^24, got None"),
+        ("gemma2", {"head_dim": None}, "head_dim must be a whole number from 1 to 2^24, got None"),
+        ("gemma3", {"num_key_value_heads": None}, "num_key_value_heads must be a whole number fro"),
+        ("mistral", {"num_key_value_heads": None}, "num_key_value_heads must be a whole number fr"),
+        ("mistral", {"num_key_value_heads": "absent"}, "4 heads (num_attention_heads) are no mult"
+         "iple of the 8 heads of keys and values (num_key_value_heads, which model_type 'mistral' "
+         "has without it)"),
+        ("qwen2", {"num_key_value_heads": "absent"}, "multiple of the 32 heads of keys and values "
+         "(num_key_value_heads, which model_type 'qwen2' has without it)"),
+        ("qwen3", {"num_key_value_heads": "absent"}, "multiple of the 32 heads of keys and values"),
+        ("qwen3", {"head_dim": "absent"}, "has the shape [80, 48], config.json asks for [512, 48]"),
+        ("gemma3", {"head_dim": "absent"}, "asks for [1024, 48]"),
+        ("mistral", {"attention_bias": True}, "attention_bias = True is not supported: transformer"
+         "s does not read it of model_type 'mistral'; take it out, or give the model_type that re"),
+        ("qwen2", {"attention_bias": True}, "does not read it of model_type 'qwen2'"),
+        ("phi3", {"attention_bias": "no"}, "attention_bias = 'no' is not supported"),
+        ("qwen3", {"mlp_bias": True}, "mlp_bias = True is not supported: transformers does not"),
+        ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5, and layers of this"
+         " model_type turn whole heads: take it out, or give the model_type that reads it"),
+        ("qwen3-window", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "is 0.5, and layers"),
+        ("llama", {"layer_types": ["full_attention"] * 2 + ["sliding_attention"]},
+         "layer_types has a window in 1 of 3 layers, and model_type 'llama' by the other keys in 0:"
+         " transformers does not read layer_types of it; take it out"),
+        ("mistral", {"layer_types": ["full_attention"] * 3}, "layer_types has a window in 0 of 3 "
+         "layers, and model_type 'mistral' by the other keys in 3"),
+        ("qwen3", {"layer_types": ["sliding_attention"] * 3}, "layer_types has a window in 3 of 3 "
+         "layers and use_sliding_window is false or missing; set it to true"),
+        ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention = True is"),
+        ("llama", {"is_causal": False}, "is_causal = False is not supported"),
+        ("gemma2", {"query_pre_attn_scalar": None}, "query_pre_attn_scalar must be a number above"),
+        ("phi3-longrope", {"original_max_position_embeddings": 24, "rope_scaling": {
+            "type": "longrope", "original_max_position_embeddings": 12} | LONG},
+         "original_max_position_embeddings is 12 in the table of rotary positions and 24 beside "
+         "it; give the right one in both places"),
+        ("phi3-longrope-tables", {"original_max_position_embeddings": "absent"},
+         "is 12 in the table of rotary positions and 4096 beside it where it is missing; give the"),
         ("llama", {"max_position_embeddings": 0}, "max_position_embeddings must be a whole number"),
         ("llama", {"tie_word_embeddings": None}, "tie_word_embeddings must be true or false"),
         ("llama", {"attention_bias": True}, "weight 'model.layers.0.self_attn.q_proj.bias' of"),
@@ -330,7 +367,8 @@ def bad(case, changes, tmp_path):
         ("phi3", {"head_dim": 11, "partial_rotary_factor": 0.3}, "partial_rotary_factor 0.3 of 11"),
         ("gemma3", {"sliding_window": None}, "sliding_window is missing or null, though layers"),
         ("mistral", {"sliding_window": None, "layer_types": ["sliding_attention"] * 3},
-         "sliding_window is missing or null, though layers have a window; give its tokens"),
+         "layer_types has a window in 3 of 3 layers, and model_type 'mistral' by the other keys in"
+         " 0"),
         ("qwen2", {"sliding_window": "absent"}, "use_sliding_window is true and sliding_window is "
          "missing or null; give its tokens, or set use_sliding_window to false"),
         ("qwen2", {"sliding_window": None}, "use_sliding_window is true and sliding_window is mis"),
@@ -375,6 +413,66 @@ def test_a_window_that_a_file_leaves_out_is_that_of_transformers(case, window, w
     assert from_hugging_face(data, "config.json").window_of(0) == wanted
 
 
+#: What the configuration classes of transformers 4.51 to 5.24 have for keys that a file leaves
+#: out: (heads of keys of 32, head size of hidden 256, activation, epsilon, tied, theta).
+LEFT_OUT = {
+    "llama": (32, 8, "silu", 1e-6, False, 10000.0),
+    "mistral": (8, 8, "silu", 1e-6, False, 10000.0),
+    "qwen2": (32, 8, "silu", 1e-6, False, 10000.0),
+    "qwen3": (32, 128, "silu", 1e-6, False, 10000.0),
+    "gemma2": (4, 256, "gelu_pytorch_tanh", 1e-6, True, 10000.0),
+    "gemma3_text": (4, 256, "gelu_pytorch_tanh", 1e-6, True, 1000000.0),
+    "phi3": (32, 8, "silu", 1e-5, False, 10000.0),
+}
+
+
+def of_sizes_alone(model_type, **further):
+    data = {"model_type": model_type, "num_hidden_layers": 12, "hidden_size": 256,
+            "num_attention_heads": 32, "intermediate_size": 8, "vocab_size": 9,
+            "max_position_embeddings": 64}  # fmt: skip
+    return from_hugging_face(data | further, "config.json")
+
+
+@pytest.mark.parametrize("model_type", LEFT_OUT)
+def test_what_a_file_leaves_out_is_that_of_transformers(model_type):
+    """`test_crosscheck_configurations` compares with the classes themselves."""
+    config = of_sizes_alone(model_type)
+    assert LEFT_OUT[model_type] == (
+        config.cached_heads, config.head_size, config.activation, config.layer_norm_epsilon,
+        config.tied, config.rope.theta,
+    )  # fmt: skip
+    gemma = model_type.startswith("gemma")
+    assert config.score_scale == (1 / 16 if gemma else None)
+    caps = (50.0, 30.0) if model_type == "gemma2" else (None, None)
+    assert (config.score_cap, config.logit_cap) == caps
+    assert (config.attention_bias, config.feed_forward_bias) == (False, False)
+    windows = [config.window_of(layer) for layer in range(12)]
+    assert windows == {
+        "mistral": [4096] * 12, "gemma2": [4096, None] * 6,
+        "gemma3_text": [*[4096] * 5, None] * 2,
+    }.get(model_type, [None] * 12)  # fmt: skip
+    local = 10000.0 if model_type == "gemma3_text" else config.rope.theta
+    assert config.rope_of(0).theta == local
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2", "qwen3", "phi3"])
+def test_no_heads_of_keys_are_as_many_as_of_queries(model_type):
+    """Null is not the same as a key left out: Qwen's classes have 32 then."""
+    config = of_sizes_alone(model_type, num_attention_heads=16, num_key_value_heads=None)
+    assert config.cached_heads == 16
+
+
+def test_a_factor_of_longrope_is_read_where_it_is_given():
+    """It is in the amplitude, instead of how much longer the positions are."""
+    table = {"type": "longrope", "factor": 4.0} | LONG
+    data = config_json("phi3-longrope") | {"rope_scaling": table}
+    amplitude = from_hugging_face(data, "config.json").rope.scaling.amplitude
+    assert amplitude == pytest.approx(np.sqrt(1 + np.log(4) / np.log(12)), rel=1e-12)
+    del table["factor"]
+    amplitude = from_hugging_face(data, "config.json").rope.scaling.amplitude
+    assert amplitude == pytest.approx(np.sqrt(1 + np.log(64 / 12) / np.log(12)), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("surplus", "shape", "message"),
     [
@@ -383,7 +481,8 @@ def test_a_window_that_a_file_leaves_out_is_that_of_transformers(case, window, w
         ("junk.rotary_emb.inv_freq", (6,), "names: junk.rotary_emb.inv_freq; is the head"),
         ("lm_head.weight", (101, 24), "weight 'lm_head.weight' has the shape [101, 24]; as a copy "
          "of 'model.embed_tokens.weight' it must have [101, 48]"),
-        ("lm_head.weight", (101, 48), ""),
+        ("lm_head.weight", (101, 48), "weight 'lm_head.weight' has other values than 'model.embed_"
+         "tokens.weight', which config.json ties it to; set tie_word_embeddings to false there"),
         ("model.layers.2.self_attn.rotary_emb.inv_freq", (6,), ""),
         ("layers.2.self_attn.rotary_emb.inv_freq", (6,), ""),
     ],
@@ -399,6 +498,24 @@ def test_only_buffers_and_the_tied_table_may_be_left_over(surplus, shape, messag
     with pytest.raises(PimloopError) as caught:
         load_generator(str(tmp_path), 2, options)
     assert message in str(caught.value)
+
+
+def test_a_copy_of_the_tied_table_has_its_values(tmp_path):
+    """With other values transformers does not tie it; in another type the values are compared."""
+    write_decoder(tmp_path, "llama")
+    table = tensors_of("llama")["model.embed_tokens.weight"]
+    for copy, right in ((table, True), (np.where(table == table[3, 4], 9, table), False)):
+        tensors = tensors_of("llama") | {"lm_head.weight": copy.astype(np.float32)}
+        write_safetensors(tmp_path / "model.safetensors", tensors)
+        options = LoadOptions(sequence_length=4)
+        if right:
+            load_generator(str(tmp_path), 2, options)
+            continue
+        with pytest.raises(PimloopError, match=r"lm_head\.weight' has other values than"):
+            load_model(str(tmp_path), options)
+    data = config_json("llama") | {"architectures": ["LlamaModel"]}
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    assert load_model(str(tmp_path), options).outputs == ("last_hidden_state",)  # reads no table
 
 
 NUMBERS = [

@@ -1049,7 +1049,7 @@ def test_what_a_decoder_cannot_do_is_one_error(options, message, tmp_path, capsy
     "damage", ["truncated", "missing", "surplus", "shape", "heads", "key heads", "unknown"]
 )
 def test_a_damaged_folder_of_a_decoder_is_one_error(damage, tmp_path, capsys):
-    write_decoder(tmp_path, "gemma2")
+    write_decoder(tmp_path, "llama" if damage == "heads" else "gemma2")
     path, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     data = json.loads(config.read_text())
     content, wanted = path.read_bytes(), ""
@@ -1069,7 +1069,7 @@ def test_a_damaged_folder_of_a_decoder_is_one_error(damage, tmp_path, capsys):
             " for [71, 48]"
         )
     elif damage == "heads":
-        data |= {"head_dim": None, "num_attention_heads": 5, "num_key_value_heads": 5}
+        data |= {"num_attention_heads": 5, "num_key_value_heads": 5}
         wanted = "hidden size 48 is no multiple of 5 heads"
     elif damage == "key heads":
         data["num_key_value_heads"] = 3
