@@ -65,11 +65,8 @@ public:
 
 private:
     void cycle() {
-        context_.timeInc(1);
-        top_.clk_i = 1;
-        top_.eval();
-        context_.timeInc(1);
-        top_.clk_i = 0;
+        context_.timeInc(2);
+        top_.pulse_i = !top_.pulse_i;
         top_.eval();
         ++cycles_;
     }

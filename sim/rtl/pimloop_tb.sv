@@ -4,6 +4,10 @@
 /// the interrupt and the busy signal as ports, which is all that the device server needs.
 ///
 /// Parameters are those of `pim_top`; the build sets every one (sim/device/config.py).
+///
+/// A main program that waits for nothing at the falling edge can have a whole clock in one evaluation:
+/// it changes `pulse_i` instead of raising and lowering `clk_i` (sim/verilator/main.cpp). `pulsed_i`
+/// with `clk_i` high says that the edge of this `clk_i` came as such a pulse. Both stay low otherwise.
 module pimloop_tb #(
     parameter int AllBank = 0,  /// 1: all banks at once; 0: one bank at a time
     parameter int Banks = 16,  /// banks of the channel
@@ -47,6 +51,8 @@ module pimloop_tb #(
     // end generated
 ) (
     input  wire logic        clk_i,
+    input  wire logic        pulse_i,
+    input  wire logic        pulsed_i,
     input  wire logic        rst_ni,
     input  wire logic [11:0] s_axil_awaddr,
     input  wire logic        s_axil_awvalid,
@@ -68,6 +74,11 @@ module pimloop_tb #(
     output logic             irq_o,
     output logic             busy_o
 );
+
+  // High from a change of `pulse_i` until what the edge triggers is done, in the same time step.
+  logic clk, pulse_q;
+  assign clk = (clk_i && !pulsed_i) || pulse_i != pulse_q;
+  always_ff @(posedge clk) pulse_q <= pulse_i;
 
   localparam int BeatBytes = AllBank != 0 ? Banks * AtomBytes : AtomBytes;
 
@@ -148,7 +159,7 @@ module pimloop_tb #(
       .TBl(TBl)
       // end generated
   ) dut (
-      .clk_i,
+      .clk_i(clk),
       .rst_ni,
       .s_axil_awaddr,
       .s_axil_awvalid,
@@ -215,7 +226,7 @@ module pimloop_tb #(
   );
 
   pim_hostmem_sim hostmem (
-      .clk_i,
+      .clk_i(clk),
       .rst_ni(rst_ni && bus_rst_n),
       .busy_i(busy_o),
       .s_axi_araddr(m_axi_araddr),
@@ -250,7 +261,7 @@ module pimloop_tb #(
       .AtomBytes(AtomBytes),
       .BeatBytes(BeatBytes)
   ) dram (
-      .clk_i,
+      .clk_i(clk),
       .read_i(mem_read.valid),
       .read_all_i(mem_read.all),
       .read_addr_i(mem_read.addr),
@@ -267,7 +278,7 @@ module pimloop_tb #(
       .Columns(RowBytes / AtomBytes),
       .CkRatio(CkRatio)
   ) command_trace (
-      .clk_i,
+      .clk_i(clk),
       .rst_ni(bus_rst_n),
       .wake_i(mem_wake),
       .asleep_i(mem_asleep),

@@ -7,7 +7,9 @@
 // cocotb triggers see the same values at the same simulated times as with the stock main.
 //
 // The top module needs an input `clk_i` (-DCLOCK=name for another). `+clock_period=N` is its period
-// in units of the time precision; it starts low and rises first after half a period.
+// in units of the time precision; it starts low and rises first after half a period. A top module with
+// the inputs `pulse_i` and `pulsed_i` (sim/rtl/pimloop_tb.sv) is evaluated once in a clock instead of
+// twice where nothing waits, unless its waveform or its toggles are wanted.
 // `--trace --trace-file FILE` writes a waveform of the whole run, as with cocotb's main.
 
 #include <algorithm>
@@ -17,6 +19,8 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
 
 #include <signal.h>
 
@@ -44,6 +48,24 @@ void Vtop___024root___eval(Vtop___024root* root);
 namespace {
 
 constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
+
+/// Whether a whole clock of this top module can be one evaluation.
+template <class Top, class = void>
+constexpr bool kPulses = false;
+#if !VM_TRACE && !VM_COVERAGE
+template <class Top>
+constexpr bool kPulses<Top, std::void_t<decltype(std::declval<Top>().pulse_i)>> = true;
+#endif
+
+template <class Top>
+void change_pulse(Top& top) {
+    if constexpr (kPulses<Top>) top.pulse_i = !top.pulse_i;
+}
+
+template <class Top>
+void set_pulsed(Top& top, bool pulsed) {
+    if constexpr (kPulses<Top>) top.pulsed_i = pulsed;
+}
 
 /// What the simulation has done so far; read by the device server.
 struct Statistics {
@@ -115,9 +137,15 @@ private:
         bool changed = false;
         while (!changed && next_edge_ < deadline && !ended()) {
             context_.time(next_edge_);
-            toggle_clock();
+            const bool pulse = kPulses<Vtop> && top_.CLOCK == 0;
+            if (pulse) {
+                change_pulse(top_);
+            } else {
+                toggle_clock();
+            }
             evaluate();
             changed = watch.changed();
+            if (pulse) end_pulse(changed, deadline);
             if (!changed) {
                 top_.eval_end_step();
                 window_.dump(context_.time());
@@ -140,8 +168,22 @@ private:
 
     void toggle_clock() {
         top_.CLOCK = !top_.CLOCK;
+        set_pulsed(top_, false);
         statistics_.cycles += top_.CLOCK;
         next_edge_ += top_.CLOCK ? high_ : low_;
+    }
+
+    /// After the evaluation of a pulse at a rising edge: the model is past the falling edge too. Go to
+    /// the next rising edge, or show the clock high where something is to be told before the fall.
+    void end_pulse(bool changed, uint64_t deadline) {
+        ++statistics_.cycles;
+        next_edge_ += high_;
+        if (changed || next_edge_ >= deadline) {
+            top_.CLOCK = 1;
+            set_pulsed(top_, true);
+        } else {
+            next_edge_ += low_;
+        }
     }
 
     /// Value-change callbacks may change values again: call them until none does.
