@@ -109,7 +109,6 @@ module pim_lane_feed #(
   logic [RowsPerBeat-1:0][15:0] scalars;
   logic [15:0] splat, ew_scalar;
 
-  logic [PartBits-1:0] lane_parts_q;
   logic [SettleBits-1:0] settle_q;
 
   pim_lane_steps #(
@@ -153,6 +152,11 @@ module pim_lane_feed #(
   // Fabric clocks in which the lanes work on a beat for the rows up to one.
   function automatic int unsigned passes(logic [2:0] row);
     return (32'(row) / LaneSets + 1) * LanePasses;
+  endfunction
+
+  // Lanes beyond the columns of a slice keep what they have.
+  function automatic logic [Parts-1:0] first_parts(logic [PartBits-1:0] count);
+    for (int unsigned part = 0; part < Parts; part++) first_parts[part] = PartBits'(part) < count;
   endfunction
 
   assign splat = splat_zero_i ? '0 : {scalars[0][15] ^ splat_negate_i, scalars[0][14:0]};
@@ -219,7 +223,7 @@ module pim_lane_feed #(
       lane_slice_o <= 1'b0;
       lane_op_o <= pim_pkg::LaneMac;
       lane_group_o <= '0;
-      lane_parts_q <= '0;
+      lane_mask_o <= '1;
       lane_row_o <= '0;
       lane_scalars_o <= '0;
       settle_q <= '0;
@@ -229,6 +233,7 @@ module pim_lane_feed #(
       copy_out_q <= 1'b0;
       lane_valid_o <= 1'b0;
       lane_slice_o <= 1'b0;
+      lane_mask_o <= '1;
       if (settle_q != '0) settle_q <= settle_q - 1'b1;
       if (read_i.valid || splat_i || slice_valid) begin
         settle_q <= SettleBits'(LaneLatency + passes(
@@ -248,7 +253,7 @@ module pim_lane_feed #(
         lane_op_o <= pim_pkg::LaneMac;
         lane_row_o <= slice_row;
         lane_group_o <= slice_tag[GroupBits-1:0];
-        lane_parts_q <= slice_tag[GroupBits+:PartBits];
+        lane_mask_o <= first_parts(slice_tag[GroupBits+:PartBits]);
         lane_scalars_o <= scalars;
       end
       if (read_i.valid) begin
@@ -295,10 +300,6 @@ module pim_lane_feed #(
     if (slice_valid) lane_slice_data_o <= slice;
   end
 
-  // Lanes beyond the columns of a slice keep what they have.
-  for (genvar part = 0; part < Parts; part++) begin : gen_mask
-    assign lane_mask_o[part] = !lane_slice_o || PartBits'(unsigned'(part)) < lane_parts_q;
-  end
   assign busy_o = settle_q != '0 || !trans_idle;
 
 endmodule

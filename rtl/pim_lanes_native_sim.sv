@@ -65,9 +65,9 @@ module pim_lanes_native_sim #(
   import "DPI-C" function void pim_lanes_operate(
     input chandle lanes, input int unsigned op, input int unsigned group,
     input int unsigned mask, input int unsigned scalar, input bit [Lanes*16-1:0] vector);
-  import "DPI-C" function void pim_lanes_read(
-    input chandle lanes, input int unsigned group, output bit [Lanes*16-1:0] bf16,
-    output bit [Lanes*32-1:0] f32);
+  import "DPI-C" function void pim_lanes_read(input chandle lanes, input int unsigned group);
+  import "DPI-C" function int unsigned pim_lanes_word(
+    input chandle lanes, input int unsigned index);
   import "DPI-C" function void pim_lanes_scale(
     input chandle lanes, input int unsigned group, input int unsigned mask,
     input int unsigned part, input int unsigned before_last, input bit [Lanes*16-1:0] vector);
@@ -76,20 +76,23 @@ module pim_lanes_native_sim #(
   initial state = pim_lanes_new(Lanes, Groups, Parts);
   final pim_lanes_delete(state);
 
-  // DPI outputs are assigned at once; the registers change with all others. Not local to the
-  // block: a simulator would clear them in every clock.
-  bit [Lanes*16-1:0] bf16;
-  bit [Lanes*32-1:0] f32;
+  // What was read comes in words: a simulator would clear an output as wide as a beat in every clock.
+  // Assigned at once; the registers change with all others.
+  bit [Lanes*48-1:0] words;
   logic [1:0] read_part_q;
+  function automatic void take_words();
+    for (int unsigned i = 0; i < Lanes * 48 / 32; i++) words[i*32+:32] = pim_lanes_word(state, i);
+  endfunction
 
   // The read comes first: it returns what the set held before an operation of the same cycle. What
   // LaneScale takes was read before this clock; the C++ keeps it, because registers that the block
   // which writes them reads would be copied in every clock.
   always_ff @(posedge clk_i) begin
     if (read_i) begin
-      pim_lanes_read(state, 32'(read_group_i), bf16, f32);
-      read_bf16_o <= bf16;
-      read_f32_o <= f32;
+      pim_lanes_read(state, 32'(read_group_i));
+      take_words();
+      read_bf16_o <= words[0+:Lanes*16];
+      read_f32_o <= words[Lanes*16+:Lanes*32];
       read_part_q <= read_part_i;
     end
     if (valid_i && op_i == pim_pkg::LaneScale && slice_i) begin

@@ -3,8 +3,8 @@
 /// pim_scalar_buf for fast simulation: the same ports, and the same bits in the same clocks. Not for
 /// synthesis.
 ///
-/// One memory as wide as what is written at once, read in the clock after an entry was named, when all
-/// that was written with it is there.
+/// One memory of words, read in the clock after an entry was named, when all that was written with it
+/// is there.
 module pim_scalar_buf_sim #(
   /// Elements; a multiple of those of the atoms that can be written at once.
   parameter int unsigned Depth = 4096,
@@ -25,30 +25,27 @@ module pim_scalar_buf_sim #(
   output logic      [15:0]                        read_data_o
 );
 
-  localparam int unsigned Lines = Depth / AtomElems / Parts;
-  localparam int unsigned Elems = Parts * AtomElems;
-  localparam int unsigned ElemBits = $clog2(Elems);
+  localparam int unsigned AtomsBits = $clog2(Depth / AtomElems);
+  localparam int unsigned PerAtom = AtomElems / 4;  // words of an atom
+  localparam logic [AtomsBits-1:0] Mask = AtomsBits'(Parts - 1);
 
-  logic [Elems*16-1:0] memory_q [Lines];
+  logic [63:0] memory_q [Depth / 4];
   logic [$clog2(Depth)-1:0] index_q;
 
   always_ff @(posedge clk_i) index_q <= read_index_i;
 
-  assign read_data_o = memory_q[index_q[$clog2(Depth)-1:ElemBits]][32'(index_q[ElemBits-1:0])*16+:16];
+  assign read_data_o = memory_q[index_q[$clog2(Depth)-1:2]][32'(index_q[1:0])*16+:16];
 
-  if (Parts == 1) begin : gen_one
-    always_ff @(posedge clk_i) if (write_i) memory_q[write_index_i] <= write_data_i;
-    logic unused;
-    assign unused = write_all_i;
-  end else begin : gen_many
-    localparam int unsigned PartBits = $clog2(Parts);
-    logic [$clog2(Lines)-1:0] line;
-    assign line = write_index_i[$clog2(Depth/AtomElems)-1:PartBits];
-    always_ff @(posedge clk_i) begin
-      if (write_i && write_all_i) memory_q[line] <= write_data_i;
-      else if (write_i) begin
-        memory_q[line][32'(write_index_i[PartBits-1:0])*AtomElems*16+:AtomElems*16] <=
-            write_data_i[AtomElems*16-1:0];
+  // Word by word: a simulator clears what it keeps of a wide assignment in every clock.
+  logic all;
+  logic [AtomsBits-1:0] atom;
+  assign all = Parts > 1 && write_all_i;
+  assign atom = all ? write_index_i & ~Mask : write_index_i;
+  always_ff @(posedge clk_i) begin
+    if (write_i) begin
+      // verilator unroll_disable
+      for (int unsigned i = 0; i < (all ? Parts : 1) * PerAtom; i++) begin
+        memory_q[($clog2(Depth)-2)'(32'(atom) * PerAtom + i)] <= write_data_i[i*64+:64];
       end
     end
   end

@@ -66,6 +66,14 @@ module pim_seq #(
   pim_pkg::seq_state_e after_tile, after_setup;
   logic is_vector, is_unary, is_t, integers, from_scalars, from_column;
 
+  // While a stream waits to be taken nothing moves: most of the time of a product.
+  logic clk, waits;
+  assign waits = state_q inside {pim_pkg::SeqScalar, pim_pkg::SeqInit, pim_pkg::SeqStream,
+      pim_pkg::SeqScale, pim_pkg::SeqBlockRow, pim_pkg::SeqOut} && !stream_ready_i;
+  pim_clock_gate u_gate (
+    .clk_i, .en_i(!rst_ni || !(waits || (state_q == pim_pkg::SeqIdle && !start_i))), .clk_o(clk)
+  );
+
   assign opcode = pim_isa_pkg::opcode_e'(desc_i.control.opcode);
   assign broadcast = pim_isa_pkg::broadcast_e'(desc_i.control.broadcast);
   assign init = pim_isa_pkg::init_e'(desc_i.control.init);
@@ -112,7 +120,7 @@ module pim_seq #(
     .AccGroups(AccGroups),
     .LaneLatency(LaneLatency)
   ) u_together (
-    .clk_i, .rst_ni, .together_i(AllBank && is_vector && beats <= 32'(AccGroups)),
+    .clk_i(clk), .rst_ni, .together_i(AllBank && is_vector && beats <= 32'(AccGroups)),
     .rows_left_i(rows_left), .new_tile_i(state_q == pim_pkg::SeqTile), .width_i(width),
     .step_i(step), .more_o(more), .part_o(part), .last_part_o(last_part), .beats_o(tile_beats),
     .narrow_o(narrow)
@@ -123,7 +131,7 @@ module pim_seq #(
     .IndexBits(IndexBits),
     .RowBits(GroupBits)
   ) u_rows (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .desc_i,
     .single_i(is_vector),
@@ -147,7 +155,7 @@ module pim_seq #(
     .BeatBytes(BeatBytes),
     .ScalarDepth(ScalarDepth)
   ) u_groups (
-    .clk_i, .rst_ni, .desc_i, .restart_i((state_q == pim_pkg::SeqIdle && start_i) || row_end),
+    .clk_i(clk), .rst_ni, .desc_i, .restart_i((state_q == pim_pkg::SeqIdle && start_i) || row_end),
     .new_tile_i(state_q == pim_pkg::SeqTile), .width_i(width_q),
     .stream_i(state_q == pim_pkg::SeqStream && stream_ready_i),
     .scale_i(state_q == pim_pkg::SeqScale && stream_ready_i), .addr_o(tile_b),
@@ -195,7 +203,7 @@ module pim_seq #(
     .ScalarDepth(ScalarDepth),
     .Ways(TransposeWays)
   ) u_blocks (
-    .clk_i, .rst_ni, .desc_i, .new_row_i((state_q == pim_pkg::SeqIdle && start_i) || row_end),
+    .clk_i(clk), .rst_ni, .desc_i, .new_row_i((state_q == pim_pkg::SeqIdle && start_i) || row_end),
     .new_tile_i(state_q == pim_pkg::SeqTile),
     .begin_i(state_q inside {pim_pkg::SeqSplat, pim_pkg::SeqInit}),
     .open_i(state_q == pim_pkg::SeqBlock),
@@ -228,7 +236,7 @@ module pim_seq #(
   assign block_row_o = last;
   assign done_o = state_q == pim_pkg::SeqDone;
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       state_q <= pim_pkg::SeqIdle;
       b_q <= '0;

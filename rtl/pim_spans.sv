@@ -58,7 +58,13 @@ module pim_spans #(
     span_o.last = final_part && !stream_q.more;
   end
 
-  always_ff @(posedge clk_i) begin
+  // A span is there for as many clocks as it has beats.
+  logic clk;
+  pim_clock_gate u_gate (
+    .clk_i, .en_i(!rst_ni || flush_i || (valid_i && !valid_q) || (valid_q && ready_i)), .clk_o(clk)
+  );
+
+  always_ff @(posedge clk) begin
     if (!rst_ni || flush_i) begin
       valid_q <= 1'b0;
       stream_q <= '0;

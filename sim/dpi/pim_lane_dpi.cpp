@@ -172,6 +172,7 @@ public:
         , all_{parts < 32 ? (1U << parts) - 1U : 0xFFFFFFFFU}
         , vector_(lanes)
         , parts_(lanes)
+        , rounded_(lanes)
         , read_(lanes)
         , read_before_(lanes)
         , accumulators_(static_cast<size_t>(lanes) * groups) {}
@@ -196,13 +197,16 @@ public:
         operate(kLaneScale, group, mask, 0, vector);
     }
 
-    void read(uint32_t group, uint32_t* bf16, uint32_t* f32) {
+    void read(uint32_t group) {
         const uint32_t* const set = accumulators_.data() + static_cast<size_t>(group) * lanes_;
-        run_round(vector_.data(), set, lanes_);
-        std::memcpy(bf16, vector_.data(), lanes_ * sizeof(uint16_t));
-        std::memcpy(f32, set, lanes_ * sizeof(uint32_t));
+        run_round(rounded_.data(), set, lanes_);
         read_.swap(read_before_);
         read_.assign(set, set + lanes_);
+    }
+
+    uint32_t word(uint32_t index) const {
+        if (index >= lanes_ / 2) return read_[index - lanes_ / 2];
+        return rounded_[2 * index] | static_cast<uint32_t>(rounded_[2 * index + 1]) << 16;
     }
 
 private:
@@ -246,6 +250,7 @@ private:
     const uint32_t all_;
     std::vector<uint16_t> vector_;
     std::vector<float> parts_;  // of the words that are scaled
+    std::vector<uint16_t> rounded_;  // what the last read returned, as bfloat16
     std::vector<uint32_t> read_, read_before_;  // what the last two reads returned
     std::vector<uint32_t> accumulators_;
 };
@@ -270,8 +275,10 @@ void pim_lanes_scale(void* lanes, uint32_t group, uint32_t mask, uint32_t part,
     static_cast<Lanes*>(lanes)->scale(group, mask, part, before_last != 0, vector);
 }
 
-void pim_lanes_read(void* lanes, uint32_t group, uint32_t* bf16, uint32_t* f32) {
-    static_cast<Lanes*>(lanes)->read(group, bf16, f32);
+void pim_lanes_read(void* lanes, uint32_t group) { static_cast<Lanes*>(lanes)->read(group); }
+
+uint32_t pim_lanes_word(void* lanes, uint32_t index) {
+    return static_cast<Lanes*>(lanes)->word(index);
 }
 
 void pim_golden_mac(uint32_t* accumulators, uint16_t scalar, const uint16_t* vector,

@@ -28,8 +28,11 @@ void pim_lanes_delete(void* lanes);
 void pim_lanes_operate(void* lanes, uint32_t op, uint32_t group, uint32_t mask, uint32_t scalar,
                        const uint32_t* vector);
 
-// Set `group` as bfloat16 (lanes / 2 words) and as binary32 (lanes words).
-void pim_lanes_read(void* lanes, uint32_t group, uint32_t* bf16, uint32_t* f32);
+// Read set `group`.
+void pim_lanes_read(void* lanes, uint32_t group);
+
+// Word `index` of what was last read: as bfloat16 (lanes / 2 words), then as binary32 (lanes words).
+uint32_t pim_lanes_word(void* lanes, uint32_t index);
 
 // On the lanes of the parts set in `mask`, adds to set `group` what the set last read, or with
 // `before_last` the one read before it, has in the bits 23:16 (part 0), 15:8 (1) or 7:0 (2) of its

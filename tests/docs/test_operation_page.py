@@ -141,11 +141,10 @@ library.pim_lanes_new.restype = ctypes.c_void_p
 handle = ctypes.c_void_p(library.pim_lanes_new(lanes, 2, 1))
 found = []
 for vector in np.arange(1 << 16, dtype=np.uint16).reshape(-1, lanes):
-    bf16, f32 = np.zeros(lanes, np.uint16), np.zeros(lanes, np.uint32)
     library.pim_lanes_operate(handle, code, 1, 1, 0x4000, vector.ctypes.data_as(ctypes.c_void_p))
-    library.pim_lanes_read(handle, 1, bf16.ctypes.data_as(ctypes.c_void_p),
-                           f32.ctypes.data_as(ctypes.c_void_p))
-    found += bf16.tolist()
+    library.pim_lanes_read(handle, 1)
+    words = [library.pim_lanes_word(handle, i) & 0xFFFFFFFF for i in range(lanes // 2)]
+    found += np.array(words, np.uint32).view(np.uint16).tolist()
 print(json.dumps(found))
 """
 

@@ -13,6 +13,7 @@ from pimloop.rtl.tools.interface import load
 from pimloop.sim.bench.unit import BenchFailure, rtl, run_bench
 
 MODULES = (
+    "pim_clock_gate",
     "pim_seq",
     "pim_seq_decode",
     "pim_seq_blocks",

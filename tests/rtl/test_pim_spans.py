@@ -91,7 +91,7 @@ async def flush_drops_what_waits(dut):
 def test_pim_spans(style):
     run_bench(
         "pim_spans",
-        rtl("pim_spans"),
+        rtl("pim_clock_gate", "pim_spans"),
         bench=__file__,
         params=STYLES[style],
         environment={"STYLE": style},

@@ -1,7 +1,7 @@
 """The main program with the clock in C++ against cocotb's: same values at same simulated times.
 
-The same bench runs with both and writes what it saw, and when, to a file; the files are equal. So it
-does with a top module whose clocks come as pulses where nothing waits, one evaluation each.
+The same bench runs with both and writes what it saw, and when, to a file; the files are equal. So
+is that of a top module whose clocks come as pulses where nothing waits, one evaluation each.
 """
 
 import json
