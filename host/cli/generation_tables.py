@@ -86,9 +86,12 @@ def print_energies(out: Console, report: Mapping[str, Any]) -> None:
 
 
 def print_growth(out: Console, report: Mapping[str, Any]) -> None:
-    """Print what a step takes by the length of its cache."""
+    """Print what a step takes by the length of its cache; why there is nothing of longer ones."""
     rows = report.get("growth") or []
+    left_out = report.get("growth_left_out") or ""
     if len(rows) < 2:
+        if left_out:
+            out.print(f"longer caches left out: {left_out}", markup=False, soft_wrap=True)
         return
     planned = schedule_order(rows[0]["us"])
     lead = next((s["schedule"] for s in report["schedules"] if s["executed"]), planned[0])
@@ -104,6 +107,9 @@ def print_growth(out: Console, report: Mapping[str, Any]) -> None:
     columns = numbers("cache", *names, "attention")
     title = f"ms a token by rows of the cache, planned; share of attention under {lead}"
     print_table(out, columns, cells, title)
+    if left_out:
+        text = f"caches beyond {rows[-1]['context']:,} rows left out: {left_out}"
+        out.print(text, markup=False, soft_wrap=True)
 
 
 def print_kinds(out: Console, report: Mapping[str, Any]) -> None:

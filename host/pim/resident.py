@@ -147,6 +147,7 @@ class ResidentModel:
             use.name for uses in self._uses.values() for use in uses if use.form == "state"
         )
         self._tensors: dict[str, Handle] = {}  # activations in device memory now
+        self._in_place: set[str] = set()  # those of them that have a place of their own, for good
         self._reserved: list[Block] = []
         self._placed: list[ConstantUse] = []  # constants that this model placed
         #: Rows of each state that are there with those of the execution at hand, by the tensor that
@@ -217,12 +218,24 @@ class ResidentModel:
             self.graph, self.operations, self.driver, self._call, self._new, self._lasting
         )
 
+    def _rehearse_apart(self) -> Placement:
+        """Rehearse without a place that stays for scores: only those that the PIM makes have it.
+
+        Scores that the CPU makes are moved to the place that they get here.
+        """
+
+        def call(node: Node, tensors: Mapping[str, Handle]) -> Handle:
+            return self._call(node, tensors, lasting=False)
+
+        states = [name for name in self._lasting if name in self.graph.state_named]
+        return rehearse(self.graph, self.operations, self.driver, call, self._new, states)
+
     def _place_activations(self, every: list[ConstantUse]) -> Placement | None:
         """Close the activations up at the end of the memory; what is before it is for weights."""
         memory = self.driver.memory
         try:
             with self.weights.stand_ins(self.graph, every), memory.compact():
-                placement = self._rehearse()
+                placement = self._rehearse_apart()
         except OutOfDeviceMemoryError as error:
             self.no_room = error
             return None
@@ -334,18 +347,25 @@ class ResidentModel:
         if form is not None:
             values = values.reshape(form.shape)
             values = values.swapaxes(-1, -2) if form.turned else values
-        handle = self._new(name) if self._placement is None else self._placement.tensors[name]
+        if self._placement is None or name in self.graph.state_named:
+            handle = self._new(name)
+        else:
+            handle = self._placement.tensors[name]
         if isinstance(handle, DeviceMatrix):
             in_blocks = name in self._forms.in_blocks
             self.driver.write_matrix(handle, values, transposed=in_blocks)
         else:
             self.driver.write(handle, values)
-        self._tensors[name] = handle
+        self._keep(name, handle, in_place=name in self.graph.state_named)
         return self.driver.last
 
+    def _keep(self, name: str, handle: Handle, *, in_place: bool) -> None:
+        self._tensors[name] = handle
+        (self._in_place.add if in_place else self._in_place.discard)(name)
+
     def _new(self, name: str) -> Handle:
-        """Allocate an activation that is moved to the device."""
-        if name in self._lasting:
+        """Allocate an activation that is moved to the device; a state has its place."""
+        if name in self.graph.state_named:
             return self._state(name)
         form = self._forms.tensors.get(name)
         if form is None:
@@ -382,7 +402,7 @@ class ResidentModel:
             compact = nullcontext() if self.static else memory.compact()
             with compact, memory.restricted(self._placement.free[node.id]):
                 result = self._call(node, self._tensors, columns)
-        self._tensors[node.outputs[0]] = result
+        self._keep(node.outputs[0], result, in_place=node.outputs[0] in self._lasting)
         return self.driver.last
 
     def beside(self, node: Node, columns: int, work: Callable[[], None]) -> OpStats:
@@ -515,7 +535,7 @@ class ResidentModel:
     def release(self, name: str) -> None:
         """Forget an activation: nothing on the PIM reads it any more."""
         tensor = self._tensors.pop(name)
-        if self._placement is None and name not in self._lasting:
+        if self._placement is None and name not in self._in_place:
             tensor.free()
 
     def clear(self) -> None:
@@ -542,11 +562,19 @@ class ResidentModel:
         return self.weights.state(self.graph, use)
 
     def _call(
-        self, node: Node, tensors: Mapping[str, Handle], columns: int | None = None
+        self,
+        node: Node,
+        tensors: Mapping[str, Handle],
+        columns: int | None = None,
+        *,
+        lasting: bool = True,
     ) -> Handle:
-        """Run an operator on tensors by name and on constants; return the result."""
+        """Run an operator on tensors by name and on constants; return the result.
+
+        Scores go to the place that stays where it is `lasting`, else to new memory.
+        """
         out = None
-        if makes_scores(self.graph, self.operations[node.id]):
+        if lasting and makes_scores(self.graph, self.operations[node.id]):
             scores = lasting_use(self.graph, node.outputs[0])
             out = self.weights.tensor(self.graph, scores)
         operands = _Operands(

@@ -45,6 +45,7 @@ NO_COSTS = "no costs, or no step"
 MAKESPAN = "plans of the objective makespan take too long"
 ENERGY = "energies of longer caches are not counted, only times are: use --objective sequential"
 SPLIT = "an operator that reads the cache is split between devices"
+OTHERS_FIT = "with a longer cache not the same operators fit the device memory"
 TOO_LARGE = "weights and cache do not fit the device memory together, so clocks are not known ahead"
 
 
@@ -178,6 +179,9 @@ def _costs_of(runner: Runner, step: Graph, rows: int, costs: CostGraph) -> CostG
     }
     if simulated and not runner.fit.static:
         return TOO_LARGE
+    if any(set(operator.devices) - costs.cost_us[operator.id].keys()
+           for operator in operators.operators if operator.id not in changed):  # fmt: skip
+        return OTHERS_FIT
     costs_on_pim = runner.part_costs([Part(name, filled=rows) for name in simulated])
     clocks = {part.node: cost.cycles for part, cost in costs_on_pim.items()}
     measured = measure_longer(runner, step, costs, changed, moves)
