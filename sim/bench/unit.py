@@ -18,9 +18,9 @@ The bench and its pytest function live in the same file, `tests/rtl/test_<module
 
 `run_bench` builds the module with Verilator (cached; `-Wall`, assertions on), with cocotb's stock
 main, runs every `@cocotb.test` of the bench in a process of its own, and raises `BenchFailure`
-with the failed tests and the end of the log when one fails. All ports are visible to the bench,
-internal signals are not; a bench that must watch an internal signal wraps the module in a test-only
-module with the signal as a port.
+with the failed tests, errors of the design and the end of the log when one fails. All ports are
+visible to the bench, internal signals are not; a bench that must watch an internal signal wraps the
+module in a test-only module with the signal as a port.
 
 Environment: COCOTB_RANDOM_SEED repeats a run (every failure names its seed), COCOTB_TEST_FILTER
 selects tests, PIMLOOP_WAVES=<folder> writes `<folder>/<top>.fst`, PIMLOOP_COVERAGE_DIR=<folder>
@@ -54,12 +54,13 @@ STOCK_MAIN = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verila
 # enough; the rest, numpy above all, costs more than half a second a run.
 _REWRITTEN = "test_*.py *_bench.py bench_tools.py"
 
-#: Lines of the log shown with a failure.
+#: Lines of the log shown with a failure: of its end, and of errors before that.
 _TAIL_LINES = 60
+_ERROR_LINES = 5
 
 
 class BenchFailure(AssertionError):
-    """A cocotb bench did not pass; the message has the failed tests and the end of the log."""
+    """A cocotb bench did not pass: the failed tests, errors of the design, the end of the log."""
 
 
 def rtl(*modules: str) -> tuple[Path, ...]:
@@ -156,11 +157,14 @@ def run_bench(
         failures = _failures(results)
     if status == 0 and not failures:
         return
-    tail = "\n".join(output.splitlines()[-_TAIL_LINES:])
+    lines = output.splitlines()
+    # An assertion of the design ends every test after it: their lines would push it out of the end.
+    early = [line for line in lines[:-_TAIL_LINES] if "%Fatal:" in line or "%Error:" in line]
     reason = "; ".join(failures) or f"the simulator ended with {_describe(status)}"
-    raise BenchFailure(
-        f"{top} ({bench.name}, COCOTB_RANDOM_SEED={seed}): {reason}\n--- end of the log ---\n{tail}"
-    )
+    heading = f"{top} ({bench.name}, COCOTB_RANDOM_SEED={seed}): {reason}"
+    errors = ["--- errors of the design ---", *early[:_ERROR_LINES]] if early else []
+    tail = ["--- end of the log ---", *lines[-_TAIL_LINES:]]
+    raise BenchFailure("\n".join([heading, *errors, *tail]))
 
 
 def _spec(

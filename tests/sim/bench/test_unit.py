@@ -9,6 +9,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from support import fst_reader
 from support.paths import SIM_RTL
 
+from pimloop.sim.bench import unit
 from pimloop.sim.bench.unit import BenchFailure, rtl, run_bench
 from pimloop.sim.errors import SimError
 
@@ -47,6 +48,16 @@ def test_failing_bench_names_test_seed_and_log():
     assert "counts_enabled_cycles failed" in text
     assert "COCOTB_RANDOM_SEED=77" in text
     assert "AssertionError" in text
+
+
+def test_an_error_of_the_design_is_shown_however_long_the_log_is(monkeypatch):
+    told = "[2298000] %Fatal: check.sv:41: Assertion failed in counter.u_check: changed"
+    log = "\n".join([told, *(f"test {i} failed" for i in range(500))])
+    monkeypatch.setattr(unit, "_run", lambda *_: (1, log))
+    with pytest.raises(BenchFailure) as failure:
+        run_bench("counter", COUNTER, bench=__file__)
+    assert told in str(failure.value)
+    assert len(str(failure.value).splitlines()) < 100
 
 
 def test_unknown_top():
