@@ -138,6 +138,8 @@ class Architecture(ABC):
             When an option is not supported, or a size is missing or wrong.
         """
         least_pad = 0 if self.positions_behind_padding else -1  # -1 is no token: it is never met
+        # First: the options of another model's class need not be read.
+        head = config_json.head(data, self.class_heads, self.model_type, where)
         config = self.config_type(
             name=self.model_type,
             architecture=self.model_type,
@@ -148,7 +150,7 @@ class Architecture(ABC):
             initializer_range=config_json.number(data, "initializer_range", 0.02, where),
             weight_type=config_json.weight_type(data),
             pad_token=config_json.token(data, "pad_token_id", self.pad_token, least_pad, where),
-            head=config_json.head(data, self.class_heads, self.model_type, where),
+            head=head,
         )
         self.check(config, where)
         config_json.refuse_others(data, self.fixed_options, where)

@@ -379,6 +379,35 @@ def test_a_wrong_configuration_is_one_clear_error(case, changes, message, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("model_type", "kind"),
+    [
+        ("gemma3", "Gemma3ForConditionalGeneration"), ("gemma3n_text", "Gemma3nForCausalLM"),
+        ("gemma", "GemmaForCausalLM"), ("qwen2_moe", "Qwen2MoeForCausalLM"),
+        ("qwen3_moe", "Qwen3MoeForCausalLM"), ("qwen2_vl", "Qwen2VLForConditionalGeneration"),
+        ("mixtral", "MixtralForCausalLM"), ("ministral", "MinistralForCausalLM"),
+        ("phi", "PhiForCausalLM"), ("phimoe", "PhimoeForCausalLM"), ("phi3_v", "Phi3VForCausalLM"),
+        ("phi4_multimodal", "Phi4MultimodalForCausalLM"), ("llama4", "Llama4ForCausalLM"),
+        ("llama", "LlamaForSequenceClassification"), ("llama", "LlamaForTokenClassification"),
+        ("gemma3_text", "Gemma3ForConditionalGeneration"), ("phi3", "Phi3SmallForCausalLM"),
+        ("gemma3_text", "Gemma3TextForSequenceClassification"), ("qwen2", "Qwen2ForRewardModel"),
+        (None, "LlamaForCausalLM"), (["llama"], "LlamaForCausalLM"),
+    ],
+)  # fmt: skip
+def test_what_is_alike_and_another_model_is_refused(model_type, kind, tmp_path, capsys):
+    """By the command: one error with the names that are known and the way by ONNX."""
+    data = config_json("llama") | {"model_type": model_type, "architectures": [kind]}
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    command = ["sim", str(tmp_path / "config.json"), "--generate", "2", "--device", "model"]
+    assert main(command) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    refused = f"architectures names '{kind}'" if "no class that" in printed else "is not supported"
+    assert refused in printed
+    assert "known: " in printed
+    assert "other models can be exported to ONNX and given as an .onnx file" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
     ("case", "changes"),
     [
         ("qwen3", {"rope_scaling": {}}),
