@@ -60,8 +60,8 @@ log = logging.getLogger(__name__)
 _serial = itertools.count()  # tells the coverage files of one process apart
 _WRAPPER = "pyverilator_wrapper.cpp"
 _CFLAGS = "-fPIC -DVL_TIME_CONTEXT -DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL"
-#: Compiler options for Verilator's runtime library, which hardly runs.
-_RUNTIME_OPTIMISE = "-O0"
+#: Compiler options: Verilator's runtime library hardly runs, and Python is most of the rest.
+_OPTIMISE = "-O0"
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&?(\w+),(\d+),0(?:,\d+)?\);")
 # What the template lacks. A throw leaves the model in the middle of an evaluation, so a model
 # that has failed is not evaluated again.
@@ -306,10 +306,10 @@ def _build(
     rule = f"V{top}__ALL.o: CPPFLAGS += -include {_WRAPPER}\n"
     (work / "rules.mk").write_text(rule, encoding="utf-8")
     make = [toolchain.make.path, "-f", f"V{top}.mk", "-f", "rules.mk", "-j2", "model.so"]
-    make += ["VM_PARALLEL_BUILDS=0", "OPT_FAST=-O1", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
+    make += ["VM_PARALLEL_BUILDS=0", f"OPT_FAST={_OPTIMISE}", f"OPT_GLOBAL={_OPTIMISE}"]
     make += [*toolchain.make_overrides, *plain.make_overrides(work)]
     counts = COVERAGE_HEADER.read_bytes() if COVERAGE_FLAGS[0] in verilate else b""
-    settings = (_CFLAGS, _RUNTIME_OPTIMISE, counts)
+    settings = (_CFLAGS, _OPTIMISE, counts)
     runtime = runtime_folder(work.parent, "inprocess", toolchain.identity(), settings)
     copy_objects(runtime, work)
     run_step(make, top, toolchain, log_path, kept)

@@ -186,7 +186,8 @@ def _spec(
         params=dict(params or {}),
         # Registers without a reset start with random values, so that relying on 0 is seen.
         flags=("--x-assign", "unique", "--x-initial", "unique", *flags),
-        optimise="-O1",
+        # Python is most of the run: what is optimised takes longer to compile than it saves.
+        optimise="-O0",
         together=True,
         trace="PIMLOOP_WAVES" in os.environ,
         coverage="PIMLOOP_COVERAGE_DIR" in os.environ,

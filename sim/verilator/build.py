@@ -72,9 +72,6 @@ _JOBS = min(2, os.cpu_count() or 1)
 KEPT_BUILDS = 300
 KEPT_SECONDS = 24 * 3600.0
 
-#: Compiler options for Verilator's runtime library.
-_RUNTIME_OPTIMISE = "-O2"
-
 #: Where all code is one file and waves can be written: what runs once is a second file, not
 #: optimised. The declarations of waves run once, and optimised they are most of the work.
 _SLOW_APART = """\
@@ -102,7 +99,7 @@ class BuildSpec:
     flags: tuple[str, ...] = ()  # further arguments for Verilator
     timescale: str = "1ns/1ps"  # unit/precision
     # OPT_FAST: compiler options for what runs every cycle.
-    optimise: str = field(default_factory=lambda: "-O1" if _quick() else "-O2")
+    optimise: str = field(default_factory=lambda: "-Og" if _quick() else "-O2")
     # All generated code and `main` in one file: up to half the work, but on one core, and with the
     # same options for what runs once (apart from traced builds).
     together: bool = field(default_factory=_quick)
@@ -110,6 +107,11 @@ class BuildSpec:
     trace: bool = False  # able to write FST waveforms
     assertions: bool = True  # SystemVerilog assertions checked
     coverage: bool = False  # line, toggle and user coverage counted
+
+    @property
+    def runtime_optimise(self) -> str:
+        """Compiler options for Verilator's runtime library."""
+        return "-Og" if self.together else "-O2"
 
 
 def build_root() -> Path:
@@ -336,7 +338,7 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     log_path = work / "build.log"
     kept = folder.parent / f"{folder.name}.failed.log"
     counts = COVERAGE_HEADER.read_bytes() if spec.coverage else b""
-    settings = (spec.make_rules, spec.trace, counts, spec.assertions, _RUNTIME_OPTIMISE)
+    settings = (spec.make_rules, spec.trace, counts, spec.assertions, spec.runtime_optimise)
     runtime = runtime_folder(folder.parent, toolchain.identity(), settings)
     with PlainPaths() as plain:
         tools = toolchain.renamed(plain)
@@ -389,7 +391,7 @@ def _commands(
         if spec.trace:
             compile_.append("VM_SLOW=")  # not in the one file: see `_SLOW_APART`
     # Only what runs every cycle is optimised: the rest is most of the code and runs once.
-    compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={_RUNTIME_OPTIMISE}"]
+    compile_ += [f"OPT_FAST={spec.optimise}", "OPT_SLOW=", f"OPT_GLOBAL={spec.runtime_optimise}"]
     compile_ += toolchain.make_overrides
     compile_ += plain.make_overrides(work)
     # -rdynamic: cocotb's libraries and the device server call functions of the program.

@@ -196,11 +196,12 @@ class ListMaker:
         self._g = geometry
         self._base = base
         area_bytes = (1024 if geometry.beat_bytes <= 64 else 192) * geometry.beat_bytes
+        area_bytes = min(area_bytes, geometry.capacity // 4)  # devices of two rows
         places = rng.integers(0, geometry.capacity // area_bytes, _AREAS) * area_bytes
         if rng.random() < 0.5:
             # Across the border of two banks, where the capacity has one there.
             border = geometry.bank_span * int(rng.integers(1, 4))
-            if border + area_bytes <= geometry.capacity:
+            if area_bytes // 2 <= border <= geometry.capacity - area_bytes:
                 places[0] = border - area_bytes // 2
         chosen: list[int] = []
         for place in (int(place) for place in places):
