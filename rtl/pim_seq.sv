@@ -131,10 +131,7 @@ module pim_seq #(
     .IndexBits(IndexBits),
     .RowBits(GroupBits)
   ) u_rows (
-    .clk_i(clk),
-    .rst_ni,
-    .desc_i,
-    .single_i(is_vector),
+    .clk_i(clk), .rst_ni, .desc_i, .single_i(is_vector),
     .stride_c_i(init == pim_isa_pkg::InitF32 ? desc_i.host_hi : '0),
     .start_i(state_q == pim_pkg::SeqIdle && start_i),
     .tile_i(state_q == pim_pkg::SeqNext && next),
@@ -171,17 +168,11 @@ module pim_seq #(
     .ScalarDepth(ScalarDepth),
     .LaneLatency(LaneLatency)
   ) u_stream (
-    .desc_i,
-    .state_i(state_q),
-    .from_scalars_i(from_scalars),
-    .row_i(member),
-    .last_row_i(last),
+    .desc_i, .state_i(state_q), .from_scalars_i(from_scalars), .row_i(member), .last_row_i(last),
     .a_i(a), .b_i(b_q), .c_i(c), .y_i(y),
     .tile_b_i(tile_b), .tile_count_i(tile_count), .tile_period_i(tile_period),
     .first_part_i(first_part), .tile_end_i(scaled),
-    .block_row_i(block_row),
-    .block_count_i(block_count),
-    .block_all_i(block_all),
+    .block_row_i(block_row), .block_count_i(block_count), .block_all_i(block_all),
     .offset_i(beat_q * BeatBytes),
     .width_i(width_q),
     .first_i(part == '0),
