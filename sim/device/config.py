@@ -204,8 +204,7 @@ def build_spec(config: SimConfig) -> BuildSpec:
         cpp_sources=tuple(cpp_sources),
         headers=(*cpp_clock.HEADERS, *sorted(dpi.glob("*.h"))),
         params={**config.params, "NativeLanes": int(native)},
-        # Wide assignments are copies of memory, not a statement a word.
-        flags=("--x-assign", "fast", "--x-initial", "fast", "-O3", "--expand-limit", "8"),
+        flags=("--x-assign", "fast", "--x-initial", "fast", "-O3"),
         timescale="1fs/1fs",
         make_rules=cpp_clock.MAKE_RULES,
         trace=config.trace,
