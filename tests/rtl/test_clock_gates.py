@@ -16,14 +16,10 @@ from pimloop.sim.device.process import SimDevice
 
 def ungated_sources(folder):
     """Return the sources of the device with the gates that synthesis without such a cell has."""
-    wires = folder / "pim_clock_gate.sv"
-    changed = []
-    for path in rtl_sources():
-        if path.name == wires.name:
-            wires.write_text("`define PIM_NO_CLOCK_GATES\n" + path.read_text())
-        changed.append(wires if path.name == wires.name else path)
-    assert wires.exists()
-    return tuple(changed)
+    gate = next(path for path in rtl_sources() if path.stem == "pim_clock_gate")
+    wires = folder / gate.name
+    wires.write_text("`define PIM_NO_CLOCK_GATES\n" + gate.read_text())
+    return tuple(wires if path == gate else path for path in rtl_sources())
 
 
 def outcomes(config, cases=4, length=20):

@@ -190,8 +190,10 @@ class RotaryDecoder(CachedDecoder):
 
         `chosen` says which layers have one by it; transformers reads it of some model types only.
         """
-        usual = () if self.chosen_windows else self.windowed(data, len(chosen), where)
-        if not self.chosen_windows and any(chosen) + any(usual) and chosen != usual:
+        if self.chosen_windows:
+            return
+        usual = self.windowed(data, len(chosen), where)
+        if (any(chosen) or any(usual)) and chosen != usual:
             raise PimloopError(
                 f"{where}: layer_types has a window in {sum(chosen)} of {len(chosen)} layers, and"
                 f" model_type '{self.model_type}' by the other keys in {sum(usual)}: transformers"
