@@ -203,7 +203,7 @@ class ResidentModel:
         memory = self.driver.memory
         try:
             self._placed = self.weights.place(self.graph, every)
-            self._placement = self._rehearse()
+            self._placement = self._rehearse(self._lasting)
         except OutOfDeviceMemoryError as error:
             self.weights.drop(self.graph, self._placed)
             self._placed = []
@@ -213,29 +213,23 @@ class ResidentModel:
         self.weight_room = sum(e - s for s, e in memory.free_ranges) + self.weights.held_bytes
         return None
 
-    def _rehearse(self) -> Placement:
-        return rehearse(
-            self.graph, self.operations, self.driver, self._call, self._new, self._lasting
-        )
-
-    def _rehearse_apart(self) -> Placement:
-        """Rehearse without a place that stays for scores: only those that the PIM makes have it.
-
-        Scores that the CPU makes are moved to the place that they get here.
-        """
+    def _rehearse(self, lasting: Collection[str]) -> Placement:
+        """Rehearse with places that stay for the tensors of `lasting`; see `placement.rehearse`."""
 
         def call(node: Node, tensors: Mapping[str, Handle]) -> Handle:
-            return self._call(node, tensors, lasting=False)
+            return self._call(node, tensors, lasting=lasting)
 
-        states = [name for name in self._lasting if name in self.graph.state_named]
-        return rehearse(self.graph, self.operations, self.driver, call, self._new, states)
+        return rehearse(self.graph, self.operations, self.driver, call, self._new, lasting)
 
     def _place_activations(self, every: list[ConstantUse]) -> Placement | None:
         """Close the activations up at the end of the memory; what is before it is for weights."""
         memory = self.driver.memory
+        # Scores that the PIM makes have a place that stays; those that the CPU makes are moved to
+        # the place that they get here.
+        states = [name for name in self._lasting if name in self.graph.state_named]
         try:
             with self.weights.stand_ins(self.graph, every), memory.compact():
-                placement = self._rehearse_apart()
+                placement = self._rehearse(states)
         except OutOfDeviceMemoryError as error:
             self.no_room = error
             return None
@@ -567,16 +561,16 @@ class ResidentModel:
         tensors: Mapping[str, Handle],
         columns: int | None = None,
         *,
-        lasting: bool = True,
+        lasting: Collection[str] | None = None,
     ) -> Handle:
         """Run an operator on tensors by name and on constants; return the result.
 
-        Scores go to the place that stays where it is `lasting`, else to new memory.
+        Scores that are `lasting` (default: all) go to the place that stays, others to new memory.
         """
-        out = None
-        if lasting and makes_scores(self.graph, self.operations[node.id]):
-            scores = lasting_use(self.graph, node.outputs[0])
-            out = self.weights.tensor(self.graph, scores)
+        out, result_name = None, node.outputs[0]
+        stays = result_name in (self._lasting if lasting is None else lasting)
+        if stays and makes_scores(self.graph, self.operations[node.id]):
+            out = self.weights.tensor(self.graph, lasting_use(self.graph, result_name))
         operands = _Operands(
             self.graph, self.driver, self.weights, self._forms, self._forms.of(node.id), tensors,
             columns, self.filled, out,
@@ -584,7 +578,7 @@ class ResidentModel:
         result = self.operations[node.id].emit(operands)
         if operands.form.turned or isinstance(result, DeviceMatrix):
             return result
-        return result.view(self.graph.tensors[node.outputs[0]].shape)
+        return result.view(self.graph.tensors[result_name].shape)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from pimloop.host.models.decoders.reading import (
     LeftOut,
     flag,
     layer_kinds,
+    not_read,
     read_rope,
     size_or,
 )
@@ -147,10 +148,10 @@ class RotaryDecoder(CachedDecoder):
         if key in self.biases:
             return flag(data, key, False, where)
         if data.get(key) not in (False, None):
-            raise PimloopError(
-                f"{where}: {key} = {config_json.shown(data[key])} is not supported: transformers"
-                f" does not read it of model_type '{self.model_type}'; take it out, or give the"
-                " model_type that reads it"
+            raise not_read(
+                f"{key} = {config_json.shown(data[key])} is not supported: transformers does not"
+                f" read it of model_type '{self.model_type}'",
+                where,
             )
         return False
 
@@ -194,11 +195,11 @@ class RotaryDecoder(CachedDecoder):
             return
         usual = self.windowed(data, len(chosen), where)
         if (any(chosen) or any(usual)) and chosen != usual:
-            raise PimloopError(
-                f"{where}: layer_types has a window in {sum(chosen)} of {len(chosen)} layers, and"
-                f" model_type '{self.model_type}' by the other keys in {sum(usual)}: transformers"
-                " does not read layer_types of it; take it out, or give the model_type that reads"
-                " it"
+            raise not_read(
+                f"layer_types has a window in {sum(chosen)} of {len(chosen)} layers, and model_type"
+                f" '{self.model_type}' by the other keys in {sum(usual)}: transformers does not"
+                " read layer_types of it",
+                where,
             )
 
     def rope(

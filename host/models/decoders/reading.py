@@ -28,6 +28,14 @@ class LeftOut:
     nullable: bool = True  # null is what follows from the other sizes; else it is an error
 
 
+def not_read(said: str, where: str) -> PimloopError:
+    """Return the error of a key that transformers does not read of the `model_type`.
+
+    Ignored or followed, it would be another model than the file seems to say. `said` has the key.
+    """
+    return PimloopError(f"{where}: {said}; take it out, or give the model_type that reads it")
+
+
 def size_or(data: Mapping[str, Any], key: str, left_out: LeftOut, where: str) -> int | None:
     """Return a size; None: what follows from the other sizes.
 
@@ -138,10 +146,8 @@ def read_rope(
     share_key = "partial_rotary_factor"
     share = _number_of(((table, share_key), (data, share_key)), 1.0, where)
     if share != 1 and not partial:
-        raise PimloopError(
-            f"{where}: {share_key} is {share:g}, and layers of this model_type turn whole heads:"
-            " take it out, or give the model_type that reads it"
-        )
+        said = f"{share_key} is {share:g}, and layers of this model_type turn whole heads"
+        raise not_read(said, where)
     asked = Asked(table, data, int(head_size * share), positions, original, where)
     if share == 1 and (head_size < 2 or head_size % 2):
         source = f"head_dim is {head_size}"

@@ -273,7 +273,7 @@ def bad(case, changes, tmp_path):
         ("phi3", {"attention_bias": "no"}, "attention_bias = 'no' is not supported"),
         ("qwen3", {"mlp_bias": True}, "mlp_bias = True is not supported: transformers does not"),
         ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5, and layers of this"
-         " model_type turn whole heads: take it out, or give the model_type that reads it"),
+         " model_type turn whole heads; take it out, or give the model_type that reads it"),
         ("qwen3-window", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "is 0.5, and layers"),
         ("llama", {"layer_types": ["full_attention"] * 2 + ["sliding_attention"]},
          "layer_types has a window in 1 of 3 layers, and model_type 'llama' by the other keys in 0:"
