@@ -239,67 +239,71 @@ module pim_conditions #(
     $error("%m: commands within a bank group are at least as far apart as across groups: TCcdL is below TCcdS");
   end
 
-  if (!(TRrdL >= TRrdS)) begin : gen_46
+  if (!(TCcdL <= TCl + 2 * TBl + 2 + TWtrL)) begin : gen_46
+    $error("%m: a RD may follow another of its bank group when it may follow the WR between them: TCcdL must not exceed TCl, two bursts, two clocks and TWtrL");
+  end
+
+  if (!(TRrdL >= TRrdS)) begin : gen_47
     $error("%m: commands within a bank group are at least as far apart as across groups: TRrdL is below TRrdS");
   end
 
-  if (!(TWtrL >= TWtrS)) begin : gen_47
+  if (!(TWtrL >= TWtrS)) begin : gen_48
     $error("%m: commands within a bank group are at least as far apart as across groups: TWtrL is below TWtrS");
   end
 
-  if (!(TBl <= TCcdS)) begin : gen_48
+  if (!(TBl <= TCcdS)) begin : gen_49
     $error("%m: bursts must not overlap on the data bus");
   end
 
-  if (!((ReadClocks + CkRatio - 1) / CkRatio >= LaneLatency)) begin : gen_49
+  if (!((ReadClocks + CkRatio - 1) / CkRatio >= LaneLatency)) begin : gen_50
     $error("%m: LaneLatency must not exceed the read latency in fabric clocks");
   end
 
-  if (!(ReadClocks <= 64 * CkRatio)) begin : gen_50
+  if (!(ReadClocks <= 64 * CkRatio)) begin : gen_51
     $error("%m: the read latency must be at most 64 fabric clocks");
   end
 
-  if (!(WriteClocks > 3 * CkRatio && WriteClocks <= 64 * CkRatio)) begin : gen_51
+  if (!(WriteClocks > 3 * CkRatio && WriteClocks <= 64 * CkRatio)) begin : gen_52
     $error("%m: the write latency must be 4 to 64 fabric clocks");
   end
 
-  if (!(TCwl <= ReadClocks + 1)) begin : gen_52
+  if (!(TCwl <= ReadClocks + 1)) begin : gen_53
     $error("%m: write data must not start before the read data of a command sent earlier have ended");
   end
 
-  if (!(TRc >= TRas && TRc >= TRp)) begin : gen_53
+  if (!(TRc >= TRas && TRc >= TRp)) begin : gen_54
     $error("%m: TRc must not be shorter than its parts TRas and TRp");
   end
 
-  if (!(TRefi >= 0 && 2 * TRefi + TRfc + 1024 < 65536)) begin : gen_54
+  if (!(TRefi >= 0 && 2 * TRefi + TRfc + 1024 < 65536)) begin : gen_55
     $error("%m: TRefi is too long for stamps of 16 bits");
   end
 
-  if (!(TRefi == 0 || TFaw <= TRfc)) begin : gen_55
-    $error("%m: no rule may reach beyond a refresh: TFaw must not exceed TRfc");
-  end
-
-  if (!(TRefi == 0 || TRc <= TRfc)) begin : gen_56
-    $error("%m: no rule may reach beyond a refresh: TRc must not exceed TRfc");
-  end
-
-  if (!(TRefi == 0 || TRrdL <= TRfc)) begin : gen_57
-    $error("%m: no rule may reach beyond a refresh: TRrdL must not exceed TRfc");
-  end
-
-  if (!(TRefi == 0 || TCcdL <= TRfc)) begin : gen_58
+  if (!(TRefi == 0 || TCcdL <= TRfc)) begin : gen_56
     $error("%m: no rule may reach beyond a refresh: TCcdL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || WriteClocks + TWr <= TRfc)) begin : gen_59
+  if (!(TRefi == 0 || TFaw <= TRfc)) begin : gen_57
+    $error("%m: no rule may reach beyond a refresh: TFaw must not exceed TRfc");
+  end
+
+  if (!(TRefi == 0 || TRc <= TRfc)) begin : gen_58
+    $error("%m: no rule may reach beyond a refresh: TRc must not exceed TRfc");
+  end
+
+  if (!(TRefi == 0 || TRrdL <= TRfc)) begin : gen_59
+    $error("%m: no rule may reach beyond a refresh: TRrdL must not exceed TRfc");
+  end
+
+  if (!(TRefi == 0 || WriteClocks + TWr <= TRfc)) begin : gen_60
     $error("%m: no rule may reach beyond a refresh: write data and TWr must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || WriteClocks + TWtrL <= TRfc)) begin : gen_60
+  if (!(TRefi == 0 || WriteClocks + TWtrL <= TRfc)) begin : gen_61
     $error("%m: no rule may reach beyond a refresh: write data and TWtrL must not exceed TRfc");
   end
 
-  if (!(TRefi == 0 || TXs + RefreshClocks < TRefi)) begin : gen_61
+  if (!(TRefi == 0 || TXs + RefreshClocks < TRefi)) begin : gen_62
     $error("%m: TRefi leaves no time for work between refreshes, which take up to RefreshClocks clocks");
   end
 

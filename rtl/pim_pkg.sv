@@ -33,9 +33,9 @@ package pim_pkg;
   typedef struct packed {
     logic [15:0] rcd_rd;  // ACT to RD
     logic [15:0] rcd_wr;  // ACT to WR
-    logic [15:0] rp;      // PRE to ACT
+    logic [15:0] rp;      // PRE to ACT or REF
     logic [15:0] ras;     // ACT to PRE
-    logic [15:0] rc;      // ACT to ACT, same bank
+    logic [15:0] rc;      // ACT to ACT of the same bank or to REF
     logic [15:0] ccd_s;   // column to column, other bank group
     logic [15:0] ccd_l;   // column to column, same bank group
     logic [15:0] rrd_s;   // ACT to ACT, other bank group
@@ -46,7 +46,7 @@ package pim_pkg;
     logic [15:0] wtr_s;   // end of write data to RD, other bank group
     logic [15:0] wtr_l;   // end of write data to RD, same bank group
     logic [15:0] refi;    // average refresh interval; 0: never refreshed
-    logic [15:0] rfc;     // REF to ACT
+    logic [15:0] rfc;     // REF to ACT or REF
     logic [15:0] xs;      // self-refresh exit to ACT or REF
     logic [15:0] xsdll;   // self-refresh exit to RD or WR: the DLL has locked
     logic [15:0] cl;      // RD to first data

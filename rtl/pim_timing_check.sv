@@ -172,6 +172,7 @@ module pim_timing_check #(
       if (row_cmd_i == pim_pkg::CmdRef) begin
         assert (open_q == '0) else $fatal(1, "REF with open banks");
         for (int unsigned b = 0; b < Banks; b++) begin
+          `PIM_RULE(act_q[b], longint'(Timing.rc), row_clock, "tRC before REF")
           `PIM_RULE(pre_q[b], longint'(Timing.rp), row_clock, "tRP before REF")
         end
         assert (row_clock - ref_q >= longint'(Timing.rfc)) else $fatal(1, "tRFC");

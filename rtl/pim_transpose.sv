@@ -52,7 +52,7 @@ module pim_transpose #(
   /// A slice leaves in the next clock; its inner index.
   output logic                           next_o,
   output logic      [IndexBits-1:0]      index_o,
-  /// No block is announced.
+  /// No block is announced and nothing is counted: the clock may stop until the next announcement.
   output logic                           idle_o
 );
 
@@ -99,7 +99,7 @@ module pim_transpose #(
   assign open_way = Ways > 1 ? tag_i[WayBits-1:0] : '0;
   assign open_buffer = buffer_t'({open_way, open_sel_q[open_way]});
   assign room_o = !open_q[open_way][open_sel_q[open_way]];
-  assign idle_o = open_q == '0;
+  assign idle_o = open_q == '0 && gap_q == '0 && pass_q == '0;
 
   // ---- filling --------------------------------------------------------------------------
   assign fill_way = order_q[0];

@@ -20,9 +20,9 @@ class Timing:
 
     trcd_rd: int = _clocks(1)  # ACT to RD
     trcd_wr: int = _clocks(1)  # ACT to WR
-    trp: int = _clocks(1)  # PRE to ACT
+    trp: int = _clocks(1)  # PRE to ACT or REF
     tras: int = _clocks(1)  # ACT to PRE
-    trc: int = _clocks(1)  # ACT to ACT, same bank
+    trc: int = _clocks(1)  # ACT to ACT of the same bank or to REF
     tccd_s: int = _clocks(1)  # column to column, other bank group
     tccd_l: int = _clocks(1)  # column to column, same bank group
     trrd_s: int = _clocks(1)  # ACT to ACT, other bank group
@@ -33,7 +33,7 @@ class Timing:
     twtr_s: int = _clocks(1)  # end of write data to RD, other bank group
     twtr_l: int = _clocks(1)  # end of write data to RD, same bank group
     trefi: int = _clocks(0)  # average refresh interval; 0: never refreshed
-    trfc: int = _clocks(1)  # REF to ACT
+    trfc: int = _clocks(1)  # REF to ACT or REF
     txs: int = _clocks(1)  # self-refresh exit to ACT or REF
     txsdll: int = _clocks(1)  # self-refresh exit to RD or WR: the DLL has locked
     tcl: int = _clocks(1)  # RD to first data

@@ -228,7 +228,9 @@ class Sequencer:
             if self.scalars or self.broadcast == Broadcast.NONE:
                 start += rows[0] * self._word(f"stride_{name}")
             # A beat meets what was loaded so many beats ago. (One that is alone follows a result.)
-            hold = self.scalars or width * together < self.run.p["LaneLatency"]
+            # Of one operand nothing is loaded: its rows are counted as they go, first one alone.
+            ago = width if self.unary else width * together
+            hold = self.scalars or ago < self.run.p["LaneLatency"]
             return Stream(start, width, "ew", self.all, hold)
         start = self._word("addr_b") + first * self.inner * beat
         hold = self.init != Init.ZERO or self._one_access()

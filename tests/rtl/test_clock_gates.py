@@ -33,9 +33,17 @@ def outcomes(config, cases=4, length=20):
         ]
 
 
-@pytest.mark.parametrize("platform", ["htg-z920", pytest.param("aim", marks=pytest.mark.full)])
-def test_a_device_without_clock_gates_does_the_same_in_the_same_clocks(platform, tmp_path):
-    params = load_platform(platform).rtl_parameters()
+@pytest.mark.parametrize(
+    ("platform", "other"),
+    [
+        ("htg-z920", {}),
+        pytest.param("htg-z920", {"Lanes": 1}, marks=pytest.mark.full),
+        pytest.param("aim", {}, marks=pytest.mark.full),
+        pytest.param("aim", {"Lanes": 1}, marks=pytest.mark.full),
+    ],
+)
+def test_a_device_without_clock_gates_does_the_same_in_the_same_clocks(platform, other, tmp_path):
+    params = load_platform(platform).rtl_parameters() | other
     gated = outcomes(SimConfig(params=params, memory_bytes=1 << 24))
     wires = SimConfig(
         params=params, memory_bytes=1 << 24, device_sources=ungated_sources(tmp_path), flavour="rtl"

@@ -57,6 +57,8 @@ IMPOSSIBLE = [
     ("htg-z920", {"dram.tcwl": "64"}, ["dram.tcwl", "dram.tcl"]),
     ("htg-z920", {"dram.tbl": "8"}, ["dram.tbl", "dram.tccd_s"]),
     ("htg-z920", {"dram.tccd_l": "3"}, ["dram.tccd_l is below dram.tccd_s", "dram.tccd_l = 3"]),
+    ("aim", {"dram.tccd_l": "42"}, ["dram.tccd_l must not exceed dram.tcl", "dram.twtr_l = 11"]),
+    ("htg-z920", {"dram.tccd_l": "37"}, ["dram.tccd_l must not exceed dram.tcl", "= 37"]),
     ("native", {"dram.trrd_s": "7"}, ["dram.trrd_l is below dram.trrd_s", "dram.trrd_s = 7"]),
     ("aim", {"dram.twtr_l": "8"}, ["dram.twtr_l is below dram.twtr_s", "dram.twtr_s = 9"]),
     ("htg-z920", {"dram.trc": "20"}, ["dram.trc", "dram.tras"]),
@@ -198,17 +200,25 @@ def test_every_condition_can_be_broken():
     assert not never
 
 
-#: Rows that open and close faster than any platform's: tRC is longer than its parts.
-SHORT_ROWS = {
-    "htg-z920": {"TRcdRd": 4, "TRp": 4},
-    "aim": {"TRp": 3, "TRas": 6},
+#: Devices unlike any platform's: (platform, what is other).
+UNLIKE = {
+    # Rows open and close fast: tRC is longer than its parts.
+    "short rows": ("htg-z920", {"TRcdRd": 4, "TRp": 4}),
+    "short rows of all banks": ("aim", {"TRp": 3, "TRas": 6}),
+    # Columns of a bank group as far apart as the table allows.
+    "far columns": ("htg-z920", {"TCcdL": 36}),
+    "far columns of all banks": ("aim", {"TCcdL": 41}),
+    # The lanes need longer for a slice of a transposed block than the next block takes to fill.
+    "one lane": ("htg-z920", {"Lanes": 1}),
+    "one lane of all banks": ("aim", {"Lanes": 1}),
 }
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("platform", SHORT_ROWS)
-def test_rows_that_open_and_close_fast_take_what_the_model_says(platform, tmp_path):
-    works(load_platform(platform).rtl_parameters() | SHORT_ROWS[platform], 0, tmp_path)
+@pytest.mark.parametrize("device", UNLIKE)
+def test_an_unlike_device_takes_what_the_model_says(device, tmp_path):
+    platform, other = UNLIKE[device]
+    works(load_platform(platform).rtl_parameters() | other, 0, tmp_path)
 
 
 @pytest.mark.full

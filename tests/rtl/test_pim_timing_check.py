@@ -19,8 +19,8 @@ SOURCES = (
 
 RATIO, BANKS, ROWS = 4, 8, 16
 NOP, ACT, PRE, RD, WR, REF = range(6)
-#: timing_t from its first field on.
-TIMING = {"rcd_rd": 10, "rcd_wr": 9, "rp": 12, "ras": 20, "rc": 32, "ccd_s": 4, "ccd_l": 6}
+#: timing_t from its first field on. tRC is longer than its parts, tRAS and tRP.
+TIMING = {"rcd_rd": 10, "rcd_wr": 9, "rp": 12, "ras": 20, "rc": 40, "ccd_s": 4, "ccd_l": 6}
 TIMING |= {"rrd_s": 4, "rrd_l": 6, "faw": 24, "wr": 10, "rtp": 5, "wtr_s": 3, "wtr_l": 7}
 TIMING |= {"refi": 400, "rfc": 40, "xs": 48, "xsdll": 58, "cl": 11, "cwl": 9, "bl": 4}
 FIELDS = ("cmd", "all", "bank", "slot", "row")
@@ -44,6 +44,11 @@ CASES = {
     "same slot": ([*OPEN, (69, RD, 0, 3), (69, ACT, 4, 0)], "two commands in one slot"),
     "refresh while open": ([*OPEN, (90, PRE, 0, 0), (120, REF, 0, 0)], "REF with open banks"),
     "refresh too early": ([*CLOSED, (104, REF, 0, 0)], "tRP before REF"),
+    "refresh after a row cycle": ([OPEN[0], (70, PRE, 0, 0), (88, REF, 0, 0)], None),
+    "refresh in a row cycle": (
+        [OPEN[0], (70, PRE, 0, 0), (87, REF, 0, 0)],
+        "tRC before REF: 39 clocks, at least 40",
+    ),
     "refresh twice": ([*CLOSED, (105, REF, 0, 0), (144, REF, 0, 0)], "tRFC"),
     "no refresh": ([*OPEN, (48 + 9 * 400, PRE, 0, 0)], "refresh lost"),
     "asleep": ([*SLEPT, (160, ACT, 0, 0)], "command in self-refresh"),
