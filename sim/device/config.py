@@ -24,7 +24,7 @@ from pimloop.sim.verilator.build import COVERAGE_VARIABLE, BuildSpec
 TOP = "pimloop_tb"
 TEST_BENCH = SIM / "rtl" / f"{TOP}.sv"
 #: What the test bench puts beside the device.
-BOARD = ("pim_command_trace_sim", "pim_dram_sim", "pim_hostmem_sim")
+BOARD = ("pim_command_trace_sim", "pim_dram_sim", "pim_hostmem_sim", "pim_pulse_clock_sim")
 
 #: Page size that the size of the shared memory must be a multiple of, bytes.
 PAGE_BYTES = 4096

@@ -5,9 +5,7 @@
 ///
 /// Parameters are those of `pim_top`; the build sets every one (sim/device/config.py).
 ///
-/// A main program that waits for nothing at the falling edge can have a whole clock in one evaluation:
-/// it changes `pulse_i` instead of raising and lowering `clk_i` (sim/verilator/main.cpp). `pulsed_i`
-/// with `clk_i` high says that the edge of this `clk_i` came as such a pulse. Both stay low otherwise.
+/// `pulse_i` and `pulsed_i` are other ways to give the clock, see pim_pulse_clock_sim.
 module pimloop_tb #(
     parameter int AllBank = 0,  /// 1: all banks at once; 0: one bank at a time
     parameter int Banks = 16,  /// banks of the channel
@@ -75,10 +73,8 @@ module pimloop_tb #(
     output logic             busy_o
 );
 
-  // High from a change of `pulse_i` until what the edge triggers is done, in the same time step.
-  logic clk, pulse_q;
-  assign clk = (clk_i && !pulsed_i) || pulse_i != pulse_q;
-  always_ff @(posedge clk) pulse_q <= pulse_i;
+  logic clk;
+  pim_pulse_clock_sim u_clock (.clk_i, .pulse_i, .pulsed_i, .clk_o(clk));
 
   localparam int BeatBytes = AllBank != 0 ? Banks * AtomBytes : AtomBytes;
 

@@ -8,8 +8,8 @@
 //
 // The top module needs an input `clk_i` (-DCLOCK=name for another). `+clock_period=N` is its period
 // in units of the time precision; it starts low and rises first after half a period. A top module with
-// the inputs `pulse_i` and `pulsed_i` (sim/rtl/pimloop_tb.sv) is evaluated once in a clock instead of
-// twice where nothing waits, unless its waveform or its toggles are wanted.
+// the inputs `pulse_i` and `pulsed_i` (sim/rtl/pim_pulse_clock_sim.sv) is evaluated once in a clock
+// instead of twice where nothing waits, unless its waveform or its toggles are wanted.
 // `--trace --trace-file FILE` writes a waveform of the whole run, as with cocotb's main.
 
 #include <algorithm>

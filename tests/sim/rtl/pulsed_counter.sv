@@ -12,12 +12,9 @@ module pulsed_counter #(
     /// Rising edges that came as pulses.
     output logic      [15:0] pulses_o
 );
-  logic clk, pulse_q;
-  assign clk = (clk_i && !pulsed_i) || pulse_i != pulse_q;
-  always_ff @(posedge clk) begin
-    pulse_q <= pulse_i;
-    pulses_o <= !rst_ni ? 16'd0 : pulses_o + 16'(pulse_i != pulse_q);
-  end
+  logic clk;
+  pim_pulse_clock_sim u_clock (.clk_i, .pulse_i, .pulsed_i, .clk_o(clk));
+  always_ff @(posedge clk) pulses_o <= !rst_ni ? 16'd0 : pulses_o + 16'(!clk_i);
 
   counter #(.Width(Width)) u_counter (.clk_i(clk), .rst_ni, .en_i, .count_o, .wrap_o);
 endmodule

@@ -27,10 +27,11 @@ from cocotb.utils import get_sim_time
 from support.paths import SIM_RTL
 
 from pimloop.sim.bench.unit import run_bench
+from pimloop.sim.paths import SIM
 from pimloop.sim.verilator.cpp_clock import start_clock
 
 COUNTER = (SIM_RTL / "counter.sv",)
-PULSED = (*COUNTER, SIM_RTL / "pulsed_counter.sv")
+PULSED = (*COUNTER, SIM / "rtl" / "pim_pulse_clock_sim.sv", SIM_RTL / "pulsed_counter.sv")
 PERIOD = 3334  # steps: two equal halves
 SEEN: list[tuple] = []
 
