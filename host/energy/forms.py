@@ -186,11 +186,25 @@ def _joules(*products: tuple[int | Fraction, Spread | None]) -> Joules:
     if not known:  # most: an operator of the CPU reads no DRAM
         return Joules()
     return Joules(
-        *(
-            round(
-                _FJ_PER_PJ
-                * sum((amount * getattr(each, name) for amount, each in known), Fraction(0))
-            )
-            for name in ("low", "nominal", "high")
-        )
+        _femtojoules([(amount, each.low) for amount, each in known]),
+        _femtojoules([(amount, each.nominal) for amount, each in known]),
+        _femtojoules([(amount, each.high) for amount, each in known]),
     )
+
+
+def _femtojoules(products: list[tuple[int | Fraction, Fraction]]) -> int:
+    """Return the sum of amounts times picojoules as femtojoules, rounded once, half to even.
+
+    In whole numbers: a generation has some hundred thousand of them, and Fractions are reduced in
+    every step.
+
+    >>> _femtojoules([(3, Fraction(1, 2000)), (Fraction(1, 3), Fraction(3, 1000))])
+    2
+    """
+    top, bottom = 0, 1
+    for amount, pj in products:
+        below = amount.denominator * pj.denominator
+        top = top * below + _FJ_PER_PJ * amount.numerator * pj.numerator * bottom
+        bottom *= below
+    whole, rest = divmod(top, bottom)
+    return whole + (2 * rest > bottom or (2 * rest == bottom and whole % 2 == 1))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pimloop.host.models.graph import Array
+from pimloop.host.models.stored import in_one_piece
 
 #: Element types of which one byte holds several: bits of an element.
 PACKED_BITS: dict[int, int] = {
@@ -59,8 +60,7 @@ def to_runtime(array: Array) -> ort.OrtValue:
 
     Errors are ONNX Runtime's own (of no common class); texts have no such value.
     """
-    # Not np.ascontiguousarray, which gives a scalar an axis.
-    array = np.require(array, requirements="C")
+    array = in_one_piece(array)
     if is_plain(array.dtype):
         return ort.OrtValue.ortvalue_from_numpy(array)
     if packed_bits(array.dtype) is None:

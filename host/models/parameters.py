@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.host.models.graph import Array
-
-#: Rows of a matrix that are transposed together.
-_BAND = 64
+from pimloop.host.models.stored import in_one_piece
 
 
 class Weights(Protocol):
@@ -72,21 +70,13 @@ class SharedWeights(Weights):
     def _turned(self, name: str, shape: tuple[int, int]) -> Array:
         if name in self._stored:
             return self._stored[name].T
-        return _transposed(self._weights.stored(name, shape))
+        matrix = self._weights.stored(name, shape)
+        # As integers: numpy copies the types of ml_dtypes element by element.
+        bits = in_one_piece(matrix.view(f"u{matrix.itemsize}").T)
+        return bits.view(matrix.dtype)
 
     @staticmethod
     def _once(made: dict[str, Array], name: str, make: Callable[[], Array]) -> Array:
         if name not in made:
             made[name] = make()
         return made[name]
-
-
-def _transposed(matrix: Array) -> Array:
-    """Return a matrix transposed, by bands whose rows stay in the cache."""
-    rows, columns = matrix.shape
-    # As integers: numpy copies the types of ml_dtypes element by element.
-    bits = matrix.view(f"u{matrix.itemsize}")
-    turned = np.empty((columns, rows), bits.dtype)
-    for first in range(0, rows, _BAND):
-        turned[:, first : first + _BAND] = bits[first : first + _BAND].T
-    return turned.view(matrix.dtype)

@@ -23,10 +23,25 @@ CONTRIB, CONTRIB_VERSION = "com.microsoft", 1
 
 _STORED = "/stored"
 
+#: Columns of a turned matrix that are copied together.
+_BAND = 64
+
 
 def widened(array: Array, dtype: np.dtype[Any]) -> Array:
     """Return a constant in the type of its tensor and in one piece: itself where it is so."""
-    return np.require(array.astype(dtype, copy=False), requirements="C")
+    return in_one_piece(array.astype(dtype, copy=False))
+
+
+def in_one_piece(array: Array) -> Array:
+    """Return an array whose rows lie one after the other: itself where they do, else a copy."""
+    if not is_turned(array):
+        # Not np.ascontiguousarray, which gives a scalar an axis.
+        return np.require(array, requirements="C")
+    # By bands whose rows stay in the cache.
+    copied = np.empty(array.shape, array.dtype)
+    for first in range(0, array.shape[1], _BAND):
+        copied[:, first : first + _BAND] = array[:, first : first + _BAND]
+    return copied
 
 
 def is_turned(array: Array) -> bool:

@@ -50,7 +50,7 @@ class ConstantBits:
     def __init__(self, limit_bytes: int = MOST_BITS_BYTES) -> None:
         self._limit = limit_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[int, tuple[Array, golden.Bits]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Array, golden.Bits, int]] = OrderedDict()
         self.nbytes = 0  # of the bits kept
 
     def of(self, constant: Array) -> golden.Bits:
@@ -61,14 +61,16 @@ class ConstantBits:
                 self._kept.move_to_end(key)
                 return self._kept[key][1]
             bits = golden.to_bf16_bits(constant)
-            if bits.nbytes > self._limit or np.may_share_memory(bits, constant):
+            # A view of the array takes nothing; that it may be one is known by looking at it all.
+            nbytes = 0 if np.may_share_memory(bits, constant) else bits.nbytes
+            if nbytes > self._limit:
                 return bits
-            while self.nbytes + bits.nbytes > self._limit:
-                _, (_, oldest) = self._kept.popitem(last=False)
-                self.nbytes -= oldest.nbytes
+            while self.nbytes + nbytes > self._limit:
+                _, (_, _, taken) = self._kept.popitem(last=False)
+                self.nbytes -= taken
             # The array is kept beside its bits: its identity stays its own.
-            self._kept[key] = (constant, bits)
-            self.nbytes += bits.nbytes
+            self._kept[key] = (constant, bits, nbytes)
+            self.nbytes += nbytes
             return bits
 
 

@@ -123,6 +123,27 @@ def test_sums_have_no_remainder(name: str) -> None:
         assert 0 <= joules.low <= joules.nominal <= joules.high
 
 
+def test_a_cause_is_rounded_once_half_to_even() -> None:
+    """Against Fractions, with amounts and picojoules of every kind that meet."""
+    rng = np.random.default_rng(5)
+
+    def fraction(least: int) -> Fraction:
+        denominators = (1, 2, 3, 8, 1000, 2000, 2**20)
+        return Fraction(int(rng.integers(least, 5000)), int(rng.choice(denominators)))
+
+    halves = 0
+    for _ in range(2000):
+        pj = [Spread.of(fraction(0), (fraction(0), fraction(0))) for _ in range(2)]
+        reads, writes = int(rng.integers(0, 5000)), int(rng.integers(0, 50))
+        changed = dataclasses.replace(known("aim"), rd_pj=pj[0], all_bank_rd_pj=pj[1])
+        found = energy(Activity(reads=reads, all_bank_reads=writes), changed).parts["rd"]
+        for name in ("low", "nominal", "high"):
+            exact = 1000 * (reads * getattr(pj[0], name) + writes * getattr(pj[1], name))
+            assert getattr(found, name) == round(exact)
+            halves += (2 * exact).denominator == 1 and exact.denominator == 2
+    assert halves > 5  # the ties are met
+
+
 def test_without_a_cpus_power_nothing_is_said_of_it() -> None:
     for name in ("aim", "native"):
         parts = energy(activity(), known(name)).parts

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import helper
@@ -503,6 +504,17 @@ def test_bits_of_constants_are_kept_within_their_limit():
     assert bits.of(constants[0]) is first
     assert bits.of(constants[1]) is again
     assert bits.nbytes <= 20 << 10
+
+
+def test_bits_of_bfloat16_are_looked_at_once_and_take_nothing(monkeypatch):
+    """A model's weights are asked for in every step of a generation."""
+    constants = [np.full((4, 1024), value, ml_dtypes.bfloat16) for value in range(4)]
+    bits = ConstantBits(limit_bytes=1)
+    first = [bits.of(constant) for constant in constants]
+    assert all(map(np.shares_memory, first, constants))
+    assert bits.nbytes == 0
+    monkeypatch.setattr(golden, "to_bf16_bits", None)
+    assert all(bits.of(c) is b for c, b in zip(constants, first, strict=True))
 
 
 @pytest.mark.parametrize("timed", [True, False])

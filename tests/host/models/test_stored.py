@@ -17,7 +17,7 @@ from pimloop.host.models.graph import TensorInfo, to_model
 from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.normalize import RawModel, normalize
-from pimloop.host.models.stored import is_turned
+from pimloop.host.models.stored import in_one_piece, is_turned
 from pimloop.host.models.weights import RandomWeights
 from pimloop.host.planning.keys import model_key
 
@@ -44,6 +44,19 @@ def test_a_decoder_of_bfloat16_gives_the_bits_of_its_values_in_float32(case):
             (rows,) = run_node(graph, node, feeds)
             np.testing.assert_array_equal(rows, graph.value(node.inputs[0])[feeds["input_ids"]])
             assert rows.dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 64), (5, 65), (130, 7), (200, 130)])
+@pytest.mark.parametrize("kind", [np.float32, np.uint16, ml_dtypes.bfloat16])
+def test_a_turned_matrix_is_copied_whole_and_any_other_only_where_it_must(shape, kind):
+    matrix = np.random.default_rng(1).integers(0, 200, shape).astype(kind)
+    copied = in_one_piece(matrix.T)
+    assert copied.flags.c_contiguous
+    assert copied.dtype == kind
+    np.testing.assert_array_equal(copied, matrix.T)
+    assert in_one_piece(matrix) is matrix
+    assert in_one_piece(np.array(3.0)).shape == ()
+    np.testing.assert_array_equal(in_one_piece(matrix[:, ::-1]), matrix[:, ::-1])
 
 
 def test_a_tied_table_is_there_once():
