@@ -136,10 +136,10 @@ def test_a_cause_is_rounded_once_half_to_even() -> None:
         pj = [Spread.of(fraction(0), (fraction(0), fraction(0))) for _ in range(2)]
         reads, writes = int(rng.integers(0, 5000)), int(rng.integers(0, 50))
         changed = dataclasses.replace(known("aim"), rd_pj=pj[0], all_bank_rd_pj=pj[1])
-        found = energy(Activity(reads=reads, all_bank_reads=writes), changed).parts["rd"]
+        rd = energy(Activity(reads=reads, all_bank_reads=writes), changed).parts["rd"]
         for name in ("low", "nominal", "high"):
             exact = 1000 * (reads * getattr(pj[0], name) + writes * getattr(pj[1], name))
-            assert getattr(found, name) == round(exact)
+            assert getattr(rd, name) == round(exact)
             halves += (2 * exact).denominator == 1 and exact.denominator == 2
     assert halves > 5  # the ties are met
 
