@@ -175,9 +175,9 @@ class GraphBuilder:
         limit = self.scalar(cap)
         return self.op("Mul", self.op("Tanh", self.op("Div", x, limit)), limit)
 
-    def activation(self, x: str) -> str:
-        """The configuration's activation function in single operators."""
-        return self._activations[self.config.activation](self, x)
+    def activation(self, x: str, name: str | None = None) -> str:
+        """An activation function in single operators; default: the configuration's."""
+        return self._activations[name or self.config.activation](self, x)
 
     def pasts(self, heads: int, size: int, context: int) -> list[Past]:
         """Add the states of every layer, model inputs of context + 1 rows, and return them."""

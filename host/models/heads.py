@@ -73,15 +73,16 @@ def last_token_classifier(score: str) -> Head:
     return head
 
 
-def masked_lm(dense: str, norm: str, bias: str, table: str) -> Head:
+def masked_lm(dense: str, norm: str, bias: str, table: str, activation: str | None = None) -> Head:
     """Return the head with `logits` (batch, length, vocabulary) of a masked language model.
 
-    Dense, activation, normalization and the product with the token table, which is tied.
+    Dense, activation, normalization and the product with the token table, which is tied. The
+    activation is that of the layers where None.
     """
 
     def head(build: GraphBuilder, x: str, ids: str) -> dict[str, str]:
         config = build.config
-        inner = build.activation(build.linear(x, dense, config.hidden, config.hidden))
+        inner = build.activation(build.linear(x, dense, config.hidden, config.hidden), activation)
         columns = build.transposed(table, (config.vocabulary, config.hidden))
         product = build.op("MatMul", build.layer_norm(inner, norm), columns)
         return {"logits": build.op("Add", product, build.parameter(bias, (config.vocabulary,)))}

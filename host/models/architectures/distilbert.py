@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pimloop.host.models import heads
+from pimloop.host.models.architectures.base import FIXED_OPTIONS
 from pimloop.host.models.encoder import Encoder, LayerNames
 
 ARCHITECTURE = Encoder(
@@ -18,6 +19,7 @@ ARCHITECTURE = Encoder(
         "positions": "max_position_embeddings",
     },
     activation_key="activation",
+    fixed_options={**FIXED_OPTIONS, "layer_norm_eps": (None, 1e-12)},  # transformers reads none
     base_prefix="distilbert.",
     embeddings="distilbert.embeddings",
     layers="distilbert.transformer.layer",

@@ -54,6 +54,7 @@ ARCHITECTURE = Encoder(
             norm="lm_head.layer_norm",
             bias="lm_head.bias",
             table="roberta.embeddings.word_embeddings.weight",
+            activation="gelu",  # whatever the layers have
         ),
         "none": heads.bare_with_pooler(_POOLER),
     },

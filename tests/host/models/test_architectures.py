@@ -257,6 +257,25 @@ def test_a_number_that_is_none_is_an_error(name, key, value):
         from_hugging_face(data, "config.json")
 
 
+@pytest.mark.parametrize(("name", "of_the_head"), [("bert", 0), ("roberta", 1), ("distilbert", 0)])
+def test_the_activation_of_a_masked_language_models_head(name, of_the_head):
+    """RoBERTa's is gelu whatever the layers have, as in transformers; the others' is theirs."""
+    data = config_json(name, "masked") | {architectures()[name].activation_key: "relu"}
+    config = from_hugging_face(data, "config.json")
+    graph = build_graph(config, RandomWeights(config), LoadOptions(sequence_length=4))
+    operators = [node.op for node in graph.nodes]
+    assert operators.count("Erf") == of_the_head
+    assert operators.count("Relu") == config.layers + 1 - of_the_head
+
+
+def test_an_epsilon_that_transformers_does_not_read_of_distilbert_is_an_error():
+    data = config_json("distilbert", "none")
+    assert from_hugging_face(data | {"layer_norm_eps": 1e-12}, "config.json")
+    message = "config.json: layer_norm_eps = 0.1 is not supported"
+    with pytest.raises(PimloopError, match=message):
+        from_hugging_face(data | {"layer_norm_eps": 0.1}, "config.json")
+
+
 @pytest.mark.parametrize("value", ["3", True, 0, -3, 2.0, 10**400])
 def test_a_number_of_labels_that_is_none_is_an_error(value):
     data = config_json("bert", "classification") | {"num_labels": value}

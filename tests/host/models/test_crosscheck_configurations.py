@@ -14,6 +14,7 @@ from pimloop.errors import PimloopError
 from pimloop.host.cpu.operators import run_reference
 from pimloop.host.models.architectures.base import CachedDecoder
 from pimloop.host.models.architectures.registry import architectures, from_hugging_face
+from pimloop.host.models.inputs import random_inputs
 from pimloop.host.models.loader import LoadOptions, build_graph
 from pimloop.host.models.weights import RandomWeights
 
@@ -174,3 +175,113 @@ def test_the_class_of_another_model_is_no_class_of_ours():
             for known in DECODERS:
                 if known != model_type and kind != names[known]:
                     assert kind not in architectures()[known].class_heads
+
+
+#: Sizes of the architectures with a table of positions, by the fields of their configurations.
+SMALL = {"layers": 2, "hidden": 32, "heads": 4, "intermediate": 48, "vocabulary": 101,
+         "positions": 40, "token_types": 3}  # fmt: skip
+
+#: Classes of each, by the name of our head.
+CLASSES = {
+    "bert": {"classification": "BertForSequenceClassification", "masked": "BertForMaskedLM"},
+    "roberta": {"classification": "RobertaForSequenceClassification",
+                "masked": "RobertaForMaskedLM"},
+    "distilbert": {"classification": "DistilBertForSequenceClassification",
+                   "masked": "DistilBertForMaskedLM"},
+    "gpt2": {"classification": "GPT2ForSequenceClassification", "lm": "GPT2LMHeadModel"},
+}  # fmt: skip
+
+#: Keys with values that mean another model where they are read, else an error here.
+TABLE_KEYS = {
+    "hidden_act": ("relu", "gelu_new"), "activation": ("relu", "gelu_new"),
+    "activation_function": ("relu", "gelu"), "layer_norm_eps": (0.1,),
+    "layer_norm_epsilon": (0.1,), "pad_token_id": (None, 0, 3), "n_inner": (None, 40),
+    "num_labels": (3,), "id2label": ({"0": "a", "1": "b", "2": "c"},),
+    "tie_word_embeddings": (True, False), "is_decoder": (False, True),
+    "add_cross_attention": (False,), "scale_attn_weights": (True, False),
+    "scale_attn_by_inverse_layer_idx": (False, True), "reorder_and_upcast_attn": (False, True),
+    "sinusoidal_pos_embds": (False, True), "chunk_size_feed_forward": (0, 7),
+    "problem_type": ("regression",), "position_embedding_type": ("absolute", "relative_key"),
+}  # fmt: skip
+
+#: What has no model in transformers: positions behind a padding that there is none of.
+NO_TABLE_MODEL = {("roberta", "pad_token_id", None)}
+
+
+def table_logits(model_type, kind, data):
+    """Return our logits and those of transformers with our parameters, or our error."""
+    data = data | {"architectures": [kind]}
+    try:
+        config = from_hugging_face(data | {"model_type": model_type}, "config.json")
+    except PimloopError as error:
+        return str(error)
+    weights = RandomWeights(config, 7)
+    graph = build_graph(config, weights, LoadOptions(sequence_length=LENGTH))
+    feeds = random_inputs(graph, 3)
+    feeds["input_ids"] = np.maximum(feeds["input_ids"], 4)  # no padding
+    logits = run_reference(graph, feeds)["logits"]
+    known = transformers.AutoConfig.for_model(model_type, **data)
+    known._attn_implementation = "eager"
+    model = getattr(transformers, kind)(known).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(torch.from_numpy(weights.get(name, tuple(value.shape))))
+        wanted = model(**{name: torch.from_numpy(value) for name, value in feeds.items()})
+    return logits, wanted.logits.numpy()
+
+
+def equal(logits, wanted):
+    return (
+        logits.shape == wanted.shape
+        and np.abs(logits - wanted).max() < LIMIT * np.abs(wanted).max()
+    )
+
+
+def table_sizes(model_type):
+    return {key: SMALL[field] for field, key in architectures()[model_type].sizes.items()} | {
+        "initializer_range": 0.3
+    }
+
+
+TABLED = [(name, head) for name, heads in CLASSES.items() for head in heads]
+
+
+@pytest.mark.parametrize(("model_type", "head"), TABLED)
+def test_sizes_alone_are_the_model_of_transformers_with_tables_of_positions(model_type, head):
+    """Activation, epsilon, padding, labels and ties are what the configuration classes have."""
+    logits, wanted = table_logits(model_type, CLASSES[model_type][head], table_sizes(model_type))
+    assert equal(logits, wanted)
+
+
+@pytest.mark.parametrize(("model_type", "head"), TABLED)
+def test_a_key_of_a_table_of_positions_gives_the_model_of_transformers_or_an_error(
+    model_type, head
+):
+    for key, values in TABLE_KEYS.items():
+        for value in values:
+            data = table_sizes(model_type) | {key: value}
+            if (model_type, key, value) in NO_TABLE_MODEL:
+                continue
+            both = table_logits(model_type, CLASSES[model_type][head], data)
+            if isinstance(both, str):
+                assert key in both
+            else:
+                assert equal(*both), (key, value)
+
+
+def test_what_the_configuration_classes_have_where_no_logits_show_it():
+    """An epsilon of 1e-12 is below the rounding of the sums beside it."""
+    for model_type in CLASSES:
+        data = table_sizes(model_type)
+        kind = transformers.AutoConfig.for_model(model_type, **data)
+        config = from_hugging_face(data | {"model_type": model_type}, "config.json")
+        architecture = architectures()[model_type]
+        epsilon = getattr(kind, architecture.epsilon_key, 1e-12)  # DistilBERT's is no key
+        assert config.layer_norm_epsilon == epsilon
+        assert config.activation == getattr(kind, architecture.activation_key)
+        assert config.labels == kind.num_labels
+        if architecture.positions_behind_padding:
+            assert config.pad_token == kind.pad_token_id
+        del data["initializer_range"]
+        config = from_hugging_face(data | {"model_type": model_type}, "config.json")
+        assert config.initializer_range == kind.__class__().initializer_range
