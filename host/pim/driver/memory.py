@@ -216,7 +216,11 @@ class DeviceMemory:
         others = []
         for bank in banks:
             low, high = bank * self._span, (bank + 1) * self._span
-            for start, end in reversed(self._free):
+            # From the last free range that begins in or below the bank down to the first in it.
+            for index in range(bisect.bisect(self._free, (high,)) - 1, -1, -1):
+                start, end = self._free[index]
+                if end <= low:
+                    break
                 lowest, highest = max(start, low), min(end, high) - size
                 if lowest > highest:
                     continue
