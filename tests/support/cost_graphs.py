@@ -7,6 +7,7 @@ JSON form.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from fractions import Fraction
 
@@ -104,13 +105,13 @@ def with_entries(rng: random.Random, data: dict, top: int = 10, decimals: int = 
 def total_cost(data: dict, assignment: dict[str, str]) -> Fraction | None:
     """Return the exact total of `assignment` in microseconds; None when a move is forbidden."""
     memory = {device: name for name, names in data["memories"].items() for device in names}
-    total = Fraction(0)
+    total: int | Fraction = 0
     entry, last = data.get("entry_us", {}), None
     for node in data["nodes"]:  # the file's order is topological here, so it is that of execution
         device = assignment[node["id"]]
-        total += Fraction(str(node["cost_us"][device]))
+        total += exact(node["cost_us"][device])
         if device != last:
-            total += Fraction(str(entry.get(device, 0)))
+            total += exact(entry.get(device, 0))
         last = device
     for tensor in data["tensors"]:
         start = memory[assignment[tensor["producer"]]] if tensor["producer"] else "cpu"
@@ -121,8 +122,35 @@ def total_cost(data: dict, assignment: dict[str, str]) -> Fraction | None:
             price = tensor["transfer_us"].get(f"{start}>{end}")
             if price is None:
                 return None
-            total += Fraction(str(price))
-    return total
+            total += exact(price)
+    return Fraction(total)
+
+
+def exact(us: float) -> int | Fraction:
+    """Return the decimal number that a cost file has."""
+    return us if isinstance(us, int) else Fraction(str(us))
+
+
+def in_whole_steps(data: dict) -> tuple[dict, int]:
+    """Return the graph with whole numbers for costs, and how many of their steps are 1 us.
+
+    Sums of them are exact, as those of fractions are, and many times as quick.
+    """
+    prices = [us for node in data["nodes"] for us in node["cost_us"].values()]
+    prices += [us for tensor in data["tensors"] for us in tensor["transfer_us"].values()]
+    prices += data.get("entry_us", {}).values()
+    steps = math.lcm(*(exact(us).denominator for us in prices if us is not None))
+
+    def whole(costs: dict) -> dict:
+        return {key: None if us is None else int(exact(us) * steps) for key, us in costs.items()}
+
+    scaled = {
+        **data,
+        "nodes": [{**node, "cost_us": whole(node["cost_us"])} for node in data["nodes"]],
+        "tensors": [{**t, "transfer_us": whole(t["transfer_us"])} for t in data["tensors"]],
+        "entry_us": whole(data.get("entry_us", {})),
+    }
+    return scaled, steps
 
 
 def all_assignments(data: dict):
@@ -134,8 +162,10 @@ def all_assignments(data: dict):
 
 def brute_force(data: dict, fits=lambda assignment: True) -> Fraction | None:
     """Return the least total over all assignments that `fits`; None when none is feasible."""
-    totals = (total_cost(data, a) for a in all_assignments(data) if fits(a))
-    return min((total for total in totals if total is not None), default=None)
+    scaled, steps = in_whole_steps(data)
+    totals = (total_cost(scaled, a) for a in all_assignments(data) if fits(a))
+    least = min((total for total in totals if total is not None), default=None)
+    return None if least is None else least / steps
 
 
 def shared_costs(rng: random.Random, operators: int, memories: int = 2) -> dict:
