@@ -308,12 +308,12 @@ def _build(
     make = [toolchain.make.path, "-f", f"V{top}.mk", "-f", "rules.mk", "-j2", "model.so"]
     make += ["VM_PARALLEL_BUILDS=0", f"OPT_FAST={_OPTIMISE}", f"OPT_GLOBAL={_OPTIMISE}"]
     make += [*toolchain.make_overrides, *plain.make_overrides(work)]
-    counts = COVERAGE_HEADER.read_bytes() if COVERAGE_FLAGS[0] in verilate else b""
-    settings = (_CFLAGS, _OPTIMISE, counts)
+    settings = (_CFLAGS, _OPTIMISE)
+    apart = {"verilated_cov.o": COVERAGE_HEADER.read_text(encoding="utf-8")}
     runtime = runtime_folder(work.parent, "inprocess", toolchain.identity(), settings)
-    copy_objects(runtime, work)
+    copy_objects(runtime, work, apart)
     run_step(make, top, toolchain, log_path, kept)
-    keep_objects(work, runtime)
+    keep_objects(work, runtime, apart)
     (work / "final").mkdir(mode=0o755)
     (work / "model.so").rename(work / "final" / "model.so")
     (work / "final" / "model.so").chmod(0o755)  # whatever the umask is

@@ -337,16 +337,18 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     log.info("building %s", folder.name)
     log_path = work / "build.log"
     kept = folder.parent / f"{folder.name}.failed.log"
-    counts = COVERAGE_HEADER.read_bytes() if spec.coverage else b""
-    settings = (spec.make_rules, spec.trace, counts, spec.assertions, spec.runtime_optimise)
+    # Waves, assertions and coverage change none of its objects but the counters; they add some.
+    apart, others = _rules_of_objects(spec.make_rules)
+    apart["verilated_cov.o"] = COVERAGE_HEADER.read_text(encoding="utf-8")
+    settings = (others, spec.runtime_optimise)
     runtime = runtime_folder(folder.parent, toolchain.identity(), settings)
     with PlainPaths() as plain:
         tools = toolchain.renamed(plain)
         for step, command in enumerate(_commands(spec, tools, work, plain)):
             if step == 1:
-                copy_objects(runtime, work)
+                copy_objects(runtime, work, apart)
             run_step(command, spec.top, tools, log_path, kept)
-    keep_objects(work, runtime)
+    keep_objects(work, runtime, apart)
     final = work / "final"
     final.mkdir(mode=0o755)
     for name in (PROGRAM, "build.log"):
@@ -355,6 +357,13 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     (final / SOURCES).write_text(_sources_key(spec), encoding="ascii")
     final.rename(folder)
     log.info("built %s in %.1f s", folder.name, time.monotonic() - started)
+
+
+def _rules_of_objects(make_rules: str) -> tuple[dict[str, str], str]:
+    """Return the rules for single objects of the runtime library, by object; and all others."""
+    lines = make_rules.splitlines()
+    single = {m[1]: line for line in lines if (m := re.match(r"(verilated\w*\.o):", line))}
+    return single, "\n".join(line for line in lines if line not in single.values())
 
 
 def _commands(

@@ -7,9 +7,9 @@ and options. `pimloop.sim.verilator.build` (simulator programs) and `pimloop.sim
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -26,20 +26,36 @@ def runtime_folder(root: Path, *settings: object) -> Path:
     return root / f".runtime-{hashlib.sha256(repr(settings).encode()).hexdigest()[:16]}"
 
 
-def copy_objects(runtime: Path, work: Path) -> None:
-    """Put runtime objects of an earlier build into `work`, newer than all they are made from."""
+def copy_objects(runtime: Path, work: Path, apart: Mapping[str, str]) -> None:
+    """Put runtime objects of earlier builds into `work`, newer than all they are made from.
+
+    Parameters
+    ----------
+    runtime
+        Where they are kept.
+    work
+        Folder of the build.
+    apart
+        What single objects depend on beside the settings of `runtime`, by name.
+    """
     for path in runtime.glob("verilated*.o"):
-        shutil.copyfile(path, work / path.name)
+        name = f"{path.name.partition('-')[0]}.o"
+        if path.name == _kept_name(name, apart):
+            shutil.copyfile(path, work / name)
 
 
-def keep_objects(work: Path, runtime: Path) -> None:
-    """Keep the runtime objects of the finished build in `work`, unless another has kept them."""
-    if runtime.exists():
-        return
-    kept = work / "runtime"
-    kept.mkdir(mode=0o700)
+def keep_objects(work: Path, runtime: Path, apart: Mapping[str, str]) -> None:
+    """Keep the runtime objects of the finished build in `work` that no build has kept."""
+    runtime.mkdir(mode=0o700, exist_ok=True)
     for path in work.glob("verilated*.o"):
-        shutil.copyfile(path, kept / path.name)
-    # Another top with the same settings may have been faster: then its objects stay.
-    with contextlib.suppress(OSError):
-        kept.rename(runtime)
+        kept = runtime / _kept_name(path.name, apart)
+        if not kept.exists():
+            # Another build may keep or copy the same now: an object appears complete.
+            part = work / f"{path.name}.part"
+            shutil.copyfile(path, part)
+            part.rename(kept)
+
+
+def _kept_name(name: str, apart: Mapping[str, str]) -> str:
+    mark = hashlib.sha256(apart.get(name, "").encode()).hexdigest()[:8]
+    return f"{name.removesuffix('.o')}-{mark}.o"

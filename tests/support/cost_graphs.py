@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Iterable
 from fractions import Fraction
 
 MEMORIES = {
@@ -131,14 +132,16 @@ def exact(us: float) -> int | Fraction:
     return us if isinstance(us, int) else Fraction(str(us))
 
 
-def in_whole_steps(data: dict) -> tuple[dict, int]:
+def in_whole_steps(data: dict, others: Iterable[float] = ()) -> tuple[dict, int]:
     """Return the graph with whole numbers for costs, and how many of their steps are 1 us.
 
-    Sums of them are exact, as those of fractions are, and many times as quick.
+    Sums of them are exact, as those of fractions are, and many times as quick. A step divides the
+    costs `others` too.
     """
     prices = [us for node in data["nodes"] for us in node["cost_us"].values()]
     prices += [us for tensor in data["tensors"] for us in tensor["transfer_us"].values()]
     prices += data.get("entry_us", {}).values()
+    prices += others
     steps = math.lcm(*(exact(us).denominator for us in prices if us is not None))
 
     def whole(costs: dict) -> dict:

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from pimloop.partitioner.costs import CostGraph, costs_from_dict
 from pimloop.partitioner.splits import Split
+from support.cost_graphs import exact, in_whole_steps
 
 Choice = dict[str, str | Split]
 
@@ -105,18 +106,18 @@ def split_cost(data: dict, choice: Choice) -> Fraction | None:
     """Return the exact total of `choice` in microseconds; None when a move is forbidden."""
     memory = {device: name for name, names in data["memories"].items() for device in names}
     entry = data.get("entry_us", {})
-    total = Fraction(0)
+    total: int | Fraction = 0
     last: str | Split | None = None
     for node in data["nodes"]:
         chosen = choice[node["id"]]
         if isinstance(chosen, Split):  # each part is a segment of its own
             total += max(
-                Fraction(str(us)) + Fraction(str(entry.get(device, 0)))
+                exact(us) + exact(entry.get(device, 0))
                 for us, device in zip(chosen.part_us, chosen.devices, strict=True)
             )
         else:
-            total += Fraction(str(node["cost_us"][chosen]))
-            total += Fraction(str(entry.get(chosen, 0))) if chosen != last else 0
+            total += exact(node["cost_us"][chosen])
+            total += exact(entry.get(chosen, 0)) if chosen != last else 0
         last = chosen
 
     def read_in(chosen: str | Split) -> set[str]:
@@ -135,8 +136,8 @@ def split_cost(data: dict, choice: Choice) -> Fraction | None:
         for price in prices.values():
             if price is None:
                 return None
-            total += Fraction(str(price))
-    return total
+            total += exact(price)
+    return Fraction(total)
 
 
 def all_choices(data: dict, splits: dict[str, tuple[Split, ...]]):
@@ -149,8 +150,30 @@ def all_choices(data: dict, splits: dict[str, tuple[Split, ...]]):
 
 def brute_force_splits(data: dict, splits, fits=lambda choice: True) -> Fraction | None:
     """Return the least total over all choices that `fits`; None when none is feasible."""
+    data, splits, steps = _in_whole_steps(data, splits)
     totals = (split_cost(data, choice) for choice in all_choices(data, splits) if fits(choice))
-    return min((total for total in totals if total is not None), default=None)
+    least = min((total for total in totals if total is not None), default=None)
+    return None if least is None else least / steps
+
+
+def _in_whole_steps(
+    data: dict, splits: dict[str, tuple[Split, ...]]
+) -> tuple[dict, dict[str, tuple[Split, ...]], int]:
+    """Return the graph and its splits with whole numbers for costs; how many steps are 1 us."""
+    offered = [split for several in splits.values() for split in several]
+    times = [us for split in offered for us in split.part_us]
+    times += [us for split in offered for by in split.gather_us.values() for us in by.values()]
+    scaled, steps = in_whole_steps(data, times)
+
+    def whole(split: Split) -> Split:
+        first, second = (int(exact(us) * steps) for us in split.part_us)
+        gather_us = {
+            tensor: {memory: int(exact(us) * steps) for memory, us in by.items()}
+            for tensor, by in split.gather_us.items()
+        }
+        return replace(split, part_us=(first, second), gather_us=gather_us)
+
+    return scaled, {name: tuple(map(whole, several)) for name, several in splits.items()}, steps
 
 
 def chosen(plan) -> Choice:
