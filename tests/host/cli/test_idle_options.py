@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -36,7 +37,10 @@ from pimloop.host.cli import (
 from pimloop.host.common import golden_compiled
 from pimloop.host.common.idle import Idle
 from pimloop.host.execution.options import Options
+from pimloop.host.models import loader
 from pimloop.host.models.graph import Graph
+from pimloop.host.models.loader import build_graph
+from pimloop.host.models.weights import RandomWeights
 from pimloop.host.pipeline import cluster, pipeline, sweep, waves
 from pimloop.host.planning import policies
 from pimloop.host.planning.keys import model_key
@@ -170,11 +174,39 @@ def stopping(name, *, keep=None):
     return work
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return a folder with models, inputs and files."""
+    folder = tmp_path_factory.mktemp("files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_files(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built_once():
+    """Return a `build_graph` that draws random weights, and builds from them, once each."""
+    graphs = {}
+
+    def build(config, weights, options):
+        if not isinstance(weights, RandomWeights):
+            return build_graph(config, weights, options)
+        given = [getattr(options, field.name) for field in dataclasses.fields(options)]
+        key = normal([config, weights._seed, given])
+        if key not in graphs:
+            graphs[key] = build_graph(config, weights, options)
+        return graphs[key]
+
+    return build
+
+
 @pytest.fixture
-def work(tmp_path, monkeypatch):
-    """Make models, inputs and files in the current folder, and stop commands at their work."""
+def work(tmp_path, files, built_once, monkeypatch):
+    """Copy models, inputs and files to the current folder, and stop commands at their work."""
     monkeypatch.chdir(tmp_path)
-    write_files(tmp_path)
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(loader, "build_graph", built_once)
     # Loaded once a process; a command that loads it looks for the compiler, and so would run
     # into what stops the benchmark.
     golden_compiled._load()
