@@ -350,6 +350,8 @@ def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
     from pimloop.host.report.generation.numbers import executed_parts, kind_rows
 
     times, plan, spent = phase.times(), phase.plan, phase.energy()
+    fit = pim_fit(phase.graph, platform)
+    on_pim = [node for node, d in phase.assignment.items() if "pim" in device_parts(d)]
     return {
         "name": phase.name,
         "schedule": phase.placed.policy,
@@ -359,11 +361,13 @@ def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
         "from_cost_store": phase.placed.reused,
         "lower_bound_us": plan and plan.lower_bound_us,
         "nodes": len(phase.graph.nodes),
-        "pim_nodes": sum("pim" in device_parts(d) for d in phase.assignment.values()),
+        "pim_nodes": len(on_pim),
         "split_nodes": sum(len(device_parts(d)) > 1 for d in phase.assignment.values()),
         "assignment": dict(phase.assignment),
         "left_out_policies": dict(phase.placed.left_out),
-        "kept_on_cpu": dict(pim_fit(phase.graph, platform).kept_on_cpu),
+        "kept_on_cpu": dict(fit.kept_on_cpu),
+        "states": len(phase.graph.states),
+        "states_without_room": fit.states_without_room(phase.graph, on_pim),
         "executions": len(phase.executions),
         "us_per_execution": phase.total_us(),
         "energy_j": spent and phase_energy(*spent),
@@ -424,6 +428,7 @@ def _line(out: Console, text: str) -> None:
 def _print_phases(out: Console, report: dict[str, Any]) -> None:
     """Print what an execution of each phase takes, and what placed its operators."""
     from pimloop.host.cli.tables import numbers, print_table, texts
+    from pimloop.host.report.generation.page import caches_without_room
     from pimloop.host.report.html.headline import ASSUMED
 
     title = f"{report['model']}, {report['platform']}"
@@ -461,6 +466,8 @@ def _print_phases(out: Console, report: dict[str, Any]) -> None:
                 _line(out, text)
         for name, reason in phase.get("left_out_policies", {}).items():
             _line(out, f"{phase['name']}: {name} left out: {reason}")
+        if text := caches_without_room(phase):
+            _line(out, f"{phase['name']}: {text}")
     if any(phase["split_nodes"] for phase in report["phases"]) and timed:
         _line(out, ASSUMED)
 

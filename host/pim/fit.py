@@ -7,7 +7,7 @@ placed on a device without time exactly as it will be placed on the real one.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import pimloop.partitioner.graph as cg
@@ -27,6 +27,8 @@ from pimloop.partitioner.quantity import quantity
 
 #: Of the device that a model is placed on; nothing is transferred but the driver's two rows.
 _BUFFER_BYTES = 1 << 20
+
+_STATE_TAKES = "its state, at full length, takes"
 
 #: What was computed last for each graph that is in use, by the graph's identity.
 _known: dict[int, tuple[Platform, PimFit]] = {}
@@ -72,6 +74,37 @@ class PimFit:
                 first.setdefault(constant.key, constant).name for constant in several
             )
         return own, shared, {constant.name: constant.nbytes for constant in first.values()}
+
+    def states_without_room(self, graph: Graph, on_pim: Collection[str]) -> dict[str, str]:
+        """Return the states on the CPU that device memory has no room for, and why.
+
+        Parameters
+        ----------
+        graph
+            The model.
+        on_pim
+            Ids of the operators that the PIM computes, or a part of.
+
+        Returns
+        -------
+        dict
+            By the model input that has a state (`State.past`); too large alone, or too large
+            beside the constants and states of `on_pim`.
+        """
+        taken = {c.key: c.nbytes for node in on_pim for c in self.weights.get(node, ())}
+        free = self.weight_room - sum(taken.values())
+        reasons = {}
+        for state in graph.states:
+            if state.node in self.kept_on_cpu:
+                reasons[state.past] = self.kept_on_cpu[state.node]
+            elif state.node in self.weights and state.node not in on_pim:
+                needed = sum(c.nbytes for c in self.weights[state.node] if c.key not in taken)
+                if needed > free:
+                    reasons[state.past] = (
+                        f"{_STATE_TAKES} {quantity(needed, 'byte')} in device memory, where {free}"
+                        f" of {self.weight_room} are left beside what the plan has there"
+                    )
+        return reasons
 
     def within(self, graph: Graph, assignment: Mapping[str, str]) -> dict[str, str]:
         """Return an assignment with those PIM operators on the CPU that do not fit.
@@ -177,7 +210,7 @@ def _keep_integers(
 def _what(graph: Graph, operation: Operation) -> str:
     """Return what of an operator takes room in device memory for all executions."""
     if isinstance(operation, Append) or graph.state_named.keys() & {*operation.operands}:
-        return "its state, at full length, takes"
+        return _STATE_TAKES
     return "its weights take"
 
 

@@ -31,6 +31,9 @@ from pimloop.host.report.html.labels import (
 )
 from pimloop.host.report.html.page import asset, template
 from pimloop.partitioner.percent import percent
+from pimloop.partitioner.quantity import quantity
+
+_CACHES_SHOWN = 3
 
 #: What a group is called, and the colour of its part of a bar.
 _GROUP_TITLES = {
@@ -89,6 +92,7 @@ class PhasePart:
     name: str
     word: str  # what one execution is
     where: str
+    caches: str  # those that have no room on the PIM
     page: str  # of its operators; "" without costs
     bars: tuple[Bar, ...]
     energies: Breakdown | None
@@ -157,6 +161,18 @@ def against_cpu(schedule: ScheduleTimes, schedules: Sequence[ScheduleTimes]) -> 
     return min(alone) / us(schedule) if alone else None
 
 
+def caches_without_room(phase: Mapping[str, Any]) -> str:
+    """Return which KV caches the CPU has because device memory has no room, "" where none."""
+    reasons: Mapping[str, str] = phase.get("states_without_room", {})
+    if not reasons:
+        return ""
+    shown = [f"{name} ({reason})" for name, reason in list(reasons.items())[:_CACHES_SHOWN]]
+    if len(reasons) > _CACHES_SHOWN:
+        shown.append(f"{len(reasons) - _CACHES_SHOWN} more (generation.json has all)")
+    caches = quantity(phase["states"], "KV cache")
+    return f"{len(reasons)} of {caches} on the CPU for want of room: {'; '.join(shown)}"
+
+
 def _sentence(report: Mapping[str, Any]) -> str:
     lead = lead_of(report)
     if lead is None:
@@ -217,6 +233,7 @@ def _phase(
         name=name,
         word=PHASE_WORDS[name],
         where=where,
+        caches=caches_without_room(phase),
         page=pages.get(name, ""),
         bars=tuple(_bar(title, time, longest) for title, time in times.items()),
         energies=energy_bars(report["schedules"], name),

@@ -35,10 +35,15 @@ def generated(tmp_path, capsys, *options):
 
 
 @pytest.mark.parametrize(
-    ("rows", "on_pim", "too_large"),
-    [(4, [], 4), (8, [], 2), (16, ["30", "31"], 0), (64, ["30", "31", "82", "83"], 0)],
+    ("rows", "on_pim", "too_large", "beside"),
+    [
+        (4, [], 4, 0),
+        (8, [], 2, 2),
+        (16, ["30", "31"], 0, 2),
+        (64, ["30", "31", "82", "83"], 0, 0),
+    ],
 )
-def test_a_cache_that_does_not_fit_is_on_the_cpu(rows, on_pim, too_large, tmp_path, capsys):
+def test_a_cache_that_does_not_fit_is_on_the_cpu(rows, on_pim, too_large, beside, tmp_path, capsys):
     """States too large alone are said to be; others take what the weights before them leave.
 
     With 16 rows scores of the second layer are made by the CPU and scaled on the PIM: they are
@@ -55,6 +60,15 @@ def test_a_cache_that_does_not_fit_is_on_the_cpu(rows, on_pim, too_large, tmp_pa
     assert len(kept) == too_large
     assert all("its state, at full length, takes" in why for why in kept)
     assert ("kept on the CPU: " in printed) == (rows < 64)
+    without = decode["states_without_room"]
+    shared = [name for name, why in without.items() if "left beside what the plan has" in why]
+    assert (len(without), len(shared)) == (4 - len(on_pim), beside)
+    page = " ".join((tmp_path / "out" / "report.html").read_text().split())
+    text = f"{4 - len(on_pim)} of 4 KV caches on the CPU for want of room: "
+    for shown in (printed, page):
+        assert (text in shown) == bool(without)
+        assert all(f"{name} ({why})" in shown for name, why in list(without.items())[:3])
+    assert ("; 1 more (generation.json has all)" in printed) == (len(without) == 4)
 
 
 @pytest.mark.full  # profiles two devices
