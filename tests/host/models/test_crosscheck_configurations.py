@@ -205,7 +205,7 @@ TABLE_KEYS = {
 }  # fmt: skip
 
 #: What has no model in transformers: positions behind a padding that there is none of.
-NO_TABLE_MODEL = {("roberta", "pad_token_id", None)}
+NO_TABLE_MODEL = [("roberta", "pad_token_id", None)]
 
 
 def table_logits(model_type, kind, data):
