@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.tiny_checkpoints import write_checkpoint
 
 from pimloop.sim.paths import REPOSITORY
 from pimloop.sim.verilator.build import build_root
@@ -80,9 +81,8 @@ def test_it_runs_beside_packages_of_the_same_names(wheel: Path, tmp_path: Path) 
         return done.stdout
 
     assert run("-c", "import pimloop; print(pimloop.__file__)").startswith(str(installed))
-    said = run("-m", "pimloop", "sim", "bert-small", "--seq", "4", "--out", "out")
+    write_checkpoint(work / "tiny", "bert")
+    said = run("-m", "pimloop", "sim", "tiny", "--seq", "4", "--out", "out")
     assert "verification: passed" in said
-    cell = (
-        "import pimloop; run = pimloop.simulate('bert-small', tokens=4); print(run._repr_html_())"
-    )
+    cell = "import pimloop; run = pimloop.simulate('tiny', tokens=4); print(run._repr_html_())"
     assert "verification passed" in run("-c", cell)

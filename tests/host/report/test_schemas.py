@@ -170,6 +170,36 @@ def changed(value: Any, path: tuple[Any, ...], new: Any = ...) -> Any:
     return copied
 
 
+def thinned(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a file without the objects in lists that have no place of a new kind.
+
+    Damage to the first place of each kind is the same in it, and what it is checked against is not
+    a hundred more objects of the same form.
+    """
+    kept = {path[:n] for kind in kinds(value) for path in kind[:1] for n in range(len(path) + 1)}
+
+    def thin(part: Any, path: tuple[Any, ...]) -> Any:
+        if isinstance(part, list):
+            # Numbers and names in a list can be as many as the format asks for.
+            return [
+                thin(each, (*path, i))
+                for i, each in enumerate(part)
+                if (*path, i) in kept or not isinstance(each, dict)
+            ]
+        if isinstance(part, dict):
+            return {key: thin(each, (*path, key)) for key, each in part.items()}
+        return part
+
+    thin_value: dict[str, Any] = thin(value, ())
+    assert _names(thin_value) == _names(value)
+    return thin_value
+
+
+def _names(value: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the kinds of places of a file, its keys without the places in lists."""
+    return [tuple("*" if isinstance(k, int) else k for k in kind[0]) for kind in kinds(value)]
+
+
 def test_every_format_has_a_file_that_is_up_to_date() -> None:
     assert schemas.main(["--check"]) == 0
     assert {value["format"] for value in FILES.values()} == set(schemas.FORMATS)
@@ -209,7 +239,7 @@ def test_what_is_written_is_valid(costs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_every_required_key_is_missed_by_both(name: str, tmp_path: Path) -> None:
     """Whether a key is required is the schema's to say; then our reader refuses the file too."""
-    value, valid = FILES[name], validator(FILES[name])
+    value, valid = thinned(FILES[name]), validator(FILES[name])
     required = 0
     for kind in kinds(value):
         path = kind[0]
@@ -228,7 +258,9 @@ def test_every_required_key_is_missed_by_both(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "report 2"])
 def test_every_other_type_is_refused_by_both_or_by_none(name: str) -> None:
-    value, valid = FILES[name], validator(FILES[name])
+    value, valid = thinned(FILES[name]), validator(FILES[name])
+    assert valid.is_valid(value)
+    assert not refusal(value)
     refusals = 0
     for kind in kinds(value):
         path = kind[0]
