@@ -5,6 +5,7 @@ Started as users start it, with real signals and streams.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 
 import pytest
+from support.tiny_checkpoints import write_checkpoint
 
 import pimloop.host.cli
 from pimloop.host.cli.commands import COMMANDS
@@ -63,9 +65,17 @@ def test_an_error_without_a_reader_keeps_its_exit_code():
     assert run(["models", "show", "bart"], shell_end="2> /dev/full").returncode == 2
 
 
-def test_a_run_whose_reader_goes_away_leaves_all_its_files(tmp_path):
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Return the folder of a tiny model: what is asked here is not what its run computes."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_checkpoint(folder, "bert")
+    return str(folder)
+
+
+def test_a_run_whose_reader_goes_away_leaves_all_its_files(tiny, tmp_path):
     out = tmp_path / "out"
-    arguments = ["sim", "bert-small", "--seq", "4", "--device", "model", "--out", str(out)]
+    arguments = ["sim", tiny, "--seq", "4", "--device", "model", "--out", str(out)]
     done = run(arguments, shell_end="| head -1")
     assert done.returncode == 0
     assert done.stdout.count(b"\n") == 1
@@ -86,9 +96,15 @@ def test_no_character_stops_the_output(arguments):
     assert [word for word in done.stdout.decode().split() if word.isalnum()] == expected
 
 
+@functools.cache
+def of_no_width():
+    """Return what a table is where no width is given."""
+    return run(["models"], COLUMNS="").stdout
+
+
 @pytest.mark.parametrize("columns", ["0", "-1", "00", "²", "x", "9" * 30])
 def test_a_width_that_is_none_counts_as_unset(columns):
-    assert run(["models"], COLUMNS=columns).stdout == run(["models"], COLUMNS="").stdout
+    assert run(["models"], COLUMNS=columns).stdout == of_no_width()
 
 
 def interrupted_after(imported, arguments):
@@ -166,9 +182,9 @@ main()
 """
 
 
-def test_a_background_job_ignores_ctrl_c(tmp_path):
+def test_a_background_job_ignores_ctrl_c(tiny, tmp_path):
     """A shell starts `pimloop ... &` with SIGINT ignored; it stays so."""
-    arguments = ["sim", "bert-small", "--seq", "4", "--quiet", "--device", "model"]
+    arguments = ["sim", tiny, "--seq", "4", "--quiet", "--device", "model"]
     with subprocess.Popen(
         [*COMMAND, *arguments, "--out", str(tmp_path)],
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
