@@ -89,7 +89,7 @@ def test_what_cannot_be_read_says_what_and_where(
 
 
 class Machine:
-    """A processor with a clock of its own: work takes a millisecond, at the power of its kind."""
+    """A processor with a clock of its own: work takes 10 milliseconds, at the power of its kind."""
 
     def __init__(self, root: Path, idle: int, serial: int, parallel: int) -> None:
         self.seconds, self._taken = Fraction(0), Fraction(RANGE - 10**5)  # it starts again soon
@@ -97,8 +97,8 @@ class Machine:
         self._watts = {None: idle, 1: serial, 4: parallel}
 
     def work(self, threads: int | None) -> None:
-        self.seconds += Fraction(1, 1000)
-        self._taken += 1000 * self._watts[threads]
+        self.seconds += Fraction(1, 100)
+        self._taken += 10_000 * self._watts[threads]
         self._counter.write_text(str(int(self._taken) % (RANGE + 1)))
 
 

@@ -220,7 +220,7 @@ def test_list_changed_in_flight_is_not_kept(cached: Callable[[], CachedDevice]) 
     for expected in (True, True, False):
         raw.prepare()
         raw.buffer[:4096] = 0
-        raw.chain([matmul(raw, rows=256, inner=4096, stride_a=0), fence(raw), descriptors.end()])
+        raw.chain([matmul(raw, rows=64, inner=4096, stride_a=0), fence(raw), descriptors.end()])
         raw.ring(raw.base)
         if expected and not raw.device.usage["lists_simulated"]:  # type: ignore[attr-defined]
             raw.slot(2 * DESCRIPTOR_BYTES)["cols"] = 64  # END does not look at it
