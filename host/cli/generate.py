@@ -299,6 +299,7 @@ def generation_report(
         "lanes": lanes_text(generation.options.flavour) if simulated else None,
         "cpu_time_source": cpu_time_source(platform),
         "cpu_time_method": cpu_time_method(platform),
+        "pim_time_source": _pim_time_source(platform) if simulated else "",
         "cpu_times_disturbed": longer.disturbed or any(phase.disturbed for phase in phases),
         "batch": generation.generator.batch,
         "prompt": generation.prompt,
@@ -341,6 +342,14 @@ def generation_report(
         },
         "command": list(command),
     }
+
+
+def _pim_time_source(platform: Platform) -> str:
+    """Return what times of the simulated PIM, and of transfers, are."""
+    transfers = "modelled"
+    if platform.driver.conversion == "measured":
+        transfers = "copies simulated, conversions measured on this machine, the rest modelled"
+    return f"simulated clocks, the driver's calls modelled; transfers: {transfers}"
 
 
 def _phase(phase: Phase, platform: Platform) -> dict[str, Any]:
@@ -494,6 +503,8 @@ def print_generation(out: Console, report: dict[str, Any]) -> None:
     kept = {f"{p['name']} {k}": v for p in phases for k, v in p["kept_on_cpu"].items()}
     print_kept_on_cpu(out, kept)
     out.print(f"CPU time: {report['cpu_time_source']}", style="dim", soft_wrap=True)
+    if text := report.get("pim_time_source"):
+        out.print(f"PIM time: {text}", style="dim", soft_wrap=True)
     if report["cpu_times_disturbed"]:
         out.print(NOT_TRUSTED, style="yellow", soft_wrap=True)
     rows = []

@@ -23,6 +23,7 @@ from pimloop.host.report.html.charts import Breakdown
 from pimloop.host.report.html.labels import (
     device_title,
     format_fj,
+    format_js,
     format_number,
     format_us,
     schedule_meaning,
@@ -207,7 +208,7 @@ def _rows(report: Mapping[str, Any]) -> list[Row]:
                 prompt_energy=_joules(schedule["prompt_j"]),
                 token_energy=_joules(schedule["j_per_token"]),
                 power="–" if watts is None else f"{format_number(watts)} W",
-                energy_delay="–" if delay is None else f"{format_number(1e6 * delay)} mJ ms",
+                energy_delay="–" if delay is None else format_js(delay),
                 lead=schedule["executed"],
             )
         )

@@ -33,8 +33,9 @@ from pimloop.host.report.html.lead import main_schedule
 from pimloop.partitioner.percent import percent
 from pimloop.partitioner.quantity import quantity
 
-#: Below this share of the longest bar a part has no room for its name, percent.
-_LABEL_ROOM = 7.0
+#: What a letter of a part's name takes of the longest bar in the page's full width, percent, and
+#: what no name is shorter than.
+_LETTER, _LEAST_LABEL = 0.9, 7.0
 
 
 class OnFurther(NamedTuple):
@@ -328,7 +329,8 @@ def breakdown(
             share = 100.0 * value / longest
             hint = f"{text}: {text_of(value)}, {percent(value / (totals[name] or 1.0))}"
             if value:
-                parts.append(Part(key, text if share > _LABEL_ROOM else "", hint, share, colour))
+                label = text if share > max(_LETTER * len(text), _LEAST_LABEL) else ""
+                parts.append(Part(key, label, hint, share, colour))
         title = schedule_title(name, schedules[name])
         bars.append(Bar(title, text_of(totals[name]), tuple(parts)))
     table = [

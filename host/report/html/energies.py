@@ -10,6 +10,7 @@ from pimloop.host.report.html.charts import BarKey, Breakdown, breakdown
 from pimloop.host.report.html.labels import (
     capitalize_first,
     format_fj,
+    format_js,
     format_number,
     schedule_order,
     schedule_title,
@@ -96,7 +97,7 @@ def _row(name: str, schedule: Schedule) -> EnergyRow:
         format_fj(total["nominal"]),
         f"{format_fj(total['low'])} to {format_fj(total['high'])}",
         "" if power is None else f"{format_number(power)} W",
-        "" if delay is None else f"{format_number(1e6 * delay)} mJ ms",
+        "" if delay is None else format_js(delay),
     )
 
 

@@ -306,6 +306,18 @@ def format_us(us: float) -> str:
     return f"{format_number(us / scale)} {unit}"
 
 
+def format_js(joule_seconds: float) -> str:
+    """Return an energy times a time with its unit.
+
+    >>> format_js(7.4e-6), format_js(0.0074), format_js(1481)
+    ('7.40 µJ s', '7.40 mJ s', '1,481 J s')
+    """
+    scale, unit = (1e-6, "µJ s") if joule_seconds < 1e-3 else (1e-3, "mJ s")
+    if joule_seconds >= 1:
+        scale, unit = 1.0, "J s"
+    return f"{format_number(joule_seconds / scale)} {unit}"
+
+
 def format_fj(femtojoules: float) -> str:
     """Return an energy with its unit.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import re
 import weakref
@@ -54,7 +55,7 @@ from pimloop.host.report.generation.energies import (
 )
 from pimloop.host.report.generation.page import render
 from pimloop.host.report.html.energies import GROUPS
-from pimloop.host.report.html.labels import format_fj, format_number
+from pimloop.host.report.html.labels import format_fj, format_js, format_number
 from pimloop.partitioner.costs import costs_from_dict
 from pimloop.partitioner.place.solve import assignment_plan, partition
 from pimloop.partitioner.problem import Problem
@@ -476,7 +477,11 @@ def check_energy_of_the_page(report: dict[str, Any], page: str) -> None:
     for schedule in report["schedules"]:
         last = last_phase(schedule)
         assert f">{format_number(last['average_w'])} W<" in page
-        assert f">{format_number(1e6 * last['energy_delay_js'])} mJ ms<" in page
+        assert f">{format_js(last['energy_delay_js'])}<" in page
+    assert report["pim_time_source"] == (
+        "simulated clocks, the driver's calls modelled; transfers: modelled"
+    )
+    assert f"PIM time: {html.escape(report['pim_time_source'])}" in page.replace("&#39;", "&#x27;")
 
 
 def test_without_the_power_of_the_cpu_there_is_no_power_of_a_phase():
@@ -545,7 +550,7 @@ def test_a_cache_on_the_pim_is_in_every_time(modelled, tmp_path, capsys, monkeyp
     assert energy["with_cpu"] == modelled
     assert (row["average_w"] is not None) == (row["energy_delay_js"] is not None) == modelled
     shown = (tmp_path / "out" / "report.html").read_text()
-    assert (">Energy × time<" in shown) == (" mJ ms<" in shown) == modelled
+    assert (">Energy × time<" in shown) == (re.search("[µm]?J s<", shown) is not None) == modelled
     assert "Energy of a token by cause" in shown
     without = "without the CPU, whose power is not known: its" in energy_words(report)
     assert without != modelled
