@@ -35,7 +35,7 @@ from pimloop.partitioner.quantity import quantity
 
 #: What a letter of a part's name takes of the longest bar in the page's full width, percent, and
 #: what no name is shorter than.
-_LETTER, _LEAST_LABEL = 0.9, 7.0
+_LETTER, _LEAST_LABEL = 1.0, 7.0
 
 
 class OnFurther(NamedTuple):

@@ -146,8 +146,8 @@ def test_breakdowns_add_up(report: dict[str, Any]) -> None:
                 assert segment.text.endswith(f"{format_us(us)}, {100 * us / spans[name]:.1f} %")
                 title = segment.text.partition(":")[0]
                 assert segment.label in (title, "")
-                # 790 pixels in a window of 1,200, 7 a letter.
-                assert bool(segment.label) == (segment.share > max(7, 0.9 * len(title)))
+                # 790 pixels in a window of 1,200, not 8 a letter.
+                assert bool(segment.label) == (segment.share > max(7, len(title)))
         for title, cells in breakdown.table:
             assert len(cells) == len(names), title
         assert breakdown.table[-1][1] == tuple(format_us(spans[name]) for name in names)
