@@ -472,7 +472,7 @@ def test_a_larger_file_is_brought_below_the_bound(kind, tmp_path, caplog):
 
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
 def test_one_that_another_writes_to_is_passed_over(kind, lock, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
     path = filled(kind, tmp_path)
     with opened(kind, tmp_path) as store, contextlib.closing(sqlite3.connect(path)) as other:
         other.execute(f"BEGIN {lock}")
