@@ -24,6 +24,7 @@ _ROW = re.compile(
     r"^\| \((\d+),(\d+)\)x\(\d+,(\d+)\) \| (\d+) us \| ([\d.]+) us \| ([+-][\d.]+) % \|$",
     re.MULTILINE,
 )
+PAGE = REPOSITORY / "docs" / "change-the-rtl.md"
 PATCH = REPOSITORY / "docs" / "examples" / "interleave-bank-groups.patch"
 
 
@@ -46,22 +47,43 @@ def test_the_products_of_the_readme():
             assert f"{us / int(board) - 1:+.1%}" == f"{difference}%"
 
 
-def run_bert(tree: Path, folder: Path) -> dict[str, Any]:
-    """Return report.json of BERT-base, run by the code in `tree` with empty caches."""
-    cache = folder / "cache"
-    cache.mkdir(mode=0o700)
+def run(tree: Path, folder: Path, command: str) -> str:
+    """Return what `pimloop` prints, run in `folder` by the code in `tree` with empty caches."""
+    folder.mkdir(exist_ok=True)
+    (folder / "cache").mkdir(mode=0o700)
     environment = os.environ | {
         "PYTHONPATH": str(tree),
-        "PIMLOOP_CACHE_DIR": str(cache),
+        "PIMLOOP_CACHE_DIR": str(folder / "cache"),
         "PIMLOOP_BUILD_DIR": os.environ.get("PIMLOOP_BUILD_DIR", str(REPOSITORY / "build")),
     }
-    out = folder / "out"
-    subprocess.run(
-        [sys.executable, "-m", "pimloop", "sim", "bert", "--seq", "16", "--out", str(out)],
-        cwd=folder, env=environment, check=True, timeout=900, stdout=subprocess.DEVNULL,
+    done = subprocess.run(
+        [sys.executable, "-m", "pimloop", *command.split()],
+        cwd=folder, env=environment, check=True, timeout=900, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    loaded: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return done.stdout
+
+
+def run_bert(tree: Path, folder: Path) -> dict[str, Any]:
+    """Return report.json of BERT-base, run by the code in `tree` with empty caches."""
+    run(tree, folder, "sim bert --seq 16 --out out")
+    loaded: dict[str, Any] = json.loads((folder / "out" / "report.json").read_text("utf-8"))
     return loaded
+
+
+def run_gemm(tree: Path, folder: Path) -> tuple[int, int]:
+    """Return DRAM clocks and activations of the product of change-the-rtl.md, which is right."""
+    text = run(tree, folder, "gemm 16 768 768")
+    assert re.search(r"^│ bits equal to golden model +│ yes +│$", text, re.MULTILINE)
+    numbers = dict(re.findall(r"^│ +(act|cycles)\b[^│]*│ ([\d,]+) +│$", text, re.MULTILINE))
+    return int(numbers["cycles"].replace(",", "")), int(numbers["act"].replace(",", ""))
+
+
+def patched_tree(folder: Path) -> Path:
+    """Return a copy of the code, made in `folder`, with the patch of change-the-rtl.md."""
+    copy_code(folder)
+    subprocess.run(["git", "init", "--quiet", "."], cwd=folder, check=True)
+    subprocess.run(["git", "apply", str(PATCH)], cwd=folder, check=True)
+    return folder
 
 
 def products_us(report: dict[str, Any]) -> float:
@@ -70,24 +92,34 @@ def products_us(report: dict[str, Any]) -> float:
     return float(next(r["us"] for r in rows if (r["op"], r["device"]) == ("MatMul", "pim")))
 
 
+def test_the_product_of_change_the_rtl(tmp_path: Path):
+    clocks, activations = run_gemm(REPOSITORY, tmp_path / "before")
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"| (16,768)x(768,768), DRAM clocks | {clocks:,} | " in page
+    assert f"| activations in it | {activations:,} | " in page
+
+
+@pytest.mark.full
+def test_the_product_of_change_the_rtl_with_its_patch(tmp_path: Path):
+    old = run_gemm(REPOSITORY, tmp_path / "before")
+    new = run_gemm(patched_tree(tmp_path / "tree"), tmp_path / "after")
+    change = f"{new[0] / old[0] - 1:+.1%}".replace("%", " %")
+    page = PAGE.read_text(encoding="utf-8")
+    assert f", DRAM clocks | {old[0]:,} | {new[0]:,} | {change} |\n" in page
+    assert f" in it | {old[1]:,} | {new[1]:,} | x {new[1] / old[1]:.1f} |\n" in page
+
+
 @pytest.mark.full
 def test_the_table_of_change_the_rtl(tmp_path: Path):
     """BERT before and after the page's patch, in a copy of the tree, is what the page says."""
-    tree = tmp_path / "tree"
-    copy_code(tree)
-    before, after = tmp_path / "before", tmp_path / "after"
-    before.mkdir()
-    after.mkdir()
-    old = run_bert(tree, before)
-    subprocess.run(["git", "init", "--quiet", "."], cwd=tree, check=True)
-    subprocess.run(["git", "apply", str(PATCH)], cwd=tree, check=True)
-    new = run_bert(tree, after)
+    old = run_bert(REPOSITORY, tmp_path / "before")
+    new = run_bert(patched_tree(tmp_path / "tree"), tmp_path / "after")
 
     def row(label: str, a: float, b: float, digits: str, unit: str) -> str:
         change = f"{b / a - 1:+.1%}".replace("%", " %")
         return f"| {label} | {a:{digits}}{unit} | {b:{digits}}{unit} | {change} |"
 
-    page = (REPOSITORY / "docs" / "change-the-rtl.md").read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
     totals = [report["schedules"]["optimal"]["executed_us"] / 1e3 for report in (old, new)]
     products = [products_us(report) / 1e3 for report in (old, new)]
     speed_up = [report["speedup"]["cpu_parallel_first"] for report in (old, new)]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from support.paths import REPOSITORY
 
 import pimloop
 from pimloop.rtl.tables.source import RTL
+from pimloop.rtl.tools.synth.tools import read_design
 from pimloop.sim.device.config import (
     fpga_sources,
     primitive_sources,
@@ -18,6 +23,8 @@ from pimloop.sim.device.config import (
     synthesizable_sources,
 )
 from pimloop.sim.paths import SIM
+from pimloop.sim.verilator.build import LINT_WAIVERS
+from pimloop.sim.verilator.toolchain import find_verilator
 
 PRIMITIVES = primitive_sources()
 SYNTHESIS = synthesizable_sources()
@@ -101,13 +108,81 @@ def test_the_core_file_has_the_same_files() -> None:
     assert filesets["rtl"]["files"] == relative(SYNTHESIS[len(PRIMITIVES) :])
     assert filesets["fpga"]["files"] == relative(FPGA)
     assert filesets["simulation"]["files"] == relative(SIMULATION)
-    targets = core()["targets"]
-    assert targets["default"]["filesets"] == ["primitives", "rtl"]
-    assert targets["lint"]["filesets"] == ["primitives", "rtl"]
-    assert targets["sim"]["filesets"] == ["primitives", "rtl", "simulation"]
+    assert [(RTL / name).resolve() for name in filesets["waivers"]["files"]] == [LINT_WAIVERS]
+
+
+def test_the_core_file_has_a_target_for_every_file() -> None:
+    targets, filesets = core()["targets"], core()["filesets"]
+    device = ["primitives", "rtl"]
+    assert {name: target["filesets"] for name, target in targets.items()} == {
+        "default": [*device, "waivers"],
+        "lint": [*device, "waivers"],
+        "sim": [*device, "simulation", "waivers"],
+        "fpga": [*device, "fpga"],
+    }
     for target in targets.values():
-        assert f"{target['toplevel']}.sv" in filesets["rtl"]["files"]
-        assert set(target.get("parameters", ())) <= set(core()["parameters"])
+        named = [file for name in target["filesets"] for file in filesets[name]["files"]]
+        assert target["toplevel"] in {Path(file).stem for file in named}
+        assert target["flow"]
+
+
+def test_every_parameter_of_the_device_can_be_set_in_the_core_file() -> None:
+    header = (RTL / "pim_top.sv").read_text(encoding="utf-8").partition("\n) (\n")[0]
+    names = set(re.findall(r"^  parameter [\w ]+? (\w+) = ", header, re.MULTILINE))
+    assert len(names) == header.count("  parameter ")
+    settable = names - {"ControlOnly", "NativeLanes"}  # they need files that are not in the core
+    parameters = core()["parameters"]
+    defines = {"SYNTHESIS", "PIM_NO_CLOCK_GATES"}
+    assert set(parameters) == settable | defines
+    for name in settable:  # without a default of its own: that of the device
+        assert parameters[name] == {"datatype": "int", "paramtype": "vlogparam"}
+    for name in defines:  # as pimloop's own synthesis has them
+        assert f"-D {name} " in read_design("pim_top", SYNTHESIS, hierarchy=False)
+        assert parameters[name]["default"] is True
+    for name, target in core()["targets"].items():
+        assert set(target["parameters"]) == settable | (defines if name != "sim" else set()), name
+
+
+def test_the_lint_of_the_core_file_has_nothing_to_say() -> None:
+    """What FuseSoC gives to Verilator for the target."""
+    target, filesets = core()["targets"]["lint"], core()["filesets"]
+    files = [RTL / file for name in target["filesets"] for file in filesets[name]["files"]]
+    files.sort(key=lambda path: path.suffix != ".vlt")  # waivers first, as FuseSoC has them
+    options = [*target["flow_options"]["verilator_options"], "-DSYNTHESIS", "-DPIM_NO_CLOCK_GATES"]
+    tool, root = find_verilator()
+    done = subprocess.run(
+        [tool.path, "--lint-only", *options, *files, "--top-module", target["toplevel"]],
+        env=os.environ | ({} if root is None else {"VERILATOR_ROOT": str(root)}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("target", ["default", "lint", "sim", "fpga"])
+def test_fusesoc_takes_the_core_file(tmp_path: Path, target: str) -> None:
+    fusesoc = shutil.which("fusesoc")
+    if fusesoc is None:
+        pytest.skip("there is no fusesoc (pip install fusesoc)")
+    run = [fusesoc, "--cores-root", RTL, "run", "--setup", "--target", target]
+    done = subprocess.run(
+        [*run, "pimloop:pim:pim_top", "--Rows", "16"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stdout + done.stderr
+    (made,) = tmp_path.glob("build/*/*/*.eda.yml")
+    given = yaml.safe_load(made.read_text(encoding="utf-8"))["parameters"]
+    defaults = {name: parameter.get("default") for name, parameter in given.items()}
+    defines = {} if target == "sim" else {"SYNTHESIS": True, "PIM_NO_CLOCK_GATES": True}
+    assert {name: value for name, value in defaults.items() if value is not None} == {
+        "Rows": 16,
+        **defines,
+    }
 
 
 def test_the_core_file_has_the_version_of_the_package() -> None:
