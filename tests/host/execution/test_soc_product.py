@@ -13,8 +13,9 @@ from pimloop.host.execution import soc
 from pimloop.host.execution.soc import check_gemm, compile_gemm, main, run_product
 from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.errors import SimError
+from pimloop.sim.packages import require_packages
 from pimloop.sim.soc.firmware import find_compiler
-from pimloop.sim.soc.machine import Bus, Machine, build_machine, require_packages
+from pimloop.sim.soc.machine import PACKAGES, Bus, Machine, build_machine
 
 # Each bus is a simulator of its own, which takes minutes to build.
 pytestmark = pytest.mark.full
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.full
 @pytest.fixture(scope="module")
 def parts() -> None:
     try:
-        require_packages()
+        require_packages("the SoC", PACKAGES, "soc")
         find_compiler()
     except SimError as error:
         pytest.skip(str(error))

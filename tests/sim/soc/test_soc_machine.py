@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import pytest
 
 from pimloop.sim.device.config import parameter_defaults
 from pimloop.sim.errors import SimError
-from pimloop.sim.soc import firmware, machine
+from pimloop.sim.soc import firmware
 from pimloop.sim.soc.firmware import compile_program, find_compiler
-from pimloop.sim.soc.machine import DEVICE, Machine, build_machine, require_packages
+from pimloop.sim.soc.machine import DEVICE, Machine, build_machine
 
 
 @pytest.fixture
@@ -80,16 +79,6 @@ def test_a_compiler_without_a_library_is_named(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(SimError, match=r"has no picolibc for RV32IM; install it with: sudo"):
         find_compiler()
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        machine.importlib.util, "find_spec", lambda name: None if name == "migen" else find(name)
-    )
-    monkeypatch.setattr(machine, "PACKAGES", ("migen",))
-    with pytest.raises(SimError, match=r"the Python package migen; .*requirements-soc\.txt"):
-        require_packages()
 
 
 def test_a_bus_that_there_is_not_is_refused() -> None:
