@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pimloop.sim.device.config import synthesizable_sources
+from pimloop.sim.device.config import primitive_sources, synthesizable_sources
 
 RTL = Path(__file__).resolve().parents[2]
 #: Harnesses and stand-ins, SystemVerilog that only synthesis has.
@@ -47,7 +47,7 @@ def control_sources() -> list[Path]:
 def scheduler_sources() -> list[Path]:
     """Return the sources of the scheduler between registers, fed by `pim_spans`."""
     kept = [p for p in synthesizable_sources() if p.stem in _PACKAGES or "sched" in p.stem]
-    return [*kept, RTL / "pim_spans.sv", SYNTHESIS / f"{SCHEDULER_TOP}.sv"]
+    return [*primitive_sources(), *kept, RTL / "pim_spans.sv", SYNTHESIS / f"{SCHEDULER_TOP}.sv"]
 
 
 def block_name(module: str) -> str | None:

