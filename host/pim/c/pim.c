@@ -51,6 +51,15 @@ void pim_reset(struct pim *pim) {
   pim->lost = 0;
 }
 
+void pim_stop(const struct pim_io *io) {
+  if (io->read(io->context, PIM_REG_ID) != PIM_DEVICE_ID ||
+      !(io->read(io->context, PIM_REG_STATUS) & PIM_STATUS_RUNNING_MASK)) {
+    return;
+  }
+  io->write(io->context, PIM_REG_CTRL, PIM_CTRL_SOFT_RESET_MASK);
+  io->read(io->context, PIM_REG_STATUS); /* answered after the write has arrived */
+}
+
 int pim_open(struct pim *pim, const struct pim_io *io, void *buffer, uint64_t address,
              uint64_t bytes, uint32_t slots) {
   memset(pim, 0, sizeof *pim);
@@ -76,6 +85,7 @@ int pim_open(struct pim *pim, const struct pim_io *io, void *buffer, uint64_t ad
   pim->lanes = read32(pim, PIM_REG_LANES);
   pim->acc_groups = read32(pim, PIM_REG_ACC_GROUPS);
   pim->scalar_depth = read32(pim, PIM_REG_SCALAR_DEPTH);
+  pim->rows_per_beat = read32(pim, PIM_REG_ROWS_PER_BEAT);
   pim_reset(pim);
   return PIM_OK;
 }
@@ -122,23 +132,25 @@ static int await(struct pim *pim, uint32_t milliseconds) {
   return PIM_ERROR_TIMEOUT;
 }
 
+static uint32_t status_code(struct pim *pim, uint32_t index) {
+  return slot(pim, index)->status & PIM_DESCRIPTOR_STATUS_CODE_MASK;
+}
+
 /* Returns what the status words and STATUS say of a list of `count` descriptors. */
 static int verdict(struct pim *pim, uint32_t count) {
-  uint32_t status = read32(pim, PIM_REG_STATUS);
-  for (uint32_t i = 0; i < count; i++) {
-    uint32_t code = slot(pim, i)->status & PIM_DESCRIPTOR_STATUS_CODE_MASK;
-    if (code != PIM_CODE_DONE) {
-      pim->code = code;
-      pim->failed = i;
-      return PIM_ERROR_REFUSED;
-    }
-  }
-  if (status & PIM_STATUS_FAILED_MASK) {
+  uint32_t status = read32(pim, PIM_REG_STATUS), i = 0;
+  while (i < count && status_code(pim, i) == PIM_CODE_DONE) i++;
+  pim->code = i < count ? status_code(pim, i) : PIM_CODE_DONE;
+  pim->failed = i;
+  if (status & PIM_STATUS_FAILED_MASK &&
+      (pim->code == PIM_CODE_PENDING || pim->code == PIM_CODE_DONE)) {
+    /* The word of the descriptor that failed was not written, or is not seen here. */
+    uint32_t begun = read32(pim, PIM_REG_DESC_COUNT);
     pim->code = (status & PIM_STATUS_CODE_MASK) >> PIM_STATUS_CODE_SHIFT;
-    pim->failed = 0;
+    pim->failed = begun == 0 ? 0 : (begun < count ? begun : count) - 1;
     return PIM_ERROR_REFUSED;
   }
-  return PIM_OK;
+  return i < count ? PIM_ERROR_REFUSED : PIM_OK;
 }
 
 int pim_wait(struct pim *pim, uint32_t milliseconds) {
@@ -222,12 +234,29 @@ static void explain_timeout(struct pim *pim, char *text, size_t bytes) {
 }
 
 static void explain_refusal(struct pim *pim, char *text, size_t bytes) {
+  static const char cached[] = "what the device writes is not seen in the buffer: is it cached? Set "
+                               "sync-mode of u-dma-buf to 2 or 3, or connect a coherent port.";
   uint32_t opcode = slot(pim, pim->failed)->control & PIM_CONTROL_OPCODE_MASK;
-  const char *next = pim->code == PIM_CODE_AXI_READ || pim->code == PIM_CODE_AXI_WRITE
-                         ? "Check the address range of the port in the block design."
-                         : "Mend that descriptor; rtl/README.md has the rules of its opcode.";
-  snprintf(text, bytes, "descriptor %" PRIu32 " of the list, opcode 0x%02" PRIX32
-           ", ended with %s %s", pim->failed, opcode, pim_code_text(pim->code), next);
+  uint32_t seen = status_code(pim, pim->failed);
+  char place[80];
+  snprintf(place, sizeof place, "descriptor %" PRIu32 " of the list, opcode 0x%02" PRIX32,
+           pim->failed, opcode);
+  if (pim->code == PIM_CODE_PENDING) {
+    snprintf(text, bytes, "the list has ended without an error, but the status word of %s, is still "
+             "PENDING: %s", place, cached);
+  } else if (pim->code == PIM_CODE_AXI_READ || pim->code == PIM_CODE_AXI_WRITE) {
+    snprintf(text, bytes, "%s, ended with %s Check the address range of the port in the block "
+             "design: the buffer must be in it.", place, pim_code_text(pim->code));
+  } else if (seen == pim->code) {
+    snprintf(text, bytes, "%s, ended with %s Mend that descriptor; rtl/README.md has the rules of "
+             "its opcode.", place, pim_code_text(pim->code));
+  } else if (read32(pim, PIM_REG_DESC_COUNT) == 0) {
+    snprintf(text, bytes, "the list's address, 0x%" PRIX64 ", was refused with %s Is another program "
+             "using the device?", pim->address, pim_code_text(pim->code));
+  } else {
+    snprintf(text, bytes, "%s, ended with %s Its status word does not say so: %s", place,
+             pim_code_text(pim->code), cached);
+  }
 }
 
 void pim_explain(struct pim *pim, int error, char *text, size_t bytes) {
@@ -300,6 +329,8 @@ struct pim_descriptor pim_matmul(const struct pim_product *product) {
       of_opcode(product->transposed ? PIM_OPCODE_MATMUL_T : PIM_OPCODE_MATMUL);
   d.control |= (uint32_t)product->init << PIM_CONTROL_INIT_SHIFT;
   d.control |= (uint32_t)(product->out_f32 != 0) << PIM_CONTROL_OUT_F32_SHIFT;
+  d.control |= (uint32_t)product->weights << PIM_CONTROL_WEIGHTS_SHIFT;
+  d.control |= product->group << PIM_CONTROL_GROUP_SHIFT;
   d.host_lo = product->c;
   d.host_hi = product->stride_c;
   d.addr_a = product->a;
@@ -313,6 +344,29 @@ struct pim_descriptor pim_matmul(const struct pim_product *product) {
   d.stride_y = product->stride_y;
   d.tile = product->tile;
   return d;
+}
+
+int pim_integers_refused(const struct pim *pim, uint32_t inner, enum pim_weights weights,
+                         uint32_t group, char *text, size_t bytes) {
+  uint32_t each = weights == PIM_WEIGHTS_W8 ? 2 : weights == PIM_WEIGHTS_W4 ? 4 : 1;
+  uint32_t bits = 16 / each; /* lanes are 16 bits wide */
+  if (each > pim->rows_per_beat || each > pim->acc_groups) {
+    snprintf(text, bytes, "weights of %" PRIu32 " bits need rows_per_beat and acc_groups of at least "
+             "%" PRIu32 ", the device has %" PRIu32 " and %" PRIu32,
+             bits, each, pim->rows_per_beat, pim->acc_groups);
+    return 1;
+  }
+  if (group > PIM_CONTROL_GROUP_MASK >> PIM_CONTROL_GROUP_SHIFT) {
+    snprintf(text, bytes, "groups of 2 to the power of %" PRIu32 " rows: %" PRIu32 " is the most",
+             group, PIM_CONTROL_GROUP_MASK >> PIM_CONTROL_GROUP_SHIFT);
+    return 1;
+  }
+  if (inner > pim->scalar_depth && pim->scalar_depth % (UINT32_C(1) << group) != 0) {
+    snprintf(text, bytes, "groups of %" PRIu32 " rows, of which the device's scalar_depth %" PRIu32
+             " is no multiple", UINT32_C(1) << group, pim->scalar_depth);
+    return 1;
+  }
+  return 0;
 }
 
 struct pim_descriptor pim_elementwise(enum pim_opcode opcode, enum pim_broadcast broadcast,

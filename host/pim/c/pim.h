@@ -57,7 +57,8 @@ struct pim {
   uint32_t waited; /* milliseconds that the last wait was given */
   /* What the device says of itself. */
   uint64_t capacity; /* bytes of its memory */
-  uint32_t all_bank, banks, row_bytes, atom_bytes, beat_bytes, lanes, acc_groups, scalar_depth;
+  uint32_t all_bank, banks, row_bytes, atom_bytes, beat_bytes, lanes, acc_groups, scalar_depth,
+      rows_per_beat;
 };
 
 /* Opens a device: checks ID and version, reads its geometry, resets it, lets it see the buffer.
@@ -82,6 +83,10 @@ void pim_reset(struct pim *pim);
 
 /* Reads a counter by its lower register, as PIM_REG_CNT_CYCLES_LO. */
 uint64_t pim_counter(struct pim *pim, uint32_t low);
+
+/* Resets a PIM device whose list still runs, as after a time-out: it would go on writing to a buffer
+ * that others may get. Leaves an idle device, and one of another kind, as it is. */
+void pim_stop(const struct pim_io *io);
 
 /* First byte of the buffer behind the list, and the device's address of a byte of the buffer. */
 uint64_t pim_data_offset(const struct pim *pim);
@@ -112,8 +117,15 @@ struct pim_product {
   enum pim_init init;
   uint32_t c, stride_c; /* initial value */
   int out_f32;
+  enum pim_weights weights; /* W8, W4: B is integers and scales (rtl/README.md, Integer weights) */
+  uint32_t group;           /* of them: log2 of the rows that share a scale */
 };
 struct pim_descriptor pim_matmul(const struct pim_product *product);
+
+/* Returns whether the device has no product by such weights; `text` says why. A product whose
+ * `inner` is larger than scalar_depth is split into several, at whole groups. */
+int pim_integers_refused(const struct pim *pim, uint32_t inner, enum pim_weights weights,
+                         uint32_t group, char *text, size_t bytes);
 
 /* Y = A op B, and Y = op A. */
 struct pim_descriptor pim_elementwise(enum pim_opcode opcode, enum pim_broadcast broadcast,

@@ -3,6 +3,7 @@
 
 #include "pim_uio.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,7 +20,6 @@
 #define GUIDE "(docs/board-bring-up.md)"
 #define UIO_VARIABLE "PIMLOOP_BOARD_UIO"
 #define BUFFER_VARIABLE "PIMLOOP_BOARD_BUFFER"
-#define MOST_UIO 64
 #define PATH_BYTES 512
 
 struct failure {
@@ -55,18 +55,27 @@ static int read_number(const char *path, uint64_t *value) {
   return end != line && *end == 0 && errno == 0;
 }
 
+/* Returns N of the folder uioN whose `name` is this one, -1 when there is none or another. */
 static int find_uio(const char *root, const char *name, struct failure *failure) {
-  int number = -1;
-  for (int i = 0; i < MOST_UIO; i++) {
-    char path[PATH_BYTES], line[128];
-    snprintf(path, sizeof path, "%s/sys/class/uio/uio%d/name", root, i);
+  char path[PATH_BYTES], line[128];
+  int number = -1, other = -1, length;
+  snprintf(path, sizeof path, "%s/sys/class/uio", root);
+  DIR *folder = opendir(path);
+  for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+    int here;
+    if (sscanf(entry->d_name, "uio%d%n", &here, &length) != 1 || entry->d_name[length] != 0) continue;
+    snprintf(path, sizeof path, "%s/sys/class/uio/uio%d/name", root, here);
     if (!read_line(path, line, sizeof line) || strcmp(line, name) != 0) continue;
-    if (number >= 0) {
-      fail(failure, "uio%d and uio%d are both called '%s': give them names of their own in the "
-           "device tree and choose one by " UIO_VARIABLE " " GUIDE, number, i, name);
-      return -1;
-    }
-    number = i;
+    other = number;
+    number = here;
+    if (other >= 0) break;
+  }
+  if (folder != NULL) closedir(folder);
+  if (other >= 0) {
+    fail(failure, "uio%d and uio%d are both called '%s': give them names of their own in the "
+         "device tree and choose one by " UIO_VARIABLE " " GUIDE,
+         other < number ? other : number, other < number ? number : other, name);
+    return -1;
   }
   if (number < 0) {
     fail(failure,
@@ -172,6 +181,7 @@ int pim_uio_open(struct pim_uio *board, const char *root, const char *uio, const
   struct failure failure = {message, message_bytes};
   memset(board, 0, sizeof *board);
   board->uio = -1;
+  if (root == NULL) root = "";
   int result =
       open_registers(board, root, chosen(uio, UIO_VARIABLE, "pim"), &failure);
   if (result == PIM_OK) {
@@ -182,7 +192,11 @@ int pim_uio_open(struct pim_uio *board, const char *root, const char *uio, const
 }
 
 void pim_uio_close(struct pim_uio *board) {
-  if (board->buffer != NULL) munmap(board->buffer, (size_t)board->bytes);
+  if (board->buffer != NULL) { /* without one nothing was started */
+    struct pim_io io = pim_uio_io(board);
+    pim_stop(&io);
+    munmap(board->buffer, (size_t)board->bytes);
+  }
   if (board->window != NULL) munmap(board->window, board->window_bytes);
   if (board->uio >= 0) close(board->uio);
   memset(board, 0, sizeof *board);

@@ -20,15 +20,16 @@ struct pim_uio {
   uint64_t bytes;
 };
 
-/* Opens a board below a root folder ("" for a board, another one in tests) by the names of its UIO
- * device and of its buffer; NULL: $PIMLOOP_BOARD_UIO and $PIMLOOP_BOARD_BUFFER, else "pim" and
- * "udmabuf0". On PIM_ERROR_IO `message` says what is wrong, where and what to do. */
+/* Opens a board below a root folder ("" or NULL for a board, another one in tests) by the names of
+ * its UIO device and of its buffer; NULL: $PIMLOOP_BOARD_UIO and $PIMLOOP_BOARD_BUFFER, else "pim"
+ * and "udmabuf0". On PIM_ERROR_IO `message` says what is wrong, where and what to do. */
 int pim_uio_open(struct pim_uio *board, const char *root, const char *uio, const char *buffer,
                  char *message, size_t message_bytes);
 
 /* Returns the functions of an open board for pim_open. */
 struct pim_io pim_uio_io(struct pim_uio *board);
 
+/* Stops a list that still runs, as after a time-out, and leaves the board to others. */
 void pim_uio_close(struct pim_uio *board);
 
 #ifdef __cplusplus

@@ -42,7 +42,7 @@ class Product(ctypes.Structure):
         (name, ctypes.c_uint32)
         for name in (
             *("a", "b", "y", "rows", "inner", "cols", "stride_a", "stride_b", "stride_y", "tile"),
-            *("transposed", "init", "c", "stride_c", "out_f32"),
+            *("transposed", "init", "c", "stride_c", "out_f32", "weights", "group"),
         )
     )
 
@@ -90,7 +90,7 @@ def load(folder: Path) -> ctypes.CDLL:
         getattr(library, name).restype = ctypes.c_size_t
     for name in ("pim_copy_in", "pim_copy_out"):
         getattr(library, name).argtypes = [ctypes.c_uint64, *[ctypes.c_uint32] * 5]
-    for name in ("probe_code", "probe_failed"):
+    for name in ("probe_code", "probe_failed", "probe_rows_per_beat"):
         getattr(library, name).restype = ctypes.c_uint32
     library.pim_bf16.argtypes, library.pim_bf16.restype = [ctypes.c_float], ctypes.c_uint16
     library.pim_float.argtypes, library.pim_float.restype = [ctypes.c_uint16], ctypes.c_float
@@ -163,6 +163,14 @@ class CDriver:
         text = ctypes.create_string_buffer(512)
         library.pim_explain(self.pim, error, text, ctypes.c_size_t(512))
         return text.value.decode()
+
+    def integers_refused(self, inner: int, weights: int, group: int) -> str | None:
+        """Return why the device has no such products, None: it has."""
+        text = ctypes.create_string_buffer(512)
+        refused = self.library.pim_integers_refused(
+            self.pim, inner, weights, group, text, ctypes.c_size_t(512)
+        )
+        return text.value.decode() if refused else None
 
     @property
     def refusal(self) -> tuple[int, int]:

@@ -6,6 +6,7 @@ size_t probe_uio_bytes(void) { return sizeof(struct pim_uio); }
 uint32_t probe_code(const struct pim *pim) { return pim->code; }
 uint32_t probe_failed(const struct pim *pim) { return pim->failed; }
 uint64_t probe_capacity(const struct pim *pim) { return pim->capacity; }
+uint32_t probe_rows_per_beat(const struct pim *pim) { return pim->rows_per_beat; }
 /* Returns the descriptor that was there. */
 int probe_set_uio(struct pim_uio *board, int descriptor) {
   int before = board->uio;

@@ -62,4 +62,8 @@ struct pim_io pim_uio_io(struct pim_uio *board) {
   return io;
 }
 
-void pim_uio_close(struct pim_uio *board) { munmap(board->buffer, (size_t)board->bytes); }
+void pim_uio_close(struct pim_uio *board) {
+  struct pim_io io = pim_uio_io(board);
+  pim_stop(&io);
+  munmap(board->buffer, (size_t)board->bytes);
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import random
 import re
@@ -11,6 +12,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,20 +43,26 @@ from support.raw import RawDevice
 from pimloop.host.common import golden
 from pimloop.host.pim.device.base import Device, DeviceTimeoutError
 from pimloop.host.pim.device.cached import CachedDevice
-from pimloop.host.pim.driver import descriptors
+from pimloop.host.pim.device.execution import Execution, RefusedError
+from pimloop.host.pim.device.validate import Fields
+from pimloop.host.pim.driver import PimDriver, descriptors
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.tables import isa
 from pimloop.rtl.tables.isa import (
     CONTROL_FIELDS,
+    CTRL_IRQ_ENABLE,
+    CTRL_SOFT_RESET,
     DEVICE_ID,
     DEVICE_VERSION,
     RESET,
+    STATUS_RUNNING,
     Broadcast,
     Code,
     Field,
     Init,
     Opcode,
     Reg,
+    Weights,
 )
 
 PLATFORM = load_platform("htg-z920")
@@ -106,7 +114,7 @@ def test_the_header_has_the_tables_values() -> None:
     }
     assert values == expected
     header = (SOURCES / "pim_isa.h").read_text(encoding="utf-8")
-    for enum in (Opcode, Broadcast, Init, Code):
+    for enum in (Opcode, Broadcast, Init, Weights, Code):
         prefix = f"PIM_{enum.__name__.upper()}_"
         defined = re.findall(rf"{prefix}(\w+) = (0x\w+),", header)
         assert {name: int(value, 0) for name, value in defined} == {e.name: int(e) for e in enum}
@@ -129,6 +137,7 @@ def test_descriptors_have_the_same_bytes(library: ctypes.CDLL, seed: int) -> Non
     product = {name: word() for name, _ in Product._fields_}
     product["transposed"], product["out_f32"] = rng.getrandbits(1), rng.getrandbits(1)
     product["init"] = rng.randrange(3)
+    product["weights"], product["group"] = rng.randrange(3), rng.randrange(16)
     arguments = {k: v for k, v in product.items() if k not in ("a", "b", "y")}
     arguments["transposed"], arguments["out_f32"] = map(
         bool, (product["transposed"], product["out_f32"])
@@ -216,6 +225,13 @@ def test_lists_do_what_those_of_python_do(library: ctypes.CDLL, memory: Path) ->
     assert {result[2] for result in results.values()} == {True, False}
 
 
+def test_lists_with_products_by_integers(library: ctypes.CDLL, memory: Path) -> None:
+    geometry = dataclasses.replace(PLATFORM.geometry(), rows_per_beat=4)
+    with FileModel(geometry, memory, 1 << 32) as device:
+        for seed in range(12):
+            assert outcome(library, device, seed) == outcome(None, device, seed), seed
+
+
 def test_lists_on_the_simulated_device(
     library: ctypes.CDLL, devices: Callable[[str], Device]
 ) -> None:
@@ -281,6 +297,37 @@ def test_what_the_device_says_of_itself(library: ctypes.CDLL, memory: Path) -> N
         assert driver.open() == OK
         assert library.probe_capacity(driver.pim) == PLATFORM.geometry().capacity
         assert library.pim_data_offset(driver.pim) == 64 * 64
+        assert library.probe_rows_per_beat(driver.pim) == PLATFORM.geometry().rows_per_beat
+
+
+@pytest.mark.parametrize(
+    ("rows_per_beat", "acc_groups", "scalar_depth"), [(1, 16, 4096), (2, 1, 4096), (4, 4, 4000)]
+)
+def test_products_by_integers_are_refused_as_in_python(
+    library: ctypes.CDLL, memory: Path, rows_per_beat: int, acc_groups: int, scalar_depth: int
+) -> None:
+    geometry = dataclasses.replace(
+        PLATFORM.geometry(),
+        rows_per_beat=rows_per_beat, acc_groups=acc_groups, scalar_depth=scalar_depth,
+    )  # fmt: skip
+    with FileModel(geometry, memory, 1 << 32) as device:
+        driver = CDriver(library, device)
+        assert driver.open() == OK
+        cases = [
+            (inner, weights, group)
+            for weights in (Weights.W8, Weights.W4)
+            for inner, group in ((4000, 7), (4001, 5), (4097, 7), (4097, 12), (8192, 15))
+        ]
+        made = [driver.integers_refused(*case) for case in cases]
+        assert driver.integers_refused(8192, Weights.BF16, 0) is None
+        if rows_per_beat == acc_groups == 4:
+            assert driver.integers_refused(64, Weights.W4, 16) == (
+                "groups of 2 to the power of 16 rows: 15 is the most"
+            )
+            assert made[1] is None
+            assert made[2] is not None
+        with PimDriver(device) as python:
+            assert made == [python.integers_refused(*case) for case in cases]
 
 
 def test_a_list_that_is_full_or_running(library: ctypes.CDLL, memory: Path) -> None:
@@ -316,6 +363,85 @@ def test_a_refused_descriptor_has_its_code_and_place(library: ctypes.CDLL, memor
         assert library.pim_code_text(Code.OPCODE) == b"OPCODE: Unknown opcode."
         assert driver.add(descriptors.fence()) == OK
         assert driver.run() == OK
+
+
+class _Unseen(Execution):
+    """Status words that never reach the host's eyes: the buffer is cached, or the bus refuses."""
+
+    def set_status(self, address: int, status: int) -> None:
+        """Write none."""
+
+
+class Port(FileModel):
+    """A device behind a port that may refuse its reads, and whose status words are not seen."""
+
+    error: Code | None = None
+    list_address: int | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._execution = _Unseen(self.geometry, self.memory, self._buffer, self.buffer_address)
+
+    def _fetch(self, address: int, index: int) -> Fields:
+        if self.error is not None and index == 1:
+            raise RefusedError(self.error)
+        return super()._fetch(address, index)
+
+    def write32(self, offset: int, value: int) -> None:
+        """Start another list than the driver's, where one is given."""
+        if offset == Reg.DOORBELL and self.list_address is not None:
+            super().write32(Reg.LIST_LO, self.list_address)
+        super().write32(offset, value)
+
+
+@pytest.mark.parametrize(
+    ("error", "list_address", "code", "place", "text"),
+    [
+        (
+            *(Code.AXI_READ, None, Code.AXI_READ, 1),
+            "descriptor 1 of the list, opcode 0x08, ended with AXI_READ: The host memory answered a"
+            " read with an error. Check the address range of the port in the block design: the"
+            " buffer must be in it.",
+        ),
+        (
+            *(Code.LOOP, None, Code.LOOP, 1),
+            "descriptor 1 of the list, opcode 0x08, ended with LOOP: The status word is not"
+            " PENDING: the chain loops, or it was not re-armed. Its status word does not say so:"
+            " what the device writes is not seen in the buffer: is it cached? Set sync-mode of"
+            " u-dma-buf to 2 or 3, or connect a coherent port.",
+        ),
+        (
+            *(None, None, Code.PENDING, 0),
+            "the list has ended without an error, but the status word of descriptor 0 of the list,"
+            " opcode 0x08, is still PENDING: what the device writes is not seen in the buffer: is"
+            " it cached? Set sync-mode of u-dma-buf to 2 or 3, or connect a coherent port.",
+        ),
+        (
+            *(None, 32, Code.MISALIGNED, 0),
+            "the list's address, 0x100000000, was refused with MISALIGNED: An address or stride is"
+            " not a multiple of its granule. Is another program using the device?",
+        ),
+    ],
+)
+def test_a_status_word_that_was_not_written_does_not_hide_what_status_says(
+    library: ctypes.CDLL,
+    memory: Path,
+    error: Code | None,
+    list_address: int | None,
+    code: Code,
+    place: int,
+    text: str,
+) -> None:
+    device = on(memory, Port)
+    assert isinstance(device, Port)
+    with device:
+        driver = CDriver(library, device)
+        assert driver.open() == OK
+        device.error, device.list_address = error, list_address
+        assert [driver.add(descriptors.fence()) for _ in range(2)] == [OK, OK]
+        assert driver.run() == REFUSED
+        assert driver.refusal == (code, place)
+        assert driver.explain(library, REFUSED) == text
 
 
 def test_a_list_that_does_not_end_is_dropped_before_the_next(
@@ -384,13 +510,14 @@ def test_every_error_has_a_text(library: ctypes.CDLL) -> None:
 class Board:
     """A board opened by pim_uio.c below a folder."""
 
-    def __init__(self, library: ctypes.CDLL, root: Path) -> None:
+    def __init__(self, library: ctypes.CDLL, root: Path | None) -> None:
         self.library = library
         self._board = ctypes.create_string_buffer(library.probe_uio_bytes())
         self.board = ctypes.byref(self._board)
         text = ctypes.create_string_buffer(512)
         self.result = library.pim_uio_open(
-            self.board, os.fsencode(root), None, None, text, ctypes.c_size_t(512)
+            *(self.board, None if root is None else os.fsencode(root), None, None),
+            *(text, ctypes.c_size_t(512)),
         )
         self.message = text.value.decode()
 
@@ -429,6 +556,41 @@ def test_a_board_is_opened_and_left(library: ctypes.CDLL, root: Path) -> None:
     assert held(root) == []
     assert np.fromfile(root / "dev/uio1", np.uint32)[Reg.LIST_HI // 4] == 0x1234
     assert np.fromfile(root / "dev/udmabuf0", np.uint8)[:4].tolist() == [7, 7, 7, 0]
+
+
+@pytest.mark.parametrize(("device_id", "running"), [(DEVICE_ID, 1), (DEVICE_ID, 0), (7, 1)])
+def test_a_list_that_still_runs_is_stopped_when_the_board_is_left(
+    library: ctypes.CDLL, root: Path, device_id: int, running: int
+) -> None:
+    """As after a time-out: it would go on writing to memory that others may get."""
+    board = Board(library, root)
+    io = library.pim_uio_io(board.board)
+    io.write(io.context, Reg.ID, device_id)
+    io.write(io.context, Reg.STATUS, STATUS_RUNNING.put(running))
+    io.write(io.context, Reg.CTRL, CTRL_IRQ_ENABLE.mask)
+    board.close()
+    stopped = device_id == DEVICE_ID and running
+    left = np.fromfile(root / "dev/uio1", np.uint32)[Reg.CTRL // 4]
+    assert left == (CTRL_SOFT_RESET.mask if stopped else CTRL_IRQ_ENABLE.mask)
+
+
+def test_a_device_of_any_number_is_found(library: ctypes.CDLL, root: Path) -> None:
+    (root / "sys/class/uio/uio1").rename(root / "sys/class/uio/uio170")
+    (root / "sys/class/uio/uio17x").mkdir()
+    (root / "sys/class/uio/uio17x/name").write_text("pim")  # not a device's folder
+    (root / "dev/uio1").rename(root / "dev/uio170")
+    board = Board(library, root)
+    assert (board.result, board.message) == (OK, "")
+    board.close()
+
+
+def test_a_root_that_is_null_is_the_machines_own(
+    library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIMLOOP_BOARD_UIO", "no board")
+    board = Board(library, None)
+    assert board.result == IO
+    assert board.message.startswith("there is no UIO device called 'no board' in /sys/class/uio: ")
 
 
 def test_a_wait_unmasks_the_interrupt_and_masks_it_when_none_came(
@@ -486,6 +648,15 @@ def test_names_come_from_the_environment(
 
 # ---- A program.
 
+#: What the example prints on `PLATFORM`: its rows of 700 columns are two column tiles.
+GEMM = r"gemm 4 x 64 x 700, tiles of 512 columns: 0 values wrong, (\d+) DRAM clocks\n"
+
+
+def test_the_example_has_60_lines() -> None:
+    text = (SOURCES / "examples" / "gemm.c").read_text(encoding="utf-8")
+    code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 60
+
 
 @pytest.mark.parametrize("target", ["native", "aarch64"])
 def test_the_example_on_the_simulated_device(
@@ -507,7 +678,7 @@ def test_the_example_on_the_simulated_device(
     device.reset()
     done = run_on(device, shared_memory(device.pid), [*command, program])
     assert (done.stderr, done.returncode) == ("", 0)
-    match = re.fullmatch(r"gemm 4 x 64 x 32: 0 values wrong, (\d+) DRAM clocks\n", done.stdout)
+    match = re.fullmatch(GEMM, done.stdout)
     assert match is not None, done.stdout
     assert int(match[1]) == device.read32(Reg.CNT_CYCLES_LO) > 0
 
@@ -529,6 +700,54 @@ def test_the_example_on_what_it_cannot_use(tmp_path: Path, memory: Path) -> None
         done = run_on(device, memory, [program])
         assert done.returncode == 2
         assert done.stderr.startswith("gemm: socket, opening the device: register ID is 0x00000007")
+
+
+@pytest.mark.parametrize(("platform", "width"), [("htg-z920", 512), ("aim", 768)])
+def test_the_example_on_models_of_both_styles(
+    tmp_path: Path, memory: Path, platform: str, width: int
+) -> None:
+    sources = [SOURCES / "examples" / "gemm.c", SOURCES / "pim.c", HERE / "socket_board.c"]
+    program = build(tmp_path / "gemm", sources, "-g", "-fsanitize=address,undefined")
+    with FileModel(load_platform(platform).geometry(), memory, 1 << 32) as device:
+        done = run_on(device, memory, [program])
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert f" x 700, tiles of {width} columns: 0 values wrong, " in done.stdout
+
+
+def test_the_example_stops_a_list_that_does_not_end(tmp_path: Path, memory: Path) -> None:
+    class Endless(FileModel):
+        running = False
+        resets = 0
+
+        def read32(self, offset: int) -> int:
+            return (
+                STATUS_RUNNING.mask
+                if offset == Reg.STATUS and self.running
+                else super().read32(offset)
+            )
+
+        def write32(self, offset: int, value: int) -> None:
+            self.running |= offset == Reg.DOORBELL
+            if offset == Reg.CTRL and value & CTRL_SOFT_RESET.mask:
+                self.resets += self.running
+                self.running = False
+            super().write32(offset, value)
+
+        def wait_irq(self, timeout: float) -> None:
+            raise DeviceTimeoutError("slow")
+
+    sources = [SOURCES / "examples" / "gemm.c", SOURCES / "pim.c", HERE / "socket_board.c"]
+    device = on(memory, Endless)
+    assert isinstance(device, Endless)
+    with device:
+        done = run_on(device, memory, [build(tmp_path / "gemm", sources)])
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "gemm: socket, running the list: no interrupt within 10000 ms, register STATUS is"
+            " 0x00000001: the device still runs the list; wait longer (the next list resets it"
+            " first)\n"
+        )
+        assert (device.running, device.resets) == (False, 1)
 
 
 def test_the_example_where_there_is_no_board(
