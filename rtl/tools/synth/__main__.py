@@ -2,10 +2,10 @@
 
 Run it as `python -m pimloop.rtl.tools.synth`.
 
-`--quick` does the lanes only, in about two minutes; the whole takes some 30 on an idle machine.
+`--quick` does the lanes only, in about two minutes on an idle machine. `--control` does the control
+path alone, which is most of the whole: 96 minutes on 2 cores that did other work too.
 `--alone` does blocks of the control path alone instead, each between registers: about a minute for
-a block and seed. `--scheduler` does the scheduler alone, fed by `pim_spans`; `--control` the
-control path alone.
+a block and seed. `--scheduler` does the scheduler alone, fed by `pim_spans`.
 """
 
 from __future__ import annotations

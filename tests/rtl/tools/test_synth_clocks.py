@@ -1,5 +1,6 @@
 """`python -m pimloop.rtl.tools.synth`: its designs are complete, and what its exit code says."""
 
+import re
 import subprocess
 import sys
 
@@ -57,3 +58,15 @@ def test_yosys_reads_every_design(top, sources, params):
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_ends_with_the_slowest_clock_of_its_table():
+    page = synth.DOCUMENT.read_text(encoding="utf-8")
+    table = page.partition(BEGIN)[2].partition(END)[0]
+    clocks = re.findall(r"^\| 8 \| \d \| ([\d.]+) MHz", table, re.MULTILINE)
+    assert len(clocks) == 3
+    slowest = min(map(float, clocks))
+    text = " ".join(page.split())
+    wanted = f"now it reaches {slowest} MHz with the slowest seed (above), a memory clock of"
+    assert f"{wanted} {4 * slowest:.0f} MHz." in text
+    assert slowest >= synth.CONTROL_LEAST_MHZ
