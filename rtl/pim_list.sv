@@ -55,7 +55,7 @@ module pim_list (
 
   /// Start the counters of a descriptor.
   output logic                          count_clear_o,
-  /// Take them: cycles, act, pre, rd, wr, ref, mac, stall; used from the next clock on.
+  /// Take them; used from the next clock on.
   output logic                          count_capture_o,
   input  wire logic [pim_isa_pkg::Counters-1:0][31:0] count_i,
   input  wire logic [63:0]              count_cycles_i

@@ -1,6 +1,6 @@
 `default_nettype none
 
-/// Memory behind the memory port of pim_top: the bytes of the DRAM in block memory or UltraRAM.
+/// Memory behind the memory port of pim_top: the bytes of the DRAM in block memory.
 ///
 /// What is read is there one clock after `read_i`, what is written is taken with `write_i`: the latencies
 /// of the port, whatever the DRAM timings of the device are. Commands are not looked at: the device

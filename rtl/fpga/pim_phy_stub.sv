@@ -15,7 +15,9 @@
 /// there when it took them, or came when it did not.
 ///
 /// Self-refresh: CKE is low while the device is asleep, and falls with the entry command. After a reset the
-/// device takes the memory to be in self-refresh; whoever initialises it has to leave it there.
+/// device takes the memory to be in self-refresh; whoever initialises it has to leave it there. A reset of a
+/// device that is working leaves rows open and sends nothing: a PHY closes them (PRE of all banks, with
+/// tRAS, tRTP and tWR kept) and enters self-refresh before CKE falls. This stub lets CKE fall at once.
 module pim_phy_stub #(
   /// Parameters of pim_top by the same names.
   parameter int unsigned AllBank = 0,

@@ -148,6 +148,10 @@ def _parts(isa: Isa, timing: list[Row]) -> dict[str, dict[str, str]]:
         "sim/dpi/pim_lane_dpi.cpp": {"lane_op_e": emit_sv.lane_enum_cpp(isa)},
         "sim/rtl/pimloop_tb.sv": around_the_device,
         "sim/soc/pim_soc_device.sv": around_the_device,
+        "rtl/fpga/pim_board_ram.sv": {
+            "parameters": emit_sv.timing_parameters(timing, "parameter int unsigned", 2),
+            "connections": emit_sv.connections(names, "", 4),
+        },
         "tests/rtl/sv/pim_sched_bench.sv": {"timing": literal},
         "tests/formal/sv/pim_sched_formal.sv": {"timing": literal},
         "tests/sim/rtl/pim_top.sv": {

@@ -52,6 +52,9 @@ VARIANTS: dict[str, dict[str, int]] = {
 #: Modules of `rtl/fpga`, and their parameters that are not those of the device.
 MEMORIES: dict[str, dict[str, int]] = {"pim_memory_ram": {"Rows": 16}, "pim_phy_stub": {}}
 
+#: The module of `rtl/fpga` with the device inside, and what its parameters are beside those.
+BOARD_TOP, BOARD_PARAMETERS = "pim_board_ram", {"Rows": 16}
+
 #: Parameters of the device that modules of `rtl/fpga` know.
 _MEMORY_PARAMETERS = ("AllBank", "AtomBytes", "RowBytes", "Rows")
 
@@ -156,10 +159,15 @@ def memories(name: str, params: dict[str, int]) -> bool:
     """Lint what stands behind the memory port of a variant; return whether nothing complains."""
     good = True
     for path in fpga_sources():
-        top, own = path.stem, MEMORIES[path.stem]
+        top = path.stem
         # slang has more to say of modules that are read and not used.
-        sources = [ROOT / "rtl" / "pim_pkg.sv", *primitive_sources(), path]
-        given = {key: params[key] for key in _MEMORY_PARAMETERS if key in params} | own
+        if top == BOARD_TOP:
+            memory = next(other for other in fpga_sources() if other.stem == "pim_memory_ram")
+            sources, given = [*rtl_sources(), memory, path], params | BOARD_PARAMETERS
+        else:
+            sources = [ROOT / "rtl" / "pim_pkg.sv", *primitive_sources(), path]
+            given = {key: params[key] for key in _MEMORY_PARAMETERS if key in params}
+            given |= MEMORIES[top]
         complaints = [lint(given, sources, top) for lint in (verilator, slang, yosys)]
         sys.stdout.write(f"{top}, {name}: {sum(map(bool, complaints))} tools complain\n")
         good &= not any(complaints)

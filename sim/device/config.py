@@ -193,13 +193,14 @@ def build_spec(config: SimConfig) -> BuildSpec:
     # What a test brings by the name of a part of the board takes its place.
     brought = {path.stem for path in device}
     board = tuple(SIM / "rtl" / f"{name}.sv" for name in BOARD if name not in brought)
+    bench = () if TOP in brought else (TEST_BENCH,)
     dpi = SIM / "dpi"
     cpp_sources = [*cpp_clock.SOURCES, dpi / "pim_memory_dpi.cpp"]
     if native:
         cpp_sources.append(dpi / "pim_lane_dpi.cpp")
     return BuildSpec(
         top=TOP,
-        sources=(*device, *board, TEST_BENCH, *cover),
+        sources=(*device, *board, *bench, *cover),
         main=cpp_clock.MAIN,
         cpp_sources=tuple(cpp_sources),
         headers=(*cpp_clock.HEADERS, *sorted(dpi.glob("*.h"))),

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from pimloop.sim.device.config import TOP, SimConfig, build_spec
 from pimloop.sim.device.dump import dump_registers
-from pimloop.sim.device.start import ENTRY_POINTS
 from pimloop.sim.device.wire import PeerGoneError, receive, send
 from pimloop.sim.errors import DeviceError, DeviceTimeoutError, SimError
 from pimloop.sim.verilator.build import build
@@ -190,7 +189,6 @@ class SimDevice:
             "COCOTB_ANSI_OUTPUT": "0",
             "COCOTB_RESULTS_FILE": os.devnull,
             "COCOTB_REWRITE_ASSERTION_FILES": "",
-            "PYGPI_USERS": ENTRY_POINTS,
             "PIMLOOP_CLOCK_PERIOD": str(config.clock_period),
             "PIMLOOP_DRAM_FD": str(dram_fd),
             "PIMLOOP_HOST_PID": str(os.getpid()),

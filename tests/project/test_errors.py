@@ -14,7 +14,6 @@ INTERNAL = {
     "pimloop.host.store.database.Damage",  # the file is set aside
     "pimloop.partitioner.makespan.exact.OutOfTimeError",  # the search says what it knows
     "pimloop.sim.bench.unit.BenchFailure",  # an assertion of a bench
-    "pimloop.sim.device.start._NeverRaised",  # cocotb looks exceptions of pytest up
     "pimloop.sim.device.wire.PeerGoneError",  # becomes DeviceError, with the last log lines
 }
 

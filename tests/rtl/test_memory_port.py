@@ -5,6 +5,7 @@ device, with the check bound to it, works on the memory of an FPGA instead of th
 """
 
 import os
+import re
 
 import cocotb
 import numpy as np
@@ -18,7 +19,7 @@ from pimloop.host.common import golden
 from pimloop.host.pim.driver import PimDriver
 from pimloop.host.platforms.platform import load_platform
 from pimloop.sim.bench.unit import BenchFailure, rtl, run_bench
-from pimloop.sim.device.config import SimConfig, fpga_sources, rtl_sources
+from pimloop.sim.device.config import TEST_BENCH, SimConfig, fpga_sources, rtl_sources
 from pimloop.sim.device.process import SimDevice
 
 TOP = "pim_memory_port_check"
@@ -143,13 +144,35 @@ def multiply(name, sources):
         return golden.to_bf16_bits(driver.download(product)), cycles, left, right
 
 
+def around_board_top(folder):
+    """Return the simulated board with `pim_board_ram` in the place of the device and the array."""
+    text = TEST_BENCH.read_text(encoding="utf-8")
+    device = text.index("  pim_top #(")
+    end = text.index("  );\n", text.index(") dut (")) + len("  );\n")
+    instance = text[device:end].replace("pim_top", "pim_board_ram")
+    # The simulated host memory has no such inputs.
+    tied = {"m_axi_arcache": 4, "m_axi_awcache": 4, "m_axi_arprot": 3, "m_axi_awprot": 3}
+    signals = "".join(f"  logic [{bits - 1}:0] {name};\n" for name, bits in tied.items())
+    instance = instance.replace(") dut (", "\n".join([") dut (", *(f"      .{n}," for n in tied)]))
+    kept = [line for line in instance.splitlines() if not re.search(r"\.(mem_|NativeLanes)", line)]
+    instance = re.sub(r",\n  \);", "\n  );", "\n".join(kept) + "\n")
+    rest = text[end:]
+    # What follows the memory port is inside now, or has nothing to follow.
+    for name in ("pim_dram_sim", "pim_command_trace_sim"):
+        rest = re.sub(rf"  {name} #\(.*?\n  \);\n", "", rest, flags=re.DOTALL)
+    bench = folder / TEST_BENCH.name
+    unused = "".join(f"/* verilator lint_off {w} */\n" for w in ("UNUSED", "UNDRIVEN"))
+    bench.write_text(unused + text[:device] + signals + instance + rest, encoding="utf-8")
+    return bench
+
+
 # The memory itself is tested in both styles by test_pim_memory_ram.py.
 @pytest.mark.parametrize("name", ["htg-z920", pytest.param("aim", marks=pytest.mark.full)])
-def test_block_memory_behind_the_port_gives_the_same_bits(name):
+def test_block_memory_behind_the_port_gives_the_same_bits(name, tmp_path):
     """With lanes of RTL; the simulated array has native ones, of the same bits and clocks."""
-    memory = REPOSITORY / "tests" / "rtl" / "sv" / "pim_dram_sim.sv"
+    bench = around_board_top(tmp_path)
     bits, cycles, left, right = multiply(name, None)
-    others = multiply(name, (*rtl_sources(), *fpga_sources(), memory, *CHECKS))
+    others = multiply(name, (*rtl_sources(), *fpga_sources(), *CHECKS, bench))
     wanted = golden.matmul(golden.to_bf16_bits(left), golden.to_bf16_bits(right))
     assert np.array_equal(bits, wanted)
     assert np.array_equal(others[0], bits)

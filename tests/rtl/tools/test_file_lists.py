@@ -124,6 +124,7 @@ def test_the_core_file_has_a_target_for_every_file() -> None:
         named = [file for name in target["filesets"] for file in filesets[name]["files"]]
         assert target["toplevel"] in {Path(file).stem for file in named}
         assert target["flow"]
+    assert targets["fpga"]["toplevel"] == "pim_board_ram"
 
 
 def test_every_parameter_of_the_device_can_be_set_in_the_core_file() -> None:
@@ -134,6 +135,9 @@ def test_every_parameter_of_the_device_can_be_set_in_the_core_file() -> None:
     parameters = core()["parameters"]
     defines = {"SYNTHESIS", "PIM_NO_CLOCK_GATES"}
     assert set(parameters) == settable | defines
+    board = (RTL / "fpga" / "pim_board_ram.sv").read_text(encoding="utf-8")
+    of_board = set(re.findall(r"^  parameter [^=]*?(\w+) = ", board, re.MULTILINE))
+    assert of_board == settable | {"AxiCache"}
     for name in settable:  # without a default of its own: that of the device
         assert parameters[name] == {"datatype": "int", "paramtype": "vlogparam"}
     for name in defines:  # as pimloop's own synthesis has them
