@@ -10,6 +10,7 @@ from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
+from pimloop.host.common.text import memory_size
 from pimloop.partitioner.quantity import quantity
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def run_platforms(args: argparse.Namespace) -> int:
         rows = []
         for summary in map(_summary, platforms):
             memory, clock = (
-                f"{summary['capacity_bytes'] >> 20} MiB",
+                memory_size(summary["capacity_bytes"]),
                 f"{summary['clock_mhz']:.0f} MHz",
             )
             rows.append(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
+from pimloop.host.common.text import memory_size
 from pimloop.host.execution.kernels import KernelResult, run_elementwise, run_gemm
 from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.base import Device, DeviceTimeoutError
@@ -129,7 +130,7 @@ def _geometry(subject: Subject) -> str:
         )
     return (
         f"{quantity(geometry.banks, 'bank')}, {quantity(geometry.lanes, 'lane')},"
-        f" {geometry.capacity >> 20} MiB, as the platform says"
+        f" {memory_size(geometry.capacity)}, as the platform says"
     )
 
 

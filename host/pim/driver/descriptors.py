@@ -230,6 +230,10 @@ class DescriptorList:
         """The descriptors added, (n,); a view."""
         return self._slots[: len(self._labels)]
 
+    def label(self, index: int) -> str:
+        """Return the name of the descriptor at a position."""
+        return self._labels[index]
+
     def add(self, descriptor: Descriptor, label: str) -> None:
         """Append a descriptor; `label` names it in errors."""
         index = len(self._labels)

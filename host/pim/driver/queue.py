@@ -7,7 +7,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from pimloop.host.pim.device.base import Device
+from pimloop.host.pim.device.base import Device, DeviceError
 from pimloop.host.pim.device.geometry import read_geometry
 from pimloop.host.pim.driver.accesses import count_accesses, split_accesses
 from pimloop.host.pim.driver.descriptors import Descriptor, DescriptorList
@@ -191,13 +191,30 @@ class CommandQueue:
             raise
         self._device.write32(Reg.IRQ, IRQ_ENDED.mask)
         status = self._device.read32(Reg.STATUS)
-        failure = self._list.failure()
+        failure = self._failure(status)
         self._count(complete=failure is None)
         self._forget()
         if failure is not None:
-            raise DescriptorError(*failure)
-        if status & STATUS_FAILED.mask:
-            raise DescriptorError(Code(STATUS_CODE.get(status)), 0, "the list's address")
+            raise failure
+
+    def _failure(self, status: int) -> DeviceError | None:
+        """Return what the status words and register STATUS say of a list that has ended."""
+        first = self._list.failure()
+        if first is not None and first[0] != Code.PENDING:
+            return DescriptorError(*first)
+        if not status & STATUS_FAILED.mask:
+            return None if first is None else DescriptorError(*first)
+        code = STATUS_CODE.get(status)
+        if code not in frozenset(Code):
+            return DeviceError(
+                f"register STATUS is 0x{status:08X}, with a code that there is not: check that the"
+                " device can still be reached, and that the bitstream is loaded"
+            )
+        # The word of the descriptor that failed was not written, or is not seen here.
+        begun = min(self._device.read32(Reg.DESC_COUNT), len(self._list))
+        if begun == 0:
+            return DescriptorError(Code(code), 0, "the list's address")
+        return DescriptorError(Code(code), begun - 1, self._list.label(begun - 1), seen=False)
 
     def _forget(self) -> None:
         self._in_flight = False

@@ -75,6 +75,15 @@ def test_a_device_of_another_platform() -> None:
         assert "not platform htg-z920: " in failures(device)["geometry"]
 
 
+def test_a_memory_of_less_than_a_mebibyte_is_not_0_mib() -> None:
+    """As 4 rows of 8 KiB in each of 16 banks, which fits the RAM of an FPGA."""
+    platform = load_platform("htg-z920", {"pim.rows": "4"})
+    with ModelDevice(platform.geometry(), BUFFER_BYTES) as device:
+        checks = run_selftest(Subject(device, platform, has_clock=False, timeout=1.0))
+        details = {check.name: check.detail for check in checks}
+    assert details["geometry"] == "16 banks, 32 lanes, 512 KiB, as the platform says"
+
+
 def test_a_register_bit_that_is_stuck() -> None:
     class Stuck(ModelDevice):
         def read32(self, offset: int) -> int:

@@ -17,7 +17,9 @@ from support.random_lists import random_bits
 from pimloop.host.common import golden
 from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.base import Device, DeviceError, DeviceTimeoutError
+from pimloop.host.pim.device.execution import Execution, RefusedError
 from pimloop.host.pim.device.model import ModelDevice
+from pimloop.host.pim.device.validate import Fields
 from pimloop.host.pim.driver import (
     DescriptorError,
     DeviceMatrix,
@@ -26,7 +28,9 @@ from pimloop.host.pim.driver import (
     OutOfDeviceMemoryError,
     PimDriver,
     ShapeError,
+    descriptors,
 )
+from pimloop.host.pim.driver.queue import CommandQueue
 from pimloop.host.platforms.geometry import Geometry
 from pimloop.host.platforms.platform import load_platform
 from pimloop.rtl.tables.isa import Code, Reg
@@ -696,6 +700,83 @@ class FaultyDevice(ModelDevice):
         super().write32(offset, value)
 
     limit = 1 << 20
+
+
+class _Unseen(Execution):
+    """Status words that do not reach the host: the buffer is cached, or the bus refuses them."""
+
+    def set_status(self, address: int, status: int) -> None:
+        """Write none."""
+
+
+class PortDevice(ModelDevice):
+    """A device whose status words are not seen, and whose port may refuse what it reads."""
+
+    error: Code | None = None
+    list_address: int | None = None
+    status: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__(load_platform("htg-z920").geometry(), buffer_bytes=1 << 20)
+        self._execution = _Unseen(self.geometry, self.memory, self.buffer, self.buffer_address)
+
+    def _fetch(self, address: int, index: int) -> Fields:
+        if self.error is not None and index == 1:
+            raise RefusedError(self.error)
+        return super()._fetch(address, index)
+
+    def read32(self, offset: int) -> int:
+        value = super().read32(offset)
+        return self.status if offset == Reg.STATUS and self.status is not None else value
+
+    def write32(self, offset: int, value: int) -> None:
+        if offset == Reg.DOORBELL and self.list_address is not None:
+            super().write32(Reg.LIST_LO, self.list_address)
+        super().write32(offset, value)
+
+
+@pytest.mark.parametrize(
+    ("error", "list_address", "code", "index", "parts"),
+    [
+        (
+            *(Code.AXI_READ, None, Code.AXI_READ, 1),
+            ("at descriptor 1 (END) with AXI_READ (0x8A)", "Check the address range of the port"),
+        ),
+        (
+            *(Code.LOOP, None, Code.LOOP, 1),
+            ("at descriptor 1 (END) with LOOP", "Its status word does not say so", "is it cached?"),
+        ),
+        (
+            *(None, None, Code.PENDING, 0),
+            ("without an error, and the status word of descriptor 0 (", "sync-mode of u-dma-buf"),
+        ),
+        (
+            *(None, 32, Code.MISALIGNED, 0),
+            ("at descriptor 0 (the list's address) with MISALIGNED",),
+        ),
+    ],
+)
+def test_a_status_word_that_was_not_written_does_not_hide_what_status_says(
+    error: Code | None, list_address: int | None, code: Code, index: int, parts: tuple[str, ...]
+) -> None:
+    device = PortDevice()
+    queue = CommandQueue(device, 1.0)
+    device.error, device.list_address = error, list_address
+    queue.add(descriptors.fence(), "FENCE")
+    with pytest.raises(DescriptorError) as caught:
+        queue.run()
+    assert (caught.value.code, caught.value.index) == (code, index)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_status_register_that_nothing_answers() -> None:
+    device = PortDevice()
+    queue = CommandQueue(device, 1.0)
+    device.status = 0xFFFFFFFF
+    queue.add(descriptors.fence(), "FENCE")
+    with pytest.raises(DeviceError, match="STATUS is 0xFFFFFFFF, with a code that there is not"):
+        queue.run()
 
 
 def test_refused_descriptor_is_named() -> None:
