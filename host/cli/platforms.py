@@ -10,7 +10,7 @@ from pimloop.host.cli.commands import add_command
 from pimloop.host.cli.options import add_option
 from pimloop.host.cli.output import console, emit_json
 from pimloop.host.cli.tables import numbers, print_table, prose, texts
-from pimloop.host.common.text import memory_size
+from pimloop.host.platforms.geometry import memory_size
 from pimloop.partitioner.quantity import quantity
 
 if TYPE_CHECKING:

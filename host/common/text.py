@@ -13,8 +13,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-from pimloop.partitioner.quantity import quantity
-
 #: What stands for a character that is not shown.
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -27,18 +25,6 @@ _UNSAFE = re.compile(
 
 #: Beginnings that a spreadsheet takes for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
-def memory_size(count: int) -> str:
-    """Return bytes of a memory in the largest unit up to MiB of which they are a whole number.
-
-    >>> memory_size(512 << 20), memory_size(512 << 10), memory_size(1600)
-    ('512 MiB', '512 KiB', '1600 bytes')
-    """
-    for shift, unit in ((20, "MiB"), (10, "KiB")):
-        if count and count % (1 << shift) == 0:
-            return f"{count >> shift} {unit}"
-    return quantity(count, "byte")
 
 
 def printable(text: str) -> str:

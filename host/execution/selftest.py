@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimloop.errors import PimloopError
-from pimloop.host.common.text import memory_size
 from pimloop.host.execution.kernels import KernelResult, run_elementwise, run_gemm
 from pimloop.host.operators.registry import elementwise
 from pimloop.host.pim.device.base import Device, DeviceTimeoutError
@@ -24,6 +23,7 @@ from pimloop.host.pim.driver import descriptors
 from pimloop.host.pim.driver.descriptors import DescriptorList
 from pimloop.host.pim.driver.errors import DescriptorError
 from pimloop.host.pim.driver.queue import CommandQueue
+from pimloop.host.platforms.geometry import memory_size
 from pimloop.host.platforms.platform import Platform
 from pimloop.partitioner.quantity import quantity
 from pimloop.rtl.tables.isa import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pimloop.partitioner.quantity import quantity
 from pimloop.rtl.tables.isa import (
     BANKS_COUNT,
     BANKS_GROUPS,
@@ -15,6 +16,18 @@ from pimloop.rtl.tables.isa import (
 #: Bytes of a bfloat16 and of a binary32.
 BF16_BYTES = 2
 F32_BYTES = 4
+
+
+def memory_size(count: int) -> str:
+    """Return bytes of a memory in the largest unit up to MiB of which they are a whole number.
+
+    >>> memory_size(512 << 20), memory_size(512 << 10), memory_size(1600)
+    ('512 MiB', '512 KiB', '1600 bytes')
+    """
+    for shift, unit in ((20, "MiB"), (10, "KiB")):
+        if count and count % (1 << shift) == 0:
+            return f"{count >> shift} {unit}"
+    return quantity(count, "byte")
 
 
 @dataclass(frozen=True)

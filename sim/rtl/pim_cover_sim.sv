@@ -116,6 +116,30 @@ module pim_cover_sim #(
     end
   end
 
+  // Products by weights of 8 and 4 bits, which devices with several rows a beat have: result, one row
+  // or several, a last group with fewer inner elements.
+  logic short_group;
+  assign short_group = (desc_i.inner & ~(32'hffffffff << desc_i.control.group)) != '0;
+
+  for (genvar w = 0; w < 2; w++) begin : gen_weights
+    localparam pim_isa_pkg::weights_e Weights = w == 0 ? pim_isa_pkg::WeightsW8
+                                                       : pim_isa_pkg::WeightsW4;
+    for (genvar f = 0; f < 2; f++) begin : gen_f32
+      for (genvar r = 0; r < 2; r++) begin : gen_rows
+        for (genvar g = 0; g < 2; g++) begin : gen_group
+          integers: cover property (@(posedge clk_i) rst_ni && done_i &&
+              opcode == pim_isa_pkg::OpcodeMatmul && desc_i.control.weights == Weights &&
+              desc_i.control.out_f32 == f && one_row == (r == 0) && short_group == g);
+        end
+      end
+    end
+    for (genvar i = 0; i < pim_isa_pkg::InitValues; i++) begin : gen_init
+      integers: cover property (@(posedge clk_i) rst_ni && done_i &&
+          opcode == pim_isa_pkg::OpcodeMatmul && desc_i.control.weights == Weights &&
+          desc_i.control.init == i);
+    end
+  end
+
   // ---- ends ------------------------------------------------------------------------------
   for (genvar c = pim_isa_pkg::ErrorFirst; c <= pim_isa_pkg::ErrorLast; c++) begin : gen_code
     code: cover property (@(posedge clk_i) rst_ni && ended_i && end_code_i == 8'(c));

@@ -117,7 +117,8 @@ def test_products_by_integers(simulated: tuple[str, RawDevice], weights: Weights
     if each > raw.geometry.rows_per_beat:
         pytest.skip("the device has no such weights")
     rng = np.random.default_rng(int(weights))
-    shapes = [(1, 5, 7, each, each), (3, 70, 5, 3 * each, 2 * each), (5, 33, 0, 2 * each, each)]
+    shapes = [(1, 5, 7, each, each), (3, 70, 5, 3 * each, 2 * each), (5, 33, 0, 2 * each, each),
+              (1, 64, 5, each, each)]  # fmt: skip
     for init in Init:
         for out_f32 in (False, True):
             for rows, inner, group, beats, tile in shapes:
