@@ -124,16 +124,21 @@ def read_data(path: Path, scope: Scope = DEVICE) -> dict[Point, int]:
     SimError
         When the file is no coverage data.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
     if not lines or not lines[0].startswith("# SystemC::Coverage"):
         raise SimError(f"{path} is no coverage data of Verilator: remove it")
+    if not text.endswith("\n"):
+        raise SimError(
+            f"{path} is cut off, its simulator was killed: remove it, and run its test again"
+        )
     counts: dict[Point, int] = defaultdict(int)
     known: dict[tuple[str, str], bool] = {}
     for line in lines[1:]:
         if not line.startswith("C '"):
             continue
-        text, _, count = line[3:].rpartition("' ")
-        fields = dict(part.split("\x02", 1) for part in text.split("\x01")[1:])
+        point_text, _, count = line[3:].rpartition("' ")
+        fields = dict(part.split("\x02", 1) for part in point_text.split("\x01")[1:])
         kind = _KINDS.get(fields["t"])
         if kind is None:
             continue

@@ -45,6 +45,9 @@ MOST_DELAY = 1_000_000
 #: Seconds given to a simulator to end in order before it is killed.
 CLOSE_SECONDS = 10.0
 
+#: The same where it counts coverage, up to 25 MB, which it writes then; the machine may be busy.
+COVERAGE_SECONDS = 300.0
+
 #: Seconds after its bound in which a simulator has to say that no interrupt came: it looks at the
 #: clock about every 20 ms. Afterwards it hangs.
 GRACE_SECONDS = 2.0
@@ -291,9 +294,10 @@ class SimDevice:
             return
         if self._failure is None and self._process.poll() is None:
             # In order, so that coverage and waveforms are written.
+            seconds = CLOSE_SECONDS if self.config.coverage is None else COVERAGE_SECONDS
             with contextlib.suppress(DeviceError, subprocess.TimeoutExpired):
                 self._exchange("close")
-                self._process.wait(CLOSE_SECONDS)
+                self._process.wait(seconds)
         self._failure = "it was closed"
         self._cleanup()
 

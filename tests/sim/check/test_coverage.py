@@ -150,6 +150,10 @@ def test_what_is_no_data_is_an_error(scope, tmp_path):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(SimError, match="no coverage data of Verilator"):
             read_data(path, scope)
+    write(path, (scope.device / "a.sv", 3, 5, "line", "block", "tb.x", 1))
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(SimError, match="is cut off, its simulator was killed: remove it"):
+        read_data(path, scope)
     with pytest.raises(SimError, match="no coverage data: run"):
         merge([], [], scope)
 
