@@ -268,6 +268,10 @@ class _Maker:
             # Nothing but the lanes keeps B behind A.
             item = self.vector(Opcode.ADD, rows=2, beats=beats, apart=2 * beats * self.beat)
             named[f"ADD of {beats} beats in a page"] = [item]
+        for rows, beats in ((1, 4), (2, 2), (4, 1)):
+            # As many as the latency of a lane has clocks, one row or several together.
+            item = self.vector(Opcode.ADD, rows=rows, beats=beats, apart=rows * beats * self.beat)
+            named[f"ADD of {rows} x {beats} beats in a page"] = [item]
         # all_bank: the first leaves the page open in all banks, so that B follows A at once.
         near = 8 * self.beat
         named["product behind ADD in a page"] = [
