@@ -6,6 +6,7 @@
 #ifndef PIMLOOP_HOST_WATCH_H_
 #define PIMLOOP_HOST_WATCH_H_
 
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -19,12 +20,17 @@ namespace pimloop {
 /// Set when the host is gone; the main loop ends in order when it sees this.
 inline std::atomic<bool> host_gone{false};
 
+/// Set by the main thread when the application has ended and only results are still written.
+inline std::atomic<bool> loop_ended{false};
+
 /// Start a thread that watches the socket of $PIMLOOP_SOCKET_FD and the process $PIMLOOP_HOST_PID.
 inline void watch_host() {
     const char* const socket_text = std::getenv("PIMLOOP_SOCKET_FD");
     const char* const pid_text = std::getenv("PIMLOOP_HOST_PID");
     if (!socket_text || !pid_text) return;
-    const int socket_fd = std::atoi(socket_text);
+    // A descriptor of its own: the device server closes the socket when it has served, and the host
+    // is not gone then.
+    const int socket_fd = fcntl(std::atoi(socket_text), F_DUPFD_CLOEXEC, 0);
     const pid_t host = std::atoi(pid_text);
     std::thread([=] {
         constexpr int kPollMs = 500;
@@ -34,7 +40,9 @@ inline void watch_host() {
         while (poll(&peer, 1, kPollMs) <= 0 && getppid() == host) {}
         host_gone = true;
         std::this_thread::sleep_for(kGrace);
-        _exit(EXIT_FAILURE);  // the main thread did not notice: it may be inside a long callback
+        // The main thread may be inside a long callback. Where it noticed, a waveform or coverage
+        // data of many megabytes can take it longer than this: it ends by itself.
+        if (!loop_ended) _exit(EXIT_FAILURE);
     }).detach();
 }
 

@@ -90,6 +90,7 @@ public:
         finish_time_step();
         while (!ended() && advance()) {}
         VerilatedVpi::callCbs(cbEndOfSimulation);
+        pimloop::loop_ended = true;
         window_.close();
         top_.final();
     }

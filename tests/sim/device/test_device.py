@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -449,3 +450,22 @@ def test_coverage_is_written_at_close(tmp_path):
     assert len(counts) > 50
     assert any(count > 0 for count in counts)
     assert any(count == 0 for count in counts)
+
+
+@pytest.mark.full  # a build of its own
+def test_coverage_is_written_whole_however_long_it_takes(tmp_path):
+    """A pipe that nobody reads for longer than a simulator may outlive its host (host_watch.h)."""
+    pipe = tmp_path / "coverage.dat"
+    os.mkfifo(pipe)
+    device = SimDevice(config(coverage=pipe))
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        closed = pool.submit(device.close)
+        time.sleep(4.0)
+        assert not closed.done()
+        descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # never waits for a writer
+        os.set_blocking(descriptor, True)
+        with open(descriptor, "rb") as reader:
+            data = reader.read()
+        closed.result()
+    assert data.startswith(b"# SystemC::Coverage")
+    assert data.endswith(b"\n")
