@@ -72,6 +72,7 @@ class Part:
     """A part of a bar."""
 
     text: str
+    value: str  # its time, and its share of the sum of the parts
     label: str
     share: float  # percent of the longest bar
     style: str
@@ -279,12 +280,14 @@ def _bar(title: str, time: PhaseTime, longest: float) -> Bar:
     # Overlapping parts add up to more than the time; they are drawn to its length.
     total = sum(time["groups_us"].values()) or 1.0
     parts = []
-    for group, us in time["groups_us"].items():
+    for group in GROUPS:  # columns of the table too
+        us = time["groups_us"][group]
         share = us / total
         part = _GROUP_TITLES[group]
         parts.append(
             Part(
                 text=f"{part}: {format_us(us)}, {percent(share)}",
+                value=f"{format_us(us)} ({percent(share)})",
                 label=percent(share) if share * time["us"] > 0.08 * longest else "",
                 share=100 * share * time["us"] / longest,
                 style=_GROUP_CLASSES[group],

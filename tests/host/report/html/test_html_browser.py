@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 from support import report_samples as samples
+from support.browser import PHONE, WIDE, WORST_CONTRAST, frame, opened
 
 from pimloop.host.report.html import write_html
 from pimloop.host.report.html.labels import device_title
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WIDE, PHONE = (1440, 900), (390, 844)
-BOUND_MS = 20_000
 
 REPORTS = {
     "large": samples.make_report,
@@ -44,61 +37,11 @@ OPTIONAL = {"splits": ("split",), "what-if": ("large", "split", "tiny", "hostile
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if executable is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    before = set(psutil.Process().children(recursive=True))
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=executable, timeout=60_000)
-        started = set(psutil.Process().children(recursive=True)) - before
-        yield launched
-        launched.close()
-    _, alive = psutil.wait_procs(started, timeout=20)
-    for process in alive:
-        process.kill()
-    assert not alive, "the browser outlived its tests"
-
-
-@pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     for name, make in REPORTS.items():
         write_html(make(), folder / f"{name}.html")
     return {name: folder / f"{name}.html" for name in REPORTS}
-
-
-@contextmanager
-def opened(browser: Browser, path: Path, size=WIDE, theme="light", script=True) -> Iterator[Page]:
-    """Open a page; on leaving, fail on any script error, console message or request."""
-    context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]},
-        color_scheme=theme,
-        reduced_motion="reduce",
-        java_script_enabled=script,
-        has_touch=size == PHONE,
-    )
-    context.set_default_timeout(BOUND_MS)
-    page = context.new_page()
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on(
-        "request",
-        lambda request: None if request.url == path.as_uri() else wrong.append(request.url),
-    )
-    try:
-        page.goto(path.as_uri())
-        yield page
-        assert wrong == []
-    finally:
-        context.close()
-
-
-def _frame(page: Page) -> None:
-    """Wait until what was asked for is on the screen."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +63,7 @@ def _frame(page: Page) -> None:
 )
 def test_the_page_loads_without_errors_and_fits(browser, pages, name, size, theme):
     with opened(browser, pages[name], size, theme) as page:
-        _frame(page)
+        frame(page)
         identifiers = page.eval_on_selector_all("main > section", "all => all.map((s) => s.id)")
         assert identifiers == [s for s in SECTIONS if name in OPTIONAL.get(s, (name,))]
         width = page.evaluate("document.documentElement.scrollWidth")
@@ -147,29 +90,6 @@ def test_tables_are_not_cut(browser, pages, name, width):
             assert max(cut, default=0) <= 0, f"{section}: {max(cut)} pixels are cut"
 
 
-#: Contrast of the text of elements with what is behind them (WCAG 2.1), the worst of a selector.
-_WORST_CONTRAST = """(selector) => {
-  const channel = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = (css) => css.match(/[\\d.]+/g).slice(0, 3)
-    .reduce((sum, v, i) => sum + channel(v / 255) * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    const box = element.parentElement.querySelector(":scope > rect.box");
-    if (box) return getComputedStyle(box).fill;
-    let paper = element;
-    while (getComputedStyle(paper).backgroundColor === "rgba(0, 0, 0, 0)") {
-      paper = paper.parentElement;
-    }
-    return getComputedStyle(paper).backgroundColor;
-  };
-  const ratios = [...document.querySelectorAll(selector)].map((element) => {
-    const ink = getComputedStyle(element)[element instanceof SVGElement ? "fill" : "color"];
-    const [a, b] = [light(ink), light(behind(element))].sort((x, y) => y - x);
-    return (a + 0.05) / (b + 0.05);
-  });
-  return Math.min(...ratios);
-}"""
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_has_contrast(browser, pages, theme):
     """WCAG 2.1, 1.4.3: at least 4.5 to 1."""
@@ -179,15 +99,15 @@ def test_text_has_contrast(browser, pages, theme):
             ".node .name", ".part:not(:empty)", ".help", ".platform", "thead th", "nav a",
             ".card-meaning", ".good", ".detail", "td.num", "summary", ".quiet",
         ):  # fmt: skip
-            assert page.evaluate(_WORST_CONTRAST, selector) >= 4.5, selector
+            assert page.evaluate(WORST_CONTRAST, selector) >= 4.5, selector
 
 
 def _hover(page: Page, element: Locator) -> str:
     """Put the pointer on an element and return what the tooltip shows."""
     element.scroll_into_view_if_needed()
     # A scroll hides the tooltip, and is told to the page a frame later.
-    _frame(page)
-    _frame(page)
+    frame(page)
+    frame(page)
     element.hover()
     assert page.locator("#tip").is_visible()
     return page.locator("#tip").text_content() or ""
@@ -253,7 +173,7 @@ def test_finding_an_operator_dims_the_others(browser, pages):
 def test_the_timeline_zooms_pans_and_explains(browser, pages):
     with opened(browser, pages["medium"]) as page:
         page.locator("#timeline").scroll_into_view_if_needed()
-        _frame(page)
+        frame(page)
         segments = page.locator("#timeline-view .segment")
         everything = segments.count()
         steps = samples.make_report(layers=4)["schedules"]["optimal"]["timeline"]
@@ -386,7 +306,7 @@ def test_a_split_operator_shows_both_parts_and_why(browser, pages):
     index = [node["id"] for node in report["graph"]["nodes"]].index(operator)
     with opened(browser, pages["split"]) as page:
         page.select_option("#graph-schedule", "coexec")
-        _frame(page)
+        frame(page)
         assert page.locator("#timeline-view .together").count() == len(schedule["splits"])
         first = page.locator("#splits .split-row").first
         sides = [side.bounding_box() for side in first.locator(".side").all()]
