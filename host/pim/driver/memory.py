@@ -58,8 +58,10 @@ class DeviceMemory:
         banks = range(-(-geometry.capacity // self._span))
         groups = 1 if geometry.all_bank else geometry.bank_groups
         self._banks = sorted(banks, key=lambda bank: (2 * (bank % groups) >= groups, bank))
-        # Free ranges as sorted, disjoint, never adjacent (start, end).
+        # Free ranges as sorted, disjoint, never adjacent (start, end); and those of them in which
+        # a page begins: small tensors leave many others, and a place at a row is in none of those.
         self._free: list[tuple[int, int]] = [(0, geometry.capacity)]
+        self._paged: list[tuple[int, int]] = [(0, geometry.capacity)]
         self._blocks: dict[int, Block] = {}
         self._taken: list[Block] | None = None  # blocks allocated in a trial
         self._compact = False
@@ -92,12 +94,13 @@ class DeviceMemory:
         The caller sees to it that nothing in use lies in `free`. What the body allocates and does
         not free is not an allocation of this memory: its place belongs to whoever chose `free`.
         """
-        kept = self._free, self._blocks
+        kept = self._free, self._paged, self._blocks
         self._free, self._blocks = list(free), {}
+        self._paged = [part for part in free if self._page_begins(*part)]
         try:
             yield
         finally:
-            self._free, self._blocks = kept
+            self._free, self._paged, self._blocks = kept
 
     @contextmanager
     def compact(self) -> Iterator[None]:
@@ -120,12 +123,12 @@ class DeviceMemory:
     @contextmanager
     def trial(self) -> Iterator[list[Block]]:
         """Try allocations: afterwards everything is as it was before; yields the blocks taken."""
-        kept = list(self._free), dict(self._blocks)
+        kept = list(self._free), list(self._paged), dict(self._blocks)
         self._taken = []
         try:
             yield self._taken
         finally:
-            self._free, self._blocks = kept
+            self._free, self._paged, self._blocks = kept
             self._taken = None
 
     def reserve(self, block: Block) -> Block:
@@ -201,11 +204,11 @@ class DeviceMemory:
         """Return the lowest row from which a block fits into one bank; else into several."""
         for bank in self._banks:
             low, high = bank * self._span, (bank + 1) * self._span
-            for start, end in self._free:
+            for start, end in self._paged:
                 row = round_up(max(start, low), self._page)
                 if row < high and row + size <= min(end, high):
                     return row
-        for start, end in self._free:
+        for start, end in self._paged:
             row = round_up(start, self._page)
             if row + size <= end:
                 return row
@@ -213,24 +216,30 @@ class DeviceMemory:
 
     def _highest(self, size: int, banks: Sequence[int]) -> int | None:
         """Return the highest place within the first of `banks` that has one, at a row if any is."""
-        others = []
+        if not self._all_bank:
+            for bank in banks:
+                for lowest, highest in self._places(self._paged, size, bank):
+                    row = highest // self._page * self._page
+                    if row >= lowest:
+                        return row
         for bank in banks:
-            low, high = bank * self._span, (bank + 1) * self._span
-            # From the last free range that begins in or below the bank down to the first in it.
-            for index in range(bisect.bisect(self._free, (high,)) - 1, -1, -1):
-                start, end = self._free[index]
-                if end <= low:
-                    break
-                lowest, highest = max(start, low), min(end, high) - size
-                if lowest > highest:
-                    continue
-                if self._all_bank:
-                    return self._in_pages(lowest, highest, size)
-                row = highest // self._page * self._page
-                if row >= lowest:
-                    return row
-                others.append(highest)
-        return others[0] if others else None
+            for lowest, highest in self._places(self._free, size, bank):
+                return self._in_pages(lowest, highest, size) if self._all_bank else highest
+        return None
+
+    def _places(
+        self, free: Sequence[tuple[int, int]], size: int, bank: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the lowest and highest place in a bank in each of `free` with one, from above."""
+        low, high = bank * self._span, (bank + 1) * self._span
+        # From the last free range that begins in or below the bank down to the first in it.
+        for index in range(bisect.bisect(free, (high,)) - 1, -1, -1):
+            start, end = free[index]
+            if end <= low:
+                break
+            lowest, highest = max(start, low), min(end, high) - size
+            if lowest <= highest:
+                yield lowest, highest
 
     def _in_pages(self, lowest: int, highest: int, size: int) -> int:
         """Return the highest place that opens no page more than it must; `highest` if none is."""
@@ -251,24 +260,37 @@ class DeviceMemory:
             )
         del self._blocks[block.address]
         start, end = block.address, block.end
-        index = bisect.bisect(self._free, (start, end))
-        if index < len(self._free) and self._free[index][0] == end:
-            end = self._free.pop(index)[1]
-        if index > 0 and self._free[index - 1][1] == start:
-            index -= 1
-            start = self._free.pop(index)[0]
-        self._free.insert(index, (start, end))
+        first = last = bisect.bisect(self._free, (start, end))
+        if last < len(self._free) and self._free[last][0] == end:
+            end = self._free[last][1]
+            last += 1
+        if first > 0 and self._free[first - 1][1] == start:
+            first -= 1
+            start = self._free[first][0]
+        self._replace(first, last, [(start, end)])
 
     def _take(self, address: int, size: int) -> Block:
         index = bisect.bisect(self._free, (address, self._capacity)) - 1
         start, end = self._free[index]
         rest = [part for part in ((start, address), (address + size, end)) if part[0] < part[1]]
-        self._free[index : index + 1] = rest
+        self._replace(index, index + 1, rest)
         block = Block(address, size)
         self._blocks[address] = block
         if self._taken is not None:
             self._taken.append(block)
         return block
+
+    def _replace(self, first: int, last: int, parts: Sequence[tuple[int, int]]) -> None:
+        """Put `parts` in the place of the free ranges `first` to `last` - 1."""
+        replaced = [part for part in self._free[first:last] if self._page_begins(*part)]
+        self._free[first:last] = parts
+        paged = [part for part in parts if self._page_begins(*part)]
+        at = bisect.bisect_left(self._paged, (replaced or paged or [(0, 0)])[0])
+        self._paged[at : at + len(replaced)] = paged
+
+    def _page_begins(self, start: int, end: int) -> bool:
+        """Tell whether a page begins in the free range from `start` to `end` - 1."""
+        return round_up(start, self._page) < end
 
     def _full(self, size: int) -> OutOfDeviceMemoryError:
         largest = max((end - start for start, end in self._free), default=0)
