@@ -39,6 +39,21 @@ CLOCKS = {
     },
 }
 
+#: The same on `aim` where the two queries of a head share a beat.
+SHARED = {
+    "scores, keys in blocks": (2128, 2156, 3746, 10480),
+    "result": (1264, 3698, 20986, 81240),
+}
+
+#: Clocks of a layer on `aim` by the rows of its cache, all filled, 3 heads of keys with 3 queries
+#: each: a row appended to keys in rows, in blocks; scores by both; result.
+LAYER = {
+    129: (926, 2900, 23106, 7034, 14298),
+    513: (926, 4356, 69094, 9230, 48210),
+    2049: (926, 5332, 255424, 20570, 183952),
+    8193: (926, 5332, 1001268, 67970, 733186),
+}
+
 #: To append a row to keys in rows, and in blocks.
 APPENDED = {"htg-z920": (3376,), "aim": (832, 4054)}
 
@@ -61,8 +76,8 @@ def _values(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
-def _scores(driver: PimDriver, keys: State) -> list[int]:
-    """Return the clocks of the scores by the rows of `FILLED`."""
+def _scores(driver: PimDriver, keys: State, shared: int = 1) -> list[int]:
+    """Return the clocks of the scores by the rows of `FILLED`; `shared` queries share a beat."""
     blocks = isinstance(keys, DeviceMatrix)
     scores = driver.new_tensor((1, HEADS, QUERIES, CAPACITY))
     query = driver.upload(_values(1, HEADS, QUERIES, SIZE))
@@ -75,7 +90,19 @@ def _scores(driver: PimDriver, keys: State) -> list[int]:
         assert driver.last.counters["mac"] >= multiplied / driver.geometry.lanes
         if blocks and driver.geometry.all_bank:
             # The rows that are there are read once a query, in whole beats, and nothing else.
-            assert driver.last.counters["all_rd"] == multiplied // driver.geometry.beat_columns
+            beats = multiplied // driver.geometry.beat_columns
+            assert driver.last.counters["all_rd"] == beats // shared
+    return counted
+
+
+def _results(driver: PimDriver) -> list[int]:
+    """Return the clocks of the result by the rows of `FILLED`."""
+    cached = driver.new_state(SHAPE)
+    shares = driver.upload(_values(1, HEADS, QUERIES, CAPACITY))
+    counted = []
+    for filled in FILLED:
+        driver.matmul(shares, cached, filled=filled).free()
+        counted.append(driver.last.cycles)
     return counted
 
 
@@ -88,12 +115,7 @@ def _grows_evenly(clocks: list[int]) -> bool:
 def test_clocks_grow_with_the_rows_that_are_there(opened: tuple[str, PimDriver]) -> None:
     name, driver = opened
     scores = _scores(driver, driver.new_state(SHAPE))
-    cached = driver.new_state(SHAPE)
-    shares = driver.upload(_values(1, HEADS, QUERIES, CAPACITY))
-    result = []
-    for filled in FILLED:
-        driver.matmul(shares, cached, filled=filled).free()
-        result.append(driver.last.cycles)
+    result = _results(driver)
     assert tuple(scores) == CLOCKS[name]["scores, keys in rows"]
     assert tuple(result) == CLOCKS[name]["result"]
     assert _grows_evenly(scores)
@@ -113,6 +135,41 @@ def test_clocks_of_keys_in_blocks_grow_with_their_beats(opened: tuple[str, PimDr
     assert counted == sorted(set(counted))
     beats = HEADS * QUERIES * SIZE * (FILLED[3] - FILLED[2]) // driver.geometry.beat_columns
     assert 2 * beats <= counted[3] - counted[2] <= 4 * beats
+
+
+@pytest.mark.full  # builds a device of its own
+def test_queries_of_a_head_that_share_a_beat_take_half_the_clocks() -> None:
+    platform = load_platform("aim", {"device.rows_per_beat": "2"})
+    with open_device(platform) as device:
+        driver = PimDriver.for_platform(device, platform)
+        scores = _scores(driver, driver.new_state(SHAPE, blocks=True), shared=2)
+        result = _results(driver)
+    assert tuple(scores) == SHARED["scores, keys in blocks"]
+    assert tuple(result) == SHARED["result"]
+    alone = CLOCKS["aim"]["result"]
+    assert result[3] / alone[3] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("device", ["aim"], indirect=True)
+@pytest.mark.parametrize("rows", LAYER)
+def test_what_attention_of_a_layer_takes(opened: tuple[str, PimDriver], rows: int) -> None:
+    _, driver = opened
+    heads, queries, capacity = 3, 3, (1, 3, rows, SIZE)
+    row, query = driver.upload(_values(1, heads, 1, SIZE)), _values(1, heads, queries, SIZE)
+    appended, scored = [], []
+    for blocks in (False, True):
+        keys = driver.new_state(capacity, blocks=blocks)
+        driver.append(keys, row, rows - 1)
+        appended.append(driver.last.cycles)
+        left, scores = driver.upload(query), driver.new_tensor((1, heads, queries, rows))
+        driver.matmul(left, keys, transpose_b=not blocks, filled=rows, out=scores)
+        scored.append(driver.last.cycles)
+        for tensor in (keys, left, scores):
+            tensor.free()
+    cached, shares = driver.new_state(capacity), driver.upload(_values(1, heads, queries, rows))
+    driver.matmul(shares, cached, filled=rows)
+    clocks = (*appended, *scored, driver.last.cycles)
+    assert clocks == LAYER[rows]
 
 
 def test_appending_takes_as_long_wherever_the_row_goes(opened: tuple[str, PimDriver]) -> None:
@@ -191,6 +248,12 @@ def test_the_page_has_these_clocks() -> None:
         for product, clocks in products.items():
             numbers = r" \| ".join(f"{count:,}" for count in clocks)
             assert re.search(rf"\| `{name}` \| {product} \| {numbers} \|", text), (name, product)
+    for product, clocks in SHARED.items():
+        numbers = " | ".join(f"{count:,}" for count in clocks)
+        assert f"\n| {product} | {numbers} |\n" in text, product
+    for rows, clocks in LAYER.items():
+        times = " | ".join(f"{count * 0.5e-3:.2f}" for count in clocks)
+        assert f"\n| {rows:,} | {times} |\n" in text, rows
     for name, appended in APPENDED.items():
         for clocks in appended:
             assert re.search(rf"`{name}`[^|]*\b{clocks:,}\b", text), (name, clocks)
