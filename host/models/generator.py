@@ -88,9 +88,10 @@ def load_generator(name: str, tokens: int, options: LoadOptions | None = None) -
     known = _generating()
     models = [name for name, config in BUILT_IN.items() if config.architecture in known]
     theirs = "that architecture" if len(known) == 1 else f"an architecture of {', '.join(known)}"
+    problem = f"model '{name}' cannot generate" if path.exists() else f"unknown model '{name}'"
     raise PimloopError(
-        f"model '{name}' cannot generate: --generate takes {', '.join(models)} or a Hugging Face"
-        f" folder of {theirs}"
+        f"{problem}: --generate takes {', '.join(models)}, or a Hugging Face folder or its"
+        f" config.json of {theirs}"
     )
 
 

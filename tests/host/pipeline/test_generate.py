@@ -237,7 +237,8 @@ def test_the_cache_hides_what_is_not_written():
     ("name", "tokens", "options", "message"),
     [
         ("bert", 4, LoadOptions(), "architecture is bert"),
-        ("m.onnx", 4, LoadOptions(), "cannot generate"),
+        ("m.onnx", 4, LoadOptions(), "unknown model .m.onnx.: --generate takes gpt2"),
+        (__file__, 4, LoadOptions(), "test_generate.py. cannot generate: --generate takes gpt2"),
         ("gpt2", 0, LoadOptions(), "at least 1"),
         ("gpt2", 4, LoadOptions(sequence_length=1022), "together at most 1024"),
     ],
