@@ -129,3 +129,22 @@ def test_the_table_of_change_the_rtl(tmp_path: Path):
         f"| speed-up over four CPU cores | {speed_up[0]:.2f} | {speed_up[1]:.2f} | |",
     ):
         assert wanted in page
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("words", ["gpt2 w4", "smollm2-135m w8"])
+def test_the_errors_of_integer_weights(words: str, tmp_path: Path):
+    """docs/models.md: of every product, and of 64 next tokens."""
+    model, kind = words.split()
+    printed = run(REPOSITORY, tmp_path, f"quantize {model} --weights {kind} --steps 64 --json")
+    report = json.loads(printed)
+    assert len(report["steps"]) == 64
+    errors = [product["result_error"] for product in report["products"]]
+    nbytes = sum(product["bytes"] for product in report["products"])
+    agreeing = sum(step["token"] == step["quantized"] for step in report["steps"])
+    row = (
+        f"| `{model}`, `{kind}` | {len(errors)} | {nbytes / 1e6:.1f} MB"
+        f" | {100 * np.median(errors):.2f} % ({100 * max(errors):.2f} %) | {agreeing} of 64"
+        f" | {report['divergence_mean']:.3g} ({report['divergence_max']:.3g}) |\n"
+    )
+    assert row in (REPOSITORY / "docs" / "models.md").read_text(encoding="utf-8")
