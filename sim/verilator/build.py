@@ -58,6 +58,9 @@ COVERAGE_HEADER = HERE / "toggles" / "verilated_cov.h"
 #: The LZ4 that the FST writer gets where the system has none.
 COMPRESSION_HEADER = HERE / "lz4" / "lz4.h"
 
+#: What the generated code of every design and its main include: compiled once for all benches.
+PRELUDE = HERE / "prelude.h"
+
 #: Name of the program in a build folder.
 PROGRAM = "simulator"
 
@@ -71,6 +74,14 @@ _JOBS = min(2, os.cpu_count() or 1)
 #: build that somebody uses now is never removed.
 KEPT_BUILDS = 300
 KEPT_SECONDS = 24 * 3600.0
+
+#: In the same place where all code is one file: the headers before it, as compiled for all benches.
+_PRELUDE_RULES = f"""\
+{PRELUDE.name}.gch:
+\t$(CXX) $(OPT_FAST) $(CXXFLAGS) $(filter-out -MMD,$(CPPFLAGS)) -x c++-header -o $@ {PRELUDE.name}
+Vtop__ALL.o: {PRELUDE.name}.gch
+Vtop__ALL.o: private CPPFLAGS += -include {PRELUDE.name}
+"""
 
 #: Where all code is one file and waves can be written: what runs once is a second file, not
 #: optimised. The declarations of waves run once, and optimised they are most of the work.
@@ -112,6 +123,11 @@ class BuildSpec:
     def runtime_optimise(self) -> str:
         """Compiler options for Verilator's runtime library."""
         return "-Og" if self.together else "-O2"
+
+    @property
+    def prelude(self) -> bool:
+        """Whether the headers are compiled apart: half the work where nothing is optimised."""
+        return self.together and self.optimise == "-O0" and not (self.trace or self.coverage)
 
 
 def build_root() -> Path:
@@ -184,6 +200,8 @@ def _key(spec: BuildSpec, tools: Mapping[str, str]) -> str:
     digest.update(json.dumps(settings, sort_keys=True).encode())
     recipe = [Path(__file__), HERE / "ports.py", HERE / "runtime.py"]
     recipe += [HERE / "toolchain.py", LINT_WAIVERS]
+    if spec.prelude:
+        recipe.append(PRELUDE)
     if spec.coverage:
         recipe.append(COVERAGE_HEADER)
     if spec.trace:
@@ -340,6 +358,7 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     # Waves, assertions and coverage change none of its objects but the counters; they add some.
     apart, others = _rules_of_objects(spec.make_rules)
     apart["verilated_cov.o"] = COVERAGE_HEADER.read_text(encoding="utf-8")
+    apart |= _own_objects(spec)
     settings = (others, spec.runtime_optimise)
     runtime = runtime_folder(folder.parent, toolchain.identity(), settings)
     with PlainPaths() as plain:
@@ -359,6 +378,19 @@ def _build_into(spec: BuildSpec, toolchain: Toolchain, folder: Path, work: Path)
     log.info("built %s in %.1f s", folder.name, time.monotonic() - started)
 
 
+def _own_objects(spec: BuildSpec) -> dict[str, str]:
+    """Return what the objects beside the runtime library and the design depend on, by name."""
+    options = [spec.optimise, spec.trace, spec.assertions, spec.coverage]
+    objects = {}
+    for path in spec.cpp_sources:
+        digest = hashlib.sha256(json.dumps([str(path), options]).encode())
+        objects[f"{path.stem}.o"] = key_of_files(digest, (path, *spec.headers))
+    if spec.prelude:
+        content = PRELUDE.read_text(encoding="utf-8")
+        objects[f"{PRELUDE.name}.gch"] = json.dumps([content, options])
+    return objects
+
+
 def _rules_of_objects(make_rules: str) -> tuple[dict[str, str], str]:
     """Return the rules for single objects of the runtime library, by object; and all others."""
     lines = make_rules.splitlines()
@@ -374,7 +406,10 @@ def _commands(
     ports.write_text(control_file(spec.top, spec.sources), encoding="utf-8")
     rules = spec.make_rules
     if spec.together:
-        rules += f"Vtop__ALL.o: CPPFLAGS += -include {plain(spec.main.resolve())}\n"
+        if spec.prelude:
+            shutil.copy(PRELUDE, work)
+            rules += _PRELUDE_RULES
+        rules += f"Vtop__ALL.o: private CPPFLAGS += -include {plain(spec.main.resolve())}\n"
         if spec.trace:
             rules += _SLOW_APART
     (work / "rules.mk").write_text(rules, encoding="utf-8")

@@ -44,7 +44,7 @@ def root(tmp_path, monkeypatch, runtime_objects):
     """An empty build folder of the test's own, but for the runtime library."""
     folder = tmp_path / "builds"
     for objects in runtime_objects:
-        shutil.copytree(objects, folder / objects.name)
+        shutil.copytree(objects, folder / objects.name, copy_function=os.symlink)
     monkeypatch.setenv("PIMLOOP_BUILD_DIR", str(folder))
     return folder
 
@@ -244,6 +244,33 @@ def test_wrong_host_memory(values, message):
 
 def test_clock_period_follows_from_the_parameters():
     assert SimConfig(params={"TckFs": 500_000, "CkRatio": 2}).clock_period == 1_000_000
+
+
+def test_what_no_design_changes_is_compiled_once(root, tmp_path, monkeypatch):
+    """Headers of benches, and C++ that includes nothing generated, until it is changed."""
+    monkeypatch.delenv("PIMLOOP_WAVES", raising=False)
+    for headers in root.glob(".runtime-*/*.gch"):
+        headers.unlink()
+    sources = {
+        "same": "int pimloop_same = 1;\n",
+        "edited": "int pimloop_edited = 1;\n",
+        "generated": '#include "Vtop.h"\n',
+    }
+    files = tuple(tmp_path / f"{name}.cpp" for name in sources)
+    for file, text in zip(files, sources.values(), strict=True):
+        file.write_text(text, encoding="utf-8")
+
+    def compiled(width):
+        params = {"Width": width}
+        spec = BuildSpec("counter", (COUNTER,), STOCK_MAIN, files, params=params, optimise="-O0")
+        program = build(replace(spec, together=True))
+        log = program.with_name("build.log").read_text(encoding="utf-8")
+        return {name for name in re.findall(r"-o (\S+)", log) if not name.startswith("verilated")}
+
+    always = {"generated.o", "Vtop__ALL.o", "simulator"}
+    assert compiled(5) == {"same.o", "edited.o", "prelude.h.gch"} | always
+    files[1].write_text("int pimloop_edited = 2;\n", encoding="utf-8")
+    assert compiled(6) == {"edited.o"} | always
 
 
 def test_clang_gets_its_own_way_of_precompiled_headers():

@@ -111,7 +111,7 @@ def test_a_build_is_its_users_to_write_and_not_run_otherwise(
     def make_root(folder):
         make(folder)
         for objects in runtime_objects:
-            shutil.copytree(objects, folder / objects.name)
+            shutil.copytree(objects, folder / objects.name, copy_function=os.symlink)
 
     make = build_module.make_root
     before = os.umask(0)
