@@ -75,15 +75,15 @@ class Waiver:
 
     file: str
     kind: str
-    pattern: re.Pattern[str]  # of the whole label; kind "line": in label, blank, source line
+    pattern: re.Pattern[str]  # of the whole label; kind "line": in label, blank, `_lines`
     reason: str
 
     def covers(self, point: Point, source: str) -> bool:
-        """Return whether the waiver is about `point`, which is on the source line `source`."""
+        """Return whether the waiver is about `point`; `source` is its line as of `_lines`."""
         if (self.file, self.kind) != (point.file, point.kind):
             return False
         if self.kind == "line":
-            return self.pattern.search(f"{point.label} {source.strip()}") is not None
+            return self.pattern.search(f"{point.label} {source}") is not None
         return self.pattern.fullmatch(point.label) is not None
 
 
@@ -168,6 +168,22 @@ def _path(hierarchy: str) -> str:
     return path
 
 
+def _lines(text: str) -> list[str]:
+    """Return the lines of a SystemVerilog file, those of a function with its name before them.
+
+    >>> _lines("function automatic int f(int a);\\n  return a;\\nendfunction\\nassign b = c;")[1:]
+    ['f: return a;', 'f: endfunction', 'assign b = c;']
+    """
+    lines, prefix = [], ""
+    for line in text.splitlines():
+        if function := re.match(r"\s*function\b.*?(\w+)\s*\(", re.sub(r"\[.*?\]", "", line)):
+            prefix = f"{function[1]}: "
+        lines.append(prefix + line.strip())
+        if re.match(r"\s*endfunction\b", line):
+            prefix = ""
+    return lines
+
+
 def read_waivers(path: Path = WAIVERS) -> list[Waiver]:
     """Return the waivers of a file.
 
@@ -203,7 +219,7 @@ def merge(files: Iterable[Path], waivers: Sequence[Waiver], scope: Scope = DEVIC
             total[point] += count
     if not total:
         raise SimError("no coverage data: run without --data, or name the folder of a run")
-    sources = {name: path.read_text("utf-8").splitlines() for name, path in scope.sources.items()}
+    sources = {name: _lines(path.read_text("utf-8")) for name, path in scope.sources.items()}
     counts, waived = {}, {}
     wrong: dict[Waiver, Point] = {}
     used: set[Waiver] = set()

@@ -123,6 +123,31 @@ def test_waivers_take_out_what_was_missed(scope, data):
     assert not merged.wrong
 
 
+def test_a_waiver_of_a_function_is_of_its_lines_alone(scope, tmp_path):
+    """The same line stands in a function of constants, in another one, and in no function."""
+    loop = "for (int i = 0; i < 4; i++) begin"
+    lines = [
+        "function automatic word_t [$clog2(4)-1:0] constant(int from);",
+        loop,
+        "endfunction",
+        "function automatic void other(int from);",
+        loop,
+        "endfunction",
+        loop,
+    ]
+    part = scope.device / "part.sv"
+    part.write_text("\n".join(lines), encoding="utf-8")
+    missed = [(part, line, 3, "line", "block", "tb.u", 0) for line in (1, 2, 4, 5, 7)]
+    data = write(tmp_path / "x.dat", *missed)
+    constant = waiver("line", "^block constant: ")
+    merged = merge([data], [constant], scope)
+    assert sorted(point.line for point in merged.waived) == [1, 2]
+    assert [point.line for point in merged.missed] == [4, 5, 7]
+    assert not merged.wrong
+    write(data, *missed[1:], (part, 1, 3, "line", "block", "tb.u", 1))
+    assert [point.line for _, point in merge([data], [constant], scope).wrong] == [1]
+
+
 def test_a_waiver_of_nothing_is_stale(scope, data):
     # Another bit, another kind, another file, and a part of a label: none of them matches.
     waivers = [

@@ -22,8 +22,9 @@ from pimloop.sim.device.process import SimDevice
 BUFFER_BYTES = 1 << 20
 #: All 32 bits of a device address: 4 GiB.
 ROWS = 32768
-#: The most groups of accumulators, and no set-up time: thousands of rows in little time.
-LARGEST = {"Rows": ROWS, "AccGroups": 32, "VectorSetup": 0}
+#: The most groups of accumulators, and no set-up time: thousands of rows in little time. Data of
+#: writes come late: several are on their way at a time.
+LARGEST = {"Rows": ROWS, "AccGroups": 64, "VectorSetup": 0, "TCwl": 20}
 PARAMETERS = load_platform("htg-z920").rtl_parameters() | LARGEST
 
 #: Neighbouring bits differ, in both senses; the last one ends at the last address.
