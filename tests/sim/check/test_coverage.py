@@ -16,6 +16,7 @@ from pimloop.sim.bench.unit import run_bench
 from pimloop.sim.check import coverage as tool
 from pimloop.sim.check.coverage_data import (
     DEVICE,
+    Coverage,
     Point,
     Scope,
     Waiver,
@@ -238,6 +239,7 @@ def test_pages_that_cannot_be_replaced_keep_what_they_held(scope, data, tmp_path
         ("60", r"a_i\[1\]:.*", 1, "50.00 %"),
         ("0", r"a_i\[0\]:.*", 1, "wrong waiver: part.sv toggle"),
         ("0", r"b_i", 1, "stale waiver: part.sv toggle b_i"),
+        (None, r"a_i\[1\]:.*", 1, "toggle       2 of      2  100.00 %"),  # line 50 % of 99 %
     ],
 )
 def test_exit_code(scope, data, tmp_path, monkeypatch, capsys, least, match, code, says):
@@ -247,10 +249,23 @@ def test_exit_code(scope, data, tmp_path, monkeypatch, capsys, least, match, cod
         "pimloop.sim.check.coverage.write_report",
         lambda result, out: write_report(result, out, scope),
     )
-    options = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--least", least]
+    options = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    options += [] if least is None else ["--least", least]
     monkeypatch.setattr(sys, "argv", ["coverage", *options])
     assert tool.main() == code
     assert says in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("hits", "code"), [(99, 0), (98, 1)])
+def test_each_kind_has_a_bound_of_its_own(tmp_path, monkeypatch, hits, code):
+    """98 of 100 toggles are enough, and of lines and cover points 99."""
+    hit = {"line": hits, "toggle": 98, "user": hits}
+    counts = {Point("a.sv", 1, n, kind, ""): int(n < hit[kind]) for kind in hit for n in range(100)}
+    monkeypatch.setattr(tool, "read_waivers", list)
+    monkeypatch.setattr(tool, "merge", lambda files, waivers: Coverage(counts, {}, [], []))
+    monkeypatch.setattr(tool, "write_report", lambda result, out: out)
+    monkeypatch.setattr(sys, "argv", ["coverage", "--data", str(tmp_path)])
+    assert tool.main() == code
 
 
 @cocotb.test()
