@@ -44,7 +44,7 @@ dev: .venv/ready-dev ## what tests, lint, proofs and coverage need beside it
 sim: setup ## profile, partition and execute MODEL on the simulated platform; report in OUT
 	@$(BIN)/pimloop sim "$(MODEL)" $(if $(BOUND),,--seq "$(SEQ)") --platform "$(PLATFORM)" $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-test: dev ## the test suite (about half an hour on 2 cores)
+test: dev ## the test suite (about 20 minutes on 2 cores)
 	$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
 test-full: dev ## the heavier checks too (about two hours)
