@@ -283,12 +283,12 @@ def _bar(title: str, time: PhaseTime, longest: float) -> Bar:
     for group in GROUPS:  # columns of the table too
         us = time["groups_us"][group]
         share = us / total
-        part = _GROUP_TITLES[group]
+        amount, percentage = format_us(us), percent(share)
         parts.append(
             Part(
-                text=f"{part}: {format_us(us)}, {percent(share)}",
-                value=f"{format_us(us)} ({percent(share)})",
-                label=percent(share) if share * time["us"] > 0.08 * longest else "",
+                text=f"{_GROUP_TITLES[group]}: {amount}, {percentage}",
+                value=f"{amount} ({percentage})",
+                label=percentage if share * time["us"] > 0.08 * longest else "",
                 share=100 * share * time["us"] / longest,
                 style=_GROUP_CLASSES[group],
             )
